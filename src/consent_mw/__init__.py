@@ -1,0 +1,1 @@
+"""The server keeps the promises that a privacy policy makes."""

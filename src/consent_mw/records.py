@@ -1,0 +1,88 @@
+"""What is kept, and its form in a store: records, their ids, and the question that a store answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+from uuid import UUID
+
+import msgspec
+
+__all__ = ["Query", "Record", "Scalar", "decode_record", "encode_record", "new_id", "time_of"]
+
+Scalar: TypeAlias = str | int | float | bool | None
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """
+    One thing that is kept, for exactly one purpose.
+
+    Attributes:
+        id: UUID version 7: it fixes the time, the day and the order. The first record of an id wins.
+        kind: "visit", "event", "abuse", "receipt", "pending", "request", ... A store treats all alike.
+        purpose: The purpose that it was collected for, and whose retention ends it.
+        subject: Keyed token of the person, indexed by stores; None where nobody is told apart.
+        ring: Name of the keyring that opens `sealed`; empty when nothing is sealed.
+        data: The declared clear fields, named as in OpenTelemetry.
+        sealed: Opaque bytes; never searched, never changed.
+    """
+
+    id: UUID
+    kind: str
+    purpose: str
+    subject: bytes | None
+    ring: str
+    data: Mapping[str, Scalar]
+    sealed: bytes
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records are meant. Conditions are ANDed; None means any, an empty set means nothing."""
+
+    kinds: frozenset[str]
+    purposes: frozenset[str] | None = None
+    subjects: frozenset[bytes] | None = None
+    ids: frozenset[UUID] | None = None
+    since: datetime | None = None  # aware; inclusive
+    until: datetime | None = None  # aware; exclusive
+
+
+def new_id(now_ns: int) -> UUID:
+    """
+    Return a UUIDv7 for the instant `now_ns` (nanoseconds since 1970).
+
+    The twelve bits after the milliseconds hold their fraction (RFC 9562, section 6.2, method 3), so that
+    ids of one process sort as they were made, to a quarter of a microsecond.
+    """
+    milliseconds, rest = divmod(now_ns, 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    noise = int.from_bytes(os.urandom(8), "big") & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=(milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7000 << 64 | fraction << 64 | 1 << 63 | noise)
+
+
+def time_of(record_id: UUID) -> datetime:
+    """Return the instant (aware, UTC, to the millisecond) that a version 7 id was made for."""
+    return _EPOCH + timedelta(milliseconds=record_id.int >> 80)
+
+
+_encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+def encode_record(record: Record) -> bytes:
+    """Return the record as MessagePack, as the spool carries it."""
+    return _encoder.encode(record)
+
+
+def decode_record(frame: bytes | memoryview) -> Record:
+    """
+    Return the record of one spool frame.
+
+    Raises:
+        msgspec.MsgspecError: The bytes are no record.
+    """
+    return _decoder.decode(frame)

@@ -1,0 +1,1 @@
+"""What a visitor sees: banner, settings, policy page, my data."""

@@ -1,0 +1,1 @@
+"""For testers: header strategies, a store suite, a clock and an ASGI driver."""
