@@ -1,0 +1,49 @@
+# The verbs of this repository; CI calls the same ones. Each sets up what it needs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test coverage check format bench clean
+
+PORT ?= 8000
+DIR ?= demo-data
+ARGS ?=
+
+# Pyright must not ask the network whether there is a newer one.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s%s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.runtime ## Run the demo site (PORT=8000 DIR=demo-data)
+	@.venv/bin/consent-mw demo --port "$(PORT)" --directory "$(DIR)"
+
+test: .venv/.dev ## Run the tests (ARGS="-k cookie" goes to pytest)
+	@scripts/setup browser
+	@.venv/bin/pytest $(ARGS)
+
+coverage: .venv/.dev ## Run the tests and list the lines and branches that none reached
+	@scripts/setup browser
+	@.venv/bin/pytest --cov $(ARGS)
+
+check: .venv/.dev ## Lint, formatting and types
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+	@.venv/bin/pyright
+	@.venv/bin/pyright --verifytypes consent_mw --ignoreexternal | tail -n 12
+
+format: .venv/.dev ## Format the code and mend what the linter can
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+bench: .venv/.bench ## Measure side by side, in-process and under uvicorn (ARGS="--markdown")
+	@.venv/bin/python -m bench $(ARGS)
+
+clean: ## Remove everything that these verbs made, except the demo's data
+	@rm -rf .venv .make .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
+	@find src tests bench examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# A stamp says that a dependency group was installed as pyproject.toml now states it.
+.venv/.%: pyproject.toml scripts/setup
+	@scripts/setup $*

@@ -1,0 +1,115 @@
+"""The modules of the package stand in layers: imports go down or sideways, never up, never round."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = "consent_mw"
+
+# The row of a module or subpackage is its layer; docs/architecture.md draws the same picture.
+LAYERS = [
+    {"_asgi", "durations", "exceptions", "policy", "presets"},
+    {"client", "consent", "cookies", "records"},  # pure: no I/O, no clock read
+    {"keyring", "spool", "stores"},  # the only disk and network I/O
+    {"notices", "pending", "reports", "retention", "rights"},  # what an operator and a visitor ask for
+    {"recorder", "site"},  # what runs in a request
+    {"middleware"},  # composition
+    {"__main__", "cli", "demo", "testing"},  # faces
+]
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+
+# What only a face, an extra or a first use may load.
+HEAVY = {
+    "babel",
+    "click",
+    "django",
+    "hypothesis",
+    "jinja2",
+    "psycopg",
+    "pytest",
+    "rich",
+    "sqlalchemy",
+    "ua_parser",
+    "user_agents",
+    "uvicorn",
+    "websockets",
+}
+
+
+def package_directory() -> Path:
+    spec = find_spec(ROOT)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def module_name(path: Path) -> str:
+    """`stores/sqlite.py` is `consent_mw.stores.sqlite`, and `stores/__init__.py` is `consent_mw.stores`."""
+    parts = path.relative_to(package_directory()).with_suffix("").parts
+    return ".".join([ROOT, *(parts[:-1] if parts[-1] == "__init__" else parts)])
+
+
+TREES = {module_name(path): ast.parse(path.read_bytes()) for path in sorted(package_directory().rglob("*.py"))}
+
+
+def imports(module: str) -> Iterator[str]:
+    """Yield what `module` imports of our own, also inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == ROOT)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}, line {node.lineno}: write the import absolute"
+            if node.module is not None and node.module.split(".")[0] == ROOT:
+                for alias in node.names:
+                    submodule = f"{node.module}.{alias.name}"
+                    yield submodule if node.module != ROOT and submodule in TREES else node.module
+
+
+IMPORTS = {module: set(imports(module)) for module in TREES}
+
+
+def layer(module: str) -> int:
+    """Return the layer of a module below the root; the root itself stands above all."""
+    if module == ROOT:
+        return len(LAYERS)
+    name = module.split(".")[1]
+    assert name in LAYER, f"{module} has no layer: add {name!r} to its row of LAYERS in tests/test_architecture.py"
+    return LAYER[name]
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_a_module_imports_from_its_own_layer_or_a_lower_one(module: str) -> None:
+    upward = [imported for imported in IMPORTS[module] if layer(imported) > layer(module)]
+    assert not upward, f"{module} (layer {layer(module)}) imports upward: {', '.join(sorted(upward))}"
+
+
+def test_the_import_graph_has_no_circle() -> None:
+    try:
+        TopologicalSorter(IMPORTS).prepare()
+    except CycleError as error:
+        pytest.fail("these modules import each other in a circle: " + " <- ".join(error.args[1]))
+
+
+def test_no_module_imports_the_package_root() -> None:
+    guilty = sorted(module for module, imported in IMPORTS.items() if ROOT in imported)
+    assert not guilty, f"import from the module that defines the name, not from {ROOT}: {', '.join(guilty)}"
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    program = f"import sys, {ROOT}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert ROOT in loaded.split()
+    assert not HEAVY.intersection(loaded.split())
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_a_module_opens_with_a_docstring(module: str) -> None:
+    assert ast.get_docstring(TREES[module]), f"{module} must open with one sentence on what lives in it"
