@@ -16,7 +16,7 @@ ROOT = "consent_mw"
 
 # The row of a module or subpackage is its layer; docs/architecture.md draws the same picture.
 LAYERS = [
-    {"_asgi", "durations", "exceptions", "policy", "presets"},
+    {"_asgi", "declaration", "durations", "exceptions", "policy", "presets"},
     {"client", "consent", "cookies", "records"},  # pure: no I/O, no clock read
     {"keyring", "spool", "stores"},  # the only disk and network I/O
     {"notices", "pending", "reports", "retention", "rights"},  # what an operator and a visitor ask for
