@@ -1,0 +1,232 @@
+"""The declaration as values: purposes, cookies, fields, events. Frozen; `declaration` reads them from TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from difflib import get_close_matches
+from typing import Literal, TypeAlias
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from consent_mw.durations import Duration
+from consent_mw.exceptions import Fault, PolicyError
+
+__all__ = [
+    "ABUSE",
+    "FIELDS",
+    "Agency",
+    "Basis",
+    "Controller",
+    "Cookie",
+    "Event",
+    "Officer",
+    "Policy",
+    "Precision",
+    "Purpose",
+    "Recipient",
+    "Text",
+    "did_you_mean",
+]
+
+#: The purpose under which `report_abuse` keeps its records; the records of ordinary exchanges never use it.
+ABUSE = "abuse"
+
+Basis: TypeAlias = Literal["necessary", "contract", "legal_obligation", "legitimate_interest", "opt_out", "consent"]
+Precision: TypeAlias = Literal["full", "masked", "token", "family", "origin", "off"]
+
+#: The closed list of personal fields that a log may keep, each with the precisions it can be kept at.
+FIELDS: Mapping[str, tuple[Precision, ...]] = {
+    "client.address": ("full", "masked", "token", "off"),
+    "url.path": ("full", "off"),
+    "url.query": ("full", "off"),
+    "user_agent.original": ("full", "family", "off"),
+    "http.request.header.referer": ("full", "origin", "off"),
+}
+
+
+def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
+    """Return how to mend an unknown `word`: the nearest known one, or all of them."""
+    near = get_close_matches(word, list(known), n=1)
+    if near:
+        return f'did you mean "{near[0]}"?'
+    return f"known are: {', '.join(known)}" if known else "none is declared"
+
+
+class Text:
+    """What a visitor reads, by language. A single string serves every language."""
+
+    __slots__ = ("by_language",)
+
+    def __init__(self, by_language: Mapping[str, str]) -> None:
+        self.by_language = dict(by_language)
+
+    def read(self, language: str) -> tuple[str, str]:
+        """
+        Return the text and the language it is in; the first declared one where `language` is missing.
+
+        The second is "" for a text that serves every language.
+        """
+        if language in self.by_language:
+            return self.by_language[language], language
+        first = next(iter(self.by_language))
+        return self.by_language[first], first
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Text) and self.by_language == other.by_language
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.by_language.items()))
+
+    def __repr__(self) -> str:
+        return f"Text({self.by_language!r})"
+
+
+class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all parts of a policy share."""
+
+
+class Officer(_Value):
+    """Who answers for the data."""
+
+    name: Text
+    email: str
+    phone: str = ""
+
+
+class Controller(_Value):
+    """Whose site it is."""
+
+    name: Text
+    officer: Officer
+
+
+class Agency(_Value):
+    """Where a visitor may complain."""
+
+    name: Text
+    phone: str = ""
+    url: str = ""
+
+
+class Recipient(_Value):
+    """A third party that receives data."""
+
+    name: Text
+    purpose: str
+    items: Text
+    retention: Duration
+    country: str = ""
+
+
+class Purpose(_Value):
+    """
+    What data and cookies are for.
+
+    Attributes:
+        basis: Only "consent" and "opt_out" depend on the visitor; an undecided "opt_out" counts as allowed.
+        retention: How long what was collected for it is kept.
+        refused_by: Signals ("gpc", "dnt") that are a standing refusal of it.
+    """
+
+    name: str
+    basis: Basis
+    title: Text
+    description: Text
+    retention: Duration
+    refused_by: tuple[Literal["gpc", "dnt"], ...] = ()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the visitor decides about it."""
+        return self.basis in ("consent", "opt_out")
+
+
+class Cookie(_Value):
+    """
+    A declared cookie.
+
+    Attributes:
+        name: As in Set-Cookie, case-sensitive; a trailing * stands for any ending.
+        expires: How long it lasts; None until the browser closes.
+        domain: The Domain it is set with; empty for the host alone. Needed to expire it.
+    """
+
+    name: str
+    purpose: str
+    expires: Duration | None
+    description: Text
+    provider: Text | None = None
+    domain: str = ""
+    path: str = "/"
+
+    @property
+    def prefix(self) -> str | None:
+        """The beginning that a trailing * stands behind, or None for an exact name."""
+        return self.name[:-1] if self.name.endswith("*") else None
+
+
+class Event(_Value):
+    """A usage event that `record_event` may keep."""
+
+    name: str
+    purpose: str
+    fields: dict[str, Literal["str", "int", "float", "bool"]] = {}
+
+
+class Policy(_Value):
+    """
+    One revision of a site's privacy policy, whole. Made by `declaration.load`, which checks it.
+
+    Attributes:
+        log: By purpose, the personal fields that its records hold and at which precision.
+        digest: SHA-256 of the declaration as it was read, in hexadecimal.
+        file: Where it was read from, for messages.
+    """
+
+    file: str
+    digest: str
+    revision: int
+    published: date
+    effective: date
+    time_zone: ZoneInfo
+    languages: tuple[str, ...]
+    jurisdiction: str
+    controller: Controller
+    agencies: tuple[Agency, ...]
+    recipients: tuple[Recipient, ...]
+    purposes: dict[str, Purpose]
+    cookies: tuple[Cookie, ...]
+    undeclared: Literal["block", "report"]
+    log: dict[str, dict[str, Precision]]
+    events: dict[str, Event]
+
+    @property
+    def asked(self) -> tuple[Purpose, ...]:
+        """The purposes that the visitor decides about, in the order of the declaration."""
+        return tuple(purpose for purpose in self.purposes.values() if purpose.asked)
+
+    def purpose(self, name: str) -> Purpose:
+        """
+        Return the purpose called `name`.
+
+        Raises:
+            PolicyError: There is none; the message says which there are.
+        """
+        if name not in self.purposes:
+            mend = did_you_mean(name, self.purposes)
+            raise PolicyError(Fault(self.file, "purposes", f'"{name}" is not declared', mend))
+        return self.purposes[name]
+
+    def cookie(self, name: str) -> Cookie | None:
+        """Return the declaration that covers the cookie called `name`: an exact one before the longest *, or None."""
+        best: Cookie | None = None
+        for cookie in self.cookies:
+            prefix = cookie.prefix
+            if prefix is None:
+                if cookie.name == name:
+                    return cookie
+            elif name.startswith(prefix) and (best is None or len(cookie.name) > len(best.name)):
+                best = cookie
+        return best
