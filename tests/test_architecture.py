@@ -18,7 +18,7 @@ ROOT = "consent_mw"
 LAYERS = [
     {"_asgi", "declaration", "durations", "exceptions", "policy", "presets"},
     {"client", "consent", "cookies", "records"},  # pure: no I/O, no clock read
-    {"keyring", "mounts", "sealer", "spool", "stores"},  # the only disk and network I/O
+    {"keyring", "keyslots", "mounts", "sealer", "spool", "stores"},  # the only disk and network I/O
     {"notices", "pending", "reports", "retention", "rights"},  # what an operator and a visitor ask for
     {"recorder", "site"},  # what runs in a request
     {"middleware"},  # composition

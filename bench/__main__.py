@@ -1,0 +1,142 @@
+"""Measure every contestant in interleaved rounds, and print medians, spreads and ratios."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median, quantiles
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bench.contestants import ACCESS_LINE, BARE, CONTESTANTS, PASS_THROUGH, Contestant
+from bench.in_process import microseconds
+from bench.running import CLIENT_CORE, SERVER_CORE, pin, serving
+from bench.under_load import GENERATOR, requests_per_second
+
+#: Of each contestant, one figure a round.
+Figures = dict[Contestant, list[float]]
+
+
+class Report(NamedTuple):
+    """A table to print."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str
+
+
+def main() -> None:
+    """Run both measurements and print their tables; nothing is written to a file."""
+    options = _options()
+    pin(SERVER_CORE)
+    in_process = _rounds(
+        "in-process", options.rounds * 4, lambda each, place: asyncio.run(microseconds(each, place, options.requests))
+    )
+    pin(CLIENT_CORE)
+    load = _rounds("under load", options.rounds, lambda each, place: _load(each, place, options.seconds))
+    for report in (_in_process_report(in_process), _load_report(load)):
+        _print(report, markdown=options.markdown)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="rounds under load; in-process four times as many")
+    parser.add_argument("--requests", type=int, default=1000, help="requests of one round in-process")
+    parser.add_argument("--seconds", type=float, default=2, help="length of one round under load")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    return parser.parse_args()
+
+
+def _rounds(title: str, rounds: int, measure: Callable[[Contestant, Path], float]) -> Figures:
+    """Measure each contestant once a round, so that a slow minute of the machine is shared by all."""
+    figures: Figures = {contestant: [] for contestant in CONTESTANTS}
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=rounds * len(CONTESTANTS))
+        for _ in range(rounds):
+            for contestant in CONTESTANTS:
+                with tempfile.TemporaryDirectory(prefix="consent-mw-bench-") as directory:
+                    figures[contestant].append(measure(contestant, Path(directory)))
+                progress.advance(task)
+    return figures
+
+
+def _load(contestant: Contestant, directory: Path, seconds: float) -> float:
+    with serving(contestant, directory) as port:
+        return requests_per_second(port, seconds)
+
+
+def _in_process_report(figures: Figures) -> Report:
+    def added(contestant: Contestant) -> float:
+        # In-process uvicorn's line needs a wrapper to be called from; the server needs none.
+        beneath = PASS_THROUGH if contestant is ACCESS_LINE else BARE
+        return median(own - base for own, base in zip(figures[contestant], figures[beneath], strict=True))
+
+    line = added(ACCESS_LINE)
+    rows = [
+        [each.name, f"{median(of):.1f}", _middle(of, ".1f"), f"{added(each):+.1f}", f"{added(each) / line:.2f}"]
+        for each, of in figures.items()
+    ]
+    return Report(
+        "In-process",
+        ["", "µs", "middle half", "added", "in access lines"],
+        rows,
+        f"{len(figures[BARE])} interleaved rounds, microseconds a request; {_versions('starlette')}. The access line is the call in uvicorn's "
+        "RequestResponseCycle.send with uvicorn's formatter, into a file, less the wrapper that it is called from.",
+    )
+
+
+def _load_report(figures: Figures) -> Report:
+    def relative(contestant: Contestant) -> float:
+        return median(own / base for own, base in zip(figures[contestant], figures[BARE], strict=True))
+
+    rows = [
+        [each.name, f"{median(of):,.0f}", _middle(of, ",.0f"), f"{relative(each):.2f}"] for each, of in figures.items()
+    ]
+    cores = "server and client on one core each" if CLIENT_CORE is not None else "server and client not pinned"
+    return Report(
+        "Under uvicorn",
+        ["", "requests/s", "middle half", "of bare"],
+        rows,
+        f"{len(figures[BARE])} interleaved rounds, a new server for each; {GENERATOR} over 16 connections, {cores}; "
+        f"{_versions('uvicorn', 'uvloop', 'httptools')}.",
+    )
+
+
+def _middle(values: list[float], form: str) -> str:
+    """Return the range in which the middle half of the rounds lies."""
+    low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return f"{low:{form}} to {high:{form}}"
+
+
+def _versions(*packages: str) -> str:
+    named = ", ".join(f"{package} {version(package)}" for package in packages)
+    return f"{platform.python_implementation()} {platform.python_version()}, {named}"
+
+
+def _print(report: Report, *, markdown: bool) -> None:
+    if markdown:
+        ruler = ["---", *("---:" for _ in report.columns[1:])]
+        lines = ["| " + " | ".join(row) + " |" for row in (report.columns, ruler, *report.rows)]
+        sys.stdout.write("\n".join([f"### {report.title}", "", *lines, "", report.note, "", ""]))
+        return
+    table = Table(title=report.title, caption=report.note, caption_justify="left", title_justify="left")
+    for number, column in enumerate(report.columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in report.rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Who is compared: the bare site, and each way of wrapping it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import logging.config
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from asgi_correlation_id import CorrelationIdMiddleware
+from asgi_logger import AccessLoggerMiddleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import LOGGING_CONFIG
+from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
+
+from bench.site import HEADERS
+
+__all__ = ["ACCESS_LINE", "BARE", "CONTESTANTS", "OURS", "PASS_THROUGH", "Contestant", "log_config", "request_headers"]
+
+SECRET = "a secret key of the benchmark, long enough"
+
+
+class Contestant(NamedTuple):
+    """
+    One way of serving the site.
+
+    Attributes:
+        wrap: Makes the application; what it writes goes below the directory.
+        by_server: Under uvicorn the server does this itself: the application stays bare and its access log is on.
+    """
+
+    name: str
+    wrap: Callable[[ASGIApp, Path], ASGIApp]
+    by_server: bool = False
+
+
+def bare(app: ASGIApp, directory: Path) -> ASGIApp:
+    """Nothing around it."""
+    return app
+
+
+def pass_through(app: ASGIApp, directory: Path) -> ASGIApp:
+    """The least that a middleware which sees the response can do."""
+
+    async def wrapper(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_wrapper(message: Message) -> None:
+            await send(message)
+
+        await app(scope, receive, send_wrapper)
+
+    return wrapper
+
+
+def ours(app: ASGIApp, directory: Path) -> ASGIApp:
+    """Everything on: one cookie kept and one blocked, the exchange sealed, spooled and recorded in SQLite."""
+    middleware: Any = importlib.import_module("consent_mw.middleware")
+    policy = Path(__file__).with_name("policy.toml")
+    wrapped: ASGIApp = middleware.ConsentMiddleware(app, policy=policy, secret_keys=[SECRET], directory=directory)
+    return wrapped
+
+
+def consent_cookie() -> str:
+    """Return the `name=value` of a visitor who allowed all purposes but marketing, signed with SECRET."""
+    return "seen=today"  # until the consent cookie can be written
+
+
+def request_headers() -> dict[str, str]:
+    """Return the headers of the request, the same for every contestant."""
+    return HEADERS | {"Cookie": f"theme=dark; session=0c1b2a39; {consent_cookie()}"}
+
+
+def access_line(app: ASGIApp, directory: Path) -> ASGIApp:
+    """Uvicorn's access line: the call of its RequestResponseCycle.send, its own formatter, and a file."""
+    logging.config.dictConfig(log_config(directory))
+    logger = logging.getLogger("uvicorn.access")
+
+    async def wrapper(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_wrapper(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                logger.info(
+                    '%s - "%s %s HTTP/%s" %d',
+                    get_client_addr(scope),  # type: ignore[arg-type]  # uvicorn's TypedDict of the same scope
+                    scope["method"],
+                    get_path_with_query_string(scope),  # type: ignore[arg-type]  # the same
+                    scope["http_version"],
+                    message["status"],
+                )
+            await send(message)
+
+        await app(scope, receive, send_wrapper)
+
+    return wrapper
+
+
+def session(app: ASGIApp, directory: Path) -> ASGIApp:
+    """Starlette's SessionMiddleware around an application that writes its session."""
+
+    async def writing(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["session"]["seen"] = "today"
+        await app(scope, receive, send)
+
+    return SessionMiddleware(writing, secret_key=SECRET)
+
+
+def correlation_id(app: ASGIApp, directory: Path) -> ASGIApp:
+    """asgi-correlation-id as it comes."""
+    wrapped: ASGIApp = CorrelationIdMiddleware(app)
+    return wrapped
+
+
+def logger(app: ASGIApp, directory: Path) -> ASGIApp:
+    """asgi-logger in its own format, into a file."""
+    logging.config.dictConfig(log_config(directory))
+    wrapped: ASGIApp = AccessLoggerMiddleware(app, logger=logging.getLogger("bench.lines"))
+    return wrapped
+
+
+def log_config(directory: Path) -> dict[str, Any]:
+    """Return uvicorn's own logging configuration, with files for the terminal; both flush every line."""
+    lines = {"class": "logging.FileHandler", "filename": str(directory / "lines.log")}
+    access = {"class": "logging.FileHandler", "filename": str(directory / "access.log"), "formatter": "access"}
+    return LOGGING_CONFIG | {
+        "handlers": LOGGING_CONFIG["handlers"] | {"access": access, "lines": lines},
+        "loggers": {
+            "uvicorn": {"handlers": ["default"], "level": "WARNING", "propagate": False},
+            "uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
+            "bench.lines": {"handlers": ["lines"], "level": "INFO", "propagate": False},
+        },
+    }
+
+
+BARE = Contestant("bare Starlette", bare)
+PASS_THROUGH = Contestant("pass-through wrapper", pass_through)
+OURS = Contestant("consent-mw, everything on", ours)
+ACCESS_LINE = Contestant("uvicorn's access line", access_line, by_server=True)
+
+CONTESTANTS = [
+    BARE,
+    PASS_THROUGH,
+    *([OURS] if find_spec("consent_mw.middleware") else []),
+    ACCESS_LINE,
+    Contestant("SessionMiddleware, written", session),
+    Contestant("asgi-correlation-id", correlation_id),
+    Contestant("asgi-logger", logger),
+]

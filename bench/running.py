@@ -1,0 +1,84 @@
+"""Run one contestant: its lifespan in this process, or a server of its own on its own core."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp, Message
+
+from bench.contestants import CONTESTANTS, Contestant, log_config, request_headers
+from bench.site import PATH, new_site
+
+__all__ = ["CLIENT_CORE", "SERVER_CORE", "lifespan", "pin", "serving"]
+
+#: None where the system cannot pin a process, or where there is one core for both.
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+CLIENT_CORE, SERVER_CORE = CORES[:2] if len(CORES) > 1 else (None, None)
+
+
+def pin(core: int | None) -> None:
+    """Keep this process, and those that it starts from now on, on one core."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+
+
+@asynccontextmanager
+async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
+    """Start the application up, and shut it down on leaving, so that what it left to do is not on another's bill."""
+    said: asyncio.Queue[Message] = asyncio.Queue()
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    task = asyncio.create_task(_run_lifespan(app, said, heard))
+    await _say("startup", said, heard)
+    yield
+    await _say("shutdown", said, heard)
+    await task
+
+
+async def _run_lifespan(app: ASGIApp, said: asyncio.Queue[Message], heard: asyncio.Queue[Message]) -> None:
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, said.get, heard.put)
+
+
+async def _say(word: str, said: asyncio.Queue[Message], heard: asyncio.Queue[Message]) -> None:
+    await said.put({"type": f"lifespan.{word}"})
+    answer = await heard.get()
+    if answer["type"] != f"lifespan.{word}.complete":
+        raise RuntimeError(f"{word}: {answer.get('message', answer)}")
+
+
+@contextmanager
+def serving(contestant: Contestant, directory: Path) -> Iterator[int]:
+    """Serve the contestant with uvicorn in a process of its own, and give the port, once a request was answered."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd, port = listener.fileno(), listener.getsockname()[1]
+        number = CONTESTANTS.index(contestant)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "bench.running", str(number), str(fd), str(directory)], pass_fds=[fd]
+        )
+    try:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{PATH}", headers=request_headers())
+        urllib.request.urlopen(request, timeout=30).close()
+        yield port
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _serve(number: int, fd: int, directory: Path) -> None:
+    pin(SERVER_CORE)
+    contestant = CONTESTANTS[number]
+    app = new_site() if contestant.by_server else contestant.wrap(new_site(), directory)
+    config = uvicorn.Config(app, log_config=log_config(directory), access_log=contestant.by_server)
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=fd)])
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
