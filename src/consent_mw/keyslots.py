@@ -1,0 +1,121 @@
+"""The bytes of a key file: a header of one page, then slots of one size that never move. No I/O."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+
+__all__ = ["GENERATION", "PAGE", "SLOT_BYTES", "KeySlots", "empty_slots", "header", "identity", "offset", "slot"]
+
+PAGE = 4096  # bytes: the header's room
+GENERATION = slice(64, 72)  # little-endian; the one part of the header that changes, not under its checksum
+
+_HEADER = struct.Struct("<16sHH4x8s")  # magic, version, bytes a slot, random id
+_MAGIC = b"consent-mw keys\n"
+_VERSION = 1
+
+_SLOT = struct.Struct("<BB2xi32s80s")  # state, bytes of the purpose, day, key, purpose
+_LIVE, _TOMBSTONE = 1, 2
+_PURPOSE_BYTES = 80
+_CHECK_BYTES = 8
+
+SLOT_BYTES = _SLOT.size + _CHECK_BYTES  # 128: a slot never crosses a disk sector, so it is written whole or not
+_FREE = bytes(SLOT_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class KeySlots:
+    """
+    What a key file held at one moment.
+
+    Attributes:
+        generation: The counter as it stands in the file.
+        keys: By day and purpose: the slot's number and the key, or None for a tombstone.
+        free: Numbers of the slots that are all zeros.
+        damaged: Numbers of the slots that fail their checksum.
+        size: How many slots there are.
+    """
+
+    generation: bytes
+    keys: Mapping[tuple[int, str], tuple[int, bytes | None]]
+    free: list[int]
+    damaged: list[int]
+    size: int
+
+    @classmethod
+    def read(cls, blob: bytes) -> KeySlots:
+        """Read a whole file. Never raises: a damaged slot loses that slot only."""
+        # An interrupted growth may leave less than a slot at the end; the next one overwrites it.
+        size = (len(blob) - PAGE) // SLOT_BYTES
+        now = cls(blob[GENERATION], keys := {}, [], [], size)
+        for number in range(size):
+            raw = blob[offset(number) : offset(number + 1)]
+            if raw == _FREE:
+                now.free.append(number)
+            elif (found := _slot_read(raw)) is None:
+                now.damaged.append(number)
+            else:
+                keys[found[0]] = number, found[1]
+        return now
+
+
+def offset(number: int) -> int:
+    """Return where slot `number` begins."""
+    return PAGE + number * SLOT_BYTES
+
+
+def empty_slots(count: int) -> bytes:
+    """Return `count` free slots; one of them also wipes a slot."""
+    return _FREE * count
+
+
+def header(identity: bytes) -> bytes:
+    """Return the first page of a new file with this id (8 bytes)."""
+    body = _HEADER.pack(_MAGIC, _VERSION, SLOT_BYTES, identity)
+    return (body + _check(body)).ljust(PAGE, b"\0")
+
+
+def identity(page: bytes) -> bytes:
+    """
+    Return the id (8 bytes) in a header.
+
+    Raises:
+        ValueError: It is foreign, damaged or newer; the text completes "the key file ...".
+    """
+    if not page.startswith(_MAGIC):
+        raise ValueError("is not one of consent-mw")
+    body = page[: _HEADER.size]
+    if len(page) < PAGE or page[_HEADER.size : _HEADER.size + _CHECK_BYTES] != _check(body):
+        raise ValueError("is damaged in its header")
+    _, version, slot_bytes, found = _HEADER.unpack(body)
+    if (version, slot_bytes) != (_VERSION, SLOT_BYTES):
+        raise ValueError(f"has format {version}, which a newer consent-mw wrote")
+    return bytes(found)
+
+
+def slot(day: int, purpose: str, key: bytes | None) -> bytes:
+    """
+    Return the slot that holds `key` (32 bytes), or with None the tombstone of that day and purpose.
+
+    Raises:
+        ValueError: The purpose's name has more than 80 bytes.
+    """
+    encoded = purpose.encode()
+    if len(encoded) > _PURPOSE_BYTES:
+        raise ValueError(f'purpose "{purpose}": the name has more than {_PURPOSE_BYTES} bytes; shorten it')
+    body = _SLOT.pack(_LIVE if key else _TOMBSTONE, len(encoded), day, key or b"", encoded)
+    return body + _check(body)
+
+
+def _slot_read(raw: bytes) -> tuple[tuple[int, str], bytes | None] | None:
+    body = raw[: _SLOT.size]
+    if _check(body) != raw[_SLOT.size :]:
+        return None
+    state, length, day, key, purpose = _SLOT.unpack(body)
+    return (day, purpose[:length].decode()), key if state == _LIVE else None
+
+
+def _check(body: bytes) -> bytes:
+    return blake2b(body, digest_size=_CHECK_BYTES).digest()

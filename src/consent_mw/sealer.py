@@ -1,0 +1,156 @@
+"""Seal the personal part of a record before it reaches a disk, open it again, and make tokens that die with a key."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from hashlib import blake2b
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from consent_mw.exceptions import ConfigurationError, SchemaError, StoreError
+from consent_mw.keyring import Keyring
+from consent_mw.records import Record
+
+__all__ = ["Sealer"]
+
+# A sealed blob: version (1 byte), stream id (16), count (8), ciphertext, tag (16).
+_VERSION = 1
+_STREAM = slice(1, 17)
+_COUNT = slice(17, 25)
+_TEXT = slice(25, None)
+_LEAST_BYTES = 25 + 16
+_COUNT_BYTES = 8
+_NONCE_START = bytes(4)  # a nonce of AES-GCM has 12 bytes
+
+# BLAKE2b's personalisation keeps the two uses of a day's key apart.
+_SEAL = b"consent-mw seal"
+_TOKEN = b"consent-mw token"
+
+_DAY_MILLISECONDS = 86_400_000
+# A request seals for today, a late one for yesterday; more means that the clock jumps about.
+_CIPHERS = 64
+
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
+class _Stream:
+    """A random id and a counter. Id and count together are used once, by one process, under keys made from the id."""
+
+    __slots__ = ("ciphers", "counter", "forks", "generation", "head", "id")
+
+    def __init__(self, generation: int) -> None:
+        self.forks = _forks
+        self.generation = generation
+        self.id = os.urandom(16)
+        self.head = bytes([_VERSION]) + self.id
+        self.counter = itertools.count()  # next() is one step under the GIL: no two threads get one number
+        self.ciphers: dict[tuple[int, str], AESGCM] = {}
+
+
+class Sealer:
+    """
+    What the request path uses of a keyring. Safe to share between threads, and to inherit over a fork.
+
+    Each process, and each child after a fork, seals under keys derived from a day's key and a random id of its own,
+    with a counter as nonce: no nonce is used twice under one key, and nothing has to be agreed. When any process
+    makes or destroys a key, what is remembered here is dropped before the next use.
+
+    The day comes from the record's id. When the clock steps back, a record is sealed under the key of the past day,
+    which is made if that day had none; if it was destroyed, sealing raises KeyDestroyed and the record must be
+    dropped: it would be kept beyond the day on which its like were promised to end.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.keyring = keyring
+        self._stream = _Stream(keyring.generation)
+
+    def seal(self, record_id: UUID, kind: str, purpose: str, plain: bytes) -> bytes:
+        """
+        Return `plain` sealed for the record of this id, kind and purpose, and for no other. 41 bytes longer.
+
+        Raises:
+            KeyDestroyed: The key of that day and purpose is gone.
+            StoreError: The keyring cannot be reached.
+        """
+        stream = self._stream
+        if stream.forks != _forks or stream.generation != self.keyring.generation:
+            stream = self._stream = _Stream(self.keyring.generation)
+        day = _day(record_id)
+        cipher = stream.ciphers.get((day, purpose)) or self._cipher(stream, day, purpose)
+        count = next(stream.counter).to_bytes(_COUNT_BYTES)
+        return stream.head + count + cipher.encrypt(_NONCE_START + count, plain, _bound(record_id, kind, purpose))
+
+    def open(self, record: Record) -> bytes:
+        """
+        Return what was sealed in `record`; of a record that names no keyring, the bytes as they are.
+
+        Raises:
+            KeyDestroyed: Its key is gone.
+            ConfigurationError: Another keyring sealed it.
+            SchemaError: A newer version sealed it.
+            StoreError: It was changed since, or belongs to another record; or the keyring cannot be reached.
+        """
+        if not record.ring:
+            return record.sealed
+        self._check(record)
+        key = self.keyring.key(_day(record.id), record.purpose, create=False)
+        cipher = AESGCM(_derived(key, record.sealed[_STREAM]))
+        bound = _bound(record.id, record.kind, record.purpose)
+        try:
+            return cipher.decrypt(_NONCE_START + record.sealed[_COUNT], record.sealed[_TEXT], bound)
+        except InvalidTag as error:
+            raise StoreError(
+                f"record {record.id}: changed since it was sealed, or sealed for another record"
+            ) from error
+
+    def token(self, day: int, purpose: str, value: bytes) -> bytes:
+        """
+        Return a pseudonym (16 bytes) of `value` that holds for one day and purpose and dies with their key.
+
+        Raises:
+            KeyDestroyed: The key of that day and purpose is gone.
+            StoreError: The keyring cannot be reached.
+        """
+        key = self.keyring.key(day, purpose, create=True)
+        return blake2b(value, digest_size=16, key=key, person=_TOKEN).digest()
+
+    def _cipher(self, stream: _Stream, day: int, purpose: str) -> AESGCM:
+        if len(stream.ciphers) >= _CIPHERS:
+            stream.ciphers.clear()
+        cipher = AESGCM(_derived(self.keyring.key(day, purpose, create=True), stream.id))
+        stream.ciphers[day, purpose] = cipher
+        return cipher
+
+    def _check(self, record: Record) -> None:
+        if record.ring != self.keyring.name:
+            raise ConfigurationError(
+                f"record {record.id}: sealed by keyring {record.ring}, not by {self.keyring.name}; open it there"
+            )
+        if len(record.sealed) < _LEAST_BYTES:
+            raise StoreError(f"record {record.id}: {len(record.sealed)} sealed bytes are too few; some were cut off")
+        if record.sealed[0] != _VERSION:
+            raise SchemaError(f"record {record.id}: sealed in format {record.sealed[0]}; upgrade consent-mw")
+
+
+def _day(record_id: UUID) -> int:
+    return (record_id.int >> 80) // _DAY_MILLISECONDS
+
+
+def _derived(key: bytes, stream: bytes) -> bytes:
+    return blake2b(stream, digest_size=32, key=key, person=_SEAL).digest()
+
+
+def _bound(record_id: UUID, kind: str, purpose: str) -> bytes:
+    # The length tells where the kind ends, so that no other pair of names gives the same bytes.
+    return record_id.bytes + f"{len(kind)}:{kind}{purpose}".encode()
