@@ -92,7 +92,8 @@ def _in_process_report(figures: Figures) -> Report:
         ["", "µs", "middle half", "added", "in access lines"],
         rows,
         f"{len(figures[BARE])} interleaved rounds, microseconds a request; {_versions('starlette')}. "
-        "The access line is the call in uvicorn's RequestResponseCycle.send with uvicorn's formatter, into a file, less the wrapper that it is called from.",
+        "The access line is the call in uvicorn's RequestResponseCycle.send with uvicorn's formatter, into a file, "
+        "less the wrapper that it is called from.",
     )
 
 
