@@ -36,22 +36,22 @@ __all__ = ["SCHEMA", "load", "loads"]
 SCHEMA = 1
 
 _JURISDICTIONS = ("KR", "EU", "UK")
-_TOP = {
-    "schema": 1,
-    "revision": 1,
-    "published": None,
-    "effective": None,
-    "time_zone": "Asia/Seoul",
-    "languages": ["ko", "en"],
-    "jurisdiction": "KR",
-    "controller": {},
-    "agencies": [],
-    "recipients": [],
-    "purposes": {},
-    "cookies": {},
-    "log": {},
-    "events": {},
-}
+_TOP = (
+    "schema",
+    "revision",
+    "published",
+    "effective",
+    "time_zone",
+    "languages",
+    "jurisdiction",
+    "controller",
+    "agencies",
+    "recipients",
+    "purposes",
+    "cookies",
+    "log",
+    "events",
+)
 _REQUIRED = ("schema", "revision", "published", "effective", "languages", "controller", "purposes")
 
 #: How to mend what is missing, by key: an example that can be pasted.
@@ -304,7 +304,7 @@ class _Reading:
 
     def one_of(self, raw: object, allowed: tuple[str, ...], place: str) -> str:
         if raw in allowed:
-            return cast("str", raw)
+            return str(raw)
         self.fault(place, f"{raw!r} is not known", f"allowed are: {', '.join(allowed)}")
         return allowed[0]
 
@@ -367,9 +367,7 @@ class _Reading:
         if isinstance(name, str):
             place = f'{place} "{name}"'
             if not _TOKEN.fullmatch(name) or "*" in name[:-1] or name == "*":
-                self.fault(
-                    place, "is no cookie name", "use the name that Set-Cookie shows; a * may stand at the end only"
-                )
+                self.fault(place, "is no cookie name", "use the name in Set-Cookie; a * may stand at the end only")
         if isinstance(table.get("expires"), str) and table["expires"] == "session":
             table["expires"] = None
         table.setdefault("description", name if isinstance(name, str) and name else "?")

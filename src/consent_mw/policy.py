@@ -87,7 +87,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What all parts of a policy share."""
 
 
-class Officer(_Value):
+class Officer(_Value, frozen=True, kw_only=True):
     """Who answers for the data."""
 
     name: Text
@@ -95,14 +95,14 @@ class Officer(_Value):
     phone: str = ""
 
 
-class Controller(_Value):
+class Controller(_Value, frozen=True, kw_only=True):
     """Whose site it is."""
 
     name: Text
     officer: Officer
 
 
-class Agency(_Value):
+class Agency(_Value, frozen=True, kw_only=True):
     """Where a visitor may complain."""
 
     name: Text
@@ -110,7 +110,7 @@ class Agency(_Value):
     url: str = ""
 
 
-class Recipient(_Value):
+class Recipient(_Value, frozen=True, kw_only=True):
     """A third party that receives data."""
 
     name: Text
@@ -120,7 +120,7 @@ class Recipient(_Value):
     country: str = ""
 
 
-class Purpose(_Value):
+class Purpose(_Value, frozen=True, kw_only=True):
     """
     What data and cookies are for.
 
@@ -143,7 +143,7 @@ class Purpose(_Value):
         return self.basis in ("consent", "opt_out")
 
 
-class Cookie(_Value):
+class Cookie(_Value, frozen=True, kw_only=True):
     """
     A declared cookie.
 
@@ -167,7 +167,7 @@ class Cookie(_Value):
         return self.name[:-1] if self.name.endswith("*") else None
 
 
-class Event(_Value):
+class Event(_Value, frozen=True, kw_only=True):
     """A usage event that `record_event` may keep."""
 
     name: str
@@ -175,7 +175,7 @@ class Event(_Value):
     fields: dict[str, Literal["str", "int", "float", "bool"]] = {}
 
 
-class Policy(_Value):
+class Policy(_Value, frozen=True, kw_only=True):
     """
     One revision of a site's privacy policy, whole. Made by `declaration.load`, which checks it.
 
