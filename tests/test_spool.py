@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from consent_mw import mounts
 from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.frames import HEADER_BYTES, pack, unpack
+from consent_mw.segment import Segment, SegmentName
 from consent_mw.spool import Gap, Spool
 
 MARKER = bytes(range(8))
@@ -492,6 +493,19 @@ for _ in range(200):
     spool.close()
     found = b"".join(finish(drainer) for drainer in drainers).split() + drained(spool)
     assert sorted(map(int, found)) == list(range(20_000))
+
+
+def test_a_segment_drained_between_open_and_lock_is_not_read_again(spool, directory):
+    spool.write([b"x"])
+    spool.rotate()
+    (path,) = segments(directory)
+    name = SegmentName.parse(path.name)
+    assert name
+    fd = os.open(path, os.O_RDONLY)
+    assert drained(spool) == [b"x"]
+    # Opening the descriptor's own link gives what a slower drain has in hand: the unlinked file.
+    assert Segment.adopt(Path(f"/proc/self/fd/{fd}"), name) is None
+    os.close(fd)
 
 
 def test_a_reserve_that_leaves_nothing_is_refused(directory):
