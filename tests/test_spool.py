@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -520,7 +521,7 @@ def test_a_file_in_the_way_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user; others meet the mode directly")
-def test_an_unwritable_directory_is_refused_as_another_user(tmp_path_factory):
+def test_an_unwritable_directory_is_refused_as_another_user():
     program = """
 import os, sys
 from consent_mw.exceptions import SpoolError
@@ -531,8 +532,8 @@ try:
 except SpoolError as error:
     print(error)
 """
-    directory = Path("/tmp") / f"consent-mw-{os.urandom(8).hex()}"
-    directory.mkdir(mode=0o755)
+    directory = Path(tempfile.mkdtemp())  # a tmp_path lies under directories that only their owner may enter
+    directory.chmod(0o755)
     (directory / "drain.lock").touch(mode=0o666)
     try:
         assert b"not writable" in finish(start(program, directory))
