@@ -17,8 +17,29 @@ ROOT = "consent_mw"
 # The row of a module or subpackage is its layer; docs/architecture.md draws the same picture.
 LAYERS = [
     {"_asgi", "declaration", "durations", "exceptions", "policy", "presets"},
-    {"agents", "client", "consent", "cookies", "frames", "records"},  # pure: no I/O, no clock read
-    {"keyring", "keyslots", "mounts", "sealer", "segment", "spool", "stores"},  # the only disk and network I/O
+    {
+        "agents",
+        "client",
+        "consent",
+        "consent_cookie",
+        "cookies",
+        "frames",
+        "gate",
+        "permissions",
+        "records",
+        "request_consent",
+        "request_cookies",
+    },  # pure: no I/O, no clock read
+    {
+        "keyring",
+        "keyslots",
+        "mounts",
+        "revisions",
+        "sealer",
+        "segment",
+        "spool",
+        "stores",
+    },  # the only disk and network I/O
     {"notices", "pending", "reports", "retention", "rights"},  # what an operator and a visitor ask for
     {"recorder", "site"},  # what runs in a request
     {"middleware"},  # composition

@@ -1,0 +1,130 @@
+"""The visitor's choice as a value, and its short readable text. What it allows is in `permissions`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, timedelta
+from enum import StrEnum
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from consent_mw.exceptions import BadConsentCookie
+
+__all__ = ["LIFETIME", "NO_CONSENT", "Choice", "Consent", "dumps", "loads"]
+
+#: How long an answer holds before the visitor is asked again: the same for a yes and a no.
+LIFETIME = timedelta(days=180)
+
+_VERSION = "1"
+_RECEIPT = re.compile(r"[A-Za-z0-9_-]{22}")
+
+
+class Choice(StrEnum):
+    """What the visitor picked. Answers about single purposes and cookies are answers inside PROMPT."""
+
+    ACCEPT = "accept"
+    PROMPT = "prompt"
+    REJECT = "reject"
+
+
+class Consent(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What the visitor answered.
+
+    Attributes:
+        choice: None where nothing was answered, or nothing that can be believed.
+        revision: The revision of the policy that was answered.
+        given_on: The day of the answer, in UTC. A day and not a time, so that a refusal identifies nobody.
+        purposes: Answers by purpose, inside PROMPT.
+        cookies: Answers by declared cookie name, inside PROMPT.
+        signals: Signals that the visitor's browser sent when they answered: an acceptance then is about them too.
+        receipt: Random name of the receipt; only where something was accepted.
+    """
+
+    choice: Choice | None = None
+    revision: int = 0
+    given_on: date | None = None
+    purposes: Mapping[str, bool] = {}
+    cookies: Mapping[str, bool] = {}
+    signals: tuple[str, ...] = ()
+    receipt: str | None = None
+
+    @property
+    def allows_something(self) -> bool:
+        """Whether anything was accepted."""
+        accepted = any(self.purposes.values()) or any(self.cookies.values())
+        return self.choice is Choice.ACCEPT or (self.choice is Choice.PROMPT and accepted)
+
+    def same_answers(self, other: Consent) -> bool:
+        """Whether both say the same, whenever and under whatever receipt they said it."""
+        return (
+            self.choice is other.choice
+            and self.revision == other.revision
+            and dict(self.purposes) == dict(other.purposes)
+            and dict(self.cookies) == dict(other.cookies)
+            and set(self.signals) >= set(other.signals)
+        )
+
+
+NO_CONSENT = Consent()
+
+
+def dumps(consent: Consent) -> str:
+    """
+    Return the consent as the text that is signed, in cookie octets only (RFC 6265, section 4.1.1).
+
+    For instance `1|prompt|3|2026-11-23|analytics-/functional+/@theme+||` : version, choice, revision, day,
+    answers (+ yes, - no, @ before a cookie), signals, receipt.
+    """
+    answers = [f"{name}{_sign(yes)}" for name, yes in sorted(consent.purposes.items())]
+    answers += [f"@{quote(name, safe='')}{_sign(yes)}" for name, yes in sorted(consent.cookies.items())]
+    parts = (
+        _VERSION,
+        consent.choice or "",
+        str(consent.revision),
+        consent.given_on.isoformat() if consent.given_on else "",
+        "/".join(answers),
+        "/".join(consent.signals),
+        consent.receipt or "",
+    )
+    return "|".join(parts)
+
+
+def loads(text: str) -> Consent:
+    """
+    Read what `dumps` wrote.
+
+    Raises:
+        BadConsentCookie: It is nothing that `dumps` writes.
+    """
+    parts = text.split("|")
+    if len(parts) != 7 or parts[0] != _VERSION:
+        raise BadConsentCookie(text, "not the form of this version")
+    _, choice, revision, day, answers, signals, receipt = parts
+    if receipt and not _RECEIPT.fullmatch(receipt):
+        raise BadConsentCookie(text, "not a receipt")
+    try:
+        given = [_answer(answer) for answer in answers.split("/") if answer]
+        return Consent(
+            choice=Choice(choice),
+            revision=int(revision),
+            given_on=date.fromisoformat(day),
+            purposes={name: yes for name, yes in given if not name.startswith("@")},
+            cookies={unquote(name[1:]): yes for name, yes in given if name.startswith("@")},
+            signals=tuple(signal for signal in signals.split("/") if signal),
+            receipt=receipt or None,
+        )
+    except ValueError as error:
+        raise BadConsentCookie(text, f"unreadable ({error})") from error
+
+
+def _sign(yes: bool) -> str:
+    return "+" if yes else "-"
+
+
+def _answer(text: str) -> tuple[str, bool]:
+    if len(text) < 2 or text[-1] not in "+-":
+        raise ValueError("an answer ends with + or -")
+    return text[:-1], text[-1] == "+"

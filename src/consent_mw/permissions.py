@@ -1,0 +1,150 @@
+"""What a consent allows under a policy: purposes, and cookies one by one, each with the reason."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from consent_mw.consent import Choice, Consent
+from consent_mw.policy import Cookie, Policy
+
+__all__ = ["Decision", "Permissions", "Reason", "Verdict"]
+
+#: Distinct cookie names whose decision is remembered, for each set of permissions.
+_REMEMBERED = 512
+
+
+class Verdict(StrEnum):
+    """What happens to a cookie."""
+
+    KEPT = "kept"
+    BLOCKED = "blocked"
+    PENDING = "pending"
+    EXPIRED = "expired"
+
+
+class Reason(StrEnum):
+    """Why. The texts are stable: they stand in debug headers and in records."""
+
+    NECESSARY = "its purpose is never asked"
+    ALLOWED = "the visitor allowed it"
+    OPT_OUT = "the visitor has not objected"
+    REPORTED = "only reported"
+    REFUSED = "the visitor refused it"
+    SIGNAL = "the browser's signal refuses it"
+    NO_CHOICE = "no choice yet"
+    UNANSWERED = "the visitor wants to be asked"
+    UNDECLARED = "not declared in the policy"
+    RESERVED = "this name is the consent cookie's own"
+    UNREADABLE = "no browser and no parser agree on its name"
+    DELETION = "it deletes a cookie"
+    HOOK = "the site's own hook decided"
+
+
+class Decision(NamedTuple):
+    """
+    What the policy and the visitor say about one cookie.
+
+    Attributes:
+        name: The cookie's name as it came.
+        declared: The declaration that covers it, or None.
+    """
+
+    name: str
+    verdict: Verdict
+    reason: Reason
+    declared: Cookie | None
+
+    @property
+    def purpose(self) -> str | None:
+        """The name of its declared purpose."""
+        return self.declared.purpose if self.declared else None
+
+
+class Permissions:
+    """
+    One policy, one set of answers, the signals in force. Shared by all visitors who answered alike: it holds
+    nothing that tells them apart.
+    """
+
+    __slots__ = ("_decisions", "allowed", "answers", "policy", "refused_by_signal", "report_only", "reserved")
+
+    def __init__(
+        self,
+        policy: Policy,
+        consent: Consent,
+        signals: frozenset[str] = frozenset(),
+        *,
+        reserved: frozenset[str] = frozenset(),
+        report_only: bool = False,
+    ) -> None:
+        self.policy = policy
+        # Without receipt and day, so that nothing of one visitor is shared with another who answered alike.
+        self.answers = Consent(choice=consent.choice, purposes=consent.purposes, cookies=consent.cookies)
+        # A signal that the visitor's browser sent when they answered was on the table then: the answer wins.
+        standing = signals.difference(consent.signals)
+        self.refused_by_signal = frozenset(p.name for p in policy.asked if standing.intersection(p.refused_by))
+        self.reserved = reserved
+        self.report_only = report_only
+        self.allowed = frozenset(name for name in policy.purposes if self._allows(name))
+        self._decisions: dict[str, Decision] = {}
+
+    def allows(self, purpose: str) -> bool:
+        """
+        Whether data may be collected for `purpose` now.
+
+        Raises:
+            PolicyError: The policy has no such purpose.
+        """
+        return self.policy.purpose(purpose).name in self.allowed
+
+    def answer(self, purpose: str) -> bool | None:
+        """What the visitor answered about an asked purpose; None where they did not."""
+        choice = self.answers.choice
+        if choice is Choice.PROMPT:
+            return self.answers.purposes.get(purpose)
+        return None if choice is None else choice is Choice.ACCEPT
+
+    def _allows(self, name: str) -> bool:
+        purpose = self.policy.purposes[name]
+        if not purpose.asked:
+            return True
+        if name in self.refused_by_signal:
+            return False
+        answer = self.answer(name)
+        return purpose.basis == "opt_out" if answer is None else answer
+
+    def cookie(self, name: str) -> Decision:
+        """Return what happens to the cookie called `name` if it is set now, and why."""
+        decision = self._decisions.get(name)
+        if decision is None:
+            declared = self.policy.cookie(name)
+            decision = Decision(name, *self._judge(name, declared), declared)
+            if len(self._decisions) >= _REMEMBERED:
+                self._decisions.clear()
+            self._decisions[name] = decision
+        return decision
+
+    def _judge(self, name: str, declared: Cookie | None) -> tuple[Verdict, Reason]:
+        if name in self.reserved:
+            return Verdict.BLOCKED, Reason.RESERVED
+        verdict, reason = self._declared(declared) if declared else (Verdict.BLOCKED, Reason.UNDECLARED)
+        reported = self.report_only or (declared is None and self.policy.undeclared == "report")
+        return (Verdict.KEPT, Reason.REPORTED) if reported and verdict is not Verdict.KEPT else (verdict, reason)
+
+    def _declared(self, cookie: Cookie) -> tuple[Verdict, Reason]:
+        purpose = self.policy.purposes[cookie.purpose]
+        if not purpose.asked:
+            return Verdict.KEPT, Reason.NECESSARY
+        if purpose.name in self.refused_by_signal:
+            return Verdict.BLOCKED, Reason.SIGNAL
+        answer = self.answers.cookies.get(cookie.name) if self.answers.choice is Choice.PROMPT else None
+        if answer is None:
+            answer = self.answer(purpose.name)
+        if answer is not None:
+            return (Verdict.KEPT, Reason.ALLOWED) if answer else (Verdict.BLOCKED, Reason.REFUSED)
+        if purpose.basis == "opt_out":
+            return Verdict.KEPT, Reason.OPT_OUT
+        if self.answers.choice is Choice.PROMPT:
+            return Verdict.PENDING, Reason.UNANSWERED
+        return Verdict.BLOCKED, Reason.NO_CHOICE

@@ -1,0 +1,260 @@
+"""The consent of one request, as the application sees it: `request.state.consent`. Pure: it notes, others keep."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from typing import Final, NamedTuple
+
+from consent_mw.consent import Choice, Consent
+from consent_mw.exceptions import Fault, PolicyError, UndeclaredEvent
+from consent_mw.permissions import Decision, Permissions, Verdict
+from consent_mw.policy import ABUSE, Event, did_you_mean
+from consent_mw.records import Scalar
+
+__all__ = ["Noted", "RequestConsent", "Shown"]
+
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+#: Characters of one text that an event or an abuse report keeps.
+_TEXT_LIMIT = 1_000
+
+
+class Noted(NamedTuple):
+    """Something that the application noted during a request: a usage event, or an abuse report."""
+
+    kind: str
+    purpose: str
+    name: str
+    data: Mapping[str, Scalar]
+
+
+class Shown(NamedTuple):
+    """What the visitor saw when they chose: it stands in the receipt. `text` is the SHA-256 of what was shown."""
+
+    surface: str = "application"
+    language: str = ""
+    text: str = ""
+
+
+class RequestConsent:
+    """
+    What the visitor allows, for one request, and what the application wants noted about it.
+
+    `grant` and `withdraw` change it at once. They reach the visitor with the response's headers: once those are
+    sent, the change holds for the rest of the request only.
+    """
+
+    __slots__ = ("_make", "_permissions", "changed", "consent", "noted", "pending", "shown", "signals",
+                 "today")  # fmt: skip
+
+    def __init__(
+        self,
+        consent: Consent,
+        permissions: Permissions,
+        make: Callable[[Consent, frozenset[str]], Permissions],
+        today: date,
+        signals: frozenset[str] = frozenset(),
+        pending: str | None = None,
+    ) -> None:
+        self.consent = consent
+        self._permissions = permissions
+        self._make = make
+        self.today = today
+        self.signals = signals
+        self.pending = pending
+        self.changed = False
+        self.shown = Shown()
+        self.noted: list[Noted] = []
+
+    # -- what holds ---------------------------------------------------------------------------------------------
+
+    @property
+    def choice(self) -> Choice | None:
+        """What the visitor picked, or None."""
+        return self.consent.choice
+
+    @property
+    def revision(self) -> int:
+        """The revision of the policy that was answered; 0 without a choice."""
+        return self.consent.revision
+
+    @property
+    def given_on(self) -> date | None:
+        """The day of the answer, in UTC."""
+        return self.consent.given_on
+
+    @property
+    def permissions(self) -> Permissions:
+        """What the consent allows under the policy in force."""
+        return self._permissions
+
+    def allows(self, purpose: str) -> bool:
+        """
+        Whether data may be collected for `purpose` now.
+
+        Raises:
+            PolicyError: The policy has no such purpose; the message names the nearest.
+        """
+        return self._permissions.allows(purpose)
+
+    def allows_cookie(self, name: str) -> bool:
+        """Whether a cookie called `name` would reach the browser if it were set now."""
+        return self._permissions.cookie(name).verdict is Verdict.KEPT
+
+    def explain(self, name: str) -> Decision:
+        """Return what would happen to a cookie called `name` if it were set now, and why."""
+        return self._permissions.cookie(name)
+
+    # -- what changes -------------------------------------------------------------------------------------------
+
+    def grant(self, *purposes: str, cookies: Iterable[str] = ()) -> bool:
+        """
+        Allow `purposes` and single `cookies` (declared names), or everything where none is named.
+
+        Returns whether that changed anything.
+
+        Raises:
+            PolicyError: A purpose or cookie is not declared.
+        """
+        names = tuple(cookies)
+        if not purposes and not names:
+            return self.choose(Choice.ACCEPT)
+        return self._answer(dict.fromkeys(purposes, True), dict.fromkeys(names, True))
+
+    def withdraw(self, *purposes: str, cookies: Iterable[str] = ()) -> bool:
+        """
+        Refuse `purposes` and single `cookies`, or everything where none is named. Without a choice it does nothing.
+
+        Returns whether that changed anything.
+
+        Raises:
+            PolicyError: A purpose or cookie is not declared.
+        """
+        names = tuple(cookies)
+        if self.choice is None:
+            return False
+        if not purposes and not names:
+            return self.choose(Choice.REJECT)
+        return self._answer(dict.fromkeys(purposes, False), dict.fromkeys(names, False))
+
+    def _answer(self, purposes: dict[str, bool], cookies: dict[str, bool]) -> bool:
+        return self.choose(
+            Choice.PROMPT, purposes=self._answers() | purposes, cookies=dict(self.consent.cookies) | cookies
+        )
+
+    def _answers(self) -> dict[str, bool]:
+        """The answers by purpose, as they would stand inside PROMPT."""
+        if self.choice in (Choice.ACCEPT, Choice.REJECT):
+            return dict.fromkeys((p.name for p in self._permissions.policy.asked), self.choice is Choice.ACCEPT)
+        return dict(self.consent.purposes)
+
+    def choose(
+        self,
+        choice: Choice,
+        *,
+        purposes: Mapping[str, bool] | None = None,
+        cookies: Mapping[str, bool] | None = None,
+        shown: Shown | None = None,
+    ) -> bool:
+        """
+        Take what the visitor picked, whole; answers count inside PROMPT only. Returns whether it changed anything.
+
+        A choice equal to the one in force changes nothing, writes no cookie and makes no receipt.
+
+        Raises:
+            PolicyError: A purpose or cookie is not declared, or is never asked.
+        """
+        inside = choice is Choice.PROMPT
+        given = dict(purposes or {}) if inside else {}
+        single = dict(cookies or {}) if inside else {}
+        self._check(given, single)
+        consent = self._consent(self._settled(choice, given, single), given, single)
+        if consent.same_answers(self.consent):
+            return False
+        self.consent = consent
+        self._permissions = self._make(consent, self.signals)
+        self.changed = True
+        self.shown = shown or Shown()
+        return True
+
+    def _settled(self, choice: Choice, purposes: Mapping[str, bool], cookies: Mapping[str, bool]) -> Choice:
+        """Return REJECT for answers that allow nothing and leave nothing to ask, else the choice as it is."""
+        answered = {purpose.name for purpose in self._permissions.policy.asked} <= purposes.keys()
+        refuses_all = answered and not any(purposes.values()) and not any(cookies.values())
+        return Choice.REJECT if choice is Choice.PROMPT and refuses_all else choice
+
+    def _consent(self, choice: Choice, purposes: Mapping[str, bool], cookies: Mapping[str, bool]) -> Consent:
+        consent = Consent(
+            choice=choice,
+            revision=self._permissions.policy.revision,
+            given_on=self.today,
+            purposes=purposes if choice is Choice.PROMPT else {},
+            cookies=cookies if choice is Choice.PROMPT else {},
+        )
+        if not consent.allows_something:
+            return consent  # identifies nobody: the same bytes for all who refuse on one day
+        return Consent(
+            choice=consent.choice,
+            revision=consent.revision,
+            given_on=consent.given_on,
+            purposes=consent.purposes,
+            cookies=consent.cookies,
+            signals=tuple(sorted(self.signals)),
+            receipt=secrets.token_urlsafe(16),
+        )
+
+    def _check(self, purposes: Iterable[str], cookies: Iterable[str]) -> None:
+        policy = self._permissions.policy
+        asked = [purpose.name for purpose in policy.asked]
+        declared = [cookie.name for cookie in policy.cookies if policy.purposes[cookie.purpose].asked]
+        for what, names, known in (("purpose", purposes, asked), ("cookie", cookies, declared)):
+            for name in names:
+                if name not in known:
+                    problem = f'{what} "{name[:64]}" is not one that a visitor is asked about'
+                    raise PolicyError(Fault(policy.file, f"{what}s", problem, did_you_mean(name, known)))
+
+    # -- what is noted ------------------------------------------------------------------------------------------
+
+    def record_event(self, name: str, **data: Scalar) -> bool:
+        """
+        Note a usage event that the policy declares. Returns False, and keeps nothing, where its purpose is refused.
+
+        Raises:
+            UndeclaredEvent: The event, or a field of it, is not declared, or a value is not of its declared type.
+        """
+        event = self._permissions.policy.events.get(name)
+        if event is None:
+            mend = did_you_mean(name, self._permissions.policy.events)
+            raise UndeclaredEvent(Fault(self._permissions.policy.file, f"events.{name}", "is not declared", mend))
+        self._check_fields(event, data)
+        if event.purpose not in self._permissions.allowed:
+            return False
+        self.noted.append(Noted("event", event.purpose, name, _shortened(data)))
+        return True
+
+    def _check_fields(self, event: Event, data: Mapping[str, Scalar]) -> None:
+        for key, value in data.items():
+            place = f"events.{event.name}.fields.{key}"
+            kind = event.fields.get(key)
+            if kind is None:
+                mend = did_you_mean(key, event.fields)
+                raise UndeclaredEvent(Fault(self._permissions.policy.file, place, "is not declared", mend))
+            wrong = not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool")
+            if value is not None and wrong:
+                problem = f"is a {type(value).__name__}, not a {kind}"
+                raise UndeclaredEvent(Fault(self._permissions.policy.file, place, problem, f"give a {kind}"))
+
+    def report_abuse(self, reason: str) -> None:
+        """
+        Note abuse. Its record keeps what [log.abuse] declares, whatever the visitor chose, and is never sampled.
+
+        Raises:
+            PolicyError: The policy declares no purpose called "abuse".
+        """
+        self._permissions.policy.purpose(ABUSE)
+        self.noted.append(Noted("abuse", ABUSE, "abuse", _shortened({"reason": str(reason)})))
+
+
+def _shortened(data: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    return {key: value[:_TEXT_LIMIT] if isinstance(value, str) else value for key, value in data.items()}
