@@ -27,6 +27,7 @@ LAYERS = [
         "gate",
         "permissions",
         "records",
+        "redaction",
         "request_consent",
         "request_cookies",
     },  # pure: no I/O, no clock read

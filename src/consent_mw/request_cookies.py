@@ -1,0 +1,160 @@
+"""The Cookie header in: the consent is read, and what the visitor refused is taken out. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from typing import NamedTuple, TypeVar
+
+from consent_mw._asgi import Header, HeaderList
+from consent_mw.consent import NO_CONSENT, Consent
+from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.cookies import delete_line, pairs
+from consent_mw.exceptions import BadConsentCookie
+from consent_mw.permissions import Decision, Permissions, Verdict
+from consent_mw.policy import Policy
+
+__all__ = ["Reading", "RequestCookies", "without_cookies"]
+
+#: Whole headers that are remembered with what they say, and the longest that is worth it.
+_REMEMBERED = 4_096
+_REMEMBERED_BYTES = 2_048
+#: Cookies that one response expires at most: a header of a thousand must not make an answer of a thousand lines.
+_EXPIRED_AT_ONCE = 30
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+_SESSION = re.compile(rb"[A-Za-z0-9_-]{22}")
+
+
+class Reading(NamedTuple):
+    """
+    What one Cookie header says. Shared by all requests that send the same bytes: it holds no request's state.
+
+    Attributes:
+        pending: The id under which this visitor's cookies wait, or None.
+        header: What the application may see: the header itself, a shorter one, or None.
+        changed: Whether `header` is not what came.
+        expired: Set-Cookie lines that make the browser forget what it may no longer hold.
+        removed: The decisions about what was taken out.
+    """
+
+    consent: Consent
+    permissions: Permissions
+    pending: str | None
+    header: bytes | None
+    changed: bool
+    expired: tuple[bytes, ...]
+    removed: tuple[Decision, ...]
+
+
+class RequestCookies:
+    """
+    Reads Cookie headers under one policy.
+
+    A header that was verified once is remembered whole, by its exact bytes, the signals and the kind of
+    connection, for one day at most: that is the resolution of the consent's own expiry.
+    """
+
+    def __init__(self, policy: Policy, cookie: ConsentCookie, *, report_only: bool = False) -> None:
+        self.policy = policy
+        self.cookie = cookie
+        self.report_only = report_only
+        self.reserved = cookie.names | {f"{name}-pending" for name in cookie.names}
+        self._day: date | None = None
+        self._readings: dict[tuple[bytes | None, frozenset[str], bool], Reading] = {}
+        self._permissions: dict[object, Permissions] = {}
+
+    def pending_name(self, *, secure: bool) -> str:
+        """Return the name of the session cookie that finds this visitor's waiting cookies."""
+        return f"{self.cookie.name(secure=secure)}-pending"
+
+    def permissions(self, consent: Consent, signals: frozenset[str]) -> Permissions:
+        """Return the permissions of everyone who answered alike."""
+        key = (
+            consent.choice,
+            frozenset(consent.purposes.items()),
+            frozenset(consent.cookies.items()),
+            signals.difference(consent.signals),
+        )
+        found = self._permissions.get(key)
+        if found is None:
+            found = Permissions(self.policy, consent, signals, reserved=self.reserved, report_only=self.report_only)
+            _remember(self._permissions, key, found)
+        return found
+
+    def read(self, header: bytes | None, signals: frozenset[str], today: date, *, secure: bool) -> Reading:
+        """Return what the Cookie `header` says (several lines joined with "; "). Never raises."""
+        if today != self._day:
+            self._readings.clear()
+            self._day = today
+        key = (header, signals, secure)
+        reading = self._readings.get(key)
+        if reading is None:
+            reading = self._read(header, signals, today, secure)
+            if header is None or len(header) <= _REMEMBERED_BYTES:
+                _remember(self._readings, key, reading)
+        return reading
+
+    def _read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool) -> Reading:
+        found = pairs(header) if header else []
+        consent = self._consent(found, today, secure)
+        permissions = self.permissions(consent, signals)
+        kept: list[bytes] = []
+        removed: dict[str, Decision] = {}
+        for name, pair in found:
+            decision = permissions.cookie(name.decode("latin-1"))
+            if decision.verdict is Verdict.KEPT or decision.name in self.reserved:
+                kept.append(pair)
+            else:
+                removed[decision.name] = decision
+        changed = len(kept) != len(found)
+        return Reading(
+            consent=consent,
+            permissions=permissions,
+            pending=self._pending(found, secure),
+            header=(b"; ".join(kept) or None) if changed else header,
+            changed=changed,
+            expired=tuple(_expiries(removed.values())),
+            removed=tuple(removed.values()),
+        )
+
+    def _consent(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> Consent:
+        name = self.cookie.name(secure=secure).encode("latin-1")
+        values = [pair.partition(b"=")[2] for key, pair in found if key == name]
+        if len(values) != 1:
+            return NO_CONSENT  # none, or a second one that somebody else has tossed in: believe neither
+        try:
+            consent = self.cookie.read(values[0].strip(b" \t"), today)
+        except BadConsentCookie:
+            return NO_CONSENT
+        return consent if consent.revision == self.policy.revision else NO_CONSENT
+
+    def _pending(self, found: list[tuple[bytes, bytes]], secure: bool) -> str | None:
+        name = self.pending_name(secure=secure).encode("latin-1")
+        values = [pair.partition(b"=")[2] for key, pair in found if key == name]
+        return values[0].decode() if len(values) == 1 and _SESSION.fullmatch(values[0]) else None
+
+
+def _expiries(removed: Iterable[Decision]) -> list[bytes]:
+    """Only declared cookies are expired: of the others neither path nor domain, nor whose they are, is known."""
+    lines = [
+        delete_line(decision.name, path=decision.declared.path, domain=decision.declared.domain)
+        for decision in removed
+        if decision.declared is not None
+    ]
+    return lines[:_EXPIRED_AT_ONCE]
+
+
+def _remember(memo: dict[_K, _V], key: _K, value: _V) -> None:
+    if len(memo) >= _REMEMBERED:
+        memo.clear()
+    memo[key] = value
+
+
+def without_cookies(headers: Iterable[Header], kept: bytes | None) -> HeaderList:
+    """Return a new header list in which one Cookie line, `kept`, stands for all that came; or none."""
+    rest = [header for header in headers if header[0].lower() != b"cookie"]
+    return rest if kept is None else [*rest, (b"cookie", kept)]
