@@ -1,1 +1,57 @@
 """Where records are kept: the contract in `base`, and the stores that come with the package."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from urllib.parse import unquote
+
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.stores.base import Store
+
+__all__ = ["store_from"]
+
+_SCHEMES = ("memory", "sqlite")
+
+
+def store_from(url_or_store: str | Store) -> Store:
+    """
+    Return the store that a URL names, not yet opened; a store is returned as it is.
+
+    `sqlite:///consent.db` is a file in the working directory, `sqlite:////var/lib/site/consent.db` one by its
+    full path (percent escapes are undone), `memory:` a `MemoryStore`.
+
+    Raises:
+        ConfigurationError: The URL names no store that we know.
+    """
+    if not isinstance(url_or_store, str):
+        return url_or_store
+    scheme, colon, rest = url_or_store.partition(":")
+    if colon and scheme == "memory" and rest in ("", "//"):
+        from consent_mw.stores.memory import MemoryStore
+
+        return MemoryStore()
+    if scheme == "sqlite" and rest.startswith("///") and len(rest) > 3:
+        from consent_mw.stores.sqlite import SQLiteStore
+
+        return SQLiteStore(unquote(rest[3:]))
+    raise ConfigurationError(f"store {_shown(url_or_store)!r}: {_complaint(scheme if colon else '')}")
+
+
+def _complaint(scheme: str) -> str:
+    if scheme == "sqlite":
+        return "no file is named; write sqlite:///consent.db, or sqlite:////full/path/consent.db"
+    if scheme == "memory":
+        return "a store in memory has no name; write memory:"
+    if not scheme:
+        return "is no URL; write sqlite:///consent.db for a file, or memory:"
+    near = get_close_matches(scheme.lower(), _SCHEMES, n=1)
+    hint = (
+        f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_SCHEMES)}; any other is passed as an object"
+    )
+    return f"the scheme {scheme!r} is not known; {hint}"
+
+
+def _shown(url: str) -> str:
+    """Return a URL as an error may show it: without what stands before an @, which may be a password."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url

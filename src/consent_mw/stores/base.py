@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
-from consent_mw.records import Query, Record
+from consent_mw.records import Query, Record, time_of
 
-__all__ = ["Store"]
+__all__ = ["Store", "first_id", "matches"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 @runtime_checkable
@@ -16,16 +20,30 @@ class Store(Protocol):
     """
     A place for records. Retention, rights, reports and the drain are functions over these five verbs.
 
-    A store is opened on the event loop that uses it, and used by that loop alone. It never looks into
-    `Record.data` or `Record.sealed`, and there is no update: what was appended is deleted or stays.
+    A store is opened on the event loop that uses it, after any fork, and used by that loop alone; several
+    tasks of the loop may use it at once, and other stores, of this process or of others, may hold the same
+    place. It never looks into `Record.data` or `Record.sealed`, and there is no update: what was appended is
+    deleted or stays.
+
+    What a store is given: an id of 16 bytes, version 7; `kind`, `purpose` and `ring` are names of at most
+    100 characters without control characters, a few dozen different ones in all; `subject` at most 64
+    bytes, any; `sealed` any bytes, also none; `data` holds text (any that UTF-8 can carry, so NUL but no
+    lone surrogate), integers of 64 bits with sign, finite floats, booleans and None, and comes back equal.
 
     Every method raises `StoreUnavailable` when the store cannot be reached now (the caller tries again),
     `SchemaError` when it holds something that is not ours or is newer than we are, and `StoreError` for the
-    rest, each from the driver's own error.
+    rest, each `from` the driver's own error.
+
+    A call that is cancelled has happened as a whole or not at all, and the store stays usable.
     """
 
     async def open(self) -> None:
-        """Connect, create or migrate what is missing, and refuse what is not ours. Opening twice is harmless."""
+        """
+        Connect, create or migrate what is missing, and refuse what is not ours. Opening twice is harmless.
+
+        Raises:
+            SchemaError: The place holds something else, or was written by a newer version. Not a byte of it changed.
+        """
         ...
 
     async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
@@ -41,7 +59,9 @@ class Store(Protocol):
     async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
         """
         Return at most `limit` records that match, in order of id (as 16 bytes, which is order of time), from the
-        one after `after`. Fewer than `limit` means that there are no more now.
+        one after `after`, which need not exist (any more). Fewer than `limit` means that there are no more now.
+
+        All were in the store at one instant during the call. Memory follows `limit`, never what is stored.
         """
         ...
 
@@ -50,10 +70,37 @@ class Store(Protocol):
         Delete every record that matches, at once and as a whole, and return how many they were.
 
         Two callers never both count the same record: a return of 1 for a single id claims it.
-        No later `fetch` returns them. A crash before the return leaves either all of them or none.
+        No later `fetch` returns them. A crash before the return leaves either all of them or none; after the
+        return they stay deleted, after a power cut too. The id may be appended again, as a new record.
         """
         ...
 
     async def close(self) -> None:
-        """Release the connection. What was appended stays. Closing twice is harmless."""
+        """Release the connection. What was appended stays. Closing twice is harmless, and so is opening again."""
         ...
+
+
+def first_id(instant: datetime) -> UUID:
+    """
+    Return the smallest id whose time is not before `instant`.
+
+    So `since` means `id >= first_id(since)` and `until` means `id < first_id(until)`.
+
+    Raises:
+        TypeError: `instant` has no time zone.
+    """
+    # An id counts whole milliseconds: what lies between two of them is before the next one.
+    milliseconds = max(0, -((_EPOCH - instant) // _MILLISECOND))
+    return UUID(int=milliseconds << 80)
+
+
+def matches(query: Query, record: Record) -> bool:
+    """Tell whether `query` means `record`: the conditions in words of Python, for stores without an index."""
+    return (
+        record.kind in query.kinds
+        and (query.purposes is None or record.purpose in query.purposes)
+        and (query.subjects is None or record.subject in query.subjects)
+        and (query.ids is None or record.id in query.ids)
+        and (query.since is None or time_of(record.id) >= query.since)
+        and (query.until is None or time_of(record.id) < query.until)
+    )

@@ -1,0 +1,278 @@
+"""Records in one SQLite file: the embedded default, for any number of processes of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from heapq import merge
+from itertools import islice, product
+from operator import itemgetter
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.exceptions import StoreError
+from consent_mw.records import Query, Record, Scalar
+from consent_mw.stores.base import first_id
+from consent_mw.stores.sqlite_file import connect, told_plainly, transaction, truncate_wal
+
+__all__ = ["SQLiteStore"]
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_Row = tuple[bytes, str, str, bytes | None, str, str, bytes]  # the columns, in the order of the table
+_Key = tuple[bytes] | tuple[str, str]  # subject, or kind and purpose
+_Span = tuple[bytes, bytes]  # first id, and the one behind the last
+
+_INSERT: Final = "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+
+# Each statement is one search in one index, with a fixed number of variables: sets are walked here, so that
+# none can exceed SQLite's limit for variables and every statement stays compiled.
+_BY_ID: Final = "SELECT * FROM records WHERE id = ?"
+_BY_SUBJECT: Final = "SELECT * FROM records WHERE subject = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?"
+_BY_PURPOSE: Final = "SELECT * FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?"
+_DELETE_BY_ID: Final = "DELETE FROM records WHERE id = ?"
+_DELETE_BY_PURPOSE: Final = "DELETE FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ?"
+
+# The purposes of one kind by skipping from one to the next in the index, where DISTINCT would walk all of it.
+_PURPOSES: Final = """
+    WITH RECURSIVE found (purpose) AS (
+        SELECT min(purpose) FROM records WHERE kind = ?1
+        UNION ALL
+        SELECT (SELECT min(purpose) FROM records WHERE kind = ?1 AND purpose > found.purpose)
+        FROM found WHERE found.purpose IS NOT NULL
+    )
+    SELECT purpose FROM found WHERE purpose IS NOT NULL
+"""
+
+_BEHIND_ALL: Final = b"\xff" * 17  # bytes compare as in C: longer than any id
+
+_to_json = msgspec.json.Encoder()
+_from_json = msgspec.json.Decoder(dict[str, Scalar])
+
+
+class SQLiteStore:
+    """
+    The store contract over one file, through a connection in a thread of its own.
+
+    Readers never wait for writers, nor writers for readers (WAL). One writer of all processes works at a time,
+    and the others wait for it, up to half a minute. Ordinary appends are not synchronised with the disk: they
+    survive the death of every process, and a power cut takes at most what came after the last checkpoint or
+    durable append. The file, with mode 0600, is read in place by any SQLite tool; the view `readable` shows times.
+
+    Args:
+        path: The file, made by `open`; its directory must exist and be local, for a WAL needs shared memory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._thread: ThreadPoolExecutor | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._wal_holds_deleted = False
+
+    def __repr__(self) -> str:
+        return f"SQLiteStore({str(self.path)!r})"
+
+    async def open(self) -> None:
+        """
+        Connect, create or migrate the file, and refuse what is not ours. Opening twice is harmless.
+
+        Raises:
+            SchemaError: The file is something else, is corrupt, or was written by a newer version.
+            StoreUnavailable: It cannot be made or read: a directory, a right, room on the disk.
+        """
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="consent-mw-sqlite")
+        try:
+            await self._run(self._connect)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+        """Keep all of `records` or none, in one transaction; the first of an id stays."""
+        await self._run(self._append, records, durable)
+
+    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+        """Return at most `limit` records that match, in order of id, from the one after `after`."""
+        return await self._run(self._fetch, query, after, limit)
+
+    async def delete(self, query: Query) -> int:
+        """
+        Delete every record that matches in one transaction, and return how many they were.
+
+        What was deleted is overwritten in the file, and the write-ahead log that still held it is emptied. Another
+        program that reads just then prevents the second; it is done by the next delete, or by closing.
+        """
+        return await self._run(self._delete, query)
+
+    async def close(self) -> None:
+        """Release file and thread. Closing twice is harmless."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            try:
+                await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
+            finally:
+                thread.shutdown(wait=False)
+
+    async def _run(self, work: Callable[..., _T], *args: object) -> _T:
+        if self._thread is None:
+            raise StoreError(f"{self.path}: the store is not open; await its open() first")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._told, work, *args)
+
+    # From here on everything runs in the store's own thread, one call after the other.
+
+    def _told(self, work: Callable[..., _T], *args: object) -> _T:
+        with told_plainly(self.path):
+            return work(*args)
+
+    def _connect(self) -> None:
+        if self._connection is None:
+            self._connection = connect(self.path)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with told_plainly(self.path):
+                if self._wal_holds_deleted:
+                    self._empty_wal(connection)
+                connection.close()
+
+    @property
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreError(f"{self.path}: the store is not open; await its open() first")
+        return self._connection
+
+    def _append(self, records: Sequence[Record], durable: bool) -> None:
+        connection = self._open_connection
+        rows = [_row_of(record) for record in records]
+        _synchronise(connection, durable)
+        with transaction(connection, "BEGIN IMMEDIATE"):
+            connection.executemany(_INSERT, rows)
+
+    def _fetch(self, query: Query, after: UUID | None, limit: int) -> list[Record]:
+        connection = self._open_connection
+        # One read transaction: all streams see the same instant.
+        with transaction(connection, "BEGIN"):
+            return [_record_of(row) for row in islice(_rows(connection, query, after, limit), limit)]
+
+    def _delete(self, query: Query) -> int:
+        connection = self._open_connection
+        _synchronise(connection, durable=True)
+        with transaction(connection, "BEGIN IMMEDIATE"):
+            count = _delete_rows(connection, query)
+        if count or self._wal_holds_deleted:
+            self._empty_wal(connection)
+        return count
+
+    def _empty_wal(self, connection: sqlite3.Connection) -> None:
+        """Never raise: the records are deleted, and a caller who heard of an error would not know that."""
+        try:
+            self._wal_holds_deleted = not truncate_wal(connection)
+        except sqlite3.Error as error:
+            self._wal_holds_deleted = True
+            _log.warning("%s-wal: deleted records are still in it (%s); the next delete tries again", self.path, error)
+        else:
+            if self._wal_holds_deleted:
+                _log.warning(
+                    "%s-wal: deleted records are still in it, as another program reads; the next delete tries again",
+                    self.path,
+                )
+
+
+def _synchronise(connection: sqlite3.Connection, durable: bool) -> None:
+    """
+    Decide whether the next commit waits for the disk.
+
+    In WAL mode NORMAL writes the log and leaves it to the system's cache, FULL calls fdatasync on it, which takes
+    earlier commits along, also those of other processes (seen with strace). The pragma holds from
+    the next transaction on and costs a microsecond.
+    """
+    connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+
+
+def _rows(connection: sqlite3.Connection, query: Query, after: UUID | None, limit: int) -> Iterator[_Row]:
+    """
+    Yield the rows that match in order of id, from the narrowest index that the query allows.
+
+    An index serves one subject, or one kind and purpose, in order; several are merged. Each is read a few rows at a
+    time, so that together they hold about `limit`, however many they are.
+    """
+    first, behind = _span(query, after)
+    if query.ids is not None:
+        wanted = sorted(one.bytes for one in query.ids)
+        found = (row for one in wanted if first <= one < behind for row in connection.execute(_BY_ID, (one,)))
+        return (row for row in found if _meant(query, row))
+    keys: Sequence[_Key]
+    if query.subjects is not None:
+        select, keys = _BY_SUBJECT, [(subject,) for subject in query.subjects]
+    else:
+        select, keys = _BY_PURPOSE, _shelves(connection, query)
+    step = max(1, limit // max(1, len(keys))) + 1
+    streams = (_stream(connection, select, key, (first, behind), step) for key in keys)
+    return (row for row in merge(*streams, key=itemgetter(0)) if _meant(query, row))
+
+
+def _stream(connection: sqlite3.Connection, select: str, key: _Key, span: _Span, step: int) -> Iterator[_Row]:
+    first, behind = span
+    while rows := connection.execute(select, (*key, first, behind, step)).fetchall():
+        yield from rows
+        if len(rows) < step:
+            return
+        first = _successor(rows[-1][0])
+
+
+def _delete_rows(connection: sqlite3.Connection, query: Query) -> int:
+    if query.ids is None and query.subjects is None:
+        span = _span(query, None)
+        shelves = _shelves(connection, query)
+        return sum(connection.execute(_DELETE_BY_PURPOSE, (*shelf, *span)).rowcount for shelf in shelves)
+    ids = [(row[0],) for row in _rows(connection, query, None, 1000)]
+    connection.executemany(_DELETE_BY_ID, ids)
+    return len(ids)
+
+
+def _shelves(connection: sqlite3.Connection, query: Query) -> list[tuple[str, str]]:
+    """Return each kind and purpose that the query may mean."""
+    if query.purposes is not None:
+        return list(product(query.kinds, query.purposes))
+    return [(kind, purpose) for kind in query.kinds for (purpose,) in connection.execute(_PURPOSES, (kind,))]
+
+
+def _span(query: Query, after: UUID | None) -> _Span:
+    first = first_id(query.since).bytes if query.since is not None else b""
+    behind = first_id(query.until).bytes if query.until is not None else _BEHIND_ALL
+    return (first if after is None else max(first, _successor(after.bytes)), behind)
+
+
+def _successor(row_id: bytes) -> bytes:
+    """Return the smallest bytes that sort behind `row_id`."""
+    return row_id + b"\0"
+
+
+def _meant(query: Query, row: _Row) -> bool:
+    """Check what the index did not."""
+    _, kind, purpose, subject, *_ = row
+    return (
+        kind in query.kinds
+        and (query.purposes is None or purpose in query.purposes)
+        and (query.subjects is None or subject in query.subjects)
+    )
+
+
+def _row_of(record: Record) -> _Row:
+    data = _to_json.encode(dict(record.data)).decode()
+    return (record.id.bytes, record.kind, record.purpose, record.subject, record.ring, data, record.sealed)
+
+
+def _record_of(row: _Row) -> Record:
+    row_id, kind, purpose, subject, ring, data, sealed = row
+    return Record(UUID(bytes=row_id), kind, purpose, subject, ring, _from_json.decode(data), sealed)
