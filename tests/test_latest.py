@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from consent_mw.records import Query, Record
 from consent_mw.stores.latest import latest
 from consent_mw.stores.memory import MemoryStore
-from consent_mw.testing.store_suite import NOON, make_record
+from consent_mw.testing.sample_records import NOON, make_record
 
 VISIT = frozenset({"visit"})
 

@@ -22,15 +22,8 @@ from consent_mw.records import Query
 from consent_mw.stores import sqlite_file, store_from
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.sqlite import SQLiteStore
-from consent_mw.testing.store_suite import (
-    NOON,
-    VISITS,
-    NewStore,
-    StoreSuite,
-    VolatileStoreSuite,
-    everything,
-    make_record,
-)
+from consent_mw.testing.sample_records import NOON, VISITS, everything, make_record
+from consent_mw.testing.store_suite import NewStore, StoreSuite, VolatileStoreSuite
 
 
 class TestMemoryStore(VolatileStoreSuite):

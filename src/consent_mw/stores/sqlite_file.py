@@ -19,8 +19,8 @@ __all__ = ["APPLICATION_ID", "SCHEMA", "connect", "told_plainly", "transaction",
 # "CoMW": what `file` and PRAGMA application_id show, and how we know our own files.
 APPLICATION_ID: Final = 0x436F4D57
 
-# Writers of several processes queue for one lock, and SQLite's queue is not fair: with eight of them writing
-# without a pause the longest wait was under two seconds. A purge of a million rows holds it for about ten.
+# Writers of several processes wait for one lock, and SQLite does not queue them: of eight that wrote without a
+# pause on two cores one waited three seconds. A purge of 100,000 rows holds it for more than one.
 _PATIENCE_MS: Final = 30_000
 
 # A checkpoint that truncates waits for readers, and holds up all writers meanwhile. Our own readers take
@@ -36,9 +36,9 @@ def _milliseconds(id_column: str) -> str:
 
 # Step n leads from schema n to n + 1, is run once in a file, and is never changed after a release.
 #
-# A rowid table: with ids as clustered key (WITHOUT ROWID) it took 20 % longer to fill and 6 % more room, as new
-# rows then split pages instead of going to the end. The index by subject costs more than half of an
-# insertion, since tokens are random, and is what makes one person's records cost what one person left.
+# A rowid table: with ids as clustered key (WITHOUT ROWID) it took a quarter longer to fill and 6 % more room, since
+# new rows split pages instead of going to the end. The index by subject takes more than half of an insertion, as
+# tokens are random, and is why reading or erasing one person costs what that person left.
 _STEPS: Final = (
     (
         """
