@@ -1,0 +1,101 @@
+"""Serve the demo shop on this machine: its directory, its address, and a server in this process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from consent_mw.demo.shop import shop
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.middleware import ConsentMiddleware
+
+__all__ = ["serve"]
+
+
+def serve(host: str = "127.0.0.1", port: int = 8000, directory: Path | str = "demo-data") -> None:
+    """
+    Serve the demo until Ctrl-C.
+
+    What `directory` lacks is written there first: the shop's `policy.toml`, a secret key, later the log. Two lines
+    go to standard output: the address, and where the log is.
+
+    Args:
+        port: 0 takes any free one.
+
+    Raises:
+        ConfigurationError: The port is taken or not ours to take, or the directory cannot be written. Nothing was
+            printed or written.
+        PolicyError: The `policy.toml` in the directory cannot be enforced.
+    """
+    place = Path(directory)
+    listener = _listen(host, port)
+    with listener:
+        key = _prepare(place)
+        app = ConsentMiddleware(shop(key), policy=place / "policy.toml", secret_keys=[key], directory=place)
+        _announce(listener, place)
+        config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has shut down in order
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the address before anything is written or printed, so that a busy port leaves no trace."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(f"{host}:{port}: {_refusal(error)}") from error
+    return listener
+
+
+def _refusal(error: Exception) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EADDRINUSE:
+        return "another program uses this port; choose one with --port, or stop that program"
+    if number in (errno.EACCES, errno.EPERM):
+        return "this user may not use this port; choose one from 1024 with --port"
+    if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
+        return "this machine has no such address; leave --host out, or give one of its own"
+    return f"cannot listen there ({error}); choose another with --port"
+
+
+def _prepare(place: Path) -> str:
+    """Make the directory and what it lacks; return the secret key."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        policy = place / "policy.toml"
+        if not policy.exists():
+            shutil.copyfile(Path(__file__).with_name("policy.toml"), policy)
+        return _secret_key(place / "secret.key")
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror}); give a directory of your own with --directory"
+        raise ConfigurationError(f"{place}: {problem}") from error
+
+
+def _secret_key(path: Path) -> str:
+    """Return the key in `path`, which only its owner may read; made the first time."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        key = secrets.token_urlsafe(32)
+        file.write(key + "\n")
+    return key
+
+
+def _announce(listener: socket.socket, place: Path) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if listener.family is socket.AF_INET6 else host
+    print(f"The demo shop is open at http://{shown}:{port}/ (Ctrl-C closes it)", flush=True)
+    print(f"Its log is in {place}: read it with consent-mw log --directory {place}", flush=True)
