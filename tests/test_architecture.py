@@ -42,8 +42,8 @@ LAYERS = [
         "stores",
     },  # the only disk and network I/O
     {"notices", "pending", "reports", "retention", "rights"},  # what an operator and a visitor ask for
-    {"recorder", "site"},  # what runs in a request
-    {"middleware"},  # composition
+    {"drain", "exchange", "recorder", "site"},  # what runs in a request
+    {"answer", "get_consent", "middleware", "wiring"},  # composition
     {"__main__", "cli", "demo", "testing"},  # faces
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

@@ -1,1 +1,38 @@
-"""The server keeps the promises that a privacy policy makes."""
+"""
+The server keeps the promises that a privacy policy makes.
+
+`ConsentMiddleware` wraps an ASGI application; `get_consent` gives a handler the consent of its request. Everything
+else here is for those who write types, hooks or stores.
+"""
+
+from consent_mw.client import Proxies
+from consent_mw.consent import Choice
+from consent_mw.declaration import load as load_policy
+from consent_mw.exceptions import ConfigurationError, ConsentError, PolicyError, StoreError
+from consent_mw.get_consent import get_consent
+from consent_mw.middleware import ConsentMiddleware
+from consent_mw.permissions import Decision, Reason, Verdict
+from consent_mw.policy import Policy
+from consent_mw.records import Query, Record
+from consent_mw.request_consent import RequestConsent
+from consent_mw.stores.base import Store
+
+__all__ = [
+    "Choice",
+    "ConfigurationError",
+    "ConsentError",
+    "ConsentMiddleware",
+    "Decision",
+    "Policy",
+    "PolicyError",
+    "Proxies",
+    "Query",
+    "Reason",
+    "Record",
+    "RequestConsent",
+    "Store",
+    "StoreError",
+    "Verdict",
+    "get_consent",
+    "load_policy",
+]

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-__all__ = ["Agent", "DeviceKind", "is_probe", "parse_agent"]
+__all__ = ["Agent", "DeviceKind", "is_crawler", "is_probe", "parse_agent"]
 
 DeviceKind: TypeAlias = Literal["desktop", "mobile", "tablet", "bot", "other"]
 
@@ -28,6 +28,7 @@ _CALLS_ITSELF_BOT = re.compile(
     r"|ruby|php|guzzle|postman|httpie|scrapy|ahc|jetty|jersey)\b",
     re.IGNORECASE,
 )
+_CRAWLER = re.compile(r"(?<!cu)bot(?!tle)|crawl|spider|slurp", re.IGNORECASE)
 _PROBE = re.compile(
     r"kube-probe|elb-healthchecker|googlehc|health[ -]?check|consul health|blackbox[ -]exporter|haproxy|envoy/hc"
     r"|alwayson|amazon-route53|pingdom|uptimerobot|statuscake|betteruptime|better uptime|zabbix|check_http|nagios",
@@ -71,6 +72,15 @@ def is_probe(raw: str) -> bool:
 
 
 @lru_cache(maxsize=_REMEMBERED)
+def is_crawler(raw: str) -> bool:
+    """
+    Whether this agent says that nobody is behind it: a crawler or a probe. Such a one makes no receipt.
+
+    Narrower than `Agent.bot`: somebody may well choose with a command line or an automated browser.
+    """
+    return is_probe(raw) or bool(_CRAWLER.search(raw[:LONGEST]))
+
+
 def _parse(raw: str) -> Agent:
     # The parsers encode to UTF-8, where a lone surrogate has no form.
     raw = raw.encode("utf-8", "replace").decode("utf-8")

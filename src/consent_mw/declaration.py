@@ -18,6 +18,9 @@ from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.policy import (
     ABUSE,
     FIELDS,
+    NECESSARY,
+    RECEIPTS,
+    RECEIPTS_KEPT,
     Agency,
     Controller,
     Cookie,
@@ -137,6 +140,21 @@ def _decode(kind: type, value: object) -> object:
     if kind is Text:
         return _text(value)
     raise NotImplementedError(kind)  # msgspec's own sign for "not mine"
+
+
+#: Proof of consent is owed whether or not the policy thinks of it (GDPR, article 7(1)).
+_PROOF = Purpose(
+    name=RECEIPTS,
+    basis="legal_obligation",
+    title=Text({"ko": "동의 기록", "en": "Proof of your choice"}),
+    description=Text(
+        {
+            "ko": "무엇을 물었고 어떻게 답했는지 증명하기 위해 보관합니다.",
+            "en": "Kept to prove what was asked and what you answered.",
+        }
+    ),
+    retention=RECEIPTS_KEPT,
+)
 
 
 def _text(value: object) -> Text:
@@ -331,7 +349,15 @@ class _Reading:
             plain = {"title": name.replace("_", " ").capitalize(), "description": name.replace("_", " ").capitalize()}
             return plain | cast("dict[str, object]", table)
 
-        return self.named(Purpose, raw, "purposes", titled)
+        if NECESSARY not in raw and raw:
+            mend = 'add it with basis = "necessary": the consent cookie itself is for it'
+            self.fault("purposes", f'"{NECESSARY}" is not declared', mend)
+        purposes = self.named(Purpose, raw, "purposes", titled)
+        if NECESSARY in purposes and purposes[NECESSARY].asked:
+            mend = 'write basis = "necessary"'
+            self.fault(f"purposes.{NECESSARY}.basis", "cannot be asked about", mend)
+        purposes.setdefault(RECEIPTS, _PROOF)
+        return purposes
 
     def cookies(self, raw: dict[str, object], purposes: Mapping[str, object]) -> tuple[tuple[Cookie, ...], str]:
         self.unknown(raw, ("presets", "undeclared", "declared"), "cookies")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
 from consent_mw._asgi import HeaderList
@@ -31,7 +31,7 @@ class Gated(NamedTuple):
     pending: tuple[tuple[Decision, bytes], ...]
 
 
-def gate(headers: HeaderList, permissions: Permissions, now: datetime, hook: CookieHook | None = None) -> Gated:
+def gate(headers: HeaderList, permissions: Permissions, now_ns: int, hook: CookieHook | None = None) -> Gated:
     """Return the headers without the Set-Cookie lines that the policy or the visitor does not let pass."""
     decisions: list[Decision] = []
     pending: list[tuple[Decision, bytes]] = []
@@ -40,7 +40,7 @@ def gate(headers: HeaderList, permissions: Permissions, now: datetime, hook: Coo
         if header[0].lower() != b"set-cookie":
             kept.append(header)
             continue
-        decision = judge(header[1], permissions, now, hook)
+        decision = judge(header[1], permissions, now_ns, hook)
         decisions.append(decision)
         if decision.verdict is Verdict.KEPT:
             kept.append(header)
@@ -50,7 +50,7 @@ def gate(headers: HeaderList, permissions: Permissions, now: datetime, hook: Coo
     return Gated(headers if unchanged else kept, tuple(decisions), tuple(pending))
 
 
-def judge(line: bytes, permissions: Permissions, now: datetime, hook: CookieHook | None = None) -> Decision:
+def judge(line: bytes, permissions: Permissions, now_ns: int, hook: CookieHook | None = None) -> Decision:
     """Return what happens to one Set-Cookie line."""
     name = name_of(line)
     if name is None:
@@ -58,9 +58,13 @@ def judge(line: bytes, permissions: Permissions, now: datetime, hook: CookieHook
         decision = Decision(shown, Verdict.BLOCKED, Reason.UNREADABLE, None)
     else:
         decision = permissions.cookie(name)
-        if decision.verdict is not Verdict.KEPT and decision.reason is not Reason.RESERVED and is_deletion(line, now):
+        if decision.verdict is not Verdict.KEPT and decision.reason is not Reason.RESERVED and _deletes(line, now_ns):
             decision = decision._replace(verdict=Verdict.KEPT, reason=Reason.DELETION)
     if hook is None:
         return decision
     verdict = hook(decision)
     return decision if verdict is None else decision._replace(verdict=verdict, reason=Reason.HOOK)
+
+
+def _deletes(line: bytes, now_ns: int) -> bool:
+    return is_deletion(line, datetime.fromtimestamp(now_ns / 1e9, UTC))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from difflib import get_close_matches
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -16,6 +16,9 @@ from consent_mw.exceptions import Fault, PolicyError
 __all__ = [
     "ABUSE",
     "FIELDS",
+    "NECESSARY",
+    "RECEIPTS",
+    "RECEIPTS_KEPT",
     "Agency",
     "Basis",
     "Controller",
@@ -31,7 +34,13 @@ __all__ = [
 ]
 
 #: The purpose under which `report_abuse` keeps its records; the records of ordinary exchanges never use it.
-ABUSE = "abuse"
+ABUSE: Final = "abuse"
+#: The purpose that every policy declares: the consent cookie itself is for it.
+NECESSARY: Final = "necessary"
+#: The purpose of the receipts. A policy that does not declare it keeps them for `RECEIPTS_KEPT`.
+RECEIPTS: Final = "receipts"
+#: A choice holds for 180 days; its proof outlasts it by as much again.
+RECEIPTS_KEPT: Final = Duration(1, "year")
 
 Basis: TypeAlias = Literal["necessary", "contract", "legal_obligation", "legitimate_interest", "opt_out", "consent"]
 Precision: TypeAlias = Literal["full", "masked", "token", "family", "origin", "off"]

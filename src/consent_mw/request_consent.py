@@ -45,7 +45,7 @@ class RequestConsent:
     sent, the change holds for the rest of the request only.
     """
 
-    __slots__ = ("_make", "_permissions", "changed", "consent", "noted", "pending", "shown", "signals",
+    __slots__ = ("_make", "_permissions", "banner_placed", "changed", "consent", "noted", "pending", "shown", "signals",
                  "today")  # fmt: skip
 
     def __init__(
@@ -64,6 +64,8 @@ class RequestConsent:
         self.signals = signals
         self.pending = pending
         self.changed = False
+        #: Set to True by a page that shows the banner itself, or wants none: then none is inserted.
+        self.banner_placed = False
         self.shown = Shown()
         self.noted: list[Noted] = []
 
@@ -177,6 +179,12 @@ class RequestConsent:
         self.changed = True
         self.shown = shown or Shown()
         return True
+
+    def restore(self, consent: Consent) -> None:
+        """Go back to an earlier consent: a change that could not be proven was none."""
+        self.consent = consent
+        self._permissions = self._make(consent, self.signals)
+        self.changed = False
 
     def _settled(self, choice: Choice, purposes: Mapping[str, bool], cookies: Mapping[str, bool]) -> Choice:
         """Return REJECT for answers that allow nothing and leave nothing to ask, else the choice as it is."""

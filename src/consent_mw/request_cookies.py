@@ -71,6 +71,11 @@ class RequestCookies:
         """Return the name of the session cookie that finds this visitor's waiting cookies."""
         return f"{self.cookie.name(secure=secure)}-pending"
 
+    def pending_line(self, session: str, *, secure: bool) -> bytes:
+        """Return the Set-Cookie line of that session cookie: it lives as long as the browser is open, at most."""
+        line = f"{self.pending_name(secure=secure)}={session}; Path=/; HttpOnly; SameSite=Lax"
+        return (line + "; Secure" if secure else line).encode("latin-1")
+
     def permissions(self, consent: Consent, signals: frozenset[str]) -> Permissions:
         """Return the permissions of everyone who answered alike."""
         key = (
@@ -120,6 +125,12 @@ class RequestCookies:
             expired=tuple(_expiries(removed.values())),
             removed=tuple(removed.values()),
         )
+
+    def expired(self, header: bytes | None, permissions: Permissions) -> tuple[bytes, ...]:
+        """Return the lines that make the browser forget what it sent in `header` and `permissions` refuse."""
+        names = dict.fromkeys(name.decode("latin-1") for name, _ in pairs(header or b""))
+        judged = (permissions.cookie(name) for name in names if name not in self.reserved)
+        return tuple(_expiries(decision for decision in judged if decision.verdict is not Verdict.KEPT))
 
     def _consent(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> Consent:
         name = self.cookie.name(secure=secure).encode("latin-1")

@@ -1,0 +1,214 @@
+"""What becomes of an application's messages on their way out: gate, receipt, expiries, banner, in that order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from consent_mw._asgi import HeaderList, Message, Send
+from consent_mw.agents import is_crawler
+from consent_mw.consent import Consent
+from consent_mw.cookies import name_of
+from consent_mw.exceptions import ConsentError
+from consent_mw.exchange import Exchange
+from consent_mw.gate import gate
+from consent_mw.permissions import Decision, Reason, Verdict
+from consent_mw.site.insertion import Insertion, altered_head, insertable, is_public, personal
+from consent_mw.wiring import Wiring
+
+__all__ = ["CARRIES_HEADERS", "Answer"]
+
+_log = logging.getLogger("consent_mw")
+
+#: Every message that can carry a Set-Cookie, with the status it means where it does not say one.
+CARRIES_HEADERS: Final = {
+    "http.response.start": 200,
+    "http.response.push": 0,
+    "http.response.trailers": 0,
+    "websocket.accept": 101,
+    "websocket.http.response.start": 403,
+}
+#: The one write that a response waits for.
+_PENDING_SECONDS: Final = 0.05
+
+
+class Answer:
+    """One answer on its way out. Made for each request; `send` stands in for the server's own."""
+
+    __slots__ = ("_began_with", "_cookie_header", "_exchange", "_expired", "_insertion", "_own", "_secure", "_send",
+                 "_wiring", "started")  # fmt: skip
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        send: Send,
+        exchange: Exchange,
+        *,
+        cookie_header: bytes | None,
+        expired: tuple[bytes, ...],
+        secure: bool,
+        own: bool,
+    ) -> None:
+        self._wiring = wiring
+        self._send = send
+        self._exchange = exchange
+        self._cookie_header = cookie_header
+        self._expired = expired
+        self._secure = secure
+        self._own = own
+        self._began_with: Consent = exchange.consent.consent
+        self._insertion: Insertion | None = None
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        """Take one message of the application, and send what becomes of it."""
+        kind = message["type"]
+        exchange = self._exchange
+        if kind == "http.response.body":
+            exchange.sent_bytes += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                exchange.duration_ns = time.time_ns() - exchange.started_ns
+            if self._insertion is None:
+                await self._send(message)
+                return
+            for ready in self._insertion.feed(message):
+                await self._send(ready)
+        elif kind in CARRIES_HEADERS:
+            await self._head(message)
+        else:
+            self._count(message)
+            await self._send(message)
+
+    async def finish(self) -> None:
+        """Send what is still held, for an application that stopped before its answer was complete."""
+        if self._insertion is not None:
+            for held in self._insertion.close():
+                await self._send(held)
+
+    def _count(self, message: Message) -> None:
+        if message["type"] == "websocket.send":
+            self._exchange.sent_bytes += len(message.get("bytes") or message.get("text") or b"")
+        elif message["type"] == "websocket.close" and not self.started:
+            self._exchange.status = 403  # what a server answers to a handshake that was closed
+
+    async def _head(self, message: Message) -> None:
+        exchange = self._exchange
+        status = message.get("status", CARRIES_HEADERS[message["type"]])
+        if status:
+            exchange.status = status
+            self.started = True
+        changed = exchange.consent.changed and await self._keep_receipt()
+        message, personal_answer = await self._gated(message, changed)
+        if message["type"] == "http.response.start" and await self._with_banner(message, personal_answer):
+            return
+        await self._send(personal(message) if personal_answer else message)
+
+    # -- the choice ---------------------------------------------------------------------------------------------
+
+    async def _keep_receipt(self) -> bool:
+        """
+        Bring the receipt to the disk before the visitor can read "saved"; return whether the cookie may be written.
+
+        Without a durable receipt nothing is accepted: the visitor is asked again. A refusal is always honoured.
+        """
+        consent = self._exchange.consent
+        consent.changed = False
+        agent = self._exchange.fields.get(b"user-agent", b"").decode("latin-1")
+        if is_crawler(agent):
+            consent.restore(self._began_with)
+            return False
+        kept = await asyncio.to_thread(
+            self._wiring.recorder.receipt, self._began_with, consent.consent, consent.shown, time.time_ns()
+        )
+        if not kept and consent.consent.allows_something:
+            _log.error("an acceptance could not be kept as a receipt; it was not taken")
+            consent.restore(self._began_with)
+            return False
+        return True
+
+    # -- the gate -----------------------------------------------------------------------------------------------
+
+    async def _gated(self, message: Message, changed: bool) -> tuple[Message, bool]:
+        """Return the message as it may leave, and whether it is now made for one visitor."""
+        wiring, consent = self._wiring, self._exchange.consent
+        headers: HeaderList = message.get("headers") or []
+        expired = wiring.cookies.expired(self._cookie_header, consent.permissions) if changed else self._expired
+        gated = gate(headers, consent.permissions, self._exchange.started_ns, wiring.cookie_hook)
+        added: HeaderList = []
+        if changed:
+            line = wiring.cookies.cookie.line(consent.consent, consent.today, secure=self._secure)
+            added.append((b"set-cookie", line))
+        decisions = gated.decisions
+        if gated.pending:
+            waits, session_line = await self._keep_pending(gated.pending)
+            added += [(b"set-cookie", session_line)] if session_line else []
+            decisions = decisions if waits else _blocked(decisions)
+        if expired:
+            kept = {decision.name for decision in decisions if decision.verdict is Verdict.KEPT}
+            added += [(b"set-cookie", line) for line in expired if name_of(line) not in kept]
+            self._expired = ()
+        if decisions:
+            wiring.report(decisions, self._exchange)
+            if wiring.debug:
+                added.append((b"consent-cookies", _shown(decisions)))
+        if not added and gated.headers is headers:
+            return message, False
+        one_visitor = bool(added) or any(_depends(decision) for decision in decisions)
+        # The consent cookie comes first: a client that reads one line reads that one.
+        return {**message, "headers": [*added, *gated.headers]}, one_visitor
+
+    async def _keep_pending(self, lines: Sequence[tuple[Decision, bytes]]) -> tuple[bool, bytes | None]:
+        """Return whether the lines now wait on the server, and the session cookie's line where it is new."""
+        consent = self._exchange.consent
+        before = consent.pending
+        try:
+            async with asyncio.timeout(_PENDING_SECONDS):
+                session = await self._wiring.pending.keep(before, lines, time.time_ns())
+        except (TimeoutError, ConsentError) as error:
+            _log.warning("cookies that should wait were blocked: %s", error or "the store took too long")
+            return False, None
+        consent.pending = session
+        if session == before:
+            return True, None
+        return True, self._wiring.cookies.pending_line(session, secure=self._secure)
+
+    # -- the banner ---------------------------------------------------------------------------------------------
+
+    async def _with_banner(self, message: Message, personal_answer: bool) -> bool:
+        """Begin to insert the banner, and return whether this message waits for the page's body."""
+        wiring, exchange = self._wiring, self._exchange
+        if self._own or not wiring.inserts or exchange.consent.banner_placed:
+            return False
+        method = exchange.scope["method"]
+        shared = is_public(message) and not personal_answer
+        if not insertable("GET" if method == "HEAD" else method, message):
+            return False
+        if not shared and not wiring.site.wants_banner(exchange.consent):
+            return False
+        if method == "HEAD":
+            await self._send(altered_head(message, shared=shared))
+            return True
+        body = await wiring.site.banner(exchange.scope, exchange.consent, now_ns=exchange.started_ns, shared=shared)
+        self._insertion = Insertion(message, wiring.site.head(exchange.scope), body, shared=shared)
+        return True
+
+
+def _depends(decision: Decision) -> bool:
+    """Whether another visitor could get another answer about this cookie."""
+    return decision.reason not in (Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED)
+
+
+def _blocked(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+    return tuple(
+        decision._replace(verdict=Verdict.BLOCKED) if decision.verdict is Verdict.PENDING else decision
+        for decision in decisions
+    )
+
+
+def _shown(decisions: Sequence[Decision]) -> bytes:
+    """The debug header: `theme;blocked;"no choice yet"`, one for each cookie, nothing of its value."""
+    parts = (f'{decision.name[:64]}; {decision.verdict}; "{decision.reason}"' for decision in decisions)
+    return ", ".join(parts).encode("ascii", "replace").replace(b"\r", b"?").replace(b"\n", b"?").replace(b"\0", b"?")

@@ -1,0 +1,52 @@
+"""One request and its answer, as the facts that a log may know of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from consent_mw._asgi import Scope
+from consent_mw.request_consent import RequestConsent
+
+__all__ = ["Exchange"]
+
+
+class Exchange:
+    """
+    What happened, filled in while it happens. Sizes in bytes, times in nanoseconds.
+
+    Attributes:
+        status: Of the response; 0 where none was started.
+        outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
+    """
+
+    __slots__ = ("consent", "duration_ns", "fields", "outcome", "received_bytes", "scope", "sent_bytes", "started_ns",
+                 "status")  # fmt: skip
+
+    def __init__(self, scope: Scope, fields: dict[bytes, bytes], consent: RequestConsent, started_ns: int) -> None:
+        self.scope = scope
+        self.fields = fields
+        self.consent = consent
+        self.started_ns = started_ns
+        self.duration_ns = 0
+        self.status = 0
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.outcome = ""
+
+    @property
+    def method(self) -> str:
+        """The method, one of those that are registered or "_OTHER", as OpenTelemetry asks for."""
+        method: Any = self.scope.get("method", "GET")
+        return method if method in _METHODS else "_OTHER"
+
+    @property
+    def route(self) -> str | None:
+        """The route's template, such as "/books/{id}", where the framework tells it."""
+        route = self.scope.get("route")
+        template = getattr(route, "path_format", None) or getattr(route, "path", None)
+        if isinstance(template, str):
+            return template
+        return None
+
+
+_METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))

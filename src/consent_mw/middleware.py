@@ -1,0 +1,232 @@
+"""The middleware: wiring only. It reads like the path of a request, and everything it does is elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import re
+import time
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from consent_mw._asgi import ASGIApp, Header, Message, Receive, Scope, Send
+from consent_mw.answer import Answer
+from consent_mw.client import Proxies
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.exchange import Exchange
+from consent_mw.gate import CookieHook
+from consent_mw.keyring import Keyring
+from consent_mw.policy import Policy
+from consent_mw.request_consent import RequestConsent
+from consent_mw.request_cookies import without_cookies
+from consent_mw.stores.base import Store
+from consent_mw.wiring import Wiring
+
+__all__ = ["ConsentMiddleware"]
+
+_DAY_NS: Final = 86_400_000_000_000
+_1970: Final = date(1970, 1, 1).toordinal()
+
+#: The headers that carry a signal, each with the one value that means it. Any other value is ignored
+#: (Global Privacy Control, section 3.3).
+_SIGNALS: Final = {"gpc": (b"sec-gpc", b"1"), "dnt": (b"dnt", b"1")}
+_NO_SIGNALS: Final[frozenset[str]] = frozenset()
+
+
+class ConsentMiddleware:
+    """
+    Keeps the promises of a privacy policy in front of an ASGI application.
+
+    Wrap the application in it as the outermost layer: inside a session middleware it would miss the session's cookie,
+    and inside the server's error handler the answer of a crash.
+
+    Args:
+        app: The application.
+        policy: The declaration: a path to `policy.toml`, or a `Policy` that was loaded.
+        secret_keys: What signs the consent cookie, oldest to newest: the last signs, all are believed.
+        store: Where records go: a `Store`, or a URL such as "sqlite:///log.sqlite3". SQLite in `directory` by default.
+        directory: Keys, spool and the default store; `consent-data` beside the policy unless told.
+        proxies: The proxies in front of us; without them only the socket's address and scheme are believed.
+        prefix: Where the visitor's pages are.
+        cookie_domain: Shares the choice between subdomains, and gives up the `__Host-` prefix.
+        cookie_hook: May veto a cookie that would pass, or pass one that would not.
+        signals: Which of "gpc" and "dnt" are honoured, for the purposes that the policy lists.
+        exclude: Paths, with * for anything, that are left out of the log. Never out of the gate.
+        report_only: Block nothing and report everything, for a site that moves in.
+        banner: Whether the banner is inserted into pages; a template can place it instead.
+        debug: Tell in a response header what became of each cookie.
+        templates: A folder whose templates stand in for ours of the same name.
+        gpc_url: Serve `/.well-known/gpc.json`, which says that the signal is honoured.
+
+    Raises:
+        PolicyError: The declaration has faults; all of them are in the message.
+        ConfigurationError, SpoolError: Keys, directory or an option are wrong.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        policy: Policy | str | Path,
+        secret_keys: Sequence[str | bytes],
+        store: Store | str | None = None,
+        directory: str | Path | None = None,
+        keyring: Keyring | None = None,
+        proxies: Proxies | None = None,
+        prefix: str = "/consent",
+        cookie_name: str = "consent",
+        cookie_domain: str = "",
+        cookie_hook: CookieHook | None = None,
+        signals: Collection[str] = ("gpc",),
+        exclude: Iterable[str] = (),
+        report_only: bool = False,
+        banner: bool = True,
+        debug: bool = False,
+        templates: str | Path | None = None,
+        gpc_url: bool = False,
+    ) -> None:
+        self.app: ASGIApp = app
+        self.wiring: Wiring = Wiring(
+            policy=policy,
+            secret_keys=secret_keys,
+            store=store,
+            directory=directory,
+            keyring=keyring,
+            proxies=proxies,
+            prefix=prefix,
+            cookie_name=cookie_name,
+            cookie_domain=cookie_domain,
+            cookie_hook=cookie_hook,
+            report_only=report_only,
+            inserts=banner,
+            debug=debug,
+            templates=templates,
+        )
+        self._signals = _checked_signals(signals)
+        self._excluded = _compiled(exclude)
+        self._gpc_url = gpc_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection of the server."""
+        if scope["type"] in ("http", "websocket"):
+            await self._exchange(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wiring = self.wiring
+        now_ns = time.time_ns()
+        today = date.fromordinal(now_ns // _DAY_NS + _1970)
+        headers: Sequence[Header] = scope.get("headers") or ()
+        fields = dict(headers)
+        cookie_header = fields.get(b"cookie")
+        if len(fields) != len(headers):  # some name came twice; HTTP/2 splits Cookie (RFC 9113, section 8.2.3)
+            cookie_header = b"; ".join(value for name, value in headers if name == b"cookie") or None
+        secure = wiring.proxies.scheme(scope) in ("https", "wss")
+        signals = self._signals_of(headers, fields)
+
+        reading = wiring.cookies.read(cookie_header, signals, today, secure=secure)
+        consent = RequestConsent(
+            reading.consent, reading.permissions, wiring.cookies.permissions, today, signals, reading.pending
+        )
+        inner: Scope = {**scope, "state": {**(scope.get("state") or {}), "consent": consent}}
+        if reading.changed:
+            inner["headers"] = without_cookies(headers, reading.header)
+            wiring.report(reading.removed, Exchange(inner, fields, consent, now_ns))
+        app, own = self._application(inner)
+        exchange = Exchange(inner, fields, consent, now_ns)
+        answer = Answer(
+            wiring, send, exchange, cookie_header=cookie_header, expired=reading.expired, secure=secure, own=own
+        )
+        wiring.drain.start()
+        try:
+            await app(inner, _counted(receive, exchange), answer.send)
+            await answer.finish()
+        except BaseException as error:
+            exchange.outcome = "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
+            if not answer.started:
+                exchange.status = 500  # what the server will answer for us
+            raise
+        finally:
+            if not exchange.duration_ns:
+                exchange.duration_ns = time.time_ns() - now_ns
+            if self._excluded is None or not self._excluded.fullmatch(str(scope.get("path", ""))):
+                wiring.recorder.exchange(exchange)
+
+    def _signals_of(self, headers: Sequence[Header], fields: dict[bytes, bytes]) -> frozenset[str]:
+        found = [
+            name
+            for name, header, value in self._signals
+            if header in fields and any(line == (header, value) or tuple(line) == (header, value) for line in headers)
+        ]
+        return frozenset(found) if found else _NO_SIGNALS
+
+    def _application(self, scope: Scope) -> tuple[ASGIApp, bool]:
+        """Return who answers, and whether it is our own pages."""
+        if scope["type"] != "http":
+            return self.app, False
+        path = _path(scope)
+        prefix = self.wiring.prefix
+        if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+            return self.wiring.site, True
+        if self._gpc_url and path == "/.well-known/gpc.json":
+            return _gpc_support, True
+        return self.app, False
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        drain = self.wiring.drain
+
+        async def send_with_drain(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                drain.start()
+            elif message["type"].startswith("lifespan.shutdown."):
+                await drain.stop()
+            await send(message)
+
+        await self.app(scope, receive, send_with_drain)
+
+
+def _counted(receive: Receive, exchange: Exchange) -> Receive:
+    async def receive_counted() -> Message:
+        message = await receive()
+        kind = message["type"]
+        if kind == "http.request":
+            exchange.received_bytes += len(message.get("body", b""))
+        elif kind == "websocket.receive":
+            exchange.received_bytes += len(message.get("bytes") or message.get("text") or b"")
+        elif kind == "http.disconnect" and not exchange.duration_ns:
+            exchange.outcome = "disconnected"
+        return message
+
+    return receive_counted
+
+
+def _path(scope: Scope) -> str:
+    """The path below the root path, as the ASGI specification's `root_path` means it."""
+    path, root = str(scope.get("path", "")), str(scope.get("root_path") or "")
+    return path[len(root) :] if root and (path == root or path.startswith(root + "/")) else path
+
+
+def _checked_signals(signals: Collection[str]) -> tuple[tuple[str, bytes, bytes], ...]:
+    for signal in [signals] if isinstance(signals, str) else signals:
+        if signal not in _SIGNALS or isinstance(signals, str):
+            raise ConfigurationError(f'signals: {signals!r} is not known; write a tuple of "gpc" and "dnt"')
+    return tuple((signal, *_SIGNALS[signal]) for signal in signals)
+
+
+def _compiled(exclude: Iterable[str]) -> re.Pattern[str] | None:
+    if isinstance(exclude, str):
+        raise ConfigurationError(f'exclude: is one text; write exclude=("{exclude}",)')
+    return re.compile("|".join(map(fnmatch.translate, patterns))) if (patterns := list(exclude)) else None
+
+
+async def _gpc_support(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer `/.well-known/gpc.json` (Global Privacy Control, section 4)."""
+    body = b'{"gpc": true, "lastUpdate": "2026-11-23"}'
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,144 @@
+"""Cookies that wait for the visitor's answer: on the server, sealed, ten minutes, and delivered once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.exceptions import ConsentError
+from consent_mw.permissions import Decision
+from consent_mw.policy import Cookie, Policy
+from consent_mw.records import Query, Record, new_id, time_of
+from consent_mw.sealer import Sealer
+from consent_mw.stores.base import Store
+
+__all__ = ["KIND", "WAITS", "Pending", "Waiting"]
+
+KIND: Final = "pending"
+#: After this a line that nobody answered is gone.
+WAITS: Final = timedelta(minutes=10)
+
+#: One visitor cannot make us keep more: RFC 6265bis caps name and value at 4,096 bytes, attributes at 1,024 each.
+_MOST_LINES = 20
+_MOST_LINE_BYTES = 8_192
+
+_KINDS = frozenset((KIND,))
+_MAX_AGE = re.compile(rb"(;[ \t]*max-age[ \t]*=[ \t]*)(\d+)(?=[ \t]*(?:;|$))", re.IGNORECASE)
+
+
+class Waiting(NamedTuple):
+    """A cookie that waits: its record, the name it would have, and its declaration."""
+
+    id: UUID
+    name: str
+    cookie: Cookie
+
+
+class _Line(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    line: bytes
+
+
+class Pending:
+    """
+    Keeps Set-Cookie lines that wait, in a store that all workers share.
+
+    They are found by a random session id that lives in a session cookie of its own; the store holds only a
+    digest of it, and the id links to no other record.
+    """
+
+    def __init__(self, policy: Policy, store: Store, sealer: Sealer) -> None:
+        self._policy = policy
+        self._store = store
+        self._sealer = sealer
+
+    async def keep(self, session: str | None, lines: Sequence[tuple[Decision, bytes]], now_ns: int) -> str:
+        """
+        Keep `lines` for the visitor of `session`, and return it or a new one. Of one name the latest line waits.
+
+        Raises:
+            StoreError: They could not be kept; then none of them waits.
+        """
+        session = session or secrets.token_urlsafe(16)
+        latest = {decision.name: (decision, line) for decision, line in lines if len(line) <= _MOST_LINE_BYTES}
+        before = await self._records(session, now_ns)
+        stale = [record.id for record, found in before if found.name in latest]
+        room = _MOST_LINES - (len(before) - len(stale))
+        records = [self._record(session, decision, line, now_ns) for decision, line in list(latest.values())[:room]]
+        if records:
+            await self._store.append(records)
+        if stale:
+            await self._store.delete(self._query(session, now_ns, stale))
+        return session
+
+    async def waiting(self, session: str, now_ns: int) -> list[Waiting]:
+        """Return what waits for the visitor of `session`, oldest first. Nothing of anybody else's."""
+        found = await self._records(session, now_ns)
+        declared = [(record, line, self._policy.cookie(line.name)) for record, line in found]
+        return [Waiting(record.id, line.name, cookie) for record, line, cookie in declared if cookie]
+
+    async def claim(self, session: str, ids: Collection[UUID], now_ns: int) -> list[bytes]:
+        """
+        Return the Set-Cookie lines of `ids`, for this caller alone: a line is delivered once, also to two tabs.
+
+        A Max-Age is shortened by the time that the line has waited.
+        """
+        lines: list[bytes] = []
+        for record, line in await self._records(session, now_ns):
+            if record.id in ids and await self._store.delete(self._query(session, now_ns, [record.id])) == 1:
+                waited = _instant(now_ns) - time_of(record.id)
+                lines.append(_aged(line.line, int(waited.total_seconds())))
+        return lines
+
+    async def drop(self, session: str, ids: Collection[UUID], now_ns: int) -> int:
+        """Forget the lines of `ids`, which the visitor refused, and return how many they were."""
+        return await self._store.delete(self._query(session, now_ns, ids))
+
+    async def expire(self, now_ns: int) -> int:
+        """Forget every line that has waited too long, whoever's, and return how many they were."""
+        return await self._store.delete(Query(kinds=_KINDS, until=_instant(now_ns) - WAITS))
+
+    def _record(self, session: str, decision: Decision, line: bytes, now_ns: int) -> Record:
+        record_id = new_id(now_ns)
+        purpose = decision.purpose or ""
+        plain = msgspec.msgpack.encode(_Line(decision.name, line))
+        sealed = self._sealer.seal(record_id, KIND, purpose, plain)
+        return Record(record_id, KIND, purpose, _subject(session), self._sealer.keyring.name, {}, sealed)
+
+    async def _records(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
+        found = await self._store.fetch(self._query(session, now_ns), limit=2 * _MOST_LINES)
+        return [(record, line) for record in found if (line := self._opened(record)) is not None]
+
+    def _opened(self, record: Record) -> _Line | None:
+        try:
+            return msgspec.msgpack.decode(self._sealer.open(record), type=_Line)
+        except (ConsentError, msgspec.MsgspecError):
+            return None  # its key is gone or it is not ours: it can no longer be delivered, and expires
+
+    def _query(self, session: str, now_ns: int, ids: Collection[UUID] | None = None) -> Query:
+        return Query(
+            kinds=_KINDS,
+            subjects=frozenset((_subject(session),)),
+            ids=None if ids is None else frozenset(ids),
+            since=_instant(now_ns) - WAITS,
+        )
+
+
+def _subject(session: str) -> bytes:
+    """What the store knows a session by: whoever reads the store cannot claim its lines."""
+    return hashlib.blake2b(session.encode(), digest_size=16, person=b"consent-pending").digest()
+
+
+def _instant(now_ns: int) -> datetime:
+    return datetime.fromtimestamp(now_ns / 1e9, UTC)
+
+
+def _aged(line: bytes, seconds: int) -> bytes:
+    return _MAX_AGE.sub(lambda found: found[1] + b"%d" % max(0, int(found[2]) - seconds), line)

@@ -1,0 +1,62 @@
+"""Where everything stands in a data directory: names only, nothing is opened here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from consent_mw.exceptions import ConfigurationError
+
+__all__ = ["DATA_DIRECTORY", "Places"]
+
+#: What the data directory is called unless another is given; it stands beside the policy's file.
+DATA_DIRECTORY = "consent-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The files and directories that a site keeps below `directory`."""
+
+    directory: Path
+
+    @classmethod
+    def beside(cls, policy_file: Path) -> Places:
+        """Return the places of the site whose policy is `policy_file`."""
+        return cls(policy_file.parent / DATA_DIRECTORY)
+
+    def prepare(self) -> None:
+        """
+        Make the directory, for its owner alone, if it is missing.
+
+        Raises:
+            ConfigurationError: It cannot be made or written.
+        """
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.directory}: {error.strerror}; give a directory that can be written"
+            ) from error
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise ConfigurationError(f"{self.directory}: is not writable for this user; give one that is")
+
+    @property
+    def database(self) -> Path:
+        """The embedded store."""
+        return self.directory / "consent.sqlite3"
+
+    @property
+    def keys(self) -> Path:
+        """The file keyring. Leave it out of every backup: a restored key is a key that was not destroyed."""
+        return self.directory / "keys"
+
+    @property
+    def spool(self) -> Path:
+        """The directory of segments that wait for the store."""
+        return self.directory / "spool"
+
+    @property
+    def revisions(self) -> Path:
+        """The directory of every declaration that was in force."""
+        return self.directory / "revisions"

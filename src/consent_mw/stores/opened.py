@@ -1,0 +1,54 @@
+"""A store that opens itself: whoever uses it first opens it, and again after an error or a close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from consent_mw.exceptions import StoreUnavailable
+from consent_mw.records import Query, Record
+from consent_mw.stores.base import Store
+
+__all__ = ["OpenedStore"]
+
+
+class OpenedStore:
+    """
+    The same five verbs over another store. Requests, drain and pages share one, and none has to know who came
+    first, whether the server speaks lifespan, or that the database went away and came back.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._is_open = False
+
+    async def open(self) -> None:
+        """Open the store unless it is open. Raises as `Store.open`."""
+        if not self._is_open:
+            await self._store.open()
+            self._is_open = True
+
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+        """As `Store.append`."""
+        await self.open()
+        try:
+            await self._store.append(records, durable=durable)
+        except StoreUnavailable:
+            await self.close()
+            raise
+
+    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+        """As `Store.fetch`."""
+        await self.open()
+        return await self._store.fetch(query, after=after, limit=limit)
+
+    async def delete(self, query: Query) -> int:
+        """As `Store.delete`."""
+        await self.open()
+        return await self._store.delete(query)
+
+    async def close(self) -> None:
+        """Close the store; the next use opens it again."""
+        if self._is_open:
+            self._is_open = False
+            await self._store.close()

@@ -1,0 +1,129 @@
+"""The parts that a middleware is made of, put together once and checked at start-up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from consent_mw.client import Proxies
+from consent_mw.consent_cookie import ConsentCookie, checked_keys
+from consent_mw.declaration import load
+from consent_mw.drain import Drain
+from consent_mw.exceptions import ConfigurationError, PolicyError
+from consent_mw.exchange import Exchange
+from consent_mw.gate import CookieHook
+from consent_mw.keyring import FileKeyring, Keyring
+from consent_mw.pending import Pending
+from consent_mw.permissions import Decision, Reason
+from consent_mw.places import Places
+from consent_mw.policy import Policy
+from consent_mw.recorder import Recorder
+from consent_mw.request_cookies import RequestCookies
+from consent_mw.revisions import Revisions
+from consent_mw.sealer import Sealer
+from consent_mw.site.pages import Site
+from consent_mw.spool import Spool
+from consent_mw.stores import store_from
+from consent_mw.stores.base import Store
+from consent_mw.stores.opened import OpenedStore
+
+__all__ = ["Wiring"]
+
+_log = logging.getLogger("consent_mw")
+_REPORTED_NAMES = 1_000
+
+
+class Wiring:
+    """Everything that requests share. Nothing in it belongs to one of them."""
+
+    def __init__(
+        self,
+        *,
+        policy: Policy | str | Path,
+        secret_keys: Sequence[str | bytes],
+        store: Store | str | None,
+        directory: str | Path | None,
+        keyring: Keyring | None,
+        proxies: Proxies | None,
+        prefix: str,
+        cookie_name: str,
+        cookie_domain: str,
+        cookie_hook: CookieHook | None,
+        report_only: bool,
+        inserts: bool,
+        debug: bool,
+        templates: str | Path | None,
+    ) -> None:
+        keys = checked_keys(secret_keys)
+        self.policy = policy if isinstance(policy, Policy) else load(policy)
+        self.places = Places(_directory(policy, directory))
+        self.places.prepare()
+        if not isinstance(policy, Policy):
+            self._keep_revision(Path(policy))
+        self.proxies = proxies or Proxies()
+        self.cookies = RequestCookies(
+            self.policy, ConsentCookie(keys, name=cookie_name, domain=cookie_domain), report_only=report_only
+        )
+        sealer = Sealer(keyring or FileKeyring(self.places.keys))
+        self.store = OpenedStore(store_from(store or f"sqlite:///{self.places.database}"))
+        self.spool = Spool(self.places.spool)
+        self.pending = Pending(self.policy, self.store, sealer)
+        self.recorder = Recorder(self.policy, sealer, self.spool, self.proxies)
+        self.drain = Drain(self.policy, self.spool, self.store, sealer, self.pending)
+        self.prefix = _checked_prefix(prefix)
+        self.site = Site(
+            self.policy,
+            prefix=self.prefix,
+            secret_keys=keys,
+            pending=self.pending,
+            templates=Path(templates) if templates else None,
+        )
+        self.cookie_hook = cookie_hook
+        self.inserts = inserts
+        self.debug = debug
+        self._reported: dict[str, str] = {}
+
+    def _keep_revision(self, file: Path) -> None:
+        revisions = Revisions(self.places.revisions)
+        faults = revisions.check(self.policy)
+        if faults:
+            raise PolicyError(*faults)
+        revisions.keep(self.policy, file.read_text(encoding="utf-8"))
+
+    def report(self, decisions: Sequence[Decision], exchange: Exchange) -> None:
+        """Say once for each cookie name that the policy forgot to declare it, with what to paste."""
+        for decision in decisions:
+            undeclared = decision.declared is None and decision.reason in (Reason.UNDECLARED, Reason.REPORTED)
+            if undeclared and decision.name not in self._reported and len(self._reported) < _REPORTED_NAMES:
+                path = exchange.route or str(exchange.scope.get("path", ""))
+                self._reported[decision.name] = path
+                _log.warning(_ADVICE, decision.name, decision.verdict, path, self.policy.file, decision.name)
+
+    @property
+    def undeclared(self) -> dict[str, str]:
+        """Undeclared cookies that were seen since the start, each with the path that first set it."""
+        return dict(self._reported)
+
+
+_ADVICE = """the cookie %r is not declared and was %s, at %r. To declare it, add to %s:
+
+[[cookies.declared]]
+name = "%s"
+purpose = "functional"        # which of your purposes?
+expires = "1 year"
+description = { ko = "…", en = "…" }
+"""
+
+
+def _directory(policy: Policy | str | Path, directory: str | Path | None) -> Path:
+    """Return where records are kept: as told, or `consent-data` beside the policy."""
+    if directory is not None:
+        return Path(directory)
+    return Path("consent-data") if isinstance(policy, Policy) else Path(policy).resolve().parent / "consent-data"
+
+
+def _checked_prefix(prefix: str) -> str:
+    if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix:
+        raise ConfigurationError(f'prefix: "{prefix}" must begin with / and not end with it; write prefix="/consent"')
+    return prefix
