@@ -1,0 +1,154 @@
+"""The gate: which Set-Cookie lines leave, by policy, choice and signal."""
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consent_mw.consent import NO_CONSENT, Choice, Consent
+from consent_mw.cookies import name_of
+from consent_mw.declaration import loads
+from consent_mw.gate import gate
+from consent_mw.permissions import Permissions, Reason, Verdict
+from consent_mw.testing.strategies import set_cookie_headers
+from tests.policies import POLICY
+
+NOW_NS = 1_795_000_000_000_000_000
+POLICY_VALUE = loads(POLICY)
+TODAY = date(2026, 11, 23)
+ALL = frozenset(("session", "theme", "_ga_1", "ad", "mystery"))
+
+
+def permissions(choice=None, purposes=None, cookies=None, signals=(), seen=(), policy=POLICY_VALUE, **options):
+    consent = (
+        Consent(
+            choice=choice,
+            revision=1,
+            given_on=TODAY,
+            purposes=purposes or {},
+            cookies=cookies or {},
+            signals=tuple(seen),
+        )
+        if choice
+        else NO_CONSENT
+    )
+    return Permissions(policy, consent, frozenset(signals), **options)
+
+
+def kept(given, **options):
+    headers = [(b"Set-Cookie", f"{name}=1; Path=/".encode()) for name in sorted(ALL)]
+    return {name_of(value) for _, value in gate(headers, given, NOW_NS, **options).headers}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (permissions(), {"session"}),
+        (permissions(Choice.ACCEPT), {"session", "theme", "_ga_1", "ad"}),
+        (permissions(Choice.REJECT), {"session"}),
+        (permissions(Choice.PROMPT), {"session"}),
+        (permissions(Choice.PROMPT, {"functional": True, "analytics": False}), {"session", "theme"}),
+        (permissions(Choice.PROMPT, {}, {"_ga*": True}), {"session", "_ga_1"}),
+        (permissions(Choice.PROMPT, {"analytics": True}, {"_ga*": False}), {"session"}),
+        (permissions(Choice.ACCEPT, signals=["gpc"]), {"session", "theme", "_ga_1"}),
+        (permissions(Choice.ACCEPT, signals=["gpc"], seen=["gpc"]), {"session", "theme", "_ga_1", "ad"}),
+        (permissions(report_only=True), ALL),
+        (
+            permissions(policy=loads(POLICY.replace("[cookies]", '[cookies]\nundeclared = "report"'))),
+            {"session", "mystery"},
+        ),
+    ],
+)
+def test_what_is_kept_follows_policy_choice_and_signal(given, expected):
+    assert kept(given) == expected
+
+
+def test_a_policy_with_necessary_cookies_only_lets_everything_declared_pass():
+    text = POLICY.replace('basis = "consent"', 'basis = "necessary"')
+    assert kept(permissions(policy=loads(text))) == {"session", "theme", "_ga_1", "ad"}
+
+
+def test_undecided_is_kept_under_opt_out_and_refused_is_not():
+    policy = loads(
+        POLICY.replace('[purposes.functional]\nbasis = "consent"', '[purposes.functional]\nbasis = "opt_out"')
+    )
+    assert kept(permissions(policy=policy)) == {"session", "theme"}
+    assert kept(permissions(Choice.REJECT, policy=policy)) == {"session"}
+
+
+def test_each_decision_says_why():
+    headers = [(b"set-cookie", b"%s=1" % name.encode()) for name in ("session", "theme", "_ga_1", "ad", "mystery", "")]
+    given = permissions(Choice.PROMPT, {"analytics": False}, signals=["gpc"])
+    decisions = gate(headers, given, NOW_NS).decisions
+    assert [(d.verdict, d.reason) for d in decisions] == [
+        (Verdict.KEPT, Reason.NECESSARY),
+        (Verdict.PENDING, Reason.UNANSWERED),
+        (Verdict.BLOCKED, Reason.REFUSED),
+        (Verdict.BLOCKED, Reason.SIGNAL),
+        (Verdict.BLOCKED, Reason.UNDECLARED),
+        (Verdict.BLOCKED, Reason.UNREADABLE),
+    ]
+
+
+def test_a_deletion_always_passes():
+    line = b"mystery=; Max-Age=0; Path=/"
+    assert gate([(b"set-cookie", line)], permissions(Choice.REJECT), NOW_NS).headers == [(b"set-cookie", line)]
+
+
+def test_the_application_can_neither_write_nor_delete_the_consent_cookie():
+    given = permissions(Choice.ACCEPT, reserved=frozenset(("consent",)))
+    headers = [(b"set-cookie", b"consent=forged"), (b"set-cookie", b"consent=; Max-Age=0")]
+    assert gate(headers, given, NOW_NS).headers == []
+
+
+def test_a_hook_may_veto_and_may_let_pass_and_is_told_the_reason():
+    told = {}
+
+    def hook(decision):
+        told[decision.name] = decision.reason
+        return {"session": Verdict.BLOCKED, "theme": Verdict.KEPT}.get(decision.name)
+
+    assert kept(permissions(), hook=hook) == {"theme"}
+    assert told["session"] is Reason.NECESSARY
+    assert told["theme"] is Reason.NO_CHOICE
+
+
+def test_headers_that_may_all_leave_are_the_very_list_that_came():
+    headers = [(b"content-type", b"text/plain"), (b"set-cookie", b"session=1")]
+    assert gate(headers, permissions(), NOW_NS).headers is headers
+
+
+def test_pending_lines_are_held_back_whole():
+    line = b"theme=dark; Max-Age=60; Path=/; SameSite=Strict"
+    gated = gate([(b"set-cookie", line)], permissions(Choice.PROMPT), NOW_NS)
+    assert gated.headers == []
+    assert [held for _, held in gated.pending] == [line]
+
+
+answers = st.dictionaries(st.sampled_from(["functional", "analytics", "marketing"]), st.booleans())
+any_permissions = st.builds(
+    permissions,
+    st.sampled_from([None, *Choice]),
+    answers,
+    st.dictionaries(st.sampled_from(["theme", "_ga*", "ad"]), st.booleans()),
+    st.sets(st.just("gpc")),
+    st.sets(st.just("gpc")),
+)
+
+
+@given(set_cookie_headers(names=["session", "theme", "_ga_1", "ad", "mystery"]), any_permissions)
+def test_a_refused_name_never_gets_through_and_nothing_raises(headers, given):
+    before = list(headers)
+    gated = gate(headers, given, NOW_NS)
+    assert headers == before, "a received list is never changed"
+    for decision, line in zip(
+        [d for d in gated.decisions if d.verdict is Verdict.KEPT],
+        [value for name, value in gated.headers if name.lower() == b"set-cookie"],
+        strict=True,
+    ):
+        name = name_of(line)
+        assert name is not None
+        assert given.cookie(name).verdict is Verdict.KEPT or decision.reason is Reason.DELETION
+    others = [header for header in headers if header[0].lower() != b"set-cookie"]
+    assert [header for header in gated.headers if header[0].lower() != b"set-cookie"] == others
