@@ -116,6 +116,8 @@ async def everything(store: Store, query: Query = VISITS, *, page: int = 1000) -
     last = len(found)
     while last == page:
         more = await store.fetch(query, after=found[-1].id, limit=page)
+        if more and more[0].id <= found[-1].id:
+            raise AssertionError(f"fetch came back to {more[0].id}, which is not after {found[-1].id}")
         found.extend(more)
         last = len(more)
     return found

@@ -201,6 +201,28 @@ class VolatileStoreSuite:
 
         asyncio.run(scenario())
 
+    @pytest.mark.parametrize("page", [1, 10, 100, 1000])
+    def test_pages_join_where_one_purpose_and_one_person_have_nearly_all(self, new_store: NewStore, page: int) -> None:
+        rare = (0, 57, 99)
+        batch = [
+            make_record(n, purpose="rare" if n in rare else "common", subject=b"rare" if n in rare else b"common")
+            for n in range(100)
+        ]
+        queries = (
+            VISITS,
+            Query(kinds=VISITS.kinds, purposes=frozenset({"rare", "common", "unused"})),
+            Query(kinds=VISITS.kinds, subjects=frozenset({b"rare", b"common", b"unknown"})),
+        )
+
+        async def scenario() -> None:
+            async with opened(new_store) as store:
+                await store.append(batch)
+                for query in queries:
+                    assert await everything(store, query, page=page) == batch
+                assert await store.delete(queries[-1]) == 100
+
+        asyncio.run(scenario())
+
     def test_after_need_not_exist(self, new_store: NewStore) -> None:
         async def scenario() -> None:
             async with opened(new_store) as store:
@@ -315,6 +337,7 @@ class VolatileStoreSuite:
                 gone = [record.id for record in [*batch[5:15], *batch[50:60]]]  # the bookmark itself too
                 assert await eraser.delete(Query(kinds=VISITS.kinds, ids=frozenset(gone))) == 20
                 while page := await reader.fetch(VISITS, after=seen[-1].id, limit=10):
+                    assert page[0].id > seen[-1].id
                     seen.extend(page)
                 assert seen == batch[:10] + batch[15:50] + batch[60:]
 
@@ -428,6 +451,7 @@ async def _count_within(store: Store, *, bytes_at_most: int) -> int:
     tracemalloc.start()
     try:
         while page := await store.fetch(VISITS, after=last, limit=500):
+            assert last is None or last < page[0].id
             assert all(earlier.id < later.id for earlier, later in pairwise(page))
             count, last = count + len(page), page[-1].id
         _, peak = tracemalloc.get_traced_memory()
