@@ -1,0 +1,426 @@
+"""A visitor's journey through the demo shop, in a real Chromium: what they meet, pick and see; and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from consent_mw.demo.texts import texts
+from consent_mw.keyring import FileKeyring
+from consent_mw.places import Places
+from consent_mw.records import Query, Record
+from consent_mw.sealer import Sealer
+from consent_mw.stores.sqlite import SQLiteStore
+
+SERVE = "import sys; from consent_mw.demo import serve; serve('127.0.0.1', 0, sys.argv[1])"
+CHROMIUM_OPTIONS = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-gpu",
+)
+NECESSARY = {"session", "consent", "consent-pending"}
+LABELS = {
+    "en": {"accept": "Accept all", "prompt": "Ask me each time", "reject": "Reject all"},
+    "ko": {"accept": "모두 허용", "prompt": "매번 묻기", "reject": "모두 거절"},
+}
+KINDS = frozenset(("visit", "event", "abuse", "receipt"))
+
+
+class Shop:
+    """The demo in a process of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        program = [sys.executable, "-c", SERVE, str(directory)]
+        self._process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        found = re.search(r"http://\S+(?=/)", self._process.stdout.readline())
+        if found is None:
+            self._process.kill()
+            pytest.fail(f"the demo did not start: {self._process.communicate()[1]}")
+        self.address = found.group()
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.communicate(timeout=20)
+
+    def records(self) -> list[tuple[Record, Mapping[str, Any]]]:
+        """Close the shop and return what its log holds, each record with what it sealed."""
+        self.close()
+        places = Places(self.directory)
+        sealer = Sealer(FileKeyring(places.keys))
+
+        async def fetched() -> list[Record]:
+            store = SQLiteStore(places.database)
+            await store.open()
+            try:
+                return list(await store.fetch(Query(kinds=KINDS)))
+            finally:
+                await store.close()
+
+        records = asyncio.run(fetched())
+        return [(each, msgspec.msgpack.decode(sealer.open(each)) if each.sealed else {}) for each in records]
+
+
+class Visitor:
+    """One browser profile, on one page."""
+
+    def __init__(self, shop: Shop, context: BrowserContext, language: str) -> None:
+        self.shop = shop
+        self.context = context
+        self.language = language
+        self.requested: list[str] = []
+        self.complaints: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.on("request", lambda request: self.requested.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def goes_to(self, path: str = "/") -> None:
+        self.page.goto(self.shop.address + path)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        return {str(cookie.get("name")): str(cookie.get("value")) for cookie in self.context.cookies()}
+
+    @property
+    def banner(self) -> Locator:
+        return self.page.locator('[data-consent="banner"]')
+
+    def button(self, choice: str) -> Locator:
+        return self.banner.get_by_role("button", name=LABELS[self.language][choice], exact=True)
+
+    def picks(self, choice: str) -> None:
+        self.button(choice).click()
+        expect(self.banner).to_be_hidden()
+
+    def waiting(self, name: str) -> Locator:
+        """What asks about the cookie called `name`."""
+        asked = self.page.locator('section[data-consent="waiting"] li')
+        return asked.filter(has=self.page.get_by_text(name, exact=True))
+
+    def sees(self, verdicts: Mapping[str, str], *, choice: str) -> None:
+        """The panel says so; what a script may still change is waited for."""
+        expect(self.page.locator("#choice")).to_have_text(texts(self.language)["choice"][choice])
+        for name, verdict in verdicts.items():
+            row = self.page.locator(f'#panel [data-cookie="{name}"]')
+            expect(row, f"the panel's row of {name}").to_have_attribute("data-verdict", verdict)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_OPTIONS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    shop = Shop(tmp_path_factory.mktemp("shop") / "data")
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def arrive(browser: Browser, shop: Shop) -> Iterator[Any]:
+    """Return a function that makes a new visitor, who stands on the shop's first page."""
+    contexts: list[BrowserContext] = []
+
+    def arrive(language: str = "en", width: int = 1280, *, at: Shop = shop, **options: Any) -> Visitor:
+        options["viewport"] = {"width": width, "height": 900}
+        context = browser.new_context(locale=language, **options)
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        visitor = Visitor(at, context, language)
+        visitor.goes_to()
+        return visitor
+
+    yield arrive
+    for context in contexts:
+        context.close()
+
+
+with_and_without_javascript = pytest.mark.parametrize("javascript", [True, False], ids=["javascript", "no-javascript"])
+in_each_language = pytest.mark.parametrize("language", ["ko", "en"])
+in_each_width = pytest.mark.parametrize("width", [320, 1280])
+
+
+# -- no choice -----------------------------------------------------------------------------------------------------
+
+
+@in_each_language
+@in_each_width
+def test_before_a_choice_the_banner_offers_three_equal_ways(arrive, language, width):
+    visitor = arrive(language, width)
+    boxes = []
+    for choice in ("accept", "prompt", "reject"):
+        expect(visitor.button(choice)).to_be_visible()
+        boxes.append(visitor.button(choice).bounding_box())
+    assert len({(round(box["width"]), round(box["height"])) for box in boxes}) == 1, boxes
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@with_and_without_javascript
+def test_before_a_choice_the_browser_holds_only_what_is_necessary(arrive, javascript):
+    visitor = arrive(java_script_enabled=javascript)
+    visitor.sees(
+        {"session": "kept", "_shop_visits": "blocked", "ad_id": "blocked", "legacy_tracker": "blocked"}, choice="none"
+    )
+    for path in ("/books?q=kim", "/contact", "/about"):
+        visitor.goes_to(path)
+    visitor.page.get_by_role("button", name="Forest").click()
+    expect(visitor.page.locator("html")).to_have_attribute("data-theme", "paper")
+    visitor.sees({"theme": "blocked"}, choice="none")
+    assert set(visitor.cookies) <= {"session"}
+    if javascript:
+        assert visitor.page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+        assert visitor.page.evaluate("indexedDB.databases().then(found => found.length)") == 0
+
+
+def test_before_a_choice_script_and_frame_wait(arrive):
+    visitor = arrive()
+    expect(visitor.page.locator("#counter")).not_to_have_class(re.compile("running"))
+    expect(visitor.page.locator("#partner iframe")).not_to_have_attribute("src", re.compile("."))
+    assert not [url for url in visitor.requested if url.endswith(("counter.js", "/partner"))]
+
+
+def test_ignoring_the_banner_chooses_nothing(arrive):
+    visitor = arrive()
+    visitor.page.keyboard.press("Escape")
+    visitor.page.mouse.wheel(0, 2_000)
+    visitor.goes_to("/about")
+    expect(visitor.banner).to_be_visible()
+    assert set(visitor.cookies) <= {"session"}
+
+
+def test_nothing_moves_nothing_is_inline_and_nothing_comes_from_elsewhere(arrive):
+    visitor = arrive()
+    expect(visitor.banner).to_be_visible()
+    moved = """new Promise(done => {
+        let sum = 0;
+        new PerformanceObserver(list => { for (const entry of list.getEntries()) sum += entry.value; })
+            .observe({type: "layout-shift", buffered: true});
+        requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
+    })"""
+    assert visitor.page.evaluate(moved) == 0
+    assert visitor.complaints == [], "the browser complained, for instance of the Content-Security-Policy"
+    assert [url for url in visitor.requested if not url.startswith(visitor.shop.address)] == []
+
+
+# -- each of the three choices -------------------------------------------------------------------------------------
+
+
+@with_and_without_javascript
+@in_each_language
+def test_accept_all_lets_every_declared_cookie_through(arrive, javascript, language):
+    visitor = arrive(language, java_script_enabled=javascript)
+    visitor.picks("accept")
+    visitor.goes_to()
+    visitor.sees(
+        {"session": "kept", "_shop_visits": "kept", "ad_id": "kept", "legacy_tracker": "blocked"}, choice="accept"
+    )
+    assert set(visitor.cookies) == {"session", "consent", "_shop_visits", "ad_id"}
+    visitor.page.get_by_role("button", name=texts(language)["themes"]["night"]).click()
+    expect(visitor.page.locator("html")).to_have_attribute("data-theme", "night")
+    visitor.sees({"theme": "kept"}, choice="accept")
+    expect(visitor.banner).to_have_count(0)
+
+
+def test_accept_all_starts_the_script_and_the_frame_at_once_and_on_every_page(arrive):
+    visitor = arrive()
+    visitor.picks("accept")
+    for _ in range(2):
+        expect(visitor.page.locator("#counter")).to_have_class(re.compile("running"))
+        frame = visitor.page.frame_locator("#partner iframe")
+        expect(frame.get_by_role("heading")).to_have_text(texts("en")["partner"]["headline"])
+        visitor.goes_to()
+    assert visitor.complaints == []
+
+
+@with_and_without_javascript
+@in_each_language
+def test_reject_all_lets_only_the_necessary_through_and_asks_no_more(arrive, javascript, language):
+    visitor = arrive(language, java_script_enabled=javascript)
+    visitor.picks("reject")
+    visitor.goes_to()
+    visitor.sees(
+        {"session": "kept", "_shop_visits": "blocked", "ad_id": "blocked", "legacy_tracker": "blocked"}, choice="reject"
+    )
+    visitor.page.get_by_role("button", name=texts(language)["themes"]["night"]).click()
+    expect(visitor.page.locator("html")).to_have_attribute("data-theme", "paper")
+    expect(visitor.banner).to_have_count(0)
+    expect(visitor.page.locator("#counter")).not_to_have_class(re.compile("running"))
+    assert set(visitor.cookies) == {"session", "consent"}
+
+
+@with_and_without_javascript
+@in_each_language
+@in_each_width
+def test_ask_me_each_time_asks_by_name_and_one_answer_brings_one_cookie(arrive, javascript, language, width):
+    visitor = arrive(language, width, java_script_enabled=javascript)
+    visitor.picks("prompt")
+    visitor.goes_to()
+    visitor.sees({"session": "kept", "_shop_visits": "pending", "ad_id": "pending"}, choice="prompt")
+    expect(visitor.waiting("_shop_visits")).to_be_visible()
+    expect(visitor.waiting("ad_id")).to_be_visible()
+    expect(visitor.waiting("legacy_tracker")).to_have_count(0)
+    assert set(visitor.cookies) <= NECESSARY
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width if javascript else True
+
+    visitor.waiting("_shop_visits").locator('button[value="allow"]').click()
+    expect(visitor.waiting("_shop_visits")).to_have_count(0)
+    assert visitor.cookies.keys() - NECESSARY == {"_shop_visits"}
+    assert re.fullmatch(r"\d+", visitor.cookies["_shop_visits"])
+
+    visitor.waiting("ad_id").locator('button[value="refuse"]').click()
+    visitor.goes_to("/about")
+    assert visitor.cookies.keys() - NECESSARY == {"_shop_visits"}, "a refused cookie arrived, or an allowed one left"
+    visitor.sees({"_shop_visits": "kept"}, choice="prompt")
+
+
+def test_a_waiting_cookie_goes_with_the_browser(arrive):
+    visitor = arrive()
+    visitor.picks("prompt")
+    visitor.goes_to()
+    expect(visitor.waiting("ad_id")).to_be_visible()
+    session = next(cookie for cookie in visitor.context.cookies() if cookie.get("name") == "consent-pending")
+    assert session.get("expires") == -1
+    assert session.get("httpOnly")
+
+
+def test_the_keyboard_alone_is_enough(arrive):
+    visitor = arrive()
+    reached = []
+    for _ in range(30):
+        visitor.page.keyboard.press("Tab")
+        value = visitor.page.evaluate("document.activeElement.value")
+        reached.append(value)
+        if value == "reject":
+            break
+    assert [value for value in reached if value in ("accept", "prompt", "reject")] == ["accept", "prompt", "reject"]
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.banner).to_be_hidden()
+    visitor.goes_to()
+    visitor.sees({"ad_id": "blocked"}, choice="reject")
+
+
+# -- a change of mind ----------------------------------------------------------------------------------------------
+
+
+@with_and_without_javascript
+def test_from_any_page_an_acceptance_is_taken_back_and_its_cookies_go(arrive, javascript):
+    visitor = arrive(java_script_enabled=javascript)
+    visitor.picks("accept")
+    visitor.goes_to("/about")
+    assert {"_shop_visits", "ad_id"} <= visitor.cookies.keys()
+    visitor.page.get_by_role("link", name="Change your mind").click()
+    visitor.page.locator('button[name="choice"][value="reject"]').click()
+    visitor.page.wait_for_load_state()
+    visitor.goes_to("/about")
+    visitor.sees({"_shop_visits": "blocked", "ad_id": "blocked"}, choice="reject")
+    assert set(visitor.cookies) == {"session", "consent"}
+
+
+@with_and_without_javascript
+def test_a_single_purpose_can_be_allowed_in_the_settings(arrive, javascript):
+    visitor = arrive(java_script_enabled=javascript)
+    visitor.goes_to("/consent/")
+    for purpose, answer in (("functional", "no"), ("analytics", "yes"), ("marketing", "no")):
+        visitor.page.locator(f'input[name="purpose.{purpose}"][value="{answer}"]').check()
+    visitor.page.locator('button[name="choice"][value="save"]').click()
+    visitor.page.wait_for_load_state()
+    visitor.goes_to()
+    visitor.sees({"_shop_visits": "kept", "ad_id": "blocked"}, choice="prompt")
+    assert set(visitor.cookies) == {"session", "consent", "_shop_visits"}
+
+
+def test_a_browser_that_sends_gpc_has_refused_marketing(arrive):
+    visitor = arrive(extra_http_headers={"Sec-GPC": "1"})
+    expect(visitor.page.get_by_text(texts("en")["panel"]["gpc"])).to_be_visible()
+    visitor.sees({"ad_id": "blocked"}, choice="none")
+    assert texts("en")["reason"]["SIGNAL"] in visitor.page.locator('#panel [data-cookie="ad_id"]').inner_text()
+
+
+# -- the shop goes on working --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("choice", ["accept", "reject"])
+def test_json_stream_and_websocket_work_whatever_was_chosen(arrive, choice):
+    visitor = arrive()
+    visitor.picks(choice)
+    visitor.page.get_by_role("link", name="Check the stock").click()
+    expect(visitor.page.locator("#stock .output li").first).to_have_text("Sky, Wind, Star and Poem: 7 copies")
+    visitor.page.get_by_role("link", name="Read a poem").click()
+    expect(visitor.page.locator("#poem .output li")).to_have_count(4)
+    visitor.page.get_by_label("Message").fill("Wings")
+    visitor.page.get_by_label("Message").press("Enter")
+    expect(visitor.page.locator("#chat .output li").last).to_contain_text("“Wings”")
+    assert visitor.complaints == []
+
+
+# -- the log -------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_holds_what_the_policy_says_and_nothing_else(arrive, tmp_path):
+    shop = Shop(tmp_path / "data")
+    visitor = arrive(at=shop)
+    visitor.goes_to("/books?q=kim")  # no choice: no event
+    visitor.picks("reject")
+    visitor.goes_to("/books?q=kim")  # refused: no event
+    visitor.goes_to("/consent/")
+    visitor.page.locator('button[name="choice"][value="accept"]').click()
+    visitor.page.wait_for_load_state()
+    visitor.goes_to("/books?q=kim")  # allowed: one event
+    visitor.goes_to("/contact")
+    visitor.page.get_by_label("What happened?").fill("spam in the guest book")
+    visitor.page.get_by_role("button", name="Send the report").click()
+    expect(visitor.page.locator("#done")).to_be_visible()
+    visitor.context.close()
+    log = shop.records()
+    kinds = Counter(record.kind for record, _ in log)
+
+    receipts = [record.data["consent.choice"] for record, _ in log if record.kind == "receipt"]
+    assert receipts == ["reject", "accept"], f"one receipt for each choice, in order; the log holds {kinds}"
+
+    events = [(record, sealed) for record, sealed in log if record.kind == "event"]
+    assert [(record.purpose, record.data["event.name"]) for record, _ in events] == [("analytics", "search")]
+    assert events[0][1]["event.results"] == 2
+
+    abuse = [(record, sealed) for record, sealed in log if record.kind == "abuse"]
+    assert [record.purpose for record, _ in abuse] == ["abuse"]
+    assert abuse[0][1] == {"client.address": "127.0.0.1", "abuse.reason": "spam in the guest book"}
+
+    visits = [(record, sealed) for record, sealed in log if record.kind == "visit"]
+    searches = [(record, sealed) for record, sealed in visits if record.data.get("http.route") == "/books"]
+    assert Counter((record.purpose, record.data["consent.choice"]) for record, _ in searches) == {
+        ("necessary", None): 1,
+        ("necessary", "reject"): 1,
+        ("necessary", "accept"): 1,
+        ("analytics", "accept"): 1,
+    }
+    for record, sealed in visits:
+        if record.purpose == "necessary":
+            assert set(sealed) == {"client.address", "url.path"}, record
+            assert sealed["client.address"] == "127.0.0.0", "the policy says masked"
+        else:
+            assert record.purpose == "analytics", record
+            assert record.data["consent.choice"] == "accept", "nobody else is recorded for analytics"
+            assert set(sealed) <= {"http.request.header.referer"}, record
+            assert record.data["user_agent.name"], record
+    assert b"127.0.0" not in (tmp_path / "data" / "consent.sqlite3").read_bytes()
