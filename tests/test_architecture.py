@@ -35,6 +35,7 @@ LAYERS = [
         "keyring",
         "keyslots",
         "mounts",
+        "places",
         "revisions",
         "sealer",
         "segment",

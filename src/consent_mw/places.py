@@ -1,4 +1,4 @@
-"""Where everything stands in a data directory: names only, nothing is opened here."""
+"""Where everything stands in a data directory."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ class Places:
 
     def prepare(self) -> None:
         """
-        Make the directory, for its owner alone, if it is missing.
+        Make the directory (mode 0700) if it is missing.
 
         Raises:
-            ConfigurationError: It cannot be made or written.
+            ConfigurationError: It cannot be made, or this user cannot write it.
         """
+        mend = "give a directory that this user may write"
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                f"{self.directory}: {error.strerror}; give a directory that can be written"
+                f"{self.directory}: the data directory cannot be made ({error.strerror}); {mend}"
             ) from error
         if not os.access(self.directory, os.W_OK | os.X_OK):
-            raise ConfigurationError(f"{self.directory}: is not writable for this user; give one that is")
+            raise ConfigurationError(f"{self.directory}: the data directory is not writable; {mend}")
 
     @property
     def database(self) -> Path:

@@ -1,0 +1,97 @@
+"""`consent-mw check`: whether a policy can be enforced, and in short what it promises."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.declaration import load
+from consent_mw.exceptions import Fault, PolicyError
+from consent_mw.places import Places
+from consent_mw.policy import Policy
+from consent_mw.revisions import Revisions
+
+__all__ = ["check"]
+
+
+@click.command(epilog="Example: consent-mw check policy.toml && systemctl restart mysite")
+@click.argument("policy_file", metavar="POLICY", type=click.Path(path_type=Path))
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="The site's data directory, which knows the revisions that were in force. [default: consent-data beside it]",
+)
+@click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of text.")
+def check(policy_file: Path, directory: Path | None, json_wanted: bool) -> int:
+    """Check POLICY and say what it promises, or every fault with its place and how to mend it.
+
+    Exit code 0 if it can be enforced, 1 if not.
+    """
+    places = Places(directory) if directory else Places.beside(policy_file)
+    policy, faults, notes = _examined(policy_file, Revisions(places.revisions))
+    if json_wanted:
+        click.echo(as_json(_told(policy_file, policy, faults, notes)))
+    else:
+        complain(*map(str, faults))
+        if policy and not faults:
+            _summarise(policy)
+        complain(*(f"note: {note}" for note in notes))
+    return FAULT if faults else 0
+
+
+def _examined(file: Path, revisions: Revisions) -> tuple[Policy | None, list[Fault], list[Fault]]:
+    """Return the policy if it could be read, its faults, and what is allowed but worth knowing."""
+    try:
+        policy = load(file)
+    except PolicyError as error:
+        return None, list(error.faults), []
+    return policy, revisions.check(policy), revisions.notes(policy)
+
+
+def _told(file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fault]) -> dict[str, object]:
+    answer: dict[str, object] = {
+        "file": str(file),
+        "ok": not faults,
+        "faults": [fault._asdict() for fault in faults],
+        "notes": [note._asdict() for note in notes],
+    }
+    if policy:
+        answer |= {
+            "revision": policy.revision,
+            "published": policy.published.isoformat(),
+            "effective": policy.effective.isoformat(),
+            "purposes": {
+                purpose.name: {"basis": purpose.basis, "asked": purpose.asked, "retention": str(purpose.retention)}
+                for purpose in policy.purposes.values()
+            },
+            "cookies": [
+                {"name": cookie.name, "purpose": cookie.purpose, "expires": str(cookie.expires or "session")}
+                for cookie in policy.cookies
+            ],
+            "undeclared": policy.undeclared,
+            "log": policy.log,
+        }
+    return answer
+
+
+def _summarise(policy: Policy) -> None:
+    out = console()
+    # In the policy's own zone: its days begin and end there.
+    future = policy.effective > datetime.now(policy.time_zone).date()
+    state = f"in force {'from' if future else 'since'} {policy.effective} ({policy.time_zone})"
+    out.print(Text(printable(f"{policy.file}: revision {policy.revision}, {state}")))
+    table = Table("purpose", "visitors are", "kept for", "cookies", "the log keeps", box=None, pad_edge=False)
+    for purpose in policy.purposes.values():
+        cookies = ", ".join(cookie.name for cookie in policy.cookies if cookie.purpose == purpose.name)
+        fields = ", ".join(f"{name} ({how})" for name, how in policy.log.get(purpose.name, {}).items() if how != "off")
+        asked = "asked" if purpose.asked else "not asked"
+        row = (purpose.name, asked, str(purpose.retention), cookies or "-", fields or "-")
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    out.print(table)
+    fate = {"block": "is blocked", "report": "passes and is reported"}[policy.undeclared]
+    out.print(f"A cookie that is not declared {fate}.")

@@ -1,0 +1,27 @@
+"""`consent-mw demo`: a small site that shows the middleware at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["demo"]
+
+
+@click.command(epilog="Example: consent-mw demo --port 8080, then open http://127.0.0.1:8080/.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0 takes any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="An address of this machine.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default="demo-data",
+    show_default=True,
+    help="Where its policy, its key and its log are kept.",
+)
+def demo(port: int, host: str, directory: Path) -> int:
+    """Run a demonstration site until Ctrl-C."""
+    from consent_mw.demo import serve  # only this command needs a server
+
+    serve(host, port, directory)
+    return 0

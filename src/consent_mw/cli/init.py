@@ -1,0 +1,77 @@
+"""`consent-mw init`: the founding policy and a secret key, to start a site from."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import ExitStack
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from consent_mw.declaration import loads
+from consent_mw.exceptions import ConfigurationError
+
+__all__ = ["init"]
+
+# The day in the packaged file stands for the day on which it is copied.
+_DAY = "2000-01-01"
+_KEY_BYTES = 32
+
+_NEXT = """Wrote {policy}: put your own names into it, then run: consent-mw check {policy}
+Wrote {key}: readable by this user alone. Keep it out of version control; whoever has it can forge choices.
+
+In your application:
+
+    from pathlib import Path
+    from consent_mw import ConsentMiddleware
+
+    key = Path("{key}").read_text().strip()
+    app = ConsentMiddleware(app, policy="{policy}", secret_keys=[key])
+"""
+
+
+@click.command(
+    epilog="Example: consent-mw init mysite, which writes mysite/policy.toml and mysite/secret.key.",
+)
+@click.argument("directory", type=click.Path(path_type=Path), default=".")
+def init(directory: Path) -> int:
+    """Write policy.toml, the founding policy with an explanation of each line, and secret.key into DIRECTORY.
+
+    Nothing is overwritten. The policy takes effect today: nothing was promised before the first revision, so there
+    is nobody to give notice to.
+    """
+    policy, key = directory / "policy.toml", directory / "secret.key"
+    # lexists, so that a dangling link counts as something too.
+    for place in (policy, key):
+        if os.path.lexists(place):
+            raise ConfigurationError(f"{place}: is already there; move it away, or give another directory")
+    _write({policy: _founding_policy().encode(), key: f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()})
+    click.echo(_NEXT.format(policy=policy, key=key), nl=False)
+    return 0
+
+
+def _founding_policy() -> str:
+    text = files("consent_mw").joinpath("founding.toml").read_text("utf-8")
+    today = datetime.now(loads(text).time_zone).date()
+    return text.replace(_DAY, today.isoformat())
+
+
+def _write(contents: dict[Path, bytes]) -> None:
+    """Write all files, or none."""
+    place = next(iter(contents))
+    with ExitStack() as undo:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            for place, content in contents.items():
+                fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if place.suffix == ".key" else 0o644)
+                undo.callback(place.unlink)
+                with os.fdopen(fd, "wb") as file:
+                    file.write(content)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{place}: cannot be written ({error.strerror}); give a directory that this user may write"
+            ) from error
+        undo.pop_all()

@@ -1,0 +1,139 @@
+"""`consent-mw log`: the latest records, opened, as a table or as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+import click
+
+from consent_mw.cli.opened_record import opened
+from consent_mw.cli.record_table import RecordTable
+from consent_mw.cli.terminal import as_json, complain, console
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.keyring import FileKeyring
+from consent_mw.places import DATA_DIRECTORY, Places
+from consent_mw.records import Query, Record, time_of
+from consent_mw.sealer import Sealer
+from consent_mw.stores import store_from
+from consent_mw.stores.base import Store
+from consent_mw.stores.latest import latest
+from consent_mw.stores.sqlite import SQLiteStore
+
+__all__ = ["log"]
+
+_KINDS = ("visit", "event", "abuse", "receipt", "gap")
+_POLL_SECONDS = 0.5
+# A record is named after the beginning of its exchange, and reaches the store after the end.
+_LATE = timedelta(minutes=1)
+
+_Show: TypeAlias = Callable[[Sequence[Record]], None]
+
+
+@click.command(
+    epilog="Example: consent-mw log --kind visit --purpose analytics -n 50. "
+    "One that took longer than a minute does not show in --follow.",
+)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=DATA_DIRECTORY,
+    show_default=True,
+    help="The site's data directory: its store and its keys.",
+)
+@click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@click.option("-n", "--number", type=click.IntRange(0), default=20, show_default=True, help="How many at most.")
+@click.option("--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
+@click.option("--json", "json_wanted", is_flag=True, help="One object a line, all fields, named as in OpenTelemetry.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="Only these; may be repeated.")
+@click.option("--purpose", "purposes", multiple=True, help="Only these; may be repeated.")
+def log(
+    directory: Path,
+    url: str | None,
+    number: int,
+    follow: bool,
+    json_wanted: bool,
+    kinds: tuple[str, ...],
+    purposes: tuple[str, ...],
+) -> int:
+    """Show the latest records, the newest last. What was destroyed is shown as destroyed."""
+    places = Places(directory)
+    store = _existing(store_from(url or f"sqlite:///{places.database}"))
+    query = Query(kinds=frozenset(kinds or _KINDS), purposes=frozenset(purposes) if purposes else None)
+    asyncio.run(_shown(store, query, number, follow, _printer(places, json_wanted)))
+    waiting = _waiting_bytes(places.spool)
+    if waiting and not url:
+        complain(f"note: {places.spool}: {waiting} bytes wait for the store; a running site moves them within a second")
+    return 0
+
+
+def _existing(store: Store) -> Store:
+    """Refuse a file that is not there: opening would make it."""
+    if isinstance(store, SQLiteStore) and not store.path.exists():
+        raise ConfigurationError(
+            f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
+        )
+    return store
+
+
+def _printer(places: Places, json_wanted: bool) -> _Show:
+    # Opening a key file that is not there would make it.
+    sealer = Sealer(FileKeyring(places.keys)) if places.keys.exists() else None
+    table = RecordTable(console())
+
+    def show(records: Sequence[Record]) -> None:
+        rows = [opened(record, sealer) for record in records]
+        if json_wanted:
+            for row in rows:
+                click.echo(as_json(row))
+        else:
+            table.print(rows)
+
+    return show
+
+
+async def _shown(store: Store, query: Query, number: int, follow: bool, show: _Show) -> None:
+    await store.open()
+    try:
+        now = datetime.now(UTC)
+        newest = await latest(store, query.kinds, purposes=query.purposes, limit=number, now=now)
+        show(newest[::-1])
+        if follow:
+            await _follow(store, query, now, newest, show)
+    finally:
+        await store.close()
+
+
+async def _follow(store: Store, query: Query, start: datetime, newest: Sequence[Record], show: _Show) -> None:
+    """Show what is new each half second, until cancelled."""
+    # What was there before the start is not new, whether the table had room for it or not.
+    seen = {record.id for record in await _since(store, query, start - _LATE)} | {record.id for record in newest}
+    while True:
+        await asyncio.sleep(_POLL_SECONDS)
+        edge = datetime.now(UTC) - _LATE
+        recent = await _since(store, query, edge)
+        show([record for record in recent if record.id not in seen])
+        seen = {record_id for record_id in seen if time_of(record_id) >= edge} | {record.id for record in recent}
+
+
+async def _since(store: Store, query: Query, since: datetime) -> list[Record]:
+    """Return all records that `query` means, from `since` on."""
+    window = Query(kinds=query.kinds, purposes=query.purposes, since=since)
+    found: list[Record] = []
+    page = await store.fetch(window)
+    while page:
+        found += page
+        page = await store.fetch(window, after=page[-1].id)
+    return found
+
+
+def _waiting_bytes(spool: Path) -> int:
+    try:
+        with os.scandir(spool) as segments:
+            return sum(segment.stat().st_size for segment in segments)
+    except OSError:  # none yet, or drained meanwhile: this is a hint, nothing depends on it
+        return 0

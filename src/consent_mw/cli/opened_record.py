@@ -1,0 +1,49 @@
+"""One record as an operator reads it: clear and sealed fields in one flat dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from consent_mw.exceptions import ConfigurationError, KeyDestroyed, StoreError
+from consent_mw.records import Record, time_of
+from consent_mw.sealer import Sealer
+
+__all__ = ["opened"]
+
+_decode = msgspec.msgpack.Decoder(dict[str, object]).decode
+
+
+def opened(record: Record, sealer: Sealer | None) -> dict[str, object]:
+    """
+    Return "time" (ISO 8601, local, with offset), "kind", "purpose", "id" and the record's own fields.
+
+    Where the sealed fields cannot be read, "sealed" says why: "destroyed", "of another keyring" or "unreadable".
+
+    Args:
+        sealer: None where no key file is at hand.
+    """
+    head = {
+        "time": time_of(record.id).astimezone().isoformat(timespec="milliseconds"),
+        "kind": record.kind,
+        "purpose": record.purpose,
+        "id": str(record.id),
+    }
+    return head | {name: value for name, value in _fields(record, sealer).items() if name not in head}
+
+
+def _fields(record: Record, sealer: Sealer | None) -> Mapping[str, object]:
+    if not record.sealed:
+        return record.data
+    if sealer is None and record.ring:
+        return {**record.data, "sealed": "of another keyring"}
+    try:
+        blob = sealer.open(record) if sealer else record.sealed
+        return {**record.data, **_decode(blob)}
+    except KeyDestroyed:
+        return {**record.data, "sealed": "destroyed"}
+    except ConfigurationError:
+        return {**record.data, "sealed": "of another keyring"}
+    except (StoreError, msgspec.MsgspecError):
+        return {**record.data, "sealed": "unreadable"}

@@ -1,0 +1,139 @@
+"""Every declaration that was in force, kept as a file each: what a visitor agreed to can be read again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from pathlib import Path
+
+from consent_mw.declaration import load
+from consent_mw.exceptions import ConfigurationError, Fault, PolicyError
+from consent_mw.policy import Policy
+
+__all__ = ["Revisions"]
+
+_NAME = re.compile(r"(\d{4,6})-([0-9a-f]{12})\.toml")
+
+
+class Revisions:
+    """
+    A directory with one file NNNN-DIGEST.toml (mode 0600) for each declaration that was in force.
+
+    Any number of processes may keep and read at once. A file appears whole or not at all, and is never rewritten;
+    its time of modification is when it was last put in force.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """`directory` need not exist: it is made when the first declaration is kept."""
+        self.directory = directory
+
+    def latest(self) -> int | None:
+        """
+        Return the highest revision that was in force, or None.
+
+        Raises:
+            ConfigurationError: The directory cannot be read.
+        """
+        return max((revision for revision, _ in self._kept()), default=None)
+
+    def check(self, policy: Policy) -> list[Fault]:
+        """Return what forbids putting `policy` in force now: its revision goes backwards. Raises as `latest`."""
+        latest = self.latest()
+        if latest is None or policy.revision >= latest:
+            return []
+        problem = f"revision {policy.revision} is lower than {latest}, which is in force"
+        return [Fault(policy.file, "revision", problem, f"write revision = {latest + 1}")]
+
+    def notes(self, policy: Policy) -> list[Fault]:
+        """Return what is allowed but worth knowing: this revision was in force with other content. As `latest`."""
+        names = {path.name for revision, path in self._kept() if revision == policy.revision}
+        if not names or _file_name(policy) in names:
+            return []
+        problem = f"revision {policy.revision} was in force with other content"
+        mend = f"write revision = {(self.latest() or 0) + 1} if anything changed for visitors"
+        return [Fault(policy.file, "revision", problem, mend)]
+
+    def keep(self, policy: Policy, text: str) -> Path:
+        """
+        Keep the declaration that was just put in force, and return its file. On return it survives a power cut.
+
+        Args:
+            text: What `policy` was read from, byte for byte.
+
+        Raises:
+            ValueError: `text` is another declaration.
+            ConfigurationError: The directory cannot be written.
+        """
+        if hashlib.sha256(text.encode()).hexdigest() != policy.digest:
+            raise ValueError(f"the text is not the one that revision {policy.revision} was read from")
+        place = self.directory / _file_name(policy)
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                os.utime(place)
+            except FileNotFoundError:
+                self._write(place, text.encode())
+        except OSError as error:
+            raise self._failed(error, "give a directory that this user may write") from error
+        return place
+
+    def read(self, revision: int) -> Policy:
+        """
+        Return the declaration of `revision`; of several with that number, the one that was put in force last.
+
+        Raises:
+            PolicyError: None was kept, or its file was changed since.
+            ConfigurationError: The directory cannot be read.
+        """
+        files = [path for number, path in self._kept() if number == revision]
+        if not files:
+            raise PolicyError(
+                Fault(str(self.directory), "", f"revision {revision} was never kept", "restore it from a backup")
+            )
+        newest = max(files, key=lambda path: path.stat().st_mtime_ns)
+        policy = load(newest)
+        if _file_name(policy) != newest.name:
+            raise PolicyError(Fault(str(newest), "", "was changed since it was kept", "restore it from a backup"))
+        return policy
+
+    def _kept(self) -> list[tuple[int, Path]]:
+        try:
+            paths = list(self.directory.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise self._failed(error, "let this user read the directory") from error
+        return [(int(found[1]), path) for path in paths if (found := _NAME.fullmatch(path.name))]
+
+    def _write(self, place: Path, content: bytes) -> None:
+        # Written aside and linked: unlike a rename, link(2) never replaces what another process kept meanwhile.
+        aside = self.directory / f".{secrets.token_hex(8)}"
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(aside, place)
+            except FileExistsError:
+                return
+        finally:
+            aside.unlink()
+        self._sync()
+
+    def _sync(self) -> None:
+        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _failed(self, error: OSError, mend: str) -> ConfigurationError:
+        return ConfigurationError(f"{self.directory}: the revisions failed ({error.strerror}); {mend}")
+
+
+def _file_name(policy: Policy) -> str:
+    return f"{policy.revision:04}-{policy.digest[:12]}.toml"
