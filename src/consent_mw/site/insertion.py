@@ -1,0 +1,226 @@
+"""Put the banner into a page that the application sends: which pages, where in them, and what their headers then say.
+
+Pure: messages in, messages out. What has no place for it leaves byte for byte and chunk by chunk as it came.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from consent_mw._asgi import Header, HeaderList, Message, header_value, header_values
+from consent_mw.site.opening import Opening, Place
+
+__all__ = ["Insertion", "altered_head", "insertable", "is_public", "personal"]
+
+_LIMIT_BYTES: Final = 1 << 20
+_CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([\w.:+-]{1,40})', re.IGNORECASE)
+# Python's names of the charsets in which a byte below 0x80 that opens or closes a tag is never part of another
+# character. UTF-16, UTF-32, ISO-2022 and HZ are not among them.
+_ASCII_COMPATIBLE: Final = re.compile(
+    r"utf-8(-sig)?|ascii|iso8859-\d+|cp125\d|cp(866|874|932|949|950)|koi8-[rtu]|mac-\w+|euc_\w+|shift_jis\w*|gb\w+|big5\w*"
+)
+_DIRECTIVE: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
+
+# They describe the bytes that the application wrote. A validator, weak or not, would also bring a 304 for a page
+# whose banner has changed since (answered, another revision), so both kinds go.
+_DESCRIBE_BYTES: Final = frozenset(
+    (b"accept-ranges", b"content-digest", b"content-md5", b"digest", b"etag", b"last-modified", b"repr-digest")
+)
+# They outrank Cache-Control in the cache that they address: RFC 9213 section 2.2, the Edge Architecture, nginx.
+_TARGETED: Final = frozenset((b"cdn-cache-control", b"surrogate-control", b"x-accel-expires"))
+
+
+def insertable(method: str, start: Message) -> bool:
+    """
+    Whether the response that `start` begins may be a page for the banner: a complete, readable `text/html` 200.
+
+    Never for HEAD, a part, an attachment, another content coding, `no-transform` or a charset that is not a
+    superset of ASCII. Whether it has a `<body>` only its bytes say.
+    """
+    if method == "HEAD" or start.get("status") != 200:
+        return False
+    headers = _headers(start)
+    kinds = header_values(headers, b"content-type")
+    return (
+        len(kinds) == 1
+        and kinds[0].partition(b";")[0].strip().lower() == b"text/html"
+        and _readable(_charset(kinds[0]))
+        and all(value.strip().lower() in (b"", b"identity") for value in header_values(headers, b"content-encoding"))
+        and header_value(headers, b"content-range") is None
+        and not (header_value(headers, b"content-disposition") or b"").strip().lower().startswith(b"attachment")
+        and "no-transform" not in _names(_directives(headers))
+        and all(value.strip().isdigit() for value in header_values(headers, b"content-length"))
+    )
+
+
+def is_public(start: Message) -> bool:
+    """Whether the response says that a shared cache may keep it, so that everyone must get the same body."""
+    names = _names(_directives(_headers(start)))
+    return bool(names & {"public", "s-maxage"}) and not names & {"private", "no-store"}
+
+
+def personal(start: Message) -> Message:
+    """
+    Return `start` for one visitor only: `Cache-Control: private` and `Vary: Cookie`, what else they say kept.
+
+    `Set-Cookie` alone stops no cache (RFC 9111 section 7.3). What would let a certain cache keep the response all
+    the same (`CDN-Cache-Control`, `Surrogate-Control`, `X-Accel-Expires`) is left out.
+    """
+    return {**start, "headers": _personal(_headers(start))}
+
+
+def altered_head(start: Message, *, shared: bool = False) -> Message:
+    """
+    Return the start of a HEAD response whose GET would get the banner, so that the two agree.
+
+    Its length is not known without its body, and may be left out (RFC 9110 section 8.6). A response that is not
+    `insertable` as a GET comes back as it is.
+    """
+    if not insertable("GET", start):
+        return start
+    headers = [line for line in _altered(_headers(start), shared) if line[0].lower() != b"content-length"]
+    return {**start, "headers": headers}
+
+
+class Insertion:
+    """
+    One page on its way: holds it until its `<body>` is seen, inserts, and lets the rest stream through.
+
+    Args:
+        start: The `http.response.start` of an `insertable` response; it leaves with what `feed` returns.
+        head: HTML for the end of the document's head.
+        body: HTML for the beginning of its body.
+        shared: The page has one body for everyone, so its caching headers stay.
+        limit_bytes: How far the body may begin into the page; beyond that it leaves unchanged.
+    """
+
+    __slots__ = ("_body", "_head", "_held", "_limit_bytes", "_opening", "_shared", "_start")
+
+    def __init__(
+        self, start: Message, head: str, body: str, *, shared: bool = False, limit_bytes: int = _LIMIT_BYTES
+    ) -> None:
+        self._start = start
+        self._head = head
+        self._body = body
+        self._shared = shared
+        self._limit_bytes = limit_bytes
+        self._held: list[Message] = []
+        self._opening: Opening | None = Opening()
+
+    def feed(self, message: Message) -> list[Message]:
+        """Take the next message of the response; return those to send now, in order. None is ever changed in place."""
+        if self._opening is None:
+            return [message]
+        self._held.append(message)
+        if message["type"] != "http.response.body":
+            return self.close()  # a file or the like, sent past us: nothing to read
+        place = self._look(self._opening, message)
+        if place is not None:
+            return self._inserted(place)
+        return self.close() if self._opening.ended else []
+
+    def close(self) -> list[Message]:
+        """Return what is still held, unchanged. For an application that stops before its response is complete."""
+        held = [self._start, *self._held] if self._opening is not None else []
+        self._opening = None
+        self._held = []
+        return held
+
+    def _look(self, opening: Opening, message: Message) -> Place | None:
+        chunk: bytes = message.get("body", b"")
+        room = self._limit_bytes - opening.seen_bytes
+        place = opening.read(chunk[:room], last=not message.get("more_body", False) and len(chunk) <= room)
+        if place is None and len(chunk) > room:
+            opening.ended = True
+        return place
+
+    def _inserted(self, place: Place) -> list[Message]:
+        head, body = self._encoded(self._head), self._encoded(self._body)
+        page = b"".join(message.get("body", b"") for message in self._held)
+        page = b"".join((page[: place.head], head, page[place.head : place.body], body, page[place.body :]))
+        headers = _lengthened(_altered(_headers(self._start), self._shared), len(head) + len(body))
+        messages: list[Message] = [{**self._start, "headers": headers}, {**self._held[-1], "body": page}]
+        self._opening = None
+        self._held = []
+        return messages
+
+    def _encoded(self, fragment: str) -> bytes:
+        """
+        Return `fragment` in the page's charset.
+
+        Where that is not said to be UTF-8, a character reference stands for every letter beyond ASCII: that reads
+        right in all of them, also in one that only a `<meta>` of the page declares.
+        """
+        charset = _charset(header_value(_headers(self._start), b"content-type") or b"")
+        return fragment.encode("utf-8" if charset.lower() in ("utf-8", "utf8") else "ascii", "xmlcharrefreplace")
+
+
+def _headers(start: Message) -> Iterable[Header]:
+    headers: Iterable[Header] = start.get("headers") or ()
+    return headers
+
+
+def _charset(kind: bytes) -> str:
+    found = _CHARSET.search(kind)
+    return found[1].decode("latin-1") if found else ""
+
+
+@lru_cache(maxsize=64)
+def _readable(charset: str) -> bool:
+    """Whether tags can be found in, and ASCII added to, bytes of this charset; none declared counts as readable."""
+    try:
+        return not charset or bool(_ASCII_COMPATIBLE.fullmatch(codecs.lookup(charset).name))
+    except LookupError:
+        return False
+
+
+def _altered(headers: Iterable[Header], shared: bool) -> HeaderList:
+    kept = [line for line in headers if line[0].lower() not in _DESCRIBE_BYTES]
+    return kept if shared else _personal(kept)
+
+
+def _lengthened(headers: HeaderList, more: int) -> HeaderList:
+    return [
+        (name, b"%d" % (int(value) + more)) if name.lower() == b"content-length" else (name, value)
+        for name, value in headers
+    ]
+
+
+def _personal(headers: Iterable[Header]) -> HeaderList:
+    lines = list(headers)
+    kept = [line for line in lines if line[0].lower() not in _TARGETED | {b"cache-control", b"vary"}]
+    return [*kept, (b"cache-control", _private(_directives(lines))), (b"vary", _vary_by_cookie(lines))]
+
+
+def _private(directives: list[str]) -> bytes:
+    kept = [directive for directive in directives if _name(directive) not in ("public", "private", "s-maxage")]
+    if "no-store" not in _names(kept):
+        kept.insert(0, "private")
+    return ", ".join(kept).encode("latin-1")
+
+
+def _vary_by_cookie(headers: Iterable[Header]) -> bytes:
+    fields = [field.strip() for value in header_values(headers, b"vary") for field in value.split(b",")]
+    named = [field for field in fields if field]
+    if b"*" not in named and b"cookie" not in [field.lower() for field in named]:
+        named.append(b"Cookie")
+    return b", ".join(named)
+
+
+def _directives(headers: Iterable[Header]) -> list[str]:
+    """Return the directives of every Cache-Control line, as written."""
+    lines = (value.decode("latin-1") for value in header_values(headers, b"cache-control"))
+    found = (directive.strip() for line in lines for directive in _DIRECTIVE.findall(line))
+    return [directive for directive in found if directive]
+
+
+def _name(directive: str) -> str:
+    return directive.partition("=")[0].strip().lower()
+
+
+def _names(directives: list[str]) -> set[str]:
+    return {_name(directive) for directive in directives}

@@ -1,0 +1,188 @@
+"""Find where the body of an HTML document begins, from bytes that arrive in any pieces, in linear time.
+
+Follows the insertion modes "initial" to "after head" of the HTML standard (section 13.2.6.4), in which the first thing
+that cannot stand in a head begins the body, whether or not there is a `<body>` tag.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Final, NamedTuple, TypeAlias
+
+__all__ = ["Opening", "Place"]
+
+_BOM: Final = b"\xef\xbb\xbf"
+_NOT_SPACE: Final = re.compile(rb"[^\t\n\f\r ]")
+_COMMENT_END: Final = re.compile(rb"-->|(?<!<!)--!>")
+_GREATER: Final = re.compile(rb">")
+_NAME_END: Final = re.compile(rb"[\t\n\f\r />]")
+_IN_TAG: Final = re.compile(rb"[>=]")
+_UNQUOTED_END: Final = re.compile(rb"[\t\n\f\r >]")
+_QUOTE_END: Final = {b'"': re.compile(rb'"'), b"'": re.compile(rb"'")}
+_TEMPLATE_TAG: Final = re.compile(rb"<(/?)template[\t\n\f\r />]", re.IGNORECASE)
+#: Elements of a head whose content is text to their end tag, whatever it looks like. A `<noscript>` is here too: with
+#: or without scripts, nothing in it is the body.
+_TEXT_END: Final = {
+    name: re.compile(rb"</" + name + rb"[\t\n\f\r />]", re.IGNORECASE)
+    for name in (b"script", b"style", b"title", b"noscript", b"noframes")
+}
+_EMPTY: Final = frozenset((b"base", b"basefont", b"bgsound", b"link", b"meta"))
+# The longest that a pattern above may have begun before the end of what has arrived: b"</noframes".
+_OVERLAP_BYTES: Final = 12
+
+
+class Place(NamedTuple):
+    """Offsets into the document, in bytes: the end of its head's content, and the beginning of its body's."""
+
+    head: int
+    body: int
+
+
+class _NoPlace(Exception):
+    """The document ended inside a token, or is none: nothing is to be inserted."""
+
+
+_Reading: TypeAlias = Generator[None, None, int]
+
+
+class Opening:
+    """
+    The opening of a document that is still arriving.
+
+    `ended` tells that there is no place: a fragment without doctype, `<html>` or `<body>`, a frameset, an unclosed tag.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._seen = bytearray()
+        self._complete = False
+        self._document = False
+        self._head: int | None = None
+        self._steps = self._place()
+
+    @property
+    def seen_bytes(self) -> int:
+        """How many bytes were read so far."""
+        return len(self._seen)
+
+    def read(self, chunk: bytes, *, last: bool = False) -> Place | None:
+        """Take the next bytes of the document; return the place once it is known. `last`: nothing follows."""
+        self._seen += chunk
+        self._complete = last
+        try:
+            next(self._steps)
+        except StopIteration as stop:
+            place: Place = stop.value
+            return place
+        except _NoPlace:
+            self.ended = True
+        return None
+
+    def _place(self) -> Generator[None, None, Place]:
+        """Walk over what belongs before the body, one token at a time; yield where more bytes are needed."""
+        at = yield from self._after_bom()
+        while True:
+            token = yield from self._next(_NOT_SPACE, at)
+            if token is None:
+                return self._implied(len(self._seen))  # it ended with its head
+            name = yield from self._name(token)
+            if name == b"body":
+                end = yield from self._tag_end(token + 5)
+                return Place(token if self._head is None else self._head, end)
+            after = yield from self._passed(name, token)
+            if after is None:
+                return self._implied(token)
+            at = after
+
+    def _implied(self, at: int) -> Place:
+        """Return the place of a body without a tag, for a document; a fragment has none."""
+        if not self._document:
+            raise _NoPlace
+        return Place(at if self._head is None else self._head, at)
+
+    def _passed(self, name: bytes, token: int) -> Generator[None, None, int | None]:
+        """Return where the token called `name` ends, with all that is inside; None where it begins the body."""
+        if name == b"!--":
+            return (yield from self._end(_COMMENT_END, token + 2))
+        if name[:1] in (b"!", b"?"):
+            self._document |= name == b"!doctype"
+            return (yield from self._end(_GREATER, token))
+        if name == b"frameset":
+            raise _NoPlace  # anything before it would replace it by a body
+        self._document |= name == b"html"
+        if name == b"/head" and self._head is None:
+            self._head = token
+        if name in _TEXT_END or name == b"template":
+            return (yield from self._element_end(name, token))
+        stays = name in _EMPTY or name in (b"html", b"head")
+        stray = name[:1] == b"/" and name not in (b"/body", b"/html", b"/br")
+        return (yield from self._tag_end(token + 1 + len(name))) if stays or stray else None
+
+    def _element_end(self, name: bytes, token: int) -> _Reading:
+        at = yield from self._tag_end(token + 1 + len(name))
+        if name == b"template":
+            return (yield from self._template_end(at))
+        at = yield from self._end(_TEXT_END[name], at)
+        return (yield from self._tag_end(at - 1))
+
+    def _template_end(self, at: int) -> _Reading:
+        depth = 1
+        while depth:
+            at = yield from self._end(_TEMPLATE_TAG, at)
+            closes = self._seen.startswith(b"</", at - len(b"</template>"))
+            depth += -1 if closes else 1
+        return (yield from self._tag_end(at - 1))
+
+    def _name(self, token: int) -> Generator[None, None, bytes]:
+        """Return what the token at `token` is: a tag's name, one with a slash, `!--`, `!doctype`, or b"" for text."""
+        yield from self._have(token + 4)
+        start = bytes(self._seen[token : token + 4])
+        if start == b"<!--":
+            return b"!--"
+        if not re.match(rb"<(/?[A-Za-z]|[!?])", start):
+            return b"!" if start[:2] == b"</" else b""  # `</3` is a comment to a browser
+        end = yield from self._next(_NAME_END, token + 2)
+        if end is None:
+            raise _NoPlace
+        return bytes(self._seen[token + 1 : end]).lower()
+
+    def _tag_end(self, at: int) -> _Reading:
+        """Return where the tag ends whose attributes begin at `at`: a `>` inside a quoted value does not end it."""
+        while True:
+            at = yield from self._end(_IN_TAG, at)
+            if self._seen.startswith(b">", at - 1):
+                return at
+            at = (yield from self._end(_NOT_SPACE, at)) - 1
+            quote = _QUOTE_END.get(bytes(self._seen[at : at + 1]))
+            if quote is not None:
+                at = yield from self._end(quote, at + 1)
+            else:
+                at = (yield from self._end(_UNQUOTED_END, at)) - 1
+
+    def _after_bom(self) -> _Reading:
+        yield from self._have(len(_BOM))
+        return len(_BOM) if self._seen.startswith(_BOM) else 0
+
+    def _have(self, length: int) -> Generator[None, None, None]:
+        while len(self._seen) < length and not self._complete:
+            yield
+
+    def _end(self, pattern: re.Pattern[bytes], at: int) -> _Reading:
+        """Return the offset after the next match of `pattern`."""
+        start = yield from self._next(pattern, at)
+        if start is None:
+            raise _NoPlace
+        found = pattern.match(self._seen, start)
+        return start if found is None else found.end()
+
+    def _next(self, pattern: re.Pattern[bytes], at: int) -> Generator[None, None, int | None]:
+        """Return the offset of the next match of `pattern`, or None once the document has ended without one."""
+        while True:
+            found = pattern.search(self._seen, at)
+            if found is not None:
+                return found.start()
+            if self._complete:
+                return None
+            at = max(at, len(self._seen) - _OVERLAP_BYTES)
+            yield
