@@ -1,0 +1,43 @@
+"""The style sheets and the script, under names that change with their content, so that a cache may keep them for ever."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Asset", "Assets"]
+
+_FOLDER = Path(__file__).parent / "static"
+_TYPES = {".css": "text/css", ".js": "text/javascript"}
+
+
+class Asset(NamedTuple):
+    """One file: `name` carries the hash of `body`."""
+
+    name: str
+    media_type: str
+    body: bytes
+
+
+class Assets:
+    """Every file of static/, read once."""
+
+    def __init__(self, folder: Path = _FOLDER) -> None:
+        files = [file for file in sorted(folder.iterdir()) if file.suffix in _TYPES]
+        self._by_file = {file.name: _asset(file) for file in files}
+        self._by_name = {asset.name: asset for asset in self._by_file.values()}
+
+    def name(self, file: str) -> str | None:
+        """Return the hashed name of the file called `file`, or None if there is none."""
+        asset = self._by_file.get(file)
+        return asset.name if asset else None
+
+    def get(self, name: str) -> Asset | None:
+        """Return the asset under its hashed name, or None."""
+        return self._by_name.get(name)
+
+
+def _asset(file: Path) -> Asset:
+    body = file.read_bytes()
+    return Asset(f"{file.stem}.{hashlib.sha256(body).hexdigest()[:12]}{file.suffix}", _TYPES[file.suffix], body)

@@ -1,0 +1,86 @@
+"""Carrying out a submission: the choice taken, and what waits delivered, dropped or left waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from consent_mw.consent import Choice
+from consent_mw.pending import Pending, Waiting
+from consent_mw.permissions import Verdict
+from consent_mw.request_consent import RequestConsent, Shown
+from consent_mw.site.forms import Answers, WaitingAnswer
+
+__all__ = ["Waitings", "choose"]
+
+
+class Waitings(NamedTuple):
+    """The cookies that wait for one visitor at one moment; empty where nothing is kept for them."""
+
+    kept_by: Pending | None
+    session: str | None
+    now_ns: int
+
+    async def read(self) -> list[Waiting]:
+        """
+        Return what waits, oldest first.
+
+        Raises:
+            StoreError: The store cannot be asked now.
+        """
+        if self.kept_by is None or self.session is None:
+            return []
+        return await self.kept_by.waiting(self.session, self.now_ns)
+
+    async def deliver(self, waiting: Collection[Waiting]) -> list[bytes]:
+        """Return the Set-Cookie lines of `waiting`; each is ours alone or was already another tab's."""
+        if self.kept_by is None or self.session is None or not waiting:
+            return []
+        return await self.kept_by.claim(self.session, [each.id for each in waiting], self.now_ns)
+
+    async def drop(self, waiting: Collection[Waiting]) -> None:
+        """Forget `waiting`."""
+        if self.kept_by is not None and self.session is not None and waiting:
+            await self.kept_by.drop(self.session, [each.id for each in waiting], self.now_ns)
+
+
+async def choose(
+    consent: RequestConsent, said: Answers | WaitingAnswer, waitings: Waitings, shown: Shown
+) -> list[bytes]:
+    """
+    Take what a visitor said, and return the Set-Cookie lines that it releases.
+
+    A new choice also settles what waits: what it allows is delivered, what it refuses is forgotten, the rest waits on.
+
+    Raises:
+        StoreError: Waiting cookies cannot be reached now. The choice itself was taken.
+    """
+    if isinstance(said, Answers):
+        consent.choose(said.choice, purposes=said.purposes, cookies=said.cookies, shown=shown)
+        return await _settle(consent, waitings)
+    waiting = await waitings.read()
+    named = [each for each in waiting if said.ids is None or each.id in said.ids]
+    if said.answer == "refuse":
+        await waitings.drop(named)
+        return []
+    if said.answer == "purpose":
+        _allow_purposes(consent, {each.cookie.purpose for each in named}, shown)
+        return await _settle(consent, waitings)
+    # A page that was left open asks about a cookie that a later choice has refused: that choice stands.
+    refused = [each for each in named if consent.explain(each.name).verdict is Verdict.BLOCKED]
+    await waitings.drop(refused)
+    return await waitings.deliver([each for each in named if each not in refused])
+
+
+def _allow_purposes(consent: RequestConsent, purposes: Collection[str], shown: Shown) -> None:
+    if consent.choice is Choice.PROMPT and purposes:
+        answers = dict(consent.consent.purposes) | dict.fromkeys(purposes, True)
+        consent.choose(Choice.PROMPT, purposes=answers, cookies=consent.consent.cookies, shown=shown)
+
+
+async def _settle(consent: RequestConsent, waitings: Waitings) -> list[bytes]:
+    by_verdict: dict[Verdict, list[Waiting]] = {}
+    for each in await waitings.read():
+        by_verdict.setdefault(consent.explain(each.name).verdict, []).append(each)
+    await waitings.drop(by_verdict.get(Verdict.BLOCKED, ()))
+    return await waitings.deliver(by_verdict.get(Verdict.KEPT, ()))

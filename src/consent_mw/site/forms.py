@@ -1,0 +1,236 @@
+"""Reading POST choice: who may send it, what it may hold, and where it leads. Pure but for the form token's signature."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum, auto
+from typing import Final, Literal, NamedTuple, cast
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from itsdangerous import BadData, TimestampSigner
+
+from consent_mw.consent import Choice
+from consent_mw.policy import Policy
+
+__all__ = [
+    "BODY_LIMIT_BYTES",
+    "Answers",
+    "BadForm",
+    "FormToken",
+    "Sender",
+    "WaitingAnswer",
+    "fields_of",
+    "read",
+    "safe_next",
+    "sender",
+]
+
+BODY_LIMIT_BYTES: Final = 16_384
+_MOST_FIELDS = 400
+_TOKEN_AGE_SECONDS = 3_600
+
+# One slash, then neither a slash nor a backslash: `urlsplit("/\\evil.example")` shows no host, yet browsers go there.
+_NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]{0,2000}")
+
+
+class Sender(Enum):
+    """Where a form comes from, as its browser says."""
+
+    OURS = auto()
+    FOREIGN = auto()
+    UNKNOWN = auto()
+
+
+def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
+    """
+    Return whether a POST comes from a page of this very origin.
+
+    Sec-Fetch-Site, which no script can set, is believed first: only "same-origin" is ours, and a sibling site
+    ("same-site") is as foreign as any. Browsers without it send Origin. "null" says nothing: that is what a form
+    on a page with `Referrer-Policy: no-referrer` carries too (Fetch, "append a request Origin header").
+    """
+    site = headers.get("sec-fetch-site")
+    origin = headers.get("origin")
+    if site == "same-origin":
+        return Sender.OURS
+    if site in ("same-site", "cross-site"):
+        return Sender.FOREIGN
+    if origin in (None, "", "null"):
+        return Sender.UNKNOWN
+    return Sender.OURS if origin == own_origin else Sender.FOREIGN
+
+
+class _Signer(TimestampSigner):
+    """A signer whose clock is an argument."""
+
+    def __init__(self, keys: Sequence[bytes], now_seconds: int) -> None:
+        super().__init__(list(keys), salt=b"consent_mw.form", key_derivation="hmac")
+        self._now_seconds = now_seconds
+
+    def get_timestamp(self) -> int:
+        return self._now_seconds
+
+
+class FormToken:
+    """
+    What only the settings page carries, for browsers that do not say where a form comes from.
+
+    It is about nobody: it proves that a page of ours was read within the hour, which no other site can do for
+    its visitor.
+    """
+
+    def __init__(self, secret_keys: Sequence[bytes]) -> None:
+        self._keys = secret_keys
+
+    def make(self, now_ns: int) -> str:
+        """Return a token that holds for an hour."""
+        return _Signer(self._keys, now_ns // 1_000_000_000).sign(b"form").decode("ascii")
+
+    def holds(self, token: str, now_ns: int) -> bool:
+        """Whether `token` is one of ours, and of the last hour."""
+        try:
+            signer = _Signer(self._keys, now_ns // 1_000_000_000)
+            return signer.unsign(token, max_age=_TOKEN_AGE_SECONDS) == b"form"
+        except BadData:
+            return False
+
+
+def safe_next(target: str | None, fallback: str) -> str:
+    """Return `target` if it is a path of this site, else `fallback`."""
+    return target if target is not None and _NEXT.fullmatch(target) else fallback
+
+
+class BadForm(Exception):
+    """
+    A submission that cannot be meant. Nothing of it was taken.
+
+    Attributes:
+        status: 400 where it cannot be read, 422 where it names or answers something that does not exist.
+        field: Which field.
+        allowed: What it may be.
+    """
+
+    def __init__(self, status: Literal[400, 415, 422], field: str, allowed: Iterable[str] = ()) -> None:
+        super().__init__(field)
+        self.status = status
+        self.field = field[:100]
+        self.allowed = tuple(allowed)
+
+
+class Answers(NamedTuple):
+    """A choice, and inside PROMPT the answers about purposes and cookies; what is missing stays to be asked."""
+
+    choice: Choice
+    purposes: dict[str, bool]
+    cookies: dict[str, bool]
+
+
+class WaitingAnswer(NamedTuple):
+    """An answer about cookies that wait. `ids` is None for all of them."""
+
+    answer: Literal["allow", "refuse", "purpose"]
+    ids: frozenset[UUID] | None
+
+
+def fields_of(content_type: str, body: bytes) -> dict[str, list[str]]:
+    """
+    Return the values of each field of a body, form or JSON. In JSON a value is a text or a list of texts.
+
+    Raises:
+        BadForm: It is neither, or not well-formed.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        if kind == "application/x-www-form-urlencoded":
+            return _grouped(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        if kind == "application/json":
+            return _grouped(_pairs(json.loads(body)))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise BadForm(400, "body") from error
+    raise BadForm(415, "content-type", ("application/x-www-form-urlencoded", "application/json"))
+
+
+def _pairs(value: object) -> list[tuple[str, str]]:
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is expected")
+    found: list[tuple[str, str]] = []
+    for name, given in cast("dict[str, object]", value).items():
+        for each in cast("list[object]", given) if isinstance(given, list) else [given]:
+            if not isinstance(each, str):
+                raise ValueError("each value is a text")
+            found.append((name, each))
+    return found
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return fields
+
+
+def read(fields: Mapping[str, Sequence[str]], policy: Policy) -> Answers | WaitingAnswer:
+    """
+    Return what the fields of a submission say, checked against the policy.
+
+    Raises:
+        BadForm: A field is unknown, stands there twice, or has a value that it cannot have.
+    """
+    for name, values in fields.items():
+        if len(values) != 1 and name != "waiting":
+            raise BadForm(400, name)
+    known = _purposes(policy) | _cookies(policy)
+    for name in fields:
+        if name.startswith(("purpose.", "cookie.")) and name not in known:
+            prefix = name.partition(".")[0] + "."
+            raise BadForm(422, name, sorted(other for other in known if other.startswith(prefix)))
+    if "choice" in fields:
+        return _answers(fields, known)
+    if "waiting" in fields or "answer" in fields:
+        return _waiting(fields)
+    raise BadForm(422, "choice", (*Choice, "save"))
+
+
+def _purposes(policy: Policy) -> dict[str, tuple[str, str]]:
+    return {f"purpose.{purpose.name}": ("purpose", purpose.name) for purpose in policy.asked}
+
+
+def _cookies(policy: Policy) -> dict[str, tuple[str, str]]:
+    asked = (cookie.name for cookie in policy.cookies if policy.purposes[cookie.purpose].asked)
+    return {f"cookie.{name}": ("cookie", name) for name in asked}
+
+
+def _answers(fields: Mapping[str, Sequence[str]], known: Mapping[str, tuple[str, str]]) -> Answers:
+    choice = fields["choice"][0]
+    if choice not in (*Choice, "save"):
+        raise BadForm(422, "choice", (*Choice, "save"))
+    given: dict[str, dict[str, bool]] = {"purpose": {}, "cookie": {}}
+    for name in known.keys() & fields.keys():
+        value = fields[name][0]
+        if value not in ("yes", "no", "ask"):
+            raise BadForm(422, name, ("yes", "no", "ask"))
+        kind, key = known[name]
+        if value != "ask":
+            given[kind][key] = value == "yes"
+    if choice != "save":
+        return Answers(Choice(choice), {}, {})
+    return Answers(Choice.PROMPT, given["purpose"], given["cookie"])
+
+
+def _waiting(fields: Mapping[str, Sequence[str]]) -> WaitingAnswer:
+    answer = fields.get("answer", [""])[0]
+    if answer not in ("allow", "refuse", "purpose"):
+        raise BadForm(422, "answer", ("allow", "refuse", "purpose"))
+    named = fields.get("waiting", ())
+    if "all" in named:
+        return WaitingAnswer(answer, None)
+    try:
+        ids = frozenset(UUID(value) for value in named)
+    except ValueError as error:
+        raise BadForm(422, "waiting", ("all",)) from error
+    if not ids:
+        raise BadForm(422, "waiting", ("all",))
+    return WaitingAnswer(answer, ids)

@@ -1,0 +1,67 @@
+"""The declaration, gathered the way pages tell it: by purpose, its cookies, its recipients, what its log keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from consent_mw.policy import RECEIPTS, RECEIPTS_KEPT, Cookie, Event, Policy, Precision, Purpose, Text
+
+__all__ = ["Kept", "Outline"]
+
+
+class Kept(NamedTuple):
+    """One personal field that the log keeps: for which purpose, and how precisely."""
+
+    field: str
+    precision: Precision
+    purpose: Purpose
+
+
+class Outline:
+    """One policy, as the templates ask about it. Computed on demand from the declaration, so nothing can drift."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        #: None where the policy declares a purpose of its own for receipts, which then stands among the others.
+        self.receipts_kept = None if RECEIPTS in policy.purposes else RECEIPTS_KEPT
+
+    def cookies(self, purpose: Purpose) -> list[Cookie]:
+        """Return the declared cookies of `purpose`."""
+        return [cookie for cookie in self.policy.cookies if cookie.purpose == purpose.name]
+
+    def asked_about(self) -> list[Cookie]:
+        """Return every cookie that a visitor may be asked about."""
+        return [cookie for purpose in self.policy.asked for cookie in self.cookies(purpose)]
+
+    def receivers(self, purpose: Purpose) -> list[Text]:
+        """Return who else learns of what is done for `purpose`: recipients, and providers of cookies; each once."""
+        named = [recipient.name for recipient in self.policy.recipients if recipient.purpose == purpose.name]
+        named += [cookie.provider for cookie in self.cookies(purpose) if cookie.provider]
+        return list(dict.fromkeys(named))
+
+    def kept(self) -> list[Kept]:
+        """Return the personal fields that the log keeps, in the order of the declaration."""
+        return [
+            Kept(field, precision, self.policy.purposes[purpose])
+            for purpose, fields in self.policy.log.items()
+            for field, precision in fields.items()
+            if precision != "off"
+        ]
+
+    def events(self) -> list[Event]:
+        """Return the declared usage events."""
+        return list(self.policy.events.values())
+
+    def legal(self) -> list[Purpose]:
+        """Return the purposes that a law demands."""
+        return [purpose for purpose in self.policy.purposes.values() if purpose.basis == "legal_obligation"]
+
+    def refused_by(self, signals: Iterable[str]) -> list[Purpose]:
+        """Return the purposes that one of `signals` refuses."""
+        sent = frozenset(signals)
+        return [purpose for purpose in self.policy.asked if sent.intersection(purpose.refused_by)]
+
+    def signals(self) -> list[str]:
+        """Return the signals that the policy honours."""
+        return sorted({signal for purpose in self.policy.asked for signal in purpose.refused_by})

@@ -1,0 +1,169 @@
+"""What a visitor reads before choosing, rendered: the banner, the waiting cookies, the settings; and its plain text."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+
+from consent_mw.consent import LIFETIME
+from consent_mw.durations import Duration
+from consent_mw.policy import Policy
+from consent_mw.site.outline import Outline
+
+if TYPE_CHECKING:
+    from consent_mw.pending import Waiting
+    from consent_mw.request_consent import RequestConsent
+    from consent_mw.site.templating import Templates
+
+__all__ = ["SURFACES", "Surface", "Surfaces", "shown_text", "text_hash"]
+
+Surface: TypeAlias = Literal["banner", "waiting", "settings"]
+SURFACES: Final[tuple[Surface, ...]] = get_args(Surface)
+
+#: Stands for the path to return to while a banner is kept; no path can hold a NUL.
+_NEXT = "\0next\0"
+#: A handful in practice: languages times signals times two. The mount point is the only part that could vary more.
+_REMEMBERED = 64
+
+
+class Surfaces:
+    """Renders what asks the visitor, under one policy. Jinja2 and Babel are loaded with the first of it."""
+
+    def __init__(self, policy: Policy, own_templates: Path | None = None) -> None:
+        self.policy = policy
+        self.outline = Outline(policy)
+        self._own = own_templates
+        self._templates: Templates | None = None
+        self._banners: dict[tuple[str, str, frozenset[str], bool], str] = {}
+        self._hashes: dict[tuple[str, str], str] = {}
+
+    @property
+    def templates(self) -> Templates:
+        """The templates, made at first use."""
+        if self._templates is None:
+            from consent_mw.site.templating import Templates
+
+            self._templates = Templates(self._own)
+        return self._templates
+
+    def render(self, name: str, language: str, base: str, **context: object) -> str:
+        """Return a template filled with `context` and with what every template may ask for."""
+        return self.templates.render(
+            name,
+            language,
+            policy=self.policy,
+            outline=self.outline,
+            lifetime=Duration(LIFETIME.days, "day"),
+            base=base,
+            requested_language=language,
+            **context,
+        )
+
+    def banner(self, language: str, base: str, signals: frozenset[str], next_path: str, *, shared: bool = False) -> str:
+        """
+        Return the banner's HTML; `base` is the prefix with what the application is mounted under.
+
+        All visitors of one language and one set of signals read the same bytes but for `next_path`, so they are kept.
+        """
+        key = (language, base, signals, shared)
+        banner = self._banners.get(key)
+        if banner is None:
+            if len(self._banners) >= _REMEMBERED:
+                self._banners.clear()
+            banner = self.render("banner.html", language, base, signals=signals, shared=shared, next=_NEXT)
+            self._banners[key] = banner
+        return banner.replace(_NEXT, escape(next_path))
+
+    def waiting(self, language: str, base: str, waiting: Sequence[Waiting], next_path: str) -> str:
+        """Return the HTML that asks about the cookies that wait, in the banner's place."""
+        asked = [(str(each.id), each.name, each.cookie) for each in waiting]
+        return self.render("waiting.html", language, base, waiting=asked, next=next_path)
+
+    def text(self, language: str, surface: Surface) -> str:
+        """
+        Return what a visitor reads on `surface`, one text a line, without what depends on the visitor.
+
+        The waiting cookies are told of as if all that the policy asks about waited.
+        """
+        if surface == "banner":
+            html = self.banner(language, "", frozenset(), "")
+        elif surface == "waiting":
+            asked = [("", cookie.name, cookie) for cookie in self.outline.asked_about()]
+            html = self.render("waiting.html", language, "", waiting=asked, next="")
+        else:
+            html = self.render("_choices.html", language, "", **choices(None), token="")
+        return _text_of(html)
+
+    def text_hash(self, language: str, surface: Surface) -> str:
+        """Return the SHA-256 of `text`, in hexadecimal: what a receipt keeps."""
+        key = (language, surface)
+        if key not in self._hashes:
+            self._hashes[key] = text_hash(self.text(language, surface))
+        return self._hashes[key]
+
+
+def choices(consent: RequestConsent | None) -> dict[str, object]:
+    """Return the answers in force, as the settings form shows them. None: nobody's, with nothing selected."""
+    return {
+        "choice": consent.choice if consent else None,
+        "answers": {p.name: consent.permissions.answer(p.name) for p in consent.permissions.policy.asked}
+        if consent
+        else {},
+        "cookie_answers": dict(consent.consent.cookies) if consent else {},
+    }
+
+
+def shown_text(policy: Policy, language: str, surface: Surface, *, own_templates: Path | None = None) -> str:
+    """
+    Return what a visitor read on `surface` in `language` under `policy`, one text a line.
+
+    It is taken from the rendered template, so it is what was shown. A receipt names revision, language, surface
+    and the SHA-256 of this text; with the policy of that revision the text can be made again.
+    """
+    return Surfaces(policy, own_templates).text(language, surface)
+
+
+def text_hash(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _text_of(html: str) -> str:
+    reader = _Reader()
+    reader.feed(html)
+    reader.close()
+    return "\n".join(line for text in reader.blocks if (line := re.sub(r"\s+", " ", text).strip()))
+
+
+class _Reader(HTMLParser):
+    """Gathers the words between block-level tags."""
+
+    _INLINE = frozenset(("a", "b", "bdi", "code", "em", "small", "span", "strong", "time"))
+    # What a visitor with JavaScript, or one who has opened nothing yet, does not see as part of the surface.
+    _UNREAD = frozenset(("script", "style", "noscript", "template"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = [""]
+        self._unread = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._unread += tag in self._UNREAD
+        self._edge(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._unread -= tag in self._UNREAD
+        self._edge(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self._unread:
+            self.blocks[-1] += data
+
+    def _edge(self, tag: str) -> None:
+        if tag not in self._INLINE:
+            self.blocks.append("")

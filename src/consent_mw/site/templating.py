@@ -1,0 +1,82 @@
+"""The templates, ready to be filled in each language. Imports Jinja2 and Babel: load it at the first rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from gettext import GNUTranslations
+from pathlib import Path
+from typing import Protocol, cast
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from consent_mw.policy import Text
+from consent_mw.site.translation import CATALOGUES, Translation
+
+__all__ = ["TEMPLATES", "Templates"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class _Translatable(Protocol):
+    """What the extension adds to an environment, and its type does not say."""
+
+    def install_gettext_translations(self, translations: GNUTranslations, newstyle: bool | None = None) -> None: ...
+
+
+class Templates:
+    """
+    Our templates, behind those of the site.
+
+    Args:
+        own: A folder of the site's own. A file in it replaces ours of the same name, and a catalogue in
+            locale/LANGUAGE/LC_MESSAGES/consent_mw.po adds a language.
+    """
+
+    def __init__(self, own: Path | None = None) -> None:
+        self._folders = [folder for folder in (own, TEMPLATES) if folder]
+        self._catalogues = [folder for folder in (own and own / "locale", CATALOGUES) if folder]
+        self._translations: dict[str, Translation] = {}
+        self._environments: dict[str, Environment] = {}
+
+    def translation(self, language: str) -> Translation:
+        """Return `language`, one of the policy's, as pages speak it."""
+        found = self._translations.get(language)
+        if found is None:
+            found = self._translations[language] = Translation(language, self._catalogues)
+        return found
+
+    def render(self, name: str, language: str, **context: object) -> str:
+        """Return the template called `name`, in `language`, filled with `context`."""
+        environment = self._environments.get(language)
+        if environment is None:
+            environment = self._environments[language] = _environment(self._folders, self.translation(language))
+        return environment.get_template(name).render(context)
+
+
+def _environment(folders: Sequence[Path], translation: Translation) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(folders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    cast("_Translatable", environment).install_gettext_translations(translation.messages, newstyle=True)
+    environment.filters["date"] = translation.date
+    environment.filters["duration"] = translation.duration
+    environment.filters["text"] = lambda text: _read(text, translation)
+    environment.globals["translation"] = translation
+    return environment
+
+
+def _read(text: Text, translation: Translation) -> Markup:
+    """Return a text of the policy; one in another language than the page carries its `lang` and says so."""
+    words, language = text.read(translation.language)
+    if language in ("", translation.language):
+        return Markup("{}").format(words)
+    return Markup('<span lang="{}">{}</span> <small class="consent-foreign">({})</small>').format(
+        language, words, translation.name(language)
+    )

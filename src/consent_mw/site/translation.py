@@ -1,0 +1,86 @@
+"""One language as the pages speak it: its catalogue, and its dates, durations and names by Babel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from gettext import GNUTranslations
+from io import BytesIO
+from pathlib import Path
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.units import format_unit
+
+from consent_mw.durations import Duration
+
+__all__ = ["CATALOGUES", "Translation"]
+
+#: Our own catalogues. The sentences of the templates are English, so English needs no translation of its own.
+CATALOGUES = Path(__file__).parent / "locale"
+_SOURCE = "en"
+
+
+class Translation:
+    """
+    A language that pages are written in.
+
+    Args:
+        language: The tag that was asked for. Without a catalogue for it, or for it without its region, English speaks.
+        folders: Where to look for LANGUAGE/LC_MESSAGES/consent_mw.po, the first that has one wins.
+
+    Attributes:
+        language: The tag of the language that is really spoken.
+        direction: "ltr" or "rtl".
+    """
+
+    def __init__(self, language: str, folders: Sequence[Path] = (CATALOGUES,)) -> None:
+        self.language, self.messages = _catalogue(language, folders)
+        self._locale = _locale(self.language) or Locale(_SOURCE)
+        self.direction: str = self._locale.text_direction
+
+    def date(self, day: date) -> str:
+        """Return "23 November 2026", or how this language writes it."""
+        return format_date(day, "long", locale=self._locale)
+
+    def duration(self, duration: Duration) -> str:
+        """Return "13 months", or how this language counts."""
+        return format_unit(duration.count, f"duration-{duration.unit}", "long", locale=self._locale)
+
+    def name(self, tag: str) -> str:
+        """Return what this language calls the language `tag`, or the tag itself."""
+        named = _locale(tag)
+        return (named.get_display_name(self._locale) if named else None) or tag
+
+    def own_name(self, tag: str) -> str:
+        """Return what the language `tag` calls itself, or the tag."""
+        named = _locale(tag)
+        return (named.get_display_name(named) if named else None) or tag
+
+
+def _locale(tag: str) -> Locale | None:
+    try:
+        return Locale.parse(tag, sep="-")
+    except (UnknownLocaleError, ValueError):
+        return None
+
+
+def _catalogue(language: str, folders: Sequence[Path]) -> tuple[str, GNUTranslations]:
+    for tag in (language, language.partition("-")[0], _SOURCE):
+        for folder in folders:
+            file = folder / tag.replace("-", "_") / "LC_MESSAGES" / "consent_mw.po"
+            if file.is_file():
+                return (language if tag != _SOURCE else tag), _read(file, tag)
+    raise FileNotFoundError(f"{CATALOGUES}: has no catalogue; install the package again")
+
+
+def _read(file: Path, tag: str) -> GNUTranslations:
+    """Compile in memory, so that no compiled file lies beside its source and grows stale."""
+    with file.open("rb") as source:
+        catalogue = read_po(source, locale=_locale(tag) and tag.replace("-", "_"))
+    compiled = BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return GNUTranslations(compiled)
