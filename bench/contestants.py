@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import logging.config
+import secrets
 from collections.abc import Callable
-from importlib.util import find_spec
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,9 @@ from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from bench.site import HEADERS
+from consent_mw import Choice, ConsentMiddleware
+from consent_mw.consent import Consent
+from consent_mw.consent_cookie import ConsentCookie
 
 __all__ = ["ACCESS_LINE", "BARE", "CONTESTANTS", "OURS", "PASS_THROUGH", "Contestant", "log_config", "request_headers"]
 
@@ -57,15 +60,20 @@ def pass_through(app: ASGIApp, directory: Path) -> ASGIApp:
 
 def ours(app: ASGIApp, directory: Path) -> ASGIApp:
     """Everything on: one cookie kept and one blocked, the exchange sealed, spooled and recorded in SQLite."""
-    middleware: Any = importlib.import_module("consent_mw.middleware")
     policy = Path(__file__).with_name("policy.toml")
-    wrapped: ASGIApp = middleware.ConsentMiddleware(app, policy=policy, secret_keys=[SECRET], directory=directory)
-    return wrapped
+    return ConsentMiddleware(app, policy=policy, secret_keys=[SECRET], directory=directory)
 
 
 def consent_cookie() -> str:
     """Return the `name=value` of a visitor who allowed all purposes but marketing, signed with SECRET."""
-    return "seen=today"  # until the consent cookie can be written
+    consent = Consent(
+        choice=Choice.PROMPT,
+        revision=1,
+        given_on=datetime.now(UTC).date(),
+        purposes={"functional": True, "analytics": True, "marketing": False},
+        receipt=secrets.token_urlsafe(16),
+    )
+    return f"consent={ConsentCookie([SECRET]).sign(consent)}"
 
 
 def request_headers() -> dict[str, str]:
@@ -142,7 +150,7 @@ ACCESS_LINE = Contestant("uvicorn's access line", access_line, by_server=True)
 CONTESTANTS = [
     BARE,
     PASS_THROUGH,
-    *([OURS] if find_spec("consent_mw.middleware") else []),
+    OURS,
     ACCESS_LINE,
     Contestant("SessionMiddleware, written", session),
     Contestant("asgi-correlation-id", correlation_id),

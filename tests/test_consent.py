@@ -114,7 +114,12 @@ def test_five_answers_fit_into_two_hundred_bytes():
 
 @pytest.mark.parametrize(
     ("keys", "place"),
-    [([], "is empty"), (["short"], "secret_keys[1]"), ("a single long text, no list", "is one text"), ([""], "0 bytes")],
+    [
+        ([], "is empty"),
+        (["short"], "secret_keys[1]"),
+        ("a single long text, no list", "is one text"),
+        ([""], "0 bytes"),
+    ],
 )
 def test_unusable_secret_keys_are_refused_with_the_mend(keys, place):
     with pytest.raises(ConfigurationError, match="secret_keys") as caught:

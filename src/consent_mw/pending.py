@@ -71,7 +71,11 @@ class Pending:
         before = await self._records(session, now_ns)
         stale = [record.id for record, found in before if found.name in latest]
         room = _MOST_LINES - (len(before) - len(stale))
-        records = [self._record(session, decision, line, now_ns) for decision, line in list(latest.values())[:room]]
+        records = [
+            # A microsecond apart, so that they are shown in the order in which they were set.
+            self._record(session, decision, line, now_ns + 1_000 * number)
+            for number, (decision, line) in enumerate(list(latest.values())[:room])
+        ]
         if records:
             await self._store.append(records)
         if stale:

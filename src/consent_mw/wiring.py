@@ -22,6 +22,7 @@ from consent_mw.recorder import Recorder
 from consent_mw.request_cookies import RequestCookies
 from consent_mw.revisions import Revisions
 from consent_mw.sealer import Sealer
+from consent_mw.site.pages import Site
 from consent_mw.spool import Spool
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
@@ -54,8 +55,6 @@ class Wiring:
         debug: bool,
         templates: str | Path | None,
     ) -> None:
-        from consent_mw.site.pages import Site
-
         keys = checked_keys(secret_keys)
         self.policy = policy if isinstance(policy, Policy) else load(policy)
         self.places = Places(_directory(policy, directory))

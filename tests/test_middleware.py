@@ -1,0 +1,578 @@
+"""The middleware as a whole, around small applications: what passes, what changes, what is recorded."""
+
+import asyncio
+import json
+import logging
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.asgi import drive, scope, set_cookies
+from tests.policies import POLICY
+
+from consent_mw import Choice, ConfigurationError, ConsentMiddleware, PolicyError, get_consent
+from consent_mw.consent import Consent
+from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.keyring import FileKeyring
+from consent_mw.records import Query
+from consent_mw.sealer import Sealer
+from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.testing.strategies import http_scopes, websocket_scopes
+
+KEY = "the secret key of the tests"
+ALL_COOKIES = [b"session=1", b"theme=2; Path=/", b"_ga_x=3", b"ad=4", b"mystery=5"]
+
+
+def cookie_for(choice, **answers):
+    consent = Consent(
+        choice=choice,
+        revision=1,
+        given_on=datetime.now(UTC).date(),
+        receipt="r" * 22 if choice is not Choice.REJECT else None,
+        **answers,
+    )
+    return (b"cookie", b"consent=" + ConsentCookie([KEY]).sign(consent).encode())
+
+
+def response(status=200, headers=(), body=b"hello", **more):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": status, "headers": list(headers)} | more)
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+def cookies(names=ALL_COOKIES):
+    return [(b"Set-Cookie", line) for line in names]
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Return a function that wraps an application; what it keeps goes below one directory."""
+    (tmp_path / "policy.toml").write_text(POLICY)
+
+    def wrap(app, **options):
+        return ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=[KEY], **options)
+
+    wrap.directory = tmp_path / "consent-data"
+    return wrap
+
+
+def exchange(app, *args, incoming=(), **more):
+    """Run one exchange and stop the drain, so that all of it is in the store."""
+
+    async def run():
+        try:
+            return await drive(app, scope(*args, **more), incoming)
+        finally:
+            await app.wiring.drain.stop()
+
+    return asyncio.run(run())
+
+
+def records(directory: Path, kind: str):
+    """Return (purpose, clear fields, sealed fields) of every record of a kind, oldest first."""
+
+    async def read():
+        store = SQLiteStore(directory / "consent.sqlite3")
+        await store.open()
+        found = await store.fetch(Query(kinds=frozenset((kind,))))
+        await store.close()
+        return found
+
+    sealer = Sealer(FileKeyring(directory / "keys"))
+    return [
+        (r.purpose, dict(r.data), msgspec.msgpack.decode(sealer.open(r)) if r.sealed else {})
+        for r in asyncio.run(read())
+    ]
+
+
+# -- the gate, on the wire ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 204, 206, 301, 304, 404, 500])
+def test_cookies_are_gated_on_every_status(site, status):
+    sent = exchange(site(response(status, cookies())))
+    assert set_cookies(sent) == [b"session=1"]
+    assert sent[0]["status"] == status
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "DELETE"])
+def test_cookies_are_gated_for_every_method(site, method):
+    assert set_cookies(exchange(site(response(200, cookies())), method=method)) == [b"session=1"]
+
+
+def test_the_answer_to_a_refusal_is_the_same_but_for_the_cookies(site):
+    app = response(418, [*cookies(), (b"x-own", b"1")], b"body")
+    accepted = exchange(site(app), headers=[cookie_for(Choice.ACCEPT)])
+    refused = exchange(site(app), headers=[cookie_for(Choice.REJECT)])
+    assert set_cookies(accepted) == ALL_COOKIES[:4]
+    assert set_cookies(refused) == ALL_COOKIES[:1]
+    assert [m.get("body") for m in accepted] == [m.get("body") for m in refused]
+    assert accepted[0]["status"] == refused[0]["status"] == 418
+
+
+@pytest.mark.parametrize("kind", ["websocket.accept", "websocket.http.response.start"])
+def test_the_gate_stands_before_a_websocket_too(site, kind):
+    async def app(scope, receive, send):
+        await send({"type": kind, "status": 403, "headers": cookies()})
+
+    assert set_cookies(exchange(site(app), kind="websocket")) == [b"session=1"]
+
+
+def test_a_websocket_accept_without_headers_stays_without(site):
+    async def app(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "hello"})
+        await send({"type": "websocket.close"})
+
+    sent = exchange(site(app), kind="websocket")
+    assert sent[0] == {"type": "websocket.accept"}
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert clear["network.protocol.name"] == "websocket"
+    assert clear["http.response.status_code"] == 101
+    assert clear["http.response.body.size"] == 5
+
+
+def test_a_pushed_request_and_trailers_are_gated(site):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.push", "path": "/x", "headers": cookies()})
+        await send({"type": "http.response.start", "status": 200, "trailers": True, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.trailers", "headers": cookies()})
+
+    assert set_cookies(exchange(site(app))) == [b"session=1", b"session=1"]
+
+
+def test_a_refused_cookie_is_neither_read_nor_left_in_the_browser(site):
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.extend(value for name, value in scope["headers"] if name == b"cookie")
+        await response()(scope, receive, send)
+
+    name, value = cookie_for(Choice.REJECT)
+    sent = exchange(site(app), headers=[(name, b"session=1; theme=dark; _ga_x=7; " + value)])
+    assert seen == [b"session=1; " + value]
+    assert set_cookies(sent) == [
+        b"theme=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Path=/",
+        b"_ga_x=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Path=/; Domain=.example.com",
+    ]
+
+
+def test_when_the_consent_cookie_vanishes_the_optional_ones_go_too(site):
+    sent = exchange(site(response()), headers=[(b"cookie", b"theme=dark")])
+    assert [line.partition(b"=")[0] for line in set_cookies(sent)] == [b"theme"]
+
+
+@pytest.mark.parametrize("value", [b"nonsense", b"", b"accept|1", b"1|accept|1|2026-11-23|||.AAAA", b"\xff\xfe"])
+def test_an_unreadable_consent_cookie_is_no_choice_and_no_error(site, value):
+    sent = exchange(site(response(200, cookies())), headers=[(b"cookie", b"consent=" + value)])
+    assert set_cookies(sent) == [b"session=1"]
+
+
+def test_a_duplicated_consent_cookie_is_no_choice(site):
+    name, value = cookie_for(Choice.ACCEPT)
+    sent = exchange(site(response(200, cookies())), headers=[(name, value + b"; " + value)])
+    assert set_cookies(sent) == [b"session=1"]
+    sent = exchange(site(response(200, cookies())), headers=[(name, value), (name, value)])
+    assert set_cookies(sent) == [b"session=1"]
+
+
+def test_on_https_a_cookie_without_the_prefix_is_not_believed(site):
+    sent = exchange(site(response(200, cookies())), scheme="https", headers=[cookie_for(Choice.ACCEPT)])
+    assert set_cookies(sent) == [b"session=1"]
+
+
+# -- changes by the application -----------------------------------------------------------------------------------
+
+
+def test_a_grant_in_the_middle_of_a_request_comes_first_and_lets_later_cookies_pass(site):
+    async def app(scope, receive, send):
+        get_consent(scope).grant("functional")
+        await response(200, cookies())(scope, receive, send)
+
+    lines = set_cookies(exchange(site(app)))
+    assert lines[0].startswith(b"consent=1|prompt|1|")
+    assert b"theme=2; Path=/" in lines
+    assert not any(line.startswith((b"ad", b"_ga", b"mystery")) for line in lines)
+    ((purpose, clear, sealed),) = records(site.directory, "receipt")
+    assert (purpose, clear["consent.choice"], sealed["purposes"]) == ("receipts", "prompt", {"functional": True})
+
+
+def test_a_grant_after_the_start_changes_the_state_and_nothing_that_was_sent(site):
+    states = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": cookies()})
+        get_consent(scope).grant()
+        states.append(get_consent(scope).choice)
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    sent = exchange(site(app))
+    assert states == [Choice.ACCEPT]
+    assert set_cookies(sent) == [b"session=1"]
+    assert sent[-1]["body"] == b"hello"
+
+
+def test_a_grant_of_what_is_granted_writes_no_cookie_and_no_receipt(site):
+    async def app(scope, receive, send):
+        assert get_consent(scope).grant() is False
+        await response()(scope, receive, send)
+
+    assert set_cookies(exchange(site(app), headers=[cookie_for(Choice.ACCEPT)])) == []
+    assert records(site.directory, "receipt") == []
+
+
+def test_a_withdrawal_without_a_consent_does_nothing(site):
+    async def app(scope, receive, send):
+        assert get_consent(scope).withdraw() is False
+        await response()(scope, receive, send)
+
+    assert set_cookies(exchange(site(app))) == []
+
+
+def test_a_withdrawal_expires_what_the_browser_holds_on_this_very_response(site):
+    async def app(scope, receive, send):
+        get_consent(scope).withdraw("functional")
+        await response()(scope, receive, send)
+
+    name, value = cookie_for(Choice.ACCEPT)
+    lines = set_cookies(exchange(site(app), headers=[(name, b"theme=dark; ad=1; " + value)]))
+    assert lines[0].startswith(b"consent=1|prompt|1|")
+    assert b"analytics+/functional-/marketing+" in lines[0]
+    assert [line.partition(b"=")[0] for line in lines[1:]] == [b"theme"]
+
+
+def test_an_unknown_purpose_is_an_error_that_names_the_nearest(site):
+    async def app(scope, receive, send):
+        get_consent(scope).allows("analytcs")
+
+    with pytest.raises(PolicyError, match='did you mean "analytics"'):
+        exchange(site(app))
+
+
+def test_get_consent_without_the_middleware_says_how_to_add_it():
+    with pytest.raises(ConfigurationError, match="ConsentMiddleware"):
+        get_consent({"type": "http"})
+
+
+# -- cookies that wait --------------------------------------------------------------------------------------------
+
+
+def test_a_cookie_that_waits_is_on_the_server_and_not_in_the_answer(site):
+    sent = exchange(site(response(302, cookies())), headers=[cookie_for(Choice.PROMPT)])
+    lines = set_cookies(sent)
+    assert lines[0].startswith(b"consent-pending=")
+    assert lines[1:] == [b"session=1"]
+    kept = [(purpose, sealed[0]) for purpose, _, sealed in records(site.directory, "pending")]
+    assert kept == [("functional", "theme"), ("analytics", "_ga_x"), ("marketing", "ad")]
+    assert not any(b"theme" in bytes(str(message), "utf-8") for message in sent)
+
+
+# -- the records --------------------------------------------------------------------------------------------------
+
+
+def test_an_exchange_makes_one_record_for_each_permitted_purpose(site):
+    async def app(scope, receive, send):
+        get_consent(scope).record_event("search", results=12)
+        await response(201, body=b"12345")(scope, receive, send)
+
+    agent = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    headers = [cookie_for(Choice.ACCEPT), (b"user-agent", agent), (b"referer", b"https://a.example/x?token=1")]
+    body = [{"type": "http.request", "body": b"abc", "more_body": False}]
+
+    async def reading(scope, receive, send):
+        await receive()
+        await app(scope, receive, send)
+
+    exchange(site(reading), "/books/3", headers=headers, method="POST", incoming=body)
+    analytics, necessary = sorted(records(site.directory, "visit"), key=lambda record: record[0])
+    assert necessary[0] == "necessary"
+    assert necessary[2] == {"client.address": "203.0.113.0", "url.path": "/books/3"}
+    facts = {
+        "http.request.method": "POST",
+        "http.response.status_code": 201,
+        "http.request.body.size": 3,
+        "http.response.body.size": 5,
+        "consent.choice": "accept",
+        "consent.revision": 1,
+    }
+    assert facts.items() <= necessary[1].items()
+    assert 0 < necessary[1]["http.server.request.duration"] < 60
+    assert analytics[0] == "analytics"
+    assert analytics[1]["user_agent.name"] == "Firefox"
+    assert analytics[1]["user_agent.os.name"] == "Linux"
+    assert analytics[2] == {"http.request.header.referer": "https://a.example"}
+    ((purpose, clear, sealed),) = records(site.directory, "event")
+    assert (purpose, clear["event.name"], sealed["event.results"]) == ("analytics", "search", 12)
+
+
+def test_who_refuses_leaves_no_analytics_record_and_no_event(site):
+    async def app(scope, receive, send):
+        assert get_consent(scope).record_event("search", results=1) is False
+        await response()(scope, receive, send)
+
+    exchange(site(app), headers=[cookie_for(Choice.REJECT), (b"user-agent", b"Firefox")])
+    assert [purpose for purpose, _, _ in records(site.directory, "visit")] == ["necessary"]
+    assert records(site.directory, "event") == []
+
+
+def test_an_abuse_report_keeps_the_full_address_whatever_was_chosen(site):
+    async def app(scope, receive, send):
+        get_consent(scope).report_abuse("guessing passwords")
+        await response()(scope, receive, send)
+
+    exchange(site(app), headers=[cookie_for(Choice.REJECT)])
+    ((purpose, _, sealed),) = records(site.directory, "abuse")
+    assert purpose == "abuse"
+    assert sealed == {"client.address": "203.0.113.77", "abuse.reason": "guessing passwords"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [("serch", {}, 'did you mean "search"'), ("search", {"result": 1}, "results"), ("search", {"results": "x"}, "int")],
+)
+def test_an_undeclared_event_or_field_is_an_error(site, name, data, message):
+    async def app(scope, receive, send):
+        get_consent(scope).record_event(name, **data)
+
+    with pytest.raises(PolicyError, match=message):
+        exchange(site(app), headers=[cookie_for(Choice.ACCEPT)])
+
+
+def test_a_crash_is_recorded_with_its_type_and_raised_on(site):
+    async def app(scope, receive, send):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        exchange(site(app))
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert (clear["error.type"], clear["http.response.status_code"]) == ("ZeroDivisionError", 500)
+
+
+def test_a_crash_after_the_start_keeps_the_status_that_was_sent(site):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        exchange(site(app))
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert (clear["error.type"], clear["http.response.status_code"]) == ("ZeroDivisionError", 200)
+
+
+def test_a_client_that_leaves_early_is_recorded_as_such(site):
+    async def app(scope, receive, send):
+        await receive()
+
+    exchange(site(app), incoming=[{"type": "http.disconnect"}])
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert clear["error.type"] == "disconnected"
+
+
+def test_a_cancelled_request_is_recorded_and_stays_cancelled(site):
+    async def app(scope, receive, send):
+        await asyncio.sleep(60)
+
+    wrapped = site(app)
+
+    async def run():
+        task = asyncio.ensure_future(drive(wrapped, scope()))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await wrapped.wiring.drain.stop()
+
+    asyncio.run(run())
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert clear["error.type"] == "cancelled"
+
+
+def test_a_stream_is_one_record_with_all_its_bytes_and_passes_chunk_by_chunk(site):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        for number in range(5):
+            await send({"type": "http.response.body", "body": b"%d" % number, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    sent = exchange(site(app))
+    assert [m.get("body") for m in sent[1:]] == [b"0", b"1", b"2", b"3", b"4", b""]
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert clear["http.response.body.size"] == 5
+
+
+def test_excluded_paths_leave_the_log_but_not_the_gate(site):
+    wrapped = site(response(200, cookies()), exclude=("/health", "/static/*"))
+    assert set_cookies(exchange(wrapped, "/static/x.css")) == [b"session=1"]
+    assert records(site.directory, "visit") == []
+
+
+def test_what_need_not_change_is_handed_on_as_it_came(site):
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"X-Odd", b"\xff")], "extra": 1}
+    body = {"type": "http.response.body", "body": b"x"}
+
+    async def app(scope, receive, send):
+        await send(start)
+        await send(body)
+
+    sent = exchange(site(app))
+    assert sent[0] is start
+    assert sent[1] is body
+
+
+def test_what_came_is_never_changed_in_place(site):
+    given = scope(headers=[(b"cookie", b"theme=dark; session=1")])
+    before = json.dumps(given, default=repr)
+    start = {"type": "http.response.start", "status": 200, "headers": cookies()}
+    headers = list(start["headers"])
+
+    async def app(scope, receive, send):
+        await send(start)
+        await send({"type": "http.response.body", "body": b""})
+
+    wrapped = site(app)
+
+    async def run():
+        await drive(wrapped, given)
+        await wrapped.wiring.drain.stop()
+
+    asyncio.run(run())
+    assert json.dumps(given, default=repr) == before
+    assert start["headers"] == headers
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(http_scopes(names=["session", "theme", "ad", "consent"]) | websocket_scopes(names=["theme"]), st.booleans())
+def test_a_hostile_request_gets_the_answer_that_it_would_get_without_us(site, hostile, socket):
+    kind = "websocket.accept" if hostile["type"] == "websocket" else "http.response.start"
+
+    async def app(scope, receive, send):
+        await send({"type": kind, "status": 200, "headers": []})
+        if kind == "http.response.start":
+            await send({"type": "http.response.body", "body": b"hello"})
+
+    if str(hostile.get("path", "")).startswith("/consent"):
+        return
+    wrapped = site(app)
+
+    async def run():
+        sent = await drive(wrapped, hostile)
+        await wrapped.wiring.drain.stop()
+        return sent
+
+    sent = asyncio.run(run())
+    assert sent[0]["type"] == kind
+    assert kind == "websocket.accept" or sent[-1]["body"] == b"hello"
+
+
+# -- starting -----------------------------------------------------------------------------------------------------
+
+
+def test_lifespan_is_passed_on_and_ends_with_everything_in_the_store(site):
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            assert (await receive())["type"] == "lifespan.startup"
+            await send({"type": "lifespan.startup.complete"})
+            assert (await receive())["type"] == "lifespan.shutdown"
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await response()(scope, receive, send)
+
+    wrapped = site(app)
+
+    async def run():
+        started, stopping = asyncio.Event(), asyncio.Event()
+        sent = []
+        waiting = [{"type": "lifespan.startup"}]
+
+        async def receive():
+            if waiting:
+                return waiting.pop()
+            await stopping.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message):
+            sent.append(message["type"])
+            started.set()
+
+        life = asyncio.ensure_future(wrapped({"type": "lifespan"}, receive, send))
+        await started.wait()
+        await drive(wrapped, scope())
+        stopping.set()
+        await life
+        return sent
+
+    assert asyncio.run(run()) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert len(records(site.directory, "visit")) == 1
+
+
+def test_an_application_without_lifespan_says_so_to_the_server_itself(site):
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+
+    async def run():
+        await site(app)({"type": "lifespan"}, None, None)
+
+    with pytest.raises(AssertionError):
+        asyncio.run(run())
+
+
+def test_an_undeclared_cookie_is_reported_once_with_what_to_paste(site, caplog):
+    wrapped = site(response(200, cookies()), debug=True)
+    with caplog.at_level(logging.WARNING, "consent_mw"):
+        sent = exchange(wrapped)
+        exchange(wrapped)
+    (message,) = [r.getMessage() for r in caplog.records if "mystery" in r.getMessage()]
+    assert "[[cookies.declared]]" in message
+    debug = dict(sent[0]["headers"])[b"consent-cookies"]
+    assert b'mystery; blocked; "not declared in the policy"' in debug
+    assert wrapped.wiring.undeclared == {"mystery": "/"}
+
+
+def test_a_store_that_cannot_be_opened_never_changes_an_answer(site):
+    site.directory.mkdir()
+    (site.directory / "consent.sqlite3").write_bytes(b"this is no database, and longer than a header of one" * 40)
+    assert exchange(site(response(200, cookies())))[-1]["body"] == b"hello"
+    assert any((site.directory / "spool").glob("*")), "the record waits in the spool"
+
+
+def test_a_database_of_a_newer_version_is_left_alone(site):
+    exchange(site(response()))
+    path = site.directory / "consent.sqlite3"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 9999")
+        database.commit()
+    assert exchange(site(response()))[-1]["body"] == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"prefix": "consent"}, "prefix"),
+        ({"signals": ("gcp",)}, "signals"),
+        ({"signals": "gpc"}, "signals"),
+        ({"exclude": "/health"}, "exclude"),
+        ({"directory": "/dev/null/x"}, "/dev/null/x"),
+        ({"store": "sqllite:///x"}, "sqllite"),
+    ],
+)
+def test_wrong_options_are_refused_at_the_start_with_place_and_mend(site, options, place):
+    with pytest.raises(ConfigurationError, match=place) as caught:
+        site(response(), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_revision_that_goes_backwards_is_refused(site):
+    policy = site.directory.parent / "policy.toml"
+    policy.write_text(POLICY.replace("revision = 1", "revision = 3"))
+    site(response())
+    policy.write_text(POLICY)
+    with pytest.raises(PolicyError, match="revision 1 is lower than 3"):
+        site(response())
