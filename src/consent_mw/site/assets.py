@@ -1,4 +1,4 @@
-"""The style sheets and the script, under names that change with their content, so that a cache may keep them for ever."""
+"""The style sheets and the script, under names that change with their content: caches may keep them for ever."""
 
 from __future__ import annotations
 

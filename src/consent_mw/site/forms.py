@@ -1,4 +1,4 @@
-"""Reading POST choice: who may send it, what it may hold, and where it leads. Pure but for the form token's signature."""
+"""Reading POST choice: who may send it, what it may hold, and where it leads. Decides nothing about consent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -22,6 +22,7 @@ __all__ = [
     "FormToken",
     "Sender",
     "WaitingAnswer",
+    "WaitingVerb",
     "fields_of",
     "read",
     "safe_next",
@@ -128,10 +129,14 @@ class Answers(NamedTuple):
     cookies: dict[str, bool]
 
 
+WaitingVerb: TypeAlias = Literal["allow", "refuse", "purpose"]
+_VERBS: Final[Mapping[str, WaitingVerb]] = {"allow": "allow", "refuse": "refuse", "purpose": "purpose"}
+
+
 class WaitingAnswer(NamedTuple):
     """An answer about cookies that wait. `ids` is None for all of them."""
 
-    answer: Literal["allow", "refuse", "purpose"]
+    answer: WaitingVerb
     ids: frozenset[UUID] | None
 
 
@@ -221,9 +226,9 @@ def _answers(fields: Mapping[str, Sequence[str]], known: Mapping[str, tuple[str,
 
 
 def _waiting(fields: Mapping[str, Sequence[str]]) -> WaitingAnswer:
-    answer = fields.get("answer", [""])[0]
-    if answer not in ("allow", "refuse", "purpose"):
-        raise BadForm(422, "answer", ("allow", "refuse", "purpose"))
+    answer = _VERBS.get(fields.get("answer", [""])[0])
+    if answer is None:
+        raise BadForm(422, "answer", _VERBS)
     named = fields.get("waiting", ())
     if "all" in named:
         return WaitingAnswer(answer, None)

@@ -1,4 +1,4 @@
-"""The visitor's pages under one prefix, and the banner for everybody else's: an ASGI application, and what it is asked."""
+"""The visitor's pages under one prefix, and the banner for all others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qsl, quote
 
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -54,8 +54,7 @@ class _Visit:
         self.headers = Headers(scope=scope)
         self.method: str = scope["method"]
         self.base = site.base(scope)
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=None)
-        self.query = {name: values[0] for name, values in query.items()}
+        self.query = _query(scope)
         self.language = site.language(scope)
         self.consent: RequestConsent = scope["state"]["consent"]
         self.now_ns = site.now_ns()
@@ -129,7 +128,7 @@ class Site:
         """Return the language to speak: of `?lang=` on our own pages, of Accept-Language, or the policy's first."""
         path = _path(scope)
         if path == self.prefix or path.startswith(f"{self.prefix}/"):
-            asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("lang", [""])[0]
+            asked = _query(scope).get("lang", "")
             if asked in self.policy.languages:
                 return asked
         accepted = ",".join(Headers(scope=scope).getlist("accept-language"))
@@ -188,7 +187,7 @@ class Site:
             return self._static(path.removeprefix("/static/"))
         methods = self._routes.get(path)
         if methods is None:
-            return self._page(visit, "missing.html", status=404)
+            return self._page(visit, "missing.html", {}, status=404)
         page = methods.get("GET" if visit.method == "HEAD" else visit.method)
         if page is None:
             allowed = ", ".join(methods)
@@ -205,10 +204,10 @@ class Site:
         self,
         visit: _Visit,
         template: str,
+        context: Mapping[str, object],
         *,
         status: int = 200,
         headers: Mapping[str, str] = _PERSONAL,
-        **context: object,
     ) -> Response:
         own = self._surfaces.templates.translation(visit.language)
         suffix = f"?lang={visit.language}" if "lang" in visit.query else ""
@@ -229,25 +228,22 @@ class Site:
     async def _settings(self, visit: _Visit) -> Response:
         consent = visit.consent
         waiting = [(str(each.id), each.name, each.cookie) for each in await visit.waiting()]
-        return self._page(
-            visit,
-            "settings.html",
-            **choices(consent),
-            given_on=consent.given_on,
-            signals=consent.signals,
-            refused_by_signal=consent.permissions.refused_by_signal,
-            waiting=waiting,
-            next=visit.base + ("?lang=" + visit.language if "lang" in visit.query else ""),
-            saved="saved" in visit.query and consent.choice is not None,
-            again=visit.query.get("again", ""),
-            token=self._token.make(visit.now_ns),
-        )
+        context = choices(consent) | {
+            "given_on": consent.given_on,
+            "signals": consent.signals,
+            "waiting": waiting,
+            "next": f"{visit.base}?saved=1{'&lang=' + visit.language if 'lang' in visit.query else ''}",
+            "saved": "saved" in visit.query and consent.choice is not None,
+            "again": visit.query.get("again", ""),
+            "token": self._token.make(visit.now_ns),
+        }
+        return self._page(visit, "settings.html", context)
 
     async def _policy(self, visit: _Visit) -> Response:
-        return self._page(visit, "policy.html", headers=_FOR_ALL)
+        return self._page(visit, "policy.html", {}, headers=_FOR_ALL)
 
     async def _cookies(self, visit: _Visit) -> Response:
-        return self._page(visit, "cookies.html", headers=_FOR_ALL)
+        return self._page(visit, "cookies.html", {}, headers=_FOR_ALL)
 
     async def _state(self, visit: _Visit) -> Response:
         return JSONResponse(_state(visit, await visit.waiting(), self.policy), headers=dict(_PERSONAL))
@@ -300,7 +296,7 @@ class Site:
         if visit.wants_json:
             response: Response = JSONResponse(_state(visit, await visit.waiting(), self.policy), headers={**_PERSONAL})
         else:
-            target = safe_next(_first(fields, "next") or None, f"{visit.base}?saved")
+            target = safe_next(_first(fields, "next") or None, f"{visit.base}?saved=1")
             response = RedirectResponse(target, 303, dict(_PERSONAL))
         response.raw_headers += [(b"set-cookie", line) for line in lines]
         return response
@@ -314,13 +310,19 @@ class Site:
         if visit.wants_json:
             told = {"error": reason, "field": field, "allowed": list(allowed)}
             return JSONResponse(told, status, dict(_PERSONAL))
-        return self._page(visit, "refused.html", status=status, reason=reason, field=field, allowed=allowed)
+        return self._page(visit, "refused.html", {"reason": reason, "field": field, "allowed": allowed}, status=status)
 
 
 def _path(scope: Scope) -> str:
     """The path below the root path, as the ASGI specification's `root_path` means it."""
     path, root = str(scope.get("path", "")), str(scope.get("root_path") or "")
     return path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    """The query's fields; of several with one name the last."""
+    query: bytes = scope.get("query_string", b"")
+    return dict(parse_qsl(query[:2_000].decode("latin-1"), keep_blank_values=True))
 
 
 def _target(scope: Scope, query: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from gettext import GNUTranslations
 from pathlib import Path
 from typing import Protocol, cast
@@ -51,7 +52,7 @@ class Templates:
         environment = self._environments.get(language)
         if environment is None:
             environment = self._environments[language] = _environment(self._folders, self.translation(language))
-        return environment.get_template(name).render(context)
+        return environment.get_template(name).render(context, translation=self.translation(language))
 
 
 def _environment(folders: Sequence[Path], translation: Translation) -> Environment:
@@ -67,8 +68,7 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
     cast("_Translatable", environment).install_gettext_translations(translation.messages, newstyle=True)
     environment.filters["date"] = translation.date
     environment.filters["duration"] = translation.duration
-    environment.filters["text"] = lambda text: _read(text, translation)
-    environment.globals["translation"] = translation
+    environment.filters["text"] = partial(_read, translation=translation)
     return environment
 
 
