@@ -31,8 +31,9 @@ CARRIES_HEADERS: Final = {
     "websocket.accept": 101,
     "websocket.http.response.start": 403,
 }
-#: The one write that a response waits for.
+#: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
 _PENDING_SECONDS: Final = 0.05
+_OPENING_SECONDS: Final = 1.0
 
 
 class Answer:
@@ -165,6 +166,8 @@ class Answer:
         consent = self._exchange.consent
         before = consent.pending
         try:
+            async with asyncio.timeout(_OPENING_SECONDS):
+                await self._wiring.store.open()
             async with asyncio.timeout(_PENDING_SECONDS):
                 session = await self._wiring.pending.keep(before, lines, time.time_ns())
         except (TimeoutError, ConsentError) as error:

@@ -66,6 +66,14 @@ class Drain:
             self._loop = loop
             self._task = loop.create_task(self._run(), name="consent-mw drain")
 
+    async def begin(self) -> None:
+        """Open the store, so that no request has to, and begin. A store in trouble is said once and tried again."""
+        try:
+            await self._store.open()
+        except StoreError as error:
+            _log.error("the store cannot be opened, records stay in the spool: %s", error)
+        self.start()
+
     async def stop(self) -> None:
         """Hand over what is there, as far as the store takes it, and end."""
         if self._task is not None:

@@ -182,7 +182,7 @@ class ConsentMiddleware:
 
         async def send_with_drain(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                drain.start()
+                await drain.begin()
             elif message["type"].startswith("lifespan.shutdown."):
                 await drain.stop()
             await send(message)
