@@ -55,7 +55,7 @@ _TOP = (
     "log",
     "events",
 )
-_REQUIRED = ("schema", "revision", "published", "effective", "languages", "controller", "purposes")
+_REQUIRED = ("schema", "revision", "published", "effective", "languages", "controller")
 
 #: How to mend what is missing, by key: an example that can be pasted.
 _EXAMPLES: Mapping[str, str] = {
@@ -65,7 +65,6 @@ _EXAMPLES: Mapping[str, str] = {
     "effective": "effective = 2026-01-08",
     "languages": 'languages = ["ko", "en"]',
     "controller": "a [controller] table with name and officer",
-    "purposes": 'a [purposes.necessary] table with basis = "necessary"',
     "retention": 'retention = "90 days"',
     "basis": 'basis = "consent"',
     "title": 'title = { ko = "…", en = "…" }',
@@ -81,6 +80,9 @@ _EXAMPLES: Mapping[str, str] = {
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # RFC 6265, section 4.1.1: a cookie name is a token (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# Longer ones leave the calendar: dates end with the year 9999.
+_LONGEST = Duration(100, "year")
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -104,7 +106,7 @@ def load(path: str | Path) -> Policy:
     except UnicodeDecodeError as error:
         mend = "save it as UTF-8, which TOML requires"
         raise PolicyError(Fault(str(path), f"byte {error.start}", "is no UTF-8", mend)) from error
-    return loads(text, file=place.name)
+    return loads(text, file=str(path))
 
 
 def loads(text: str, *, file: str = "policy.toml") -> Policy:
@@ -116,13 +118,17 @@ def loads(text: str, *, file: str = "policy.toml") -> Policy:
     """
     try:
         raw = tomllib.loads(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
     except tomllib.TOMLDecodeError as error:
         problem, _, place = str(error).rpartition(" (at ")
         raise PolicyError(
             Fault(file, place.rstrip(")"), f"no valid TOML: {problem or error}", "mend the line; dates are 2026-12-31")
         ) from error
+    except (ValueError, RecursionError) as error:  # tomllib lets through a number of 5,000 digits, brackets 1,000 deep
+        mend = "start again from the file of: consent-mw init"
+        raise PolicyError(Fault(file, "", f"no valid TOML: {error}", mend)) from error
     reading = _Reading(file)
-    policy = reading.policy(raw, hashlib.sha256(text.encode()).hexdigest())
+    policy = reading.policy(raw, digest)
     if policy is None or reading.faults:
         raise PolicyError(*reading.faults)
     return policy
@@ -136,11 +142,16 @@ def _decode(kind: type, value: object) -> object:
         duration = Duration.parse(value)
         if duration.count == 0:
             raise ValueError('a duration of nothing keeps nothing; write at least "1 day"')
+        if duration.seconds > _LONGEST.seconds:
+            raise ValueError(f'"{value}" has no end that anybody lives to see; write at most "{_LONGEST}"')
         return duration
     if kind is Text:
         return _text(value)
     raise NotImplementedError(kind)  # msgspec's own sign for "not mine"
 
+
+#: Purposes that the package itself relies on whatever a visitor picks, each with a basis that fits.
+_NEVER_ASKED = {NECESSARY: "necessary", ABUSE: "legitimate_interest", RECEIPTS: "legal_obligation"}
 
 #: Proof of consent is owed whether or not the policy thinks of it (GDPR, article 7(1)).
 _PROOF = Purpose(
@@ -164,7 +175,7 @@ def _text(value: object) -> Text:
         table = cast("dict[str, object]", value)
         if all(isinstance(text, str) and text.strip() for text in table.values()):
             return Text(cast("dict[str, str]", table))
-    raise ValueError('expected a text, or a table of texts by language such as { ko = "…", en = "…" }')
+    raise ValueError('expected a text; write "…", or a table by language such as { ko = "…", en = "…" }')
 
 
 class _Reading:
@@ -182,7 +193,9 @@ class _Reading:
     def value(self, kind: type[S], raw: object, place: str, **given: object) -> S | None:
         """Read one table as `kind`, noting each unknown, missing and ill-typed key; `given` is not in the table."""
         if not isinstance(raw, dict):
-            self.fault(place, "is no table", f"write it as [{place}]")
+            # agencies[1] is written as [[agencies]]
+            header = f"[[{place.partition('[')[0]}]]" if place.endswith("]") else f"[{place}]"
+            self.fault(place, "is no table", f"write it as {header}")
             return None
         table = cast("dict[str, object]", raw)
         fields = {field.name: field for field in msgspec.structs.fields(kind) if field.name not in given}
@@ -288,8 +301,8 @@ class _Reading:
         )
 
     def schema(self, raw: object) -> None:
-        if raw != SCHEMA:
-            newer = isinstance(raw, int) and raw > SCHEMA
+        if type(raw) is not int or raw != SCHEMA:  # to Python, true and 1.0 are 1 as well
+            newer = type(raw) is int and raw > SCHEMA
             mend = "upgrade consent-mw" if newer else f"write schema = {SCHEMA}"
             self.fault("schema", f"{raw!r} is not {SCHEMA}, which this version reads", mend)
 
@@ -349,13 +362,13 @@ class _Reading:
             plain = {"title": name.replace("_", " ").capitalize(), "description": name.replace("_", " ").capitalize()}
             return plain | cast("dict[str, object]", table)
 
-        if NECESSARY not in raw and raw:
+        if NECESSARY not in raw:
             mend = 'add it with basis = "necessary": the consent cookie itself is for it'
             self.fault("purposes", f'"{NECESSARY}" is not declared', mend)
         purposes = self.named(Purpose, raw, "purposes", titled)
-        if NECESSARY in purposes and purposes[NECESSARY].asked:
-            mend = 'write basis = "necessary"'
-            self.fault(f"purposes.{NECESSARY}.basis", "cannot be asked about", mend)
+        for name, basis in _NEVER_ASKED.items():
+            if name in purposes and purposes[name].asked:
+                self.fault(f"purposes.{name}.basis", "cannot be asked about", f'write basis = "{basis}"')
         purposes.setdefault(RECEIPTS, _PROOF)
         return purposes
 
@@ -374,10 +387,10 @@ class _Reading:
 
     def presets(self, raw: object, purposes: Mapping[str, object], declared: set[str]) -> Iterable[Cookie]:
         for preset in self.rows(raw, "cookies.presets"):
-            if preset not in PRESETS:
+            if not isinstance(preset, str) or preset not in PRESETS:
                 self.fault("cookies.presets", f"{preset!r} is not known", did_you_mean(str(preset), list(PRESETS)))
                 continue
-            for row in PRESETS[str(preset)]:
+            for row in PRESETS[preset]:
                 if row["name"] not in declared:  # what the site says itself wins, and of two presets the first
                     declared.add(row["name"])
                     cookie = self.cookie(row, f'cookies.presets "{preset}"', purposes)
@@ -417,7 +430,9 @@ class _Reading:
         read: dict[str, dict[str, Any]] = {}
         for purpose, table in raw.items():
             place = f"log.{purpose}"
-            if self.known_purpose(purpose, purposes, place) and isinstance(table, dict):
+            if not isinstance(table, dict):
+                self.fault(place, "is no table", f"write it as [{place}]")
+            elif self.known_purpose(purpose, purposes, place):
                 fields = cast("dict[str, object]", table)
                 self.unknown(fields, FIELDS, place)
                 read[purpose] = {

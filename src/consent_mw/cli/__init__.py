@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
@@ -61,9 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.Abort:  # Ctrl-C, as click passes it on
         return 130
-    except BrokenPipeError:  # the reader of our output has had enough: `consent-mw log | head`
-        sys.stdout = None
-        return 0
     return code if isinstance(code, int) else 0
 
 

@@ -48,7 +48,7 @@ def init(directory: Path) -> int:
     for place in (policy, key):
         if os.path.lexists(place):
             raise ConfigurationError(f"{place}: is already there; move it away, or give another directory")
-    _write({policy: _founding_policy().encode(), key: f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()})
+    _write({key: f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode(), policy: _founding_policy().encode()})
     click.echo(_NEXT.format(policy=policy, key=key), nl=False)
     return 0
 

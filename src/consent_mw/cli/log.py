@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
+from uuid import UUID
 
 import click
 
@@ -100,18 +101,18 @@ async def _shown(store: Store, query: Query, number: int, follow: bool, show: _S
     await store.open()
     try:
         now = datetime.now(UTC)
+        # Asked first: what comes between this and the table is in the table, or still new.
+        before = await _since(store, query, now - _LATE) if follow else []
         newest = await latest(store, query.kinds, purposes=query.purposes, limit=number, now=now)
         show(newest[::-1])
         if follow:
-            await _follow(store, query, now, newest, show)
+            await _follow(store, query, {record.id for record in (*before, *newest)}, show)
     finally:
         await store.close()
 
 
-async def _follow(store: Store, query: Query, start: datetime, newest: Sequence[Record], show: _Show) -> None:
-    """Show what is new each half second, until cancelled."""
-    # What was there before the start is not new, whether the table had room for it or not.
-    seen = {record.id for record in await _since(store, query, start - _LATE)} | {record.id for record in newest}
+async def _follow(store: Store, query: Query, seen: set[UUID], show: _Show) -> None:
+    """Show each half second what is not in `seen`, until cancelled."""
     while True:
         await asyncio.sleep(_POLL_SECONDS)
         edge = datetime.now(UTC) - _LATE
