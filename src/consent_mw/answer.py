@@ -137,7 +137,8 @@ class Answer:
         wiring, consent = self._wiring, self._exchange.consent
         headers: HeaderList = message.get("headers") or []
         expired = wiring.cookies.expired(self._cookie_header, consent.permissions) if changed else self._expired
-        gated = gate(headers, consent.permissions, self._exchange.started_ns, wiring.cookie_hook)
+        hook = _released if self._own else wiring.cookie_hook
+        gated = gate(headers, consent.permissions, self._exchange.started_ns, hook)
         added: HeaderList = []
         if changed:
             line = wiring.cookies.cookie.line(consent.consent, consent.today, secure=self._secure)
@@ -197,6 +198,11 @@ class Answer:
         body = await wiring.site.banner(exchange.scope, exchange.consent, now_ns=exchange.started_ns, shared=shared)
         self._insertion = Insertion(message, wiring.site.head(exchange.scope), body, shared=shared)
         return True
+
+
+def _released(decision: Decision) -> Verdict | None:
+    """Let a cookie pass that still waits by its name: our own pages set only what the visitor has just allowed."""
+    return Verdict.KEPT if decision.verdict is Verdict.PENDING else None
 
 
 def _depends(decision: Decision) -> bool:

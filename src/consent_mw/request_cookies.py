@@ -23,6 +23,9 @@ _REMEMBERED_BYTES = 2_048
 #: Cookies that one response expires at most: a header of a thousand must not make an answer of a thousand lines.
 _EXPIRED_AT_ONCE = 30
 
+#: Who wants to be asked each time is asked before a cookie is stored: what the browser holds was allowed.
+_STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
+
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -111,7 +114,7 @@ class RequestCookies:
         removed: dict[str, Decision] = {}
         for name, pair in found:
             decision = permissions.cookie(name.decode("latin-1"))
-            if decision.verdict is Verdict.KEPT or decision.name in self.reserved:
+            if decision.verdict in _STAYS or decision.name in self.reserved:
                 kept.append(pair)
             else:
                 removed[decision.name] = decision
@@ -130,7 +133,7 @@ class RequestCookies:
         """Return the lines that make the browser forget what it sent in `header` and `permissions` refuse."""
         names = dict.fromkeys(name.decode("latin-1") for name, _ in pairs(header or b""))
         judged = (permissions.cookie(name) for name in names if name not in self.reserved)
-        return tuple(_expiries(decision for decision in judged if decision.verdict is not Verdict.KEPT))
+        return tuple(_expiries(decision for decision in judged if decision.verdict not in _STAYS))
 
     def _consent(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> Consent:
         name = self.cookie.name(secure=secure).encode("latin-1")
