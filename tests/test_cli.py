@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
 import re
 import resource
 import shutil
@@ -12,12 +14,14 @@ import signal
 import socket
 import sqlite3
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -291,6 +295,28 @@ def test_log_shows_the_latest_records_the_newest_last(site: Site) -> None:
     assert first.split() == ["2026-11-23", "21:00:28+09:00", "visit", "necessary", "GET", "/page/28", "200", "12.3"]
     assert second.split()[5] == "/page/29"
     assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(("columns", "last"), [(80, "status"), (120, "address"), (200, "more")])
+def test_in_a_terminal_each_record_has_one_line_of_its_width(site: Site, columns: int, last: str) -> None:
+    site.append(site.record(NOON, clear=VISIT, client__address="192.0.2.0", url__path="/" + "long/" * 100))
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-m", "consent_mw", "log", "--directory", str(site.places.directory)]
+    with open(master, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(command, stdout=slave, env=os.environ | {"TERM": "xterm", "COLUMNS": ""})
+        os.close(slave)
+        seen = b""
+        with suppress(OSError):  # EIO: the other side was closed (pty(7))
+            while chunk := terminal.read(4096):
+                seen += chunk
+        assert process.wait() == 0
+    heading, row = re.sub(r"\x1b\[[0-9;]*m", "", seen.decode()).splitlines()
+    assert heading.split()[0] == "time"
+    assert heading.split()[-1] == last
+    assert len(heading.rstrip()) <= columns
+    assert len(row.rstrip()) <= columns
+    assert "/long/" in row
 
 
 def test_log_in_json_is_one_object_a_line_with_clear_and_sealed_fields(site: Site) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
@@ -85,7 +85,8 @@ def _summarise(policy: Policy) -> None:
     future = policy.effective > datetime.now(policy.time_zone).date()
     state = f"in force {'from' if future else 'since'} {policy.effective} ({policy.time_zone})"
     out.print(Text(printable(f"{policy.file}: revision {policy.revision}, {state}")))
-    table = Table("purpose", "visitors are", "kept for", "cookies", "the log keeps", box=None, pad_edge=False)
+    headings = ("purpose", "visitors are", "kept for", "cookies", "the log keeps")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
     for purpose in policy.purposes.values():
         cookies = ", ".join(cookie.name for cookie in policy.cookies if cookie.purpose == purpose.name)
         fields = ", ".join(f"{name} ({how})" for name, how in policy.log.get(purpose.name, {}).items() if how != "off")

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from consent_mw.cli.terminal import printable
 
 __all__ = ["RecordTable"]
 
-# With fewer columns the terminal shows no "more": it would leave no room for the path.
-_WIDE = 130
+
+class _Column(NamedTuple):
+    """One column: its width (None: what is left over), and how wide the terminal must be to have room for it."""
+
+    heading: str
+    width: int | None
+    least: int = 0
+    justify: Literal["left", "right"] = "left"
+
+
+_NARROW = 110  # below it, times go without the year
+_COLUMNS = (
+    _Column("time", 25),
+    _Column("kind", 7),
+    _Column("purpose", 10),
+    _Column("method", 7),
+    _Column("path", None),
+    _Column("status", 6, justify="right"),
+    _Column("ms", 8, _NARROW, "right"),
+    _Column("address", 15, _NARROW),
+    _Column("more", None, 140),
+)
 
 # What has a column of its own, and what is for --json only.
 _SHOWN = frozenset({"time", "kind", "purpose", "id", "sealed", "http.request.method", "url.path", "http.route",
@@ -35,37 +55,25 @@ class RecordTable:
         if not rows:
             return
         # In a terminal the width is fixed, so that a later batch stands below the first.
-        table = Table(*self._columns(), box=None, pad_edge=False, expand=self._out.is_terminal)
-        table.show_header = not self._headed
-        for row in rows:
-            table.add_row(*row[: len(table.columns)])
+        table = Table(box=None, pad_edge=False, expand=self._out.is_terminal, show_header=not self._headed)
+        shown = [number for number, column in enumerate(_COLUMNS) if self._out.width >= column.least]
+        for column in (_COLUMNS[number] for number in shown):
+            ratio = None if column.width else 1
+            table.add_column(column.heading, width=column.width, ratio=ratio, justify=column.justify, no_wrap=True)
+        if self._out.width < _NARROW:
+            table.columns[0].width = 20
+            for cells in rows:
+                cells[0] = cells[0][len("2026-") :]
+        for cells in rows:
+            table.add_row(*(cells[number] for number in shown))
         self._out.print(table)
         self._headed = True
-
-    def _columns(self) -> list[Column]:
-        def fixed(heading: str, width: int, justify: Literal["left", "right"] = "left") -> Column:
-            return Column(heading, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
-
-        def flexible(heading: str, ratio: int) -> Column:
-            return Column(heading, ratio=ratio, min_width=10, no_wrap=True, overflow="ellipsis")
-
-        columns = [
-            fixed("time", 25),
-            fixed("kind", 7),
-            fixed("purpose", 10),
-            fixed("method", 7),
-            flexible("path", 1),
-            fixed("status", 6, "right"),
-            fixed("ms", 8, "right"),
-            fixed("address", 15),
-        ]
-        return [*columns, flexible("more", 1)] if self._out.width >= _WIDE else columns
 
 
 def _row(record: Mapping[str, object]) -> list[Text]:
     sealed = record.get("sealed", "")
     duration = record.get("http.server.request.duration")
-    more = (f"{name}={value}" for name, value in record.items() if name not in _SHOWN)
+    more = (f"{name}={value}" for name, value in record.items() if name not in _SHOWN and value is not None)
     cells = (
         str(record["time"])[:19].replace("T", " ") + str(record["time"])[23:],
         record["kind"],
