@@ -47,7 +47,10 @@ class Translation:
 
     def duration(self, duration: Duration) -> str:
         """Return "13 months", or how this language counts."""
-        return format_unit(duration.count, f"duration-{duration.unit}", "long", locale=self._locale)
+        unit = f"duration-{duration.unit}"
+        words = format_unit(duration.count, unit, "long", locale=self._locale)
+        # Where CLDR's long form is the short one (ko, ja, zh), Babel 2.18 finds neither and writes the unit's id.
+        return format_unit(duration.count, unit, "short", locale=self._locale) if unit in words else words
 
     def name(self, tag: str) -> str:
         """Return what this language calls the language `tag`, or the tag itself."""

@@ -1,0 +1,212 @@
+"""What a submission may hold, who may send it, and where it leads."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlencode, urljoin, urlsplit
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consent_mw.consent import Choice
+from consent_mw.declaration import loads
+from consent_mw.site.forms import (
+    Answers,
+    BadForm,
+    FormToken,
+    Sender,
+    WaitingAnswer,
+    fields_of,
+    read,
+    safe_next,
+    sender,
+)
+
+POLICY = loads(
+    """
+schema = 1
+revision = 1
+published = 2026-01-01
+effective = 2026-01-01
+languages = ["en"]
+[controller]
+name = "Shop"
+officer = { name = "Kim", email = "kim@example.com" }
+[purposes.necessary]
+basis = "necessary"
+retention = "90 days"
+[purposes.functional]
+basis = "consent"
+retention = "180 days"
+[purposes.analytics]
+basis = "consent"
+retention = "13 months"
+[[cookies.declared]]
+name = "session"
+purpose = "necessary"
+expires = "session"
+[[cookies.declared]]
+name = "theme"
+purpose = "functional"
+expires = "1 year"
+"""
+)
+FORM = "application/x-www-form-urlencoded"
+OURS = "https://shop.example"
+HOUR_NS = 3_600_000_000_000
+
+
+def answers(**fields: str) -> Answers | WaitingAnswer:
+    return read({name: [value] for name, value in fields.items()}, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"sec-fetch-site": "same-origin"}, Sender.OURS),
+        ({"sec-fetch-site": "same-origin", "origin": "null"}, Sender.OURS),
+        ({"sec-fetch-site": "same-site", "origin": "https://blog.shop.example"}, Sender.FOREIGN),
+        ({"sec-fetch-site": "same-site", "origin": OURS}, Sender.FOREIGN),
+        ({"sec-fetch-site": "cross-site"}, Sender.FOREIGN),
+        ({"sec-fetch-site": "none"}, Sender.UNKNOWN),
+        ({"origin": OURS}, Sender.OURS),
+        ({"origin": "http://shop.example"}, Sender.FOREIGN),
+        ({"origin": "https://shop.example:8443"}, Sender.FOREIGN),
+        ({"origin": "https://shop.example.evil.example"}, Sender.FOREIGN),
+        ({"origin": "null"}, Sender.UNKNOWN),
+        ({}, Sender.UNKNOWN),
+    ],
+)
+def test_only_a_page_of_this_very_origin_is_ours(headers: dict[str, str], expected: Sender) -> None:
+    assert sender(headers, OURS) is expected
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("https://evil.example", "//evil.example", "/\\evil.example", "\\/evil.example", "/a\\b", "javascript:alert(1)"),
+        *("", " /a", "/a b", "/a\r\nset-cookie: x=y", "/a\n", "/\t/evil.example", "/é", "/" + "a" * 3_000),
+    ],
+)
+def test_a_target_that_is_no_path_of_ours_leads_to_the_fallback(target: str) -> None:
+    assert safe_next(target, "/consent") == "/consent"
+
+
+@pytest.mark.parametrize("target", ["/", "/a", "/a?b=c&d=%20#e", "/a//b", "/consent?lang=ko"])
+def test_a_path_of_ours_is_kept(target: str) -> None:
+    assert safe_next(target, "/consent") == target
+
+
+@given(st.text(alphabet=st.sampled_from("/\\.:@?#abc%\t\r\n é"), max_size=30))
+def test_no_target_ever_leaves_the_host(target: str) -> None:
+    # Browsers take a backslash for a slash and drop tabs and line breaks (WHATWG URL, section 4.4).
+    followed = safe_next(target, "/consent").replace("\\", "/").translate({9: None, 10: None, 13: None})
+    assert urlsplit(urljoin("https://shop.example/page", followed)).netloc == "shop.example"
+
+
+def test_a_form_token_holds_for_an_hour_and_for_its_keys_alone() -> None:
+    old, new = b"an older key of 24 bytes", b"the newest key, 24 bytes"
+    token = FormToken([old]).make(HOUR_NS)
+    assert FormToken([old]).holds(token, 2 * HOUR_NS)
+    assert FormToken([old, new]).holds(token, HOUR_NS)
+    assert not FormToken([new]).holds(token, HOUR_NS)
+    assert not FormToken([old]).holds(token, 2 * HOUR_NS + 2_000_000_000)
+
+
+@given(st.text(max_size=60))
+def test_no_other_text_is_a_form_token(token: str) -> None:
+    assert not FormToken([b"the newest key, 24 bytes"]).holds(token, HOUR_NS)
+
+
+@pytest.mark.parametrize("choice", ["accept", "prompt", "reject"])
+def test_each_of_the_three_choices_is_taken_whole(choice: str) -> None:
+    assert answers(choice=choice, **{"purpose.analytics": "yes"}) == Answers(Choice(choice), {}, {})
+
+
+def test_saving_takes_exactly_what_was_answered() -> None:
+    said = answers(choice="save", **{"purpose.analytics": "yes", "purpose.functional": "ask", "cookie.theme": "no"})
+    assert said == Answers(Choice.PROMPT, {"analytics": True}, {"theme": False})
+
+
+def test_saving_nothing_accepts_nothing() -> None:
+    assert answers(choice="save") == Answers(Choice.PROMPT, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "allowed"),
+    [
+        ({"choice": ["maybe"]}, "choice", ("accept", "prompt", "reject", "save")),
+        ({}, "choice", ("accept", "prompt", "reject", "save")),
+        ({"choice": ["save"], "purpose.spying": ["yes"]}, "purpose.spying", ("purpose.analytics", "purpose.functional")),
+        ({"choice": ["save"], "purpose.necessary": ["no"]}, "purpose.necessary", ("purpose.analytics", "purpose.functional")),
+        ({"choice": ["accept"], "cookie.session": ["no"]}, "cookie.session", ("cookie.theme",)),
+        ({"choice": ["save"], "purpose.analytics": ["on"]}, "purpose.analytics", ("yes", "no", "ask")),
+        ({"waiting": ["all"], "answer": ["perhaps"]}, "answer", ("allow", "refuse", "purpose")),
+        ({"waiting": ["7"], "answer": ["allow"]}, "waiting", ("all",)),
+        ({"answer": ["allow"]}, "waiting", ("all",)),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_what_can(
+    fields: dict[str, list[str]], field: str, allowed: tuple[str, ...]
+) -> None:
+    with pytest.raises(BadForm) as caught:
+        read(fields, POLICY)
+    assert (caught.value.status, caught.value.field, caught.value.allowed) == (422, field, allowed)
+
+
+def test_two_answers_to_one_question_are_none() -> None:
+    with pytest.raises(BadForm) as caught:
+        read({"choice": ["accept", "reject"]}, POLICY)
+    assert (caught.value.status, caught.value.field) == (400, "choice")
+
+
+def test_waiting_cookies_are_named_one_by_one_or_all_together() -> None:
+    ids = [uuid4(), uuid4()]
+    named = read({"waiting": [str(each) for each in ids], "answer": ["refuse"]}, POLICY)
+    assert named == WaitingAnswer("refuse", frozenset(ids))
+    assert read({"waiting": ["all"], "answer": ["purpose"]}, POLICY) == WaitingAnswer("purpose", None)
+
+
+@given(st.dictionaries(st.text(max_size=9), st.lists(st.text(max_size=9), min_size=1, max_size=2), max_size=5))
+def test_a_form_and_its_json_say_the_same(fields: dict[str, list[str]]) -> None:
+    assert fields_of(FORM, urlencode(fields, doseq=True).encode()) == fields
+    assert fields_of("application/json; charset=utf-8", json.dumps(fields).encode()) == fields
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        (FORM, b"\xff\xfe", 400),
+        (FORM, b"&".join(b"a=%d" % number for number in range(500)), 400),
+        ("application/json", b"{", 400),
+        ("application/json", b"[]", 400),
+        ("application/json", b'{"choice": 1}', 400),
+        ("application/json", b"[" * 16_000, 400),
+        ("text/plain", b"choice=accept", 415),
+        ("multipart/form-data; boundary=x", b"choice=accept", 415),
+        ("", b"choice=accept", 415),
+    ],
+)
+def test_a_body_that_is_no_form_is_refused(content_type: str, body: bytes, status: int) -> None:
+    with pytest.raises(BadForm) as caught:
+        fields_of(content_type, body)
+    assert caught.value.status == status
+
+
+NAMES = st.sampled_from(["choice", "waiting", "answer", "purpose.analytics", "cookie.theme", "next", "purpose.x"])
+VALUES = st.one_of(st.sampled_from(["accept", "save", "yes", "no", "ask", "all", "allow"]), st.text(max_size=40))
+
+
+@given(st.dictionaries(NAMES, st.lists(VALUES, min_size=1, max_size=3)))
+def test_any_fields_are_answers_or_a_bad_form_and_answers_are_about_asked_purposes(fields: dict[str, list[str]]) -> None:
+    try:
+        said = read(fields, POLICY)
+    except BadForm:
+        return
+    if isinstance(said, Answers):
+        assert said.purposes.keys() <= {"functional", "analytics"}
+        assert said.cookies.keys() <= {"theme"}
+    else:
+        assert said.ids is None or all(isinstance(each, UUID) for each in said.ids)
