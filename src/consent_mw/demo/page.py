@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from consent_mw.demo.texts import LANGUAGES, language_of, texts
+from consent_mw.permissions import Verdict
 from consent_mw.request_consent import RequestConsent
 
 __all__ = ["THEMES", "Row", "back", "keep", "link", "page"]
@@ -38,7 +40,7 @@ _templates = Jinja2Templates(Path(__file__).with_name("templates"))
 
 
 class Row(NamedTuple):
-    """A line of the panel: a cookie that the page tried to set, and what the middleware makes of it."""
+    """A line of the panel: a cookie of the page, and what the middleware makes of it."""
 
     name: str
     purpose: str
@@ -48,30 +50,36 @@ class Row(NamedTuple):
 
 def page(request: Request, template: str, *, status: int = 200, cookies: bool = True, **context: object) -> Response:
     """
-    Render a page. Like many a shop it tries to set its cookies every time; it never asks what the visitor chose.
+    Render a page. Like many a shop it tries to set its cookies on each one; it never asks what the visitor chose.
 
     Args:
         cookies: False for what stands in a frame, and tries to set none.
     """
     language = language_of(request)
-    tried: list[str] = []
+    consent: RequestConsent = request.state.consent
+    wanted = _wanted(request) if cookies else {}
+    tried = ["session", *wanted, *request.session.pop("tried", [])] if cookies else []
     if cookies:
         request.session["back"] = request.url.path
-        tried = ["session", "_shop_visits", "ad_id", "legacy_tracker", *request.session.pop("tried", [])]
-    consent: RequestConsent = request.state.consent
-    visits = _visits(request) + 1
-    shown = context | _frame(request, language) | {"consent": consent, "visits": visits if visits > 1 else 0}
-    shown["rows"] = [_row(consent, name, language) for name in tried]
+    shown = context | _frame(request, language) | {"consent": consent, "rows": _rows(request, tried, language)}
     shown["purposes"] = [
         (purpose.title.read(language)[0], consent.allows(purpose.name)) for purpose in consent.permissions.policy.asked
     ]
     headers = _HEADERS | {"Content-Language": language}
     response = _templates.TemplateResponse(request, template, shown, status_code=status, headers=headers)
-    if cookies:
-        keep(response, "_shop_visits", str(visits))
-        keep(response, "ad_id", request.cookies.get("ad_id", secrets.token_hex(8)))
-        keep(response, "legacy_tracker", "1")
+    for name, value in wanted.items():
+        keep(response, name, value)
     return response
+
+
+def _wanted(request: Request) -> dict[str, str]:
+    """What the shop sets by itself, where the browser does not send it yet."""
+    wanted = {
+        "_shop_visits": datetime.now(UTC).date().isoformat(),
+        "ad_id": secrets.token_hex(8),
+        "legacy_tracker": "1",
+    }
+    return {name: value for name, value in wanted.items() if name not in request.cookies}
 
 
 def keep(response: Response, name: str, value: str) -> None:
@@ -110,16 +118,21 @@ def _frame(request: Request, language: str) -> dict[str, Any]:
         "basket": len(request.session.get("basket", [])),
         "done": request.session.pop("done", ""),
         "root": request.scope.get("root_path", ""),
+        "since": request.cookies.get("_shop_visits", "")[:10],
     }
 
 
-def _visits(request: Request) -> int:
-    counted = request.cookies.get("_shop_visits", "")
-    return int(counted) if counted.isascii() and counted.isdigit() and len(counted) < 9 else 0
+def _rows(request: Request, tried: list[str], language: str) -> list[Row]:
+    """One row for each cookie that this page tries to set, and for each of the shop's that the browser holds."""
+    held = [name for name in _LIFETIMES_SECONDS if name in request.cookies and name not in tried]
+    return [_row(request, name, language, held=name in held) for name in (*tried, *held)]
 
 
-def _row(consent: RequestConsent, name: str, language: str) -> Row:
+def _row(request: Request, name: str, language: str, *, held: bool) -> Row:
+    consent: RequestConsent = request.state.consent
     decision = consent.explain(name)
-    policy = consent.permissions.policy
+    policy, words = consent.permissions.policy, texts(language)
     purpose = policy.purpose(decision.purpose).title.read(language)[0] if decision.purpose else ""
-    return Row(name, purpose, decision.verdict, texts(language)["reason"][decision.reason.name])
+    if held:
+        return Row(name, purpose, Verdict.KEPT, words["panel"]["held"])
+    return Row(name, purpose, decision.verdict, words["reason"][decision.reason.name])

@@ -47,3 +47,20 @@ if (chat) {
     socket.onmessage = (message) => line(list, message.data);
   });
 }
+
+// The panel tells what the server did with this page, so after a choice the server is asked again. Who now wants to be
+// asked each time gets the page anew, with the questions; while one is open, a new reading would make it out of date.
+const panel = document.getElementById("panel");
+let told = false;
+addEventListener("consentchange", async ({ detail }) => {
+  const first = !told;
+  told = true;
+  if (first && (detail.choice || "") === panel.dataset.choice) return;
+  if (detail.choice === "prompt" && panel.dataset.choice !== "prompt") { location.reload(); return; }
+  if (detail.waiting.length) return;
+  const page = new DOMParser().parseFromString(await (await fetch(location)).text(), "text/html");
+  const running = document.getElementById("counter").className;
+  panel.replaceChildren(...page.getElementById("panel").childNodes);
+  panel.dataset.choice = detail.choice || "";
+  document.getElementById("counter").className = running;
+});
