@@ -356,7 +356,7 @@ def test_what_was_destroyed_shows_as_destroyed(site: Site) -> None:
 
 def test_what_another_keyring_sealed_or_was_spoilt_is_said(site: Site, tmp_path: Path) -> None:
     other = Site(tmp_path / "other")
-    spoilt = site.record(NOON + 1, url__path="/a")
+    spoilt = site.record(NOON + 1_000_000, url__path="/a")
     site.append(other.record(NOON, url__path="/b"), msgspec.structs.replace(spoilt, sealed=bytes(60)))
     other.keyring.close()
     assert [json.loads(line)["sealed"] for line in site.log("--json").stdout.splitlines()] == [
