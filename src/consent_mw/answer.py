@@ -186,11 +186,13 @@ class Answer:
         wiring, exchange = self._wiring, self._exchange
         if self._own or not wiring.inserts or exchange.consent.banner_placed:
             return False
-        method = exchange.scope["method"]
-        shared = is_public(message) and not personal_answer
-        if not insertable("GET" if method == "HEAD" else method, message):
+        # The cheapest questions first: most pages of most visitors get no banner.
+        asks = wiring.site.wants_banner(exchange.consent)
+        shared = not personal_answer and _has_cache_control(message) and is_public(message)
+        if not (asks or shared):
             return False
-        if not shared and not wiring.site.wants_banner(exchange.consent):
+        method = exchange.scope["method"]
+        if not insertable("GET" if method == "HEAD" else method, message):
             return False
         if method == "HEAD":
             await self._send(altered_head(message, shared=shared))
@@ -203,6 +205,10 @@ class Answer:
 def _released(decision: Decision) -> Verdict | None:
     """Let a cookie pass that still waits by its name: our own pages set only what the visitor has just allowed."""
     return Verdict.KEPT if decision.verdict is Verdict.PENDING else None
+
+
+def _has_cache_control(message: Message) -> bool:
+    return any(len(line[0]) == 13 and line[0].lower() == b"cache-control" for line in message.get("headers") or ())
 
 
 def _depends(decision: Decision) -> bool:

@@ -124,8 +124,10 @@ class Proxies:
         server's scheme. Never raises.
         """
         own = _plain_scheme(scope.get("scheme")) or "http"
+        if not self._configured:
+            return own
         peer = self._peer(scope)
-        if not (self._configured and peer.ours):
+        if not peer.ours:
             return own
         if self._header != b"forwarded":
             return _plain_scheme(_joined(scope, self._protocol_header).rpartition(",")[2]) or own

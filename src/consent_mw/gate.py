@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from consent_mw._asgi import HeaderList
 from consent_mw.cookies import is_deletion, name_of
@@ -14,6 +14,9 @@ __all__ = ["CookieHook", "Gated", "gate"]
 
 #: Told what was decided about a cookie and why; returns what shall happen instead, or None to leave it.
 CookieHook: TypeAlias = Callable[[Decision], Verdict | None]
+
+_SET_COOKIE: Final = b"set-cookie"
+_LENGTH: Final = len(_SET_COOKIE)
 
 
 class Gated(NamedTuple):
@@ -37,7 +40,8 @@ def gate(headers: HeaderList, permissions: Permissions, now_ns: int, hook: Cooki
     pending: list[tuple[Decision, bytes]] = []
     kept: HeaderList = []
     for header in headers:
-        if header[0].lower() != b"set-cookie":
+        name = header[0]
+        if len(name) != _LENGTH or name.lower() != _SET_COOKIE:
             kept.append(header)
             continue
         decision = judge(header[1], permissions, now_ns, hook)
@@ -52,18 +56,25 @@ def gate(headers: HeaderList, permissions: Permissions, now_ns: int, hook: Cooki
 
 def judge(line: bytes, permissions: Permissions, now_ns: int, hook: CookieHook | None = None) -> Decision:
     """Return what happens to one Set-Cookie line."""
-    name = name_of(line)
-    if name is None:
-        shown = line.partition(b";")[0][:80].decode("latin-1")
-        decision = Decision(shown, Verdict.BLOCKED, Reason.UNREADABLE, None)
-    else:
-        decision = permissions.cookie(name)
-        if decision.verdict is not Verdict.KEPT and decision.reason is not Reason.RESERVED and _deletes(line, now_ns):
-            decision = decision._replace(verdict=Verdict.KEPT, reason=Reason.DELETION)
+    decision = permissions.remembered(line)
+    if decision is None:
+        decision = _judged(line, permissions, now_ns)
+        permissions.remember(line, decision)
     if hook is None:
         return decision
     verdict = hook(decision)
     return decision if verdict is None else decision._replace(verdict=verdict, reason=Reason.HOOK)
+
+
+def _judged(line: bytes, permissions: Permissions, now_ns: int) -> Decision:
+    name = name_of(line)
+    if name is None:
+        shown = line.partition(b";")[0][:80].decode("latin-1")
+        return Decision(shown, Verdict.BLOCKED, Reason.UNREADABLE, None)
+    decision = permissions.cookie(name)
+    if decision.verdict is not Verdict.KEPT and decision.reason is not Reason.RESERVED and _deletes(line, now_ns):
+        return decision._replace(verdict=Verdict.KEPT, reason=Reason.DELETION)
+    return decision
 
 
 def _deletes(line: bytes, now_ns: int) -> bool:

@@ -12,6 +12,7 @@ __all__ = ["Decision", "Permissions", "Reason", "Verdict"]
 
 #: Distinct cookie names whose decision is remembered, for each set of permissions.
 _REMEMBERED = 512
+_REMEMBERED_LINE_BYTES = 512
 
 
 class Verdict(StrEnum):
@@ -67,7 +68,7 @@ class Permissions:
     nothing that tells them apart.
     """
 
-    __slots__ = ("_decisions", "allowed", "answers", "policy", "refused_by_signal", "report_only", "reserved")
+    __slots__ = ("_decisions", "_lines", "allowed", "answers", "policy", "refused_by_signal", "report_only", "reserved")
 
     def __init__(
         self,
@@ -88,6 +89,7 @@ class Permissions:
         self.report_only = report_only
         self.allowed = frozenset(name for name in policy.purposes if self._allows(name))
         self._decisions: dict[str, Decision] = {}
+        self._lines: dict[bytes, Decision] = {}
 
     def allows(self, purpose: str) -> bool:
         """
@@ -124,6 +126,18 @@ class Permissions:
                 self._decisions.clear()
             self._decisions[name] = decision
         return decision
+
+    def remembered(self, line: bytes) -> Decision | None:
+        """Return what was decided about this very Set-Cookie line before, if that is remembered."""
+        return self._lines.get(line)
+
+    def remember(self, line: bytes, decision: Decision) -> None:
+        """Remember the decision about a whole Set-Cookie line: sites set the same few lines again and again."""
+        if len(line) > _REMEMBERED_LINE_BYTES:
+            return
+        if len(self._lines) >= _REMEMBERED:
+            self._lines.clear()
+        self._lines[line] = decision
 
     def _judge(self, name: str, declared: Cookie | None) -> tuple[Verdict, Reason]:
         if name in self.reserved:

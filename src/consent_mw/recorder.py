@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
-from uuid import UUID
 
 import msgspec
 
@@ -14,9 +13,9 @@ from consent_mw.consent import Consent
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
-from consent_mw.records import Record, Scalar, encode_record, new_id
+from consent_mw.records import Record, Scalar, encode_parts, encode_record, new_id, new_id_number
 from consent_mw.redaction import clean, origin, redact_query, redact_url
-from consent_mw.request_consent import Noted, Shown
+from consent_mw.request_consent import Shown
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 
@@ -24,6 +23,7 @@ __all__ = ["Recorder"]
 
 _log = logging.getLogger("consent_mw")
 
+_DAY_MS: Final = 86_400_000
 _DAY_NS: Final = 86_400_000_000_000
 
 #: What one declared field of one purpose yields: a value, or None to leave it out.
@@ -51,22 +51,26 @@ class Recorder:
     def exchange(self, exchange: Exchange) -> None:
         """Keep a finished exchange, and what the application noted during it, in one write. Never raises."""
         frames: list[bytes] = []
+        noted = exchange.consent.noted
         try:
             allowed = exchange.consent.permissions.allowed
             facts = _facts(exchange)
+            encoded = msgspec.Raw(self._encode(facts))
+            number = new_id_number(exchange.started_ns)
             for purpose in self._visits:
                 if purpose in allowed:
-                    record_id = new_id(exchange.started_ns)
-                    frames.append(self._frame(record_id, "visit", purpose, exchange, facts, {}))
-            noted = exchange.consent.noted
-            if noted:
-                frames += [self._noted(note, exchange, facts) for note in noted]
+                    frames.append(self._frame(number, "visit", purpose, exchange, encoded, {}))
+                    number += 1
+            for note in noted:
+                clear = {**facts, "event.name": note.name} if note.kind == "event" else encoded
+                frames.append(self._frame(number, note.kind, note.purpose, exchange, clear, note.data))
+                number += 1
             if frames:
                 urgent = any(note.kind == "abuse" for note in noted)
                 self._spool.write(frames, durable=urgent, reserved=urgent)
         except (ConsentError, msgspec.MsgspecError) as error:
             # A key that is gone or a key file in trouble: the page was served, the record is a counted gap.
-            self._spool.lose(len(self._visits) + len(exchange.consent.noted) - len(frames) or 1)
+            self._spool.lose(len(self._visits) + len(noted) - len(frames) or 1)
             _log.warning("not recorded: %s", error)
 
     def receipt(self, before: Consent, consent: Consent, shown: Shown, now_ns: int) -> bool:
@@ -104,20 +108,16 @@ class Recorder:
 
     # -- their parts --------------------------------------------------------------------------------------------
 
-    def _noted(self, note: Noted, exchange: Exchange, facts: Mapping[str, Scalar]) -> bytes:
-        clear = {**facts, "event.name": note.name} if note.kind == "event" else facts
-        record_id = new_id(exchange.started_ns)
-        return self._frame(record_id, note.kind, note.purpose, exchange, clear, note.data)
-
     def _frame(
         self,
-        record_id: UUID,
+        number: int,
         kind: str,
         purpose: str,
         exchange: Exchange,
-        clear: Mapping[str, Scalar],
+        clear: Mapping[str, Scalar] | msgspec.Raw,
         data: Mapping[str, Scalar],
     ) -> bytes:
+        """Return one record for the spool. Built from parts: a `Record` and its `UUID` cost three times the seal."""
         sealed: dict[str, Scalar] = {}
         for name, field in self._fields.get(purpose, ()):
             value = field(exchange)
@@ -125,10 +125,13 @@ class Recorder:
                 sealed[name] = value
         for key, value in data.items():
             sealed[f"{kind}.{key}"] = clean(value) if isinstance(value, str) else value
-        blob = self._sealer.seal(record_id, kind, purpose, self._encode(sealed)) if sealed else b""
-        ring = self._ring if sealed else ""
         subject = self._subject(purpose, exchange)
-        return encode_record(Record(record_id, kind, purpose, subject, ring, clear, blob))
+        id_bytes = number.to_bytes(16, "big")
+        if not sealed:
+            return encode_parts(id_bytes, kind, purpose, subject, "", clear, b"")
+        day = (number >> 80) // _DAY_MS
+        blob = self._sealer.seal_bytes(id_bytes, day, kind, purpose, self._encode(sealed))
+        return encode_parts(id_bytes, kind, purpose, subject, self._ring, clear, blob)
 
     def _subject(self, purpose: str, exchange: Exchange) -> bytes | None:
         """A token only where the visitor allowed this very purpose: who refuses is told apart from nobody."""

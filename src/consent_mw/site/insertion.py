@@ -33,6 +33,8 @@ _DESCRIBE_BYTES: Final = frozenset(
 # They outrank Cache-Control in the cache that they address: RFC 9213 section 2.2, the Edge Architecture, nginx.
 _TARGETED: Final = frozenset((b"cdn-cache-control", b"surrogate-control", b"x-accel-expires"))
 
+_ABOUT_CACHES: Final = _TARGETED | {b"cache-control", b"vary"}
+
 
 def insertable(method: str, start: Message) -> bool:
     """
@@ -192,7 +194,9 @@ def _lengthened(headers: HeaderList, more: int) -> HeaderList:
 
 def _personal(headers: Iterable[Header]) -> HeaderList:
     lines = list(headers)
-    kept = [line for line in lines if line[0].lower() not in _TARGETED | {b"cache-control", b"vary"}]
+    if _ABOUT_CACHES.isdisjoint({line[0].lower() for line in lines}):
+        return [*lines, (b"cache-control", b"private"), (b"vary", b"Cookie")]
+    kept = [line for line in lines if line[0].lower() not in _ABOUT_CACHES]
     return [*kept, (b"cache-control", _private(_directives(lines))), (b"vary", _vary_by_cookie(lines))]
 
 
