@@ -1,0 +1,383 @@
+"""The banner's script in a real Chromium, under the strictest policy, against a server of a few lines."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+import consent_mw.site
+
+SCRIPT = Path(consent_mw.site.__file__).parent / "static" / "consent.js"
+OPTIONS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+           "--no-first-run", "--disable-gpu"]  # fmt: skip
+STRICT = (
+    "default-src 'none'; script-src 'self' 'nonce-n1'; style-src 'self'; connect-src 'self'; form-action 'self'; "
+    "frame-src 'self'; img-src 'self'"
+)
+PURPOSES = ("functional", "analytics")
+JS = """<script defer src="/consent/static/consent.0123.js" data-once="한 번" data-always="항상" data-why="막힘:">
+</script>"""
+BUTTONS = "".join(
+    f'<button type="submit" name="choice" value="{value}">{value}</button>' for value in ("accept", "prompt", "reject")
+)
+BANNER = f"""<section id="consent" class="consent" data-consent="banner" data-prefix="/consent"
+ aria-labelledby="consent-title" lang="en" %s><h2 id="consent-title">Your choice</h2>
+<form method="post" action="/consent/choice" data-consent="choice" data-saved="Saved.">
+<input type="hidden" name="next" value="/">{BUTTONS}<a href="/consent" data-consent="settings">Settings</a></form>
+</section>"""
+WAITING = """<section id="consent" data-consent="waiting" aria-labelledby="t"><h2 id="t">May they?</h2>
+<ul>%s</ul></section>"""
+ITEM = """<li>{0}<form method="post" action="/consent/choice" data-consent="waiting" data-saved="Saved.">
+<input type="hidden" name="waiting" value="{0}"><button type="submit" name="answer" value="allow">allow {0}</button>
+<button type="submit" name="answer" value="refuse">refuse {0}</button></form></li>"""
+
+
+class Server(ThreadingHTTPServer):
+    """Keeps one visitor's choice, and what was asked of it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.origin = f"http://127.0.0.1:{self.server_address[1]}"
+        self.pages: dict[str, str] = {}
+        self.csp = STRICT
+        self.answers: dict[str, bool | None] = {}
+        self.choice: str | None = None
+        self.waiting: list[str] = []
+        self.posts: list[tuple[str, dict[str, list[str]]]] = []
+        self.reads = 0
+        self.broken = False
+
+    def state(self) -> dict[str, object]:
+        allowed = ["necessary", *(name for name, answer in self.answers.items() if answer)]
+        return {
+            "choice": self.choice, "revision": 1, "given_on": None, "language": "ko",
+            "purposes": {name: self.answers.get(name) for name in PURPOSES}, "cookies": {"theme": True},
+            "allowed": allowed, "signals": [],
+            "waiting": [{"id": name, "name": name} for name in self.waiting],
+            "show": self.choice is None or bool(self.waiting),
+        }  # fmt: skip
+
+    def take(self, fields: dict[str, list[str]]) -> None:
+        if "answer" in fields:
+            named = fields["waiting"]
+            self.waiting = [] if named == ["all"] else [each for each in self.waiting if each not in named]
+            return
+        choice = fields["choice"][0]
+        self.choice = "prompt" if choice == "save" else choice
+        given = {name: fields.get(f"purpose.{name}", [""])[0] for name in PURPOSES}
+        whole = {"accept": True, "reject": False}.get(choice)
+        self.answers = {name: {"yes": True, "no": False}.get(given[name], whole) for name in PURPOSES}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if path == "/consent/state":
+            self.server.reads += 1
+            self._send(json.dumps(self.server.state()), "application/json")
+        elif path.startswith("/consent/static/"):
+            self._send(SCRIPT.read_text(), "text/javascript")
+        elif path.endswith(".js"):
+            self._send(f"(window.ran = window.ran || []).push('{path[1:-3]}');", "text/javascript")
+        else:
+            page = self.server.pages.get(path, "<h1>another</h1>")
+            self._send(f"<!doctype html><html lang=en><head><title>{path}</title>{JS}</head><body>{page}", "text/html")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.posts.append((self.headers["Accept"], parse_qs(body)))
+        if self.server.broken and self.headers["Accept"] == "application/json":
+            return self._send("{}", "application/json", 409)
+        self.server.take(parse_qs(body))
+        if self.headers["Accept"] == "application/json":
+            return self._send(json.dumps(self.server.state()), "application/json")
+        return self._send("", "text/html", 303)
+
+    def _send(self, text: str, kind: str, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.send_header("Content-Security-Policy", self.server.csp)
+        if status == 303:
+            self.send_header("Location", "/after")
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=OPTIONS,
+            ignore_default_args=["--disable-back-forward-cache"],  # a visitor's browser has one
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+    context = browser.new_context(base_url=server.origin)
+    context.set_default_timeout(5_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    assert errors == []
+
+
+def opens(page: Page, server: Server, html: str, path: str = "/") -> None:
+    server.pages[path.partition("#")[0]] = html
+    page.goto(path)
+
+
+def becomes_true(page: Page, expression: str) -> None:
+    """Wait for it; `wait_for_function` cannot, since it evaluates in the page, whose policy forbids that."""
+    for _ in range(500):
+        if page.evaluate(f"!!({expression})"):
+            return
+        page.wait_for_timeout(10)
+    pytest.fail(f"{expression} never became true")
+
+
+def ran(page: Page) -> object:
+    return page.evaluate("window.ran")
+
+
+def test_script_and_style_stay_small() -> None:
+    script, style = (len(gzip.compress(file.read_bytes(), 9)) for file in (SCRIPT, SCRIPT.with_suffix(".css")))
+    assert script <= 3_250
+    assert script + style <= 6_000
+
+
+@pytest.mark.parametrize("choice", ["accept", "prompt", "reject"])
+def test_a_choice_is_taken_without_a_reload(page: Page, server: Server, choice: str) -> None:
+    opens(page, server, BANNER % "" + "<main>text</main>")
+    page.evaluate("changed = []; addEventListener('consentchange', (event) => changed.push(event.detail.choice))")
+    page.locator(f"button[value={choice}]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#consent")).to_be_hidden()
+    expect(page.get_by_role("status")).to_have_text("Saved.")
+    expect(page.locator("main")).to_be_focused()
+    assert server.posts == [("application/json", {"next": ["/"], "choice": [choice]})]
+    assert page.evaluate("window.changed") == [choice]
+    assert page.evaluate("consent.allows('analytics')") is (choice == "accept")
+    assert page.url == server.origin + "/"
+
+
+@pytest.mark.parametrize("trouble", ["refused", "no connection allowed"])
+def test_where_the_script_cannot_send_it_the_browser_does(page: Page, server: Server, trouble: str) -> None:
+    server.broken = trouble == "refused"
+    if not server.broken:
+        server.csp = STRICT.replace("connect-src 'self'; ", "")
+    opens(page, server, BANNER % "")
+    page.locator("button[value=reject]").click()
+    page.wait_for_url("**/after")
+    assert server.posts[-1][0].startswith("text/html")
+    assert server.posts[-1][1] == {"next": ["/"], "choice": ["reject"]}
+
+
+def test_a_form_of_the_settings_page_is_the_browser_s_own(page: Page, server: Server) -> None:
+    form = BANNER.partition("<form")[2].partition("</section>")[0].replace(' data-saved="Saved."', "")
+    opens(page, server, f"<form{form}")
+    page.locator("button[value=accept]").click()
+    page.wait_for_url("**/after")
+    assert len(server.posts) == 1
+
+
+def test_nothing_is_read_or_stored_on_a_page_where_nothing_needs_it(page: Page, server: Server) -> None:
+    opens(page, server, BANNER % "")
+    page.wait_for_load_state("networkidle")
+    assert server.reads == 0
+    assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+
+
+def test_each_waiting_cookie_is_answered_by_itself(page: Page, server: Server) -> None:
+    server.choice, server.waiting = "prompt", ["a", "b", "c"]
+    opens(page, server, WAITING % "".join(ITEM.format(each) for each in ("a", "b", "c", "all")) + "<main>x</main>")
+    page.get_by_role("button", name="allow a", exact=True).click()
+    expect(page.locator("li")).to_have_count(3)
+    expect(page.get_by_role("button", name="allow b", exact=True)).to_be_focused()
+    page.get_by_role("button", name="refuse b").click()
+    expect(page.locator("li")).to_have_count(1)
+    page.get_by_role("button", name="refuse c").click()
+    expect(page.locator("section")).to_be_hidden()
+    expect(page.locator("main")).to_be_focused()
+    assert [fields["answer"] for _, fields in server.posts] == [["allow"], ["refuse"], ["refuse"]]
+
+
+BLOCKED = """<script type="text/plain" data-purpose="analytics" src="/one.js"></script>
+<script type="text/plain" data-purpose="analytics" nonce="n1">window.ran.push("inline")</script>
+<script type="text/plain" data-category="analytics" data-src="/two.js"></script>
+<script type="text/plain" data-purpose="analytics functional" src="/both.js"></script>
+<script type="text/plain" data-purpose="analytics" nonce="wrong">window.ran.push("not allowed by the policy")</script>
+<template data-purpose="analytics"><p id="inside">in<script src="/three.js"></script></p></template>"""
+
+
+def test_scripts_start_once_and_in_their_order_when_their_purpose_is_allowed(page: Page, server: Server) -> None:
+    opens(page, server, BLOCKED + BANNER % "")
+    expect(page.locator("#inside")).to_have_count(0)
+    assert ran(page) is None
+    server.take({"choice": ["save"], "purpose.analytics": ["yes"]})
+    page.evaluate("consent.refresh()")
+    becomes_true(page, "window.ran && ran.includes('two') && ran.includes('three')")
+    assert [name for name in page.evaluate("ran") if name != "three"] == ["one", "inline", "two"]
+    expect(page.locator("#inside")).to_be_visible()
+    expect(page.locator("#consent")).to_be_hidden()
+    page.locator("button[value=accept]").dispatch_event("click")
+    becomes_true(page, "ran.includes('both')")
+    page.evaluate("consent.refresh()")
+    assert sorted(page.evaluate("ran")) == ["both", "inline", "one", "three", "two"]
+
+
+def test_what_is_added_later_is_picked_up(page: Page, server: Server) -> None:
+    server.take({"choice": ["accept"]})
+    opens(page, server, "<main></main>")
+    page.evaluate(
+        "(html) => (document.querySelector('main').innerHTML = html)",
+        "<div><script type=text/plain data-purpose=analytics src=/late.js></script></div>",
+    )
+    becomes_true(page, "window.ran && ran.includes('late')")
+
+
+FRAME = '<iframe data-purpose="functional" data-src="/map" title="Map"></iframe>'
+
+
+def test_a_frame_waits_behind_a_placeholder_and_loads_once(page: Page, server: Server) -> None:
+    opens(
+        page, server, FRAME + FRAME.replace("Map", "Plan") + '<img data-purpose="analytics" data-src="/a.png" alt="A">'
+    )
+    expect(page.get_by_role("group")).to_have_count(3)
+    group = page.get_by_role("group", name="Map")
+    expect(group).to_contain_text(f"막힘: {urlsplit(server.origin).netloc}")
+    group.get_by_role("button", name="한 번").click()
+    expect(page.locator("iframe[title=Map]")).to_have_attribute("src", "/map")
+    expect(page.locator("iframe[title=Map]")).to_be_focused()
+    expect(page.locator("iframe[title=Map]")).to_be_visible()
+    expect(page.get_by_role("group")).to_have_count(2)
+    assert server.posts == []
+    assert page.locator("img").get_attribute("src") is None
+
+
+def test_always_allows_the_purpose_and_keeps_the_other_answers(page: Page, server: Server) -> None:
+    server.take({"choice": ["save"], "purpose.analytics": ["no"]})
+    opens(page, server, FRAME + FRAME.replace("Map", "Plan"))
+    page.get_by_role("button", name="항상").first.click()
+    expect(page.get_by_role("group")).to_have_count(0)
+    expect(page.locator("iframe[src='/map']")).to_have_count(2)
+    [(_, fields)] = server.posts
+    assert fields == {
+        "choice": ["save"], "language": ["ko"], "revision": ["1"], "cookie.theme": ["yes"],
+        "purpose.analytics": ["no"], "purpose.functional": ["yes"],
+    }  # fmt: skip
+
+
+def test_a_page_that_all_share_shows_its_banner_only_to_those_who_have_not_chosen(page: Page, server: Server) -> None:
+    opens(page, server, BANNER % "data-shared hidden")
+    expect(page.locator("#consent")).to_be_visible()
+    server.take({"choice": ["reject"]})
+    page.reload()
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#consent")).to_be_hidden()
+
+
+def test_another_tab_follows(page: Page, context: BrowserContext, server: Server) -> None:
+    opens(page, server, BANNER % "" + BLOCKED)
+    other = context.new_page()
+    opens(other, server, BANNER % "" + BLOCKED)
+    other.locator("button[value=accept]").click()
+    expect(page.locator("#consent")).to_be_hidden()
+    becomes_true(page, "window.ran && ran.includes('both')")
+
+
+def test_a_page_that_comes_back_follows(browser: Browser, server: Server) -> None:
+    page = browser.new_page(base_url=server.origin)
+    opens(page, server, BANNER % "")
+    page.evaluate("mark = 'the very same page'; null")
+    page.goto("/elsewhere")
+    server.take({"choice": ["reject"]})
+    page.evaluate("history.back()")
+    page.wait_for_url(server.origin + "/", wait_until="commit")
+    assert page.evaluate("window.mark") == "the very same page"
+    expect(page.locator("#consent")).to_be_hidden()
+    page.close()
+
+
+def test_a_subscriber_hears_the_present_state_and_each_change_until_it_leaves(page: Page, server: Server) -> None:
+    opens(page, server, "")
+    page.evaluate("heard = []; end = consent.subscribe((state) => heard.push(state.choice)); null")
+    becomes_true(page, "heard.length === 1")
+    server.take({"choice": ["accept"]})
+    page.evaluate("consent.refresh()")
+    page.evaluate("consent.refresh()")
+    page.evaluate("consent.subscribe((state) => heard.push('late ' + state.choice))()")
+    page.evaluate("end()")
+    server.take({"choice": ["reject"]})
+    assert page.evaluate("consent.refresh().then((state) => state.choice)") == "reject"
+    assert page.evaluate("heard") == [None, "accept", "late accept"]
+
+
+def test_the_way_back_opens_the_banner_of_the_page_and_focus_returns(page: Page, server: Server) -> None:
+    server.take({"choice": ["accept"]})
+    opens(page, server, BANNER % "hidden" + '<a href="#consent">Cookies</a> <button data-consent="settings">B</button>')
+    for way in (page.get_by_role("link", name="Cookies"), page.get_by_role("button", name="B", exact=True)):
+        way.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#consent-title")).to_be_focused()
+        page.locator("button[value=accept]").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#consent")).to_be_hidden()
+        expect(way).to_be_focused()
+
+
+def test_without_a_banner_the_way_back_leads_to_the_settings(page: Page, server: Server) -> None:
+    opens(page, server, '<button data-consent="settings">B</button>')
+    page.locator("button").click()
+    page.wait_for_url("**/consent")
+    opens(page, server, "", "/plain#consent")
+    page.wait_for_url("**/consent")
+
+
+def test_a_dialog_of_the_page_opens_in_its_place(page: Page, server: Server) -> None:
+    form = f"<form method=post action=/consent/choice data-consent=choice>{BUTTONS}</form>"
+    dialog = f'<dialog data-consent="dialog">{form}</dialog>'
+    opens(page, server, dialog + '<a href="/consent" data-consent="settings">Cookies</a>')
+    page.get_by_role("link").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert server.posts == []
+    page.get_by_role("link").click()
+    page.locator("button[value=reject]").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_role("link")).to_be_focused()
