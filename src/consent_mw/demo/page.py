@@ -124,8 +124,8 @@ def _frame(request: Request, language: str) -> dict[str, Any]:
 
 def _rows(request: Request, tried: list[str], language: str) -> list[Row]:
     """One row for each cookie that this page tries to set, and for each of the shop's that the browser holds."""
-    held = [name for name in _LIFETIMES_SECONDS if name in request.cookies and name not in tried]
-    return [_row(request, name, language, held=name in held) for name in (*tried, *held)]
+    shown = [name for name in ("session", *_LIFETIMES_SECONDS) if name in tried or name in request.cookies]
+    return [_row(request, name, language, held=name not in tried) for name in shown]
 
 
 def _row(request: Request, name: str, language: str, *, held: bool) -> Row:
