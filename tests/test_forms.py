@@ -86,7 +86,14 @@ def test_only_a_page_of_this_very_origin_is_ours(headers: dict[str, str], expect
 @pytest.mark.parametrize(
     "target",
     [
-        *("https://evil.example", "//evil.example", "/\\evil.example", "\\/evil.example", "/a\\b", "javascript:alert(1)"),
+        *(
+            "https://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "\\/evil.example",
+            "/a\\b",
+            "javascript:alert(1)",
+        ),
         *("", " /a", "/a b", "/a\r\nset-cookie: x=y", "/a\n", "/\t/evil.example", "/é", "/" + "a" * 3_000),
     ],
 )
@@ -139,8 +146,16 @@ def test_saving_nothing_accepts_nothing() -> None:
     [
         ({"choice": ["maybe"]}, "choice", ("accept", "prompt", "reject", "save")),
         ({}, "choice", ("accept", "prompt", "reject", "save")),
-        ({"choice": ["save"], "purpose.spying": ["yes"]}, "purpose.spying", ("purpose.analytics", "purpose.functional")),
-        ({"choice": ["save"], "purpose.necessary": ["no"]}, "purpose.necessary", ("purpose.analytics", "purpose.functional")),
+        (
+            {"choice": ["save"], "purpose.spying": ["yes"]},
+            "purpose.spying",
+            ("purpose.analytics", "purpose.functional"),
+        ),
+        (
+            {"choice": ["save"], "purpose.necessary": ["no"]},
+            "purpose.necessary",
+            ("purpose.analytics", "purpose.functional"),
+        ),
         ({"choice": ["accept"], "cookie.session": ["no"]}, "cookie.session", ("cookie.theme",)),
         ({"choice": ["save"], "purpose.analytics": ["on"]}, "purpose.analytics", ("yes", "no", "ask")),
         ({"waiting": ["all"], "answer": ["perhaps"]}, "answer", ("allow", "refuse", "purpose")),
@@ -200,7 +215,9 @@ VALUES = st.one_of(st.sampled_from(["accept", "save", "yes", "no", "ask", "all",
 
 
 @given(st.dictionaries(NAMES, st.lists(VALUES, min_size=1, max_size=3)))
-def test_any_fields_are_answers_or_a_bad_form_and_answers_are_about_asked_purposes(fields: dict[str, list[str]]) -> None:
+def test_any_fields_are_answers_or_a_bad_form_and_answers_are_about_asked_purposes(
+    fields: dict[str, list[str]],
+) -> None:
     try:
         said = read(fields, POLICY)
     except BadForm:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from consent_mw.policy import RECEIPTS, RECEIPTS_KEPT, Cookie, Event, Policy, Precision, Purpose, Text
+from consent_mw.policy import Cookie, Event, Policy, Precision, Purpose, Text
 
 __all__ = ["Kept", "Outline"]
 
@@ -23,8 +23,6 @@ class Outline:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        #: None where the policy declares a purpose of its own for receipts, which then stands among the others.
-        self.receipts_kept = None if RECEIPTS in policy.purposes else RECEIPTS_KEPT
 
     def cookies(self, purpose: Purpose) -> list[Cookie]:
         """Return the declared cookies of `purpose`."""

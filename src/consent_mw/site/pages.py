@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote
@@ -159,10 +158,9 @@ class Site:
 
     def head(self, scope: Scope) -> str:
         """Return the tags of the banner's style sheet and script."""
-        base = escape(self.base(scope))
-        style, script = self._assets.name("consent.css"), self._assets.name("consent.js")
-        tags = f'<link rel="stylesheet" href="{base}/static/{style}">' if style else ""
-        return tags + (f'<script defer src="{base}/static/{script}"></script>' if script else "")
+        return self._surfaces.head(
+            self.language(scope), self.base(scope), self._assets.name("consent.css"), self._assets.name("consent.js")
+        )
 
     def shown(self, surface: str, language: str) -> Shown:
         """Return what a receipt says about `surface`; for one that is not ours, its name alone."""
@@ -356,6 +354,7 @@ def _state(visit: _Visit, waiting: Sequence[Waiting], policy: Policy) -> dict[st
         "given_on": consent.given_on.isoformat() if consent.given_on else None,
         "language": visit.language,
         "purposes": {purpose.name: consent.permissions.answer(purpose.name) for purpose in policy.asked},
+        "cookies": dict(consent.consent.cookies),
         "allowed": sorted(consent.permissions.allowed),
         "signals": sorted(consent.signals),
         "waiting": [

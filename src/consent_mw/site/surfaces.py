@@ -25,7 +25,7 @@ __all__ = ["SURFACES", "Surface", "Surfaces", "shown_text", "text_hash"]
 Surface: TypeAlias = Literal["banner", "waiting", "settings"]
 SURFACES: Final[tuple[Surface, ...]] = get_args(Surface)
 
-#: Stands for the path to return to while a banner is kept; no path can hold a NUL.
+#: Stands for the path to return to in a banner that is kept; no path can hold a NUL.
 _NEXT = "\0next\0"
 #: A handful in practice: languages times signals times two. The mount point is the only part that could vary more.
 _REMEMBERED = 64
@@ -39,7 +39,7 @@ class Surfaces:
         self.outline = Outline(policy)
         self._own = own_templates
         self._templates: Templates | None = None
-        self._banners: dict[tuple[str, str, frozenset[str], bool], str] = {}
+        self._rendered: dict[tuple[object, ...], str] = {}
         self._hashes: dict[tuple[str, str], str] = {}
 
     @property
@@ -64,20 +64,27 @@ class Surfaces:
             **context,
         )
 
+    def head(self, language: str, base: str, style: str | None, script: str | None) -> str:
+        """Return the tags of the style sheet and the script, which carry the words that the script needs."""
+        return self._kept(("head", language, base), "_head.html", style=style, script=script)
+
     def banner(self, language: str, base: str, signals: frozenset[str], next_path: str, *, shared: bool = False) -> str:
         """
         Return the banner's HTML; `base` is the prefix with what the application is mounted under.
 
         All visitors of one language and one set of signals read the same bytes but for `next_path`, so they are kept.
         """
-        key = (language, base, signals, shared)
-        banner = self._banners.get(key)
-        if banner is None:
-            if len(self._banners) >= _REMEMBERED:
-                self._banners.clear()
-            banner = self.render("banner.html", language, base, signals=signals, shared=shared, next=_NEXT)
-            self._banners[key] = banner
+        key = ("banner", language, base, signals, shared)
+        banner = self._kept(key, "banner.html", signals=signals, shared=shared, next=_NEXT)
         return banner.replace(_NEXT, escape(next_path))
+
+    def _kept(self, key: tuple[str, str, str, *tuple[object, ...]], template: str, **context: object) -> str:
+        html = self._rendered.get(key)
+        if html is None:
+            if len(self._rendered) >= _REMEMBERED:
+                self._rendered.clear()
+            html = self._rendered[key] = self.render(template, key[1], key[2], **context)
+        return html
 
     def waiting(self, language: str, base: str, waiting: Sequence[Waiting], next_path: str) -> str:
         """Return the HTML that asks about the cookies that wait, in the banner's place."""
