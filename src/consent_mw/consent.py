@@ -50,6 +50,14 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
     cookies: Mapping[str, bool] = {}
     signals: tuple[str, ...] = ()
     receipt: str | None = None
+    #: Never in the cookie: what a later revision of the policy changed, and so is asked again.
+    reopened_purposes: frozenset[str] = frozenset()
+    reopened_cookies: frozenset[str] = frozenset()
+
+    @property
+    def reopened(self) -> bool:
+        """Whether a later revision of the policy asks about something again."""
+        return bool(self.reopened_purposes or self.reopened_cookies)
 
     @property
     def allows_something(self) -> bool:
@@ -61,6 +69,7 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
         """Whether both say the same, whenever and under whatever receipt they said it."""
         return (
             self.choice is other.choice
+            and self.reopened == other.reopened
             and self.revision == other.revision
             and dict(self.purposes) == dict(other.purposes)
             and dict(self.cookies) == dict(other.cookies)

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     SIGNAL = "the browser's signal refuses it"
     NO_CHOICE = "no choice yet"
     UNANSWERED = "the visitor wants to be asked"
+    REVISED = "the policy changed since the visitor answered"
     UNDECLARED = "not declared in the policy"
     RESERVED = "this name is the consent cookie's own"
     UNREADABLE = "no browser and no parser agree on its name"
@@ -81,7 +82,13 @@ class Permissions:
     ) -> None:
         self.policy = policy
         # Without receipt and day, so that nothing of one visitor is shared with another who answered alike.
-        self.answers = Consent(choice=consent.choice, purposes=consent.purposes, cookies=consent.cookies)
+        self.answers = Consent(
+            choice=consent.choice,
+            purposes=consent.purposes,
+            cookies=consent.cookies,
+            reopened_purposes=consent.reopened_purposes,
+            reopened_cookies=consent.reopened_cookies,
+        )
         # A signal that the visitor's browser sent when they answered was on the table then: the answer wins.
         standing = signals.difference(consent.signals)
         self.refused_by_signal = frozenset(p.name for p in policy.asked if standing.intersection(p.refused_by))
@@ -103,6 +110,8 @@ class Permissions:
     def answer(self, purpose: str) -> bool | None:
         """What the visitor answered about an asked purpose; None where they did not."""
         choice = self.answers.choice
+        if purpose in self.answers.reopened_purposes:
+            return None  # what was said about it was about something else
         if choice is Choice.PROMPT:
             return self.answers.purposes.get(purpose)
         return None if choice is None else choice is Choice.ACCEPT
@@ -152,13 +161,23 @@ class Permissions:
             return Verdict.KEPT, Reason.NECESSARY
         if purpose.name in self.refused_by_signal:
             return Verdict.BLOCKED, Reason.SIGNAL
-        answer = self.answers.cookies.get(cookie.name) if self.answers.choice is Choice.PROMPT else None
-        if answer is None:
-            answer = self.answer(purpose.name)
+        answer = self._answer_about(cookie)
         if answer is not None:
             return (Verdict.KEPT, Reason.ALLOWED) if answer else (Verdict.BLOCKED, Reason.REFUSED)
         if purpose.basis == "opt_out":
             return Verdict.KEPT, Reason.OPT_OUT
+        if self.answers.choice in (Choice.ACCEPT, Choice.REJECT):
+            return Verdict.BLOCKED, Reason.REVISED
         if self.answers.choice is Choice.PROMPT:
             return Verdict.PENDING, Reason.UNANSWERED
         return Verdict.BLOCKED, Reason.NO_CHOICE
+
+    def _answer_about(self, cookie: Cookie) -> bool | None:
+        """What the visitor answered about one cookie: by its name, else by its purpose."""
+        if cookie.name in self.answers.reopened_cookies:
+            # A refusal of the whole purpose covers what is added to it; an acceptance does not.
+            return False if self.answer(cookie.purpose) is False else None
+        single = self.answers.cookies.get(cookie.name) if self.answers.choice is Choice.PROMPT else None
+        if single is None or cookie.purpose in self.answers.reopened_purposes:
+            return self.answer(cookie.purpose)
+        return single

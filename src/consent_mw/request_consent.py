@@ -147,9 +147,8 @@ class RequestConsent:
 
     def _answers(self) -> dict[str, bool]:
         """The answers by purpose, as they would stand inside PROMPT."""
-        if self.choice in (Choice.ACCEPT, Choice.REJECT):
-            return dict.fromkeys((p.name for p in self._permissions.policy.asked), self.choice is Choice.ACCEPT)
-        return dict(self.consent.purposes)
+        answers = {p.name: self._permissions.answer(p.name) for p in self._permissions.policy.asked}
+        return {name: answer for name, answer in answers.items() if answer is not None}
 
     def choose(
         self,

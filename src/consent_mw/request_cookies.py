@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from consent_mw._asgi import Header, HeaderList
 from consent_mw.consent import NO_CONSENT, Consent
@@ -22,6 +24,8 @@ _REMEMBERED = 4_096
 _REMEMBERED_BYTES = 2_048
 #: Cookies that one response expires at most: a header of a thousand must not make an answer of a thousand lines.
 _EXPIRED_AT_ONCE = 30
+#: Directories of an address at which a refused cookie is looked for.
+_DEEPEST = 6
 
 #: Who wants to be asked each time is asked before a cookie is stored: what the browser holds was allowed.
 _STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
@@ -61,8 +65,17 @@ class RequestCookies:
     connection, for one day at most: that is the resolution of the consent's own expiry.
     """
 
-    def __init__(self, policy: Policy, cookie: ConsentCookie, *, report_only: bool = False) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        cookie: ConsentCookie,
+        *,
+        report_only: bool = False,
+        reopened: Mapping[int, tuple[frozenset[str], frozenset[str]]] | None = None,
+    ) -> None:
+        """`reopened`: for each earlier revision the purposes and cookies that its visitors are asked about again."""
         self.policy = policy
+        self._reopened = dict(reopened or {})
         self.cookie = cookie
         self.report_only = report_only
         self.reserved = cookie.names | {f"{name}-pending" for name in cookie.names}
@@ -85,6 +98,8 @@ class RequestCookies:
             consent.choice,
             frozenset(consent.purposes.items()),
             frozenset(consent.cookies.items()),
+            consent.reopened_purposes,
+            consent.reopened_cookies,
             signals.difference(consent.signals),
         )
         found = self._permissions.get(key)
@@ -129,11 +144,17 @@ class RequestCookies:
             removed=tuple(removed.values()),
         )
 
-    def expired(self, header: bytes | None, permissions: Permissions) -> tuple[bytes, ...]:
-        """Return the lines that make the browser forget what it sent in `header` and `permissions` refuse."""
+    def expired(self, header: bytes | None, permissions: Permissions, path: str = "/") -> tuple[bytes, ...]:
+        """
+        Return the lines that make the browser forget what it sent in `header` and `permissions` refuse.
+
+        A cookie that was set otherwise than declared is found where the browser puts one without Path and Domain:
+        at a directory of the request's `path`, for the host alone (RFC 6265bis, section 5.1.4).
+        """
         names = dict.fromkeys(name.decode("latin-1") for name, _ in pairs(header or b""))
         judged = (permissions.cookie(name) for name in names if name not in self.reserved)
-        return tuple(_expiries(decision for decision in judged if decision.verdict not in _STAYS))
+        refused = [decision for decision in judged if decision.verdict not in _STAYS]
+        return tuple(dict.fromkeys([*_expiries(refused), *_strays(refused, path)]))[:_EXPIRED_AT_ONCE]
 
     def _consent(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> Consent:
         name = self.cookie.name(secure=secure).encode("latin-1")
@@ -144,7 +165,12 @@ class RequestCookies:
             consent = self.cookie.read(values[0].strip(b" \t"), today)
         except BadConsentCookie:
             return NO_CONSENT
-        return consent if consent.revision == self.policy.revision else NO_CONSENT
+        if consent.revision == self.policy.revision:
+            return consent
+        if consent.revision not in self._reopened:
+            return NO_CONSENT  # a revision that nobody can compare with ours any more
+        purposes, cookies = self._reopened[consent.revision]
+        return msgspec.structs.replace(consent, reopened_purposes=purposes, reopened_cookies=cookies)
 
     def _pending(self, found: list[tuple[bytes, bytes]], secure: bool) -> str | None:
         name = self.pending_name(secure=secure).encode("latin-1")
@@ -160,6 +186,18 @@ def _expiries(removed: Iterable[Decision]) -> list[bytes]:
         if decision.declared is not None
     ]
     return lines[:_EXPIRED_AT_ONCE]
+
+
+def _strays(removed: Iterable[Decision], path: str) -> list[bytes]:
+    parts = path.encode("utf-8", "replace").decode("latin-1").split("/")[1:]
+    places = ["/", *("/" + "/".join(parts[: depth + 1]) for depth in range(min(len(parts), _DEEPEST)) if parts[depth])]
+    return [
+        delete_line(decision.name, path=place, domain=domain)
+        for decision in removed
+        if decision.declared is not None and not decision.name.lower().startswith("__host-")
+        for domain in dict.fromkeys((decision.declared.domain, ""))
+        for place in places
+    ]
 
 
 def _remember(memo: dict[_K, _V], key: _K, value: _V) -> None:

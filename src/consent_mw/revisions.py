@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from consent_mw.declaration import load
@@ -97,6 +98,19 @@ class Revisions:
         if _file_name(policy) != newest.name:
             raise PolicyError(Fault(str(newest), "", "was changed since it was kept", "restore it from a backup"))
         return policy
+
+    def before(self, revision: int) -> dict[int, Policy]:
+        """
+        Return every declaration with a lower revision that can still be read; one that cannot is left out.
+
+        Raises:
+            ConfigurationError: The directory cannot be read.
+        """
+        found: dict[int, Policy] = {}
+        for number in {number for number, _ in self._kept() if number < revision}:
+            with suppress(PolicyError):
+                found[number] = self.read(number)
+        return found
 
     def _kept(self) -> list[tuple[int, Path]]:
         try:

@@ -14,6 +14,7 @@ from consent_mw.exceptions import ConfigurationError, PolicyError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
 from consent_mw.keyring import FileKeyring, Keyring
+from consent_mw.notices import since
 from consent_mw.pending import Pending
 from consent_mw.permissions import Decision, Reason
 from consent_mw.places import Places
@@ -59,11 +60,15 @@ class Wiring:
         self.policy = policy if isinstance(policy, Policy) else load(policy)
         self.places = Places(_directory(policy, directory))
         self.places.prepare()
+        self.revisions = Revisions(self.places.revisions)
         if not isinstance(policy, Policy):
             self._keep_revision(Path(policy))
         self.proxies = proxies or Proxies()
         self.cookies = RequestCookies(
-            self.policy, ConsentCookie(keys, name=cookie_name, domain=cookie_domain), report_only=report_only
+            self.policy,
+            ConsentCookie(keys, name=cookie_name, domain=cookie_domain),
+            report_only=report_only,
+            reopened=since(self.revisions.before(self.policy.revision), self.policy),
         )
         sealer = Sealer(keyring or FileKeyring(self.places.keys))
         self.store = OpenedStore(store_from(store or f"sqlite:///{self.places.database}"))
@@ -85,11 +90,10 @@ class Wiring:
         self._reported: dict[str, str] = {}
 
     def _keep_revision(self, file: Path) -> None:
-        revisions = Revisions(self.places.revisions)
-        faults = revisions.check(self.policy)
+        faults = self.revisions.check(self.policy)
         if faults:
             raise PolicyError(*faults)
-        revisions.keep(self.policy, file.read_text(encoding="utf-8"))
+        self.revisions.keep(self.policy, file.read_text(encoding="utf-8"))
 
     def report(self, decisions: Sequence[Decision], exchange: Exchange) -> None:
         """Say once for each cookie name that the policy forgot to declare it, with what to paste."""

@@ -1,0 +1,114 @@
+"""A new revision asks again only for what changed, and the older answers stay."""
+
+import asyncio
+
+import pytest
+from tests.asgi import drive, scope, set_cookies
+from tests.policies import POLICY
+from tests.test_middleware import ALL_COOKIES, KEY, cookie_for, cookies, response
+
+from consent_mw import ConsentMiddleware
+from consent_mw.consent import Choice
+from consent_mw.declaration import loads
+from consent_mw.notices import changes
+from consent_mw.request_cookies import RequestCookies
+
+SECOND = POLICY.replace("revision = 1", "revision = 2")
+
+
+def changed(text):
+    return changes(loads(POLICY), loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "purposes", "names"),
+    [
+        (SECOND, set(), set()),
+        (SECOND.replace('retention = "180 days"', 'retention = "30 days"'), set(), set()),
+        (SECOND.replace('retention = "180 days"', 'retention = "200 days"'), {"functional"}, set()),
+        (SECOND.replace('"origin"', '"full"'), {"analytics"}, set()),
+        (SECOND.replace('"family"', '"off"'), set(), set()),
+        (SECOND.replace('{ results = "int" }', '{ results = "int", words = "str" }'), {"analytics"}, set()),
+        (
+            SECOND + '[purposes.surveys]\nbasis = "consent"\nretention = "1 day"\n',
+            {"surveys"},
+            set(),
+        ),
+        (
+            SECOND + '[[cookies.declared]]\nname = "font"\npurpose = "functional"\nexpires = "1 day"\n',
+            set(),
+            {"font"},
+        ),
+        (SECOND.replace('expires = "30 days"', 'expires = "60 days"'), set(), {"ad"}),
+        (SECOND.replace('expires = "30 days"', 'expires = "3 days"'), set(), set()),
+        (
+            SECOND + '[[recipients]]\nname = "A"\npurpose = "marketing"\nitems = "all"\nretention = "1 day"\n',
+            {"marketing"},
+            set(),
+        ),
+    ],
+)
+def test_only_what_does_more_than_was_said_is_asked_again(text, purposes, names):
+    assert changed(text) == (frozenset(purposes), frozenset(names))
+
+
+@pytest.fixture
+def revised(tmp_path):
+    """Return what a visitor who answered revision 1 gets under revision 2."""
+
+    def serve(text, header):
+        file = tmp_path / "policy.toml"
+        file.write_text(POLICY)
+        ConsentMiddleware(response(), policy=file, secret_keys=[KEY])
+        file.write_text(text)
+        app = ConsentMiddleware(response(200, cookies()), policy=file, secret_keys=[KEY])
+
+        async def run():
+            sent = await drive(app, scope(headers=[header]))
+            await app.wiring.drain.stop()
+            return sent
+
+        return set_cookies(asyncio.run(run()))
+
+    return serve
+
+
+def test_a_revision_that_changes_nothing_for_a_visitor_keeps_every_answer(revised):
+    assert revised(SECOND, cookie_for(Choice.ACCEPT)) == ALL_COOKIES[:4]
+
+
+def test_after_an_acceptance_only_the_changed_purpose_is_closed(revised):
+    text = SECOND.replace('retention = "180 days"', 'retention = "200 days"')
+    assert revised(text, cookie_for(Choice.ACCEPT)) == [b"session=1", b"_ga_x=3", b"ad=4"]
+
+
+def test_a_cookie_that_was_added_to_an_accepted_purpose_is_asked_about(revised):
+    text = SECOND + '[[cookies.declared]]\nname = "mystery"\npurpose = "functional"\nexpires = "1 day"\n'
+    assert revised(text, cookie_for(Choice.ACCEPT)) == ALL_COOKIES[:4]
+
+
+def test_a_refusal_stays_a_refusal(revised):
+    text = SECOND.replace('retention = "180 days"', 'retention = "200 days"')
+    assert revised(text, cookie_for(Choice.REJECT)) == [b"session=1"]
+
+
+def test_single_answers_of_an_unchanged_purpose_stay(revised):
+    text = SECOND.replace('retention = "180 days"', 'retention = "200 days"')
+    header = cookie_for(Choice.PROMPT, purposes={"functional": True, "analytics": True, "marketing": False})
+    lines = revised(text, header)
+    assert b"_ga_x=3" in lines
+    assert b"theme=2; Path=/" not in lines
+
+
+def test_a_revision_that_nobody_kept_is_asked_from_the_beginning(tmp_path):
+    file = tmp_path / "policy.toml"
+    file.write_text(SECOND)
+    app = ConsentMiddleware(response(200, cookies()), policy=file, secret_keys=[KEY])
+
+    async def run():
+        sent = await drive(app, scope(headers=[cookie_for(Choice.ACCEPT)]))
+        await app.wiring.drain.stop()
+        return sent
+
+    assert set_cookies(asyncio.run(run())) == [b"session=1"]
+    assert isinstance(app.wiring.cookies, RequestCookies)
