@@ -174,7 +174,8 @@ def test_before_a_choice_the_banner_offers_three_equal_ways(arrive, language, wi
     for choice in ("accept", "prompt", "reject"):
         expect(visitor.button(choice)).to_be_visible()
         boxes.append(visitor.button(choice).bounding_box())
-    assert len({(round(box["width"]), round(box["height"])) for box in boxes}) == 1, boxes
+    assert len({(round(box["y"]), round(box["width"]), round(box["height"])) for box in boxes}) == 1, boxes
+    assert boxes[0]["x"] < boxes[1]["x"] < boxes[2]["x"], boxes
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
 
 

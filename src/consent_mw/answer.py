@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import quote
 
 from consent_mw._asgi import HeaderList, Message, Send
 from consent_mw.agents import is_crawler
@@ -62,7 +63,7 @@ class Answer:
         self._own = own
         self._began_with: Consent = exchange.consent.consent
         self._insertion: Insertion | None = None
-        self.started = False
+        self.started: bool = False
 
     async def send(self, message: Message) -> None:
         """Take one message of the application, and send what becomes of it."""
@@ -107,6 +108,11 @@ class Answer:
             return
         await self._send(personal(message) if personal_answer else message)
 
+    @property
+    def _path(self) -> str:
+        """The address as the browser wrote it; a ";" cannot stand in a Path attribute and stays encoded."""
+        return quote(str(self._exchange.scope.get("path", "")), safe="/:@!$&'()*+,=~", errors="replace")
+
     # -- the choice ---------------------------------------------------------------------------------------------
 
     async def _keep_receipt(self) -> bool:
@@ -136,7 +142,9 @@ class Answer:
         """Return the message as it may leave, and whether it is now made for one visitor."""
         wiring, consent = self._wiring, self._exchange.consent
         headers: HeaderList = message.get("headers") or []
-        expired = wiring.cookies.expired(self._cookie_header, consent.permissions) if changed else self._expired
+        expired: tuple[bytes, ...] = ()
+        if changed or self._expired:
+            expired = wiring.cookies.expired(self._cookie_header, consent.permissions, self._path)
         hook = _released if self._own else wiring.cookie_hook
         gated = gate(headers, consent.permissions, self._exchange.started_ns, hook)
         added: HeaderList = []
@@ -149,7 +157,8 @@ class Answer:
             added += [(b"set-cookie", session_line)] if session_line else []
             decisions = decisions if waits else _blocked(decisions)
         if expired:
-            kept = {decision.name for decision in decisions if decision.verdict is Verdict.KEPT}
+            # A deletion by the application may be about another path than ours.
+            kept = {d.name for d in decisions if d.verdict is Verdict.KEPT and d.reason is not Reason.DELETION}
             added += [(b"set-cookie", line) for line in expired if name_of(line) not in kept]
             self._expired = ()
         if decisions:

@@ -32,8 +32,8 @@ class Duration:
     }
 
     def __init__(self, count: int, unit: str) -> None:
-        self.count = count
-        self.unit = unit
+        self.count: int = count
+        self.unit: str = unit
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -23,15 +23,15 @@ class Exchange:
                  "status")  # fmt: skip
 
     def __init__(self, scope: Scope, fields: dict[bytes, bytes], consent: RequestConsent, started_ns: int) -> None:
-        self.scope = scope
-        self.fields = fields
-        self.consent = consent
-        self.started_ns = started_ns
-        self.duration_ns = 0
-        self.status = 0
-        self.received_bytes = 0
-        self.sent_bytes = 0
-        self.outcome = ""
+        self.scope: Scope = scope
+        self.fields: dict[bytes, bytes] = fields
+        self.consent: RequestConsent = consent
+        self.started_ns: int = started_ns
+        self.duration_ns: int = 0
+        self.status: int = 0
+        self.received_bytes: int = 0
+        self.sent_bytes: int = 0
+        self.outcome: str = ""
 
     @property
     def method(self) -> str:

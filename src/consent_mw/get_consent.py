@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.request_consent import RequestConsent
@@ -29,7 +29,7 @@ def get_consent(scope_or_request: Mapping[str, object] | HasScope) -> RequestCon
     """
     scope = scope_or_request if isinstance(scope_or_request, Mapping) else scope_or_request.scope
     state = scope.get("state")
-    consent = state.get("consent") if isinstance(state, Mapping) else None
+    consent = cast("Mapping[object, object]", state).get("consent") if isinstance(state, Mapping) else None
     if not isinstance(consent, RequestConsent):
         raise ConfigurationError(
             "get_consent: this request did not pass ConsentMiddleware; wrap the whole application in it, "

@@ -84,8 +84,8 @@ class MemoryKeyring:
     """Keys of this process alone, gone with it: for tests and throwaway use. A fork's new keys are not shared."""
 
     def __init__(self) -> None:
-        self.name = f"memory-{os.urandom(8).hex()}"
-        self.generation = 0
+        self.name: str = f"memory-{os.urandom(8).hex()}"
+        self.generation: int = 0
         self._keys: dict[tuple[int, str], bytes | None] = {}
 
     def key(self, day: int, purpose: str, *, create: bool) -> bytes:
@@ -151,7 +151,7 @@ class FileKeyring:
             ConfigurationError: The file is not a key file, is damaged, newer, readable by others or on a network
                 file system, or cannot be opened. It was not changed.
         """
-        self.path = Path(path)
+        self.path: Path = Path(path)
         if kind := network_file_system(self.path.parent):
             raise self._refused(f"lies on a network file system ({kind})", "keep the key file on a local disk")
         try:

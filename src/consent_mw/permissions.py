@@ -80,9 +80,9 @@ class Permissions:
         reserved: frozenset[str] = frozenset(),
         report_only: bool = False,
     ) -> None:
-        self.policy = policy
+        self.policy: Policy = policy
         # Without receipt and day, so that nothing of one visitor is shared with another who answered alike.
-        self.answers = Consent(
+        self.answers: Consent = Consent(
             choice=consent.choice,
             purposes=consent.purposes,
             cookies=consent.cookies,
@@ -91,10 +91,11 @@ class Permissions:
         )
         # A signal that the visitor's browser sent when they answered was on the table then: the answer wins.
         standing = signals.difference(consent.signals)
-        self.refused_by_signal = frozenset(p.name for p in policy.asked if standing.intersection(p.refused_by))
-        self.reserved = reserved
-        self.report_only = report_only
-        self.allowed = frozenset(name for name in policy.purposes if self._allows(name))
+        refused = (purpose.name for purpose in policy.asked if standing.intersection(purpose.refused_by))
+        self.refused_by_signal: frozenset[str] = frozenset(refused)
+        self.reserved: frozenset[str] = reserved
+        self.report_only: bool = report_only
+        self.allowed: frozenset[str] = frozenset(name for name in policy.purposes if self._allows(name))
         self._decisions: dict[str, Decision] = {}
         self._lines: dict[bytes, Decision] = {}
 

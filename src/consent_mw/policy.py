@@ -69,7 +69,7 @@ class Text:
     __slots__ = ("by_language",)
 
     def __init__(self, by_language: Mapping[str, str]) -> None:
-        self.by_language = dict(by_language)
+        self.by_language: dict[str, str] = dict(by_language)
 
     def read(self, language: str) -> tuple[str, str]:
         """

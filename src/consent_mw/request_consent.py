@@ -57,16 +57,16 @@ class RequestConsent:
         signals: frozenset[str] = frozenset(),
         pending: str | None = None,
     ) -> None:
-        self.consent = consent
+        self.consent: Consent = consent
         self._permissions = permissions
         self._make = make
-        self.today = today
-        self.signals = signals
-        self.pending = pending
-        self.changed = False
+        self.today: date = today
+        self.signals: frozenset[str] = signals
+        self.pending: str | None = pending
+        self.changed: bool = False
         #: Set to True by a page that shows the banner itself, or wants none: then none is inserted.
-        self.banner_placed = False
-        self.shown = Shown()
+        self.banner_placed: bool = False
+        self.shown: Shown = Shown()
         self.noted: list[Noted] = []
 
     # -- what holds ---------------------------------------------------------------------------------------------

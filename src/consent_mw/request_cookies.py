@@ -78,7 +78,7 @@ class RequestCookies:
         self._reopened = dict(reopened or {})
         self.cookie = cookie
         self.report_only = report_only
-        self.reserved = cookie.names | {f"{name}-pending" for name in cookie.names}
+        self.reserved: frozenset[str] = cookie.names | {f"{name}-pending" for name in cookie.names}
         self._day: date | None = None
         self._readings: dict[tuple[bytes | None, frozenset[str], bool], Reading] = {}
         self._permissions: dict[object, Permissions] = {}
@@ -149,7 +149,7 @@ class RequestCookies:
         Return the lines that make the browser forget what it sent in `header` and `permissions` refuse.
 
         A cookie that was set otherwise than declared is found where the browser puts one without Path and Domain:
-        at a directory of the request's `path`, for the host alone (RFC 6265bis, section 5.1.4).
+        at a directory of the request's `path` (percent-encoded), for the host alone (RFC 6265bis, section 5.1.4).
         """
         names = dict.fromkeys(name.decode("latin-1") for name, _ in pairs(header or b""))
         judged = (permissions.cookie(name) for name in names if name not in self.reserved)
@@ -189,8 +189,8 @@ def _expiries(removed: Iterable[Decision]) -> list[bytes]:
 
 
 def _strays(removed: Iterable[Decision], path: str) -> list[bytes]:
-    parts = path.encode("utf-8", "replace").decode("latin-1").split("/")[1:]
-    places = ["/", *("/" + "/".join(parts[: depth + 1]) for depth in range(min(len(parts), _DEEPEST)) if parts[depth])]
+    parts = path.split("/")
+    places = ["/", *("/".join(parts[:depth]) for depth in range(2, min(len(parts), _DEEPEST) + 1) if parts[depth - 1])]
     return [
         delete_line(decision.name, path=place, domain=domain)
         for decision in removed

@@ -55,9 +55,9 @@ class OpenSegment:
         self._directory = directory
         self._fd, self._marker = _created(directory, now_ns)
         self._listed = False  # the directory's entry is on the disk
-        self.size = 0
-        self.frames = 0
-        self.dirty = False
+        self.size: int = 0
+        self.frames: int = 0
+        self.dirty: bool = False
 
     def append(self, payloads: Sequence[bytes]) -> int:
         """
@@ -116,9 +116,9 @@ class Segment:
 
     def __init__(self, path: Path, name: SegmentName, fd: int) -> None:
         self.path = path
-        self.created = name.created
-        self.size = os.fstat(fd).st_size
-        self.damaged_bytes = 0
+        self.created: datetime = name.created
+        self.size: int = os.fstat(fd).st_size
+        self.damaged_bytes: int = 0
         self._marker = name.marker
         self._fd: int | None = fd
 

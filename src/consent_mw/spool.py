@@ -82,7 +82,7 @@ class Spool:
         """
         if not 0 <= reserve_bytes < budget_bytes:
             raise ConfigurationError(f"reserve_bytes={reserve_bytes}: must be less than budget_bytes={budget_bytes}")
-        self.directory = Path(directory)
+        self.directory: Path = Path(directory)
         self.sync_interval = sync_interval
         self._budget = budget_bytes
         self._reserve = reserve_bytes

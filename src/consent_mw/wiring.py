@@ -57,27 +57,27 @@ class Wiring:
         templates: str | Path | None,
     ) -> None:
         keys = checked_keys(secret_keys)
-        self.policy = policy if isinstance(policy, Policy) else load(policy)
-        self.places = Places(_directory(policy, directory))
+        self.policy: Policy = policy if isinstance(policy, Policy) else load(policy)
+        self.places: Places = Places(_directory(policy, directory))
         self.places.prepare()
-        self.revisions = Revisions(self.places.revisions)
+        self.revisions: Revisions = Revisions(self.places.revisions)
         if not isinstance(policy, Policy):
             self._keep_revision(Path(policy))
-        self.proxies = proxies or Proxies()
-        self.cookies = RequestCookies(
+        self.proxies: Proxies = proxies or Proxies()
+        self.cookies: RequestCookies = RequestCookies(
             self.policy,
             ConsentCookie(keys, name=cookie_name, domain=cookie_domain),
             report_only=report_only,
             reopened=since(self.revisions.before(self.policy.revision), self.policy),
         )
         sealer = Sealer(keyring or FileKeyring(self.places.keys))
-        self.store = OpenedStore(store_from(store or f"sqlite:///{self.places.database}"))
-        self.spool = Spool(self.places.spool)
-        self.pending = Pending(self.policy, self.store, sealer)
-        self.recorder = Recorder(self.policy, sealer, self.spool, self.proxies)
-        self.drain = Drain(self.policy, self.spool, self.store, sealer, self.pending)
-        self.prefix = _checked_prefix(prefix)
-        self.site = Site(
+        self.store: OpenedStore = OpenedStore(store_from(store or f"sqlite:///{self.places.database}"))
+        self.spool: Spool = Spool(self.places.spool)
+        self.pending: Pending = Pending(self.policy, self.store, sealer)
+        self.recorder: Recorder = Recorder(self.policy, sealer, self.spool, self.proxies)
+        self.drain: Drain = Drain(self.policy, self.spool, self.store, sealer, self.pending)
+        self.prefix: str = _checked_prefix(prefix)
+        self.site: Site = Site(
             self.policy,
             prefix=self.prefix,
             secret_keys=keys,

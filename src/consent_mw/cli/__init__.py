@@ -36,8 +36,8 @@ def consent_mw(context: click.Context) -> int:
     return 0
 
 
-for command in (init, check, demo, log):
-    consent_mw.add_command(command)
+for _command in (init, check, demo, log):
+    consent_mw.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -117,8 +117,8 @@ class BadForm(Exception):
     def __init__(self, status: Literal[400, 415, 422], field: str, allowed: Iterable[str] = ()) -> None:
         super().__init__(field)
         self.status = status
-        self.field = field[:100]
-        self.allowed = tuple(allowed)
+        self.field: str = field[:100]
+        self.allowed: tuple[str, ...] = tuple(allowed)
 
 
 class Answers(NamedTuple):

@@ -54,7 +54,7 @@ class Opening:
     """
 
     def __init__(self) -> None:
-        self.ended = False
+        self.ended: bool = False
         self._seen = bytearray()
         self._complete = False
         self._document = False

@@ -36,7 +36,7 @@ class Surfaces:
 
     def __init__(self, policy: Policy, own_templates: Path | None = None) -> None:
         self.policy = policy
-        self.outline = Outline(policy)
+        self.outline: Outline = Outline(policy)
         self._own = own_templates
         self._templates: Templates | None = None
         self._rendered: dict[tuple[object, ...], str] = {}

@@ -37,7 +37,9 @@ class Translation:
     """
 
     def __init__(self, language: str, folders: Sequence[Path] = (CATALOGUES,)) -> None:
-        self.language, self.messages = _catalogue(language, folders)
+        found, messages = _catalogue(language, folders)
+        self.language: str = found
+        self.messages: GNUTranslations = messages
         self._locale = _locale(self.language) or Locale(_SOURCE)
         self.direction: str = self._locale.text_direction
 
