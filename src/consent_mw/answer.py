@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -32,6 +33,8 @@ CARRIES_HEADERS: Final = {
     "websocket.accept": 101,
     "websocket.http.response.start": 403,
 }
+#: What our script acts on in a page that asks nothing.
+_WAITS: Final = re.compile(rb"data-(?:purpose|category|consent)", re.IGNORECASE)
 #: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
 _PENDING_SECONDS: Final = 0.05
 _OPENING_SECONDS: Final = 1.0
@@ -40,8 +43,8 @@ _OPENING_SECONDS: Final = 1.0
 class Answer:
     """One answer on its way out. Made for each request; `send` stands in for the server's own."""
 
-    __slots__ = ("_began_with", "_cookie_header", "_exchange", "_expired", "_insertion", "_own", "_secure", "_send",
-                 "_wiring", "started")  # fmt: skip
+    __slots__ = ("_began_with", "_cookie_header", "_exchange", "_expired", "_insertion", "_own", "_page", "_secure",
+                 "_send", "_wiring", "started")  # fmt: skip
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Answer:
         self._own = own
         self._began_with: Consent = exchange.consent.consent
         self._insertion: Insertion | None = None
+        self._page: Message | None = None
         self.started: bool = False
 
     async def send(self, message: Message) -> None:
@@ -73,22 +77,29 @@ class Answer:
             exchange.sent_bytes += len(message.get("body", b""))
             if not message.get("more_body", False):
                 exchange.duration_ns = time.time_ns() - exchange.started_ns
-            if self._insertion is None:
-                await self._send(message)
-                return
-            for ready in self._insertion.feed(message):
-                await self._send(ready)
         elif kind in CARRIES_HEADERS:
             await self._head(message)
+            return
         else:
             self._count(message)
+        if self._page is not None:
+            await self._begin(self._page, message)
+        if self._insertion is None:
             await self._send(message)
+        else:
+            await self._send_all(self._insertion.feed(message))
 
     async def finish(self) -> None:
         """Send what is still held, for an application that stopped before its answer was complete."""
+        if self._page is not None:
+            await self._send_all([self._page])
         if self._insertion is not None:
-            for held in self._insertion.close():
-                await self._send(held)
+            await self._send_all(self._insertion.close())
+
+    async def _send_all(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.started = True
+            await self._send(message)
 
     def _count(self, message: Message) -> None:
         if message["type"] == "websocket.send":
@@ -193,22 +204,34 @@ class Answer:
     async def _with_banner(self, message: Message, personal_answer: bool) -> bool:
         """Begin to insert the banner, and return whether this message waits for the page's body."""
         wiring, exchange = self._wiring, self._exchange
-        if self._own or not wiring.inserts or exchange.consent.banner_placed:
+        if self._own or not wiring.inserts or exchange.consent.banner_placed or not _is_page(message):
             return False
-        # The cheapest questions first: most pages of most visitors get no banner.
-        asks = wiring.site.wants_banner(exchange.consent)
-        shared = not personal_answer and _has_cache_control(message) and is_public(message)
-        if not (asks or shared):
-            return False
+        shared = not personal_answer and is_public(message)
         method = exchange.scope["method"]
         if not insertable("GET" if method == "HEAD" else method, message):
             return False
         if method == "HEAD":
             await self._send(altered_head(message, shared=shared))
-            return True
-        body = await wiring.site.banner(exchange.scope, exchange.consent, now_ns=exchange.started_ns, shared=shared)
-        self._insertion = Insertion(message, wiring.site.head(exchange.scope), body, shared=shared)
+        elif shared or wiring.site.wants_banner(exchange.consent):
+            body = await wiring.site.banner(exchange.scope, exchange.consent, now_ns=exchange.started_ns, shared=shared)
+            self._insertion = Insertion(message, wiring.site.head(exchange.scope), body, shared=shared)
+            self.started = False
+        else:
+            # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
+            self._page = personal(message)
+            self.started = False
         return True
+
+    async def _begin(self, page: Message, message: Message) -> None:
+        """
+        Begin a page that asks nothing, now that the first of its body is here. It gets the script all the same if
+        something in it waits for a purpose or opens the settings, and a stream always: the rest is not known yet.
+        """
+        self._page = None
+        if message.get("more_body", False) or _WAITS.search(message.get("body", b"")):
+            self._insertion = Insertion(page, self._wiring.site.head(self._exchange.scope), "")
+        else:
+            await self._send_all([page])
 
 
 def _released(decision: Decision) -> Verdict | None:
@@ -216,8 +239,15 @@ def _released(decision: Decision) -> Verdict | None:
     return Verdict.KEPT if decision.verdict is Verdict.PENDING else None
 
 
-def _has_cache_control(message: Message) -> bool:
-    return any(len(line[0]) == 13 and line[0].lower() == b"cache-control" for line in message.get("headers") or ())
+def _is_page(message: Message) -> bool:
+    """The cheapest look first: most answers are no pages."""
+    if message.get("status") != 200:
+        return False
+    headers: HeaderList = message.get("headers") or []
+    return any(
+        len(name) == 12 and name.lower() == b"content-type" and value[:9].lower() == b"text/html"
+        for name, value in headers
+    )
 
 
 def _depends(decision: Decision) -> bool:

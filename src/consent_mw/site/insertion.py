@@ -33,6 +33,8 @@ _DESCRIBE_BYTES: Final = frozenset(
 # They outrank Cache-Control in the cache that they address: RFC 9213 section 2.2, the Edge Architecture, nginx.
 _TARGETED: Final = frozenset((b"cdn-cache-control", b"surrogate-control", b"x-accel-expires"))
 
+#: Headers that may forbid the banner.
+_SAYS_NO: Final = frozenset((b"cache-control", b"content-disposition", b"content-encoding", b"content-range"))
 _ABOUT_CACHES: Final = _TARGETED | {b"cache-control", b"vary"}
 
 
@@ -47,20 +49,24 @@ def insertable(method: str, start: Message) -> bool:
         return False
     headers = _headers(start)
     kinds = header_values(headers, b"content-type")
+    if len(kinds) == 1 and _SAYS_NO.isdisjoint({line[0].lower() for line in headers}):
+        # The usual page: nothing more about it has to be read.
+        return _is_readable_html(kinds[0]) and _has_no_odd_length(headers)
     return (
         len(kinds) == 1
-        and kinds[0].partition(b";")[0].strip().lower() == b"text/html"
-        and _readable(_charset(kinds[0]))
+        and _is_readable_html(kinds[0])
         and all(value.strip().lower() in (b"", b"identity") for value in header_values(headers, b"content-encoding"))
         and header_value(headers, b"content-range") is None
         and not (header_value(headers, b"content-disposition") or b"").strip().lower().startswith(b"attachment")
         and "no-transform" not in _names(_directives(headers))
-        and all(value.strip().isdigit() for value in header_values(headers, b"content-length"))
+        and _has_no_odd_length(headers)
     )
 
 
 def is_public(start: Message) -> bool:
     """Whether the response says that a shared cache may keep it, so that everyone must get the same body."""
+    if not any(line[0].lower() == b"cache-control" for line in _headers(start)):
+        return False
     names = _names(_directives(_headers(start)))
     return bool(names & {"public", "s-maxage"}) and not names & {"private", "no-store"}
 
@@ -178,6 +184,15 @@ def _readable(charset: str) -> bool:
         return not charset or bool(_ASCII_COMPATIBLE.fullmatch(codecs.lookup(charset).name))
     except LookupError:
         return False
+
+
+def _has_no_odd_length(headers: Iterable[Header]) -> bool:
+    return all(value.strip().isdigit() for value in header_values(headers, b"content-length"))
+
+
+@lru_cache(maxsize=64)
+def _is_readable_html(kind: bytes) -> bool:
+    return kind.partition(b";")[0].strip().lower() == b"text/html" and _readable(_charset(kind))
 
 
 def _altered(headers: Iterable[Header], shared: bool) -> HeaderList:

@@ -30,7 +30,7 @@ _log = logging.getLogger("consent_mw")
 
 #: Everything comes from our own origin, nothing stands inline, and nobody may frame these pages.
 _CSP: Final = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
 )
 _SECURITY: Final[Mapping[str, str]] = {
