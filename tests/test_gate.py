@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.policies import POLICY
 
 from consent_mw.consent import NO_CONSENT, Choice, Consent
 from consent_mw.cookies import name_of
@@ -12,7 +13,6 @@ from consent_mw.declaration import loads
 from consent_mw.gate import gate
 from consent_mw.permissions import Permissions, Reason, Verdict
 from consent_mw.testing.strategies import set_cookie_headers
-from tests.policies import POLICY
 
 NOW_NS = 1_795_000_000_000_000_000
 POLICY_VALUE = loads(POLICY)

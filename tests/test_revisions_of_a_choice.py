@@ -112,3 +112,25 @@ def test_a_revision_that_nobody_kept_is_asked_from_the_beginning(tmp_path):
 
     assert set_cookies(asyncio.run(run())) == [b"session=1"]
     assert isinstance(app.wiring.cookies, RequestCookies)
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("ko", "방침이 바뀌었습니다(제2판)"), ("en", "Our policy has changed")]
+)
+def test_the_banner_returns_and_says_what_changed(tmp_path, language, words):
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY)
+    ConsentMiddleware(response(), policy=file, secret_keys=[KEY])
+    file.write_text(SECOND.replace('retention = "180 days"', 'retention = "200 days"'))
+    page = response(200, [(b"content-type", b"text/html; charset=utf-8")], b"<!doctype html><body>x</body>")
+    app = ConsentMiddleware(page, policy=file, secret_keys=[KEY])
+    headers = [cookie_for(Choice.ACCEPT), (b"accept-language", language.encode())]
+
+    async def run():
+        sent = await drive(app, scope(headers=headers))
+        await app.wiring.drain.stop()
+        return b"".join(message.get("body", b"") for message in sent).decode()
+
+    body = asyncio.run(run())
+    assert words in body
+    assert "<strong>Functional</strong></p>" in body

@@ -226,7 +226,7 @@ def _compiled(exclude: Iterable[str]) -> re.Pattern[str] | None:
 
 async def _gpc_support(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer `/.well-known/gpc.json` (Global Privacy Control, section 4)."""
-    body = b'{"gpc": true, "lastUpdate": "2026-11-23"}'
+    body = b'{"gpc": true}'  # `lastUpdate` may be left out, and only the operator would know it
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -135,7 +135,7 @@ class Site:
 
     def wants_banner(self, consent: RequestConsent) -> bool:
         """Return whether there is something to ask: a choice is missing, or cookies may wait."""
-        return (consent.choice is None and bool(self.policy.asked)) or consent.pending is not None
+        return _asks(self.policy, consent) or consent.pending is not None
 
     async def banner(self, scope: Scope, consent: RequestConsent, *, now_ns: int, shared: bool = False) -> str:
         """
@@ -147,8 +147,9 @@ class Site:
         if shared:
             return self._surfaces.banner(language, base, frozenset(), _target(scope, b""), shared=True)
         target = _target(scope, scope.get("query_string", b""))
-        if consent.choice is None and self.policy.asked:
-            return self._surfaces.banner(language, base, consent.signals, target)
+        if _asks(self.policy, consent):
+            reopened = consent.consent.reopened_purposes, consent.consent.reopened_cookies
+            return self._surfaces.banner(language, base, consent.signals, target, reopened=reopened)
         try:
             waiting = await Waitings(self.pending, consent.pending, now_ns).read()
         except StoreError as error:
@@ -367,5 +368,10 @@ def _state(visit: _Visit, waiting: Sequence[Waiting], policy: Policy) -> dict[st
             }
             for each in waiting
         ],
-        "show": bool(waiting) or (consent.choice is None and bool(policy.asked)),
+        "show": bool(waiting) or _asks(policy, consent),
     }
+
+
+def _asks(policy: Policy, consent: RequestConsent) -> bool:
+    """Whether a choice is missing, or was made about less than a newer revision declares."""
+    return bool(policy.asked) and (consent.choice is None or consent.consent.reopened)

@@ -68,14 +68,25 @@ class Surfaces:
         """Return the tags of the style sheet and the script, which carry the words that the script needs."""
         return self._kept(("head", language, base), "_head.html", style=style, script=script)
 
-    def banner(self, language: str, base: str, signals: frozenset[str], next_path: str, *, shared: bool = False) -> str:
+    def banner(
+        self,
+        language: str,
+        base: str,
+        signals: frozenset[str],
+        next_path: str,
+        *,
+        shared: bool = False,
+        reopened: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset()),
+    ) -> str:
         """
         Return the banner's HTML; `base` is the prefix with what the application is mounted under.
 
+        `reopened` names the purposes and cookies that a newer revision asks a visitor about again.
         All visitors of one language and one set of signals read the same bytes but for `next_path`, so they are kept.
         """
-        key = ("banner", language, base, signals, shared)
-        banner = self._kept(key, "banner.html", signals=signals, shared=shared, next=_NEXT)
+        key = ("banner", language, base, signals, shared, *reopened)
+        context = {"reopened_purposes": reopened[0], "reopened_cookies": sorted(reopened[1])}
+        banner = self._kept(key, "banner.html", signals=signals, shared=shared, next=_NEXT, **context)
         return banner.replace(_NEXT, escape(next_path))
 
     def _kept(self, key: tuple[str, str, str, *tuple[object, ...]], template: str, **context: object) -> str:
