@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -33,8 +32,9 @@ CARRIES_HEADERS: Final = {
     "websocket.accept": 101,
     "websocket.http.response.start": 403,
 }
-#: What our script acts on in a page that asks nothing.
-_WAITS: Final = re.compile(rb"data-(?:purpose|category|consent)", re.IGNORECASE)
+#: What our script acts on in a page that asks nothing. Looked for as it is nearly always written: a pattern that
+#: ignores case takes forty times as long.
+_WAITS: Final = (b"data-purpose", b"data-category", b"data-consent")
 #: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
 _PENDING_SECONDS: Final = 0.05
 _OPENING_SECONDS: Final = 1.0
@@ -228,7 +228,8 @@ class Answer:
         something in it waits for a purpose or opens the settings, and a stream always: the rest is not known yet.
         """
         self._page = None
-        if message.get("more_body", False) or _WAITS.search(message.get("body", b"")):
+        body: bytes = message.get("body", b"")
+        if message.get("more_body", False) or any(word in body for word in _WAITS):
             self._insertion = Insertion(page, self._wiring.site.head(self._exchange.scope), "")
         else:
             await self._send_all([page])

@@ -73,7 +73,8 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
             and self.revision == other.revision
             and dict(self.purposes) == dict(other.purposes)
             and dict(self.cookies) == dict(other.cookies)
-            and set(self.signals) >= set(other.signals)
+            # An acceptance that a signal did not face says less than one that did.
+            and set(self.signals) <= set(other.signals)
         )
 
 

@@ -69,7 +69,7 @@ class Permissions:
     nothing that tells them apart.
     """
 
-    __slots__ = ("_decisions", "_lines", "allowed", "answers", "policy", "refused_by_signal", "report_only", "reserved")
+    __slots__ = ("_decisions", "_lines", "_standing", "allowed", "answers", "policy", "refused_by_signal", "report_only", "reserved")
 
     def __init__(
         self,
@@ -89,10 +89,11 @@ class Permissions:
             reopened_purposes=consent.reopened_purposes,
             reopened_cookies=consent.reopened_cookies,
         )
-        # A signal that the visitor's browser sent when they answered was on the table then: the answer wins.
+        # A signal that the visitor's browser sent when they answered was on the table then: an explicit yes wins.
         standing = signals.difference(consent.signals)
-        refused = (purpose.name for purpose in policy.asked if standing.intersection(purpose.refused_by))
-        self.refused_by_signal: frozenset[str] = frozenset(refused)
+        self._standing = frozenset(p.name for p in policy.asked if standing.intersection(p.refused_by))
+        unanswered = (p for p in policy.asked if signals.intersection(p.refused_by) and not self.answer(p.name))
+        self.refused_by_signal: frozenset[str] = self._standing.union(purpose.name for purpose in unanswered)
         self.reserved: frozenset[str] = reserved
         self.report_only: bool = report_only
         self.allowed: frozenset[str] = frozenset(name for name in policy.purposes if self._allows(name))
@@ -160,9 +161,9 @@ class Permissions:
         purpose = self.policy.purposes[cookie.purpose]
         if not purpose.asked:
             return Verdict.KEPT, Reason.NECESSARY
-        if purpose.name in self.refused_by_signal:
-            return Verdict.BLOCKED, Reason.SIGNAL
         answer = self._answer_about(cookie)
+        if purpose.name in self.refused_by_signal and (not answer or purpose.name in self._standing):
+            return Verdict.BLOCKED, Reason.SIGNAL
         if answer is not None:
             return (Verdict.KEPT, Reason.ALLOWED) if answer else (Verdict.BLOCKED, Reason.REFUSED)
         if purpose.basis == "opt_out":

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from consent_mw.consent import Choice, Consent
 from consent_mw.exceptions import Fault, PolicyError, UndeclaredEvent
-from consent_mw.permissions import Decision, Permissions, Verdict
+from consent_mw.permissions import Decision, Permissions, Reason, Verdict
 from consent_mw.policy import ABUSE, Event, did_you_mean
 from consent_mw.records import Scalar
 
@@ -110,7 +110,7 @@ class RequestConsent:
 
     # -- what changes -------------------------------------------------------------------------------------------
 
-    def grant(self, *purposes: str, cookies: Iterable[str] = ()) -> bool:
+    def grant(self, *purposes: str, cookies: Iterable[str] = (), shown: Shown | None = None) -> bool:
         """
         Allow `purposes` and single `cookies` (declared names), or everything where none is named.
 
@@ -121,8 +121,8 @@ class RequestConsent:
         """
         names = tuple(cookies)
         if not purposes and not names:
-            return self.choose(Choice.ACCEPT)
-        return self._answer(dict.fromkeys(purposes, True), dict.fromkeys(names, True))
+            return self.choose(Choice.ACCEPT, shown=shown)
+        return self._answer(dict.fromkeys(purposes, True), dict.fromkeys(names, True), shown)
 
     def withdraw(self, *purposes: str, cookies: Iterable[str] = ()) -> bool:
         """
@@ -140,15 +140,19 @@ class RequestConsent:
             return self.choose(Choice.REJECT)
         return self._answer(dict.fromkeys(purposes, False), dict.fromkeys(names, False))
 
-    def _answer(self, purposes: dict[str, bool], cookies: dict[str, bool]) -> bool:
-        return self.choose(
-            Choice.PROMPT, purposes=self._answers() | purposes, cookies=dict(self.consent.cookies) | cookies
-        )
+    def _answer(self, purposes: dict[str, bool], cookies: dict[str, bool], shown: Shown | None = None) -> bool:
+        single = {name: yes for name, yes in self.consent.cookies.items() if not (yes and self._signalled(name))}
+        return self.choose(Choice.PROMPT, purposes=self._answers() | purposes, cookies=single | cookies, shown=shown)
 
     def _answers(self) -> dict[str, bool]:
-        """The answers by purpose, as they would stand inside PROMPT."""
-        answers = {p.name: self._permissions.answer(p.name) for p in self._permissions.policy.asked}
-        return {name: answer for name, answer in answers.items() if answer is not None}
+        """The answers by purpose, as they would stand inside PROMPT; no yes that a signal refuses by now."""
+        permissions = self._permissions
+        answers = {p.name: permissions.answer(p.name) for p in permissions.policy.asked}
+        refused = permissions.refused_by_signal
+        return {name: yes for name, yes in answers.items() if yes is not None and not (yes and name in refused)}
+
+    def _signalled(self, name: str) -> bool:
+        return self._permissions.cookie(name).reason is Reason.SIGNAL
 
     def choose(
         self,

@@ -100,7 +100,8 @@ class RequestCookies:
             frozenset(consent.cookies.items()),
             consent.reopened_purposes,
             consent.reopened_cookies,
-            signals.difference(consent.signals),
+            signals,
+            consent.signals,
         )
         found = self._permissions.get(key)
         if found is None:

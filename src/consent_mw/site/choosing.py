@@ -74,8 +74,7 @@ async def choose(
 
 def _allow_purposes(consent: RequestConsent, purposes: Collection[str], shown: Shown) -> None:
     if consent.choice is Choice.PROMPT and purposes:
-        answers = dict(consent.consent.purposes) | dict.fromkeys(purposes, True)
-        consent.choose(Choice.PROMPT, purposes=answers, cookies=consent.consent.cookies, shown=shown)
+        consent.grant(*purposes, shown=shown)
 
 
 async def _settle(consent: RequestConsent, waitings: Waitings) -> list[bytes]:

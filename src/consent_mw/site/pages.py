@@ -374,4 +374,4 @@ def _state(visit: _Visit, waiting: Sequence[Waiting], policy: Policy) -> dict[st
 
 def _asks(policy: Policy, consent: RequestConsent) -> bool:
     """Whether a choice is missing, or was made about less than a newer revision declares."""
-    return bool(policy.asked) and (consent.choice is None or consent.consent.reopened)
+    return (consent.choice is None or consent.consent.reopened) and bool(policy.asked)
