@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_mw.cookies import delete_line, is_deletion, name_of, pairs
+from consent_mw.cookies import anchored, delete_line, is_deletion, name_of, pairs
 from consent_mw.testing.strategies import cookie_headers, set_cookie_lines
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -51,10 +51,33 @@ def test_a_name_is_what_a_browser_would_store(line, name):
         (b"a=; Max-Age=x; Expires=Thu, 01 Jan 1970 00:00:00 GMT", False),  # who ignores x and who does not? judge it
         (b'a=; Max-Age="0"', False),
         (b"a=", False),
+        (b"a=; Max-Age=" + b"0" * 1025, False),  # too long an attribute is ignored: the cookie is stored
+        (b"a=; Expires=Thu, 01 Jan 0069 00:00:00 GMT", False),  # two digits in disguise: 2069
+        (b"a=; Expires=Thu, 01 Jan 1600 00:00:00 GMT", False),  # before 1601 a date is ignored
     ],
 )
 def test_only_what_every_browser_takes_as_a_deletion_is_one(line, deletes):
     assert is_deletion(line, NOW) is deletes
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (b"a=1", b"a=1; Path=/books"),
+        (b"a=1; Path", b"a=1; Path; Path=/books"),
+        (b"a=1; path=x", b"a=1; path=x; Path=/books"),
+        (b"a=1; Path=/", b"a=1; Path=/"),
+        (b"a=1; path=/x; PATH = /y", b"a=1; path=/x; PATH = /y"),
+        (b"a=1; Path=/x; Path=", b"a=1; Path=/x; Path=; Path=/books"),  # the last one wins
+    ],
+)
+def test_a_line_that_will_be_sent_from_elsewhere_says_the_path_it_would_have_had(line, kept):
+    assert anchored(line, "/books/3") == kept
+
+
+@pytest.mark.parametrize(("path", "directory"), [("/", b"/"), ("/a", b"/"), ("/a/", b"/a"), ("/a/b/c", b"/a/b")])
+def test_a_default_path_is_the_directory_of_the_address(path, directory):
+    assert anchored(b"a=1", path) == b"a=1; Path=" + directory
 
 
 @given(set_cookie_lines())

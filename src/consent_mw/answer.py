@@ -12,7 +12,7 @@ from urllib.parse import quote
 from consent_mw._asgi import HeaderList, Message, Send
 from consent_mw.agents import is_crawler
 from consent_mw.consent import Consent
-from consent_mw.cookies import name_of
+from consent_mw.cookies import anchored, name_of
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import gate
@@ -186,11 +186,12 @@ class Answer:
         """Return whether the lines now wait on the server, and the session cookie's line where it is new."""
         consent = self._exchange.consent
         before = consent.pending
+        placed = [(decision, anchored(line, self._path)) for decision, line in lines]
         try:
             async with asyncio.timeout(_OPENING_SECONDS):
                 await self._wiring.store.open()
             async with asyncio.timeout(_PENDING_SECONDS):
-                session = await self._wiring.pending.keep(before, lines, time.time_ns())
+                session = await self._wiring.pending.keep(before, placed, time.time_ns())
         except (TimeoutError, ConsentError) as error:
             _log.warning("cookies that should wait were blocked: %s", error or "the store took too long")
             return False, None

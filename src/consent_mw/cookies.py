@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-__all__ = ["delete_line", "is_deletion", "name_of", "pairs"]
+__all__ = ["anchored", "delete_line", "is_deletion", "name_of", "pairs"]
 
 _BLANK = b" \t"
 #: A control character other than tab makes a browser drop the whole line (RFC 6265bis, section 5.6, step 1).
@@ -14,6 +14,9 @@ _WHOLE_NUMBER = re.compile(rb"-?[0-9]+")
 #: The two spellings of a date that servers write: IMF-fixdate, and the older one with hyphens.
 _DATE = re.compile(rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d)[ -]([A-Z][a-z]{2})[ -](\d{4}) (\d\d):(\d\d):(\d\d) GMT")
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+#: Browsers ignore an attribute whose value is longer (RFC 6265bis, section 5.6, step 6), and a year before 1601.
+_LONGEST_ATTRIBUTE = 1_024
+_FIRST_YEAR = 1601
 _EPOCH = b"Thu, 01 Jan 1970 00:00:00 GMT"
 
 
@@ -55,18 +58,33 @@ def is_deletion(line: bytes, now: datetime) -> bool:
     Expires be a date that servers write and lie in the past. A deletion that is not seen as one is merely
     judged like any other line.
     """
-    ages: list[bytes] = []
-    dates: list[bytes] = []
-    for attribute in line.split(b";")[1:]:
-        key, _, value = attribute.partition(b"=")
-        key = key.strip(_BLANK).lower()
-        if key == b"max-age":
-            ages.append(value.strip(_BLANK))
-        elif key == b"expires":
-            dates.append(value.strip(_BLANK))
+    ages = _attribute(line, b"max-age")
+    dates = _attribute(line, b"expires")
+    if any(len(value) > _LONGEST_ATTRIBUTE for value in (*ages, *dates)):
+        return False
     if ages:
         return all(_WHOLE_NUMBER.fullmatch(age) and (age.startswith(b"-") or not age.strip(b"0")) for age in ages)
     return bool(dates) and all(_is_past(text, now) for text in dates)
+
+
+def anchored(line: bytes, path: str) -> bytes:
+    """
+    Return the Set-Cookie `line` with the Path that it would get from a browser at `path` (percent-encoded).
+
+    A line without one, or with one that does not begin with a slash, belongs to the directory of the address that
+    sets it (RFC 6265bis, section 5.1.4): sent from another address it needs to say so.
+    """
+    given = [value for value in _attribute(line, b"path") if len(value) <= _LONGEST_ATTRIBUTE]
+    if given and given[-1].startswith(b"/"):
+        return line
+    directory = path.rpartition("/")[0] if path.startswith("/") else ""
+    return line + b"; Path=" + (directory or "/").encode("ascii", "replace")
+
+
+def _attribute(line: bytes, name: bytes) -> list[bytes]:
+    """Every value of one attribute, in order; the last that a browser understands wins."""
+    split = (attribute.partition(b"=") for attribute in line.split(b";")[1:])
+    return [value.strip(_BLANK) for key, _, value in split if key.strip(_BLANK).lower() == name]
 
 
 def _is_past(text: bytes, now: datetime) -> bool:
@@ -74,6 +92,8 @@ def _is_past(text: bytes, now: datetime) -> bool:
     if found is None or found[2] not in _MONTHS:
         return False
     day, year, hour, minute, second = (int(found[i]) for i in (1, 3, 4, 5, 6))
+    if year < _FIRST_YEAR:
+        return False
     try:
         return datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC) < now
     except ValueError:
