@@ -69,7 +69,8 @@ class Permissions:
     nothing that tells them apart.
     """
 
-    __slots__ = ("_decisions", "_lines", "_standing", "allowed", "answers", "policy", "refused_by_signal", "report_only", "reserved")
+    __slots__ = ("_decisions", "_lines", "_standing", "allowed", "answers", "policy", "refused_by_signal",
+                 "report_only", "reserved")  # fmt: skip
 
     def __init__(
         self,
