@@ -28,6 +28,8 @@ _log = logging.getLogger("consent_mw")
 _BATCH: Final = 500
 _TICK_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
+_EXPIRE_EVERY_NS: Final = 60_000_000_000
+_DAY_NS: Final = 86_400_000_000_000
 _AGENT: Final = "user_agent.original"
 
 
@@ -54,6 +56,8 @@ class Drain:
         self._clock = clock
         self._families = {purpose for purpose, log in policy.log.items() if log.get(_AGENT) == "family"}
         self._task: asyncio.Task[None] | None = None
+        self._prepared = -1
+        self._expire_at_ns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pause = _TICK_SECONDS
 
@@ -68,11 +72,19 @@ class Drain:
 
     async def begin(self) -> None:
         """Open the store, so that no request has to, and begin. A store in trouble is said once and tried again."""
+        await self._prepare_keys()
         try:
             await self._store.open()
         except StoreError as error:
             _log.error("the store cannot be opened, records stay in the spool: %s", error)
         self.start()
+
+    async def _prepare_keys(self) -> None:
+        """Have the keys of today and tomorrow ready, for every purpose; looked at again with each new day."""
+        day = self._clock() // _DAY_NS
+        if day != self._prepared:
+            self._prepared = day
+            await asyncio.to_thread(self._sealer.prepare, (day, day + 1), self._policy.purposes)
 
     async def stop(self) -> None:
         """Hand over what is there, as far as the store takes it, and end."""
@@ -80,6 +92,8 @@ class Drain:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        if self._pending is not None:
+            await self._pending.settle()
         await self._tick()
         await self._store.close()
 
@@ -91,6 +105,7 @@ class Drain:
 
     async def _tick(self) -> bool:
         try:
+            await self._prepare_keys()
             await self.once()
         except StoreError as error:
             _log.warning("records stay in the spool: %s", error)
@@ -115,9 +130,15 @@ class Drain:
             if not mine:
                 await asyncio.to_thread(self._spool.rotate)
                 return 0
-            if self._pending is not None:
-                await self._pending.expire(self._clock())
+            await self._expire()
             return sum([await self._segment(segment) for segment in await asyncio.to_thread(self._spool.closed)])
+
+    async def _expire(self) -> None:
+        """Forget what waited in vain, once a minute: a deletion waits for the disk, and others for it."""
+        now_ns = self._clock()
+        if self._pending is not None and now_ns >= self._expire_at_ns:
+            self._expire_at_ns = now_ns + _EXPIRE_EVERY_NS
+            await self._pending.expire(now_ns)
 
     async def _segment(self, segment: Segment) -> int:
         count = 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import re
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -20,6 +22,8 @@ from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 
 __all__ = ["KIND", "WAITS", "Pending", "Waiting"]
+
+_log = logging.getLogger("consent_mw")
 
 KIND: Final = "pending"
 #: After this a line that nobody answered is gone.
@@ -58,6 +62,7 @@ class Pending:
         self._policy = policy
         self._store = store
         self._sealer = sealer
+        self._tasks: set[asyncio.Task[int]] = set()
 
     async def keep(self, session: str | None, lines: Sequence[tuple[Decision, bytes]], now_ns: int) -> str:
         """
@@ -79,8 +84,23 @@ class Pending:
         if records:
             await self._store.append(records)
         if stale:
-            await self._store.delete(self._query(session, now_ns, stale))
+            # A deletion waits for the disk, and this one may come late: only the latest line of a name is ever read.
+            self._later(self._store.delete(self._query(session, now_ns, stale)))
         return session
+
+    def _later(self, deletion: Coroutine[Any, Any, int]) -> None:
+        task = asyncio.get_running_loop().create_task(deletion, name="consent-mw pending")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[int]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.warning("older lines of a waiting cookie expire later: %s", task.exception())
+
+    async def settle(self) -> None:
+        """Wait until what was put off is done: before the store is closed."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def waiting(self, session: str, now_ns: int) -> list[Waiting]:
         """Return what waits for the visitor of `session`, oldest first. Nothing of anybody else's."""
@@ -117,8 +137,9 @@ class Pending:
         return Record(record_id, KIND, purpose, _subject(session), self._sealer.keyring.name, {}, sealed)
 
     async def _records(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
-        found = await self._store.fetch(self._query(session, now_ns), limit=2 * _MOST_LINES)
-        return [(record, line) for record in found if (line := self._opened(record)) is not None]
+        found = await self._store.fetch(self._query(session, now_ns), limit=4 * _MOST_LINES)
+        opened = ((record, line) for record in found if (line := self._opened(record)) is not None)
+        return list({line.name: (record, line) for record, line in opened}.values())
 
     def _opened(self, record: Record) -> _Line | None:
         try:
