@@ -1,0 +1,206 @@
+"""Signals of the browser: a standing refusal, until the visitor says otherwise in so many words."""
+
+import asyncio
+import json
+
+import pytest
+from tests.asgi import drive, scope, set_cookies
+from tests.policies import POLICY
+from tests.test_middleware import records
+from tests.visitors import Visitor
+
+from consent_mw import ConsentMiddleware, get_consent
+
+LINES = [b"session=1", b"theme=2; Path=/", b"ad=3; Path=/"]
+GPC = [(b"sec-gpc", b"1")]
+DNT = [(b"dnt", b"1")]
+WITH_DNT = POLICY.replace('refused_by = ["gpc"]', 'refused_by = ["gpc", "dnt"]')
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path
+
+
+def site(directory, app=None, policy=POLICY, **options):
+    async def plain(scope, receive, send):
+        headers = [(b"set-cookie", line) for line in LINES]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    (directory / "policy.toml").write_text(policy)
+    return ConsentMiddleware(
+        app or plain, policy=directory / "policy.toml", secret_keys=["the secret key of the tests"], **options
+    )
+
+
+def play(middleware, steps):
+    """Run an asynchronous story about one visitor, and bring everything into the store."""
+
+    async def run():
+        visitor = Visitor(middleware)
+        try:
+            return await steps(visitor)
+        finally:
+            await middleware.wiring.drain.stop()
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("headers", "heard"),
+    [
+        ([b"1"], True),
+        ([b"0", b"1"], True),  # any of several
+        ([b"1", b"0"], True),
+        ([b"1", b"1"], True),
+        ([b"0"], False),
+        ([b""], False),
+        ([b" 1"], False),
+        ([b"1 "], False),
+        ([b"1,1"], False),
+        ([b"01"], False),
+        ([b"true"], False),
+        ([b"\xc2\xb9"], False),
+        ([], False),
+    ],
+)
+def test_only_the_exact_value_of_one_header_is_the_signal(directory, headers, heard):
+    async def app(scope, receive, send):
+        assert get_consent(scope).signals == (frozenset({"gpc"}) if heard else frozenset())
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def story(visitor):
+        return await visitor.gets(headers=[(b"sec-gpc", value) for value in headers])
+
+    assert play(site(directory, app), story)[0]["status"] == 204
+
+
+def test_an_acceptance_from_before_the_signal_does_not_answer_it(directory):
+    async def story(visitor):
+        await visitor.picks("accept")
+        await visitor.gets()
+        assert set(visitor.cookies) == {"session", "theme", "ad"}
+        visitor.signals = GPC
+        await visitor.gets()
+        assert set(visitor.cookies) == {"session", "theme"}, "ad is expired on the first answer under the signal"
+        visitor.signals = []
+        await visitor.gets()
+        assert set(visitor.cookies) == {"session", "theme", "ad"}
+
+    play(site(directory), story)
+
+
+def test_a_later_explicit_acceptance_wins_over_the_signal_and_its_receipt_says_so(directory):
+    middleware = site(directory)
+
+    async def story(visitor):
+        await visitor.picks("accept")
+        visitor.signals = GPC
+        await visitor.picks("accept")
+        await visitor.gets()
+        assert set(visitor.cookies) == {"session", "theme", "ad"}
+        await visitor.picks("accept")  # says nothing new
+
+    play(middleware, story)
+    receipts = [sealed for _, _, sealed in records(directory / "consent-data", "receipt")]
+    assert [list(sealed["signals"]) for sealed in receipts] == [[], ["gpc"]]
+
+
+def test_a_yes_about_one_purpose_is_not_one_about_what_the_signal_refuses(directory):
+    async def story(visitor):
+        visitor.signals = GPC
+        await visitor.posts(("choice", "save"), ("purpose.functional", "yes"))
+        await visitor.gets()
+        assert set(visitor.cookies) == {"session", "theme"}
+        state = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
+        assert state["signals"] == ["gpc"]
+        assert state["waiting"] == [], "what a signal refuses does not even wait"
+
+    play(site(directory), story)
+
+
+def test_a_partial_grant_under_the_signal_does_not_carry_an_older_yes_past_it(directory):
+    async def app(scope, receive, send):
+        if scope["path"] == "/grant":
+            get_consent(scope).grant("functional")
+        headers = [(b"set-cookie", line) for line in LINES]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def story(visitor):
+        await visitor.posts(("choice", "save"), ("purpose.marketing", "yes"))
+        visitor.signals = GPC
+        await visitor.gets("/grant")
+        assert "ad" not in visitor.cookies
+        assert "theme" in visitor.cookies
+
+    play(site(directory, app), story)
+
+
+def test_a_yes_about_one_cookie_under_the_signal_is_explicit_about_that_one(directory):
+    async def story(visitor):
+        visitor.signals = GPC
+        await visitor.posts(("choice", "save"), ("cookie.ad", "yes"))
+        await visitor.gets()
+        assert set(visitor.cookies) == {"session", "ad"}
+
+    play(site(directory), story)
+
+
+def test_the_signal_is_no_consent_and_no_choice(directory):
+    async def story(visitor):
+        visitor.signals = GPC
+        await visitor.gets()
+        assert set(visitor.cookies) == {"session"}
+        state = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
+        assert (state["choice"], state["show"]) == (None, True)
+
+    play(site(directory), story)
+    assert records(directory / "consent-data", "receipt") == []
+
+
+def test_an_opt_out_purpose_is_refused_by_the_signal_alone(directory):
+    policy = POLICY.replace('[purposes.marketing]\nbasis = "consent"', '[purposes.marketing]\nbasis = "opt_out"')
+
+    async def story(visitor):
+        await visitor.gets()
+        assert "ad" in visitor.cookies
+        visitor.signals = GPC
+        await visitor.gets()
+        assert "ad" not in visitor.cookies
+
+    play(site(directory, policy=policy), story)
+
+
+@pytest.mark.parametrize(("signals", "heard"), [(("gpc",), False), (("gpc", "dnt"), True), ((), False)])
+def test_do_not_track_is_heard_where_the_operator_opts_in(directory, signals, heard):
+    async def story(visitor):
+        await visitor.picks("accept")
+        visitor.signals = DNT
+        await visitor.gets()
+        return "ad" not in visitor.cookies
+
+    assert play(site(directory, policy=WITH_DNT, signals=signals), story) is heard
+
+
+@pytest.mark.parametrize(("opted_in", "status"), [(True, 200), (False, 404)])
+def test_the_site_says_that_it_honours_the_signal_only_where_the_operator_opts_in(directory, opted_in, status):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    middleware = site(directory, app, gpc_url=opted_in)
+
+    async def run():
+        sent = await drive(middleware, scope("/.well-known/gpc.json"))
+        await middleware.wiring.drain.stop()
+        return sent
+
+    sent = asyncio.run(run())
+    assert sent[0]["status"] == status
+    assert set_cookies(sent) == []
+    if opted_in:
+        assert json.loads(sent[1]["body"])["gpc"] is True
+        assert (b"content-type", b"application/json") in sent[0]["headers"]
