@@ -1,0 +1,305 @@
+"""Ask me each time, for real: on the server until the answer, then the very same line, once."""
+
+import asyncio
+import json
+import time
+from uuid import UUID
+
+import pytest
+from tests.asgi import set_cookies
+from tests.policies import POLICY
+from tests.visitors import Visitor
+
+from consent_mw import ConsentMiddleware, answer
+from consent_mw.exceptions import StoreUnavailable
+from consent_mw.pending import WAITS
+from consent_mw.stores.memory import MemoryStore
+
+KEY = "the secret key of the tests"
+THEME = b"theme=dark; Path=/; Max-Age=3600; SameSite=Lax"
+AD = b"ad=7; Path=/; Expires=Fri, 01 Jan 2100 00:00:00 GMT; Secure"
+PAGE = b"<html><head></head><body><p>the page</p></body></html>"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A machine under load must not turn a wait into a block: that path has tests of its own, below."""
+    monkeypatch.setattr(answer, "_PENDING_SECONDS", 5.0)
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """Return a function that makes one more worker over the same policy, keys and SQLite file."""
+    (tmp_path / "policy.toml").write_text(POLICY)
+
+    def make(sets=(THEME,), status=200, **options):
+        async def app(scope, receive, send):
+            lines = sets[scope["path"]] if isinstance(sets, dict) else sets
+            headers = [(b"content-type", b"text/html; charset=utf-8"), *((b"set-cookie", line) for line in lines)]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": PAGE})
+
+        return ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=[KEY], **options)
+
+    return make
+
+
+def play(*workers, story):
+    """Run `story(visitor, ...)`, one visitor for each worker, all of one loop."""
+
+    async def run():
+        try:
+            return await story(*map(Visitor, workers))
+        finally:
+            for each in workers:
+                await each.wiring.drain.stop()
+
+    return asyncio.run(run())
+
+
+async def waiting(visitor, **more):
+    sent = await visitor.gets("/consent/state", **more)
+    return {each["name"]: each["id"] for each in json.loads(sent[-1]["body"])["waiting"]}
+
+
+def application_lines(sent):
+    return [line for line in set_cookies(sent) if b"consent" not in line.partition(b"=")[0]]
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 500])
+@pytest.mark.parametrize("mode", [b"navigate", b"cors"])
+def test_a_cookie_waits_whatever_the_answer_was(worker, status, mode):
+    async def story(visitor):
+        await visitor.picks("prompt")
+        sent = await visitor.gets("/", headers=[(b"sec-fetch-mode", mode)])
+        assert application_lines(sent) == []
+        assert sent[0]["status"] == status
+        names = await waiting(visitor)
+        assert set(names) == {"theme"}
+        assert application_lines(await visitor.posts(("waiting", names["theme"]), ("answer", "allow"))) == [THEME]
+        assert visitor.cookies == {"theme": "dark"}
+
+    play(worker(status=status), story=story)
+
+
+def test_several_answers_wait_together_and_of_one_name_the_latest(worker):
+    later = b"theme=light; Path=/"
+
+    async def story(visitor):
+        await visitor.picks("prompt")
+        for path in ("/", "/b", "/c"):
+            await visitor.gets(path)
+        assert list(await waiting(visitor)) == ["ad", "theme"]
+        sent = await visitor.posts(("waiting", "all"), ("answer", "allow"))
+        assert sorted(application_lines(sent)) == [AD, later]
+
+    play(worker({"/": [THEME], "/b": [AD], "/c": [later]}), story=story)
+
+
+def test_one_of_several_is_allowed_and_the_other_refused(worker):
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        names = await waiting(visitor)
+        await visitor.posts(("waiting", names["ad"]), ("answer", "refuse"))
+        assert set(await waiting(visitor)) == {"theme"}
+        sent = await visitor.posts(("waiting", names["ad"]), ("waiting", names["theme"]), ("answer", "allow"))
+        assert application_lines(sent) == [THEME], "what was refused is gone"
+        assert visitor.cookies == {"theme": "dark"}
+        await visitor.gets("/")
+        assert visitor.cookies == {"theme": "dark"}, "what was allowed stays"
+
+    play(worker([THEME, AD]), story=story)
+
+
+def test_two_tabs_that_answer_at_once_get_the_line_once(worker):
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        tabs = [visitor.posts(("waiting", "all"), ("answer", "allow")) for _ in range(4)]
+        lines = [application_lines(sent) for sent in await asyncio.gather(*tabs)]
+        assert sorted(lines) == [[], [], [], [THEME]]
+
+    play(worker(), story=story)
+
+
+def test_two_workers_that_share_a_file_and_keys_share_what_waits(worker):
+    first, second = worker(), worker()
+
+    async def story(visitor, _):
+        await visitor.picks("prompt")
+        await visitor.gets(app=first)
+        names = await waiting(visitor, app=second)
+        assert set(names) == {"theme"}
+        both = [visitor.posts(("waiting", "all"), ("answer", "allow"), app=app) for app in (first, second) * 2]
+        lines = [application_lines(sent) for sent in await asyncio.gather(*both)]
+        assert sorted(lines) == [[], [], [], [THEME]]
+
+    play(first, second, story=story)
+
+
+def test_another_visitor_can_neither_see_nor_release(worker):
+    async def story(visitor, stranger):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        names = await waiting(visitor)
+        await stranger.picks("prompt")
+        await stranger.gets("/empty")
+        assert await waiting(stranger) == {}
+        for ids in (names["theme"], "all"):
+            for verb in ("allow", "refuse", "purpose"):
+                sent = await stranger.posts(("waiting", ids), ("answer", verb))
+                assert application_lines(sent) == []
+        assert await waiting(visitor) == names, "still there"
+        guessed = f"{stranger.prefix}consent-pending={'A' * 22}".encode()
+        assert json.loads((await stranger.gets("/consent/state", cookie=guessed))[-1]["body"])["waiting"] == []
+
+    shared = worker({"/": [THEME], "/empty": []})
+    play(shared, shared, story=story)
+
+
+def test_what_waits_is_in_no_page_and_readable_in_no_store(worker, tmp_path):
+    secret = b"theme=a-value-that-nobody-may-read; Path=/"
+
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        for path in ("/", "/consent", "/consent/state", "/consent/cookies"):
+            sent = await visitor.gets(path)
+            assert b"a-value-that" not in b"".join(m.get("body", b"") for m in sent)
+            assert b"a-value-that" not in repr(sent).encode()
+        page = b"".join(m.get("body", b"") for m in await visitor.gets("/"))
+        for told in (b"theme", b'data-consent="waiting"', b'value="allow"', b'value="refuse"', b'value="purpose"'):
+            assert told in page
+
+    play(worker([secret]), story=story)
+    kept = [path for path in (tmp_path / "consent-data").rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"a-value-that" in path.read_bytes() for path in kept)
+
+
+def test_always_for_this_purpose_delivers_and_asks_no_more(worker):
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        names = await waiting(visitor)
+        sent = await visitor.posts(("waiting", names["theme"]), ("answer", "purpose"))
+        assert application_lines(sent) == [THEME]
+        assert application_lines(await visitor.gets()) == [THEME], "now it passes by itself"
+        assert set(await waiting(visitor)) == {"ad"}
+        state = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
+        assert state["purposes"] == {"functional": True, "analytics": None, "marketing": None}
+
+    play(worker([THEME, AD]), story=story)
+
+
+@pytest.mark.parametrize(("choice", "arrives"), [("accept", [THEME]), ("reject", []), ("prompt", [])])
+def test_a_new_choice_settles_what_waits(worker, choice, arrives):
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        assert application_lines(await visitor.picks(choice)) == arrives
+        assert set(await waiting(visitor)) == ({"theme"} if choice == "prompt" else set())
+
+    play(worker(), story=story)
+
+
+def test_one_visitor_cannot_make_us_keep_more_than_twenty_lines_or_a_long_one(worker):
+    many = [b"_ga_%d=1; Path=/" % number for number in range(50)]
+    long = b"theme=" + b"v" * 9_000
+
+    async def story(visitor):
+        await visitor.picks("prompt")
+        for _ in range(3):
+            sent = await visitor.gets()
+            assert application_lines(sent) == []
+        assert len(await waiting(visitor)) == 20
+        assert "theme" not in await waiting(visitor)
+        assert len(application_lines(await visitor.posts(("waiting", "all"), ("answer", "allow")))) == 20
+
+    play(worker([long, *many]), story=story)
+
+
+def test_after_ten_minutes_it_is_gone_and_max_age_is_shorter_by_what_it_waited(worker):
+    middleware = worker([THEME, AD, b"_ga=1; Max-Age=60; Path=/"])
+    pending = middleware.wiring.pending
+    minute = 60_000_000_000
+
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        now_ns = time.time_ns()
+        held = {key.name: held.value for key, held in visitor.browser.jar.items()}
+        session = held[b"__Host-consent-pending"].decode()
+        late = now_ns + WAITS.seconds * 1_000_000_000 + minute
+        assert await pending.waiting(session, late) == []
+        ids = [each.id for each in await pending.waiting(session, now_ns)]
+        assert await pending.claim(session, ids, late) == []
+        lines = await pending.claim(session, ids, now_ns + 5 * minute)
+        ages = {line.partition(b"=")[0]: line for line in lines}
+        assert b"Max-Age=3300; " in ages[b"theme"] or b"Max-Age=3299; " in ages[b"theme"]
+        assert ages[b"_ga"] == b"_ga=1; Max-Age=0; Path=/", "its time was over before it arrived"
+        assert ages[b"ad"] == AD, "a date stands for itself"
+        await visitor.gets()
+        assert await pending.expire(late + 2 * minute) == 3
+
+    play(middleware, story=story)
+
+
+@pytest.mark.parametrize("fields", [
+    [("waiting", "all"), ("answer", "perhaps")],
+    [("waiting", "1"), ("answer", "allow")],
+    [("answer", "allow")],
+    [("waiting", "all")],
+])  # fmt: skip
+def test_an_answer_that_cannot_be_meant_changes_nothing(worker, fields):
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        sent = await visitor.posts(*fields)
+        assert sent[0]["status"] == 422
+        assert set(await waiting(visitor)) == {"theme"}
+
+    play(worker(), story=story)
+
+
+def test_an_unknown_id_is_no_error_since_another_tab_may_have_answered(worker):
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        sent = await visitor.posts(("waiting", str(UUID(int=7))), ("answer", "allow"))
+        assert sent[0]["status"] == 303
+        assert application_lines(sent) == []
+
+    play(worker(), story=story)
+
+
+class Broken(MemoryStore):
+    """A store that has gone away for those who append, or takes its time."""
+
+    def __init__(self, seconds=0.0):
+        super().__init__()
+        self.seconds = seconds
+
+    async def append(self, records, *, durable=False):
+        if any(record.kind == "pending" for record in records):
+            await asyncio.sleep(self.seconds)
+            raise StoreUnavailable("the database is away")
+        await super().append(records, durable=durable)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_a_store_that_is_away_or_slow_blocks_the_cookie_and_leaves_the_page(worker, monkeypatch, seconds, caplog):
+    monkeypatch.setattr(answer, "_PENDING_SECONDS", 0.05)
+
+    async def story(visitor):
+        await visitor.picks("prompt")
+        sent = await asyncio.wait_for(visitor.gets(), 30)
+        assert application_lines(sent) == []
+        assert sent[0]["status"] == 200
+        assert b"the page" in b"".join(m.get("body", b"") for m in sent)
+        assert await waiting(visitor) == {}
+        assert visitor.cookies == {}
+
+    play(worker(store=Broken(seconds), debug=True), story=story)
+    assert any("were blocked" in record.getMessage() for record in caplog.records)
