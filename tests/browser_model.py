@@ -132,7 +132,7 @@ def cookie_date(text: bytes) -> datetime | None:
     if year < 1601:
         return None
     try:
-        return datetime(year, month, day, *clock, tzinfo=UTC)
+        return datetime(year, month, day, clock[0], clock[1], clock[2], tzinfo=UTC)
     except ValueError:
         return None
 

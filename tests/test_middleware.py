@@ -56,11 +56,18 @@ def site(tmp_path):
     """Return a function that wraps an application; what it keeps goes below one directory."""
     (tmp_path / "policy.toml").write_text(POLICY)
 
-    def wrap(app, **options):
-        return ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=[KEY], **options)
+    return Site(tmp_path)
 
-    wrap.directory = tmp_path / "consent-data"
-    return wrap
+
+class Site:
+    """Wraps applications under one policy; what they keep goes below `directory`."""
+
+    def __init__(self, place: Path) -> None:
+        self.policy = place / "policy.toml"
+        self.directory = place / "consent-data"
+
+    def __call__(self, app, **options):
+        return ConsentMiddleware(app, policy=self.policy, secret_keys=[KEY], **options)
 
 
 def exchange(app, *args, incoming=(), **more):
@@ -150,7 +157,7 @@ def test_a_pushed_request_and_trailers_are_gated(site):
 
 
 def test_a_refused_cookie_is_neither_read_nor_left_in_the_browser(site):
-    seen = []
+    seen: list[bytes] = []
 
     async def app(scope, receive, send):
         seen.extend(value for name, value in scope["headers"] if name == b"cookie")

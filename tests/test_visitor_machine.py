@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -82,7 +83,7 @@ class VisitorMachine(RuleBasedStateMachine):
         self.serial = 0
         self.gpc = False
         self.injected = {}
-        self.tabs = [[], []]
+        self.tabs: list[list[Any]] = [[], []]
         self.arrived = {}
         self.forget()
 
@@ -117,7 +118,7 @@ class VisitorMachine(RuleBasedStateMachine):
             return "block"
         purpose = DECLARED[key][0]
         single = self.cookies.get(key) if self.choice == "prompt" else None
-        given = {"accept": True, "reject": False, "prompt": self.purposes.get(purpose)}.get(self.choice)
+        given = {"accept": True, "reject": False, "prompt": self.purposes.get(purpose)}.get(self.choice or "")
         answer_ = given if single is None else single
         if purpose == "marketing" and self.gpc and not (answer_ and self.signalled):
             return "block"
@@ -330,7 +331,10 @@ def _readable_name(line):
     return None if spoiled or not name else (read[0].name if read else name).decode("latin-1")
 
 
-class TestVisitor(VisitorMachine.TestCase):
+_Case: Any = VisitorMachine.TestCase
+
+
+class TestVisitor(_Case):
     settings = settings(max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 
     def setUp(self):

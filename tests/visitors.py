@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 
 from tests.asgi import drive, scope, set_cookies
@@ -26,7 +27,7 @@ class Visitor:
 
     async def gets(self, path: str = "/", *, kind: str = "http", cookie: bytes | None = None,
                    headers: Iterable[tuple[bytes, bytes]] = (), incoming: Iterable[Message] = (),
-                   app: ASGIApp | None = None, **more: object) -> list[Message]:  # fmt: skip
+                   app: ASGIApp | None = None, **more: Any) -> list[Message]:  # fmt: skip
         """Run one exchange and take its cookies. `cookie` is sent in place of the browser's own header."""
         place = path.encode()
         sends = self.browser.header(place, now()) if cookie is None else cookie
@@ -39,14 +40,14 @@ class Visitor:
         return sent
 
     async def posts(self, *fields: tuple[str, str], headers: Iterable[tuple[bytes, bytes]] | None = None,
-                    app: ASGIApp | None = None, **more: object) -> list[Message]:  # fmt: skip
+                    app: ASGIApp | None = None, **more: Any) -> list[Message]:  # fmt: skip
         """Post a form to the choice, as a page of ours does without JavaScript."""
         form = (b"content-type", b"application/x-www-form-urlencoded")
         own = [(b"sec-fetch-site", b"same-origin")] if headers is None else list(headers)
         body: list[Message] = [{"type": "http.request", "body": urlencode(fields).encode(), "more_body": False}]
         return await self.gets("/consent/choice", method="POST", headers=[form, *own], incoming=body, app=app, **more)
 
-    async def picks(self, choice: str, **more: object) -> list[Message]:
+    async def picks(self, choice: str, **more: Any) -> list[Message]:
         """Press one of the three buttons."""
         return await self.posts(("choice", choice), **more)
 
