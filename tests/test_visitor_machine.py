@@ -67,6 +67,9 @@ class Waits:
 class VisitorMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
+        self.patience = pytest.MonkeyPatch()
+        # A machine under load must not turn a wait into a block: that path has tests of its own.
+        self.patience.setattr(answer, "_PENDING_SECONDS", 5.0)
         self.directory = Path(tempfile.mkdtemp())
         (self.directory / "policy.toml").write_text(POLICY)
         self.runner = asyncio.Runner()
@@ -96,6 +99,7 @@ class VisitorMachine(RuleBasedStateMachine):
     def teardown(self):
         self.runner.run(self.middleware.wiring.drain.stop())
         self.runner.close()
+        self.patience.undo()
         shutil.rmtree(self.directory)
 
     async def application(self, scope, receive, send):
@@ -331,15 +335,7 @@ def _readable_name(line):
     return None if spoiled or not name else (read[0].name if read else name).decode("latin-1")
 
 
-_Case: Any = VisitorMachine.TestCase
-
-
-class TestVisitor(_Case):
-    settings = settings(max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
-
-    def setUp(self):
-        self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(answer, "_PENDING_SECONDS", 5.0)
-
-    def tearDown(self):
-        self._patch.undo()
+TestVisitor: Any = VisitorMachine.TestCase
+TestVisitor.settings = settings(
+    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
