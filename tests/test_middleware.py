@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.asgi import drive, scope, set_cookies
 from tests.policies import POLICY
 
-from consent_mw import Choice, ConfigurationError, ConsentMiddleware, PolicyError, get_consent
+from consent_mw import Choice, ConfigurationError, ConsentMiddleware, PolicyError, Proxies, get_consent
 from consent_mw.consent import Consent
 from consent_mw.consent_cookie import ConsentCookie
 from consent_mw.keyring import FileKeyring
@@ -280,6 +280,52 @@ def test_a_cookie_that_waits_is_on_the_server_and_not_in_the_answer(site):
     kept = [(purpose, sealed[0]) for purpose, _, sealed in records(site.directory, "pending")]
     assert kept == [("functional", "theme"), ("analytics", "_ga_x"), ("marketing", "ad")]
     assert not any(b"theme" in bytes(str(message), "utf-8") for message in sent)
+
+
+def test_a_page_that_the_server_sends_from_a_file_keeps_its_start(site):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.pathsend", "path": "/srv/page.html"})
+
+    for headers in ([], [cookie_for(Choice.ACCEPT)]):
+        sent = exchange(site(app), headers=headers)
+        assert [message["type"] for message in sent] == ["http.response.start", "http.response.pathsend"]
+
+
+def test_a_page_that_crashes_before_its_body_is_a_crash_to_the_server(site):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        exchange(site(app))
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert (clear["error.type"], clear["http.response.status_code"]) == ("ZeroDivisionError", 500)
+
+
+def test_early_hints_pass_as_they_came(site):
+    hint = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]}
+
+    async def app(scope, receive, send):
+        await send(hint)
+        await response()(scope, receive, send)
+
+    assert exchange(site(app))[0] is hint
+
+
+def test_behind_a_trusted_tls_proxy_a_form_of_ours_is_ours_and_the_cookie_is_prefixed(site):
+    headers = [
+        (b"host", b"shop.example"),
+        (b"origin", b"https://shop.example"),
+        (b"x-forwarded-proto", b"https"),
+        (b"x-forwarded-for", b"198.51.100.7"),
+        (b"content-type", b"application/x-www-form-urlencoded"),
+    ]
+    body = [{"type": "http.request", "body": b"choice=reject", "more_body": False}]
+    app = site(response(), proxies=Proxies(["203.0.113.77/32"]))
+    sent = exchange(app, "/consent/choice", method="POST", headers=headers, incoming=body)
+    assert sent[0]["status"] == 303
+    assert set_cookies(sent)[0].startswith(b"__Host-consent=1|reject|")
 
 
 # -- the records --------------------------------------------------------------------------------------------------

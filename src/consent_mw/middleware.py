@@ -138,6 +138,8 @@ class ConsentMiddleware:
             inner["headers"] = without_cookies(headers, reading.header)
             wiring.report(reading.removed, Exchange(inner, fields, consent, now_ns))
         app, own = self._application(inner)
+        if own and secure:
+            inner["scheme"] = "https"  # as the visitor sees it: our forms compare their Origin with it
         exchange = Exchange(inner, fields, consent, now_ns)
         answer = Answer(
             wiring, send, exchange, cookie_header=cookie_header, expired=reading.expired, secure=secure, own=own
