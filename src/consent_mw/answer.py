@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import quote
@@ -76,7 +75,7 @@ class Answer:
         if kind == "http.response.body":
             exchange.sent_bytes += len(message.get("body", b""))
             if not message.get("more_body", False):
-                exchange.duration_ns = time.time_ns() - exchange.started_ns
+                exchange.duration_ns = self._wiring.clock() - exchange.started_ns
         elif kind in CARRIES_HEADERS:
             await self._head(message)
             return
@@ -139,7 +138,7 @@ class Answer:
             consent.restore(self._began_with)
             return False
         kept = await asyncio.to_thread(
-            self._wiring.recorder.receipt, self._began_with, consent.consent, consent.shown, time.time_ns()
+            self._wiring.recorder.receipt, self._began_with, consent.consent, consent.shown, self._wiring.clock()
         )
         if not kept and consent.consent.allows_something:
             _log.error("an acceptance could not be kept as a receipt; it was not taken")
@@ -191,7 +190,7 @@ class Answer:
             async with asyncio.timeout(_OPENING_SECONDS):
                 await self._wiring.store.open()
             async with asyncio.timeout(_PENDING_SECONDS):
-                session = await self._wiring.pending.keep(before, placed, time.time_ns())
+                session = await self._wiring.pending.keep(before, placed, self._wiring.clock())
         except (TimeoutError, ConsentError) as error:
             _log.warning("cookies that should wait were blocked: %s", error or "the store took too long")
             return False, None

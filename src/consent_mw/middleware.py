@@ -6,7 +6,7 @@ import asyncio
 import fnmatch
 import re
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -59,6 +59,7 @@ class ConsentMiddleware:
         debug: Tell in a response header what became of each cookie.
         templates: A folder whose templates stand in for ours of the same name.
         gpc_url: Serve `/.well-known/gpc.json`, which says that the signal is honoured.
+        clock: Nanoseconds since 1970; for tests (`consent_mw.testing.clock.Clock`).
 
     Raises:
         PolicyError: The declaration has faults; all of them are in the message.
@@ -86,6 +87,7 @@ class ConsentMiddleware:
         debug: bool = False,
         templates: str | Path | None = None,
         gpc_url: bool = False,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.app: ASGIApp = app
         self.wiring: Wiring = Wiring(
@@ -103,6 +105,7 @@ class ConsentMiddleware:
             inserts=banner,
             debug=debug,
             templates=templates,
+            clock=clock,
         )
         self._signals = _checked_signals(signals)
         self._excluded = _compiled(exclude)
@@ -119,7 +122,7 @@ class ConsentMiddleware:
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         wiring = self.wiring
-        now_ns = time.time_ns()
+        now_ns = wiring.clock()
         today = date.fromordinal(now_ns // _DAY_NS + _1970)
         headers: Sequence[Header] = scope.get("headers") or ()
         fields = dict(headers)
@@ -155,7 +158,7 @@ class ConsentMiddleware:
             raise
         finally:
             if not exchange.duration_ns:
-                exchange.duration_ns = time.time_ns() - now_ns
+                exchange.duration_ns = wiring.clock() - now_ns
             if self._excluded is None or not self._excluded.fullmatch(str(scope.get("path", ""))):
                 wiring.recorder.exchange(exchange)
 

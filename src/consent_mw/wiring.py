@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from consent_mw.client import Proxies
@@ -55,8 +55,10 @@ class Wiring:
         inserts: bool,
         debug: bool,
         templates: str | Path | None,
+        clock: Callable[[], int],
     ) -> None:
         keys = checked_keys(secret_keys)
+        self.clock: Callable[[], int] = clock
         self.policy: Policy = policy if isinstance(policy, Policy) else load(policy)
         self.places: Places = Places(_directory(policy, directory))
         self.places.prepare()
@@ -72,10 +74,10 @@ class Wiring:
         )
         sealer = Sealer(keyring or FileKeyring(self.places.keys))
         self.store: OpenedStore = OpenedStore(store_from(store or f"sqlite:///{self.places.database}"))
-        self.spool: Spool = Spool(self.places.spool)
+        self.spool: Spool = Spool(self.places.spool, clock=clock)
         self.pending: Pending = Pending(self.policy, self.store, sealer)
         self.recorder: Recorder = Recorder(self.policy, sealer, self.spool, self.proxies)
-        self.drain: Drain = Drain(self.policy, self.spool, self.store, sealer, self.pending)
+        self.drain: Drain = Drain(self.policy, self.spool, self.store, sealer, self.pending, clock)
         self.prefix: str = _checked_prefix(prefix)
         self.site: Site = Site(
             self.policy,
@@ -83,6 +85,7 @@ class Wiring:
             secret_keys=keys,
             pending=self.pending,
             templates=Path(templates) if templates else None,
+            now_ns=clock,
         )
         self.cookie_hook = cookie_hook
         self.inserts = inserts
