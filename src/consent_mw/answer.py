@@ -16,7 +16,15 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import gate
 from consent_mw.permissions import Decision, Reason, Verdict
-from consent_mw.site.insertion import Insertion, altered_head, insertable, is_public, personal
+from consent_mw.site.insertion import (
+    Insertion,
+    altered,
+    altered_head,
+    insertable,
+    is_public,
+    language_for_all,
+    personal,
+)
 from consent_mw.wiring import Wiring
 
 __all__ = ["CARRIES_HEADERS", "Answer"]
@@ -213,12 +221,16 @@ class Answer:
         if method == "HEAD":
             await self._send(altered_head(message, shared=shared))
         elif shared or wiring.site.wants_banner(exchange.consent):
-            body = await wiring.site.banner(exchange.scope, exchange.consent, now_ns=exchange.started_ns, shared=shared)
-            self._insertion = Insertion(message, wiring.site.head(exchange.scope), body, shared=shared)
+            language = language_for_all(message) if shared else None
+            body = await wiring.site.banner(
+                exchange.scope, exchange.consent, now_ns=exchange.started_ns, shared=shared, page_language=language
+            )
+            head = wiring.site.head(exchange.scope, language)
+            self._insertion = Insertion(message, head, body, shared=shared)
             self.started = False
         else:
             # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
-            self._page = personal(message)
+            self._page = altered(message)
             self.started = False
         return True
 

@@ -21,6 +21,7 @@ from consent_mw.keyring import Keyring
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
 from consent_mw.request_cookies import without_cookies
+from consent_mw.site.insertion import unconditional
 from consent_mw.stores.base import Store
 from consent_mw.wiring import Wiring
 
@@ -140,6 +141,8 @@ class ConsentMiddleware:
         if reading.changed:
             inner["headers"] = without_cookies(headers, reading.header)
             wiring.report(reading.removed, Exchange(inner, fields, consent, now_ns))
+        if wiring.inserts:
+            inner = unconditional(inner, fields)
         app, own = self._application(inner)
         if own and secure:
             inner["scheme"] = "https"  # as the visitor sees it: our forms compare their Origin with it

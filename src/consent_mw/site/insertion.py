@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from consent_mw._asgi import Header, HeaderList, Message, header_value, header_values
+from consent_mw._asgi import Header, HeaderList, Message, Scope, header_value, header_values
 from consent_mw.site.opening import Opening, Place
 
-__all__ = ["Insertion", "altered_head", "insertable", "is_public", "personal"]
+__all__ = [
+    "Insertion",
+    "altered",
+    "altered_head",
+    "insertable",
+    "is_public",
+    "language_for_all",
+    "personal",
+    "unconditional",
+]
 
 _LIMIT_BYTES: Final = 1 << 20
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([\w.:+-]{1,40})', re.IGNORECASE)
@@ -32,6 +41,10 @@ _DESCRIBE_BYTES: Final = frozenset(
 )
 # They outrank Cache-Control in the cache that they address: RFC 9213 section 2.2, the Edge Architecture, nginx.
 _TARGETED: Final = frozenset((b"cdn-cache-control", b"surrogate-control", b"x-accel-expires"))
+
+# What asks for less than the whole page: for none, if it is still the one that the browser holds, or for a part.
+_ASKS_FOR_LESS: Final = frozenset((b"if-modified-since", b"if-none-match", b"if-range", b"range"))
+_READS: Final = frozenset(("GET", "HEAD"))
 
 #: Headers that may forbid the banner.
 _SAYS_NO: Final = frozenset((b"cache-control", b"content-disposition", b"content-encoding", b"content-range"))
@@ -63,6 +76,40 @@ def insertable(method: str, start: Message) -> bool:
     )
 
 
+def unconditional(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
+    """
+    Return `scope` without what asks for less than a whole page, if it asks for a page; `scope` itself otherwise.
+
+    A validator from before the banner was there, or from an answer that asked nothing, would bring a 304 for a page
+    that now has another one, and a range is of bytes that nobody else is sent. Ignoring them is always allowed
+    (RFC 9110, sections 13.2.1 and 14.2). Who asks for `text/html` by name asks for a page: navigations do, and
+    neither images nor scripts, which keep their 304 and their parts.
+
+    Args:
+        fields: The request's headers by lower-case name.
+    """
+    if b"text/html" not in fields.get(b"accept", b"") or _ASKS_FOR_LESS.isdisjoint(fields):
+        return scope
+    if scope.get("method") not in _READS:
+        return scope
+    return {**scope, "headers": [line for line in scope["headers"] if line[0].lower() not in _ASKS_FOR_LESS]}
+
+
+def language_for_all(start: Message) -> str | None:
+    """
+    Return the language range that the one banner of a public page is to speak, or None for the visitor's own.
+
+    The page's own language where it says it, so that the first visitor's does not become everyone's; None only where
+    a cache keeps a page for each language (`Vary: Accept-Language`).
+    """
+    headers = _headers(start)
+    language = header_value(headers, b"content-language")
+    if language is not None:
+        return language.decode("latin-1")
+    varies = b",".join(header_values(headers, b"vary")).lower()
+    return None if b"accept-language" in varies else ""
+
+
 def is_public(start: Message) -> bool:
     """Whether the response says that a shared cache may keep it, so that everyone must get the same body."""
     if not any(line[0].lower() == b"cache-control" for line in _headers(start)):
@@ -79,6 +126,11 @@ def personal(start: Message) -> Message:
     the same (`CDN-Cache-Control`, `Surrogate-Control`, `X-Accel-Expires`) is left out.
     """
     return {**start, "headers": _personal(_headers(start))}
+
+
+def altered(start: Message, *, shared: bool = False) -> Message:
+    """Return `start` as a page's, whether or not this visitor is asked something: without what describes its bytes."""
+    return {**start, "headers": _altered(_headers(start), shared)}
 
 
 def altered_head(start: Message, *, shared: bool = False) -> Message:

@@ -137,13 +137,22 @@ class Site:
         """Return whether there is something to ask: a choice is missing, or cookies may wait."""
         return _asks(self.policy, consent) or consent.pending is not None
 
-    async def banner(self, scope: Scope, consent: RequestConsent, *, now_ns: int, shared: bool = False) -> str:
+    async def banner(
+        self,
+        scope: Scope,
+        consent: RequestConsent,
+        *,
+        now_ns: int,
+        shared: bool = False,
+        page_language: str | None = None,
+    ) -> str:
         """
         Return the HTML to insert at the beginning of the body, empty if there is nothing to ask.
 
         `shared` asks for the one banner of a page that a cache keeps for everyone: nothing of this visitor is in it.
+        With `page_language` it speaks that language, or the site's, whatever this visitor prefers.
         """
-        language, base = self.language(scope), self.base(scope)
+        language, base = self._spoken(scope, page_language), self.base(scope)
         if shared:
             return self._surfaces.banner(language, base, frozenset(), _target(scope, b""), shared=True)
         target = _target(scope, scope.get("query_string", b""))
@@ -157,10 +166,18 @@ class Site:
             return ""
         return self._surfaces.waiting(language, base, waiting, target) if waiting else ""
 
-    def head(self, scope: Scope) -> str:
-        """Return the tags of the banner's style sheet and script."""
+    def _spoken(self, scope: Scope, page_language: str | None) -> str:
+        if page_language is None:
+            return self.language(scope)
+        return negotiate(page_language, self.policy.languages) or self._default_language
+
+    def head(self, scope: Scope, page_language: str | None = None) -> str:
+        """Return the tags of the banner's style sheet and script; for `page_language` see `banner`."""
         return self._surfaces.head(
-            self.language(scope), self.base(scope), self._assets.name("consent.css"), self._assets.name("consent.js")
+            self._spoken(scope, page_language),
+            self.base(scope),
+            self._assets.name("consent.css"),
+            self._assets.name("consent.js"),
         )
 
     def shown(self, surface: str, language: str) -> Shown:

@@ -1,0 +1,80 @@
+"""A real shared cache for tests: Debian's nginx with `proxy_cache`, from a directory of its own, without root."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+# `proxy_cache_valid` is the hard case: it keeps each 200 that does not say otherwise. One process, in the foreground:
+# it stays the user that starts it, and ends with the test.
+CONFIGURATION = """
+daemon off;
+master_process off;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    proxy_temp_path {directory}/proxy;
+    proxy_cache_path {directory}/cache keys_zone=shared:1m;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{upstream};
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_cache shared;
+            proxy_cache_valid 200 1m;
+            proxy_cache_revalidate on;
+            add_header X-Cache $upstream_cache_status always;
+        }}
+    }}
+}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextmanager
+def shared_cache(upstream: int, directory: Path) -> Iterator[str]:
+    """Give the address of an nginx that keeps for everyone what the server on port `upstream` lets it keep."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
+        pytest.skip("no nginx: sudo apt-get install nginx-light")
+    port = free_port()
+    file = directory / "nginx.conf"
+    file.write_text(CONFIGURATION.format(directory=directory, port=port, upstream=upstream))
+    process = subprocess.Popen(
+        [program, "-c", file, "-e", directory / "error.log"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        _await_port(process, port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int) -> None:
+    while process.poll() is None:
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"nginx did not start: {process.communicate()[1].decode()}")
