@@ -72,12 +72,12 @@ class Wiring:
             report_only=report_only,
             reopened=since(self.revisions.before(self.policy.revision), self.policy),
         )
-        sealer = Sealer(keyring or FileKeyring(self.places.keys))
+        self.sealer: Sealer = Sealer(keyring or FileKeyring(self.places.keys))
         self.store: OpenedStore = OpenedStore(store_from(store or f"sqlite:///{self.places.database}"))
         self.spool: Spool = Spool(self.places.spool, clock=clock)
-        self.pending: Pending = Pending(self.policy, self.store, sealer)
-        self.recorder: Recorder = Recorder(self.policy, sealer, self.spool, self.proxies)
-        self.drain: Drain = Drain(self.policy, self.spool, self.store, sealer, self.pending, clock)
+        self.pending: Pending = Pending(self.policy, self.store, self.sealer)
+        self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies)
+        self.drain: Drain = Drain(self.policy, self.spool, self.store, self.sealer, self.pending, clock)
         self.prefix: str = _checked_prefix(prefix)
         self.site: Site = Site(
             self.policy,
