@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from consent_mw._asgi import HeaderList, Message, Send
+from consent_mw._asgi import HeaderList, Message, Scope, Send
 from consent_mw.agents import is_crawler
 from consent_mw.consent import Consent
 from consent_mw.cookies import anchored, name_of
@@ -50,8 +50,8 @@ _OPENING_SECONDS: Final = 1.0
 class Answer:
     """One answer on its way out. Made for each request; `send` stands in for the server's own."""
 
-    __slots__ = ("_began_with", "_cookie_header", "_exchange", "_expired", "_insertion", "_own", "_page", "_secure",
-                 "_send", "_wiring", "started")  # fmt: skip
+    __slots__ = ("_began_with", "_cookie_header", "_exchange", "_expired", "_insertion", "_own", "_page", "_root",
+                 "_secure", "_send", "_wiring", "started")  # fmt: skip
 
     def __init__(
         self,
@@ -71,6 +71,8 @@ class Answer:
         self._expired = expired
         self._secure = secure
         self._own = own
+        # Starlette's Mount writes its own into the scope that it was given; our pages are not below it.
+        self._root: object = exchange.scope.get("root_path", "")
         self._began_with: Consent = exchange.consent.consent
         self._insertion: Insertion | None = None
         self._page: Message | None = None
@@ -125,6 +127,11 @@ class Answer:
         if message["type"] == "http.response.start" and await self._with_banner(message, personal_answer):
             return
         await self._send(personal(message) if personal_answer else message)
+
+    @property
+    def _site_scope(self) -> Scope:
+        """The scope as our pages must see it: with the root path that the server gave."""
+        return {**self._exchange.scope, "root_path": self._root}
 
     @property
     def _path(self) -> str:
@@ -222,10 +229,11 @@ class Answer:
             await self._send(altered_head(message, shared=shared))
         elif shared or wiring.site.wants_banner(exchange.consent):
             language = language_for_all(message) if shared else None
+            scope = self._site_scope
             body = await wiring.site.banner(
-                exchange.scope, exchange.consent, now_ns=exchange.started_ns, shared=shared, page_language=language
+                scope, exchange.consent, now_ns=exchange.started_ns, shared=shared, page_language=language
             )
-            head = wiring.site.head(exchange.scope, language)
+            head = wiring.site.head(scope, language)
             self._insertion = Insertion(message, head, body, shared=shared)
             self.started = False
         else:
@@ -242,7 +250,7 @@ class Answer:
         self._page = None
         body: bytes = message.get("body", b"")
         if message.get("more_body", False) or any(word in body for word in _WAITS):
-            self._insertion = Insertion(page, self._wiring.site.head(self._exchange.scope), "")
+            self._insertion = Insertion(page, self._wiring.site.head(self._site_scope), "")
         else:
             await self._send_all([page])
 
