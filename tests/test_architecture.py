@@ -19,10 +19,12 @@ LAYERS = [
     {"_asgi", "declaration", "durations", "exceptions", "policy", "presets"},
     {
         "agents",
+        "bundles",
         "client",
         "consent",
         "consent_cookie",
         "cookies",
+        "escaping",
         "frames",
         "gate",
         "permissions",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 import click
-import msgspec
 from rich.console import Console
+
+from consent_mw.escaping import as_json, printable
 
 __all__ = ["FAULT", "as_json", "complain", "console", "printable"]
 
@@ -26,27 +27,3 @@ def complain(*lines: str) -> None:
     """Write each of `lines` on standard error, as one line that begins with the program's name."""
     for line in lines:
         click.echo(f"consent-mw: {printable(line)}", err=True)
-
-
-def printable(text: str) -> str:
-    """
-    Return `text` with everything escaped that a terminal obeys instead of showing it.
-
-    Those are controls, escape sequences, line ends, and characters that turn the writing direction.
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def as_json(value: object) -> str:
-    """
-    Return `value` as JSON on one line, as harmless to a terminal as what `printable` returns.
-
-    In JSON a character that is not ASCII can stand only inside a string, where an escape means the same.
-    """
-    text = msgspec.json.encode(value).decode()
-    return "".join(char if char.isprintable() else _json_escape(char) for char in text)
-
-
-def _json_escape(char: str) -> str:
-    units = char.encode("utf-16-be")  # RFC 8259, section 7: what lies beyond 16 bits is a surrogate pair
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))

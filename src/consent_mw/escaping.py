@@ -1,0 +1,51 @@
+"""Text from outside, made harmless where it is shown: in a terminal, in JSON, in a line of a log. Pure."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+__all__ = ["as_json", "hex_escaped", "printable"]
+
+
+def printable(text: str) -> str:
+    """
+    Return `text` with everything escaped that a terminal obeys instead of showing it.
+
+    Those are controls, escape sequences, line ends, lone surrogates, and characters that turn the writing direction.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def as_json(value: object) -> str:
+    """
+    Return `value` as JSON on one line, as harmless to a terminal as what `printable` returns.
+
+    In JSON a character that is not ASCII can stand only inside a string, where an escape means the same.
+    """
+    try:
+        text = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate, which has no UTF-8
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+    return text if text.isprintable() else "".join(char if char.isprintable() else _json_escape(char) for char in text)
+
+
+def _json_escape(char: str) -> str:
+    # RFC 8259, section 7: what lies beyond 16 bits is a surrogate pair.
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def hex_escaped(text: str) -> str:
+    r"""
+    Return `text` as a field between the quotes of a Combined Log Format line, escaped as nginx does: \xHH.
+
+    Escaped are quotes, backslashes, controls and every byte that is not ASCII. More readers survive it than `\"`.
+    """
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    codes = text.encode("utf-8", "surrogatepass")
+    return "".join(chr(code) if 32 <= code < 127 and code not in b'"\\' else f"\\x{code:02X}" for code in codes)
