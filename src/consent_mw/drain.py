@@ -6,13 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
 from consent_mw.agents import parse_agent
-from consent_mw.exceptions import ConsentError, StoreError
+from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
+from consent_mw.exceptions import ConsentError, KeyDestroyed, RecordDamaged, StoreError
 from consent_mw.pending import Pending
 from consent_mw.policy import NECESSARY, Policy
 from consent_mw.records import Record, Scalar, decode_record, new_id
@@ -30,7 +33,9 @@ _TICK_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _EXPIRE_EVERY_NS: Final = 60_000_000_000
 _DAY_NS: Final = 86_400_000_000_000
-_AGENT: Final = "user_agent.original"
+_DAY_MS: Final = 86_400_000
+#: What the application notes comes as a record of its own, whose agent is still to be parsed.
+_NOTED: Final = frozenset(("event", "abuse"))
 
 
 class Drain:
@@ -54,7 +59,6 @@ class Drain:
         self._sealer = sealer
         self._pending = pending
         self._clock = clock
-        self._families = {purpose for purpose, log in policy.log.items() if log.get(_AGENT) == "family"}
         self._task: asyncio.Task[None] | None = None
         self._prepared = -1
         self._expire_at_ns = 0
@@ -157,17 +161,57 @@ class Drain:
     def _records(self, segment: Segment) -> Iterator[Record]:
         for frame in segment.frames():
             try:
-                yield self._finished(decode_record(frame))
-            except msgspec.MsgspecError:
+                bundle = read_frame(frame)
+                if bundle is None:
+                    yield self._finished(decode_record(frame))
+                else:
+                    yield from self._split(bundle)
+            except (msgspec.MsgspecError, IndexError, UnicodeDecodeError):
                 _log.error("%s: a frame holds no record and is lost", segment.path.name)
+
+    def _split(self, frame: BundleFrame) -> Iterator[Record]:
+        """
+        Yield the record of each purpose that an exchange served.
+
+        What can no longer be opened yields nothing: the first of its purposes has ended while it waited here.
+
+        Raises:
+            ConfigurationError: Another keyring sealed it.
+            StoreError: The keys cannot be reached.
+        """
+        try:
+            plain = self._sealer.open_bytes(UUID(int=frame.number), BUNDLE, frame.purpose, frame.ring, frame.sealed)
+        except KeyDestroyed:
+            return
+        except RecordDamaged as error:
+            _log.error("an exchange is lost: %s", error)
+            return
+        bundle = Bundle.read(plain)
+        day = (frame.number >> 80) // _DAY_MS
+        for number, part in enumerate(bundle.parts, frame.number):
+            with suppress(KeyDestroyed):  # of this purpose alone
+                yield self._record(UUID(int=number), day, part, bundle)
+
+    def _record(self, record_id: UUID, day: int, part: Part, bundle: Bundle) -> Record:
+        data = bundle.facts
+        agent = part.fields.pop(AGENT_TO_PARSE, None)
+        if isinstance(agent, str):
+            data |= families(agent)
+        subject = None
+        if part.asked and bundle.receipt is not None:
+            subject = self._sealer.token(day, part.purpose, bundle.receipt.encode())
+        if not part.fields:
+            return Record(record_id, "visit", part.purpose, subject, "", data, b"")
+        sealed = self._sealer.seal(record_id, "visit", part.purpose, msgspec.msgpack.encode(part.fields))
+        return Record(record_id, "visit", part.purpose, subject, self._sealer.keyring.name, data, sealed)
 
     def _finished(self, record: Record) -> Record:
         """Put the families in the place of the agent, which no store ever sees."""
-        if record.purpose not in self._families or not record.sealed:
+        if not record.sealed or record.kind not in _NOTED:
             return record
         try:
             sealed = msgspec.msgpack.decode(self._sealer.open(record), type=dict[str, Scalar])
-            agent = sealed.pop(_AGENT, None)
+            agent = sealed.pop(AGENT_TO_PARSE, None)
             if not isinstance(agent, str):
                 return record
             blob = self._sealer.seal(record.id, record.kind, record.purpose, msgspec.msgpack.encode(sealed))

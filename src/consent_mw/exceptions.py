@@ -11,6 +11,7 @@ __all__ = [
     "Fault",
     "KeyDestroyed",
     "PolicyError",
+    "RecordDamaged",
     "SchemaError",
     "SpoolError",
     "SpoolFull",
@@ -72,6 +73,10 @@ class StoreUnavailable(StoreError):
 
 class SchemaError(StoreError):
     """The store holds something that is not ours, or was written by a newer version. Nothing was touched."""
+
+
+class RecordDamaged(StoreError):
+    """What was sealed was changed since, or sealed for another record."""
 
 
 class KeyDestroyed(ConsentError):

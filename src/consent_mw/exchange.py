@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from consent_mw._asgi import Scope
+from consent_mw.redaction import clean
 from consent_mw.request_consent import RequestConsent
 
 __all__ = ["Exchange"]
@@ -19,19 +20,18 @@ class Exchange:
         outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
     """
 
-    __slots__ = ("consent", "duration_ns", "fields", "outcome", "received_bytes", "scope", "sent_bytes", "started_ns",
-                 "status")  # fmt: skip
+    # What most requests never change stands here, once, and not in each of them.
+    duration_ns: int = 0
+    status: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    outcome: str = ""
 
     def __init__(self, scope: Scope, fields: dict[bytes, bytes], consent: RequestConsent, started_ns: int) -> None:
         self.scope: Scope = scope
         self.fields: dict[bytes, bytes] = fields
         self.consent: RequestConsent = consent
         self.started_ns: int = started_ns
-        self.duration_ns: int = 0
-        self.status: int = 0
-        self.received_bytes: int = 0
-        self.sent_bytes: int = 0
-        self.outcome: str = ""
 
     @property
     def method(self) -> str:
@@ -43,10 +43,15 @@ class Exchange:
     def route(self) -> str | None:
         """The route's template, such as "/books/{id}", where the framework tells it."""
         route = self.scope.get("route")
+        if route is None:
+            return None
         template = getattr(route, "path_format", None) or getattr(route, "path", None)
-        if isinstance(template, str):
-            return template
-        return None
+        return clean(template) if isinstance(template, str) else None
+
+    @property
+    def protocol(self) -> str | None:
+        """What the connection became, where that is not HTTP."""
+        return "websocket" if self.scope["type"] == "websocket" else None
 
 
 _METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))

@@ -1,21 +1,22 @@
-"""One finished exchange becomes records, one a purpose, minimised and sealed, in one write to the spool."""
+"""One finished exchange becomes what its purposes may know of it, minimised and sealed, in one write to the spool."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, frame_head, layout_of
 from consent_mw.client import Proxies, mask
 from consent_mw.consent import Consent
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
-from consent_mw.records import Record, Scalar, encode_parts, encode_record, new_id, new_id_number
+from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_number
 from consent_mw.redaction import clean, origin, redact_query, redact_url
-from consent_mw.request_consent import Shown
+from consent_mw.request_consent import Noted, Shown
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 
@@ -23,17 +24,37 @@ __all__ = ["Recorder"]
 
 _log = logging.getLogger("consent_mw")
 
-_DAY_MS: Final = 86_400_000
 _DAY_NS: Final = 86_400_000_000_000
+#: Addresses and referrers that are remembered with what is kept of them.
+_REMEMBERED: Final = 4_096
 
 #: What one declared field of one purpose yields: a value, or None to leave it out.
 _Field: TypeAlias = Callable[[Exchange], Scalar]
 
 
+class _Plan(NamedTuple):
+    """
+    How an exchange is kept that serves these purposes. Made once for each set of them.
+
+    Attributes:
+        purpose: Whose key seals the bundle: the one that ends first, so that nothing in it outlives any of them.
+        head: What the frame begins with.
+        layout: The purposes and the names of their fields, encoded.
+        fields: All these fields, in order.
+        asked: Whether the visitor was asked about one of the purposes.
+    """
+
+    purpose: str
+    head: bytes
+    layout: msgspec.Raw
+    fields: tuple[_Field, ...]
+    asked: bool
+
+
 class Recorder:
     """
-    Turns what happened into records. Runs on the application's loop after the answer, and never raises into it:
-    what cannot be kept is counted as a gap.
+    Turns what happened into records. Runs on the application's loop, and never raises into it: what cannot be
+    kept is counted as a gap.
     """
 
     def __init__(self, policy: Policy, sealer: Sealer, spool: Spool, proxies: Proxies) -> None:
@@ -44,34 +65,30 @@ class Recorder:
         self._ring = sealer.keyring.name
         self._encode = msgspec.msgpack.Encoder().encode
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
-        self._visits = tuple(purpose for purpose in self._fields if purpose != ABUSE)
+        self._plans: dict[frozenset[str], _Plan | None] = {}
 
     # -- the three things that are kept -------------------------------------------------------------------------
 
     def exchange(self, exchange: Exchange) -> None:
         """Keep a finished exchange, and what the application noted during it, in one write. Never raises."""
-        frames: list[bytes] = []
-        noted = exchange.consent.noted
+        consent = exchange.consent
+        allowed = consent.permissions.allowed
         try:
-            allowed = exchange.consent.permissions.allowed
-            facts = _facts(exchange)
-            encoded = msgspec.Raw(self._encode(facts))
-            number = new_id_number(exchange.started_ns)
-            for purpose in self._visits:
-                if purpose in allowed:
-                    frames.append(self._frame(number, "visit", purpose, exchange, encoded, {}))
-                    number += 1
-            for note in noted:
-                clear = {**facts, "event.name": note.name} if note.kind == "event" else encoded
-                frames.append(self._frame(number, note.kind, note.purpose, exchange, clear, note.data))
-                number += 1
-            if frames:
-                urgent = any(note.kind == "abuse" for note in noted)
-                self._spool.write(frames, durable=urgent, reserved=urgent)
+            plan = self._plans[allowed]
+        except KeyError:
+            plan = self._plans[allowed] = self._planned(allowed)
+        try:
+            frames = [] if plan is None else [self._bundle(plan, exchange)]
+            if consent.noted:
+                frames += [self._note(note, exchange) for note in consent.noted]
         except (ConsentError, msgspec.MsgspecError) as error:
             # A key that is gone or a key file in trouble: the page was served, the record is a counted gap.
-            self._spool.lose(len(self._visits) + len(noted) - len(frames) or 1)
+            self._spool.lose(len(consent.noted) + (plan is not None))
             _log.warning("not recorded: %s", error)
+            return
+        if frames:
+            urgent = bool(consent.noted) and any(note.kind == "abuse" for note in consent.noted)
+            self._spool.write(frames, durable=urgent, reserved=urgent)
 
     def receipt(self, before: Consent, consent: Consent, shown: Shown, now_ns: int) -> bool:
         """
@@ -106,32 +123,65 @@ class Recorder:
         record = Record(record_id, "receipt", RECEIPTS, subject, self._ring, clear, sealed)
         return self._spool.write([encode_record(record)], durable=True, reserved=True)
 
-    # -- their parts --------------------------------------------------------------------------------------------
+    # -- an exchange --------------------------------------------------------------------------------------------
 
-    def _frame(
-        self,
-        number: int,
-        kind: str,
-        purpose: str,
-        exchange: Exchange,
-        clear: Mapping[str, Scalar] | msgspec.Raw,
-        data: Mapping[str, Scalar],
-    ) -> bytes:
-        """Return one record for the spool. Built from parts: a `Record` and its `UUID` cost three times the seal."""
+    def _planned(self, allowed: frozenset[str]) -> _Plan | None:
+        """Return how an exchange is kept that serves the `allowed` purposes; None where it leaves no record."""
+        purposes = [purpose for purpose in self._fields if purpose in allowed and purpose != ABUSE]
+        if not purposes:
+            return None
+        first = min(purposes, key=lambda purpose: self.policy.purposes[purpose].retention.seconds)
+        asked = {purpose: self.policy.purposes[purpose].asked for purpose in purposes}
+        return _Plan(
+            purpose=first,
+            head=frame_head(self._ring, first),
+            layout=layout_of([(each, asked[each], [name for name, _ in self._fields[each]]) for each in purposes]),
+            fields=tuple(field for purpose in purposes for _, field in self._fields[purpose]),
+            asked=any(asked.values()),
+        )
+
+    def _bundle(self, plan: _Plan, exchange: Exchange) -> bytes:
+        consent = exchange.consent.consent
+        plain = self._encode(
+            (
+                exchange.method,
+                exchange.status,
+                exchange.received_bytes,
+                exchange.sent_bytes,
+                exchange.duration_ns,
+                consent.choice,
+                consent.revision,
+                exchange.route,
+                exchange.protocol,
+                exchange.outcome,
+                consent.receipt if plan.asked else None,
+                plan.layout,
+                [field(exchange) for field in plan.fields],
+            )
+        )
+        started_ns = exchange.started_ns
+        id_bytes = new_id_number(started_ns).to_bytes(16)
+        sealed = self._sealer.seal_bytes(id_bytes, started_ns // _DAY_NS, BUNDLE, plan.purpose, plain)
+        return plan.head + id_bytes + sealed
+
+    # -- what was noted during it -------------------------------------------------------------------------------
+
+    def _note(self, note: Noted, exchange: Exchange) -> bytes:
+        clear = _facts(exchange)
+        if note.kind == "event":
+            clear["event.name"] = note.name
         sealed: dict[str, Scalar] = {}
-        for name, field in self._fields.get(purpose, ()):
+        for name, field in self._fields.get(note.purpose, ()):
             value = field(exchange)
             if value is not None:
                 sealed[name] = value
-        for key, value in data.items():
-            sealed[f"{kind}.{key}"] = clean(value) if isinstance(value, str) else value
-        subject = self._subject(purpose, exchange)
-        id_bytes = number.to_bytes(16, "big")
-        if not sealed:
-            return encode_parts(id_bytes, kind, purpose, subject, "", clear, b"")
-        day = (number >> 80) // _DAY_MS
-        blob = self._sealer.seal_bytes(id_bytes, day, kind, purpose, self._encode(sealed))
-        return encode_parts(id_bytes, kind, purpose, subject, self._ring, clear, blob)
+        for key, value in note.data.items():
+            sealed[f"{note.kind}.{key}"] = clean(value) if isinstance(value, str) else value
+        record_id = new_id(exchange.started_ns)
+        blob = self._sealer.seal(record_id, note.kind, note.purpose, self._encode(sealed)) if sealed else b""
+        ring = self._ring if sealed else ""
+        subject = self._subject(note.purpose, exchange)
+        return encode_record(Record(record_id, note.kind, note.purpose, subject, ring, clear, blob))
 
     def _subject(self, purpose: str, exchange: Exchange) -> bytes | None:
         """A token only where the visitor allowed this very purpose: who refuses is told apart from nobody."""
@@ -146,21 +196,17 @@ class Recorder:
     # -- the declared personal fields, each compiled once into a function ---------------------------------------
 
     def _compiled(self, purpose: str, log: Mapping[str, str]) -> Sequence[tuple[str, _Field]]:
-        made = ((name, self._field(purpose, name, precision)) for name, precision in log.items())
-        return tuple((name, field) for name, field in made if field is not None)
+        kept = [(name, precision) for name, precision in log.items() if precision != "off"]
+        return tuple((_crossing(name, precision), self._field(purpose, name, precision)) for name, precision in kept)
 
-    def _field(self, purpose: str, name: str, precision: str) -> _Field | None:
-        if precision == "off":
-            return None
+    def _field(self, purpose: str, name: str, precision: str) -> _Field:
         if name == "client.address":
             return self._address(purpose, precision)
-        # An agent that is kept as a family only still crosses the spool whole, sealed: the drain parses it and
-        # never hands it on, because parsing a new one takes a millisecond that no request shall pay.
         return {
             "url.path": _path,
             "url.query": _query,
             "user_agent.original": _agent,
-            "http.request.header.referer": _referer_origin if precision == "origin" else _referer,
+            "http.request.header.referer": _remembered_origin() if precision == "origin" else _referer,
         }[name]
 
     def _address(self, purpose: str, precision: str) -> _Field:
@@ -182,25 +228,27 @@ class Recorder:
 
 
 def _facts(exchange: Exchange) -> dict[str, Scalar]:
-    """What every record of an exchange says: nothing in it tells one visitor from another."""
     consent = exchange.consent.consent
-    facts: dict[str, Scalar] = {
-        "http.request.method": exchange.method,
-        "http.response.status_code": exchange.status,
-        "http.request.body.size": exchange.received_bytes,
-        "http.response.body.size": exchange.sent_bytes,
-        "http.server.request.duration": round(exchange.duration_ns / 1e9, 6),
-        "consent.choice": consent.choice,
-        "consent.revision": consent.revision,
-    }
-    route = exchange.route
-    if route is not None:
-        facts["http.route"] = clean(route)
-    if exchange.scope["type"] == "websocket":
-        facts["network.protocol.name"] = "websocket"
-    if exchange.outcome:
-        facts["error.type"] = exchange.outcome
-    return facts
+    return Bundle(
+        method=exchange.method,
+        status=exchange.status,
+        received_bytes=exchange.received_bytes,
+        sent_bytes=exchange.sent_bytes,
+        duration_ns=exchange.duration_ns,
+        choice=consent.choice,
+        revision=consent.revision,
+        route=exchange.route,
+        protocol=exchange.protocol,
+        outcome=exchange.outcome,
+        receipt=None,
+        layout=(),
+        values=(),
+    ).facts
+
+
+def _crossing(name: str, precision: str) -> str:
+    """The name under which a field crosses the spool."""
+    return AGENT_TO_PARSE if name == "user_agent.original" and precision == "family" else name
 
 
 def _text(exchange: Exchange, header: bytes) -> str | None:
@@ -218,13 +266,30 @@ def _query(exchange: Exchange) -> Scalar:
 
 
 def _agent(exchange: Exchange) -> Scalar:
-    agent = _text(exchange, b"user-agent")
-    return None if agent is None else agent[:512]
+    agent = exchange.fields.get(b"user-agent")
+    return None if agent is None else agent[:512].decode("latin-1")
 
 
 def _referer(exchange: Exchange) -> Scalar:
     return redact_url(_text(exchange, b"referer") or "") or None
 
 
-def _referer_origin(exchange: Exchange) -> Scalar:
-    return origin(_text(exchange, b"referer") or "") or None
+def _remembered_origin() -> _Field:
+    """Return the field of a referrer's origin. A visitor's next pages name the same few again and again."""
+    origins: dict[bytes, str | None] = {}
+
+    def read(exchange: Exchange) -> Scalar:
+        referer = exchange.fields.get(b"referer")
+        if referer is None:
+            return None
+        try:
+            return origins[referer]
+        except KeyError:
+            found = origin(referer.decode("latin-1")) or None
+        if len(referer) <= 512:
+            if len(origins) >= _REMEMBERED:
+                origins.clear()
+            origins[referer] = found
+        return found
+
+    return read

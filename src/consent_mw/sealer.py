@@ -13,7 +13,7 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from consent_mw.exceptions import ConfigurationError, KeyDestroyed, SchemaError, StoreError
+from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError, StoreError
 from consent_mw.keyring import Keyring
 from consent_mw.records import Record
 
@@ -77,6 +77,8 @@ class Sealer:
     def __init__(self, keyring: Keyring) -> None:
         self.keyring = keyring
         self._stream = _Stream(keyring.generation)
+        self._openers: dict[tuple[bytes, bytes], AESGCM] = {}
+        self._openers_generation = keyring.generation
 
     def seal(self, record_id: UUID, kind: str, purpose: str, plain: bytes) -> bytes:
         """
@@ -117,19 +119,23 @@ class Sealer:
             KeyDestroyed: Its key is gone.
             ConfigurationError: Another keyring sealed it.
             SchemaError: A newer version sealed it.
-            StoreError: It was changed since, or belongs to another record; or the keyring cannot be reached.
+            RecordDamaged: It was changed since, or belongs to another record.
+            StoreError: The keyring cannot be reached.
         """
         if not record.ring:
             return record.sealed
-        self._check(record)
-        key = self.keyring.key(_day(record.id), record.purpose, create=False)
-        cipher = AESGCM(_derived(key, record.sealed[_STREAM]))
-        bound = _bound(record.id.bytes, record.kind, record.purpose)
+        return self.open_bytes(record.id, record.kind, record.purpose, record.ring, record.sealed)
+
+    def open_bytes(self, record_id: UUID, kind: str, purpose: str, ring: str, sealed: bytes) -> bytes:
+        """As `open`, for what is no record yet."""
+        self._check(record_id, ring, sealed)
+        key = self.keyring.key(_day(record_id), purpose, create=False)
+        cipher = self._opener(key, sealed[_STREAM])
         try:
-            return cipher.decrypt(_NONCE_START + record.sealed[_COUNT], record.sealed[_TEXT], bound)
+            return cipher.decrypt(_NONCE_START + sealed[_COUNT], sealed[_TEXT], _bound(record_id.bytes, kind, purpose))
         except InvalidTag as error:
-            raise StoreError(
-                f"record {record.id}: changed since it was sealed, or sealed for another record"
+            raise RecordDamaged(
+                f"record {record_id}: changed since it was sealed, or sealed for another record"
             ) from error
 
     def token(self, day: int, purpose: str, value: bytes) -> bytes:
@@ -150,15 +156,25 @@ class Sealer:
         stream.ciphers[day, purpose] = cipher
         return cipher
 
-    def _check(self, record: Record) -> None:
-        if record.ring != self.keyring.name:
+    def _opener(self, key: bytes, stream: bytes) -> AESGCM:
+        """A cipher takes longer to make than to use, and what one process sealed on a day stands together."""
+        generation = self.keyring.generation
+        if generation != self._openers_generation or len(self._openers) >= _CIPHERS:
+            self._openers, self._openers_generation = {}, generation
+        cipher = self._openers.get((key, stream))
+        if cipher is None:
+            cipher = self._openers[key, stream] = AESGCM(_derived(key, stream))
+        return cipher
+
+    def _check(self, record_id: UUID, ring: str, sealed: bytes) -> None:
+        if ring != self.keyring.name:
             raise ConfigurationError(
-                f"record {record.id}: sealed by keyring {record.ring}, not by {self.keyring.name}; open it there"
+                f"record {record_id}: sealed by keyring {ring}, not by {self.keyring.name}; open it there"
             )
-        if len(record.sealed) < _LEAST_BYTES:
-            raise StoreError(f"record {record.id}: {len(record.sealed)} sealed bytes are too few; some were cut off")
-        if record.sealed[0] != _VERSION:
-            raise SchemaError(f"record {record.id}: sealed in format {record.sealed[0]}; upgrade consent-mw")
+        if len(sealed) < _LEAST_BYTES:
+            raise RecordDamaged(f"record {record_id}: {len(sealed)} sealed bytes are too few; some were cut off")
+        if sealed[0] != _VERSION:
+            raise SchemaError(f"record {record_id}: sealed in format {sealed[0]}; upgrade consent-mw")
 
 
 def _day(record_id: UUID) -> int:
