@@ -34,6 +34,7 @@ LAYERS = [
         "request_cookies",
     },  # pure: no I/O, no clock read
     {
+        "audit",
         "keyring",
         "keyslots",
         "mounts",
@@ -45,7 +46,7 @@ LAYERS = [
         "stores",
     },  # the only disk and network I/O
     {"notices", "pending", "reports", "retention", "rights"},  # what an operator and a visitor ask for
-    {"drain", "exchange", "recorder", "site"},  # what runs in a request
+    {"drain", "exchange", "recorder", "site", "undeclared"},  # what runs in a request
     {"answer", "get_consent", "middleware", "wiring"},  # composition
     {"__main__", "cli", "demo", "testing"},  # faces
 ]

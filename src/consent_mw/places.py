@@ -61,3 +61,13 @@ class Places:
     def revisions(self) -> Path:
         """The directory of every declaration that was in force."""
         return self.directory / "revisions"
+
+    @property
+    def audit(self) -> Path:
+        """The chain of who read personal fields."""
+        return self.directory / "audit.jsonl"
+
+    @property
+    def audit_head(self) -> Path:
+        """Where that chain ends."""
+        return self.directory / "audit.head"
