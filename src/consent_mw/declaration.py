@@ -66,6 +66,8 @@ _EXAMPLES: Mapping[str, str] = {
     "languages": 'languages = ["ko", "en"]',
     "controller": "a [controller] table with name and officer",
     "retention": 'retention = "90 days"',
+    "archive": 'archive = { retention = "5 years", law = { ko = "…", en = "…" } }',
+    "law": 'law = { ko = "…", en = "…" }',
     "basis": 'basis = "consent"',
     "title": 'title = { ko = "…", en = "…" }',
     "description": 'description = { ko = "…", en = "…" }',
@@ -275,7 +277,9 @@ class _Reading:
         controller = self.value(Controller, raw["controller"], "controller") if "controller" in raw else None
         revision = self.revision(raw.get("revision", 1))
         agencies = self.each(Agency, raw.get("agencies", []), "agencies")
-        log = self.log(self.table(raw, "log"), declared)
+        kept = self.table(raw, "log")
+        seal = self.seal(kept)
+        log = self.log(kept, declared)
         events = self.events(self.table(raw, "events"), declared)
         zone = self.zone(raw.get("time_zone", "UTC"))
         jurisdiction = self.one_of(raw.get("jurisdiction", "EU"), _JURISDICTIONS, "jurisdiction")
@@ -297,6 +301,7 @@ class _Reading:
             cookies=cookies,
             undeclared="report" if undeclared == "report" else "block",
             log=log,
+            seal=seal,
             events=events,
         )
 
@@ -369,6 +374,10 @@ class _Reading:
         for name, basis in _NEVER_ASKED.items():
             if name in purposes and purposes[name].asked:
                 self.fault(f"purposes.{name}.basis", "cannot be asked about", f'write basis = "{basis}"')
+        for purpose in purposes.values():
+            if purpose.archive and purpose.archive.retention.seconds <= purpose.retention.seconds:
+                problem = f"{purpose.archive.retention} is no longer than the purpose, {purpose.retention}"
+                self.fault(f"purposes.{purpose.name}.archive.retention", problem, "write the longer one, or no archive")
         purposes.setdefault(RECEIPTS, _PROOF)
         return purposes
 
@@ -426,9 +435,18 @@ class _Reading:
         self.fault(place, f'purpose "{name}" is not declared', did_you_mean(name, purposes))
         return False
 
+    def seal(self, log: Mapping[str, object]) -> bool:
+        """Read `seal` in [log]. A table of that name belongs to a purpose called so."""
+        raw = log.get("seal", True)
+        if not isinstance(raw, bool | dict):
+            self.fault("log.seal", f"{raw!r} is neither true nor false", "write seal = true, or leave it out")
+        return raw is not False
+
     def log(self, raw: Mapping[str, object], purposes: Mapping[str, object]) -> dict[str, dict[str, Any]]:
         read: dict[str, dict[str, Any]] = {}
         for purpose, table in raw.items():
+            if purpose == "seal" and not isinstance(table, dict):
+                continue
             place = f"log.{purpose}"
             if not isinstance(table, dict):
                 self.fault(place, "is no table", f"write it as [{place}]")

@@ -10,6 +10,7 @@ __all__ = [
     "ConsentError",
     "Fault",
     "KeyDestroyed",
+    "KeyringUnreachable",
     "PolicyError",
     "RecordDamaged",
     "SchemaError",
@@ -69,6 +70,10 @@ class StoreError(ConsentError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached now. What was to be written stays in the spool and is tried again."""
+
+
+class KeyringUnreachable(StoreUnavailable):
+    """The keys cannot be reached now. Whether one still exists is not known, so nothing of it counts as destroyed."""
 
 
 class SchemaError(StoreError):

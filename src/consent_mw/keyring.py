@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from consent_mw.exceptions import ConfigurationError, KeyDestroyed, StoreError, StoreUnavailable
+from consent_mw.exceptions import ConfigurationError, KeyDestroyed, KeyringUnreachable, StoreError
 from consent_mw.keyslots import GENERATION, PAGE, KeySlots, empty_slots, header, identity, offset, slot
 from consent_mw.mounts import network_file_system
 
@@ -70,6 +70,14 @@ class Keyring(Protocol):
         """
         ...
 
+    def destroyed(self) -> dict[tuple[int, str], str]:
+        """
+        Return where each key was that is known to be destroyed, such as "slot 17", by day and purpose.
+
+        What a crash kept from being certified is found here, so a keyring remembers for a month at least.
+        """
+        ...
+
     def close(self) -> None:
         """Release files and connections. Keys stay. Closing twice is harmless."""
         ...
@@ -109,6 +117,10 @@ class MemoryKeyring:
         self.generation += 1
         self._keys[day, purpose] = None
         return True
+
+    def destroyed(self) -> dict[tuple[int, str], str]:
+        """Return the day and purpose of each key that was destroyed; they were in memory."""
+        return {place: "memory" for place, key in self._keys.items() if key is None}
 
     def close(self) -> None:
         """Do nothing: the keys go with the process."""
@@ -205,6 +217,10 @@ class FileKeyring:
             self._slots = self._read(fd)
         return key is not None
 
+    def destroyed(self) -> dict[tuple[int, str], str]:
+        """Return the slot of each tombstone, as "slot 17", by day and purpose."""
+        return {place: f"slot {number}" for place, (number, key) in self._current().keys.items() if key is None}
+
     def close(self) -> None:
         """Release the mapping. The keys stay in the file. Closing twice is harmless."""
         self._map.close()
@@ -281,10 +297,11 @@ class FileKeyring:
         try:
             with self._locked(how) as fd:
                 if identity(os.pread(fd, PAGE, 0)) != self._id:
-                    raise StoreError(f"{self.path}: the key file was replaced while in use; put it back, or restart")
+                    mend = "put it back, or restart"
+                    raise KeyringUnreachable(f"{self.path}: the key file was replaced while in use; {mend}")
                 yield fd
         except (OSError, ValueError) as error:
-            raise StoreUnavailable(f"{self.path}: the key file failed ({error}); see that it is there") from error
+            raise KeyringUnreachable(f"{self.path}: the key file failed ({error}); see that it is there") from error
 
     @contextmanager
     def _locked(self, how: int, flags: int = 0) -> Generator[int]:

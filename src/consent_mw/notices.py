@@ -48,7 +48,9 @@ def _other_basis(old: Policy, new: Policy, purpose: str) -> bool:
 
 
 def _kept_longer(old: Policy, new: Policy, purpose: str) -> bool:
-    return old.purposes[purpose].retention.seconds < new.purposes[purpose].retention.seconds
+    before, now = (max(each.retention.seconds, each.archive.retention.seconds if each.archive else 0)
+                   for each in (old.purposes[purpose], new.purposes[purpose]))  # fmt: skip
+    return before < now
 
 
 def _new_recipient(old: Policy, new: Policy, purpose: str) -> bool:

@@ -71,3 +71,18 @@ class Places:
     def audit_head(self) -> Path:
         """Where that chain ends."""
         return self.directory / "audit.head"
+
+    @property
+    def archive(self) -> Path:
+        """The store of what a law demands beyond its purpose. Used for nothing else."""
+        return self.directory / "archive.sqlite3"
+
+    @property
+    def archive_keys(self) -> Path:
+        """The archive's own file keyring. Of no backup either."""
+        return self.directory / "archive-keys"
+
+    @property
+    def destruction_lock(self) -> Path:
+        """Held by whoever destroys what has ended: one process of the machine at a time."""
+        return self.directory / "destruction.lock"

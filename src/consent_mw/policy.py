@@ -24,6 +24,7 @@ __all__ = [
     "Controller",
     "Cookie",
     "Event",
+    "Holding",
     "Officer",
     "Policy",
     "Precision",
@@ -129,6 +130,19 @@ class Recipient(_Value, frozen=True, kw_only=True):
     country: str = ""
 
 
+class Holding(_Value, frozen=True, kw_only=True):
+    """
+    What must be held after its purpose ended, apart and used for nothing else.
+
+    Attributes:
+        retention: How long in all, from the record on; then it is destroyed there.
+        law: What demands it, as the visitor and whoever opens the archive read it.
+    """
+
+    retention: Duration
+    law: Text
+
+
 class Purpose(_Value, frozen=True, kw_only=True):
     """
     What data and cookies are for.
@@ -137,6 +151,7 @@ class Purpose(_Value, frozen=True, kw_only=True):
         basis: Only "consent" and "opt_out" depend on the visitor; an undecided "opt_out" counts as allowed.
         retention: How long what was collected for it is kept.
         refused_by: Signals ("gpc", "dnt") that are a standing refusal of it.
+        archive: Where a law demands longer than the purpose; None: destroyed when it ends.
     """
 
     name: str
@@ -145,6 +160,7 @@ class Purpose(_Value, frozen=True, kw_only=True):
     description: Text
     retention: Duration
     refused_by: tuple[Literal["gpc", "dnt"], ...] = ()
+    archive: Holding | None = None
 
     @property
     def asked(self) -> bool:
@@ -190,6 +206,7 @@ class Policy(_Value, frozen=True, kw_only=True):
 
     Attributes:
         log: By purpose, the personal fields that its records hold and at which precision.
+        seal: Whether the personal fields of records are encrypted; without it nothing can be destroyed for good.
         digest: SHA-256 of the declaration as it was read, in hexadecimal.
         file: Where it was read from, for messages.
     """
@@ -209,6 +226,7 @@ class Policy(_Value, frozen=True, kw_only=True):
     cookies: tuple[Cookie, ...]
     undeclared: Literal["block", "report"]
     log: dict[str, dict[str, Precision]]
+    seal: bool = True
     events: dict[str, Event]
 
     @property
