@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Generator
 
 import pytest
+from tests.postgres import PostgresServer
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
@@ -38,3 +39,10 @@ def chromium() -> str:
     if path is None:
         pytest.skip("no chromium: sudo apt-get install chromium")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[PostgresServer]:
+    """A PostgreSQL server, one for all tests of a run; who kills it starts it again."""
+    with PostgresServer() as server:
+        yield server
