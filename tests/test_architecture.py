@@ -27,6 +27,7 @@ LAYERS = [
         "escaping",
         "frames",
         "gate",
+        "pace",
         "permissions",
         "records",
         "redaction",

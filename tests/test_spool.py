@@ -413,7 +413,7 @@ def test_a_full_budget_drops_ordinary_frames_and_leaves_the_reserve(directory):
     spool = Spool(directory, budget_bytes=5 * size, reserve_bytes=2 * size, clock=lambda: NOW_NS)
     assert [spool.write([bytes(100)]) for _ in range(4)] == [True, True, True, False]
     assert [spool.write([bytes(100)], reserved=True) for _ in range(3)] == [True, True, False]
-    assert spool.take_gap() == Gap(2, NOW_NS, NOW_NS)
+    assert spool.take_gap() == Gap(2, NOW_NS, NOW_NS, "full")
     assert spool.waiting_bytes == 5 * size
     assert len(drained(spool)) == 5
     assert spool.waiting_bytes == 0
@@ -437,11 +437,11 @@ def test_a_gap_is_taken_once_and_can_be_given_back(directory):
     spool.lose(2)
     spool.lose(1)
     gap = spool.take_gap()
-    assert gap == Gap(3, 10, 20)
+    assert gap == Gap(3, 10, 20, "key")
     assert spool.take_gap() is None
     spool.lose(1)
     spool.give_back(gap)
-    assert spool.take_gap() == Gap(4, 10, 30)
+    assert spool.take_gap() == Gap(4, 10, 30, "key")
     spool.give_back(gap)
     assert spool.take_gap() == gap
 

@@ -15,13 +15,22 @@ import msgspec
 
 from consent_mw.agents import parse_agent
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
-from consent_mw.exceptions import ConsentError, KeyDestroyed, RecordDamaged, StoreError
+from consent_mw.exceptions import (
+    ConfigurationError,
+    ConsentError,
+    KeyDestroyed,
+    RecordDamaged,
+    SchemaError,
+    SpoolError,
+    StoreUnavailable,
+)
+from consent_mw.pace import AT_ONCE, Pace, rest
 from consent_mw.pending import Pending
 from consent_mw.policy import NECESSARY, Policy
-from consent_mw.records import Record, Scalar, decode_record, new_id
+from consent_mw.records import Record, Scalar, decode_record, encode_record, new_id, new_id_number
 from consent_mw.sealer import Sealer
 from consent_mw.segment import Segment
-from consent_mw.spool import Gap, Spool
+from consent_mw.spool import Backlog, Gap, Spool
 from consent_mw.stores.base import Store
 
 __all__ = ["Drain"]
@@ -31,7 +40,10 @@ _log = logging.getLogger("consent_mw")
 _BATCH: Final = 500
 _TICK_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
-_EXPIRE_EVERY_NS: Final = 60_000_000_000
+#: A paced drain gives the lease up now and then, so that the workers take turns.
+_TURN_SECONDS: Final = 5.0
+_EXPIRE_SECONDS: Final = 60.0
+_STAY: Final = "records stay in the spool"
 _DAY_NS: Final = 86_400_000_000_000
 _DAY_MS: Final = 86_400_000
 #: What the application notes comes as a record of its own, whose agent is still to be parsed.
@@ -42,6 +54,14 @@ class Drain:
     """
     Hands finished records to the store. A segment goes only after the store has committed all of it, so that what
     a crash interrupts is handed over again: a store keeps the first of each id.
+
+    Two tasks on the application's loop. One keeps: every `spool.sync_interval` it brings what was written to the disk
+    and writes down what was lost, whatever the store does. The other hands over, at its `pace`, and tries less often
+    the longer the store is away. Opening, parsing and sealing run in a thread, at most 500 records a batch.
+
+    Args:
+        hands_over: False where `consent-mw drain` does that: this process then only keeps.
+        stop_seconds: How long `stop` may take. What is left then waits in the spool for the next start.
     """
 
     def __init__(
@@ -52,6 +72,10 @@ class Drain:
         sealer: Sealer,
         pending: Pending | None = None,
         clock: Callable[[], int] = time.time_ns,
+        *,
+        hands_over: bool = True,
+        pace: Pace | None = None,
+        stop_seconds: float = 5.0,
     ) -> None:
         self._policy = policy
         self._spool = spool
@@ -59,28 +83,33 @@ class Drain:
         self._sealer = sealer
         self._pending = pending
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
-        self._prepared = -1
-        self._expire_at_ns = 0
+        self._hands_over = hands_over
+        self._pace = pace or Pace()
+        self._stop_seconds = stop_seconds
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._prepared = -1
+        self._expire_at = 0.0  # monotonic seconds: the clock may step back
         self._pause = _TICK_SECONDS
+        self._troubles: dict[str, str] = {}
 
     # -- its life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin, on the running loop, unless it runs already."""
         loop = asyncio.get_running_loop()
-        if self._task is None or self._loop is not loop or self._task.done():
+        if not self._tasks or self._loop is not loop or self._tasks[0].done():
             self._loop = loop
-            self._task = loop.create_task(self._run(), name="consent-mw drain")
+            work = [self._keep_on(), self._hand_on()] if self._hands_over else [self._keep_on()]
+            self._tasks = tuple(loop.create_task(each, name="consent-mw drain") for each in work)
 
     async def begin(self) -> None:
         """Open the store, so that no request has to, and begin. A store in trouble is said once and tried again."""
         await self._prepare_keys()
         try:
             await self._store.open()
-        except StoreError as error:
-            _log.error("the store cannot be opened, records stay in the spool: %s", error)
+        except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises, the site starts
+            self._tell("the store cannot be opened, records stay in the spool", error)
         self.start()
 
     async def _prepare_keys(self) -> None:
@@ -91,40 +120,83 @@ class Drain:
             await asyncio.to_thread(self._sealer.prepare, (day, day + 1), self._policy.purposes)
 
     async def stop(self) -> None:
-        """Hand over what is there, as far as the store takes it, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-        if self._pending is not None:
-            await self._pending.settle()
-        await self._tick()
-        await self._store.close()
+        """Hand over what is there, as far as the store takes it within `stop_seconds`, and end."""
+        tasks, self._tasks = self._tasks, ()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(self._stop_seconds):
+                if self._pending is not None:
+                    await self._pending.settle()
+                await self._keep()
+                if self._hands_over:
+                    await self._tick(AT_ONCE)
+        except TimeoutError:
+            _log.warning("the store took too long; what it did not take stays in the spool for the next start")
+        await asyncio.to_thread(self._spool.close)
+        await self._close_store()
 
-    async def _run(self) -> None:
+    async def _keep_on(self) -> None:
+        while True:
+            await asyncio.sleep(self._spool.sync_interval.total_seconds())
+            await self._keep()
+
+    async def _hand_on(self) -> None:
         while True:
             await asyncio.sleep(self._pause)
-            fine = await self._tick()
+            fine = await self._tick(self._pace)
             self._pause = _TICK_SECONDS if fine else min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    async def _tick(self) -> bool:
+    async def _keep(self) -> None:
+        """Bring to the disk what was written, and write down what was lost. Never raises."""
         try:
+            await asyncio.to_thread(self._spool.sync if self._hands_over else self._spool.rotate)
             await self._prepare_keys()
-            await self.once()
-        except StoreError as error:
-            _log.warning("records stay in the spool: %s", error)
-            await self._store.close()
-            return False
         except ConsentError as error:
-            _log.warning("the spool cannot be read: %s", error)
+            self._tell("the spool cannot be used", error)
+        while gap := self._spool.take_gap():
+            if not await self._written(gap):
+                self._spool.give_back(gap)
+                return
+
+    async def _tick(self, pace: Pace) -> bool:
+        try:
+            await self.once(pace)
+        except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises, it is tried again
+            self._tell(_STAY, error)
+            if not isinstance(error, SpoolError):
+                await self._close_store()
             return False
+        if self._troubles.pop(_STAY, None):
+            _log.warning("records go to the store again")
         return True
+
+    async def _close_store(self) -> None:
+        try:
+            async with asyncio.timeout(self._stop_seconds):
+                await self._store.close()
+        except Exception as error:  # noqa: BLE001 - as above; it is opened again, or the process ends
+            _log.warning("the store did not close: %s", error or "it took too long")
+
+    def _tell(self, what: str, error: Exception) -> None:
+        """Say it once, not every half minute for as long as the trouble lasts."""
+        if self._troubles.get(what) != str(error):
+            self._troubles[what] = str(error)
+            _log.warning("%s: %s", what, error, exc_info=None if isinstance(error, ConsentError) else error)
 
     # -- its work -----------------------------------------------------------------------------------------------
 
-    async def once(self) -> int:
+    @property
+    def backlog(self) -> Backlog:
+        """How far behind it is: what waits, of every process. Raises SpoolError."""
+        return self._spool.backlog
+
+    async def once(self, pace: Pace = AT_ONCE) -> int:
         """
         Hand over what waits now, if no other process of this machine is at it, and return how many records.
+
+        With a pace it stops after some seconds, between two segments, and leaves the rest to whoever comes next.
 
         Raises:
             StoreError: The store did not take them; they stay in the spool.
@@ -134,29 +206,76 @@ class Drain:
             if not mine:
                 await asyncio.to_thread(self._spool.rotate)
                 return 0
-            await self._expire()
-            return sum([await self._segment(segment) for segment in await asyncio.to_thread(self._spool.closed)])
+            return await self.turn(pace)
+
+    async def turn(self, pace: Pace = AT_ONCE) -> int:
+        """As `once`, for who holds the spool's lease."""
+        await self._expire()
+        until = time.monotonic() + _TURN_SECONDS
+        count = 0
+        for segment in await asyncio.to_thread(self._spool.closed):
+            try:
+                count += await self._segment(segment, pace)
+            except (SpoolError, ConfigurationError) as error:  # a bad block, another keyring: the others go on
+                self._tell(f"{segment.path.name} stays in the spool", error)
+                segment.release()
+            if pace.share < 1.0 and time.monotonic() > until:
+                break
+        return count
 
     async def _expire(self) -> None:
         """Forget what waited in vain, once a minute: a deletion waits for the disk, and others for it."""
-        now_ns = self._clock()
-        if self._pending is not None and now_ns >= self._expire_at_ns:
-            self._expire_at_ns = now_ns + _EXPIRE_EVERY_NS
-            await self._pending.expire(now_ns)
+        if self._pending is not None and time.monotonic() >= self._expire_at:
+            await self._pending.expire(self._clock())
+            self._expire_at = time.monotonic() + _EXPIRE_SECONDS
 
-    async def _segment(self, segment: Segment) -> int:
+    async def _segment(self, segment: Segment, pace: Pace) -> int:
         count = 0
         records = self._records(segment)
-        while batch := await asyncio.to_thread(lambda: list(islice(records, _BATCH))):
-            await self._store.append(batch)
+        share = pace.share_at(*await asyncio.to_thread(self._behind))
+        while batch := await self._batch(records, pace.slice_seconds, share):
+            began = time.monotonic()
+            await self._append(batch)
             count += len(batch)
-        if segment.damaged_bytes:
-            _log.error("%s: %d bytes are damaged and lost", segment.path.name, segment.damaged_bytes)
-        gap = self._spool.take_gap()
-        if gap is not None:
-            await self._keep_gap(gap)
+            await _rest(min(time.monotonic() - began, pace.store_seconds), share)
+        if segment.lost:
+            _log.error("%s: %d frames or more are damaged and lost", segment.path.name, segment.lost)
+            await self._store.append([_damage(segment)])
         segment.discard()
         return count
+
+    async def _batch(self, records: Iterator[Record], slice_seconds: float, share: float) -> list[Record]:
+        batch: list[Record] = []
+        while len(batch) < _BATCH:
+            found, worked = await asyncio.to_thread(_slice, records, _BATCH - len(batch), slice_seconds)
+            batch += found
+            await _rest(worked, share)
+            if not found:
+                break
+        return batch
+
+    def _behind(self) -> tuple[int, float]:
+        """Return the bytes that wait, and for how many seconds the oldest of them does."""
+        waiting, oldest = self._spool.backlog
+        return waiting, self._clock() / 1e9 - oldest.timestamp() if oldest else 0.0
+
+    async def _append(self, batch: list[Record]) -> None:
+        """
+        Hand over a batch. What the store refuses for good must not hold up the rest for ever: it is narrowed down to
+        single records, each a gap. That gap itself tells a bad record from a store that takes nothing at all.
+        """
+        try:
+            await self._store.append(batch)
+        except (StoreUnavailable, SchemaError):
+            raise
+        except Exception as error:  # noqa: BLE001 - StoreError, or whatever a store of somebody else's raises
+            if len(batch) == 1:
+                await self._store.append([_refusal(batch[0])])
+                _log.error("the store refuses record %s, which is lost: %s", batch[0].id, error)
+            else:
+                middle = len(batch) // 2
+                await self._append(batch[:middle])
+                await self._append(batch[middle:])
 
     def _records(self, segment: Segment) -> Iterator[Record]:
         for frame in segment.frames():
@@ -166,8 +285,8 @@ class Drain:
                     yield self._finished(decode_record(frame))
                 else:
                     yield from self._split(bundle)
-            except (msgspec.MsgspecError, IndexError, UnicodeDecodeError):
-                _log.error("%s: a frame holds no record and is lost", segment.path.name)
+            except (RecordDamaged, msgspec.MsgspecError, IndexError, UnicodeDecodeError):
+                segment.lost += 1
 
     def _split(self, frame: BundleFrame) -> Iterator[Record]:
         """
@@ -176,15 +295,13 @@ class Drain:
         What can no longer be opened yields nothing: the first of its purposes has ended while it waited here.
 
         Raises:
+            RecordDamaged: It was changed since it was sealed.
             ConfigurationError: Another keyring sealed it.
             StoreError: The keys cannot be reached.
         """
         try:
             plain = self._sealer.open_bytes(UUID(int=frame.number), BUNDLE, frame.purpose, frame.ring, frame.sealed)
         except KeyDestroyed:
-            return
-        except RecordDamaged as error:
-            _log.error("an exchange is lost: %s", error)
             return
         bundle = Bundle.read(plain)
         day = (frame.number >> 80) // _DAY_MS
@@ -219,15 +336,56 @@ class Drain:
             return record  # its key is gone: nobody can read the agent any more
         return msgspec.structs.replace(record, data={**record.data, **families(agent)}, sealed=blob)
 
-    async def _keep_gap(self, gap: Gap) -> None:
-        """What was lost is itself a record: how many, and from when to when."""
-        data: dict[str, Scalar] = {"gap.records": gap.frames, "gap.first_ns": gap.first_ns, "gap.last_ns": gap.last_ns}
-        record = Record(new_id(gap.last_ns), "gap", NECESSARY, None, "", data, b"")
+    async def _written(self, gap: Gap) -> bool:
+        """What was lost is itself a record: into the spool where it takes something again, else into the store."""
+        record = _gap(gap, new_id(gap.last_ns))
+        if self._spool.note(encode_record(record)):
+            return True
         try:
-            await self._store.append([record], durable=True)
-        except StoreError:
-            self._spool.give_back(gap)
-            raise
+            async with asyncio.timeout(self._stop_seconds):
+                await self._store.append([record], durable=True)
+        except Exception:  # noqa: BLE001 - a store of somebody else's: the gap is written later
+            return False
+        return True
+
+
+async def _rest(worked_seconds: float, share: float) -> None:
+    if share < 1.0:
+        await asyncio.sleep(rest(worked_seconds, share))
+
+
+def _slice(records: Iterator[Record], most: int, seconds: float) -> tuple[list[Record], float]:
+    """Return the next records, as many as fit into `seconds` of this thread's work, and that work in seconds."""
+    began = time.thread_time()
+    found: list[Record] = []
+    for record in islice(records, most):
+        found.append(record)
+        if time.thread_time() - began >= seconds:
+            break
+    return found, time.thread_time() - began
+
+
+def _gap(gap: Gap, record_id: UUID) -> Record:
+    data: dict[str, Scalar] = {
+        "gap.records": gap.frames,
+        "gap.reason": gap.reason,
+        "gap.first_ns": gap.first_ns,
+        "gap.last_ns": gap.last_ns,
+    }
+    return Record(record_id, "gap", NECESSARY, None, "", data, b"")
+
+
+def _damage(segment: Segment) -> Record:
+    """The gap of a damaged segment. Its id is made from the segment's marker: read again, it is the same gap."""
+    first_ns, last_ns = segment.created_ns, max(segment.created_ns, segment.written_ns)
+    number = new_id_number(first_ns) >> 62 << 62 | int.from_bytes(segment.marker) >> 2
+    return _gap(Gap(segment.lost, first_ns, last_ns, "damaged"), UUID(int=number))
+
+
+def _refusal(record: Record) -> Record:
+    """The gap that stands for a record; of the same instant, and the same each time."""
+    at_ns = (record.id.int >> 80) * 1_000_000
+    return _gap(Gap(1, at_ns, at_ns, "refused"), UUID(int=record.id.int ^ 1))
 
 
 def families(agent: str) -> dict[str, Scalar]:

@@ -111,7 +111,9 @@ class Segment:
         path: Where it lies.
         created: When it was begun (aware, UTC).
         size: Bytes in the file.
-        damaged_bytes: Bytes that the last complete run of `frames` found to belong to no whole frame.
+        damaged_bytes: Bytes that the last run of `frames` has found to belong to no whole frame.
+        lost: Runs of such bytes, so at least as many frames; a reader adds those that hold nothing it understands.
+        marker: Random, and this segment's alone.
     """
 
     def __init__(self, path: Path, name: SegmentName, fd: int) -> None:
@@ -119,7 +121,9 @@ class Segment:
         self.created: datetime = name.created
         self.size: int = os.fstat(fd).st_size
         self.damaged_bytes: int = 0
-        self._marker = name.marker
+        self.lost: int = 0
+        self.created_ns: int = name.created_ns
+        self.marker: bytes = name.marker
         self._fd: int | None = fd
 
     @classmethod
@@ -149,6 +153,11 @@ class Segment:
         return segment
 
     @property
+    def written_ns(self) -> int:
+        """When something was last written to it (nanoseconds since 1970), by the file system's clock."""
+        return os.fstat(self._fd).st_mtime_ns if self._fd is not None else 0
+
+    @property
     def is_held(self) -> bool:
         """Whether it was neither discarded nor released."""
         return self._fd is not None
@@ -168,13 +177,13 @@ class Segment:
             blob = os.pread(self._fd, self.size, 0)
         except OSError as error:
             raise SpoolError(f"{self.path}: the segment cannot be read ({error.strerror}); check the disk") from error
-        damaged = 0
-        for piece in unpack(self._marker, blob):
+        self.damaged_bytes = self.lost = 0
+        for piece in unpack(self.marker, blob):
             if isinstance(piece, bytes):
                 yield piece
             else:
-                damaged += piece
-        self.damaged_bytes = damaged
+                self.damaged_bytes += piece
+                self.lost += 1
 
     def discard(self) -> None:
         """Remove the file, once the store has committed its frames. Twice is harmless. Raises OSError."""

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
 
 from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.frames import HEADER_BYTES
 from consent_mw.mounts import network_file_system
 from consent_mw.segment import OpenSegment, Segment, SegmentName
 
-__all__ = ["Gap", "Spool"]
+__all__ = ["Backlog", "Gap", "Reason", "Spool"]
 
 _MEBIBYTE = 1 << 20
 _BREAKER_SECONDS = 1.0
@@ -29,17 +30,31 @@ _BACKLOG = 64
 _LEASE = "drain.lock"
 
 
+#: Why frames were lost: the budget was full, the disk refused, somebody removed a segment, the key is gone, a segment
+#: is damaged, or the store takes everything but this.
+Reason: TypeAlias = Literal["full", "disk", "removed", "key", "damaged", "refused"]
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """How many frames were lost, and the instants (nanoseconds since 1970) of the first and the last of them."""
+    """How many frames were lost and why, and the instants (nanoseconds since 1970) of the first and the last."""
 
     frames: int
     first_ns: int
     last_ns: int
+    reason: Reason = "disk"
 
     def __add__(self, other: Gap) -> Gap:
         """Return one gap that covers both."""
-        return Gap(self.frames + other.frames, min(self.first_ns, other.first_ns), max(self.last_ns, other.last_ns))
+        first_ns, last_ns = min(self.first_ns, other.first_ns), max(self.last_ns, other.last_ns)
+        return Gap(self.frames + other.frames, first_ns, last_ns, self.reason)
+
+
+class Backlog(NamedTuple):
+    """What waits for the store, of every process: its bytes, and when the oldest of it was begun (aware, UTC)."""
+
+    bytes: int
+    oldest: datetime | None
 
 
 class Spool:
@@ -98,7 +113,7 @@ class Spool:
         self._retired: list[OpenSegment] = []
         self._held: dict[Path, Segment] = {}
         self._lease: int | None = None
-        self._gap: Gap | None = None
+        self._gaps: dict[Reason, Gap] = {}
         self._broken_until = 0.0  # monotonic seconds
         self._counted_until = 0.0
         self._used = 0  # bytes of all segments in the directory
@@ -116,9 +131,9 @@ class Spool:
             counted in the gap: when the budget is full, and for a second after an error of the disk.
         """
         with self._lock:
-            kept, segment = self._append(frames, reserved)
+            kept, segment, reason = self._append(frames, reserved)
             if kept < len(frames):
-                self._lose(len(frames) - kept)
+                self._lose(len(frames) - kept, reason)
                 return False
             if not durable or segment is None:
                 return True
@@ -205,6 +220,12 @@ class Spool:
             self._release()
 
     @property
+    def backlog(self) -> Backlog:
+        """What waits now, in one look. Raises SpoolError."""
+        waiting, names = self._surveyed()
+        return Backlog(waiting, names[0].created if names else None)
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes of all segments, of every process, now. Raises SpoolError."""
         return self._surveyed()[0]
@@ -215,21 +236,25 @@ class Spool:
         names = self._surveyed()[1]
         return names[0].created if names else None
 
-    def lose(self, frames: int) -> None:
+    def lose(self, frames: int, reason: Reason = "key") -> None:
         """Count frames that could not even be written here, such as one whose key is gone."""
         with self._lock:
-            self._lose(frames)
+            self._lose(frames, reason)
+
+    def note(self, frame: bytes) -> bool:
+        """Append the record of a gap, from the reserve. If it cannot be kept, that is no loss more: try again later."""
+        with self._lock:
+            return self._append([frame], True)[0] == 1
 
     def take_gap(self) -> Gap | None:
-        """Return what this process lost since the last call, and forget it; None for nothing."""
+        """Return what this process lost for one reason since the last call, and forget it; None for nothing (more)."""
         with self._lock:
-            gap, self._gap = self._gap, None
-        return gap
+            return self._gaps.popitem()[1] if self._gaps else None
 
     def give_back(self, gap: Gap) -> None:
         """Count a gap again whose record could not be written."""
         with self._lock:
-            self._gap = self._gap + gap if self._gap else gap
+            self._add(gap)
 
     def close(self) -> None:
         """Sync, and let go of everything for the next process. A later write begins a new segment."""
@@ -238,22 +263,22 @@ class Spool:
         self.sync()
         self._release()
 
-    def _append(self, frames: Sequence[bytes], reserved: bool) -> tuple[int, OpenSegment | None]:
-        """Return how many frames were kept, and the segment that has them."""
+    def _append(self, frames: Sequence[bytes], reserved: bool) -> tuple[int, OpenSegment | None, Reason]:
+        """Return how many frames were kept, the segment that has them, and why the others were not."""
         size = sum(map(len, frames)) + HEADER_BYTES * len(frames)
         try:
             segment = self._admitted(size, reserved)
             if segment is None:
-                return 0, None
+                return 0, None, "disk" if time.monotonic() < self._broken_until else "full"
             before = segment.size
             kept = segment.append(frames)
         except OSError:
             self._break()
-            return 0, None
+            return 0, None, "disk"
         self._used += segment.size - before
         if kept < len(frames):
             self._break()
-        return kept, segment
+        return kept, segment, "disk"
 
     def _admitted(self, size: int, reserved: bool) -> OpenSegment | None:
         """Return the segment to append to; None while the breaker is open or the budget full. Raises OSError."""
@@ -274,7 +299,7 @@ class Spool:
 
     def _leave_unlinked(self) -> None:
         if self._segment and self._segment.is_unlinked():
-            self._lose(self._segment.frames)
+            self._lose(self._segment.frames, "removed")
             self._retire()
 
     def _survey(self) -> list[SegmentName]:
@@ -306,10 +331,13 @@ class Spool:
         self._retire()
         self._broken_until = time.monotonic() + _BREAKER_SECONDS
 
-    def _lose(self, frames: int) -> None:
+    def _lose(self, frames: int, reason: Reason) -> None:
         now = self._clock()
-        gap = Gap(frames, now, now)
-        self._gap = self._gap + gap if self._gap else gap
+        self._add(Gap(frames, now, now, reason))
+
+    def _add(self, gap: Gap) -> None:
+        known = self._gaps.get(gap.reason)
+        self._gaps[gap.reason] = known + gap if known else gap
 
     def _retire(self) -> None:
         if self._segment:
