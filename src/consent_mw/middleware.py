@@ -140,7 +140,7 @@ class ConsentMiddleware:
         inner: Scope = {**scope, "state": {**(scope.get("state") or {}), "consent": consent}}
         if reading.changed:
             inner["headers"] = without_cookies(headers, reading.header)
-            wiring.report(reading.removed, Exchange(inner, fields, consent, now_ns))
+            wiring.report(reading.removed, Exchange(inner, fields, consent, now_ns), "request")
         if wiring.inserts:
             inner = unconditional(inner, fields)
         app, own = self._application(inner)

@@ -16,7 +16,7 @@ from consent_mw.gate import CookieHook
 from consent_mw.keyring import FileKeyring, Keyring
 from consent_mw.notices import since
 from consent_mw.pending import Pending
-from consent_mw.permissions import Decision, Reason
+from consent_mw.permissions import Decision
 from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.recorder import Recorder
@@ -28,11 +28,11 @@ from consent_mw.spool import Spool
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.opened import OpenedStore
+from consent_mw.undeclared import Source, Undeclared
 
 __all__ = ["Wiring"]
 
 _log = logging.getLogger("consent_mw")
-_REPORTED_NAMES = 1_000
 
 
 class Wiring:
@@ -90,7 +90,7 @@ class Wiring:
         self.cookie_hook = cookie_hook
         self.inserts = inserts
         self.debug = debug
-        self._reported: dict[str, str] = {}
+        self._undeclared: Undeclared = Undeclared(self.policy, self.sealer, self.spool)
 
     def _keep_revision(self, file: Path) -> None:
         faults = self.revisions.check(self.policy)
@@ -98,29 +98,14 @@ class Wiring:
             raise PolicyError(*faults)
         self.revisions.keep(self.policy, file.read_text(encoding="utf-8"))
 
-    def report(self, decisions: Sequence[Decision], exchange: Exchange) -> None:
-        """Say once for each cookie name that the policy forgot to declare it, with what to paste."""
-        for decision in decisions:
-            undeclared = decision.declared is None and decision.reason in (Reason.UNDECLARED, Reason.REPORTED)
-            if undeclared and decision.name not in self._reported and len(self._reported) < _REPORTED_NAMES:
-                path = exchange.route or str(exchange.scope.get("path", ""))
-                self._reported[decision.name] = path
-                _log.warning(_ADVICE, decision.name, decision.verdict, path, self.policy.file, decision.name)
+    def report(self, decisions: Sequence[Decision], exchange: Exchange, source: Source = "response") -> None:
+        """Note the cookies that the policy forgot to declare."""
+        self._undeclared.look(decisions, exchange, source)
 
     @property
     def undeclared(self) -> dict[str, str]:
-        """Undeclared cookies that were seen since the start, each with the path that first set it."""
-        return dict(self._reported)
-
-
-_ADVICE = """the cookie %r is not declared and was %s, at %r. To declare it, add to %s:
-
-[[cookies.declared]]
-name = "%s"
-purpose = "functional"        # which of your purposes?
-expires = "1 year"
-description = { ko = "…", en = "…" }
-"""
+        """Undeclared cookies that were seen since the start, each with the route or path where it was first seen."""
+        return self._undeclared.names
 
 
 def _directory(policy: Policy | str | Path, directory: str | Path | None) -> Path:

@@ -1,0 +1,108 @@
+"""Cookies that the policy forgot to declare: told once in the log of the program, and kept as records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from consent_mw.exceptions import ConsentError
+from consent_mw.exchange import Exchange
+from consent_mw.permissions import Decision, Reason
+from consent_mw.policy import NECESSARY, Policy
+from consent_mw.records import Record, Scalar, encode_record, new_id
+from consent_mw.redaction import clean
+from consent_mw.sealer import Sealer
+from consent_mw.spool import Spool
+
+__all__ = ["Source", "Undeclared"]
+
+_log = logging.getLogger("consent_mw")
+
+#: Where a cookie was seen: in what the application answers, or in what a browser sends.
+Source: TypeAlias = Literal["response", "request"]
+
+# What a browser sends is any visitor's to invent, so the two are counted apart: nobody can crowd out the site's own.
+_MOST_NAMES: Final = 1_000
+_MOST_PLACES: Final = 10
+_LONGEST_NAME: Final = 256
+_FORGOTTEN: Final = (Reason.UNDECLARED, Reason.REPORTED)
+
+
+class Undeclared:
+    """What this process has seen since its start. A record is written once for each name, source and route."""
+
+    def __init__(self, policy: Policy, sealer: Sealer, spool: Spool) -> None:
+        self._policy = policy
+        self._sealer = sealer
+        self._spool = spool
+        self._keeps_paths = policy.log.get(NECESSARY, {}).get("url.path") == "full"
+        self._places: dict[Source, dict[str, set[str]]] = {"response": {}, "request": {}}
+        self._first: dict[str, str] = {}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Each name, with the route or path that it was first seen at."""
+        return dict(self._first)
+
+    def look(self, decisions: Iterable[Decision], exchange: Exchange, source: Source = "response") -> None:
+        """Note those of `decisions` that are about a cookie which is not declared. Never raises."""
+        for decision in decisions:
+            if decision.declared is None and decision.reason in _FORGOTTEN:
+                self._note(decision, exchange, source)
+
+    def _note(self, decision: Decision, exchange: Exchange, source: Source) -> None:
+        path = str(exchange.scope.get("path", ""))
+        place = (exchange.route or path) if source == "response" else ""
+        seen = self._places[source]
+        places = seen.get(decision.name)
+        if places is None:
+            if len(seen) >= _MOST_NAMES:
+                return
+            places = seen[decision.name] = set()
+            self._tell(decision, place or path)
+        if place in places or len(places) >= _MOST_PLACES:
+            return
+        places.add(place)
+        self._keep(decision, exchange, source)
+
+    def _tell(self, decision: Decision, place: str) -> None:
+        if decision.name not in self._first:
+            self._first[decision.name] = place
+            _log.warning(_ADVICE, decision.name, decision.verdict, place, self._policy.file, decision.name)
+
+    def _keep(self, decision: Decision, exchange: Exchange, source: Source) -> None:
+        """Write the record. A path is personal, so it is sealed, and kept only where the policy says so."""
+        data: dict[str, Scalar] = {
+            "cookie.name": clean(decision.name[:_LONGEST_NAME]),
+            "cookie.source": source,
+            "cookie.verdict": str(decision.verdict),
+            "cookie.reason": str(decision.reason),
+        }
+        record_id, ring, sealed = new_id(exchange.started_ns), "", b""
+        route = exchange.route
+        if route is not None and source == "response":
+            data["http.route"] = clean(route)
+        elif self._keeps_paths and source == "response":
+            path = msgspec.msgpack.encode({"url.path": clean(str(exchange.scope.get("path", "")))})
+            try:
+                ring, sealed = (
+                    self._sealer.keyring.name,
+                    self._sealer.seal(record_id, "undeclared", NECESSARY, path),
+                )
+            except ConsentError as error:
+                _log.warning("an undeclared cookie is recorded without its path: %s", error)
+        record = Record(record_id, "undeclared", NECESSARY, None, ring, data, sealed)
+        self._spool.write([encode_record(record)])
+
+
+_ADVICE = """the cookie %r is not declared and was %s, at %r. To declare it, add to %s:
+
+[[cookies.declared]]
+name = "%s"
+purpose = "functional"        # which of your purposes?
+expires = "1 year"
+description = { ko = "…", en = "…" }
+"""
