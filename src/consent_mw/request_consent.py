@@ -124,7 +124,7 @@ class RequestConsent:
             return self.choose(Choice.ACCEPT, shown=shown)
         return self._answer(dict.fromkeys(purposes, True), dict.fromkeys(names, True), shown)
 
-    def withdraw(self, *purposes: str, cookies: Iterable[str] = ()) -> bool:
+    def withdraw(self, *purposes: str, cookies: Iterable[str] = (), shown: Shown | None = None) -> bool:
         """
         Refuse `purposes` and single `cookies`, or everything where none is named. Without a choice it does nothing.
 
@@ -137,8 +137,8 @@ class RequestConsent:
         if self.choice is None:
             return False
         if not purposes and not names:
-            return self.choose(Choice.REJECT)
-        return self._answer(dict.fromkeys(purposes, False), dict.fromkeys(names, False))
+            return self.choose(Choice.REJECT, shown=shown)
+        return self._answer(dict.fromkeys(purposes, False), dict.fromkeys(names, False), shown)
 
     def _answer(self, purposes: dict[str, bool], cookies: dict[str, bool], shown: Shown | None = None) -> bool:
         single = {name: yes for name, yes in self.consent.cookies.items() if not (yes and self._signalled(name))}

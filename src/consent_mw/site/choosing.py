@@ -63,8 +63,8 @@ async def choose(
     if said.answer == "refuse":
         await waitings.drop(named)
         return []
-    if said.answer == "purpose":
-        _allow_purposes(consent, {each.cookie.purpose for each in named}, shown)
+    if said.answer in ("purpose", "never"):
+        _answer_purposes(consent, {each.cookie.purpose for each in named}, said.answer == "purpose", shown)
         return await _settle(consent, waitings)
     # A page that was left open asks about a cookie that a later choice has refused: that choice stands.
     refused = [each for each in named if consent.explain(each.name).verdict is Verdict.BLOCKED]
@@ -72,9 +72,9 @@ async def choose(
     return await waitings.deliver([each for each in named if each not in refused])
 
 
-def _allow_purposes(consent: RequestConsent, purposes: Collection[str], shown: Shown) -> None:
+def _answer_purposes(consent: RequestConsent, purposes: Collection[str], allow: bool, shown: Shown) -> None:
     if consent.choice is Choice.PROMPT and purposes:
-        consent.grant(*purposes, shown=shown)
+        (consent.grant if allow else consent.withdraw)(*purposes, shown=shown)
 
 
 async def _settle(consent: RequestConsent, waitings: Waitings) -> list[bytes]:

@@ -129,8 +129,13 @@ class Answers(NamedTuple):
     cookies: dict[str, bool]
 
 
-WaitingVerb: TypeAlias = Literal["allow", "refuse", "purpose"]
-_VERBS: Final[Mapping[str, WaitingVerb]] = {"allow": "allow", "refuse": "refuse", "purpose": "purpose"}
+WaitingVerb: TypeAlias = Literal["allow", "refuse", "purpose", "never"]
+_VERBS: Final[Mapping[str, WaitingVerb]] = {
+    "allow": "allow",
+    "refuse": "refuse",
+    "purpose": "purpose",  # always for the purpose
+    "never": "never",  # the same, no
+}
 
 
 class WaitingAnswer(NamedTuple):

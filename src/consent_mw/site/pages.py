@@ -253,7 +253,8 @@ class Site:
             "again": visit.query.get("again", ""),
             "token": self._token.make(visit.now_ns),
         }
-        return self._page(visit, "settings.html", context)
+        # Our script fetches the dialog; the link that it stands behind leads to the page.
+        return self._page(visit, "dialog.html" if "dialog" in visit.query else "settings.html", context)
 
     async def _policy(self, visit: _Visit) -> Response:
         return self._page(visit, "policy.html", {}, headers=_FOR_ALL)

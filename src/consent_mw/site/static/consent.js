@@ -7,6 +7,7 @@
   const DIALOG = 'dialog[data-consent="dialog"]';
   const BLOCKED =
     ":is(script[type='text/plain'],template,iframe[data-src],img[data-src]):is([data-purpose],[data-category])";
+  const OPEN = ":is(iframe,img)[src]:is([data-purpose],[data-category])";
   const find = (selector) => page.querySelector(selector);
   const make = (name, props) => Object.assign(page.createElement(name), props);
 
@@ -20,6 +21,7 @@
     const banner = find(BANNER), due = state.show && !(state.choice && state.waiting.length);
     if (banner && due) banner.hidden = false;
     else if (banner) leave(banner);
+    page.querySelectorAll(OPEN).forEach(recall);
     scan(page);
     dispatchEvent(new CustomEvent("consentchange", { detail: state }));
   };
@@ -50,16 +52,19 @@
   const status = make("p", { className: "consent-status" });
   status.setAttribute("role", "status");
   page.body.append(status);
-  let opener;
+  const say = (text) => {
+    status.textContent = ""; // the same words twice are heard twice
+    status.textContent = text;
+  };
   const focus = (element) => {
     if (element.tabIndex < 0) element.tabIndex = -1;
     element.focus({ preventScroll: true });
   };
+  const goOn = () => focus(find("main,[role=main],h1") || page.body);
   const leave = (section) => {
     const inside = section.contains(page.activeElement);
     section.hidden = true;
-    if (inside) focus(opener && opener.isConnected ? opener : find("main,[role=main],h1") || page.body);
-    opener = null;
+    if (inside) goOn();
   };
   const showWhatWaits = () => page.querySelectorAll(WAITING).forEach((section) => {
     for (const form of section.querySelectorAll("form")) {
@@ -75,14 +80,13 @@
   page.addEventListener("submit", async (event) => {
     const form = event.target, button = event.submitter, box = form.closest(`${BANNER},${WAITING},${DIALOG}`);
     if (plain || event.defaultPrevented || !button || !form.matches("form[data-consent]")) return;
-    if (!box && !form.dataset.saved) return; // the settings page shows the answer by itself
+    if (!box) return; // the settings page shows the answer by itself
     event.preventDefault();
     if (busy) return;
     busy = true;
     try {
       await choose([...new FormData(form), [button.name, button.value]]);
-      status.textContent = "";
-      status.textContent = form.dataset.saved || "";
+      say(me.dataset.saved || "");
       if (box && box.close) box.close();
       else if (box && box.matches(BANNER)) leave(box);
     } catch (error) { // no connection, or refused: the browser sends it, after this event
@@ -90,25 +94,40 @@
     }
     busy = false;
   });
-  const show = () => {
-    const dialog = find(DIALOG), banner = find(BANNER);
-    if (dialog) return dialog.open || dialog.showModal();
-    if (!banner) return location.assign(base);
-    opener = page.activeElement;
-    banner.hidden = false;
-    focus(banner.querySelector("h2") || banner);
+  const fetched = async (address) => {
+    const answer = await fetch(address, { cache: "no-store" });
+    if (!answer.ok) throw answer;
+    page.body.insertAdjacentHTML("beforeend", await answer.text());
+    const dialog = find(DIALOG), style = dialog.querySelector("link");
+    dialog.addEventListener("close", () => {
+      dialog.remove(); // the next one shows what holds then
+      if (page.activeElement === page.body) goOn();
+    });
+    await new Promise((done) => style.onload = style.onerror = done);
+    return dialog;
+  };
+  let opening;
+  const show = async (href) => {
+    const address = new URL(`${href}`.startsWith(base) ? href : base);
+    address.searchParams.set("dialog", 1);
+    try {
+      const dialog = await (opening ||= find(DIALOG) || fetched(address));
+      if (!dialog.open) dialog.showModal();
+    } catch (error) {
+      location.assign(base);
+    }
+    opening = null;
   };
   page.addEventListener("click", (event) => {
     const way = event.target.closest && event.target.closest('[data-consent="settings"],a[href="#consent"]');
-    // A link to the settings page leads there.
-    if (!way || event.defaultPrevented || (way.href && way.hash !== "#consent" && !find(DIALOG))) return;
+    if (!way || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    show();
+    show(way.href);
   });
   const hash = () => location.hash === "#consent" && show();
   addEventListener("hashchange", hash);
 
-  const placeholders = new WeakMap();
+  const placeholders = new WeakMap(), once = new WeakSet();
   const purposes = (element) => (element.dataset.purpose || element.dataset.category).split(/[\s,]+/).filter(Boolean);
   let queue = Promise.resolve();
   const run = (old) => queue = queue.then(() => new Promise((done) => {
@@ -134,8 +153,17 @@
     element.src = element.dataset.src;
     element.removeAttribute("data-src");
     element.hidden = false;
+    placeholders.delete(element);
     if (placeholder) placeholder.remove();
     if (inside) focus(element);
+  };
+  // A script cannot be stopped; a frame can be taken away, and the observer puts its placeholder back.
+  const recall = (element) => {
+    if (once.has(element) || purposes(element).every(allows)) return;
+    const waits = element.cloneNode();
+    waits.dataset.src = element.getAttribute("src");
+    waits.removeAttribute("src");
+    element.replaceWith(waits);
   };
   const always = (element) => {
     if (!state) return show();
@@ -152,12 +180,13 @@
     const words = (name) => element.dataset[name] || me.dataset[name] || "";
     const host = new URL(element.dataset.src, location).host;
     const box = make("div", { className: "consent-placeholder" });
+    if (state) box.lang = state.language;
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", element.title || host);
     const button = (textContent, onclick) =>
       make("button", { type: "button", className: "consent-button", textContent, onclick });
     box.append(make("p", { textContent: `${words("why")} ${host}`.trim() }), 
-      button(words("once") || "Once", () => start(element)), button(words("always") || "Always", () => always(element)));
+      button(words("once") || "Once", () => (once.add(element), start(element))), button(words("always") || "Always", () => always(element)));
     placeholders.set(element, box);
     element.hidden = true;
     element.after(box);
@@ -181,7 +210,7 @@
     else need();
     return () => removeEventListener("consentchange", on);
   };
-  window.consent = Object.freeze({ allows, show, subscribe, refresh });
+  window.consent = Object.freeze({ allows, show: () => void show(), subscribe, refresh });
   if (find(BANNER + "[data-shared]")) need();
   scan(page);
   hash();
