@@ -18,6 +18,7 @@ class Exchange:
     Attributes:
         status: Of the response; 0 where none was started.
         outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
+        kept: Whether it was recorded, which happens before the last of the answer leaves.
     """
 
     # What most requests never change stands here, once, and not in each of them.
@@ -26,6 +27,7 @@ class Exchange:
     received_bytes: int = 0
     sent_bytes: int = 0
     outcome: str = ""
+    kept: bool = False
 
     def __init__(self, scope: Scope, fields: dict[bytes, bytes], consent: RequestConsent, started_ns: int) -> None:
         self.scope: Scope = scope

@@ -70,24 +70,33 @@ class Recorder:
     # -- the three things that are kept -------------------------------------------------------------------------
 
     def exchange(self, exchange: Exchange) -> None:
-        """Keep a finished exchange, and what the application noted during it, in one write. Never raises."""
+        """
+        Keep a finished exchange, and what the application noted during it, in one write. Never raises.
+
+        A second time it keeps only what was noted since, in a background task for example.
+        """
         consent = exchange.consent
-        allowed = consent.permissions.allowed
-        try:
-            plan = self._plans[allowed]
-        except KeyError:
-            plan = self._plans[allowed] = self._planned(allowed)
+        noted = consent.noted
+        plan = None
+        if not exchange.kept:
+            allowed = consent.permissions.allowed
+            try:
+                plan = self._plans[allowed]
+            except KeyError:
+                plan = self._plans[allowed] = self._planned(allowed)
+        exchange.kept = True
         try:
             frames = [] if plan is None else [self._bundle(plan, exchange)]
-            if consent.noted:
-                frames += [self._note(note, exchange) for note in consent.noted]
-        except (ConsentError, msgspec.MsgspecError) as error:
-            # A key that is gone or a key file in trouble: the page was served, the record is a counted gap.
-            self._spool.lose(len(consent.noted) + (plan is not None))
+            if noted:
+                consent.noted = []
+                frames += [self._note(note, exchange) for note in noted]
+        except (ConsentError, msgspec.MsgspecError, ValueError) as error:
+            # A key that is gone or a key file in trouble: the page is served, the record is a counted gap.
+            self._spool.lose(len(noted) + (plan is not None))
             _log.warning("not recorded: %s", error)
             return
         if frames:
-            urgent = bool(consent.noted) and any(note.kind == "abuse" for note in consent.noted)
+            urgent = bool(noted) and any(note.kind == "abuse" for note in noted)
             self._spool.write(frames, durable=urgent, reserved=urgent)
 
     def receipt(self, before: Consent, consent: Consent, shown: Shown, now_ns: int) -> bool:
