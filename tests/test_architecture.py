@@ -25,6 +25,7 @@ LAYERS = [
         "consent_cookie",
         "cookies",
         "escaping",
+        "exports",
         "frames",
         "gate",
         "pace",

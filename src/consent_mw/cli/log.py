@@ -12,22 +12,17 @@ from uuid import UUID
 
 import click
 
-from consent_mw.cli.opened_record import opened
+from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, where
+from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.terminal import as_json, complain, console
-from consent_mw.exceptions import ConfigurationError
-from consent_mw.keyring import FileKeyring
-from consent_mw.places import DATA_DIRECTORY, Places
+from consent_mw.places import Places
 from consent_mw.records import Query, Record, time_of
-from consent_mw.sealer import Sealer
-from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.latest import latest
-from consent_mw.stores.sqlite import SQLiteStore
 
 __all__ = ["log"]
 
-_KINDS = ("visit", "event", "abuse", "receipt", "gap")
 _POLL_SECONDS = 0.5
 # A record is named after the beginning of its exchange, and reaches the store after the end.
 _LATE = timedelta(minutes=1)
@@ -36,22 +31,16 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
 
 
 @click.command(
-    epilog="Example: consent-mw log --kind visit --purpose analytics -n 50. "
-    "One that took longer than a minute does not show in --follow.",
+    epilog="Example: consent-mw log --purpose necessary --reason 'ticket 4711' -n 50. "
+    "An exchange that took longer than a minute does not show in --follow.",
 )
-@click.option(
-    "--directory",
-    type=click.Path(path_type=Path),
-    default=DATA_DIRECTORY,
-    show_default=True,
-    help="The site's data directory: its store and its keys.",
-)
-@click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@where
 @click.option("-n", "--number", type=click.IntRange(0), default=20, show_default=True, help="How many at most.")
 @click.option("--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
 @click.option("--json", "json_wanted", is_flag=True, help="One object a line, all fields, named as in OpenTelemetry.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), help="Only these; may be repeated.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these; may be repeated.")
 @click.option("--purpose", "purposes", multiple=True, help="Only these; may be repeated.")
+@from_whom
 def log(
     directory: Path,
     url: str | None,
@@ -60,34 +49,37 @@ def log(
     json_wanted: bool,
     kinds: tuple[str, ...],
     purposes: tuple[str, ...],
+    reason: str | None,
+    name: str,
 ) -> int:
-    """Show the latest records, the newest last. What was destroyed is shown as destroyed."""
+    """
+    Show the latest records, the newest last.
+
+    Personal fields are shown for the purposes that --purpose names, if there is a --reason, and the access is recorded
+    (consent-mw audit). Without, they stay sealed. What was destroyed is shown as destroyed.
+    """
     places = Places(directory)
-    store = _existing(store_from(url or f"sqlite:///{places.database}"))
-    query = Query(kinds=frozenset(kinds or _KINDS), purposes=frozenset(purposes) if purposes else None)
-    asyncio.run(_shown(store, query, number, follow, _printer(places, json_wanted)))
+    store = existing_store(places, url)
+    check_purposes(places, purposes)
+    errand = Errand("log", purposes, reason, name).asked()
+    query = Query(kinds=frozenset(kinds or KINDS), purposes=frozenset(purposes) if purposes else None)
+    asyncio.run(_shown(store, query, number, follow, places, errand, json_wanted))
+    if errand.reason is None:
+        complain(_HINT)
     waiting = _waiting_bytes(places.spool)
     if waiting and not url:
         complain(f"note: {places.spool}: {waiting} bytes wait for the store; a running site moves them within a second")
     return 0
 
 
-def _existing(store: Store) -> Store:
-    """Refuse a file that is not there: opening would make it."""
-    if isinstance(store, SQLiteStore) and not store.path.exists():
-        raise ConfigurationError(
-            f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
-        )
-    return store
+_HINT = "note: personal fields stay sealed; to read them: consent-mw log --purpose necessary --reason 'why'"
 
 
-def _printer(places: Places, json_wanted: bool) -> _Show:
-    # Opening a key file that is not there would make it.
-    sealer = Sealer(FileKeyring(places.keys)) if places.keys.exists() else None
+def _printer(access: Access, json_wanted: bool) -> _Show:
     table = RecordTable(console())
 
     def show(records: Sequence[Record]) -> None:
-        rows = [opened(record, sealer) for record in records]
+        rows = [access.row(record) for record in records]
         if json_wanted:
             for row in rows:
                 click.echo(as_json(row))
@@ -97,16 +89,20 @@ def _printer(places: Places, json_wanted: bool) -> _Show:
     return show
 
 
-async def _shown(store: Store, query: Query, number: int, follow: bool, show: _Show) -> None:
+async def _shown(
+    store: Store, query: Query, number: int, follow: bool, places: Places, errand: Errand, json_wanted: bool
+) -> None:
     await store.open()
     try:
-        now = datetime.now(UTC)
-        # Asked first: what comes between this and the table is in the table, or still new.
-        before = await _since(store, query, now - _LATE) if follow else []
-        newest = await latest(store, query.kinds, purposes=query.purposes, limit=number, now=now)
-        show(newest[::-1])
-        if follow:
-            await _follow(store, query, {record.id for record in (*before, *newest)}, show)
+        with accessing(places, errand) as access:
+            show = _printer(access, json_wanted)
+            now = datetime.now(UTC)
+            # Asked first: what comes between this and the table is in the table, or still new.
+            before = await _since(store, query, now - _LATE) if follow else []
+            newest = await latest(store, query.kinds, purposes=query.purposes, limit=number, now=now)
+            show(newest[::-1])
+            if follow:
+                await _follow(store, query, {record.id for record in (*before, *newest)}, show)
     finally:
         await store.close()
 

@@ -10,7 +10,11 @@ from consent_mw.exceptions import ConfigurationError, KeyDestroyed, StoreError
 from consent_mw.records import Record, time_of
 from consent_mw.sealer import Sealer
 
-__all__ = ["opened"]
+__all__ = ["KINDS", "opened", "unopened"]
+
+#: The kinds that are shown; what waits for an answer is not.
+KINDS = ("visit", "event", "abuse", "receipt", "gap", "undeclared", "certificate", "aggregate", "request",
+         "restriction", "correction")  # fmt: skip
 
 _decode = msgspec.msgpack.Decoder(dict[str, object]).decode
 
@@ -24,13 +28,22 @@ def opened(record: Record, sealer: Sealer | None) -> dict[str, object]:
     Args:
         sealer: None where no key file is at hand.
     """
+    return _named(record, _fields(record, sealer))
+
+
+def unopened(record: Record) -> dict[str, object]:
+    """Return the same without the sealed fields; where there are any, "sealed" is "sealed"."""
+    return _named(record, {**record.data, "sealed": "sealed"} if record.sealed else record.data)
+
+
+def _named(record: Record, fields: Mapping[str, object]) -> dict[str, object]:
     head = {
         "time": time_of(record.id).astimezone().isoformat(timespec="milliseconds"),
         "kind": record.kind,
         "purpose": record.purpose,
         "id": str(record.id),
     }
-    return head | {name: value for name, value in _fields(record, sealer).items() if name not in head}
+    return head | {name: value for name, value in fields.items() if name not in head}
 
 
 def _fields(record: Record, sealer: Sealer | None) -> Mapping[str, object]:

@@ -1,0 +1,207 @@
+"""One reading of a site's records by staff: personal fields take a purpose and a reason, and leave a trace."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+from consent_mw.audit import Audit
+from consent_mw.cli.opened_record import opened, unopened
+from consent_mw.cli.terminal import complain
+from consent_mw.exceptions import ConfigurationError, StoreError
+from consent_mw.keyring import FileKeyring
+from consent_mw.places import DATA_DIRECTORY, Places
+from consent_mw.policy import Policy, did_you_mean
+from consent_mw.records import Record
+from consent_mw.revisions import Revisions
+from consent_mw.sealer import Sealer
+from consent_mw.stores import store_from
+from consent_mw.stores.base import Store
+from consent_mw.stores.sqlite import SQLiteStore
+
+__all__ = ["Access", "Errand", "accessing", "check_purposes", "existing_store", "from_whom", "policies", "where"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_EVERY_REVISION = sys.maxsize
+
+
+def where(command: _Command) -> _Command:
+    """Give a command the options that say which site is meant."""
+    command = click.option(
+        "--store", "url", help="Another store than the one in the directory, such as sqlite:///b.db."
+    )(command)
+    return click.option(
+        "--directory",
+        type=click.Path(path_type=Path),
+        default=DATA_DIRECTORY,
+        show_default=True,
+        help="The site's data directory: its store and its keys.",
+    )(command)
+
+
+def from_whom(command: _Command) -> _Command:
+    """Give a command the options that say who reads, and why."""
+    command = click.option("--as", "name", default="", help="Who you are, if the account does not tell.")(command)
+    return click.option("--reason", help="Why personal fields are read. They stay sealed without one.")(command)
+
+
+def existing_store(places: Places, url: str | None) -> Store:
+    """
+    Return the store that is meant, and refuse a file that is not there: opening would make it.
+
+    Raises:
+        ConfigurationError: There is no such store.
+    """
+    store = store_from(url or f"sqlite:///{places.database}")
+    if isinstance(store, SQLiteStore) and not store.path.exists():
+        raise ConfigurationError(
+            f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
+        )
+    return store
+
+
+def check_purposes(places: Places, named: Sequence[str]) -> None:
+    """
+    Refuse a purpose that no declaration of the site ever had. Where none was kept, any name may be one.
+
+    Raises:
+        ConfigurationError: One of `named` is such a one; or the directory cannot be read.
+    """
+    known = {name for policy in policies(places) for name in policy.purposes}
+    for name in named if known else ():
+        if name not in known:
+            raise ConfigurationError(f'the purpose "{name}" is not known here; {did_you_mean(name, sorted(known))}')
+
+
+def policies(places: Places) -> list[Policy]:
+    """
+    Return every declaration of the site that was in force and can be read.
+
+    Raises:
+        ConfigurationError: The directory cannot be read.
+    """
+    return list(Revisions(places.revisions).before(_EVERY_REVISION).values())
+
+
+class Errand(NamedTuple):
+    """
+    What somebody is about to read.
+
+    Attributes:
+        command: As it was called, without the name of the program.
+        purposes: Those whose personal fields are meant; none is no personal field at all.
+        since, until: ISO 8601, or "".
+        reason: Why; None where it was not given.
+    """
+
+    command: str
+    purposes: Sequence[str]
+    reason: str | None
+    name: str = ""
+    since: str = ""
+    until: str = ""
+
+    def asked(self) -> Errand:
+        """
+        Return the errand with its reason: asked for at a terminal where it is missing.
+
+        Raises:
+            click.UsageError: There is a reason and no purpose.
+        """
+        if self.reason is not None and not self.purposes:
+            raise click.UsageError("a reason opens the personal fields of a purpose; add --purpose")
+        reason = self.reason
+        if reason is None and self.purposes and sys.stdin.isatty() and sys.stderr.isatty():
+            reason = click.prompt(
+                "Why do you read personal fields? It is recorded (Enter: they stay sealed)",
+                default="",
+                show_default=False,
+                err=True,
+            )
+        return self._replace(reason=(reason or "").strip() or None)
+
+
+class Access:
+    """Opens records for one errand, and counts them."""
+
+    def __init__(self, sealer: Sealer | None, *, personal: bool) -> None:
+        self._sealer = sealer
+        self.personal = personal
+        self.records = 0
+        self.closed: Counter[str] = Counter()
+
+    def row(self, record: Record) -> dict[str, object]:
+        """Return one record as staff may read it: see `opened` and `unopened`."""
+        self.records += 1
+        row = opened(record, self._sealer) if self.personal else unopened(record)
+        why = row.get("sealed")
+        if why is not None and record.sealed:
+            self.closed[str(why)] += 1
+        return row
+
+    @property
+    def unreadable(self) -> Counter[str]:
+        """How many could not be opened although their keys should be there, by why."""
+        return Counter({why: count for why, count in self.closed.items() if why not in ("sealed", "destroyed")})
+
+
+@contextmanager
+def accessing(places: Places, errand: Errand) -> Generator[Access]:
+    """
+    Give what opens records. If personal fields are to be read, the audit chain says so, durably, before the first of
+    them is shown; a second entry, "closes", says how many it became.
+
+    Raises:
+        StoreError: The access cannot be recorded. Nothing was read.
+    """
+    # Opening a key file that is not there would make it.
+    sealer = Sealer(FileKeyring(places.keys)) if places.keys.exists() else None
+    access = Access(sealer, personal=errand.reason is not None)
+    if not access.personal:
+        yield access
+        return
+    audit = Audit(places.audit, places.audit_head)
+    number = audit.append(_who(errand), now=datetime.now(UTC))
+    ended = "stopped"
+    try:
+        yield access
+        ended = "whole"
+    finally:
+        count = {"closes": number, "records": access.records, "not_opened": access.closed.total(), "ended": ended}
+        try:
+            audit.append(count, now=datetime.now(UTC))
+        except StoreError as error:  # what was read is recorded all the same
+            complain(f"note: {error}")
+
+
+def _who(errand: Errand) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "user": _user(),
+        "sudo": os.environ.get("SUDO_USER", ""),
+        "as": errand.name,
+        "host": socket.gethostname(),
+        "command": errand.command,
+        "purposes": list(errand.purposes),
+        "since": errand.since,
+        "until": errand.until,
+        "reason": errand.reason,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _user() -> str:
+    """The account of this process. Not from the environment, which says what one likes."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -1,0 +1,107 @@
+"""`consent-mw audit`: who read personal fields, and whether that list is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from consent_mw.audit import Anchor, Audit, Verdict
+from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.places import DATA_DIRECTORY, Places
+
+__all__ = ["audit"]
+
+_HEADINGS = ("n", "time", "who", "command", "purposes", "records", "reason")
+
+
+@click.command(epilog="Example: consent-mw audit verify --anchor 42:1f3c…")
+@click.argument("action", type=click.Choice(["show", "verify"]), default="show")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=DATA_DIRECTORY,
+    show_default=True,
+    help="The site's data directory.",
+)
+@click.option("-n", "--number", type=click.IntRange(0), default=20, show_default=True, help="Show how many at most.")
+@click.option("--json", "json_wanted", is_flag=True, help="Each entry, or the verdict, as one object a line.")
+@click.option("--anchor", help="With verify: an end of the chain that was written down before.")
+def audit(action: str, directory: Path, number: int, json_wanted: bool, anchor: str | None) -> int:
+    """
+    Show who read personal fields, the latest last; or verify that no entry was changed, removed or inserted.
+
+    verify prints the end of the chain, its anchor. Whoever may write the data directory can make a whole chain anew:
+    write the anchor down elsewhere, and give it next time.
+    """
+    places = Places(directory)
+    chain = Audit(places.audit, places.audit_head)
+    if action == "verify":
+        return _verified(chain.verify(Anchor.parse(anchor) if anchor else None), json_wanted)
+    rows = [{"n": entry.number, **entry.facts} for entry in chain.entries()]
+    if json_wanted:
+        for row in rows[-number:] if number else []:
+            click.echo(as_json(row))
+    else:
+        _print(rows, number)
+    return 0
+
+
+def _verified(verdict: Verdict, json_wanted: bool) -> int:
+    if json_wanted:
+        click.echo(as_json({"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}))
+    else:
+        click.echo(f"{verdict.anchor.number} entries hold; anchor {verdict.anchor}")
+    if verdict.note:
+        complain(f"note: {verdict.note}")
+    if verdict.broken:
+        complain(f"the chain is broken at {verdict.broken}")
+    return FAULT if verdict.broken else 0
+
+
+def _print(rows: list[dict[str, object]], number: int) -> None:
+    """Print one row an access: what closes it is shown in its row."""
+    closing = {row["closes"]: row for row in rows if "closes" in row}
+    accesses = [row for row in rows if "closes" not in row]
+    if not accesses:
+        complain("note: no access is recorded here")
+        return
+    out = console()
+    table = Table(box=None, pad_edge=False, expand=out.is_terminal)
+    for heading in _HEADINGS:
+        table.add_column(heading, ratio=1 if heading == "reason" else None, no_wrap=True)
+    for row in accesses[-number:] if number else []:
+        table.add_row(*map(_cell, _cells(row, closing.get(row["n"]))))
+    out.print(table)
+
+
+def _cells(row: Mapping[str, object], closing: Mapping[str, object] | None) -> tuple[object, ...]:
+    purposes = row.get("purposes")
+    return (
+        row["n"],
+        str(row.get("time", ""))[:19].replace("T", " ") + "Z",
+        _who(row),
+        row.get("command", ""),
+        ", ".join(map(str, purposes)) if isinstance(purposes, list) else "",  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON of a file that anyone may have written
+        _count(closing),
+        row.get("reason", ""),
+    )
+
+
+def _who(row: Mapping[str, object]) -> str:
+    user, sudo, name = row.get("user", ""), row.get("sudo"), row.get("as")
+    told = f"{user} (sudo by {sudo})" if sudo else str(user)
+    return f"{name}, {told}@{row.get('host', '')}" if name else f"{told}@{row.get('host', '')}"
+
+
+def _count(closing: Mapping[str, object] | None) -> str:
+    if closing is None:
+        return "not told"  # the command was killed, or is at it
+    return f"{closing.get('records')}" + ("" if closing.get("ended") == "whole" else " (stopped)")
+
+
+def _cell(value: object) -> Text:
+    return Text(printable(str(value)))

@@ -1,0 +1,180 @@
+"""`consent-mw export`: the records of a period, as a file that other programs read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, policies, where
+from consent_mw.cli.opened_record import KINDS
+from consent_mw.cli.terminal import FAULT, complain
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.exports import Format
+from consent_mw.exports.combined import Combined
+from consent_mw.exports.jsonl import JSONLines
+from consent_mw.exports.spreadsheet import Spreadsheet
+from consent_mw.places import Places
+from consent_mw.records import Query, Record, time_of
+from consent_mw.stores.base import Store
+
+__all__ = ["export"]
+
+_PAGE = 1_000
+
+_Show: TypeAlias = Callable[[Sequence[Record]], None]
+
+
+class _Time(click.ParamType[datetime]):
+    """A day or an instant in ISO 8601, local where it has no offset."""
+
+    name = "TIME"
+
+    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.fromisoformat(value.strip()).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f'"{value}" is no time; write 2026-11-23 or 2026-11-23T09:00+09:00', param, ctx)
+
+
+@click.command(
+    epilog="Example: consent-mw export --format csv --purpose analytics --reason 'yearly report' --output visits.csv",
+)
+@where
+@click.option("--format", "format_name", type=click.Choice(["jsonl", "csv", "combined"]), required=True)
+@click.option("--purpose", help="Only the records of this one. Needed for personal fields, and for combined.")
+@click.option("--since", type=_Time(), help="From this time on, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
+@click.option("--until", type=_Time(), help="Up to this time, without it.")
+@click.option("--output", type=click.Path(path_type=Path), help="A new file. Standard output if none is given.")
+@from_whom
+def export(
+    directory: Path,
+    url: str | None,
+    format_name: str,
+    purpose: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    output: Path | None,
+    reason: str | None,
+    name: str,
+) -> int:
+    """
+    Write records to a file or to standard output, the oldest first.
+
+    Personal fields are written for the purpose that --purpose names, if there is a --reason, and the access is recorded
+    (consent-mw audit). Without, they stay sealed.
+    """
+    if format_name == "combined" and not purpose:
+        raise click.UsageError("combined needs --purpose: an exchange stands once under each that it served")
+    if since and until and since >= until:
+        raise click.UsageError("--since is not before --until")
+    places, purposes = Places(directory), [purpose] if purpose else []
+    store = existing_store(places, url)
+    check_purposes(places, purposes)
+    period = [time.isoformat() if time else "" for time in (since, until)]
+    errand = Errand(f"export --format {format_name}", purposes, reason, name, *period).asked()
+    query = Query(kinds=frozenset(KINDS), purposes=frozenset(purposes) or None, since=since, until=until)
+    with accessing(places, errand) as access:
+        asyncio.run(_written(store, query, access, _format(format_name, places, purpose), output))
+    return _told(access)
+
+
+def _format(name: str, places: Places, purpose: str | None) -> Format:
+    if name == "csv":
+        events = [event for policy in policies(places) for event in policy.events.values()]
+        fields = (f"event.{field}" for event in events if purpose in (None, event.purpose) for field in event.fields)
+        return Spreadsheet(fields)
+    return JSONLines() if name == "jsonl" else Combined()
+
+
+async def _written(store: Store, query: Query, access: Access, form: Format, output: Path | None) -> None:
+    """Write page by page: memory does not follow what is stored."""
+    await store.open()
+    try:
+        with _opened(output) as file, _progress(shown=output is not None) as show:
+            file.write(form.head().encode())
+            async for page in _pages(store, query):
+                file.write("".join(form.line(access.row(record)) for record in page).encode())
+                show(page)
+    finally:
+        await store.close()
+
+
+async def _pages(store: Store, query: Query) -> AsyncIterator[Sequence[Record]]:
+    page = await store.fetch(query, limit=_PAGE)
+    while page:
+        yield page
+        page = await store.fetch(query, after=page[-1].id, limit=_PAGE)
+
+
+@contextmanager
+def _opened(output: Path | None) -> Generator[IO[bytes]]:
+    """Give where to write. A file is new, for its owner only, and does not stay where it could not be finished."""
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError as error:
+        raise ConfigurationError(f"{output}: is already there; give another name, or move it away") from error
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield file
+    except BaseException as error:
+        with suppress(OSError):
+            output.unlink()
+        if isinstance(error, OSError):
+            raise _unwritable(output, error) from error
+        raise
+
+
+def _unwritable(output: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"{output}: cannot be written ({error.strerror}); give a file in a directory with room")
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Generator[_Show]:
+    """Give what is told of each page, and shows how far in time it reaches: how many there are nobody knows."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda page: None
+        return
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("exporting", total=None)
+        first: datetime | None = None
+
+        def show(page: Sequence[Record]) -> None:
+            nonlocal first
+            first = first or time_of(page[0].id)
+            total = (datetime.now(UTC) - first).total_seconds()
+            progress.update(task, total=total, completed=(time_of(page[-1].id) - first).total_seconds())
+
+        yield show
+
+
+def _told(access: Access) -> int:
+    """Say what could not be opened; that of a destroyed key is no fault."""
+    for why, count in sorted(access.closed.items()):
+        complain(f"note: the personal fields of {count} records are missing: {_WHY[why]}")
+    return FAULT if access.unreadable else 0
+
+
+_WHY = {
+    "sealed": "they stay sealed; to read them give --purpose and --reason",
+    "destroyed": "they were destroyed",
+    "of another keyring": "another keyring sealed them, or the key file is gone; export them where it is",
+    "unreadable": "they were changed since they were sealed, or the keyring cannot be reached",
+}

@@ -1,0 +1,20 @@
+"""One JSON object a line, all fields."""
+
+from __future__ import annotations
+
+from consent_mw.escaping import as_json
+from consent_mw.exports import Row
+
+__all__ = ["JSONLines"]
+
+
+class JSONLines:
+    """The `Format` that loses nothing. Whatever a terminal obeys is escaped, so a line is a line for every reader."""
+
+    def head(self) -> str:
+        """Return "": every line names its fields."""
+        return ""
+
+    def line(self, row: Row) -> str:
+        """Return the record as JSON."""
+        return as_json(row) + "\n"
