@@ -45,7 +45,9 @@ class PostgresServer:
     """
 
     def __init__(self) -> None:
-        self._nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self._uid = nobody.pw_uid if nobody else None
+        self._gid = nobody.pw_gid if nobody else None
         # Not pytest's directory: its name is too long for a socket's path, and only its owner may enter it.
         self.directory = Path(tempfile.mkdtemp(prefix="consent-mw-pg-"))
         self.data = self.directory / "data"
@@ -58,9 +60,9 @@ class PostgresServer:
     def __enter__(self) -> PostgresServer:
         password = self.directory / "password"
         password.write_text(_PASSWORD)
-        if self._nobody:
+        if self._uid is not None and self._gid is not None:
             for path in (self.directory, password):
-                os.chown(path, self._nobody.pw_uid, self._nobody.pw_gid)
+                os.chown(path, self._uid, self._gid)
         self._run(
             "initdb", "--pgdata", self.data, "--username", _USER, "--pwfile", password, "--auth-local=trust",
             "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions",
@@ -82,7 +84,7 @@ class PostgresServer:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self._bin / "postgres", "-D", self.data, "-p", str(self.port), *options],
-                stdout=log, stderr=log, cwd=self.directory, **self._as_nobody(),
+                stdout=log, stderr=log, cwd=self.directory, user=self._uid, group=self._gid,
             )  # fmt: skip
         deadline = time.monotonic() + 60
         while not self._answers():
@@ -129,14 +131,11 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         command = [self._bin / program, *arguments]
-        subprocess.run(command, check=True, capture_output=True, cwd=self.directory, **self._as_nobody())
-
-    def _as_nobody(self) -> dict[str, int]:
-        return {"user": self._nobody.pw_uid, "group": self._nobody.pw_gid} if self._nobody else {}
+        subprocess.run(command, check=True, capture_output=True, cwd=self.directory, user=self._uid, group=self._gid)
 
     def _entered(self, place: Path) -> Path:
         """Return `place`, or a copy of the programs where nobody can reach them."""
-        if self._nobody is None or all(parent.stat().st_mode & 0o001 for parent in place.parents):
+        if self._uid is None or all(parent.stat().st_mode & 0o001 for parent in place.parents):
             return place
         copy = self.directory / "programs"
         shutil.copytree(place.parent, copy, symlinks=True)

@@ -10,7 +10,7 @@ from consent_mw.stores.base import Store
 
 __all__ = ["store_from"]
 
-_SCHEMES = ("memory", "sqlite")
+_SCHEMES = ("memory", "sqlite", "postgresql", "postgres")
 
 
 def store_from(url_or_store: str | Store) -> Store:
@@ -18,10 +18,11 @@ def store_from(url_or_store: str | Store) -> Store:
     Return the store that a URL names, not yet opened; a store is returned as it is.
 
     `sqlite:///consent.db` is a file in the working directory, `sqlite:////var/lib/site/consent.db` one by its
-    full path (percent escapes are undone), `memory:` a `MemoryStore`.
+    full path (percent escapes are undone), `postgresql://user@host/database` a PostgreSQL database as libpq reads it,
+    `memory:` a `MemoryStore`.
 
     Raises:
-        ConfigurationError: The URL names no store that we know.
+        ConfigurationError: The URL names no store that we know, or one whose extra is not installed.
     """
     if not isinstance(url_or_store, str):
         return url_or_store
@@ -34,7 +35,20 @@ def store_from(url_or_store: str | Store) -> Store:
         from consent_mw.stores.sqlite import SQLiteStore
 
         return SQLiteStore(unquote(rest[3:]))
+    if scheme in ("postgresql", "postgres") and rest.startswith("//"):
+        return _postgres(url_or_store)
     raise ConfigurationError(f"store {_shown(url_or_store)!r}: {_complaint(scheme if colon else '')}")
+
+
+def _postgres(url: str) -> Store:
+    try:
+        from consent_mw.stores.postgres import PostgresStore
+    except ImportError as error:
+        # psycopg without a libpq is an ImportError too, and the binary extra brings one.
+        raise ConfigurationError(
+            f"store {_shown(url)!r}: PostgreSQL needs psycopg ({error}); pip install 'consent-mw[postgres]'"
+        ) from error
+    return PostgresStore(url)
 
 
 def _complaint(scheme: str) -> str:
@@ -42,8 +56,10 @@ def _complaint(scheme: str) -> str:
         return "no file is named; write sqlite:///consent.db, or sqlite:////full/path/consent.db"
     if scheme == "memory":
         return "a store in memory has no name; write memory:"
+    if scheme.startswith("postgres"):
+        return "no server is named; write postgresql://user@host/database"
     if not scheme:
-        return "is no URL; write sqlite:///consent.db for a file, or memory:"
+        return "is no URL; write sqlite:///consent.db for a file, postgresql://user@host/database, or memory:"
     near = get_close_matches(scheme.lower(), _SCHEMES, n=1)
     hint = (
         f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_SCHEMES)}; any other is passed as an object"

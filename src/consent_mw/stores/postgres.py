@@ -1,0 +1,353 @@
+"""Records in PostgreSQL: for several machines, and for more than one file should hold."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias, TypeVar
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection, errors, sql
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from consent_mw.exceptions import StoreError
+from consent_mw.records import Query, Record, Scalar
+from consent_mw.stores.postgres_address import conninfo_of, place_of
+from consent_mw.stores.postgres_errors import told_plainly
+from consent_mw.stores.postgres_schema import lock_key, prepare
+from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, stretches
+
+__all__ = ["PostgresStore"]
+
+_T = TypeVar("_T")
+_Row: TypeAlias = tuple[int, UUID, str, str, bytes | None, str, str, bytes]
+
+_COPY: Final = "COPY pg_temp.batch (day, id, kind, purpose, subject, ring, data, sealed) FROM STDIN (FORMAT BINARY)"
+_TYPES: Final = ("int4", "uuid", "text", "text", "bytea", "text", "text", "bytea")
+
+# The primary key keeps the first of an id within a purpose; that it is new in all others of its day is looked up.
+_INSERT: Final = """
+    INSERT INTO records (day, id, kind, purpose, subject, ring, data, sealed)
+    SELECT day, id, kind, purpose, subject, ring, data::json, sealed FROM pg_temp.batch
+    WHERE day = %(day)s
+        AND NOT EXISTS (SELECT FROM records WHERE records.day = %(day)s AND records.id = batch.id)
+    ON CONFLICT DO NOTHING
+"""
+
+_SHELVE: Final = """
+    INSERT INTO shelves (day, purpose, kind)
+    SELECT * FROM unnest(%s::integer[], %s::text[], %s::text[]) ON CONFLICT DO NOTHING
+"""
+
+# Every statement is a search in an index. Over partitions that were never analysed the planner guesses, and may
+# prefer to read them whole; compiling such a statement takes longer than running it.
+_SESSION: Final = """
+    SET search_path = {}, pg_temp;
+    SET enable_hashjoin = off;
+    SET enable_mergejoin = off;
+    SET enable_seqscan = off;
+    SET jit = off;
+"""
+_BATCH: Final = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS batch (
+        day integer, id uuid, kind text, purpose text, subject bytea, ring text, data text, sealed bytea
+    ) ON COMMIT DELETE ROWS
+"""
+
+# `shelves` is the lock, too, and comes first in every transaction: see `postgres_schema`.
+_READ: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE shelves IN ACCESS SHARE MODE"
+_WRITE: Final = b"BEGIN; SET LOCAL synchronous_commit = off; LOCK TABLE shelves IN ROW EXCLUSIVE MODE"
+_WRITE_DURABLY: Final = b"BEGIN; SET LOCAL synchronous_commit = on; LOCK TABLE shelves IN ROW EXCLUSIVE MODE"
+_DELETE: Final = (
+    b"BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL synchronous_commit = on;"
+    b" LOCK TABLE shelves IN ROW EXCLUSIVE MODE"
+)
+# Whoever waits for a lock holds up all who come later: better to delete row by row than to wait for a backup.
+_DROP: Final = (
+    b"BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '500ms';"
+    b" LOCK TABLE shelves IN ACCESS EXCLUSIVE MODE"
+)
+
+_ATTEMPTS: Final = 20
+_DAYS: Final = 64  # whose shelves are read at once
+_FEW: Final = 16  # partitions that may be written to unseen
+
+_to_json = msgspec.json.Encoder()
+_from_json = msgspec.json.Decoder(dict[str, Scalar])
+
+
+class _Connection(AsyncConnection[TupleRow]):
+    """One that knows whether it has its temporary table. Who only reads needs none, nor the right to make it."""
+
+    has_batch = False
+
+
+class PostgresStore:
+    """
+    The store contract over one schema of a PostgreSQL database, from version 15 on, through a pool of connections.
+
+    An ordinary append does not wait for the server's disk: it survives this process, and the death of the server
+    takes at most the last 0.6 seconds of such appends. A durable one, and a deletion, survive that too, and bring
+    everything before them to the disk. Records are partitioned by purpose and day; a deletion of all that a day
+    holds drops its partition.
+
+    Two appends at the same moment of one id under two purposes may both be kept; one after the other the first is.
+
+    Args:
+        url: As libpq reads it: `postgresql://user@host:5432/database?sslmode=…`. A remote server must prove its
+            name by a certificate unless the URL says otherwise.
+        schema: The schema in that database. Made by `open` if it is missing and the user may.
+        connections: Most of them at once, for this process.
+    """
+
+    def __init__(self, url: str, *, schema: str = "consent_mw", connections: int = 4) -> None:
+        self._conninfo = conninfo_of(url)
+        self._place = place_of(url)
+        self.schema = schema
+        self._connections = connections
+        self._pool: AsyncConnectionPool[_Connection] | None = None
+        self._known: set[tuple[str, int]] = set()  # purposes and days whose partitions are there, and the next day's
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({self._place!r}, schema={self.schema!r})"
+
+    async def open(self) -> None:
+        """
+        Connect, create or migrate the schema, and refuse what is not ours. Opening twice is harmless.
+
+        Raises:
+            SchemaError: The schema holds something else, or was written by a newer version.
+            StoreUnavailable: No server, no such database, a wrong password.
+            StoreError: A right is missing, or the server is too old.
+        """
+        if self._pool is not None:
+            return
+        with told_plainly(self._place):
+            # By hand, for its error says why; a pool tries again and again, and then speaks of a time-out.
+            async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                await prepare(connection, self.schema, self._place)
+            pool = AsyncConnectionPool(
+                self._conninfo,
+                connection_class=_Connection,
+                kwargs={"autocommit": True, "prepare_threshold": None},
+                min_size=1,
+                max_size=self._connections,
+                timeout=10,
+                configure=self._configure,
+                check=AsyncConnectionPool.check_connection,
+                open=False,
+            )
+            try:
+                await pool.open(wait=True, timeout=10)
+            except BaseException:
+                await pool.close()
+                raise
+        self._pool, self._known = pool, set()
+
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+        """Keep all of `records` or none, in one transaction; the first of an id stays."""
+        first = {record.id: record for record in reversed(records)}
+        rows = [_row_of(first[record_id]) for record_id in sorted(first)]
+        if rows:
+            await self._again(lambda: self._append(rows, durable))
+
+    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+        """Return at most `limit` records that match, in order of id, from the one after `after`."""
+        search = Search(query, after)
+        if search.is_empty or limit < 1:
+            return []
+        found: list[Record] = []
+        async with self._transaction(_READ) as connection:
+            async for stretch in self._stretches(connection, search):
+                statement, values = search.page(stretch, limit - len(found))
+                cursor = await connection.execute(statement, values, binary=True)
+                found += [_record_of(row) for row in await cursor.fetchall()]
+                if len(found) >= limit:
+                    break
+        return found
+
+    async def delete(self, query: Query) -> int:
+        """
+        Delete every record that matches in one transaction, and return how many they were.
+
+        A day of which nothing would remain is dropped as a whole, and gives its room back at once. If a backup or
+        another reader holds it for more than half a second, its rows are deleted, and autovacuum clears up.
+        """
+        search = Search(query)
+        if search.is_empty:
+            return 0
+        whole, parts = await self._again(lambda: self._found(search))
+        if whole:
+            try:
+                return await self._again(lambda: self._delete(_DROP, search, whole, parts))
+            except StoreError as error:
+                if not isinstance(error.__cause__, errors.LockNotAvailable):
+                    raise
+        parts = [*parts, *((shelf.day, shelf.purpose) for shelf in whole)]
+        return await self._again(lambda: self._delete(_DELETE, search, [], parts)) if parts else 0
+
+    async def close(self) -> None:
+        """Release the connections. Closing twice is harmless."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncGenerator[bool]:
+        """
+        Give True to one holder of `name` among all hosts on this schema, and False at once to every other.
+
+        It holds one of the connections, and ends with it: if the server goes away, another may begin.
+        """
+        key = [lock_key(self.schema, "lease", name)]
+        async with self._connection() as connection:
+            row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", key)).fetchone()
+            mine = bool(row and row[0])
+            try:
+                yield mine
+            finally:
+                if mine and not connection.closed:
+                    await connection.execute("SELECT pg_advisory_unlock(%s)", key)
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    async def _configure(self, connection: _Connection) -> None:
+        await connection.execute(sql.SQL(_SESSION).format(sql.Identifier(self.schema)))
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[_Connection]:
+        if self._pool is None:
+            raise StoreError(f"{self._place}: the store is not open; await its open() first")
+        with told_plainly(self._place):
+            async with self._pool.connection() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, begin: bytes, *, writes: bool = False) -> AsyncGenerator[_Connection]:
+        """Run the block between `begin` and COMMIT; whatever it raises undoes all of it, in the pool."""
+        async with self._connection() as connection:
+            if writes and not connection.has_batch:
+                await connection.execute(_BATCH)
+                connection.has_batch = True
+            await connection.execute(begin)
+            yield connection
+            await connection.execute("COMMIT")
+
+    async def _again(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Do `work`, and again if another transaction stood in its way: what the server then undid is not done."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await work()
+            except StoreError as error:
+                retried = isinstance(error.__cause__, errors.SerializationFailure | errors.DeadlockDetected)
+                if attempt == _ATTEMPTS or not retried:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))  # noqa: S311 - no secret
+        raise AssertionError  # the last attempt returned or raised
+
+    # -- append --------------------------------------------------------------------------------------------------
+
+    async def _append(self, rows: list[_Row], durable: bool) -> None:
+        shelves = sorted({(day, purpose, kind) for day, _, kind, purpose, *_ in rows})
+        days = {(purpose, day) for day, purpose, _ in shelves}
+        await self._make_ahead(days - self._known)
+        try:
+            await self._insert(rows, shelves, durable)
+        except StoreError as error:
+            if not isinstance(error.__cause__, errors.CheckViolation):
+                raise
+            # Another host has dropped the partition that we knew.
+            await self._make_ahead(days)
+            await self._insert(rows, shelves, durable)
+
+    async def _insert(self, rows: list[_Row], shelves: list[tuple[int, str, str]], durable: bool) -> None:
+        async with self._transaction(_WRITE_DURABLY if durable else _WRITE, writes=True) as connection:
+            await connection.execute(_SHELVE, [list(column) for column in zip(*shelves, strict=True)])
+            async with connection.cursor().copy(_COPY) as copy:
+                copy.set_types(_TYPES)
+                for row in rows:
+                    await copy.write_row(row)
+            for day in sorted({day for day, _, _ in shelves}):
+                await connection.execute(_INSERT, {"day": day})
+
+    async def _make_ahead(self, days: Iterable[tuple[str, int]]) -> None:
+        """Make the partitions of `days` and of the day after each: the first record of a day finds it made."""
+        for purpose, day in sorted(days):
+            async with self._connection() as connection:
+                for each in (day, day + 1):
+                    await connection.execute("SELECT make_day(%s, %s)", [purpose, each])
+            self._known.add((purpose, day))
+
+    # -- fetch and delete ----------------------------------------------------------------------------------------
+
+    async def _shelves(self, connection: _Connection, search: Search) -> AsyncIterator[list[Shelf]]:
+        """Give what stands where something may match, some days at a time."""
+        beyond = -1
+        while True:
+            cursor = await connection.execute(*search.shelves(beyond, most=_DAYS))
+            shelves = [Shelf(*row) for row in await cursor.fetchall()]
+            if not shelves:
+                return
+            yield shelves
+            beyond = shelves[-1].day
+
+    async def _stretches(self, connection: _Connection, search: Search) -> AsyncIterator[Stretch]:
+        """Give one stretch of days after the other. What was read of one is unlocked before the next."""
+        days = 1
+        async for shelves in self._shelves(connection, search):
+            await connection.execute("SAVEPOINT stretch")
+            for stretch in stretches(shelves, search.query.kinds, days):
+                yield stretch
+                await connection.execute("ROLLBACK TO SAVEPOINT stretch")
+            days = _DAYS
+
+    async def _found(self, search: Search) -> tuple[list[Shelf], list[tuple[int, str]]]:
+        """Return the partitions of which nothing would remain, and the others in which something matches."""
+        async with self._transaction(_READ) as connection:
+            shelves = [shelf async for some in self._shelves(connection, search) for shelf in some]
+            whole = [shelf for shelf in shelves if search.covers(shelf)]
+            rest = [shelf for shelf in shelves if not search.covers(shelf)]
+            if len(rest) <= _FEW:
+                return whole, [(shelf.day, shelf.purpose) for shelf in rest]
+            return whole, await self._hits(connection, search, rest)
+
+    async def _hits(self, connection: _Connection, search: Search, rest: list[Shelf]) -> list[tuple[int, str]]:
+        hits: list[tuple[int, str]] = []
+        await connection.execute("SAVEPOINT stretch")
+        for stretch in stretches(rest, search.query.kinds, _DAYS):
+            hits += await (await connection.execute(*search.hits(stretch))).fetchall()
+            await connection.execute("ROLLBACK TO SAVEPOINT stretch")
+        among = {(shelf.day, shelf.purpose) for shelf in rest}
+        return sorted(among.intersection(hits))
+
+    async def _delete(self, begin: bytes, search: Search, whole: list[Shelf], parts: list[tuple[int, str]]) -> int:
+        async with self._transaction(begin) as connection:
+            kinds = list(search.query.kinds)
+            count = 0
+            for shelf in whole:
+                cursor = await connection.execute("SELECT drop_day(%s, %s, %s)", [shelf.purpose, shelf.day, kinds])
+                dropped = await cursor.fetchone()
+                if dropped is None or dropped[0] is None:  # another kind came to stand there
+                    parts = [*parts, (shelf.day, shelf.purpose)]
+                else:
+                    count += dropped[0]
+            for day, purpose in parts:
+                count += (await connection.execute(*search.deletion(day, purpose))).rowcount
+        self._known.difference_update((shelf.purpose, shelf.day) for shelf in whole)
+        return count
+
+
+def _row_of(record: Record) -> _Row:
+    data = _to_json.encode(dict(record.data)).decode()
+    return (
+        day_of(record.id), record.id, record.kind, record.purpose, record.subject, record.ring, data, record.sealed
+    )  # fmt: skip
+
+
+def _record_of(row: TupleRow) -> Record:
+    record_id, kind, purpose, subject, ring, data, sealed = row
+    return Record(record_id, kind, purpose, subject, ring, _from_json.decode(data), sealed)

@@ -1,0 +1,204 @@
+"""The schema of records in PostgreSQL: recognised, created and migrated. What is done with it is in `postgres`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from consent_mw.exceptions import SchemaError, StoreError
+
+__all__ = ["OLDEST_SERVER", "SCHEMA", "check", "lock_key", "prepare"]
+
+#: The first server that is tested. Older ones plan and lock partitions in other ways.
+OLDEST_SERVER: Final = 150_000
+
+# How we know a schema for ours, on the table that counts its migrations.
+_MARK: Final = "consent-mw"
+
+# Step n leads from schema n to n + 1, is run once, in the schema, and is never changed after a release.
+#
+# Reading and writing goes through `records` alone, so that rights are needed on it alone. Partitions are made and
+# dropped by two functions with the rights of the owner: who writes can neither alter nor drop anything else.
+_STEPS: Final = (
+    """
+    CREATE TABLE records (
+        day integer NOT NULL,      -- whole days since 1970 in UTC, from the id
+        id uuid NOT NULL,          -- version 7
+        kind text COLLATE "C" NOT NULL,
+        purpose text COLLATE "C" NOT NULL,
+        subject bytea,             -- keyed token of the person
+        ring text NOT NULL,        -- keyring that opens `sealed`
+        data json NOT NULL,        -- not jsonb, which cannot hold U+0000
+        sealed bytea NOT NULL,
+        -- In a partition day and purpose are constant: the id first lets one index serve look-ups and order.
+        PRIMARY KEY (id, day, purpose)
+    ) PARTITION BY LIST (purpose);
+    CREATE INDEX by_kind ON records (kind, id);
+    CREATE INDEX by_subject ON records (subject, id) WHERE subject IS NOT NULL;
+
+    -- Which kinds a partition holds. So a search goes only where there is something to find. It is the lock, too:
+    -- who reads holds it in ACCESS SHARE, who writes in ROW EXCLUSIVE, who drops a partition alone.
+    CREATE TABLE shelves (
+        day integer NOT NULL,
+        purpose text COLLATE "C" NOT NULL,
+        kind text COLLATE "C" NOT NULL,
+        PRIMARY KEY (day, purpose, kind)
+    );
+
+    CREATE VIEW readable AS
+        SELECT to_timestamp((('x' || lpad(left(replace(id::text, '-', ''), 12), 16, '0'))::bit(64)::bigint) / 1000.0)
+            AS time, kind, purpose, encode(subject, 'hex') AS subject, ring, data, length(sealed) AS sealed_bytes, id
+        FROM records;
+
+    CREATE FUNCTION partition_of(of_purpose text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+        -- A name has at most 63 bytes; a purpose may be any text.
+        SELECT CASE WHEN of_purpose ~ '^[a-z][a-z0-9_]{0,39}$' THEN of_purpose ELSE '~' || md5(of_purpose) END
+    $$;
+
+    CREATE FUNCTION day_of(of_purpose text, of_day integer) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+        SELECT 'day_' || {schema}.partition_of(of_purpose) || '_' || to_char(date '1970-01-01' + of_day, 'YYYYMMDD')
+    $$;
+
+    CREATE FUNCTION make_day(of_purpose text, of_day integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+    DECLARE
+        branch text := 'records_' || partition_of(of_purpose);
+        leaf text := day_of(of_purpose, of_day);
+    BEGIN
+        PERFORM pg_advisory_xact_lock({making});  -- of several that need it, one makes it
+        -- CREATE TABLE ... PARTITION OF would stop readers and writers of the parent; ATTACH does not.
+        IF to_regclass(quote_ident(branch)) IS NULL THEN
+            EXECUTE format('CREATE TABLE %I (LIKE records INCLUDING ALL) PARTITION BY RANGE (day)', branch);
+            EXECUTE format('ALTER TABLE records ATTACH PARTITION %I FOR VALUES IN (%L)', branch, of_purpose);
+        END IF;
+        IF to_regclass(quote_ident(leaf)) IS NULL THEN
+            EXECUTE format('CREATE TABLE %I (LIKE records INCLUDING ALL)', leaf);
+            EXECUTE format(
+                'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)', branch, leaf, of_day, of_day + 1
+            );
+        END IF;
+    END
+    $$;
+
+    CREATE FUNCTION drop_day(of_purpose text, of_day integer, of_kinds text[]) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+    -- The caller holds `shelves` alone. Return how many records went, or null if there are others in it.
+    DECLARE
+        leaf text := day_of(of_purpose, of_day);
+        count bigint := 0;
+    BEGIN
+        IF EXISTS (SELECT FROM shelves WHERE purpose = of_purpose AND day = of_day AND kind <> ALL (of_kinds)) THEN
+            RETURN NULL;
+        END IF;
+        DELETE FROM shelves WHERE purpose = of_purpose AND day = of_day;
+        IF to_regclass(quote_ident(leaf)) IS NOT NULL THEN
+            EXECUTE format('SELECT count(*) FROM %I', leaf) INTO count;
+            EXECUTE format('DROP TABLE %I', leaf);
+        END IF;
+        RETURN count;
+    END
+    $$;
+
+    REVOKE ALL ON FUNCTION make_day, drop_day FROM PUBLIC;
+    """,
+)
+
+SCHEMA: Final = len(_STEPS)
+
+
+def lock_key(*words: str) -> int:
+    """Return the number of an advisory lock, which is one for the whole database."""
+    digest = hashlib.blake2b("\0".join(("consent-mw", *words)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+async def check(connection: AsyncConnection[TupleRow], schema: str, place: str) -> int | None:
+    """
+    Return the version of what `schema` holds, or None if it holds nothing yet. Nothing is written.
+
+    Raises:
+        SchemaError: It holds something else, or is newer than we are.
+        StoreError: The server is too old, or its database is not in UTF-8.
+    """
+    if connection.info.server_version < OLDEST_SERVER:
+        version = connection.info.server_version // 10_000
+        raise StoreError(f"{place}: needs PostgreSQL {OLDEST_SERVER // 10_000} or newer, this is {version}")
+    if connection.info.parameter_status("server_encoding") != "UTF8":
+        raise StoreError(f"{place}: the database cannot hold every text; create it with ENCODING 'UTF8'")
+    found = await _relations(connection, schema)
+    if not found:
+        return None
+    if found.get("migrations") != _MARK:
+        raise SchemaError(
+            f'{place}: the schema "{schema}" holds tables that are not of consent-mw; name another with schema='
+        )
+    missing = {"records", "shelves"} - found.keys()
+    if missing:
+        raise SchemaError(f"{place}: has lost its table {min(missing)}; restore a backup, or drop the schema")
+    version = await _version(connection, schema)
+    if version > SCHEMA:
+        raise SchemaError(
+            f"{place}: was written by a newer consent-mw (schema {version}, this one knows {SCHEMA}); "
+            "upgrade the package, or name another schema"
+        )
+    return version
+
+
+async def prepare(connection: AsyncConnection[TupleRow], schema: str, place: str) -> None:
+    """
+    Create or migrate what is missing, all or nothing; of several processes the first does it. Raises as `check`.
+
+    The connection commits by itself.
+    """
+    if await check(connection, schema, place) == SCHEMA:
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(schema, "migration")])
+        # What another did while we waited; a later statement sees it.
+        version = await check(connection, schema, place)
+        if version is None:
+            version = 0
+            await _begin(connection, schema)
+        await connection.execute(sql.SQL("SET LOCAL search_path = {}, pg_temp").format(sql.Identifier(schema)))
+        for number, step in enumerate(_STEPS[version:], version + 1):
+            await connection.execute(_composed(step, schema))
+            await connection.execute("INSERT INTO migrations (version) VALUES (%s)", [number])
+
+
+async def _begin(connection: AsyncConnection[TupleRow], schema: str) -> None:
+    name = sql.Identifier(schema)
+    exists = await connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema])
+    if await exists.fetchone() is None:  # IF NOT EXISTS would ask for the right to create it all the same
+        await connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+    table = sql.SQL("{}.migrations").format(name)
+    await connection.execute(
+        sql.SQL("CREATE TABLE {} (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())").format(table)
+    )
+    await connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(table, sql.Literal(_MARK)))
+
+
+def _composed(step: str, schema: str) -> bytes:
+    text = step.replace("{schema}", sql.Identifier(schema).as_string(None))
+    return text.replace("{making}", str(lock_key(schema, "make_day"))).encode()
+
+
+async def _relations(connection: AsyncConnection[TupleRow], schema: str) -> dict[str, str]:
+    """Return the tables and the like of a schema, each with its comment. Needs no right on them."""
+    cursor = await connection.execute(
+        """
+        SELECT relname::text, coalesce(obj_description(pg_class.oid, 'pg_class'), '')
+        FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = %s AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT relispartition
+        """,
+        [schema],
+    )
+    return dict(await cursor.fetchall())
+
+
+async def _version(connection: AsyncConnection[TupleRow], schema: str) -> int:
+    query = sql.SQL("SELECT coalesce(max(version), 0) FROM {}.migrations").format(sql.Identifier(schema))
+    row = await (await connection.execute(query)).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,189 @@
+"""What to ask PostgreSQL for: a query as conditions, and the stretches of days in which to look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from psycopg import sql
+
+from consent_mw.records import Query
+from consent_mw.stores.base import first_id
+
+__all__ = ["Search", "Shelf", "Stretch", "day_of", "stretches"]
+
+_DAY_MS: Final = 86_400_000
+_LAST_DAY: Final = (1 << 48) // _DAY_MS
+
+# What one statement may touch: the planner takes some 30 microseconds for each partition, and a lock for it and
+# each of its three indexes, of which a server with default settings has 6,400 for all connections together.
+_PARTITIONS: Final = 96
+
+_COLUMNS: Final = sql.SQL("id, kind, purpose, subject, ring, data::text, sealed")
+
+
+class Shelf(NamedTuple):
+    """One day of one purpose: a partition, and the kinds of records in it."""
+
+    day: int
+    purpose: str
+    kinds: list[str]
+
+
+class Stretch(NamedTuple):
+    """Successive days to look into with one statement."""
+
+    first_day: int
+    last_day: int
+    purposes: list[str]
+    kinds: list[str]
+
+
+def day_of(record_id: UUID) -> int:
+    """Return the day of an id, in whole days since 1970."""
+    return (record_id.int >> 80) // _DAY_MS
+
+
+class Search:
+    """
+    A query as SQL. Every statement names days and purposes as values, so that the planner leaves out all other
+    partitions before it locks anything.
+    """
+
+    def __init__(self, query: Query, after: UUID | None = None) -> None:
+        self.query = query
+        lowest = first_id(query.since).int if query.since is not None else 0
+        self._lower = max(lowest, after.int + 1 if after is not None else 0)
+        self._upper = first_id(query.until).int if query.until is not None else 1 << 128
+        self.ids = self._wanted_ids()
+        self.first_day = (self._lower >> 80) // _DAY_MS
+        self.last_day = min(((self._upper - 1) >> 80) // _DAY_MS, _LAST_DAY) if self._upper else -1
+
+    def _wanted_ids(self) -> list[UUID] | None:
+        if self.query.ids is None:
+            return None
+        return sorted(one for one in self.query.ids if self._lower <= one.int < self._upper)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can match."""
+        query = self.query
+        sets = (query.kinds, query.purposes, query.subjects, self.ids)
+        return self._lower >= self._upper or any(one is not None and not one for one in sets)
+
+    def covers(self, shelf: Shelf) -> bool:
+        """Tell whether all that the shelf holds, whatever it is, is meant."""
+        return (
+            self.query.subjects is None
+            and self.ids is None
+            and self.query.kinds.issuperset(shelf.kinds)
+            and self._lower <= (shelf.day * _DAY_MS) << 80
+            and self._upper >= ((shelf.day + 1) * _DAY_MS) << 80
+        )
+
+    def shelves(self, beyond: int, *, most: int) -> tuple[sql.Composed, dict[str, Any]]:
+        """Return a statement for the shelves of the next `most` days after the day `beyond`, in order of day."""
+        conditions = [sql.SQL("day > %(beyond)s AND day BETWEEN %(first_day)s AND %(last_day)s")]
+        values: dict[str, Any] = {
+            "beyond": beyond,
+            "first_day": self.first_day,
+            "last_day": self.last_day,
+            "kinds": list(self.query.kinds),
+            "most": most,
+        }
+        if self.query.purposes is not None:
+            conditions.append(sql.SQL("purpose = ANY(%(purposes)s)"))
+            values["purposes"] = list(self.query.purposes)
+        if self.ids is not None:
+            conditions.append(sql.SQL("day = ANY(%(days)s)"))
+            values["days"] = sorted({day_of(one) for one in self.ids})
+        statement = sql.SQL("""
+            SELECT day, purpose, array_agg(kind) FROM shelves
+            WHERE {conditions} AND day IN (
+                SELECT DISTINCT day FROM shelves
+                WHERE {conditions} AND kind = ANY(%(kinds)s) ORDER BY day LIMIT %(most)s
+            )
+            GROUP BY day, purpose HAVING array_agg(kind) && %(kinds)s ORDER BY day
+        """)
+        return statement.format(conditions=sql.SQL(" AND ").join(conditions)), values
+
+    def page(self, stretch: Stretch, limit: int) -> tuple[sql.Composed, dict[str, Any]]:
+        """Return a statement for at most `limit` records of a stretch, in order of id."""
+        conditions, values = self._conditions(stretch)
+        values["limit"] = limit
+        kinds: list[sql.Composable] = [sql.SQL("kind = ANY(%(kinds)s)")]
+        if self.ids is None and self.query.subjects is None:
+            # Each kind alone is in order in its index: asked for several at once, the planner would sort them all.
+            names = {f"kind{number}": kind for number, kind in enumerate(stretch.kinds)}
+            kinds = [sql.SQL("kind = {}").format(sql.Placeholder(name)) for name in names]
+            values |= names
+        one = sql.SQL("(SELECT {} FROM records WHERE {} AND {} ORDER BY id LIMIT %(limit)s)")
+        parts = [one.format(_COLUMNS, conditions, kind) for kind in kinds]
+        if len(parts) == 1:
+            return sql.Composed(parts), values
+        return sql.SQL("{} ORDER BY id LIMIT %(limit)s").format(sql.SQL(" UNION ALL ").join(parts)), values
+
+    def hits(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
+        """Return a statement for the days and purposes of a stretch in which something matches."""
+        conditions, values = self._conditions(stretch)
+        statement = sql.SQL("SELECT DISTINCT day, purpose FROM records WHERE kind = ANY(%(kinds)s) AND {}")
+        return statement.format(conditions), values
+
+    def deletion(self, day: int, purpose: str) -> tuple[sql.Composed, dict[str, Any]]:
+        """Return a statement that deletes what matches in one partition."""
+        conditions, values = self._conditions(Stretch(day, day, [purpose], list(self.query.kinds)))
+        return sql.SQL("DELETE FROM records WHERE kind = ANY(%(kinds)s) AND {}").format(conditions), values
+
+    def _conditions(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
+        conditions = [sql.SQL("purpose = ANY(%(purposes)s) AND day BETWEEN %(first_day)s AND %(last_day)s")]
+        values: dict[str, Any] = {
+            "purposes": stretch.purposes,
+            "first_day": stretch.first_day,
+            "last_day": stretch.last_day,
+            "kinds": stretch.kinds,
+        }
+        if self._lower:
+            conditions.append(sql.SQL("id >= %(lower)s"))
+            values["lower"] = UUID(int=self._lower)
+        if self._upper < 1 << 128:
+            conditions.append(sql.SQL("id < %(upper)s"))
+            values["upper"] = UUID(int=self._upper)
+        if self.ids is not None:
+            conditions.append(sql.SQL("id = ANY(%(ids)s)"))
+            values["ids"] = [one for one in self.ids if stretch.first_day <= day_of(one) <= stretch.last_day]
+        if self.query.subjects is not None:
+            conditions.append(sql.SQL("subject = ANY(%(subjects)s)"))
+            values["subjects"] = list(self.query.subjects)
+        return sql.SQL(" AND ").join(conditions), values
+
+
+def stretches(shelves: Sequence[Shelf], kinds: frozenset[str], days: int) -> Iterator[Stretch]:
+    """
+    Yield the days of `shelves` in stretches: of `days` days first, then of twice as many each.
+
+    So a page that is soon full touches a day or two, and a search through a year of nothing takes few statements.
+    """
+    start = 0
+    while start < len(shelves):
+        end = _end(shelves, start, days)
+        part = shelves[start:end]
+        yield Stretch(
+            part[0].day,
+            part[-1].day,
+            sorted({shelf.purpose for shelf in part}),
+            sorted({kind for shelf in part for kind in shelf.kinds if kind in kinds}),
+        )
+        start, days = end, days * 2
+
+
+def _end(shelves: Sequence[Shelf], start: int, days: int) -> int:
+    """Return where the stretch from `start` ends: whole days, at least one, and not too many partitions."""
+    end, seen = start, 0
+    while end < len(shelves) and seen < days:
+        day = shelves[end].day
+        behind = next((at for at in range(end, len(shelves)) if shelves[at].day != day), len(shelves))
+        if seen and behind - start > _PARTITIONS:
+            break
+        end, seen = behind, seen + 1
+    return end
