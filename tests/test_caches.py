@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -21,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from tests.asgi import drive, scope
 from tests.nginx import shared_cache
 from tests.policies import POLICY
+from tests.serving import served
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw.site.insertion import unconditional
@@ -91,23 +88,6 @@ def application(directory: Path) -> ConsentMiddleware:
     routes = [Route(f"/{page.__name__}", page) for page in pages]
     app = Starlette(routes=[*routes, Mount("/files", StaticFiles(directory=files, html=True))])
     return ConsentMiddleware(app, policy=directory / "policy.toml", secret_keys=["a key of these tests only"])
-
-
-@contextlib.contextmanager
-def served(app: ConsentMiddleware) -> Iterator[int]:
-    """Give the port of a real uvicorn that serves `app`."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive(), "uvicorn did not start"
-                time.sleep(0.01)
-            yield sock.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(20)
 
 
 @pytest.fixture(scope="module")

@@ -88,10 +88,8 @@ class Undeclared:
         elif self._keeps_paths and source == "response":
             path = msgspec.msgpack.encode({"url.path": clean(str(exchange.scope.get("path", "")))})
             try:
-                ring, sealed = (
-                    self._sealer.keyring.name,
-                    self._sealer.seal(record_id, "undeclared", NECESSARY, path),
-                )
+                sealed = self._sealer.seal(record_id, "undeclared", NECESSARY, path)
+                ring = self._sealer.keyring.name
             except ConsentError as error:
                 _log.warning("an undeclared cookie is recorded without its path: %s", error)
         record = Record(record_id, "undeclared", NECESSARY, None, ring, data, sealed)

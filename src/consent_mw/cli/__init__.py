@@ -8,11 +8,13 @@ import click
 
 from consent_mw.cli.audit import audit
 from consent_mw.cli.check import check
+from consent_mw.cli.cookies import cookies
 from consent_mw.cli.demo import demo
 from consent_mw.cli.drain import drain
 from consent_mw.cli.export import export
 from consent_mw.cli.init import init
 from consent_mw.cli.log import log
+from consent_mw.cli.scan import scan
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.exceptions import ConsentError, PolicyError
 
@@ -39,7 +41,7 @@ def consent_mw(context: click.Context) -> int:
     return 0
 
 
-for _command in (init, check, demo, log, export, audit, drain):
+for _command in (init, check, cookies, scan, demo, log, export, audit, drain):
     consent_mw.add_command(_command)
 
 

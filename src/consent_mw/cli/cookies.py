@@ -1,0 +1,193 @@
+"""`consent-mw cookies`: the cookies that were seen and that the policy forgot, with the TOML that declares them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+from rich.table import Column, Table
+from rich.text import Text
+
+from consent_mw.cli.opened_record import unopened
+from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of
+from consent_mw.cli.terminal import complain, console
+from consent_mw.cli.waiting import waiting_records
+from consent_mw.cli.well_known import guess
+from consent_mw.declaration import load
+from consent_mw.escaping import as_json, printable
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.places import Places
+from consent_mw.policy import Policy
+from consent_mw.records import Query, Record
+from consent_mw.stores import store_from
+from consent_mw.stores.base import Store
+from consent_mw.stores.sqlite import SQLiteStore
+
+__all__ = ["cookies"]
+
+_KIND = "undeclared"
+_SEALED = "(a sealed path)"
+
+
+class _Seen(NamedTuple):
+    """
+    One undeclared cookie, over all of its records.
+
+    Attributes:
+        places: The routes that set it; where the framework tells none there may be a path, which is sealed.
+        fates: What became of it, in words.
+        set_here: Whether the application sets it. If not, browsers send it all the same.
+        records: One for each process and place: a site that starts often has many.
+    """
+
+    name: str
+    places: tuple[str, ...]
+    fates: tuple[str, ...]
+    set_here: bool
+    first: datetime
+    last: datetime
+    records: int
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "set_by_application": self.set_here,
+            "places": list(self.places),
+            "fates": list(self.fates),
+            "first": self.first.isoformat(timespec="seconds"),
+            "last": self.last.isoformat(timespec="seconds"),
+            "records": self.records,
+        }
+
+
+@click.command(epilog="Example: consent-mw cookies --policy policy.toml")
+@click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    default="policy.toml",
+    show_default=True,
+    help="What it declares by now is left out.",
+)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="The site's data directory: its store and its keys. [default: consent-data beside the policy]",
+)
+@click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of text.")
+def cookies(policy_file: Path, directory: Path | None, url: str | None, json_wanted: bool) -> int:
+    """List the undeclared cookies that were seen, where, and what became of them, with the TOML to paste.
+
+    A process notes each name once for each place, so how often it was set is not known. Those that only browsers send
+    were set by a script, by an earlier version of the site, or by a neighbour on a parent domain.
+    """
+    policy = load(policy_file)
+    places = Places(directory) if directory else Places.beside(policy_file)
+    seen = [each for each in _gathered(_records(places, url)) if policy.cookie(each.name) is None]
+    proposals = _proposals(seen, policy)
+    if json_wanted:
+        toml = [proposal.toml(policy.languages) for proposal in proposals]
+        click.echo(as_json({"policy": str(policy_file), "cookies": [each.as_dict() for each in seen], "toml": toml}))
+    elif not seen:
+        click.echo(f"No cookie was seen that {printable(str(policy_file))} does not declare.")
+    else:
+        _show(seen)
+        if proposals:
+            click.echo(f"\nTo declare them, add to {printable(str(policy_file))}:\n")
+            click.echo("\n".join(proposal.toml(policy.languages) for proposal in proposals), nl=False)
+    return 0
+
+
+def _proposals(seen: Sequence[_Seen], policy: Policy) -> list[Proposal]:
+    """One for each name or family; of what only browsers send the well-known ones, since anybody can invent a name."""
+    wanted = [each.name for each in seen if each.set_here or guess(each.name)]
+    names = dict.fromkeys(names_of_families(wanted).values())
+    return [proposed(name, purposes_of(policy)) for name in names]
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def _records(places: Places, url: str | None) -> list[Record]:
+    """Return what the store holds and what still waits in the spool, each record once, oldest first."""
+    # The spool first: what is drained between the two readings is in both, and not in neither.
+    found = {record.id: record for record in waiting_records(places.spool) if record.kind == _KIND}
+    store = store_from(url or f"sqlite:///{places.database}")
+    if not isinstance(store, SQLiteStore) or store.path.exists():
+        found |= {record.id: record for record in asyncio.run(_stored(store))}
+    elif not places.spool.exists():
+        raise ConfigurationError(
+            f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
+        )
+    return [found[record_id] for record_id in sorted(found)]
+
+
+async def _stored(store: Store) -> list[Record]:
+    query = Query(kinds=frozenset((_KIND,)))
+    await store.open()
+    try:
+        found: list[Record] = []
+        page = await store.fetch(query)
+        while page:
+            found += page
+            page = await store.fetch(query, after=page[-1].id)
+        return found
+    finally:
+        await store.close()
+
+
+def _gathered(records: Iterable[Record]) -> list[_Seen]:
+    """Return one for each name: the application's own first, each in the order of the names."""
+    by_name: dict[str, list[Mapping[str, object]]] = {}
+    for record in records:
+        row = unopened(record)
+        by_name.setdefault(str(row.get("cookie.name", "")), []).append(row)
+    seen = [_summed(name, rows) for name, rows in by_name.items()]
+    return sorted(seen, key=lambda each: (not each.set_here, each.name))
+
+
+def _summed(name: str, rows: Sequence[Mapping[str, object]]) -> _Seen:
+    times = [datetime.fromisoformat(str(row["time"])) for row in rows]
+    set_here = [row for row in rows if row.get("cookie.source") == "response"]
+    return _Seen(
+        name,
+        tuple(dict.fromkeys(_place(row) for row in set_here)),
+        tuple(dict.fromkeys(map(_fate, rows))),
+        bool(set_here),
+        min(times),
+        max(times),
+        len(rows),
+    )
+
+
+def _place(row: Mapping[str, object]) -> str:
+    route = row.get("http.route")
+    return str(route) if route else _SEALED if "sealed" in row else "(no route)"
+
+
+def _fate(row: Mapping[str, object]) -> str:
+    if row.get("cookie.source") == "request":
+        return "left in requests" if row.get("cookie.verdict") == "kept" else "taken out of requests"
+    return "kept, only reported" if row.get("cookie.verdict") == "kept" else str(row.get("cookie.verdict", ""))
+
+
+# -- showing ---------------------------------------------------------------------------------------------------------
+
+
+def _show(seen: Sequence[_Seen]) -> None:
+    headings = ("cookie", "what became of it", "where it is set", "last seen")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
+    for each in seen:
+        where = ", ".join(each.places) if each.set_here else "not by this application"
+        row = (each.name, ", ".join(each.fates), where, f"{each.last:%Y-%m-%d %H:%M}")
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console().print(table)
+    if not all(each.set_here for each in seen):
+        complain("note: what is not set by this application may come from a script, an older version or a neighbour")
+    if any(_SEALED in each.places for each in seen):
+        complain("note: to see the paths: consent-mw log --kind undeclared --purpose necessary --reason 'why'")
