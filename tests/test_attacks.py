@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from datetime import timedelta
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -15,6 +16,7 @@ from tests.visitors import HOST, Visitor
 
 from consent_mw import Choice, ConsentMiddleware
 from consent_mw.site.forms import safe_next
+from consent_mw.testing.clock import Clock
 
 KEY = "the secret key of the tests"
 PAGE = b"<html><head></head><body><p>the page</p></body></html>"
@@ -312,18 +314,17 @@ def test_an_older_choice_played_back_beside_the_newer_is_no_choice(site):
     play(site([b"theme=1"]), story)
 
 
-def test_a_choice_of_more_than_its_lifetime_ago_is_none(site, monkeypatch):
-    import time
+def test_a_choice_of_more_than_its_lifetime_ago_is_none(site):
+    clock = Clock()
 
     async def story(visitor):
         await visitor.picks("accept")
         cookie = b"__Host-consent=" + consent_of(visitor)
         assert set_cookies(await visitor.gets(cookie=cookie)) == [b"theme=1"]
-        now = time.time_ns
-        monkeypatch.setattr("consent_mw.middleware.time.time_ns", lambda: now() + 182 * 86_400_000_000_000)
+        clock.advance(timedelta(days=182))
         assert set_cookies(await visitor.gets(cookie=cookie)) == []
 
-    play(site([b"theme=1"]), story)
+    play(site([b"theme=1"], clock=clock), story)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -14,13 +14,15 @@ from consent_mw.consent import Consent
 from consent_mw.cookies import anchored, name_of
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
-from consent_mw.gate import gate
+from consent_mw.gate import Gated, gate
 from consent_mw.permissions import Decision, Reason, Verdict
 from consent_mw.site.insertion import (
+    FOR_ONE_VISITOR,
     Insertion,
     altered,
     altered_head,
     insertable,
+    is_html,
     is_public,
     language_for_all,
     personal,
@@ -39,9 +41,14 @@ CARRIES_HEADERS: Final = {
     "websocket.accept": 101,
     "websocket.http.response.start": 403,
 }
+#: Messages other than a body with which an answer is whole.
+_LAST: Final = frozenset(("http.response.pathsend", "websocket.close"))
+#: Whose head is the whole answer (RFC 9110, section 6.4.1), and a server sends it at once.
+_BODILESS: Final = frozenset((204, 205, 304))
 #: What our script acts on in a page that asks nothing. Looked for as it is nearly always written: a pattern that
 #: ignores case takes forty times as long.
 _WAITS: Final = (b"data-purpose", b"data-category", b"data-consent")
+_SAME_FOR_ALL: Final = frozenset((Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED))
 #: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
 _PENDING_SECONDS: Final = 0.05
 _OPENING_SECONDS: Final = 1.0
@@ -50,8 +57,11 @@ _OPENING_SECONDS: Final = 1.0
 class Answer:
     """One answer on its way out. Made for each request; `send` stands in for the server's own."""
 
-    __slots__ = ("_began_with", "_cookie_header", "_exchange", "_expired", "_insertion", "_own", "_page", "_root",
-                 "_secure", "_send", "_wiring", "started")  # fmt: skip
+    # What most answers never change stands here, once, and not in each of them.
+    _insertion: Insertion | None = None
+    _page: Message | None = None
+    started: bool = False
+    recorded: bool = False
 
     def __init__(
         self,
@@ -63,6 +73,7 @@ class Answer:
         expired: tuple[bytes, ...],
         secure: bool,
         own: bool,
+        logged: bool,
     ) -> None:
         self._wiring = wiring
         self._send = send
@@ -71,32 +82,43 @@ class Answer:
         self._expired = expired
         self._secure = secure
         self._own = own
+        self._logged = logged
         # Starlette's Mount writes its own into the scope that it was given; our pages are not below it.
         self._root: object = exchange.scope.get("root_path", "")
         self._began_with: Consent = exchange.consent.consent
-        self._insertion: Insertion | None = None
-        self._page: Message | None = None
-        self.started: bool = False
 
-    async def send(self, message: Message) -> None:
-        """Take one message of the application, and send what becomes of it."""
+    def send(self, message: Message) -> Awaitable[None]:
+        """
+        Take one message of the application, and return what sends what becomes of it.
+
+        The usual answer is dealt with here and now, and what comes back is the server's own coroutine: another one
+        around it would cost more than the gate.
+        """
         kind = message["type"]
-        exchange = self._exchange
         if kind == "http.response.body":
-            exchange.sent_bytes += len(message.get("body", b""))
+            if self._page is not None or self._insertion is not None:
+                return self._page_body(message)
+            self._exchange.sent_bytes += len(message.get("body", b""))
             if not message.get("more_body", False):
-                exchange.duration_ns = self._wiring.clock() - exchange.started_ns
-        elif kind in CARRIES_HEADERS:
-            await self._head(message)
+                self.record()
+            return self._send(message)
+        if kind in CARRIES_HEADERS:
+            return self._head(message)
+        return self._other(message)
+
+    def record(self) -> None:
+        """
+        Keep the record of this exchange, once. The last of an answer leaves only when its record is written: who
+        kills the process after the visitor has read the page finds it in the log.
+        """
+        exchange = self._exchange
+        if self.recorded and not exchange.consent.noted:  # what was noted since, by a background task, is kept too
             return
-        else:
-            self._count(message)
-        if self._page is not None:
-            await self._begin(self._page, message)
-        if self._insertion is None:
-            await self._send(message)
-        else:
-            await self._send_all(self._insertion.feed(message))
+        self.recorded = True
+        if not exchange.duration_ns:
+            exchange.duration_ns = self._wiring.clock() - exchange.started_ns
+        if self._logged:
+            self._wiring.recorder.exchange(exchange)
 
     async def finish(self) -> None:
         """Send what is still held, for an application that stopped before its answer was complete."""
@@ -108,25 +130,78 @@ class Answer:
     async def _send_all(self, messages: Iterable[Message]) -> None:
         for message in messages:
             self.started = True
+            self._exchange.sent_bytes += len(message.get("body", b""))
             await self._send(message)
 
-    def _count(self, message: Message) -> None:
-        if message["type"] == "websocket.send":
-            self._exchange.sent_bytes += len(message.get("bytes") or message.get("text") or b"")
-        elif message["type"] == "websocket.close" and not self.started:
-            self._exchange.status = 403  # what a server answers to a handshake that was closed
+    async def _page_body(self, message: Message) -> None:
+        """Send what comes of a page's body. Its size is that of what leaves, the banner included."""
+        messages: list[Message] = []
+        if self._page is not None:
+            messages = self._begun(self._page, message)
+        messages += self._insertion.feed(message) if self._insertion is not None else [message]
+        if not message.get("more_body", False):
+            self._exchange.sent_bytes += sum(len(each.get("body", b"")) for each in messages)
+            self.record()
+        await self._send_all(messages)
 
-    async def _head(self, message: Message) -> None:
-        exchange = self._exchange
+    async def _other(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "websocket.send":
+            self._exchange.sent_bytes += len(message.get("bytes") or message.get("text") or b"")
+        elif kind == "websocket.close" and not self.started:
+            self._exchange.status = 403  # what a server answers to a handshake that was closed
+        held = [self._page] if self._page is not None else []
+        if self._insertion is not None:
+            held = self._insertion.close()
+        self._page = None
+        if kind in _LAST:
+            self.record()
+        await self._send_all([*held, message])
+
+    def _head(self, message: Message) -> Awaitable[None]:
+        """Send a head as it may leave; the usual ones at once, the others in `_special_head`."""
+        exchange, wiring = self._exchange, self._wiring
         status = message.get("status", CARRIES_HEADERS[message["type"]])
         if status:
             exchange.status = status
             self.started = True
-        changed = exchange.consent.changed and await self._keep_receipt()
-        message, personal_answer = await self._gated(message, changed)
+        consent = exchange.consent
+        if self._own or consent.changed or self._expired or consent.personal or wiring.debug:
+            return self._special_head(message)
+        headers: HeaderList = message.get("headers") or []
+        gated = gate(headers, consent.permissions, exchange.started_ns, wiring.cookie_hook, wiring.floor(self._secure))
+        if gated.pending:
+            return self._special_head(message, gated)
+        if gated.undeclared:
+            wiring.report(gated.decisions, exchange)
+        if status == 200 and wiring.inserts and message["type"] == "http.response.start":
+            if not gated.plain or exchange.scope["method"] != "GET":
+                if _is_page(message):
+                    return self._special_head(message, gated)
+            elif is_html(gated.kind):
+                if consent.banner_placed or wiring.site.wants_banner(consent):
+                    return self._special_head(message, gated)
+                # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
+                self._page = {**message, "headers": [*gated.headers, *FOR_ONE_VISITOR]}
+                self.started = False
+                return _nothing()
+        if any(map(_depends, gated.decisions)):
+            return self._leave(personal({**message, "headers": gated.headers}))
+        return self._leave(message if gated.headers is headers else {**message, "headers": gated.headers})
+
+    def _leave(self, head: Message) -> Awaitable[None]:
+        """Send a head; where it is the whole answer, its record comes first."""
+        if self._exchange.status in _BODILESS or self._exchange.scope.get("method") == "HEAD":
+            self.record()
+        return self._send(head)
+
+    async def _special_head(self, message: Message, gated: Gated | None = None) -> None:
+        """Send a head to which something is added, or which waits for its page."""
+        changed = self._exchange.consent.changed and await self._keep_receipt()
+        message, personal_answer = await self._gated(message, changed, gated)
         if message["type"] == "http.response.start" and await self._with_banner(message, personal_answer):
             return
-        await self._send(personal(message) if personal_answer else message)
+        await self._leave(personal(message) if personal_answer else message)
 
     @property
     def _site_scope(self) -> Scope:
@@ -163,38 +238,50 @@ class Answer:
 
     # -- the gate -----------------------------------------------------------------------------------------------
 
-    async def _gated(self, message: Message, changed: bool) -> tuple[Message, bool]:
+    async def _gated(self, message: Message, changed: bool, gated: Gated | None) -> tuple[Message, bool]:
         """Return the message as it may leave, and whether it is now made for one visitor."""
         wiring, consent = self._wiring, self._exchange.consent
         headers: HeaderList = message.get("headers") or []
         expired: tuple[bytes, ...] = ()
         if changed or self._expired:
             expired = wiring.cookies.expired(self._cookie_header, consent.permissions, self._path)
-        hook = _released if self._own else wiring.cookie_hook
-        gated = gate(headers, consent.permissions, self._exchange.started_ns, hook)
-        added: HeaderList = []
-        if changed:
-            line = wiring.cookies.cookie.line(consent.consent, consent.today, secure=self._secure)
-            added.append((b"set-cookie", line))
+        floor = wiring.floor(self._secure)
+        if gated is None:
+            hook = _released if self._own else wiring.cookie_hook
+            gated = gate(headers, consent.permissions, self._exchange.started_ns, hook, floor)
+        ours: list[bytes] = []
+        if changed and self._may_keep_consent():
+            ours.append(wiring.cookies.cookie.line(consent.consent, consent.today, secure=self._secure))
         decisions = gated.decisions
         if gated.pending:
             waits, session_line = await self._keep_pending(gated.pending)
-            added += [(b"set-cookie", session_line)] if session_line else []
+            ours += [session_line] if session_line else []
             decisions = decisions if waits else _blocked(decisions)
+        added: HeaderList = [(b"set-cookie", floor(line) if floor else line) for line in ours]
         if expired:
             # A deletion by the application may be about another path than ours.
             kept = {d.name for d in decisions if d.verdict is Verdict.KEPT and d.reason is not Reason.DELETION}
             added += [(b"set-cookie", line) for line in expired if name_of(line) not in kept]
             self._expired = ()
-        if decisions:
+        if gated.undeclared:
             wiring.report(decisions, self._exchange)
-            if wiring.debug:
-                added.append((b"consent-cookies", _shown(decisions)))
+        if wiring.debug and decisions:
+            wiring.compare_places(headers, decisions)
+            added.append((b"consent-cookies", _shown(decisions)))
         if not added and gated.headers is headers:
             return message, False
         one_visitor = bool(added) or any(_depends(decision) for decision in decisions)
         # The consent cookie comes first: a client that reads one line reads that one.
         return {**message, "headers": [*added, *gated.headers]}, one_visitor
+
+    def _may_keep_consent(self) -> bool:
+        """Whether the site's own hook lets the consent cookie pass, as it may any other."""
+        wiring = self._wiring
+        if wiring.cookie_hook is None:
+            return True
+        name = wiring.cookies.cookie.name(secure=self._secure)
+        verdict = wiring.cookie_hook(Decision(name, Verdict.KEPT, Reason.NECESSARY, None))
+        return verdict is None or verdict is Verdict.KEPT
 
     async def _keep_pending(self, lines: Sequence[tuple[Decision, bytes]]) -> tuple[bool, bytes | None]:
         """Return whether the lines now wait on the server, and the session cookie's line where it is new."""
@@ -226,9 +313,9 @@ class Answer:
         if not insertable("GET" if method == "HEAD" else method, message):
             return False
         if method == "HEAD":
-            await self._send(altered_head(message, shared=shared))
+            await self._leave(altered_head(message, shared=shared))
         elif shared or wiring.site.wants_banner(exchange.consent):
-            language = language_for_all(message) if shared else None
+            language = language_for_all(message) if shared else wiring.site.language_of(message)
             scope = self._site_scope
             body = await wiring.site.banner(
                 scope, exchange.consent, now_ns=exchange.started_ns, shared=shared, page_language=language
@@ -242,22 +329,32 @@ class Answer:
             self.started = False
         return True
 
-    async def _begin(self, page: Message, message: Message) -> None:
+    def _begun(self, page: Message, message: Message) -> list[Message]:
         """
-        Begin a page that asks nothing, now that the first of its body is here. It gets the script all the same if
-        something in it waits for a purpose or opens the settings, and a stream always: the rest is not known yet.
+        Begin a page that asks nothing, now that the first of its body is here; return what can leave already.
+
+        It gets the script all the same if something in it waits for a purpose or opens the settings, and a stream
+        always: the rest is not known yet.
         """
         self._page = None
         body: bytes = message.get("body", b"")
         if message.get("more_body", False) or any(word in body for word in _WAITS):
-            self._insertion = Insertion(page, self._wiring.site.head(self._site_scope), "")
-        else:
-            await self._send_all([page])
+            self._insertion = Insertion(page, self._wiring.site.head(self._site_scope, self._wiring.site.language_of(page)), "")
+            return []
+        return [page]
 
 
 def _released(decision: Decision) -> Verdict | None:
     """Let a cookie pass that still waits by its name: our own pages set only what the visitor has just allowed."""
     return Verdict.KEPT if decision.verdict is Verdict.PENDING else None
+
+
+def _content_length(message: Message) -> int | None:
+    """The length after which a client has all, though the application may say so only with an empty last message."""
+    for name, value in message.get("headers") or ():
+        if len(name) == 14 and name.lower() == b"content-length":
+            return int(value) if value.isdigit() else None
+    return None
 
 
 def _is_page(message: Message) -> bool:
@@ -273,14 +370,18 @@ def _is_page(message: Message) -> bool:
 
 def _depends(decision: Decision) -> bool:
     """Whether another visitor could get another answer about this cookie."""
-    return decision.reason not in (Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED)
+    return decision.reason not in _SAME_FOR_ALL
 
 
-def _blocked(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
-    return tuple(
+async def _nothing() -> None:
+    """What is awaited where nothing can be sent yet."""
+
+
+def _blocked(decisions: Sequence[Decision]) -> list[Decision]:
+    return [
         decision._replace(verdict=Verdict.BLOCKED) if decision.verdict is Verdict.PENDING else decision
         for decision in decisions
-    )
+    ]
 
 
 def _shown(decisions: Sequence[Decision]) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Literal, NamedTuple
 
-__all__ = ["anchored", "delete_line", "is_deletion", "name_of", "pairs"]
+__all__ = ["CookieFloor", "Placed", "anchored", "delete_line", "is_deletion", "name_of", "pairs", "placed"]
 
 _BLANK = b" \t"
 #: A control character other than tab makes a browser drop the whole line (RFC 6265bis, section 5.6, step 1).
@@ -100,15 +101,70 @@ def _is_past(text: bytes, now: datetime) -> bool:
         return False
 
 
-def delete_line(name: str, *, path: str = "/", domain: str = "") -> bytes:
+class CookieFloor(NamedTuple):
+    """
+    The least that every cookie which passes must say of itself. A line that says more stays as it is.
+
+    Attributes:
+        secure: Sent over https only. Added on https alone: on http a browser would drop the line.
+        http_only: Out of the reach of scripts.
+        same_site: "lax" takes `None` and nothing said to Lax, "strict" those and Lax to Strict.
+    """
+
+    secure: bool = True
+    http_only: bool = False
+    same_site: Literal["lax", "strict"] | None = None
+
+    def raised(self, line: bytes, *, https: bool) -> bytes:
+        """Return the Set-Cookie `line` with what it lacks, or the very line where it lacks nothing."""
+        lacking = b""
+        if self.secure and https and not _attribute(line, b"secure"):
+            lacking += b"; Secure"
+        if self.http_only and not _attribute(line, b"httponly"):
+            lacking += b"; HttpOnly"
+        if self.same_site and _level(line) < _LEVELS.index(self.same_site):
+            # The last of several counts (RFC 6265bis, section 5.7), so that one more outweighs them.
+            lacking += b"; SameSite=" + self.same_site.title().encode()
+        return line + lacking if lacking else line
+
+
+_LEVELS = ("none", "lax", "strict")
+
+
+def _level(line: bytes) -> int:
+    """How much the last SameSite of a line asks for. What no browser knows, and nothing at all, asks for nothing."""
+    said = [value.lower().decode("latin-1") for value in _attribute(line, b"samesite")]
+    return _LEVELS.index(said[-1]) if said and said[-1] in _LEVELS else 0
+
+
+class Placed(NamedTuple):
+    """Where a browser keeps a cookie, as its Set-Cookie line says it: the Domain without its leading dot."""
+
+    domain: str
+    path: str
+    partitioned: bool
+
+
+def placed(line: bytes) -> Placed:
+    """Return where the Set-Cookie `line` puts its cookie; an empty path where it says none."""
+    domains, paths = _attribute(line, b"domain"), _attribute(line, b"path")
+    domain = domains[-1].lower().lstrip(b".") if domains else b""
+    path = paths[-1] if paths else b""
+    return Placed(domain.decode("latin-1"), path.decode("latin-1"), bool(_attribute(line, b"partitioned")))
+
+
+def delete_line(name: str, *, path: str = "/", domain: str = "", partitioned: bool = False) -> bytes:
     """
     Return the Set-Cookie line that makes a browser forget `name`; path and domain must be those it was set with.
 
-    Max-Age for today's browsers, Expires for those before them. A prefixed name is only heard with Secure.
+    Max-Age for today's browsers, Expires for those before them. A prefixed name is only heard with Secure, and so is
+    the line of a partitioned cookie, which lies in a jar of its own (CHIPS, section 2).
     """
     line = b"%s=; Max-Age=0; Expires=%s; Path=%s" % (name.encode("latin-1"), _EPOCH, path.encode("latin-1"))
     if domain:
         line += b"; Domain=" + domain.encode("latin-1")
+    if partitioned:
+        return line + b"; Secure; SameSite=None; Partitioned"
     if name.lower().startswith(("__host-", "__secure-")):
         line += b"; Secure"
     return line

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from consent_mw._asgi import HeaderList
 from consent_mw.cookies import is_deletion, name_of
@@ -15,43 +17,82 @@ __all__ = ["CookieHook", "Gated", "gate"]
 #: Told what was decided about a cookie and why; returns what shall happen instead, or None to leave it.
 CookieHook: TypeAlias = Callable[[Decision], Verdict | None]
 
-_SET_COOKIE: Final = b"set-cookie"
-_LENGTH: Final = len(_SET_COOKIE)
+#: Headers that say nothing about a page's bytes, its caching or its banner. Any other is looked at more closely.
+_PLAIN: Final = (
+    b"content-security-policy", b"date", b"location", b"permissions-policy", b"referrer-policy",
+    b"server", b"strict-transport-security", b"x-content-type-options", b"x-frame-options", b"x-request-id",
+)  # fmt: skip
+_ROLES: Final = {
+    b"set-cookie": "cookie",
+    b"content-type": "kind",
+    b"content-length": "length",
+    **dict.fromkeys(_PLAIN, "plain"),
+}
 
 
-class Gated(NamedTuple):
+class Gated(msgspec.Struct, frozen=True, gc=False):
     """
-    What the gate made of a header list.
+    What the gate made of a header list, and what it noticed on its one way through it.
 
     Attributes:
         headers: What may leave: the very list that came in where every line may.
         decisions: One for each Set-Cookie line, in order.
         pending: The lines that wait for the visitor's answer, with their decision.
+        undeclared: Whether one of the decisions is about a cookie that no declaration covers.
+        kind: The Content-Type, of which there is at most one where `plain`.
+        plain: Whether no other header needs a closer look before a page is altered.
     """
 
     headers: HeaderList
-    decisions: tuple[Decision, ...]
-    pending: tuple[tuple[Decision, bytes], ...]
+    decisions: list[Decision]
+    pending: list[tuple[Decision, bytes]]
+    undeclared: bool
+    kind: bytes
+    plain: bool
 
 
-def gate(headers: HeaderList, permissions: Permissions, now_ns: int, hook: CookieHook | None = None) -> Gated:
-    """Return the headers without the Set-Cookie lines that the policy or the visitor does not let pass."""
+def gate(
+    headers: HeaderList,
+    permissions: Permissions,
+    now_ns: int,
+    hook: CookieHook | None = None,
+    floor: Callable[[bytes], bytes] | None = None,
+) -> Gated:
+    """
+    Return the headers without the Set-Cookie lines that the policy or the visitor does not let pass.
+
+    Args:
+        floor: Raises the attributes of a line that passes, or returns that very line.
+    """
     decisions: list[Decision] = []
     pending: list[tuple[Decision, bytes]] = []
     kept: HeaderList = []
+    undeclared, kind, plain, raised = False, b"", True, False
+    # One pass, and one look-up for a header that is none of our business: this runs for every answer.
     for header in headers:
         name = header[0]
-        if len(name) != _LENGTH or name.lower() != _SET_COOKIE:
-            kept.append(header)
-            continue
-        decision = judge(header[1], permissions, now_ns, hook)
-        decisions.append(decision)
-        if decision.verdict is Verdict.KEPT:
-            kept.append(header)
-        elif decision.verdict is Verdict.PENDING:
-            pending.append((decision, header[1]))
-    unchanged = len(kept) == len(headers)
-    return Gated(headers if unchanged else kept, tuple(decisions), tuple(pending))
+        role = _ROLES.get(name) or _ROLES.get(name.lower())
+        if role == "cookie":
+            line = header[1]
+            decision = judge(line, permissions, now_ns, hook)
+            decisions.append(decision)
+            undeclared = undeclared or decision.declared is None
+            if decision.verdict is not Verdict.KEPT:
+                if decision.verdict is Verdict.PENDING:
+                    pending.append((decision, line))
+                continue
+            if floor is not None and (higher := floor(line)) is not line:
+                header, raised = (name, higher), True
+        elif role == "kind":
+            plain = plain and not kind
+            kind = header[1]
+        elif role == "length":
+            plain = plain and header[1].isdigit()
+        elif role is None:
+            plain = False
+        kept.append(header)
+    unchanged = len(kept) == len(headers) and not raised
+    return Gated(headers if unchanged else kept, decisions, pending, undeclared, kind, plain)
 
 
 def judge(line: bytes, permissions: Permissions, now_ns: int, hook: CookieHook | None = None) -> Decision:

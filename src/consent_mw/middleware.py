@@ -14,10 +14,12 @@ from typing import Final
 from consent_mw._asgi import ASGIApp, Header, Message, Receive, Scope, Send
 from consent_mw.answer import Answer
 from consent_mw.client import Proxies
+from consent_mw.cookies import CookieFloor
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
 from consent_mw.keyring import Keyring
+from consent_mw.placing import SITE, WAITING
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
 from consent_mw.request_cookies import without_cookies
@@ -53,6 +55,7 @@ class ConsentMiddleware:
         prefix: Where the visitor's pages are.
         cookie_domain: Shares the choice between subdomains, and gives up the `__Host-` prefix.
         cookie_hook: May veto a cookie that would pass, or pass one that would not.
+        cookie_floor: What every cookie that passes must say of itself at least: Secure on https, HttpOnly, SameSite.
         signals: Which of "gpc" and "dnt" are honoured, for the purposes that the policy lists.
         exclude: Paths, with * for anything, that are left out of the log. Never out of the gate.
         report_only: Block nothing and report everything, for a site that moves in.
@@ -81,6 +84,7 @@ class ConsentMiddleware:
         cookie_name: str = "consent",
         cookie_domain: str = "",
         cookie_hook: CookieHook | None = None,
+        cookie_floor: CookieFloor | None = None,
         signals: Collection[str] = ("gpc",),
         exclude: Iterable[str] = (),
         report_only: bool = False,
@@ -102,6 +106,7 @@ class ConsentMiddleware:
             cookie_name=cookie_name,
             cookie_domain=cookie_domain,
             cookie_hook=cookie_hook,
+            cookie_floor=cookie_floor,
             report_only=report_only,
             inserts=banner,
             debug=debug,
@@ -137,18 +142,28 @@ class ConsentMiddleware:
         consent = RequestConsent(
             reading.consent, reading.permissions, wiring.cookies.permissions, today, signals, reading.pending
         )
-        inner: Scope = {**scope, "state": {**(scope.get("state") or {}), "consent": consent}}
+        inner: Scope = {**scope, "state": {**(scope.get("state") or {}), "consent": consent, SITE: (wiring.site, scope)}}
         if reading.changed:
             inner["headers"] = without_cookies(headers, reading.header)
             wiring.report(reading.removed, Exchange(inner, fields, consent, now_ns), "request")
+        if not wiring.inserts and consent.pending is not None:
+            inner["state"][WAITING] = await wiring.site.waiting(consent, now_ns)
         if wiring.inserts:
             inner = unconditional(inner, fields)
         app, own = self._application(inner)
         if own and secure:
             inner["scheme"] = "https"  # as the visitor sees it: our forms compare their Origin with it
         exchange = Exchange(inner, fields, consent, now_ns)
+        logged = self._excluded is None or not self._excluded.fullmatch(str(scope.get("path", "")))
         answer = Answer(
-            wiring, send, exchange, cookie_header=cookie_header, expired=reading.expired, secure=secure, own=own
+            wiring,
+            send,
+            exchange,
+            cookie_header=cookie_header,
+            expired=reading.expired,
+            secure=secure,
+            own=own,
+            logged=logged,
         )
         wiring.drain.start()
         try:
@@ -160,10 +175,7 @@ class ConsentMiddleware:
                 exchange.status = 500  # what the server will answer for us
             raise
         finally:
-            if not exchange.duration_ns:
-                exchange.duration_ns = wiring.clock() - now_ns
-            if self._excluded is None or not self._excluded.fullmatch(str(scope.get("path", ""))):
-                wiring.recorder.exchange(exchange)
+            answer.record()
 
     def _signals_of(self, headers: Sequence[Header], fields: dict[bytes, bytes]) -> frozenset[str]:
         found = [
@@ -182,7 +194,7 @@ class ConsentMiddleware:
         if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
             return self.wiring.site, True
         if self._gpc_url and path == "/.well-known/gpc.json":
-            return _gpc_support, True
+            return self.wiring.site.gpc, True
         return self.app, False
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -230,11 +242,3 @@ def _compiled(exclude: Iterable[str]) -> re.Pattern[str] | None:
     if isinstance(exclude, str):
         raise ConfigurationError(f'exclude: is one text; write exclude=("{exclude}",)')
     return re.compile("|".join(map(fnmatch.translate, patterns))) if (patterns := list(exclude)) else None
-
-
-async def _gpc_support(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer `/.well-known/gpc.json` (Global Privacy Control, section 4)."""
-    body = b'{"gpc": true}'  # `lastUpdate` may be left out, and only the operator would know it
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

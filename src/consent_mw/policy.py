@@ -176,6 +176,7 @@ class Cookie(_Value, frozen=True, kw_only=True):
         name: As in Set-Cookie, case-sensitive; a trailing * stands for any ending.
         expires: How long it lasts; None until the browser closes.
         domain: The Domain it is set with; empty for the host alone. Needed to expire it.
+        partitioned: Whether it is set with Partitioned, in a jar for each site that embeds us. Needed to expire it.
     """
 
     name: str
@@ -185,6 +186,7 @@ class Cookie(_Value, frozen=True, kw_only=True):
     provider: Text | None = None
     domain: str = ""
     path: str = "/"
+    partitioned: bool = False
 
     @property
     def prefix(self) -> str | None:

@@ -182,7 +182,12 @@ class RequestCookies:
 def _expiries(removed: Iterable[Decision]) -> list[bytes]:
     """Only declared cookies are expired: of the others neither path nor domain, nor whose they are, is known."""
     lines = [
-        delete_line(decision.name, path=decision.declared.path, domain=decision.declared.domain)
+        delete_line(
+            decision.name,
+            path=decision.declared.path,
+            domain=decision.declared.domain,
+            partitioned=decision.declared.partitioned,
+        )
         for decision in removed
         if decision.declared is not None
     ]

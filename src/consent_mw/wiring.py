@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 
+from consent_mw._asgi import Header
 from consent_mw.client import Proxies
 from consent_mw.consent_cookie import ConsentCookie, checked_keys
+from consent_mw.cookies import CookieFloor, Placed, placed
 from consent_mw.declaration import load
+from consent_mw.destruction import Destruction
 from consent_mw.drain import Drain
 from consent_mw.exceptions import ConfigurationError, PolicyError
 from consent_mw.exchange import Exchange
@@ -16,19 +20,22 @@ from consent_mw.gate import CookieHook
 from consent_mw.keyring import FileKeyring, Keyring
 from consent_mw.notices import since
 from consent_mw.pending import Pending
-from consent_mw.permissions import Decision
+from consent_mw.permissions import Decision, Verdict
 from consent_mw.places import Places
 from consent_mw.policy import Policy
+from consent_mw.receipts import Receipts
 from consent_mw.recorder import Recorder
 from consent_mw.request_cookies import RequestCookies
 from consent_mw.revisions import Revisions
-from consent_mw.sealer import Sealer
+from consent_mw.sealer import PlainSealer, Sealer
+from consent_mw.site.documents import OwnCookies
 from consent_mw.site.pages import Site
 from consent_mw.spool import Spool
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.opened import OpenedStore
 from consent_mw.undeclared import Source, Undeclared
+from consent_mw.wordings import Wordings
 
 __all__ = ["Wiring"]
 
@@ -51,6 +58,7 @@ class Wiring:
         cookie_name: str,
         cookie_domain: str,
         cookie_hook: CookieHook | None,
+        cookie_floor: CookieFloor | None,
         report_only: bool,
         inserts: bool,
         debug: bool,
@@ -72,25 +80,40 @@ class Wiring:
             report_only=report_only,
             reopened=since(self.revisions.before(self.policy.revision), self.policy),
         )
-        self.sealer: Sealer = Sealer(keyring or FileKeyring(self.places.keys))
+        self.sealer: Sealer = _sealer(self.policy, keyring or FileKeyring(self.places.keys))
         self.store: OpenedStore = OpenedStore(store_from(store or f"sqlite:///{self.places.database}"))
         self.spool: Spool = Spool(self.places.spool, clock=clock)
         self.pending: Pending = Pending(self.policy, self.store, self.sealer)
         self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies)
-        self.drain: Drain = Drain(self.policy, self.spool, self.store, self.sealer, self.pending, clock)
+        self.destruction: Destruction = Destruction.of_site(
+            self.policy, self.places, self.store, self.sealer, spool=self.spool
+        )
+        self.drain: Drain = Drain(
+            self.policy, self.spool, self.store, self.sealer, self.pending, clock, destruction=self.destruction
+        )
         self.prefix: str = _checked_prefix(prefix)
         self.site: Site = Site(
             self.policy,
             prefix=self.prefix,
             secret_keys=keys,
             pending=self.pending,
+            receipts=Receipts(self.store, self.sealer),
+            hand_over=self.drain.once,
+            revisions=self.revisions,
+            wordings=Wordings(self.places.wordings),
+            own_cookies=self._own_cookies,
             templates=Path(templates) if templates else None,
             now_ns=clock,
         )
         self.cookie_hook = cookie_hook
+        self._floors = _floors(cookie_floor)
         self.inserts = inserts
         self.debug = debug
+        self._misplaced: set[str] = set()
         self._undeclared: Undeclared = Undeclared(self.policy, self.sealer, self.spool)
+
+    def _own_cookies(self, secure: bool) -> OwnCookies:
+        return OwnCookies(self.cookies.cookie.name(secure=secure), self.cookies.pending_name(secure=secure))
 
     def _keep_revision(self, file: Path) -> None:
         faults = self.revisions.check(self.policy)
@@ -102,10 +125,52 @@ class Wiring:
         """Note the cookies that the policy forgot to declare."""
         self._undeclared.look(decisions, exchange, source)
 
+    def floor(self, secure: bool) -> Callable[[bytes], bytes] | None:
+        """Return what raises the attributes of a line that passes, on this kind of connection; None for nothing."""
+        return self._floors[secure]
+
+    def compare_places(self, headers: Iterable[Header], decisions: Sequence[Decision]) -> None:
+        """
+        Say once for each cookie that it is set elsewhere than declared: there it could not be taken back.
+
+        For development: `decisions` are those of the Set-Cookie lines in `headers`, in order.
+        """
+        lines = [value for name, value in headers if name.lower() == b"set-cookie"]
+        for line, decision in zip(lines, decisions, strict=True):
+            declared = decision.declared
+            if declared is None or decision.verdict is Verdict.BLOCKED or decision.name in self._misplaced:
+                continue
+            said = placed(line)
+            if said != Placed(declared.domain.lower().lstrip("."), declared.path, declared.partitioned):
+                self._misplaced.add(decision.name)
+                _log.warning(_MISPLACED, decision.name, said.domain, said.path, said.partitioned, self.policy.file)
+
     @property
     def undeclared(self) -> dict[str, str]:
         """Undeclared cookies that were seen since the start, each with the route or path where it was first seen."""
         return self._undeclared.names
+
+
+_MISPLACED = """the cookie %r is set with Domain=%s, Path=%s, partitioned: %s, and not as it is declared in %s: it could
+not be taken back from the browser. Declare the domain, path and partitioned that it is set with."""
+_REMEMBERED_LINES = 1_024
+
+
+def _floors(floor: CookieFloor | None) -> dict[bool, Callable[[bytes], bytes] | None]:
+    if floor is None:
+        return {False: None, True: None}
+    return {https: lru_cache(_REMEMBERED_LINES)(partial(floor.raised, https=https)) for https in (False, True)}
+
+
+def _sealer(policy: Policy, keyring: Keyring) -> Sealer:
+    if policy.seal:
+        return Sealer(keyring)
+    _log.warning(
+        "%s: log.seal = false: personal fields are written as they are, and nothing can be destroyed for good; "
+        "remove it, unless this is a test",
+        policy.file,
+    )
+    return PlainSealer(keyring)
 
 
 def _directory(policy: Policy | str | Path, directory: str | Path | None) -> Path:

@@ -15,10 +15,12 @@ from consent_mw._asgi import Header, HeaderList, Message, Scope, header_value, h
 from consent_mw.site.opening import Opening, Place
 
 __all__ = [
+    "FOR_ONE_VISITOR",
     "Insertion",
     "altered",
     "altered_head",
     "insertable",
+    "is_html",
     "is_public",
     "language_for_all",
     "personal",
@@ -46,6 +48,9 @@ _TARGETED: Final = frozenset((b"cdn-cache-control", b"surrogate-control", b"x-ac
 _ASKS_FOR_LESS: Final = frozenset((b"if-modified-since", b"if-none-match", b"if-range", b"range"))
 _READS: Final = frozenset(("GET", "HEAD"))
 
+#: What an answer says that is made for one visitor and said nothing of caches before.
+FOR_ONE_VISITOR: Final = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
+
 #: Headers that may forbid the banner.
 _SAYS_NO: Final = frozenset((b"cache-control", b"content-disposition", b"content-encoding", b"content-range"))
 _ABOUT_CACHES: Final = _TARGETED | {b"cache-control", b"vary"}
@@ -64,10 +69,10 @@ def insertable(method: str, start: Message) -> bool:
     kinds = header_values(headers, b"content-type")
     if len(kinds) == 1 and _SAYS_NO.isdisjoint({line[0].lower() for line in headers}):
         # The usual page: nothing more about it has to be read.
-        return _is_readable_html(kinds[0]) and _has_no_odd_length(headers)
+        return is_html(kinds[0]) and _has_no_odd_length(headers)
     return (
         len(kinds) == 1
-        and _is_readable_html(kinds[0])
+        and is_html(kinds[0])
         and all(value.strip().lower() in (b"", b"identity") for value in header_values(headers, b"content-encoding"))
         and header_value(headers, b"content-range") is None
         and not (header_value(headers, b"content-disposition") or b"").strip().lower().startswith(b"attachment")
@@ -243,7 +248,8 @@ def _has_no_odd_length(headers: Iterable[Header]) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _is_readable_html(kind: bytes) -> bool:
+def is_html(kind: bytes) -> bool:
+    """Whether a Content-Type says HTML in a charset that a banner can be put into."""
     return kind.partition(b";")[0].strip().lower() == b"text/html" and _readable(_charset(kind))
 
 
@@ -262,7 +268,7 @@ def _lengthened(headers: HeaderList, more: int) -> HeaderList:
 def _personal(headers: Iterable[Header]) -> HeaderList:
     lines = list(headers)
     if _ABOUT_CACHES.isdisjoint({line[0].lower() for line in lines}):
-        return [*lines, (b"cache-control", b"private"), (b"vary", b"Cookie")]
+        return [*lines, *FOR_ONE_VISITOR]
     kept = [line for line in lines if line[0].lower() not in _ABOUT_CACHES]
     return [*kept, (b"cache-control", _private(_directives(lines))), (b"vary", _vary_by_cookie(lines))]
 
