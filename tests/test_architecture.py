@@ -46,10 +46,24 @@ LAYERS = [
         "segment",
         "spool",
         "stores",
+        "wordings",
     },  # the only disk and network I/O
-    {"notices", "pending", "reports", "retention", "rights"},  # what an operator and a visitor ask for
-    {"drain", "exchange", "recorder", "site", "undeclared"},  # what runs in a request
-    {"answer", "get_consent", "middleware", "wiring"},  # composition
+    {
+        "aggregates",
+        "archive",
+        "certificates",
+        "destruction",
+        "due",
+        "notices",
+        "pending",
+        "reports",
+        "retention",
+        "rights",
+        "stage",
+        "visits",
+    },  # what an operator and a visitor ask for
+    {"console", "drain", "exchange", "recorder", "site", "undeclared"},  # what runs in a request
+    {"answer", "get_consent", "middleware", "placing", "wiring"},  # composition
     {"__main__", "cli", "demo", "testing"},  # faces
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
