@@ -15,6 +15,7 @@ import msgspec
 
 from consent_mw.agents import parse_agent
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
+from consent_mw.destruction import Destruction
 from consent_mw.exceptions import (
     ConfigurationError,
     ConsentError,
@@ -62,6 +63,10 @@ class Drain:
     Args:
         hands_over: False where `consent-mw drain` does that: this process then only keeps.
         stop_seconds: How long `stop` may take. What is left then waits in the spool for the next start.
+        destruction: A third task destroys what has ended; of all processes one at a time.
+
+    Attributes:
+        handed_over: Records that the store has taken from here since the start.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Drain:
         hands_over: bool = True,
         pace: Pace | None = None,
         stop_seconds: float = 5.0,
+        destruction: Destruction | None = None,
     ) -> None:
         self._policy = policy
         self._spool = spool
@@ -86,6 +92,8 @@ class Drain:
         self._hands_over = hands_over
         self._pace = pace or Pace()
         self._stop_seconds = stop_seconds
+        self._destruction = destruction
+        self.handed_over: int = 0
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prepared = -1
@@ -101,6 +109,8 @@ class Drain:
         if not self._tasks or self._loop is not loop or self._tasks[0].done():
             self._loop = loop
             work = [self._keep_on(), self._hand_on()] if self._hands_over else [self._keep_on()]
+            if self._destruction and self._hands_over:
+                work.append(self._destruction.keep_on(self._clock))
             self._tasks = tuple(loop.create_task(each, name="consent-mw drain") for each in work)
 
     async def begin(self) -> None:
@@ -136,6 +146,8 @@ class Drain:
             _log.warning("the store took too long; what it did not take stays in the spool for the next start")
         await asyncio.to_thread(self._spool.close)
         await self._close_store()
+        if self._destruction:
+            await self._destruction.close()
 
     async def _keep_on(self) -> None:
         while True:
@@ -237,6 +249,7 @@ class Drain:
             began = time.monotonic()
             await self._append(batch)
             count += len(batch)
+            self.handed_over += len(batch)
             await _rest(min(time.monotonic() - began, pace.store_seconds), share)
         if segment.lost:
             _log.error("%s: %d frames or more are damaged and lost", segment.path.name, segment.lost)

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import TypeAlias
 from uuid import UUID
 
@@ -18,6 +19,7 @@ __all__ = [
     "decode_record",
     "encode_parts",
     "encode_record",
+    "fixed_id",
     "new_id",
     "new_id_number",
     "time_of",
@@ -90,6 +92,13 @@ def _reseed() -> None:
 
 
 os.register_at_fork(after_in_child=_reseed)
+
+
+def fixed_id(day: int, *words: str) -> UUID:
+    """Return the one id that a record of this day (since 1970, UTC) and these words can have."""
+    noise = int.from_bytes(blake2b("\0".join(words).encode(), digest_size=10).digest())
+    fraction, rest = noise >> 68, noise & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=(day * 86_400_000) << 80 | 0x7000 << 64 | fraction << 64 | 1 << 63 | rest)
 
 
 def time_of(record_id: UUID) -> datetime:

@@ -17,10 +17,11 @@ from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamage
 from consent_mw.keyring import Keyring
 from consent_mw.records import Record
 
-__all__ = ["Sealer"]
+__all__ = ["PlainSealer", "Sealer"]
 
 # A sealed blob: version (1 byte), stream id (16), count (8), ciphertext, tag (16).
 _VERSION = 1
+_PLAIN = b"\0"  # in the place of the version: nothing is sealed
 _STREAM = slice(1, 17)
 _COUNT = slice(17, 25)
 _TEXT = slice(25, None)
@@ -175,6 +176,24 @@ class Sealer:
             raise RecordDamaged(f"record {record_id}: {len(sealed)} sealed bytes are too few; some were cut off")
         if sealed[0] != _VERSION:
             raise SchemaError(f"record {record_id}: sealed in format {sealed[0]}; upgrade consent-mw")
+
+
+class PlainSealer(Sealer):
+    """
+    Seals nothing: for `seal = false`, so that a test can find on the disk what sealing hides. Never for visitors.
+
+    What was sealed before can still be opened; what is written now outlives every key, and only this class reads it.
+    """
+
+    def seal_bytes(self, id_bytes: bytes, day: int, kind: str, purpose: str, plain: bytes) -> bytes:
+        """Return `plain` as it is, marked as such."""
+        return _PLAIN + plain
+
+    def open_bytes(self, record_id: UUID, kind: str, purpose: str, ring: str, sealed: bytes) -> bytes:
+        """As `Sealer.open_bytes`."""
+        if sealed.startswith(_PLAIN):
+            return sealed[1:]
+        return super().open_bytes(record_id, kind, purpose, ring, sealed)
 
 
 def _day(record_id: UUID) -> int:

@@ -1,0 +1,189 @@
+"""What remains of a day: counts that identify nobody. Pure: records in, records out."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from consent_mw.records import Record, Scalar, fixed_id, time_of
+from consent_mw.visits import Visit, Visits
+
+__all__ = ["FEWEST", "KIND", "LATENCIES", "OTHER", "PURPOSE", "DayCounts", "cells_of"]
+
+KIND: Final = "aggregate"
+#: Of no person and under no key, so its purpose is not one of the policy's and never ends.
+PURPOSE: Final = "aggregates"
+#: A cell that fewer visitors stand behind is never written.
+FEWEST: Final = 5
+#: Where small cells are counted.
+OTHER: Final = "(other)"
+#: Upper bounds of the cells of "latency", in seconds: those of OpenTelemetry's `http.server.request.duration`, and
+#: two below them. The last cell, "more", has none.
+LATENCIES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+
+# What a stranger may invent (an agent's name) must not fill the memory; the 1,001st name of a day is another.
+_MOST_CELLS: Final = 1_000
+_PAGES: Final = ((1, "1"), (2, "2"), (5, "3 to 5"), (10, "6 to 10"), (30, "11 to 30"))
+_MINUTES: Final = ((1, "up to 1"), (5, "up to 5"), (15, "up to 15"), (60, "up to 60"))
+
+#: The clear fields that are counted as they are, by kind of record: the name of the count, and the field.
+_FIELDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "visit": (
+        ("route", "http.route"),
+        ("method", "http.request.method"),
+        ("browser", "user_agent.name"),
+        ("os", "user_agent.os.name"),
+        ("device", "device.type"),
+        ("choice", "consent.choice"),
+        ("error", "error.type"),
+    ),
+    "event": (("event", "event.name"),),
+    "receipt": (
+        ("receipt choice", "consent.choice"),
+        ("receipt surface", "consent.surface"),
+        ("receipt language", "consent.language"),
+    ),
+}
+
+
+class _Cell:
+    """How many there were, and who: up to five, more need not be known."""
+
+    __slots__ = ("count", "subjects", "unnamed")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.unnamed = 0  # without a subject nobody is told apart: each may be another
+        self.subjects: set[bytes] = set()
+
+    def add(self, subject: bytes | None, count: int = 1) -> None:
+        self.count += count
+        if subject is None:
+            self.unnamed += 1
+        elif len(self.subjects) < FEWEST:
+            self.subjects.add(subject)
+
+    def take(self, other: _Cell) -> None:
+        self.count += other.count
+        self.unnamed += other.unnamed
+        self.subjects |= other.subjects
+
+    @property
+    def is_small(self) -> bool:
+        return self.unnamed + len(self.subjects) < FEWEST
+
+
+class DayCounts:
+    """
+    Counts the records of one day and purpose, in order of time. Memory follows the different names that occur, not the
+    records: 1,000 cells at most of each count, and whoever is on the site at once.
+
+    **Small cells.** A cell behind which fewer than five visitors stand is counted in "(other)". If that is still
+    small, the next smallest cell joins it, so that it cannot be told by subtraction from the whole. If all together are
+    small, the count is not written at all. Where records have no subject nobody is told apart, and each record
+    counts as a visitor. Latencies are a property of the server: their cells are written whole, or not at all.
+    """
+
+    def __init__(self, day: int, purpose: str) -> None:
+        self._day = day
+        self._purpose = purpose
+        self._counts: dict[str, dict[str, _Cell]] = {}
+        self._visits = Visits()
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Take in the next records."""
+        for record in records:
+            self._count("kind", record.kind, record)
+            self._count(f"{record.kind} hour", f"{time_of(record.id).hour:02}", record)
+            for by, field in _FIELDS.get(record.kind, ()):
+                value = record.data.get(field)
+                if value is not None or field == "consent.choice":
+                    self._count(by, "none" if value is None else str(value), record)
+            if record.kind == "visit":
+                self._exchange(record)
+            self._joined(self._visits.add(record))
+
+    def records(self) -> list[Record]:
+        """Return one record for each count that may be written. The same day gives the same ids again."""
+        self._joined(self._visits.rest())
+        found = ((by, _cells(by, cells)) for by, cells in sorted(self._counts.items()))
+        return [self._record(by, cells) for by, cells in found if cells]
+
+    def _exchange(self, record: Record) -> None:
+        status, seconds = record.data.get("http.response.status_code"), record.data.get("http.server.request.duration")
+        if isinstance(status, int):
+            self._count("status", f"{status // 100}xx" if status else "none", record)
+        if isinstance(seconds, float | int):
+            self._count("latency", _latency(float(seconds)), record)
+        if "device.type" in record.data:
+            agent = record.data.get("user_agent.synthetic.type")
+            self._count("agent", str(agent) if agent else "visitor", record)
+
+    def _joined(self, visits: Iterator[Visit]) -> None:
+        for visit in visits:
+            minutes = (visit.ended - visit.began).total_seconds() / 60
+            for by, label in (
+                ("joined hour", f"{visit.began.hour:02}"),
+                ("joined exchanges", _banded(visit.exchanges, _PAGES)),
+                ("joined minutes", _banded(minutes, _MINUTES)),
+                ("joined entry", visit.entry),
+                ("joined exit", visit.exit),
+            ):
+                if label is not None:
+                    self._cell(by, str(label)).add(visit.subject)
+
+    def _count(self, by: str, label: str, record: Record) -> None:
+        self._cell(by, label).add(record.subject)
+
+    def _cell(self, by: str, label: str) -> _Cell:
+        cells = self._counts.setdefault(by, {})
+        if label not in cells:
+            label = label if len(cells) < _MOST_CELLS else OTHER
+        return cells.setdefault(label, _Cell())
+
+    def _record(self, by: str, cells: Mapping[str, int]) -> Record:
+        data: dict[str, Scalar] = {
+            "aggregate.day": self._day,
+            "aggregate.of": self._purpose,
+            "aggregate.by": by,
+            "aggregate.cells": msgspec.json.encode(cells).decode(),
+        }
+        return Record(fixed_id(self._day, KIND, self._purpose, by), KIND, PURPOSE, None, "", data, b"")
+
+
+def cells_of(record: Record) -> dict[str, int]:
+    """Return the cells of an aggregate: how many, by label."""
+    return msgspec.json.decode(str(record.data["aggregate.cells"]), type=dict[str, int])
+
+
+def _cells(by: str, cells: dict[str, _Cell]) -> dict[str, int]:
+    if by == "latency":
+        whole = _Cell()
+        for cell in cells.values():
+            whole.take(cell)
+        return {} if whole.is_small else {label: cells[label].count for label in _LATENCY_LABELS if label in cells}
+    small = [label for label, cell in cells.items() if cell.is_small or label == OTHER]
+    kept = sorted((label for label in cells if label not in small), key=lambda label: (cells[label].count, label))
+    other = _Cell()
+    for label in small:
+        other.take(cells[label])
+    while small and other.is_small and kept:
+        other.take(cells[kept.pop(0)])
+    found = {label: cells[label].count for label in sorted(kept)}
+    if small and not other.is_small:
+        found[OTHER] = other.count
+    return found
+
+
+_LATENCY_LABELS: Final = (*map(str, LATENCIES), "more")
+
+
+def _latency(seconds: float) -> str:
+    return _LATENCY_LABELS[bisect_left(LATENCIES, seconds)]
+
+
+def _banded(value: float, bands: Iterable[tuple[int, str]]) -> str:
+    return next((label for bound, label in bands if value <= bound), "more")

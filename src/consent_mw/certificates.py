@@ -1,0 +1,160 @@
+"""The proof that something was destroyed: what, how many, when, how and by which promise. Nobody can be told by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.policy import RECEIPTS
+from consent_mw.records import Query, Record, Scalar, fixed_id, new_id
+from consent_mw.retention import day_text
+from consent_mw.stores.base import Store
+
+__all__ = ["KIND", "TALLY", "Certificate", "Certificates", "Tally"]
+
+KIND: Final = "certificate"
+#: How many records a day and purpose had, written before the first of them goes: what the certificate will say.
+TALLY: Final = "tally"
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What was destroyed of one day and purpose.
+
+    Attributes:
+        where: "live", or "archive".
+        records: How many there were.
+        archived: How many of them went into the archive instead.
+        unreadable: How many were damaged, and could be neither opened nor archived.
+        ring: Name of the keyring; empty where nothing was sealed.
+        key: Where the key was, such as "slot 17"; empty where there was none.
+        revision, retention: The promise that ended it.
+        ended, destroyed: When it ended, and when it was found gone (aware).
+    """
+
+    purpose: str
+    day: int
+    where: str
+    records: int
+    archived: int = 0
+    unreadable: int = 0
+    ring: str
+    key: str
+    revision: int
+    retention: str
+    ended: datetime
+    destroyed: datetime
+
+    @property
+    def method(self) -> str:
+        """How, in words."""
+        if self.key:
+            return "key destroyed in place, then rows deleted"
+        return "rows deleted; the keyring was given up as lost" if self.ring else "rows deleted; nothing was sealed"
+
+    def record(self) -> Record:
+        """Return it as a record of the built-in purpose `receipts`."""
+        data: dict[str, Scalar] = {
+            "certificate.purpose": self.purpose,
+            "certificate.day": day_text(self.day),
+            "certificate.where": self.where,
+            "certificate.records": self.records,
+            "certificate.archived": self.archived,
+            "certificate.unreadable": self.unreadable,
+            "certificate.ring": self.ring,
+            "certificate.key": self.key,
+            "certificate.method": self.method,
+            "certificate.revision": self.revision,
+            "certificate.retention": self.retention,
+            "certificate.ended": _iso(self.ended),
+            "certificate.destroyed": _iso(self.destroyed),
+        }
+        return Record(new_id(int(self.destroyed.timestamp() * 1e9)), KIND, RECEIPTS, None, "", data, b"")
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """How many records a day and purpose had, by the keyring that sealed them ("" for none)."""
+
+    day: int
+    purpose: str
+    where: str
+    rings: dict[str, int]
+
+    def record(self) -> Record:
+        """Return it as a record; that of one day, purpose and place has always the same id."""
+        data: dict[str, Scalar] = {
+            "tally.day": self.day,
+            "tally.purpose": self.purpose,
+            "tally.where": self.where,
+            "tally.rings": msgspec.json.encode(self.rings).decode(),
+        }
+        return Record(fixed_id(self.day, TALLY, self.purpose, self.where), TALLY, RECEIPTS, None, "", data, b"")
+
+    @classmethod
+    def read(cls, record: Record) -> Tally:
+        """Return the tally that a record holds."""
+        data = record.data
+        rings = msgspec.json.decode(str(data["tally.rings"]), type=dict[str, int])
+        return cls(day=int(str(data["tally.day"])), purpose=str(data["tally.purpose"]), where=str(data["tally.where"]),
+                   rings=rings)  # fmt: skip
+
+
+class Certificates:
+    """
+    The certificates and tallies of a store, read once and then as far as there are new ones.
+
+    One process of a machine writes at a time; what another wrote meanwhile is found by `refresh`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._latest: UUID | None = None
+        self._certified: set[tuple[str, str, str, str]] = set()
+        self.tallies: dict[tuple[str, int, str], Tally] = {}
+
+    async def refresh(self) -> None:
+        """Read what is new. Raises StoreError."""
+        while page := await self._store.fetch(_ours(KIND), after=self._latest):
+            self._latest = page[-1].id
+            self._certified.update(_named(record.data) for record in page)
+        self.tallies = {}
+        after: UUID | None = None
+        while page := await self._store.fetch(_ours(TALLY), after=after):
+            after = page[-1].id
+            for tally in map(Tally.read, page):
+                self.tallies[tally.where, tally.day, tally.purpose] = tally
+
+    def has(self, where: str, day: int, purpose: str, ring: str) -> bool:
+        """Whether there is a certificate for that day, purpose and keyring."""
+        return (where, day_text(day), purpose, ring) in self._certified
+
+    async def keep_tally(self, tally: Tally, *others: Record) -> None:
+        """Keep a tally, durably and together with `others` or not at all. Raises StoreError."""
+        await self._store.append([tally.record(), *others], durable=True)
+        self.tallies[tally.where, tally.day, tally.purpose] = tally
+
+    async def keep(self, certificate: Certificate) -> None:
+        """Keep a certificate, durably; its tally is no longer needed. Raises StoreError."""
+        record = certificate.record()
+        await self._store.append([record], durable=True)
+        self._certified.add(_named(record.data))
+        tally = self.tallies.pop((certificate.where, certificate.day, certificate.purpose), None)
+        if tally:
+            await self._store.delete(_ours(TALLY, tally.record().id))
+
+
+def _ours(kind: str, *ids: UUID) -> Query:
+    return Query(kinds=frozenset((kind,)), purposes=frozenset((RECEIPTS,)), ids=frozenset(ids) if ids else None)
+
+
+def _named(data: Mapping[str, Scalar]) -> tuple[str, str, str, str]:
+    where, day, purpose, ring = (str(data[f"certificate.{name}"]) for name in ("where", "day", "purpose", "ring"))
+    return where, day, purpose, ring
+
+
+def _iso(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="seconds")

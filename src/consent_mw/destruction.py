@@ -1,0 +1,381 @@
+"""What has ended is destroyed: first the keys, then the rows, then a certificate. Repeated until nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+
+from consent_mw.aggregates import DayCounts
+from consent_mw.archive import Archive
+from consent_mw.certificates import Certificate, Certificates, Tally
+from consent_mw.exceptions import SpoolError, StoreError
+from consent_mw.keyring import FileKeyring
+from consent_mw.places import Places
+from consent_mw.policy import Policy
+from consent_mw.records import Record
+from consent_mw.retention import Retention, Window, start_of
+from consent_mw.revisions import Revisions
+from consent_mw.sealer import Sealer
+from consent_mw.spool import Spool
+from consent_mw.stage import ARCHIVE, LIVE, Stage
+from consent_mw.stores import store_from
+from consent_mw.stores.base import Store
+from consent_mw.stores.opened import OpenedStore
+
+__all__ = ["Destruction", "Outcome", "Told"]
+
+_log = logging.getLogger("consent_mw")
+
+#: A day is counted this long after it is over: what began before midnight has ended and was drained by then.
+_SETTLED: Final = timedelta(minutes=30)
+#: A spool that is stuck keeps a day from being counted no longer than this.
+_PATIENCE: Final = timedelta(hours=12)
+
+#: Told after each piece: how many rows are gone, and how many are known to go in all.
+Told: TypeAlias = Callable[[int, int], None]
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """
+    What one run did.
+
+    Attributes:
+        busy: Another process was at it; this one did nothing.
+        keys: Keys that were destroyed.
+        records: Rows that were deleted, those that went into the archive included.
+        archived: Rows that were moved into the archive.
+        unreadable: Rows that were to be moved, and could not be opened.
+        counted: Days that were counted, each under one purpose.
+        certificates: Certificates that were written.
+        troubles: What went wrong, each with its place and mend. The next run tries again.
+    """
+
+    busy: bool = False
+    keys: int = 0
+    records: int = 0
+    archived: int = 0
+    unreadable: int = 0
+    counted: int = 0
+    certificates: int = 0
+    troubles: list[str] = msgspec.field(default_factory=list[str])
+
+
+class Destruction:
+    """
+    Destroys what has ended, in the live store and in the archive. What interrupts a run, the next one completes.
+
+    1. Every key whose day has ended is overwritten. From that moment its records are unreadable, wherever they lie:
+       in rows, free pages, logs, the spool, a backup. This needs no store, and no room on the disk.
+    2. Each day that is over is counted, once: its aggregates, and a tally of its records, in one durable append.
+    3. Rows are deleted, in pieces, each hour's when it has ended. What a law demands moves into the archive instead,
+       and its key dies when that is done.
+    4. A certificate is written for each day and purpose.
+
+    What a keyring sealed that is not at hand is left alone and never counted: its own machine destroys it, or it is
+    given up as lost.
+    """
+
+    def __init__(
+        self,
+        retention: Retention,
+        store: Store,
+        sealer: Sealer,
+        lock: Path,
+        *,
+        spool: Spool | None = None,
+        archive: Archive | None = None,
+        lost: frozenset[str] = frozenset(),
+    ) -> None:
+        """
+        Args:
+            lock: A file, made if it is missing: of all processes that name it one works at a time.
+            spool: Where records may still be on their way.
+            archive: None where no revision ever held anything.
+            lost: Names of keyrings that will never be at hand again: their rows are deleted all the same.
+        """
+        self.stages: list[Stage] = [Stage(LIVE, store, sealer, retention, lost)]
+        if archive:
+            self.stages.append(Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive(), lost))
+        self._archive = archive
+        self._certificates = Certificates(store)
+        self._lock = lock
+        self._spool = spool
+        self._counted: dict[str, int] = {}  # by purpose: no day up to this one is still to be counted
+
+    @classmethod
+    def of_site(
+        cls,
+        policy: Policy,
+        places: Places,
+        store: Store,
+        sealer: Sealer,
+        *,
+        spool: Spool | None = None,
+        lost: frozenset[str] = frozenset(),
+    ) -> Destruction:
+        """
+        Return what destroys the records of the site at `places`, by `policy` and the revisions before it.
+
+        Raises:
+            ConfigurationError: The kept revisions cannot be read, or the archive's keys not be used.
+        """
+        policies = [*Revisions(places.revisions).before(policy.revision).values(), policy]
+        holds = any(purpose.archive for each in policies for purpose in each.purposes.values())
+        archive = None
+        if holds:
+            archive_store = OpenedStore(store_from(f"sqlite:///{places.archive}"))
+            archive = Archive(archive_store, Sealer(FileKeyring(places.archive_keys, name="archive")))
+        lock = places.destruction_lock
+        return cls(Retention(policies), store, sealer, lock, spool=spool, archive=archive, lost=lost)
+
+    async def keep_on(self, clock: Callable[[], int], every_seconds: float = 60.0) -> None:
+        """
+        Destroy what has ended, again and again until cancelled. What went wrong is logged once.
+
+        Args:
+            clock: Nanoseconds since 1970.
+        """
+        told: list[str] = []
+        while True:
+            await asyncio.sleep(every_seconds)
+            try:
+                outcome = await self.once(datetime.fromtimestamp(clock() / 1e9, UTC))
+            except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: it is tried again
+                outcome = Outcome(troubles=[f"{type(error).__name__}: {error}"])
+            if outcome.troubles != told:
+                for trouble in outcome.troubles:
+                    _log.error("not destroyed, and tried again each minute: %s", trouble)
+            told = outcome.troubles
+            if outcome.keys or outcome.records:
+                _log.info("destroyed: %d keys, %d records", outcome.keys, outcome.records)
+
+    async def close(self) -> None:
+        """Release the archive. Closing twice is harmless."""
+        if self._archive:
+            await self._archive.store.close()
+
+    async def once(self, now: datetime, told: Told = lambda gone, all_known: None) -> Outcome:
+        """Destroy what has ended by `now` (aware). Never raises for a store's, a keyring's or the spool's sake."""
+        run = _Run(now, told)
+        try:
+            with _alone(self._lock) as alone:
+                if not alone:
+                    return Outcome(busy=True)
+                await self._all(run)
+        except OSError as error:
+            run.outcome.troubles.append(f"{self._lock}: cannot be locked ({error.strerror}); let this user write it")
+        return run.outcome
+
+    async def _all(self, run: _Run) -> None:
+        for stage in self.stages:
+            await self._destroy_keys(stage, run, held=False)
+        try:
+            await self._certificates.refresh()
+            await self._count_days(self.stages[0], run)
+            for stage in self.stages:
+                if stage.where not in run.unreached:
+                    await self._move_rows(stage, run)
+                    await self._destroy_keys(stage, run, held=True)
+                    await self._certify(stage, run)
+        except (StoreError, SpoolError) as error:
+            run.outcome.troubles.append(str(error))
+
+    # -- keys ---------------------------------------------------------------------------------------------------
+
+    async def _destroy_keys(self, stage: Stage, run: _Run, *, held: bool) -> None:
+        """Destroy the keys that have ended; with `held`, those whose records had to be moved first."""
+        keyring = stage.sealer.keyring
+        try:
+            for day, purpose in await asyncio.to_thread(keyring.live):
+                if await self._must_go(stage, day, purpose, run, held=held):
+                    run.outcome.keys += await asyncio.to_thread(keyring.destroy, day, purpose)
+        except StoreError as error:
+            run.unreached.add(stage.where)
+            run.outcome.troubles.append(str(error))
+
+    async def _must_go(self, stage: Stage, day: int, purpose: str, run: _Run, *, held: bool) -> bool:
+        if not stage.retention.has_ended(day, purpose, run.now) or self._is_held(stage, day, purpose, run) != held:
+            return False
+        return not held or (run.is_done(stage, day, purpose) and await self._is_drained(day))
+
+    def _is_held(self, stage: Stage, day: int, purpose: str, run: _Run) -> bool:
+        return (
+            stage.where == LIVE and self._archive is not None and bool(stage.retention.holding(day, purpose, run.now))
+        )
+
+    # -- counting -----------------------------------------------------------------------------------------------
+
+    async def _count_days(self, stage: Stage, run: _Run) -> None:
+        """Count every day that is over, so that nothing has to be counted when it must go."""
+        for purpose in stage.retention.purposes:
+            counted = self._counted.get(purpose)
+            async for day in stage.days(purpose, None if counted is None else start_of(counted + 1)):
+                if not await self._is_countable(day, run.now):
+                    break
+                if not self._is_known(stage, day, purpose):
+                    await self._count(stage, day, purpose, run)
+                self._counted[purpose] = day
+
+    async def _count(self, stage: Stage, day: int, purpose: str, run: _Run) -> None:
+        counts, rings = DayCounts(day, purpose), Counter[str]()
+        async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
+            rings.update(record.ring for record in page)
+            if stage.where == LIVE:
+                await asyncio.to_thread(counts.add, page)
+        aggregates = counts.records() if stage.where == LIVE else []
+        tally = Tally(day=day, purpose=purpose, where=stage.where, rings=dict(rings))
+        await self._certificates.keep_tally(tally, *aggregates)
+        run.outcome.counted += 1
+
+    async def _is_countable(self, day: int, now: datetime) -> bool:
+        over = start_of(day + 1)
+        return now >= over + _PATIENCE or (now >= over + _SETTLED and await self._is_drained(day))
+
+    async def _is_drained(self, day: int) -> bool:
+        """Whether the spool of this machine holds nothing of that day any more."""
+        spool = self._spool
+        if spool is None:
+            return True
+        oldest = await asyncio.to_thread(lambda: spool.oldest)
+        return oldest is None or oldest >= start_of(day + 1)
+
+    def _is_known(self, stage: Stage, day: int, purpose: str) -> bool:
+        """Whether its records were counted before the first of them went."""
+        known = self._certificates
+        return (stage.where, day, purpose) in known.tallies or any(
+            known.has(stage.where, day, purpose, ring) for ring in (stage.ring, "")
+        )
+
+    # -- rows ---------------------------------------------------------------------------------------------------
+
+    async def _move_rows(self, stage: Stage, run: _Run) -> None:
+        """Delete the rows that have ended, or move them into the archive."""
+        run.known += sum(
+            sum(tally.rings.values())
+            for (where, day, purpose), tally in self._certificates.tallies.items()
+            if where == stage.where and stage.retention.has_ended(day, purpose, run.now)
+        )
+        for purpose in stage.retention.purposes:
+            async for day, window in stage.ended(purpose, run.now):
+                if not self._is_known(stage, day, purpose):
+                    if not await self._is_countable(day, run.now):
+                        run.left.add((stage.where, day, purpose))
+                        continue
+                    await self._count(stage, day, purpose, run)
+                async for page in stage.pages(purpose, window):
+                    await self._move(stage, day, purpose, page, run)
+
+    async def _move(self, stage: Stage, day: int, purpose: str, page: Sequence[Record], run: _Run) -> None:
+        gone = [record for record in page if stage.reaches(record.ring)]
+        if not gone:
+            return
+        if self._archive and self._is_held(stage, day, purpose, run):
+            unreadable = await self._archive.keep(gone, stage.sealer)
+            run.outcome.archived += len(gone) - unreadable
+            run.outcome.unreadable += unreadable
+            run.unreadable[stage.where, day, purpose] += unreadable
+        await stage.delete(page, gone, purpose)
+        run.outcome.records += len(gone)
+        late = self._certificates.has(stage.where, day, purpose, stage.ring)
+        run.uncounted.update((day, purpose, record.ring) for record in gone if late or record.ring in stage.lost)
+        run.told(run.outcome.records, max(run.known, run.outcome.records))
+
+    # -- certificates -------------------------------------------------------------------------------------------
+
+    async def _certify(self, stage: Stage, run: _Run) -> None:
+        """Write a certificate for each key that is gone, and for each day that was counted and needed none."""
+        keyring = stage.sealer.keyring
+        gone = await asyncio.to_thread(keyring.destroyed)
+        live = set(await asyncio.to_thread(keyring.live))
+        for (day, purpose), place in gone.items():
+            if self._is_owed(stage, day, purpose, stage.ring, run):
+                await self._write(stage, day, purpose, stage.ring, place, run)
+        for where, day, purpose in list(self._certificates.tallies):
+            if where == stage.where and (day, purpose) not in live and self._is_owed(stage, day, purpose, "", run):
+                tally = self._certificates.tallies[where, day, purpose]
+                if not set(tally.rings) - {"", *stage.lost}:
+                    await self._write(stage, day, purpose, "", "", run)
+        for (day, purpose, ring), count in run.uncounted.items():
+            place = gone.get((day, purpose), "") if ring == stage.ring else ""
+            await self._write(stage, day, purpose, ring, place, run, records=count)
+        run.uncounted.clear()
+
+    def _is_owed(self, stage: Stage, day: int, purpose: str, ring: str, run: _Run) -> bool:
+        return (
+            not self._certificates.has(stage.where, day, purpose, ring)
+            and stage.retention.has_ended(day, purpose, run.now)
+            and run.is_done(stage, day, purpose)
+        )
+
+    async def _write(
+        self, stage: Stage, day: int, purpose: str, ring: str, key: str, run: _Run, *, records: int | None = None
+    ) -> None:
+        rule, end = stage.retention.rule(day, purpose, run.now), stage.retention.end(day, purpose, run.now)
+        if rule is None or end is None:
+            return
+        tally = self._certificates.tallies.get((stage.where, day, purpose))
+        if records is None:
+            records = sum(tally.rings.get(each, 0) for each in {ring, ""}) if tally else 0
+        unreadable = run.unreadable[stage.where, day, purpose]
+        held = self._is_held(stage, day, purpose, run)
+        await self._certificates.keep(
+            Certificate(
+                purpose=purpose,
+                day=day,
+                where=stage.where,
+                records=records,
+                archived=records - unreadable if held else 0,
+                unreadable=unreadable,
+                ring=ring,
+                key=key,
+                revision=rule.revision,
+                retention=str(rule.retention),
+                ended=end,
+                destroyed=run.now,
+            )
+        )
+        run.outcome.certificates += 1
+
+
+class _Run:
+    """What one run has found so far."""
+
+    def __init__(self, now: datetime, told: Told) -> None:
+        self.now = now
+        self.told = told
+        self.outcome = Outcome()
+        self.unreached: set[str] = set()  # where keys could not be destroyed: nothing there counts as destroyed
+        self.known = 0  # rows that are known to go
+        self.left: set[tuple[str, int, str]] = set()  # where, day and purpose of rows that could not go yet
+        self.unreadable = Counter[tuple[str, int, str]]()
+        self.uncounted = Counter[tuple[int, str, str]]()  # day, purpose and keyring of rows that no tally has
+
+    def is_done(self, stage: Stage, day: int, purpose: str) -> bool:
+        return (stage.where, day, purpose) not in self.left
+
+
+@contextmanager
+def _alone(lock: Path) -> Generator[bool]:
+    """Give True to one holder of the lock at a time, and False at once to every other. Raises OSError."""
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # closing does not unlock while a child forked meanwhile has a copy
+        os.close(fd)

@@ -1,0 +1,85 @@
+"""One place where records live until their end, the live store or the archive, read in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from consent_mw.records import Query, Record, time_of
+from consent_mw.retention import KINDS, Retention, Window, day_of, start_of
+from consent_mw.sealer import Sealer
+from consent_mw.stores.base import Store
+
+__all__ = ["ARCHIVE", "LIVE", "PAGE", "Stage"]
+
+LIVE: Final = "live"
+ARCHIVE: Final = "archive"
+
+# One delete of 100,000 rows keeps every other writer waiting for more than a second, one of 2,000 for some 20 ms.
+PAGE: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """
+    A store, the keys of its records, and when they end there.
+
+    Attributes:
+        where: "live" or "archive".
+        lost: Keyrings that were given up: their rows count as at hand.
+    """
+
+    where: str
+    store: Store
+    sealer: Sealer
+    retention: Retention
+    lost: frozenset[str] = frozenset()
+
+    @property
+    def ring(self) -> str:
+        """The name of the keyring at hand."""
+        return self.sealer.keyring.name
+
+    def reaches(self, ring: str) -> bool:
+        """Whether what that keyring sealed may be destroyed here; true for "", where nothing is sealed."""
+        return ring in ("", self.ring) or ring in self.lost
+
+    async def days(self, purpose: str, since: datetime | None = None) -> AsyncIterator[int]:
+        """Yield each day that has records of `purpose`, in order. Raises StoreError."""
+        while page := await self.store.fetch(_query(purpose, since), limit=1):
+            day = day_of(time_of(page[0].id))
+            yield day
+            since = start_of(day + 1)
+
+    async def ended(self, purpose: str, now: datetime) -> AsyncIterator[tuple[int, Window]]:
+        """Yield the hours whose records of `purpose` have ended by `now`, joined within each day. Raises StoreError."""
+        async for day in self.days(purpose):
+            if not self.retention.may_hold_ended(day, purpose, now):
+                return
+            for window in self.retention.ended(day, purpose, now):
+                yield day, window
+
+    async def pages(self, purpose: str, window: Window) -> AsyncIterator[Sequence[Record]]:
+        """Yield the records of a window, some thousands at a time, in order. They may be deleted meanwhile."""
+        after: UUID | None = None
+        while page := await self.store.fetch(_query(purpose, *window), after=after, limit=PAGE):
+            after = page[-1].id
+            yield page
+
+    async def delete(self, page: Sequence[Record], gone: Sequence[Record], purpose: str) -> None:
+        """Delete `gone`, which are records of `page`. On return they stay deleted. Raises StoreError."""
+        first, last = time_of(page[0].id), time_of(page[-1].id)
+        if len(gone) < len(page) or first == last:
+            await self.store.delete(Query(kinds=KINDS, ids=frozenset(record.id for record in gone)))
+            return
+        # Between two instants a store deletes faster than by name; at the last one there may be more than the page.
+        await self.store.delete(_query(purpose, first, last))
+        rest = frozenset(record.id for record in gone if time_of(record.id) == last)
+        await self.store.delete(Query(kinds=KINDS, ids=rest))
+
+
+def _query(purpose: str, since: datetime | None, until: datetime | None = None) -> Query:
+    return Query(kinds=KINDS, purposes=frozenset((purpose,)), since=since, until=until)
