@@ -126,7 +126,10 @@ class Console:
 
 
 def _standard_output() -> int:
-    """A copy: whoever closes number 1 and opens a database instead must not find our lines in it. -1 if there is none."""
+    """
+    Return a copy, or -1 if there is none: whoever closes number 1 and opens a database in its place must not find our
+    lines in it.
+    """
     try:
         return os.dup(sys.stdout.fileno())
     except (AttributeError, OSError, ValueError):  # None in a daemon, replaced by something in memory, or closed
