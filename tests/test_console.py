@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -152,3 +153,42 @@ def test_what_a_slow_output_missed_is_told() -> None:
         os.close(writer)
     assert told
     assert arrived + sum(told) <= sent
+
+
+SITE = """
+import asyncio, sys
+from pathlib import Path
+from tests.asgi import drive, scope
+from tests.policies import POLICY
+from consent_mw import ConsentMiddleware
+
+async def app(scope, receive, send):
+    if scope["path"] == "/crash":
+        raise RuntimeError
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"x"})
+
+async def main():
+    Path("policy.toml").write_text(POLICY)
+    site = ConsentMiddleware(app, policy="policy.toml", secret_keys=["k" * 32], console=True, exclude=("/health",))
+    for path in ("/", "/health", "/\\x1b[2J"):
+        await drive(site, scope(path))
+    try:
+        await drive(site, scope("/crash"))
+    except RuntimeError:
+        pass
+
+asyncio.run(main())
+"""
+
+
+def test_the_middleware_writes_a_line_for_each_exchange(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path[1:]])}
+    done = subprocess.run([sys.executable, "-c", SITE], capture_output=True, text=True, cwd=tmp_path, env=environment,
+                          check=True)  # fmt: skip
+    assert done.stdout.splitlines() == [
+        'INFO:     203.0.113.0 - "GET / HTTP/1.1" 200 OK',
+        'INFO:     203.0.113.0 - "GET /health HTTP/1.1" 200 OK',
+        'INFO:     203.0.113.0 - "GET /%1B%5B2J HTTP/1.1" 200 OK',
+        'INFO:     203.0.113.0 - "GET /crash HTTP/1.1" 500 Internal Server Error (RuntimeError)',
+    ]

@@ -61,6 +61,7 @@ class ConsentMiddleware:
         report_only: Block nothing and report everything, for a site that moves in.
         banner: Whether the banner is inserted into pages; a template can place it instead.
         debug: Tell in a response header what became of each cookie.
+        console: Write an access line for each exchange, masked, in the place of the server's (`--no-access-log`).
         templates: A folder whose templates stand in for ours of the same name.
         gpc_url: Serve `/.well-known/gpc.json`, which says that the signal is honoured.
         clock: Nanoseconds since 1970; for tests (`consent_mw.testing.clock.Clock`).
@@ -90,6 +91,7 @@ class ConsentMiddleware:
         report_only: bool = False,
         banner: bool = True,
         debug: bool = False,
+        console: bool = False,
         templates: str | Path | None = None,
         gpc_url: bool = False,
         clock: Callable[[], int] = time.time_ns,
@@ -110,6 +112,7 @@ class ConsentMiddleware:
             report_only=report_only,
             inserts=banner,
             debug=debug,
+            console=console,
             templates=templates,
             clock=clock,
         )
@@ -176,6 +179,8 @@ class ConsentMiddleware:
             raise
         finally:
             answer.record()
+            if wiring.console is not None:
+                wiring.console.show(exchange)
 
     def _signals_of(self, headers: Sequence[Header], fields: dict[bytes, bytes]) -> frozenset[str]:
         found = [

@@ -10,6 +10,7 @@ from pathlib import Path
 from consent_mw._asgi import Header
 from consent_mw.client import Proxies
 from consent_mw.consent_cookie import ConsentCookie, checked_keys
+from consent_mw.console import Console
 from consent_mw.cookies import CookieFloor, Placed, placed
 from consent_mw.declaration import load
 from consent_mw.destruction import Destruction
@@ -62,6 +63,7 @@ class Wiring:
         report_only: bool,
         inserts: bool,
         debug: bool,
+        console: bool,
         templates: str | Path | None,
         clock: Callable[[], int],
     ) -> None:
@@ -109,6 +111,7 @@ class Wiring:
         self._floors = _floors(cookie_floor)
         self.inserts = inserts
         self.debug = debug
+        self.console: Console | None = Console(self.policy, self.proxies) if console else None
         self._misplaced: set[str] = set()
         self._undeclared: Undeclared = Undeclared(self.policy, self.sealer, self.spool)
 
