@@ -14,6 +14,7 @@ from consent_mw.cli.drain import drain
 from consent_mw.cli.export import export
 from consent_mw.cli.init import init
 from consent_mw.cli.log import log
+from consent_mw.cli.purge import purge
 from consent_mw.cli.scan import scan
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.exceptions import ConsentError, PolicyError
@@ -41,7 +42,7 @@ def consent_mw(context: click.Context) -> int:
     return 0
 
 
-for _command in (init, check, cookies, scan, demo, log, export, audit, drain):
+for _command in (init, check, cookies, scan, demo, log, export, audit, drain, purge):
     consent_mw.add_command(_command)
 
 

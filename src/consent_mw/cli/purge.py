@@ -1,0 +1,166 @@
+"""`consent-mw purge`: destroy what has ended, and say what is left and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from consent_mw.cli.access import existing_store
+from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.declaration import load
+from consent_mw.destruction import Destruction, Outcome, Told
+from consent_mw.due import Due, due
+from consent_mw.exceptions import ConfigurationError, SpoolError
+from consent_mw.keyring import FileKeyring, Keyring, MemoryKeyring
+from consent_mw.places import Places
+from consent_mw.sealer import Sealer
+from consent_mw.spool import Spool
+from consent_mw.stores.opened import OpenedStore
+
+__all__ = ["purge"]
+
+# A running site looks each minute, for some milliseconds where nothing has ended.
+_PATIENCE_SECONDS: Final = 3.0
+_TRY_SECONDS: Final = 0.1
+
+
+@click.command(
+    epilog="Example: consent-mw purge --policy policy.toml --dry-run, for a monitor: exit code 1 if anything is late. "
+    "It may be interrupted at any moment; the next run goes on.",
+)
+@click.option(
+    "--policy",
+    "file",
+    type=click.Path(path_type=Path),
+    default="policy.toml",
+    show_default=True,
+    help="The site's declaration.",
+)
+@click.option(
+    "--directory", type=click.Path(path_type=Path), help="Its data directory; consent-data beside the policy."
+)
+@click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@click.option("--dry-run", is_flag=True, help="Change nothing: list what has ended and is still there.")
+@click.option("--json", "json_wanted", is_flag=True, help="Say what was done and what is left as one object.")
+@click.option(
+    "--lost",
+    multiple=True,
+    metavar="KEYRING",
+    help="A keyring that is gone for good: delete its records although its keys cannot be destroyed. May be repeated.",
+)
+def purge(
+    file: Path, directory: Path | None, url: str | None, dry_run: bool, json_wanted: bool, lost: tuple[str, ...]
+) -> int:
+    """
+    Destroy what has ended: keys, then rows, then a certificate. A running site does the same each minute.
+
+    Exit code 1 if anything is overdue (more than 24 hours past its end), failed or out of reach, or if another process
+    is at it.
+    """
+    policy = load(file)
+    places = Places(directory) if directory else Places.beside(file)
+    store = OpenedStore(existing_store(places, url))
+    destruction = Destruction.of_site(
+        policy, places, store, Sealer(_keyring(places)), spool=_spool(places), lost=frozenset(lost)
+    )
+    done, left = asyncio.run(_run(destruction, store, dry_run))
+    if done.busy:
+        complain(f"{places.destruction_lock}: another process destroys at this moment; nothing was done here")
+        return FAULT
+    if json_wanted:
+        click.echo(as_json({"dry_run": dry_run, "done": msgspec.to_builtins(done), "left": msgspec.to_builtins(left)}))
+    else:
+        _say(done, left, dry_run)
+    complain(*done.troubles, *map(_complaint, left if not dry_run else [each for each in left if each.problem]))
+    wrong = done.troubles or any(each.late or each.unreached or each.problem for each in left)
+    return FAULT if wrong else 0
+
+
+def _keyring(places: Places) -> Keyring:
+    # Opening a key file that is not there would make it: an empty one in memory stands for it, and reaches nothing.
+    if not places.keys.exists():
+        complain(f"note: {places.keys}: there is no key file; what was sealed is out of reach")
+        return MemoryKeyring()
+    try:
+        return FileKeyring(places.keys)
+    except ConfigurationError as error:
+        complain(str(error))
+        return MemoryKeyring()
+
+
+def _spool(places: Places) -> Spool | None:
+    try:
+        return Spool(places.spool) if places.spool.exists() else None
+    except SpoolError as error:
+        complain(f"note: {error}")
+        return None
+
+
+async def _run(destruction: Destruction, store: OpenedStore, dry_run: bool) -> tuple[Outcome, list[Due]]:
+    now = datetime.now(UTC)
+    try:
+        with _progress(hidden=dry_run) as told:
+            done = Outcome() if dry_run else await _once(destruction, now, told)
+        return done, [] if done.busy or done.troubles else await due(destruction.stages, now)
+    finally:
+        await destruction.close()
+        await store.close()
+
+
+async def _once(destruction: Destruction, now: datetime, told: Told) -> Outcome:
+    for _ in range(int(_PATIENCE_SECONDS / _TRY_SECONDS)):
+        done = await destruction.once(now, told)
+        if not done.busy:
+            return done
+        await asyncio.sleep(_TRY_SECONDS)
+    return Outcome(busy=True)
+
+
+@contextmanager
+def _progress(*, hidden: bool) -> Generator[Told]:
+    """Give what shows how far it is, on a terminal only."""
+    out = Console(stderr=True)
+    with Progress(console=out, transient=True, disable=hidden or not out.is_terminal) as progress:
+        task = progress.add_task("destroying", total=None)
+        yield lambda gone, known: progress.update(task, completed=gone, total=known)
+
+
+def _say(done: Outcome, left: Sequence[Due], dry_run: bool) -> None:
+    if dry_run:
+        _list(left)
+        return
+    archived = f", {done.archived:,} of them into the archive" if done.archived else ""
+    click.echo(
+        f"destroyed: {done.keys:,} keys, {done.records:,} records{archived}; {done.certificates:,} certificates written"
+    )
+
+
+def _list(left: Sequence[Due]) -> None:
+    if not left:
+        click.echo("nothing has ended that is still there")
+        return
+    table = Table("day (UTC)", "purpose", "where", "key", "records", "", box=None, pad_edge=False)
+    for each in left:
+        count = each.records + sum(each.unreached.values())
+        state = "overdue" if each.late else "due"
+        row = (each.day, printable(each.purpose), each.where, "live" if each.key else "-", f"{count:,}", state)
+        table.add_row(*row)
+    console().print(table)
+
+
+def _complaint(each: Due) -> str:
+    what = [*(["its key"] if each.key else []), *([f"{each.records:,} records"] if each.records else [])]
+    what += [f"{count:,} records of keyring {ring}" for ring, count in each.unreached.items()]
+    why = each.problem or "try again; if it stays, look into the log of the site"
+    state = "overdue" if each.late else "still there"
+    return f"{each.day}, {each.purpose} ({each.where}): {' and '.join(what)} {state}; {why}"
