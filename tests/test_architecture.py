@@ -56,6 +56,7 @@ LAYERS = [
         "due",
         "notices",
         "pending",
+        "receipts",
         "reports",
         "retention",
         "rights",

@@ -29,10 +29,11 @@ from consent_mw.request_consent import RequestConsent
 from consent_mw.sealer import Sealer
 from consent_mw.site.language import negotiate
 from consent_mw.site.pages import Site
-from consent_mw.site.surfaces import SURFACES, shown_text, text_hash
+from consent_mw.site.surfaces import SURFACES, shown_text
 from consent_mw.site.templating import TEMPLATES
 from consent_mw.site.translation import CATALOGUES
 from consent_mw.stores.memory import MemoryStore
+from consent_mw.wordings import text_hash
 
 DECLARATION = """
 schema = 1
@@ -222,7 +223,7 @@ def test_what_shows_the_visitor_is_stored_by_no_cache(path: str) -> None:
 
 
 def test_another_method_is_told_which_there_is() -> None:
-    assert get("/consent", method="POST").header("allow") == "GET"
+    assert get("/consent", method="POST").header("allow") == "GET, HEAD"
     assert get("/consent/choice").header("allow") == "POST"
     assert get("/consent/choice").status == 405
 

@@ -12,6 +12,7 @@ from consent_mw.exceptions import ConfigurationError, ConsentError, PolicyError,
 from consent_mw.get_consent import get_consent
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.permissions import Decision, Reason, Verdict
+from consent_mw.placing import consent_banner, consent_head
 from consent_mw.policy import Policy
 from consent_mw.records import Query, Record
 from consent_mw.request_consent import RequestConsent
@@ -33,6 +34,8 @@ __all__ = [
     "Store",
     "StoreError",
     "Verdict",
+    "consent_banner",
+    "consent_head",
     "get_consent",
     "load_policy",
 ]

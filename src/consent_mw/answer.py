@@ -199,6 +199,7 @@ class Answer:
         """Send a head to which something is added, or which waits for its page."""
         changed = self._exchange.consent.changed and await self._keep_receipt()
         message, personal_answer = await self._gated(message, changed, gated)
+        personal_answer = personal_answer or self._exchange.consent.personal
         if message["type"] == "http.response.start" and await self._with_banner(message, personal_answer):
             return
         await self._leave(personal(message) if personal_answer else message)

@@ -58,6 +58,11 @@ class Places:
         return self.directory / "spool"
 
     @property
+    def wordings(self) -> Path:
+        """The directory of the words that visitors were shown, for the receipts that name them."""
+        return self.directory / "wordings"
+
+    @property
     def revisions(self) -> Path:
         """The directory of every declaration that was in force."""
         return self.directory / "revisions"

@@ -45,8 +45,8 @@ class RequestConsent:
     sent, the change holds for the rest of the request only.
     """
 
-    __slots__ = ("_make", "_permissions", "banner_placed", "changed", "consent", "noted", "pending", "shown", "signals",
-                 "today")  # fmt: skip
+    __slots__ = ("_make", "_permissions", "banner_placed", "changed", "consent", "noted", "pending", "personal", "shown",
+                 "signals", "today")  # fmt: skip
 
     def __init__(
         self,
@@ -66,6 +66,8 @@ class RequestConsent:
         self.changed: bool = False
         #: Set to True by a page that shows the banner itself, or wants none: then none is inserted.
         self.banner_placed: bool = False
+        #: Set to True by a page that shows something of this visitor's: then no shared cache may keep it.
+        self.personal: bool = False
         self.shown: Shown = Shown()
         self.noted: list[Noted] = []
 

@@ -99,6 +99,19 @@ class Revisions:
             raise PolicyError(Fault(str(newest), "", "was changed since it was kept", "restore it from a backup"))
         return policy
 
+    def with_digest(self, revision: int, digest: str) -> Policy:
+        """
+        Return the very declaration that a receipt names: of several with its number, the one with that digest.
+
+        Raises:
+            PolicyError: It was not kept, or its file was changed since.
+        """
+        place = self.directory / f"{revision:04}-{digest[:12]}.toml"
+        policy = load(place)
+        if policy.digest != digest or policy.revision != revision:
+            raise PolicyError(Fault(str(place), "", "was changed since it was kept", "restore it from a backup"))
+        return policy
+
     def before(self, revision: int) -> dict[int, Policy]:
         """
         Return every declaration with a lower revision that can still be read; one that cannot is left out.

@@ -2,79 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
-from urllib.parse import parse_qsl, quote
+from typing import Final, TypeAlias
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
-from consent_mw._asgi import Receive, Scope, Send
+from consent_mw._asgi import Message, Receive, Scope, Send, header_value
 from consent_mw.exceptions import StoreError
 from consent_mw.pending import Pending, Waiting
 from consent_mw.policy import Policy
+from consent_mw.receipts import Receipts
 from consent_mw.request_consent import RequestConsent, Shown
+from consent_mw.revisions import Revisions
 from consent_mw.site import forms
 from consent_mw.site.assets import Assets
 from consent_mw.site.choosing import Waitings, choose
+from consent_mw.site.documents import OwnCookies
 from consent_mw.site.forms import BadForm, FormToken, Sender, safe_next
 from consent_mw.site.language import negotiate
-from consent_mw.site.surfaces import SURFACES, Surfaces, choices
+from consent_mw.site.policy_pages import PolicyPages
+from consent_mw.site.receipt_pages import ReceiptPages
+from consent_mw.site.rendering import PERSONAL, SECURITY, Rendering
+from consent_mw.site.surfaces import SURFACES, Surface, Surfaces, choices
+from consent_mw.site.visit import Visit, form_of, own_path, query_of, target_of
+from consent_mw.wordings import Wordings, text_hash
 
 __all__ = ["Site"]
 
 _log = logging.getLogger("consent_mw")
 
-#: Everything comes from our own origin, nothing stands inline, and nobody may frame these pages.
-_CSP: Final = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'"
-)
-_SECURITY: Final[Mapping[str, str]] = {
-    "content-security-policy": _CSP,
-    "x-content-type-options": "nosniff",
-    # Not "no-referrer": with it a browser sends `Origin: null` even to ourselves (Fetch, section 3.2).
-    "referrer-policy": "same-origin",
-}
-_PERSONAL: Final[Mapping[str, str]] = {"cache-control": "no-store", "vary": "Cookie, Accept-Language"}
-_FOR_ALL: Final[Mapping[str, str]] = {"cache-control": "no-cache", "vary": "Accept-Language"}
 _IMMUTABLE: Final[Mapping[str, str]] = {"cache-control": "public, max-age=31536000, immutable"}
 
-
-class _Visit:
-    """One request to our pages, as they need to know it."""
-
-    def __init__(self, scope: Scope, receive: Receive, site: Site) -> None:
-        self.scope = scope
-        self.receive = receive
-        self.headers = Headers(scope=scope)
-        self.method: str = scope["method"]
-        self.base = site.base(scope)
-        self.query = _query(scope)
-        self.language = site.language(scope)
-        self.consent: RequestConsent = scope["state"]["consent"]
-        self.now_ns = site.now_ns()
-        self.waitings = Waitings(site.pending, self.consent.pending, self.now_ns)
-
-    @property
-    def wants_json(self) -> bool:
-        accept = self.headers.get("accept", "")
-        return "application/json" in accept and "text/html" not in accept
-
-    @property
-    def own_origin(self) -> str:
-        return f"{self.scope.get('scheme', 'http')}://{self.headers.get('host', '')}"
-
-    async def waiting(self) -> list[Waiting]:
-        """What waits; nothing while the store is away, since a page must come all the same."""
-        try:
-            return await self.waitings.read()
-        except StoreError as error:
-            _log.warning("waiting cookies cannot be read: %s", error)
-            return []
+_Page: TypeAlias = Callable[[Visit], Awaitable[Response]]
 
 
 class Site:
@@ -85,6 +50,11 @@ class Site:
         prefix: Where the pages are, without a slash at its end.
         secret_keys: Sign the form token, oldest to newest.
         pending: The cookies that wait; without it none do.
+        receipts: Where visitors' receipts are found; without it there is no page for them.
+        hand_over: Brings what lies in the spool to the store (`Drain.once`), for who asks for a receipt at once.
+        revisions: The declarations that were in force; without it the pages know this one only.
+        wordings: Where the words are kept that visitors were shown.
+        own_cookies: What our own cookies are called, on https or not.
         templates: A folder whose templates stand in for ours, and whose locale/ adds languages.
         default_language: For visitors who speak none of the policy's languages; its first unless told.
         now_ns: The clock, in nanoseconds since 1970.
@@ -97,6 +67,11 @@ class Site:
         prefix: str = "/consent",
         secret_keys: Sequence[bytes],
         pending: Pending | None = None,
+        receipts: Receipts | None = None,
+        hand_over: Callable[[], Awaitable[object]] | None = None,
+        revisions: Revisions | None = None,
+        wordings: Wordings | None = None,
+        own_cookies: Callable[[bool], OwnCookies] = lambda secure: OwnCookies(),
         templates: Path | None = None,
         default_language: str | None = None,
         now_ns: Callable[[], int] = time.time_ns,
@@ -107,15 +82,32 @@ class Site:
         self.now_ns = now_ns
         self._token = FormToken(secret_keys)
         self._surfaces = Surfaces(policy, templates)
+        self._wordings = wordings
+        self._hashes: dict[tuple[Surface, str], str] = {}
         self._assets = Assets()
+        self._rendering = Rendering(self._surfaces, self._assets, prefix)
         self._default_language = default_language or policy.languages[0]
-        self._routes: dict[str, dict[str, Callable[[_Visit], Awaitable[Response]]]] = {
+        earlier = revisions.before(policy.revision) if revisions else {}
+        policies = PolicyPages(self._rendering, policy, earlier, own_cookies)
+        self._revision: _Page = policies.revision
+        self._routes: dict[str, dict[str, _Page]] = {
             "": {"GET": self._settings},
             "/choice": {"POST": self._choice},
-            "/policy": {"GET": self._policy},
-            "/cookies": {"GET": self._cookies},
+            "/policy": {"GET": policies.policy},
+            "/cookies": {"GET": policies.cookies},
             "/state": {"GET": self._state},
         }
+        if receipts and hand_over and revisions and wordings:
+            page = ReceiptPages(
+                self._rendering,
+                policy,
+                receipts,
+                hand_over,
+                revisions=revisions,
+                wordings=wordings,
+                templates=templates,
+            )
+            self._routes["/receipt"] = {"GET": page.receipt}
 
     # -- what the middleware asks -------------------------------------------------------------------------------
 
@@ -125,9 +117,9 @@ class Site:
 
     def language(self, scope: Scope) -> str:
         """Return the language to speak: of `?lang=` on our own pages, of Accept-Language, or the policy's first."""
-        path = _path(scope)
+        path = own_path(scope)
         if path == self.prefix or path.startswith(f"{self.prefix}/"):
-            asked = _query(scope).get("lang", "")
+            asked = query_of(scope).get("lang", "")
             if asked in self.policy.languages:
                 return asked
         accepted = ",".join(Headers(scope=scope).getlist("accept-language"))
@@ -152,18 +144,31 @@ class Site:
         `shared` asks for the one banner of a page that a cache keeps for everyone: nothing of this visitor is in it.
         With `page_language` it speaks that language, or the site's, whatever this visitor prefers.
         """
+        asks_first = shared or _asks(self.policy, consent)
+        waiting = [] if asks_first else await self.waiting(consent, now_ns)
+        return self.banner_of(scope, consent, waiting, shared=shared, page_language=page_language)
+
+    async def waiting(self, consent: RequestConsent, now_ns: int) -> list[Waiting]:
+        """Return what waits for this visitor; nothing while the store is away, since a page must come all the same."""
+        return await _readable(Waitings(self.pending, consent.pending, now_ns))
+
+    def banner_of(
+        self,
+        scope: Scope,
+        consent: RequestConsent,
+        waiting: Sequence[Waiting],
+        *,
+        shared: bool = False,
+        page_language: str | None = None,
+    ) -> str:
+        """As `banner`, for who has read already what waits."""
         language, base = self._spoken(scope, page_language), self.base(scope)
         if shared:
-            return self._surfaces.banner(language, base, frozenset(), _target(scope, b""), shared=True)
-        target = _target(scope, scope.get("query_string", b""))
+            return self._surfaces.banner(language, base, frozenset(), target_of(scope, b""), shared=True)
+        target = target_of(scope, scope.get("query_string", b""))
         if _asks(self.policy, consent):
             reopened = consent.consent.reopened_purposes, consent.consent.reopened_cookies
             return self._surfaces.banner(language, base, consent.signals, target, reopened=reopened)
-        try:
-            waiting = await Waitings(self.pending, consent.pending, now_ns).read()
-        except StoreError as error:
-            _log.warning("waiting cookies cannot be read: %s", error)
-            return ""
         return self._surfaces.waiting(language, base, waiting, target) if waiting else ""
 
     def _spoken(self, scope: Scope, page_language: str | None) -> str:
@@ -180,94 +185,116 @@ class Site:
             self._assets.name("consent.js"),
         )
 
+    def language_of(self, start: Message) -> str | None:
+        """Return the policy's language that a page says it is written in (Content-Language), or None."""
+        said = header_value(start.get("headers") or (), b"content-language")
+        return None if said is None else negotiate(said.decode("latin-1"), self.policy.languages)
+
     def shown(self, surface: str, language: str) -> Shown:
-        """Return what a receipt says about `surface`; for one that is not ours, its name alone."""
-        for known in SURFACES:
-            if known == surface:
-                return Shown(known, language, self._surfaces.text_hash(language, known))
-        return Shown(language=language)
+        """Return what a receipt says about `surface`; a choice that names none of ours came through the API."""
+        known: Surface = surface if surface in SURFACES else "api"
+        found = self._hashes.get((known, language))
+        return Shown(known, language, found or self._keep_words(known, language))
+
+    def _keep_words(self, surface: Surface, language: str) -> str:
+        """Return the hash of what stands on `surface`; its words are kept, so that a later template takes none away."""
+        text = self._surfaces.text(language, surface)
+        try:
+            if self._wordings is not None:
+                self._wordings.keep(text)
+            self._hashes[surface, language] = text_hash(text)
+        except OSError as error:
+            _log.warning("the words of a receipt are not kept, only their hash: %s", error)
+        return text_hash(text)
 
     # -- the pages ----------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to our pages. The scope's state holds the visitor's consent."""
-        visit = _Visit(scope, receive, self)
-        response = await self._answer(visit)
-        for name, value in _SECURITY.items():
-            response.headers.setdefault(name, value)
-        await response(scope, receive, send)
+        visit = self._visit(scope, receive)
+        await _respond(await self._answer(visit), scope, receive, send)
 
-    async def _answer(self, visit: _Visit) -> Response:
-        path = _path(visit.scope)[len(self.prefix) :].rstrip("/")
-        if path.startswith("/static/"):
-            return self._static(path.removeprefix("/static/"))
-        methods = self._routes.get(path)
+    async def gpc(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer `/.well-known/gpc.json`: that the signal is honoured, and since when (GPC, section 4)."""
+        if scope["method"] in ("GET", "HEAD"):
+            document = {"gpc": True, "lastUpdate": self.policy.published.isoformat()}
+            response = self._rendering.data(document, headers={"cache-control": "no-cache"})
+        else:
+            response = Response(status_code=405, headers={"allow": "GET, HEAD"})
+        await _respond(response, scope, receive, send)
+
+    def _visit(self, scope: Scope, receive: Receive) -> Visit:
+        consent: RequestConsent = scope["state"]["consent"]
+        headers = Headers(scope=scope)
+        now_ns = self.now_ns()
+        page, form = form_of(own_path(scope)[len(self.prefix) :].rstrip("/"), headers)
+        return Visit(
+            scope=scope,
+            receive=receive,
+            headers=headers,
+            base=self.base(scope),
+            page=page,
+            form=form,
+            query=query_of(scope),
+            language=self.language(scope),
+            consent=consent,
+            now_ns=now_ns,
+            waitings=Waitings(self.pending, consent.pending, now_ns),
+        )
+
+    async def _answer(self, visit: Visit) -> Response:
+        methods = self._methods(visit.page)
+        if own_path(visit.scope).startswith(f"{self.prefix}/static/"):
+            methods = {"GET": self._static}
         if methods is None:
-            return self._page(visit, "missing.html", {}, status=404)
+            return self._missing(visit)
         page = methods.get("GET" if visit.method == "HEAD" else visit.method)
         if page is None:
-            allowed = ", ".join(methods)
-            return Response(status_code=405, headers={"allow": allowed, **_PERSONAL})
+            allowed = ", ".join(f"{method}, HEAD" if method == "GET" else method for method in methods)
+            return self._refused(visit, 405, "method", visit.method, allowed.split(", "), {"allow": allowed})
         return await page(visit)
 
-    def _static(self, name: str) -> Response:
-        asset = self._assets.get(name)
+    def _methods(self, page: str) -> Mapping[str, _Page] | None:
+        if page.startswith("/policy/"):
+            return {"GET": self._revision}
+        return self._routes.get(page)
+
+    def _missing(self, visit: Visit) -> Response:
+        if visit.wants_json:
+            return self._rendering.data({"error": "missing"}, status=404)
+        return self._page(visit, "missing.html", {"revisions": []}, status=404)
+
+    async def _static(self, visit: Visit) -> Response:
+        asset = self._assets.get(own_path(visit.scope).removeprefix(f"{self.prefix}/static/"))
         if asset is None:
             return Response(status_code=404, headers={"cache-control": "no-store"})
         return Response(asset.body, media_type=asset.media_type, headers=dict(_IMMUTABLE))
 
-    def _page(
-        self,
-        visit: _Visit,
-        template: str,
-        context: Mapping[str, object],
-        *,
-        status: int = 200,
-        headers: Mapping[str, str] = _PERSONAL,
-    ) -> Response:
-        own = self._surfaces.templates.translation(visit.language)
-        suffix = f"?lang={visit.language}" if "lang" in visit.query else ""
-        html = self._surfaces.render(
-            template,
-            visit.language,
-            visit.base,
-            head=self.head(visit.scope),
-            pages_css=self._assets.name("pages.css"),
-            suffix=suffix,
-            home=visit.base.removesuffix(self.prefix) + "/",
-            here=visit.base + _path(visit.scope)[len(self.prefix) :],
-            languages=[(tag, own.own_name(tag)) for tag in self.policy.languages],
-            **context,
-        )
-        return HTMLResponse(html, status, {**headers, "content-language": own.language})
+    def _page(self, visit: Visit, template: str, context: Mapping[str, object], *, status: int = 200) -> Response:
+        return self._rendering.page(visit, template, context, status=status)
 
-    async def _settings(self, visit: _Visit) -> Response:
+    async def _settings(self, visit: Visit) -> Response:
         consent = visit.consent
-        waiting = [(str(each.id), each.name, each.cookie) for each in await visit.waiting()]
+        waiting = [(str(each.id), each.name, each.cookie) for each in await _readable(visit.waitings)]
         context = choices(consent) | {
             "given_on": consent.given_on,
             "signals": consent.signals,
             "waiting": waiting,
             "next": f"{visit.base}?saved=1{'&lang=' + visit.language if 'lang' in visit.query else ''}",
             "saved": "saved" in visit.query and consent.choice is not None,
+            "has_receipt": consent.consent.receipt is not None and "/receipt" in self._routes,
             "again": visit.query.get("again", ""),
             "token": self._token.make(visit.now_ns),
         }
         # Our script fetches the dialog; the link that it stands behind leads to the page.
         return self._page(visit, "dialog.html" if "dialog" in visit.query else "settings.html", context)
 
-    async def _policy(self, visit: _Visit) -> Response:
-        return self._page(visit, "policy.html", {}, headers=_FOR_ALL)
-
-    async def _cookies(self, visit: _Visit) -> Response:
-        return self._page(visit, "cookies.html", {}, headers=_FOR_ALL)
-
-    async def _state(self, visit: _Visit) -> Response:
-        return JSONResponse(_state(visit, await visit.waiting(), self.policy), headers=dict(_PERSONAL))
+    async def _state(self, visit: Visit) -> Response:
+        return self._rendering.data(_state(visit, await _readable(visit.waitings), self.policy))
 
     # -- the choice ---------------------------------------------------------------------------------------------
 
-    async def _choice(self, visit: _Visit) -> Response:
+    async def _choice(self, visit: Visit) -> Response:
         body = await _body(visit.receive)
         if body is None:
             return self._refused(visit, 413, "too-large")
@@ -284,7 +311,7 @@ class Site:
             return self._bad(visit, error)
         return await self._take(visit, fields, said)
 
-    def _turned_away(self, visit: _Visit, fields: Mapping[str, Sequence[str]]) -> Response | None:
+    def _turned_away(self, visit: Visit, fields: Mapping[str, Sequence[str]]) -> Response | None:
         """Return the answer to a form that no page of ours can have sent, or None."""
         sender = forms.sender(visit.headers, visit.own_origin)
         if sender is Sender.FOREIGN:
@@ -292,60 +319,68 @@ class Site:
         if sender is Sender.UNKNOWN and not self._token.holds(_first(fields, "token"), visit.now_ns):
             if visit.wants_json:
                 return self._refused(visit, 403, "unknown")
-            return RedirectResponse(f"{visit.base}?again=unknown", 303, dict(_PERSONAL))
+            return RedirectResponse(f"{visit.base}?again=unknown", 303, dict(PERSONAL))
         revision = _first(fields, "revision")
         if revision and revision != str(self.policy.revision):
             if visit.wants_json:
                 return self._refused(visit, 409, "revised")
-            return RedirectResponse(f"{visit.base}?again=revised", 303, dict(_PERSONAL))
+            return RedirectResponse(f"{visit.base}?again=revised", 303, dict(PERSONAL))
         return None
 
     async def _take(
-        self, visit: _Visit, fields: Mapping[str, Sequence[str]], said: forms.Answers | forms.WaitingAnswer
+        self, visit: Visit, fields: Mapping[str, Sequence[str]], said: forms.Answers | forms.WaitingAnswer
     ) -> Response:
         language = _first(fields, "language")
-        shown = self.shown(_first(fields, "surface"), language if language in self.policy.languages else visit.language)
+        language = language if language in self.policy.languages else visit.language
+        shown = await asyncio.to_thread(self.shown, _first(fields, "surface"), language)
         lines: list[bytes] = []
         try:
             lines = await choose(visit.consent, said, visit.waitings, shown)
         except StoreError as error:
             _log.warning("waiting cookies cannot be reached: %s", error)
         if visit.wants_json:
-            response: Response = JSONResponse(_state(visit, await visit.waiting(), self.policy), headers={**_PERSONAL})
+            response = self._rendering.data(_state(visit, await _readable(visit.waitings), self.policy))
         else:
             target = safe_next(_first(fields, "next") or None, f"{visit.base}?saved=1")
-            response = RedirectResponse(target, 303, dict(_PERSONAL))
+            response = RedirectResponse(target, 303, dict(PERSONAL))
         response.raw_headers += [(b"set-cookie", line) for line in lines]
         return response
 
-    def _bad(self, visit: _Visit, error: BadForm) -> Response:
+    def _bad(self, visit: Visit, error: BadForm) -> Response:
         return self._refused(visit, error.status, "bad", error.field, error.allowed)
 
     def _refused(
-        self, visit: _Visit, status: int, reason: str, field: str = "", allowed: Sequence[str] = ()
+        self,
+        visit: Visit,
+        status: int,
+        reason: str,
+        field: str = "",
+        allowed: Sequence[str] = (),
+        headers: Mapping[str, str] = {},
     ) -> Response:
+        said = {**PERSONAL, **headers}
         if visit.wants_json:
-            told = {"error": reason, "field": field, "allowed": list(allowed)}
-            return JSONResponse(told, status, dict(_PERSONAL))
-        return self._page(visit, "refused.html", {"reason": reason, "field": field, "allowed": allowed}, status=status)
+            told = {"error": reason, "field": field[:100], "allowed": list(allowed)}
+            return self._rendering.data(told, status=status, headers=said)
+        context = {"reason": reason, "field": field[:100], "allowed": allowed}
+        return self._rendering.page(visit, "refused.html", context, status=status, headers=said)
 
 
-def _path(scope: Scope) -> str:
-    """The path below the root path, as the ASGI specification's `root_path` means it."""
-    path, root = str(scope.get("path", "")), str(scope.get("root_path") or "")
-    return path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
+async def _respond(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send a response with the headers of all our answers; to HEAD its head alone (RFC 9110, section 9.3.2)."""
+    for name, value in SECURITY.items():
+        response.headers.setdefault(name, value)
+    if scope["method"] == "HEAD":
+        response.body = b""
+    await response(scope, receive, send)
 
 
-def _query(scope: Scope) -> dict[str, str]:
-    """The query's fields; of several with one name the last."""
-    query: bytes = scope.get("query_string", b"")
-    return dict(parse_qsl(query[:2_000].decode("latin-1"), keep_blank_values=True))
-
-
-def _target(scope: Scope, query: bytes) -> str:
-    """The request's own address as a path to come back to; `safe_next` judges it when it comes back."""
-    path = quote(str(scope.get("path", "")), safe="/:@!$&'()*+,;=~")
-    return f"{path}?{query.decode('latin-1')}" if query and query.isascii() else path
+async def _readable(waitings: Waitings) -> list[Waiting]:
+    try:
+        return await waitings.read()
+    except StoreError as error:
+        _log.warning("waiting cookies cannot be read: %s", error)
+        return []
 
 
 def _first(fields: Mapping[str, Sequence[str]], name: str) -> str:
@@ -364,7 +399,7 @@ async def _body(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _state(visit: _Visit, waiting: Sequence[Waiting], policy: Policy) -> dict[str, object]:
+def _state(visit: Visit, waiting: Sequence[Waiting], policy: Policy) -> dict[str, object]:
     """What scripts may know of the visitor's choice. Never more than the visitor's own page shows."""
     consent = visit.consent
     return {

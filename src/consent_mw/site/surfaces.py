@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
 from html import escape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
@@ -14,15 +11,18 @@ from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
 from consent_mw.policy import Policy
 from consent_mw.site.outline import Outline
+from consent_mw.site.reading import text_of
 
 if TYPE_CHECKING:
     from consent_mw.pending import Waiting
     from consent_mw.request_consent import RequestConsent
     from consent_mw.site.templating import Templates
 
-__all__ = ["SURFACES", "Surface", "Surfaces", "shown_text", "text_hash"]
+__all__ = ["SURFACES", "Surface", "Surfaces", "shown_text"]
 
-Surface: TypeAlias = Literal["banner", "waiting", "settings"]
+#: "api" is a choice that came without any page of ours: the application asked in words of its own, about what the
+#: policy declares. Its text is that declaration, and claims no more.
+Surface: TypeAlias = Literal["banner", "waiting", "settings", "api"]
 SURFACES: Final[tuple[Surface, ...]] = get_args(Surface)
 
 #: Stands for the path to return to in a banner that is kept; no path can hold a NUL.
@@ -40,7 +40,12 @@ class Surfaces:
         self._own = own_templates
         self._templates: Templates | None = None
         self._rendered: dict[tuple[object, ...], str] = {}
-        self._hashes: dict[tuple[str, str], str] = {}
+
+    def of(self, policy: Policy) -> Surfaces:
+        """Return the same templates under another policy."""
+        other = Surfaces(policy, self._own)
+        other._templates = self.templates
+        return other
 
     @property
     def templates(self) -> Templates:
@@ -113,16 +118,11 @@ class Surfaces:
         elif surface == "waiting":
             asked = [("", cookie.name, cookie) for cookie in self.outline.asked_about()]
             html = self.render("waiting.html", language, "", waiting=asked, next="")
-        else:
+        elif surface == "settings":
             html = self.render("_choices.html", language, "", **choices(None), token="")
-        return _text_of(html)
-
-    def text_hash(self, language: str, surface: Surface) -> str:
-        """Return the SHA-256 of `text`, in hexadecimal: what a receipt keeps."""
-        key = (language, surface)
-        if key not in self._hashes:
-            self._hashes[key] = text_hash(self.text(language, surface))
-        return self._hashes[key]
+        else:
+            html = self.render("_declared.html", language, "")
+        return text_of(html)
 
 
 def choices(consent: RequestConsent | None) -> dict[str, object]:
@@ -144,44 +144,3 @@ def shown_text(policy: Policy, language: str, surface: Surface, *, own_templates
     and the SHA-256 of this text; with the policy of that revision the text can be made again.
     """
     return Surfaces(policy, own_templates).text(language, surface)
-
-
-def text_hash(text: str) -> str:
-    """Return the SHA-256 of a text in UTF-8, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _text_of(html: str) -> str:
-    reader = _Reader()
-    reader.feed(html)
-    reader.close()
-    return "\n".join(line for text in reader.blocks if (line := re.sub(r"\s+", " ", text).strip()))
-
-
-class _Reader(HTMLParser):
-    """Gathers the words between block-level tags."""
-
-    _INLINE = frozenset(("a", "b", "bdi", "code", "em", "small", "span", "strong", "time"))
-    # What a visitor with JavaScript, or one who has opened nothing yet, does not see as part of the surface.
-    _UNREAD = frozenset(("script", "style", "noscript", "template"))
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks = [""]
-        self._unread = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._unread += tag in self._UNREAD
-        self._edge(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        self._unread -= tag in self._UNREAD
-        self._edge(tag)
-
-    def handle_data(self, data: str) -> None:
-        if not self._unread:
-            self.blocks[-1] += data
-
-    def _edge(self, tag: str) -> None:
-        if tag not in self._INLINE:
-            self.blocks.append("")

@@ -67,6 +67,7 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
     environment.policies["ext.i18n.trimmed"] = True
     cast("_Translatable", environment).install_gettext_translations(translation.messages, newstyle=True)
     environment.filters["date"] = translation.date
+    environment.filters["moment"] = translation.moment
     environment.filters["duration"] = translation.duration
     environment.filters["text"] = partial(_read, translation=translation)
     return environment

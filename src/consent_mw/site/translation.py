@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from gettext import GNUTranslations
 from io import BytesIO
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date
+from babel.dates import format_date, format_datetime
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.units import format_unit
@@ -46,6 +47,10 @@ class Translation:
     def date(self, day: date) -> str:
         """Return "23 November 2026", or how this language writes it."""
         return format_date(day, "long", locale=self._locale)
+
+    def moment(self, instant: datetime, zone: ZoneInfo) -> str:
+        """Return an aware instant as day and time in `zone`, with the zone: the way this language writes it."""
+        return format_datetime(instant, "long", tzinfo=zone, locale=self._locale)
 
     def duration(self, duration: Duration) -> str:
         """Return "13 months", or how this language counts."""

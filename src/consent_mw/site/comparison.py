@@ -1,0 +1,47 @@
+"""Two revisions of the policy page side by side: what no longer stands in it, and what stands there now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Final, NamedTuple
+
+from consent_mw.site.reading import lines_of
+
+__all__ = ["Difference", "differences"]
+
+_SECTION: Final = re.compile(r'<section id="([\w-]+)">')
+
+
+class Difference(NamedTuple):
+    """One section that changed: its heading, and its lines `before` and `now` that the other does not have."""
+
+    heading: str
+    before: tuple[str, ...]
+    now: tuple[str, ...]
+
+
+def differences(old_html: str, new_html: str) -> list[Difference]:
+    """Return what changed between two rendered policies, section by section in the order of the newer one."""
+    old, new = _sections(old_html), _sections(new_html)
+    names = [*new, *(name for name in old if name not in new)]
+    found = (_difference(old.get(name, ()), new.get(name, ())) for name in names)
+    return [each for each in found if each.before or each.now]
+
+
+def _sections(html: str) -> dict[str, Sequence[str]]:
+    """The lines of each section by its id; what stands before the first is under the empty name."""
+    parts = _SECTION.split(html)
+    named = zip(["", *parts[1::2]], [parts[0], *parts[2::2]], strict=True)
+    return {name: lines_of(part) for name, part in named}
+
+
+def _difference(old: Sequence[str], new: Sequence[str]) -> Difference:
+    before: list[str] = []
+    now: list[str] = []
+    for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind != "equal":
+            before += old[i:j]
+            now += new[k:m]
+    return Difference(next(iter(new or old), ""), tuple(before), tuple(now))

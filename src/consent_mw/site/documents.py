@@ -1,0 +1,123 @@
+"""The policy and its cookies as data, in one language, ready for JSON. Pure: a policy in, dicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from consent_mw.consent import LIFETIME
+from consent_mw.durations import Duration
+from consent_mw.policy import Cookie, Policy, Purpose, Text
+from consent_mw.site.outline import Outline
+
+__all__ = ["OwnCookies", "cookies_document", "earlier_and_later", "policy_document"]
+
+
+class OwnCookies(NamedTuple):
+    """What our two cookies are called on this kind of connection."""
+
+    consent: str = "consent"
+    pending: str = "consent-pending"
+
+
+def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: Iterable[int]) -> dict[str, object]:
+    """
+    Return everything that the policy page tells.
+
+    A text is `{"text": …, "language": …}`; where it is missing in `language`, the second is another one.
+
+    Args:
+        revisions: Those that can be read, each at an address of its own.
+    """
+    return {
+        "revision": policy.revision,
+        "revisions": sorted(revisions),
+        "published": policy.published.isoformat(),
+        "effective": policy.effective.isoformat(),
+        "time_zone": policy.time_zone.key,
+        "jurisdiction": policy.jurisdiction,
+        "language": language,
+        "languages": list(policy.languages),
+        "digest": policy.digest,
+        "controller": {
+            "name": _text(policy.controller.name, language),
+            "officer": {
+                "name": _text(policy.controller.officer.name, language),
+                "email": policy.controller.officer.email,
+                "phone": policy.controller.officer.phone,
+            },
+        },
+        "purposes": [_purpose(policy, purpose, language) for purpose in policy.purposes.values()],
+        "recipients": [
+            {
+                "name": _text(recipient.name, language),
+                "purpose": recipient.purpose,
+                "items": _text(recipient.items, language),
+                "retention": str(recipient.retention),
+                "country": recipient.country,
+            }
+            for recipient in policy.recipients
+        ],
+        **cookies_document(policy, language, own),
+        "agencies": [
+            {"name": _text(agency.name, language), "phone": agency.phone, "url": agency.url}
+            for agency in policy.agencies
+        ],
+    }
+
+
+def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, object]:
+    return {
+        "name": purpose.name,
+        "title": _text(purpose.title, language),
+        "description": _text(purpose.description, language),
+        "basis": purpose.basis,
+        "asked": purpose.asked,
+        "retention": str(purpose.retention),
+        "refused_by": list(purpose.refused_by),
+        "receivers": [_text(name, language) for name in Outline(policy).receivers(purpose)],
+        "log": {
+            field: precision for field, precision in policy.log.get(purpose.name, {}).items() if precision != "off"
+        },
+        "events": {event.name: dict(event.fields) for event in policy.events.values() if event.purpose == purpose.name},
+    }
+
+
+def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str, object]:
+    """Return every cookie that the site may set: our own two, under their real names, and the declared ones."""
+    ours = [(own.consent, str(Duration(LIFETIME.days, "day"))), (own.pending, None)]
+    kept = {cookie.name for cookie in policy.cookies}
+    return {
+        "cookies": [
+            *(
+                {"name": name, "purpose": "necessary", "provider": _text(policy.controller.name, language),
+                 "expires": expires, "description": None, "domain": "", "path": "/"}
+                for name, expires in ours if name not in kept
+            ),
+            *(_cookie(policy, cookie, language) for cookie in policy.cookies),
+        ]
+    }  # fmt: skip
+
+
+def _cookie(policy: Policy, cookie: Cookie, language: str) -> dict[str, object]:
+    return {
+        "name": cookie.name,
+        "purpose": cookie.purpose,
+        "provider": _text(cookie.provider or policy.controller.name, language),
+        "expires": str(cookie.expires) if cookie.expires else None,
+        "description": _text(cookie.description, language),
+        "domain": cookie.domain,
+        "path": cookie.path,
+    }
+
+
+def _text(text: Text, language: str) -> dict[str, str]:
+    words, spoken = text.read(language)
+    return {"text": words, "language": spoken or language}
+
+
+def earlier_and_later(revisions: Sequence[int], revision: int) -> tuple[int | None, int | None]:
+    """Return the revisions on both sides of `revision`, among those that can be read."""
+    earlier = max((number for number in revisions if number < revision), default=None)
+    later = min((number for number in revisions if number > revision), default=None)
+    return earlier, later

@@ -1,0 +1,117 @@
+"""A page of ours as Markdown (CommonMark, with tables), so that its sentences stand in one template only."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Final
+
+__all__ = ["markdown_of"]
+
+#: What would mean something to a reader of Markdown, wherever it stands; and what only does at the start of a line.
+_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|&#~])")
+_LINE_START: Final = re.compile(r"^(\d+)([.)] )|^([-+=] )")
+_BLOCKS: Final = frozenset(
+    ("h1", "h2", "h3", "p", "ul", "ol", "li", "dl", "dt", "dd", "section", "article", "div", "table", "caption", "tr",
+     "thead", "tbody", "details", "summary", "pre")
+)  # fmt: skip
+_BEGINS: Final = {"h1": "# ", "h2": "## ", "h3": "### ", "li": "- "}
+_AROUND: Final = {"strong": "**", "caption": "**", "dt": "**", "em": "*", "bdi": "`", "code": "`", "summary": "**"}
+
+
+def markdown_of(html: str) -> str:
+    """
+    Return what stands in the page's `<main>`, or in a fragment without one, as Markdown.
+
+    Headings, paragraphs, lists, tables, links, emphasis and names in code. The words themselves are escaped: a text
+    of the policy with markup in it stays a text.
+    """
+    main = re.search(r"<main\b[^>]*>(.*)</main>", html, re.DOTALL)
+    writer = _Writer()
+    writer.feed(main[1] if main else html)
+    writer.close()
+    return writer.text()
+
+
+class _Writer(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self._blocks: list[tuple[str, str]] = []  # kind, text
+        self._line = ""
+        self._prefix = ""
+        self._links: list[str] = []
+        self._code = 0
+        self._cells: list[str] | None = None
+
+    def text(self) -> str:
+        self._end("p")
+        written = ""
+        before = ""
+        for kind, block in self._blocks:
+            if kind == "end":
+                before = ""
+                continue
+            close = kind == before and kind in ("li", "row")
+            written += f"{block}\n" if close or not written else f"\n{block}\n"
+            before = kind
+        return written
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self._end("p")
+            self._cells = []
+        elif tag in ("td", "th"):
+            self._line = ""
+        elif tag in _BLOCKS:
+            self._end("p")
+            self._prefix = _BEGINS.get(tag, "")
+        elif tag == "br":
+            self._line += " · " if self._cells is not None else "  \n"
+        elif tag == "a":
+            self._links.append(dict(attrs).get("href") or "")
+            self._line += "["
+        if tag in _AROUND:
+            self._line += _AROUND[tag]
+            self._code += _AROUND[tag] == "`"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _AROUND:
+            self._line = self._line.rstrip() + _AROUND[tag]
+            self._code -= _AROUND[tag] == "`"
+        if tag == "a" and self._links:
+            self._line += f"](<{self._links.pop()}>)"
+        elif tag in ("td", "th") and self._cells is not None:
+            self._cells.append(self._line.strip())
+            self._line = ""
+        elif tag == "tr" and self._cells is not None:
+            self._row(self._cells)
+            self._cells = None
+        elif tag == "table":
+            self._blocks.append(("end", ""))
+        elif tag in _BLOCKS:
+            self._end(tag)
+
+    def handle_data(self, data: str) -> None:
+        words = re.sub(r"\s+", " ", data)
+        if not self._line or self._line.endswith(("\n", "[")):
+            words = words.lstrip()
+        self._line += words.replace("`", "'").replace("|", "\\|") if self._code else _SPECIAL.sub(r"\\\1", words)
+
+    def _row(self, cells: list[str]) -> None:
+        first = not self._blocks or self._blocks[-1][0] != "row"
+        self._blocks.append(("row", f"| {' | '.join(cells)} |"))
+        if first:
+            self._blocks.append(("row", f"|{' --- |' * len(cells)}"))
+
+    def _end(self, tag: str) -> None:
+        line = self._line.strip()
+        if line and line not in ("**", "****"):
+            kind = "li" if self._prefix == "- " else "p"
+            escaped = line if self._prefix.startswith("#") else _LINE_START.sub(_escaped_start, line)
+            self._blocks.append((kind, self._prefix + escaped))
+        self._line = ""
+        self._prefix = ""
+
+
+def _escaped_start(found: re.Match[str]) -> str:
+    return f"{found[1]}\\{found[2]}" if found[1] else f"\\{found[3]}"

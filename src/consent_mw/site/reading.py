@@ -1,0 +1,64 @@
+"""A rendered page as its words: one line a block, as a visitor reads it, whatever the style sheet says."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+__all__ = ["lines_of", "text_of"]
+
+
+def text_of(html: str) -> str:
+    """Return the words of `html`, one block a line."""
+    return "\n".join(_lines(html, _Reader()))
+
+
+def lines_of(html: str) -> list[str]:
+    """Return the words of `html`, one block a line, and a row of a table as one: `Statistics · 13 months`."""
+    return [line.removesuffix(" ·") for line in _lines(html, _RowReader())]
+
+
+def _lines(html: str, reader: _Reader) -> list[str]:
+    reader.feed(html)
+    reader.close()
+    return [line for text in reader.blocks if (line := re.sub(r"\s+", " ", text).strip())]
+
+
+class _Reader(HTMLParser):
+    """Gathers the words between block-level tags."""
+
+    _INLINE = frozenset(("a", "b", "bdi", "code", "em", "small", "span", "strong", "time"))
+    # What a visitor with JavaScript, or one who has opened nothing yet, does not see as part of the surface.
+    _UNREAD = frozenset(("script", "style", "noscript", "template"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = [""]
+        self._unread = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._unread += tag in self._UNREAD
+        self._edge(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._unread -= tag in self._UNREAD
+        self._edge(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self._unread:
+            self.blocks[-1] += data
+
+    def _edge(self, tag: str) -> None:
+        if tag not in self._INLINE:
+            self.blocks.append("")
+
+
+class _RowReader(_Reader):
+    """Keeps a table's row together, since a cell alone tells nothing."""
+
+    _INLINE = _Reader._INLINE | {"td", "th"}
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self.blocks[-1] += " · "
+        super().handle_endtag(tag)

@@ -1,0 +1,168 @@
+"""A receipt as data, under the names of ISO/IEC TS 27560:2023 where it has one. Pure: values in, a dict out."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from consent_mw.consent import LIFETIME, Choice
+from consent_mw.durations import Duration
+from consent_mw.policy import Policy, Purpose, Text
+from consent_mw.receipts import Receipt
+from consent_mw.site.outline import Outline
+
+__all__ = ["SCHEMA", "Addresses", "receipt_document"]
+
+#: The form of these documents. It changes when a name in them does.
+SCHEMA: Final = "consent-mw.receipt/1 (ISO/IEC TS 27560:2023)"
+
+_STATES: Final = {True: "consent given", False: "consent refused", None: "consent requested"}
+
+
+class Addresses(NamedTuple):
+    """Where the visitor's pages are, whole, without a slash at the end: `https://example.com/consent`."""
+
+    prefix: str
+
+    @property
+    def policy(self) -> str:
+        """The policy page."""
+        return f"{self.prefix}/policy"
+
+
+def receipt_document(
+    receipt: Receipt, policy: Policy | None, addresses: Addresses, *, language: str, words: str | None
+) -> dict[str, object]:
+    """
+    Return the receipt, ready for JSON.
+
+    The sections are those of the specification: header, processing (`purposes`), parties and events. What it has no
+    name for stands under `consent_mw`.
+
+    Args:
+        policy: The declaration that was answered; None where it can no longer be read, and then no purpose is told.
+        language: In which to name purposes and parties.
+        words: What was shown (`proof.words_of`).
+    """
+    at = receipt.given_at.isoformat(timespec="milliseconds")
+    document: dict[str, object] = {
+        "schema_version": SCHEMA,
+        "record_id": str(receipt.id),
+        "pii_principal_id": receipt.name,
+        "privacy_notice": {
+            "uri": f"{addresses.policy}/{receipt.revision}",
+            "version": receipt.revision,
+            "sha256": receipt.policy,
+        },
+        "language": receipt.language,
+        "purposes": _purposes(receipt, policy, addresses, language) if policy else [],
+        "party_identification": _parties(policy, language) if policy else [],
+        "events": [
+            {
+                "event_time": at,
+                "event_type": "explicit",
+                "event_state": _STATES[True] if _gave(receipt) else _STATES[False],
+                "validity_duration": f"P{LIFETIME.days}D",
+                "entity_id": receipt.name,
+            }
+        ],
+        "consent_mw": {
+            "choice": receipt.choice,
+            "answers": {"purposes": dict(receipt.purposes), "cookies": dict(receipt.cookies)},
+            "signals": list(receipt.signals),
+            "surface": receipt.surface,
+            "shown": {"language": receipt.language, "sha256": receipt.text, "text": words},
+            "supersedes": receipt.supersedes,
+        },
+    }
+    if policy is not None:
+        document["jurisdiction"] = policy.jurisdiction
+    return document
+
+
+def _gave(receipt: Receipt) -> bool:
+    return receipt.choice is Choice.ACCEPT or any(receipt.purposes.values()) or any(receipt.cookies.values())
+
+
+def _purposes(receipt: Receipt, policy: Policy, addresses: Addresses, language: str) -> list[dict[str, object]]:
+    return [_purpose(receipt, policy, purpose, addresses, language) for purpose in policy.asked]
+
+
+def _purpose(
+    receipt: Receipt, policy: Policy, purpose: Purpose, addresses: Addresses, language: str
+) -> dict[str, object]:
+    outline = Outline(policy)
+    answer = receipt.answer(purpose.name)
+    return {
+        "purpose": _read(purpose.title, language),
+        "purpose_id": purpose.name,
+        "purpose_description": _read(purpose.description, language),
+        "lawful_basis": purpose.basis,
+        "consent_type": "expressed" if answer is not None else None,
+        "event_state": _STATES[answer],
+        "pii_information": [
+            {"pii_type": field, "precision": precision}
+            for field, precision in policy.log.get(purpose.name, {}).items()
+            if precision != "off"
+        ],
+        "cookies": [
+            {"name": cookie.name, "event_state": _STATES[receipt.cookies.get(cookie.name, answer)]}
+            for cookie in outline.cookies(purpose)
+        ],
+        "pii_controllers": [_CONTROLLER],
+        "recipient_third_parties": [_read(name, language) for name in outline.receivers(purpose)],
+        "retention_period": iso_duration(purpose.retention),
+        "collection_method": "by the site's server, from the requests of the browser",
+        "processing_method": "stored encrypted, under a key of each day that is destroyed when the period ends",
+        "withdrawal_method": addresses.prefix,
+        "privacy_rights": f"{addresses.policy}#section-8",
+    }
+
+
+_CONTROLLER: Final = "controller"
+
+
+def _parties(policy: Policy, language: str) -> list[dict[str, object]]:
+    officer = policy.controller.officer
+    parties: list[dict[str, object]] = [
+        {
+            "party_id": _CONTROLLER,
+            "party_role": "PII controller",
+            "party_name": _read(policy.controller.name, language),
+            "party_contact": _read(officer.name, language),
+            "party_email": officer.email,
+            "party_phone": officer.phone,
+        }
+    ]
+    parties += [
+        {
+            "party_role": "recipient",
+            "party_name": _read(recipient.name, language),
+            "party_country": recipient.country,
+            "purpose_id": recipient.purpose,
+            "pii_items": _read(recipient.items, language),
+            "retention_period": iso_duration(recipient.retention),
+        }
+        for recipient in policy.recipients
+    ]
+    parties += [
+        {
+            "party_role": "authority",
+            "party_name": _read(agency.name, language),
+            "party_phone": agency.phone,
+            "party_url": agency.url,
+        }
+        for agency in policy.agencies
+    ]
+    return parties
+
+
+def iso_duration(duration: Duration) -> str:
+    """Return the duration as ISO 8601 writes it: "P13M", "P90D", "PT24H"."""
+    letter = duration.unit[0].upper()
+    return (
+        f"PT{duration.count}{letter}" if duration.unit in ("hour", "minute", "second") else f"P{duration.count}{letter}"
+    )
+
+
+def _read(text: Text, language: str) -> str:
+    return text.read(language)[0]

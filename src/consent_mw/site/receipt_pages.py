@@ -1,0 +1,150 @@
+"""The visitor's own receipts: found by what their consent cookie proves, and by nothing that a request could say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from starlette.responses import Response
+
+from consent_mw.exceptions import ConsentError
+from consent_mw.policy import Policy
+from consent_mw.receipts import Receipt, Receipts
+from consent_mw.revisions import Revisions
+from consent_mw.site.proof import words_of
+from consent_mw.site.receipt_document import Addresses, receipt_document
+from consent_mw.site.rendering import PERSONAL, Rendering
+from consent_mw.site.visit import Visit
+from consent_mw.wordings import Wordings
+
+__all__ = ["ReceiptPages"]
+
+_log = logging.getLogger("consent_mw")
+
+#: A receipt is on the disk before "saved" is read, but in the spool: the next hand-over brings it to the store.
+_PATIENCE_SECONDS: Final = 2.0
+_BETWEEN_SECONDS: Final = 0.1
+_RETRY_SECONDS: Final = 5
+
+
+class _Shown(NamedTuple):
+    """One receipt as the page tells it: with the declaration of then and the words that were shown."""
+
+    receipt: Receipt
+    policy: Policy | None
+    words: str | None
+
+
+class ReceiptPages:
+    """
+    Answers `/receipt`.
+
+    Args:
+        hand_over: Brings what lies in the spool to the store, as `Drain.once`.
+        templates: The site's own templates, with which words may have to be rendered again.
+    """
+
+    def __init__(
+        self,
+        rendering: Rendering,
+        policy: Policy,
+        receipts: Receipts,
+        hand_over: Callable[[], Awaitable[object]],
+        *,
+        revisions: Revisions,
+        wordings: Wordings,
+        templates: Path | None = None,
+    ) -> None:
+        self._rendering = rendering
+        self._policy = policy
+        self._receipts = receipts
+        self._hand_over = hand_over
+        self._revisions = revisions
+        self._wordings = wordings
+        self._templates = templates
+        self._handing: asyncio.Task[object] | None = None
+
+    async def receipt(self, visit: Visit) -> Response:
+        """Answer with the receipts that this visitor's cookie leads to, or with why there are none."""
+        consent = visit.consent.consent
+        if consent.receipt is None or consent.given_on is None:
+            return self._none(visit, "none" if consent.choice is None else "refused", 404)
+        found = await self._found(visit)
+        if found:
+            return self._answer(visit, await asyncio.to_thread(self._told, found))
+        fresh = consent.given_on >= visit.consent.today - timedelta(days=1)
+        return self._none(visit, "stored" if fresh else "gone", 503 if fresh else 404)
+
+    # -- where it is --------------------------------------------------------------------------------------------
+
+    async def _found(self, visit: Visit) -> list[Receipt]:
+        """Return the receipts; those of today and yesterday are waited for, since they may lie in the spool still."""
+        consent = visit.consent.consent
+        if consent.receipt is None or consent.given_on is None:
+            return []
+        fresh = consent.given_on >= visit.consent.today - timedelta(days=1)
+        found: list[Receipt] = []
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while not (found := await self._receipts.of(consent.receipt, consent.given_on)) and fresh:
+                    await self._handed_over()
+                    found = await self._receipts.of(consent.receipt, consent.given_on)
+                    if found:
+                        break
+                    await asyncio.sleep(_BETWEEN_SECONDS)  # another process hands over, or writes still
+        except TimeoutError:
+            pass
+        except ConsentError as error:
+            _log.warning("receipts cannot be read: %s", error)
+        return found
+
+    async def _handed_over(self) -> None:
+        """Join the hand-over that is under way, or begin one: any number of visitors who ask cause one at a time."""
+        if self._handing is None or self._handing.done():
+            self._handing = asyncio.ensure_future(self._quietly())
+        await asyncio.shield(self._handing)
+
+    async def _quietly(self) -> None:
+        try:
+            await self._hand_over()
+        except ConsentError as error:
+            _log.warning("records stay in the spool: %s", error)
+
+    # -- how it is told -----------------------------------------------------------------------------------------
+
+    def _told(self, receipts: Sequence[Receipt]) -> list[_Shown]:
+        return [_Shown(each, policy := self._declaration(each), self._words(each, policy)) for each in receipts]
+
+    def _declaration(self, receipt: Receipt) -> Policy | None:
+        if receipt.policy == self._policy.digest:
+            return self._policy
+        try:
+            return self._revisions.with_digest(receipt.revision, receipt.policy)
+        except ConsentError as error:
+            _log.warning("a receipt's declaration cannot be read: %s", error)
+            return None
+
+    def _words(self, receipt: Receipt, policy: Policy | None) -> str | None:
+        return words_of(receipt, self._wordings, policy, own_templates=self._templates)
+
+    def _answer(self, visit: Visit, shown: Sequence[_Shown]) -> Response:
+        file = f"consent-receipt-{shown[0].receipt.given_at.date().isoformat()}"
+        if not visit.wants_json:
+            context = {"shown": shown, "zone": self._policy.time_zone, "why": ""}
+            return self._rendering.page(visit, "receipt.html", context, file=f"{file}.html")
+        addresses = Addresses(visit.own_origin + visit.base)
+        documents = [
+            receipt_document(each.receipt, each.policy, addresses, language=visit.language, words=each.words)
+            for each in shown
+        ]
+        return self._rendering.data({"receipts": documents}, file=f"{file}.json")
+
+    def _none(self, visit: Visit, why: str, status: int) -> Response:
+        headers = {**PERSONAL, "retry-after": str(_RETRY_SECONDS)} if status == 503 else PERSONAL
+        if visit.wants_json:
+            return self._rendering.data({"error": why, "receipts": []}, status=status, headers=headers)
+        return self._rendering.page(visit, "receipt.html", {"shown": [], "why": why}, status=status, headers=headers)

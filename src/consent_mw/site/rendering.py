@@ -1,0 +1,102 @@
+"""A template filled and sent: as a page, as Markdown, or as a file to keep, with the headers that all of ours carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from consent_mw.policy import Policy
+from consent_mw.site.assets import Assets
+from consent_mw.site.documents import OwnCookies
+from consent_mw.site.markdown import markdown_of
+from consent_mw.site.surfaces import Surfaces
+from consent_mw.site.visit import Visit, own_path
+
+__all__ = ["FOR_ALL", "PERSONAL", "SECURITY", "Rendering"]
+
+#: Everything comes from our own origin, nothing stands inline, and nobody may frame these pages.
+_CSP: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+SECURITY: Final[Mapping[str, str]] = {
+    "content-security-policy": _CSP,
+    "x-content-type-options": "nosniff",
+    # Not "no-referrer": with it a browser sends `Origin: null` even to ourselves (Fetch, section 3.2).
+    "referrer-policy": "same-origin",
+}
+#: What shows something of one visitor is kept by no cache; what does not depends on language and form alone.
+PERSONAL: Final[Mapping[str, str]] = {"cache-control": "no-store", "vary": "Cookie, Accept-Language"}
+FOR_ALL: Final[Mapping[str, str]] = {"cache-control": "no-cache", "vary": "Accept, Accept-Language"}
+
+
+class Rendering:
+    """
+    What every page of ours needs beside its own context.
+
+    Args:
+        prefix: Where the pages are, without a slash at its end.
+    """
+
+    def __init__(self, surfaces: Surfaces, assets: Assets, prefix: str) -> None:
+        self.surfaces = surfaces
+        self.assets = assets
+        self.prefix = prefix
+
+    def head(self, language: str, base: str) -> str:
+        """Return the tags of the banner's style sheet and script."""
+        return self.surfaces.head(language, base, self.assets.name("consent.css"), self.assets.name("consent.js"))
+
+    def page(
+        self,
+        visit: Visit,
+        template: str,
+        context: Mapping[str, object],
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] = PERSONAL,
+        policy: Policy | None = None,
+        file: str = "page.html",
+    ) -> Response:
+        """
+        Return a page in the form that is asked for.
+
+        Args:
+            policy: Whose texts are read, where it is not the one in force.
+            file: What the page is called by who keeps it.
+        """
+        surfaces = self.surfaces if policy is None else self.surfaces.of(policy)
+        own = surfaces.templates.translation(visit.language)
+        html = surfaces.render(template, visit.language, visit.base, **self._common(visit), **context)
+        said = {**headers, "content-language": own.language}
+        if visit.form == "markdown":
+            return Response(markdown_of(html), status, said, media_type="text/markdown")
+        if visit.form == "download" and status == 200:
+            said["content-disposition"] = f'attachment; filename="{file}"'
+        return HTMLResponse(html, status, said)
+
+    def _common(self, visit: Visit) -> dict[str, object]:
+        own = self.surfaces.templates.translation(visit.language)
+        return {
+            "head": self.head(visit.language, visit.base),
+            "pages_css": self.assets.name("pages.css"),
+            "suffix": visit.suffix,
+            "home": visit.base.removesuffix(self.prefix) + "/",
+            "here": visit.base + quote(own_path(visit.scope)[len(self.prefix) :], safe="/", errors="replace"),
+            "languages": [(tag, own.own_name(tag)) for tag in self.surfaces.policy.languages],
+        }
+
+    def data(
+        self, document: object, *, headers: Mapping[str, str] = PERSONAL, status: int = 200, file: str = ""
+    ) -> Response:
+        """Return a document as JSON; with `file` as one to keep under that name."""
+        said = {**headers, "content-disposition": f'attachment; filename="{file}"'} if file else dict(headers)
+        return JSONResponse(document, status, said)
+
+    def article(self, policy: Policy, language: str, base: str, own: OwnCookies) -> str:
+        """Return the sections of a revision's policy page alone, for comparing two of them."""
+        surfaces = self.surfaces if policy is self.surfaces.policy else self.surfaces.of(policy)
+        return surfaces.render("_article.html", language, base, suffix="", own_cookies=own)

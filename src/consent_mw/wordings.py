@@ -1,0 +1,67 @@
+"""The words that visitors were shown, kept once each: a receipt names them by their hash, whatever changes later."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from pathlib import Path
+
+__all__ = ["Wordings", "text_hash"]
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def text_hash(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Wordings:
+    """
+    A directory with one file HASH.txt (mode 0600) for each text. A few in practice: surfaces times languages times
+    revisions, and again when a template or a translation changes.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """`directory` need not exist: it is made when the first text is kept."""
+        self.directory = directory
+
+    def keep(self, text: str) -> str:
+        """
+        Keep `text` if it is new, and return its hash. On return it survives a power cut.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        name = text_hash(text)
+        place = self.directory / f"{name}.txt"
+        if not place.exists():
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._write(place, text.encode())
+        return name
+
+    def read(self, name: str) -> str | None:
+        """Return the text with that hash; None where none was kept, or where its file says something else by now."""
+        if not _HASH.fullmatch(name):
+            return None
+        try:
+            text = (self.directory / f"{name}.txt").read_bytes().decode("utf-8", "replace")
+        except OSError:
+            return None
+        return text if text_hash(text) == name else None
+
+    def _write(self, place: Path, content: bytes) -> None:
+        aside = self.directory / f".{secrets.token_hex(8)}"
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(place)
+        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
