@@ -6,11 +6,11 @@ from typing import Final, NamedTuple
 
 from consent_mw.consent import LIFETIME, Choice
 from consent_mw.durations import Duration
-from consent_mw.policy import Policy, Purpose, Text
+from consent_mw.policy import Agency, Policy, Purpose, Recipient, Text
 from consent_mw.receipts import Receipt
 from consent_mw.site.outline import Outline
 
-__all__ = ["SCHEMA", "Addresses", "receipt_document"]
+__all__ = ["SCHEMA", "Addresses", "iso_duration", "receipt_document"]
 
 #: The form of these documents. It changes when a name in them does.
 SCHEMA: Final = "consent-mw.receipt/1 (ISO/IEC TS 27560:2023)"
@@ -123,7 +123,7 @@ _CONTROLLER: Final = "controller"
 
 def _parties(policy: Policy, language: str) -> list[dict[str, object]]:
     officer = policy.controller.officer
-    parties: list[dict[str, object]] = [
+    return [
         {
             "party_id": _CONTROLLER,
             "party_role": "PII controller",
@@ -131,29 +131,30 @@ def _parties(policy: Policy, language: str) -> list[dict[str, object]]:
             "party_contact": _read(officer.name, language),
             "party_email": officer.email,
             "party_phone": officer.phone,
-        }
+        },
+        *(_recipient(recipient, language) for recipient in policy.recipients),
+        *(_authority(agency, language) for agency in policy.agencies),
     ]
-    parties += [
-        {
-            "party_role": "recipient",
-            "party_name": _read(recipient.name, language),
-            "party_country": recipient.country,
-            "purpose_id": recipient.purpose,
-            "pii_items": _read(recipient.items, language),
-            "retention_period": iso_duration(recipient.retention),
-        }
-        for recipient in policy.recipients
-    ]
-    parties += [
-        {
-            "party_role": "authority",
-            "party_name": _read(agency.name, language),
-            "party_phone": agency.phone,
-            "party_url": agency.url,
-        }
-        for agency in policy.agencies
-    ]
-    return parties
+
+
+def _recipient(recipient: Recipient, language: str) -> dict[str, object]:
+    return {
+        "party_role": "recipient",
+        "party_name": _read(recipient.name, language),
+        "party_country": recipient.country,
+        "purpose_id": recipient.purpose,
+        "pii_items": _read(recipient.items, language),
+        "retention_period": iso_duration(recipient.retention),
+    }
+
+
+def _authority(agency: Agency, language: str) -> dict[str, object]:
+    return {
+        "party_role": "authority",
+        "party_name": _read(agency.name, language),
+        "party_phone": agency.phone,
+        "party_url": agency.url,
+    }
 
 
 def iso_duration(duration: Duration) -> str:

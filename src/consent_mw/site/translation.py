@@ -7,7 +7,6 @@ from datetime import date, datetime
 from gettext import GNUTranslations
 from io import BytesIO
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_datetime
@@ -48,9 +47,9 @@ class Translation:
         """Return "23 November 2026", or how this language writes it."""
         return format_date(day, "long", locale=self._locale)
 
-    def moment(self, instant: datetime, zone: ZoneInfo) -> str:
-        """Return an aware instant as day and time in `zone`, with the zone: the way this language writes it."""
-        return format_datetime(instant, "long", tzinfo=zone, locale=self._locale)
+    def moment(self, instant: datetime) -> str:
+        """Return an aware instant as day, time and zone, the way this language writes it."""
+        return format_datetime(instant, "long", tzinfo=instant.tzinfo, locale=self._locale)
 
     def duration(self, duration: Duration) -> str:
         """Return "13 months", or how this language counts."""
