@@ -134,7 +134,7 @@ class Destruction:
         archive = None
         if holds:
             archive_store = OpenedStore(store_from(f"sqlite:///{places.archive}"))
-            archive = Archive(archive_store, Sealer(FileKeyring(places.archive_keys, name="archive")))
+            archive = Archive(archive_store, Sealer(FileKeyring(places.archive_keys)))
         lock = places.destruction_lock
         return cls(Retention(policies), store, sealer, lock, spool=spool, archive=archive, lost=lost)
 

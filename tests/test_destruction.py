@@ -1,0 +1,275 @@
+"""What has ended is gone: its key first, then its rows, then there is a certificate. And nothing else is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections import Counter
+from datetime import datetime, timedelta
+
+import msgspec
+import pytest
+from tests.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
+
+from consent_mw.exceptions import KeyDestroyed, KeyringUnreachable, StoreUnavailable
+from consent_mw.keyring import FileKeyring, MemoryKeyring
+from consent_mw.records import time_of
+from consent_mw.retention import day_of
+from consent_mw.sealer import Sealer
+
+
+@pytest.fixture
+def site(tmp_path):
+    return SiteWithRecords(tmp_path)
+
+
+def test_rows_go_at_the_hour_and_their_key_with_the_last_of_the_day(site):
+    site.keeps(*(site.record(THEN + hour * HOUR, **{"url.path": f"/{hour}"}) for hour in range(24)))
+    assert site.destroys(END + 10 * HOUR - timedelta(milliseconds=1)).records == 9
+    assert site.destroys(END + 10 * HOUR).records == 1
+    assert [time_of(record.id).hour for record in site.records("visit")] == list(range(10, 24))
+    assert site.records("certificate") == []
+    assert site.sealer.keyring.live() == [(day_of(THEN), "necessary")]
+
+    done = site.destroys(END + DAY)
+    assert (done.keys, done.records, done.certificates, done.troubles) == (1, 14, 1, [])
+    assert site.sealer.keyring.live() == []
+    assert site.records("visit", "tally") == []
+    (certificate,) = site.records("certificate")
+    assert certificate.data == {
+        "certificate.purpose": "necessary",
+        "certificate.day": "2024-11-23",
+        "certificate.where": "live",
+        "certificate.records": 24,
+        "certificate.archived": 0,
+        "certificate.unreadable": 0,
+        "certificate.ring": site.sealer.keyring.name,
+        "certificate.key": "slot 0",
+        "certificate.method": "key destroyed in place, then rows deleted",
+        "certificate.revision": 1,
+        "certificate.retention": "90 days",
+        "certificate.ended": "2025-02-22T00:00:00+00:00",
+        "certificate.destroyed": "2025-02-22T00:00:00+00:00",
+    }
+    assert certificate.purpose == "receipts"
+
+
+def test_each_purpose_ends_on_its_own_day_and_takes_every_kind_along(site):
+    kinds = {"necessary": "gap", "functional": "pending", "analytics": "event", "abuse": "abuse", "receipts": "receipt"}
+    for purpose, kind in kinds.items():
+        site.keeps(*(site.record(THEN + n * HOUR, kind=each, purpose=purpose, secret="x")
+                     for n, each in enumerate(("visit", kind))))  # fmt: skip
+    gone = []
+    for days in range(60, 460):
+        done = site.destroys(THEN + DAY + days * DAY)
+        assert done.troubles == []
+        if done.records:
+            gone.append((days, done.keys, done.records, {record.purpose for record in site.records(*kinds.values())}))
+    every = set(kinds)
+    assert gone == [
+        (90, 1, 2, every - {"necessary"}),
+        (180, 1, 2, every - {"necessary", "functional"}),
+        (365, 2, 4, {"analytics"}),
+        (395, 1, 2, set()),  # 13 months from 23 November are over on 23 December
+    ]
+    assert len(site.records("certificate")) == 5
+
+
+def test_a_second_run_finds_nothing_to_do(site):
+    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    assert site.destroys(END + DAY).certificates == 1
+    again = site.destroys(END + DAY)
+    assert (again.keys, again.records, again.certificates, again.counted) == (0, 0, 0, 0)
+
+
+def test_a_key_that_sealed_nothing_in_the_store_is_certified_with_none(site):
+    site.sealer.keyring.key(day_of(THEN), "necessary", create=True)
+    assert site.destroys(END + DAY).certificates == 1
+    assert site.records("certificate")[0].data["certificate.records"] == 0
+
+
+def test_records_without_sealed_fields_are_certified_without_a_key(site):
+    site.keeps(*(site.record(THEN + n * HOUR, kind="gap") for n in range(3)))
+    assert site.destroys(END + DAY).records == 3
+    (certificate,) = site.records("certificate")
+    assert certificate.data["certificate.records"] == 3
+    assert certificate.data["certificate.method"] == "rows deleted; nothing was sealed"
+
+
+def test_what_comes_out_of_the_spool_after_the_end_goes_too_and_is_certified_apart(site):
+    late = site.record(THEN, **{"url.path": "/late"})
+    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    site.destroys(END + DAY)
+    site.keeps(late)
+    with pytest.raises(KeyDestroyed):
+        site.sealer.open(late)
+    assert site.destroys(END + DAY).records == 1
+    assert site.records("visit") == []
+    assert [record.data["certificate.records"] for record in site.records("certificate")] == [1, 1]
+
+
+def test_more_rows_than_a_page_in_one_millisecond_go_to_the_last(site):
+    site.keeps(*(site.record(THEN, **{"url.path": "/"}) for _ in range(4_500)))
+    assert site.destroys(END + DAY).records == 4_500
+    assert site.records("visit") == []
+    assert site.records("certificate")[0].data["certificate.records"] == 4_500
+
+
+# -- keyrings ------------------------------------------------------------------------------------------------------
+
+
+def test_records_of_another_keyring_are_listed_and_neither_deleted_nor_counted(site):
+    other = Sealer(MemoryKeyring())
+    site.keeps(site.record(THEN, **{"url.path": "/"}), site.record(THEN, sealer=other, **{"url.path": "/"}))
+    done = site.destroys(END + DAY)
+    assert (done.records, done.certificates) == (1, 1)
+    assert site.records("certificate")[0].data["certificate.records"] == 1
+    (left,) = site.left(END + DAY)
+    assert (left.records, left.unreached, left.late) == (0, {other.keyring.name: 1}, False)
+    assert f"run this where it is, or give it up: --lost {other.keyring.name}" in left.problem
+    assert site.left(END + 2 * DAY)[0].late
+    assert len(site.records("visit")) == 1
+
+
+def test_a_keyring_that_was_given_up_loses_its_rows_and_the_certificate_says_so(site):
+    other = Sealer(MemoryKeyring())
+    site.keeps(site.record(THEN, **{"url.path": "/"}), site.record(THEN, sealer=other, **{"url.path": "/"}))
+    site.destroys(END + DAY, lost=frozenset({other.keyring.name}))
+    assert site.records("visit") == []
+    methods = {record.data["certificate.ring"]: record.data["certificate.method"]
+               for record in site.records("certificate")}  # fmt: skip
+    assert methods == {
+        site.sealer.keyring.name: "key destroyed in place, then rows deleted",
+        other.keyring.name: "rows deleted; the keyring was given up as lost",
+    }
+
+
+def test_a_key_file_that_is_away_destroys_and_counts_nothing_and_names_place_and_mend(site):
+    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    away = site.places.keys.rename(site.places.directory / "away")
+    done = site.destroys(END + DAY)
+    assert (done.records, done.certificates) == (0, 0)
+    assert len(done.troubles) == 1
+    assert f"{site.places.keys}: the key file failed" in done.troubles[0]
+    assert "see that it is there" in done.troubles[0]
+    with pytest.raises(KeyringUnreachable):
+        site.sealer.keyring.destroy(day_of(THEN), "necessary")
+    away.rename(site.places.keys)
+    assert site.destroys(END + DAY).records == 1
+
+
+def test_a_key_of_a_purpose_that_no_revision_knows_is_listed_as_overdue(site):
+    site.sealer.keyring.key(day_of(THEN), "forgotten", create=True)
+    assert site.destroys(END + 900 * DAY).keys == 0
+    (left,) = site.left(END)
+    assert (left.purpose, left.key, left.late) == ("forgotten", True, True)
+    assert "restore its file in revisions" in left.problem
+
+
+def test_a_store_that_is_away_does_not_keep_a_key_from_being_destroyed(site):
+    site.keeps(site.record(THEN, **{"url.path": "/"}))
+
+    class Away:
+        async def fetch(self, *_: object, **__: object) -> object:
+            raise StoreUnavailable("the store is away; bring it back")
+
+    done = asyncio.run(site._destroyed(Away(), END + DAY))
+    assert (done.keys, done.troubles) == (1, ["the store is away; bring it back"])
+    assert site.destroys(END + DAY).certificates == 1
+
+
+# -- what must be left alone ---------------------------------------------------------------------------------------
+
+
+def test_nothing_that_has_not_ended_is_touched(site):
+    before = [site.record(THEN + n * DAY, purpose=purpose, secret=f"{n}")
+              for n in range(-3, 4) for purpose in ("necessary", "analytics")]  # fmt: skip
+    site.keeps(*before)
+    now = END + DAY
+    site.destroys(now)
+    left = {record.id: record for record in site.records("visit")}
+    ended = {record.id for record in before if record.purpose == "necessary" and time_of(record.id) <= THEN}
+    assert set(left) == {record.id for record in before} - ended
+    assert all(site.sealer.open(record) for record in left.values())
+
+
+def test_two_at_once_do_not_work_on_the_same_site(site):
+    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    with site.places.destruction_lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        done = site.destroys(END + DAY)
+        assert (done.busy, done.keys, done.records) == (True, 0, 0)
+        assert len(site.records("visit")) == 1
+    assert site.destroys(END + DAY).records == 1
+
+
+def test_rows_of_a_day_that_is_not_over_wait_until_it_was_counted(tmp_path):
+    site = SiteWithRecords(tmp_path, UTC_POLICY.replace('"90 days"', '"1 hour"'))
+    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    assert site.destroys(THEN + 3 * HOUR).records == 0
+    assert len(site.records("visit")) == 1
+    done = site.destroys(THEN + DAY + HOUR)
+    assert (done.keys, done.records, done.certificates) == (1, 1, 1)
+    assert Counter(record.kind for record in site.records()) == {"certificate": 1}
+
+
+# -- the archive ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def holding(tmp_path):
+    return SiteWithRecords(tmp_path, UTC_POLICY + HELD)
+
+
+ABUSE_END = datetime.fromisoformat("2025-11-24T00:00+00:00")
+ARCHIVE_END = datetime.fromisoformat("2029-11-24T00:00+00:00")
+
+
+def test_what_a_law_demands_moves_into_the_archive_under_another_key(holding):
+    original = holding.record(THEN, kind="abuse", purpose="abuse", subject=b"who", data={"a": 1}, secret="198.51.100.7")
+    holding.keeps(original)
+    done = holding.destroys(ABUSE_END)
+    assert (done.keys, done.records, done.archived, done.certificates, done.troubles) == (1, 1, 1, 1, [])
+    assert holding.records("abuse") == []
+    (held,) = holding.records("abuse", archive=True)
+    assert (held.id, held.kind, held.purpose, held.data, held.subject) == (
+        original.id, "abuse", "abuse", {"a": 1}, None)  # fmt: skip
+    keys = FileKeyring(holding.places.archive_keys)
+    assert held.ring == keys.name != original.ring
+    assert b"198.51.100.7" in Sealer(keys).open(held)
+    with pytest.raises(KeyDestroyed):
+        holding.sealer.open(original)
+    assert holding.records("certificate")[0].data["certificate.archived"] == 1
+
+
+def test_the_archive_ends_as_the_law_says_with_a_certificate_of_its_own(holding):
+    holding.keeps(holding.record(THEN, kind="abuse", purpose="abuse", secret="198.51.100.7"))
+    holding.destroys(ABUSE_END)
+    assert holding.destroys(ARCHIVE_END - HOUR).records == 1  # its one hour of the day has ended
+    assert holding.records("abuse", archive=True) == []
+    done = holding.destroys(ARCHIVE_END)
+    assert (done.keys, done.certificates) == (1, 1)
+    assert FileKeyring(holding.places.archive_keys).live() == []
+    last = holding.records("certificate")[-1].data
+    assert (last["certificate.where"], last["certificate.records"], last["certificate.retention"]) == (
+        "archive", 1, "5 years")  # fmt: skip
+
+
+def test_a_copy_that_a_crash_left_in_both_places_is_kept_once(holding):
+    original = holding.record(THEN, kind="abuse", purpose="abuse", secret="198.51.100.7")
+    holding.keeps(original)
+    holding.destroys(ABUSE_END - HOUR)
+    holding.keeps(original)  # as if the deletion had not happened
+    done = holding.destroys(ABUSE_END - HOUR)
+    assert done.archived == 1
+    assert len(holding.records("abuse", archive=True)) == 1
+    assert holding.records("abuse") == []
+
+
+def test_a_damaged_record_cannot_be_held_and_is_counted_as_such(holding):
+    record = holding.record(THEN, kind="abuse", purpose="abuse", secret="198.51.100.7")
+    holding.keeps(msgspec.structs.replace(record, sealed=record.sealed[:-1] + b"?"))
+    done = holding.destroys(ABUSE_END)
+    assert (done.records, done.archived, done.unreadable, done.keys) == (1, 0, 1, 1)
+    data = holding.records("certificate")[0].data
+    assert (data["certificate.archived"], data["certificate.unreadable"]) == (0, 1)

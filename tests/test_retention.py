@@ -1,0 +1,146 @@
+"""When what was collected ends: on the calendar, to the hour, by the promise under which it was collected."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.policies import POLICY
+
+from consent_mw.declaration import loads
+from consent_mw.durations import Duration
+from consent_mw.exceptions import PolicyError
+from consent_mw.policy import Policy
+from consent_mw.retention import Retention, Window, day_of, start_of
+
+HOUR = timedelta(hours=1)
+
+
+def policy(retention: str, *, zone: str = "UTC", revision: int = 1, effective: str = "2020-01-01") -> Policy:
+    text = POLICY.replace('retention = "90 days"', f'retention = "{retention}"')
+    text = text.replace('"Asia/Seoul"', f'"{zone}"').replace("revision = 1", f"revision = {revision}")
+    text = text.replace("published = 2026-11-23", f"published = {effective}")
+    return loads(text.replace("effective = 2026-11-23", f"effective = {effective}"))
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+# When an hour is over, when its records have ended: hand-counted on the calendar of the zone.
+ENDS = [
+    ("1 year", "UTC", "2024-02-29T10:00+00:00", "2025-02-28T10:00+00:00"),
+    ("1 year", "Asia/Seoul", "2024-02-29T10:00+09:00", "2025-02-28T10:00+09:00"),
+    ("1 year", "UTC", "2023-02-28T10:00+00:00", "2024-02-28T10:00+00:00"),
+    ("13 months", "UTC", "2025-10-20T10:00+00:00", "2026-11-20T10:00+00:00"),
+    ("13 months", "Asia/Seoul", "2025-01-31T08:00+09:00", "2026-02-28T08:00+09:00"),
+    ("1 month", "UTC", "2026-01-31T10:00+00:00", "2026-02-28T10:00+00:00"),
+    ("6 months", "UTC", "2025-08-31T10:00+00:00", "2026-02-28T10:00+00:00"),
+    ("90 days", "UTC", "2026-01-01T10:00+00:00", "2026-04-01T10:00+00:00"),
+    # The clocks of Berlin go forward on 29 March 2026: a day on the calendar has 23 hours, and 24 hours are 24.
+    ("1 day", "Europe/Berlin", "2026-03-28T10:00+01:00", "2026-03-29T10:00+02:00"),
+    ("24 hours", "Europe/Berlin", "2026-03-28T10:00+01:00", "2026-03-29T11:00+02:00"),
+    ("30 minutes", "UTC", "2026-01-01T10:00+00:00", "2026-01-01T10:30+00:00"),
+]
+
+
+@pytest.mark.parametrize(("retention", "zone", "collected", "ends"), ENDS)
+def test_an_hour_of_records_ends_exactly_as_the_calendar_says(retention, zone, collected, ends):
+    rules = Retention([policy(retention, zone=zone)])
+    before = Window(at(collected) - HOUR, at(collected))  # the hour that is over at `collected`
+    day, end = day_of(before.since), at(ends)
+
+    def is_in(now: datetime) -> bool:
+        windows = rules.ended(day, "necessary", now)
+        return any(window.since <= before.since and before.until <= window.until for window in windows)
+
+    assert is_in(end)
+    assert not is_in(end - timedelta(milliseconds=1))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "America/New_York", "Asia/Kolkata", "Pacific/Chatham"])
+@pytest.mark.parametrize("retention", ["1 year", "13 months", "90 days"])
+@settings(max_examples=20)
+@given(moment=st.datetimes(datetime(2023, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)))
+def test_no_record_is_destroyed_early_or_left_for_an_hour(retention, zone, moment):
+    promise = policy(retention, zone=zone)
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)  # as ids tell it
+    rules, day = Retention([promise]), day_of(moment)
+    end = Duration.parse(retention).after(moment.astimezone(promise.time_zone)).astimezone(UTC)
+
+    def is_in(now: datetime) -> bool:
+        return any(window.since <= moment < window.until for window in rules.ended(day, "necessary", now))
+
+    assert not is_in(end)
+    # A local midnight inside an hour may join two dates of which one has to wait for the other: 29 and 28 February.
+    assert is_in(end + (HOUR if zone in ("UTC", "Asia/Seoul", "America/New_York") else timedelta(days=1)))
+
+
+@given(st.integers(19_000, 22_000))
+def test_the_key_dies_with_the_last_record_of_its_day_and_at_most_a_day_after_the_first(day):
+    rules = Retention([policy("1 year", zone="Asia/Seoul")])
+    end = rules.end(day, "necessary", start_of(day))
+    assert end is not None
+    assert rules.has_ended(day, "necessary", end)
+    assert not rules.has_ended(day, "necessary", end - timedelta(milliseconds=1))
+    assert rules.ended(day, "necessary", end) == [Window(start_of(day), start_of(day + 1))]
+    assert rules.ended(day, "necessary", end - timedelta(hours=25)) == []
+
+
+def test_what_was_collected_under_a_shorter_promise_keeps_it():
+    longer = policy("1 year", revision=2, effective="2026-02-01")
+    rules = Retention([longer, policy("90 days")])
+    before, after = day_of(at("2026-01-31T00:00+00:00")), day_of(at("2026-02-01T00:00+00:00"))
+    now = at("2027-06-01T00:00+00:00")
+    old, new = rules.rule(before, "necessary", now), rules.rule(after, "necessary", now)
+    assert old is not None
+    assert new is not None
+    assert (old.revision, str(old.retention)) == (1, "90 days")
+    assert (new.revision, str(new.retention)) == (2, "1 year")
+
+
+def test_a_shorter_promise_holds_for_older_records_too_once_it_is_in_force():
+    shorter = policy("30 days", revision=2, effective="2026-03-01")
+    rules = Retention([policy("1 year"), shorter])
+    day = day_of(at("2026-01-01T00:00+00:00"))
+    assert not rules.has_ended(day, "necessary", at("2026-02-28T23:00+00:00"))
+    assert rules.has_ended(day, "necessary", at("2026-03-01T00:00+00:00"))
+
+
+def test_a_purpose_that_a_later_revision_dropped_ends_as_it_was_promised():
+    text = POLICY.replace('[purposes.functional]\nbasis = "consent"\nretention = "180 days"\n', "")
+    text = text.replace('purpose = "functional"', 'purpose = "necessary"').replace("revision = 1", "revision = 2")
+    rules = Retention([loads(POLICY), loads(text)])
+    rule = rules.rule(20_780, "functional", start_of(21_500))
+    assert rule is not None
+    assert (rule.revision, str(rule.retention)) == (1, "180 days")
+    assert rules.rule(20_780, "unheard_of", start_of(21_500)) is None
+    assert not rules.has_ended(20_780, "unheard_of", start_of(90_000))
+
+
+HELD = '[purposes.abuse.archive]\nretention = "5 years"\nlaw = "a law"\n'
+
+
+def test_the_archive_counts_its_longer_duration_from_the_record():
+    rules = Retention([loads(POLICY + HELD)])
+    day = day_of(at("2026-11-23T00:00+00:00"))
+    archive = rules.of_archive()
+    assert archive.purposes == ("abuse",)
+    assert rules.end(day, "abuse", start_of(day)) == at("2027-11-24T00:00+00:00")
+    assert archive.end(day, "abuse", start_of(day)) == at("2031-11-24T00:00+00:00")
+
+
+def test_an_archive_shorter_than_its_purpose_or_without_a_law_is_refused():
+    with pytest.raises(PolicyError, match=r"purposes\.abuse\.archive\.retention: 1 year is no longer"):
+        loads(POLICY + HELD.replace("5 years", "1 year"))
+    with pytest.raises(PolicyError, match=r"purposes\.abuse\.archive.*law"):
+        loads(POLICY + HELD.replace('law = "a law"\n', ""))
+
+
+def test_what_is_not_sealed_must_be_said_in_so_many_words():
+    assert loads(POLICY).seal
+    assert not loads(POLICY + "[log]\nseal = false\n").seal
+    with pytest.raises(PolicyError, match=r"log\.seal: 0 is neither true nor false; write seal = true"):
+        loads(POLICY + "[log]\nseal = 0\n")
