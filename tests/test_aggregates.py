@@ -41,7 +41,7 @@ def test_a_day_is_counted_by_each_of_its_facts():
             user_agent__name="Firefox",
             device__type="desktop",
             consent__choice="accept",
-        )  # fmt: skip
+        )
         for n in range(6)
     ]
     found = counted(records)
@@ -128,7 +128,7 @@ def test_what_a_stranger_invents_does_not_fill_the_memory():
 
 def test_the_counts_of_a_day_are_written_before_its_records_go_and_outlive_them(tmp_path):
     site = SiteWithRecords(tmp_path)
-    site.keeps(*(site.record(THEN + n * HOUR, data={"http.route": "/"}, **{"url.path": f"/{n}"}) for n in range(10)))
+    site.keeps(*(site.record(THEN + n * HOUR, data={"http.route": "/"}, secret=f"/{n}") for n in range(10)))
     assert site.destroys(THEN + DAY + timedelta(minutes=29)).counted == 0
     done = site.destroys(THEN + DAY + timedelta(minutes=30))
     assert (done.counted, done.records) == (1, 0)

@@ -24,7 +24,7 @@ def site(tmp_path):
 
 
 def test_rows_go_at_the_hour_and_their_key_with_the_last_of_the_day(site):
-    site.keeps(*(site.record(THEN + hour * HOUR, **{"url.path": f"/{hour}"}) for hour in range(24)))
+    site.keeps(*(site.record(THEN + hour * HOUR, secret=f"/{hour}") for hour in range(24)))
     assert site.destroys(END + 10 * HOUR - timedelta(milliseconds=1)).records == 9
     assert site.destroys(END + 10 * HOUR).records == 1
     assert [time_of(record.id).hour for record in site.records("visit")] == list(range(10, 24))
@@ -76,7 +76,7 @@ def test_each_purpose_ends_on_its_own_day_and_takes_every_kind_along(site):
 
 
 def test_a_second_run_finds_nothing_to_do(site):
-    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    site.keeps(site.record(THEN, secret="/"))
     assert site.destroys(END + DAY).certificates == 1
     again = site.destroys(END + DAY)
     assert (again.keys, again.records, again.certificates, again.counted) == (0, 0, 0, 0)
@@ -97,8 +97,8 @@ def test_records_without_sealed_fields_are_certified_without_a_key(site):
 
 
 def test_what_comes_out_of_the_spool_after_the_end_goes_too_and_is_certified_apart(site):
-    late = site.record(THEN, **{"url.path": "/late"})
-    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    late = site.record(THEN, secret="/late")
+    site.keeps(site.record(THEN, secret="/"))
     site.destroys(END + DAY)
     site.keeps(late)
     with pytest.raises(KeyDestroyed):
@@ -109,7 +109,7 @@ def test_what_comes_out_of_the_spool_after_the_end_goes_too_and_is_certified_apa
 
 
 def test_more_rows_than_a_page_in_one_millisecond_go_to_the_last(site):
-    site.keeps(*(site.record(THEN, **{"url.path": "/"}) for _ in range(4_500)))
+    site.keeps(*(site.record(THEN, secret="/") for _ in range(4_500)))
     assert site.destroys(END + DAY).records == 4_500
     assert site.records("visit") == []
     assert site.records("certificate")[0].data["certificate.records"] == 4_500
@@ -120,7 +120,7 @@ def test_more_rows_than_a_page_in_one_millisecond_go_to_the_last(site):
 
 def test_records_of_another_keyring_are_listed_and_neither_deleted_nor_counted(site):
     other = Sealer(MemoryKeyring())
-    site.keeps(site.record(THEN, **{"url.path": "/"}), site.record(THEN, sealer=other, **{"url.path": "/"}))
+    site.keeps(site.record(THEN, secret="/"}), site.record(THEN, sealer=other, **{"url.path": "/"))
     done = site.destroys(END + DAY)
     assert (done.records, done.certificates) == (1, 1)
     assert site.records("certificate")[0].data["certificate.records"] == 1
@@ -133,7 +133,7 @@ def test_records_of_another_keyring_are_listed_and_neither_deleted_nor_counted(s
 
 def test_a_keyring_that_was_given_up_loses_its_rows_and_the_certificate_says_so(site):
     other = Sealer(MemoryKeyring())
-    site.keeps(site.record(THEN, **{"url.path": "/"}), site.record(THEN, sealer=other, **{"url.path": "/"}))
+    site.keeps(site.record(THEN, secret="/"}), site.record(THEN, sealer=other, **{"url.path": "/"))
     site.destroys(END + DAY, lost=frozenset({other.keyring.name}))
     assert site.records("visit") == []
     methods = {record.data["certificate.ring"]: record.data["certificate.method"]
@@ -145,7 +145,7 @@ def test_a_keyring_that_was_given_up_loses_its_rows_and_the_certificate_says_so(
 
 
 def test_a_key_file_that_is_away_destroys_and_counts_nothing_and_names_place_and_mend(site):
-    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    site.keeps(site.record(THEN, secret="/"))
     away = site.places.keys.rename(site.places.directory / "away")
     done = site.destroys(END + DAY)
     assert (done.records, done.certificates) == (0, 0)
@@ -167,7 +167,7 @@ def test_a_key_of_a_purpose_that_no_revision_knows_is_listed_as_overdue(site):
 
 
 def test_a_store_that_is_away_does_not_keep_a_key_from_being_destroyed(site):
-    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    site.keeps(site.record(THEN, secret="/"))
 
     class Away:
         async def fetch(self, *_: object, **__: object) -> object:
@@ -194,7 +194,7 @@ def test_nothing_that_has_not_ended_is_touched(site):
 
 
 def test_two_at_once_do_not_work_on_the_same_site(site):
-    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    site.keeps(site.record(THEN, secret="/"))
     with site.places.destruction_lock.open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         done = site.destroys(END + DAY)
@@ -205,7 +205,7 @@ def test_two_at_once_do_not_work_on_the_same_site(site):
 
 def test_rows_of_a_day_that_is_not_over_wait_until_it_was_counted(tmp_path):
     site = SiteWithRecords(tmp_path, UTC_POLICY.replace('"90 days"', '"1 hour"'))
-    site.keeps(site.record(THEN, **{"url.path": "/"}))
+    site.keeps(site.record(THEN, secret="/"))
     assert site.destroys(THEN + 3 * HOUR).records == 0
     assert len(site.records("visit")) == 1
     done = site.destroys(THEN + DAY + HOUR)

@@ -16,6 +16,7 @@ from consent_mw.policy import Policy
 from consent_mw.retention import Retention, Window, day_of, start_of
 
 HOUR = timedelta(hours=1)
+BEGIN = datetime(2023, 1, 1, tzinfo=UTC)
 
 
 def policy(retention: str, *, zone: str = "UTC", revision: int = 1, effective: str = "2020-01-01") -> Policy:
@@ -63,10 +64,9 @@ def test_an_hour_of_records_ends_exactly_as_the_calendar_says(retention, zone, c
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "America/New_York", "Asia/Kolkata", "Pacific/Chatham"])
 @pytest.mark.parametrize("retention", ["1 year", "13 months", "90 days"])
 @settings(max_examples=20)
-@given(moment=st.datetimes(datetime(2023, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)))
+@given(moment=st.integers(0, 4 * 365 * 86_400_000).map(lambda ms: BEGIN + timedelta(milliseconds=ms)))
 def test_no_record_is_destroyed_early_or_left_for_an_hour(retention, zone, moment):
     promise = policy(retention, zone=zone)
-    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)  # as ids tell it
     rules, day = Retention([promise]), day_of(moment)
     end = Duration.parse(retention).after(moment.astimezone(promise.time_zone)).astimezone(UTC)
 
