@@ -120,7 +120,7 @@ def test_more_rows_than_a_page_in_one_millisecond_go_to_the_last(site):
 
 def test_records_of_another_keyring_are_listed_and_neither_deleted_nor_counted(site):
     other = Sealer(MemoryKeyring())
-    site.keeps(site.record(THEN, secret="/"}), site.record(THEN, sealer=other, **{"url.path": "/"))
+    site.keeps(site.record(THEN, secret="/"), site.record(THEN, sealer=other, secret="/"))
     done = site.destroys(END + DAY)
     assert (done.records, done.certificates) == (1, 1)
     assert site.records("certificate")[0].data["certificate.records"] == 1
@@ -133,7 +133,7 @@ def test_records_of_another_keyring_are_listed_and_neither_deleted_nor_counted(s
 
 def test_a_keyring_that_was_given_up_loses_its_rows_and_the_certificate_says_so(site):
     other = Sealer(MemoryKeyring())
-    site.keeps(site.record(THEN, secret="/"}), site.record(THEN, sealer=other, **{"url.path": "/"))
+    site.keeps(site.record(THEN, secret="/"), site.record(THEN, sealer=other, secret="/"))
     site.destroys(END + DAY, lost=frozenset({other.keyring.name}))
     assert site.records("visit") == []
     methods = {record.data["certificate.ring"]: record.data["certificate.method"]

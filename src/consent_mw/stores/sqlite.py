@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from heapq import merge
 from itertools import islice, product
 from operator import itemgetter
@@ -20,7 +21,7 @@ import msgspec
 from consent_mw.exceptions import StoreError
 from consent_mw.records import Query, Record, Scalar
 from consent_mw.stores.base import first_id
-from consent_mw.stores.sqlite_file import connect, told_plainly, transaction, truncate_wal
+from consent_mw.stores.sqlite_file import connect, shrink, told_plainly, transaction, truncate_wal
 
 __all__ = ["SQLiteStore"]
 
@@ -51,6 +52,9 @@ _PURPOSES: Final = """
     )
     SELECT purpose FROM found WHERE purpose IS NOT NULL
 """
+
+#: A deletion of so many rows gives their room back to the file system; a few leave no page empty.
+_MANY: Final = 500
 
 _BEHIND_ALL: Final = b"\xff" * 17  # bytes compare as in C: longer than any id
 
@@ -169,6 +173,10 @@ class SQLiteStore:
         _synchronise(connection, durable=True)
         with transaction(connection, "BEGIN IMMEDIATE"):
             count = _delete_rows(connection, query)
+        if count >= _MANY:
+            # What fails here is tried again by the next large deletion: the rows are gone, and the caller hears so.
+            with suppress(sqlite3.Error):
+                shrink(connection, count)
         if count or self._wal_holds_deleted:
             self._empty_wal(connection)
         return count

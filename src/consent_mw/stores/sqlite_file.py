@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from consent_mw.exceptions import SchemaError, StoreError, StoreUnavailable
 
-__all__ = ["APPLICATION_ID", "SCHEMA", "connect", "told_plainly", "transaction", "truncate_wal"]
+__all__ = ["APPLICATION_ID", "SCHEMA", "connect", "shrink", "told_plainly", "transaction", "truncate_wal"]
 
 # "CoMW": what `file` and PRAGMA application_id show, and how we know our own files.
 APPLICATION_ID: Final = 0x436F4D57
@@ -142,6 +142,20 @@ def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
         raise
 
 
+def shrink(connection: sqlite3.Connection, pages: int) -> None:
+    """
+    Give up to `pages` free pages back to the file system, where more than a quarter of the file is free.
+
+    Less than that is soon used again, and moving pages costs as much as they hold. A file of a version that could
+    not shrink stays as large as it is.
+    """
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_count").fetchone()
+    if free * 4 > size:
+        # The pragma frees a page a step and returns no column, so that `execute` would take one step only.
+        connection.executescript(f"PRAGMA incremental_vacuum({min(pages, free)})")
+
+
 def truncate_wal(connection: sqlite3.Connection) -> bool:
     """
     Move the write-ahead log into the file and empty it; return whether nobody stood in the way.
@@ -204,6 +218,8 @@ def _create(path: Path) -> None:
             # SQLite gives its companions, -wal and -shm, the mode of the file.
             os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             with closing(_plain_connection(new)) as connection:
+                # Before anything is written: later the file would have to be rewritten whole.
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 _migrate(connection, new)
                 connection.execute("PRAGMA journal_mode = WAL")
