@@ -115,6 +115,13 @@ def test_more_rows_than_a_page_in_one_millisecond_go_to_the_last(site):
     assert site.records("certificate")[0].data["certificate.records"] == 4_500
 
 
+def test_the_file_gives_the_room_of_many_rows_back(site):
+    site.keeps(*(site.record(THEN + n * timedelta(seconds=1), secret="x" * 500) for n in range(5_000)))
+    before = site.places.database.stat().st_size
+    site.destroys(END + DAY)
+    assert site.places.database.stat().st_size < before / 10
+
+
 # -- keyrings ------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from consent_mw.exceptions import ConfigurationError, KeyDestroyed, KeyringUnreachable, StoreError
+from consent_mw.exceptions import ConfigurationError, KeyDestroyed, KeyringUnreachable
 from consent_mw.keyslots import GENERATION, PAGE, KeySlots, empty_slots, header, identity, offset, slot
 from consent_mw.mounts import network_file_system
 
