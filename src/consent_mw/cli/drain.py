@@ -1,0 +1,202 @@
+"""`consent-mw drain`: hand the log over to the store in a process of its own, for sites that are busy."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from consent_mw.cli.terminal import as_json, complain
+from consent_mw.declaration import load
+from consent_mw.destruction import Destruction
+from consent_mw.drain import Drain
+from consent_mw.exceptions import ConfigurationError, SpoolError, StoreUnavailable
+from consent_mw.keyring import FileKeyring
+from consent_mw.pending import Pending
+from consent_mw.places import Places
+from consent_mw.sealer import Sealer
+from consent_mw.spool import Spool
+from consent_mw.stores import store_from
+from consent_mw.stores.opened import OpenedStore
+
+__all__ = ["drain"]
+
+_TICK_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+#: A worker that drains by itself keeps the lease for some seconds.
+_LEASE_SECONDS: Final = 15.0
+_SHOWN_SECONDS: Final = 0.25
+#: Told on standard error when the oldest record has waited longer.
+_LATE_SECONDS: Final = 300.0
+
+
+class _Work(NamedTuple):
+    """What one run of the command works with."""
+
+    spool: Spool
+    store: OpenedStore
+    drain: Drain
+    destruction: Destruction
+
+    @property
+    def behind(self) -> tuple[int, int]:
+        """Return the bytes that wait, and for how many seconds the oldest of them does."""
+        waiting, oldest = self.drain.backlog
+        return waiting, max(0, int((datetime.now(UTC) - oldest).total_seconds())) if oldest else 0
+
+
+@click.command(
+    epilog="Example: consent-mw drain --policy policy.toml, beside a site whose middleware has drain=False. "
+    "SIGTERM and Ctrl-C end it; what was not handed over stays in the spool.",
+)
+@click.option(
+    "--policy",
+    "file",
+    type=click.Path(path_type=Path),
+    default="policy.toml",
+    show_default=True,
+    help="The site's declaration.",
+)
+@click.option(
+    "--directory", type=click.Path(path_type=Path), help="Its data directory; consent-data beside the policy."
+)
+@click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@click.option("--once", is_flag=True, help="Hand over what waits now, and end.")
+@click.option("--json", "json_wanted", is_flag=True, help="Say at the end what was done as one object.")
+def drain(file: Path, directory: Path | None, url: str | None, once: bool, json_wanted: bool) -> int:
+    """Hand over to the store what waits in the spool, and go on until ended.
+
+    Of all processes of this machine one works at a time: where the workers drain too, they take turns.
+    """
+    work = _work(file, Places(directory) if directory else Places.beside(file), url)
+    ended = asyncio.run(_run(work, once))
+    waiting, seconds = work.behind
+    count = work.drain.handed_over
+    if json_wanted:
+        click.echo(as_json({"records": count, "waiting_bytes": waiting, "behind_seconds": seconds}))
+    else:
+        click.echo(f"{count:,} records handed over; {_said(waiting, seconds)}{'' if once or not ended else '; ended'}")
+    return 0
+
+
+def _work(file: Path, places: Places, url: str | None) -> _Work:
+    policy = load(file)
+    # Opening what is not there would make it.
+    for place in (places.spool, places.keys):
+        if not place.exists():
+            raise ConfigurationError(
+                f"{place}: is not there; run the site first, or give its data directory with --directory"
+            )
+    spool = Spool(places.spool)
+    store = OpenedStore(store_from(url or f"sqlite:///{places.database}"))
+    sealer = Sealer(FileKeyring(places.keys))
+    destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
+    return _Work(spool, store, Drain(policy, spool, store, sealer, Pending(policy, store, sealer)), destruction)
+
+
+async def _run(work: _Work, once: bool) -> bool:
+    """Work until done or ended, and return whether it was a signal that ended it."""
+    task = asyncio.ensure_future(_all(work) if once else _endless(work))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    beside = [asyncio.ensure_future(_show(work, once))]
+    if not once:  # the middleware only spools, so what has ended is destroyed here
+        beside.append(asyncio.ensure_future(work.destruction.keep_on(time.time_ns)))
+    try:
+        await task
+    except asyncio.CancelledError:
+        # A batch is in the store as a whole or not at all, and a segment that was not finished is read again.
+        return True
+    finally:
+        for each in beside:
+            each.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await work.destruction.close()
+        await work.store.close()
+        work.spool.close()
+    return False
+
+
+async def _all(work: _Work) -> None:
+    for _ in range(int(_LEASE_SECONDS / _TICK_SECONDS)):
+        with work.spool.lease() as mine:
+            if mine:
+                await work.store.open()
+                while await work.drain.turn():
+                    pass
+                if left := len(work.spool.closed()):
+                    raise SpoolError(
+                        f"{work.spool.directory}: {left} segments cannot be handed over, as was told above"
+                    )
+                return
+        await asyncio.sleep(_TICK_SECONDS)
+    raise SpoolError(
+        f"{work.spool.directory}: another process of this machine hands over; let it, or end it and try again"
+    )
+
+
+async def _endless(work: _Work) -> None:
+    pause = _TICK_SECONDS
+    told = ""
+    await work.store.open()
+    while True:
+        try:
+            count = await _turn(work)
+        except StoreUnavailable as error:
+            await work.store.close()
+            if told != str(error):
+                told = str(error)
+                complain(f"{error}; records stay in the spool and are tried again")
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        else:
+            if told:
+                complain("records go to the store again")
+            pause, told = (0.0 if count else _TICK_SECONDS), ""
+        await asyncio.sleep(pause or 0.0)
+        pause = pause or _TICK_SECONDS
+
+
+async def _turn(work: _Work) -> int:
+    with work.spool.lease() as mine:
+        return await work.drain.turn() if mine else 0
+
+
+async def _show(work: _Work, once: bool) -> None:
+    """Show how far it is, on a terminal only; elsewhere say it when it is late."""
+    with _progress() as progress, suppress(SpoolError):
+        task = progress.add_task("", total=max(1, work.behind[0]) if once else None)
+        late = False
+        while True:
+            waiting, seconds = work.behind
+            said = f"{work.drain.handed_over:,} records handed over; {_said(waiting, seconds)}"
+            progress.update(task, description=said)
+            if once:
+                progress.update(task, completed=max(0, (progress.tasks[0].total or 1) - waiting))
+            if (seconds > _LATE_SECONDS) != late:
+                late = not late
+                complain(f"behind: {_said(waiting, seconds)}" if late else "no longer behind")
+            await asyncio.sleep(_SHOWN_SECONDS)
+
+
+@contextmanager
+def _progress() -> Generator[Progress]:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress
+
+
+def _said(waiting: int, seconds: int) -> str:
+    if not waiting:
+        return "nothing waits"
+    return f"{waiting / 1e6:,.1f} MB wait, the oldest for {seconds:,} s"
