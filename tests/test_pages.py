@@ -268,6 +268,12 @@ async def _gpc(method: str) -> Answer:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope: dict[str, Any] = {"type": "http", "method": method, "path": "/.well-known/gpc.json", "headers": [], "query_string": b""}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": method,
+        "path": "/.well-known/gpc.json",
+        "headers": [],
+        "query_string": b"",
+    }
     await Site(loads(DECLARATION), secret_keys=KEYS).gpc(scope, receive, send)
     return Answer(sent[0]["status"], sent[0]["headers"], b"".join(each.get("body", b"") for each in sent[1:]).decode())

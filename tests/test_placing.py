@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from jinja2 import DictLoader, Environment, select_autoescape
@@ -33,7 +33,7 @@ TEMPLATES = Jinja2Templates(
         autoescape=select_autoescape(),
     )
 )
-TEMPLATES.env.globals.update(consent_banner=consent_banner, consent_head=consent_head)
+cast("dict[str, Any]", TEMPLATES.env.globals).update(consent_banner=consent_banner, consent_head=consent_head)
 
 
 async def placed(request: Request) -> Response:

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.units import format_unit
@@ -49,7 +49,8 @@ class Translation:
 
     def moment(self, instant: datetime) -> str:
         """Return an aware instant as day, time and zone, the way this language writes it."""
-        return format_datetime(instant, "long", tzinfo=instant.tzinfo, locale=self._locale)
+        offset = f"{instant:%z}"  # CLDR's own long form ends in "+0900", and says AM inside a Korean sentence
+        return f"{self.date(instant.date())} {instant:%H:%M:%S} (UTC{offset[:3]}:{offset[3:]})"
 
     def duration(self, duration: Duration) -> str:
         """Return "13 months", or how this language counts."""
