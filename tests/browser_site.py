@@ -1,0 +1,81 @@
+"""A small site behind the middleware, under the strictest policy of its own, for tests that use a real Chromium."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Playwright
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from consent_mw import ConsentMiddleware
+
+DECLARATION = (files("consent_mw.demo") / "policy.toml").read_text("utf-8")
+#: Announces nothing new but asks again about what is counted, and about a cookie.
+SECOND = DECLARATION.replace("revision = 1", "revision = 2", 1).replace('"13 months"', '"14 months"')
+STRICT = "default-src 'none'; script-src 'self'; style-src 'self'; form-action 'self'"
+KEY = "a key of at least sixteen bytes"
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+#: What sites do to the elements that a banner is made of.
+HOSTILE = """
+html { font-size: 10px } body { font: italic 40px/3 serif; color: red; text-transform: uppercase; text-align: right }
+* { box-sizing: content-box; margin: 7px } button { all: unset } button, a { letter-spacing: 9px; color: yellow }
+section, form { padding: 4rem; float: left; background: lime } h2 { font-size: 9rem } li { display: inline; width: 9px }
+p { margin: 9rem; text-indent: 9rem; white-space: nowrap } ul { list-style: square; columns: 3 } a { display: none }
+"""
+LINKS = '<p>Some words and <a href="/elsewhere">a link</a></p>' * 25
+PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>A page</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">{head}</head><body><main><h1>A page</h1>{main}</main><footer>
+<a href="/consent/" data-consent="settings">Cookie settings</a></footer></body></html>"""
+
+
+def launch(playwright: Playwright, chromium: str) -> Browser:
+    return playwright.chromium.launch(
+        executable_path=chromium,
+        args=ARGUMENTS,
+        ignore_default_args=["--disable-back-forward-cache"],  # a visitor's browser has one
+    )
+
+
+def axe() -> str:
+    """Return the source of axe-core, as `scripts/setup browser` fetched it."""
+    found = sorted(Path(__file__).parent.parent.glob(".make/axe-core-*.js"))
+    if not found:
+        pytest.skip("no axe-core: scripts/setup browser")
+    return found[-1].read_text("utf-8")
+
+
+async def page(request: Request) -> Response:
+    """
+    A page of many links, which sets a cookie of each kind.
+
+    With `?fetch` its scripts may send; with `?hostile` it has a style sheet of that kind.
+    """
+    policy = STRICT + "; img-src data:" + ("; connect-src 'self'" if "fetch" in request.query_params else "")
+    head = '<link rel="stylesheet" href="/hostile.css">' if "hostile" in request.query_params else ""
+    language = "ko" if request.headers.get("accept-language", "").startswith("ko") else "en"
+    html = PAGE.format(language=language, head=head, main=LINKS)
+    response = HTMLResponse(html, headers={"content-security-policy": policy})
+    for name in ("theme", "_shop_visits", "ad_id", "undeclared"):
+        response.set_cookie(name, "1")
+    return response
+
+
+async def hostile(request: Request) -> Response:
+    return Response(HOSTILE, media_type="text/css")
+
+
+def site(directory: Path, declaration: str = DECLARATION) -> ConsentMiddleware:
+    """Return the site, whose data are in `directory`."""
+    directory.mkdir(exist_ok=True)
+    (directory / "policy.toml").write_text(declaration, "utf-8")
+    routes = [Route("/hostile.css", hostile), Route("/{path:path}", page)]
+    return ConsentMiddleware(Starlette(routes=routes), policy=directory / "policy.toml", secret_keys=[KEY])
