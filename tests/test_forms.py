@@ -158,7 +158,7 @@ def test_saving_nothing_accepts_nothing() -> None:
         ),
         ({"choice": ["accept"], "cookie.session": ["no"]}, "cookie.session", ("cookie.theme",)),
         ({"choice": ["save"], "purpose.analytics": ["on"]}, "purpose.analytics", ("yes", "no", "ask")),
-        ({"waiting": ["all"], "answer": ["perhaps"]}, "answer", ("allow", "refuse", "purpose")),
+        ({"waiting": ["all"], "answer": ["perhaps"]}, "answer", ("allow", "refuse", "purpose", "never")),
         ({"waiting": ["7"], "answer": ["allow"]}, "waiting", ("all",)),
         ({"answer": ["allow"]}, "waiting", ("all",)),
     ],

@@ -7,6 +7,8 @@ export interface ConsentState {
   readonly language: string;
   /** By purpose; null where the visitor is asked each time, or has not answered. */
   readonly purposes: Readonly<Record<string, boolean | null>>;
+  /** The answers about single cookies, by declared name. */
+  readonly cookies: Readonly<Record<string, boolean>>;
   readonly allowed: readonly string[];
   readonly signals: readonly string[];
   readonly waiting: readonly { id: string; name: string; purpose: string; provider: string; expires: string | null }[];
@@ -16,7 +18,7 @@ export interface ConsentState {
 export interface ConsentApi {
   /** Whether `purpose` is allowed; false until the state is known, so that `subscribe` is the surer way. */
   allows(purpose: string): boolean;
-  /** Open the dialog or the banner of this page; without one, go to the settings. */
+  /** Open the settings over the page; where they cannot be fetched, go to their page. */
   show(): void;
   /** Call `listener` with the present state as soon as it is known, and at each change. Returns what ends that. */
   subscribe(listener: (state: ConsentState) => void): () => void;
