@@ -47,6 +47,7 @@ _LAST: Final = frozenset(("http.response.pathsend", "websocket.close"))
 _BODILESS: Final = frozenset((204, 205, 304))
 #: What our script acts on in a page that asks nothing. Looked for as it is nearly always written: a pattern that
 #: ignores case takes forty times as long.
+_WAITING: Final = b"data-"
 _WAITS: Final = (b"data-purpose", b"data-category", b"data-consent")
 _SAME_FOR_ALL: Final = frozenset((Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED))
 #: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
@@ -130,7 +131,6 @@ class Answer:
     async def _send_all(self, messages: Iterable[Message]) -> None:
         for message in messages:
             self.started = True
-            self._exchange.sent_bytes += len(message.get("body", b""))
             await self._send(message)
 
     async def _page_body(self, message: Message) -> None:
@@ -139,8 +139,9 @@ class Answer:
         if self._page is not None:
             messages = self._begun(self._page, message)
         messages += self._insertion.feed(message) if self._insertion is not None else [message]
+        for each in messages:
+            self._exchange.sent_bytes += len(each.get("body", b""))
         if not message.get("more_body", False):
-            self._exchange.sent_bytes += sum(len(each.get("body", b"")) for each in messages)
             self.record()
         await self._send_all(messages)
 
@@ -339,8 +340,9 @@ class Answer:
         """
         self._page = None
         body: bytes = message.get("body", b"")
-        if message.get("more_body", False) or any(word in body for word in _WAITS):
-            self._insertion = Insertion(page, self._wiring.site.head(self._site_scope, self._wiring.site.language_of(page)), "")
+        if message.get("more_body", False) or (_WAITING in body and any(word in body for word in _WAITS)):
+            site = self._wiring.site
+            self._insertion = Insertion(page, site.head(self._site_scope, site.language_of(page)), "")
             return []
         return [page]
 

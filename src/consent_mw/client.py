@@ -98,6 +98,11 @@ class Proxies:
         self._configured = bool(trusted) or self._hops > 0
         self._hop = lru_cache(maxsize=_REMEMBERED)(self._read_hop)
 
+    @property
+    def direct(self) -> bool:
+        """Whether nothing stands in front of the server, so that only the connection itself counts."""
+        return not self._configured
+
     def address(self, scope: Mapping[str, Any]) -> IPAddress | None:
         """
         Return the visitor's address, or None where nobody vouches for one (a Unix socket, a test client).

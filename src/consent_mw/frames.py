@@ -17,6 +17,9 @@ HEADER_BYTES = _HEADER.size
 
 def pack(marker: bytes, payloads: Sequence[bytes]) -> bytes:
     """Return the frames of `payloads`, ready for one write."""
+    if len(payloads) == 1:
+        payload = payloads[0]
+        return _HEADER.pack(marker, len(payload), crc32(payload, len(payload))) + payload
     parts: list[bytes] = []
     for payload in payloads:
         # The checksum starts from the length, so that a damaged length does not fit an undamaged payload.

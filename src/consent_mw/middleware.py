@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,13 @@ _1970: Final = date(1970, 1, 1).toordinal()
 #: The headers that carry a signal, each with the one value that means it. Any other value is ignored
 #: (Global Privacy Control, section 3.3).
 _SIGNALS: Final = {"gpc": (b"sec-gpc", b"1"), "dnt": (b"dnt", b"1")}
+_SECURE: Final = ("https", "wss")
 _NO_SIGNALS: Final[frozenset[str]] = frozenset()
+
+
+@lru_cache(maxsize=4)
+def _date(day: int) -> date:
+    return date.fromordinal(day + _1970)
 
 
 class ConsentMiddleware:
@@ -132,20 +139,23 @@ class ConsentMiddleware:
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         wiring = self.wiring
         now_ns = wiring.clock()
-        today = date.fromordinal(now_ns // _DAY_NS + _1970)
+        today = _date(now_ns // _DAY_NS)
         headers: Sequence[Header] = scope.get("headers") or ()
         fields = dict(headers)
         cookie_header = fields.get(b"cookie")
         if len(fields) != len(headers):  # some name came twice; HTTP/2 splits Cookie (RFC 9113, section 8.2.3)
             cookie_header = b"; ".join(value for name, value in headers if name == b"cookie") or None
-        secure = wiring.proxies.scheme(scope) in ("https", "wss")
+        # What the server says, where nobody stands in front of it: this is every request.
+        direct = wiring.proxies.direct
+        secure = (scope.get("scheme") if direct else wiring.proxies.scheme(scope)) in _SECURE
         signals = self._signals_of(headers, fields)
 
         reading = wiring.cookies.read(cookie_header, signals, today, secure=secure)
         consent = RequestConsent(
             reading.consent, reading.permissions, wiring.cookies.permissions, today, signals, reading.pending
         )
-        inner: Scope = {**scope, "state": {**(scope.get("state") or {}), "consent": consent, SITE: (wiring.site, scope)}}
+        state = {**(scope.get("state") or {}), "consent": consent, SITE: (wiring.site, scope)}
+        inner: Scope = {**scope, "state": state}
         if reading.changed:
             inner["headers"] = without_cookies(headers, reading.header)
             wiring.report(reading.removed, Exchange(inner, fields, consent, now_ns), "request")
@@ -183,12 +193,11 @@ class ConsentMiddleware:
                 wiring.console.show(exchange)
 
     def _signals_of(self, headers: Sequence[Header], fields: dict[bytes, bytes]) -> frozenset[str]:
-        found = [
-            name
-            for name, header, value in self._signals
-            if header in fields and any(line == (header, value) or tuple(line) == (header, value) for line in headers)
-        ]
-        return frozenset(found) if found else _NO_SIGNALS
+        found = _NO_SIGNALS
+        for name, header, value in self._signals:
+            if header in fields and any(line[0] == header and line[1] == value for line in headers):
+                found |= {name}
+        return found
 
     def _application(self, scope: Scope) -> tuple[ASGIApp, bool]:
         """Return who answers, and whether it is our own pages."""

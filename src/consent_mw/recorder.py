@@ -8,8 +8,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from consent_mw._asgi import Scope
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, frame_head, layout_of
-from consent_mw.client import Proxies, mask
+from consent_mw.client import IPAddress, Proxies, mask
 from consent_mw.consent import Consent
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
@@ -220,6 +221,8 @@ class Recorder:
 
     def _address(self, purpose: str, precision: str) -> _Field:
         read = self._proxies.address
+        if precision == "masked" and self._proxies.direct:
+            return _masked_peer(read)
 
         def full(exchange: Exchange) -> Scalar:
             address = read(exchange.scope)
@@ -253,6 +256,27 @@ def _facts(exchange: Exchange) -> dict[str, Scalar]:
         layout=(),
         values=(),
     ).facts
+
+
+def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> _Field:
+    """Return the field of the masked address where no proxy stands in front: the peer's own, remembered."""
+    masks: dict[object, str | None] = {}
+
+    def masked(exchange: Exchange) -> Scalar:
+        client = exchange.scope.get("client")
+        host = client[0] if client else None
+        try:
+            return masks[host]
+        except (KeyError, TypeError):  # new, or no text at all
+            address = read(exchange.scope)
+        found = None if address is None else mask(address)
+        if isinstance(host, str) and len(host) <= 64:
+            if len(masks) >= _REMEMBERED:
+                masks.clear()
+            masks[host] = found
+        return found
+
+    return masked
 
 
 def _crossing(name: str, precision: str) -> str:

@@ -45,8 +45,8 @@ class RequestConsent:
     sent, the change holds for the rest of the request only.
     """
 
-    __slots__ = ("_make", "_permissions", "banner_placed", "changed", "consent", "noted", "pending", "personal", "shown",
-                 "signals", "today")  # fmt: skip
+    __slots__ = ("_make", "_permissions", "banner_placed", "changed", "consent", "noted", "pending", "personal",
+                 "shown", "signals", "today")  # fmt: skip
 
     def __init__(
         self,

@@ -265,7 +265,8 @@ class Spool:
 
     def _append(self, frames: Sequence[bytes], reserved: bool) -> tuple[int, OpenSegment | None, Reason]:
         """Return how many frames were kept, the segment that has them, and why the others were not."""
-        size = sum(map(len, frames)) + HEADER_BYTES * len(frames)
+        # One frame is what nearly every request writes.
+        size = (len(frames[0]) if len(frames) == 1 else sum(map(len, frames))) + HEADER_BYTES * len(frames)
         try:
             segment = self._admitted(size, reserved)
             if segment is None:

@@ -93,7 +93,7 @@ def unconditional(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
     Args:
         fields: The request's headers by lower-case name.
     """
-    if b"text/html" not in fields.get(b"accept", b"") or _ASKS_FOR_LESS.isdisjoint(fields):
+    if b"text/html" not in fields.get(b"accept", b"") or not any(map(fields.__contains__, _ASKS_FOR_LESS)):
         return scope
     if scope.get("method") not in _READS:
         return scope
