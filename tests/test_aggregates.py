@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
 
 from consent_mw.aggregates import FEWEST, OTHER, DayCounts, cells_of
-from consent_mw.records import Record, new_id, time_of
+from consent_mw.records import Record, Scalar, new_id, time_of
 from consent_mw.retention import day_of
 from consent_mw.visits import Visits
 
 START_NS = int(THEN.timestamp()) * 10**9
 
 
-def visit(number: int = 0, *, subject: bytes | None = None, minutes: float = 0, **data: object) -> Record:
+def visit(number: int = 0, *, subject: bytes | None = None, minutes: float = 0, **data: Scalar) -> Record:
     record_id = new_id(START_NS + int(minutes * 60e9) + number * 1_000_000)
     facts = {name.replace("__", "."): value for name, value in data.items()}
     return Record(record_id, "visit", "analytics", subject, "", facts, b"")
@@ -101,7 +102,8 @@ def test_behind_every_cell_stand_five_visitors_and_no_smaller_one_can_be_subtrac
 def test_a_visit_ends_with_half_an_hour_of_silence(pauses):
     minutes = [sum(pauses[:n]) for n in range(len(pauses) + 1)]
     records = [visit(subject=b"x", minutes=each) for each in minutes]
-    visits, found = Visits(), []
+    visits = Visits()
+    found: list[Any] = []
     for record in records:
         found += visits.add(record)
     found += visits.rest()

@@ -80,7 +80,7 @@ def test_a_partitioned_cookie_is_expired_in_its_own_jar(site):  # noqa: F811
     assert declared != POLICY
 
     async def story(visitor):
-        [expired] = set_cookies(await visitor.gets(cookie=b"theme=1"))
+        expired = set_cookies(await visitor.gets(cookie=b"theme=1"))[0]
         assert expired.startswith(b"theme=; Max-Age=0; ")
         assert expired.endswith(b"; Secure; SameSite=None; Partitioned")
 

@@ -14,6 +14,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -113,7 +114,7 @@ async def app(scope, receive, send):
 async def visited(middleware: ConsentMiddleware, files: Files) -> None:
     """Play two visitors, one who accepts and one who wants to be asked, from the socket to the store."""
     headers = [(b"user-agent", SECRETS["agent"].encode()), (b"referer", SECRETS["referer"].encode())]
-    seen = {"headers": headers, "client": (ADDRESS, 1), "query_string": SECRETS["query"].encode()}
+    seen: dict[str, Any] = {"headers": headers, "client": (ADDRESS, 1), "query_string": SECRETS["query"].encode()}
     for choice in ("accept", "prompt"):
         visitor = Visitor(middleware)
         await visitor.picks(choice)

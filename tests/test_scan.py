@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -219,7 +220,7 @@ def test_a_certificate_that_nobody_vouches_for_is_told(tmp_path: Path, capsys: p
 
 
 def test_the_command_draws_no_bar_where_nobody_looks(site: str, tmp_path: Path) -> None:
-    program = [Path(subprocess.sys.executable).with_name("consent-mw"), "scan", site, "--max-pages", "1"]
+    program = [str(Path(sys.executable).with_name("consent-mw")), "scan", site, "--max-pages", "1"]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0
     assert tomllib.loads(done.stdout)["cookies"]

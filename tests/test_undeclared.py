@@ -92,7 +92,9 @@ def test_what_the_policy_declares_by_now_is_left_out(policy: Path, capsys: pytes
     with policy.open("a") as file:
         file.write(printed.partition("[[cookies")[1] + printed.partition("[[cookies")[2])
     assert main(["check", str(policy), "--directory", str(policy.parent / "elsewhere")]) == 0
-    assert load(policy).cookie("_fbp").purpose == "marketing"
+    declared = load(policy).cookie("_fbp")
+    assert declared is not None
+    assert declared.purpose == "marketing"
     assert told(policy, capsys) == {}
     assert main(["cookies", "--policy", str(policy)]) == 0
     assert "does not declare" in capsys.readouterr().out
