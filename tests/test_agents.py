@@ -1,12 +1,16 @@
 """Families of user agents: right for the usual ones, bounded and calm for the others."""
 
+import gc
 import subprocess
 import sys
+import tracemalloc
+from importlib import import_module
+from typing import Any
 
 import pytest
 from hypothesis import given
 
-from consent_mw.agents import Agent, is_probe, parse_agent
+from consent_mw.agents import Agent, is_crawler, is_probe, parse_agent
 from consent_mw.testing import strategies
 
 MOZILLA = "Mozilla/5.0 "
@@ -106,3 +110,25 @@ def test_without_the_fast_resolver_the_answers_are_the_same():
         [sys.executable, "-c", script], input=ascii(sample), capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == [str(tuple(parse_agent(raw))) for raw in sample]
+
+
+def test_every_example_of_the_list_of_bots_is_labelled():
+    listed: Any = import_module("crawleruseragents")  # it has no types
+    examples = [agent for crawler in listed.CRAWLER_USER_AGENTS_DATA for agent in crawler["instances"]]
+    assert len(examples) > 2_000
+    assert [agent for agent in examples if not parse_agent(agent).bot] == []
+
+
+def test_a_flood_of_distinct_and_long_agents_fills_no_memory():
+    for number in range(6_000):  # what is remembered is full after 4,096
+        parse_agent(f"Mozilla/5.0 {number} " + "x" * 8_000)
+        is_crawler(f"Mozilla/5.0 {number} " + "x" * 8_000)
+    tracemalloc.start()
+    for number in range(6_000, 8_000):
+        parse_agent(f"Mozilla/5.0 {number} " + "x" * 8_000)
+        is_crawler(f"Mozilla/5.0 {number} " + "x" * 8_000)
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Two thousand of 8 kB are 16 MB; those that are remembered are capped at 512 characters, and take others' places.
+    assert kept < 6_000_000
