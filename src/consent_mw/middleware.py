@@ -154,7 +154,7 @@ class ConsentMiddleware:
         consent = RequestConsent(
             reading.consent, reading.permissions, wiring.cookies.permissions, today, signals, reading.pending
         )
-        state = {**(scope.get("state") or {}), "consent": consent, SITE: (wiring.site, scope)}
+        state: dict[str, object] = {**(scope.get("state") or {}), "consent": consent, SITE: (wiring.site, scope)}
         inner: Scope = {**scope, "state": state}
         if reading.changed:
             inner["headers"] = without_cookies(headers, reading.header)

@@ -70,7 +70,7 @@ def consent_head(scope_or_request: Mapping[str, object] | HasScope, *, language:
 def _placed(scope_or_request: Mapping[str, object] | HasScope) -> tuple[Site, Scope, Mapping[str, object]]:
     scope = scope_or_request if isinstance(scope_or_request, Mapping) else scope_or_request.scope
     state = scope.get("state")
-    known = cast("Mapping[str, object]", state) if isinstance(state, Mapping) else {}
+    known: Mapping[str, object] = cast("Mapping[str, object]", state) if isinstance(state, Mapping) else {}
     placed = cast("tuple[Site, Scope] | None", known.get(SITE))
     if placed is None:
         raise ConfigurationError(
