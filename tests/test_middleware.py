@@ -629,3 +629,30 @@ def test_a_revision_that_goes_backwards_is_refused(site):
     policy.write_text(POLICY)
     with pytest.raises(PolicyError, match="revision 1 is lower than 3"):
         site(response())
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_the_record_is_written_before_a_client_can_know_that_it_has_all(tmp_path, announced):
+    """Whoever kills the process after the visitor has read the page must find it in the log."""
+    written = []
+    length = [(b"content-length", b"6")] if announced else []
+    chunks = [b"abc", b"def", b""]
+
+    async def app(scope, receive, send):
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain"), *length]}
+        )
+        for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": chunk != b""})
+
+    (tmp_path / "policy.toml").write_text(POLICY)
+    middleware = ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=[KEY])
+
+    async def send(message):
+        written.append((message.get("body"), middleware.wiring.spool.waiting_bytes > 0))
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    asyncio.run(middleware(scope("/"), receive, send))
+    assert written == [(None, False), (b"abc", False), (b"def", announced), (b"", True)]

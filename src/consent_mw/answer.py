@@ -61,6 +61,7 @@ class Answer:
     # What most answers never change stands here, once, and not in each of them.
     _insertion: Insertion | None = None
     _page: Message | None = None
+    _left: Message | None = None
     started: bool = False
     recorded: bool = False
 
@@ -100,7 +101,7 @@ class Answer:
             if self._page is not None or self._insertion is not None:
                 return self._page_body(message)
             self._exchange.sent_bytes += len(message.get("body", b""))
-            if not message.get("more_body", False):
+            if not message.get("more_body", False) or self._is_whole():
                 self.record()
             return self._send(message)
         if kind in CARRIES_HEADERS:
@@ -120,6 +121,11 @@ class Answer:
             exchange.duration_ns = self._wiring.clock() - exchange.started_ns
         if self._logged:
             self._wiring.recorder.exchange(exchange)
+
+    def _is_whole(self) -> bool:
+        """Whether a client has all, though the application will say so only with an empty last message."""
+        length = _content_length(self._left) if self._left is not None else None
+        return length is not None and self._exchange.sent_bytes >= length
 
     async def finish(self) -> None:
         """Send what is still held, for an application that stopped before its answer was complete."""
@@ -141,7 +147,9 @@ class Answer:
         messages += self._insertion.feed(message) if self._insertion is not None else [message]
         for each in messages:
             self._exchange.sent_bytes += len(each.get("body", b""))
-        if not message.get("more_body", False):
+            if each["type"] == "http.response.start":
+                self._left = each
+        if not message.get("more_body", False) or self._is_whole():
             self.record()
         await self._send_all(messages)
 
@@ -194,6 +202,7 @@ class Answer:
         """Send a head; where it is the whole answer, its record comes first."""
         if self._exchange.status in _BODILESS or self._exchange.scope.get("method") == "HEAD":
             self.record()
+        self._left = head
         return self._send(head)
 
     async def _special_head(self, message: Message, gated: Gated | None = None) -> None:
@@ -353,7 +362,7 @@ def _released(decision: Decision) -> Verdict | None:
 
 
 def _content_length(message: Message) -> int | None:
-    """The length after which a client has all, though the application may say so only with an empty last message."""
+    """The length of the body that a head announces."""
     for name, value in message.get("headers") or ():
         if len(name) == 14 and name.lower() == b"content-length":
             return int(value) if value.isdigit() else None
