@@ -1,0 +1,164 @@
+"""`consent-mw drain`: one process that hands over, says how far it is, and ends when it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.spooled import ids_in, keep_spooling, make_site, spool_records
+
+from consent_mw.cli import main
+from consent_mw.spool import Spool
+
+
+@pytest.fixture
+def site(tmp_path):
+    return make_site(tmp_path)
+
+
+def start(site, *options: str, **more) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "consent_mw", "drain", "--policy", str(site / "policy.toml"), *options]
+    return subprocess.Popen(command, text=True, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more)
+
+
+def test_once_hands_over_what_waits_and_says_how_much(site, capsys):
+    written = spool_records(site, 1_200)
+    assert main(["drain", "--once", "--policy", str(site / "policy.toml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"records": 1_200, "waiting_bytes": 0, "behind_seconds": 0}
+    assert ids_in(site) == written
+    assert main(["drain", "--once", "--policy", str(site / "policy.toml")]) == 0
+    assert capsys.readouterr().out == "0 records handed over; nothing waits\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_goes_on_until_a_signal_and_ends_in_peace(site, number):
+    written = spool_records(site, 10)
+    process = start(site)
+    while ids_in(site) != written:
+        assert process.poll() is None
+        time.sleep(0.02)
+    written |= spool_records(site, 10)
+    while ids_in(site) != written:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert output == "20 records handed over; nothing waits; ended\n"
+
+
+def test_a_signal_amid_the_work_loses_nothing_and_doubles_nothing(site):
+    written = spool_records(site, 60_000)
+    process = start(site)
+    while not ids_in(site):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    some = ids_in(site)
+    assert some < written
+    assert main(["drain", "--once", "--policy", str(site / "policy.toml")]) == 0
+    assert ids_in(site) == written
+
+
+def test_killed_amid_the_work_it_loses_nothing_and_doubles_nothing(site):
+    written = spool_records(site, 40_000)
+    for _ in range(3):
+        before = len(ids_in(site))
+        process = start(site)
+        while len(ids_in(site)) <= before and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    assert main(["drain", "--once", "--policy", str(site / "policy.toml")]) == 0
+    assert ids_in(site) == written
+
+
+def test_two_of_them_and_a_writer_hand_over_each_record_once(site):
+    with keep_spooling(site) as written:
+        both = [start(site), start(site)]
+        while len(ids_in(site)) < 2_000:
+            time.sleep(0.02)
+    for process in both:
+        process.terminate()
+        assert process.communicate(timeout=30)[1] == ""
+        assert process.returncode == 0
+    assert main(["drain", "--once", "--policy", str(site / "policy.toml")]) == 0
+    assert ids_in(site) == set(written)
+
+
+def test_a_terminal_is_shown_how_far_it_is(site):
+    spool_records(site, 20_000)
+    leader, follower = pty.openpty()
+    process = start(site, "--once", stderr=follower)
+    os.close(follower)
+    shown = b""
+    try:
+        while part := os.read(leader, 4096):
+            shown += part
+    except OSError:  # Linux answers with EIO once the other side is closed
+        pass
+    os.close(leader)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert b"records handed over; " in shown
+    assert b" MB wait, the oldest for " in shown
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda site: (site / "policy.toml").unlink(), "policy.toml"),
+        (lambda site: (site / "consent-data/spool/drain.lock").unlink() or (site / "consent-data/spool").rmdir(),
+         "spool: is not there; run the site first, or give its data directory with --directory"),
+        (lambda site: (site / "consent-data/consent.sqlite3").write_bytes(b"no database, " * 100), "consent.sqlite3"),
+        (lambda site: (site / "consent-data/consent.sqlite3").mkdir(), "consent.sqlite3"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("options", [[], ["--once"]])
+def test_trouble_is_one_line_and_an_exit_code(site, spoil, said, options, capsys):
+    spoil(site)
+    assert main(["drain", "--policy", str(site / "policy.toml"), *options]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("consent-mw: ")
+    assert said in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_segment_of_another_keyring_is_left_and_told(site, capsys, caplog):
+    spool_records(site, 5, ring="elsewhere")
+    good = spool_records(site, 5)
+    assert main(["drain", "--once", "--policy", str(site / "policy.toml")]) == 1
+    assert "1 segments cannot be handed over, as was told above" in capsys.readouterr().err
+    assert "sealed by keyring elsewhere" in caplog.text
+    assert ids_in(site) == good
+    assert Spool(site / "consent-data/spool").waiting_bytes > 0
+
+
+def test_a_store_that_is_away_for_a_while_is_told_and_waited_for(site):
+    process = start(site)
+    first = spool_records(site, 5)
+    while ids_in(site) != first:
+        time.sleep(0.02)
+    data = Path(site / "consent-data/consent.sqlite3")
+    away = data.with_name("away")
+    data.rename(away)
+    data.mkdir()
+    then = spool_records(site, 5)
+    assert process.stderr
+    assert "records stay in the spool and are tried again" in process.stderr.readline()
+    data.rmdir()
+    away.rename(data)
+    assert process.stderr.readline() == "consent-mw: records go to the store again\n"
+    while ids_in(site) != first | then:
+        time.sleep(0.02)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
