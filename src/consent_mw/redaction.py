@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from unicodedata import normalize
+from urllib.parse import unquote
 
 __all__ = ["clean", "origin", "redact_query", "redact_url"]
 
@@ -12,13 +14,37 @@ _MARK = "[redacted]"
 
 #: Parameters whose values are secrets or name a person, wherever the word stands in the parameter's name.
 _SECRET_NAME = re.compile(
-    r"pass|pwd|secret|token|auth|key|sig|session|sid\b|code|otp|pin\b|csrf|jwt|credential|mail|phone|mobile|ssn|card|cvv",
+    r"pass|pwd|secret|token|auth|key(?!word)|sig|session|sid\b|code|otp|pin\b|csrf|xsrf|jwt|credential|bearer|saml"
+    r"|assertion|ticket|nonce|hmac|mail|phone|mobile|\btel\b|birth|ssn|iban|card|cvv|cvc"
+    r"|비밀번호|암호|토큰|이메일|메일|전화|휴대폰|주민",
     re.IGNORECASE,
 )
-#: Values that are secrets whatever they are called: addresses of people, JSON web tokens, long random words.
-_SECRET_VALUE = re.compile(
-    r"[^\s@&=]{1,64}(?:@|%40)[^\s@&=]{1,255}|eyJ[\w-]+\.[\w-]+|[A-Za-z0-9+/_-]{32,}=*", re.IGNORECASE
+#: What is a secret, or names a person, whatever it is called.
+_TELLING = re.compile(
+    r"[^\s@&=]@[^\s@&=]"  # a mail address, also user:password@host
+    r"|(?<![\w-])eyJ[\w-]+\.[\w-]+"  # a JSON web token
+    r"|(?:A[KS]IA[A-Z0-9]|AIza|gh[opsur]_|glpat-|xox[a-z]-|[prs]k_(?:live|test)_)[\w-]{8,}"  # keys by their marks
+    r"|(?<!\d)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[ -]?[1-8]\d{6}(?!\d)"  # a Korean resident's number
+    r"|(?<!\d)01[016-9][ -]?\d{3,4}[ -]?\d{4}(?!\d)"  # a mobile telephone in Korea
+    r"|(?<!\d)\d(?:[ -]?\d){13,18}(?!\d)",  # a bank card; one digit more than a time in milliseconds
+    re.IGNORECASE,
 )
+#: A long random word: 128 bits in hexadecimal, 192 in base64; a UUID.
+_RANDOM = re.compile(r"[A-Za-z0-9+/_-]{32,}")
+#: The same in the path of a referrer, where a long word with hyphens may be a title.
+_RANDOM_SEGMENT = re.compile(r"[A-Za-z0-9_]{32,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+#: A shorter one: capital and small letters and a digit, as 128 bits in base64 have.
+_WORD = re.compile(r"[A-Za-z0-9_-]{20,}")
+_SPELLING = re.compile(r"[\W_]+")
+_SEPARATOR = re.compile(r"([&;])")
+_NESTED = re.compile(r"[?&;#,/\s{}\[\]()<>]+")
+_AROUND_SIGN = re.compile(r"(?<!\s)\s*+([=:])\s*+")
+#: How often text may be percent-encoded and is still seen through.
+_ENCODINGS = 5
+#: How many pairs are read: of one query, and inside one value.
+_PAIRS = 64
+#: A single word shorter than any secret that is told by its looks.
+_SHORT = 11
 _ORIGIN = re.compile(r"(https?)://(?:[^/?#@]*@)?([A-Za-z0-9.\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?(?=[/?#]|$)")
 
 
@@ -29,24 +55,77 @@ def clean(text: str) -> str:
 
 
 def redact_query(query: str) -> str:
-    """Return the query string with the values of secrets replaced; names, order and the rest stay."""
-    return "&".join(map(_redact_pair, clean(query).split("&")))
+    """
+    Return the query string with the values of secrets replaced; names, order and the rest stay.
+
+    Seen through are percent-encoding (five times over), other spellings of a name, and pairs inside a value. What comes
+    after the sixty-fourth pair is replaced as a whole: a request shall not pay for more.
+    """
+    parts = _SEPARATOR.split(clean(query), maxsplit=_PAIRS)
+    rest = [_MARK] if _SEPARATOR.search(parts[-1]) else [_redact_pair(parts[-1])]
+    return "".join([*(part if part in ("&", ";") else _redact_pair(part) for part in parts[:-1]), *rest])
 
 
 def _redact_pair(pair: str) -> str:
     name, equals, value = pair.partition("=")
     if not equals:
-        return _MARK if _SECRET_VALUE.fullmatch(name) else name
-    return f"{name}={_MARK if _SECRET_NAME.search(name) or _SECRET_VALUE.search(value) else value}"
+        return _MARK if _reveals(_decoded(name)) else name
+    if _reveals(_decoded(name)):  # a pair whose own sign is encoded, or a secret in the place of a name
+        return f"{_MARK}={_MARK}"
+    return f"{name}={_MARK if _is_secret_name(_decoded(name)) or _reveals(_decoded(value)) else value}"
+
+
+def _decoded(text: str) -> str:
+    for _ in range(_ENCODINGS):
+        before, text = text, unquote(text.replace("+", " ")) if "%" in text else text.replace("+", " ")
+        if text == before:
+            break
+    return text if text.isascii() else normalize("NFKC", text)
+
+
+def _is_secret_name(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name) or _SECRET_NAME.search(_SPELLING.sub("", name)))
+
+
+def _reveals(text: str) -> bool:
+    """Whether decoded text holds a secret, or a pair (also as in JSON) whose name says so."""
+    if len(text) < _SHORT and text.isalnum():
+        return False
+    if _TELLING.search(text) or _RANDOM.search(text) or _has_mixed_word(text):
+        return True
+    plain = _AROUND_SIGN.sub(r"\1", text.replace('"', "").replace("'", ""))
+    parts = _NESTED.split(plain, maxsplit=_PAIRS)
+    pairs = (re.split("[=:]", part, maxsplit=1) for part in parts)
+    return len(parts) > _PAIRS or any(len(pair) > 1 and _is_secret_name(pair[0]) for pair in pairs)
+
+
+def _has_mixed_word(text: str) -> bool:
+    return any(
+        any(map(str.isdigit, word)) and any(map(str.isupper, word)) and any(map(str.islower, word))
+        for word in _WORD.findall(text)
+    )
 
 
 def redact_url(url: str) -> str:
-    """Return the URL without user, password and fragment, its query redacted; empty if it is no http URL."""
+    """
+    Return the URL without user, password and fragment, its query redacted; empty if it is no http URL.
+
+    Of the path the segments are replaced that are a mail address, a web token, a key or a random word.
+    """
     found = _ORIGIN.match(clean(url))
     if found is None:
         return ""
     path, mark, query = clean(url)[found.end() :].partition("#")[0].partition("?")
+    path = "/".join(map(_redact_segment, path.split("/")))
     return f"{_site(found)}{path}{mark}{redact_query(query) if mark else ''}"
+
+
+def _redact_segment(segment: str) -> str:
+    """Parameters of a segment (RFC 3986, section 3.3) are pairs: `;jsessionid=…`."""
+    head, *parameters = segment.split(";")
+    text = _decoded(head)
+    secret = _TELLING.search(text) or _RANDOM_SEGMENT.search(text) or _has_mixed_word(text)
+    return ";".join([_MARK if secret else head, *map(_redact_pair, parameters)])
 
 
 def origin(url: str) -> str:
