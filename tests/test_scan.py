@@ -130,11 +130,11 @@ def test_each_cookie_is_told_with_what_its_line_says(site: str, capsys: pytest.C
     }
     assert '# od"d name: a policy cannot declare this name' in out
     assert "# looks like Google Analytics" in out
-    assert "# a script from cdn.example, on" in out
-    assert "# a frame from video.example, on" in out
+    assert "# a script from cdn.example, pages: " in out
+    assert "# a frame from video.example, pages: " in out
     assert "secret-value" not in out
     assert "what scripts set in the browser is not visible" in err
-    assert "robots.txt keeps robots from 1 pages" in err
+    assert "kept out of by robots.txt: 1;" in err
 
 
 def test_it_visits_pages_of_one_origin_each_once_and_no_more_than_asked(

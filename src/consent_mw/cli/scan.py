@@ -161,12 +161,10 @@ def _third_parties(crawl: Crawl) -> list[dict[str, object]]:
 
 
 def _notes(crawl: Crawl, declared: int) -> list[str]:
-    notes = [f"{len(crawl.pages)} pages were visited; {_UNSEEN}"]
-    notes += [f"{declared} cookies are declared already, and left out"] if declared else []
-    notes += [f"{crawl.left} more pages are known; raise --max-pages to visit them"] if crawl.left else []
-    notes += [f"robots.txt keeps robots from {crawl.forbidden} pages; --ignore-robots visits them"] * bool(
-        crawl.forbidden
-    )
+    notes = [f"pages visited: {len(crawl.pages)}; {_UNSEEN}"]
+    notes += [f"declared already, and left out: {declared}"] if declared else []
+    notes += [f"known and not visited: {crawl.left}; raise --max-pages to visit them"] if crawl.left else []
+    notes += [f"kept out of by robots.txt: {crawl.forbidden}; --ignore-robots visits them"] * bool(crawl.forbidden)
     return notes + [f"not read: {error}" for error in crawl.failed.values()]
 
 
@@ -185,7 +183,7 @@ def _write(crawl: Crawl, found: Sequence[_Found], policy: Policy | None) -> None
         click.echo(f"# {printable(names)}set by {printable(where)}\n{each.proposal.toml(languages)}")
     for party in _third_parties(crawl):
         click.echo(
-            f"# a {party['kind']} from {printable(str(party['host']))}, on {party['pages']} pages: what does it set?"
+            f"# a {party['kind']} from {printable(str(party['host']))}, pages: {party['pages']}; what does it set?"
         )
     if not found:
         click.echo("# no cookie was set that is not declared")
