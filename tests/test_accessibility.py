@@ -112,7 +112,14 @@ def test_axe_finds_nothing_on_anything_that_asks_or_tells(arrive: Any, language:
     page.keyboard.press("Escape")
     is_asked(page)
     found += faults(page, source)
-    for path in ("/consent", "/consent/policy", "/consent/policy/1", "/consent/cookies", "/consent/nowhere"):
+    for path in (
+        "/consent",
+        "/consent/policy",
+        "/consent/policy/1",
+        "/consent/cookies",
+        "/consent/receipt",
+        "/consent/nowhere",
+    ):
         page.goto(path)
         found += faults(page, source)
     assert found == []

@@ -37,6 +37,9 @@ class Shown(NamedTuple):
     text: str = ""
 
 
+_BY_THE_APPLICATION: Final = Shown()
+
+
 class RequestConsent:
     """
     What the visitor allows, for one request, and what the application wants noted about it.
@@ -68,7 +71,7 @@ class RequestConsent:
         self.banner_placed: bool = False
         #: Set to True by a page that shows something of this visitor's: then no shared cache may keep it.
         self.personal: bool = False
-        self.shown: Shown = Shown()
+        self.shown: Shown = _BY_THE_APPLICATION
         self.noted: list[Noted] = []
 
     # -- what holds ---------------------------------------------------------------------------------------------
