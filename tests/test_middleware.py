@@ -396,7 +396,26 @@ def test_an_undeclared_event_or_field_is_an_error(site, name, data, message):
         get_consent(scope).record_event(name, **data)
 
     with pytest.raises(PolicyError, match=message):
-        exchange(site(app), headers=[cookie_for(Choice.ACCEPT)])
+        exchange(site(app, debug=True), headers=[cookie_for(Choice.ACCEPT)])
+
+
+def test_without_debug_an_undeclared_event_is_dropped_counted_and_told_once(site, caplog):
+    async def app(scope, receive, send):
+        consent = get_consent(scope)
+        assert consent.record_event("serch") is False
+        assert consent.record_event("search", results="x") is False
+        assert consent.record_event("search", results=1) is True
+        await response()(scope, receive, send)
+
+    wrapped = site(app)
+    for _ in range(2):
+        assert exchange(wrapped, headers=[cookie_for(Choice.ACCEPT)])[0]["status"] == 200
+    assert len(records(site.directory, "event")) == 2
+    gaps = [clear for _, clear, _ in records(site.directory, "gap")]
+    assert {clear["gap.reason"] for clear in gaps} == {"undeclared"}
+    assert sum(clear["gap.records"] for clear in gaps) == 4
+    assert [message.count('did you mean "search"?') for message in caplog.messages] == [1, 0]
+    assert "is a str, not a int" in caplog.messages[1]
 
 
 def test_a_crash_is_recorded_with_its_type_and_raised_on(site):

@@ -67,7 +67,7 @@ class ConsentMiddleware:
         exclude: Paths, with * for anything, that are left out of the log. Never out of the gate.
         report_only: Block nothing and report everything, for a site that moves in.
         banner: Whether the banner is inserted into pages; a template can place it instead.
-        debug: Tell in a response header what became of each cookie.
+        debug: Tell in a response header what became of each cookie, and raise on an event that is not declared.
         console: Write an access line for each exchange, masked, in the place of the server's (`--no-access-log`).
         templates: A folder whose templates stand in for ours of the same name.
         gpc_url: Serve `/.well-known/gpc.json`, which says that the signal is honoured.
@@ -152,7 +152,13 @@ class ConsentMiddleware:
 
         reading = wiring.cookies.read(cookie_header, signals, today, secure=secure)
         consent = RequestConsent(
-            reading.consent, reading.permissions, wiring.cookies.permissions, today, signals, reading.pending
+            reading.consent,
+            reading.permissions,
+            wiring.cookies.permissions,
+            today,
+            signals,
+            reading.pending,
+            wiring.debug,
         )
         state: dict[str, object] = {**(scope.get("state") or {}), "consent": consent, SITE: (wiring.site, scope)}
         inner: Scope = {**scope, "state": state}

@@ -17,7 +17,7 @@ from consent_mw.exchange import Exchange
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_number
 from consent_mw.redaction import clean, origin, redact_query, redact_url
-from consent_mw.request_consent import Noted, Shown
+from consent_mw.request_consent import DROPPED, Noted, Shown
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 
@@ -28,6 +28,8 @@ _log = logging.getLogger("consent_mw")
 _DAY_NS: Final = 86_400_000_000_000
 #: Addresses and referrers that are remembered with what is kept of them.
 _REMEMBERED: Final = 4_096
+#: Different messages about undeclared events that are logged; a name may come from anywhere.
+_TOLD: Final = 100
 
 #: What one declared field of one purpose yields: a value, or None to leave it out.
 _Field: TypeAlias = Callable[[Exchange], Scalar]
@@ -67,6 +69,7 @@ class Recorder:
         self._encode = msgspec.msgpack.Encoder().encode
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
         self._plans: dict[frozenset[str], _Plan | None] = {}
+        self._told: set[str] = set()
 
     # -- the three things that are kept -------------------------------------------------------------------------
 
@@ -90,6 +93,7 @@ class Recorder:
             frames = [] if plan is None else [self._bundle(plan, exchange)]
             if noted:
                 consent.noted = []
+                noted = self._without_dropped(noted)
                 frames += [self._note(note, exchange) for note in noted]
         except (ConsentError, msgspec.MsgspecError, ValueError) as error:
             # A key that is gone or a key file in trouble: the page is served, the record is a counted gap.
@@ -173,6 +177,17 @@ class Recorder:
         id_bytes = new_id_number(started_ns).to_bytes(16)
         sealed = self._sealer.seal_bytes(id_bytes, started_ns // _DAY_NS, BUNDLE, plan.purpose, plain)
         return plan.head + id_bytes + sealed
+
+    def _without_dropped(self, noted: list[Noted]) -> list[Noted]:
+        """Count the events that nobody declared, and say of each once what to mend."""
+        kept = [note for note in noted if note.kind != DROPPED]
+        if len(kept) < len(noted):
+            self._spool.lose(len(noted) - len(kept), "undeclared")
+        for message in {note.name for note in noted if note.kind == DROPPED} - self._told:
+            if len(self._told) < _TOLD:
+                self._told.add(message)
+                _log.error("an event was dropped: %s", message)
+        return kept
 
     # -- what was noted during it -------------------------------------------------------------------------------
 

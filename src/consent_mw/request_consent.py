@@ -10,10 +10,13 @@ from typing import Final, NamedTuple
 from consent_mw.consent import Choice, Consent
 from consent_mw.exceptions import Fault, PolicyError, UndeclaredEvent
 from consent_mw.permissions import Decision, Permissions, Reason, Verdict
-from consent_mw.policy import ABUSE, Event, did_you_mean
+from consent_mw.policy import ABUSE, NECESSARY, Event, did_you_mean
 from consent_mw.records import Scalar
 
-__all__ = ["Noted", "RequestConsent", "Shown"]
+__all__ = ["DROPPED", "Noted", "RequestConsent", "Shown"]
+
+#: The kind of a note about an event that nobody declared: it is counted, and never becomes a record.
+DROPPED: Final = "dropped"
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 #: Characters of one text that an event or an abuse report keeps.
@@ -21,7 +24,7 @@ _TEXT_LIMIT = 1_000
 
 
 class Noted(NamedTuple):
-    """Something that the application noted during a request: a usage event, or an abuse report."""
+    """Something that the application noted during a request: a usage event, an abuse report, or a dropped event."""
 
     kind: str
     purpose: str
@@ -49,7 +52,7 @@ class RequestConsent:
     """
 
     __slots__ = ("_make", "_permissions", "banner_placed", "changed", "consent", "noted", "pending", "personal",
-                 "shown", "signals", "today")  # fmt: skip
+                 "shown", "signals", "strict", "today")  # fmt: skip
 
     def __init__(
         self,
@@ -59,8 +62,10 @@ class RequestConsent:
         today: date,
         signals: frozenset[str] = frozenset(),
         pending: str | None = None,
+        strict: bool = True,
     ) -> None:
         self.consent: Consent = consent
+        self.strict: bool = strict
         self._permissions = permissions
         self._make = make
         self.today: date = today
@@ -237,17 +242,28 @@ class RequestConsent:
         Note a usage event that the policy declares. Returns False, and keeps nothing, where its purpose is refused.
 
         Raises:
-            UndeclaredEvent: The event, or a field of it, is not declared, or a value is not of its declared type.
+            UndeclaredEvent: The event, or a field of it, is not declared, or a value is not of its declared type. Only
+                with `debug=True`; else no visitor gets an error for it: it is dropped, counted as a gap and told once.
         """
+        try:
+            event = self._declared(name, data)
+        except UndeclaredEvent as error:
+            if self.strict:
+                raise
+            self.noted.append(Noted(DROPPED, NECESSARY, str(error), {}))
+            return False
+        if event.purpose not in self._permissions.allowed:
+            return False
+        self.noted.append(Noted("event", event.purpose, name, _shortened(data)))
+        return True
+
+    def _declared(self, name: str, data: Mapping[str, Scalar]) -> Event:
         event = self._permissions.policy.events.get(name)
         if event is None:
             mend = did_you_mean(name, self._permissions.policy.events)
             raise UndeclaredEvent(Fault(self._permissions.policy.file, f"events.{name}", "is not declared", mend))
         self._check_fields(event, data)
-        if event.purpose not in self._permissions.allowed:
-            return False
-        self.noted.append(Noted("event", event.purpose, name, _shortened(data)))
-        return True
+        return event
 
     def _check_fields(self, event: Event, data: Mapping[str, Scalar]) -> None:
         for key, value in data.items():

@@ -32,7 +32,7 @@ _LEASE = "drain.lock"
 
 #: Why frames were lost: the budget was full, the disk refused, somebody removed a segment, the key is gone, a segment
 #: is damaged, or the store takes everything but this.
-Reason: TypeAlias = Literal["full", "disk", "removed", "key", "damaged", "refused"]
+Reason: TypeAlias = Literal["full", "disk", "removed", "key", "damaged", "refused", "undeclared"]
 
 
 @dataclass(frozen=True, slots=True)
