@@ -2,46 +2,57 @@
 
 import os
 import secrets
-from html import escape
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from consent_mw import ConsentMiddleware
-
-FRUIT = ("apple", "apricot", "cherry", "grape", "pear", "plum")
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Fruit</title></head>
-<body><h1>Fruit</h1>
-<form><label>Search <input name="q" value="{words}"></label> <button>Go</button></form>
-<p>{found}</p>
-<p>This search {was} counted.</p>
-<p><a href="/consent/" data-consent="settings">Cookie settings</a></p>
-</body>
-</html>"""
+from examples.fruit import harvest, matching, page
 
 
 async def search(request: Request) -> HTMLResponse:
     words = request.query_params.get("q", "")
-    found = [fruit for fruit in FRUIT if words in fruit]
+    found = matching(words)
 
     consent = request.state.consent
-    if consent.allows("analytics"):
+    counted = consent.allows("analytics")
+    if counted:
         consent.record_event("search", results=len(found))
 
-    was = "was" if consent.allows("analytics") else "was not"
-    response = HTMLResponse(PAGE.format(words=escape(words), found=", ".join(found) or "none", was=was))
+    response = HTMLResponse(page(words, found, counted=counted, root=request.scope["root_path"]))
     response.set_cookie("last_search", words, max_age=30 * 86_400)  # reaches the browser of those who allow it
     return response
+
+
+async def suggest(websocket: WebSocket) -> None:
+    await websocket.accept(headers=[(b"set-cookie", b"last_search=typing")])  # gated like any other
+    async for words in websocket.iter_text():
+        found = matching(words)
+        websocket.state.consent.record_event("search", results=len(found))  # kept only if analytics is allowed
+        await websocket.send_text(", ".join(found))
+
+
+async def table(request: Request) -> StreamingResponse:
+    return StreamingResponse(harvest(), media_type="text/csv")
+
+
+async def rotten(request: Request) -> Response:
+    raise RuntimeError("a page with a defect: its visit is recorded with the status 500")
 
 
 # Without SECRET_KEY every start makes a new key, and visitors are asked again.
 key = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(32)
 
-site = Starlette(routes=[Route("/", search)])
+site = Starlette(
+    routes=[
+        Route("/", search),
+        Route("/harvest.csv", table),
+        Route("/rotten", rotten),
+        WebSocketRoute("/suggest", suggest),
+    ]
+)
 app = ConsentMiddleware(site, policy=Path(__file__).with_name("policy.toml"), secret_keys=[key])

@@ -110,20 +110,23 @@ async def drive(app: ASGIApp, scope: Scope, incoming: Iterable[Message] = ()) ->
     Run one connection to its end, and return what came out. Never raises what the application raises.
 
     `incoming` is what the client says, of any shape; without it an empty body, or a WebSocket that connects. Then
-    a WebSocket's client leaves, and one of HTTP waits for the answer.
+    a WebSocket's client leaves, and one of HTTP waits until the answer is complete.
     """
     waiting = deque(incoming) or deque(text() if scope["type"] == "websocket" else body())
     sent: list[Message] = []
+    complete = asyncio.Event()
 
     async def receive() -> Message:
         if waiting:
             return waiting.popleft()
         if scope["type"] != "websocket":
-            await asyncio.Event().wait()
-        return {**_DISCONNECT["websocket"]}
+            await complete.wait()
+        return {**_DISCONNECT.get(scope["type"], _DISCONNECT["http"])}
 
     async def send(message: Message) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            complete.set()  # from here on `receive` tells that the client is gone, as servers do
 
     try:
         await app(scope, receive, send)
