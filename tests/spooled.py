@@ -12,6 +12,7 @@ from uuid import UUID
 
 from tests.policies import POLICY
 
+from consent_mw.bundles import frame_head
 from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Record, encode_record, new_id
@@ -28,19 +29,20 @@ def make_site(directory: Path) -> Path:
     return directory
 
 
-def clear_records(count: int, ring: str = "") -> list[Record]:
-    """Return visits that hold nothing sealed; with a `ring`, something that it would have sealed."""
+def clear_records(count: int) -> list[Record]:
+    """Return visits that hold nothing sealed."""
     now_ns = time.time_ns()
-    sealed = bytes([1]) * 60 if ring else b""
     made = range(now_ns, now_ns + 1_000 * count, 1_000)
-    return [Record(new_id(at_ns), "visit", "necessary", None, ring, {"n": at_ns}, sealed) for at_ns in made]
+    return [Record(new_id(at_ns), "visit", "necessary", None, "", {"n": at_ns}, b"") for at_ns in made]
 
 
 def spool_records(site: Path, count: int, ring: str = "") -> set[UUID]:
-    """Write records of a process that has ended since, and return their ids."""
+    """Write records of a process that has ended since, sealed by `ring` if given, and return their ids."""
     spool = Spool(site / "consent-data/spool", segment_bytes=1 << 20)
-    records = clear_records(count, ring)
-    assert all(spool.write([encode_record(record)]) for record in records)
+    records = clear_records(count)
+    sealed = frame_head(ring, "necessary")
+    frames = [sealed + each.id.bytes + bytes([1]) * 60 if ring else encode_record(each) for each in records]
+    assert all(spool.write([frame]) for frame in frames)
     spool.close()
     return {record.id for record in records}
 
