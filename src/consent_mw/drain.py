@@ -245,12 +245,20 @@ class Drain:
         count = 0
         records = self._records(segment)
         share = pace.share_at(*await asyncio.to_thread(self._behind))
-        while batch := await self._batch(records, pace.slice_seconds, share):
+        batch = await self._batch(records, pace.slice_seconds, share)
+        while batch:
+            try:
+                following = await self._batch(records, pace.slice_seconds, share)
+            except ConsentError:  # a bad block further on: what was read before it is kept
+                await self._append(batch, durable=True)
+                raise
             began = time.monotonic()
-            await self._append(batch)
+            # The last one waits for the store's disk, and takes all before it along: only then may the segment go.
+            await self._append(batch, durable=not following)
             count += len(batch)
             self.handed_over += len(batch)
             await _rest(min(time.monotonic() - began, pace.store_seconds), share)
+            batch = following
         if segment.lost:
             _log.error("%s: %d frames or more are damaged and lost", segment.path.name, segment.lost)
             await self._store.append([_damage(segment)])
@@ -272,23 +280,23 @@ class Drain:
         waiting, oldest = self._spool.backlog
         return waiting, self._clock() / 1e9 - oldest.timestamp() if oldest else 0.0
 
-    async def _append(self, batch: list[Record]) -> None:
+    async def _append(self, batch: list[Record], *, durable: bool) -> None:
         """
         Hand over a batch. What the store refuses for good must not hold up the rest for ever: it is narrowed down to
         single records, each a gap. That gap itself tells a bad record from a store that takes nothing at all.
         """
         try:
-            await self._store.append(batch)
+            await self._store.append(batch, durable=durable)
         except (StoreUnavailable, SchemaError):
             raise
         except Exception as error:  # noqa: BLE001 - StoreError, or whatever a store of somebody else's raises
             if len(batch) == 1:
-                await self._store.append([_refusal(batch[0])])
+                await self._store.append([_refusal(batch[0])], durable=durable)
                 _log.error("the store refuses record %s, which is lost: %s", batch[0].id, error)
             else:
                 middle = len(batch) // 2
-                await self._append(batch[:middle])
-                await self._append(batch[middle:])
+                await self._append(batch[:middle], durable=durable)
+                await self._append(batch[middle:], durable=durable)
 
     def _records(self, segment: Segment) -> Iterator[Record]:
         for frame in segment.frames():
