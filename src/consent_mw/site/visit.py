@@ -94,6 +94,10 @@ def query_of(scope: Scope) -> dict[str, str]:
 
 
 def target_of(scope: Scope, query: bytes) -> str:
-    """Return the request's own address as a path to come back to; `safe_next` judges it when it comes back."""
-    path = quote(str(scope.get("path", "")), safe="/:@!$&'()*+,;=~", errors="replace")
+    """
+    Return the request's own address as a path to come back to; `safe_next` judges it when it comes back.
+
+    The path of a scope holds its root path, says the specification; below Hypercorn, or a proxy that took it off, not.
+    """
+    path = quote(str(scope.get("root_path") or "") + own_path(scope), safe="/:@!$&'()*+,;=~", errors="replace")
     return f"{path}?{query.decode('latin-1')}" if query and query.isascii() else path
