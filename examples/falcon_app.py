@@ -65,4 +65,13 @@ site.add_route("/suggest", Suggest())
 site.add_route("/harvest.csv", Table())
 site.add_route("/rotten", Rotten())
 
-app = ConsentMiddleware(site, policy=Path(__file__).with_name("policy.toml"), secret_keys=[key])
+
+async def below_the_mount(scope, receive, send):
+    """Falcon looks for its routes in the whole path: take off what the site is mounted under, if anything."""
+    root = scope.get("root_path", "")
+    if root and scope["path"].startswith(f"{root}/"):
+        scope = {**scope, "path": scope["path"].removeprefix(root)}
+    await site(scope, receive, send)
+
+
+app = ConsentMiddleware(below_the_mount, policy=Path(__file__).with_name("policy.toml"), secret_keys=[key])

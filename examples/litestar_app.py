@@ -62,5 +62,5 @@ async def rotten() -> None:
 # Without SECRET_KEY every start makes a new key, and visitors are asked again.
 key = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(32)
 
-site = Litestar([search, suggest, table, rotten], plugins=[ConsentPlugin()])
+site = Litestar([search, suggest, table, rotten], plugins=[ConsentPlugin()], logging_config=None)
 app = ConsentMiddleware(site, policy=Path(__file__).with_name("policy.toml"), secret_keys=[key])

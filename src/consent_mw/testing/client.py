@@ -1,9 +1,9 @@
-"""A visitor for tests: an HTTP client without a server that answers the banner in one call."""
+"""A visitor for tests, in front of an application without a server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -14,10 +14,10 @@ import httpx
 import msgspec
 
 from consent_mw._asgi import ASGIApp, Message, Scope
-from consent_mw.consent import Choice
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.records import Query, Record, time_of
 from consent_mw.testing.driver import Connection, body, drive, http_scope, lifespan, websocket_scope
+from consent_mw.testing.visitor import Visitor
 
 __all__ = ["ConsentClient", "Kept", "Socket"]
 
@@ -33,9 +33,9 @@ class Kept(NamedTuple):
     data: dict[str, Any]
 
 
-class ConsentClient(httpx.Client):
+class ConsentClient(Visitor):
     """
-    One visitor's browser in front of an application, without a server: an `httpx.Client` that keeps cookies.
+    A visitor in front of an application, without a server.
 
         with ConsentClient(app) as visitor:
             visitor.accept()
@@ -65,62 +65,9 @@ class ConsentClient(httpx.Client):
         **options: Any,
     ) -> None:
         self.app: ASGIApp = app
-        self._prefix = app.wiring.prefix if isinstance(app, ConsentMiddleware) else prefix
         self._applied = _Applied(app, root_path, raise_errors)
-        super().__init__(transport=self._applied, base_url=base_url + root_path, **options)
-
-    # -- the choice ---------------------------------------------------------------------------------------------
-
-    def accept(self) -> httpx.Response:
-        """Press *Accept all*. Like its siblings it returns the answer, whose JSON is `state()` from then on."""
-        return self._choose({"choice": Choice.ACCEPT})
-
-    def ask(self) -> httpx.Response:
-        """Press *Ask me each time*."""
-        return self._choose({"choice": Choice.PROMPT})
-
-    def reject(self) -> httpx.Response:
-        """Press *Reject all*."""
-        return self._choose({"choice": Choice.REJECT})
-
-    def allow(self, *names: str) -> httpx.Response:
-        """
-        Allow cookies that wait, purposes, or declared cookies, by name; what waits is delivered with the answer.
-
-        Raises:
-            httpx.HTTPStatusError: The policy asks about nothing of that name; the message has the names.
-        """
-        return self._answer("allow", "yes", names)
-
-    def refuse(self, *names: str) -> httpx.Response:
-        """Refuse cookies that wait, purposes, or declared cookies, by name. Raises as `allow` does."""
-        return self._answer("refuse", "no", names)
-
-    def state(self) -> dict[str, Any]:
-        """Return what holds for this visitor, as `GET /consent/state` tells a page's scripts."""
-        state: dict[str, Any] = _fine(self.get(f"{self._prefix}/state")).json()
-        return state
-
-    def _answer(self, verb: str, word: str, names: Sequence[str]) -> httpx.Response:
-        state = self.state()
-        waiting = {each["name"]: each["id"] for each in state["waiting"] if each["name"] in names}
-        answered = [name for name in names if name not in waiting]
-        if waiting:
-            response = self._choose({"answer": verb, "waiting": list(waiting.values())})
-            if not answered:
-                return response
-        fields = {
-            f"{kind}.{name}": "yes" if yes else "no"
-            for kind, answers in (("purpose", state["purposes"]), ("cookie", state["cookies"]))
-            for name, yes in answers.items()
-            if yes is not None
-        }
-        kinds = {name: "purpose" if name in state["purposes"] else "cookie" for name in answered}
-        return self._choose({"choice": "save", **fields, **{f"{kinds[name]}.{name}": word for name in answered}})
-
-    def _choose(self, fields: dict[str, Any]) -> httpx.Response:
-        headers = {"accept": "application/json", "sec-fetch-site": "same-origin"}
-        return _fine(self.post(f"{self._prefix}/choice", data=fields, headers=headers))
+        prefix = app.wiring.prefix if isinstance(app, ConsentMiddleware) else prefix
+        super().__init__(prefix=prefix, transport=self._applied, base_url=base_url + root_path, **options)
 
     # -- what else a visitor does -------------------------------------------------------------------------------
 
@@ -220,6 +167,7 @@ class _Applied(httpx.BaseTransport):
         self._app = app
         self._root_path = root_path
         self._raise_errors = raise_errors
+        self._started = False
         self._state: dict[str, Any] = {}
         self._life = AsyncExitStack()
 
@@ -258,13 +206,16 @@ class _Applied(httpx.BaseTransport):
 
     def __enter__(self) -> _Applied:
         """Start the application."""
+        self._started = True
         self._state = self.runner.run(self._life.enter_async_context(lifespan(self._app)))
         return self
 
     def close(self) -> None:
-        """Shut the application down, if it was started, and end the loop."""
+        """Shut the application down, and end the loop. One that was never started still has a drain that ends."""
         try:
             self.runner.run(self._life.aclose())
+            if not self._started and isinstance(self._app, ConsentMiddleware):
+                self.runner.run(self._app.wiring.drain.stop())
         finally:
             self.runner.close()
 
@@ -276,13 +227,6 @@ class _Applied(httpx.BaseTransport):
     ) -> None:
         """Shut the application down."""
         self.close()
-
-
-def _fine(response: httpx.Response) -> httpx.Response:
-    if not response.is_success:
-        told = f"{response.request.url.path} answered {response.status_code}: {response.text}"
-        raise httpx.HTTPStatusError(told, request=response.request, response=response)
-    return response
 
 
 async def _kept(app: ConsentMiddleware, kinds: frozenset[str]) -> list[Kept]:
