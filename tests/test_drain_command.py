@@ -6,10 +6,11 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 from tests.spooled import ids_in, keep_spooling, make_site, spool_records
@@ -142,20 +143,17 @@ def test_a_segment_of_another_keyring_is_left_and_told(site, capsys, caplog):
     assert Spool(site / "consent-data/spool").waiting_bytes > 0
 
 
-def test_a_store_that_is_away_for_a_while_is_told_and_waited_for(site):
+def test_a_store_that_takes_nothing_for_a_while_is_told_and_waited_for(site):
     process = start(site)
     first = spool_records(site, 5)
     while ids_in(site) != first:
         time.sleep(0.02)
-    data = Path(site / "consent-data/consent.sqlite3")
-    away = data.with_name("away")
-    data.rename(away)
-    data.mkdir()
-    then = spool_records(site, 5)
-    assert process.stderr
-    assert "records stay in the spool and are tried again" in process.stderr.readline()
-    data.rmdir()
-    away.rename(data)
+    with closing(sqlite3.connect(site / "consent-data/consent.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # somebody else writes, and does not end
+        then = spool_records(site, 5)
+        assert process.stderr
+        assert "records stay in the spool and are tried again" in process.stderr.readline()
+        other.execute("ROLLBACK")
     assert process.stderr.readline() == "consent-mw: records go to the store again\n"
     while ids_in(site) != first | then:
         time.sleep(0.02)
