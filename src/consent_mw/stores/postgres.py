@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +23,8 @@ from consent_mw.stores.postgres_schema import lock_key, prepare
 from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, stretches
 
 __all__ = ["PostgresStore"]
+
+_log = logging.getLogger("consent_mw")
 
 _T = TypeVar("_T")
 _Row: TypeAlias = tuple[int, UUID, str, str, bytes | None, str, str, bytes]
@@ -43,13 +46,14 @@ _SHELVE: Final = """
     SELECT * FROM unnest(%s::integer[], %s::text[], %s::text[]) ON CONFLICT DO NOTHING
 """
 
-# Every statement is a search in an index. Over partitions that were never analysed the planner guesses, and may
-# prefer to read them whole; compiling such a statement takes longer than running it.
+# Every statement is a search in an index, and comes out of it in order. Over partitions that were not analysed yet the
+# planner guesses: it read and sorted 30,000 rows for a page of 1,000, 35 ms instead of 4.
 _SESSION: Final = """
     SET search_path = {}, pg_temp;
     SET enable_hashjoin = off;
     SET enable_mergejoin = off;
     SET enable_seqscan = off;
+    SET enable_bitmapscan = off;
     SET jit = off;
 """
 _BATCH: Final = """
@@ -188,7 +192,9 @@ class PostgresStore:
                 if not isinstance(error.__cause__, errors.LockNotAvailable):
                     raise
         parts = [*parts, *((shelf.day, shelf.purpose) for shelf in whole)]
-        return await self._again(lambda: self._delete(_DELETE, search, [], parts)) if parts else 0
+        count = await self._again(lambda: self._delete(_DELETE, search, [], parts)) if parts else 0
+        await self._drop_empty([part for part in parts if search.ends(part[0])])
+        return count
 
     async def close(self) -> None:
         """Release the connections. Closing twice is harmless."""
@@ -324,6 +330,22 @@ class PostgresStore:
         among = {(shelf.day, shelf.purpose) for shelf in rest}
         return sorted(among.intersection(hits))
 
+    async def _drop_empty(self, parts: list[tuple[int, str]]) -> None:
+        """Drop the days that were deleted piece by piece, now that the last piece is gone. Never raises."""
+        try:
+            async with self._transaction(_READ) as connection:
+                empty = [part for part in parts if not await self._holds_any(connection, *part)]
+            if empty:
+                everything_gone = Search(Query(kinds=frozenset()))
+                await self._delete(_DROP, everything_gone, [Shelf(*part, []) for part in empty], [])
+        except StoreError as error:
+            _log.info("%s: emptied days are dropped later: %s", self._place, error)
+
+    async def _holds_any(self, connection: _Connection, day: int, purpose: str) -> bool:
+        statement = "SELECT EXISTS (SELECT FROM records WHERE day = %s AND purpose = %s)"
+        row = await (await connection.execute(statement, [day, purpose])).fetchone()
+        return row is None or bool(row[0])
+
     async def _delete(self, begin: bytes, search: Search, whole: list[Shelf], parts: list[tuple[int, str]]) -> int:
         async with self._transaction(begin) as connection:
             kinds = list(search.query.kinds)
@@ -331,7 +353,7 @@ class PostgresStore:
             for shelf in whole:
                 cursor = await connection.execute("SELECT drop_day(%s, %s, %s)", [shelf.purpose, shelf.day, kinds])
                 dropped = await cursor.fetchone()
-                if dropped is None or dropped[0] is None:  # another kind came to stand there
+                if dropped is None or dropped[0] is None:  # others came to stand there
                     parts = [*parts, (shelf.day, shelf.purpose)]
                 else:
                     count += dropped[0]

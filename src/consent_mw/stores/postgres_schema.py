@@ -85,20 +85,22 @@ _STEPS: Final = (
 
     CREATE FUNCTION drop_day(of_purpose text, of_day integer, of_kinds text[]) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
-    -- The caller holds `shelves` alone. Return how many records went, or null if there are others in it.
+    -- The caller holds `shelves` alone. Return how many records went, or null if others than `of_kinds` are there.
     DECLARE
         leaf text := day_of(of_purpose, of_day);
-        count bigint := 0;
+        gone bigint := 0;
+        others bigint := 0;
     BEGIN
-        IF EXISTS (SELECT FROM shelves WHERE purpose = of_purpose AND day = of_day AND kind <> ALL (of_kinds)) THEN
-            RETURN NULL;
-        END IF;
-        DELETE FROM shelves WHERE purpose = of_purpose AND day = of_day;
         IF to_regclass(quote_ident(leaf)) IS NOT NULL THEN
-            EXECUTE format('SELECT count(*) FROM %I', leaf) INTO count;
+            EXECUTE format('SELECT count(*), count(*) FILTER (WHERE kind <> ALL ($1)) FROM %I', leaf)
+                INTO gone, others USING of_kinds;
+            IF others > 0 THEN
+                RETURN NULL;
+            END IF;
             EXECUTE format('DROP TABLE %I', leaf);
         END IF;
-        RETURN count;
+        DELETE FROM shelves WHERE purpose = of_purpose AND day = of_day;
+        RETURN gone;
     END
     $$;
 

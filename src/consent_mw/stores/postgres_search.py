@@ -74,13 +74,12 @@ class Search:
 
     def covers(self, shelf: Shelf) -> bool:
         """Tell whether all that the shelf holds, whatever it is, is meant."""
-        return (
-            self.query.subjects is None
-            and self.ids is None
-            and self.query.kinds.issuperset(shelf.kinds)
-            and self._lower <= (shelf.day * _DAY_MS) << 80
-            and self._upper >= ((shelf.day + 1) * _DAY_MS) << 80
-        )
+        starts = self._lower <= (shelf.day * _DAY_MS) << 80
+        return starts and self.ends(shelf.day) and self.query.kinds.issuperset(shelf.kinds)
+
+    def ends(self, day: int) -> bool:
+        """Tell whether everybody's records are meant, up to the end of that day."""
+        return self.query.subjects is None and self.ids is None and self._upper >= ((day + 1) * _DAY_MS) << 80
 
     def shelves(self, beyond: int, *, most: int) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement for the shelves of the next `most` days after the day `beyond`, in order of day."""
@@ -118,8 +117,8 @@ class Search:
             names = {f"kind{number}": kind for number, kind in enumerate(stretch.kinds)}
             kinds = [sql.SQL("kind = {}").format(sql.Placeholder(name)) for name in names]
             values |= names
-        one = sql.SQL("(SELECT {} FROM records WHERE {} AND {} ORDER BY id LIMIT %(limit)s)")
-        parts = [one.format(_COLUMNS, conditions, kind) for kind in kinds]
+        one = sql.SQL("(SELECT {} FROM {} WHERE {} AND {} ORDER BY id LIMIT %(limit)s)")
+        parts = [one.format(_COLUMNS, self._tables(sql.SQL(", ")), conditions, kind) for kind in kinds]
         if len(parts) == 1:
             return sql.Composed(parts), values
         return sql.SQL("{} ORDER BY id LIMIT %(limit)s").format(sql.SQL(" UNION ALL ").join(parts)), values
@@ -127,13 +126,20 @@ class Search:
     def hits(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement for the days and purposes of a stretch in which something matches."""
         conditions, values = self._conditions(stretch)
-        statement = sql.SQL("SELECT DISTINCT day, purpose FROM records WHERE kind = ANY(%(kinds)s) AND {}")
-        return statement.format(conditions), values
+        statement = sql.SQL("SELECT DISTINCT day, purpose FROM {} WHERE kind = ANY(%(kinds)s) AND {}")
+        return statement.format(self._tables(sql.SQL(", ")), conditions), values
 
     def deletion(self, day: int, purpose: str) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement that deletes what matches in one partition."""
         conditions, values = self._conditions(Stretch(day, day, [purpose], list(self.query.kinds)))
-        return sql.SQL("DELETE FROM records WHERE kind = ANY(%(kinds)s) AND {}").format(conditions), values
+        statement = sql.SQL("DELETE FROM {} WHERE kind = ANY(%(kinds)s) AND {}")
+        return statement.format(self._tables(sql.SQL(" USING ")), conditions), values
+
+    def _tables(self, link: sql.SQL) -> sql.Composable:
+        # As a table, each token is a search of its own; of a long array the planner may think that nearly all match.
+        if self.query.subjects is None:
+            return sql.SQL("records")
+        return sql.SQL("records{}unnest(%(subjects)s::bytea[]) AS token").format(link)
 
     def _conditions(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
         conditions = [sql.SQL("purpose = ANY(%(purposes)s) AND day BETWEEN %(first_day)s AND %(last_day)s")]
@@ -153,7 +159,7 @@ class Search:
             conditions.append(sql.SQL("id = ANY(%(ids)s)"))
             values["ids"] = [one for one in self.ids if stretch.first_day <= day_of(one) <= stretch.last_day]
         if self.query.subjects is not None:
-            conditions.append(sql.SQL("subject = ANY(%(subjects)s)"))
+            conditions.append(sql.SQL("subject = token"))
             values["subjects"] = list(self.query.subjects)
         return sql.SQL(" AND ").join(conditions), values
 
