@@ -30,6 +30,7 @@ from consent_mw.spool import Spool
 from consent_mw.stage import ARCHIVE, LIVE, Stage
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
+from consent_mw.stores.lease import lease
 from consent_mw.stores.opened import OpenedStore
 
 __all__ = ["Destruction", "Outcome", "Told"]
@@ -180,15 +181,22 @@ class Destruction:
         for stage in self.stages:
             await self._destroy_keys(stage, run, held=False)
         try:
-            await self._certificates.refresh()
-            await self._count_days(self.stages[0], run)
-            for stage in self.stages:
-                if stage.where not in run.unreached:
-                    await self._move_rows(stage, run)
-                    await self._destroy_keys(stage, run, held=True)
-                    await self._certify(stage, run)
+            # Of the hosts that share a store one works in it at a time; keys are each host's own.
+            async with lease(self.stages[0].store, "destruction") as mine:
+                run.outcome.busy = not mine
+                if mine:
+                    await self._all_rows(run)
         except (StoreError, SpoolError) as error:
             run.outcome.troubles.append(str(error))
+
+    async def _all_rows(self, run: _Run) -> None:
+        await self._certificates.refresh()
+        await self._count_days(self.stages[0], run)
+        for stage in self.stages:
+            if stage.where not in run.unreached:
+                await self._move_rows(stage, run)
+                await self._destroy_keys(stage, run, held=True)
+                await self._certify(stage, run)
 
     # -- keys ---------------------------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class ConsentMiddleware:
         policy: The declaration: a path to `policy.toml`, or a `Policy` that was loaded.
         secret_keys: What signs the consent cookie, oldest to newest: the last signs, all are believed.
         store: Where records go: a `Store`, or a URL such as "sqlite:///log.sqlite3". SQLite in `directory` by default.
+        log_store: Where visits and events go instead, as many as there are; everything else stays in `store`.
         directory: Keys, spool and the default store; `consent-data` beside the policy unless told.
         proxies: The proxies in front of us; without them only the socket's address and scheme are believed.
         prefix: Where the visitor's pages are.
@@ -85,6 +86,7 @@ class ConsentMiddleware:
         policy: Policy | str | Path,
         secret_keys: Sequence[str | bytes],
         store: Store | str | None = None,
+        log_store: Store | str | None = None,
         directory: str | Path | None = None,
         keyring: Keyring | None = None,
         proxies: Proxies | None = None,
@@ -108,6 +110,7 @@ class ConsentMiddleware:
             policy=policy,
             secret_keys=secret_keys,
             store=store,
+            log_store=log_store,
             directory=directory,
             keyring=keyring,
             proxies=proxies,

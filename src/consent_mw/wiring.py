@@ -32,9 +32,8 @@ from consent_mw.sealer import PlainSealer, Sealer
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.pages import Site
 from consent_mw.spool import Spool
-from consent_mw.stores import store_from
+from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
-from consent_mw.stores.opened import OpenedStore
 from consent_mw.undeclared import Source, Undeclared
 from consent_mw.wordings import Wordings
 
@@ -52,6 +51,7 @@ class Wiring:
         policy: Policy | str | Path,
         secret_keys: Sequence[str | bytes],
         store: Store | str | None,
+        log_store: Store | str | None,
         directory: str | Path | None,
         keyring: Keyring | None,
         proxies: Proxies | None,
@@ -83,7 +83,7 @@ class Wiring:
             reopened=since(self.revisions.before(self.policy.revision), self.policy),
         )
         self.sealer: Sealer = _sealer(self.policy, keyring or FileKeyring(self.places.keys))
-        self.store: OpenedStore = OpenedStore(store_from(store or f"sqlite:///{self.places.database}"))
+        self.store: Store = opened_store(store or f"sqlite:///{self.places.database}", log_store)
         self.spool: Spool = Spool(self.places.spool, clock=clock)
         self.pending: Pending = Pending(self.policy, self.store, self.sealer)
         self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies)

@@ -25,8 +25,8 @@ from consent_mw.pending import Pending
 from consent_mw.places import Places
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
-from consent_mw.stores import store_from
-from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores import opened_store
+from consent_mw.stores.base import Store
 
 __all__ = ["drain"]
 
@@ -43,7 +43,7 @@ class _Work(NamedTuple):
     """What one run of the command works with."""
 
     spool: Spool
-    store: OpenedStore
+    store: Store
     drain: Drain
     destruction: Destruction
 
@@ -70,14 +70,17 @@ class _Work(NamedTuple):
     "--directory", type=click.Path(path_type=Path), help="Its data directory; consent-data beside the policy."
 )
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
 @click.option("--once", is_flag=True, help="Hand over what waits now, and end.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say at the end what was done as one object.")
-def drain(file: Path, directory: Path | None, url: str | None, once: bool, json_wanted: bool) -> int:
+def drain(
+    file: Path, directory: Path | None, url: str | None, log_url: str | None, once: bool, json_wanted: bool
+) -> int:
     """Hand over to the store what waits in the spool, and go on until ended.
 
     Of all processes of this machine one works at a time: where the workers drain too, they take turns.
     """
-    work = _work(file, Places(directory) if directory else Places.beside(file), url)
+    work = _work(file, Places(directory) if directory else Places.beside(file), url, log_url)
     ended = asyncio.run(_run(work, once))
     waiting, seconds = work.behind
     count = work.drain.handed_over
@@ -88,7 +91,7 @@ def drain(file: Path, directory: Path | None, url: str | None, once: bool, json_
     return 0
 
 
-def _work(file: Path, places: Places, url: str | None) -> _Work:
+def _work(file: Path, places: Places, url: str | None, log_url: str | None) -> _Work:
     policy = load(file)
     # Opening what is not there would make it.
     for place in (places.spool, places.keys):
@@ -97,7 +100,7 @@ def _work(file: Path, places: Places, url: str | None) -> _Work:
                 f"{place}: is not there; run the site first, or give its data directory with --directory"
             )
     spool = Spool(places.spool)
-    store = OpenedStore(store_from(url or f"sqlite:///{places.database}"))
+    store = opened_store(url or f"sqlite:///{places.database}", log_url)
     sealer = Sealer(FileKeyring(places.keys))
     destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
     return _Work(spool, store, Drain(policy, spool, store, sealer, Pending(policy, store, sealer)), destruction)

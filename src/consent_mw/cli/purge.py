@@ -25,7 +25,8 @@ from consent_mw.keyring import FileKeyring, Keyring, MemoryKeyring
 from consent_mw.places import Places
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
-from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores import opened_store
+from consent_mw.stores.base import Store
 
 __all__ = ["purge"]
 
@@ -50,6 +51,7 @@ _TRY_SECONDS: Final = 0.1
     "--directory", type=click.Path(path_type=Path), help="Its data directory; consent-data beside the policy."
 )
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
 @click.option("--dry-run", is_flag=True, help="Change nothing: list what has ended and is still there.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say what was done and what is left as one object.")
 @click.option(
@@ -59,7 +61,13 @@ _TRY_SECONDS: Final = 0.1
     help="A keyring that is gone for good: delete its records although its keys cannot be destroyed. May be repeated.",
 )
 def purge(
-    file: Path, directory: Path | None, url: str | None, dry_run: bool, json_wanted: bool, lost: tuple[str, ...]
+    file: Path,
+    directory: Path | None,
+    url: str | None,
+    log_url: str | None,
+    dry_run: bool,
+    json_wanted: bool,
+    lost: tuple[str, ...],
 ) -> int:
     """
     Destroy what has ended: keys, then rows, then a certificate. A running site does the same each minute.
@@ -69,7 +77,7 @@ def purge(
     """
     policy = load(file)
     places = Places(directory) if directory else Places.beside(file)
-    store = OpenedStore(existing_store(places, url))
+    store = opened_store(existing_store(places, url), log_url)
     destruction = Destruction.of_site(
         policy, places, store, Sealer(_keyring(places)), spool=_spool(places), lost=frozenset(lost)
     )
@@ -106,7 +114,7 @@ def _spool(places: Places) -> Spool | None:
         return None
 
 
-async def _run(destruction: Destruction, store: OpenedStore, dry_run: bool) -> tuple[Outcome, list[Due]]:
+async def _run(destruction: Destruction, store: Store, dry_run: bool) -> tuple[Outcome, list[Due]]:
     now = datetime.now(UTC)
     try:
         with _progress(hidden=dry_run) as told:

@@ -7,8 +7,10 @@ from urllib.parse import unquote
 
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.stores.base import Store
+from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores.split import SplitStore
 
-__all__ = ["store_from"]
+__all__ = ["opened_store", "store_from"]
 
 _SCHEMES = ("memory", "sqlite", "postgresql", "postgres")
 
@@ -38,6 +40,18 @@ def store_from(url_or_store: str | Store) -> Store:
     if scheme in ("postgresql", "postgres") and rest.startswith("//"):
         return _postgres(url_or_store)
     raise ConfigurationError(f"store {_shown(url_or_store)!r}: {_complaint(scheme if colon else '')}")
+
+
+def opened_store(store: str | Store, log_store: str | Store | None = None) -> Store:
+    """
+    Return the store of a site, which opens itself: with a `log_store`, one that keeps visits and events there.
+
+    Raises:
+        ConfigurationError: As `store_from`.
+    """
+    if log_store is None:
+        return OpenedStore(store_from(store))
+    return SplitStore(store_from(store), store_from(log_store))
 
 
 def _postgres(url: str) -> Store:

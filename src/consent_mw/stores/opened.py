@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from consent_mw.exceptions import StoreUnavailable
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
+from consent_mw.stores.lease import lease
 
 __all__ = ["OpenedStore"]
 
@@ -52,3 +54,10 @@ class OpenedStore:
         if self._is_open:
             self._is_open = False
             await self._store.close()
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncGenerator[bool]:
+        """As `Leasing.lease`. Raises as `Store.open`."""
+        await self.open()
+        async with lease(self._store, name) as mine:
+            yield mine

@@ -1,0 +1,84 @@
+"""Two stores that look like one: the mass of the log in one of them, everything else in the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.records import Query, Record
+from consent_mw.stores.base import Store
+from consent_mw.stores.lease import lease
+from consent_mw.stores.opened import OpenedStore
+
+__all__ = ["LOG_KINDS", "SplitStore"]
+
+#: What goes to the log store: many, and nobody waits for one of them.
+LOG_KINDS: Final = frozenset({"visit", "event"})
+
+
+class SplitStore:
+    """
+    The store contract over two. Each verb is atomic in each store, not over both: an append that raises may have
+    kept the one part, and a fetch reads one store a moment after the other. Who appends again after an error, as
+    the drain does, loses nothing.
+
+    Each of the two is opened by its first use, and again after an error: while the log store is away, choices are
+    kept.
+
+    Args:
+        store: Receipts, requests, waiting cookies, certificates, and every other kind.
+        log_store: Records of `LOG_KINDS`.
+    """
+
+    def __init__(self, store: Store, log_store: Store) -> None:
+        self._main = OpenedStore(store)
+        self._log = OpenedStore(log_store)
+
+    async def open(self) -> None:
+        """Open the main store: a visitor's choice must not wait for the log's. Raises as `Store.open`."""
+        await self._main.open()
+
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+        """Keep all of `records`: first what is not of the log, then what is. Raises as `Store.append`."""
+        for store, part in (
+            (self._main, [record for record in records if record.kind not in LOG_KINDS]),
+            (self._log, [record for record in records if record.kind in LOG_KINDS]),
+        ):
+            if part:
+                await store.append(part, durable=durable)
+
+    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+        """Return at most `limit` records that match, in order of id, from both. Raises as `Store.fetch`."""
+        if not query.kinds:
+            return []
+        pages = [await store.fetch(part, after=after, limit=limit) for store, part in self._parts(query)]
+        return pages[0] if len(pages) == 1 else list(islice(merge(*pages, key=attrgetter("id")), limit))
+
+    async def delete(self, query: Query) -> int:
+        """Delete every record that matches, in one store after the other, and return how many they were."""
+        return sum([await store.delete(part) for store, part in self._parts(query)])
+
+    async def close(self) -> None:
+        """Close both; the next use opens them again."""
+        try:
+            await self._main.close()
+        finally:
+            await self._log.close()
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncGenerator[bool]:
+        """Give True to who holds `name` in both stores, where they have leases."""
+        async with lease(self._main, name) as main, lease(self._log, name) as log:
+            yield main and log
+
+    def _parts(self, query: Query) -> list[tuple[OpenedStore, Query]]:
+        """Return the stores that may hold what is meant, each with its part of the query."""
+        parts = [(self._log, query.kinds & LOG_KINDS), (self._main, query.kinds - LOG_KINDS)]
+        return [(store, msgspec.structs.replace(query, kinds=kinds)) for store, kinds in parts if kinds]
