@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.audit import Audit
 from consent_mw.cli.opened_record import opened, unopened
 from consent_mw.cli.terminal import complain
@@ -77,8 +78,9 @@ def check_purposes(places: Places, named: Sequence[str]) -> None:
     Raises:
         ConfigurationError: One of `named` is such a one; or the directory cannot be read.
     """
-    known = {name for policy in policies(places) for name in policy.purposes}
-    for name in named if known else ():
+    declared = {name for policy in policies(places) for name in policy.purposes}
+    known = {*declared, AGGREGATES}
+    for name in named if declared else ():
         if name not in known:
             raise ConfigurationError(f'the purpose "{name}" is not known here; {did_you_mean(name, sorted(known))}')
 
