@@ -176,7 +176,9 @@ def commands(page: Path) -> Iterator[list[str]]:
 def test_every_command_and_option_exists(page: Path) -> None:
     for words in commands(page):
         command = consent_mw.commands.get(words[0])
-        assert command is not None, f"consent-mw {words[0]}"
+        if isinstance(command, click.Group):
+            command = command.commands.get(words[1])
+        assert command is not None, f"consent-mw {' '.join(words[:2])}"
         known = {option for param in command.params if isinstance(param, click.Option) for option in param.opts}
         given = [word for word in words[1:] if word.startswith("-")]
         assert set(given) <= known, f"consent-mw {' '.join(words)}"

@@ -10,7 +10,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.opened import OpenedStore
 from consent_mw.stores.split import SplitStore
 
-__all__ = ["opened_store", "store_from"]
+__all__ = ["opened_store", "store_from", "without_password"]
 
 _SCHEMES = ("memory", "sqlite", "postgresql", "postgres")
 
@@ -39,7 +39,7 @@ def store_from(url_or_store: str | Store) -> Store:
         return SQLiteStore(unquote(rest[3:]))
     if scheme in ("postgresql", "postgres") and rest.startswith("//"):
         return _postgres(url_or_store)
-    raise ConfigurationError(f"store {_shown(url_or_store)!r}: {_complaint(scheme if colon else '')}")
+    raise ConfigurationError(f"store {without_password(url_or_store)!r}: {_complaint(scheme if colon else '')}")
 
 
 def opened_store(store: str | Store, log_store: str | Store | None = None) -> Store:
@@ -60,7 +60,7 @@ def _postgres(url: str) -> Store:
     except ImportError as error:
         # psycopg without a libpq is an ImportError too, and the binary extra brings one.
         raise ConfigurationError(
-            f"store {_shown(url)!r}: PostgreSQL needs psycopg ({error}); pip install 'consent-mw[postgres]'"
+            f"store {without_password(url)!r}: PostgreSQL needs psycopg ({error}); pip install 'consent-mw[postgres]'"
         ) from error
     return PostgresStore(url)
 
@@ -81,7 +81,7 @@ def _complaint(scheme: str) -> str:
     return f"the scheme {scheme!r} is not known; {hint}"
 
 
-def _shown(url: str) -> str:
+def without_password(url: str) -> str:
     """Return a URL as an error may show it: without what stands before an @, which may be a password."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url

@@ -80,4 +80,5 @@ def _one_line(error: psycopg.Error) -> str:
         return error.diag.message_primary
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("Multiple connection attempts", "- "))] or lines or [""]
-    return next((line for line in said if "FATAL:" in line or "failed:" in line), said[0])
+    line = next((line for line in said if "FATAL:" in line or "failed:" in line), said[0])
+    return line.removeprefix("connection failed: ")

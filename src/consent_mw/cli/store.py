@@ -1,0 +1,147 @@
+"""`consent-mw store check`: whether the store is there, ours and writable, and how far behind the drain is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from consent_mw.cli.access import existing_store
+from consent_mw.cli.terminal import FAULT, as_json, complain
+from consent_mw.exceptions import ConsentError, StoreError
+from consent_mw.places import Places
+from consent_mw.policy import NECESSARY
+from consent_mw.records import Query, Record, new_id
+from consent_mw.spool import Spool
+from consent_mw.stores import without_password
+from consent_mw.stores.base import Store
+
+__all__ = ["store"]
+
+#: The drain works twice a second. What has waited longer waits for something.
+_LATE_SECONDS: Final = 300
+_KIND: Final = "check"
+
+
+class _State(msgspec.Struct):
+    """What was found of one store."""
+
+    store: str
+    reachable: bool = False
+    writable: bool = False
+    milliseconds: float = 0.0  # of one durable append
+    problem: str = ""
+
+
+class _Behind(msgspec.Struct):
+    """What waits in the spool of this machine."""
+
+    waiting_bytes: int = 0
+    behind_seconds: int = 0
+    problem: str = ""
+
+
+@click.group(no_args_is_help=False, invoke_without_command=True)
+@click.pass_context
+def store(context: click.Context) -> int:
+    """Look after the place where records are kept."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+    return 0
+
+
+@store.command(
+    epilog="Example: consent-mw store check --store postgresql://consent@db.example/site --json. "
+    "For a monitor: exit code 1 if the store cannot be used or anything has waited for more than five minutes."
+)
+@click.option(
+    "--policy",
+    "file",
+    type=click.Path(path_type=Path),
+    default="policy.toml",
+    show_default=True,
+    help="The site's declaration; its data directory is consent-data beside it.",
+)
+@click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
+@click.option("--store", "url", help="Another store than the one in the directory, such as postgresql://user@host/db.")
+@click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@click.option("--json", "json_wanted", is_flag=True, help="Say it as one object.")
+def check(file: Path, directory: Path | None, url: str | None, log_url: str | None, json_wanted: bool) -> int:
+    """
+    Say whether the store is reachable, migrated and writable, and how far behind the drain is.
+
+    A schema that is missing or older is made or migrated, as the site itself does when it starts. One record is
+    written and deleted again.
+    """
+    places = Places(directory) if directory else Places.beside(file)
+    named = url or f"sqlite:///{places.database}"
+    stores = [(named, existing_store(places, url))]
+    if log_url:
+        stores.append((log_url, existing_store(places, log_url)))
+    states = asyncio.run(_states(stores))
+    behind = _behind(places)
+    if json_wanted:
+        click.echo(as_json({"stores": msgspec.to_builtins(states), "drain": msgspec.to_builtins(behind)}))
+    else:
+        _say(states, behind)
+    problems = [problem for problem in (*(state.problem for state in states), behind.problem) if problem]
+    complain(*problems)
+    return FAULT if problems else 0
+
+
+async def _states(stores: list[tuple[str, Store]]) -> list[_State]:
+    return [await _state(without_password(url), one) for url, one in stores]
+
+
+async def _state(name: str, one: Store) -> _State:
+    state = _State(name)
+    now_ns = time.time_ns()
+    record = Record(new_id(now_ns), _KIND, NECESSARY, None, "", {}, b"")
+    # By id alone, and within a span that touches today's partition only.
+    query = Query(kinds=frozenset((_KIND,)), purposes=frozenset((NECESSARY,)), ids=frozenset((record.id,)))
+    try:
+        await one.open()
+        state.reachable = True
+        began = time.perf_counter()
+        await one.append([record], durable=True)
+        state.milliseconds = round((time.perf_counter() - began) * 1000, 1)
+        kept = await one.fetch(query)
+        if len(kept) != 1 or await one.delete(query) != 1:
+            raise StoreError(f"{name}: does not give back what it took; see that it is a store of records")
+        state.writable = True
+    except StoreError as error:
+        state.problem = str(error)
+    finally:
+        await one.close()
+    return state
+
+
+def _behind(places: Places) -> _Behind:
+    if not places.spool.exists():
+        return _Behind()
+    try:
+        waiting, oldest = Spool(places.spool).backlog
+    except ConsentError as error:
+        return _Behind(problem=str(error))
+    seconds = max(0, int((datetime.now(UTC) - oldest).total_seconds())) if oldest else 0
+    late = (
+        f"{places.spool}: {waiting:,} bytes wait, for {seconds:,} seconds; see that the site or `consent-mw drain` runs"
+    )
+    return _Behind(waiting, seconds, late if seconds > _LATE_SECONDS else "")
+
+
+def _say(states: list[_State], behind: _Behind) -> None:
+    for state in states:
+        if state.writable:
+            click.echo(f"{state.store}: reachable, migrated, writable ({state.milliseconds} ms for a durable record)")
+        else:
+            click.echo(f"{state.store}: {'reachable, not writable' if state.reachable else 'cannot be used'}")
+    if behind.waiting_bytes:
+        click.echo(f"the drain is {behind.behind_seconds:,} seconds behind: {behind.waiting_bytes:,} bytes wait")
+    else:
+        click.echo("the drain is not behind: nothing waits")
