@@ -7,7 +7,7 @@ import fnmatch
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -72,6 +72,10 @@ class ConsentMiddleware:
         console: Write an access line for each exchange, masked, in the place of the server's (`--no-access-log`).
         templates: A folder whose templates stand in for ours of the same name.
         gpc_url: Serve `/.well-known/gpc.json`, which says that the signal is honoured.
+        drain: False where `consent-mw drain` hands records to the store: this process then only writes them down.
+        spool_bytes: Most that records may take on this machine's disk while they wait for the store, a sixteenth of
+            it kept for receipts, erasures and abuse.
+        sync_interval: How often records are forced to the disk: what a power cut may take.
         clock: Nanoseconds since 1970; for tests (`consent_mw.testing.clock.Clock`).
 
     Raises:
@@ -103,6 +107,9 @@ class ConsentMiddleware:
         console: bool = False,
         templates: str | Path | None = None,
         gpc_url: bool = False,
+        drain: bool = True,
+        spool_bytes: int = 256 << 20,
+        sync_interval: timedelta = timedelta(seconds=1),
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.app: ASGIApp = app
@@ -124,6 +131,9 @@ class ConsentMiddleware:
             debug=debug,
             console=console,
             templates=templates,
+            drain=drain,
+            spool_bytes=spool_bytes,
+            sync_interval=sync_interval,
             clock=clock,
         )
         self._signals = _checked_signals(signals)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -65,6 +66,9 @@ class Wiring:
         debug: bool,
         console: bool,
         templates: str | Path | None,
+        drain: bool,
+        spool_bytes: int,
+        sync_interval: timedelta,
         clock: Callable[[], int],
     ) -> None:
         keys = checked_keys(secret_keys)
@@ -84,14 +88,21 @@ class Wiring:
         )
         self.sealer: Sealer = _sealer(self.policy, keyring or FileKeyring(self.places.keys))
         self.store: Store = opened_store(store or f"sqlite:///{self.places.database}", log_store)
-        self.spool: Spool = Spool(self.places.spool, clock=clock)
+        self.spool: Spool = _spool(self.places.spool, spool_bytes, sync_interval, clock)
         self.pending: Pending = Pending(self.policy, self.store, self.sealer)
         self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies)
         self.destruction: Destruction = Destruction.of_site(
             self.policy, self.places, self.store, self.sealer, spool=self.spool
         )
         self.drain: Drain = Drain(
-            self.policy, self.spool, self.store, self.sealer, self.pending, clock, destruction=self.destruction
+            self.policy,
+            self.spool,
+            self.store,
+            self.sealer,
+            self.pending,
+            clock,
+            hands_over=drain,
+            destruction=self.destruction,
         )
         self.prefix: str = _checked_prefix(prefix)
         self.site: Site = Site(
@@ -181,6 +192,25 @@ def _directory(policy: Policy | str | Path, directory: str | Path | None) -> Pat
     if directory is not None:
         return Path(directory)
     return Path("consent-data") if isinstance(policy, Policy) else Path(policy).resolve().parent / "consent-data"
+
+
+#: Below this not even one segment fits beside the reserve.
+_LEAST_SPOOL_BYTES = 1 << 20
+
+
+def _spool(directory: Path, budget_bytes: int, sync_interval: timedelta, clock: Callable[[], int]) -> Spool:
+    if budget_bytes < _LEAST_SPOOL_BYTES:
+        raise ConfigurationError(f"spool_bytes={budget_bytes}: is less than a mebibyte; write spool_bytes=256 << 20")
+    if sync_interval <= timedelta():
+        raise ConfigurationError(f"sync_interval={sync_interval}: is no time; write sync_interval=timedelta(seconds=1)")
+    return Spool(
+        directory,
+        budget_bytes=budget_bytes,
+        reserve_bytes=budget_bytes // 16,
+        segment_bytes=min(8 << 20, budget_bytes // 8),
+        sync_interval=sync_interval,
+        clock=clock,
+    )
 
 
 def _checked_prefix(prefix: str) -> str:
