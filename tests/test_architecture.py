@@ -64,7 +64,7 @@ LAYERS = [
         "visits",
     },  # what an operator and a visitor ask for
     {"console", "drain", "exchange", "recorder", "site", "undeclared"},  # what runs in a request
-    {"answer", "get_consent", "middleware", "placing", "wiring"},  # composition
+    {"answer", "get_consent", "lifespan", "middleware", "placing", "wiring"},  # composition
     {"__main__", "cli", "demo", "testing"},  # faces
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}

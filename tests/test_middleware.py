@@ -23,6 +23,7 @@ from consent_mw.keyring import FileKeyring
 from consent_mw.records import Query
 from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.testing.driver import Connection, lifespan
 from consent_mw.testing.strategies import http_scopes, websocket_scopes
 
 KEY = "the secret key of the tests"
@@ -586,14 +587,38 @@ def test_lifespan_is_passed_on_and_ends_with_everything_in_the_store(site):
     assert len(records(site.directory, "visit")) == 1
 
 
-def test_an_application_without_lifespan_says_so_to_the_server_itself(site):
-    async def app(scope, receive, send):
-        assert scope["type"] == "http"
+async def raises_at_lifespan(scope, receive, send):
+    assert scope["type"] == "http"
+    await response()(scope, receive, send)
+
+
+async def ignores_lifespan(scope, receive, send):
+    if scope["type"] == "http":
+        await response()(scope, receive, send)
+
+
+@pytest.mark.parametrize("app", [raises_at_lifespan, ignores_lifespan])
+def test_without_lifespan_in_the_application_everything_is_in_the_store_at_the_end_too(site, app):
+    wrapped = site(app)
 
     async def run():
-        await site(app)({"type": "lifespan"}, None, None)
+        async with lifespan(wrapped):
+            await drive(wrapped, scope())
 
-    with pytest.raises(AssertionError):
+    asyncio.run(run())
+    assert len(records(site.directory, "visit")) == 1
+
+
+def test_an_application_that_fails_to_start_says_so_to_the_server_itself(site):
+    async def app(scope, receive, send):
+        assert (await receive())["type"] == "lifespan.startup"
+        raise LookupError("no database")
+
+    async def run():
+        async with Connection(site(app), {"type": "lifespan"}) as connection:
+            await connection.send({"type": "lifespan.startup"})
+
+    with pytest.raises(LookupError):
         asyncio.run(run())
 
 

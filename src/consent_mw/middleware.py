@@ -20,6 +20,7 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
 from consent_mw.keyring import Keyring
+from consent_mw.lifespan import lifespan
 from consent_mw.placing import SITE, WAITING
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
@@ -145,7 +146,7 @@ class ConsentMiddleware:
         if scope["type"] in ("http", "websocket"):
             await self._exchange(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
+            await lifespan(self.app, self.wiring.drain, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -229,18 +230,6 @@ class ConsentMiddleware:
         if self._gpc_url and path == "/.well-known/gpc.json":
             return self.wiring.site.gpc, True
         return self.app, False
-
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        drain = self.wiring.drain
-
-        async def send_with_drain(message: Message) -> None:
-            if message["type"] == "lifespan.startup.complete":
-                await drain.begin()
-            elif message["type"].startswith("lifespan.shutdown."):
-                await drain.stop()
-            await send(message)
-
-        await self.app(scope, receive, send_with_drain)
 
 
 def _counted(receive: Receive, exchange: Exchange) -> Receive:
