@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -26,11 +26,15 @@ WITHOUT_WEBSOCKET = {"django", "flask"}
 Talks = Callable[[str], tuple[str, list[str]]]
 
 
-def scenario(visitor: Visitor, talk: Talks | None) -> None:
-    """Play every choice against an example; `talk` is None where there is no WebSocket."""
+def scenario(visitor: Visitor, talk: Talks | None, on_accept: Sequence[str] = ("last_search=typing",)) -> None:
+    """
+    Play every choice against an example.
+
+    `talk` is None where there is no WebSocket; `on_accept` is what an accepted one may set once all is allowed.
+    """
     _nobody_was_asked(visitor, talk)
     _all_is_refused(visitor, talk)
-    _all_is_accepted(visitor, talk)
+    _all_is_accepted(visitor, talk, list(on_accept))
     _each_is_asked_about(visitor)
     _what_is_no_page(visitor)
 
@@ -64,22 +68,30 @@ def _all_is_refused(visitor: Visitor, talk: Talks | None) -> None:
     assert talk is None or talk("pe") == ("grape, pear", [])
 
 
-def _all_is_accepted(visitor: Visitor, talk: Talks | None) -> None:
+def _all_is_accepted(visitor: Visitor, talk: Talks | None, on_accept: list[str]) -> None:
     visitor.accept()
     page, lines = searches(visitor, "ap")
     assert "was counted" in page
     assert lines == ["last_search=ap"]
-    assert talk is None or talk("pe") == ("grape, pear", ["last_search=typing"])
+    assert talk is None or talk("pe") == ("grape, pear", on_accept)
 
 
 def _each_is_asked_about(visitor: Visitor) -> None:
     visitor.ask()
-    assert searches(visitor, "pe")[1] == []
+    _waits(visitor)
     assert "last_search" in searches(visitor, "pear")[0]  # the visitor is asked by name
-    assert [each["name"] for each in visitor.state()["waiting"]] == ["last_search"]
     assert own_lines(visitor.allow("last_search")) == ["last_search=pear"]
     assert visitor.state()["waiting"] == []
     assert searches(visitor, "plum")[1] == []  # the next one waits again
+
+
+def _waits(visitor: Visitor) -> None:
+    """Search until the cookie waits: on a busy machine a write may take longer than an answer waits for it."""
+    for _ in range(20):
+        assert searches(visitor, "pear")[1] == []
+        if visitor.state()["waiting"]:
+            break
+    assert [each["name"] for each in visitor.state()["waiting"]] == ["last_search"]
 
 
 def _what_is_no_page(visitor: Visitor) -> None:
@@ -87,5 +99,5 @@ def _what_is_no_page(visitor: Visitor) -> None:
     assert table.headers["content-type"].startswith("text/csv")
     assert table.text.splitlines()[1] == "apple,5"
     assert len(table.text.splitlines()) == 7
-    assert visitor.get("/rotten").status_code == 500
     assert visitor.get("/consent/policy").status_code == 200
+    assert visitor.get("/rotten").status_code == 500  # the last, as uvicorn may drop the connection after a crash
