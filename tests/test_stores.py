@@ -22,6 +22,7 @@ from consent_mw.records import Query
 from consent_mw.stores import sqlite_file, store_from
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.testing.migration_suite import OLD_RECORDS, MigrationSuite
 from consent_mw.testing.sample_records import NOON, VISITS, everything, make_record
 from consent_mw.testing.store_suite import NewStore, StoreSuite, VolatileStoreSuite
 
@@ -32,10 +33,37 @@ class TestMemoryStore(VolatileStoreSuite):
         return MemoryStore
 
 
-class TestSQLiteStore(StoreSuite):
+class TestSQLiteStore(StoreSuite, MigrationSuite):
+    rows = 100_000
+
     @pytest.fixture
-    def new_store(self, tmp_path: Path) -> NewStore:
-        return partial(SQLiteStore, tmp_path / "consent.db")
+    def new_store(self, path: Path) -> NewStore:
+        return partial(SQLiteStore, path)
+
+    @pytest.fixture
+    def older_store(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> NewStore:
+        with_store(path, lambda store: store.append(OLD_RECORDS))
+        steps = (*sqlite_file._STEPS, ("ALTER TABLE records ADD COLUMN note TEXT", "ALTER TABLE records DROP note"))
+        monkeypatch.setattr(sqlite_file, "_STEPS", steps)
+        monkeypatch.setattr(sqlite_file, "SCHEMA", len(steps))
+        return partial(SQLiteStore, path)
+
+    @pytest.fixture
+    def newer_store(self, path: Path) -> NewStore:
+        fill(path)
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA user_version = {sqlite_file.SCHEMA + 1}")
+        return partial(SQLiteStore, path)
+
+    @pytest.fixture
+    def foreign_store(self, path: Path) -> NewStore:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE records (id, note)")
+        return partial(SQLiteStore, path)
+
+    @pytest.fixture
+    def contents(self, path: Path) -> Callable[[], object]:
+        return lambda: contents(path.parent)
 
 
 @pytest.fixture
