@@ -139,7 +139,7 @@ class Access:
     def __init__(self, sealer: Sealer | None, *, personal: bool) -> None:
         self._sealer = sealer
         self.personal = personal
-        self.records = 0
+        self.records: int = 0
         self.closed: Counter[str] = Counter()
 
     def row(self, record: Record) -> dict[str, object]:

@@ -56,9 +56,9 @@ class Search:
         lowest = first_id(query.since).int if query.since is not None else 0
         self._lower = max(lowest, after.int + 1 if after is not None else 0)
         self._upper = first_id(query.until).int if query.until is not None else 1 << 128
-        self.ids = self._wanted_ids()
-        self.first_day = (self._lower >> 80) // _DAY_MS
-        self.last_day = min(((self._upper - 1) >> 80) // _DAY_MS, _LAST_DAY) if self._upper else -1
+        self.ids: list[UUID] | None = self._wanted_ids()
+        self.first_day: int = (self._lower >> 80) // _DAY_MS
+        self.last_day: int = min(((self._upper - 1) >> 80) // _DAY_MS, _LAST_DAY) if self._upper else -1
 
     def _wanted_ids(self) -> list[UUID] | None:
         if self.query.ids is None:
