@@ -1,0 +1,149 @@
+"""A store over SQLAlchemy's asynchronous engine: store=SQLAlchemyStore("sqlite+aiosqlite:///records.db")"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from heapq import nsmallest
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from consent_mw.exceptions import SchemaError, StoreError, StoreUnavailable
+from consent_mw.records import Query, Record
+from consent_mw.stores.base import first_id, matches
+
+T = TypeVar("T")
+CHUNK = 500  # values in one IN (...), and rows in one INSERT: drivers have limits
+
+RECORDS = sa.Table(
+    "consent_records",
+    sa.MetaData(),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("kind", sa.String(100), nullable=False),
+    sa.Column("purpose", sa.String(100), nullable=False),
+    sa.Column("subject", sa.LargeBinary(64)),
+    sa.Column("ring", sa.String(100), nullable=False),
+    sa.Column("data", sa.Text, nullable=False),  # JSON, which writes NUL as \u0000
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Index("consent_by_purpose", "kind", "purpose", "id"),
+    sa.Index("consent_by_subject", "subject", "id"),
+)
+ID, SUBJECT = RECORDS.c.id, RECORDS.c.subject
+AWAY = (OperationalError, InterfaceError, OSError)
+
+
+class SQLAlchemyStore:
+    """Records in one table. Each verb is one serializable transaction, tried again when another was in its way."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine: AsyncEngine | None = None
+
+    async def open(self) -> None:
+        if self.engine is None:
+            self.engine = create_async_engine(self.url, isolation_level="SERIALIZABLE")
+            if self.engine.dialect.name == "sqlite":
+                sa.event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+                sa.event.listen(self.engine.sync_engine, "begin", lambda each: each.exec_driver_sql("BEGIN IMMEDIATE"))
+        await self.run(lambda connection: connection.run_sync(_prepare))
+
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+        first = {record.id: record for record in reversed(records)}
+
+        async def work(connection: AsyncConnection) -> None:
+            for ids in _chunks(sorted(first)):
+                known = set(await connection.scalars(sa.select(ID).where(ID.in_(ids))))
+                new = [msgspec.structs.asdict(first[one]) for one in ids if one not in known]
+                rows = [fields | {"data": msgspec.json.encode(fields["data"]).decode()} for fields in new]
+                if rows:
+                    await connection.execute(sa.insert(RECORDS), rows)
+
+        await self.run(work)  # every commit waits for the disk, so `durable` asks for nothing more
+
+    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+        return await self.run(lambda connection: _find(connection, query, after, limit))
+
+    async def delete(self, query: Query) -> int:
+        async def work(connection: AsyncConnection) -> int:
+            count = 0
+            while found := await _find(connection, query, None, CHUNK):
+                ids = [record.id for record in found]
+                count += (await connection.execute(sa.delete(RECORDS).where(ID.in_(ids)))).rowcount
+            return count
+
+        return await self.run(work)
+
+    async def close(self) -> None:
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            await engine.dispose()
+
+    async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do `work` in one transaction, and say what went wrong in the words of the contract."""
+        if self.engine is None:
+            raise StoreError("the store is not open; await its open() first")
+        place = self.engine.url.render_as_string(hide_password=True)
+        for attempt in range(50):
+            try:
+                async with self.engine.begin() as connection:
+                    return await work(connection)
+            except (SQLAlchemyError, OSError) as error:
+                if not _was_in_the_way(error):
+                    kind = StoreUnavailable if isinstance(error, AWAY) else StoreError
+                    raise kind(f"{place}: {str(error).splitlines()[0]}") from error
+            await asyncio.sleep(0.01 * attempt)
+        raise StoreUnavailable(f"{place}: others write all the time; try again later")
+
+
+def _was_in_the_way(error: Exception) -> bool:
+    """Class 40 of SQL's states is a transaction that was rolled back; 42P07 a table that another has just made."""
+    state = str(getattr(getattr(error, "orig", None), "sqlstate", None))
+    return isinstance(error, IntegrityError) or state.startswith("40") or state == "42P07"
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # else the driver decides when a transaction begins
+    for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _prepare(connection: Any) -> None:
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(RECORDS.name):
+        RECORDS.metadata.create_all(connection)
+    elif {column["name"] for column in inspector.get_columns(RECORDS.name)} != set(RECORDS.c.keys()):
+        raise SchemaError(f"the table {RECORDS.name} is not one of consent-mw; name another database")
+
+
+async def _find(connection: AsyncConnection, query: Query, after: UUID | None, limit: int) -> list[Record]:
+    found: list[Record] = []
+    for clause in _clauses(query, after):
+        rows = await connection.execute(sa.select(RECORDS).where(clause).order_by(ID).limit(max(limit, CHUNK)))
+        page = (record for record in map(_record_of, rows) if matches(query, record))
+        found = nsmallest(limit, [*found, *page], key=lambda record: record.id)
+    return found
+
+
+def _clauses(query: Query, after: UUID | None = None) -> Iterator[sa.ColumnElement[bool]]:
+    """Yield conditions that mean parts of `query`, no record in two of them. Beside ids, subjects are left out."""
+    meant = [RECORDS.c.kind.in_(query.kinds)]
+    if query.purposes is not None:
+        meant.append(RECORDS.c.purpose.in_(query.purposes))
+    meant += [first_id(query.since) <= ID] if query.since else []
+    meant += [first_id(query.until) > ID] if query.until else []
+    meant += [after < ID] if after else []
+    column, values = (ID, query.ids) if query.ids is not None else (SUBJECT, query.subjects)
+    parts = [sa.true()] if values is None else (column.in_(chunk) for chunk in _chunks(sorted(values)))
+    yield from (sa.and_(*meant, part) for part in parts)
+
+
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+
+
+def _record_of(row: Any) -> Record:
+    fields = row._asdict()
+    return Record(**fields | {"data": msgspec.json.decode(fields["data"])})
