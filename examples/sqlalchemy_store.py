@@ -129,7 +129,7 @@ async def _find(connection: AsyncConnection, query: Query, after: UUID | None, l
 
 def _clauses(query: Query, after: UUID | None = None) -> Iterator[sa.ColumnElement[bool]]:
     """Yield conditions that mean parts of `query`, no record in two of them. Beside ids, subjects are left out."""
-    meant = [RECORDS.c.kind.in_(query.kinds)]
+    meant: list[sa.ColumnElement[bool]] = [RECORDS.c.kind.in_(query.kinds)]
     if query.purposes is not None:
         meant.append(RECORDS.c.purpose.in_(query.purposes))
     meant += [first_id(query.since) <= ID] if query.since else []
