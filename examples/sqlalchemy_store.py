@@ -99,14 +99,14 @@ class SQLAlchemyStore:
 
 
 def _was_in_the_way(error: Exception) -> bool:
-    """Class 40 of SQL's states is a transaction that was rolled back; 42P07 a table that another has just made."""
+    """Class 40 of SQL's states is a transaction that was rolled back; the others a table that another just made."""
     state = str(getattr(getattr(error, "orig", None), "sqlstate", None))
-    return isinstance(error, IntegrityError) or state.startswith("40") or state == "42P07"
+    return isinstance(error, IntegrityError) or state.startswith("40") or state in ("42P07", "42710")
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
     connection.isolation_level = None  # else the driver decides when a transaction begins
-    for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+    for pragma in ("busy_timeout = 30000", "synchronous = FULL", "secure_delete = ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 
@@ -132,9 +132,9 @@ def _clauses(query: Query, after: UUID | None = None) -> Iterator[sa.ColumnEleme
     meant: list[sa.ColumnElement[bool]] = [RECORDS.c.kind.in_(query.kinds)]
     if query.purposes is not None:
         meant.append(RECORDS.c.purpose.in_(query.purposes))
-    meant += [first_id(query.since) <= ID] if query.since else []
-    meant += [first_id(query.until) > ID] if query.until else []
-    meant += [after < ID] if after else []
+    meant.extend([first_id(query.since) <= ID] if query.since else [])
+    meant.extend([first_id(query.until) > ID] if query.until else [])
+    meant.extend([after < ID] if after else [])
     column, values = (ID, query.ids) if query.ids is not None else (SUBJECT, query.subjects)
     parts = [sa.true()] if values is None else (column.in_(chunk) for chunk in _chunks(sorted(values)))
     yield from (sa.and_(*meant, part) for part in parts)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from tests.spooled import ids_in, keep_spooling, make_site, spool_records
@@ -27,6 +29,13 @@ def site(tmp_path):
 def start(site, *options: str, **more) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "consent_mw", "drain", "--policy", str(site / "policy.toml"), *options]
     return subprocess.Popen(command, text=True, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more)
+
+
+def expects_to_be_ended(process: subprocess.Popen[str]) -> bool:
+    """Whether it has come so far that SIGTERM is handled: the slower of two may still be starting."""
+    assert process.poll() is None
+    caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
 def test_once_hands_over_what_waits_and_says_how_much(site, capsys):
@@ -85,7 +94,7 @@ def test_killed_amid_the_work_it_loses_nothing_and_doubles_nothing(site):
 def test_two_of_them_and_a_writer_hand_over_each_record_once(site):
     with keep_spooling(site) as written:
         both = [start(site), start(site)]
-        while len(ids_in(site)) < 2_000:
+        while len(ids_in(site)) < 2_000 or not all(map(expects_to_be_ended, both)):
             time.sleep(0.02)
     for process in both:
         process.terminate()

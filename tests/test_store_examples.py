@@ -81,7 +81,7 @@ from django.conf import settings
 def make_store(path):
     # In a site of yours manage.py or asgi.py does this.
     if not settings.configured:
-        options = {"timeout": 30, "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"}
+        options = {"timeout": 30, "init_command": "PRAGMA synchronous = FULL"}
         database = {"ENGINE": "django.db.backends.sqlite3", "NAME": path, "OPTIONS": options}
         settings.configure(DATABASES={"default": database})
         django.setup()

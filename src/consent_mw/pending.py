@@ -115,15 +115,19 @@ class Pending:
         A Max-Age is shortened by the time that the line has waited.
         """
         lines: list[bytes] = []
-        for record, line in await self._records(session, now_ns):
+        found = await self._found(session, now_ns)
+        for record, line in _latest(found):
             if record.id in ids and await self._store.delete(self._query(session, now_ns, [record.id])) == 1:
                 waited = _instant(now_ns) - time_of(record.id)
                 lines.append(_aged(line.line, int(waited.total_seconds())))
+        if older := _of_their_names(found, ids) - set(ids):
+            await self._store.delete(self._query(session, now_ns, older))
         return lines
 
     async def drop(self, session: str, ids: Collection[UUID], now_ns: int) -> int:
         """Forget the lines of `ids`, which the visitor refused, and return how many they were."""
-        return await self._store.delete(self._query(session, now_ns, ids))
+        found = await self._found(session, now_ns)
+        return await self._store.delete(self._query(session, now_ns, _of_their_names(found, ids)))
 
     async def expire(self, now_ns: int) -> int:
         """Forget every line that has waited too long, whoever's, and return how many they were."""
@@ -137,9 +141,11 @@ class Pending:
         return Record(record_id, KIND, purpose, _subject(session), self._sealer.keyring.name, {}, sealed)
 
     async def _records(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
+        return _latest(await self._found(session, now_ns))
+
+    async def _found(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
         found = await self._store.fetch(self._query(session, now_ns), limit=4 * _MOST_LINES)
-        opened = ((record, line) for record in found if (line := self._opened(record)) is not None)
-        return list({line.name: (record, line) for record, line in opened}.values())
+        return [(record, line) for record in found if (line := self._opened(record)) is not None]
 
     def _opened(self, record: Record) -> _Line | None:
         try:
@@ -154,6 +160,21 @@ class Pending:
             ids=None if ids is None else frozenset(ids),
             since=_instant(now_ns) - WAITS,
         )
+
+
+def _latest(found: Sequence[tuple[Record, _Line]]) -> list[tuple[Record, _Line]]:
+    return list({line.name: (record, line) for record, line in found}.values())
+
+
+def _of_their_names(found: Sequence[tuple[Record, _Line]], ids: Collection[UUID]) -> set[UUID]:
+    """
+    Return `ids` that were found, with the older lines of the same names.
+
+    A line that came too late for its own answer was not seen by the one that came after it. Left alone it would
+    wait again once the latest is answered.
+    """
+    last = {line.name: record.id for record, line in found if record.id in ids}
+    return {record.id for record, line in found if line.name in last and record.id <= last[line.name]}
 
 
 def _subject(session: str) -> bytes:

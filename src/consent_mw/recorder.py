@@ -183,8 +183,8 @@ class Recorder:
         kept = [note for note in noted if note.kind != DROPPED]
         if len(kept) < len(noted):
             self._spool.lose(len(noted) - len(kept), "undeclared")
-        for message in {note.name for note in noted if note.kind == DROPPED} - self._told:
-            if len(self._told) < _TOLD:
+        for message in dict.fromkeys(note.name for note in noted if note.kind == DROPPED):
+            if message not in self._told and len(self._told) < _TOLD:
                 self._told.add(message)
                 _log.error("an event was dropped: %s", message)
         return kept
