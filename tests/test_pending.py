@@ -96,6 +96,21 @@ def test_several_answers_wait_together_and_of_one_name_the_latest(worker):
     play(worker({"/": [THEME], "/b": [AD], "/c": [later]}), story=story)
 
 
+@pytest.mark.parametrize("answer", ["allow", "refuse"])
+def test_two_answers_that_kept_a_line_at_once_are_settled_by_one_answer(worker, answer):
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets("/b")
+        await asyncio.gather(*(visitor.gets() for _ in range(4)))  # none of them has seen the others' lines
+        names = await waiting(visitor)
+        assert list(names) == ["ad", "theme"]
+        sent = await visitor.posts(("waiting", names["theme"]), ("answer", answer))
+        assert application_lines(sent) == [THEME] * (answer == "allow")
+        assert list(await waiting(visitor)) == ["ad"]
+
+    play(worker({"/": [THEME], "/b": [AD]}), story=story)
+
+
 def test_one_of_several_is_allowed_and_the_other_refused(worker):
     async def story(visitor):
         await visitor.picks("prompt")
