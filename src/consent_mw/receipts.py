@@ -128,10 +128,19 @@ class Receipts:
             latest, wanted = receipt.given_at.date(), receipt.supersedes or ""
         return found
 
-    async def _one(self, name: str, latest: date) -> Receipt | None:
+    async def records(self, name: str, latest: date) -> Sequence[Record]:
+        """
+        Return what is filed under `name`, as it is stored, from its whole lifetime before `latest` (UTC).
+
+        Raises:
+            StoreError: The store or the keyring cannot be reached now.
+        """
         tokens = await asyncio.to_thread(self._tokens, name, latest)
         query = Query(kinds=_KINDS, purposes=_PURPOSES, subjects=tokens)
-        for record in await self._store.fetch(query, limit=_MOST) if tokens else ():
+        return await self._store.fetch(query, limit=_MOST) if tokens else ()
+
+    async def _one(self, name: str, latest: date) -> Receipt | None:
+        for record in await self.records(name, latest):
             try:
                 receipt = receipt_of(record, self._sealer)
             except (ConsentError, msgspec.MsgspecError):
