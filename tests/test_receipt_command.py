@@ -14,7 +14,7 @@ import pytest
 from tests.policies import POLICY
 from tests.visitors import Visitor
 
-from consent_mw import ConsentMiddleware
+from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.cli import main
 from consent_mw.keyring import FileKeyring
@@ -22,6 +22,8 @@ from consent_mw.places import Places
 
 
 async def shop(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"] == "/join":
+        get_consent(scope).grant("analytics")
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
     await send({"type": "http.response.body", "body": b"<body>shop</body>"})
 
@@ -38,15 +40,24 @@ class Case(NamedTuple):
         return main(["receipt", "verify", *words, "--directory", str(self.places.directory), *why])
 
 
+async def on_the_settings_page(visitor: Visitor) -> None:
+    answers = (("choice", "save"), ("purpose.functional", "yes"), ("purpose.analytics", "no"))
+    await visitor.posts(*answers, ("surface", "settings"), ("language", "en"))
+
+
+async def in_the_application(visitor: Visitor) -> None:
+    await visitor.gets("/join")
+
+
 @pytest.fixture
-def case(tmp_path: Path) -> Case:
+def case(tmp_path: Path, request: pytest.FixtureRequest) -> Case:
     (tmp_path / "policy.toml").write_text(POLICY, "utf-8")
     app = ConsentMiddleware(shop, policy=tmp_path / "policy.toml", secret_keys=["a key of at least 16 bytes"])
+    choose = getattr(request, "param", on_the_settings_page)
 
     async def visit() -> bytes:
         visitor = Visitor(app)
-        answers = (("choice", "save"), ("purpose.functional", "yes"), ("purpose.analytics", "no"))
-        await visitor.posts(*answers, ("surface", "settings"), ("language", "en"))
+        await choose(visitor)
         sent = await visitor.gets("/consent/receipt.json")
         await app.wiring.drain.stop()
         return b"".join(message.get("body", b"") for message in sent)
@@ -66,6 +77,12 @@ def test_a_downloaded_receipt_is_proven_with_the_words_of_then(case: Case, capsy
     assert "asked on     settings, in en" in shown.out
     words = case.document["consent_mw"]["shown"]["text"]
     assert [line for line in words.splitlines() if f"    | {line}" not in shown.out] == []
+
+
+@pytest.mark.parametrize("case", [in_the_application], indirect=True)
+def test_words_of_the_application_itself_are_not_missed(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    assert case.verify(str(case.file)) == 0
+    assert "words        the application's own, which it keeps itself" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("key", ["record_id", "pii_principal_id"])
@@ -98,7 +115,9 @@ def test_a_file_that_says_something_else_than_the_record_is_told_where(
 
 def test_a_record_that_was_changed_in_the_store_proves_nothing(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(sqlite3.connect(case.places.database)) as database, database:
-        changed = database.execute("UPDATE records SET sealed = CAST(sealed || x'00' AS BLOB) WHERE kind = 'receipt'").rowcount
+        changed = database.execute(
+            "UPDATE records SET sealed = CAST(sealed || x'00' AS BLOB) WHERE kind = 'receipt'"
+        ).rowcount
     assert changed == 1
     assert case.verify(str(case.file)) == 1
     assert "was changed since it was sealed; it proves nothing" in capsys.readouterr().err

@@ -32,6 +32,8 @@ __all__ = ["receipt"]
 _ANSWERS: Final = {True: "yes", False: "no", None: "asked each time"}
 #: What of a downloaded receipt comes from the record alone; the rest depends on the address and language of the page.
 _COMPARED: Final = ("record_id", "pii_principal_id", "language", "events", "consent_mw")
+#: Where the application asked, its words were never ours to keep.
+_BY_THE_APPLICATION: Final = "application"
 _NOTICE: Final = ("version", "sha256")
 
 
@@ -53,7 +55,7 @@ class _Verdict(msgspec.Struct, omit_defaults=True):
     declaration: bool = False
     words: str | None = None
     differs: list[str] = []
-    document: dict[str, object] = {}
+    document: dict[str, Any] = {}
 
     def faults(self) -> list[str]:
         """Return what keeps it from being a proof, one line each."""
@@ -62,7 +64,7 @@ class _Verdict(msgspec.Struct, omit_defaults=True):
         lines = [f"receipt {self.receipt}: the file differs from the record at {place}" for place in self.differs]
         if not self.declaration:
             lines.append(f"receipt {self.receipt}: its declaration is not kept here; restore revisions/ from a backup")
-        if self.words is None:
+        if self.words is None and self.document["consent_mw"]["surface"] != _BY_THE_APPLICATION:
             lines.append(
                 f"receipt {self.receipt}: its words are not kept here and cannot be made again; restore wordings/ "
                 "from a backup, or name the site's --templates"
@@ -263,9 +265,15 @@ def _lines(document: Mapping[str, Any], verdict: _Verdict) -> list[tuple[str, st
         ("name", document["pii_principal_id"] or "none: a refusal belongs to nobody"),
         ("supersedes", own["supersedes"] or ""),
         ("declaration", f"revision {notice['version']}, {_kept(verdict.declaration)}, {notice['sha256']}"),
-        ("words", f"{_kept(verdict.words is not None)}, {own['shown']['sha256']}"),
+        ("words", _words(verdict, own)),
     ]
     return [(heading, line) for heading, line in lines if line]
+
+
+def _words(verdict: _Verdict, own: Mapping[str, Any]) -> str:
+    if verdict.words is None and own["surface"] == _BY_THE_APPLICATION:
+        return "the application's own, which it keeps itself"
+    return f"{_kept(verdict.words is not None)}, {own['shown']['sha256']}"
 
 
 def _kept(whole: bool) -> str:
