@@ -16,6 +16,7 @@ from consent_mw.cli.init import init
 from consent_mw.cli.log import log
 from consent_mw.cli.purge import purge
 from consent_mw.cli.receipt import receipt
+from consent_mw.cli.report import report
 from consent_mw.cli.scan import scan
 from consent_mw.cli.store import store
 from consent_mw.cli.terminal import FAULT, complain
@@ -44,7 +45,7 @@ def consent_mw(context: click.Context) -> int:
     return 0
 
 
-for _command in (init, check, cookies, scan, demo, log, export, audit, drain, purge, receipt, store):
+for _command in (init, check, cookies, scan, demo, log, export, audit, drain, purge, receipt, report, store):
     consent_mw.add_command(_command)
 
 

@@ -1,0 +1,153 @@
+"""What a site's days were like, from counts that identify nobody: no personal record is read for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from consent_mw.aggregates import KIND, LATENCIES, PURPOSE, cells_of
+from consent_mw.records import Query, Record
+from consent_mw.retention import Retention, day_text, start_of
+from consent_mw.stores.base import Store
+
+__all__ = ["Count", "Day", "Ending", "Report", "endings", "ordered", "report_of"]
+
+_QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+_OWN: Final = frozenset(("kind", "latency"))
+
+
+class Count(msgspec.Struct):
+    """One thing that is counted: under which purpose it was collected, and how many, by label."""
+
+    of: str
+    cells: dict[str, int]
+
+
+class Day(msgspec.Struct):
+    """One day (UTC). `choices` are the receipts by choice, as far as there were enough to tell them."""
+
+    exchanges: int = 0
+    visits: int = 0
+    events: int = 0
+    receipts: int = 0
+    choices: dict[str, int] = {}
+
+
+class Ending(msgspec.Struct):
+    """The oldest day of a purpose that is still kept, and when (ISO 8601, local) its last record will be destroyed."""
+
+    purpose: str
+    day: str
+    ends: str
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """
+    Attributes:
+        since, until: First and last day, such as "2026-11-23", in UTC.
+        days: Each day that was counted. One that is missing is not over, had nobody, or too few to be told.
+        counts: By what was counted: "route", "status", "browser", "receipt language", ...
+        latency: Upper bounds in seconds, by "p50", "p90" and "p99"; None is more than the largest bound.
+        ending: What ends next of each purpose, the first first.
+    """
+
+    since: str
+    until: str
+    days: dict[str, Day]
+    counts: dict[str, Count]
+    latency: dict[str, float | None]
+    ending: list[Ending] = msgspec.field(default_factory=list[Ending])
+
+
+async def report_of(store: Store, first: int, last: int) -> Report:
+    """
+    Return the report of the days (since 1970-01-01 UTC) from `first` to `last`, both included.
+
+    A purpose sees a part of the visitors; each thing is told as the purpose that saw most of it has it.
+
+    Raises:
+        StoreError: The store cannot be reached.
+    """
+    totals: dict[str, dict[str, Counter[str]]] = {}
+    days: dict[str, Day] = {}
+    async for record in _aggregates(store, first, last):
+        by, of, cells = str(record.data["aggregate.by"]), str(record.data["aggregate.of"]), cells_of(record)
+        totals.setdefault(by, {}).setdefault(of, Counter()).update(cells)
+        number = record.data["aggregate.day"]
+        _add(days.setdefault(day_text(int(number or 0)), Day()), by, cells)
+    counts = {by: _widest(parts) for by, parts in sorted(totals.items())}
+    latency = _quantiles(counts["latency"].cells) if "latency" in counts else {}
+    told = {by: count for by, count in counts.items() if by not in _OWN}
+    return Report(
+        since=day_text(first), until=day_text(last), days=dict(sorted(days.items())), counts=told, latency=latency
+    )
+
+
+def endings(retention: Retention, live: Iterable[tuple[int, str]], now: datetime) -> list[Ending]:
+    """Return what ends next of each purpose, from the keys (day, purpose) that are alive."""
+    oldest: dict[str, int] = {}
+    for day, purpose in live:
+        oldest[purpose] = min(day, oldest.get(purpose, day))
+    ends = {purpose: retention.end(day, purpose, now) for purpose, day in oldest.items()}
+    found = sorted((end, purpose) for purpose, end in ends.items() if end is not None)
+    return [
+        Ending(purpose, day_text(oldest[purpose]), end.astimezone().isoformat(timespec="minutes"))
+        for end, purpose in found
+    ]
+
+
+def ordered(cells: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return cells as people read them: hours in their order, anything else with the most first."""
+    if all(label.isdigit() for label in cells):
+        return sorted(cells.items())
+    return sorted(cells.items(), key=lambda cell: (-cell[1], cell[0]))
+
+
+async def _aggregates(store: Store, first: int, last: int) -> AsyncIterator[Record]:
+    query = Query(
+        kinds=frozenset((KIND,)),
+        purposes=frozenset((PURPOSE,)),
+        since=start_of(first),
+        until=start_of(last + 1),
+    )
+    page = await store.fetch(query)
+    while page:
+        for record in page:
+            yield record
+        page = await store.fetch(query, after=page[-1].id)
+
+
+def _add(day: Day, by: str, cells: Mapping[str, int]) -> None:
+    if by == "kind":
+        # Every purpose has a record of the same exchange; an event or a receipt belongs to one.
+        day.exchanges = max(day.exchanges, cells.get("visit", 0))
+        day.events += cells.get("event", 0)
+        day.receipts += cells.get("receipt", 0)
+    elif by == "joined hour":
+        day.visits = max(day.visits, sum(cells.values()))
+    elif by == "receipt choice":
+        day.choices = dict(cells)
+
+
+def _widest(parts: Mapping[str, Counter[str]]) -> Count:
+    of = max(sorted(parts), key=lambda purpose: parts[purpose].total())
+    return Count(of, dict(parts[of]))
+
+
+def _quantiles(cells: Mapping[str, int]) -> dict[str, float | None]:
+    whole = sum(cells.values())
+    found: dict[str, float | None] = {}
+    for name, share in _QUANTILES.items():
+        below = 0
+        for bound in LATENCIES:
+            below += cells.get(str(bound), 0)
+            if below >= share * whole:
+                found[name] = float(bound)
+                break
+        else:
+            found[name] = None
+    return found

@@ -1,0 +1,192 @@
+"""`consent-mw report`: from aggregates alone, in the terminal, as JSON and as one file; nothing of a person is read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.policies import POLICY
+
+from consent_mw.aggregates import DayCounts
+from consent_mw.cli import main
+from consent_mw.declaration import loads
+from consent_mw.keyring import FileKeyring
+from consent_mw.places import Places
+from consent_mw.records import Record, Scalar, new_id
+from consent_mw.reports import endings, report_of
+from consent_mw.retention import Retention, day_of
+from consent_mw.revisions import Revisions
+from consent_mw.stores.memory import MemoryStore
+from consent_mw.stores.sqlite import SQLiteStore
+
+DAY = (date(2026, 11, 20) - date(1970, 1, 1)).days
+DAY_NS = 86_400_000_000_000
+
+
+def record(day: int, second: int, kind: str, purpose: str, data: dict[str, Scalar]) -> Record:
+    subject = second.to_bytes(16) if purpose == "analytics" else None
+    return Record(new_id(day * DAY_NS + second * 1_000_000_000), kind, purpose, subject, "", data, b"")
+
+
+def visit(seconds: float, route: str, status: int = 200) -> dict[str, Scalar]:
+    return {
+        "http.route": route,
+        "http.response.status_code": status,
+        "http.server.request.duration": seconds,
+        "consent.choice": "accept",
+        "user_agent.name": "Firefox",
+    }
+
+
+def aggregates(day: int, exchanges: int = 100) -> list[Record]:
+    """Count a day in which a quarter of the visitors allowed analytics; nine in ten answers were fast."""
+    chance = random.Random(day)
+    counts = {purpose: DayCounts(day, purpose) for purpose in ("necessary", "analytics", "receipts")}
+    for number in range(exchanges):
+        facts = visit(0.004 if number % 10 else 0.6, chance.choice(["/책", "/books/{id}"]), 200 if number % 20 else 500)
+        second = number * 600 % 86_000
+        counts["necessary"].add([record(day, second, "visit", "necessary", facts)])
+        if number % 4 == 0:
+            counts["analytics"].add([record(day, second, "visit", "analytics", facts)])
+    for number in range(12):
+        choice: dict[str, Scalar] = {"consent.choice": "reject" if number % 2 else "accept", "consent.language": "ko"}
+        counts["receipts"].add([record(day, number, "receipt", "receipts", choice)])
+    return [each for count in counts.values() for each in count.records()]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    found = Places(tmp_path / "consent-data")
+    found.prepare()
+    keep(found, *(each for day in range(DAY, DAY + 3) for each in aggregates(day, 100 + 20 * (day - DAY))))
+    return found
+
+
+def keep(places: Places, *records: Record) -> None:
+    async def append() -> None:
+        store = SQLiteStore(places.database)
+        await store.open()
+        await store.append(records)
+        await store.close()
+
+    asyncio.run(append())
+
+
+def run(places: Places, *words: str) -> int:
+    span = ["--since", "2026-11-20", "--until", "2026-11-22"]
+    return main(["report", "--directory", str(places.directory), *span, *words])
+
+
+def test_everything_is_there_as_json(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(places, "--json") == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert [day["exchanges"] for day in told["days"].values()] == [100, 120, 140]
+    assert [day["receipts"] for day in told["days"].values()] == [12, 12, 12]
+    assert told["days"]["2026-11-20"]["choices"] == {"accept": 6, "reject": 6}
+    assert told["counts"]["route"]["of"] == "necessary"
+    assert sum(told["counts"]["route"]["cells"].values()) == 360
+    assert told["counts"]["status"]["cells"] == {"2xx": 342, "5xx": 18}
+    assert told["counts"]["receipt language"]["cells"] == {"ko": 36}
+    assert told["latency"] == {"p50": 0.005, "p90": 0.005, "p99": 0.75}
+    assert told["drain"] == {"waiting_bytes": 0, "oldest": None}
+
+
+def test_a_terminal_reads_tables_with_bars(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(places) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"2026-11-22 +140 +\S+ +0 +accept 6, reject 6 +█{20,}", shown)
+    assert "latency: p50 0.005 s, p90 0.005 s, p99 0.75 s" in shown
+    assert re.search(r"route \(necessary\)\s+/\S+ +\d+ +5\d% +█+", shown)
+    assert "drain: nothing waits" in shown
+    assert "\x1b" not in shown
+
+
+def test_the_page_is_one_file_with_a_table_for_each_chart(places: Places, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    assert run(places, "--html", str(file)) == 0
+    page = file.read_text("utf-8")
+    assert "<script" not in page
+    assert re.findall(r"""(?:src|href)=["']?https?:""", page) == []
+    assert page.count('<svg role="img"') == page.count("<details>") > 5
+    assert "/책" in page
+    assert '<th scope="row">2026-11-21</th><td>120</td>' in page
+
+
+def test_what_a_stranger_invents_is_text_on_the_page(places: Places, tmp_path: Path) -> None:
+    counts = DayCounts(DAY, "functional")
+    counts.add(record(DAY, n, "visit", "functional", visit(0.1, "/<script>alert(1)</script>")) for n in range(500))
+    keep(places, *counts.records())
+    file = tmp_path / "report.html"
+    assert run(places, "--html", str(file)) == 0
+    page = file.read_text("utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_a_span_without_counted_days_says_so(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--directory", str(places.directory), "--since", "2020-01-01", "--until", "2020-01-02"]) == 0
+    assert "no day in this span was counted yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--since", "2026-11-23", "--until", "2026-11-20"], 2, "--since is after --until"),
+        (["--since", "soon"], 2, "does not match the format"),
+        (["--days", "0"], 2, "is not in the range"),
+        (["--html", "/nowhere/at/all.html"], 1, "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line(
+    places: Places, words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", "--directory", str(places.directory), *words]) == code
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert errors.count("\n") == 1
+
+
+def test_without_the_charts_library_the_page_names_what_to_install(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pygal", None)  # as Python marks a module that is not there
+    assert run(places, "--html", str(tmp_path / "report.html")) == 1
+    assert "pip install 'consent-mw[report]'" in capsys.readouterr().err
+
+
+def test_what_ends_next_comes_from_the_declaration_and_the_keys(
+    places: Places, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Revisions(places.revisions).keep(loads(POLICY), POLICY)
+    keyring = FileKeyring(places.keys)
+    now = datetime.now(UTC)
+    today = day_of(now)
+    for day in (today - 1, today):
+        keyring.key(day, "analytics", create=True)
+    assert run(places, "--json") == 0
+    (ending,) = json.loads(capsys.readouterr().out)["ending"]
+    yesterday = datetime.fromtimestamp((today - 1) * 86_400, UTC).date()
+    assert (ending["purpose"], ending["day"]) == ("analytics", str(yesterday))
+    sooner = POLICY.replace('"13 months"', '"2 months"')
+    early, late = (endings(Retention([loads(text)]), [(today, "analytics")], now)[0].ends for text in (sooner, POLICY))
+    assert early < late
+
+
+def test_more_aggregates_than_a_page_are_all_counted() -> None:
+    async def read() -> int:
+        store = MemoryStore()
+        await store.open()
+        for day in range(DAY - 99, DAY + 1):
+            await store.append(aggregates(day, 30))
+        found = await report_of(store, DAY - 99, DAY)
+        await store.close()
+        return sum(day.exchanges for day in found.days.values())
+
+    assert asyncio.run(read()) == 3_000
