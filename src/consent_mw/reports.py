@@ -14,9 +14,24 @@ from consent_mw.records import Query, Record
 from consent_mw.retention import Retention, day_text, start_of
 from consent_mw.stores.base import Store
 
-__all__ = ["Count", "Day", "Ending", "Report", "endings", "ordered", "report_of"]
+__all__ = ["Count", "Day", "Ending", "Report", "endings", "ordered", "report_of", "title_of"]
 
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+#: What counts are called in a report; any other is called what it counts by.
+_TITLES: Final = {
+    "visit hour": "requests by hour (UTC)",
+    "event hour": "events by hour (UTC)",
+    "receipt hour": "choices by hour (UTC)",
+    "receipt choice": "choices",
+    "receipt surface": "where they chose",
+    "receipt language": "in which language they chose",
+    "choice": "choice in force, by request",
+    "joined hour": "visits by hour (UTC)",
+    "joined exchanges": "requests of a visit",
+    "joined minutes": "minutes of a visit",
+    "joined entry": "first page of a visit",
+    "joined exit": "last page of a visit",
+}
 _OWN: Final = frozenset(("kind", "latency"))
 
 
@@ -105,6 +120,11 @@ def ordered(cells: Mapping[str, int]) -> list[tuple[str, int]]:
     if all(label.isdigit() for label in cells):
         return sorted(cells.items())
     return sorted(cells.items(), key=lambda cell: (-cell[1], cell[0]))
+
+
+def title_of(by: str) -> str:
+    """Return what a count is called where people read it."""
+    return _TITLES.get(by, by)
 
 
 async def _aggregates(store: Store, first: int, last: int) -> AsyncIterator[Record]:

@@ -21,7 +21,7 @@ from consent_mw.cli.terminal import as_json, complain, console, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError
 from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
-from consent_mw.reports import Day, Ending, Report, endings, ordered, report_of
+from consent_mw.reports import Day, Ending, Report, endings, ordered, report_of, title_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.spool import Backlog, Spool
 from consent_mw.stores.base import Store
@@ -30,6 +30,7 @@ __all__ = ["report"]
 
 _DAYS: Final = 28
 _ROWS: Final = 10
+_HOURS: Final = 25  # and "(other)"
 _BAR_COLUMNS: Final = 24
 _1970: Final = date(1970, 1, 1).toordinal()
 
@@ -129,7 +130,7 @@ def _print(found: Report, behind: Backlog) -> None:
         bounds = (f"{name} {_seconds(bound)}" for name, bound in found.latency.items())
         out.print(f"\nlatency: {', '.join(bounds)}")
     for by, count in found.counts.items():
-        _print_count(out, f"{by} ({count.of})", count.cells)
+        _print_count(out, f"{title_of(by)} ({count.of})", count.cells, _HOURS if by.endswith("hour") else _ROWS)
     if found.ending:
         out.print("\nnext to be destroyed")
         for each in found.ending:
@@ -151,7 +152,7 @@ def _print_days(out: Console, days: Mapping[str, Day]) -> None:
     out.print(table)
 
 
-def _print_count(out: Console, heading: str, cells: Mapping[str, int]) -> None:
+def _print_count(out: Console, heading: str, cells: Mapping[str, int], limit: int) -> None:
     rows = ordered(cells)
     whole, most = sum(cells.values()), max(cells.values(), default=0)
     table = Table(box=None, pad_edge=False, title=_text(heading), title_justify="left")
@@ -159,7 +160,6 @@ def _print_count(out: Console, heading: str, cells: Mapping[str, int]) -> None:
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("")
-    limit = len(rows) if heading.split(" (")[0].endswith("hour") else _ROWS
     for label, number in rows[:limit]:
         table.add_row(_text(label), f"{number:,}", f"{number / whole:.0%}", _bar(number, most))
     if len(rows) > limit:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from jinja2 import Environment, PackageLoader
 
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.reports import Report, ordered
+from consent_mw.reports import Report, ordered, title_of
 from consent_mw.spool import Backlog
 
 __all__ = ["report_page"]
@@ -58,7 +58,8 @@ def _sections(report: Report) -> Iterable[Section]:
     for by, count in report.counts.items():
         rows = ordered(count.cells)
         shown = rows if by.endswith("hour") else rows[:_ROWS]
-        title = f"{by[:1].upper()}{by[1:]}, as collected for {count.of}"
+        name = title_of(by)
+        title = f"{name[:1].upper()}{name[1:]}, as collected for {count.of}"
         yield _section(title, [label for label, _ in shown], {"count": [number for _, number in shown]}, stacked=False)
 
 
@@ -84,14 +85,31 @@ def _chart(title: str, labels: list[str], series: Mapping[str, list[int]], *, st
         height=320,
         width=900,
         print_values=False,
-        title=None,
-        include_x_axis=True,
+        style=_style(import_module("pygal.style")),
     )
     chart.x_labels = labels
     for name, numbers in series.items():
         chart.add(name, numbers)
     drawn = _SCRIPT.sub("", str(chart.render(is_unicode=True)))
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{_escaped(title)}: the table below says the same" ', 1)
+
+
+def _style(styles: Any) -> Any:
+    """Colours that people who see few colours tell apart (Okabe and Ito), and the page's own background and font."""
+    plain = "transparent"
+    return styles.Style(
+        background=plain,
+        plot_background=plain,
+        foreground="#1b1f24",
+        foreground_strong="#1b1f24",
+        guide_stroke_color="#d9dde2",
+        major_guide_stroke_color="#d9dde2",
+        guide_stroke_dasharray="0",
+        major_guide_stroke_dasharray="0",
+        font_family="system-ui, sans-serif",
+        opacity="1",
+        colors=("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"),
+    )
 
 
 def _escaped(text: str) -> str:
