@@ -6,12 +6,12 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
-from psycopg import AsyncConnection, errors, sql
+from psycopg import AsyncConnection, OperationalError, errors, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
@@ -25,6 +25,8 @@ from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, st
 __all__ = ["PostgresStore"]
 
 _log = logging.getLogger("consent_mw")
+# What it says of each attempt, we say once as an error; without this Python prints it where nothing is configured.
+logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 
 _T = TypeVar("_T")
 _Row: TypeAlias = tuple[int, UUID, str, str, bytes | None, str, str, bytes]
@@ -79,6 +81,8 @@ _DROP: Final = (
 _ATTEMPTS: Final = 20
 _DAYS: Final = 64  # whose shelves are read at once
 _FEW: Final = 16  # partitions that may be written to unseen
+# Each takes ten locks for the length of a transaction, of which a server with default settings has 6,400.
+_DROPS: Final = 100
 
 _to_json = msgspec.json.Encoder()
 _from_json = msgspec.json.Decoder(dict[str, Scalar])
@@ -114,6 +118,7 @@ class PostgresStore:
         self.schema = schema
         self._connections = connections
         self._pool: AsyncConnectionPool[_Connection] | None = None
+        self._opening = asyncio.Lock()
         self._known: set[tuple[str, int]] = set()  # purposes and days whose partitions are there, and the next day's
 
     def __repr__(self) -> str:
@@ -128,29 +133,9 @@ class PostgresStore:
             StoreUnavailable: No server, no such database, a wrong password.
             StoreError: A right is missing, or the server is too old.
         """
-        if self._pool is not None:
-            return
-        with told_plainly(self._place):
-            # By hand, for its error says why; a pool tries again and again, and then speaks of a time-out.
-            async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-                await prepare(connection, self.schema, self._place)
-            pool = AsyncConnectionPool(
-                self._conninfo,
-                connection_class=_Connection,
-                kwargs={"autocommit": True, "prepare_threshold": None},
-                min_size=1,
-                max_size=self._connections,
-                timeout=10,
-                configure=self._configure,
-                check=AsyncConnectionPool.check_connection,
-                open=False,
-            )
-            try:
-                await pool.open(wait=True, timeout=10)
-            except BaseException:
-                await pool.close()
-                raise
-        self._pool, self._known = pool, set()
+        async with self._opening:
+            if self._pool is None:
+                self._pool, self._known = await self._opened_pool(), set()
 
     async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
         """Keep all of `records` or none, in one transaction; the first of an id stays."""
@@ -185,7 +170,7 @@ class PostgresStore:
         if search.is_empty:
             return 0
         whole, parts = await self._again(lambda: self._found(search))
-        if whole:
+        if 0 < len(whole) <= _DROPS:
             try:
                 return await self._again(lambda: self._delete(_DROP, search, whole, parts))
             except StoreError as error:
@@ -216,10 +201,34 @@ class PostgresStore:
             try:
                 yield mine
             finally:
-                if mine and not connection.closed:
-                    await connection.execute("SELECT pg_advisory_unlock(%s)", key)
+                if mine:
+                    with suppress(OperationalError):  # with the connection the lock is gone, too
+                        await connection.execute("SELECT pg_advisory_unlock(%s)", key)
 
     # -- connections -------------------------------------------------------------------------------------------------
+
+    async def _opened_pool(self) -> AsyncConnectionPool[_Connection]:
+        with told_plainly(self._place):
+            # By hand, for its error says why; a pool tries again and again, and then speaks of a time-out.
+            async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                await prepare(connection, self.schema, self._place)
+            pool = AsyncConnectionPool(
+                self._conninfo,
+                connection_class=_Connection,
+                kwargs={"autocommit": True, "prepare_threshold": None},
+                min_size=1,
+                max_size=self._connections,
+                timeout=10,
+                configure=self._configure,
+                check=AsyncConnectionPool.check_connection,
+                open=False,
+            )
+            try:
+                await pool.open(wait=True, timeout=10)
+            except BaseException:
+                await pool.close()
+                raise
+        return pool
 
     async def _configure(self, connection: _Connection) -> None:
         await connection.execute(sql.SQL(_SESSION).format(sql.Identifier(self.schema)))
@@ -335,9 +344,10 @@ class PostgresStore:
         try:
             async with self._transaction(_READ) as connection:
                 empty = [part for part in parts if not await self._holds_any(connection, *part)]
-            if empty:
-                everything_gone = Search(Query(kinds=frozenset()))
-                await self._delete(_DROP, everything_gone, [Shelf(*part, []) for part in empty], [])
+            nothing = Search(Query(kinds=frozenset()))
+            for start in range(0, len(empty), _DROPS):
+                some = [Shelf(*part, []) for part in empty[start : start + _DROPS]]
+                await self._delete(_DROP, nothing, some, [])
         except StoreError as error:
             _log.info("%s: emptied days are dropped later: %s", self._place, error)
 

@@ -66,7 +66,7 @@ def told_plainly(place: str) -> Generator[None]:
         said = _one_line(error)
         for kind, ours, mend in _MENDS:
             if isinstance(error, kind):
-                raise ours(f"{place}: {said}; {_nearer(said, mend)}") from error
+                raise ours(f"{place}: {said}; {mend if error.sqlstate else _nearer(said, mend)}") from error
         raise StoreError(f"{place}: {said}; look at the cause below, and at the server's log") from error
 
 
