@@ -1,0 +1,153 @@
+"""Several real workers under load, one killed now and then: what a client has read whole is in the log, and once."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from tests.policies import POLICY
+
+from consent_mw.cli import main
+from consent_mw.cli.opened_record import opened
+from consent_mw.keyring import FileKeyring
+from consent_mw.places import Places
+from consent_mw.records import Query
+from consent_mw.sealer import Sealer
+from consent_mw.stores.sqlite import SQLiteStore
+
+SITE = """
+from consent_mw import ConsentMiddleware
+
+
+async def answer(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    # No length is told: the client knows that it has all only by the last chunk.
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"one, ", "more_body": True})
+    await send({"type": "http.response.body", "body": b"two"})
+
+
+app = ConsentMiddleware(answer, policy="policy.toml", secret_keys=["a key of at least 16 bytes"])
+"""
+CLIENTS = 4
+KILLS = 5
+
+
+def test_sigkill_of_workers_under_load_loses_and_doubles_no_acknowledged_request(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(POLICY, "utf-8")
+    (tmp_path / "lost_site.py").write_text(SITE)
+    acknowledged: list[str] = []
+    killed: set[int] = set()
+    with workers(tmp_path, 3) as (port, supervisor), asking(port, acknowledged):
+        for _ in range(KILLS):
+            before = len(acknowledged)
+            while len(acknowledged) < before + 200:
+                assert supervisor.poll() is None
+                time.sleep(0.005)
+            victim = random.choice(sorted(set(children(supervisor.pid)) - killed))
+            os.kill(victim, signal.SIGKILL)
+            killed.add(victim)
+    assert main(["drain", "--once", "--policy", str(tmp_path / "policy.toml")]) == 0
+    found = Counter(recorded(Places(tmp_path / "consent-data")))
+    assert set(acknowledged) - set(found) == set()
+    assert [path for path, times in found.items() if times > 1] == []
+    assert len(acknowledged) >= 200 * KILLS
+
+
+@contextmanager
+def workers(folder: Path, number: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Give the port and the process that keeps `number` workers alive; at the end all are asked to end in peace."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = [sys.executable, "-m", "uvicorn", "lost_site:app", "--port", str(port), "--workers", str(number)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+    with (folder / "said.txt").open("wb") as said:
+        process = subprocess.Popen(program, cwd=folder, env=environment, stdout=said, stderr=said)
+    try:
+        while len(children(process.pid)) < number:
+            assert process.poll() is None, (folder / "said.txt").read_text()
+            time.sleep(0.02)
+        yield port, process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def children(pid: int) -> list[int]:
+    """The workers of uvicorn's supervisor; it has another child, which tracks resources."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found if is_worker(int(child))]
+
+
+def is_worker(pid: int) -> bool:
+    try:
+        return b"multiprocessing.spawn" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return False
+
+
+@contextmanager
+def asking(port: int, acknowledged: list[str]) -> Iterator[None]:
+    """Ask for one page after another from several clients, and note those whose answer arrived whole."""
+    ended = threading.Event()
+
+    def ask(client: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        for number in count():
+            if ended.is_set():
+                break
+            path = f"/page/{client}/{number}"
+            try:
+                connection.request("GET", path)
+                if connection.getresponse().read() == b"one, two":
+                    acknowledged.append(path)
+            except (OSError, http.client.HTTPException):  # its worker was killed, or the first is not up yet
+                connection.close()
+                time.sleep(0.01)
+        connection.close()
+
+    threads = [threading.Thread(target=ask, args=(client,)) for client in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def recorded(places: Places) -> list[str]:
+    """The paths in the log of visits, one for each record."""
+
+    async def read() -> list[str]:
+        sealer, store = Sealer(FileKeyring(places.keys)), SQLiteStore(places.database)
+        query = Query(kinds=frozenset(("visit",)), purposes=frozenset(("necessary",)))
+        await store.open()
+        paths: list[str] = []
+        page = await store.fetch(query)
+        while page:
+            paths += [str(opened(record, sealer)["url.path"]) for record in page]
+            page = await store.fetch(query, after=page[-1].id)
+        await store.close()
+        return paths
+
+    return asyncio.run(read())
