@@ -1,0 +1,104 @@
+"""What a process grows by over a million requests, each from another address: `python -m bench.memory`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import resource
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from bench.agents import AGENT
+from bench.contestants import OURS, SECRET, request_headers
+from bench.in_process import _discard, _receive
+from bench.running import lifespan
+from bench.site import new_scope, new_site
+from consent_mw import Choice
+from consent_mw.consent import Consent
+from consent_mw.consent_cookie import ConsentCookie
+
+#: Until here modules, templates and the first of everything are loaded.
+WARM_UP = 1_000
+#: In which the drain hands these over, and loads the parser of user agents and its lists.
+PAUSE_SECONDS = 3
+
+
+def main() -> None:
+    """Send all requests once, and print what the resident memory was after each tenth."""
+    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
+    parser.add_argument("--requests", type=int, default=1_000_000, help="each from an address of its own")
+    parser.add_argument(
+        "--agents", type=int, default=100_000, help="distinct ones, each with a consent cookie of its own"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="consent-mw-bench-", dir=os.environ.get("BENCH_DIR")) as directory:
+        sizes = asyncio.run(_sizes(options.requests, options.agents, Path(directory)))
+    first, loaded, *tenths, stopped = sizes
+    sys.stdout.write(
+        f"{options.requests:,} requests, as many addresses, {options.agents:,} agents and consent cookies\n"
+        f"resident after {WARM_UP:,} of them {first:.1f} MB, with the parser of user agents {loaded:.1f} MB; "
+        f"from there, after each tenth {', '.join(f'{each - loaded:+.1f}' for each in tenths)} MB; drained and stopped "
+        f"{stopped - loaded:+.1f} MB; at the highest {_highest() - loaded:+.1f} MB\n"
+    )
+
+
+async def _sizes(requests: int, agents: int, directory: Path) -> list[float]:
+    """Return the megabytes after the warm-up, before and after the parser; after each tenth; and when all is over."""
+    app = OURS.wrap(new_site(), directory)
+    visitors = _visitors(agents)
+    sizes: list[float] = []
+    console = Console(stderr=True)
+    async with lifespan(app):
+        for number in track(range(WARM_UP + requests), console=console, disable=not console.is_terminal):
+            scope = new_scope(next(visitors))
+            scope["client"] = (str(IPv4Address((1 << 24) + number)), 50_000)
+            await app(scope, _receive, _discard)
+            await asyncio.sleep(0)  # as a server does between requests: here the drain gets its turn
+            if number == WARM_UP - 1:
+                sizes.append(_resident())
+                await asyncio.sleep(PAUSE_SECONDS)
+                sizes.append(_resident())
+            elif number >= WARM_UP and (number - WARM_UP + 1) % (requests // 10) == 0:
+                sizes.append(_resident())
+    gc.collect()
+    return [*sizes, _resident()]
+
+
+def _visitors(agents: int) -> Iterator[list[tuple[bytes, bytes]]]:
+    """Yield the headers of each request; after `agents` of them the same agents and cookies come again."""
+    fixed = [(name.lower().encode(), value.encode()) for name, value in request_headers().items()
+             if name not in ("User-Agent", "Cookie")]  # fmt: skip
+    key = secrets.token_bytes(16)
+    cookies = ConsentCookie([SECRET])
+    today = datetime.now(UTC).date()
+    while True:
+        for number in range(agents):
+            # The same each time round, and nothing that this benchmark would have to keep.
+            receipt = (key.hex() + f"{number:08x}")[-22:]
+            purposes = {"functional": True, "analytics": True, "marketing": False}
+            consent = Consent(choice=Choice.PROMPT, revision=1, given_on=today, purposes=purposes, receipt=receipt)
+            cookie = f"theme=dark; consent={cookies.sign(consent)}"
+            yield [*fixed, (b"user-agent", (AGENT % number).encode()), (b"cookie", cookie.encode())]
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _highest() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    main()
