@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -71,10 +72,13 @@ def _section(title: str, labels: list[str], series: Mapping[str, list[int]], *, 
 def _chart(title: str, labels: list[str], series: Mapping[str, list[int]], *, stacked: bool) -> str:
     try:
         pygal: Any = import_module("pygal")  # an extra, without types: only who wants the page needs it
+        style = _style(import_module("pygal.style"))
     except ImportError as error:
         raise ConfigurationError(
             "the charts of --html need pygal: pip install 'consent-mw[report]'; --json needs nothing"
         ) from error
+    # It leaves a finder of plugins behind, in a form that Python warns of at every later import.
+    sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
     kind: Any = pygal.StackedBar if stacked else pygal.Bar
     chart: Any = kind(
         js=(),
@@ -85,7 +89,7 @@ def _chart(title: str, labels: list[str], series: Mapping[str, list[int]], *, st
         height=320,
         width=900,
         print_values=False,
-        style=_style(import_module("pygal.style")),
+        style=style,
     )
     chart.x_labels = labels
     for name, numbers in series.items():
