@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -22,11 +23,12 @@ from psycopg.conninfo import conninfo_to_dict
 from starlette.applications import Starlette
 from tests.asgi import drive, scope
 from tests.postgres import PostgresServer
-from tests.spooled import keep_spooling, make_site
+from tests.spooled import clear_records, keep_spooling, make_site
 
 from consent_mw.exceptions import ConfigurationError, SchemaError, StoreError, StoreUnavailable
 from consent_mw.middleware import ConsentMiddleware
-from consent_mw.records import Query
+from consent_mw.records import Query, Record, encode_record
+from consent_mw.spool import Spool
 from consent_mw.stores import postgres_schema, store_from
 from consent_mw.stores.lease import lease
 from consent_mw.stores.postgres import PostgresStore
@@ -458,6 +460,17 @@ def count_in(postgres: PostgresServer, what: str = "count(*)") -> int:
             return 0
 
 
+def wait_for(condition: Callable[[], bool], drains: list[subprocess.Popen[bytes]], seconds: float = 60) -> None:
+    """Wait until it holds. What a drain said is told where one has ended, or where it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if any(drain.poll() is not None for drain in drains) or time.monotonic() > deadline:
+            for drain in drains:
+                drain.send_signal(signal.SIGABRT)
+            pytest.fail("\n".join(repr((drain.communicate(timeout=30), drain.returncode)) for drain in drains))
+        time.sleep(0.1)
+
+
 def test_two_hosts_lose_and_double_nothing_while_the_server_is_killed(postgres: PostgresServer, tmp_path: Path) -> None:
     sites = []
     for name in ("one", "two"):
@@ -465,29 +478,67 @@ def test_two_hosts_lose_and_double_nothing_while_the_server_is_killed(postgres: 
         sites.append(make_site(tmp_path / name))
     with closing(psycopg.connect(postgres.url(), autocommit=True)) as connection:
         connection.execute("CREATE DATABASE hosts")
-    command = [sys.executable, "-m", "consent_mw", "drain", "--store", postgres.url("hosts")]
+    for site in sites:  # a drain that finds no server at its start says so and ends: see first that both have begun
+        spool = Spool(site / "consent-data/spool")
+        assert spool.write([encode_record(record) for record in clear_records(1)])
+        spool.close()
+    command = [sys.executable, "-X", "faulthandler", "-m", "consent_mw", "drain", "--store", postgres.url("hosts")]
     drains = [
         subprocess.Popen([*command, "--policy", site / "policy.toml"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for site in sites
     ]
     try:
+        wait_for(lambda: count_in(postgres) == len(sites), drains)
         with keep_spooling(sites[0]) as first, keep_spooling(sites[1]) as second, keep_spooling(sites[1]) as third:
             for _ in range(3):
-                before = count_in(postgres)
-                while count_in(postgres) < before + 1_000:
-                    time.sleep(0.1)
+                enough = count_in(postgres) + 1_000
+                wait_for(lambda enough=enough: count_in(postgres) >= enough, drains)  # type: ignore[misc]
                 postgres.kill()
                 time.sleep(0.3)
                 postgres.start()
         written = {*first, *second, *third}
-        while count_in(postgres, "count(DISTINCT id)") < len(written):
-            assert all(drain.poll() is None for drain in drains)
-            time.sleep(0.2)
-        assert count_in(postgres) == len(written)
+        wait_for(lambda: count_in(postgres, "count(DISTINCT id)") >= len(sites) + len(written), drains)
+        assert count_in(postgres) == len(sites) + len(written)
     finally:
         for drain in drains:
             drain.terminate()
             drain.communicate(timeout=30)
+
+
+def test_a_server_that_dies_between_two_batches_takes_neither(
+    postgres: PostgresServer, schema: str, tmp_path: Path
+) -> None:
+    class Dying(PostgresStore):
+        deaths = 0
+
+        async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+            await super().append(records, durable=durable)
+            if not self.deaths:
+                self.deaths += 1
+                postgres.kill()
+                postgres.start("wal_writer_delay=10s")  # what waits for nobody's commit stays in memory
+
+    site, store = make_site(tmp_path), Dying(postgres.url(), schema=schema)
+    records = clear_records(1_000)
+    spool = Spool(site / "consent-data/spool")
+    assert spool.write([encode_record(record) for record in records])
+    spool.close()
+
+    async def handed_over() -> set[UUID]:
+        await app.wiring.drain.once()
+        held = await everything(store)
+        await app.wiring.drain.stop()
+        return {record.id for record in held}
+
+    postgres.stop()
+    postgres.start("wal_writer_delay=10s")  # what waits for nobody's commit stays in memory
+    try:
+        app = ConsentMiddleware(Starlette(), policy=site / "policy.toml", secret_keys=["k" * 32], store=store)
+        assert asyncio.run(handed_over()) >= {record.id for record in records}
+        assert store.deaths == 1
+    finally:
+        postgres.stop()
+        postgres.start()
 
 
 def test_pages_are_served_and_the_spool_holds_while_the_server_is_away(

@@ -245,23 +245,17 @@ class Drain:
         count = 0
         records = self._records(segment)
         share = pace.share_at(*await asyncio.to_thread(self._behind))
-        batch = await self._batch(records, pace.slice_seconds, share)
-        while batch:
-            try:
-                following = await self._batch(records, pace.slice_seconds, share)
-            except ConsentError:  # a bad block further on: what was read before it is kept
-                await self._append(batch, durable=True)
-                raise
+        while batch := await self._batch(records, pace.slice_seconds, share):
             began = time.monotonic()
-            # The last one waits for the store's disk, and takes all before it along: only then may the segment go.
-            await self._append(batch, durable=not following)
+            # Each is on the store's disk before the next. The last one could take those before it along, but not where
+            # the server died in between and came back, nor where two stores share the batches.
+            await self._append(batch)
             count += len(batch)
             self.handed_over += len(batch)
             await _rest(min(time.monotonic() - began, pace.store_seconds), share)
-            batch = following
         if segment.lost:
             _log.error("%s: %d frames or more are damaged and lost", segment.path.name, segment.lost)
-            await self._store.append([_damage(segment)])
+            await self._append([_damage(segment)])
         segment.discard()
         return count
 
@@ -280,23 +274,23 @@ class Drain:
         waiting, oldest = self._spool.backlog
         return waiting, self._clock() / 1e9 - oldest.timestamp() if oldest else 0.0
 
-    async def _append(self, batch: list[Record], *, durable: bool) -> None:
+    async def _append(self, batch: list[Record]) -> None:
         """
         Hand over a batch. What the store refuses for good must not hold up the rest for ever: it is narrowed down to
         single records, each a gap. That gap itself tells a bad record from a store that takes nothing at all.
         """
         try:
-            await self._store.append(batch, durable=durable)
+            await self._store.append(batch, durable=True)
         except (StoreUnavailable, SchemaError):
             raise
         except Exception as error:  # noqa: BLE001 - StoreError, or whatever a store of somebody else's raises
             if len(batch) == 1:
-                await self._store.append([_refusal(batch[0])], durable=durable)
+                await self._store.append([_refusal(batch[0])], durable=True)
                 _log.error("the store refuses record %s, which is lost: %s", batch[0].id, error)
             else:
                 middle = len(batch) // 2
-                await self._append(batch[:middle], durable=durable)
-                await self._append(batch[middle:], durable=durable)
+                await self._append(batch[:middle])
+                await self._append(batch[middle:])
 
     def _records(self, segment: Segment) -> Iterator[Record]:
         for frame in segment.frames():
