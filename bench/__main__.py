@@ -5,34 +5,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import platform
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from bench.contestants import ACCESS_LINE, BARE, CONTESTANTS, PASS_THROUGH, Contestant
 from bench.in_process import microseconds
 from bench.running import CLIENT_CORE, SERVER_CORE, pin, serving
+from bench.tables import Report, show
 from bench.under_load import GENERATOR, requests_per_second
 
 #: Of each contestant, one figure a round.
 Figures = dict[Contestant, list[float]]
-
-
-class Report(NamedTuple):
-    """A table to print."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    note: str
 
 
 def main() -> None:
@@ -45,7 +34,7 @@ def main() -> None:
     pin(CLIENT_CORE)
     load = _rounds("under load", options.rounds, lambda each, place: _load(each, place, options.seconds))
     for report in (_in_process_report(in_process), _load_report(load)):
-        _print(report, markdown=options.markdown)
+        show(report, markdown=options.markdown)
 
 
 def _options() -> argparse.Namespace:
@@ -123,20 +112,6 @@ def _middle(values: list[float], form: str) -> str:
 def _versions(*packages: str) -> str:
     named = ", ".join(f"{package} {version(package)}" for package in packages)
     return f"{platform.python_implementation()} {platform.python_version()}, {named}"
-
-
-def _print(report: Report, *, markdown: bool) -> None:
-    if markdown:
-        ruler = ["---", *("---:" for _ in report.columns[1:])]
-        lines = ["| " + " | ".join(row) + " |" for row in (report.columns, ruler, *report.rows)]
-        sys.stdout.write("\n".join([f"### {report.title}", "", *lines, "", report.note, "", ""]))
-        return
-    table = Table(title=report.title, caption=report.note, caption_justify="left", title_justify="left")
-    for number, column in enumerate(report.columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in report.rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 if __name__ == "__main__":
