@@ -99,9 +99,8 @@ class PostgresStore:
     The store contract over one schema of a PostgreSQL database, from version 15 on, through a pool of connections.
 
     An ordinary append does not wait for the server's disk: it survives this process, and the death of the server
-    takes at most the last 0.6 seconds of such appends. A durable one, and a deletion, survive that too, and bring
-    everything before them to the disk. Records are partitioned by purpose and day; a deletion of all that a day
-    holds drops its partition.
+    takes at most the last 0.6 seconds of such appends. A durable one, and a deletion, survive that too. Records are
+    partitioned by purpose and day; a deletion of all that a day holds drops its partition.
 
     Two appends at the same moment of one id under two purposes may both be kept; one after the other the first is.
 
