@@ -111,7 +111,7 @@ class Search:
         """Return a statement for at most `limit` records of a stretch, in order of id."""
         conditions, values = self._conditions(stretch)
         values["limit"] = limit
-        kinds: list[sql.Composable] = [sql.SQL("kind = ANY(%(kinds)s)")]
+        kinds: list[sql.Composable] = [self._kinds()]
         if self.ids is None and self.query.subjects is None:
             # Each kind alone is in order in its index: asked for several at once, the planner would sort them all.
             names = {f"kind{number}": kind for number, kind in enumerate(stretch.kinds)}
@@ -126,20 +126,25 @@ class Search:
     def hits(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement for the days and purposes of a stretch in which something matches."""
         conditions, values = self._conditions(stretch)
-        statement = sql.SQL("SELECT DISTINCT day, purpose FROM {} WHERE kind = ANY(%(kinds)s) AND {}")
-        return statement.format(self._tables(sql.SQL(", ")), conditions), values
+        statement = sql.SQL("SELECT DISTINCT day, purpose FROM {} WHERE {} AND {}")
+        return statement.format(self._tables(sql.SQL(", ")), self._kinds(), conditions), values
 
     def deletion(self, day: int, purpose: str) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement that deletes what matches in one partition."""
         conditions, values = self._conditions(Stretch(day, day, [purpose], list(self.query.kinds)))
-        statement = sql.SQL("DELETE FROM {} WHERE kind = ANY(%(kinds)s) AND {}")
-        return statement.format(self._tables(sql.SQL(" USING ")), conditions), values
+        statement = sql.SQL("DELETE FROM {} WHERE {} AND {}")
+        return statement.format(self._tables(sql.SQL(" USING ")), self._kinds(), conditions), values
 
     def _tables(self, link: sql.SQL) -> sql.Composable:
         # As a table, each token is a search of its own; of a long array the planner may think that nearly all match.
         if self.query.subjects is None:
             return sql.SQL("records")
         return sql.SQL("records{}unnest(%(subjects)s::bytea[]) AS token").format(link)
+
+    def _kinds(self) -> sql.SQL:
+        # Of a partition that was not analysed yet the planner may think that a kind is as rare as a token, and read it
+        # all for one visitor: 143 ms instead of 18 for a hundred days of 10,000 records. An expression has no index.
+        return sql.SQL("kind = ANY(%(kinds)s)" if self.query.subjects is None else "kind || '' = ANY(%(kinds)s)")
 
     def _conditions(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
         conditions = [sql.SQL("purpose = ANY(%(purposes)s) AND day BETWEEN %(first_day)s AND %(last_day)s")]
