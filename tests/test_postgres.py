@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import sql
@@ -397,6 +398,34 @@ def test_every_statement_is_a_search_in_an_index(store: PostgresStore, admin: ps
                 assert "Seq Scan" not in plan, plan
                 if "UNION" in statement.as_string(None):
                     assert "Sort  (" not in plan, plan
+
+    with_store(store, scenario)
+
+
+def test_a_visitors_records_are_found_by_their_token_before_anything_was_analysed(
+    store: PostgresStore, admin: psycopg.Connection, schema: str
+) -> None:
+    from consent_mw.stores.postgres_search import Search, Stretch, day_of
+
+    day = day_of(make_record(1).id)
+    both = frozenset({"visit", "event"})
+    one = Query(kinds=both, subjects=frozenset({b"7"}))
+    spans = (one, msgspec.structs.replace(one, since=MIDNIGHT), msgspec.structs.replace(one, until=MIDNIGHT + 40 * DAY))
+
+    async def scenario(store: PostgresStore) -> None:
+        # Autovacuum may look at a partition while it has next to nothing, and not again for a minute.
+        await store.append([make_record(1)])
+        for table in partitions(admin, schema):
+            admin.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table)))
+        for start in range(2, 10_000, 500):
+            await store.append([make_record(n, subject=b"%d" % n) for n in range(start, start + 500)])
+        for search in map(Search, spans):
+            statement, values = search.page(Stretch(day, day, ["analytics"], ["event", "visit"]), 1000)
+            async with store._connection() as connection:
+                explained = await connection.execute(sql.SQL("EXPLAIN ") + statement, values)
+                plan = "\n".join(row[0] for row in await explained.fetchall())
+            assert "subject_id_idx" in plan, plan
+            assert "Join Filter" not in plan, plan
 
     with_store(store, scenario)
 

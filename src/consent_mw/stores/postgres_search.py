@@ -20,6 +20,8 @@ _LAST_DAY: Final = (1 << 48) // _DAY_MS
 # each of its three indexes, of which a server with default settings has 6,400 for all connections together.
 _PARTITIONS: Final = 96
 
+# As a table, each token is a search of its own; of a long array the planner may think that nearly all match.
+_TOKENS: Final = "unnest(%(subjects)s::bytea[]) AS token"
 _COLUMNS: Final = sql.SQL("id, kind, purpose, subject, ring, data::text, sealed")
 
 
@@ -117,29 +119,26 @@ class Search:
             names = {f"kind{number}": kind for number, kind in enumerate(stretch.kinds)}
             kinds = [sql.SQL("kind = {}").format(sql.Placeholder(name)) for name in names]
             values |= names
-        one = sql.SQL("(SELECT {} FROM {} WHERE {} AND {} ORDER BY id LIMIT %(limit)s)")
-        parts = [one.format(_COLUMNS, self._tables(sql.SQL(", ")), conditions, kind) for kind in kinds]
+        one = sql.SQL("(SELECT {} FROM records WHERE {} AND {} ORDER BY id LIMIT %(limit)s)")
+        parts = [one.format(_COLUMNS, conditions, kind) for kind in kinds]
+        if self.query.subjects is not None:
+            return sql.SQL("SELECT found.* FROM {} ORDER BY id LIMIT %(limit)s").format(_each_token(parts[0])), values
         if len(parts) == 1:
-            return sql.Composed(parts), values
+            return parts[0], values
         return sql.SQL("{} ORDER BY id LIMIT %(limit)s").format(sql.SQL(" UNION ALL ").join(parts)), values
 
     def hits(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement for the days and purposes of a stretch in which something matches."""
         conditions, values = self._conditions(stretch)
-        statement = sql.SQL("SELECT DISTINCT day, purpose FROM {} WHERE {} AND {}")
-        return statement.format(self._tables(sql.SQL(", ")), self._kinds(), conditions), values
+        found = sql.SQL("(SELECT DISTINCT day, purpose FROM records WHERE {} AND {})").format(conditions, self._kinds())
+        source = _each_token(found) if self.query.subjects is not None else sql.SQL("{} AS found").format(found)
+        return sql.SQL("SELECT DISTINCT found.* FROM {}").format(source), values
 
     def deletion(self, day: int, purpose: str) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement that deletes what matches in one partition."""
         conditions, values = self._conditions(Stretch(day, day, [purpose], list(self.query.kinds)))
-        statement = sql.SQL("DELETE FROM {} WHERE {} AND {}")
-        return statement.format(self._tables(sql.SQL(" USING ")), self._kinds(), conditions), values
-
-    def _tables(self, link: sql.SQL) -> sql.Composable:
-        # As a table, each token is a search of its own; of a long array the planner may think that nearly all match.
-        if self.query.subjects is None:
-            return sql.SQL("records")
-        return sql.SQL("records{}unnest(%(subjects)s::bytea[]) AS token").format(link)
+        tokens = sql.SQL("" if self.query.subjects is None else f" USING {_TOKENS}")
+        return sql.SQL("DELETE FROM records{} WHERE {} AND {}").format(tokens, conditions, self._kinds()), values
 
     def _kinds(self) -> sql.SQL:
         # Of a partition that was not analysed yet the planner may think that a kind is as rare as a token, and read it
@@ -167,6 +166,11 @@ class Search:
             conditions.append(sql.SQL("subject = token"))
             values["subjects"] = list(self.query.subjects)
         return sql.SQL(" AND ").join(conditions), values
+
+
+def _each_token(found: sql.Composed) -> sql.Composed:
+    # A join the planner may turn round, and read a whole day for one token. This it cannot.
+    return sql.SQL("{} CROSS JOIN LATERAL {} AS found").format(sql.SQL(_TOKENS), found)
 
 
 def stretches(shelves: Sequence[Shelf], kinds: frozenset[str], days: int) -> Iterator[Stretch]:
