@@ -7,7 +7,12 @@ import shutil
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 from tests.postgres import PostgresServer
+
+# Nothing is asserted about time on the clock: a busy machine is no fault of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

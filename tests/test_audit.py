@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import stat
 import subprocess
@@ -215,6 +216,25 @@ def test_an_entry_whose_writer_died_before_the_head_counts(tmp_path: Path) -> No
     assert audit.verify().broken == ""
     assert audit.append({}, now=NOW) == 4
     assert audit.verify().anchor.number == 4
+
+
+def test_a_head_is_caught_up_before_the_next_entry_is_written(tmp_path: Path) -> None:
+    audit = chain(tmp_path, 2)
+    head = audit.head.read_bytes()
+    audit.append({}, now=NOW)
+    caught_up = audit.head.read_bytes()
+    audit.head.write_bytes(head)
+    size = audit.path.stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:  # the next entry fails, as it would for a writer that is killed at it
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        with pytest.raises(StoreError):
+            audit.append({}, now=NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert audit.head.read_bytes() == caught_up
 
 
 def test_where_nothing_can_be_written_the_error_says_that_nothing_is_shown(tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ class Audit:
         if size > head.size:
             rest = os.pread(fd, min(size - head.size, _LONGEST_BYTES), head.size)
             whole = _linked_to(rest, head)
-            if whole is not None:  # killed between the two files
+            if whole is not None:  # killed between the two files; twice in a row, and two entries would be beyond it
+                self._write_head(whole)
                 return whole, {}
             if b"\n" not in rest and len(rest) < _LONGEST_BYTES:
                 os.ftruncate(fd, head.size)
