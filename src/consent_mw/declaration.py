@@ -21,6 +21,8 @@ from consent_mw.policy import (
     NECESSARY,
     RECEIPTS,
     RECEIPTS_KEPT,
+    REQUESTS,
+    REQUESTS_KEPT,
     Agency,
     Controller,
     Cookie,
@@ -153,7 +155,12 @@ def _decode(kind: type, value: object) -> object:
 
 
 #: Purposes that the package itself relies on whatever a visitor picks, each with a basis that fits.
-_NEVER_ASKED = {NECESSARY: "necessary", ABUSE: "legitimate_interest", RECEIPTS: "legal_obligation"}
+_NEVER_ASKED = {
+    NECESSARY: "necessary",
+    ABUSE: "legitimate_interest",
+    RECEIPTS: "legal_obligation",
+    REQUESTS: "legal_obligation",
+}
 
 #: Proof of consent is owed whether or not the policy thinks of it (GDPR, article 7(1)).
 _PROOF = Purpose(
@@ -167,6 +174,20 @@ _PROOF = Purpose(
         }
     ),
     retention=RECEIPTS_KEPT,
+)
+
+#: So is an answer to whoever asks about their data, and being able to show it (GDPR, articles 12(3) and 5(2)).
+_HANDLING = Purpose(
+    name=REQUESTS,
+    basis="legal_obligation",
+    title=Text({"ko": "정보 주체의 요청 처리", "en": "Your requests"}),
+    description=Text(
+        {
+            "ko": "열람·정정·삭제 등의 요청에 답하고, 답했음을 증명하기 위해 보관합니다.",
+            "en": "Kept to answer what you ask about your data, and to prove the answer.",
+        }
+    ),
+    retention=REQUESTS_KEPT,
 )
 
 
@@ -379,6 +400,7 @@ class _Reading:
                 problem = f"{purpose.archive.retention} is no longer than the purpose, {purpose.retention}"
                 self.fault(f"purposes.{purpose.name}.archive.retention", problem, "write the longer one, or no archive")
         purposes.setdefault(RECEIPTS, _PROOF)
+        purposes.setdefault(REQUESTS, _HANDLING)
         return purposes
 
     def cookies(self, raw: dict[str, object], purposes: Mapping[str, object]) -> tuple[tuple[Cookie, ...], str]:

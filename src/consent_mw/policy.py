@@ -19,6 +19,8 @@ __all__ = [
     "NECESSARY",
     "RECEIPTS",
     "RECEIPTS_KEPT",
+    "REQUESTS",
+    "REQUESTS_KEPT",
     "Agency",
     "Basis",
     "Controller",
@@ -42,6 +44,10 @@ NECESSARY: Final = "necessary"
 RECEIPTS: Final = "receipts"
 #: A choice holds for 180 days; its proof outlasts it by as much again.
 RECEIPTS_KEPT: Final = Duration(1, "year")
+#: The purpose of what visitors ask for about their data, and of the answers. Kept for `REQUESTS_KEPT` unless declared.
+REQUESTS: Final = "requests"
+#: As long as the receipts that a request is proven by.
+REQUESTS_KEPT: Final = Duration(1, "year")
 
 Basis: TypeAlias = Literal["necessary", "contract", "legal_obligation", "legitimate_interest", "opt_out", "consent"]
 Precision: TypeAlias = Literal["full", "masked", "token", "family", "origin", "off"]

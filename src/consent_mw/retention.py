@@ -15,8 +15,11 @@ __all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "day_of", "day_text",
 
 #: What ends with its purpose. Certificates, tallies and aggregates say nothing about a person, and stay.
 KINDS: Final = frozenset(
-    ("visit", "event", "abuse", "receipt", "pending", "gap", "undeclared", "request", "restriction", "correction")
-)
+    (
+        "visit", "event", "abuse", "receipt", "pending", "gap", "undeclared", "request", "answer", "link", "disclosure",
+        "token-secret",
+    )
+)  # fmt: skip
 
 #: The promise: nothing is destroyed later than this after it ended.
 LATE: Final = timedelta(hours=24)

@@ -13,8 +13,8 @@ from consent_mw.sealer import Sealer
 __all__ = ["KINDS", "opened", "unopened"]
 
 #: The kinds that are shown; what waits for an answer is not.
-KINDS = ("visit", "event", "abuse", "receipt", "gap", "undeclared", "certificate", "aggregate", "request",
-         "restriction", "correction")  # fmt: skip
+KINDS = ("visit", "event", "abuse", "receipt", "gap", "undeclared", "certificate", "aggregate", "request", "answer",
+         "disclosure", "erased")  # fmt: skip
 
 _decode = msgspec.msgpack.Decoder(dict[str, object]).decode
 

@@ -1,0 +1,104 @@
+"""Where requests are registered, found again and answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from consent_mw.policy import REQUESTS
+from consent_mw.records import Query, Record, encode_record
+from consent_mw.rights.person import Person, tokens
+from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request, cases
+from consent_mw.sealer import Sealer
+from consent_mw.spool import Spool
+from consent_mw.stores.base import Store
+
+__all__ = ["Desk", "Keep", "kept_by_spool", "kept_by_store"]
+
+#: Brings records to the disk, durably, and returns whether they are there.
+Keep: TypeAlias = Callable[[Sequence[Record]], Awaitable[bool]]
+
+_KINDS: Final = frozenset((REQUEST, ANSWER))
+_PURPOSES: Final = frozenset((REQUESTS,))
+_PAGE: Final = 1_000
+
+
+def kept_by_spool(spool: Spool) -> Keep:
+    """Return what keeps records in a running site: in the spool, from the part of it that is reserved for them."""
+
+    async def keep(records: Sequence[Record]) -> bool:
+        frames = [encode_record(record) for record in records]
+        return await asyncio.to_thread(spool.write, frames, durable=True, reserved=True)
+
+    return keep
+
+
+def kept_by_store(store: Store) -> Keep:
+    """Return what keeps records for a command: in the store itself, at once. It raises StoreError."""
+
+    async def keep(records: Sequence[Record]) -> bool:
+        await store.append(records, durable=True)
+        return True
+
+    return keep
+
+
+class Desk:
+    """Registers requests, finds them and answers them. What has not left the spool yet is not found."""
+
+    def __init__(self, store: Store, sealer: Sealer, keep: Keep) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._keep = keep
+
+    async def register(self, *requests: Request, answers: Sequence[Answer] = ()) -> bool:
+        """
+        Keep `requests` and `answers`, together or not at all; return whether they now survive a power cut.
+
+        Raises:
+            KeyDestroyed, StoreError: There is no key to seal them with; nothing was kept.
+        """
+        return await self._keep(await asyncio.to_thread(self._records, requests, answers))
+
+    def _records(self, requests: Sequence[Request], answers: Sequence[Answer]) -> list[Record]:
+        return [
+            *(request.record(self._sealer) for request in requests),
+            *(answer.record(self._sealer) for answer in answers),
+        ]
+
+    async def all(self, *, opened: bool = True) -> list[Case]:
+        """
+        Return every request that is kept, oldest first.
+
+        Args:
+            opened: Whether their sealed parts are opened: person, contact, message, reasons.
+
+        Raises:
+            StoreError: The store cannot be reached.
+        """
+        found = await self._fetched(Query(kinds=_KINDS, purposes=_PURPOSES))
+        return await asyncio.to_thread(cases, found, self._sealer if opened else None)
+
+    async def one(self, number: UUID) -> Case | None:
+        """Return the request of this number with its answers, or None. Raises StoreError."""
+        return next((case for case in await self.all() if case.request.id == number), None)
+
+    async def of(self, person: Person) -> list[Case]:
+        """Return the requests that `person` sent as the one they are, oldest first. Raises StoreError."""
+        made = await asyncio.to_thread(tokens, self._sealer, person.values, (REQUESTS,))
+        subjects = frozenset[bytes]().union(*made.values())
+        if not subjects:
+            return []
+        query = Query(kinds=frozenset((REQUEST,)), purposes=_PURPOSES, subjects=subjects)
+        own = {record.id for record in await self._fetched(query)}
+        return [case for case in await self.all() if case.request.id in own] if own else []
+
+    async def _fetched(self, query: Query) -> list[Record]:
+        found: list[Record] = []
+        after: UUID | None = None
+        while page := await self._store.fetch(query, after=after, limit=_PAGE):
+            found += page
+            after = page[-1].id
+        return found

@@ -1,0 +1,137 @@
+"""The ledger of what was given to others: to whom, on which basis, what and when. Only ever appended to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final, Literal, TypeAlias, get_args
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.exceptions import ConsentError
+from consent_mw.policy import REQUESTS
+from consent_mw.records import Query, Record, Scalar, new_id, time_of
+from consent_mw.sealer import Sealer
+from consent_mw.stores.base import Store
+
+__all__ = ["BASES", "DISCLOSURE", "Basis", "Disclosure", "Disclosures"]
+
+DISCLOSURE: Final = "disclosure"
+#: Founding policy, section 3: with prior consent, or on a demand under the law by the proper procedure.
+Basis: TypeAlias = Literal["consent", "lawful_demand"]
+BASES: Final[tuple[Basis, ...]] = get_args(Basis)
+
+
+class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One entry.
+
+    Attributes:
+        to: Who received it.
+        basis, reference: On what it rests, and where that is written: a warrant's number, a contract.
+        purposes: Whose records were given.
+        items: Which fields.
+        since, until: The time that the records are from (aware, UTC); None for no bound.
+        receipts: Names of the receipts whose holders alone were meant; none for everybody in that time.
+        by: Who gave it.
+    """
+
+    id: UUID
+    to: str
+    basis: Basis
+    reference: str = ""
+    purposes: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    receipts: tuple[str, ...] = ()
+    by: str = ""
+
+    @classmethod
+    def new(cls, now_ns: int, *, to: str, basis: Basis, **more: object) -> Disclosure:
+        """Return an entry about something that is given now (nanoseconds since 1970)."""
+        return msgspec.convert({"id": new_id(now_ns), "to": to, "basis": basis, **more}, cls)
+
+    @property
+    def at(self) -> datetime:
+        """When it was given (aware, UTC)."""
+        return time_of(self.id)
+
+    def concerns(self, names: Collection[str], purpose: str, first: datetime, last: datetime) -> bool:
+        """Whether it gave away records of who holds one of these receipts, made from `first` to `last` (aware)."""
+        return (
+            (not self.purposes or purpose in self.purposes)
+            and (self.since is None or last >= self.since)
+            and (self.until is None or first < self.until)
+            and (not self.receipts or any(name in self.receipts for name in names))
+        )
+
+    def record(self, sealer: Sealer) -> Record:
+        """
+        Return it as a record of the built-in purpose `requests`; whom it names is sealed.
+
+        Raises:
+            KeyDestroyed, StoreError: There is no key to seal it with.
+        """
+        data: dict[str, Scalar] = {
+            "disclosure.to": self.to,
+            "disclosure.basis": self.basis,
+            "disclosure.reference": self.reference,
+            "disclosure.purposes": " ".join(self.purposes),
+            "disclosure.items": " ".join(self.items),
+            "disclosure.since": self.since.isoformat() if self.since else None,
+            "disclosure.until": self.until.isoformat() if self.until else None,
+            "disclosure.by": self.by,
+        }
+        if not self.receipts:
+            return Record(self.id, DISCLOSURE, REQUESTS, None, "", data, b"")
+        sealed = sealer.seal(self.id, DISCLOSURE, REQUESTS, msgspec.msgpack.encode(self.receipts))
+        return Record(self.id, DISCLOSURE, REQUESTS, None, sealer.keyring.name, data, sealed)
+
+    @classmethod
+    def read(cls, record: Record, sealer: Sealer) -> Disclosure:
+        """Return the entry that a record holds. Whom it names is left out where that cannot be opened."""
+        data = record.data
+        receipts: tuple[str, ...] = ()
+        if record.sealed:
+            try:
+                receipts = msgspec.msgpack.decode(sealer.open(record), type=tuple[str, ...])
+            except (ConsentError, msgspec.MsgspecError):
+                receipts = ("",)  # of somebody, and not of everybody
+        return cls(
+            id=record.id,
+            to=str(data["disclosure.to"]),
+            basis=msgspec.convert(data["disclosure.basis"], Basis),
+            reference=str(data["disclosure.reference"]),
+            purposes=tuple(str(data["disclosure.purposes"]).split()),
+            items=tuple(str(data["disclosure.items"]).split()),
+            since=_instant(data["disclosure.since"]),
+            until=_instant(data["disclosure.until"]),
+            receipts=receipts,
+            by=str(data["disclosure.by"]),
+        )
+
+
+class Disclosures:
+    """The ledger in a store."""
+
+    def __init__(self, store: Store, sealer: Sealer) -> None:
+        self._store = store
+        self._sealer = sealer
+
+    async def append(self, disclosure: Disclosure) -> None:
+        """Write an entry; on return it survives a power cut. Raises StoreError, KeyDestroyed."""
+        await self._store.append([disclosure.record(self._sealer)], durable=True)
+
+    async def all(self) -> list[Disclosure]:
+        """Return every entry that is kept, oldest first. Raises StoreError."""
+        query = Query(kinds=frozenset((DISCLOSURE,)), purposes=frozenset((REQUESTS,)))
+        found: list[Record] = []
+        while page := await self._store.fetch(query, after=found[-1].id if found else None):
+            found += page
+        return [Disclosure.read(record, self._sealer) for record in found]
+
+
+def _instant(value: Scalar) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(str(value))

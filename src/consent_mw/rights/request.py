@@ -1,0 +1,250 @@
+"""What somebody asks for about their data, and the answers: as values, and as the records that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.exceptions import ConsentError
+from consent_mw.policy import REQUESTS, Policy
+from consent_mw.records import Record, Scalar, new_id, time_of
+from consent_mw.rights.deadlines import due_date, end_of
+from consent_mw.rights.person import Person
+from consent_mw.sealer import Sealer
+
+__all__ = [
+    "ANSWER",
+    "CHANNELS",
+    "REQUEST",
+    "REQUEST_KINDS",
+    "Answer",
+    "Case",
+    "Channel",
+    "Outcome",
+    "Request",
+    "RequestKind",
+    "cases",
+]
+
+REQUEST: Final = "request"
+ANSWER: Final = "answer"
+
+RequestKind: TypeAlias = Literal["access", "correction", "restriction", "withdrawal", "erasure", "complaint"]
+REQUEST_KINDS: Final[tuple[RequestKind, ...]] = get_args(RequestKind)
+#: How it came. "site": from somebody who proved who they are; "form": from somebody who did not.
+Channel: TypeAlias = Literal["site", "form", "email", "phone", "fax", "post", "person"]
+CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
+#: "granted" is a decision that is still to be carried out; the other two end a request.
+Outcome: TypeAlias = Literal["done", "refused", "granted"]
+
+
+class _Sealed(msgspec.Struct, frozen=True, array_like=True):
+    names: tuple[str, ...] = ()
+    sign_in: str | None = None
+    email: str = ""
+    phone: str = ""
+    message: str = ""
+    item: str = ""
+    value: str = ""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One request.
+
+    Attributes:
+        id: Its record; also the number that people are told.
+        received: When it came (aware, UTC): for one by phone before it was registered.
+        person: Who proved to be its sender; `NOBODY` for a form, a call or a letter.
+        purposes: What a withdrawal or an erasure is about; none is everything.
+        email, phone, message: As its sender gave them.
+        item, value: What is to be corrected, and into what.
+        by: The member of staff who registered it; "" for the sender.
+        readable: Whether the sealed part could be opened: person, contact, message, item and value.
+    """
+
+    id: UUID
+    kind: RequestKind
+    channel: Channel
+    received: datetime
+    person: Person = Person()
+    purposes: tuple[str, ...] = ()
+    email: str = ""
+    phone: str = ""
+    message: str = ""
+    item: str = ""
+    value: str = ""
+    by: str = ""
+    readable: bool = True
+
+    @classmethod
+    def new(cls, kind: RequestKind, channel: Channel, now_ns: int, *, person: Person = Person(),  # noqa: B008 - frozen
+            received: datetime | None = None, purposes: Sequence[str] = (), email: str = "", phone: str = "",
+            message: str = "", item: str = "", value: str = "", by: str = "") -> Request:  # fmt: skip
+        """Return a request that is registered now (nanoseconds since 1970); received now too, unless told."""
+        received = (received or datetime.fromtimestamp(now_ns / 1e9, UTC)).astimezone(UTC)
+        return cls(
+            id=new_id(now_ns), kind=kind, channel=channel, received=received, person=person, purposes=tuple(purposes),
+            email=email, phone=phone, message=message, item=item, value=value, by=by,
+        )  # fmt: skip
+
+    @property
+    def registered(self) -> datetime:
+        """When it was written down (aware, UTC)."""
+        return time_of(self.id)
+
+    def record(self, sealer: Sealer) -> Record:
+        """
+        Return it as a record of the built-in purpose `requests`; its subject is the token of who sent it.
+
+        Raises:
+            KeyDestroyed, StoreError: There is no key to seal it with.
+        """
+        data: dict[str, Scalar] = {
+            "request.kind": self.kind,
+            "request.channel": self.channel,
+            "request.received": self.received.isoformat(),
+            "request.purposes": " ".join(self.purposes),
+            "request.by": self.by,
+        }
+        plain = msgspec.msgpack.encode(
+            _Sealed(self.person.names, self.person.sign_in, self.email, self.phone, self.message, self.item, self.value)
+        )
+        sealed = sealer.seal(self.id, REQUEST, REQUESTS, plain)
+        day = (self.id.int >> 80) // 86_400_000
+        values = self.person.values
+        # A sign-in outlasts every receipt; else it is filed under the newest, which leads to those before it.
+        subject = sealer.token(day, REQUESTS, values[-1 if self.person.sign_in else 0].encode()) if values else None
+        return Record(self.id, REQUEST, REQUESTS, subject, sealer.keyring.name, data, sealed)
+
+    @classmethod
+    def read(cls, record: Record, sealer: Sealer | None) -> Request:
+        """Return the request that a record holds; what cannot be opened, or shall not be, is left out of it."""
+        data, sealed = record.data, None
+        if sealer is not None:
+            try:
+                sealed = msgspec.msgpack.decode(sealer.open(record), type=_Sealed)
+            except (ConsentError, msgspec.MsgspecError):
+                sealed = None
+        inner = sealed or _Sealed()
+        return cls(
+            id=record.id,
+            kind=msgspec.convert(data["request.kind"], RequestKind),
+            channel=msgspec.convert(data["request.channel"], Channel),
+            received=datetime.fromisoformat(str(data["request.received"])),
+            purposes=tuple(str(data["request.purposes"]).split()),
+            by=str(data["request.by"]),
+            person=Person(inner.names, inner.sign_in),
+            email=inner.email,
+            phone=inner.phone,
+            message=inner.message,
+            item=inner.item,
+            value=inner.value,
+            readable=sealed is not None,
+        )
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What was answered, and why. The reason is for the sender's eyes, and sealed.
+
+    Attributes:
+        by: The member of staff; "" where the program answered by doing it.
+        facts: What was done, for a certificate: numbers and days that tell nothing about a person.
+    """
+
+    id: UUID
+    request: UUID
+    outcome: Outcome
+    reason: str = ""
+    by: str = ""
+    facts: dict[str, Scalar] = msgspec.field(default_factory=dict[str, Scalar])
+
+    @classmethod
+    def new(
+        cls, request: UUID, outcome: Outcome, now_ns: int, *, reason: str = "", by: str = "", **facts: Scalar
+    ) -> Answer:
+        """Return an answer given now (nanoseconds since 1970)."""
+        return cls(id=new_id(now_ns), request=request, outcome=outcome, reason=reason, by=by, facts=facts)
+
+    @property
+    def given(self) -> datetime:
+        """When it was given (aware, UTC)."""
+        return time_of(self.id)
+
+    def record(self, sealer: Sealer) -> Record:
+        """Return it as a record of the built-in purpose `requests`. Raises as `Request.record`."""
+        data: dict[str, Scalar] = {
+            "answer.request": str(self.request),
+            "answer.outcome": self.outcome,
+            "answer.by": self.by,
+            **{f"answer.{name}": value for name, value in self.facts.items()},
+        }
+        if not self.reason:
+            return Record(self.id, ANSWER, REQUESTS, None, "", data, b"")
+        sealed = sealer.seal(self.id, ANSWER, REQUESTS, msgspec.msgpack.encode(self.reason))
+        return Record(self.id, ANSWER, REQUESTS, None, sealer.keyring.name, data, sealed)
+
+    @classmethod
+    def read(cls, record: Record, sealer: Sealer | None) -> Answer:
+        """Return the answer that a record holds; a reason that cannot be opened, or shall not be, is empty."""
+        reason = ""
+        if record.sealed and sealer is not None:
+            try:
+                reason = msgspec.msgpack.decode(sealer.open(record), type=str)
+            except (ConsentError, msgspec.MsgspecError):
+                reason = ""
+        known = ("answer.request", "answer.outcome", "answer.by")
+        return cls(
+            id=record.id,
+            request=UUID(str(record.data["answer.request"])),
+            outcome=msgspec.convert(record.data["answer.outcome"], Outcome),
+            reason=reason,
+            by=str(record.data["answer.by"]),
+            facts={key.removeprefix("answer."): value for key, value in record.data.items() if key not in known},
+        )
+
+
+class Case(NamedTuple):
+    """A request with its answers, oldest first."""
+
+    request: Request
+    answers: tuple[Answer, ...] = ()
+
+    @property
+    def ended(self) -> Answer | None:
+        """The answer that ended it, or None while it is open."""
+        return next((answer for answer in self.answers if answer.outcome != "granted"), None)
+
+    @property
+    def granted(self) -> Answer | None:
+        """The decision that it shall be carried out, or None."""
+        return next((answer for answer in self.answers if answer.outcome == "granted"), None)
+
+    @property
+    def restricts(self) -> bool:
+        """Whether nobody may use its sender's data until it has ended (GDPR, article 18(1); PIPA, article 36)."""
+        return self.ended is None and self.request.kind in ("correction", "restriction", "erasure")
+
+    def due(self, policy: Policy) -> date:
+        """Return the last day for its answer."""
+        return due_date(self.request.received, policy.jurisdiction, policy.time_zone)
+
+    def is_overdue(self, policy: Policy, now: datetime) -> bool:
+        """Whether it is still open and its last day is over at `now` (aware)."""
+        return self.ended is None and now >= end_of(self.due(policy), policy.time_zone)
+
+
+def cases(records: Sequence[Record], sealer: Sealer | None) -> list[Case]:
+    """Return the cases that records of the kinds `REQUEST` and `ANSWER` make up, oldest first."""
+    answers: dict[UUID, list[Answer]] = {}
+    for record in records:
+        if record.kind == ANSWER:
+            answer = Answer.read(record, sealer)
+            answers.setdefault(answer.request, []).append(answer)
+    requests = (Request.read(record, sealer) for record in records if record.kind == REQUEST)
+    return [Case(request, tuple(answers.get(request.id, ()))) for request in requests]
