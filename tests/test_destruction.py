@@ -240,7 +240,7 @@ def test_what_a_law_demands_moves_into_the_archive_under_another_key(holding):
     assert holding.records("abuse") == []
     (held,) = holding.records("abuse", archive=True)
     assert (held.id, held.kind, held.purpose, held.data, held.subject) == (
-        original.id, "abuse", "abuse", {"a": 1}, None)  # fmt: skip
+        original.id, "abuse", "abuse", {"a": 1}, b"who")  # fmt: skip
     keys = FileKeyring(holding.places.archive_keys)
     assert held.ring == keys.name != original.ring
     assert b"198.51.100.7" in Sealer(keys).open(held)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError
-from consent_mw.records import Record
-from consent_mw.sealer import Sealer
+from consent_mw.records import Query, Record, fixed_id, time_of
+from consent_mw.retention import day_of
+from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
 
-__all__ = ["Archive"]
+__all__ = ["NAMING", "Archive"]
+
+#: A record of the archive with which the subjects of a day and purpose can be told after their live key is gone.
+NAMING: Final = "naming"
 
 
 class Archive:
@@ -25,15 +30,49 @@ class Archive:
         Keep copies of `records`, sealed anew, and return how many could not be opened and are left out.
 
         On return the copies survive a power cut, so the originals may go. Doing it again after a crash is harmless:
-        the first copy of a record stays. The subject does not come along: it would mean nothing without its key.
+        the first copy of a record stays. Subjects come along with the secret that they were made with, sealed under the
+        archive's own key: who asks for their data, or for its erasure, is found here too.
 
         Raises:
             StoreError: Store or keys of either side cannot be reached; then nothing was kept.
         """
         copies = await asyncio.to_thread(lambda: [copy for record in records if (copy := self._copy(record, live))])
         if copies:
-            await self.store.append(copies, durable=True)
+            secrets = await asyncio.to_thread(lambda: list(self._secrets(copies, live)))
+            await self.store.append([*secrets, *copies], durable=True)
         return len(records) - len(copies)
+
+    async def tokens(self, values: Sequence[str]) -> dict[tuple[int, str], frozenset[bytes]]:
+        """
+        Return the tokens of `values` in the archive, by day and purpose.
+
+        Raises:
+            StoreError: The archive or its keys cannot be reached.
+        """
+        found: dict[tuple[int, str], frozenset[bytes]] = {}
+        query = Query(kinds=frozenset((NAMING,)))
+        encoded = [value.encode() for value in values]
+        page: Sequence[Record] = ()
+        while page := await self.store.fetch(query, after=page[-1].id if page else None):
+            for record in page:
+                try:
+                    secret = await asyncio.to_thread(self.sealer.open, record)
+                except (ConfigurationError, KeyDestroyed, RecordDamaged):
+                    continue
+                key = (day_of(time_of(record.id)), record.purpose)
+                found[key] = found.get(key, frozenset()) | {token_of(secret, value) for value in encoded}
+        return found
+
+    def _secrets(self, copies: Sequence[Record], live: Sealer) -> Iterator[Record]:
+        told = {(day_of(time_of(copy.id)), copy.purpose) for copy in copies if copy.subject is not None}
+        for day, purpose in sorted(told):
+            record_id = fixed_id(day, NAMING, purpose, live.keyring.name)
+            try:
+                secret = live.token_secret(day, purpose, create=False)
+            except KeyDestroyed:  # nothing of it was sealed, so that its copies did not need the key
+                continue
+            sealed = self.sealer.seal(record_id, NAMING, purpose, secret)
+            yield Record(record_id, NAMING, purpose, None, self.sealer.keyring.name, {}, sealed)
 
     def _copy(self, record: Record, live: Sealer) -> Record | None:
         ring, sealed = "", record.sealed
@@ -44,4 +83,4 @@ class Archive:
             except (ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError):
                 return None
             ring = self.sealer.keyring.name
-        return Record(record.id, record.kind, record.purpose, None, ring, record.data, sealed)
+        return Record(record.id, record.kind, record.purpose, record.subject, ring, record.data, sealed)

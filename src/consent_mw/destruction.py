@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from consent_mw.aggregates import DayCounts
-from consent_mw.archive import Archive
+from consent_mw.archive import NAMING, Archive
 from consent_mw.certificates import Certificate, Certificates, Tally
 from consent_mw.exceptions import SpoolError, StoreError
 from consent_mw.keyring import FileKeyring
@@ -237,7 +237,7 @@ class Destruction:
     async def _count(self, stage: Stage, day: int, purpose: str, run: _Run) -> None:
         counts, rings = DayCounts(day, purpose), Counter[str]()
         async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
-            rings.update(record.ring for record in page)
+            rings.update(record.ring for record in page if record.kind != NAMING)
             if stage.where == LIVE:
                 await asyncio.to_thread(counts.add, page)
         aggregates = counts.records() if stage.where == LIVE else []

@@ -88,6 +88,16 @@ class Places:
         return self.directory / "archive-keys"
 
     @property
+    def erasures(self) -> Path:
+        """The ledger of erasures, which are carried out again after a restored backup. Keep it out of that backup."""
+        return self.directory / "erasures.jsonl"
+
+    @property
+    def erasure_lock(self) -> Path:
+        """Held by whoever erases: one process of the machine at a time."""
+        return self.directory / "erasure.lock"
+
+    @property
     def destruction_lock(self) -> Path:
         """Held by whoever destroys what has ended: one process of the machine at a time."""
         return self.directory / "destruction.lock"

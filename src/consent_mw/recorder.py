@@ -209,9 +209,12 @@ class Recorder:
         return encode_record(Record(record_id, note.kind, note.purpose, subject, ring, clear, blob))
 
     def _subject(self, purpose: str, exchange: Exchange) -> bytes | None:
-        """A token only where the visitor allowed this very purpose: who refuses is told apart from nobody."""
+        """
+        A token only where the visitor allowed this very purpose: who refuses is told apart from nobody. Abuse of
+        somebody who allowed anything is theirs too, so that they can see what is held against them.
+        """
         receipt = exchange.consent.consent.receipt
-        if receipt is None or not self.policy.purposes[purpose].asked:
+        if receipt is None or not (self.policy.purposes[purpose].asked or purpose == ABUSE):
             return None
         return self._token(exchange.started_ns, purpose, receipt)
 

@@ -17,7 +17,7 @@ __all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "day_of", "day_text",
 KINDS: Final = frozenset(
     (
         "visit", "event", "abuse", "receipt", "pending", "gap", "undeclared", "request", "answer", "link", "disclosure",
-        "token-secret",
+        "naming",
     )
 )  # fmt: skip
 

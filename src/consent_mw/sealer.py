@@ -17,7 +17,7 @@ from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamage
 from consent_mw.keyring import Keyring
 from consent_mw.records import Record
 
-__all__ = ["PlainSealer", "Sealer"]
+__all__ = ["PlainSealer", "Sealer", "token_of"]
 
 # A sealed blob: version (1 byte), stream id (16), count (8), ciphertext, tag (16).
 _VERSION = 1
@@ -29,9 +29,10 @@ _LEAST_BYTES = 25 + 16
 _COUNT_BYTES = 8
 _NONCE_START = bytes(4)  # a nonce of AES-GCM has 12 bytes
 
-# BLAKE2b's personalisation keeps the two uses of a day's key apart.
+# BLAKE2b's personalisation keeps the uses of a day's key apart.
 _SEAL = b"consent-mw seal"
 _TOKEN = b"consent-mw token"
+_TOKEN_SECRET = b"consent-mw names"
 
 _DAY_MILLISECONDS = 86_400_000
 # A request seals for today, a late one for yesterday; more means that the clock jumps about.
@@ -147,8 +148,16 @@ class Sealer:
             KeyDestroyed: The key of that day and purpose is gone.
             StoreError: The keyring cannot be reached.
         """
-        key = self.keyring.key(day, purpose, create=True)
-        return blake2b(value, digest_size=16, key=key, person=_TOKEN).digest()
+        return token_of(self.token_secret(day, purpose, create=True), value)
+
+    def token_secret(self, day: int, purpose: str, *, create: bool) -> bytes:
+        """
+        Return what the tokens of one day and purpose are made with (32 bytes). It opens nothing that is sealed.
+
+        Raises as `token`; KeyDestroyed too where there never was a key and `create` is False.
+        """
+        key = self.keyring.key(day, purpose, create=create)
+        return blake2b(digest_size=32, key=key, person=_TOKEN_SECRET).digest()
 
     def _cipher(self, stream: _Stream, day: int, purpose: str) -> AESGCM:
         if len(stream.ciphers) >= _CIPHERS:
@@ -194,6 +203,11 @@ class PlainSealer(Sealer):
         if sealed.startswith(_PLAIN):
             return sealed[1:]
         return super().open_bytes(record_id, kind, purpose, ring, sealed)
+
+
+def token_of(secret: bytes, value: bytes) -> bytes:
+    """Return the token (16 bytes) of `value` under the secret of a day and purpose."""
+    return blake2b(value, digest_size=16, key=secret, person=_TOKEN).digest()
 
 
 def _day(record_id: UUID) -> int:

@@ -12,7 +12,7 @@ __all__ = ["PersonalData", "SignIn"]
 
 #: Tells from a request's scope who is signed in: a name that never changes, or None. It is asked on our own pages only,
 #: which no middleware of the application has seen: it reads the session's cookie itself.
-SignIn: TypeAlias = Callable[[Scope], str | None | Awaitable[str | None]]
+SignIn: TypeAlias = Callable[[Scope], str | Awaitable[str | None] | None]
 
 
 class PersonalData(Protocol):

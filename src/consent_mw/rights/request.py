@@ -13,7 +13,7 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.policy import REQUESTS, Policy
 from consent_mw.records import Record, Scalar, new_id, time_of
 from consent_mw.rights.deadlines import due_date, end_of
-from consent_mw.rights.person import Person
+from consent_mw.rights.person import NOBODY, Person
 from consent_mw.sealer import Sealer
 
 __all__ = [
@@ -64,6 +64,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         email, phone, message: As its sender gave them.
         item, value: What is to be corrected, and into what.
         by: The member of staff who registered it; "" for the sender.
+        application: Whether the application holds data of its own, which it erases by its hook.
         readable: Whether the sealed part could be opened: person, contact, message, item and value.
     """
 
@@ -71,7 +72,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     kind: RequestKind
     channel: Channel
     received: datetime
-    person: Person = Person()
+    person: Person = NOBODY
     purposes: tuple[str, ...] = ()
     email: str = ""
     phone: str = ""
@@ -79,18 +80,43 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     item: str = ""
     value: str = ""
     by: str = ""
+    application: bool = False
     readable: bool = True
 
     @classmethod
-    def new(cls, kind: RequestKind, channel: Channel, now_ns: int, *, person: Person = Person(),  # noqa: B008 - frozen
-            received: datetime | None = None, purposes: Sequence[str] = (), email: str = "", phone: str = "",
-            message: str = "", item: str = "", value: str = "", by: str = "") -> Request:  # fmt: skip
-        """Return a request that is registered now (nanoseconds since 1970); received now too, unless told."""
-        received = (received or datetime.fromtimestamp(now_ns / 1e9, UTC)).astimezone(UTC)
+    def new(
+        cls,
+        kind: RequestKind,
+        channel: Channel,
+        now_ns: int,
+        *,
+        person: Person = NOBODY,
+        received: datetime | None = None,
+        purposes: Sequence[str] = (),
+        email: str = "",
+        phone: str = "",
+        message: str = "",
+        item: str = "",
+        value: str = "",
+        by: str = "",
+        application: bool = False,
+    ) -> Request:
+        """Return a request that is registered now (nanoseconds since 1970), and was received now unless told."""
         return cls(
-            id=new_id(now_ns), kind=kind, channel=channel, received=received, person=person, purposes=tuple(purposes),
-            email=email, phone=phone, message=message, item=item, value=value, by=by,
-        )  # fmt: skip
+            id=new_id(now_ns),
+            kind=kind,
+            channel=channel,
+            received=(received or datetime.fromtimestamp(now_ns / 1e9, UTC)).astimezone(UTC),
+            person=person,
+            purposes=tuple(purposes),
+            email=email,
+            phone=phone,
+            message=message,
+            item=item,
+            value=value,
+            by=by,
+            application=application,
+        )
 
     @property
     def registered(self) -> datetime:
@@ -110,6 +136,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             "request.received": self.received.isoformat(),
             "request.purposes": " ".join(self.purposes),
             "request.by": self.by,
+            "request.application": self.application,
         }
         plain = msgspec.msgpack.encode(
             _Sealed(self.person.names, self.person.sign_in, self.email, self.phone, self.message, self.item, self.value)
@@ -138,6 +165,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             received=datetime.fromisoformat(str(data["request.received"])),
             purposes=tuple(str(data["request.purposes"]).split()),
             by=str(data["request.by"]),
+            application=bool(data["request.application"]),
             person=Person(inner.names, inner.sign_in),
             email=inner.email,
             phone=inner.phone,

@@ -1,0 +1,197 @@
+"""What is held about a person: read back for them alone, as the access report tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.archive import Archive
+from consent_mw.exceptions import ConsentError
+from consent_mw.policy import RECEIPTS, REQUESTS, Policy
+from consent_mw.receipts import Receipt, receipt_of
+from consent_mw.records import Query, Record, Scalar, time_of
+from consent_mw.retention import Retention, day_of
+from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.disclosures import Disclosure, Disclosures
+from consent_mw.rights.person import Person, tokens
+from consent_mw.rights.personal_data import PersonalData
+from consent_mw.rights.request import Case
+from consent_mw.sealer import Sealer
+from consent_mw.stage import ARCHIVE, LIVE, Stage
+from consent_mw.stores.base import Store
+
+__all__ = ["HELD_KINDS", "Held", "Holdings", "Registry"]
+
+#: Kinds of records that were collected about somebody. Receipts and requests are told apart from them.
+HELD_KINDS: Final = frozenset(("visit", "event", "abuse"))
+_PAGE: Final = 1_000
+_decode = msgspec.msgpack.Decoder(dict[str, object]).decode
+
+
+class Held(NamedTuple):
+    """
+    What is held for one purpose.
+
+    Attributes:
+        where: "live", or "archive".
+        items: Names of all fields that hold something.
+        first, last: When the oldest and the newest record were made (aware, UTC).
+        until: When the last of them is destroyed (aware, UTC); None where no revision tells.
+        rows: Each record, oldest first: "time" (aware), "kind", "id" and its fields.
+    """
+
+    purpose: str
+    where: str
+    records: int
+    items: tuple[str, ...]
+    first: datetime
+    last: datetime
+    until: datetime | None
+    rows: tuple[Mapping[str, object], ...]
+
+
+class Holdings(NamedTuple):
+    """
+    Everything that is held about one person.
+
+    Attributes:
+        receipts: Newest first.
+        cases: Their own requests, oldest first.
+        disclosures: Those that gave away records of theirs.
+        application: What the application holds by itself; None without a hook, or where nobody signed in.
+    """
+
+    person: Person
+    held: tuple[Held, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    cases: tuple[Case, ...] = ()
+    disclosures: tuple[Disclosure, ...] = ()
+    application: Mapping[str, Scalar] | None = None
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether nobody may use any of it now."""
+        return any(case.restricts for case in self.cases)
+
+
+class Registry:
+    """
+    Looks up persons. What has not left the spool yet is not found.
+
+    Args:
+        policies: Every declaration that was in force.
+        archive: Where no revision ever held anything, None.
+    """
+
+    def __init__(
+        self,
+        policies: Iterable[Policy],
+        store: Store,
+        sealer: Sealer,
+        *,
+        archive: Archive | None = None,
+        personal_data: PersonalData | None = None,
+    ) -> None:
+        retention = Retention(policies)
+        self._live = Stage(LIVE, store, sealer, retention)
+        self._archived = Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive()) if archive else None
+        self._archive = archive
+        self._desk = Desk(store, sealer, kept_by_store(store))
+        self._disclosures = Disclosures(store, sealer)
+        self._personal_data = personal_data
+
+    async def of(self, person: Person, now: datetime) -> Holdings:
+        """
+        Return what is held about `person` at `now` (aware).
+
+        Raises:
+            StoreError: A store, the archive or a keyring cannot be reached.
+        """
+        if not person.is_known:
+            return Holdings(person)
+        made = await asyncio.to_thread(tokens, self._live.sealer, person.values)
+        held = await self._held(self._live, _but(made, RECEIPTS, REQUESTS), now)
+        if self._archived and self._archive:
+            held += await self._held(self._archived, await self._archive.tokens(person.values), now)
+        return Holdings(
+            person=person,
+            held=tuple(held),
+            receipts=tuple(await self._receipts(made)),
+            cases=tuple(await self._desk.of(person)),
+            disclosures=tuple(_concerning(await self._disclosures.all(), person, held)),
+            application=await self._application(person),
+        )
+
+    async def _held(self, stage: Stage, made: Mapping[tuple[int, str], frozenset[bytes]], now: datetime) -> list[Held]:
+        found: list[Held] = []
+        for purpose in dict.fromkeys(purpose for _, purpose in sorted(made)):
+            subjects = frozenset[bytes]().union(*(each for (_, of), each in made.items() if of == purpose))
+            query = Query(kinds=HELD_KINDS, purposes=frozenset((purpose,)), subjects=subjects)
+            records = await fetch_all(stage.store, query)
+            if records:
+                found.append(await asyncio.to_thread(_told, stage, purpose, records, now))
+        return found
+
+    async def _receipts(self, made: Mapping[tuple[int, str], frozenset[bytes]]) -> list[Receipt]:
+        subjects = frozenset[bytes]().union(*(each for (_, purpose), each in made.items() if purpose == RECEIPTS))
+        query = Query(kinds=frozenset(("receipt",)), purposes=frozenset((RECEIPTS,)), subjects=subjects)
+        records = await fetch_all(self._live.store, query)
+        return await asyncio.to_thread(lambda: [each for record in records[::-1] if (each := self._receipt(record))])
+
+    def _receipt(self, record: Record) -> Receipt | None:
+        try:
+            return receipt_of(record, self._live.sealer)
+        except (ConsentError, msgspec.MsgspecError):
+            return None  # its key went meanwhile, or it was changed: it proves nothing any more
+
+    async def _application(self, person: Person) -> Mapping[str, Scalar] | None:
+        if self._personal_data is None or person.sign_in is None:
+            return None
+        return await self._personal_data.read(person.sign_in)
+
+
+async def fetch_all(store: Store, query: Query) -> list[Record]:
+    """Return every record that `query` means, in order of id. Raises StoreError."""
+    found: list[Record] = []
+    after: UUID | None = None
+    while page := await store.fetch(query, after=after, limit=_PAGE):
+        found += page
+        after = page[-1].id
+    return found
+
+
+def _but(made: Mapping[tuple[int, str], frozenset[bytes]], *purposes: str) -> dict[tuple[int, str], frozenset[bytes]]:
+    return {key: subjects for key, subjects in made.items() if key[1] not in purposes}
+
+
+def _told(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) -> Held:
+    rows = tuple(_row(record, stage.sealer) for record in records)
+    items = dict.fromkeys(name for row in rows for name in row if name not in ("time", "kind", "id"))
+    first, last = time_of(records[0].id), time_of(records[-1].id)
+    until = stage.retention.end(day_of(last), purpose, now)
+    return Held(purpose, stage.where, len(rows), tuple(items), first, last, until, rows)
+
+
+def _row(record: Record, sealer: Sealer) -> dict[str, object]:
+    row: dict[str, object] = {"time": time_of(record.id), "kind": record.kind, "id": str(record.id)}
+    row |= {name: value for name, value in record.data.items() if value is not None}
+    if record.sealed:
+        try:
+            row |= _decode(sealer.open(record))
+        except (ConsentError, msgspec.MsgspecError):
+            row["unreadable"] = True  # sealed elsewhere, or damaged: said, and not passed over
+    return row
+
+
+def _concerning(disclosures: Iterable[Disclosure], person: Person, held: Sequence[Held]) -> list[Disclosure]:
+    return [
+        disclosure
+        for disclosure in disclosures
+        if any(disclosure.concerns(person.names, each.purpose, each.first, each.last) for each in held)
+        or any(name in disclosure.receipts for name in person.names)
+    ]
