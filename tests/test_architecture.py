@@ -39,6 +39,7 @@ LAYERS = [
         "audit",
         "keyring",
         "keyslots",
+        "locks",
         "mounts",
         "places",
         "revisions",

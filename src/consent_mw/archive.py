@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError
+from consent_mw.keyring import FileKeyring
+from consent_mw.places import Places
+from consent_mw.policy import Policy
 from consent_mw.records import Query, Record, fixed_id, time_of
 from consent_mw.retention import day_of
 from consent_mw.sealer import Sealer, token_of
+from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
+from consent_mw.stores.opened import OpenedStore
 
 __all__ = ["NAMING", "Archive"]
 
@@ -24,6 +29,18 @@ class Archive:
     def __init__(self, store: Store, sealer: Sealer) -> None:
         self.store = store
         self.sealer = sealer
+
+    @classmethod
+    def of_site(cls, policies: Iterable[Policy], places: Places) -> Archive | None:
+        """
+        Return the archive of the site at `places`, or None where none of its declarations ever held anything.
+
+        Raises:
+            ConfigurationError: Its keys cannot be used.
+        """
+        if not any(purpose.archive for policy in policies for purpose in policy.purposes.values()):
+            return None
+        return cls(OpenedStore(store_from(f"sqlite:///{places.archive}")), Sealer(FileKeyring(places.archive_keys)))
 
     async def keep(self, records: Sequence[Record], live: Sealer) -> int:
         """

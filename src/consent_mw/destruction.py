@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -19,7 +16,7 @@ from consent_mw.aggregates import DayCounts
 from consent_mw.archive import NAMING, Archive
 from consent_mw.certificates import Certificate, Certificates, Tally
 from consent_mw.exceptions import SpoolError, StoreError
-from consent_mw.keyring import FileKeyring
+from consent_mw.locks import alone
 from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.records import Record
@@ -28,10 +25,8 @@ from consent_mw.revisions import Revisions
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stage import ARCHIVE, LIVE, Stage
-from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
-from consent_mw.stores.opened import OpenedStore
 
 __all__ = ["Destruction", "Outcome", "Told"]
 
@@ -131,11 +126,7 @@ class Destruction:
             ConfigurationError: The kept revisions cannot be read, or the archive's keys not be used.
         """
         policies = [*Revisions(places.revisions).before(policy.revision).values(), policy]
-        holds = any(purpose.archive for each in policies for purpose in each.purposes.values())
-        archive = None
-        if holds:
-            archive_store = OpenedStore(store_from(f"sqlite:///{places.archive}"))
-            archive = Archive(archive_store, Sealer(FileKeyring(places.archive_keys)))
+        archive = Archive.of_site(policies, places)
         lock = places.destruction_lock
         return cls(Retention(policies), store, sealer, lock, spool=spool, archive=archive, lost=lost)
 
@@ -169,8 +160,8 @@ class Destruction:
         """Destroy what has ended by `now` (aware). Never raises for a store's, a keyring's or the spool's sake."""
         run = _Run(now, told)
         try:
-            with _alone(self._lock) as alone:
-                if not alone:
+            with alone(self._lock) as mine:
+                if not mine:
                     return Outcome(busy=True)
                 await self._all(run)
         except OSError as error:
@@ -370,20 +361,3 @@ class _Run:
 
     def is_done(self, stage: Stage, day: int, purpose: str) -> bool:
         return (stage.where, day, purpose) not in self.left
-
-
-@contextmanager
-def _alone(lock: Path) -> Generator[bool]:
-    """Give True to one holder of the lock at a time, and False at once to every other. Raises OSError."""
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # closing does not unlock while a child forked meanwhile has a copy
-        os.close(fd)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
 
 from consent_mw.agents import parse_agent
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
-from consent_mw.destruction import Destruction
 from consent_mw.exceptions import (
     ConfigurationError,
     ConsentError,
@@ -34,7 +33,7 @@ from consent_mw.segment import Segment
 from consent_mw.spool import Backlog, Gap, Spool
 from consent_mw.stores.base import Store
 
-__all__ = ["Drain"]
+__all__ = ["Chore", "Drain"]
 
 _log = logging.getLogger("consent_mw")
 
@@ -51,6 +50,18 @@ _DAY_MS: Final = 86_400_000
 _NOTED: Final = frozenset(("event", "abuse"))
 
 
+class Chore(Protocol):
+    """What goes on beside the drain for as long as it runs. It sees to it that of all processes one works at a time."""
+
+    def keep_on(self, clock: Callable[[], int]) -> Coroutine[Any, Any, None]:
+        """Work until cancelled; `clock` tells nanoseconds since 1970."""
+        ...
+
+    async def close(self) -> None:
+        """Release what it holds. Closing twice is harmless."""
+        ...
+
+
 class Drain:
     """
     Hands finished records to the store. A segment goes only after the store has committed all of it, so that what
@@ -63,7 +74,7 @@ class Drain:
     Args:
         hands_over: False where `consent-mw drain` does that: this process then only keeps.
         stop_seconds: How long `stop` may take. What is left then waits in the spool for the next start.
-        destruction: A third task destroys what has ended; of all processes one at a time.
+        chores: What goes on beside it, each as a task of its own.
 
     Attributes:
         handed_over: Records that the store has taken from here since the start.
@@ -81,7 +92,7 @@ class Drain:
         hands_over: bool = True,
         pace: Pace | None = None,
         stop_seconds: float = 5.0,
-        destruction: Destruction | None = None,
+        chores: Sequence[Chore] = (),
     ) -> None:
         self._policy = policy
         self._spool = spool
@@ -92,7 +103,7 @@ class Drain:
         self._hands_over = hands_over
         self._pace = pace or Pace()
         self._stop_seconds = stop_seconds
-        self._destruction = destruction
+        self._chores = chores
         self.handed_over: int = 0
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,8 +120,7 @@ class Drain:
         if not self._tasks or self._loop is not loop or self._tasks[0].done():
             self._loop = loop
             work = [self._keep_on(), self._hand_on()] if self._hands_over else [self._keep_on()]
-            if self._destruction and self._hands_over:
-                work.append(self._destruction.keep_on(self._clock))
+            work += [chore.keep_on(self._clock) for chore in self._chores]
             self._tasks = tuple(loop.create_task(each, name="consent-mw drain") for each in work)
 
     async def begin(self) -> None:
@@ -146,8 +156,8 @@ class Drain:
             _log.warning("the store took too long; what it did not take stays in the spool for the next start")
         await asyncio.to_thread(self._spool.close)
         await self._close_store()
-        if self._destruction:
-            await self._destruction.close()
+        for chore in self._chores:
+            await chore.close()
 
     async def _keep_on(self) -> None:
         while True:

@@ -29,6 +29,7 @@ from consent_mw.receipts import Receipts
 from consent_mw.recorder import Recorder
 from consent_mw.request_cookies import RequestCookies
 from consent_mw.revisions import Revisions
+from consent_mw.rights.erasure import Erasure
 from consent_mw.sealer import PlainSealer, Sealer
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.pages import Site
@@ -94,6 +95,14 @@ class Wiring:
         self.destruction: Destruction = Destruction.of_site(
             self.policy, self.places, self.store, self.sealer, spool=self.spool
         )
+        self.erasure: Erasure = Erasure.of_site(
+            [*self.revisions.before(self.policy.revision).values(), self.policy],
+            self.places,
+            self.store,
+            self.sealer,
+            spool=self.spool,
+            hand_over=self._hand_over,
+        )
         self.drain: Drain = Drain(
             self.policy,
             self.spool,
@@ -102,7 +111,7 @@ class Wiring:
             self.pending,
             clock,
             hands_over=drain,
-            destruction=self.destruction,
+            chores=(self.destruction, self.erasure) if drain else (self.erasure,),
         )
         self.prefix: str = _checked_prefix(prefix)
         self.site: Site = Site(
@@ -125,6 +134,9 @@ class Wiring:
         self.console: Console | None = Console(self.policy, self.proxies) if console else None
         self._misplaced: set[str] = set()
         self._undeclared: Undeclared = Undeclared(self.policy, self.sealer, self.spool)
+
+    async def _hand_over(self) -> None:
+        await self.drain.once()
 
     def _own_cookies(self, secure: bool) -> OwnCookies:
         return OwnCookies(self.cookies.cookie.name(secure=secure), self.cookies.pending_name(secure=secure))

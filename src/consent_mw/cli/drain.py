@@ -18,11 +18,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 from consent_mw.cli.terminal import as_json, complain
 from consent_mw.declaration import load
 from consent_mw.destruction import Destruction
-from consent_mw.drain import Drain
+from consent_mw.drain import Chore, Drain
 from consent_mw.exceptions import ConfigurationError, SpoolError, StoreUnavailable
 from consent_mw.keyring import FileKeyring
 from consent_mw.pending import Pending
 from consent_mw.places import Places
+from consent_mw.revisions import Revisions
+from consent_mw.rights.erasure import Erasure
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores import opened_store
@@ -45,7 +47,7 @@ class _Work(NamedTuple):
     spool: Spool
     store: Store
     drain: Drain
-    destruction: Destruction
+    chores: tuple[Chore, ...]
 
     @property
     def behind(self) -> tuple[int, int]:
@@ -103,7 +105,10 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None) -> _
     store = opened_store(url or f"sqlite:///{places.database}", log_url)
     sealer = Sealer(FileKeyring(places.keys))
     destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
-    return _Work(spool, store, Drain(policy, spool, store, sealer, Pending(policy, store, sealer)), destruction)
+    work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer))
+    policies = [*Revisions(places.revisions).before(policy.revision).values(), policy]
+    erasure = Erasure.of_site(policies, places, store, sealer, spool=spool)
+    return _Work(spool, store, work, (destruction, erasure))
 
 
 async def _run(work: _Work, once: bool) -> bool:
@@ -114,7 +119,7 @@ async def _run(work: _Work, once: bool) -> bool:
         loop.add_signal_handler(number, task.cancel)
     beside = [asyncio.ensure_future(_show(work, once))]
     if not once:  # the middleware only spools, so what has ended is destroyed here
-        beside.append(asyncio.ensure_future(work.destruction.keep_on(time.time_ns)))
+        beside += [asyncio.ensure_future(chore.keep_on(time.time_ns)) for chore in work.chores]
     try:
         await task
     except asyncio.CancelledError:
@@ -124,7 +129,8 @@ async def _run(work: _Work, once: bool) -> bool:
         for each in beside:
             each.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        await work.destruction.close()
+        for chore in work.chores:
+            await chore.close()
         await work.store.close()
         work.spool.close()
     return False

@@ -110,13 +110,28 @@ class People:
         starts = [(name, given_on)] if name and given_on else []
         if sign_in is not None:
             starts += [link for link in await self._linked(sign_in) if link[0] != name]
+        return Person(tuple(await self._chains(starts)), sign_in)
+
+    async def whole(self, person: Person, latest: date) -> Person:
+        """
+        Return `person` with the receipts that went before theirs, and those of their sign-in. Raises as `of`.
+
+        Args:
+            latest: The day (UTC) on which the newest of their receipts was given, or a later one.
+        """
+        linked = await self._linked(person.sign_in) if person.sign_in is not None else []
+        starts = [(name, latest) for name in person.names]
+        starts += [link for link in linked if link[0] not in person.names]
+        return Person(tuple(await self._chains(starts)), person.sign_in)
+
+    async def _chains(self, starts: Iterable[tuple[str, date]]) -> list[str]:
         names: dict[str, None] = {}
-        for start, day in starts:
+        for start, latest in starts:
             names[start] = None
-            for receipt in await self._receipts.of(start, day):
-                # The one before may be destroyed already, and its records live longer.
+            for receipt in await self._receipts.of(start, latest):
+                # The one before may be destroyed already, while records that were made under it live on.
                 names.update(dict.fromkeys(each for each in (receipt.name, receipt.supersedes) if each))
-        return Person(tuple(names), sign_in)
+        return list(names)
 
     async def _linked(self, sign_in: str) -> list[tuple[str, date]]:
         made = await asyncio.to_thread(tokens, self._sealer, [_SIGN_IN + sign_in], (REQUESTS,))

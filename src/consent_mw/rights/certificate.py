@@ -1,0 +1,86 @@
+"""The proof that a person's records were erased: how many, when, and from when on nothing of them can be read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, cast
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.policy import REQUESTS
+from consent_mw.records import Query, Record, Scalar, new_id
+from consent_mw.rights.request import RequestKind
+from consent_mw.stores.base import Store
+
+__all__ = ["ERASED", "ErasureCertificate", "certificates"]
+
+#: The kind of its record, which stays: it tells nothing about a person.
+ERASED: Final = "erased"
+
+
+class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What was erased on one request.
+
+    Attributes:
+        request: The number of the request.
+        received, done: When it came, and when nothing was found any more (aware, UTC).
+        records: How many records went, from store and archive.
+        purposes: Of which purposes; empty for all.
+        unreadable: When the last key of them is destroyed by the promise of its purpose (aware, UTC): until then the
+            disk may still hold ciphertext. None where nothing was erased.
+        ring: The keyring whose records were looked through.
+    """
+
+    request: UUID
+    kind: RequestKind
+    received: datetime
+    done: datetime
+    records: int
+    purposes: tuple[str, ...] = ()
+    unreadable: datetime | None = None
+    ring: str = ""
+
+    def record(self) -> Record:
+        """Return it as a record of the built-in purpose `requests`."""
+        data: dict[str, Scalar] = {
+            "erased.request": str(self.request),
+            "erased.kind": self.kind,
+            "erased.received": self.received.isoformat(),
+            "erased.done": self.done.isoformat(),
+            "erased.records": self.records,
+            "erased.purposes": " ".join(self.purposes),
+            "erased.unreadable": self.unreadable.isoformat() if self.unreadable else None,
+            "erased.ring": self.ring,
+        }
+        return Record(new_id(int(self.done.timestamp() * 1e9)), ERASED, REQUESTS, None, "", data, b"")
+
+    @classmethod
+    def read(cls, record: Record) -> ErasureCertificate:
+        """Return the certificate that a record holds."""
+        data = record.data
+        unreadable = data["erased.unreadable"]
+        return cls(
+            request=UUID(str(data["erased.request"])),
+            kind=cast("RequestKind", data["erased.kind"]),
+            received=datetime.fromisoformat(str(data["erased.received"])),
+            done=datetime.fromisoformat(str(data["erased.done"])),
+            records=int(data["erased.records"] or 0),
+            purposes=tuple(str(data["erased.purposes"]).split()),
+            unreadable=None if unreadable is None else datetime.fromisoformat(str(unreadable)),
+            ring=str(data["erased.ring"]),
+        )
+
+
+async def certificates(store: Store) -> dict[UUID, ErasureCertificate]:
+    """Return every certificate of an erasure, by the number of its request. Raises StoreError."""
+    found: dict[UUID, ErasureCertificate] = {}
+    after: UUID | None = None
+    query = Query(kinds=frozenset((ERASED,)), purposes=frozenset((REQUESTS,)))
+    while page := await store.fetch(query, after=after):
+        after = page[-1].id
+        for record in page:
+            certificate = ErasureCertificate.read(record)
+            found.setdefault(certificate.request, certificate)
+    return found

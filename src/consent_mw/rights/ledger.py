@@ -1,0 +1,139 @@
+"""The ledger of erasures: which tokens were erased, so that a restored backup brings nobody back."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.exceptions import StoreError
+
+__all__ = ["Entry", "Ledger"]
+
+_log = logging.getLogger("consent_mw")
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What one step of an erasure is about to delete, written before it does.
+
+    Attributes:
+        at: When (aware, UTC). Only what is older was meant.
+        request: Whose erasure it is, by the number of the request.
+        found: How many records it found.
+        total: How many this erasure has deleted once this step is done.
+        gone: Whether this step is done.
+        until: When the last key of these tokens is gone (aware, UTC), and they say nothing any more.
+        tokens: In hexadecimal. They are pseudonyms, and die with the keys of their days.
+    """
+
+    at: datetime
+    request: UUID
+    found: int
+    total: int
+    gone: bool = False
+    until: datetime
+    tokens: tuple[str, ...] = ()
+
+    @property
+    def subjects(self) -> frozenset[bytes]:
+        """The tokens as records carry them."""
+        return frozenset(map(bytes.fromhex, self.tokens))
+
+
+_decode = msgspec.json.Decoder(Entry).decode
+
+
+class Ledger:
+    """
+    An append-only file (mode 0600), one entry a line, that belongs to no backup of the store.
+
+    One process writes at a time: who holds the erasure's lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def entries(self) -> list[Entry]:
+        """
+        Return what the ledger says, oldest first. A line that is none, as a crash may leave one, is left out.
+
+        Raises:
+            StoreError: It is there and cannot be read.
+        """
+        try:
+            lines = self.path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise self._failed(error) from error
+        found: list[Entry] = []
+        for number, line in enumerate(lines, 1):
+            if not line:
+                continue
+            try:
+                found.append(_decode(line))
+            except (msgspec.MsgspecError, ValueError):
+                _log.warning("%s: line %d is not whole and was left out", self.path, number)
+        return found
+
+    def append(self, entry: Entry) -> None:
+        """
+        Write an entry; on return it survives a power cut.
+
+        Raises:
+            StoreError: It could not be written, so nothing may be erased.
+        """
+        # A line of its own, also behind one that a crash tore.
+        self._write(self.path, os.O_APPEND, b"\n" + msgspec.json.encode(entry) + b"\n")
+
+    def prune(self, now: datetime) -> int:
+        """
+        Forget the entries whose keys are all gone at `now` (aware), and return how many they were. Raises StoreError.
+        """
+        entries = self.entries()
+        kept = [entry for entry in entries if entry.until > now]
+        if len(kept) < len(entries):
+            self._replace(kept)
+        return len(entries) - len(kept)
+
+    def _replace(self, entries: Sequence[Entry]) -> None:
+        aside = self.path.with_suffix(".new")
+        self._write(aside, os.O_TRUNC, b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
+        try:
+            aside.replace(self.path)
+            self._sync_directory()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _write(self, path: Path, flags: int, content: bytes) -> None:
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+            try:
+                if os.write(fd, content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            self._sync_directory()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _failed(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self.path}: the ledger of erasures failed ({error.strerror}); let this user write it, and see that the "
+            "disk has room"
+        )
