@@ -21,7 +21,7 @@ from consent_mw.records import Query, fixed_id, time_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.holdings import HELD_KINDS
+from consent_mw.rights.holdings import HELD_KINDS, fetch_all
 from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.person import LINK, People, Person, tokens
 from consent_mw.rights.personal_data import PersonalData
@@ -41,6 +41,8 @@ _AGAIN: Final = timedelta(hours=1)
 #: Named with the day, in case a key's day is over while its last records are still on their way.
 _DAY: Final = timedelta(days=1)
 _PAGE: Final = 1_000
+#: What somebody asked, and by which sign-in.
+_ASKED: Final = frozenset((REQUEST, ANSWER, LINK))
 
 _Tokens = Mapping[tuple[int, str], frozenset[bytes]]
 
@@ -237,11 +239,16 @@ class Erasure:
         await asyncio.to_thread(self._ledger.prune, now)
         count = 0
         for entry in await asyncio.to_thread(self._ledger.entries):
-            query = Query(kinds=HELD_KINDS | {LINK, REQUEST}, subjects=entry.subjects, until=entry.at)
-            for store in (self._store, *([self._archive.store] if self._archive else [])):
-                if entry.tokens and await store.fetch(query, limit=1):
-                    count += await store.delete(query)
+            if entry.tokens:
+                query = Query(kinds=HELD_KINDS, subjects=entry.subjects, until=entry.at)
+                count += sum([await _deleted(store, query) for store in self._stores])
+            if entry.ids:
+                count += await _deleted(self._store, Query(kinds=_ASKED, ids=frozenset(entry.ids)))
         return count
+
+    @property
+    def _stores(self) -> list[Store]:
+        return [self._store, self._archive.store] if self._archive else [self._store]
 
     # -- one request --------------------------------------------------------------------------------------------
 
@@ -356,30 +363,39 @@ class Erasure:
             now_ns = int(now.timestamp() * 1e9)
             await self._desk.register(answers=[Answer.new(request.id, "done", now_ns, records=certificate.records)])
             return
-        person = await self._people.whole(request.person, request.registered.date() + _DAY)
-        ended = [each for each in await self._desk.of(person) if each.ended or each.request.id == request.id]
-        made = await asyncio.to_thread(tokens, self._sealer, person.values, (REQUESTS,))
-        await self._note_requests(certificate, made, now)
-        subjects = frozenset[bytes]().union(*made.values())
-        await self._store.delete(Query(kinds=frozenset((LINK,)), subjects=subjects, until=now))
-        # Its own record last: as long as it is there, the next run goes on here.
-        ids = frozenset(answer.id for each in ended for answer in each.answers)
-        await self._store.delete(Query(kinds=frozenset((ANSWER,)), ids=ids))
-        await self._store.delete(
-            Query(kinds=frozenset((REQUEST,)), ids=frozenset({request.id, *(each.request.id for each in ended)}))
-        )
-
-    async def _note_requests(self, certificate: ErasureCertificate, made: _Tokens, now: datetime) -> None:
-        """Let the ledger know what else the person had asked: with a backup it would come back too."""
+        ids = await self._asked_by(request)
         entry = Entry(
             at=now.astimezone(UTC),
-            request=certificate.request,
+            request=request.id,
             found=0,
             total=certificate.records,
             until=self._retention.end(day_of(now), REQUESTS, now) or now + _DAY,
-            tokens=tuple(sorted(subject.hex() for subjects in made.values() for subject in subjects)),
+            ids=tuple(sorted(ids)),
         )
         await asyncio.to_thread(self._ledger.append, entry)
+        # Its own record last: as long as it is there, the next run goes on here.
+        await self._store.delete(Query(kinds=_ASKED, ids=ids - {request.id}))
+        await self._store.delete(Query(kinds=_ASKED, ids=frozenset((request.id,))))
+
+    async def _asked_by(self, request: Request) -> frozenset[UUID]:
+        """Return the records of this request, of all that its sender asked and that has ended, and of their sign-in."""
+        person = await self._people.whole(request.person, request.registered.date() + _DAY)
+        ended = [each for each in await self._desk.of(person) if each.ended]
+        made = await asyncio.to_thread(tokens, self._sealer, person.values, (REQUESTS,))
+        links = Query(kinds=frozenset((LINK,)), subjects=frozenset[bytes]().union(*made.values()))
+        return frozenset(
+            (
+                request.id,
+                *(each.request.id for each in ended),
+                *(answer.id for each in ended for answer in each.answers),
+                *(record.id for record in await fetch_all(self._store, links)),
+            )
+        )
+
+
+async def _deleted(store: Store, query: Query) -> int:
+    """Delete what `query` means; nothing is what a store nearly always has, and to look is cheaper."""
+    return await store.delete(query) if await store.fetch(query, limit=1) else 0
 
 
 def _is_ours(case: Case) -> bool:

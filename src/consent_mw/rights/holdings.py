@@ -25,7 +25,7 @@ from consent_mw.sealer import Sealer
 from consent_mw.stage import ARCHIVE, LIVE, Stage
 from consent_mw.stores.base import Store
 
-__all__ = ["HELD_KINDS", "Held", "Holdings", "Registry"]
+__all__ = ["HELD_KINDS", "Held", "Holdings", "Registry", "fetch_all"]
 
 #: Kinds of records that were collected about somebody. Receipts and requests are told apart from them.
 HELD_KINDS: Final = frozenset(("visit", "event", "abuse"))

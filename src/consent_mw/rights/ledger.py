@@ -31,6 +31,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         gone: Whether this step is done.
         until: When the last key of these tokens is gone (aware, UTC), and they say nothing any more.
         tokens: In hexadecimal. They are pseudonyms, and die with the keys of their days.
+        ids: Single records that go besides: what the person had asked before.
     """
 
     at: datetime
@@ -40,6 +41,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     gone: bool = False
     until: datetime
     tokens: tuple[str, ...] = ()
+    ids: tuple[UUID, ...] = ()
 
     @property
     def subjects(self) -> frozenset[bytes]:
