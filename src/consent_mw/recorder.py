@@ -12,6 +12,7 @@ from consent_mw._asgi import Scope
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, frame_head, layout_of
 from consent_mw.client import IPAddress, Proxies, mask
 from consent_mw.consent import Consent
+from consent_mw.escaping import printable
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
@@ -81,6 +82,8 @@ class Recorder:
         """
         consent = exchange.consent
         noted = consent.noted
+        if noted:  # taken before anything can fail, so that it is counted once
+            consent.noted = []
         plan = None
         if not exchange.kept:
             allowed = consent.permissions.allowed
@@ -92,13 +95,11 @@ class Recorder:
         try:
             frames = [] if plan is None else [self._bundle(plan, exchange)]
             if noted:
-                consent.noted = []
                 noted = self._without_dropped(noted)
                 frames += [self._note(note, exchange) for note in noted]
-        except (ConsentError, msgspec.MsgspecError, ValueError) as error:
-            # A key that is gone or a key file in trouble: the page is served, the record is a counted gap.
+        except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
             self._spool.lose(len(noted) + (plan is not None))
-            _log.warning("not recorded: %s", error)
+            _log.warning("not recorded: %s", printable(str(error)))
             return
         if frames:
             urgent = bool(noted) and any(note.kind == "abuse" for note in noted)
@@ -186,7 +187,7 @@ class Recorder:
         for message in dict.fromkeys(note.name for note in noted if note.kind == DROPPED):
             if message not in self._told and len(self._told) < _TOLD:
                 self._told.add(message)
-                _log.error("an event was dropped: %s", message)
+                _log.error("an event was dropped: %s", printable(message))
         return kept
 
     # -- what was noted during it -------------------------------------------------------------------------------

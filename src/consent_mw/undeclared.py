@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from consent_mw.escaping import as_json
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
 from consent_mw.permissions import Decision, Reason
@@ -28,6 +29,7 @@ Source: TypeAlias = Literal["response", "request"]
 _MOST_NAMES: Final = 1_000
 _MOST_PLACES: Final = 10
 _LONGEST_NAME: Final = 256
+_LONGEST_PLACE: Final = 512
 _FORGOTTEN: Final = (Reason.UNDECLARED, Reason.REPORTED)
 
 
@@ -56,13 +58,15 @@ class Undeclared:
     def _note(self, decision: Decision, exchange: Exchange, source: Source) -> None:
         path = str(exchange.scope.get("path", ""))
         place = (exchange.route or path) if source == "response" else ""
+        # The log of the program is neither sealed nor destroyed: it has no path that the policy does not keep.
+        told = exchange.route or (path if self._keeps_paths else "a path that the policy does not keep")
         seen = self._places[source]
         places = seen.get(decision.name)
         if places is None:
             if len(seen) >= _MOST_NAMES:
                 return
             places = seen[decision.name] = set()
-            self._tell(decision, place or path)
+            self._tell(decision, told)
         if place in places or len(places) >= _MOST_PLACES:
             return
         places.add(place)
@@ -71,7 +75,9 @@ class Undeclared:
     def _tell(self, decision: Decision, place: str) -> None:
         if decision.name not in self._first:
             self._first[decision.name] = place
-            _log.warning(_ADVICE, decision.name, decision.verdict, place, self._policy.file, decision.name)
+            # JSON's strings are TOML's too: what steers a terminal is escaped, and what is pasted is one name.
+            name = as_json(decision.name[:_LONGEST_NAME])
+            _log.warning(_ADVICE, name, decision.verdict, as_json(place[:_LONGEST_PLACE]), self._policy.file, name)
 
     def _keep(self, decision: Decision, exchange: Exchange, source: Source) -> None:
         """Write the record. A path is personal, so it is sealed, and kept only where the policy says so."""
@@ -96,10 +102,10 @@ class Undeclared:
         self._spool.write([encode_record(record)])
 
 
-_ADVICE = """the cookie %r is not declared and was %s, at %r. To declare it, add to %s:
+_ADVICE = """the cookie %s is not declared and was %s, at %s. To declare it, add to %s:
 
 [[cookies.declared]]
-name = "%s"
+name = %s
 purpose = "functional"        # which of your purposes?
 expires = "1 year"
 description = { ko = "…", en = "…" }
