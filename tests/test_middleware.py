@@ -19,7 +19,7 @@ from consent_mw import Choice, ConfigurationError, ConsentMiddleware, PolicyErro
 from consent_mw.cli import main
 from consent_mw.consent import Consent
 from consent_mw.consent_cookie import ConsentCookie
-from consent_mw.keyring import FileKeyring
+from consent_mw.keyring import FileKeyring, MemoryKeyring
 from consent_mw.records import Query
 from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
@@ -418,6 +418,52 @@ def test_without_debug_an_undeclared_event_is_dropped_counted_and_told_once(site
     assert sum(clear["gap.records"] for clear in gaps) == 4
     assert sorted(message.count('did you mean "search"?') for message in caplog.messages) == [0, 1]
     assert "is a str, not a int" in caplog.messages[1]
+
+
+@pytest.mark.parametrize("results", [2**63, -(2**63) - 1, 10**400])
+def test_a_number_that_no_record_can_hold_is_dropped_and_the_page_served(site, results):
+    async def app(scope, receive, send):
+        assert get_consent(scope).record_event("search", results=results) is False
+        await response()(scope, receive, send)
+
+    assert exchange(site(app), headers=[cookie_for(Choice.ACCEPT)])[0]["status"] == 200
+    assert [clear["gap.reason"] for _, clear, _ in records(site.directory, "gap")] == ["undeclared"]
+    assert len(records(site.directory, "visit")) == 2
+
+
+def test_a_field_may_be_called_name_and_its_value_be_of_a_subclass(site):
+    class Markup(str):
+        def __getitem__(self, key):
+            return Markup(super().__getitem__(key))
+
+    class Number(int):
+        pass
+
+    async def app(scope, receive, send):
+        consent = get_consent(scope)
+        assert consent.record_event("bought", name=Markup("<b>"), self=Number(7), price=Number(8)) is True
+        consent.report_abuse(Markup("x"))
+        await response()(scope, receive, send)
+
+    fields = 'fields = { name = "str", self = "int", price = "float" }'
+    site.policy.write_text(POLICY + f'[events.bought]\npurpose = "analytics"\n{fields}\n')
+    exchange(site(app), headers=[cookie_for(Choice.ACCEPT)])
+    ((_, _, sealed),) = records(site.directory, "event")
+    assert (sealed["event.name"], sealed["event.self"], sealed["event.price"]) == ("<b>", 7, 8)
+
+
+def test_a_keyring_of_somebody_elses_that_fails_in_its_own_way_costs_a_record_and_no_page(site):
+    class Away(MemoryKeyring):
+        def key(self, day, purpose, *, create):
+            raise ConnectionResetError("the key service hung up")
+
+    async def app(scope, receive, send):
+        get_consent(scope).report_abuse("guessing")
+        await response(200, cookies())(scope, receive, send)
+
+    assert exchange(site(app, keyring=Away()))[0]["status"] == 200
+    lost = [clear for _, clear, _ in records(site.directory, "gap")]
+    assert [(clear["gap.records"], clear["gap.reason"]) for clear in lost] == [(2, "key")]
 
 
 def test_a_crash_is_recorded_with_its_type_and_raised_on(site):

@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from consent_mw.exceptions import ConfigurationError, KeyDestroyed, KeyringUnreachable
+from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed, KeyringUnreachable
 from consent_mw.keyslots import GENERATION, PAGE, KeySlots, empty_slots, header, identity, offset, slot
 from consent_mw.mounts import network_file_system
 
-__all__ = ["FileKeyring", "Keyring", "MemoryKeyring"]
+__all__ = ["FileKeyring", "ForeignKeyring", "Keyring", "MemoryKeyring"]
 
 KEY_BYTES = 32
 _GROWTH = 1024  # slots, 128 KiB: five purposes fill them in 200 days
@@ -81,6 +81,60 @@ class Keyring(Protocol):
     def close(self) -> None:
         """Release files and connections. Keys stay. Closing twice is harmless."""
         ...
+
+
+class ForeignKeyring:
+    """
+    A keyring of somebody else's, whose own errors count as keys out of reach: no page is lost to them.
+
+    What it raises from this package's tree, such as KeyDestroyed, stays as it is.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self.name: str = keyring.name
+
+    @property
+    def generation(self) -> int:
+        """See `Keyring.generation`."""
+        with self._in_reach():
+            return self._keyring.generation
+
+    def key(self, day: int, purpose: str, *, create: bool) -> bytes:
+        """Return a key; see `Keyring.key`."""
+        with self._in_reach():
+            return self._keyring.key(day, purpose, create=create)
+
+    def live(self) -> list[tuple[int, str]]:
+        """Return the day and purpose of each key that exists, sorted."""
+        with self._in_reach():
+            return self._keyring.live()
+
+    def destroy(self, day: int, purpose: str) -> bool:
+        """Destroy a key; return whether there was one."""
+        with self._in_reach():
+            return self._keyring.destroy(day, purpose)
+
+    def destroyed(self) -> dict[tuple[int, str], str]:
+        """Return where each key was that is known to be destroyed."""
+        with self._in_reach():
+            return self._keyring.destroyed()
+
+    def close(self) -> None:
+        """Release what it holds. Keys stay."""
+        with self._in_reach():
+            self._keyring.close()
+
+    @contextmanager
+    def _in_reach(self) -> Generator[None]:
+        try:
+            yield
+        except ConsentError:
+            raise
+        except Exception as error:
+            raise KeyringUnreachable(
+                f"keyring {self.name}: {type(error).__name__}: {error}; see that it is there"
+            ) from error
 
 
 def _destroyed(day: int, purpose: str) -> KeyDestroyed:

@@ -21,6 +21,10 @@ DROPPED: Final = "dropped"
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 #: Characters of one text that an event or an abuse report keeps.
 _TEXT_LIMIT = 1_000
+#: Characters of a name that an error tells: it may come from anywhere.
+_NAME_SHOWN: Final = 64
+#: A whole number of 64 bits is less than this, and every store has room for it.
+_WHOLE: Final = 1 << 63
 
 
 class Noted(NamedTuple):
@@ -237,9 +241,11 @@ class RequestConsent:
 
     # -- what is noted ------------------------------------------------------------------------------------------
 
-    def record_event(self, name: str, **data: Scalar) -> bool:
+    def record_event(self, name: str, /, **data: Scalar) -> bool:
         """
         Note a usage event that the policy declares. Returns False, and keeps nothing, where its purpose is refused.
+
+        A field may have any name, `name` too. Of a text 1,000 characters are kept; a whole number has 64 bits.
 
         Raises:
             UndeclaredEvent: The event, or a field of it, is not declared, or a value is not of its declared type. Only
@@ -260,22 +266,27 @@ class RequestConsent:
     def _declared(self, name: str, data: Mapping[str, Scalar]) -> Event:
         event = self._permissions.policy.events.get(name)
         if event is None:
-            mend = did_you_mean(name, self._permissions.policy.events)
-            raise UndeclaredEvent(Fault(self._permissions.policy.file, f"events.{name}", "is not declared", mend))
+            shown = name[:_NAME_SHOWN]
+            mend = did_you_mean(shown, self._permissions.policy.events)
+            raise UndeclaredEvent(Fault(self._permissions.policy.file, f"events.{shown}", "is not declared", mend))
         self._check_fields(event, data)
         return event
 
     def _check_fields(self, event: Event, data: Mapping[str, Scalar]) -> None:
         for key, value in data.items():
-            place = f"events.{event.name}.fields.{key}"
+            shown = key[:_NAME_SHOWN]
+            place = f"events.{event.name}.fields.{shown}"
             kind = event.fields.get(key)
             if kind is None:
-                mend = did_you_mean(key, event.fields)
+                mend = did_you_mean(shown, event.fields)
                 raise UndeclaredEvent(Fault(self._permissions.policy.file, place, "is not declared", mend))
             wrong = not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool")
             if value is not None and wrong:
                 problem = f"is a {type(value).__name__}, not a {kind}"
                 raise UndeclaredEvent(Fault(self._permissions.policy.file, place, problem, f"give a {kind}"))
+            if isinstance(value, int) and not -_WHOLE <= value < _WHOLE:
+                problem = "is a number of more than 64 bits"
+                raise UndeclaredEvent(Fault(self._permissions.policy.file, place, problem, "give a smaller one"))
 
     def report_abuse(self, reason: str) -> None:
         """
@@ -289,4 +300,13 @@ class RequestConsent:
 
 
 def _shortened(data: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    return {key: value[:_TEXT_LIMIT] if isinstance(value, str) else value for key, value in data.items()}
+    return {key: _plain(value) for key, value in data.items()}
+
+
+def _plain(value: Scalar) -> Scalar:
+    """Return the value as the type that it was declared as: `Markup` and `numpy.float64` are subclasses of it."""
+    if isinstance(value, str):
+        return str.__str__(value)[:_TEXT_LIMIT]
+    if value is None or isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, int) else float(value)

@@ -19,7 +19,7 @@ from consent_mw.drain import Drain
 from consent_mw.exceptions import ConfigurationError, PolicyError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
-from consent_mw.keyring import FileKeyring, Keyring
+from consent_mw.keyring import FileKeyring, ForeignKeyring, Keyring
 from consent_mw.notices import since
 from consent_mw.pending import Pending
 from consent_mw.permissions import Decision, Verdict
@@ -87,7 +87,8 @@ class Wiring:
             report_only=report_only,
             reopened=since(self.revisions.before(self.policy.revision), self.policy),
         )
-        self.sealer: Sealer = _sealer(self.policy, keyring or FileKeyring(self.places.keys))
+        keys_at = FileKeyring(self.places.keys) if keyring is None else ForeignKeyring(keyring)
+        self.sealer: Sealer = _sealer(self.policy, keys_at)
         self.store: Store = opened_store(store or f"sqlite:///{self.places.database}", log_store)
         self.spool: Spool = _spool(self.places.spool, spool_bytes, sync_interval, clock)
         self.pending: Pending = Pending(self.policy, self.store, self.sealer)
@@ -177,7 +178,7 @@ class Wiring:
         return self._undeclared.names
 
 
-_MISPLACED = """the cookie %r is set with Domain=%s, Path=%s, partitioned: %s, and not as it is declared in %s: it could
+_MISPLACED = """the cookie %r is set with Domain=%r, Path=%r, partitioned: %s, and not as it is declared in %s: it could
 not be taken back from the browser. Declare the domain, path and partitioned that it is set with."""
 _REMEMBERED_LINES = 1_024
 
