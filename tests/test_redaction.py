@@ -56,6 +56,10 @@ def test_an_ordinary_query_stays_as_it_is(query: str) -> None:
         ("q=kim%2540example.com", f"q={MARK}"),
         ("kim@example.com=1", f"{MARK}={MARK}"),
         ("q=010-1234-5678&r=900101-1234567&c=4111+1111+1111+1111", f"q={MARK}&r={MARK}&c={MARK}"),
+        ("q=%2B82-10-1234-5678&a=Basic+a2ltOmh1bnRlcjI=&pw=x", f"q={MARK}&a={MARK}&pw={MARK}"),
+        ('q={"to":"kim\\u0040example.com"}&r=kim%u0040example.com', f"q={MARK}&r={MARK}"),
+        (f"q=kim%{'25' * 7}40example.com", f"q={MARK}"),
+        ("x==password=hunter2&state=a:b:token:abc", f"x={MARK}&state={MARK}"),
         ("X-Amz-Signature=abc&apiKey=def&PHPSESSID=g", f"X-Amz-Signature={MARK}&apiKey={MARK}&PHPSESSID={MARK}"),
     ],
 )
@@ -69,6 +73,7 @@ def test_a_referrer_keeps_its_path_without_what_is_random_in_it() -> None:
     for word in (secrets.token_urlsafe(24) + "aB1", secrets.token_hex(16), "kim@example.com", "kim%40example.com",
                  "3f2b8c1e-9d4a-4e6f-8a7b-1c2d3e4f5a6b", "eyJhbGciOiJub25lIn0.eyJhIjoxfQ."):  # fmt: skip
         assert redact_url(f"https://a.example/reset/{word}/done") == f"https://a.example/reset/{MARK}/done"
+    assert redact_url("http://a.example/token=abc/x") == f"http://a.example/token={MARK}/x"
     assert redact_url("http://a.example/x;jsessionid=7?y") == f"http://a.example/x;jsessionid={MARK}?y"
     assert origin("https://u:p@A.example/secret") == "https://a.example"
     assert redact_url("javascript:alert(1)") == redact_url("android-app://x/") == origin("data:x") == ""

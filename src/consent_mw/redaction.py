@@ -14,7 +14,7 @@ _MARK = "[redacted]"
 
 #: Parameters whose values are secrets or name a person, wherever the word stands in the parameter's name.
 _SECRET_NAME = re.compile(
-    r"pass|pwd|secret|token|auth|key(?!word)|sig|session|sid\b|code|otp|pin\b|csrf|xsrf|jwt|credential|bearer|saml"
+    r"pass|pwd|(?<![a-z])pw(?![a-z])|secret|token|auth|key(?!word)|sig|session|sid\b|code|otp|pin\b|csrf|xsrf|jwt|credential|bearer|saml"
     r"|assertion|ticket|nonce|hmac|mail|phone|mobile|\btel\b|birth|ssn|iban|card|cvv|cvc"
     r"|비밀번호|암호|토큰|이메일|메일|전화|휴대폰|주민",
     re.IGNORECASE,
@@ -25,8 +25,10 @@ _TELLING = re.compile(
     r"|(?<![\w-])eyJ[\w-]+\.[\w-]+"  # a JSON web token
     r"|(?:A[KS]IA[A-Z0-9]|AIza|gh[opsur]_|glpat-|xox[a-z]-|[prs]k_(?:live|test)_)[\w-]{8,}"  # keys by their marks
     r"|(?<!\d)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[ -]?[1-8]\d{6}(?!\d)"  # a Korean resident's number
-    r"|(?<!\d)01[016-9][ -]?\d{3,4}[ -]?\d{4}(?!\d)"  # a mobile telephone in Korea
-    r"|(?<!\d)\d(?:[ -]?\d){13,18}(?!\d)",  # a bank card; one digit more than a time in milliseconds
+    r"|(?<!\d)(?:0|82[ -]?0?)1[016-9][ -]?\d{3,4}[ -]?\d{4}(?!\d)"  # a mobile telephone in Korea
+    r"|(?<!\d)\d(?:[ -]?\d){13,18}(?!\d)"  # a bank card; one digit more than a time in milliseconds
+    r"|\b(?:basic|bearer)\s+[\w.~+/-]{6}"  # what stands in an Authorization header
+    r"|%[0-9a-f]{2}",  # still encoded after all that was seen through
     re.IGNORECASE,
 )
 #: A long random word: 128 bits in hexadecimal, 192 in base64; a UUID.
@@ -35,6 +37,8 @@ _RANDOM = re.compile(r"[A-Za-z0-9+/_-]{32,}")
 _RANDOM_SEGMENT = re.compile(r"[A-Za-z0-9_]{32,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: A shorter one: capital and small letters and a digit, as 128 bits in base64 have.
 _WORD = re.compile(r"[A-Za-z0-9_-]{20,}")
+#: A character as JSON writes it, and as old scripts did.
+_UNICODE_ESCAPE = re.compile(r"[\\%]u([0-9a-f]{4})", re.IGNORECASE)
 _SPELLING = re.compile(r"[\W_]+")
 _SEPARATOR = re.compile(r"([&;])")
 _NESTED = re.compile(r"[?&;#,/\s{}\[\]()<>]+")
@@ -80,6 +84,8 @@ def _decoded(text: str) -> str:
         before, text = text, unquote(text.replace("+", " ")) if "%" in text else text.replace("+", " ")
         if text == before:
             break
+    if "\\u" in text or "%u" in text:
+        text = _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
     return text if text.isascii() else normalize("NFKC", text)
 
 
@@ -95,8 +101,8 @@ def _reveals(text: str) -> bool:
         return True
     plain = _AROUND_SIGN.sub(r"\1", text.replace('"', "").replace("'", ""))
     parts = _NESTED.split(plain, maxsplit=_PAIRS)
-    pairs = (re.split("[=:]", part, maxsplit=1) for part in parts)
-    return len(parts) > _PAIRS or any(len(pair) > 1 and _is_secret_name(pair[0]) for pair in pairs)
+    names = (name for part in parts for name in re.split("[=:]", part, maxsplit=_PAIRS)[:-1])
+    return len(parts) > _PAIRS or any(map(_is_secret_name, names))
 
 
 def _has_mixed_word(text: str) -> bool:
@@ -123,6 +129,8 @@ def redact_url(url: str) -> str:
 def _redact_segment(segment: str) -> str:
     """Parameters of a segment (RFC 3986, section 3.3) are pairs: `;jsessionid=…`."""
     head, *parameters = segment.split(";")
+    if "=" in head:
+        head = _redact_pair(head)
     text = _decoded(head)
     secret = _TELLING.search(text) or _RANDOM_SEGMENT.search(text) or _has_mixed_word(text)
     return ";".join([_MARK if secret else head, *map(_redact_pair, parameters)])
