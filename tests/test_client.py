@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent_mw.client import Proxies, mask
@@ -105,6 +105,8 @@ def test_a_hop_count_counts_from_the_right():
     assert seen("198.51.100.9", "6.6.6.6, 203.0.113.9", hops=1) == "203.0.113.9"
     assert seen("198.51.100.9", "6.6.6.6, 203.0.113.9, 192.0.2.4", hops=2) == "203.0.113.9"
     assert seen("198.51.100.9", "203.0.113.9", hops=3) == "203.0.113.9"
+    assert seen("198.51.100.9", "6.6.6.6, 203.0.113.9", hops=3) == "203.0.113.9"  # who went around our outer proxy
+    assert seen("198.51.100.9", hops=3) == "198.51.100.9"
     assert seen("198.51.100.9", "203.0.113.9, unknown", hops=2) == "198.51.100.9"
     assert seen(None, "203.0.113.9", hops=1) == "203.0.113.9"
 
@@ -148,6 +150,10 @@ def test_the_scheme_is_believed_only_where_a_proxy_of_ours_wrote_it(peer, own, l
         ({"trusted": ["*"]}, "name the networks of your proxies"),
         ({"trusted": ["0.0.0.0/1", "128.0.0.0/1"]}, "name the networks of your proxies"),
         ({"trusted": ["::ffff:0:0/96"]}, "name the networks of your proxies"),
+        ({"trusted": ["10.0.0.0/8", "128.0.0.0/1"]}, "trusted= covers 128.0.0.0/1"),
+        ({"trusted": ["2000::/3"]}, "trusted= covers 2000::/3"),
+        ({"trusted": None}, "write for example trusted="),
+        ({"header": None}, "no header name"),
         (
             {"trusted": ["10.0.0.1/8"]},
             "trusted[0] '10.0.0.1/8' is no network: it has host bits set; did you mean \"10.0.0.0/8\"?",
@@ -169,6 +175,10 @@ def test_a_wrong_setting_is_refused_with_its_mend(arguments, mend):
     with pytest.raises(ConfigurationError) as caught:
         Proxies(**arguments)
     assert mend in str(caught.value)
+
+
+def test_a_private_network_may_be_wide():
+    assert str(Proxies(["fc00::/7"]).address(scope("fd00::1", "203.0.113.9"))) == "203.0.113.9"
 
 
 def test_networks_may_be_objects_and_mapped():
@@ -223,6 +233,19 @@ def test_the_address_is_what_our_outermost_proxy_saw_whatever_the_visitor_wrote_
     in_two_lines = seen(peer, *filter(None, [claimed, honest]), name=name)
     assert in_two_lines == visitor
     assert in_one_line == visitor
+
+
+garbage = st.text(st.characters(max_codepoint=255), max_size=40) | st.text('",;=\\ \tfor[]:.10%_', max_size=60)
+
+
+@settings(max_examples=500, deadline=None)
+@given(garbage, foreign, st.lists(ours, max_size=2), st.integers(0, 3))
+def test_no_text_that_a_visitor_puts_before_changes_what_our_proxies_wrote(before, visitor, inner, style):
+    quoted = [f"[{node}]" if ":" in node else node for node in (visitor, *inner)]
+    written = ('for="{}"', 'proto=https;for="{}:4711"', 'For="{}" ; host="a,b\\"c;for=6.6.6.6"', 'by="x\\\\";for="{}"')
+    line = f"{before},{','.join(map(written[style].format, quoted))}"
+    assert seen("10.0.0.1", line, name="forwarded") == visitor
+    assert seen("10.0.0.1", f"{before},{','.join([visitor, *inner])}") == visitor
 
 
 @given(strategies.forwarded_headers(), foreign)

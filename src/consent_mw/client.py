@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import (
@@ -29,6 +29,9 @@ IPNetwork: TypeAlias = IPv4Network | IPv6Network
 _REMEMBERED = 4096
 #: The longest written address has 45 characters; with brackets, a port and a zone of an interface still under 128.
 _LONGEST_NODE = 128
+
+#: A wider network is none of anybody's proxies: 2000::/3 is the whole public Internet. fc00::/7 is private, and may be.
+_WIDEST = {4: 8, 6: 16}
 
 _LIST_HEADERS = ("x-forwarded-for", "forwarded")
 _SINGLE_HEADERS = (
@@ -76,7 +79,8 @@ class Proxies:
         header: The one header that the proxies write: "x-forwarded-for", "forwarded", or one with a single value, such
             as "x-real-ip" or "cf-connecting-ip". No other is read.
         hops: Instead of `trusted`: how many proxies every request passes, the socket peer included. Right only where
-            nobody can reach an inner proxy directly.
+            nobody can reach an inner proxy directly. Of a chain with fewer entries only the last is believed, which
+            the peer wrote: somebody went around a proxy.
         protocol_header: Where the proxies write the scheme, unless `header` is "forwarded", which carries its own.
 
     Raises:
@@ -94,7 +98,7 @@ class Proxies:
         self._header = _header_name(header, "header", (*_LIST_HEADERS, *_SINGLE_HEADERS))
         self._protocol_header = _header_name(protocol_header, "protocol_header", ("x-forwarded-proto",))
         self._networks, self._unix = _networks(trusted)
-        self._hops = _hop_count(hops, bool(trusted), header.lower())
+        self._hops = _hop_count(hops, bool(trusted), self._header.decode())
         self._configured = bool(trusted) or self._hops > 0
         self._hop = lru_cache(maxsize=_REMEMBERED)(self._read_hop)
 
@@ -160,7 +164,10 @@ class Proxies:
     def _walk(self, peer: _Hop, nodes: Sequence[str]) -> tuple[IPAddress | None, int]:
         """Return the address at which the trust ends, and the position of the last element that was looked at."""
         last, position = peer.address, len(nodes)
-        stop = max(0, len(nodes) - self._hops) if self._hops else 0
+        stop = 0
+        if self._hops:
+            # A shorter chain than every request has did not pass all of our proxies: what stands left may be invented.
+            stop = len(nodes) - self._hops if len(nodes) >= self._hops else max(0, len(nodes) - 1)
         while position > stop:
             position -= 1
             hop = self._remembered(nodes[position].strip(" \t"))
@@ -272,7 +279,7 @@ def _plain_scheme(value: object) -> str | None:
 
 
 def _header_name(name: str, option: str, known: Sequence[str]) -> bytes:
-    lowered = name.lower()
+    lowered = name.lower() if isinstance(name, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance] - as below
     if not re.fullmatch(_NAME, lowered):
         raise ConfigurationError(f'{option}={name!r} is no header name; write for example "{known[0]}"')
     near = get_close_matches(lowered, known, n=1, cutoff=0.85)
@@ -299,15 +306,19 @@ def _networks(trusted: Sequence[str | IPNetwork]) -> tuple[tuple[IPNetwork, ...]
     """Return the networks, mapped IPv6 ones as IPv4, and whether the Unix socket is trusted."""
     if isinstance(trusted, str):
         raise ConfigurationError(f"trusted={trusted!r} is one string; write a list: trusted=[{trusted!r}]")
+    if not isinstance(trusted, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+        raise ConfigurationError(f'trusted={trusted!r} is no list; write for example trusted=["10.0.0.0/8"]')
     networks = [_network(item, f"trusted[{i}]") for i, item in enumerate(trusted) if item != "unix"]
     v4 = [*collapse_addresses(network for network in networks if isinstance(network, IPv4Network))]
     v6 = [*collapse_addresses(network for network in networks if isinstance(network, IPv6Network))]
     # Together, so that two halves of the world are seen as well.
     together: tuple[IPNetwork, ...] = (*v4, *v6)
-    if any(network.prefixlen == 0 for network in together):
-        raise ConfigurationError(
-            "trusted= covers every address, so any visitor could claim any address; name the networks of your proxies"
-        )
+    for network in together:
+        if network.prefixlen < _WIDEST[network.version] and not network.is_private:
+            raise ConfigurationError(
+                f"trusted= covers {network}, so almost any visitor could claim any address; name the networks of your "
+                "proxies"
+            )
     return together, "unix" in trusted
 
 
