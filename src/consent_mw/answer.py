@@ -118,7 +118,8 @@ class Answer:
             return
         self.recorded = True
         if not exchange.duration_ns:
-            exchange.duration_ns = self._wiring.clock() - exchange.started_ns
+            # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
+            exchange.duration_ns = max(1, self._wiring.clock() - exchange.started_ns)
         if self._logged:
             self._wiring.recorder.exchange(exchange)
 
