@@ -389,6 +389,13 @@ def test_log_of_some_kinds_and_purposes(site: Site) -> None:
     assert json.loads(line)["event.results"] == 12
 
 
+def test_log_since_a_time_shows_nothing_older(site: Site) -> None:
+    site.append(*(site.record(NOON + n * 1_000_000_000, url__path=f"/{n}") for n in range(5)))
+    shown = site.log("--json", "--since", "2026-11-23T12:00:03Z").stdout
+    assert [json.loads(line)["url.path"] for line in shown.splitlines()] == ["/3", "/4"]
+    assert "yesterday" in refused(site.log("--since", "yesterday"), 2)
+
+
 def test_another_store_can_be_named(site: Site, tmp_path: Path) -> None:
     site.append(site.record(NOON, url__path="/a"))
     moved = tmp_path / "elsewhere.sqlite3"

@@ -59,6 +59,20 @@ def test_they_are_the_last_of_all_records_the_newest_first(ages: list[int], limi
     assert newest(MemoryStore(), records, limit) == expected
 
 
+@settings(deadline=None)
+@given(ages=st.lists(AGES, max_size=60), limit=st.integers(1, 20), oldest=st.integers(-1_000, 100_000))
+def test_none_is_older_than_was_asked_for(ages: list[int], limit: int, oldest: int) -> None:
+    records = [make_record(n, at=NOON - timedelta(milliseconds=age)) for n, age in enumerate(ages)]
+    store, since = MemoryStore(), NOON - timedelta(milliseconds=oldest)
+
+    async def scenario() -> list[Record]:
+        await store.append(records)
+        return await latest(store, VISIT, since=since, limit=limit, now=NOON)
+
+    wanted = [record for record, age in zip(records, ages, strict=True) if age <= oldest]
+    assert asyncio.run(scenario()) == sorted(wanted, key=lambda record: record.id, reverse=True)[:limit]
+
+
 def test_only_the_kinds_and_purposes_that_were_asked_for() -> None:
     records = [
         make_record(n, kind=kind, purpose=purpose)

@@ -30,10 +30,34 @@ from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 
-__all__ = ["Access", "Errand", "accessing", "check_purposes", "existing_store", "from_whom", "policies", "where"]
+__all__ = [
+    "Access",
+    "Errand",
+    "Time",
+    "accessing",
+    "check_purposes",
+    "existing_store",
+    "from_whom",
+    "policies",
+    "where",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _EVERY_REVISION = sys.maxsize
+
+
+class Time(click.ParamType[datetime]):
+    """A day or an instant in ISO 8601, local where it has no offset."""
+
+    name = "TIME"
+
+    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.fromisoformat(value.strip()).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f'"{value}" is no time; write 2026-11-23 or 2026-11-23T09:00+09:00', param, ctx)
 
 
 def where(command: _Command) -> _Command:

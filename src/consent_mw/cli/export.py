@@ -15,7 +15,17 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, policies, where
+from consent_mw.cli.access import (
+    Access,
+    Errand,
+    Time,
+    accessing,
+    check_purposes,
+    existing_store,
+    from_whom,
+    policies,
+    where,
+)
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.exceptions import ConfigurationError
@@ -34,28 +44,14 @@ _PAGE = 1_000
 _Show: TypeAlias = Callable[[Sequence[Record]], None]
 
 
-class _Time(click.ParamType[datetime]):
-    """A day or an instant in ISO 8601, local where it has no offset."""
-
-    name = "TIME"
-
-    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.fromisoformat(value.strip()).astimezone()
-        except (ValueError, OverflowError):
-            self.fail(f'"{value}" is no time; write 2026-11-23 or 2026-11-23T09:00+09:00', param, ctx)
-
-
 @click.command(
     epilog="Example: consent-mw export --format csv --purpose analytics --reason 'yearly report' --output visits.csv",
 )
 @where
 @click.option("--format", "format_name", type=click.Choice(["jsonl", "csv", "combined"]), required=True)
 @click.option("--purpose", help="Only the records of this one. Needed for personal fields, and for combined.")
-@click.option("--since", type=_Time(), help="From this time on, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
-@click.option("--until", type=_Time(), help="Up to this time, without it.")
+@click.option("--since", type=Time(), help="From this time on, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
+@click.option("--until", type=Time(), help="Up to this time, without it.")
 @click.option("--output", type=click.Path(path_type=Path), help="A new file. Standard output if none is given.")
 @from_whom
 def export(

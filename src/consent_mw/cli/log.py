@@ -12,7 +12,7 @@ from uuid import UUID
 
 import click
 
-from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, where
+from consent_mw.cli.access import Access, Errand, Time, accessing, check_purposes, existing_store, from_whom, where
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.terminal import as_json, complain, console
@@ -40,6 +40,7 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
 @click.option("--json", "json_wanted", is_flag=True, help="One object a line, all fields, named as in OpenTelemetry.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these; may be repeated.")
 @click.option("--purpose", "purposes", multiple=True, help="Only these; may be repeated.")
+@click.option("--since", type=Time(), help="None older than this, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
 @from_whom
 def log(
     directory: Path,
@@ -49,6 +50,7 @@ def log(
     json_wanted: bool,
     kinds: tuple[str, ...],
     purposes: tuple[str, ...],
+    since: datetime | None,
     reason: str | None,
     name: str,
 ) -> int:
@@ -61,8 +63,8 @@ def log(
     places = Places(directory)
     store = existing_store(places, url)
     check_purposes(places, purposes)
-    errand = Errand("log", purposes, reason, name).asked()
-    query = Query(kinds=frozenset(kinds or KINDS), purposes=frozenset(purposes) if purposes else None)
+    errand = Errand("log", purposes, reason, name, since.isoformat() if since else "").asked()
+    query = Query(kinds=frozenset(kinds or KINDS), purposes=frozenset(purposes) if purposes else None, since=since)
     asyncio.run(_shown(store, query, number, follow, places, errand, json_wanted))
     if errand.reason is None:
         complain(_HINT)
@@ -99,7 +101,7 @@ async def _shown(
             now = datetime.now(UTC)
             # Asked first: what comes between this and the table is in the table, or still new.
             before = await _since(store, query, now - _LATE) if follow else []
-            newest = await latest(store, query.kinds, purposes=query.purposes, limit=number, now=now)
+            newest = await latest(store, query.kinds, purposes=query.purposes, since=query.since, limit=number, now=now)
             show(newest[::-1])
             if follow:
                 await _follow(store, query, {record.id for record in (*before, *newest)}, show)

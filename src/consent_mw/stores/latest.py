@@ -16,7 +16,13 @@ _NARROWEST = timedelta(milliseconds=1)  # ids do not tell instants apart below i
 
 
 async def latest(
-    store: Store, kinds: Set[str], *, purposes: Set[str] | None = None, limit: int, now: datetime
+    store: Store,
+    kinds: Set[str],
+    *,
+    purposes: Set[str] | None = None,
+    since: datetime | None = None,
+    limit: int,
+    now: datetime,
 ) -> list[Record]:
     """
     Return the newest records of `kinds`, the newest first, at most `limit` of them.
@@ -26,21 +32,23 @@ async def latest(
     Records from after `now`, by another host's clock, are found too.
 
     Args:
+        since: Aware; nothing older is wanted.
         now: Aware; where the search starts.
     """
     newest: list[Record] = []
+    oldest = since or _EPOCH
     enough = 2 * limit
     width = timedelta(minutes=1)
     end: datetime | None = None  # the first window has no end, for clocks that are ahead
-    while len(newest) < limit and (end is None or end > _EPOCH):
-        since = max((end or now) - width, _EPOCH)
-        window = Query(kinds=frozenset(kinds), purposes=_frozen(purposes), since=since, until=end)
+    while len(newest) < limit and (end is None or end > oldest):
+        begin = max((end or now) - width, oldest)
+        window = Query(kinds=frozenset(kinds), purposes=_frozen(purposes), since=begin, until=end)
         page = await store.fetch(window, limit=enough)
         if len(page) == enough and width > _NARROWEST:
             width = max(width / 32, _NARROWEST)
             continue
         newest.extend(reversed(page if len(page) < enough else await _last(store, window, limit)))
-        end, width = since, width * 4
+        end, width = begin, width * 4
     return newest[:limit]
 
 
