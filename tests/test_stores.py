@@ -291,6 +291,27 @@ def test_a_store_that_is_not_open_says_so(path: Path) -> None:
         asyncio.run(SQLiteStore(path).fetch(VISITS))
 
 
+def test_a_store_that_is_opened_again_while_it_still_closes_serves_and_ends_what_it_had_begun(path: Path) -> None:
+    fill(path)
+
+    async def scenario(store: SQLiteStore) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            begun = asyncio.create_task(store.append([make_record(10)]))
+            await asyncio.sleep(0.05)
+            ends = asyncio.create_task(store.close())
+            await asyncio.sleep(0.05)
+            with pytest.raises(StoreUnavailable, match="not open"):
+                await store.fetch(VISITS)
+            await store.open()
+            assert len(await store.fetch(VISITS)) == 3
+        await asyncio.gather(begun, ends)
+        await store.append([make_record(11)])
+        assert len(await store.fetch(VISITS)) == 5
+
+    with_store(path, scenario)
+
+
 # What the file is
 
 
@@ -351,9 +372,7 @@ def test_every_statement_is_a_search_in_an_index(path: Path) -> None:
 
     async def scenario(store: SQLiteStore) -> None:
         await store.append([make_record(n, subject=b"somebody") for n in range(3)])
-        connection = store._connection
-        assert connection is not None
-        await store._run(connection.set_trace_callback, statements.append)
+        await store._run(sqlite3.Connection.set_trace_callback, statements.append)
         for query in queries:
             await store.fetch(query, after=make_record(0).id)
             await store.delete(query)
@@ -372,9 +391,7 @@ def test_only_durable_commits_wait_for_the_disk(path: Path) -> None:
     statements: list[str] = []
 
     async def scenario(store: SQLiteStore) -> None:
-        connection = store._connection
-        assert connection is not None
-        await store._run(connection.set_trace_callback, statements.append)
+        await store._run(sqlite3.Connection.set_trace_callback, statements.append)
         for number, durable in enumerate([False, True, False]):
             await store.append([make_record(number)], durable=durable)
         await store.delete(VISITS)

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection, OperationalError, errors, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
-from consent_mw.exceptions import StoreError
+from consent_mw.exceptions import StoreError, StoreUnavailable
 from consent_mw.records import Query, Record, Scalar
 from consent_mw.stores.postgres_address import conninfo_of, place_of
 from consent_mw.stores.postgres_errors import told_plainly
@@ -235,7 +235,7 @@ class PostgresStore:
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[_Connection]:
         if self._pool is None:
-            raise StoreError(f"{self._place}: the store is not open; await its open() first")
+            raise StoreUnavailable(f"{self._place}: the store is not open; await its open() first")
         with told_plainly(self._place):
             async with self._pool.connection() as connection:
                 yield connection

@@ -61,7 +61,7 @@ def told_plainly(place: str) -> Generator[None]:
             f"{place}: no connection became free in time; see that the server runs, or allow more connections"
         ) from error
     except psycopg_pool.PoolClosed as error:
-        raise StoreError(f"{place}: the store is not open; await its open() first") from error
+        raise StoreUnavailable(f"{place}: the store is not open; await its open() first") from error
     except psycopg.Error as error:
         said = _one_line(error)
         for kind, ours, mend in _MENDS:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from consent_mw.exceptions import StoreError
+from consent_mw.exceptions import StoreError, StoreUnavailable
 from consent_mw.records import Query, Record, Scalar
 from consent_mw.stores.base import first_id
 from consent_mw.stores.sqlite_file import connect, shrink, told_plainly, transaction, truncate_wal
@@ -62,6 +62,14 @@ _to_json = msgspec.json.Encoder()
 _from_json = msgspec.json.Decoder(dict[str, Scalar])
 
 
+class _Session:
+    """A connection and the one thread that uses it, from an `open` to its `close`."""
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="consent-mw-sqlite")
+        self.connection: sqlite3.Connection | None = None
+
+
 class SQLiteStore:
     """
     The store contract over one file, through a connection in a thread of its own.
@@ -77,8 +85,7 @@ class SQLiteStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Path = Path(path)
-        self._thread: ThreadPoolExecutor | None = None
-        self._connection: sqlite3.Connection | None = None
+        self._session: _Session | None = None
         self._wal_holds_deleted = False
 
     def __repr__(self) -> str:
@@ -92,10 +99,10 @@ class SQLiteStore:
             SchemaError: The file is something else, is corrupt, or was written by a newer version.
             StoreUnavailable: It cannot be made or read: a directory, a right, room on the disk.
         """
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="consent-mw-sqlite")
+        # While an earlier session still works off what it was given, a new one is beside it, never in its place.
+        self._session = self._session or _Session()
         try:
-            await self._run(self._connect)
+            await self._in(self._session, self._connect, self._session)
         except BaseException:
             await self.close()
             raise
@@ -119,57 +126,60 @@ class SQLiteStore:
 
     async def close(self) -> None:
         """Release file and thread. Closing twice is harmless."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
+        session, self._session = self._session, None
+        if session is not None:
             try:
-                await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
+                await self._in(session, self._disconnect, session)
             finally:
-                thread.shutdown(wait=False)
+                session.thread.shutdown(wait=False)
 
     async def _run(self, work: Callable[..., _T], *args: object) -> _T:
-        if self._thread is None:
-            raise StoreError(f"{self.path}: the store is not open; await its open() first")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._told, work, *args)
+        session = self._session
+        if session is None:
+            raise self._not_open()
+        return await self._in(session, self._connected, session, work, *args)
 
-    # From here on everything runs in the store's own thread, one call after the other.
+    async def _in(self, session: _Session, work: Callable[..., _T], *args: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(session.thread, self._told, work, *args)
+
+    def _not_open(self) -> StoreError:
+        # Nothing is wrong with the records: who closed it for some trouble opens it again.
+        return StoreUnavailable(f"{self.path}: the store is not open; await its open() first")
+
+    # From here on everything runs in the thread of a session, one call after the other.
 
     def _told(self, work: Callable[..., _T], *args: object) -> _T:
         with told_plainly(self.path):
             return work(*args)
 
-    def _connect(self) -> None:
-        if self._connection is None:
-            self._connection = connect(self.path)
+    def _connect(self, session: _Session) -> None:
+        if session.connection is None:
+            session.connection = connect(self.path)
 
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
+    def _disconnect(self, session: _Session) -> None:
+        connection, session.connection = session.connection, None
         if connection is not None:
-            with told_plainly(self.path):
-                if self._wal_holds_deleted:
-                    self._empty_wal(connection)
-                connection.close()
+            if self._wal_holds_deleted:
+                self._empty_wal(connection)
+            connection.close()
 
-    @property
-    def _open_connection(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise StoreError(f"{self.path}: the store is not open; await its open() first")
-        return self._connection
+    def _connected(self, session: _Session, work: Callable[..., _T], *args: object) -> _T:
+        if session.connection is None:
+            raise self._not_open()
+        return work(session.connection, *args)
 
-    def _append(self, records: Sequence[Record], durable: bool) -> None:
-        connection = self._open_connection
+    def _append(self, connection: sqlite3.Connection, records: Sequence[Record], durable: bool) -> None:
         rows = [_row_of(record) for record in records]
         _synchronise(connection, durable)
         with transaction(connection, "BEGIN IMMEDIATE"):
             connection.executemany(_INSERT, rows)
 
-    def _fetch(self, query: Query, after: UUID | None, limit: int) -> list[Record]:
-        connection = self._open_connection
+    def _fetch(self, connection: sqlite3.Connection, query: Query, after: UUID | None, limit: int) -> list[Record]:
         # One read transaction: all streams see the same instant.
         with transaction(connection, "BEGIN"):
             return [_record_of(row) for row in islice(_rows(connection, query, after, limit), limit)]
 
-    def _delete(self, query: Query) -> int:
-        connection = self._open_connection
+    def _delete(self, connection: sqlite3.Connection, query: Query) -> int:
         _synchronise(connection, durable=True)
         with transaction(connection, "BEGIN IMMEDIATE"):
             count = _delete_rows(connection, query)
