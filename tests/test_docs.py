@@ -68,7 +68,9 @@ def test_a_block_of_python_imports_what_it_uses(block: str) -> None:
     bound |= {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)
               for alias in node.names}  # fmt: skip
     bound |= {arg.arg for arg in ast.walk(tree) if isinstance(arg, ast.arg)}
-    bound |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    bound |= {
+        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
     assert named <= bound | set(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
 
 
@@ -88,7 +90,7 @@ def test_the_cookies_of_the_readme_fare_as_it_says(site: Path, caplog: pytest.Lo
 
     shown = [line for line in console.splitlines() if re.match(r"(consent-cookies|set-cookie): ", line)]
     assert before + after == shown
-    assert caplog.text.count("'surprise' is not declared") == 1
+    assert caplog.text.count('"surprise" is not declared') == 1
     assert caplog.messages[0].partition("\n")[0] == blocks(ROOT / "docs/gate.md", "text")[0].partition("\n")[0]
     warning = caplog.messages[0].partition("[[cookies")
     assert_loads(warning[1] + warning[2])

@@ -91,8 +91,11 @@ class ForeignKeyring:
     """
 
     def __init__(self, keyring: Keyring) -> None:
+        """Raises ConfigurationError if its name does not fit into a record."""
         self._keyring = keyring
         self.name: str = keyring.name
+        if not 0 < len(self.name.encode()) < 256:
+            raise ConfigurationError(f"keyring={keyring!r}: its name {self.name[:80]!r} must have 1 to 255 bytes")
 
     @property
     def generation(self) -> int:

@@ -17,10 +17,10 @@ import click
 
 from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.audit import Audit
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.opened_record import opened, unopened
 from consent_mw.cli.terminal import complain
 from consent_mw.exceptions import ConfigurationError, StoreError
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import DATA_DIRECTORY, Places
 from consent_mw.policy import Policy, did_you_mean
 from consent_mw.records import Record
@@ -62,6 +62,7 @@ class Time(click.ParamType[datetime]):
 
 def where(command: _Command) -> _Command:
     """Give a command the options that say which site is meant."""
+    command = ring_option(command)
     command = click.option(
         "--store", "url", help="Another store than the one in the directory, such as sqlite:///b.db."
     )(command)
@@ -182,7 +183,7 @@ class Access:
 
 
 @contextmanager
-def accessing(places: Places, errand: Errand) -> Generator[Access]:
+def accessing(places: Places, errand: Errand, ring: str | None = None) -> Generator[Access]:
     """
     Give what opens records. If personal fields are to be read, the audit chain says so, durably, before the first of
     them is shown; a second entry, "closes", says how many it became.
@@ -190,8 +191,8 @@ def accessing(places: Places, errand: Errand) -> Generator[Access]:
     Raises:
         StoreError: The access cannot be recorded. Nothing was read.
     """
-    # Opening a key file that is not there would make it.
-    sealer = Sealer(FileKeyring(places.keys)) if places.keys.exists() else None
+    keyring = keyring_at(places, ring)
+    sealer = Sealer(keyring) if keyring else None
     access = Access(sealer, personal=errand.reason is not None)
     if not access.personal:
         yield access

@@ -15,12 +15,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import as_json, complain
 from consent_mw.declaration import load
 from consent_mw.destruction import Destruction
 from consent_mw.drain import Chore, Drain
 from consent_mw.exceptions import ConfigurationError, SpoolError, StoreUnavailable
-from consent_mw.keyring import FileKeyring
 from consent_mw.pending import Pending
 from consent_mw.places import Places
 from consent_mw.revisions import Revisions
@@ -73,16 +73,23 @@ class _Work(NamedTuple):
 )
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
 @click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@ring_option
 @click.option("--once", is_flag=True, help="Hand over what waits now, and end.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say at the end what was done as one object.")
 def drain(
-    file: Path, directory: Path | None, url: str | None, log_url: str | None, once: bool, json_wanted: bool
+    file: Path,
+    directory: Path | None,
+    url: str | None,
+    log_url: str | None,
+    ring: str | None,
+    once: bool,
+    json_wanted: bool,
 ) -> int:
     """Hand over to the store what waits in the spool, and go on until ended.
 
     Of all processes of this machine one works at a time: where the workers drain too, they take turns.
     """
-    work = _work(file, Places(directory) if directory else Places.beside(file), url, log_url)
+    work = _work(file, Places(directory) if directory else Places.beside(file), url, log_url, ring)
     ended = asyncio.run(_run(work, once))
     waiting, seconds = work.behind
     count = work.drain.handed_over
@@ -93,17 +100,18 @@ def drain(
     return 0
 
 
-def _work(file: Path, places: Places, url: str | None, log_url: str | None) -> _Work:
+def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring: str | None) -> _Work:
     policy = load(file)
+    keyring = keyring_at(places, ring)
     # Opening what is not there would make it.
-    for place in (places.spool, places.keys):
-        if not place.exists():
-            raise ConfigurationError(
-                f"{place}: is not there; run the site first, or give its data directory with --directory"
-            )
+    if keyring is None or not places.spool.exists():
+        missing = places.spool if keyring else places.keys
+        raise ConfigurationError(
+            f"{missing}: is not there; run the site first, or give its data directory with --directory"
+        )
     spool = Spool(places.spool)
     store = opened_store(url or f"sqlite:///{places.database}", log_url)
-    sealer = Sealer(FileKeyring(places.keys))
+    sealer = Sealer(keyring)
     destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer))
     policies = [*Revisions(places.revisions).before(policy.revision).values(), policy]

@@ -57,6 +57,7 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
 def export(
     directory: Path,
     url: str | None,
+    ring: str | None,
     format_name: str,
     purpose: str | None,
     since: datetime | None,
@@ -81,7 +82,7 @@ def export(
     period = [time.isoformat() if time else "" for time in (since, until)]
     errand = Errand(f"export --format {format_name}", purposes, reason, name, *period).asked()
     query = Query(kinds=frozenset(KINDS), purposes=frozenset(purposes) or None, since=since, until=until)
-    with accessing(places, errand) as access:
+    with accessing(places, errand, ring) as access:
         asyncio.run(_written(store, query, access, _format(format_name, places, purpose), output))
     return _told(access)
 

@@ -45,6 +45,7 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
 def log(
     directory: Path,
     url: str | None,
+    ring: str | None,
     number: int,
     follow: bool,
     json_wanted: bool,
@@ -65,7 +66,7 @@ def log(
     check_purposes(places, purposes)
     errand = Errand("log", purposes, reason, name, since.isoformat() if since else "").asked()
     query = Query(kinds=frozenset(kinds or KINDS), purposes=frozenset(purposes) if purposes else None, since=since)
-    asyncio.run(_shown(store, query, number, follow, places, errand, json_wanted))
+    asyncio.run(_shown(store, query, number, follow, places, errand, ring, json_wanted))
     if errand.reason is None:
         complain(_HINT)
     waiting = _waiting_bytes(places.spool)
@@ -92,11 +93,18 @@ def _printer(access: Access, json_wanted: bool) -> _Show:
 
 
 async def _shown(
-    store: Store, query: Query, number: int, follow: bool, places: Places, errand: Errand, json_wanted: bool
+    store: Store,
+    query: Query,
+    number: int,
+    follow: bool,
+    places: Places,
+    errand: Errand,
+    ring: str | None,
+    json_wanted: bool,
 ) -> None:
     await store.open()
     try:
-        with accessing(places, errand) as access:
+        with accessing(places, errand, ring) as access:
             show = _printer(access, json_wanted)
             now = datetime.now(UTC)
             # Asked first: what comes between this and the table is in the table, or still new.

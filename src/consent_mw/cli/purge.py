@@ -16,12 +16,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from consent_mw.cli.access import existing_store
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.declaration import load
 from consent_mw.destruction import Destruction, Outcome, Told
 from consent_mw.due import Due, due
 from consent_mw.exceptions import ConfigurationError, SpoolError
-from consent_mw.keyring import FileKeyring, Keyring, MemoryKeyring
+from consent_mw.keyring import Keyring, MemoryKeyring
 from consent_mw.places import Places
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
@@ -52,6 +53,7 @@ _TRY_SECONDS: Final = 0.1
 )
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
 @click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@ring_option
 @click.option("--dry-run", is_flag=True, help="Change nothing: list what has ended and is still there.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say what was done and what is left as one object.")
 @click.option(
@@ -65,6 +67,7 @@ def purge(
     directory: Path | None,
     url: str | None,
     log_url: str | None,
+    ring: str | None,
     dry_run: bool,
     json_wanted: bool,
     lost: tuple[str, ...],
@@ -79,7 +82,7 @@ def purge(
     places = Places(directory) if directory else Places.beside(file)
     store = opened_store(existing_store(places, url), log_url)
     destruction = Destruction.of_site(
-        policy, places, store, Sealer(_keyring(places)), spool=_spool(places), lost=frozenset(lost)
+        policy, places, store, Sealer(_keyring(places, ring)), spool=_spool(places), lost=frozenset(lost)
     )
     done, left = asyncio.run(_run(destruction, store, dry_run))
     if done.busy:
@@ -94,16 +97,18 @@ def purge(
     return FAULT if wrong else 0
 
 
-def _keyring(places: Places) -> Keyring:
-    # Opening a key file that is not there would make it: an empty one in memory stands for it, and reaches nothing.
-    if not places.keys.exists():
-        complain(f"note: {places.keys}: there is no key file; what was sealed is out of reach")
-        return MemoryKeyring()
+def _keyring(places: Places, ring: str | None) -> Keyring:
+    """Return the keyring; where there is none, an empty one in memory stands for it, and reaches nothing."""
     try:
-        return FileKeyring(places.keys)
+        keyring = keyring_at(places, ring)
     except ConfigurationError as error:
+        if ring is not None:
+            raise
         complain(str(error))
         return MemoryKeyring()
+    if keyring is None:
+        complain(f"note: {places.keys}: there is no key file; what was sealed is out of reach")
+    return keyring or MemoryKeyring()
 
 
 def _spool(places: Places) -> Spool | None:

@@ -13,9 +13,9 @@ import click
 import msgspec
 
 from consent_mw.cli.access import Access, Errand, accessing, existing_store, from_whom, where
+from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.policy import RECEIPTS, Policy
 from consent_mw.receipts import Receipt, Receipts, receipt_of
@@ -107,6 +107,7 @@ def verify(
     receipt: str,
     directory: Path,
     url: str | None,
+    ring: str | None,
     templates: Path | None,
     json_wanted: bool,
     reason: str | None,
@@ -124,10 +125,11 @@ def verify(
     if errand.reason is None:
         raise click.UsageError("a receipt says what somebody answered; say why you read it, with --reason")
     given = _given(receipt)
-    if not places.keys.exists():
+    keyring = keyring_at(places, ring)
+    if keyring is None:
         raise ConfigurationError(f"{places.keys}: is not there; give the site's data directory with --directory")
-    with accessing(places, errand) as access:
-        verdicts = asyncio.run(_verified(given, store, places, templates, access))
+    with accessing(places, errand, ring) as access:
+        verdicts = asyncio.run(_verified(given, store, places, Sealer(keyring), templates, access))
     for verdict in verdicts:
         if json_wanted:
             click.echo(as_json(msgspec.to_builtins(verdict) | {"proven": not verdict.faults()}))
@@ -165,9 +167,13 @@ def _given(text: str) -> Mapping[str, Mapping[str, Any] | None]:
 
 
 async def _verified(
-    given: Mapping[str, Mapping[str, Any] | None], store: Store, places: Places, templates: Path | None, access: Access
+    given: Mapping[str, Mapping[str, Any] | None],
+    store: Store,
+    places: Places,
+    sealer: Sealer,
+    templates: Path | None,
+    access: Access,
 ) -> list[_Verdict]:
-    sealer = Sealer(FileKeyring(places.keys))
     await store.open()
     try:
         verdicts: list[_Verdict] = []

@@ -1,0 +1,52 @@
+"""Where a command finds the keys: in the data directory, or in a keyring that the site wrote itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeVar, cast
+
+import click
+
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.keyring import FileKeyring, ForeignKeyring, Keyring
+from consent_mw.places import Places
+
+__all__ = ["keyring_at", "ring_option"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def ring_option(command: _Command) -> _Command:
+    """Give a command the option that says where the keys are."""
+    return click.option(
+        "--keyring",
+        "ring",
+        metavar="MODULE:NAME",
+        help="The site's own keyring=, or a function that makes it, if the keys are not in the data directory.",
+    )(command)
+
+
+def keyring_at(places: Places, ring: str | None) -> Keyring | None:
+    """
+    Return the keyring that is meant; None where there is no key file, which opening would make.
+
+    Raises:
+        ConfigurationError: The key file cannot be used, or `ring` names no keyring.
+    """
+    if ring is None:
+        return FileKeyring(places.keys) if places.keys.exists() else None
+    module, _, name = ring.partition(":")
+    sys.path.insert(0, os.getcwd())  # as servers find an application
+    try:
+        found: Any = getattr(import_module(module), name)
+        return ForeignKeyring(cast("Keyring", found() if callable(found) else found))
+    except Exception as error:
+        raise ConfigurationError(
+            f"--keyring {ring}: {type(error).__name__}: {error}; name what ConsentMiddleware gets as keyring=, "
+            "such as my_keyring:keyring"
+        ) from error
+    finally:
+        sys.path.remove(os.getcwd())
