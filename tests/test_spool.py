@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from consent_mw import mounts
 from consent_mw.exceptions import ConfigurationError, SpoolError
-from consent_mw.frames import HEADER_BYTES, pack, unpack
+from consent_mw.frames import HEADER_BYTES, pack, unpack, unpack_from
 from consent_mw.segment import Segment, SegmentName
 from consent_mw.spool import Gap, Spool
 
@@ -298,6 +298,30 @@ def test_whatever_happened_to_a_segment_reading_it_invents_nothing(payloads, pos
     assert all(any(frame == payload for payload in remaining) for frame in found)
     gone = sum(piece for piece in pieces if isinstance(piece, int))
     assert gone + len(pack(MARKER, found)) == len(broken)
+
+
+@given(PAYLOADS, st.integers(0, 400), st.binary(max_size=60), st.integers(0, 60), st.integers(16, 100), st.data())
+def test_read_in_pieces_a_segment_is_what_it_is_at_once_also_where_its_file_ends_early(
+    payloads, position, noise, removed, piece, data
+):
+    blob = pack(MARKER, payloads)
+    broken = blob[:position] + noise + blob[position + removed :]
+    there = broken[: data.draw(st.integers(0, len(broken)))]
+    found = list(unpack_from(MARKER, lambda at, length: there[at : at + length], len(broken), piece))
+    assert found == list(unpack(MARKER, there))
+
+
+def test_memory_follows_the_longest_frame_and_not_the_segment():
+    blob = pack(MARKER, [bytes(100)] * 1_000 + [bytes(3_000)] + [bytes(100)] * 1_000)
+    asked: list[int] = []
+
+    def read(at: int, length: int) -> bytes:
+        asked.append(length)
+        return blob[at : at + length]
+
+    assert len(list(unpack_from(MARKER, read, len(blob), 1_024))) == 2_001
+    assert max(asked) == 3_000 + HEADER_BYTES
+    assert sum(asked) < 1.2 * len(blob)
 
 
 @given(st.binary(max_size=300))

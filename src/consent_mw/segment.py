@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from consent_mw.exceptions import SpoolError
-from consent_mw.frames import MARKER_BYTES, pack, unpack, whole
+from consent_mw.frames import MARKER_BYTES, pack, unpack_from, whole
 
 __all__ = ["OpenSegment", "Segment", "SegmentName"]
 
@@ -166,24 +166,27 @@ class Segment:
         """
         Yield each payload in the order written; again from the start at every call.
 
-        A torn tail is cut, and damage in the middle loses only the frames that it hit; `damaged_bytes` counts both.
+        A torn tail is cut, and damage in the middle loses only the frames that it hit; `damaged_bytes` counts both. The
+        file is read in pieces, so that a drain's memory does not follow the size of segments.
 
         Raises:
             SpoolError: The file cannot be read, or was discarded or released.
         """
-        if self._fd is None:
-            raise SpoolError(f"{self.path}: the segment is no longer held; ask the spool for its segments again")
-        try:
-            blob = os.pread(self._fd, self.size, 0)
-        except OSError as error:
-            raise SpoolError(f"{self.path}: the segment cannot be read ({error.strerror}); check the disk") from error
         self.damaged_bytes = self.lost = 0
-        for piece in unpack(self.marker, blob):
+        for piece in unpack_from(self.marker, self._read, self.size):
             if isinstance(piece, bytes):
                 yield piece
             else:
                 self.damaged_bytes += piece
                 self.lost += 1
+
+    def _read(self, at: int, length: int) -> bytes:
+        if self._fd is None:
+            raise SpoolError(f"{self.path}: the segment is no longer held; ask the spool for its segments again")
+        try:
+            return os.pread(self._fd, length, at)
+        except OSError as error:
+            raise SpoolError(f"{self.path}: the segment cannot be read ({error.strerror}); check the disk") from error
 
     def discard(self) -> None:
         """Remove the file, once the store has committed its frames. Twice is harmless. Raises OSError."""
