@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import platform
 import tempfile
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 from rich.console import Console
 from rich.progress import Progress
@@ -17,7 +15,7 @@ from rich.progress import Progress
 from bench.contestants import ACCESS_LINE, BARE, CONTESTANTS, PASS_THROUGH, Contestant
 from bench.in_process import microseconds
 from bench.running import CLIENT_CORE, SERVER_CORE, pin, serving
-from bench.tables import Report, show
+from bench.tables import Report, middle, show, versions
 from bench.under_load import GENERATOR, requests_per_second
 
 #: Of each contestant, one figure a round.
@@ -73,14 +71,14 @@ def _in_process_report(figures: Figures) -> Report:
 
     line = added(ACCESS_LINE)
     rows = [
-        [each.name, f"{median(of):.1f}", _middle(of, ".1f"), f"{added(each):+.1f}", f"{added(each) / line:.2f}"]
+        [each.name, f"{median(of):.1f}", middle(of, ".1f"), f"{added(each):+.1f}", f"{added(each) / line:.2f}"]
         for each, of in figures.items()
     ]
     return Report(
         "In-process",
         ["", "µs", "middle half", "added", "in access lines"],
         rows,
-        f"{len(figures[BARE])} interleaved rounds, microseconds a request; {_versions('starlette')}. "
+        f"{len(figures[BARE])} interleaved rounds, microseconds a request; {versions('starlette')}. "
         "The access line is the call in uvicorn's RequestResponseCycle.send with uvicorn's formatter, into a file, "
         "less the wrapper that it is called from.",
     )
@@ -91,7 +89,7 @@ def _load_report(figures: Figures) -> Report:
         return median(own / base for own, base in zip(figures[contestant], figures[BARE], strict=True))
 
     rows = [
-        [each.name, f"{median(of):,.0f}", _middle(of, ",.0f"), f"{relative(each):.2f}"] for each, of in figures.items()
+        [each.name, f"{median(of):,.0f}", middle(of, ",.0f"), f"{relative(each):.2f}"] for each, of in figures.items()
     ]
     cores = "server and client on one core each" if CLIENT_CORE is not None else "server and client not pinned"
     return Report(
@@ -99,19 +97,8 @@ def _load_report(figures: Figures) -> Report:
         ["", "requests/s", "middle half", "of bare"],
         rows,
         f"{len(figures[BARE])} interleaved rounds, a new server for each; {GENERATOR} over 16 connections, {cores}; "
-        f"{_versions('uvicorn', 'uvloop', 'httptools')}.",
+        f"{versions('uvicorn', 'uvloop', 'httptools')}.",
     )
-
-
-def _middle(values: list[float], form: str) -> str:
-    """Return the range in which the middle half of the rounds lies."""
-    low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    return f"{low:{form}} to {high:{form}}"
-
-
-def _versions(*packages: str) -> str:
-    named = ", ".join(f"{package} {version(package)}" for package in packages)
-    return f"{platform.python_implementation()} {platform.python_version()}, {named}"
 
 
 if __name__ == "__main__":

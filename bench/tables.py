@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from statistics import quantiles
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Report", "show"]
+__all__ = ["Report", "middle", "show", "versions"]
 
 
 class Report(NamedTuple):
@@ -33,3 +37,15 @@ def show(report: Report, *, markdown: bool) -> None:
     for row in report.rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def middle(values: Sequence[float], form: str) -> str:
+    """Return the range in which the middle half of the rounds lies, each end in the format `form`."""
+    low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
+    return f"{low:{form}} to {high:{form}}"
+
+
+def versions(*packages: str) -> str:
+    """Return what was measured with: this Python and these packages, with their versions."""
+    named = ", ".join(f"{package} {version(package)}" for package in packages)
+    return f"{platform.python_implementation()} {platform.python_version()}, {named}"
