@@ -22,7 +22,8 @@ from consent_mw import Choice, ConsentMiddleware
 from consent_mw.consent import Consent
 from consent_mw.consent_cookie import ConsentCookie
 
-__all__ = ["ACCESS_LINE", "BARE", "CONTESTANTS", "OURS", "PASS_THROUGH", "Contestant", "log_config", "request_headers"]
+__all__ = ["ACCESS_LINE", "BARE", "CONTESTANTS", "OURS", "OURS_SPOOLING", "PASS_THROUGH", "Contestant", "log_config",
+           "request_headers"]  # fmt: skip
 
 SECRET = "a secret key of the benchmark, long enough"
 
@@ -60,8 +61,17 @@ def pass_through(app: ASGIApp, directory: Path) -> ASGIApp:
 
 def ours(app: ASGIApp, directory: Path) -> ASGIApp:
     """Everything on: one cookie kept and one blocked, the exchange sealed, spooled and recorded in SQLite."""
+    return _ours(app, directory)
+
+
+def ours_spooling(app: ASGIApp, directory: Path) -> ASGIApp:
+    """The same, but that the drain is somebody else's: `consent-mw drain`."""
+    return _ours(app, directory, drain=False)
+
+
+def _ours(app: ASGIApp, directory: Path, *, drain: bool = True) -> ASGIApp:
     policy = Path(__file__).with_name("policy.toml")
-    return ConsentMiddleware(app, policy=policy, secret_keys=[SECRET], directory=directory)
+    return ConsentMiddleware(app, policy=policy, secret_keys=[SECRET], directory=directory, drain=drain)
 
 
 def consent_cookie() -> str:
@@ -145,12 +155,14 @@ def log_config(directory: Path) -> dict[str, Any]:
 BARE = Contestant("bare Starlette", bare)
 PASS_THROUGH = Contestant("pass-through wrapper", pass_through)
 OURS = Contestant("consent-mw, everything on", ours)
+OURS_SPOOLING = Contestant("consent-mw, everything on, spooling only", ours_spooling)
 ACCESS_LINE = Contestant("uvicorn's access line", access_line, by_server=True)
 
 CONTESTANTS = [
     BARE,
     PASS_THROUGH,
     OURS,
+    OURS_SPOOLING,
     ACCESS_LINE,
     Contestant("SessionMiddleware, written", session),
     Contestant("asgi-correlation-id", correlation_id),

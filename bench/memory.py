@@ -55,12 +55,12 @@ def main() -> None:
 async def _sizes(requests: int, agents: int, directory: Path) -> list[float]:
     """Return the megabytes after the warm-up, before and after the parser; after each tenth; and when all is over."""
     app = OURS.wrap(new_site(), directory)
-    visitors = _visitors(agents)
+    arriving = visitors(agents)
     sizes: list[float] = []
     console = Console(stderr=True)
     async with lifespan(app):
         for number in track(range(WARM_UP + requests), console=console, disable=not console.is_terminal):
-            scope = new_scope(next(visitors))
+            scope = new_scope(next(arriving))
             scope["client"] = (str(IPv4Address((1 << 24) + number)), 50_000)
             await app(scope, _receive, _discard)
             await asyncio.sleep(0)  # as a server does between requests: here the drain gets its turn
@@ -74,7 +74,7 @@ async def _sizes(requests: int, agents: int, directory: Path) -> list[float]:
     return [*sizes, _resident()]
 
 
-def _visitors(agents: int) -> Iterator[list[tuple[bytes, bytes]]]:
+def visitors(agents: int) -> Iterator[list[tuple[bytes, bytes]]]:
     """Yield the headers of each request; after `agents` of them the same agents and cookies come again."""
     fixed = [(name.lower().encode(), value.encode()) for name, value in request_headers().items()
              if name not in ("User-Agent", "Cookie")]  # fmt: skip

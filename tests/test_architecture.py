@@ -64,7 +64,7 @@ LAYERS = [
         "stage",
         "visits",
     },  # what an operator and a visitor ask for
-    {"console", "drain", "exchange", "recorder", "site", "undeclared"},  # what runs in a request
+    {"console", "drain", "exchange", "recorder", "site", "unbundler", "undeclared"},  # what runs in a request
     {"answer", "get_consent", "lifespan", "middleware", "placing", "wiring"},  # composition
     {"__main__", "cli", "demo", "testing"},  # faces
 ]

@@ -6,7 +6,7 @@ The request path seals it whole, in one step; the drain splits it into one recor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -88,21 +88,32 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
             "consent.choice": self.choice,
             "consent.revision": self.revision,
         }
-        named = {"http.route": self.route, "network.protocol.name": self.protocol, "error.type": self.outcome}
-        return facts | {name: value for name, value in named.items() if value}
+        if self.route:
+            facts["http.route"] = self.route
+        if self.protocol:
+            facts["network.protocol.name"] = self.protocol
+        if self.outcome:
+            facts["error.type"] = self.outcome
+        return facts
 
     @property
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> list[Part]:
         """What each purpose gets, in the order of their records' ids."""
         values = iter(self.values)
-        for purpose, asked, names in self.layout:
-            # zip() stops at the names before it takes a value too many.
-            given = zip(names, values, strict=False)
-            fields: dict[str, Scalar] = {name: value for name, value in given if value is not None}
-            yield Part(purpose, asked, fields)
+        # zip() stops at the names before it takes a value too many.
+        return [
+            Part(purpose, asked, _known(dict(zip(names, values, strict=False))))
+            for purpose, asked, names in self.layout
+        ]
 
 
 _decoder = msgspec.msgpack.Decoder(Bundle)
+
+
+def _known(fields: dict[str, Scalar]) -> dict[str, Scalar]:
+    if None in fields.values():
+        return {name: value for name, value in fields.items() if value is not None}
+    return fields
 
 
 class BundleFrame(NamedTuple):

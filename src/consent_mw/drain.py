@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
 from itertools import islice
+from math import inf
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-import msgspec
-
-from consent_mw.agents import parse_agent
-from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
 from consent_mw.exceptions import (
     ConfigurationError,
     ConsentError,
-    KeyDestroyed,
-    RecordDamaged,
     SchemaError,
     SpoolError,
     StoreUnavailable,
@@ -27,17 +22,21 @@ from consent_mw.exceptions import (
 from consent_mw.pace import AT_ONCE, Pace, rest
 from consent_mw.pending import Pending
 from consent_mw.policy import NECESSARY, Policy
-from consent_mw.records import Record, Scalar, decode_record, encode_record, new_id, new_id_number
+from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_number
 from consent_mw.sealer import Sealer
 from consent_mw.segment import Segment
 from consent_mw.spool import Backlog, Gap, Spool
 from consent_mw.stores.base import Store
+from consent_mw.unbundler import Unbundler
 
 __all__ = ["Chore", "Drain"]
 
 _log = logging.getLogger("consent_mw")
 
 _BATCH: Final = 500
+# Whoever asks a busy thread for Python's lock waits 5 ms, unless that thread sleeps; 0 seconds are not enough.
+_PIECE: Final = 25
+_MOMENT_SECONDS: Final = 1e-6
 _TICK_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 #: A paced drain gives the lease up now and then, so that the workers take turns.
@@ -45,9 +44,6 @@ _TURN_SECONDS: Final = 5.0
 _EXPIRE_SECONDS: Final = 60.0
 _STAY: Final = "records stay in the spool"
 _DAY_NS: Final = 86_400_000_000_000
-_DAY_MS: Final = 86_400_000
-#: What the application notes comes as a record of its own, whose agent is still to be parsed.
-_NOTED: Final = frozenset(("event", "abuse"))
 
 
 class Chore(Protocol):
@@ -98,6 +94,7 @@ class Drain:
         self._spool = spool
         self._store = store
         self._sealer = sealer
+        self._unbundler = Unbundler(sealer)
         self._pending = pending
         self._clock = clock
         self._hands_over = hands_over
@@ -253,21 +250,38 @@ class Drain:
 
     async def _segment(self, segment: Segment, pace: Pace) -> int:
         count = 0
-        records = self._records(segment)
         share = pace.share_at(*await asyncio.to_thread(self._behind))
-        while batch := await self._batch(records, pace.slice_seconds, share):
-            began = time.monotonic()
-            # Each is on the store's disk before the next. The last one could take those before it along, but not where
-            # the server died in between and came back, nor where two stores share the batches.
-            await self._append(batch)
-            count += len(batch)
-            self.handed_over += len(batch)
-            await _rest(min(time.monotonic() - began, pace.store_seconds), share)
+        async with aclosing(self._batches(self._unbundler.records(segment), pace.slice_seconds, share)) as batches:
+            async for batch in batches:
+                began = time.monotonic()
+                # Each is on the store's disk before the next. The last one could take those before it along, but not
+                # where the server died in between and came back, nor where two stores share the batches.
+                await self._append(batch)
+                count += len(batch)
+                self.handed_over += len(batch)
+                await _rest(min(time.monotonic() - began, pace.store_seconds), share)
         if segment.lost:
             _log.error("%s: %d frames or more are damaged and lost", segment.path.name, segment.lost)
             await self._append([_damage(segment)])
         segment.discard()
         return count
+
+    async def _batches(
+        self, records: Iterator[Record], slice_seconds: float, share: float
+    ) -> AsyncGenerator[list[Record]]:
+        """Yield the records in batches. In a hurry the next is made while the store has the one before."""
+        if share < 1.0:
+            while batch := await self._batch(records, slice_seconds, share):
+                yield batch
+            return
+        ahead = asyncio.create_task(self._batch(records, slice_seconds, share))
+        try:
+            while batch := await ahead:
+                ahead = asyncio.create_task(self._batch(records, slice_seconds, share))
+                yield batch
+        finally:
+            # The segment is let go next, and a thread cannot be stopped in the middle of it.
+            await asyncio.gather(ahead, return_exceptions=True)
 
     async def _batch(self, records: Iterator[Record], slice_seconds: float, share: float) -> list[Record]:
         batch: list[Record] = []
@@ -302,65 +316,6 @@ class Drain:
                 await self._append(batch[:middle])
                 await self._append(batch[middle:])
 
-    def _records(self, segment: Segment) -> Iterator[Record]:
-        for frame in segment.frames():
-            try:
-                bundle = read_frame(frame)
-                if bundle is None:
-                    yield self._finished(decode_record(frame))
-                else:
-                    yield from self._split(bundle)
-            except (RecordDamaged, msgspec.MsgspecError, IndexError, UnicodeDecodeError):
-                segment.lost += 1
-
-    def _split(self, frame: BundleFrame) -> Iterator[Record]:
-        """
-        Yield the record of each purpose that an exchange served.
-
-        What can no longer be opened yields nothing: the first of its purposes has ended while it waited here.
-
-        Raises:
-            RecordDamaged: It was changed since it was sealed.
-            ConfigurationError: Another keyring sealed it.
-            StoreError: The keys cannot be reached.
-        """
-        try:
-            plain = self._sealer.open_bytes(UUID(int=frame.number), BUNDLE, frame.purpose, frame.ring, frame.sealed)
-        except KeyDestroyed:
-            return
-        bundle = Bundle.read(plain)
-        day = (frame.number >> 80) // _DAY_MS
-        for number, part in enumerate(bundle.parts, frame.number):
-            with suppress(KeyDestroyed):  # of this purpose alone
-                yield self._record(UUID(int=number), day, part, bundle)
-
-    def _record(self, record_id: UUID, day: int, part: Part, bundle: Bundle) -> Record:
-        data = bundle.facts
-        agent = part.fields.pop(AGENT_TO_PARSE, None)
-        if isinstance(agent, str):
-            data |= families(agent)
-        subject = None
-        if part.asked and bundle.receipt is not None:
-            subject = self._sealer.token(day, part.purpose, bundle.receipt.encode())
-        if not part.fields:
-            return Record(record_id, "visit", part.purpose, subject, "", data, b"")
-        sealed = self._sealer.seal(record_id, "visit", part.purpose, msgspec.msgpack.encode(part.fields))
-        return Record(record_id, "visit", part.purpose, subject, self._sealer.keyring.name, data, sealed)
-
-    def _finished(self, record: Record) -> Record:
-        """Put the families in the place of the agent, which no store ever sees."""
-        if not record.sealed or record.kind not in _NOTED:
-            return record
-        try:
-            sealed = msgspec.msgpack.decode(self._sealer.open(record), type=dict[str, Scalar])
-            agent = sealed.pop(AGENT_TO_PARSE, None)
-            if not isinstance(agent, str):
-                return record
-            blob = self._sealer.seal(record.id, record.kind, record.purpose, msgspec.msgpack.encode(sealed))
-        except ConsentError:
-            return record  # its key is gone: nobody can read the agent any more
-        return msgspec.structs.replace(record, data={**record.data, **families(agent)}, sealed=blob)
-
     async def _written(self, gap: Gap) -> bool:
         """What was lost is itself a record: into the spool where it takes something again, else into the store."""
         record = _gap(gap, new_id(gap.last_ns))
@@ -381,6 +336,8 @@ async def _rest(worked_seconds: float, share: float) -> None:
 
 def _slice(records: Iterator[Record], most: int, seconds: float) -> tuple[list[Record], float]:
     """Return the next records, as many as fit into `seconds` of this thread's work, and that work in seconds."""
+    if seconds == inf:
+        return _hurried(records, most), 0.0
     began = time.thread_time()
     found: list[Record] = []
     for record in islice(records, most):
@@ -388,6 +345,15 @@ def _slice(records: Iterator[Record], most: int, seconds: float) -> tuple[list[R
         if time.thread_time() - began >= seconds:
             break
     return found, time.thread_time() - began
+
+
+def _hurried(records: Iterator[Record], most: int) -> list[Record]:
+    """As `_slice`, unmeasured, and resting for moments in which the store's thread beside it may have Python's lock."""
+    found: list[Record] = []
+    while len(found) < most and (piece := list(islice(records, min(_PIECE, most - len(found))))):
+        found += piece
+        time.sleep(_MOMENT_SECONDS)
+    return found
 
 
 def _gap(gap: Gap, record_id: UUID) -> Record:
@@ -411,17 +377,3 @@ def _refusal(record: Record) -> Record:
     """The gap that stands for a record; of the same instant, and the same each time."""
     at_ns = (record.id.int >> 80) * 1_000_000
     return _gap(Gap(1, at_ns, at_ns, "refused"), UUID(int=record.id.int ^ 1))
-
-
-def families(agent: str) -> dict[str, Scalar]:
-    """Return browser, operating system, kind of device and bot, under OpenTelemetry's names where there are."""
-    parsed = parse_agent(agent)
-    found: dict[str, Scalar] = {
-        "user_agent.name": parsed.browser,
-        "user_agent.version": parsed.browser_version,
-        "user_agent.os.name": parsed.os,
-        "device.type": parsed.device,
-    }
-    if parsed.bot:
-        found["user_agent.synthetic.type"] = "bot"
-    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,116 @@
+"""From the spool's frames to finished records: each exchange split by purpose and sealed anew, each agent parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.agents import parse_agent
+from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
+from consent_mw.exceptions import ConsentError, KeyDestroyed, RecordDamaged
+from consent_mw.records import Record, Scalar, decode_record
+from consent_mw.sealer import Sealer
+from consent_mw.segment import Segment
+
+__all__ = ["Unbundler"]
+
+_DAY_MS: Final = 86_400_000
+#: What the application notes comes as a record of its own, whose agent is still to be parsed.
+_NOTED: Final = frozenset(("event", "abuse"))
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Unbundler:
+    """Makes records of frames, and keeps nothing of them. For a thread: opening and parsing take time."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def records(self, segment: Segment) -> Iterator[Record]:
+        """
+        Yield the finished records of a segment, in the order in which they were written.
+
+        A frame that holds nothing it understands counts as lost, in `segment.lost`. What can no longer be opened
+        yields nothing: its purpose has ended while it waited.
+
+        Raises:
+            SpoolError: The segment cannot be read.
+            ConfigurationError: Another keyring sealed it.
+            StoreError: The keys cannot be reached.
+        """
+        for frame in segment.frames():
+            try:
+                bundle = read_frame(frame)
+                if bundle is None:
+                    yield self._finished(decode_record(frame))
+                else:
+                    yield from self._split(bundle)
+            except (RecordDamaged, msgspec.MsgspecError, IndexError, UnicodeDecodeError):
+                segment.lost += 1
+
+    def _split(self, frame: BundleFrame) -> list[Record]:
+        """Return the record of each purpose that an exchange served. Raises RecordDamaged, and as `records`."""
+        record_id = UUID(int=frame.number)
+        try:
+            plain = self._sealer.open_bytes(record_id, BUNDLE, frame.purpose, frame.ring, frame.sealed)
+        except KeyDestroyed:
+            return []
+        bundle = Bundle.read(plain)
+        facts = bundle.facts
+        day = (frame.number >> 80) // _DAY_MS
+        records: list[Record] = []
+        for number, part in enumerate(bundle.parts, frame.number):
+            each = record_id if number == frame.number else UUID(int=number)
+            try:
+                records.append(self._record(each, day, part, facts, bundle.receipt))
+            except KeyDestroyed:  # of this purpose alone
+                continue
+        return records
+
+    def _record(
+        self, record_id: UUID, day: int, part: Part, facts: Mapping[str, Scalar], receipt: str | None
+    ) -> Record:
+        """Return the record of one purpose. Raises as `records`, and KeyDestroyed."""
+        purpose, asked, fields = part
+        agent = fields.pop(AGENT_TO_PARSE, None)
+        if isinstance(agent, str):
+            facts = {**facts, **_families(agent)}
+        subject = None
+        if asked and receipt is not None:
+            subject = self._sealer.token(day, purpose, receipt.encode())
+        if not fields:
+            return Record(record_id, "visit", purpose, subject, "", facts, b"")
+        sealed = self._sealer.seal_bytes(record_id.bytes, day, "visit", purpose, _encode(fields))
+        return Record(record_id, "visit", purpose, subject, self._sealer.keyring.name, facts, sealed)
+
+    def _finished(self, record: Record) -> Record:
+        """Put the families in the place of the agent, which no store ever sees."""
+        if not record.sealed or record.kind not in _NOTED:
+            return record
+        try:
+            sealed = msgspec.msgpack.decode(self._sealer.open(record), type=dict[str, Scalar])
+            agent = sealed.pop(AGENT_TO_PARSE, None)
+            if not isinstance(agent, str):
+                return record
+            blob = self._sealer.seal(record.id, record.kind, record.purpose, _encode(sealed))
+        except ConsentError:
+            return record  # its key is gone: nobody can read the agent any more
+        return msgspec.structs.replace(record, data={**record.data, **_families(agent)}, sealed=blob)
+
+
+def _families(agent: str) -> dict[str, Scalar]:
+    """Return browser, operating system, kind of device and bot, under OpenTelemetry's names where there are."""
+    parsed = parse_agent(agent)
+    found: dict[str, Scalar] = {
+        "user_agent.name": parsed.browser,
+        "user_agent.version": parsed.browser_version,
+        "user_agent.os.name": parsed.os,
+        "device.type": parsed.device,
+    }
+    if parsed.bot:
+        found["user_agent.synthetic.type"] = "bot"
+    return {name: value for name, value in found.items() if value}
