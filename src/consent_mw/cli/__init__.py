@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from consent_mw.cli.archive import archive
 from consent_mw.cli.audit import audit
 from consent_mw.cli.check import check
 from consent_mw.cli.cookies import cookies
@@ -45,7 +46,7 @@ def consent_mw(context: click.Context) -> int:
     return 0
 
 
-for _command in (init, check, cookies, scan, demo, log, export, audit, drain, purge, receipt, report, store):
+for _command in (init, check, cookies, scan, demo, log, export, archive, audit, drain, purge, receipt, report, store):
     consent_mw.add_command(_command)
 
 

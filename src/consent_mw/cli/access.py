@@ -17,10 +17,11 @@ import click
 
 from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.audit import Audit
-from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.keys import ring_option
 from consent_mw.cli.opened_record import opened, unopened
 from consent_mw.cli.terminal import complain
 from consent_mw.exceptions import ConfigurationError, StoreError
+from consent_mw.keyring import Keyring
 from consent_mw.places import DATA_DIRECTORY, Places
 from consent_mw.policy import Policy, did_you_mean
 from consent_mw.records import Record
@@ -33,7 +34,6 @@ from consent_mw.stores.sqlite import SQLiteStore
 __all__ = [
     "Access",
     "Errand",
-    "Time",
     "accessing",
     "check_purposes",
     "existing_store",
@@ -44,20 +44,6 @@ __all__ = [
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _EVERY_REVISION = sys.maxsize
-
-
-class Time(click.ParamType[datetime]):
-    """A day or an instant in ISO 8601, local where it has no offset."""
-
-    name = "TIME"
-
-    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return datetime.fromisoformat(value.strip()).astimezone()
-        except (ValueError, OverflowError):
-            self.fail(f'"{value}" is no time; write 2026-11-23 or 2026-11-23T09:00+09:00', param, ctx)
 
 
 def where(command: _Command) -> _Command:
@@ -129,6 +115,8 @@ class Errand(NamedTuple):
         purposes: Those whose personal fields are meant; none is no personal field at all.
         since, until: ISO 8601, or "".
         reason: Why; None where it was not given.
+        basis: Of the archive: on what legal basis it is opened; "" for the live store.
+        laws: Of the archive: what demanded that these records are held, as the policy declares it.
     """
 
     command: str
@@ -137,6 +125,13 @@ class Errand(NamedTuple):
     name: str = ""
     since: str = ""
     until: str = ""
+    basis: str = ""
+    laws: Sequence[str] = ()
+
+    @property
+    def personal(self) -> bool:
+        """Whether personal fields are read, and a trace is left."""
+        return self.reason is not None or bool(self.basis)
 
     def asked(self) -> Errand:
         """
@@ -183,17 +178,19 @@ class Access:
 
 
 @contextmanager
-def accessing(places: Places, errand: Errand, ring: str | None = None) -> Generator[Access]:
+def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Generator[Access]:
     """
     Give what opens records. If personal fields are to be read, the audit chain says so, durably, before the first of
     them is shown; a second entry, "closes", says how many it became.
 
+    Args:
+        keys: Another key file than that of the live store.
+
     Raises:
         StoreError: The access cannot be recorded. Nothing was read.
     """
-    keyring = keyring_at(places, ring)
     sealer = Sealer(keyring) if keyring else None
-    access = Access(sealer, personal=errand.reason is not None)
+    access = Access(sealer, personal=errand.personal)
     if not access.personal:
         yield access
         return
@@ -222,6 +219,8 @@ def _who(errand: Errand) -> dict[str, object]:
         "since": errand.since,
         "until": errand.until,
         "reason": errand.reason,
+        "basis": errand.basis,
+        "laws": list(errand.laws),
     }
     return {name: value for name, value in facts.items() if value}
 

@@ -87,7 +87,7 @@ def _cells(row: Mapping[str, object], closing: Mapping[str, object] | None) -> t
         row.get("command", ""),
         ", ".join(map(str, purposes)) if isinstance(purposes, list) else "",  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON of a file that anyone may have written
         _count(closing),
-        row.get("reason", ""),
+        row.get("reason") or row.get("basis", ""),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,17 +15,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from consent_mw.cli.access import (
-    Access,
-    Errand,
-    Time,
-    accessing,
-    check_purposes,
-    existing_store,
-    from_whom,
-    policies,
-    where,
-)
+from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, policies, where
+from consent_mw.cli.instant import Instant
+from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.exceptions import ConfigurationError
@@ -36,10 +28,9 @@ from consent_mw.exports.spreadsheet import Spreadsheet
 from consent_mw.places import Places
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import pages
 
 __all__ = ["export"]
-
-_PAGE = 1_000
 
 _Show: TypeAlias = Callable[[Sequence[Record]], None]
 
@@ -50,8 +41,8 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
 @where
 @click.option("--format", "format_name", type=click.Choice(["jsonl", "csv", "combined"]), required=True)
 @click.option("--purpose", help="Only the records of this one. Needed for personal fields, and for combined.")
-@click.option("--since", type=Time(), help="From this time on, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
-@click.option("--until", type=Time(), help="Up to this time, without it.")
+@click.option("--since", type=Instant(), help="From this time on, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
+@click.option("--until", type=Instant(), help="Up to this time, without it.")
 @click.option("--output", type=click.Path(path_type=Path), help="A new file. Standard output if none is given.")
 @from_whom
 def export(
@@ -82,7 +73,7 @@ def export(
     period = [time.isoformat() if time else "" for time in (since, until)]
     errand = Errand(f"export --format {format_name}", purposes, reason, name, *period).asked()
     query = Query(kinds=frozenset(KINDS), purposes=frozenset(purposes) or None, since=since, until=until)
-    with accessing(places, errand, ring) as access:
+    with accessing(places, errand, keyring_at(places, ring)) as access:
         asyncio.run(_written(store, query, access, _format(format_name, places, purpose), output))
     return _told(access)
 
@@ -101,18 +92,11 @@ async def _written(store: Store, query: Query, access: Access, form: Format, out
     try:
         with _opened(output) as file, _progress(shown=output is not None) as show:
             file.write(form.head().encode())
-            async for page in _pages(store, query):
+            async for page in pages(store, query):
                 file.write("".join(form.line(access.row(record)) for record in page).encode())
                 show(page)
     finally:
         await store.close()
-
-
-async def _pages(store: Store, query: Query) -> AsyncIterator[Sequence[Record]]:
-    page = await store.fetch(query, limit=_PAGE)
-    while page:
-        yield page
-        page = await store.fetch(query, after=page[-1].id, limit=_PAGE)
 
 
 @contextmanager

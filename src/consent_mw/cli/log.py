@@ -12,7 +12,9 @@ from uuid import UUID
 
 import click
 
-from consent_mw.cli.access import Access, Errand, Time, accessing, check_purposes, existing_store, from_whom, where
+from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, where
+from consent_mw.cli.instant import Instant
+from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.terminal import as_json, complain, console
@@ -40,7 +42,7 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
 @click.option("--json", "json_wanted", is_flag=True, help="One object a line, all fields, named as in OpenTelemetry.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these; may be repeated.")
 @click.option("--purpose", "purposes", multiple=True, help="Only these; may be repeated.")
-@click.option("--since", type=Time(), help="None older than this, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
+@click.option("--since", type=Instant(), help="None older than this, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
 @from_whom
 def log(
     directory: Path,
@@ -104,7 +106,7 @@ async def _shown(
 ) -> None:
     await store.open()
     try:
-        with accessing(places, errand, ring) as access:
+        with accessing(places, errand, keyring_at(places, ring)) as access:
             show = _printer(access, json_wanted)
             now = datetime.now(UTC)
             # Asked first: what comes between this and the table is in the table, or still new.

@@ -128,7 +128,7 @@ def verify(
     keyring = keyring_at(places, ring)
     if keyring is None:
         raise ConfigurationError(f"{places.keys}: is not there; give the site's data directory with --directory")
-    with accessing(places, errand, ring) as access:
+    with accessing(places, errand, keyring_at(places, ring)) as access:
         verdicts = asyncio.run(_verified(given, store, places, Sealer(keyring), templates, access))
     for verdict in verdicts:
         if json_wanted:

@@ -1,0 +1,21 @@
+"""The records of a query, page by page: memory does not follow how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from consent_mw.records import Query, Record
+from consent_mw.stores.base import Store
+
+__all__ = ["pages"]
+
+_PAGE: Final = 1_000
+
+
+async def pages(store: Store, query: Query) -> AsyncIterator[Sequence[Record]]:
+    """Yield what matches, in order of id, some at a time. Raises as `Store.fetch`."""
+    page = await store.fetch(query, limit=_PAGE)
+    while page:
+        yield page
+        page = await store.fetch(query, after=page[-1].id, limit=_PAGE)
