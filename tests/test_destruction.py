@@ -6,11 +6,13 @@ import asyncio
 import fcntl
 from collections import Counter
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from tests.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
 
+from consent_mw.aggregates import cells_of
 from consent_mw.exceptions import KeyDestroyed, KeyringUnreachable, StoreUnavailable
 from consent_mw.keyring import FileKeyring, MemoryKeyring
 from consent_mw.records import time_of
@@ -218,6 +220,71 @@ def test_rows_of_a_day_that_is_not_over_wait_until_it_was_counted(tmp_path):
     done = site.destroys(THEN + DAY + HOUR)
     assert (done.keys, done.records, done.certificates) == (1, 1, 1)
     assert Counter(record.kind for record in site.records()) == {"certificate": 1}
+
+
+# -- a year from 29 February ---------------------------------------------------------------------------------------
+
+LEAP_DAY = datetime.fromisoformat("2024-02-29T00:00+00:00")
+#: Both a year after 28 February and after 29 February: the calendar has no other day for the second.
+LEAP_END = datetime.fromisoformat("2025-02-28T00:00+00:00")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul"])
+def test_a_year_from_29_february_ends_on_28_february_at_the_same_hour(tmp_path, zone):
+    # Midnight and noon of that day, where the policy's calendar is read.
+    midnight, end = (day.replace(tzinfo=ZoneInfo(zone)) for day in (LEAP_DAY, LEAP_END))
+    site = SiteWithRecords(tmp_path, UTC_POLICY.replace('"UTC"', f'"{zone}"'))
+    noon = midnight + 12 * HOUR
+    site.keeps(*(site.record(at, kind="abuse", purpose="abuse", secret="x") for at in (midnight, noon)))
+    assert site.destroys(end + HOUR - timedelta(milliseconds=1)).records == 0
+    assert site.destroys(end + HOUR).records == 1
+    assert site.destroys(end + 13 * HOUR - timedelta(milliseconds=1)).records == 0
+    assert site.destroys(end + 13 * HOUR).records == 1
+    assert site.records("abuse") == []
+    assert site.destroys(end + 2 * DAY).troubles == []
+    assert site.sealer.keyring.live() == []
+
+
+def test_the_keys_of_28_and_29_february_die_together_and_each_day_has_its_certificate(tmp_path):
+    site = SiteWithRecords(tmp_path)
+    days = [LEAP_DAY - DAY, LEAP_DAY, LEAP_DAY + DAY]
+    site.keeps(*(site.record(day + 23 * HOUR, kind="abuse", purpose="abuse", secret="x") for day in days))
+    before = site.destroys(LEAP_END + DAY - timedelta(milliseconds=1))
+    assert (before.keys, before.records) == (0, 0)
+    done = site.destroys(LEAP_END + DAY)
+    assert (done.keys, done.records, done.certificates) == (2, 2, 2)
+    assert site.sealer.keyring.live() == [(day_of(LEAP_DAY + DAY), "abuse")]
+    told = {record.data["certificate.day"]: record.data["certificate.ended"] for record in site.records("certificate")}
+    assert told == {"2024-02-28": "2025-03-01T00:00:00+00:00", "2024-02-29": "2025-03-01T00:00:00+00:00"}
+
+
+def test_what_a_law_holds_for_five_years_from_29_february_ends_on_28_february(holding):
+    holding.keeps(holding.record(LEAP_DAY, kind="abuse", purpose="abuse", secret="x"))
+    assert holding.destroys(LEAP_END + DAY).archived == 1
+    end = LEAP_END.replace(year=2029)
+    assert holding.destroys(end + HOUR - timedelta(milliseconds=1)).records == 0
+    assert holding.destroys(end + HOUR).records == 1
+    assert holding.records("abuse", archive=True) == []
+
+
+# -- what stays ----------------------------------------------------------------------------------------------------
+
+
+def test_a_day_of_four_visitors_leaves_its_certificate_and_no_count(site):
+    site.keeps(*(site.record(THEN + n * HOUR, subject=bytes([n % 4]), data={"http.route": "/"}, secret="x")
+                 for n in range(24)))  # fmt: skip
+    assert site.destroys(END + DAY).records == 24
+    assert [record.kind for record in site.records()] == ["certificate"]
+
+
+def test_a_small_cell_is_told_by_no_count_that_stays(site):
+    crowd = [site.record(THEN + n * HOUR, subject=bytes([n]), data={"http.route": "/"}, secret="x") for n in range(20)]
+    few = [site.record(THEN + n * HOUR, subject=bytes([n]), data={"http.route": "/rare"}, secret="x") for n in range(4)]
+    site.keeps(*crowd, *few)
+    site.destroys(END + DAY)
+    counts = {record.data["aggregate.by"]: cells_of(record) for record in site.records("aggregate")}
+    assert counts["route"] == {"(other)": 24}
+    assert not any("/rare" in cells for cells in counts.values())
 
 
 # -- the archive ---------------------------------------------------------------------------------------------------

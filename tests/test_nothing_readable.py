@@ -21,6 +21,7 @@ import pytest
 from tests.asgi import drive, scope
 from tests.policies import POLICY
 from tests.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
+from tests.test_export import at_a_terminal
 from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
@@ -339,6 +340,14 @@ def test_the_command_says_what_is_missing_and_how_to_mend_it(tmp_path):
     assert "Traceback" not in absent.stderr + away.stderr
     assert purged(site, "--lost", ring).returncode == 0
     assert site.records("visit") == []
+
+
+def test_at_a_terminal_the_command_shows_how_far_it_is(tmp_path):
+    site = SiteWithRecords(tmp_path)
+    site.keeps(*(site.record(THEN + n * HOUR, secret="/") for n in range(3)))
+    seen = at_a_terminal(["purge", "--policy", str(site.file)], b"")
+    assert "destroying" in seen
+    assert "destroyed: 1 keys, 3 records" in seen
 
 
 def test_the_command_says_when_another_process_is_at_it(tmp_path):
