@@ -749,6 +749,20 @@ def test_the_record_is_written_before_a_client_can_know_that_it_has_all(tmp_path
     assert written == [(None, False), (b"abc", False), (b"def", announced), (b"", True)]
 
 
+def test_the_record_of_an_empty_answer_is_written_before_its_head(tmp_path):
+    """A client that reads `Content-Length: 0` has all: a redirect leaves as one head."""
+    written = []
+    (tmp_path / "policy.toml").write_text(POLICY)
+    redirect = response(303, [(b"location", b"/"), (b"content-length", b"0")], b"")
+    middleware = ConsentMiddleware(redirect, policy=tmp_path / "policy.toml", secret_keys=[KEY])
+
+    async def send(message):
+        written.append(middleware.wiring.spool.waiting_bytes)
+
+    asyncio.run(middleware(scope("/"), None, send))
+    assert written[0] == written[1] > 0
+
+
 def test_a_process_that_only_writes_leaves_its_records_to_another(tmp_path):
     (tmp_path / "policy.toml").write_text(POLICY)
 

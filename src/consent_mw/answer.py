@@ -45,6 +45,8 @@ CARRIES_HEADERS: Final = {
 _LAST: Final = frozenset(("http.response.pathsend", "websocket.close"))
 #: Whose head is the whole answer (RFC 9110, section 6.4.1), and a server sends it at once.
 _BODILESS: Final = frozenset((204, 205, 304))
+#: So does the head of an answer that says so, as redirects do.
+_EMPTY: Final = (b"content-length", b"0")
 #: What our script acts on in a page that asks nothing. Looked for as it is nearly always written: a pattern that
 #: ignores case takes forty times as long.
 _WAITING: Final = b"data-"
@@ -201,7 +203,8 @@ class Answer:
 
     def _leave(self, head: Message) -> Awaitable[None]:
         """Send a head; where it is the whole answer, its record comes first."""
-        if self._exchange.status in _BODILESS or self._exchange.scope.get("method") == "HEAD":
+        bodiless = self._exchange.status in _BODILESS or _EMPTY in (head.get("headers") or ())
+        if bodiless or self._exchange.scope.get("method") == "HEAD":
             self.record()
         self._left = head
         return self._send(head)
