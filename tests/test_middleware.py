@@ -759,7 +759,10 @@ def test_the_record_of_an_empty_answer_is_written_before_its_head(tmp_path):
     async def send(message):
         written.append(middleware.wiring.spool.waiting_bytes)
 
-    asyncio.run(middleware(scope("/"), None, send))
+    async def receive():
+        raise AssertionError
+
+    asyncio.run(middleware(scope("/"), receive, send))
     assert written[0] == written[1] > 0
 
 

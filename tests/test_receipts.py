@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -317,3 +318,26 @@ def test_another_declaration_with_the_same_number_is_not_the_one_that_was_answer
     assert revisions.with_digest(1, loads(POLICY).digest).purposes["analytics"].retention == Duration(13, "month")
     with pytest.raises(PolicyError):
         revisions.with_digest(1, "0" * 64)
+
+
+@pytest.mark.parametrize("before", [(), ("reject",)], ids=["undecided", "refused before"])
+def test_an_acceptance_without_a_receipt_on_the_disk_is_told_to_be_none(
+    before: tuple[str, ...], tmp_path: Path
+) -> None:
+    middleware = site(tmp_path)
+
+    async def story() -> None:
+        visitor = Visitor(middleware)
+        for choice in before:
+            await visitor.picks(choice)
+        shutil.rmtree(tmp_path / "consent-data/spool")
+        script = [*JSON, (b"sec-fetch-site", b"same-origin")]
+        sent = await visitor.picks("accept")
+        assert (sent[0]["status"], header(sent, "location")) == (303, "/consent?again=unsaved")
+        page = await visitor.gets("/consent", query_string=b"again=unsaved&lang=en")
+        assert "could not be recorded" in body(page)
+        assert 'status">Your choice is saved' not in body(page)
+        sent = await visitor.picks("accept", headers=script)
+        assert (sent[0]["status"], body(sent), header(sent, "set-cookie")) == (503, "", "")
+
+    asyncio.run(story())

@@ -432,6 +432,16 @@ assert spool.take_gap().frames == 2
     assert drained(Spool(directory)) == [b"z"]
 
 
+def test_a_durable_frame_in_a_segment_that_somebody_removed_is_not_acknowledged(spool, directory):
+    assert spool.write([b"x"])
+    for path in directory.iterdir():
+        path.unlink()
+    assert not spool.write([b"a receipt"], durable=True)
+    assert spool.take_gap().frames == 2
+    assert spool.write([b"a receipt"], durable=True)
+    assert drained(spool) == [b"a receipt"]
+
+
 def test_a_full_budget_drops_ordinary_frames_and_leaves_the_reserve(directory):
     size = 100 + HEADER_BYTES
     spool = Spool(directory, budget_bytes=5 * size, reserve_bytes=2 * size, clock=lambda: NOW_NS)

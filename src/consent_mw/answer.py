@@ -211,7 +211,11 @@ class Answer:
 
     async def _special_head(self, message: Message, gated: Gated | None = None) -> None:
         """Send a head to which something is added, or which waits for its page."""
-        changed = self._exchange.consent.changed and await self._keep_receipt()
+        wanted = self._exchange.consent.changed
+        changed = wanted and await self._keep_receipt()
+        if wanted and self._own and not changed and not self._is_crawler():
+            message, gated = self._not_taken(message), None
+            self._exchange.status = message["status"]
         message, personal_answer = await self._gated(message, changed, gated)
         personal_answer = personal_answer or self._exchange.consent.personal
         if message["type"] == "http.response.start" and await self._with_banner(message, personal_answer):
@@ -238,8 +242,7 @@ class Answer:
         """
         consent = self._exchange.consent
         consent.changed = False
-        agent = self._exchange.fields.get(b"user-agent", b"").decode("latin-1")
-        if is_crawler(agent):
+        if self._is_crawler():
             consent.restore(self._began_with)
             return False
         kept = await asyncio.to_thread(
@@ -250,6 +253,21 @@ class Answer:
             consent.restore(self._began_with)
             return False
         return True
+
+    def _is_crawler(self) -> bool:
+        return is_crawler(self._exchange.fields.get(b"user-agent", b"").decode("latin-1"))
+
+    def _not_taken(self, head: Message) -> Message:
+        """
+        Return the head that stands for our own page's "saved", where nothing was: a form is asked again, a script is
+        refused. What the choice had released stays here too.
+        """
+        kept = [line for line in head["headers"] if line[0] not in (b"set-cookie", b"location", b"content-length")]
+        self._send = _without_body(self._send)
+        if head["status"] != 303:
+            return {**head, "status": 503, "headers": [*kept, (b"retry-after", b"60"), _EMPTY]}
+        again = f"{self._root}{self._wiring.prefix}?again=unsaved"
+        return {**head, "headers": [*kept, (b"location", quote(again, safe="/:?=").encode()), _EMPTY]}
 
     # -- the gate -----------------------------------------------------------------------------------------------
 
@@ -358,6 +376,13 @@ class Answer:
             self._insertion = Insertion(page, site.head(self._site_scope, site.language_of(page)), "")
             return []
         return [page]
+
+
+def _without_body(send: Send) -> Send:
+    async def emptied(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return emptied
 
 
 def _released(decision: Decision) -> Verdict | None:

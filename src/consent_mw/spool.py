@@ -353,7 +353,11 @@ class Spool:
             with self._lock:
                 self._break()
             return False
-        return True
+        with self._lock:
+            # A file that somebody removed takes frames and brings them to no disk. One that is ours no longer may go.
+            removed = segment is self._segment and segment.is_unlinked()
+            self._leave_unlinked()
+        return not removed
 
     def _let_go(self, segment: OpenSegment) -> bool:
         try:
