@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -31,6 +32,8 @@ _DAY_NS: Final = 86_400_000_000_000
 _REMEMBERED: Final = 4_096
 #: Different messages about undeclared events that are logged; a name may come from anywhere.
 _TOLD: Final = 100
+
+_QUIET_SECONDS: Final = 60.0
 
 #: What one declared field of one purpose yields: a value, or None to leave it out.
 _Field: TypeAlias = Callable[[Exchange], Scalar]
@@ -71,6 +74,7 @@ class Recorder:
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
         self._plans: dict[frozenset[str], _Plan | None] = {}
         self._told: set[str] = set()
+        self._quiet_until = 0.0  # monotonic seconds
 
     # -- the three things that are kept -------------------------------------------------------------------------
 
@@ -99,7 +103,7 @@ class Recorder:
                 frames += [self._note(note, exchange) for note in noted]
         except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
             self._spool.lose(len(noted) + (plan is not None))
-            _log.warning("not recorded: %s", printable(str(error)))
+            self._tell(error)
             return
         if frames:
             urgent = bool(noted) and any(note.kind == "abuse" for note in noted)
@@ -137,6 +141,13 @@ class Recorder:
             return False
         record = Record(record_id, "receipt", RECEIPTS, subject, self._ring, clear, sealed)
         return self._spool.write([encode_record(record)], durable=True, reserved=True)
+
+    def _tell(self, error: Exception) -> None:
+        """Say it once a minute: with each request it would fill the disk of the program's log."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET_SECONDS
+            _log.warning('not recorded, as every gap of reason "key" will say: %s', printable(str(error)))
 
     # -- an exchange --------------------------------------------------------------------------------------------
 
