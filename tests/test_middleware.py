@@ -286,12 +286,30 @@ def test_a_cookie_that_waits_is_on_the_server_and_not_in_the_answer(site):
 
 def test_a_page_that_the_server_sends_from_a_file_keeps_its_start(site):
     async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+        told = [(b"content-type", scope["path"].encode()[1:]), (b"content-length", b"4711")]
+        await send({"type": "http.response.start", "status": 200, "headers": told})
         await send({"type": "http.response.pathsend", "path": "/srv/page.html"})
 
-    for headers in ([], [cookie_for(Choice.ACCEPT)]):
-        sent = exchange(site(app), headers=headers)
+    for path, headers in (("/text/html", []), ("/text/html", [cookie_for(Choice.ACCEPT)]), ("/text/plain", [])):
+        sent = exchange(site(app), path, headers=headers)
         assert [message["type"] for message in sent] == ["http.response.start", "http.response.pathsend"]
+    kept = [clear for purpose, clear, _ in records(site.directory, "visit") if purpose == "necessary"]
+    assert [clear["http.response.body.size"] for clear in kept] == [4711] * 3
+
+
+def test_the_size_of_a_websocket_text_is_its_bytes(site):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        for message in ({"text": "책"}, {"text": "ab"}, {"bytes": b"xyz", "text": None}, {"bytes": None, "text": ""}):
+            await send({"type": "websocket.send", **message})
+        await send({"type": "websocket.close"})
+
+    said = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "é", "bytes": None}]
+    exchange(site(app), "/", "websocket", incoming=said)
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert (clear["http.request.body.size"], clear["http.response.body.size"]) == (2, 3 + 2 + 3)
 
 
 def test_a_page_that_crashes_before_its_body_is_a_crash_to_the_server(site):

@@ -13,7 +13,7 @@ from consent_mw.agents import is_crawler
 from consent_mw.consent import Consent
 from consent_mw.cookies import anchored, name_of
 from consent_mw.exceptions import ConsentError
-from consent_mw.exchange import Exchange
+from consent_mw.exchange import Exchange, websocket_size
 from consent_mw.gate import Gated, gate
 from consent_mw.permissions import Decision, Reason, Verdict
 from consent_mw.site.insertion import (
@@ -159,13 +159,17 @@ class Answer:
     async def _other(self, message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.send":
-            self._exchange.sent_bytes += len(message.get("bytes") or message.get("text") or b"")
+            self._exchange.sent_bytes += websocket_size(message)
         elif kind == "websocket.close" and not self.started:
             self._exchange.status = 403  # what a server answers to a handshake that was closed
         held = [self._page] if self._page is not None else []
         if self._insertion is not None:
             held = self._insertion.close()
         self._page = None
+        if kind == "http.response.pathsend":  # the server reads the file, of which the head has the size
+            head = next((each for each in held if each["type"] == "http.response.start"), self._left)
+            size = _content_length(head) if head is not None else None
+            self._exchange.sent_bytes = size or 0
         if kind in _LAST:
             self.record()
         await self._send_all([*held, message])

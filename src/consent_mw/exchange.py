@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from consent_mw._asgi import Scope
+from consent_mw._asgi import Message, Scope
 from consent_mw.redaction import clean
 from consent_mw.request_consent import RequestConsent
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "websocket_size"]
 
 
 class Exchange:
@@ -54,6 +54,15 @@ class Exchange:
     def protocol(self) -> str | None:
         """What the connection became, where that is not HTTP."""
         return "websocket" if self.scope["type"] == "websocket" else None
+
+
+def websocket_size(message: Message) -> int:
+    """Return the bytes of the payload of a WebSocket message; a text crosses as UTF-8 (RFC 6455, section 5.6)."""
+    data: bytes | None = message.get("bytes")
+    if data is not None:
+        return len(data)
+    text: str = message.get("text") or ""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 _METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))

@@ -17,7 +17,7 @@ from consent_mw.answer import Answer
 from consent_mw.client import Proxies
 from consent_mw.cookies import CookieFloor
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.exchange import Exchange
+from consent_mw.exchange import Exchange, websocket_size
 from consent_mw.gate import CookieHook
 from consent_mw.keyring import Keyring
 from consent_mw.lifespan import lifespan
@@ -239,7 +239,7 @@ def _counted(receive: Receive, exchange: Exchange) -> Receive:
         if kind == "http.request":
             exchange.received_bytes += len(message.get("body", b""))
         elif kind == "websocket.receive":
-            exchange.received_bytes += len(message.get("bytes") or message.get("text") or b"")
+            exchange.received_bytes += websocket_size(message)
         elif kind == "http.disconnect" and not exchange.duration_ns:
             exchange.outcome = "disconnected"
         return message
