@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.contestants import ACCESS_LINE, BARE, CONTESTANTS, PASS_THROUGH, Contestant
+from bench.contestants import ACCESS_LINE, BARE, CONTESTANTS, OURS_SPOOLING, PASS_THROUGH, Contestant
 from bench.in_process import microseconds
 from bench.running import CLIENT_CORE, SERVER_CORE, pin, serving
 from bench.tables import Report, middle, show, versions
@@ -26,11 +26,16 @@ def main() -> None:
     """Run both measurements and print their tables; nothing is written to a file."""
     options = _options()
     pin(SERVER_CORE)
+    # What drains is not in these figures anyway.
+    alone = [each for each in CONTESTANTS if each is not OURS_SPOOLING]
     in_process = _rounds(
-        "in-process", options.rounds * 4, lambda each, place: asyncio.run(microseconds(each, place, options.requests))
+        "in-process",
+        options.rounds * 4,
+        lambda each, place: asyncio.run(microseconds(each, place, options.requests)),
+        alone,
     )
     pin(CLIENT_CORE)
-    load = _rounds("under load", options.rounds, lambda each, place: _load(each, place, options.seconds))
+    load = _rounds("under load", options.rounds, lambda each, place: _load(each, place, options.seconds), CONTESTANTS)
     for report in (_in_process_report(in_process), _load_report(load)):
         show(report, markdown=options.markdown)
 
@@ -44,14 +49,16 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rounds(title: str, rounds: int, measure: Callable[[Contestant, Path], float]) -> Figures:
+def _rounds(
+    title: str, rounds: int, measure: Callable[[Contestant, Path], float], contestants: Sequence[Contestant]
+) -> Figures:
     """Measure each contestant once a round, so that a slow minute of the machine is shared by all."""
-    figures: Figures = {contestant: [] for contestant in CONTESTANTS}
+    figures: Figures = {contestant: [] for contestant in contestants}
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=rounds * len(CONTESTANTS))
+        task = progress.add_task(title, total=rounds * len(contestants))
         for _ in range(rounds):
-            for contestant in CONTESTANTS:
+            for contestant in contestants:
                 with tempfile.TemporaryDirectory(prefix="consent-mw-bench-") as directory:
                     figures[contestant].append(measure(contestant, Path(directory)))
                 progress.advance(task)
@@ -59,8 +66,8 @@ def _rounds(title: str, rounds: int, measure: Callable[[Contestant, Path], float
 
 
 def _load(contestant: Contestant, directory: Path, seconds: float) -> float:
-    with serving(contestant, directory) as port:
-        return requests_per_second(port, seconds)
+    with serving(contestant, directory) as server:
+        return requests_per_second(server.port, seconds)
 
 
 def _in_process_report(figures: Figures) -> Report:

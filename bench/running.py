@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp, Message
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Message
 from bench.contestants import CONTESTANTS, Contestant, log_config, request_headers
 from bench.site import PATH, new_site
 
-__all__ = ["CLIENT_CORE", "SERVER_CORE", "lifespan", "pin", "serving"]
+__all__ = ["CLIENT_CORE", "SERVER_CORE", "Server", "lifespan", "pin", "serving"]
 
 #: None where the system cannot pin a process, or where there is one core for both.
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -54,9 +55,22 @@ async def _say(word: str, said: asyncio.Queue[Message], heard: asyncio.Queue[Mes
         raise RuntimeError(f"{word}: {answer.get('message', answer)}")
 
 
+class Server(NamedTuple):
+    """A server that runs."""
+
+    port: int
+    pid: int
+
+    def processor_seconds(self) -> float:
+        """Return the time that it has taken of its core so far: what other programs take does not change it."""
+        # proc(5): after the command's name, which may hold anything, the 12th and 13th field.
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def serving(contestant: Contestant, directory: Path) -> Iterator[int]:
-    """Serve the contestant with uvicorn in a process of its own, and give the port, once a request was answered."""
+def serving(contestant: Contestant, directory: Path) -> Iterator[Server]:
+    """Serve the contestant with uvicorn in a process of its own, and give it, once a request was answered."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd, port = listener.fileno(), listener.getsockname()[1]
         number = CONTESTANTS.index(contestant)
@@ -66,7 +80,7 @@ def serving(contestant: Contestant, directory: Path) -> Iterator[int]:
     try:
         request = urllib.request.Request(f"http://127.0.0.1:{port}{PATH}", headers=request_headers())
         urllib.request.urlopen(request, timeout=30).close()
-        yield port
+        yield Server(port, server.pid)
     finally:
         server.terminate()
         server.wait(30)
