@@ -387,6 +387,17 @@ def test_every_statement_is_a_search_in_an_index(path: Path) -> None:
             assert not any("SCAN records" in step or "TEMP B-TREE" in step for step in plan), (text, plan)
 
 
+@pytest.mark.parametrize("count", [99, 100, 101, 250])
+def test_a_batch_of_any_size_is_kept_whole_and_of_each_id_the_first(path: Path, count: int) -> None:
+    batch = [make_record(n, sealed=b"first") for n in range(count)]
+    again = [make_record(n, sealed=b"second") for n in range(0, count, 7)]
+    with_store(path, lambda store: store.append([*batch, *again]))
+    with_store(path, lambda store: store.append(again[::-1]))
+    with closing(sqlite3.connect(path)) as connection:
+        kept = connection.execute("SELECT id, sealed FROM records ORDER BY id").fetchall()
+    assert kept == [(record.id.bytes, b"first") for record in batch]
+
+
 def test_only_durable_commits_wait_for_the_disk(path: Path) -> None:
     statements: list[str] = []
 
