@@ -84,6 +84,45 @@ def test_the_same_day_gives_the_same_ids_again():
     assert [record.id for record in first.records()] == [record.id for record in second.records()]
 
 
+def test_each_cookie_that_an_exchange_was_refused_is_counted_by_its_declared_name():
+    refused: list[dict[str, Any]] = [{"consent.cookies.blocked": names} for names in ("theme _ga*", "theme", None, "")]
+    records = [Record(new_id(START_NS + n), "visit", "necessary", None, "", facts, b"")
+               for n, facts in enumerate(refused * 5)]  # fmt: skip
+    assert counted(records)["blocked"] == {"_ga*": 5, "theme": 10}
+    assert "blocked" not in counted(records[:4])
+
+
+def test_undeclared_cookies_are_counted_and_not_named():
+    def seen(source: str, *names: str) -> list[Record]:
+        facts = [{"cookie.name": name, "cookie.source": source} for name in names]
+        return [Record(new_id(START_NS), "undeclared", "necessary", None, "", each, b"") for each in facts]
+
+    assert counted(seen("response", "cart", "cart"))["undeclared"] == {"set by the site": 1}
+    # What browsers send may be one visitor's, so fewer than five names are not told.
+    assert "undeclared" not in counted(seen("request", "alice", "bob", "carol", "dave"))
+    assert counted(seen("request", *"abcde"))["undeclared"] == {"sent by browsers": 5}
+
+
+def test_choices_are_counted_by_language():
+    facts: list[dict[str, Any]] = [{"consent.language": language, "consent.choice": choice}
+             for language in ("ko", "en") for choice in ("accept", "reject") for _ in range(5)]  # fmt: skip
+    records = [Record(new_id(START_NS + n), "receipt", "receipts", None, "", each, b"") for n, each in enumerate(facts)]
+    assert counted(records)["receipt language choice"] == {
+        "en: accept": 5, "en: reject": 5, "ko: accept": 5, "ko: reject": 5}  # fmt: skip
+
+
+def test_whoever_is_under_restriction_is_not_counted():
+    records = [visit(n, subject=bytes([n % 7]), http__route="/") for n in range(21)]
+    counts = DayCounts(1, "analytics", skipped=frozenset((bytes([0]), bytes([6]))))
+    counts.add(records)
+    found = {str(record.data["aggregate.by"]): cells_of(record) for record in counts.records()}
+    assert found["route"] == {"/": 15}
+    assert found["joined hour"] == {"00": 5}
+    few = DayCounts(1, "analytics", skipped=frozenset(bytes([n]) for n in range(3)))
+    few.add(records)
+    assert few.records() == []
+
+
 @given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from("abcdef"), st.booleans()), max_size=60))
 def test_behind_every_cell_stand_five_visitors_and_no_smaller_one_can_be_subtracted(drawn):
     records = [visit(n, subject=bytes([who]) if named else None, http__route=route)

@@ -16,13 +16,16 @@ from tests.policies import POLICY
 
 from consent_mw.aggregates import DayCounts
 from consent_mw.cli import main
+from consent_mw.cli.report import show
+from consent_mw.cli.report_page import report_page
 from consent_mw.declaration import loads
 from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Record, Scalar, new_id
-from consent_mw.reports import endings, report_of
+from consent_mw.reports import Owed, Report, endings, report_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.revisions import Revisions
+from consent_mw.spool import Backlog
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.sqlite import SQLiteStore
 
@@ -41,6 +44,7 @@ def visit(seconds: float, route: str, status: int = 200) -> dict[str, Scalar]:
         "http.response.status_code": status,
         "http.server.request.duration": seconds,
         "consent.choice": "accept",
+        "consent.cookies.blocked": "theme _ga*" if status == 200 else None,
         "user_agent.name": "Firefox",
     }
 
@@ -58,6 +62,9 @@ def aggregates(day: int, exchanges: int = 100) -> list[Record]:
     for number in range(12):
         choice: dict[str, Scalar] = {"consent.choice": "reject" if number % 2 else "accept", "consent.language": "ko"}
         counts["receipts"].add([record(day, number, "receipt", "receipts", choice)])
+    for name in ("cart", "cart", "seen"):
+        forgotten: dict[str, Scalar] = {"cookie.name": name, "cookie.source": "response"}
+        counts["necessary"].add([record(day, 86_000, "undeclared", "necessary", forgotten)])
     return [each for count in counts.values() for each in count.records()]
 
 
@@ -94,16 +101,22 @@ def test_everything_is_there_as_json(places: Places, capsys: pytest.CaptureFixtu
     assert sum(told["counts"]["route"]["cells"].values()) == 360
     assert told["counts"]["status"]["cells"] == {"2xx": 342, "5xx": 18}
     assert told["counts"]["receipt language"]["cells"] == {"ko": 36}
+    assert told["counts"]["receipt language choice"]["cells"] == {"ko: accept": 18, "ko: reject": 18}
+    assert told["counts"]["blocked"]["cells"] == {"_ga*": 342, "theme": 342}
+    assert [(day["blocked"], day["undeclared"]) for day in told["days"].values()] == [(190, 2), (228, 2), (266, 2)]
+    assert told["requests"] is None
     assert told["latency"] == {"p50": 0.005, "p90": 0.005, "p99": 0.75}
-    assert told["drain"] == {"waiting_bytes": 0, "oldest": None}
+    assert told["drain"] == {"waiting_bytes": 0, "behind_seconds": 0, "oldest": None}
 
 
 def test_a_terminal_reads_tables_with_bars(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(places) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"2026-11-22 +140 +\S+ +0 +accept 6, reject 6 +█{20,}", shown)
+    assert re.search(r"2026-11-22 +140 +\S+ +0 +12 +266 +2 +█{20,}", shown)
+    assert re.search(r"choices by day +accept +reject *\n2026-11-20 +6 +6 +█{20,}", shown)
+    assert re.search(r"choices by language \(receipts\) *\nko: accept +18 +50% +█+", shown)
     assert "latency: p50 0.005 s, p90 0.005 s, p99 0.75 s" in shown
-    assert re.search(r"route \(necessary\)\s+/\S+ +\d+ +5\d% +█+", shown)
+    assert re.search(r"routes \(necessary\)\s+/\S+ +\d+ +5\d% +█+", shown)
     assert "drain: nothing waits" in shown
     assert "\x1b" not in shown
 
@@ -128,6 +141,34 @@ def test_what_a_stranger_invents_is_text_on_the_page(places: Places, tmp_path: P
     page = file.read_text("utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+def test_what_visitors_wait_for_is_told_where_there_is_a_queue(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    late = Owed("17", "erasure", "2026-11-20T00:00+09:00", overdue=True)
+    found = Report(since="2026-11-20", until="2026-11-22", days={}, counts={}, latency={}, requests=[late])
+    show(found, Backlog(0, None))
+    shown = capsys.readouterr().out
+    assert "requests of visitors: 1 open, 1 overdue" in shown
+    assert "2026-11-20T00:00+09:00  overdue  erasure 17" in shown
+    page = report_page(found, Backlog(0, None))
+    assert '<th scope="row">17</th><td>erasure</td>' in page
+    assert '<span class="late">overdue</span>' in page
+
+
+def test_few_events_do_not_hide_the_visits_of_their_day() -> None:
+    async def read() -> Report:
+        store = MemoryStore()
+        await store.open()
+        counts = DayCounts(DAY, "analytics")
+        counts.add(record(DAY, n, "visit", "analytics", visit(0.1, "/")) for n in range(30))
+        counts.add([record(DAY, 40, "event", "analytics", {"event.name": "search"})])
+        await store.append(counts.records())
+        return await report_of(store, DAY, DAY)
+
+    (day,) = asyncio.run(read()).days.values()
+    assert (day.exchanges, day.events) == (30, 0)
 
 
 def test_a_span_without_counted_days_says_so(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +197,7 @@ def test_bad_input_is_one_line(
 def test_without_the_charts_library_the_page_names_what_to_install(
     places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pygal", None)  # as Python marks a module that is not there
+    monkeypatch.setitem(sys.modules, "vl_convert", None)  # as Python marks a module that is not there
     assert run(places, "--html", str(tmp_path / "report.html")) == 1
     assert "pip install 'consent-mw[report]'" in capsys.readouterr().err
 

@@ -29,6 +29,13 @@ _MOST_CELLS: Final = 1_000
 _PAGES: Final = ((1, "1"), (2, "2"), (5, "3 to 5"), (10, "6 to 10"), (30, "11 to 30"))
 _MINUTES: Final = ((1, "up to 1"), (5, "up to 5"), (15, "up to 15"), (60, "up to 60"))
 
+#: The kinds that a visitor makes. One gap of the server among them would be a small cell, and take another along.
+_KINDS: Final = frozenset(("visit", "event", "abuse", "receipt"))
+#: The declared names of the cookies that an exchange was not allowed to set, parted by spaces.
+_BLOCKED: Final = "consent.cookies.blocked"
+#: Of "undeclared": by source the label, and how many names there must be. What browsers send may be one visitor's.
+_SOURCES: Final = {"response": ("set by the site", 1), "request": ("sent by browsers", FEWEST)}
+
 #: The clear fields that are counted as they are, by kind of record: the name of the count, and the field.
 _FIELDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "visit": (
@@ -85,32 +92,52 @@ class DayCounts:
     small, the next smallest cell joins it, so that it cannot be told by subtraction from the whole. If all together are
     small, the count is not written at all. Where records have no subject nobody is told apart, and each record
     counts as a visitor. Latencies are a property of the server: their cells are written whole, or not at all.
+    Undeclared cookies are counted by where they come from and never by name: anybody may put anybody's name into one.
+    What the site itself set is told however few it were.
+
+    Args:
+        day: Since 1970-01-01 (UTC).
+        skipped: Tokens of those whose data is used for nothing at present: none of their records is counted.
     """
 
-    def __init__(self, day: int, purpose: str) -> None:
+    def __init__(self, day: int, purpose: str, *, skipped: frozenset[bytes] = frozenset()) -> None:
         self._day = day
         self._purpose = purpose
+        self._skipped = skipped
+        self._forgotten: dict[str, set[str]] = {}
         self._counts: dict[str, dict[str, _Cell]] = {}
         self._visits = Visits()
 
     def add(self, records: Iterable[Record]) -> None:
         """Take in the next records."""
         for record in records:
-            self._count("kind", record.kind, record)
-            self._count(f"{record.kind} hour", f"{time_of(record.id).hour:02}", record)
+            if record.subject is not None and record.subject in self._skipped:
+                continue
+            if record.kind in _KINDS:
+                self._count("kind", record.kind, record)
+                self._count(f"{record.kind} hour", f"{time_of(record.id).hour:02}", record)
             for by, field in _FIELDS.get(record.kind, ()):
                 value = record.data.get(field)
                 if value is not None or field == "consent.choice":
                     self._count(by, "none" if value is None else str(value), record)
             if record.kind == "visit":
                 self._exchange(record)
+            elif record.kind == "receipt":
+                language, choice = record.data.get("consent.language"), record.data.get("consent.choice")
+                self._count("receipt language choice", f"{language or 'none'}: {choice or 'none'}", record)
+            elif record.kind == "undeclared":
+                self._forget(record)
             self._joined(self._visits.add(record))
 
     def records(self) -> list[Record]:
         """Return one record for each count that may be written. The same day gives the same ids again."""
         self._joined(self._visits.rest())
-        found = ((by, _cells(by, cells)) for by, cells in sorted(self._counts.items()))
-        return [self._record(by, cells) for by, cells in found if cells]
+        found = {by: _cells(by, cells) for by, cells in self._counts.items()} | {"undeclared": self._undeclared()}
+        return [self._record(by, cells) for by, cells in sorted(found.items()) if cells]
+
+    def _undeclared(self) -> dict[str, int]:
+        counts = {source: len(names) for source, names in self._forgotten.items()}
+        return {label: counts[source] for source, (label, least) in _SOURCES.items() if counts.get(source, 0) >= least}
 
     def _exchange(self, record: Record) -> None:
         status, seconds = record.data.get("http.response.status_code"), record.data.get("http.server.request.duration")
@@ -121,6 +148,13 @@ class DayCounts:
         if "device.type" in record.data:
             agent = record.data.get("user_agent.synthetic.type")
             self._count("agent", str(agent) if agent else "visitor", record)
+        for name in str(record.data.get(_BLOCKED) or "").split():
+            self._count("blocked", name, record)
+
+    def _forget(self, record: Record) -> None:
+        names = self._forgotten.setdefault(str(record.data.get("cookie.source")), set())
+        if len(names) < _MOST_CELLS:
+            names.add(str(record.data.get("cookie.name")))
 
     def _joined(self, visits: Iterator[Visit]) -> None:
         for visit in visits:

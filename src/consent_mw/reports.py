@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
-from consent_mw.aggregates import KIND, LATENCIES, PURPOSE, cells_of
+from consent_mw.aggregates import KIND, LATENCIES, OTHER, PURPOSE, cells_of
 from consent_mw.records import Query, Record
 from consent_mw.retention import Retention, day_text, start_of
 from consent_mw.stores.base import Store
 
-__all__ = ["Count", "Day", "Ending", "Report", "endings", "ordered", "report_of", "title_of"]
+__all__ = ["Count", "Day", "Ending", "Owed", "Queue", "Report", "endings", "ordered", "report_of", "title_of", "told"]
 
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-#: What counts are called in a report; any other is called what it counts by.
+#: What counts are called in a report, in the order in which they are told; any other is called what it counts by.
 _TITLES: Final = {
     "visit hour": "requests by hour (UTC)",
-    "event hour": "events by hour (UTC)",
-    "receipt hour": "choices by hour (UTC)",
-    "receipt choice": "choices",
-    "receipt surface": "where they chose",
-    "receipt language": "in which language they chose",
-    "choice": "choice in force, by request",
     "joined hour": "visits by hour (UTC)",
-    "joined exchanges": "requests of a visit",
-    "joined minutes": "minutes of a visit",
+    "route": "routes",
+    "status": "statuses",
+    "method": "methods",
+    "error": "errors",
+    "agent": "visitors and bots",
+    "browser": "browsers",
+    "os": "systems",
+    "device": "devices",
     "joined entry": "first page of a visit",
     "joined exit": "last page of a visit",
+    "joined exchanges": "requests of a visit",
+    "joined minutes": "minutes of a visit",
+    "choice": "choice in force, by request",
+    "receipt choice": "choices",
+    "receipt language": "in which language they chose",
+    "receipt language choice": "choices by language",
+    "receipt surface": "where they chose",
+    "receipt hour": "choices by hour (UTC)",
+    "blocked": "cookies blocked, by name",
+    "undeclared": "names of undeclared cookies",
+    "event": "events",
+    "event hour": "events by hour (UTC)",
 }
+_ORDER: Final = tuple(_TITLES)
 _OWN: Final = frozenset(("kind", "latency"))
 
 
@@ -43,13 +56,22 @@ class Count(msgspec.Struct):
 
 
 class Day(msgspec.Struct):
-    """One day (UTC). `choices` are the receipts by choice, as far as there were enough to tell them."""
+    """
+    One day (UTC).
+
+    Attributes:
+        choices: The receipts by choice, as far as there were enough to tell them.
+        blocked: How often a declared cookie was blocked; one exchange may block several.
+        undeclared: How many names of undeclared cookies the site itself set.
+    """
 
     exchanges: int = 0
     visits: int = 0
     events: int = 0
     receipts: int = 0
     choices: dict[str, int] = {}
+    blocked: int = 0
+    undeclared: int = 0
 
 
 class Ending(msgspec.Struct):
@@ -60,6 +82,19 @@ class Ending(msgspec.Struct):
     ends: str
 
 
+class Owed(msgspec.Struct):
+    """A request of a visitor that waits for the operator: what is asked, and until when (ISO 8601, local)."""
+
+    number: str
+    kind: str
+    due: str
+    overdue: bool
+
+
+#: Returns what the operator owes at that moment, the most urgent first.
+Queue: TypeAlias = Callable[[Store, datetime], Awaitable[Sequence[Owed]]]
+
+
 class Report(msgspec.Struct, kw_only=True):
     """
     Attributes:
@@ -68,6 +103,7 @@ class Report(msgspec.Struct, kw_only=True):
         counts: By what was counted: "route", "status", "browser", "receipt language", ...
         latency: Upper bounds in seconds, by "p50", "p90" and "p99"; None is more than the largest bound.
         ending: What ends next of each purpose, the first first.
+        requests: What visitors wait for, the most urgent first; None where no queue was asked.
     """
 
     since: str
@@ -76,6 +112,12 @@ class Report(msgspec.Struct, kw_only=True):
     counts: dict[str, Count]
     latency: dict[str, float | None]
     ending: list[Ending] = msgspec.field(default_factory=list[Ending])
+    requests: list[Owed] | None = None
+
+    @property
+    def overdue(self) -> int:
+        """How many requests are overdue."""
+        return sum(each.overdue for each in self.requests or ())
 
 
 async def report_of(store: Store, first: int, last: int) -> Report:
@@ -94,11 +136,11 @@ async def report_of(store: Store, first: int, last: int) -> Report:
         totals.setdefault(by, {}).setdefault(of, Counter()).update(cells)
         number = record.data["aggregate.day"]
         _add(days.setdefault(day_text(int(number or 0)), Day()), by, cells)
-    counts = {by: _widest(parts) for by, parts in sorted(totals.items())}
+    counts = {by: _widest(parts) for by, parts in sorted(totals.items(), key=lambda each: _rank(each[0]))}
     latency = _quantiles(counts["latency"].cells) if "latency" in counts else {}
-    told = {by: count for by, count in counts.items() if by not in _OWN}
+    counted = {by: count for by, count in counts.items() if by not in _OWN}
     return Report(
-        since=day_text(first), until=day_text(last), days=dict(sorted(days.items())), counts=told, latency=latency
+        since=day_text(first), until=day_text(last), days=dict(sorted(days.items())), counts=counted, latency=latency
     )
 
 
@@ -117,14 +159,23 @@ def endings(retention: Retention, live: Iterable[tuple[int, str]], now: datetime
 
 def ordered(cells: Mapping[str, int]) -> list[tuple[str, int]]:
     """Return cells as people read them: hours in their order, anything else with the most first."""
-    if all(label.isdigit() for label in cells):
-        return sorted(cells.items())
+    if all(label.isdigit() for label in cells if label != OTHER):
+        return sorted(cells.items(), key=lambda cell: (cell[0] == OTHER, cell[0]))
     return sorted(cells.items(), key=lambda cell: (-cell[1], cell[0]))
+
+
+def told(counts: Mapping[str, Count]) -> list[tuple[str, Count]]:
+    """Return the counts that say something: not those of which every cell was too small to be told."""
+    return [(by, count) for by, count in counts.items() if count.cells.keys() != {OTHER}]
 
 
 def title_of(by: str) -> str:
     """Return what a count is called where people read it."""
     return _TITLES.get(by, by)
+
+
+def _rank(by: str) -> tuple[int, str]:
+    return (_ORDER.index(by) if by in _ORDER else len(_ORDER), by)
 
 
 async def _aggregates(store: Store, first: int, last: int) -> AsyncIterator[Record]:
@@ -142,15 +193,22 @@ async def _aggregates(store: Store, first: int, last: int) -> AsyncIterator[Reco
 
 
 def _add(day: Day, by: str, cells: Mapping[str, int]) -> None:
-    if by == "kind":
+    # Not "kind": where there were few events, its visits are in "(other)".
+    if by == "visit hour":
         # Every purpose has a record of the same exchange; an event or a receipt belongs to one.
-        day.exchanges = max(day.exchanges, cells.get("visit", 0))
-        day.events += cells.get("event", 0)
-        day.receipts += cells.get("receipt", 0)
+        day.exchanges = max(day.exchanges, sum(cells.values()))
+    elif by == "event hour":
+        day.events += sum(cells.values())
+    elif by == "receipt hour":
+        day.receipts += sum(cells.values())
     elif by == "joined hour":
         day.visits = max(day.visits, sum(cells.values()))
     elif by == "receipt choice":
         day.choices = dict(cells)
+    elif by == "blocked":
+        day.blocked = max(day.blocked, sum(cells.values()))
+    elif by == "undeclared":
+        day.undeclared += cells.get("set by the site", 0)
 
 
 def _widest(parts: Mapping[str, Counter[str]]) -> Count:

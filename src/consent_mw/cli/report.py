@@ -17,21 +17,28 @@ from rich.text import Text
 
 from consent_mw.cli.access import existing_store, policies, where
 from consent_mw.cli.report_page import report_page
-from consent_mw.cli.terminal import as_json, complain, console, printable
+from consent_mw.cli.terminal import as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError
 from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
-from consent_mw.reports import Day, Ending, Report, endings, ordered, report_of, title_of
+from consent_mw.reports import Day, Ending, Owed, Queue, Report, endings, ordered, report_of, title_of, told
 from consent_mw.retention import Retention, day_of
 from consent_mw.spool import Backlog, Spool
 from consent_mw.stores.base import Store
 
-__all__ = ["report"]
+__all__ = ["report", "show"]
 
 _DAYS: Final = 28
 _ROWS: Final = 10
 _HOURS: Final = 25  # and "(other)"
 _BAR_COLUMNS: Final = 24
+_NARROW_BAR: Final = 8
+_ROOMY_COLUMNS: Final = 80
+_NARROW_COLUMNS: Final = 40
+_LABEL_COLUMNS: Final = 28
+_DAY_COLUMNS: Final = 10
+#: The queue of visitors' requests; None leaves its section out.
+_QUEUE: Final[Queue | None] = None
 _1970: Final = date(1970, 1, 1).toordinal()
 
 
@@ -59,8 +66,9 @@ def report(
     """
     Say what the site's days were like, from counts that identify nobody.
 
-    Visits by day and hour, routes, statuses, latencies, browsers, choices over time and per language; what ends next;
-    and how far behind the drain is. No personal record is read, so no reason is asked.
+    Visits by day and hour, routes, statuses, latencies, browsers and bots, choices over time and per language, cookies
+    blocked and undeclared; what ends next, which requests are overdue, and how far behind the drain is. No personal
+    record is read, so no reason is asked.
     """
     places = Places(directory)
     store = existing_store(places, url)
@@ -68,16 +76,18 @@ def report(
     first = _number(since) if since else last - days + 1
     if first > last:
         raise click.UsageError("--since is after --until; give the earlier day first")
-    found = asyncio.run(_read(store, first, last))
+    with busy("reading the counts"):
+        found = asyncio.run(_read(store, first, last, _QUEUE))
     found.ending = _endings(places)
     behind = _behind(places)
     if html is not None:
         _write(html, report_page(found, behind))
-        click.echo(f"{html}: {len(found.days)} days")
-    elif json_wanted:
+        if not json_wanted:
+            click.echo(f"{printable(str(html))}: {len(found.days)} days")
+    if json_wanted:
         click.echo(as_json(msgspec.to_builtins(found) | {"drain": _drain(behind)}))
-    else:
-        _print(found, behind)
+    elif html is None:
+        show(found, behind)
     if not found.days:
         complain("note: no day in this span was counted yet; a day is counted half an hour after it is over")
     return 0
@@ -87,10 +97,13 @@ def _number(day: datetime) -> int:
     return day.date().toordinal() - _1970
 
 
-async def _read(store: Store, first: int, last: int) -> Report:
+async def _read(store: Store, first: int, last: int, queue: Queue | None) -> Report:
     await store.open()
     try:
-        return await report_of(store, first, last)
+        found = await report_of(store, first, last)
+        if queue is not None:
+            found.requests = list(await queue(store, datetime.now(UTC)))
+        return found
     finally:
         await store.close()
 
@@ -112,7 +125,13 @@ def _behind(places: Places) -> Backlog:
 
 def _drain(behind: Backlog) -> dict[str, object]:
     waiting, oldest = behind
-    return {"waiting_bytes": waiting, "oldest": oldest.astimezone().isoformat() if oldest and waiting else None}
+    began = oldest if waiting else None
+    seconds = max(0, int((datetime.now(UTC) - began).total_seconds())) if began else 0
+    return {
+        "waiting_bytes": waiting,
+        "behind_seconds": seconds,
+        "oldest": began.astimezone().isoformat() if began else None,
+    }
 
 
 def _write(file: Path, page: str) -> None:
@@ -122,46 +141,71 @@ def _write(file: Path, page: str) -> None:
         raise ConfigurationError(f"{file}: cannot be written ({error.strerror}); give another place") from error
 
 
-def _print(found: Report, behind: Backlog) -> None:
+def show(found: Report, behind: Backlog) -> None:
+    """Print the whole report on standard output."""
     out = console()
-    out.print(f"{found.since} to {found.until}, days of UTC")
+    out.print(Text(f"{found.since} to {found.until}, days of UTC", "bold"))
     _print_days(out, found.days)
     if found.latency:
         bounds = (f"{name} {_seconds(bound)}" for name, bound in found.latency.items())
         out.print(f"\nlatency: {', '.join(bounds)}")
-    for by, count in found.counts.items():
+    for by, count in told(found.counts):
         _print_count(out, f"{title_of(by)} ({count.of})", count.cells, _HOURS if by.endswith("hour") else _ROWS)
+    if found.requests is not None:
+        _print_requests(out, found.requests)
     if found.ending:
-        out.print("\nnext to be destroyed")
+        out.print(Text("\nnext to be destroyed", "bold"))
         for each in found.ending:
-            out.print(f"  {each.ends}  {printable(each.purpose)} of {each.day}", markup=False)
+            out.print(Text(f"  {each.ends}  {printable(each.purpose)} of {each.day}"))
+    out.print(f"\ndrain: {_drain_said(behind)}")
+
+
+def _drain_said(behind: Backlog) -> str:
     waiting, oldest = behind
     since = f", the oldest since {oldest.astimezone().isoformat(sep=' ', timespec='seconds')}" if oldest else ""
-    out.print(f"\ndrain: {waiting:,} bytes wait{since}" if waiting else "\ndrain: nothing waits")
+    return f"{waiting:,} bytes wait{since}" if waiting else "nothing waits"
+
+
+def _print_requests(out: Console, requests: list[Owed]) -> None:
+    late = sum(each.overdue for each in requests)
+    out.print(Text(f"\nrequests of visitors: {len(requests)} open, {late} overdue", "bold"))
+    for each in requests:
+        state = "overdue" if each.overdue else "open"
+        line = f"  {each.due}  {state}  {each.kind} {each.number}"
+        out.print(Text(printable(line), "red" if each.overdue else ""))
 
 
 def _print_days(out: Console, days: Mapping[str, Day]) -> None:
     most = max((day.exchanges for day in days.values()), default=0)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("day", "requests", "visits", "events", "choices", ""):
-        table.add_column(heading, justify="left" if heading in ("day", "choices", "") else "right", no_wrap=True)
+    headings = ("requests", "visits", "events", "choices", "blocked", "undeclared")
+    shown = len(headings) if out.width >= _ROOMY_COLUMNS else 2 if out.width >= _NARROW_COLUMNS else 1
+    table = _table("day", *headings[:shown], "")
     for name, day in days.items():
-        choices = ", ".join(f"{choice} {count:,}" for choice, count in sorted(day.choices.items()))
-        cells = (name, f"{day.exchanges:,}", f"{day.visits:,}", f"{day.events:,}", choices or str(day.receipts or ""))
-        table.add_row(*map(_text, cells), _bar(day.exchanges, most))
+        numbers = (day.exchanges, day.visits, day.events, day.receipts, day.blocked, day.undeclared)
+        cells = (f"{number:,}" for number in numbers[:shown])
+        table.add_row(_text(name), *cells, _bar(out, day.exchanges, most, beside=_DAY_COLUMNS * shown))
     out.print(table)
+    names = sorted({choice for day in days.values() for choice in day.choices})
+    if names and out.width >= _NARROW_COLUMNS:
+        out.print()
+        out.print(_choices(out, days, names))
+
+
+def _choices(out: Console, days: Mapping[str, Day], names: list[str]) -> Table:
+    most = max(sum(day.choices.values()) for day in days.values())
+    table = _table("choices by day", *map(printable, names), "")
+    for name, day in days.items():
+        counts = [day.choices.get(each, 0) for each in names]
+        table.add_row(_text(name), *(f"{count:,}" for count in counts), _bar(out, sum(counts), most))
+    return table
 
 
 def _print_count(out: Console, heading: str, cells: Mapping[str, int], limit: int) -> None:
     rows = ordered(cells)
     whole, most = sum(cells.values()), max(cells.values(), default=0)
-    table = Table(box=None, pad_edge=False, title=_text(heading), title_justify="left")
-    table.add_column("", no_wrap=True)
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("")
+    table = _table(heading, "", "", "", least=_LABEL_COLUMNS if out.width >= _ROOMY_COLUMNS else _DAY_COLUMNS)
     for label, number in rows[:limit]:
-        table.add_row(_text(label), f"{number:,}", f"{number / whole:.0%}", _bar(number, most))
+        table.add_row(_text(label), f"{number:,}", f"{number / whole:.0%}", _bar(out, number, most))
     if len(rows) > limit:
         rest = sum(number for _, number in rows[limit:])
         table.add_row(f"{len(rows) - limit} more", f"{rest:,}", f"{rest / whole:.0%}", "")
@@ -169,8 +213,23 @@ def _print_count(out: Console, heading: str, cells: Mapping[str, int], limit: in
     out.print(table)
 
 
-def _bar(value: int, most: int) -> Bar:
-    return Bar(size=max(most, 1), begin=0, end=value, width=_BAR_COLUMNS)
+def _table(first: str, *numbers: str, least: int = 0) -> Table:
+    """Return a table whose first column has words, folded where `least` columns are enough, and whose last a bar."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(_text(first), overflow="fold", min_width=least, no_wrap=not least)
+    for heading in numbers[:-1]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(numbers[-1], no_wrap=True)
+    return table
+
+
+def _bar(out: Console, value: int, most: int, beside: int = 0) -> Bar | str:
+    width = _BAR_COLUMNS if out.width >= _ROOMY_COLUMNS + beside // 2 else _NARROW_BAR
+    if out.width < _NARROW_COLUMNS:
+        return ""
+    if not out.encoding.startswith("utf"):
+        return "#" * round(width * value / max(most, 1))
+    return Bar(size=max(most, 1), begin=0, end=value, width=width, color="cyan")
 
 
 def _seconds(bound: float | None) -> str:
