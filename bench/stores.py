@@ -303,27 +303,32 @@ async def _grown(contestant: Contestant, size: int) -> tuple[int, float, float, 
 
 
 def _draw(growth: list[tuple[str, int, float, float, float]], file: Path) -> None:
-    import pygal  # type: ignore[import-untyped]
-    import pygal.style  # type: ignore[import-untyped]
+    import vl_convert
 
-    style = pygal.style.CleanStyle(
-        background="white", plot_background="white", font_family="sans-serif", legend_font_size=14, value_font_size=12,
-        colors=("#005f73", "#0a9396", "#9b2226", "#ca6702"),
-    )  # fmt: skip
+    lines = ((f"{name}: {what}", size, milliseconds) for name, size, report, purged, _ in growth
+             for what, milliseconds in (("access report", report), (f"purge of {PURGED:,}", purged)))  # fmt: skip
     sizes = sorted({size for _, size, *_ in growth})
-    chart = pygal.XY(
-        logarithmic=True, width=760, height=440, style=style, truncate_legend=-1, legend_at_bottom=True,
-        legend_at_bottom_columns=2, x_title="records in the store", y_title="milliseconds", dots_size=3,
-        y_labels=[0.1, 1, 10, 100, 1000], range=(0.1, 1000), x_value_formatter=lambda value: f"{value:,.0f}",
-        value_formatter=lambda value: f"{value:g}", xrange=(sizes[0] * 0.7, sizes[-1] * 1.5), js=[],
-    )  # fmt: skip
-    chart.title = "An access report and a purge, by what the store holds"
-    chart.x_labels = sizes
-    for name in dict.fromkeys(name for name, *_ in growth):
-        own = [row for row in growth if row[0] == name]
-        chart.add(f"{name}: access report", [(row[1], round(row[2], 2)) for row in own])
-        chart.add(f"{name}: purge of {PURGED:,}", [(row[1], round(row[3], 1)) for row in own])
-    file.write_bytes(chart.render())
+    encoding = {
+        "x": {"field": "size", "type": "quantitative", "scale": {"type": "log"},
+              "axis": {"title": "records in the store", "values": sizes, "format": ","}},
+        "y": {"field": "ms", "type": "quantitative", "scale": {"type": "log", "domain": [0.1, 1000]},
+              "axis": {"title": "milliseconds", "values": [0.1, 1, 10, 100, 1000], "format": "~g"}},
+        "color": {"field": "line", "type": "nominal", "sort": None,
+                  "legend": {"title": None, "orient": "bottom", "columns": 2, "labelLimit": 300}},
+    }  # fmt: skip
+    chart = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "title": "An access report and a purge, by what the store holds",
+        "width": 640,
+        "height": 320,
+        "background": "white",
+        "padding": 10,
+        "data": {"values": [{"line": line, "size": size, "ms": ms} for line, size, ms in lines]},
+        "mark": {"type": "line", "point": True},
+        "encoding": encoding,
+        "config": {"font": "sans-serif", "range": {"category": ["#005f73", "#0a9396", "#9b2226", "#ca6702"]}},
+    }
+    file.write_text(vl_convert.vegalite_to_svg(chart))
     sys.stderr.write(f"{file} drawn\n")
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Iterable, Mapping
-from importlib import import_module
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader
 
-from consent_mw.exceptions import ConfigurationError
-from consent_mw.reports import Report, ordered, title_of
+from consent_mw.cli.report_chart import columns, rows
+from consent_mw.reports import Day, Report, ordered, title_of, told
 from consent_mw.spool import Backlog
 
 __all__ = ["report_page"]
 
 _ROWS: Final = 20
-#: Pygal writes its settings as a script for a tooltip that it would fetch from elsewhere; the file needs neither.
-_SCRIPT: Final = re.compile(r"<script.*?</script>", re.DOTALL)
 
 
 class Section(NamedTuple):
@@ -28,6 +24,7 @@ class Section(NamedTuple):
     chart: str
     columns: list[str]
     rows: list[tuple[str, list[int]]]
+    wide: bool
 
 
 def report_page(report: Report, behind: Backlog) -> str:
@@ -41,80 +38,42 @@ def report_page(report: Report, behind: Backlog) -> str:
         loader=PackageLoader("consent_mw.cli", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.get_template("report.html")
-    return template.render(report=report, waiting_bytes=behind.bytes, sections=list(_sections(report)))
+    oldest = behind.oldest.astimezone().isoformat(sep=" ", timespec="seconds") if behind.oldest else None
+    sections = [*_by_day(report.days), *_counts(report)]
+    return template.render(report=report, waiting_bytes=behind.bytes, oldest=oldest, sections=sections)
 
 
-def _sections(report: Report) -> Iterable[Section]:
-    days = report.days
-    if days:
-        series = {
-            "requests": [day.exchanges for day in days.values()],
-            "visits": [day.visits for day in days.values()],
-        }
-        yield _section("Requests and visits by day", list(days), series, stacked=False)
-        names = sorted({choice for day in days.values() for choice in day.choices})
-        chosen = {name: [day.choices.get(name, 0) for day in days.values()] for name in names}
-        if chosen:
-            yield _section("Choices by day", list(days), chosen, stacked=True)
-    for by, count in report.counts.items():
-        rows = ordered(count.cells)
-        shown = rows if by.endswith("hour") else rows[:_ROWS]
+def _by_day(days: Mapping[str, Day]) -> Iterable[Section]:
+    each = list(days.values())
+    names = sorted({choice for day in each for choice in day.choices})
+    yield from _daily("Requests and visits by day", list(days), {
+        "requests": [day.exchanges for day in each], "visits": [day.visits for day in each]})  # fmt: skip
+    chosen = {name: [day.choices.get(name, 0) for day in each] for name in names}
+    yield from _daily("Choices by day", list(days), chosen, stacked=True)
+    yield from _daily("Cookies blocked by day", list(days), {
+        "declared, times": [day.blocked for day in each],
+        "not declared, names": [day.undeclared for day in each]})  # fmt: skip
+
+
+def _daily(
+    title: str, labels: Sequence[str], series: Mapping[str, list[int]], *, stacked: bool = False
+) -> Iterable[Section]:
+    """Yield the section, or nothing where all of its numbers are naught."""
+    if any(map(any, series.values())):
+        table = [(label, [numbers[n] for numbers in series.values()]) for n, label in enumerate(labels)]
+        yield Section(title, _named(title, columns(labels, series, stacked=stacked)), list(series), table, wide=True)
+
+
+def _counts(report: Report) -> Iterable[Section]:
+    for by, count in told(report.counts):
+        is_hours = by.endswith("hour")
+        cells = ordered(count.cells) if is_hours else ordered(count.cells)[:_ROWS]
         name = title_of(by)
         title = f"{name[:1].upper()}{name[1:]}, as collected for {count.of}"
-        yield _section(title, [label for label, _ in shown], {"count": [number for _, number in shown]}, stacked=False)
+        chart = columns([label for label, _ in cells], {"count": [n for _, n in cells]}) if is_hours else rows(cells)
+        yield Section(title, _named(title, chart), ["count"], [(label, [n]) for label, n in cells], wide=is_hours)
 
 
-def _section(title: str, labels: list[str], series: Mapping[str, list[int]], *, stacked: bool) -> Section:
-    rows = [(label, [numbers[n] for numbers in series.values()]) for n, label in enumerate(labels)]
-    return Section(title, _chart(title, labels, series, stacked=stacked), list(series), rows)
-
-
-def _chart(title: str, labels: list[str], series: Mapping[str, list[int]], *, stacked: bool) -> str:
-    try:
-        pygal: Any = import_module("pygal")  # an extra, without types: only who wants the page needs it
-        style = _style(import_module("pygal.style"))
-    except ImportError as error:
-        raise ConfigurationError(
-            "the charts of --html need pygal: pip install 'consent-mw[report]'; --json needs nothing"
-        ) from error
-    # It leaves a finder of plugins behind, in a form that Python warns of at every later import.
-    sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
-    kind: Any = pygal.StackedBar if stacked else pygal.Bar
-    chart: Any = kind(
-        js=(),
-        disable_xml_declaration=True,
-        show_legend=len(series) > 1,
-        legend_at_bottom=True,
-        x_label_rotation=40,
-        height=320,
-        width=900,
-        print_values=False,
-        style=style,
-    )
-    chart.x_labels = labels
-    for name, numbers in series.items():
-        chart.add(name, numbers)
-    drawn = _SCRIPT.sub("", str(chart.render(is_unicode=True)))
-    return drawn.replace("<svg ", f'<svg role="img" aria-label="{_escaped(title)}: the table below says the same" ', 1)
-
-
-def _style(styles: Any) -> Any:
-    """Colours that people who see few colours tell apart (Okabe and Ito), and the page's own background and font."""
-    plain = "transparent"
-    return styles.Style(
-        background=plain,
-        plot_background=plain,
-        foreground="#1b1f24",
-        foreground_strong="#1b1f24",
-        guide_stroke_color="#d9dde2",
-        major_guide_stroke_color="#d9dde2",
-        guide_stroke_dasharray="0",
-        major_guide_stroke_dasharray="0",
-        font_family="system-ui, sans-serif",
-        opacity="1",
-        colors=("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"),
-    )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+def _named(title: str, chart: str) -> str:
+    # As an image it is one thing to a screen reader, which finds the figures in the table.
+    return chart.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}: the table below says the same" ', 1)

@@ -1,0 +1,104 @@
+"""Charts as SVG text, without scripts: the colours are the page's own, so that they are dark where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final
+
+from consent_mw.exceptions import ConfigurationError
+
+__all__ = ["columns", "rows"]
+
+_WIDE: Final = 860
+_NARROW: Final = 170
+_LABEL: Final = 110  # of a row, in pixels; the table below has the whole
+_HEIGHT: Final = 200
+_ROW: Final = 20
+_COLOURS: Final = [f"var(--chart-{number})" for number in range(1, 7)]
+_CONFIG: Final[dict[str, Any]] = {
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "currentColor",
+        "titleColor": "currentColor",
+        "gridColor": "var(--line)",
+        "domainColor": "var(--line)",
+        "tickColor": "var(--line)",
+        "labelFontSize": 11,
+    },
+    "legend": {"labelColor": "currentColor", "labelFontSize": 12, "orient": "bottom", "columnPadding": 32},
+    "range": {"category": _COLOURS},
+}
+
+
+def columns(labels: Sequence[str], series: Mapping[str, Sequence[int]], *, stacked: bool = False) -> str:
+    """
+    Return a wide chart of upright bars: for each label one of each series, beside or on each other.
+
+    Raises:
+        ConfigurationError: The charts' library is not installed.
+    """
+    values = [
+        {"label": label, "series": name, "number": numbers[at]}
+        for name, numbers in series.items()
+        for at, label in enumerate(labels)
+    ]
+    encoding: dict[str, Any] = {
+        "x": _words("label") | {"axis": {"labelAngle": -40, "labelOverlap": "greedy", "title": None}},
+        "y": _numbers("number"),
+    }
+    if len(series) > 1:
+        encoding["color"] = _words("series") | {"legend": {"title": None}}
+        if not stacked:
+            encoding["xOffset"] = _words("series")
+    return _drawn(values, encoding, width=_WIDE, height=_HEIGHT)
+
+
+def rows(cells: Sequence[tuple[str, int]]) -> str:
+    """
+    Return a narrow chart of bars that lie, one for each cell, in their order.
+
+    Raises:
+        ConfigurationError: The charts' library is not installed.
+    """
+    values = [{"label": label, "number": number} for label, number in cells]
+    axis = {"labelLimit": _LABEL, "minExtent": _LABEL, "maxExtent": _LABEL, "title": None, "ticks": False}
+    encoding = {"y": _words("label") | {"axis": axis}, "x": _numbers("number")}
+    return _drawn(values, encoding, width=_NARROW, height=_ROW * max(len(values), 1))
+
+
+def _words(field: str) -> dict[str, Any]:
+    return {"field": field, "type": "nominal", "sort": None, "title": None}
+
+
+def _numbers(field: str) -> dict[str, Any]:
+    axis = {"tickCount": 4, "tickMinStep": 1, "format": "~s", "title": None}
+    return {"field": field, "type": "quantitative", "axis": axis}
+
+
+def _drawn(values: Sequence[Mapping[str, object]], encoding: Mapping[str, Any], *, width: int, height: int) -> str:
+    return str(
+        _library().vegalite_to_svg(
+            {
+                "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+                "background": None,
+                "width": width,
+                "height": height,
+                "padding": 4,
+                "data": {"values": values},
+                "mark": {"type": "bar", "color": _COLOURS[0]},
+                "encoding": encoding,
+                "config": _CONFIG,
+            }
+        )
+    )
+
+
+def _library() -> Any:
+    try:
+        return import_module("vl_convert")  # an extra: only who wants the page needs it
+    except ImportError as error:
+        raise ConfigurationError(
+            "the charts of --html need vl-convert-python: pip install 'consent-mw[report]'; --json needs nothing"
+        ) from error
