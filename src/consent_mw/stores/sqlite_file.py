@@ -239,7 +239,8 @@ def _refuse_leftovers(path: Path) -> None:
 
 def _plain_connection(path: Path) -> sqlite3.Connection:
     # mode=rw: the file is made by `_create` alone. A URI also keeps ":memory:" an ordinary name.
-    uri = f"file:{quote(os.path.abspath(path))}?mode=rw"
+    # As bytes: the name of a file need not be text.
+    uri = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=rw"
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_MS / 1000)
 
 
