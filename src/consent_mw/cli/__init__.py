@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
 from consent_mw.cli.archive import archive
 from consent_mw.cli.audit import audit
 from consent_mw.cli.check import check
+from consent_mw.cli.completion import COMPLETING, completion
 from consent_mw.cli.cookies import cookies
 from consent_mw.cli.demo import demo
 from consent_mw.cli.drain import drain
+from consent_mw.cli.exit_codes import HAD_ENOUGH, INTERRUPTED, tell
 from consent_mw.cli.export import export
 from consent_mw.cli.init import init
 from consent_mw.cli.log import log
@@ -20,7 +25,7 @@ from consent_mw.cli.receipt import receipt
 from consent_mw.cli.report import report
 from consent_mw.cli.scan import scan
 from consent_mw.cli.store import store
-from consent_mw.cli.terminal import FAULT, complain
+from consent_mw.cli.terminal import FAULT, complain, speak_any_encoding
 from consent_mw.exceptions import ConsentError, PolicyError
 
 __all__ = ["main"]
@@ -30,7 +35,6 @@ __all__ = ["main"]
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=False,
     invoke_without_command=True,
-    epilog="Exit codes: 0 all is well, 1 something is wrong and told, 2 the command was not understood.",
 )
 @click.version_option(package_name="consent-mw", message="%(prog)s %(version)s")
 @click.pass_context
@@ -46,31 +50,70 @@ def consent_mw(context: click.Context) -> int:
     return 0
 
 
-for _command in (init, check, cookies, scan, demo, log, export, archive, audit, drain, purge, receipt, report, store):
+for _command in (
+    init,
+    check,
+    cookies,
+    scan,
+    demo,
+    log,
+    export,
+    archive,
+    audit,
+    drain,
+    purge,
+    receipt,
+    report,
+    store,
+    completion,
+):
     consent_mw.add_command(_command)
+tell(consent_mw)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Run one command and return its exit code; what goes wrong is one line on standard error.
+    Run one command and return its exit code (`cli.exit_codes`); what goes wrong is one line on standard error.
 
     Args:
         arguments: Without the program's name; those of this process if None.
     """
+    speak_any_encoding()
     try:
         code = consent_mw.main(arguments, prog_name="consent-mw", standalone_mode=False)
+        sys.stdout.flush()  # a disk that is full says so here, and not when nobody listens any more
     except PolicyError as error:
-        complain(*map(str, error.faults))
-        return FAULT
+        return _failed(*map(str, error.faults))
     except ConsentError as error:
-        complain(str(error))
-        return FAULT
+        return _failed(str(error))
     except click.ClickException as error:
-        complain(_told(error))
+        _failed(_told(error))
         return error.exit_code
-    except click.Abort:  # Ctrl-C, as click passes it on
-        return 130
+    except (click.Abort, KeyboardInterrupt):  # Ctrl-C, as click passes it on
+        return INTERRUPTED
+    except OSError as error:
+        return _unusable(error)
+    except SystemExit:  # click's own end where a pipe was closed, or after it has completed a word for a shell
+        if COMPLETING in os.environ:
+            raise
+        return HAD_ENOUGH
     return code if isinstance(code, int) else 0
+
+
+def _failed(*lines: str) -> int:
+    with suppress(OSError):  # whoever read our complaints is gone too
+        complain(*lines)
+    return FAULT
+
+
+def _unusable(error: OSError) -> int:
+    # What is still in the buffer would be tried once more when the interpreter ends, and complained of.
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return HAD_ENOUGH
+    where = "the output" if error.filename is None else str(error.filename)
+    return _failed(f"{where}: cannot be used ({error.strerror}); see that there is room, and that this user may use it")
 
 
 def _told(error: click.ClickException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -41,7 +42,7 @@ def audit(action: str, directory: Path, number: int, json_wanted: bool, anchor: 
     chain = Audit(places.audit, places.audit_head)
     if action == "verify":
         return _verified(chain.verify(Anchor.parse(anchor) if anchor else None), json_wanted)
-    rows = [{"n": entry.number, **entry.facts} for entry in chain.entries()]
+    rows = [{"n": entry.number, **entry.facts, **_local(entry.facts.get("time"))} for entry in chain.entries()]
     if json_wanted:
         for row in rows[-number:] if number else []:
             click.echo(as_json(row))
@@ -60,6 +61,14 @@ def _verified(verdict: Verdict, json_wanted: bool) -> int:
     if verdict.broken:
         complain(f"the chain is broken at {verdict.broken}")
     return FAULT if verdict.broken else 0
+
+
+def _local(time: object) -> dict[str, str]:
+    """Return the time of an entry in the zone of this machine; as it stands there, if it is none."""
+    try:
+        return {"time": datetime.fromisoformat(str(time)).astimezone().isoformat(timespec="seconds")}
+    except (ValueError, OverflowError):
+        return {"time": str(time)}
 
 
 def _print(rows: list[dict[str, object]], number: int) -> None:
@@ -82,7 +91,7 @@ def _cells(row: Mapping[str, object], closing: Mapping[str, object] | None) -> t
     purposes = row.get("purposes")
     return (
         row["n"],
-        str(row.get("time", ""))[:19].replace("T", " ") + "Z",
+        str(row.get("time", "")).replace("T", " "),
         _who(row),
         row.get("command", ""),
         ", ".join(map(str, purposes)) if isinstance(purposes, list) else "",  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON of a file that anyone may have written

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from consent_mw.cli.opened_record import unopened
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of
-from consent_mw.cli.terminal import complain, console
+from consent_mw.cli.terminal import busy, complain, console, local
 from consent_mw.cli.waiting import waiting_records
 from consent_mw.cli.well_known import guess
 from consent_mw.declaration import load
@@ -88,7 +88,8 @@ def cookies(policy_file: Path, directory: Path | None, url: str | None, json_wan
     """
     policy = load(policy_file)
     places = Places(directory) if directory else Places.beside(policy_file)
-    seen = [each for each in _gathered(_records(places, url)) if policy.cookie(each.name) is None]
+    with busy("reading the records"):
+        seen = [each for each in _gathered(_records(places, url)) if policy.cookie(each.name) is None]
     proposals = _proposals(seen, policy)
     if json_wanted:
         toml = [proposal.toml(policy.languages) for proposal in proposals]
@@ -184,7 +185,7 @@ def _show(seen: Sequence[_Seen]) -> None:
     table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
     for each in seen:
         where = ", ".join(each.places) if each.set_here else "not by this application"
-        row = (each.name, ", ".join(each.fates), where, f"{each.last:%Y-%m-%d %H:%M}")
+        row = (each.name, ", ".join(each.fates), where, local(each.last))
         table.add_row(*(Text(printable(cell)) for cell in row))
     console().print(table)
     if not all(each.set_here for each in seen):

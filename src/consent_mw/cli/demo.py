@@ -19,9 +19,10 @@ __all__ = ["demo"]
     show_default=True,
     help="Where its policy, its key and its log are kept.",
 )
-def demo(port: int, host: str, directory: Path) -> int:
+@click.option("--json", "json_wanted", is_flag=True, help="Say where it is open as one object.")
+def demo(port: int, host: str, directory: Path, json_wanted: bool) -> int:
     """Run a demonstration site until Ctrl-C."""
     from consent_mw.demo import serve  # only this command needs a server
 
-    serve(host, port, directory)
+    serve(host, port, directory, json_wanted=json_wanted)
     return 0

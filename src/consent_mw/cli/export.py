@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, policies, where
+from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.opened_record import KINDS
@@ -39,8 +40,13 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
     epilog="Example: consent-mw export --format csv --purpose analytics --reason 'yearly report' --output visits.csv",
 )
 @where
-@click.option("--format", "format_name", type=click.Choice(["jsonl", "csv", "combined"]), required=True)
-@click.option("--purpose", help="Only the records of this one. Needed for personal fields, and for combined.")
+@click.option("--format", "format_name", type=click.Choice(["jsonl", "csv", "combined"]), help="Needed, or --json.")
+@click.option("--json", "json_wanted", is_flag=True, help="The same as --format jsonl: one object a line.")
+@click.option(
+    "--purpose",
+    shell_complete=purposes_of_site,
+    help="Only the records of this one. Needed for personal fields, and for combined.",
+)
 @click.option("--since", type=Instant(), help="From this time on, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
 @click.option("--until", type=Instant(), help="Up to this time, without it.")
 @click.option("--output", type=click.Path(path_type=Path), help="A new file. Standard output if none is given.")
@@ -49,7 +55,8 @@ def export(
     directory: Path,
     url: str | None,
     ring: str | None,
-    format_name: str,
+    format_name: str | None,
+    json_wanted: bool,
     purpose: str | None,
     since: datetime | None,
     until: datetime | None,
@@ -63,6 +70,11 @@ def export(
     Personal fields are written for the purpose that --purpose names, if there is a --reason, and the access is recorded
     (consent-mw audit). Without, they stay sealed.
     """
+    if json_wanted and format_name not in (None, "jsonl"):
+        raise click.UsageError(f"--json is --format jsonl; leave one of them out, or --format {format_name}")
+    format_name = "jsonl" if json_wanted else format_name
+    if format_name is None:
+        raise click.MissingParameter(param_type="option", param_hint="--format, or --json")
     if format_name == "combined" and not purpose:
         raise click.UsageError("combined needs --purpose: an exchange stands once under each that it served")
     if since and until and since >= until:

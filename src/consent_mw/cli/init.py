@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from consent_mw.cli.terminal import as_json
 from consent_mw.declaration import loads
 from consent_mw.exceptions import ConfigurationError
 
@@ -37,7 +38,8 @@ In your application:
     epilog="Example: consent-mw init mysite, which writes mysite/policy.toml and mysite/secret.key.",
 )
 @click.argument("directory", type=click.Path(path_type=Path), default=".")
-def init(directory: Path) -> int:
+@click.option("--json", "json_wanted", is_flag=True, help="Where they are, as one object.")
+def init(directory: Path, json_wanted: bool) -> int:
     """Write policy.toml, the founding policy with an explanation of each line, and secret.key into DIRECTORY.
 
     Nothing is overwritten. The policy takes effect today: nothing was promised before the first revision, so there
@@ -49,7 +51,10 @@ def init(directory: Path) -> int:
         if os.path.lexists(place):
             raise ConfigurationError(f"{place}: is already there; move it away, or give another directory")
     _write({key: f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode(), policy: _founding_policy().encode()})
-    click.echo(_NEXT.format(policy=policy, key=key), nl=False)
+    if json_wanted:
+        click.echo(as_json({"policy": str(policy), "key": str(key)}))
+    else:
+        click.echo(_NEXT.format(policy=policy, key=key), nl=False)
     return 0
 
 

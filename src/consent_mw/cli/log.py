@@ -13,11 +13,12 @@ from uuid import UUID
 import click
 
 from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, where
+from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
-from consent_mw.cli.terminal import as_json, complain, console
+from consent_mw.cli.terminal import as_json, busy, complain, console
 from consent_mw.places import Places
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
@@ -25,6 +26,7 @@ from consent_mw.stores.latest import latest
 
 __all__ = ["log"]
 
+_MOST = 1_000_000
 _POLL_SECONDS = 0.5
 # A record is named after the beginning of its exchange, and reaches the store after the end.
 _LATE = timedelta(minutes=1)
@@ -37,11 +39,13 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
     "An exchange that took longer than a minute does not show in --follow.",
 )
 @where
-@click.option("-n", "--number", type=click.IntRange(0), default=20, show_default=True, help="How many at most.")
+@click.option("-n", "--number", type=click.IntRange(0, _MOST), default=20, show_default=True, help="How many at most.")
 @click.option("--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
 @click.option("--json", "json_wanted", is_flag=True, help="One object a line, all fields, named as in OpenTelemetry.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these; may be repeated.")
-@click.option("--purpose", "purposes", multiple=True, help="Only these; may be repeated.")
+@click.option(
+    "--purpose", "purposes", multiple=True, shell_complete=purposes_of_site, help="Only these; may be repeated."
+)
 @click.option("--since", type=Instant(), help="None older than this, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
 @from_whom
 def log(
@@ -111,7 +115,10 @@ async def _shown(
             now = datetime.now(UTC)
             # Asked first: what comes between this and the table is in the table, or still new.
             before = await _since(store, query, now - _LATE) if follow else []
-            newest = await latest(store, query.kinds, purposes=query.purposes, since=query.since, limit=number, now=now)
+            with busy("reading the log"):
+                newest = await latest(
+                    store, query.kinds, purposes=query.purposes, since=query.since, limit=number, now=now
+                )
             show(newest[::-1])
             if follow:
                 await _follow(store, query, {record.id for record in (*before, *newest)}, show)

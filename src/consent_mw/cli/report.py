@@ -29,6 +29,7 @@ from consent_mw.stores.base import Store
 __all__ = ["report", "show"]
 
 _DAYS: Final = 28
+_MOST_DAYS: Final = 10_000
 _ROWS: Final = 10
 _HOURS: Final = 25  # and "(other)"
 _BAR_COLUMNS: Final = 24
@@ -47,7 +48,9 @@ _1970: Final = date(1970, 1, 1).toordinal()
     "(UTC); cells of fewer than five visitors are never told."
 )
 @where
-@click.option("--days", type=click.IntRange(1), default=_DAYS, show_default=True, help="How many, up to yesterday.")
+@click.option(
+    "--days", type=click.IntRange(1, _MOST_DAYS), default=_DAYS, show_default=True, help="How many, up to yesterday."
+)
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="The first day (UTC), in the place of --days.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The last day (UTC); yesterday unless told.")
 @click.option("--json", "json_wanted", is_flag=True, help="Everything, as one object.")

@@ -13,13 +13,16 @@ from pathlib import Path
 import uvicorn
 
 from consent_mw.demo.shop import shop
+from consent_mw.escaping import as_json
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.middleware import ConsentMiddleware
 
 __all__ = ["serve"]
 
 
-def serve(host: str = "127.0.0.1", port: int = 8000, directory: Path | str = "demo-data") -> None:
+def serve(
+    host: str = "127.0.0.1", port: int = 8000, directory: Path | str = "demo-data", *, json_wanted: bool = False
+) -> None:
     """
     Serve the demo until Ctrl-C.
 
@@ -28,6 +31,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, directory: Path | str = "de
 
     Args:
         port: 0 takes any free one.
+        json_wanted: Print one JSON object in the place of the two lines.
 
     Raises:
         ConfigurationError: The port is taken or not ours to take, or the directory cannot be written. Nothing was
@@ -39,7 +43,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, directory: Path | str = "de
     with listener:
         key = _prepare(place)
         app = ConsentMiddleware(shop(key), policy=place / "policy.toml", secret_keys=[key], directory=place)
-        _announce(listener, place)
+        _announce(listener, place, json_wanted=json_wanted)
         config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has shut down in order
             uvicorn.Server(config).run(sockets=[listener])
@@ -53,7 +57,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: no name of a host can be that
         raise ConfigurationError(f"{host}:{port}: {_refusal(error)}") from error
     return listener
 
@@ -64,7 +68,7 @@ def _refusal(error: Exception) -> str:
         return "another program uses this port; choose one with --port, or stop that program"
     if number in (errno.EACCES, errno.EPERM):
         return "this user may not use this port; choose one from 1024 with --port"
-    if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
+    if isinstance(error, socket.gaierror | UnicodeError) or number == errno.EADDRNOTAVAIL:
         return "this machine has no such address; leave --host out, or give one of its own"
     return f"cannot listen there ({error}); choose another with --port"
 
@@ -94,8 +98,11 @@ def _secret_key(path: Path) -> str:
     return key
 
 
-def _announce(listener: socket.socket, place: Path) -> None:
+def _announce(listener: socket.socket, place: Path, *, json_wanted: bool) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if listener.family is socket.AF_INET6 else host
+    if json_wanted:
+        print(as_json({"url": f"http://{shown}:{port}/", "directory": str(place)}), flush=True)
+        return
     print(f"The demo shop is open at http://{shown}:{port}/ (Ctrl-C closes it)", flush=True)
     print(f"Its log is in {place}: read it with consent-mw log --directory {place}", flush=True)

@@ -1,0 +1,58 @@
+"""What the exit codes mean: the same for every command, and what `1` means for each. The one table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import click
+
+__all__ = ["CODES", "HAD_ENOUGH", "INTERRUPTED", "MEANT_BY_ONE", "leaves", "tell"]
+
+#: As shells count: 128 and the number of the signal.
+INTERRUPTED: Final = 130
+HAD_ENOUGH: Final = 141
+
+#: Of every command.
+CODES: Final[Mapping[int, str]] = {
+    0: "all is well",
+    1: "something is wrong, and was told on standard error",
+    2: "the command was not understood; nothing was done",
+    INTERRUPTED: "ended by Ctrl-C",
+    HAD_ENOUGH: "whoever read the output had had enough (such as head)",
+}
+
+#: When a command ends with 1, by its path. Anything that keeps it from its work (a file, a store, a key) is meant too.
+MEANT_BY_ONE: Final[Mapping[str, str]] = {
+    "audit": "verify: an entry was changed, removed or inserted",
+    "check": "the policy cannot be enforced, or goes against a revision that was in force",
+    "completion": "it could not be written",
+    "cookies": "there is no log, or no policy that can be read",
+    "demo": "the port is taken, or its directory cannot be written",
+    "drain": "something could not be handed over",
+    "export": "the file is there already or cannot be written, or personal fields that were asked for cannot be read",
+    "init": "a file is already there, or cannot be written",
+    "log": "there is no log, or the access cannot be recorded",
+    "purge": "something is overdue, failed or out of reach, or another process is at it",
+    "receipt verify": "something about the receipt cannot be proven",
+    "report": "there is no log, or the file cannot be written",
+    "scan": "the policy that was named cannot be read",
+    "store check": "the store cannot be used, or something has waited for more than five minutes",
+}
+
+
+def leaves(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command below `command` that does something, with its path: "log", "store check"."""
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    for name, child in sorted(command.commands.items()):
+        yield from leaves(child, f"{path} {name}".strip())
+
+
+def tell(root: click.Group) -> None:
+    """Let the help of every command below `root` end with its exit codes, and that of `root` with all of them."""
+    root.epilog = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in CODES.items())
+    for path, command in leaves(root):
+        if meaning := MEANT_BY_ONE.get(path):
+            command.epilog = f"{command.epilog or ''}\n\nExit code 1: {meaning}. The others: consent-mw --help."

@@ -1,0 +1,145 @@
+"""Commands run one after the other in processes of their own, forked from one that has loaded them already."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from consent_mw.__main__ import main
+
+__all__ = ["Commands", "Result"]
+
+_NOBODY = 65_534
+
+
+class Result(NamedTuple):
+    """What a command ended with. A negative code is the signal that ended it."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+
+class Commands:
+    """
+    Runs commands: `with Commands(scratch) as commands: commands.run("check", "policy.toml", cwd=site)`.
+
+    Python and the package are loaded once, so a run takes some milliseconds; what it does to its own process (its
+    limits, its account, its streams) touches no other.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", str(Path(__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")},
+        )
+
+    def __enter__(self) -> Commands:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def run(self, *words: object, cwd: Path, **how: Any) -> Result:
+        """
+        Run one command.
+
+        Args:
+            how: `env` (a value of None takes it away), `file_bytes` (no file may grow past it), `stdout` (a file, or
+                "closed" for a pipe that nobody reads), `nobody` (not as root), `seconds` until Ctrl-C.
+        """
+        out = self._scratch / "stdout"
+        asked = {"words": list(map(str, words)), "cwd": str(cwd), "stdout": str(out), **how}
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        code, stderr = json.loads(self._process.stdout.readline())
+        return Result(code, out.read_bytes() if "stdout" not in how else b"", stderr)
+
+
+def _serve() -> None:
+    """Fork for each line of standard input, and answer with the exit code."""
+    # Loaded at first use otherwise, in each of the children, and not by another user where Python is root's own.
+    for module in ("encodings.idna", "importlib.readers", "consent_mw.cli", "consent_mw.demo"):
+        import_module(module)
+    gc.freeze()  # the pages that children share stay shared
+    for line in sys.stdin:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                os.dup2(writing, 2)
+                _become(json.loads(line))
+            except SystemExit as end:
+                os._exit(end.code if isinstance(end.code, int) else 1)
+            except BaseException:  # noqa: BLE001 - as Python does at its end
+                traceback.print_exc()
+                os._exit(1)
+        os.close(writing)
+        with open(reading, "rb") as told:  # a pipe: what a command says must not count as a file of its
+            stderr = told.read().decode(errors="replace")
+        _, status = os.waitpid(child, 0)
+        print(json.dumps([os.waitstatus_to_exitcode(status), stderr]), flush=True)
+
+
+def _become(asked: dict[str, Any]) -> None:
+    """Be the command that was asked for, and end as its process would."""
+    _redirect(asked)
+    os.chdir(asked["cwd"])
+    for name, value in asked.get("env", {}).items():
+        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    if asked.get("nobody"):
+        os.setgroups([])
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+    if "file_bytes" in asked:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_bytes"],) * 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, asked.get("seconds", 10))
+    sys.argv[1:] = asked["words"]
+    code = main()
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # as Python does at its end, where nobody catches it any more
+        print(f"Traceback: Exception ignored in: {sys.stdout} {error!r}", file=sys.stderr)
+        code = 120
+    os._exit(code)  # to clear away every module that was loaded takes longer than most commands
+
+
+def _redirect(asked: dict[str, Any]) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if asked["stdout"] == "closed":
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open(asked["stdout"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    os.dup2(writing, 1)
+    os.close(writing)
+    encoding = asked.get("env", {}).get("PYTHONIOENCODING") or "utf-8"
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - they last as long as the process
+    sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
+
+
+if __name__ == "__main__":
+    _serve()
