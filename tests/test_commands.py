@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pty
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +18,7 @@ import pytest
 from tests.commands import Commands, Result
 from tests.sites_with_records import UTC_POLICY, SiteWithRecords
 
+from consent_mw.audit import Audit
 from consent_mw.cli import consent_mw
 from consent_mw.cli.exit_codes import CODES, MEANT_BY_ONE, leaves
 from consent_mw.records import encode_record
@@ -30,10 +36,12 @@ ARGUMENTS = {"url": "http://127.0.0.1:9/", "shell": "bash", "receipt": "019ae000
 WORKS = {
     "demo": ["--port", "0"],
     "drain": ["--once"],
-    "export": ["--format", "csv", "--purpose", "necessary", "--reason", "a test"],
+    "export": ["--format", "jsonl", "--purpose", "necessary", "--reason", "a test"],
     "log": ["--purpose", "necessary", "--reason", "a test"],
     "receipt verify": ["--reason", "a test"],
 }
+#: How they end there: no receipt has that number, and nothing listens at that address.
+WITH_JSON = {"receipt verify": 1, "scan": 1}
 #: Those that go on until Ctrl-C.
 ENDLESS = {"demo"}
 
@@ -57,6 +65,7 @@ def kept_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spool.write([encode_record(site.record(now, url__path="/waits"))])
     spool.close()
     site.places.wordings.mkdir()
+    Audit(site.places.audit, site.places.audit_head).append({"reason": "a test"}, now=now)
     return root
 
 
@@ -109,8 +118,14 @@ def test_its_help_has_an_example(path: str, columns: str, commands: Commands, tm
 
 
 @by_command
-def test_it_has_json(path: str, commands: Commands, site: Path) -> None:
+def test_it_has_json(path: str, commands: Commands, site: Path, tmp_path: Path) -> None:
     assert "--json" in options(path)
+    where = tmp_path if path == "init" else site
+    result = commands.run(*working(path), "--json", cwd=where, seconds=1 if path in ENDLESS else 10)
+    assert result.code == WITH_JSON.get(path, 0), result
+    lines = result.stdout.decode().splitlines()
+    assert lines or result.code
+    assert all(isinstance(json.loads(line), dict) for line in lines)
 
 
 def test_the_page_of_commands_has_each_with_its_exit_code() -> None:
@@ -231,3 +246,14 @@ SURROUNDINGS = {
 def test_its_surroundings_are_answered(path: str, how: dict[str, object], commands: Commands, site: Path) -> None:
     how = {"seconds": 0.2} | how if path in ENDLESS else how
     is_answered(commands.run(*working(path), cwd=site, **how))
+
+
+def test_what_takes_longer_than_a_second_shows_a_bar_at_a_terminal_and_nowhere_else() -> None:
+    program = "import time; from consent_mw.cli.terminal import busy\nwith busy('counting'): time.sleep(1.5)"
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, env=os.environ | {"TERM": "xterm"}, check=True)
+    os.close(theirs)
+    assert b"counting" in os.read(ours, 65_536)
+    os.close(ours)
+    shown = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, check=True)
+    assert shown.stderr == b""

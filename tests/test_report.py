@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
+from tests import browser_site
 from tests.policies import POLICY
+from tests.test_accessibility import faults
 
 from consent_mw.aggregates import DayCounts
 from consent_mw.cli import main
@@ -231,3 +234,20 @@ def test_more_aggregates_than_a_page_are_all_counted() -> None:
         return sum(day.exchanges for day in found.days.values())
 
     assert asyncio.run(read()) == 3_000
+
+
+def test_axe_finds_nothing_on_the_page_narrow_or_wide_light_or_dark(
+    places: Places, tmp_path: Path, chromium: str
+) -> None:
+    file = tmp_path / "report.html"
+    assert run(places, "--html", str(file)) == 0
+    with sync_playwright() as playwright:
+        browser = browser_site.launch(playwright, chromium)
+        page = browser.new_context(bypass_csp=True).new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(file.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        assert faults(page, browser_site.axe()) == []
+        assert asked == [file.as_uri()]
+        browser.close()

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.audit import Anchor, Audit, Verdict
-from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.places import DATA_DIRECTORY, Places
 
 __all__ = ["audit"]
@@ -41,7 +41,10 @@ def audit(action: str, directory: Path, number: int, json_wanted: bool, anchor: 
     places = Places(directory)
     chain = Audit(places.audit, places.audit_head)
     if action == "verify":
-        return _verified(chain.verify(Anchor.parse(anchor) if anchor else None), json_wanted)
+        known = Anchor.parse(anchor) if anchor else None
+        with busy("reading the chain"):
+            verdict = chain.verify(known)
+        return _verified(verdict, json_wanted)
     rows = [{"n": entry.number, **entry.facts, **_local(entry.facts.get("time"))} for entry in chain.entries()]
     if json_wanted:
         for row in rows[-number:] if number else []:

@@ -36,7 +36,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "purge": "something is overdue, failed or out of reach, or another process is at it",
     "receipt verify": "something about the receipt cannot be proven",
     "report": "there is no log, or the file cannot be written",
-    "scan": "the policy that was named cannot be read",
+    "scan": "the site cannot be visited, or the policy that was named cannot be read",
     "store check": "the store cannot be used, or something has waited for more than five minutes",
 }
 

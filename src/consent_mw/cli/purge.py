@@ -17,7 +17,7 @@ from rich.table import Table
 
 from consent_mw.cli.access import existing_store
 from consent_mw.cli.keys import keyring_at, ring_option
-from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.declaration import load
 from consent_mw.destruction import Destruction, Outcome, Told
 from consent_mw.due import Due, due
@@ -124,7 +124,8 @@ async def _run(destruction: Destruction, store: Store, dry_run: bool) -> tuple[O
     try:
         with _progress(hidden=dry_run) as told:
             done = Outcome() if dry_run else await _once(destruction, now, told)
-        return done, [] if done.busy or done.troubles else await due(destruction.stages, now)
+        with busy("looking for what has ended"):
+            return done, [] if done.busy or done.troubles else await due(destruction.stages, now)
     finally:
         await destruction.close()
         await store.close()

@@ -14,7 +14,7 @@ import msgspec
 
 from consent_mw.cli.access import Access, Errand, accessing, existing_store, from_whom, where
 from consent_mw.cli.keys import keyring_at
-from consent_mw.cli.terminal import FAULT, as_json, complain, printable
+from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed
 from consent_mw.places import Places
 from consent_mw.policy import RECEIPTS, Policy
@@ -128,7 +128,7 @@ def verify(
     keyring = keyring_at(places, ring)
     if keyring is None:
         raise ConfigurationError(f"{places.keys}: is not there; give the site's data directory with --directory")
-    with accessing(places, errand, keyring_at(places, ring)) as access:
+    with accessing(places, errand, keyring) as access, busy("looking for the receipt"):
         verdicts = asyncio.run(_verified(given, store, places, Sealer(keyring), templates, access))
     for verdict in verdicts:
         if json_wanted:

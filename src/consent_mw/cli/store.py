@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from consent_mw.cli.access import existing_store
-from consent_mw.cli.terminal import FAULT, as_json, complain
+from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.exceptions import ConsentError, StoreError
 from consent_mw.places import Places
 from consent_mw.policy import NECESSARY
@@ -83,7 +83,8 @@ def check(file: Path, directory: Path | None, url: str | None, log_url: str | No
     stores = [(named, existing_store(places, url))]
     if log_url:
         stores.append((log_url, existing_store(places, log_url)))
-    states = asyncio.run(_states(stores))
+    with busy("asking the store"):
+        states = asyncio.run(_states(stores))
     behind = _behind(places)
     if json_wanted:
         click.echo(as_json({"stores": msgspec.to_builtins(states), "drain": msgspec.to_builtins(behind)}))
