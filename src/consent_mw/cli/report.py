@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.cli.access import existing_store, policies, where
+from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.reports import Day, Ending, Owed, Queue, Report, endings, ordered, report_of, title_of, told
 from consent_mw.retention import Retention, day_of
@@ -60,6 +60,7 @@ _1970: Final = date(1970, 1, 1).toordinal()
 def report(
     directory: Path,
     url: str | None,
+    ring: str | None,
     days: int,
     since: datetime | None,
     until: datetime | None,
@@ -81,7 +82,7 @@ def report(
         raise click.UsageError("--since is after --until; give the earlier day first")
     with busy("reading the counts"):
         found = asyncio.run(_read(store, first, last, _QUEUE))
-    found.ending = _endings(places)
+    found.ending = _endings(places, ring)
     behind = _behind(places)
     if html is not None:
         _write(html, report_page(found, behind))
@@ -111,11 +112,11 @@ async def _read(store: Store, first: int, last: int, queue: Queue | None) -> Rep
         await store.close()
 
 
-def _endings(places: Places) -> list[Ending]:
-    declared = policies(places)
-    if not declared or not places.keys.exists():
+def _endings(places: Places, ring: str | None) -> list[Ending]:
+    declared, keyring = policies(places), keyring_at(places, ring)
+    if not declared or keyring is None:
         return []
-    return endings(Retention(declared), FileKeyring(places.keys).live(), datetime.now(UTC))
+    return endings(Retention(declared), keyring.live(), datetime.now(UTC))
 
 
 def _behind(places: Places) -> Backlog:
