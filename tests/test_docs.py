@@ -19,6 +19,7 @@ from tests.test_architecture import LAYER, TREES
 
 from consent_mw._asgi import Message, Scope
 from consent_mw.cli import consent_mw, main
+from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.declaration import loads
 from consent_mw.permissions import Reason
 from consent_mw.policy import FIELDS, Agency, Basis, Controller, Cookie, Event, Officer, Policy, Purpose, Recipient
@@ -178,7 +179,9 @@ def commands(page: Path) -> Iterator[list[str]]:
 def test_every_command_and_option_exists(page: Path) -> None:
     for words in commands(page):
         command = consent_mw.commands.get(words[0])
-        if isinstance(command, click.Group):
+        if isinstance(command, DefaultGroup):
+            command = command.commands.get(words[1] if words[1:] else "") or command.commands[command.default]
+        elif isinstance(command, click.Group):
             command = command.commands.get(words[1])
         assert command is not None, f"consent-mw {' '.join(words[:2])}"
         known = {option for param in command.params if isinstance(param, click.Option) for option in param.opts}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 __all__ = [
+    "AnswerRefused",
     "BadConsentCookie",
     "ConfigurationError",
     "ConsentError",
@@ -86,6 +87,10 @@ class RecordDamaged(StoreError):
 
 class KeyDestroyed(ConsentError):
     """The key that sealed a record is gone, and with it the record: its purpose ended."""
+
+
+class AnswerRefused(ConsentError):
+    """A request was not answered: it has ended, or this answer is not staff's to give."""
 
 
 class SpoolError(ConsentError):

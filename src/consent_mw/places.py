@@ -101,3 +101,8 @@ class Places:
     def destruction_lock(self) -> Path:
         """Held by whoever destroys what has ended: one process of the machine at a time."""
         return self.directory / "destruction.lock"
+
+    @property
+    def requests_lock(self) -> Path:
+        """Held by whoever answers a request of a visitor: one process of the machine at a time."""
+        return self.directory / "requests.lock"

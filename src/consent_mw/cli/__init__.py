@@ -23,6 +23,7 @@ from consent_mw.cli.log import log
 from consent_mw.cli.purge import purge
 from consent_mw.cli.receipt import receipt
 from consent_mw.cli.report import report
+from consent_mw.cli.requests import requests
 from consent_mw.cli.scan import scan
 from consent_mw.cli.store import store
 from consent_mw.cli.terminal import FAULT, complain, speak_any_encoding
@@ -64,6 +65,7 @@ for _command in (
     purge,
     receipt,
     report,
+    requests,
     store,
     completion,
 ):

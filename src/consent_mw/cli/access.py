@@ -7,8 +7,8 @@ import pwd
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -17,18 +17,21 @@ import click
 
 from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.audit import Audit
-from consent_mw.cli.keys import ring_option
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.opened_record import opened, unopened
 from consent_mw.cli.terminal import complain
 from consent_mw.exceptions import ConfigurationError, StoreError
-from consent_mw.keyring import Keyring
+from consent_mw.keyring import Keyring, MemoryKeyring
 from consent_mw.places import DATA_DIRECTORY, Places
 from consent_mw.policy import Policy, did_you_mean
 from consent_mw.records import Record
 from consent_mw.revisions import Revisions
+from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.restriction import restricted_by
 from consent_mw.sealer import Sealer
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
+from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
 
 __all__ = [
@@ -38,8 +41,13 @@ __all__ = [
     "check_purposes",
     "existing_store",
     "from_whom",
+    "log_store",
     "policies",
+    "policy_in_force",
+    "sealer_of",
+    "staff",
     "where",
+    "who",
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -61,15 +69,25 @@ def where(command: _Command) -> _Command:
     )(command)
 
 
+def log_store(command: _Command) -> _Command:
+    """Give a command that reads visits the option that says where they are."""
+    return click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")(
+        command
+    )
+
+
 def from_whom(command: _Command) -> _Command:
     """Give a command the options that say who reads, and why."""
     command = click.option("--as", "name", default="", help="Who you are, if the account does not tell.")(command)
     return click.option("--reason", help="Why personal fields are read. They stay sealed without one.")(command)
 
 
-def existing_store(places: Places, url: str | None) -> Store:
+def existing_store(places: Places, url: str | None, log_url: str | None = None) -> Store:
     """
     Return the store that is meant, and refuse a file that is not there: opening would make it.
+
+    Args:
+        log_url: Where visits and events are; None where everything is in one store.
 
     Raises:
         ConfigurationError: There is no such store.
@@ -79,7 +97,7 @@ def existing_store(places: Places, url: str | None) -> Store:
         raise ConfigurationError(
             f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
         )
-    return store
+    return SplitStore(store, existing_store(places, log_url)) if log_url else store
 
 
 def check_purposes(places: Places, named: Sequence[str]) -> None:
@@ -104,6 +122,38 @@ def policies(places: Places) -> list[Policy]:
         ConfigurationError: The directory cannot be read.
     """
     return list(Revisions(places.revisions).before(_EVERY_REVISION).values())
+
+
+def policy_in_force(places: Places, now: datetime) -> Policy:
+    """
+    Return the declaration that holds at `now` (aware): by its jurisdiction and time zone the operator's clocks run.
+
+    Raises:
+        ConfigurationError: None was kept that can be read; or the directory cannot be read.
+    """
+    kept = sorted(policies(places), key=lambda policy: policy.revision)
+    holding = [policy for policy in kept if policy.effective <= now.astimezone(policy.time_zone).date()]
+    if not kept:
+        raise ConfigurationError(
+            f"{places.revisions}: no declaration is kept here; run the site first, or give its data directory with "
+            "--directory"
+        )
+    return (holding or kept[:1])[-1]
+
+
+def sealer_of(places: Places, ring: str | None) -> Sealer:
+    """
+    Return what seals and opens the records of the site.
+
+    Raises:
+        ConfigurationError: Its keys are not here, or cannot be used.
+    """
+    keyring = keyring_at(places, ring)
+    if keyring is None:
+        raise ConfigurationError(
+            f"{places.keys}: there is no key file here; run this where the site's keys are, or name its --directory"
+        )
+    return Sealer(keyring)
 
 
 class Errand(NamedTuple):
@@ -154,13 +204,54 @@ class Errand(NamedTuple):
 
 
 class Access:
-    """Opens records for one errand, and counts them."""
+    """Opens records for one errand, and counts them. Those of persons under restriction are left out."""
 
     def __init__(self, sealer: Sealer | None, *, personal: bool) -> None:
         self._sealer = sealer
         self.personal = personal
         self.records: int = 0
+        self.left_out: int = 0
         self.closed: Counter[str] = Counter()
+        self._restricted: frozenset[bytes] = frozenset()
+        self._untold = ""
+
+    async def consult(self, store: Store) -> None:
+        """
+        Find out whose data nobody may use now, before any of it is shown.
+
+        Raises:
+            ConfigurationError: Personal fields were to be read, and some request does not tell here whose they are.
+            StoreError: The store or the keyring cannot be reached.
+        """
+        sealer = self._sealer or Sealer(MemoryKeyring())
+        cases = await Desk(store, sealer, kept_by_store(store)).all()
+        self._restricted = await restricted_by(cases, sealer)
+        closed = [case.request for case in cases if case.restricts and not case.request.readable]
+        if not closed:
+            return
+        untold = (
+            f"request {closed[0].id} cannot be opened here, so nobody can tell whose records must not be used; "
+            "read them where its keyring is, or answer it"
+        )
+        if self.personal:
+            raise ConfigurationError(untold)
+        if untold != self._untold:
+            self._untold = untold
+            complain(f"note: {untold}")
+
+    def may_use(self, subjects: Collection[bytes]) -> bool:
+        """Whether nobody with one of these tokens is under restriction."""
+        return self._restricted.isdisjoint(subjects)
+
+    def usable(self, records: Sequence[Record]) -> list[Record]:
+        """Return those of `records` that may be used, and count the others."""
+        usable = [record for record in records if record.subject is None or record.subject not in self._restricted]
+        self.left_out += len(records) - len(usable)
+        return usable
+
+    def rows(self, records: Sequence[Record]) -> list[dict[str, object]]:
+        """Return those of `records` that may be used as staff may read them: see `row`."""
+        return [self.row(record) for record in self.usable(records)]
 
     def row(self, record: Record) -> dict[str, object]:
         """Return one record as staff may read it: see `opened` and `unopened`."""
@@ -189,16 +280,25 @@ def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Genera
     Raises:
         StoreError: The access cannot be recorded. Nothing was read.
     """
-    sealer = Sealer(keyring) if keyring else None
-    access = Access(sealer, personal=errand.personal)
-    if not access.personal:
-        yield access
-        return
+    access = Access(Sealer(keyring) if keyring else None, personal=errand.personal)
+    try:
+        with _recorded(places, errand, access) if access.personal else nullcontext():
+            yield access
+    finally:
+        if access.left_out:
+            complain(
+                f"note: {access.left_out} records are left out: nobody may use them until a request of their subject "
+                "is done (consent-mw requests)"
+            )
+
+
+@contextmanager
+def _recorded(places: Places, errand: Errand, access: Access) -> Generator[None]:
     audit = Audit(places.audit, places.audit_head)
-    number = audit.append(_who(errand), now=datetime.now(UTC))
+    number = audit.append(who(errand), now=datetime.now(UTC))
     ended = "stopped"
     try:
-        yield access
+        yield
         ended = "whole"
     finally:
         count = {"closes": number, "records": access.records, "not_opened": access.closed.total(), "ended": ended}
@@ -208,7 +308,14 @@ def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Genera
             complain(f"note: {error}")
 
 
-def _who(errand: Errand) -> dict[str, object]:
+def staff(name: str) -> str:
+    """Return who acts here, in one line: the account, and the name that was given with it."""
+    account = f"{_user()}@{socket.gethostname()}"
+    return f"{name}, {account}" if name else account
+
+
+def who(errand: Errand) -> dict[str, object]:
+    """Return what the audit chain says of an errand."""
     facts: dict[str, object] = {
         "user": _user(),
         "sudo": os.environ.get("SUDO_USER", ""),

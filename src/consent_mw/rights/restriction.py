@@ -10,7 +10,7 @@ from consent_mw.rights.person import tokens
 from consent_mw.rights.request import Case
 from consent_mw.sealer import Sealer
 
-__all__ = ["restricted"]
+__all__ = ["restricted", "restricted_by"]
 
 
 async def restricted(desk: Desk, sealer: Sealer) -> frozenset[bytes]:
@@ -21,10 +21,12 @@ async def restricted(desk: Desk, sealer: Sealer) -> frozenset[bytes]:
     Raises:
         StoreError: The store or the keyring cannot be reached: then nobody's data may be used.
     """
-    values = _values(case for case in await desk.all() if case.restricts)
+    return await restricted_by(await desk.all(), sealer)
+
+
+async def restricted_by(cases: Iterable[Case], sealer: Sealer) -> frozenset[bytes]:
+    """Return the tokens of each person whom one of `cases` restricts. Raises StoreError."""
+    restricting = [case for case in cases if case.restricts]
+    values = dict.fromkeys(value for case in restricting for value in case.request.person.values)
     made = await asyncio.to_thread(tokens, sealer, values)
     return frozenset[bytes]().union(*made.values())
-
-
-def _values(cases: Iterable[Case]) -> list[str]:
-    return list(dict.fromkeys(value for case in cases for value in case.request.person.values))

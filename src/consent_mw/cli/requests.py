@@ -1,0 +1,330 @@
+"""`consent-mw requests`: what visitors asked for about their data, by when it is due, and the operator's answers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+import click
+
+from consent_mw.cli.access import (
+    Errand,
+    accessing,
+    check_purposes,
+    existing_store,
+    from_whom,
+    policy_in_force,
+    sealer_of,
+    staff,
+    where,
+)
+from consent_mw.cli.case_view import clear, lines, personal, print_table
+from consent_mw.cli.default_group import DefaultGroup
+from consent_mw.cli.receipt_holder import receipt_holder
+from consent_mw.cli.terminal import FAULT, as_json, complain, printable
+from consent_mw.cli.words import Words
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.keyring import MemoryKeyring
+from consent_mw.places import Places
+from consent_mw.policy import REQUESTS
+from consent_mw.rights.answering import check_answer, give
+from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.person import NOBODY
+from consent_mw.rights.queue import in_order
+from consent_mw.rights.request import REQUEST_KINDS, Answer, Case, Channel, Outcome, Request, RequestKind
+from consent_mw.sealer import Sealer
+from consent_mw.stores.base import Store
+
+__all__ = ["requests"]
+
+#: How a request comes to staff. What comes through the site registers itself.
+_BY_STAFF: Final = ("phone", "fax", "post", "email", "person")
+#: Before it nobody had such a site: a slip in the year, which would make a request overdue at once.
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_NUMBER: Final = re.compile(r"[0-9a-f]{1,32}")
+
+_Found = TypeVar("_Found")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@click.group(cls=DefaultGroup, epilog="Example: consent-mw requests --all")
+def requests() -> None:
+    """
+    See what visitors asked for about their data, and answer them. Without a command: list.
+    """
+
+
+_json = click.option("--json", "json_wanted", is_flag=True, help="One object a request.")
+_as = click.option("--as", "name", type=Words(), default="", help="Who you are, if the account does not tell.")
+
+
+@requests.command(
+    "list",
+    epilog="Example: consent-mw requests list --json, for a monitor: exit code 1 if any is overdue.",
+)
+@where
+@click.option("--all", "everything", is_flag=True, help="Those that have ended too.")
+@_json
+def list_(directory: Path, url: str | None, everything: bool, json_wanted: bool) -> int:
+    """
+    List the open requests, the one that is due first on top.
+
+    Who sent them, how to reach them and what they wrote is personal: see consent-mw requests show. Exit code 1 if any
+    is overdue.
+    """
+    places, now = Places(directory), datetime.now(UTC)
+    policy, every = policy_in_force(places, now), _read(places, url)
+    shown = [case for case in in_order(every, policy) if everything or case.ended is None]
+    if json_wanted:
+        for case in shown:
+            click.echo(as_json(clear(case, policy, now)))
+    elif shown:
+        print_table(shown, every, policy, now)
+    else:
+        click.echo("no request is open")
+    late = [case.due(policy) for case in every if case.is_overdue(policy, now)]
+    if late:
+        complain(f"overdue: {len(late)}, the oldest was due on {min(late)}; see consent-mw requests show NUMBER")
+    return FAULT if late else 0
+
+
+@requests.command(
+    epilog="Example: consent-mw requests add --kind access --channel phone --received 2026-11-23 --phone 02-120. "
+    "A message of - is read from standard input, which keeps it out of the shell's history.",
+)
+@where
+@click.option("--kind", type=click.Choice(REQUEST_KINDS), required=True, help="What is asked for.")
+@click.option("--channel", type=click.Choice(_BY_STAFF), required=True, help="How it came.")
+@click.option(
+    "--received",
+    required=True,
+    metavar="DATE",
+    help="When it came, such as 2026-11-23 or 2026-11-23T09:30, in the policy's time zone. The clock runs from then.",
+)
+@click.option("--purpose", "purposes", multiple=True, help="What it is about, if not everything; may be repeated.")
+@click.option("--email", type=Words(), default="", help="Where the answer goes.")
+@click.option("--phone", type=Words(), default="", help="Where the answer goes.")
+@click.option("--message", type=Words(letter=True), default="", help="What was said; - reads standard input.")
+@click.option("--receipt", type=Words(), default="", metavar="NAME", help="The name on the sender's receipt.")
+@_as
+@_json
+def add(
+    directory: Path,
+    url: str | None,
+    kind: RequestKind,
+    channel: Channel,
+    received: str,
+    purposes: tuple[str, ...],
+    email: str,
+    phone: str,
+    message: str,
+    receipt: str,
+    name: str,
+    json_wanted: bool,
+) -> int:
+    """
+    Register a request that came by phone, fax, post, e-mail or in person.
+
+    With --receipt it is from whoever holds that receipt, and the site itself carries out a withdrawal or an erasure.
+    Who has none can be answered by hand only.
+    """
+    places, now = Places(directory), datetime.now(UTC)
+    policy = policy_in_force(places, now)
+    moment = _received(received, policy.time_zone, now)
+    check_purposes(places, purposes)
+    if email and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+        raise click.BadParameter(f'"{email}" is no e-mail address; write name@example.com', param_hint="--email")
+    sealer = sealer_of(places)
+
+    async def register(desk: Desk, store: Store) -> Request:
+        request = Request.new(
+            kind, channel, time.time_ns(), person=await receipt_holder(receipt, store, sealer) if receipt else NOBODY,
+            received=moment, purposes=purposes, email=email, phone=phone, message=message, by=staff(name),
+        )  # fmt: skip
+        await desk.register(request)
+        return request
+
+    case = Case(_at_the_desk(places, url, sealer, register))
+    _tell({}, lines(case, policy, now), clear(case, policy, now) if json_wanted else None)
+    if not (email or phone or receipt):
+        complain("note: nothing says where the answer goes; if you can, register it with --email or --phone")
+    return 0
+
+
+@requests.command(
+    epilog="Example: consent-mw requests show 0198f3a2 --reason 'to answer it'. A number may be shortened.",
+)
+@click.argument("number")
+@where
+@_json
+@from_whom
+def show(number: str, directory: Path, url: str | None, json_wanted: bool, reason: str | None, name: str) -> int:
+    """
+    Show one request, and what was answered.
+
+    Who sent it, how to reach them, what they wrote and why something was refused take a --reason, and that you looked
+    is recorded (consent-mw audit).
+    """
+    places, now = Places(directory), datetime.now(UTC)
+    policy = policy_in_force(places, now)
+    case = _meant(number, _read(places, url))
+    errand = Errand(f"requests show {case.request.id}", [REQUESTS], reason, name).asked()
+    opened: dict[str, str | list[str]] = {}
+    if errand.reason is not None:
+        sealer = sealer_of(places)
+        with accessing(places, errand) as access:
+            opened = personal(_meant(str(case.request.id), _read(places, url, sealer)))
+            access.records += 1
+    told = {**clear(case, policy, now), **opened} if json_wanted else None
+    _tell(opened, lines(case, policy, now), told)
+    if errand.reason is None:
+        complain("note: who sent it and what they wrote stays sealed; to read it, add --reason 'why'")
+    return 0
+
+
+def _answering(explained: str) -> Callable[[_Command], _Command]:
+    """Give a command what each answer takes."""
+
+    def given(command: _Command) -> _Command:
+        reason = click.option("--reason", type=Words(letter=True), default="", help=explained)
+        return click.argument("number")(where(reason(_as(_json(command)))))
+
+    return given
+
+
+@requests.command(
+    epilog="Example: consent-mw requests answer 0198f3a2 --reason 'sent by e-mail on 24 November'.",
+)
+@_answering("What was done, as the sender may read it; - reads standard input.")
+def answer(number: str, directory: Path, url: str | None, reason: str, name: str, json_wanted: bool) -> int:
+    """
+    Say that a request is done. It ends, and a restriction with it.
+
+    What the site carries out by itself, a withdrawal or an erasure of whoever holds a receipt, it also answers.
+    """
+    return _answered(number, "done", Places(directory), url, reason, name, json_wanted)
+
+
+@requests.command(
+    epilog="Example: consent-mw requests refuse 0198f3a2 --reason 'nobody proved whose data is meant'.",
+)
+@_answering("Why, as the sender will read it; - reads standard input. There is no refusal without.")
+def refuse(number: str, directory: Path, url: str | None, reason: str, name: str, json_wanted: bool) -> int:
+    """Refuse a request, with the reason that its sender will read."""
+    if not reason:
+        raise click.UsageError("a refusal has a reason, which its sender will read; say why with --reason")
+    return _answered(number, "refused", Places(directory), url, reason, name, json_wanted)
+
+
+@requests.command(
+    epilog="Example: consent-mw requests grant 0198f3a2. The site, or consent-mw purge, erases and answers it.",
+)
+@_answering("Why, as the sender may read it; - reads standard input.")
+def grant(number: str, directory: Path, url: str | None, reason: str, name: str, json_wanted: bool) -> int:
+    """Decide that records of abuse are erased, although the site keeps them for its own protection."""
+    return _answered(number, "granted", Places(directory), url, reason, name, json_wanted)
+
+
+def _answered(
+    number: str, outcome: Outcome, places: Places, url: str | None, reason: str, name: str, json_wanted: bool
+) -> int:
+    now = datetime.now(UTC)
+    policy, sealer = policy_in_force(places, now), sealer_of(places)
+
+    async def answered(desk: Desk, store: Store) -> Case:
+        case = _meant(number, await desk.all())
+        check_answer(case, outcome)
+        given = Answer.new(case.request.id, outcome, time.time_ns(), reason=reason, by=staff(name))
+        before = await give(given, desk, store, places.requests_lock)
+        return before._replace(answers=(*before.answers, given))
+
+    case = _at_the_desk(places, url, sealer, answered)
+    _tell({}, lines(case, policy, now), clear(case, policy, now) if json_wanted else None)
+    return 0
+
+
+# -- the desk ------------------------------------------------------------------------------------------------------
+
+
+def _at_the_desk(
+    places: Places, url: str | None, sealer: Sealer, work: Callable[[Desk, Store], Awaitable[_Found]]
+) -> _Found:
+    store = existing_store(places, url)
+
+    async def run() -> _Found:
+        await store.open()
+        try:
+            return await work(Desk(store, sealer, kept_by_store(store)), store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def _read(places: Places, url: str | None, sealer: Sealer | None = None) -> list[Case]:
+    """Return every request; without a sealer only what is clear, for which no key is needed."""
+    none_at_hand = Sealer(MemoryKeyring())
+    return _at_the_desk(places, url, sealer or none_at_hand, lambda desk, store: desk.all(opened=sealer is not None))
+
+
+def _meant(number: str, cases: Sequence[Case]) -> Case:
+    """
+    Return the one request whose number begins like this.
+
+    Raises:
+        ConfigurationError: There is none, or more than one.
+    """
+    beginning = number.strip().lower().replace("-", "")
+    found = [case for case in cases if case.request.id.hex.startswith(beginning)]
+    if not _NUMBER.fullmatch(beginning):
+        raise ConfigurationError(f'"{number}" is no number of a request; see `consent-mw requests --all`')
+    if not found:
+        raise ConfigurationError(
+            f"there is no request {number} here; see `consent-mw requests --all`. An erasure that is done leaves "
+            "only its certificate: `consent-mw log --kind erased`"
+        )
+    if len(found) > 1:
+        some = ", ".join(str(case.request.id) for case in found[:3])
+        raise ConfigurationError(f"{len(found)} requests begin with {number}: {some}; write more of the number")
+    return found[0]
+
+
+def _received(text: str, zone: ZoneInfo, now: datetime) -> datetime:
+    """
+    Return when a request came (aware, UTC): a day, which is its first moment, or an instant, in `zone` unless told.
+
+    Raises:
+        click.BadParameter: It is none, or in the future.
+    """
+    hint = "--received"
+    try:
+        read = datetime.fromisoformat(text.strip())
+        moment = (read if read.tzinfo else read.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f'"{text}" is no day; write 2026-11-23 or 2026-11-23T09:30', param_hint=hint
+        ) from error
+    if moment > now:
+        raise click.BadParameter(
+            f"{text} is in the future in {zone.key}; write the day on which it came", param_hint=hint
+        )
+    if moment < _EARLIEST:
+        raise click.BadParameter(f"{text} is too long ago; write the day on which it came", param_hint=hint)
+    return moment
+
+
+def _tell(opened: dict[str, str | list[str]], told: Sequence[str], as_object: dict[str, object] | None) -> None:
+    if as_object is not None:
+        click.echo(as_json(as_object))
+        return
+    click.echo("\n".join(map(printable, told)))
+    for name, value in opened.items():
+        for text in [value] if isinstance(value, str) else value:
+            for line in text.splitlines():
+                click.echo(f"  {name:<8}  {printable(line)}")
