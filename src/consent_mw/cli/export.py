@@ -15,7 +15,17 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, policies, where
+from consent_mw.cli.access import (
+    Access,
+    Errand,
+    accessing,
+    check_purposes,
+    existing_store,
+    from_whom,
+    log_store,
+    policies,
+    where,
+)
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at
@@ -40,6 +50,7 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
     epilog="Example: consent-mw export --format csv --purpose analytics --reason 'yearly report' --output visits.csv",
 )
 @where
+@log_store
 @click.option("--format", "format_name", type=click.Choice(["jsonl", "csv", "combined"]), help="Needed, or --json.")
 @click.option("--json", "json_wanted", is_flag=True, help="The same as --format jsonl: one object a line.")
 @click.option(
@@ -55,6 +66,7 @@ def export(
     directory: Path,
     url: str | None,
     ring: str | None,
+    log_url: str | None,
     format_name: str | None,
     json_wanted: bool,
     purpose: str | None,
@@ -80,7 +92,7 @@ def export(
     if since and until and since >= until:
         raise click.UsageError("--since is not before --until")
     places, purposes = Places(directory), [purpose] if purpose else []
-    store = existing_store(places, url)
+    store = existing_store(places, url, log_url)
     check_purposes(places, purposes)
     period = [time.isoformat() if time else "" for time in (since, until)]
     errand = Errand(f"export --format {format_name}", purposes, reason, name, *period).asked()
@@ -103,9 +115,10 @@ async def _written(store: Store, query: Query, access: Access, form: Format, out
     await store.open()
     try:
         with _opened(output) as file, _progress(shown=output is not None) as show:
+            await access.consult(store)
             file.write(form.head().encode())
             async for page in pages(store, query):
-                file.write("".join(form.line(access.row(record)) for record in page).encode())
+                file.write("".join(map(form.line, access.rows(page))).encode())
                 show(page)
     finally:
         await store.close()

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import click
 
-from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, where
+from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, log_store, where
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at
@@ -39,6 +39,7 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
     "An exchange that took longer than a minute does not show in --follow.",
 )
 @where
+@log_store
 @click.option("-n", "--number", type=click.IntRange(0, _MOST), default=20, show_default=True, help="How many at most.")
 @click.option("--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
 @click.option("--json", "json_wanted", is_flag=True, help="One object a line, all fields, named as in OpenTelemetry.")
@@ -52,6 +53,7 @@ def log(
     directory: Path,
     url: str | None,
     ring: str | None,
+    log_url: str | None,
     number: int,
     follow: bool,
     json_wanted: bool,
@@ -68,7 +70,7 @@ def log(
     (consent-mw audit). Without, they stay sealed. What was destroyed is shown as destroyed.
     """
     places = Places(directory)
-    store = existing_store(places, url)
+    store = existing_store(places, url, log_url)
     check_purposes(places, purposes)
     errand = Errand("log", purposes, reason, name, since.isoformat() if since else "").asked()
     query = Query(kinds=frozenset(kinds or KINDS), purposes=frozenset(purposes) if purposes else None, since=since)
@@ -88,7 +90,7 @@ def _printer(access: Access, json_wanted: bool) -> _Show:
     table = RecordTable(console())
 
     def show(records: Sequence[Record]) -> None:
-        rows = [access.row(record) for record in records]
+        rows = access.rows(records)
         if json_wanted:
             for row in rows:
                 click.echo(as_json(row))
@@ -111,6 +113,7 @@ async def _shown(
     await store.open()
     try:
         with accessing(places, errand, keyring_at(places, ring)) as access:
+            await access.consult(store)
             show = _printer(access, json_wanted)
             now = datetime.now(UTC)
             # Asked first: what comes between this and the table is in the table, or still new.
@@ -121,17 +124,18 @@ async def _shown(
                 )
             show(newest[::-1])
             if follow:
-                await _follow(store, query, {record.id for record in (*before, *newest)}, show)
+                await _follow(store, query, {record.id for record in (*before, *newest)}, show, access)
     finally:
         await store.close()
 
 
-async def _follow(store: Store, query: Query, seen: set[UUID], show: _Show) -> None:
+async def _follow(store: Store, query: Query, seen: set[UUID], show: _Show, access: Access) -> None:
     """Show each half second what is not in `seen`, until cancelled."""
     while True:
         await asyncio.sleep(_POLL_SECONDS)
         edge = datetime.now(UTC) - _LATE
         recent = await _since(store, query, edge)
+        await access.consult(store)
         show([record for record in recent if record.id not in seen])
         seen = {record_id for record_id in seen if time_of(record_id) >= edge} | {record.id for record in recent}
 

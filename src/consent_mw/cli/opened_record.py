@@ -16,7 +16,7 @@ __all__ = ["KINDS", "opened", "unopened"]
 KINDS = ("visit", "event", "abuse", "receipt", "gap", "undeclared", "certificate", "aggregate", "request", "answer",
          "disclosure", "erased")  # fmt: skip
 
-_decode = msgspec.msgpack.Decoder(dict[str, object]).decode
+_decode = msgspec.msgpack.Decoder(dict[str, object] | list[object] | str).decode
 
 
 def opened(record: Record, sealer: Sealer | None) -> dict[str, object]:
@@ -53,7 +53,9 @@ def _fields(record: Record, sealer: Sealer | None) -> Mapping[str, object]:
         return {**record.data, "sealed": "of another keyring"}
     try:
         blob = sealer.open(record) if sealer else record.sealed
-        return {**record.data, **_decode(blob)}
+        sealed = _decode(blob)
+        # What a visitor asked and staff answered is sealed without the names of its parts: see consent-mw requests.
+        return {**record.data, **(sealed if isinstance(sealed, dict) else {f"{record.kind}.sealed": sealed})}
     except KeyDestroyed:
         return {**record.data, "sealed": "destroyed"}
     except ConfigurationError:
