@@ -15,6 +15,7 @@ from consent_mw.cli.check import check
 from consent_mw.cli.completion import COMPLETING, completion
 from consent_mw.cli.cookies import cookies
 from consent_mw.cli.demo import demo
+from consent_mw.cli.disclose import disclose
 from consent_mw.cli.drain import drain
 from consent_mw.cli.exit_codes import HAD_ENOUGH, INTERRUPTED, tell
 from consent_mw.cli.export import export
@@ -61,6 +62,7 @@ for _command in (
     export,
     archive,
     audit,
+    disclose,
     drain,
     purge,
     receipt,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,8 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.audit import Anchor, Audit, Verdict
+from consent_mw.cli.access import existing_store, policies
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.places import DATA_DIRECTORY, Places
+from consent_mw.records import Record
+from consent_mw.retention import Retention
+from consent_mw.rights.vouched import Findings, compared, entries_of, named
+from consent_mw.stores.base import Store
 
 __all__ = ["audit"]
 
@@ -28,14 +34,17 @@ _HEADINGS = ("n", "time", "who", "command", "purposes", "records", "reason")
     show_default=True,
     help="The site's data directory.",
 )
+@click.option("--store", "url", help="With verify: another store than the one in the directory, for the disclosures.")
 @click.option("-n", "--number", type=click.IntRange(0), default=20, show_default=True, help="Show how many at most.")
 @click.option("--json", "json_wanted", is_flag=True, help="Each entry, or the verdict, as one object a line.")
 @click.option("--anchor", help="With verify: an end of the chain that was written down before.")
-def audit(action: str, directory: Path, number: int, json_wanted: bool, anchor: str | None) -> int:
+def audit(action: str, directory: Path, url: str | None, number: int, json_wanted: bool, anchor: str | None) -> int:
     """
     Show who read personal fields, the latest last; or verify that no entry was changed, removed or inserted.
 
-    verify prints the end of the chain, its anchor. Whoever may write the data directory can make a whole chain anew:
+    verify also holds the ledger of disclosures against the chain: none may be missing or changed.
+
+    It prints the end of the chain, its anchor. Whoever may write the data directory can make a whole chain anew:
     write the anchor down elsewhere, and give it next time.
     """
     places = Places(directory)
@@ -43,8 +52,8 @@ def audit(action: str, directory: Path, number: int, json_wanted: bool, anchor: 
     if action == "verify":
         known = Anchor.parse(anchor) if anchor else None
         with busy("reading the chain"):
-            verdict = chain.verify(known)
-        return _verified(verdict, json_wanted)
+            verdict, disclosures = chain.verify(known), _disclosures(chain, places, url)
+        return _verified(verdict, disclosures, json_wanted)
     rows = [{"n": entry.number, **entry.facts, **_local(entry.facts.get("time"))} for entry in chain.entries()]
     if json_wanted:
         for row in rows[-number:] if number else []:
@@ -54,16 +63,36 @@ def audit(action: str, directory: Path, number: int, json_wanted: bool, anchor: 
     return 0
 
 
-def _verified(verdict: Verdict, json_wanted: bool) -> int:
+def _disclosures(chain: Audit, places: Places, url: str | None) -> Findings:
+    """Hold the ledger of disclosures against the chain. Where neither is there, all is well."""
+    vouched = named(chain.entries())
+    if not vouched and not url and not places.database.exists():
+        return Findings(0, (), ())
+    store = existing_store(places, url)
+    return compared(vouched, asyncio.run(_ledger(store)), Retention(policies(places)), datetime.now(UTC))
+
+
+async def _ledger(store: Store) -> list[Record]:
+    await store.open()
+    try:
+        return await entries_of(store)
+    finally:
+        await store.close()
+
+
+def _verified(verdict: Verdict, disclosures: Findings, json_wanted: bool) -> int:
     if json_wanted:
-        click.echo(as_json({"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}))
+        told = {"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}
+        click.echo(as_json({**told, "disclosures": disclosures._asdict()}))
     else:
         click.echo(f"{verdict.anchor.number} entries hold; anchor {verdict.anchor}")
-    if verdict.note:
-        complain(f"note: {verdict.note}")
+        if disclosures.held:
+            click.echo(f"{disclosures.held} disclosures are in the ledger as they were written")
+    complain(*(f"note: {note}" for note in (verdict.note, *disclosures.notes) if note))
     if verdict.broken:
         complain(f"the chain is broken at {verdict.broken}")
-    return FAULT if verdict.broken else 0
+    complain(*disclosures.broken)
+    return FAULT if verdict.broken or disclosures.broken else 0
 
 
 def _local(time: object) -> dict[str, str]:

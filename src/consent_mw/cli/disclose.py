@@ -1,0 +1,265 @@
+"""`consent-mw disclose`: what was given to others goes into a ledger, which nobody can change unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from consent_mw.audit import Audit
+from consent_mw.cli.access import (
+    Access,
+    Errand,
+    check_purposes,
+    existing_store,
+    log_store,
+    policy_in_force,
+    sealer_of,
+    staff,
+    where,
+    who,
+)
+from consent_mw.cli.default_group import DefaultGroup
+from consent_mw.cli.instant import Instant, local, local_json
+from consent_mw.cli.receipt_holder import receipt_holder
+from consent_mw.cli.terminal import as_json, complain, console, printable
+from consent_mw.cli.words import Words
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.keyring import MemoryKeyring
+from consent_mw.places import Places
+from consent_mw.policy import Policy
+from consent_mw.records import Query
+from consent_mw.rights.disclosures import BASES, Basis, Disclosure, Disclosures
+from consent_mw.rights.person import Person, tokens
+from consent_mw.rights.vouched import write
+from consent_mw.sealer import Sealer
+from consent_mw.stores.base import Store
+
+__all__ = ["disclose"]
+
+#: The records that are about somebody.
+_KINDS: Final = frozenset(("visit", "event", "abuse", "receipt"))
+_HEADINGS: Final = ("when", "to", "basis", "reference", "purposes", "items", "period", "of whom", "by")
+
+
+@click.group(
+    cls=DefaultGroup,
+    epilog="Example: consent-mw disclose --to 'Seoul police' --basis lawful_demand --reference 2026-123 "
+    "--purpose abuse. Without a command: add.",
+)
+def disclose() -> None:
+    """Write down what was given to others, and on which basis; or list it."""
+
+
+@disclose.command(
+    epilog="Example: consent-mw disclose add --to 'Seoul police' --basis lawful_demand --reference 'warrant 2026-123' "
+    "--purpose abuse --item client.address --since 2026-11-01 --until 2026-11-08",
+)
+@where
+@log_store
+@click.option("--to", type=Words(), required=True, help="Who receives it.")
+@click.option("--basis", type=click.Choice(BASES), required=True, help="On what it rests; there is no third.")
+@click.option("--reference", type=Words(), default="", help="Where that is written: a warrant's number, a contract.")
+@click.option("--purpose", "purposes", multiple=True, required=True, help="Whose records; may be repeated.")
+@click.option("--item", "items", type=Words(), multiple=True, help="Which fields, if not all; may be repeated.")
+@click.option("--since", type=Instant(), help="Records from this time on, such as 2026-11-23.")
+@click.option("--until", type=Instant(), help="Records up to this time, without it.")
+@click.option("--receipt", type=Words(), default="", metavar="NAME", help="Of whoever holds this receipt, alone.")
+@click.option("--as", "name", type=Words(), default="", help="Who you are, if the account does not tell.")
+@click.option("--json", "json_wanted", is_flag=True, help="Say it as one object.")
+def add(
+    directory: Path,
+    url: str | None,
+    log_url: str | None,
+    to: str,
+    basis: Basis,
+    reference: str,
+    purposes: tuple[str, ...],
+    items: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    receipt: str,
+    name: str,
+    json_wanted: bool,
+) -> int:
+    """
+    Write into the ledger that something is given to somebody else, before it is given.
+
+    Visitors see it when they look at their data. You are told how many records are meant; those of persons under
+    restriction are not among them, and may not be given. The audit chain vouches for each entry: consent-mw audit
+    verify misses one that was taken away.
+    """
+    places, now = Places(directory), datetime.now(UTC)
+    check_purposes(places, purposes)
+    _check(policy_in_force(places, now), to, basis, reference, purposes, items)
+    if since and until and since >= until:
+        raise click.UsageError("--since is not before --until")
+    disclosure = Disclosure.new(
+        time.time_ns(), to=to, basis=basis, reference=reference, purposes=purposes, items=items,
+        since=since and since.astimezone(UTC), until=until and until.astimezone(UTC), by=staff(name),
+    )  # fmt: skip
+    written, access = asyncio.run(_added(disclosure, receipt, places, existing_store(places, url, log_url), name))
+    if json_wanted:
+        click.echo(as_json({**_row(written), "records": access.records, "left_out": access.left_out}))
+    else:
+        click.echo(f"disclosure {written.id}: {access.records:,} records lie in its scope")
+    if access.left_out:
+        complain(f"note: {access.left_out:,} records more are of persons under restriction; they may not be given")
+    return 0
+
+
+def _check(
+    policy: Policy, to: str, basis: Basis, reference: str, purposes: Collection[str], items: Collection[str]
+) -> None:
+    """Refuse what rests on nothing. Raises click.BadParameter, click.UsageError, ConfigurationError."""
+    if not to:
+        raise click.BadParameter("is empty; write who receives it", param_hint="--to")
+    if basis == "lawful_demand" and not reference:
+        raise click.UsageError("a lawful demand has a number or a date; write it with --reference")
+    for item in items:
+        if not item or item.split() != [item]:
+            raise click.BadParameter(f'"{item}" is no field; write one such as client.address', param_hint="--item")
+    for purpose in purposes if basis == "consent" else ():
+        declared = policy.purposes.get(purpose)
+        if declared is None or declared.basis != "consent":
+            why = f"its basis is {declared.basis}" if declared else "the policy in force does not declare it"
+            raise ConfigurationError(
+                f'nobody consented to the purpose "{purpose}": {why}; give what was consented to, or name a lawful '
+                "demand with its --reference"
+            )
+
+
+async def _added(
+    disclosure: Disclosure, receipt: str, places: Places, store: Store, name: str
+) -> tuple[Disclosure, Access]:
+    """Write it, and return it with what counted the records that it means."""
+    sealer = sealer_of(places)
+    access = Access(sealer, personal=True)
+    await store.open()
+    try:
+        await access.consult(store)
+        own: frozenset[bytes] | None = None
+        if receipt:
+            person = await receipt_holder(receipt, store, sealer)
+            own = await _subjects(person, sealer, access, disclosure.purposes)
+            disclosure = msgspec.structs.replace(disclosure, receipts=person.names)
+        meant = Query(kinds=_KINDS, purposes=frozenset(disclosure.purposes), subjects=own,
+                      since=disclosure.since, until=disclosure.until)  # fmt: skip
+        await _count(store, meant, access)
+        chain, now = Audit(places.audit, places.audit_head), datetime.now(UTC)
+        await write(disclosure, store, sealer, chain, _facts(disclosure, name), now=now)
+        return disclosure, access
+    finally:
+        await store.close()
+
+
+async def _subjects(person: Person, sealer: Sealer, access: Access, purposes: Collection[str]) -> frozenset[bytes]:
+    """Return the tokens of a person under these purposes. Raises ConfigurationError if they are under restriction."""
+    made = await asyncio.to_thread(tokens, sealer, person.values)
+    if not access.may_use(frozenset[bytes]().union(*made.values())):
+        raise ConfigurationError(
+            f'who holds the receipt "{person.names[0]}" is under restriction: nobody may use their data until their '
+            "request is done; see `consent-mw requests`"
+        )
+    return frozenset[bytes]().union(*(each for (_, purpose), each in made.items() if purpose in purposes))
+
+
+async def _count(store: Store, meant: Query, access: Access) -> None:
+    with _progress() as show:
+        page = await store.fetch(meant)
+        while page:
+            access.records += len(access.usable(page))
+            show(access.records)
+            page = await store.fetch(meant, after=page[-1].id)
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[int], None]]:
+    """Give what shows how many were counted, on a terminal only."""
+    out = Console(stderr=True)
+    with Progress(TextColumn("{task.description}"), console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("")
+        yield lambda count: bar.update(task, description=f"counting: {count:,} records")
+
+
+def _facts(disclosure: Disclosure, name: str) -> dict[str, object]:
+    """What the chain says of it: whom it names stays in the ledger, sealed."""
+    period = [moment.isoformat() if moment else "" for moment in (disclosure.since, disclosure.until)]
+    why = f"{disclosure.to}: {disclosure.basis} {disclosure.reference}".strip()
+    return who(Errand("disclose", disclosure.purposes, why, name, *period))
+
+
+@disclose.command(
+    "list",
+    epilog="Example: consent-mw disclose list --json. Whom an entry names is told to nobody here.",
+)
+@where
+@click.option("--json", "json_wanted", is_flag=True, help="One object an entry.")
+def list_(directory: Path, url: str | None, json_wanted: bool) -> int:
+    """List the ledger, the latest last."""
+    places = Places(directory)
+    entries = asyncio.run(_listed(existing_store(places, url)))
+    if json_wanted:
+        for entry in entries:
+            click.echo(as_json(_row(entry)))
+    elif entries:
+        _print(entries)
+    else:
+        click.echo("nothing was disclosed")
+    return 0
+
+
+async def _listed(store: Store) -> list[Disclosure]:
+    await store.open()
+    try:
+        # Whom they name is not shown, so no key is needed.
+        return await Disclosures(store, Sealer(MemoryKeyring())).all()
+    finally:
+        await store.close()
+
+
+def _row(entry: Disclosure) -> dict[str, object]:
+    """Return an entry with its times local, and without whom it names."""
+    return {
+        "number": str(entry.id),
+        "time": local_json(entry.at),
+        "to": entry.to,
+        "basis": entry.basis,
+        "reference": entry.reference,
+        "purposes": list(entry.purposes),
+        "items": list(entry.items),
+        "since": entry.since and local_json(entry.since),
+        "until": entry.until and local_json(entry.until),
+        "named": bool(entry.receipts),
+        "by": entry.by,
+    }
+
+
+def _print(entries: Sequence[Disclosure]) -> None:
+    out = console()
+    table = Table(box=None, pad_edge=False)
+    for heading in _HEADINGS:
+        table.add_column(heading)
+    for entry in entries:
+        cells = (local(entry.at), entry.to, entry.basis, entry.reference, ", ".join(entry.purposes),
+                 ", ".join(entry.items) or "all", _period(entry), "one person" if entry.receipts else "everybody",
+                 entry.by)  # fmt: skip
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    out.print(table)
+
+
+def _period(entry: Disclosure) -> str:
+    since = f"from {local(entry.since)}" if entry.since else ""
+    until = f"up to {local(entry.until)}" if entry.until else ""
+    return " ".join(filter(None, (since, until))) or "always"

@@ -1,0 +1,126 @@
+"""The ledger of disclosures held against the chain of accesses: each entry stands in both, or somebody took it away."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.audit import Audit, Entry
+from consent_mw.policy import REQUESTS
+from consent_mw.records import Query, Record, time_of
+from consent_mw.retention import Retention, day_of
+from consent_mw.rights.disclosures import DISCLOSURE, Disclosure
+from consent_mw.sealer import Sealer
+from consent_mw.stores.base import Store
+
+__all__ = ["Findings", "compared", "entries_of", "named", "write"]
+
+#: What an entry of the chain says of the record that it vouches for.
+_NUMBER: Final = "disclosure"
+_DIGEST: Final = "sha256"
+
+
+async def write(
+    disclosure: Disclosure, store: Store, sealer: Sealer, chain: Audit, facts: Mapping[str, object], *, now: datetime
+) -> None:
+    """
+    Write an entry into the ledger, and what vouches for it into the chain. On return both survive a power cut.
+
+    The chain tells first what is going to be written and then that it was; so a command that is killed between the two
+    leaves no lie, and a record that is taken away later is missed.
+
+    Args:
+        facts: What the chain says besides: who it was, and why.
+        now: Aware.
+
+    Raises:
+        StoreError, KeyDestroyed: It could not be written; then the ledger does not have it.
+    """
+    record = disclosure.record(sealer)
+    begun = chain.append({**facts, _NUMBER: str(record.id), _DIGEST: _digest(record)}, now=now)
+    ended = "stopped"
+    try:
+        await store.append([record], durable=True)
+        ended = "whole"
+    finally:
+        chain.append({"closes": begun, "records": int(ended == "whole"), "ended": ended}, now=now)
+
+
+async def entries_of(store: Store) -> list[Record]:
+    """Return the ledger as it is stored, oldest first. Raises StoreError."""
+    query = Query(kinds=frozenset((DISCLOSURE,)), purposes=frozenset((REQUESTS,)))
+    found: list[Record] = []
+    while page := await store.fetch(query, after=found[-1].id if found else None):
+        found += page
+    return found
+
+
+def named(entries: Iterable[Entry]) -> dict[UUID, tuple[Entry, bool]]:
+    """Return the entries of a chain that vouch for disclosures, each with whether the chain says it was written."""
+    begun: dict[int, tuple[UUID, Entry]] = {}
+    whole: set[str] = set()
+    for entry in entries:
+        with suppress(ValueError):  # a file that anyone may have written
+            if _NUMBER in entry.facts:
+                begun[entry.number] = UUID(str(entry.facts[_NUMBER])), entry
+        if entry.facts.get("ended") == "whole":
+            whole.add(str(entry.facts.get("closes")))
+    return {record_id: (entry, str(number) in whole) for number, (record_id, entry) in begun.items()}
+
+
+class Findings(NamedTuple):
+    """
+    What a comparison found, one line each.
+
+    Attributes:
+        held: Entries of the chain whose record is there as it was written.
+        broken: Records that are missing or were changed.
+        notes: What is worth knowing and breaks nothing.
+    """
+
+    held: int
+    broken: Sequence[str]
+    notes: Sequence[str]
+
+
+def compared(
+    vouched: Mapping[UUID, tuple[Entry, bool]], records: Iterable[Record], retention: Retention, now: datetime
+) -> Findings:
+    """
+    Hold the ledger against what the chain says of it (see `named`).
+
+    Args:
+        retention: What has ended by `now` (aware) may be gone.
+    """
+    stored = {record.id: record for record in records}
+    held, broken, notes = 0, list[str](), list[str]()
+    for record_id, (entry, was_written) in vouched.items():
+        record = stored.pop(record_id, None)
+        if record is not None and _digest(record) == entry.facts.get(_DIGEST):
+            held += 1
+        elif record is not None:
+            broken.append(f"disclosure {record_id} (entry {entry.number}): was changed since it was written")
+        elif was_written and not _has_ended(record_id, retention, now):
+            broken.append(f"disclosure {record_id} (entry {entry.number}): is missing from the ledger")
+        elif not was_written:
+            notes.append(f"disclosure {record_id} (entry {entry.number}): was never written; its command was stopped")
+    if stored:
+        notes.append(f"{len(stored)} disclosures are not in this chain: another host or program wrote them")
+    return Findings(held, broken, notes)
+
+
+def _has_ended(record_id: UUID, retention: Retention, now: datetime) -> bool:
+    moment = time_of(record_id)
+    windows = retention.ended(day_of(moment), REQUESTS, now)
+    return any(window.since <= moment < window.until for window in windows)
+
+
+def _digest(record: Record) -> str:
+    """The hash of everything that a store gives back. Stores keep no order among the clear fields."""
+    return hashlib.sha256(msgspec.json.encode(msgspec.to_builtins(record), order="sorted")).hexdigest()
