@@ -23,10 +23,13 @@ from consent_mw.audit import Audit
 from consent_mw.cli.case_view import short_numbers
 from consent_mw.declaration import load
 from consent_mw.exceptions import AnswerRefused
+from consent_mw.keyring import FileKeyring
 from consent_mw.rights.answering import check_answer
+from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.person import Person
 from consent_mw.rights.queue import Queue, queue_of
 from consent_mw.rights.request import Answer, Case, Outcome, Request, RequestKind
+from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -288,6 +291,32 @@ def test_an_erasure_of_abuse_is_granted_once_and_stays_open_until_it_is_carried_
     assert site.runs("requests", "grant", number) == 1
     assert "was decided already: granted on" in capsys.readouterr().err
     assert listed(site, capsys)[0]["state"] == "granted"
+
+
+def test_what_came_with_a_receipt_is_carried_out_and_answered_by_the_site(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = ("log", "--json", "-n", "100", "--kind", "visit", "--purpose", "analytics")
+    assert site.runs(*shown) == 0
+    whole = len(capsys.readouterr().out.splitlines())
+    withdrawal = added(site, "--purpose", "analytics", "--receipt", site.names[0], kind="withdrawal")
+    abuse = added(site, *ABUSE, "--receipt", site.names[1], kind="erasure")
+    assert site.runs("requests", "grant", abuse) == 0
+    asyncio.run(carried_out(site))
+    states = {row["number"]: row["state"] for row in listed(site, capsys, "--all")}
+    assert states == {withdrawal: "done", abuse: "done"}
+    assert site.runs(*shown) == 0
+    assert len(capsys.readouterr().out.splitlines()) == whole // 2
+
+
+async def carried_out(site: Site) -> None:
+    store = SQLiteStore(site.places.database)
+    await store.open()
+    sealer = Sealer(FileKeyring(site.places.keys))
+    policy = load(site.places.directory.parent / "policy.toml")
+    outcome = await Erasure.of_site([policy], site.places, store, sealer).once(datetime.now(UTC))
+    await store.close()
+    assert (outcome.troubles, outcome.waiting) == ([], [])
 
 
 PERSON = Person(("a receipt",))

@@ -223,7 +223,7 @@ def refuse(number: str, directory: Path, url: str | None, reason: str, name: str
 
 
 @requests.command(
-    epilog="Example: consent-mw requests grant 0198f3a2. The site, or consent-mw purge, erases and answers it.",
+    epilog="Example: consent-mw requests grant 0198f3a2. The running site, or consent-mw drain, erases and answers it.",
 )
 @_answering("Why, as the sender may read it; - reads standard input.")
 def grant(number: str, directory: Path, url: str | None, reason: str, name: str, json_wanted: bool) -> int:

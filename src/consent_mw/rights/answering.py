@@ -46,7 +46,7 @@ def check_answer(case: Case, outcome: Outcome) -> None:
     if outcome == "done" and carried_out:
         if needs_decision(case) and case.granted is None:
             raise _refused(case, "waits for a decision: grant it, and the site carries it out; or refuse it")
-        raise _refused(case, "is carried out and answered by the site itself; run it, or `consent-mw purge`")
+        raise _refused(case, "is carried out and answered by the site itself; run it, or `consent-mw drain`")
     if outcome == "granted" and not carried_out:
         raise _refused(
             case, "does not say whose records are meant; register it again with --receipt, and refuse this one"
