@@ -14,7 +14,7 @@ from consent_mw.rights.request import Case
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 
-__all__ = ["Queue", "in_order", "queue_of"]
+__all__ = ["Queue", "in_order", "queue_of", "waiting"]
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -32,30 +32,30 @@ class Queue(msgspec.Struct, frozen=True):
     next_due: date | None = None
 
 
-async def queue_of(store: Store, policy: Policy, now: datetime) -> Queue:
+async def waiting(store: Store, policy: Policy) -> list[Case]:
     """
-    Return how much is to be answered at `now` (aware). Opens nothing that is sealed, and needs no keys.
+    Return the open requests, the one that is due first on top. Opens nothing that is sealed, and needs no keys.
 
     Raises:
         StoreError: The store cannot be reached.
     """
     desk = Desk(store, Sealer(MemoryKeyring()), kept_by_store(store))
-    waiting = [case for case in await desk.all(opened=False) if case.ended is None]
-    late = [case for case in waiting if case.is_overdue(policy, now)]
-    return Queue(
-        open=len(waiting),
-        overdue=len(late),
-        next_due=min((case.due(policy) for case in waiting if case not in late), default=None),
-    )
+    return in_order([case for case in await desk.all(opened=False) if case.ended is None], policy)
+
+
+async def queue_of(store: Store, policy: Policy, now: datetime) -> Queue:
+    """Return how much is to be answered at `now` (aware). As `waiting`."""
+    cases = await waiting(store, policy)
+    due = [case.due(policy) for case in cases if not case.is_overdue(policy, now)]
+    return Queue(open=len(cases), overdue=len(cases) - len(due), next_due=due[0] if due else None)
 
 
 def in_order(cases: Iterable[Case], policy: Policy) -> list[Case]:
     """Return the open ones by their last day, the earliest first; then those that have ended, the latest first."""
     every = list(cases)
-    waiting = sorted(
-        (case for case in every if case.ended is None), key=lambda case: (case.due(policy), case.request.id)
-    )
-    return [*waiting, *sorted((case for case in every if case.ended), key=_ended_at, reverse=True)]
+    still_open = [case for case in every if case.ended is None]
+    still_open.sort(key=lambda case: (case.due(policy), case.request.id))
+    return [*still_open, *sorted((case for case in every if case.ended), key=_ended_at, reverse=True)]
 
 
 def _ended_at(case: Case) -> int:
