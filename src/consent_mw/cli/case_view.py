@@ -10,7 +10,7 @@ from uuid import UUID
 from rich.table import Table
 from rich.text import Text
 
-from consent_mw.cli.instant import local, local_json
+from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.terminal import console, printable
 from consent_mw.policy import Policy
 from consent_mw.rights.deadlines import end_of

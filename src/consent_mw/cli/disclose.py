@@ -31,7 +31,8 @@ from consent_mw.cli.access import (
     who,
 )
 from consent_mw.cli.default_group import DefaultGroup
-from consent_mw.cli.instant import Instant, local, local_json
+from consent_mw.cli.instant import Instant
+from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.receipt_holder import receipt_holder
 from consent_mw.cli.terminal import as_json, complain, console, printable
 from consent_mw.cli.words import Words

@@ -1,4 +1,4 @@
-"""A day or an instant as people write it on the command line, and as commands write it back."""
+"""A day or an instant as people write it on the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 
 import click
 
-__all__ = ["Instant", "local", "local_json"]
+__all__ = ["Instant"]
 
 
 class Instant(click.ParamType[datetime]):
@@ -22,13 +22,3 @@ class Instant(click.ParamType[datetime]):
             return datetime.fromisoformat(value.strip()).astimezone()
         except (ValueError, OverflowError):
             self.fail(f'"{value}" is no time; write 2026-11-23 or 2026-11-23T09:00+09:00', param, ctx)
-
-
-def local(instant: datetime) -> str:
-    """Return an instant (aware) in this machine's time zone, with its offset, to the minute."""
-    return instant.astimezone().isoformat(sep=" ", timespec="minutes")
-
-
-def local_json(instant: datetime) -> str:
-    """Return the same for other programs: ISO 8601, to the second."""
-    return instant.astimezone().isoformat(timespec="seconds")
