@@ -14,6 +14,7 @@ from rich.text import Text
 from consent_mw.audit import Anchor, Audit, Verdict
 from consent_mw.cli.access import existing_store, policies
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
+from consent_mw.exceptions import ConsentError
 from consent_mw.places import DATA_DIRECTORY, Places
 from consent_mw.records import Record
 from consent_mw.retention import Retention
@@ -68,8 +69,11 @@ def _disclosures(chain: Audit, places: Places, url: str | None) -> Findings:
     vouched = named(chain.entries())
     if not vouched and not url and not places.database.exists():
         return Findings(0, (), ())
-    store = existing_store(places, url)
-    return compared(vouched, asyncio.run(_ledger(store)), Retention(policies(places)), datetime.now(UTC))
+    try:
+        records = asyncio.run(_ledger(existing_store(places, url)))
+    except ConsentError as error:  # the chain can be told all the same
+        return Findings(0, [f"the disclosures cannot be looked up ({error}); name their store with --store"], ())
+    return compared(vouched, records, Retention(policies(places)), datetime.now(UTC))
 
 
 async def _ledger(store: Store) -> list[Record]:
