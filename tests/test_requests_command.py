@@ -293,6 +293,21 @@ def test_an_erasure_of_abuse_is_granted_once_and_stays_open_until_it_is_carried_
     assert listed(site, capsys)[0]["state"] == "granted"
 
 
+def test_a_restriction_that_is_granted_is_in_force_until_it_is_answered(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = added(site, "--receipt", site.names[0], kind="restriction", days_ago=400)
+    added(site)
+    assert listed(site, capsys, code=1)[0]["state"] == "overdue"
+    assert site.runs("requests", "grant", number) == 0
+    assert [row["state"] for row in listed(site, capsys)] == ["open", "in force"]
+    assert site.runs("log", "--purpose", "analytics") == 0
+    assert "records are left out" in capsys.readouterr().err
+    assert site.runs("requests", "answer", number) == 0
+    assert "note: the restriction ends with it" in capsys.readouterr().err
+    assert [row["state"] for row in listed(site, capsys)] == ["open"]
+
+
 def test_what_came_with_a_receipt_is_carried_out_and_answered_by_the_site(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -325,8 +340,12 @@ PERSON = Person(("a receipt",))
 @pytest.mark.parametrize(
     ("kind", "purposes", "person", "outcome", "why"),
     [
-        ("access", (), PERSON, "granted", "only an erasure of abuse records is granted"),
-        ("erasure", (), PERSON, "granted", "only an erasure of abuse records is granted"),
+        ("access", (), PERSON, "granted", "needs no decision"),
+        ("erasure", (), PERSON, "granted", "needs no decision"),
+        ("restriction", (), Person(), "granted", "does not say whose records are meant"),
+        ("restriction", (), PERSON, "granted", ""),
+        ("restriction", (), PERSON, "refused", ""),
+        ("restriction", (), PERSON, "done", ""),
         ("erasure", ("abuse",), Person(), "granted", "does not say whose records are meant"),
         ("erasure", (), PERSON, "done", "is carried out and answered by the site itself"),
         ("withdrawal", ("analytics",), PERSON, "done", "is carried out and answered by the site itself"),

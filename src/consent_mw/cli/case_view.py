@@ -115,6 +115,8 @@ def _by(answer: Answer) -> str:
 def _state(case: Case, policy: Policy, now: datetime) -> str:
     if case.ended is not None:
         return case.ended.outcome
+    if not case.is_owed:
+        return "in force"
     if case.is_overdue(policy, now):
         return "overdue"
     return "granted" if case.granted else "open"

@@ -223,11 +223,14 @@ def refuse(number: str, directory: Path, url: str | None, reason: str, name: str
 
 
 @requests.command(
-    epilog="Example: consent-mw requests grant 0198f3a2. The running site, or consent-mw drain, erases and answers it.",
+    epilog="Example: consent-mw requests grant 0198f3a2. The running site, or consent-mw drain, carries it out.",
 )
 @_answering("Why, as the sender may read it; - reads standard input.")
 def grant(number: str, directory: Path, url: str | None, reason: str, name: str, json_wanted: bool) -> int:
-    """Decide that records of abuse are erased, although the site keeps them for its own protection."""
+    """
+    Decide that records of abuse are erased, although the site keeps them for its own protection; or that a restriction
+    goes on, which then is no longer overdue.
+    """
     return _answered(number, "granted", Places(directory), url, reason, name, json_wanted)
 
 
@@ -245,6 +248,8 @@ def _answered(
         return before._replace(answers=(*before.answers, given))
 
     case = _at_the_desk(places, url, sealer, answered)
+    if case.ended and case._replace(answers=()).restricts and case.request.person.is_known:
+        complain("note: the restriction ends with it: the data of who asked may be used again")
     _tell({}, lines(case, policy, now), clear(case, policy, now) if json_wanted else None)
     return 0
 

@@ -25,8 +25,12 @@ _LEASE: Final = "answers"
 
 
 def needs_decision(case: Case) -> bool:
-    """Whether the operator has to decide it: what is kept about abuse is kept for the site's own sake."""
-    return case.request.kind == "erasure" and ABUSE in case.request.purposes
+    """
+    Whether the operator has to decide it: an erasure of what is kept about abuse, for the site's own sake; or a
+    restriction, which holds at once and goes on when it is granted.
+    """
+    request = case.request
+    return request.kind == "restriction" or (request.kind == "erasure" and ABUSE in request.purposes)
 
 
 def check_answer(case: Case, outcome: Outcome) -> None:
@@ -39,15 +43,17 @@ def check_answer(case: Case, outcome: Outcome) -> None:
     if case.ended is not None:
         raise _refused(case, f"was answered already: {_told(case.ended)}")
     if case.granted is not None and outcome != "done":
-        raise _refused(case, f"was decided already: {_told(case.granted)}; the site carries it out")
+        raise _refused(case, f"was decided already: {_told(case.granted)}; it is carried out")
     if outcome == "granted" and not needs_decision(case):
-        raise _refused(case, "needs no decision: only an erasure of abuse records is granted; answer or refuse it")
+        raise _refused(
+            case, "needs no decision: restrictions and erasures of abuse records are granted, others answered"
+        )
     carried_out = case.request.kind in ("withdrawal", "erasure") and case.request.person.is_known
     if outcome == "done" and carried_out:
         if needs_decision(case) and case.granted is None:
             raise _refused(case, "waits for a decision: grant it, and the site carries it out; or refuse it")
         raise _refused(case, "is carried out and answered by the site itself; run it, or `consent-mw drain`")
-    if outcome == "granted" and not carried_out:
+    if outcome == "granted" and not case.request.person.is_known:
         raise _refused(
             case, "does not say whose records are meant; register it again with --receipt, and refuse this one"
         )

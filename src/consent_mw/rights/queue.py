@@ -22,7 +22,7 @@ class Queue(msgspec.Struct, frozen=True):
     How much is to be answered.
 
     Attributes:
-        open: Requests that have not ended, the overdue ones included.
+        open: Requests whose senders wait for something, the overdue ones included.
         overdue: Those whose last day is over.
         next_due: The earliest last day of those that are open and not overdue, in the policy's time zone; or None.
     """
@@ -34,13 +34,13 @@ class Queue(msgspec.Struct, frozen=True):
 
 async def waiting(store: Store, policy: Policy) -> list[Case]:
     """
-    Return the open requests, the one that is due first on top. Opens nothing that is sealed, and needs no keys.
+    Return the requests whose senders wait, the one that is due first on top. Opens nothing sealed, and needs no keys.
 
     Raises:
         StoreError: The store cannot be reached.
     """
     desk = Desk(store, Sealer(MemoryKeyring()), kept_by_store(store))
-    return in_order([case for case in await desk.all(opened=False) if case.ended is None], policy)
+    return in_order([case for case in await desk.all(opened=False) if case.is_owed], policy)
 
 
 async def queue_of(store: Store, policy: Policy, now: datetime) -> Queue:
@@ -51,10 +51,13 @@ async def queue_of(store: Store, policy: Policy, now: datetime) -> Queue:
 
 
 def in_order(cases: Iterable[Case], policy: Policy) -> list[Case]:
-    """Return the open ones by their last day, the earliest first; then those that have ended, the latest first."""
+    """
+    Return what is owed by its last day, the earliest first; then restrictions in force; then what has ended, the latest
+    first.
+    """
     every = list(cases)
     still_open = [case for case in every if case.ended is None]
-    still_open.sort(key=lambda case: (case.due(policy), case.request.id))
+    still_open.sort(key=lambda case: (not case.is_owed, case.due(policy), case.request.id))
     return [*still_open, *sorted((case for case in every if case.ended), key=_ended_at, reverse=True)]
 
 

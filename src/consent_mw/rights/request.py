@@ -262,9 +262,14 @@ class Case(NamedTuple):
         """Return the last day for its answer."""
         return due_date(self.request.received, policy.jurisdiction, policy.time_zone)
 
+    @property
+    def is_owed(self) -> bool:
+        """Whether its sender still waits for something. A restriction that was granted is in force, and stays open."""
+        return self.ended is None and not (self.request.kind == "restriction" and self.granted)
+
     def is_overdue(self, policy: Policy, now: datetime) -> bool:
-        """Whether it is still open and its last day is over at `now` (aware)."""
-        return self.ended is None and now >= end_of(self.due(policy), policy.time_zone)
+        """Whether it is still owed and its last day is over at `now` (aware)."""
+        return self.is_owed and now >= end_of(self.due(policy), policy.time_zone)
 
 
 def cases(records: Sequence[Record], sealer: Sealer | None) -> list[Case]:
