@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from zoneinfo import ZoneInfo, available_timezones
@@ -191,6 +192,10 @@ _HANDLING = Purpose(
 )
 
 
+# Every file of the database is looked into for it, and a command may read each revision that was kept.
+_time_zones = lru_cache(maxsize=1)(available_timezones)
+
+
 def _text(value: object) -> Text:
     if isinstance(value, str) and value.strip():
         return Text({"": value})
@@ -346,9 +351,9 @@ class _Reading:
         return None
 
     def zone(self, raw: object) -> ZoneInfo:
-        if isinstance(raw, str) and raw in available_timezones():
+        if isinstance(raw, str) and raw in _time_zones():
             return ZoneInfo(raw)
-        mend = did_you_mean(str(raw), sorted(available_timezones())).split("known are")[0]
+        mend = did_you_mean(str(raw), sorted(_time_zones())).split("known are")[0]
         self.fault("time_zone", f"{raw!r} is no time zone", mend or 'write one such as "Asia/Seoul"')
         return ZoneInfo("UTC")
 
