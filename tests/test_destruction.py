@@ -17,6 +17,9 @@ from consent_mw.exceptions import KeyDestroyed, KeyringUnreachable, StoreUnavail
 from consent_mw.keyring import FileKeyring, MemoryKeyring
 from consent_mw.records import time_of
 from consent_mw.retention import day_of
+from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.person import Person
+from consent_mw.rights.request import Request
 from consent_mw.sealer import Sealer
 
 
@@ -347,3 +350,21 @@ def test_a_damaged_record_cannot_be_held_and_is_counted_as_such(holding):
     assert (done.records, done.archived, done.unreadable, done.keys) == (1, 0, 1, 1)
     data = holding.records("certificate")[0].data
     assert (data["certificate.archived"], data["certificate.unreadable"]) == (0, 1)
+
+
+def test_who_is_under_restriction_is_not_counted_and_ends_all_the_same(site):
+    names = [f"receipt {n}" for n in range(6)]
+    for name in names:
+        token = site.sealer.token(day_of(THEN), "analytics", name.encode())
+        site.keeps(*(site.record(THEN + n * HOUR, purpose="analytics", subject=token) for n in range(10)))
+
+    async def restrict(store):
+        request = Request.new("restriction", "site", int(THEN.timestamp() * 1e9), person=Person((names[0],)))
+        await Desk(store, site.sealer, kept_by_store(store)).register(request)
+
+    site.using(restrict)
+    assert site.destroys(THEN + 2 * DAY).troubles == []
+    (kinds,) = [record for record in site.records("aggregate") if record.data["aggregate.by"] == "kind"]
+    assert cells_of(kinds) == {"visit": 50}
+    assert site.destroys(THEN + 500 * DAY).troubles == []
+    assert site.records("visit") == []

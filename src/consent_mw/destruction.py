@@ -22,6 +22,8 @@ from consent_mw.policy import Policy
 from consent_mw.records import Record
 from consent_mw.retention import Retention, Window, start_of
 from consent_mw.revisions import Revisions
+from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.restriction import restricted
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stage import ARCHIVE, LIVE, Stage
@@ -226,7 +228,7 @@ class Destruction:
                 self._counted[purpose] = day
 
     async def _count(self, stage: Stage, day: int, purpose: str, run: _Run) -> None:
-        counts, rings = DayCounts(day, purpose), Counter[str]()
+        counts, rings = DayCounts(day, purpose, skipped=await self._restricted(stage)), Counter[str]()
         async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
             rings.update(record.ring for record in page if record.kind != NAMING)
             if stage.where == LIVE:
@@ -235,6 +237,11 @@ class Destruction:
         tally = Tally(day=day, purpose=purpose, where=stage.where, rings=dict(rings))
         await self._certificates.keep_tally(tally, *aggregates)
         run.outcome.counted += 1
+
+    async def _restricted(self, stage: Stage) -> frozenset[bytes]:
+        """Return the tokens of those whose data nobody may use now, statistics included."""
+        desk = Desk(stage.store, stage.sealer, kept_by_store(stage.store))
+        return await restricted(desk, stage.sealer) if stage.where == LIVE else frozenset()
 
     async def _is_countable(self, day: int, now: datetime) -> bool:
         over = start_of(day + 1)
