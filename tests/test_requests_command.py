@@ -135,6 +135,18 @@ def test_a_number_is_as_short_as_it_can_be_and_never_ends_with_a_dash(numbers: l
     assert list(short_numbers(map(UUID, numbers)).values()) == short
 
 
+def test_the_report_tells_what_is_open_and_overdue(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    late = added(site, days_ago=400)
+    added(site)
+    capsys.readouterr()
+    assert site.runs("report", "--json") == 0
+    told = json.loads(capsys.readouterr().out)["requests"]
+    assert [each["overdue"] for each in told] == [True, False]
+    assert told[0]["number"] == late
+    assert site.runs("report") == 0
+    assert "requests of visitors: 2 open, 1 overdue" in capsys.readouterr().out
+
+
 # -- what came by phone --------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consent_mw.cli.access import existing_store, policies, where
+from consent_mw.cli.access import existing_store, policies, policy_in_force, where
 from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
@@ -23,6 +23,8 @@ from consent_mw.exceptions import ConfigurationError, ConsentError
 from consent_mw.places import Places
 from consent_mw.reports import Day, Ending, Owed, Queue, Report, endings, ordered, report_of, title_of, told
 from consent_mw.retention import Retention, day_of
+from consent_mw.rights.deadlines import end_of
+from consent_mw.rights.queue import waiting
 from consent_mw.spool import Backlog, Spool
 from consent_mw.stores.base import Store
 
@@ -38,8 +40,6 @@ _ROOMY_COLUMNS: Final = 80
 _NARROW_COLUMNS: Final = 40
 _LABEL_COLUMNS: Final = 28
 _DAY_COLUMNS: Final = 10
-#: The queue of visitors' requests; None leaves its section out.
-_QUEUE: Final[Queue | None] = None
 _1970: Final = date(1970, 1, 1).toordinal()
 
 
@@ -81,7 +81,7 @@ def report(
     if first > last:
         raise click.UsageError("--since is after --until; give the earlier day first")
     with busy("reading the counts"):
-        found = asyncio.run(_read(store, first, last, _QUEUE))
+        found = asyncio.run(_read(store, first, last, _queue(places)))
     found.ending = _endings(places, ring)
     behind = _behind(places)
     if html is not None:
@@ -95,6 +95,26 @@ def report(
     if not found.days:
         complain("note: no day in this span was counted yet; a day is counted half an hour after it is over")
     return 0
+
+
+def _queue(places: Places) -> Queue | None:
+    """Return what reads the open requests; None where no declaration says by when they are due."""
+    if not policies(places):
+        return None
+    policy = policy_in_force(places, datetime.now(UTC))
+
+    async def owed(store: Store, now: datetime) -> list[Owed]:
+        return [
+            Owed(
+                str(case.request.id),
+                case.request.kind,
+                end_of(case.due(policy), policy.time_zone).astimezone().isoformat(timespec="minutes"),
+                case.is_overdue(policy, now),
+            )
+            for case in await waiting(store, policy)
+        ]
+
+    return owed
 
 
 def _number(day: datetime) -> int:
