@@ -17,7 +17,7 @@ import click
 
 from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.audit import Audit
-from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.opened_record import opened, unopened
 from consent_mw.cli.terminal import complain
 from consent_mw.exceptions import ConfigurationError, StoreError
@@ -56,7 +56,6 @@ _EVERY_REVISION = sys.maxsize
 
 def where(command: _Command) -> _Command:
     """Give a command the options that say which site is meant."""
-    command = ring_option(command)
     command = click.option(
         "--store", "url", help="Another store than the one in the directory, such as sqlite:///b.db."
     )(command)

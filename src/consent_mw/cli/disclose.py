@@ -32,6 +32,7 @@ from consent_mw.cli.access import (
 )
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.instant import Instant
+from consent_mw.cli.keys import ring_option
 from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.receipt_holder import receipt_holder
 from consent_mw.cli.terminal import as_json, complain, console, printable
@@ -69,6 +70,7 @@ def disclose() -> None:
 )
 @where
 @log_store
+@ring_option
 @click.option("--to", type=Words(), required=True, help="Who receives it.")
 @click.option("--basis", type=click.Choice(BASES), required=True, help="On what it rests; there is no third.")
 @click.option("--reference", type=Words(), default="", help="Where that is written: a warrant's number, a contract.")
@@ -83,6 +85,7 @@ def add(
     directory: Path,
     url: str | None,
     log_url: str | None,
+    ring: str | None,
     to: str,
     basis: Basis,
     reference: str,
@@ -110,7 +113,9 @@ def add(
         time.time_ns(), to=to, basis=basis, reference=reference, purposes=purposes, items=items,
         since=since and since.astimezone(UTC), until=until and until.astimezone(UTC), by=staff(name),
     )  # fmt: skip
-    written, access = asyncio.run(_added(disclosure, receipt, places, existing_store(places, url, log_url), name))
+    sealer = sealer_of(places, ring)
+    store = existing_store(places, url, log_url)
+    written, access = asyncio.run(_added(disclosure, receipt, places, store, sealer, name))
     if json_wanted:
         click.echo(as_json({**_row(written), "records": access.records, "left_out": access.left_out}))
     else:
@@ -142,10 +147,9 @@ def _check(
 
 
 async def _added(
-    disclosure: Disclosure, receipt: str, places: Places, store: Store, name: str
+    disclosure: Disclosure, receipt: str, places: Places, store: Store, sealer: Sealer, name: str
 ) -> tuple[Disclosure, Access]:
     """Write it, and return it with what counted the records that it means."""
-    sealer = sealer_of(places)
     access = Access(sealer, personal=True)
     await store.open()
     try:

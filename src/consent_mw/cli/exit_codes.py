@@ -24,11 +24,14 @@ CODES: Final[Mapping[int, str]] = {
 
 #: When a command ends with 1, by its path. Anything that keeps it from its work (a file, a store, a key) is meant too.
 MEANT_BY_ONE: Final[Mapping[str, str]] = {
-    "audit": "verify: an entry was changed, removed or inserted",
+    "archive": "there is no archive, the access cannot be recorded, or records could not be opened",
+    "audit": "verify: an entry was changed, removed or inserted, or a disclosure is missing or was changed",
     "check": "the policy cannot be enforced, or goes against a revision that was in force",
     "completion": "it could not be written",
     "cookies": "there is no log, or no policy that can be read",
     "demo": "the port is taken, or its directory cannot be written",
+    "disclose add": "it rests on nothing, names somebody under restriction, or could not be written",
+    "disclose list": "there is no ledger that can be read",
     "drain": "something could not be handed over",
     "export": "the file is there already or cannot be written, or personal fields that were asked for cannot be read",
     "init": "a file is already there, or cannot be written",
@@ -36,6 +39,12 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "purge": "something is overdue, failed or out of reach, or another process is at it",
     "receipt verify": "something about the receipt cannot be proven",
     "report": "there is no log, or the file cannot be written",
+    "requests add": "it could not be registered",
+    "requests answer": "there is no such request, it was answered already, or the site answers it",
+    "requests grant": "there is no such request, or none that is granted",
+    "requests list": "a request is overdue",
+    "requests refuse": "there is no such request, it was answered already, or nobody may refuse it",
+    "requests show": "there is no such request, or the access cannot be recorded",
     "scan": "the site cannot be visited, or the policy that was named cannot be read",
     "store check": "the store cannot be used, or something has waited for more than five minutes",
 }

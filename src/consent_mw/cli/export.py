@@ -28,7 +28,7 @@ from consent_mw.cli.access import (
 )
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
-from consent_mw.cli.keys import keyring_at
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.exceptions import ConfigurationError
@@ -50,6 +50,7 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
     epilog="Example: consent-mw export --format csv --purpose analytics --reason 'yearly report' --output visits.csv",
 )
 @where
+@ring_option
 @log_store
 @click.option("--format", "format_name", type=click.Choice(["jsonl", "csv", "combined"]), help="Needed, or --json.")
 @click.option("--json", "json_wanted", is_flag=True, help="The same as --format jsonl: one object a line.")

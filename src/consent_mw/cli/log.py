@@ -15,7 +15,7 @@ import click
 from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, log_store, where
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
-from consent_mw.cli.keys import keyring_at
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.terminal import as_json, busy, complain, console
@@ -39,6 +39,7 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
     "An exchange that took longer than a minute does not show in --follow.",
 )
 @where
+@ring_option
 @log_store
 @click.option("-n", "--number", type=click.IntRange(0, _MOST), default=20, show_default=True, help="How many at most.")
 @click.option("--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")

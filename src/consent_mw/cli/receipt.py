@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from consent_mw.cli.access import Access, Errand, accessing, existing_store, from_whom, where
-from consent_mw.cli.keys import keyring_at
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed
 from consent_mw.places import Places
@@ -96,6 +96,7 @@ def receipt(context: click.Context) -> int:
 )
 @click.argument("receipt", metavar="RECEIPT")
 @where
+@ring_option
 @click.option(
     "--templates",
     type=click.Path(path_type=Path, file_okay=False, exists=True),

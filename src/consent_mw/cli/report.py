@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.cli.access import existing_store, policies, policy_in_force, where
-from consent_mw.cli.keys import keyring_at
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError
@@ -48,6 +48,7 @@ _1970: Final = date(1970, 1, 1).toordinal()
     "(UTC); cells of fewer than five visitors are never told."
 )
 @where
+@ring_option
 @click.option(
     "--days", type=click.IntRange(1, _MOST_DAYS), default=_DAYS, show_default=True, help="How many, up to yesterday."
 )

@@ -26,6 +26,7 @@ from consent_mw.cli.access import (
 )
 from consent_mw.cli.case_view import clear, lines, personal, print_table
 from consent_mw.cli.default_group import DefaultGroup
+from consent_mw.cli.keys import ring_option
 from consent_mw.cli.receipt_holder import receipt_holder
 from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.cli.words import Words
@@ -99,6 +100,7 @@ def list_(directory: Path, url: str | None, everything: bool, json_wanted: bool)
     "A message of - is read from standard input, which keeps it out of the shell's history.",
 )
 @where
+@ring_option
 @click.option("--kind", type=click.Choice(REQUEST_KINDS), required=True, help="What is asked for.")
 @click.option("--channel", type=click.Choice(_BY_STAFF), required=True, help="How it came.")
 @click.option(
@@ -117,6 +119,7 @@ def list_(directory: Path, url: str | None, everything: bool, json_wanted: bool)
 def add(
     directory: Path,
     url: str | None,
+    ring: str | None,
     kind: RequestKind,
     channel: Channel,
     received: str,
@@ -140,7 +143,7 @@ def add(
     check_purposes(places, purposes)
     if email and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
         raise click.BadParameter(f'"{email}" is no e-mail address; write name@example.com', param_hint="--email")
-    sealer = sealer_of(places)
+    sealer = sealer_of(places, ring)
 
     async def register(desk: Desk, store: Store) -> Request:
         request = Request.new(
@@ -162,9 +165,12 @@ def add(
 )
 @click.argument("number")
 @where
+@ring_option
 @_json
 @from_whom
-def show(number: str, directory: Path, url: str | None, json_wanted: bool, reason: str | None, name: str) -> int:
+def show(
+    number: str, directory: Path, url: str | None, ring: str | None, json_wanted: bool, reason: str | None, name: str
+) -> int:
     """
     Show one request, and what was answered.
 
@@ -177,8 +183,8 @@ def show(number: str, directory: Path, url: str | None, json_wanted: bool, reaso
     errand = Errand(f"requests show {case.request.id}", [REQUESTS], reason, name).asked()
     opened: dict[str, str | list[str]] = {}
     if errand.reason is not None:
-        sealer = sealer_of(places)
-        with accessing(places, errand) as access:
+        sealer = sealer_of(places, ring)
+        with accessing(places, errand, sealer.keyring) as access:
             opened = personal(_meant(str(case.request.id), _read(places, url, sealer)))
             access.records += 1
     told = {**clear(case, policy, now), **opened} if json_wanted else None
@@ -193,7 +199,7 @@ def _answering(explained: str) -> Callable[[_Command], _Command]:
 
     def given(command: _Command) -> _Command:
         reason = click.option("--reason", type=Words(letter=True), default="", help=explained)
-        return click.argument("number")(where(reason(_as(_json(command)))))
+        return click.argument("number")(where(ring_option(reason(_as(_json(command))))))
 
     return given
 
@@ -202,43 +208,56 @@ def _answering(explained: str) -> Callable[[_Command], _Command]:
     epilog="Example: consent-mw requests answer 0198f3a2 --reason 'sent by e-mail on 24 November'.",
 )
 @_answering("What was done, as the sender may read it; - reads standard input.")
-def answer(number: str, directory: Path, url: str | None, reason: str, name: str, json_wanted: bool) -> int:
+def answer(
+    number: str, directory: Path, url: str | None, ring: str | None, reason: str, name: str, json_wanted: bool
+) -> int:
     """
     Say that a request is done. It ends, and a restriction with it.
 
     What the site carries out by itself, a withdrawal or an erasure of whoever holds a receipt, it also answers.
     """
-    return _answered(number, "done", Places(directory), url, reason, name, json_wanted)
+    return _answered(number, "done", Places(directory), url, ring, reason, name, json_wanted)
 
 
 @requests.command(
     epilog="Example: consent-mw requests refuse 0198f3a2 --reason 'nobody proved whose data is meant'.",
 )
 @_answering("Why, as the sender will read it; - reads standard input. There is no refusal without.")
-def refuse(number: str, directory: Path, url: str | None, reason: str, name: str, json_wanted: bool) -> int:
+def refuse(
+    number: str, directory: Path, url: str | None, ring: str | None, reason: str, name: str, json_wanted: bool
+) -> int:
     """Refuse a request, with the reason that its sender will read."""
     if not reason:
         raise click.UsageError("a refusal has a reason, which its sender will read; say why with --reason")
-    return _answered(number, "refused", Places(directory), url, reason, name, json_wanted)
+    return _answered(number, "refused", Places(directory), url, ring, reason, name, json_wanted)
 
 
 @requests.command(
     epilog="Example: consent-mw requests grant 0198f3a2. The running site, or consent-mw drain, carries it out.",
 )
 @_answering("Why, as the sender may read it; - reads standard input.")
-def grant(number: str, directory: Path, url: str | None, reason: str, name: str, json_wanted: bool) -> int:
+def grant(
+    number: str, directory: Path, url: str | None, ring: str | None, reason: str, name: str, json_wanted: bool
+) -> int:
     """
     Decide that records of abuse are erased, although the site keeps them for its own protection; or that a restriction
     goes on, which then is no longer overdue.
     """
-    return _answered(number, "granted", Places(directory), url, reason, name, json_wanted)
+    return _answered(number, "granted", Places(directory), url, ring, reason, name, json_wanted)
 
 
 def _answered(
-    number: str, outcome: Outcome, places: Places, url: str | None, reason: str, name: str, json_wanted: bool
+    number: str,
+    outcome: Outcome,
+    places: Places,
+    url: str | None,
+    ring: str | None,
+    reason: str,
+    name: str,
+    json_wanted: bool,
 ) -> int:
     now = datetime.now(UTC)
-    policy, sealer = policy_in_force(places, now), sealer_of(places)
+    policy, sealer = policy_in_force(places, now), sealer_of(places, ring)
 
     async def answered(desk: Desk, store: Store) -> Case:
         case = _meant(number, await desk.all())
