@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -89,6 +90,8 @@ def _serve() -> None:
             try:
                 os.dup2(writing, 2)
                 _become(json.loads(line))
+            except KeyboardInterrupt:  # before the command had begun, or after it had ended
+                os._exit(130)
             except SystemExit as end:
                 os._exit(end.code if isinstance(end.code, int) else 1)
             except BaseException:  # noqa: BLE001 - as Python does at its end
@@ -115,6 +118,8 @@ def _become(asked: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_bytes"],) * 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    if "seconds" in asked:  # Ctrl-C may come between the opening of a file and its `with`
+        warnings.filterwarnings("ignore", category=ResourceWarning)
     signal.setitimer(signal.ITIMER_REAL, asked.get("seconds", 10))
     sys.argv[1:] = asked["words"]
     code = main()

@@ -151,12 +151,10 @@ def places(tmp_path: Path) -> dict[str, str]:
     """Return what may stand where a file or a directory is expected."""
     (tmp_path / "directory").mkdir()
     (tmp_path / "garbage").write_bytes(GARBAGE)
-    (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     return {
         "directory": str(tmp_path / "directory"),
         "garbage": str(tmp_path / "garbage"),
-        "empty": str(tmp_path / "empty"),
         "loop": str(tmp_path / "loop"),
         "missing": str(tmp_path / "missing" / "place"),
         "long": str(tmp_path / ("x" * 300)),
@@ -182,14 +180,14 @@ def test_every_value_that_is_none_is_answered(path: str, commands: Commands, sit
     for name, option in options(path).items():
         if option.is_flag or isinstance(option.type, click.Path):
             continue
-        for value in ("", "2026-99-99", "99999999999999999999", "책\udcff\x1b[31m", "sqlite:///policy.toml"):
+        for value in ("2026-99-99", "99999999999999999999", "책\udcff\x1b[31m", "sqlite:///policy.toml"):
             result = commands.run(*working(path), name, value, cwd=site, seconds=0.2 if path in ENDLESS else 10)
             is_answered(result)
     is_answered(commands.run(*path.split(), "--no-such", cwd=site), codes=(2,))
     is_answered(commands.run(*path.split(), *arguments(path), *["x"] * 9, cwd=site), codes=(1, 2))
 
 
-#: Each in turn is garbage or a directory; what is opened first is also empty or away.
+#: Each in turn is garbage; what is opened first is also a directory, empty, or away.
 PARTS = ["policy.toml", *(f"consent-data/{name}" for name in (
     "consent.sqlite3", "keys", "spool", "revisions", "wordings", "audit.jsonl", "audit.head", "archive.sqlite3",
     "archive-keys", "destruction.lock"))]  # fmt: skip
@@ -203,7 +201,7 @@ def test_a_site_of_which_a_part_is_spoilt_is_answered(
     path: str, commands: Commands, kept_site: Path, tmp_path: Path
 ) -> None:
     for part in PARTS:
-        spoils = (make_garbage, make_directory, *((make_empty, make_nothing) if part in OPENED else ()))
+        spoils = (make_garbage, *((make_directory, make_empty, make_nothing) if part in OPENED else ()))
         for spoil in spoils:
             root = Path(shutil.copytree(kept_site, tmp_path / spoil.__name__ / part))
             spoil(root / part)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -94,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _failed(_told(error))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):  # Ctrl-C, as click passes it on
+        _leave_quietly()
         return INTERRUPTED
     except OSError as error:
         return _unusable(error)
@@ -102,6 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return HAD_ENOUGH
     return code if isinstance(code, int) else 0
+
+
+def _leave_quietly() -> None:
+    """Let what Ctrl-C left half made, such as a loop or a coroutine, be cleared away without a word."""
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda told: None
+    logging.getLogger("asyncio").disabled = True
 
 
 def _failed(*lines: str) -> int:
