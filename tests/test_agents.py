@@ -93,6 +93,22 @@ def test_no_string_raises(raw):
     assert parse_agent(raw).device in ("desktop", "mobile", "tablet", "bot", "other")
 
 
+@pytest.mark.parametrize(
+    ("raw", "browser", "version"),
+    [
+        ("kim-4711-secretbot/1.0", "Other", ""),
+        ("My Secret Name Spider/7", "Other", ""),
+        ("KimSecretApp/1.0 CFNetwork/1 Darwin/1", "Other", ""),
+        ("\x1b[2JEvilbot/1.0", "Other", ""),
+        ("curl/471100099999", "curl", ""),
+        ("Mozilla/5.0 (compatible; AhrefsBot/7.0; +http://ahrefs.com/robot/)", "AhrefsBot", "7"),
+    ],
+)
+def test_a_name_that_nobody_else_has_is_none(raw, browser, version):
+    """Families are kept in clear: who writes an agent of their own must not find it there."""
+    assert parse_agent(raw)[:2] == (browser, version)
+
+
 def test_what_stands_after_512_characters_is_not_read():
     assert not parse_agent("x" * 512 + "Googlebot").bot
 

@@ -15,6 +15,8 @@ DeviceKind: TypeAlias = Literal["desktop", "mobile", "tablet", "bot", "other"]
 
 #: Real agents are under 300 characters; the legacy parser needs 42 ms for one of 8 kB.
 LONGEST = 512
+_OTHER = "Other"
+_LONGEST_VERSION = 4
 #: Distinct agents remembered; a busy site sees some hundreds a day, a flood of others must stay bounded (about 3 MB).
 _REMEMBERED = 4096
 
@@ -42,6 +44,7 @@ class Agent(NamedTuple):
 
     Attributes:
         browser: "Chrome", "Mobile Safari", "Other", ...
+            A name that only this agent has is "Other".
         browser_version: The major version only, or "": the full one tells visitors apart.
         os: "Windows", "Android", "Other", ... without a version, for the same reason.
         device: The kind, never the model.
@@ -92,8 +95,36 @@ def _parse(raw: str) -> Agent:
     raw = raw.encode("utf-8", "replace").decode("utf-8")
     seen = _reader()(raw)
     bot = bool(seen.is_bot or _CALLS_ITSELF_BOT.search(raw) or _PROBE.search(raw) or _listed()(raw))
-    version = str(seen.browser.version[0]) if seen.browser.version else ""
-    return Agent(seen.browser.family, version, seen.os.family, _device(seen, bot), bot)
+    browser, version = _public(seen.browser.family), str(seen.browser.version[0]) if seen.browser.version else ""
+    if browser == _OTHER or len(version) > _LONGEST_VERSION:
+        version = ""
+    return Agent(browser, version, _public(seen.os.family), _device(seen, bot), bot)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _public(family: str) -> str:
+    """
+    Return the family if others have it too, else "Other".
+
+    ua-parser calls whatever stands before "bot" or "CFNetwork" a family, so that anybody can write their own. It is
+    kept in clear, so it must be a name that the world knows.
+    """
+    return family if family in _names() else _OTHER
+
+
+@cache
+def _names() -> str:
+    """Every name in ua-parser's patterns and replacements and in the list of bots, with what stands around it."""
+    known: Any = import_module("ua_parser.user_agent_parser")
+    crawlers: Any = import_module("crawleruseragents")
+    texts: list[str] = [_OTHER]
+    for parser in (*known.USER_AGENT_PARSERS, *known.OS_PARSERS):
+        texts.append(parser.user_agent_re.pattern)
+        said: dict[str, Any] = vars(parser)
+        texts += [text for name, text in said.items() if name.endswith("_replacement") and text]
+    for crawler in crawlers.CRAWLER_USER_AGENTS_DATA:
+        texts += [crawler["pattern"], *crawler["instances"]]
+    return "\n".join(texts).replace("\\", "")
 
 
 def _device(seen: Any, bot: bool) -> DeviceKind:
