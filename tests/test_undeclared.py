@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -118,6 +119,19 @@ def test_a_policy_that_keeps_no_paths_keeps_none_of_these(policy: Path, capsys: 
     policy.write_text(policy.read_text().replace('"url.path" = "full"\n', ""))
     asked(ConsentMiddleware(bare, policy=policy, secret_keys=[KEY]), "/users/kim")
     assert told(policy, capsys)["bare"]["places"] == ["(no route)"]
+
+
+def test_what_of_a_name_belongs_to_one_visitor_is_not_kept(
+    policy: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = (
+        b"id_0123456789abcdef0123456789abcdef=1; kim@example.com=1; kim%40b.example=1; _ga_ABC123DEF4=1; u4711000123=1"
+    )
+    asked(application(policy), "/none", cookie=sent)
+    assert set(told(policy, capsys)) == {"id_[redacted]", "[redacted]", "_ga_ABC123DEF4", "u[redacted]"}
+    for file in (policy.parent / "consent-data").rglob("*"):
+        assert not file.is_file() or not re.search(rb"0123456789abcdef|kim|4711000123", file.read_bytes())
+    assert not re.search("0123456789abcdef|kim|4711000123", caplog.text)
 
 
 def test_no_value_of_a_cookie_is_kept(policy: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from unicodedata import normalize
 from urllib.parse import unquote
 
-__all__ = ["clean", "origin", "redact_query", "redact_url"]
+__all__ = ["clean", "origin", "redact_name", "redact_query", "redact_url"]
 
 #: Characters of one text that a record keeps.
 _LIMIT = 2_048
@@ -35,6 +35,11 @@ _TELLING = re.compile(
 _RANDOM = re.compile(r"[A-Za-z0-9+/_-]{32,}")
 #: The same in the path of a referrer, where a long word with hyphens may be a title.
 _RANDOM_SEGMENT = re.compile(r"[A-Za-z0-9_]{32,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+#: What of a name belongs to one visitor: a mail address, a token, an id. The rest of it is the same for all.
+_OF_ONE_VISITOR = re.compile(
+    r"\S*(?:@|%40)\S*|eyJ[\w-]+\.[\w.-]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32,}|\d{10,}",
+    re.IGNORECASE,
+)
 #: A shorter one: capital and small letters and a digit, as 128 bits in base64 have.
 _WORD = re.compile(r"[A-Za-z0-9_-]{20,}")
 #: A character as JSON writes it, and as old scripts did.
@@ -56,6 +61,11 @@ def clean(text: str) -> str:
     """Return `text` capped, and with what UTF-8 cannot carry (lone surrogates) replaced."""
     text = text[:_LIMIT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def redact_name(name: str) -> str:
+    """Return the name of a cookie without what in it belongs to one visitor: `id_[redacted]`."""
+    return _OF_ONE_VISITOR.sub(_MARK, clean(name))
 
 
 def redact_query(query: str) -> str:

@@ -14,7 +14,7 @@ from consent_mw.exchange import Exchange
 from consent_mw.permissions import Decision, Reason
 from consent_mw.policy import NECESSARY, Policy
 from consent_mw.records import Record, Scalar, encode_record, new_id
-from consent_mw.redaction import clean
+from consent_mw.redaction import clean, redact_name
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 
@@ -66,23 +66,23 @@ class Undeclared:
             if len(seen) >= _MOST_NAMES:
                 return
             places = seen[decision.name] = set()
-            self._tell(decision, told)
+            self._tell(decision, told, source)
         if place in places or len(places) >= _MOST_PLACES:
             return
         places.add(place)
         self._keep(decision, exchange, source)
 
-    def _tell(self, decision: Decision, place: str) -> None:
+    def _tell(self, decision: Decision, place: str, source: Source) -> None:
         if decision.name not in self._first:
             self._first[decision.name] = place
             # JSON's strings are TOML's too: what steers a terminal is escaped, and what is pasted is one name.
-            name = as_json(decision.name[:_LONGEST_NAME])
+            name = as_json(_name(decision, source))
             _log.warning(_ADVICE, name, decision.verdict, as_json(place[:_LONGEST_PLACE]), self._policy.file, name)
 
     def _keep(self, decision: Decision, exchange: Exchange, source: Source) -> None:
         """Write the record. A path is personal, so it is sealed, and kept only where the policy says so."""
         data: dict[str, Scalar] = {
-            "cookie.name": clean(decision.name[:_LONGEST_NAME]),
+            "cookie.name": _name(decision, source),
             "cookie.source": source,
             "cookie.verdict": str(decision.verdict),
             "cookie.reason": str(decision.reason),
@@ -100,6 +100,12 @@ class Undeclared:
                 _log.warning("an undeclared cookie is recorded without its path: %s", error)
         record = Record(record_id, "undeclared", NECESSARY, None, ring, data, sealed)
         self._spool.write([encode_record(record)])
+
+
+def _name(decision: Decision, source: Source) -> str:
+    """The name as it is told. The site's own is the same for all; what a browser sends may hold somebody's id."""
+    name = decision.name[:_LONGEST_NAME]
+    return clean(name) if source == "response" else redact_name(name)
 
 
 _ADVICE = """the cookie %s is not declared and was %s, at %s. To declare it, add to %s:
