@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import sqlite3
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -485,6 +486,20 @@ def test_a_keyring_of_somebody_elses_that_fails_in_its_own_way_costs_a_record_an
     lost = [clear for _, clear, _ in records(site.directory, "gap")]
     assert [(clear["gap.records"], clear["gap.reason"]) for clear in lost] == [(2, "key")] * 3
     assert caplog.text.count("not recorded") == 1  # and not with each request
+
+
+def test_an_abuse_report_is_kept_though_the_key_of_the_visit_is_destroyed(site):
+    async def app(scope, receive, send):
+        get_consent(scope).report_abuse("guessing")
+        await response()(scope, receive, send)
+
+    wrapped, today = site(app), time.time_ns() // 86_400_000_000_000
+    wrapped.wiring.sealer.keyring.key(today, "necessary", create=True)
+    assert wrapped.wiring.sealer.keyring.destroy(today, "necessary")
+    assert exchange(wrapped)[0]["status"] == 200
+    assert len(records(site.directory, "abuse")) == 1
+    ((_, lost, _),) = records(site.directory, "gap")
+    assert (lost["gap.records"], lost["gap.reason"]) == (1, "key")
 
 
 def test_a_crash_is_recorded_with_its_type_and_raised_on(site):

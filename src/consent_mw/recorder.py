@@ -98,13 +98,13 @@ class Recorder:
         exchange.kept = True
         try:
             frames = [] if plan is None else [self._bundle(plan, exchange)]
-            if noted:
-                noted = self._without_dropped(noted)
-                frames += [self._note(note, exchange) for note in noted]
         except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
-            self._spool.lose(len(noted) + (plan is not None))
-            self._tell(error)
-            return
+            frames = self._lost(error)
+        for note in self._without_dropped(noted) if noted else ():
+            try:
+                frames.append(self._note(note, exchange))
+            except Exception as error:  # noqa: BLE001 - as above; what another purpose keeps is not lost with it
+                self._lost(error)
         if frames:
             urgent = bool(noted) and any(note.kind == "abuse" for note in noted)
             self._spool.write(frames, durable=urgent, reserved=urgent)
@@ -142,12 +142,14 @@ class Recorder:
         record = Record(record_id, "receipt", RECEIPTS, subject, self._ring, clear, sealed)
         return self._spool.write([encode_record(record)], durable=True, reserved=True)
 
-    def _tell(self, error: Exception) -> None:
-        """Say it once a minute: with each request it would fill the disk of the program's log."""
+    def _lost(self, error: Exception) -> list[bytes]:
+        """Count a record that could not be made, and say so once a minute: each would fill the disk of the log."""
+        self._spool.lose(1)
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET_SECONDS
             _log.warning('not recorded, as every gap of reason "key" will say: %s', printable(str(error)))
+        return []
 
     # -- an exchange --------------------------------------------------------------------------------------------
 
