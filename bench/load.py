@@ -97,7 +97,7 @@ def _saturation(figures: dict[Contestant, list[Round]]) -> Report:
         rows,
         f"{len(figures[BARE])} interleaved rounds, a new server for each; {GENERATOR} over {CONNECTIONS} connections, "
         f"{cores}; ratios are medians of the rounds'. The last two columns count the time that the server's process "
-        "took of its core, which other programs on the machine do not change; "
+        "took of its core, which other programs on the machine change little; "
         f"{versions('uvicorn', 'uvloop', 'httptools', 'starlette')}.",
     )
 

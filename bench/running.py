@@ -62,7 +62,7 @@ class Server(NamedTuple):
     pid: int
 
     def processor_seconds(self) -> float:
-        """Return the time that it has taken of its core so far: what other programs take does not change it."""
+        """Return the time that it has taken of its core so far: what other programs take changes it little."""
         # proc(5): after the command's name, which may hold anything, the 12th and 13th field.
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
