@@ -125,6 +125,15 @@ def test_what_cannot_be_opened_keeps_its_clear_fields_and_is_told(site: SiteWith
     assert not site.places.archive_keys.exists()
 
 
+def test_without_the_declarations_that_were_in_force_it_is_read_and_no_law_is_named(site: SiteWithRecords) -> None:
+    shutil.rmtree(site.places.revisions)
+    listed = run(*command(site, "--json"))
+    assert (listed.returncode, listed.stdout) == (0, "")
+    assert "so no law can be named" in listed.stderr
+    assert len(run(*command(site, "--purpose", "abuse", *BASIS, "--json")).stdout.splitlines()) == 3
+    assert "laws" not in entries(site)[0]
+
+
 @pytest.mark.parametrize(("answer", "shown"), [(b"order 7\n", True), (b"\n", False)], ids=["basis", "none"])
 def test_at_a_terminal_the_basis_is_asked_for(site: SiteWithRecords, answer: bytes, shown: bool) -> None:
     seen = at_a_terminal([str(each) for each in command(site, "--purpose", "abuse", "--json")], answer)

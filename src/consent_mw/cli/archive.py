@@ -91,6 +91,8 @@ def archive(
         raise click.UsageError("--since is not before --until")
     places = Places(directory)
     store, held = _existing(places), _declared(places)
+    if not held:
+        complain(f"note: {places.revisions}: no declaration with an archive is kept here, so no law can be named")
     if not purpose:
         asyncio.run(_listed(store, held, json_wanted))
         return 0
