@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests import browser_site
 from tests.browser_site import DECLARATION, SECOND, site
+from tests.publishing import published
 from tests.serving import served
 
 AXE = """() => axe.run(document, {rules: {"target-size": {enabled: true}}, resultTypes: ["violations"]})
@@ -33,6 +34,7 @@ OPENED = 'dialog[data-consent="dialog"][open]'
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("site")
     site(directory, DECLARATION)
+    published(directory / "consent-data", SECOND)
     with served(site(directory, SECOND)) as port:
         yield f"http://127.0.0.1:{port}"
 

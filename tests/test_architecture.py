@@ -28,6 +28,7 @@ LAYERS = [
         "exports",
         "frames",
         "gate",
+        "in_force",
         "pace",
         "permissions",
         "records",
@@ -51,12 +52,14 @@ LAYERS = [
     },  # the only disk and network I/O
     {
         "aggregates",
+        "amendments",
         "archive",
         "certificates",
         "destruction",
         "due",
         "notices",
         "pending",
+        "publications",
         "receipts",
         "reports",
         "retention",

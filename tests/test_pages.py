@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.publishing import dated
 from tests.test_site import DECLARATION, KEYS, Answer, banner, get, post, visitor
 
 from consent_mw.declaration import loads
@@ -26,8 +27,8 @@ FORMS = {"json": "application/json", "md": "text/markdown; charset=utf-8", "html
 def revised(directory: Path, **options: Any) -> Site:
     """A site at revision 3, which was 1 and then 2 before."""
     revisions = Revisions(directory)
-    first = DECLARATION.replace("revision = 3", "revision = 1")
-    second = first.replace("revision = 1", "revision = 2").replace('"13 months"', '"17 weeks"', 1)
+    first = dated(DECLARATION.replace("revision = 3", "revision = 1"), "2025-01-01")
+    second = dated(first.replace("revision = 1", "revision = 2").replace('"13 months"', '"17 weeks"', 1), "2025-06-01")
     for text in (first, second):
         revisions.keep(loads(text), text)
     return Site(loads(DECLARATION), secret_keys=KEYS, revisions=revisions, **options)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.policies import POLICY
+from tests.publishing import published
 from tests.visitors import Visitor, now
 
 from consent_mw._asgi import Message, Receive, Scope, Send
@@ -257,6 +258,7 @@ def test_the_words_of_a_receipt_can_be_made_again_after_the_policy_has_moved_on(
         receipt = await _stored(app, visitor)
         await app.wiring.store.close()
         later = POLICY.replace("revision = 1", "revision = 2").replace('"13 months"', '"17 weeks"')
+        published(tmp_path / "consent-data", later)
         site(tmp_path, later)
         places = Places(tmp_path / "consent-data")
         declared = Revisions(places.revisions).with_digest(receipt.revision, receipt.policy)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from consent_mw.exceptions import ConfigurationError, PolicyError
 from consent_mw.policy import Policy
 from consent_mw.revisions import Revisions
 
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
 FOUNDING = files("consent_mw").joinpath("founding.toml").read_text("utf-8")
 
 
@@ -32,7 +35,7 @@ def revisions(tmp_path: Path) -> Revisions:
 def test_without_a_directory_nothing_was_in_force_and_none_is_made(revisions: Revisions) -> None:
     policy, _ = declaration(1)
     assert revisions.latest() is None
-    assert revisions.check(policy) == revisions.notes(policy) == []
+    assert revisions.check(policy, NOW) == revisions.notes(policy) == []
     assert not revisions.directory.exists()
 
 
@@ -55,9 +58,34 @@ def test_only_the_owner_may_read_what_was_kept(revisions: Revisions) -> None:
 
 def test_a_revision_that_goes_backwards_is_a_fault(revisions: Revisions) -> None:
     revisions.keep(*declaration(3))
-    (fault,) = revisions.check(declaration(1)[0])
+    (fault,) = revisions.check(declaration(1)[0], NOW)
     assert str(fault) == "policy.toml: revision: revision 1 is lower than 3, which is in force; write revision = 4"
-    assert revisions.check(declaration(3)[0]) == revisions.check(declaration(4)[0]) == []
+    assert revisions.check(declaration(3)[0], NOW) == []
+
+
+def test_a_revision_that_was_never_published_is_a_fault_that_names_the_command(revisions: Revisions) -> None:
+    first, _ = declaration(4)
+    assert revisions.check(first, NOW) == []  # nothing was promised before
+    revisions.keep(*declaration(3))
+    (fault,) = revisions.check(first, NOW)
+    assert str(fault) == (
+        "policy.toml: revision: revision 4 was never published, and 3 was; run: consent-mw publish policy.toml"
+    )
+    revisions.keep(*declaration(4))
+    assert revisions.check(first, NOW) == []
+
+
+def test_an_announced_revision_cannot_be_started_with_other_content(revisions: Revisions) -> None:
+    revisions.keep(*declaration(1))
+    policy, text = declaration(2)
+    ahead = re.sub(r"effective = [\d-]+", "effective = 2026-12-20", text)
+    revisions.keep(loads(ahead), ahead)
+    assert revisions.check(loads(ahead), NOW) == []
+    assert revisions.check(declaration(1)[0], NOW) == []  # what is in force until then
+    (fault,) = revisions.check(policy, NOW)
+    assert "revision 2 was announced with other content; write revision = 3" in str(fault)
+    (fault,) = revisions.check(declaration(1, "# another comment\n")[0], NOW)
+    assert "revision 1 is lower than 2, which is announced; write revision = 3" in str(fault)
 
 
 def test_other_content_under_the_same_revision_is_a_note(revisions: Revisions) -> None:
@@ -68,7 +96,7 @@ def test_other_content_under_the_same_revision_is_a_note(revisions: Revisions) -
     (note,) = revisions.notes(other)
     assert "other content" in note.problem
     assert "revision = 3" in note.mend
-    assert revisions.check(other) == []
+    assert revisions.check(other, NOW) == []
 
 
 def test_of_one_number_the_one_in_force_last_is_read(revisions: Revisions) -> None:

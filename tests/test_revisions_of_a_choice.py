@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from tests.asgi import drive, scope, set_cookies
 from tests.policies import POLICY
+from tests.publishing import published
 from tests.test_middleware import ALL_COOKIES, KEY, cookie_for, cookies, response
 
 from consent_mw import ConsentMiddleware
@@ -60,6 +61,7 @@ def revised(tmp_path):
         file = tmp_path / "policy.toml"
         file.write_text(POLICY)
         ConsentMiddleware(response(), policy=file, secret_keys=[KEY])
+        published(tmp_path / "consent-data", text)
         file.write_text(text)
         app = ConsentMiddleware(response(200, cookies()), policy=file, secret_keys=[KEY])
 
@@ -121,7 +123,9 @@ def test_the_banner_returns_and_says_what_changed(tmp_path, language, words):
     file = tmp_path / "policy.toml"
     file.write_text(POLICY)
     ConsentMiddleware(response(), policy=file, secret_keys=[KEY])
-    file.write_text(SECOND.replace('retention = "180 days"', 'retention = "200 days"'))
+    text = SECOND.replace('retention = "180 days"', 'retention = "200 days"')
+    published(tmp_path / "consent-data", text)
+    file.write_text(text)
     page = response(200, [(b"content-type", b"text/html; charset=utf-8")], b"<!doctype html><body>x</body>")
     app = ConsentMiddleware(page, policy=file, secret_keys=[KEY])
     headers = [cookie_for(Choice.ACCEPT), (b"accept-language", language.encode())]

@@ -390,8 +390,9 @@ def _without_body(send: Send) -> Send:
 
 
 def _released(decision: Decision) -> Verdict | None:
-    """Let a cookie pass that still waits by its name: our own pages set only what the visitor has just allowed."""
-    return Verdict.KEPT if decision.verdict is Verdict.PENDING else None
+    """Let a cookie pass that waits or is ours: our own pages set only what the visitor has just asked for."""
+    ours = decision.verdict is Verdict.PENDING or decision.reason is Reason.RESERVED
+    return Verdict.KEPT if ours else None
 
 
 def _content_length(message: Message) -> int | None:

@@ -41,16 +41,20 @@ class Console:
 
     def __init__(self, policy: Policy, proxies: Proxies, fd: int | None = None) -> None:
         """`fd` is where lines go: a copy of standard output if None."""
-        kept = policy.log.get(NECESSARY, {})
-        self._address = kept.get("client.address") in ("full", "masked")
-        self._path = kept.get("url.path") == "full"
-        self._query = kept.get("url.query") == "full"
+        self.follow(policy)
         self._proxies = proxies
         self._fd = _standard_output() if fd is None else fd
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._hidden = 0
+
+    def follow(self, policy: Policy) -> None:
+        """Show what another revision of the policy lets be shown, from now on."""
+        kept = policy.log.get(NECESSARY, {})
+        self._address = kept.get("client.address") in ("full", "masked")
+        self._path = kept.get("url.path") == "full"
+        self._query = kept.get("url.query") == "full"
 
     def line(self, exchange: Exchange) -> str:
         """Return the line of one exchange, without a line end; every character is printable."""

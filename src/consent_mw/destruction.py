@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -68,6 +69,19 @@ class Outcome(msgspec.Struct, kw_only=True):
     troubles: list[str] = msgspec.field(default_factory=list[str])
 
 
+@dataclass(slots=True)
+class _Site:
+    """Where the revisions of a site are, and those of them that were read already."""
+
+    policy: Policy
+    places: Places
+    names: frozenset[str] = frozenset()
+    revisions: Revisions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.revisions = Revisions(self.places.revisions)
+
+
 class Destruction:
     """
     Destroys what has ended, in the live store and in the archive. What interrupts a run, the next one completes.
@@ -105,6 +119,7 @@ class Destruction:
         if archive:
             self.stages.append(Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive(), lost))
         self._archive = archive
+        self._site: _Site | None = None
         self._certificates = Certificates(store)
         self._lock = lock
         self._spool = spool
@@ -122,15 +137,39 @@ class Destruction:
         lost: frozenset[str] = frozenset(),
     ) -> Destruction:
         """
-        Return what destroys the records of the site at `places`, by `policy` and the revisions before it.
+        Return what destroys the records of the site at `places`, by every revision of it that was published.
 
         Raises:
             ConfigurationError: The kept revisions cannot be read, or the archive's keys not be used.
         """
-        policies = [*Revisions(places.revisions).before(policy.revision).values(), policy]
+        site = _Site(policy, places)
+        site.names = site.revisions.names()
+        policies = site.revisions.course(policy).published
         archive = Archive.of_site(policies, places)
         lock = places.destruction_lock
-        return cls(Retention(policies), store, sealer, lock, spool=spool, archive=archive, lost=lost)
+        found = cls(Retention(policies), store, sealer, lock, spool=spool, archive=archive, lost=lost)
+        found._site = site
+        return found
+
+    def follow(self) -> None:
+        """
+        Destroy by what was published meanwhile too. Nothing happens where nothing was; reads the disk.
+
+        Raises:
+            ConfigurationError: As `of_site`.
+        """
+        site = self._site
+        if site is None or (names := site.revisions.names()) == site.names:
+            return
+        policies = site.revisions.course(site.policy).published
+        retention = Retention(policies)
+        if self._archive is None:
+            self._archive = Archive.of_site(policies, site.places)
+        live = replace(self.stages[0], retention=retention)
+        archive = self._archive
+        held = [Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive(), live.lost)] if archive else []
+        self.stages = [live, *held]
+        site.names = names
 
     async def keep_on(self, clock: Callable[[], int], every_seconds: float = 60.0) -> None:
         """
@@ -143,6 +182,7 @@ class Destruction:
         while True:
             await asyncio.sleep(every_seconds)
             try:
+                await asyncio.to_thread(self.follow)
                 outcome = await self.once(datetime.fromtimestamp(clock() / 1e9, UTC))
             except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: it is tried again
                 outcome = Outcome(troubles=[f"{type(error).__name__}: {error}"])

@@ -74,6 +74,7 @@ class Drain:
 
     Attributes:
         handed_over: Records that the store has taken from here since the start.
+        look: Called in a thread each time that the drain keeps: whether anything was published meanwhile.
     """
 
     def __init__(
@@ -102,12 +103,19 @@ class Drain:
         self._stop_seconds = stop_seconds
         self._chores = chores
         self.handed_over: int = 0
+        self.look: Callable[[], None] = _nothing
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prepared = -1
         self._expire_at = 0.0  # monotonic seconds: the clock may step back
         self._pause = _TICK_SECONDS
         self._troubles: dict[str, str] = {}
+
+    def follow(self, policy: Policy, sealer: Sealer, pending: Pending) -> None:
+        """Work for another revision of the policy from now on. Its keys are made ready with the next keeping."""
+        self._policy, self._sealer, self._pending = policy, sealer, pending
+        self._unbundler = Unbundler(sealer)
+        self._prepared = -1
 
     # -- its life -----------------------------------------------------------------------------------------------
 
@@ -174,6 +182,10 @@ class Drain:
             await self._prepare_keys()
         except ConsentError as error:
             self._tell("the spool cannot be used", error)
+        try:
+            await asyncio.to_thread(self.look)
+        except ConsentError as error:
+            self._tell("what is published cannot be read", error)
         while gap := self._spool.take_gap():
             if not await self._written(gap):
                 self._spool.give_back(gap)
@@ -377,3 +389,7 @@ def _refusal(record: Record) -> Record:
     """The gap that stands for a record; of the same instant, and the same each time."""
     at_ns = (record.id.int >> 80) * 1_000_000
     return _gap(Gap(1, at_ns, at_ns, "refused"), UUID(int=record.id.int ^ 1))
+
+
+def _nothing() -> None:
+    """What is looked at where there is nothing to see."""

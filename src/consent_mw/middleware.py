@@ -153,6 +153,8 @@ class ConsentMiddleware:
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         wiring = self.wiring
         now_ns = wiring.clock()
+        if now_ns >= wiring.until_ns:
+            wiring = self.wiring = wiring.successor()
         today = _date(now_ns // _DAY_NS)
         headers: Sequence[Header] = scope.get("headers") or ()
         fields = dict(headers)

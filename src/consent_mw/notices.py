@@ -1,14 +1,67 @@
-"""What changed for visitors between two revisions of a policy. Pure: two policies in, the differences out."""
+"""What a new revision of a policy owes to visitors: how long it is announced before it holds, and what it asks again.
+
+Pure: policies, days and instants in, values out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from typing import Final, NamedTuple
 
-from consent_mw.durations import Duration
-from consent_mw.policy import Cookie, Policy
+from consent_mw.amendments import Amendment, amendments
+from consent_mw.exceptions import Fault
+from consent_mw.policy import Policy
 
-__all__ = ["Changes", "changes", "since"]
+__all__ = ["IMPORTANT_DAYS", "ORDINARY_DAYS", "Changes", "Notice", "changes", "notice", "since"]
+
+#: The promise of section 11: whole calendar days between the day of publication, not counted, and the effective one.
+ORDINARY_DAYS: Final = 7
+IMPORTANT_DAYS: Final = 30
+
+
+class Notice(NamedTuple):
+    """
+    What announcing a revision takes.
+
+    Attributes:
+        amendments: What it changes, compared with the one in force; what weighs comes first.
+        days: Calendar days of notice: 30 if anything weighs, 7 if visitors read of anything, else none.
+    """
+
+    amendments: list[Amendment]
+    days: int
+
+    def earliest(self, published: date) -> date:
+        """Return the first day on which the revision may hold: after the 1st and 7 days it is the 8th."""
+        return published + timedelta(days=self.days)
+
+    def faults(self, policy: Policy, today: date) -> list[Fault]:
+        """
+        Return what forbids publishing `policy` on `today`, which is the day in its time zone.
+
+        Its dates are what visitors read: that of the publication must be true, and the other far enough ahead.
+        """
+        found: list[Fault] = []
+        zone = policy.time_zone.key
+        if policy.published != today:
+            problem = f"{policy.published} is not today, which is {today} in {zone}; a revision is published once, now"
+            found.append(Fault(policy.file, "published", problem, f"write published = {today}"))
+        if policy.effective < self.earliest(today):
+            weighing = sum(1 for each in self.amendments if each.reason)
+            why = f"important changes: {weighing}" if weighing else "visitors read of it"
+            problem = f"{policy.effective} is too early: {self.days} days' notice after {today} ({why})"
+            found.append(
+                Fault(policy.file, "effective", problem, f"write effective = {self.earliest(today)}, or later")
+            )
+        return found
+
+
+def notice(in_force: Policy | None, policy: Policy) -> Notice:
+    """Return what announcing `policy` takes. Before the first revision nothing was promised, so it takes nothing."""
+    found = amendments(in_force, policy) if in_force else []
+    days = IMPORTANT_DAYS if any(each.reason for each in found) else ORDINARY_DAYS if found else 0
+    return Notice(found, days)
 
 
 class Changes(NamedTuple):
@@ -28,69 +81,19 @@ def changes(old: Policy, new: Policy) -> Changes:
     """
     Return what has to be asked again: a consent covers what was declared when it was given, and nothing more.
 
-    A shorter retention, a field less or another wording puts no new question to the visitor.
+    That is what weighs, where the visitor is asked at all. A shorter retention, a field less or another wording puts no
+    new question to them; another controller puts all of them, since the answers were given to somebody else.
     """
-    purposes = frozenset(purpose.name for purpose in new.asked if _does_more(old, new, purpose.name))
-    known = {cookie.name: cookie for cookie in old.cookies}
-    asked = (cookie for cookie in new.cookies if new.purposes[cookie.purpose].asked and cookie.purpose not in purposes)
-    return Changes(purposes, frozenset(cookie.name for cookie in asked if _is_more(known.get(cookie.name), cookie)))
+    weighing = [each for each in amendments(old, new) if each.reason]
+    asked = {purpose.name for purpose in new.asked}
+    if any(each.what == "controller" for each in weighing):
+        return Changes(frozenset(asked), frozenset())
+    purposes = frozenset(asked.intersection(each.purpose for each in weighing if not each.cookie))
+    return Changes(purposes, frozenset(_cookies(weighing, asked - purposes)))
 
 
-_Question: TypeAlias = Callable[[Policy, Policy, str], bool]
-
-
-def _does_more(old: Policy, new: Policy, purpose: str) -> bool:
-    return purpose not in old.purposes or any(question(old, new, purpose) for question in _QUESTIONS)
-
-
-def _other_basis(old: Policy, new: Policy, purpose: str) -> bool:
-    return old.purposes[purpose].basis != new.purposes[purpose].basis
-
-
-def _kept_longer(old: Policy, new: Policy, purpose: str) -> bool:
-    before, now = (max(each.retention.seconds, each.archive.retention.seconds if each.archive else 0)
-                   for each in (old.purposes[purpose], new.purposes[purpose]))  # fmt: skip
-    return before < now
-
-
-def _new_recipient(old: Policy, new: Policy, purpose: str) -> bool:
-    before, now = (
-        {tuple(r.name.by_language.values()) for r in policy.recipients if r.purpose == purpose} for policy in (old, new)
-    )
-    return not now <= before
-
-
-def _new_field(old: Policy, new: Policy, purpose: str) -> bool:
-    before, now = old.log.get(purpose, {}), new.log.get(purpose, {})
-    return any(_PRECISIONS.index(now[field]) > _PRECISIONS.index(before.get(field, "off")) for field in now)
-
-
-def _new_event(old: Policy, new: Policy, purpose: str) -> bool:
-    before, now = (
-        {(event.name, field) for event in policy.events.values() if event.purpose == purpose for field in event.fields}
-        | {(event.name, "") for event in policy.events.values() if event.purpose == purpose}
-        for policy in (old, new)
-    )
-    return not now <= before
-
-
-_QUESTIONS: Final[tuple[_Question, ...]] = (_other_basis, _kept_longer, _new_recipient, _new_field, _new_event)
-#: From telling nothing to telling everything.
-_PRECISIONS: Final = ("off", "family", "origin", "token", "masked", "full")
-
-
-def _is_more(old: Cookie | None, new: Cookie) -> bool:
-    return (
-        old is None
-        or old.purpose != new.purpose
-        or old.provider != new.provider
-        or old.domain != new.domain
-        or _seconds(old.expires) < _seconds(new.expires)
-    )
-
-
-def _seconds(expires: Duration | None) -> int:
-    return expires.seconds if expires else 0
+def _cookies(weighing: Iterable[Amendment], purposes: set[str]) -> Iterable[str]:
+    return (each.cookie for each in weighing if each.cookie and each.purpose in purposes)
 
 
 def since(kept: Mapping[int, Policy], policy: Policy) -> dict[int, Changes]:

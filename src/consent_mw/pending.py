@@ -64,6 +64,12 @@ class Pending:
         self._sealer = sealer
         self._tasks: set[asyncio.Task[int]] = set()
 
+    def under(self, policy: Policy, sealer: Sealer) -> Pending:
+        """Return the same under another revision of the policy; what waits already goes on waiting."""
+        other = Pending(policy, self._store, sealer)
+        other._tasks = self._tasks
+        return other
+
     async def keep(self, session: str | None, lines: Sequence[tuple[Decision, bytes]], now_ns: int) -> str:
         """
         Keep `lines` for the visitor of `session`, and return it or a new one. Of one name the latest line waits.

@@ -50,8 +50,10 @@ def consent_banner(
     waiting = cast("Sequence[Waiting] | None", state.get(WAITING))
     asked_elsewhere = waiting is None and consent.pending is not None
     consent.personal = consent.personal or not shared
+    if asked_elsewhere and not shared and not site.asks(consent):
+        return Markup()  # what waits is known to the insertion only; it brings the notice of a revision too
     html = site.banner_of(scope, consent, waiting or (), shared=shared, page_language=language)
-    consent.banner_placed = bool(html) or not asked_elsewhere
+    consent.banner_placed = True
     return Markup(html)  # noqa: S704 - our own template, which escapes
 
 

@@ -78,7 +78,9 @@ class RequestCookies:
         self._reopened = dict(reopened or {})
         self.cookie = cookie
         self.report_only = report_only
-        self.reserved: frozenset[str] = cookie.names | {f"{name}-pending" for name in cookie.names}
+        self.reserved: frozenset[str] = cookie.names.union(
+            *({f"{name}-pending", f"{name}-notice"} for name in cookie.names)
+        )
         self._day: date | None = None
         self._readings: dict[tuple[bytes | None, frozenset[str], bool], Reading] = {}
         self._permissions: dict[object, Permissions] = {}
@@ -86,6 +88,10 @@ class RequestCookies:
     def pending_name(self, *, secure: bool) -> str:
         """Return the name of the session cookie that finds this visitor's waiting cookies."""
         return f"{self.cookie.name(secure=secure)}-pending"
+
+    def notice_name(self, *, secure: bool) -> str:
+        """Return the name of the cookie that says which announcement this visitor has closed."""
+        return f"{self.cookie.name(secure=secure)}-notice"
 
     def pending_line(self, session: str, *, secure: bool) -> bytes:
         """Return the Set-Cookie line of that session cookie: it lives as long as the browser is open, at most."""

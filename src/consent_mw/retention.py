@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from consent_mw.durations import Duration
+from consent_mw.in_force import Course, begins
 from consent_mw.policy import Holding, Policy
 
 __all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "day_of", "day_text", "start_of"]
@@ -25,7 +26,6 @@ KINDS: Final = frozenset(
 LATE: Final = timedelta(hours=24)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_1970: Final = date(1970, 1, 1).toordinal()
 _HOUR: Final = timedelta(hours=1)
 _QUARTER: Final = timedelta(minutes=15)  # every time zone's offset, and so every local midnight, falls on one
 _INSTANT: Final = timedelta(milliseconds=1)  # ids do not tell less apart
@@ -38,14 +38,14 @@ class Rule(NamedTuple):
     What one revision promises about one purpose.
 
     Attributes:
-        effective: The day from which it was in force.
+        since: The instant from which it held.
         zone: Whose calendar counts.
         holding: What is owed after the retention, in the archive.
     """
 
     purpose: str
     revision: int
-    effective: int
+    since: datetime
     retention: Duration
     zone: ZoneInfo
     holding: Holding | None
@@ -66,14 +66,13 @@ class Retention:
     same hour of 28 February. A day of keys, as everywhere, is one of UTC.
 
     What was collected under a revision ends as that revision promised. A later one that promises less, once it is in
-    force, counts too; one that promises more does not.
+    force, counts too; one that promises more does not. The day on which it began is one of the older revision.
     """
 
     def __init__(self, policies: Iterable[Policy]) -> None:
-        """`policies` in any order; of one revision the last counts."""
-        by_revision = {policy.revision: policy for policy in policies}
+        """`policies` that were published, in any order; of one revision the last counts."""
         self._rules: dict[str, list[Rule]] = {}
-        for policy in sorted(by_revision.values(), key=lambda policy: policy.revision):
+        for policy in Course(policies).holding:
             for rule in _rules(policy):
                 self._rules.setdefault(rule.purpose, []).append(rule)
 
@@ -85,9 +84,9 @@ class Retention:
     def rule(self, day: int, purpose: str, now: datetime) -> Rule | None:
         """Return the promise that ends what was collected on `day`, or None where no revision knows the purpose."""
         rules = self._rules.get(purpose, [])
-        began = max((number for number, rule in enumerate(rules) if rule.effective <= day), default=0)
-        today = day_of(now)
-        counting = [rule for rule in rules[began + 1 :] if rule.effective <= today]
+        morning = start_of(day)
+        began = max((number for number, rule in enumerate(rules) if rule.since <= morning), default=0)
+        counting = [rule for rule in rules[began + 1 :] if rule.since <= now]
         return min([*rules[began : began + 1], *counting], key=lambda rule: rule.retention.seconds, default=None)
 
     def holding(self, day: int, purpose: str, now: datetime) -> Holding | None:
@@ -147,9 +146,9 @@ def day_text(day: int) -> str:
 
 
 def _rules(policy: Policy) -> Iterator[Rule]:
-    effective = policy.effective.toordinal() - _1970
+    since = begins(policy)
     for purpose in policy.purposes.values():
-        yield Rule(purpose.name, policy.revision, effective, purpose.retention, policy.time_zone, purpose.archive)
+        yield Rule(purpose.name, policy.revision, since, purpose.retention, policy.time_zone, purpose.archive)
 
 
 def _may_have_ended(day: int, rule: Rule, now: datetime) -> bool:

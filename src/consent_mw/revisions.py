@@ -1,16 +1,20 @@
-"""Every declaration that was in force, kept as a file each: what a visitor agreed to can be read again."""
+"""Every declaration that was published, kept as a file each: what a visitor agreed to can be read again."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from consent_mw.declaration import load
 from consent_mw.exceptions import ConfigurationError, Fault, PolicyError
+from consent_mw.in_force import Course
 from consent_mw.policy import Policy
 
 __all__ = ["Revisions"]
@@ -20,10 +24,11 @@ _NAME = re.compile(r"(\d{4,6})-([0-9a-f]{12})\.toml")
 
 class Revisions:
     """
-    A directory with one file NNNN-DIGEST.toml (mode 0600) for each declaration that was in force.
+    A directory with one file NNNN-DIGEST.toml (mode 0600) for each declaration that was published.
 
-    Any number of processes may keep and read at once. A file appears whole or not at all, and is never rewritten;
-    its time of modification is when it was last put in force.
+    The first is published by starting the site with it, each later one by `consent-mw publish`. Any number of processes
+    may keep and read at once. A file appears whole or not at all, and is never rewritten; its time of modification is
+    when it was last put in force.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -32,25 +37,55 @@ class Revisions:
 
     def latest(self) -> int | None:
         """
-        Return the highest revision that was in force, or None.
+        Return the highest revision that was published, or None.
 
         Raises:
             ConfigurationError: The directory cannot be read.
         """
         return max((revision for revision, _ in self._kept()), default=None)
 
-    def check(self, policy: Policy) -> list[Fault]:
-        """Return what forbids putting `policy` in force now: its revision goes backwards. Raises as `latest`."""
+    def names(self) -> frozenset[str]:
+        """Return the names of the files: another one says that something was published. Raises as `latest`."""
+        return frozenset(path.name for _, path in self._kept())
+
+    def numbers(self) -> frozenset[int]:
+        """Return every published revision's number. Raises as `latest`."""
+        return frozenset(number for number, _ in self._kept())
+
+    def has(self, policy: Policy) -> bool:
+        """Return whether this very declaration was published. Raises as `latest`."""
+        return _file_name(policy) in self.names()
+
+    def check(self, policy: Policy, now: datetime) -> list[Fault]:
+        """
+        Return what forbids starting the site with `policy`: it was never published, though another one was.
+
+        Under the number that is in force other content is only a note: before a site has visitors it changes often.
+
+        Args:
+            now: Aware.
+
+        Raises:
+            ConfigurationError: The directory cannot be read.
+        """
         latest = self.latest()
-        if latest is None or policy.revision >= latest:
+        if latest is None or self.has(policy):
             return []
-        problem = f"revision {policy.revision} is lower than {latest}, which is in force"
+        if policy.revision > latest:
+            problem = f"revision {policy.revision} was never published, and {latest} was"
+            return [Fault(policy.file, "revision", problem, f"run: consent-mw publish {policy.file}")]
+        ahead = self.course().ahead(now)
+        if policy.revision == latest and ahead is None:
+            return []
+        which = "is announced" if ahead else "is in force"
+        problem = f"revision {policy.revision} is lower than {latest}, which {which}"
+        if policy.revision == latest:
+            problem = f"revision {latest} was announced with other content"
         return [Fault(policy.file, "revision", problem, f"write revision = {latest + 1}")]
 
     def notes(self, policy: Policy) -> list[Fault]:
         """Return what is allowed but worth knowing: this revision was in force with other content. As `latest`."""
-        names = {path.name for revision, path in self._kept() if revision == policy.revision}
-        if not names or _file_name(policy) in names:
+        if self.has(policy) or policy.revision not in self.numbers():
             return []
         problem = f"revision {policy.revision} was in force with other content"
         mend = f"write revision = {(self.latest() or 0) + 1} if anything changed for visitors"
@@ -58,7 +93,7 @@ class Revisions:
 
     def keep(self, policy: Policy, text: str) -> Path:
         """
-        Keep the declaration that was just put in force, and return its file. On return it survives a power cut.
+        Keep a declaration that is published or put in force, and return its file. It survives a power cut then.
 
         Args:
             text: What `policy` was read from, byte for byte.
@@ -119,8 +154,47 @@ class Revisions:
         Raises:
             ConfigurationError: The directory cannot be read.
         """
+        return {number: policy for number, policy in self._readable().items() if number < revision}
+
+    def course(self, policy: Policy | None = None) -> Course:
+        """
+        Return every declaration that was published and can still be read.
+
+        Args:
+            policy: Stands in the place of the kept one of its number. One whose number was never published is left out,
+                unless nothing was.
+
+        Raises:
+            ConfigurationError: The directory cannot be read.
+        """
+        published = self._readable()
+        if policy and (policy.revision in published or not published):
+            published[policy.revision] = policy
+        return Course(published.values())
+
+    @contextmanager
+    def alone(self) -> Generator[None]:
+        """
+        Let one process at a time compare and publish; the others wait. The directory is made if it is missing.
+
+        Raises:
+            ConfigurationError: The directory cannot be written.
+        """
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._failed(error, "give a directory that this user may write") from error
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            fcntl.flock(directory, fcntl.LOCK_UN)  # closing does not unlock while a forked child has a copy
+            os.close(directory)
+
+    def _readable(self) -> dict[int, Policy]:
         found: dict[int, Policy] = {}
-        for number in {number for number, _ in self._kept() if number < revision}:
+        for number in self.numbers():
             with suppress(PolicyError):
                 found[number] = self.read(number)
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from datetime import timedelta
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from consent_mw.console import Console
 from consent_mw.cookies import CookieFloor, Placed, placed
 from consent_mw.declaration import load
 from consent_mw.drain import Drain
-from consent_mw.exceptions import ConfigurationError, PolicyError
+from consent_mw.exceptions import ConfigurationError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
 from consent_mw.keyring import FileKeyring, ForeignKeyring, Keyring
@@ -24,6 +25,7 @@ from consent_mw.pending import Pending
 from consent_mw.permissions import Decision, Verdict
 from consent_mw.places import Places
 from consent_mw.policy import Policy
+from consent_mw.publications import NEVER, Publications
 from consent_mw.receipts import Receipts
 from consent_mw.recorder import Recorder
 from consent_mw.request_cookies import RequestCookies
@@ -44,7 +46,13 @@ _log = logging.getLogger("consent_mw")
 
 
 class Wiring:
-    """Everything that requests share. Nothing in it belongs to one of them."""
+    """
+    Everything that requests share under one revision of the policy. Nothing in it belongs to one of them.
+
+    Attributes:
+        until_ns: The instant, in nanoseconds since 1970, from which `successor` serves. A request that has begun under
+            one revision ends under it.
+    """
 
     def __init__(
         self,
@@ -71,27 +79,30 @@ class Wiring:
         sync_interval: timedelta,
         clock: Callable[[], int],
     ) -> None:
-        keys = checked_keys(secret_keys)
+        self._keys = checked_keys(secret_keys)
         self.clock: Callable[[], int] = clock
-        self.policy: Policy = policy if isinstance(policy, Policy) else load(policy)
+        declared = policy if isinstance(policy, Policy) else load(policy)
         self.places: Places = Places(_directory(policy, directory))
         self.places.prepare()
         self.revisions: Revisions = Revisions(self.places.revisions)
-        if not isinstance(policy, Policy):
-            self._keep_revision(Path(policy))
-        self.proxies: Proxies = proxies or Proxies()
-        self.cookies: RequestCookies = RequestCookies(
-            self.policy,
-            ConsentCookie(keys, name=cookie_name, domain=cookie_domain),
-            report_only=report_only,
-            reopened=since(self.revisions.before(self.policy.revision), self.policy),
+        self._publications: Publications = Publications(
+            self.revisions, declared, None if isinstance(policy, Policy) else Path(policy), clock
         )
-        keys_at = FileKeyring(self.places.keys) if keyring is None else ForeignKeyring(keyring)
-        self.sealer: Sealer = _sealer(self.policy, keys_at)
+        self.policy: Policy = self._publications.in_force
+        self.proxies: Proxies = proxies or Proxies()
+        self._keyring: Keyring = FileKeyring(self.places.keys) if keyring is None else ForeignKeyring(keyring)
+        self._cookie: ConsentCookie = ConsentCookie(self._keys, name=cookie_name, domain=cookie_domain)
+        self._report_only = report_only
         self.store: Store = opened_store(store or f"sqlite:///{self.places.database}", log_store)
         self.spool: Spool = _spool(self.places.spool, spool_bytes, sync_interval, clock)
+        self.prefix: str = _checked_prefix(prefix)
+        self._templates: Path | None = Path(templates) if templates else None
+        self.cookie_hook = cookie_hook
+        self._floors = _floors(cookie_floor)
+        self.inserts = inserts
+        self.debug = debug
+        self.sealer: Sealer = _sealer(self.policy, self._keyring)
         self.pending: Pending = Pending(self.policy, self.store, self.sealer)
-        self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies)
         # Only here, and for types in `drain`: an eighth of the time that `import consent_mw` took.
         from consent_mw.destruction import Destruction
 
@@ -99,7 +110,7 @@ class Wiring:
             self.policy, self.places, self.store, self.sealer, spool=self.spool
         )
         self.erasure: Erasure = Erasure.of_site(
-            [*self.revisions.before(self.policy.revision).values(), self.policy],
+            self.revisions.course(self.policy).published,
             self.places,
             self.store,
             self.sealer,
@@ -116,39 +127,87 @@ class Wiring:
             hands_over=drain,
             chores=(self.destruction, self.erasure) if drain else (self.erasure,),
         )
-        self.prefix: str = _checked_prefix(prefix)
+        self.console: Console | None = Console(self.policy, self.proxies) if console else None
+        self._enforce()
+        self.drain.look = self.look
+        self.look()
+
+    # -- one policy, and the next -------------------------------------------------------------------------------
+
+    def _enforce(self) -> None:
+        """Make what works by `self.policy`. What all revisions share is there already."""
+        self.until_ns: int = NEVER
+        self._next: Wiring | None = None
+        self.cookies: RequestCookies = RequestCookies(
+            self.policy,
+            self._cookie,
+            report_only=self._report_only,
+            reopened=since(self.revisions.before(self.policy.revision), self.policy),
+        )
+        self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies)
         self.site: Site = Site(
             self.policy,
             prefix=self.prefix,
-            secret_keys=keys,
+            secret_keys=self._keys,
             pending=self.pending,
             receipts=Receipts(self.store, self.sealer),
             hand_over=self.drain.once,
             revisions=self.revisions,
             wordings=Wordings(self.places.wordings),
             own_cookies=self._own_cookies,
-            templates=Path(templates) if templates else None,
-            now_ns=clock,
+            templates=self._templates,
+            now_ns=self.clock,
         )
-        self.cookie_hook = cookie_hook
-        self._floors = _floors(cookie_floor)
-        self.inserts = inserts
-        self.debug = debug
-        self.console: Console | None = Console(self.policy, self.proxies) if console else None
         self._misplaced: set[str] = set()
         self._undeclared: Undeclared = Undeclared(self.policy, self.sealer, self.spool)
 
     async def _hand_over(self) -> None:
         await self.drain.once()
 
-    def _own_cookies(self, secure: bool) -> OwnCookies:
-        return OwnCookies(self.cookies.cookie.name(secure=secure), self.cookies.pending_name(secure=secure))
+    def look(self) -> None:
+        """
+        Learn what was published meanwhile: announce it, and have ready what is to serve when it holds.
 
-    def _keep_revision(self, file: Path) -> None:
-        faults = self.revisions.check(self.policy)
-        if faults:
-            raise PolicyError(*faults)
-        self.revisions.keep(self.policy, file.read_text(encoding="utf-8"))
+        Reads the disk, so the drain does it in a thread; a request only compares its instant with `until_ns`.
+
+        Raises:
+            ConfigurationError: The kept revisions cannot be read.
+        """
+        plan = self._publications.plan(self.policy)
+        if plan is None:
+            return
+        self._next = self._under(plan.following) if plan.following else None
+        self.site.announce(plan.announced, plan.published)
+        self.erasure.follow(plan.published, self.places)
+        self.until_ns = plan.from_ns
+
+    def _under(self, policy: Policy) -> Wiring:
+        """Return the same parts under another revision. Store, spool, keys and drain are shared."""
+        other = copy(self)
+        other.policy = policy
+        other.sealer = _sealer(policy, self._keyring)
+        other.pending = self.pending.under(policy, other.sealer)
+        other._enforce()
+        return other
+
+    def successor(self) -> Wiring:
+        """Return what serves from now on: the instant `until_ns` has come. What it needs was made ready before."""
+        following = self._next
+        if following is None:
+            return self
+        self.drain.follow(following.policy, following.sealer, following.pending)
+        self.drain.look = following.look
+        if self.console is not None:
+            self.console.follow(following.policy)
+        _log.info("revision %d of the policy holds from now on", following.policy.revision)
+        return following
+
+    def _own_cookies(self, secure: bool) -> OwnCookies:
+        return OwnCookies(
+            self.cookies.cookie.name(secure=secure),
+            self.cookies.pending_name(secure=secure),
+            self.cookies.notice_name(secure=secure),
+        )
 
     def report(self, decisions: Sequence[Decision], exchange: Exchange, source: Source = "response") -> None:
         """Note the cookies that the policy forgot to declare."""

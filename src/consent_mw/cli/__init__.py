@@ -23,6 +23,7 @@ from consent_mw.cli.exit_codes import HAD_ENOUGH, INTERRUPTED, tell
 from consent_mw.cli.export import export
 from consent_mw.cli.init import init
 from consent_mw.cli.log import log
+from consent_mw.cli.publish import publish
 from consent_mw.cli.purge import purge
 from consent_mw.cli.receipt import receipt
 from consent_mw.cli.report import report
@@ -57,6 +58,7 @@ def consent_mw(context: click.Context) -> int:
 for _command in (
     init,
     check,
+    publish,
     cookies,
     scan,
     demo,

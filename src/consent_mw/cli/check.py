@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -50,7 +50,7 @@ def _examined(file: Path, revisions: Revisions) -> tuple[Policy | None, list[Fau
         policy = load(file)
     except PolicyError as error:
         return None, list(error.faults), []
-    return policy, revisions.check(policy), revisions.notes(policy)
+    return policy, revisions.check(policy, datetime.now(UTC)), revisions.notes(policy)
 
 
 def _told(file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fault]) -> dict[str, object]:

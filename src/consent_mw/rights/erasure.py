@@ -161,6 +161,12 @@ class Erasure:
         self._people = People(store, sealer)
         self._applied: datetime | None = None
 
+    def follow(self, policies: Sequence[Policy], places: Places) -> None:
+        """Erase by these declarations from now on, of which some were published meanwhile. Raises as `of_site`."""
+        self._retention = Retention(policies)
+        if self._archive is None:
+            self._archive = Archive.of_site(policies, places)
+
     async def close(self) -> None:
         """Release the archive. Closing twice is harmless."""
         if self._archive:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
 from consent_mw.policy import Cookie, Policy, Purpose, Text
 from consent_mw.site.outline import Outline
 
-__all__ = ["OwnCookies", "cookies_document", "earlier_and_later", "policy_document"]
+__all__ = ["NOTICE_CLOSED_FOR", "OwnCookies", "cookies_document", "policy_document"]
+
+
+#: How long a browser remembers that its visitor has closed the notice of a revision.
+NOTICE_CLOSED_FOR: Final = Duration(30, "day")
 
 
 class OwnCookies(NamedTuple):
-    """What our two cookies are called on this kind of connection."""
+    """What our three cookies are called on this kind of connection."""
 
     consent: str = "consent"
     pending: str = "consent-pending"
+    notice: str = "consent-notice"
 
 
 def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: Iterable[int]) -> dict[str, object]:
@@ -74,6 +79,8 @@ def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, objec
         "basis": purpose.basis,
         "asked": purpose.asked,
         "retention": str(purpose.retention),
+        "archive": purpose.archive
+        and {"retention": str(purpose.archive.retention), "law": _text(purpose.archive.law, language)},
         "refused_by": list(purpose.refused_by),
         "receivers": [_text(name, language) for name in Outline(policy).receivers(purpose)],
         "log": {
@@ -84,8 +91,12 @@ def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, objec
 
 
 def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str, object]:
-    """Return every cookie that the site may set: our own two, under their real names, and the declared ones."""
-    ours = [(own.consent, str(Duration(LIFETIME.days, "day"))), (own.pending, None)]
+    """Return every cookie that the site may set: our own, under their real names, and the declared ones."""
+    ours = [
+        (own.consent, str(Duration(LIFETIME.days, "day"))),
+        (own.pending, None),
+        (own.notice, str(NOTICE_CLOSED_FOR)),
+    ]
     kept = {cookie.name for cookie in policy.cookies}
     return {
         "cookies": [
@@ -114,10 +125,3 @@ def _cookie(policy: Policy, cookie: Cookie, language: str) -> dict[str, object]:
 def _text(text: Text, language: str) -> dict[str, str]:
     words, spoken = text.read(language)
     return {"text": words, "language": spoken or language}
-
-
-def earlier_and_later(revisions: Sequence[int], revision: int) -> tuple[int | None, int | None]:
-    """Return the revisions on both sides of `revision`, among those that can be read."""
-    earlier = max((number for number in revisions if number < revision), default=None)
-    later = min((number for number in revisions if number > revision), default=None)
-    return earlier, later

@@ -55,6 +55,10 @@ class Outline:
         """Return the purposes that a law demands."""
         return [purpose for purpose in self.policy.purposes.values() if purpose.basis == "legal_obligation"]
 
+    def archived(self) -> list[Purpose]:
+        """Return the purposes of which a law demands more than they need."""
+        return [purpose for purpose in self.policy.purposes.values() if purpose.archive]
+
     def refused_by(self, signals: Iterable[str]) -> list[Purpose]:
         """Return the purposes that one of `signals` refuses."""
         sent = frozenset(signals)

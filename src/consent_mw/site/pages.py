@@ -21,12 +21,14 @@ from consent_mw.receipts import Receipts
 from consent_mw.request_consent import RequestConsent, Shown
 from consent_mw.revisions import Revisions
 from consent_mw.site import forms
+from consent_mw.site.announcement import Announcement
 from consent_mw.site.assets import Assets
 from consent_mw.site.choosing import Waitings, choose
 from consent_mw.site.documents import OwnCookies
-from consent_mw.site.forms import BadForm, FormToken, Sender, safe_next
+from consent_mw.site.forms import BadForm, FormToken, safe_next
 from consent_mw.site.language import negotiate
 from consent_mw.site.policy_pages import PolicyPages
+from consent_mw.site.posts import Posts, first
 from consent_mw.site.receipt_pages import ReceiptPages
 from consent_mw.site.rendering import PERSONAL, SECURITY, Rendering
 from consent_mw.site.surfaces import SURFACES, Surface, Surfaces, choices
@@ -80,19 +82,22 @@ class Site:
         self.prefix = prefix
         self.pending = pending
         self.now_ns = now_ns
-        self._token = FormToken(secret_keys)
         self._surfaces = Surfaces(policy, templates)
         self._wordings = wordings
         self._hashes: dict[tuple[Surface, str], str] = {}
         self._assets = Assets()
         self._rendering = Rendering(self._surfaces, self._assets, prefix)
+        self._posts = Posts(self._rendering, FormToken(secret_keys))
         self._default_language = default_language or policy.languages[0]
-        earlier = revisions.before(policy.revision) if revisions else {}
-        policies = PolicyPages(self._rendering, policy, earlier, own_cookies)
-        self._revision: _Page = policies.revision
+        self._own_cookies = own_cookies
+        self._announcement: Announcement | None = None
+        self._rendering.notice = self._notice_on
+        published = revisions.course(policy).published if revisions else ()
+        policies = self._policies = PolicyPages(self._rendering, policy, published, own_cookies)
         self._routes: dict[str, dict[str, _Page]] = {
             "": {"GET": self._settings},
             "/choice": {"POST": self._choice},
+            "/notice": {"POST": self._close_notice},
             "/policy": {"GET": policies.policy},
             "/cookies": {"GET": policies.cookies},
             "/state": {"GET": self._state},
@@ -125,9 +130,20 @@ class Site:
         accepted = ",".join(Headers(scope=scope).getlist("accept-language"))
         return negotiate(accepted, self.policy.languages) or self._default_language
 
+    def announce(self, policy: Policy | None, published: Sequence[Policy] = ()) -> None:
+        """Tell on every page of `policy`, which is published and not in force yet; of nothing any more if None."""
+        cookies = {self._own_cookies(secure).notice for secure in (False, True)}
+        self._policies.know(published, policy)
+        self._announcement = Announcement(self._surfaces, self.policy, policy, cookies) if policy else None
+        self._rendering.announced = policy.revision if policy else None
+
     def wants_banner(self, consent: RequestConsent) -> bool:
-        """Return whether there is something to ask: a choice is missing, or cookies may wait."""
-        return _asks(self.policy, consent) or consent.pending is not None
+        """Return whether there is something to ask or to tell: a choice is missing, cookies may wait, or a notice."""
+        return _asks(self.policy, consent) or consent.pending is not None or self._announcement is not None
+
+    def asks(self, consent: RequestConsent) -> bool:
+        """Return whether a choice is missing."""
+        return _asks(self.policy, consent)
 
     async def banner(
         self,
@@ -139,7 +155,7 @@ class Site:
         page_language: str | None = None,
     ) -> str:
         """
-        Return the HTML to insert at the beginning of the body, empty if there is nothing to ask.
+        Return the HTML to insert at the beginning of the body, empty if there is nothing to ask or to tell.
 
         `shared` asks for the one banner of a page that a cache keeps for everyone: nothing of this visitor is in it.
         With `page_language` it speaks that language, or the site's, whatever this visitor prefers.
@@ -163,13 +179,20 @@ class Site:
     ) -> str:
         """As `banner`, for who has read already what waits."""
         language, base = self._spoken(scope, page_language), self.base(scope)
+        target = target_of(scope, b"" if shared else scope.get("query_string", b""))
+        notice = self._notice(scope, language, base, target, shared=shared)
         if shared:
-            return self._surfaces.banner(language, base, frozenset(), target_of(scope, b""), shared=True)
-        target = target_of(scope, scope.get("query_string", b""))
+            return notice + self._surfaces.banner(language, base, frozenset(), target, shared=True)
         if _asks(self.policy, consent):
             reopened = consent.consent.reopened_purposes, consent.consent.reopened_cookies
-            return self._surfaces.banner(language, base, consent.signals, target, reopened=reopened)
-        return self._surfaces.waiting(language, base, waiting, target) if waiting else ""
+            return notice + self._surfaces.banner(language, base, consent.signals, target, reopened=reopened)
+        return notice + (self._surfaces.waiting(language, base, waiting, target) if waiting else "")
+
+    def _notice(self, scope: Scope, language: str, base: str, target: str, *, shared: bool, token: str = "") -> str:
+        told = self._announcement
+        if told is None or (not shared and told.is_closed(scope)):
+            return ""
+        return told.html(language, base, target, token)
 
     def _spoken(self, scope: Scope, page_language: str | None) -> str:
         if page_language is None:
@@ -178,12 +201,7 @@ class Site:
 
     def head(self, scope: Scope, page_language: str | None = None) -> str:
         """Return the tags of the banner's style sheet and script; for `page_language` see `banner`."""
-        return self._surfaces.head(
-            self._spoken(scope, page_language),
-            self.base(scope),
-            self._assets.name("consent.css"),
-            self._assets.name("consent.js"),
-        )
+        return self._rendering.head(self._spoken(scope, page_language), self.base(scope))
 
     def language_of(self, start: Message) -> str | None:
         """Return the policy's language that a page says it is written in (Content-Language), or None."""
@@ -251,12 +269,12 @@ class Site:
         page = methods.get("GET" if visit.method == "HEAD" else visit.method)
         if page is None:
             allowed = ", ".join(f"{method}, HEAD" if method == "GET" else method for method in methods)
-            return self._refused(visit, 405, "method", visit.method, allowed.split(", "), {"allow": allowed})
+            return self._posts.refused(visit, 405, "method", visit.method, allowed.split(", "), {"allow": allowed})
         return await page(visit)
 
     def _methods(self, page: str) -> Mapping[str, _Page] | None:
         if page.startswith("/policy/"):
-            return {"GET": self._revision}
+            return {"GET": self._policies.revision}
         return self._routes.get(page)
 
     def _missing(self, visit: Visit) -> Response:
@@ -284,7 +302,7 @@ class Site:
             "saved": "saved" in visit.query and consent.choice is not None,
             "has_receipt": consent.consent.receipt is not None and "/receipt" in self._routes,
             "again": visit.query.get("again", ""),
-            "token": self._token.make(visit.now_ns),
+            "token": self._posts.token.make(visit.now_ns),
         }
         # Our script fetches the dialog; the link that it stands behind leads to the page.
         return self._page(visit, "dialog.html" if "dialog" in visit.query else "settings.html", context)
@@ -295,44 +313,26 @@ class Site:
     # -- the choice ---------------------------------------------------------------------------------------------
 
     async def _choice(self, visit: Visit) -> Response:
-        body = await _body(visit.receive)
-        if body is None:
-            return self._refused(visit, 413, "too-large")
-        try:
-            fields = forms.fields_of(visit.headers.get("content-type", ""), body)
-        except BadForm as error:
-            return self._bad(visit, error)
-        turned_away = self._turned_away(visit, fields)
-        if turned_away is not None:
-            return turned_away
+        fields = await self._posts.fields(visit)
+        if isinstance(fields, Response):
+            return fields
+        revision = first(fields, "revision")
+        if revision and revision != str(self.policy.revision):
+            if visit.wants_json:
+                return self._posts.refused(visit, 409, "revised")
+            return RedirectResponse(f"{visit.base}?again=revised", 303, dict(PERSONAL))
         try:
             said = forms.read(fields, self.policy)
         except BadForm as error:
-            return self._bad(visit, error)
+            return self._posts.bad(visit, error)
         return await self._take(visit, fields, said)
-
-    def _turned_away(self, visit: Visit, fields: Mapping[str, Sequence[str]]) -> Response | None:
-        """Return the answer to a form that no page of ours can have sent, or None."""
-        sender = forms.sender(visit.headers, visit.own_origin)
-        if sender is Sender.FOREIGN:
-            return self._refused(visit, 403, "foreign")
-        if sender is Sender.UNKNOWN and not self._token.holds(_first(fields, "token"), visit.now_ns):
-            if visit.wants_json:
-                return self._refused(visit, 403, "unknown")
-            return RedirectResponse(f"{visit.base}?again=unknown", 303, dict(PERSONAL))
-        revision = _first(fields, "revision")
-        if revision and revision != str(self.policy.revision):
-            if visit.wants_json:
-                return self._refused(visit, 409, "revised")
-            return RedirectResponse(f"{visit.base}?again=revised", 303, dict(PERSONAL))
-        return None
 
     async def _take(
         self, visit: Visit, fields: Mapping[str, Sequence[str]], said: forms.Answers | forms.WaitingAnswer
     ) -> Response:
-        language = _first(fields, "language")
+        language = first(fields, "language")
         language = language if language in self.policy.languages else visit.language
-        shown = await asyncio.to_thread(self.shown, _first(fields, "surface"), language)
+        shown = await asyncio.to_thread(self.shown, first(fields, "surface"), language)
         lines: list[bytes] = []
         try:
             lines = await choose(visit.consent, said, visit.waitings, shown)
@@ -341,29 +341,34 @@ class Site:
         if visit.wants_json:
             response = self._rendering.data(_state(visit, await _readable(visit.waitings), self.policy))
         else:
-            target = safe_next(_first(fields, "next") or None, f"{visit.base}?saved=1")
+            target = safe_next(first(fields, "next") or None, f"{visit.base}?saved=1")
             response = RedirectResponse(target, 303, dict(PERSONAL))
         response.raw_headers += [(b"set-cookie", line) for line in lines]
         return response
 
-    def _bad(self, visit: Visit, error: BadForm) -> Response:
-        return self._refused(visit, error.status, "bad", error.field, error.allowed)
+    # -- the notice ---------------------------------------------------------------------------------------------
 
-    def _refused(
-        self,
-        visit: Visit,
-        status: int,
-        reason: str,
-        field: str = "",
-        allowed: Sequence[str] = (),
-        headers: Mapping[str, str] = {},
-    ) -> Response:
-        said = {**PERSONAL, **headers}
+    def _notice_on(self, visit: Visit, token: str) -> str:
+        """Return the notice for a page of ours."""
+        target = target_of(visit.scope, visit.scope.get("query_string", b""))
+        return self._notice(visit.scope, visit.language, visit.base, target, shared=False, token=token)
+
+    async def _close_notice(self, visit: Visit) -> Response:
+        """Have the browser remember that the notice was read. One of another revision is not announced any more."""
+        fields = await self._posts.fields(visit)
+        if isinstance(fields, Response):
+            return fields
+        told = self._announcement
+        known = told is not None and first(fields, "announced") == str(told.revision)
+        target = safe_next(first(fields, "next") or None, visit.base)
         if visit.wants_json:
-            told = {"error": reason, "field": field[:100], "allowed": list(allowed)}
-            return self._rendering.data(told, status=status, headers=said)
-        context = {"reason": reason, "field": field[:100], "allowed": allowed}
-        return self._rendering.page(visit, "refused.html", context, status=status, headers=said)
+            response = self._rendering.data({"closed": known})
+        else:
+            response = RedirectResponse(target, 303, dict(PERSONAL))
+        if told is not None and known:
+            name = self._own_cookies(visit.secure).notice
+            response.raw_headers.append((b"set-cookie", told.closed_line(name, secure=visit.secure)))
+        return response
 
 
 async def _respond(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
@@ -381,22 +386,6 @@ async def _readable(waitings: Waitings) -> list[Waiting]:
     except StoreError as error:
         _log.warning("waiting cookies cannot be read: %s", error)
         return []
-
-
-def _first(fields: Mapping[str, Sequence[str]], name: str) -> str:
-    return next(iter(fields.get(name, ())), "")
-
-
-async def _body(receive: Receive) -> bytes | None:
-    """Return the whole body, or None if it is larger than any form of ours."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > forms.BODY_LIMIT_BYTES:
-            return None
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return bytes(body)
 
 
 def _state(visit: Visit, waiting: Sequence[Waiting], policy: Policy) -> dict[str, object]:

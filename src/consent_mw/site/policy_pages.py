@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Literal, NamedTuple, TypeAlias
 
 from starlette.responses import Response
 
-from consent_mw.notices import Changes, changes
+from consent_mw.amendments import Amendment
+from consent_mw.in_force import Course, begins
+from consent_mw.notices import Changes, changes, notice
 from consent_mw.policy import Policy
+from consent_mw.site.amended import told
 from consent_mw.site.comparison import Difference, differences
-from consent_mw.site.documents import OwnCookies, cookies_document, earlier_and_later, policy_document
+from consent_mw.site.documents import OwnCookies, cookies_document, policy_document
 from consent_mw.site.rendering import FOR_ALL, Rendering
 from consent_mw.site.visit import Visit
 
 __all__ = ["PolicyPages"]
 
+#: Announced; in force; not any more; or replaced before it ever was.
+_Standing: TypeAlias = Literal["ahead", "in force", "past", "never"]
+
 
 class _Compared(NamedTuple):
-    """What a revision changed: against which one, where, and what visitors were asked again."""
+    """What a revision changed: against which one, item by item and line by line, and what visitors are asked again."""
 
-    revision: int
+    old: Policy
+    amendments: list[Amendment]
     differences: list[Difference]
     asked_again: Changes
 
 
 class PolicyPages:
     """
-    Every revision that was kept, as pages.
+    Every revision that was published, as pages.
 
     Args:
-        earlier: The declarations of earlier revisions, by number.
+        policy: The one in force.
+        published: Every one that can be read.
         own_cookies: What our own cookies are called, on https or not.
     """
 
@@ -38,13 +47,20 @@ class PolicyPages:
         self,
         rendering: Rendering,
         policy: Policy,
-        earlier: Mapping[int, Policy],
+        published: Iterable[Policy],
         own_cookies: Callable[[bool], OwnCookies],
     ) -> None:
         self._rendering = rendering
         self._policy = policy
-        self._by_revision: dict[int, Policy] = {**earlier, policy.revision: policy}
         self._own_cookies = own_cookies
+        self.know((each for each in published if each.revision < policy.revision), None)
+
+    def know(self, published: Iterable[Policy], ahead: Policy | None) -> None:
+        """Have a page for each of `published`; `ahead` is the one of them that is announced."""
+        course = Course([*published, self._policy])
+        self._by_revision = {each.revision: each for each in course.published}
+        self._held = {each.revision for each in course.holding}
+        self._ahead = ahead.revision if ahead else None
 
     async def policy(self, visit: Visit) -> Response:
         """Answer with the policy in force."""
@@ -56,31 +72,60 @@ class PolicyPages:
         # isdecimal() knows digits of every script, and int() reads any number of them
         found = self._by_revision.get(int(asked)) if asked.isascii() and asked.isdecimal() and len(asked) < 7 else None
         if found is not None:
-            earlier, _ = earlier_and_later(list(self._by_revision), found.revision)
-            return self._revision(visit, found, None if earlier is None else self._by_revision[earlier])
+            return self._revision(visit, found, self._before(found.revision))
         if visit.wants_json:
             document = {"error": "missing", "revisions": sorted(self._by_revision)}
             return self._rendering.data(document, status=404)
         return self._rendering.page(visit, "missing.html", {"revisions": sorted(self._by_revision)}, status=404)
 
+    def _before(self, revision: int) -> Policy | None:
+        """Return what a revision replaces: one that never held was nobody's promise."""
+        earlier = max((number for number in self._held if number < revision), default=None)
+        return None if earlier is None else self._by_revision[earlier]
+
+    def _standing(self, revision: int) -> _Standing:
+        if revision == self._policy.revision:
+            return "in force"
+        if revision == self._ahead:
+            return "ahead"
+        return "past" if revision in self._held and revision < self._policy.revision else "never"
+
     def _revision(self, visit: Visit, policy: Policy, before: Policy | None) -> Response:
         own = self._own_cookies(visit.secure)
+        compared = self._compared(visit, before, policy, own) if before else None
         if visit.wants_json:
-            document = policy_document(policy, visit.language, own, self._by_revision)
-            return self._rendering.data(document, headers=FOR_ALL)
+            return self._rendering.data(self._document(visit, policy, own, compared), headers=FOR_ALL)
         context = {
             "own_cookies": own,
             "in_force": self._policy.revision,
+            "ahead": self._ahead,
+            "standing": self._standing(policy.revision),
+            "begins": _begins(policy),
             "revisions": sorted(self._by_revision),
-            "later": earlier_and_later(list(self._by_revision), policy.revision)[1],
-            "compared": self._compared(visit, before, policy, own) if before else None,
+            "compared": compared,
+            "old": compared.old if compared else None,
+            "new": policy,
         }
         file = f"policy-{policy.revision}.html"
         return self._rendering.page(visit, "policy.html", context, headers=FOR_ALL, policy=policy, file=file)
 
+    def _document(self, visit: Visit, policy: Policy, own: OwnCookies, compared: _Compared | None) -> dict[str, object]:
+        document = policy_document(policy, visit.language, own, self._by_revision) | {
+            "standing": self._standing(policy.revision),
+            "effective_at": _begins(policy).isoformat(),
+        }
+        if compared is None:
+            return document
+        lines = told(compared.amendments, compared.old, policy, visit.language, self._rendering.surfaces.templates)
+        changed = [
+            {"what": each.what, "text": line, "important": each.reason is not None, "reason": each.reason}
+            for each, line in zip(compared.amendments, lines, strict=True)
+        ]
+        return document | {"compared_with": compared.old.revision, "changes": changed}
+
     def _compared(self, visit: Visit, old: Policy, new: Policy, own: OwnCookies) -> _Compared:
         before, now = (self._rendering.article(each, visit.language, visit.base, own) for each in (old, new))
-        return _Compared(old.revision, differences(before, now), changes(old, new))
+        return _Compared(old, notice(old, new).amendments, differences(before, now), changes(old, new))
 
     async def cookies(self, visit: Visit) -> Response:
         """Answer with every cookie that the site may set."""
@@ -88,3 +133,7 @@ class PolicyPages:
         if visit.wants_json:
             return self._rendering.data(cookies_document(self._policy, visit.language, own), headers=FOR_ALL)
         return self._rendering.page(visit, "cookies.html", {"own_cookies": own}, headers=FOR_ALL, file="cookies.html")
+
+
+def _begins(policy: Policy) -> datetime:
+    return begins(policy).astimezone(policy.time_zone)

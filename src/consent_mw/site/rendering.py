@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import quote
 
@@ -45,10 +45,14 @@ class Rendering:
         self.surfaces = surfaces
         self.assets = assets
         self.prefix = prefix
+        #: The revision that is announced, if one is; and its notice, as it stands on a page of ours.
+        self.announced: int | None = None
+        self.notice: Callable[[Visit, str], str] = lambda visit, token: ""
 
     def head(self, language: str, base: str) -> str:
         """Return the tags of the banner's style sheet and script."""
-        return self.surfaces.head(language, base, self.assets.name("consent.css"), self.assets.name("consent.js"))
+        style, script, notice = map(self.assets.name, ("consent.css", "consent.js", "notice.js"))
+        return self.surfaces.head(language, base, style, script, notice=notice, announced=self.announced)
 
     def page(
         self,
@@ -70,8 +74,13 @@ class Rendering:
         """
         surfaces = self.surfaces if policy is None else self.surfaces.of(policy)
         own = surfaces.templates.translation(visit.language)
-        html = surfaces.render(template, visit.language, visit.base, **self._common(visit), **context)
+        notice = self.notice(visit, str(context.get("token", ""))) if visit.form == "html" else ""
+        html = surfaces.render(template, visit.language, visit.base, notice=notice, **self._common(visit), **context)
         said = {**headers, "content-language": own.language}
+        if self.announced and "Cookie" not in said.get("vary", ""):
+            said["vary"] = (
+                f"{said['vary']}, Cookie" if "vary" in said else "Cookie"
+            )  # who has closed it reads no notice
         if visit.form == "markdown":
             return Response(markdown_of(html), status, said, media_type="text/markdown")
         if visit.form == "download" and status == 200:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
 from consent_mw.policy import Policy
+from consent_mw.site.documents import NOTICE_CLOSED_FOR
 from consent_mw.site.outline import Outline
 from consent_mw.site.reading import text_of
 
@@ -64,14 +65,30 @@ class Surfaces:
             policy=self.policy,
             outline=self.outline,
             lifetime=Duration(LIFETIME.days, "day"),
+            notice_lifetime=NOTICE_CLOSED_FOR,
             base=base,
             requested_language=language,
             **context,
         )
 
-    def head(self, language: str, base: str, style: str | None, script: str | None) -> str:
-        """Return the tags of the style sheet and the script, which carry the words that the script needs."""
-        return self._kept(("head", language, base), "_head.html", style=style, script=script)
+    def head(
+        self,
+        language: str,
+        base: str,
+        style: str | None,
+        script: str | None,
+        *,
+        notice: str | None = None,
+        announced: int | None = None,
+    ) -> str:
+        """
+        Return the tags of the style sheet and the script, which carry the words that the script needs.
+
+        While a revision is announced, `notice` is the name of the script that hides its notice from who has closed it.
+        """
+        key = ("head", language, base, announced)
+        scripts = {"style": style, "script": script, "notice": notice if announced else None}
+        return self._kept(key, "_head.html", announced=announced, **scripts)
 
     def banner(
         self,

@@ -1,0 +1,188 @@
+"""`consent-mw publish`: compare a new revision with the one in force, and announce it in time."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.declaration import load, loads
+from consent_mw.exceptions import ConfigurationError, Fault
+from consent_mw.in_force import Course, begins
+from consent_mw.notices import Notice, changes, notice
+from consent_mw.places import Places
+from consent_mw.policy import Policy
+from consent_mw.revisions import Revisions
+from consent_mw.site.amended import told
+from consent_mw.site.templating import Templates
+
+__all__ = ["publish"]
+
+
+class _Examined(NamedTuple):
+    """A declaration beside the one in force: what it changes, what that takes, and what forbids to publish it."""
+
+    policy: Policy
+    in_force: Policy | None
+    replaced: Policy | None  # announced, and never to hold once this one is
+    notice: Notice
+    published: date  # what its days of notice are counted from
+    faults: list[Fault]
+    known: bool
+
+    @property
+    def earliest(self) -> date:
+        """The first day on which it may hold."""
+        return self.notice.earliest(self.published)
+
+    @property
+    def from_instant(self) -> datetime | None:
+        """When it takes effect, in the policy's time zone; None for the first, which holds from the beginning."""
+        return begins(self.policy).astimezone(self.policy.time_zone) if self.in_force else None
+
+
+@click.command(
+    epilog="Example: consent-mw publish policy.toml --dry-run, which says what changed and what notice it takes. "
+    "Exit codes: 0 published, already published, or with --dry-run can be; 1 refused, with the mend."
+)
+@click.argument("policy_file", metavar="[POLICY]", type=click.Path(path_type=Path), default="policy.toml")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    help="The site's data directory, which keeps the revisions. [default: consent-data beside the policy]",
+)
+@click.option("--dry-run", is_flag=True, help="Compare and check, and publish nothing.")
+@click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of text.")
+def publish(policy_file: Path, directory: Path | None, dry_run: bool, json_wanted: bool) -> int:
+    """Publish a new revision of the policy: from now on every page of the site announces it, until it takes effect.
+
+    It is compared with the revision in force. What visitors read and what changes is announced 7 days before, and 30 if
+    it weighs: more is collected, for something else, kept longer or received by others. Days are those of the policy's
+    time zone, and the first is not counted.
+
+    A running site learns of it within seconds, and changes over by itself at the first instant of the effective day.
+    """
+    places = Places(directory) if directory else Places.beside(policy_file)
+    revisions = Revisions(places.revisions)
+    policy = load(policy_file)
+    if dry_run:
+        examined = _examine(policy, revisions, datetime.now(UTC))
+    else:
+        examined = _publish(policy, policy_file, places, revisions)
+    if json_wanted:
+        click.echo(as_json(_told(examined, dry_run)))
+    else:
+        _say(examined, dry_run)
+    complain(*map(str, examined.faults))
+    return FAULT if examined.faults else 0
+
+
+def _publish(policy: Policy, file: Path, places: Places, revisions: Revisions) -> _Examined:
+    places.prepare()
+    with revisions.alone():
+        examined = _examine(policy, revisions, datetime.now(UTC))
+        if not examined.faults and not examined.known:
+            text = file.read_text(encoding="utf-8")
+            if loads(text).digest != policy.digest:
+                raise ConfigurationError(f"{file}: was changed while it was read; try again")
+            revisions.keep(policy, text)
+    return examined
+
+
+def _examine(policy: Policy, revisions: Revisions, now: datetime) -> _Examined:
+    course = revisions.course()
+    in_force, ahead = course.at(now), course.ahead(now)
+    if revisions.has(policy):
+        before = _before(course, policy)
+        return _Examined(policy, before, None, notice(before, policy), policy.published, [], known=True)
+    owed, today = notice(in_force, policy), now.astimezone(policy.time_zone).date()
+    faults = _number(policy, revisions.latest())
+    if in_force is not None and not faults:
+        faults = owed.faults(policy, today)
+    return _Examined(policy, in_force, ahead, owed, today, faults, known=False)
+
+
+def _before(course: Course, policy: Policy) -> Policy | None:
+    return next((each for each in reversed(course.holding) if each.revision < policy.revision), None)
+
+
+def _number(policy: Policy, latest: int | None) -> list[Fault]:
+    if latest is None or policy.revision > latest:
+        return []
+    problem = f"revision {policy.revision} is lower than {latest}, which is published"
+    if policy.revision == latest:
+        problem = f"revision {latest} is published with other content"
+    return [Fault(policy.file, "revision", problem, f"write revision = {latest + 1}")]
+
+
+def _lines(examined: _Examined) -> list[str]:
+    if examined.in_force is None:
+        return []
+    found = examined.notice.amendments
+    return told(found, examined.in_force, examined.policy, "en", Templates())
+
+
+def _say(examined: _Examined, dry_run: bool) -> None:
+    policy, old = examined.policy, examined.in_force
+    lines = [f"{policy.file}: revision {policy.revision}, the first"]
+    if old is not None:
+        holds = "was" if examined.known else "is"
+        lines = [f"{policy.file}: revision {policy.revision}, compared with {old.revision}, which {holds} in force"]
+        lines += [f"  - {line}" for line in _lines(examined) or ["nothing that visitors read"]]
+        lines.append(_owed(examined))
+    if not examined.faults:
+        lines += _done(examined, dry_run)
+    out = console()
+    for line in lines:
+        out.print(printable(line), markup=False)
+
+
+def _owed(examined: _Examined) -> str:
+    count, weighing = len(examined.notice.amendments), sum(1 for each in examined.notice.amendments if each.reason)
+    if not count:
+        return "It takes no notice, and may hold at once."
+    why = f"important changes: {weighing}" if weighing else "visitors read of it"
+    days, published = examined.notice.days, examined.published
+    return f"It takes {days} days' notice ({why}): published on {published}, it may hold from {examined.earliest}."
+
+
+def _done(examined: _Examined, dry_run: bool) -> list[str]:
+    policy, instant = examined.policy, examined.from_instant
+    when = "holds from the beginning" if instant is None else f"takes effect {_moment(instant, policy)}"
+    verb = "was already published" if examined.known else "can be published" if dry_run else "is published"
+    lines = [f"Revision {policy.revision} {verb} and {when}.", f"SHA-256: {policy.digest}"]
+    if examined.replaced:
+        lines.insert(1, f"Revision {examined.replaced.revision}, which was announced, will never hold.")
+    return lines
+
+
+def _moment(instant: datetime, policy: Policy) -> str:
+    return f"at {instant:%Y-%m-%d %H:%M:%S %z} ({policy.time_zone.key})"
+
+
+def _told(examined: _Examined, dry_run: bool) -> dict[str, object]:
+    policy, old, instant = examined.policy, examined.in_force, examined.from_instant
+    again = changes(old, policy) if old else None
+    return {
+        "file": policy.file,
+        "ok": not examined.faults,
+        "dry_run": dry_run,
+        "published": examined.known or (not examined.faults and not dry_run),
+        "revision": policy.revision,
+        "digest": policy.digest,
+        "in_force": old.revision if old else None,
+        "replaces_announced": examined.replaced.revision if examined.replaced else None,
+        "notice_days": examined.notice.days,
+        "earliest": examined.earliest.isoformat(),
+        "effective": policy.effective.isoformat(),
+        "effective_at": instant.isoformat() if instant else None,
+        "changes": [
+            {"what": each.what, "text": line, "important": each.reason is not None, "reason": each.reason}
+            for each, line in zip(examined.notice.amendments, _lines(examined), strict=True)
+        ],
+        "asked_again": {"purposes": sorted(again.purposes), "cookies": sorted(again.cookies)} if again else None,
+        "faults": [fault._asdict() for fault in examined.faults],
+    }

@@ -1,0 +1,113 @@
+"""What a running site knows of the revisions that are published: which one holds, and which one comes next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from consent_mw.exceptions import PolicyError
+from consent_mw.in_force import begins
+from consent_mw.policy import Policy
+from consent_mw.revisions import Revisions
+
+__all__ = ["NEVER", "Plan", "Publications"]
+
+_log = logging.getLogger("consent_mw")
+
+#: An instant that does not come: the year 2262, in nanoseconds since 1970.
+NEVER: Final = (1 << 63) - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Plan(NamedTuple):
+    """
+    What comes after the revision that a process works by.
+
+    Attributes:
+        following: Who takes over, or None.
+        from_ns: From when on, in nanoseconds since 1970.
+        announced: What visitors are told of, or None: it is not in force yet.
+        published: Every revision that can be read.
+    """
+
+    following: Policy | None
+    from_ns: int
+    announced: Policy | None
+    published: tuple[Policy, ...]
+
+
+class Publications:
+    """
+    The published revisions, as one process sees them. Shared by all that works by one of them.
+
+    Attributes:
+        in_force: The revision that held at the start.
+    """
+
+    def __init__(self, revisions: Revisions, declared: Policy, file: Path | None, clock: Callable[[], int]) -> None:
+        """
+        Args:
+            declared: What the site is started with. The first of all is thereby published.
+            file: Where it was read from, so that it can be kept; None where it came as a value.
+
+        Raises:
+            PolicyError: It was never published, though another revision was; or what holds cannot be read.
+            ConfigurationError: The kept revisions cannot be read or written.
+        """
+        self._revisions = revisions
+        self._clock = clock
+        faults = revisions.check(declared, self._now())
+        if faults:
+            raise PolicyError(*faults)
+        self._declared = declared
+        self._course = revisions.course(declared)
+        self._names: frozenset[str] = frozenset()
+        self._told: Plan | None = None
+        self.in_force: Policy = self._course.at(self._now()) or declared
+        if self.in_force.revision == declared.revision:
+            _refuse_early(revisions, declared, self._now())
+            if file is not None:
+                revisions.keep(declared, file.read_text(encoding="utf-8"))
+        elif self.in_force.revision > declared.revision:
+            _log.warning(
+                "%s: is revision %d, which revision %d replaced on %s; that one is in force: put %s in its place",
+                *(declared.file, declared.revision, self.in_force.revision, self.in_force.effective),
+                self.in_force.file,
+            )
+
+    def plan(self, policy: Policy) -> Plan | None:
+        """
+        Return what comes after `policy`, by which this process works; None where that is what it was told before.
+
+        Raises:
+            ConfigurationError: The kept revisions cannot be read.
+        """
+        names = self._revisions.names()
+        if names != self._names:
+            self._course = self._revisions.course(self._declared)
+            self._names = names
+        now, published = self._now(), self._course.published
+        holds, ahead = self._course.at(now), self._course.ahead(now)
+        if holds is not None and holds.revision != policy.revision:
+            plan = Plan(holds, 0, ahead, published)
+        elif ahead is not None:
+            plan = Plan(ahead, (begins(ahead) - _EPOCH) // timedelta(microseconds=1) * 1_000, ahead, published)
+        else:
+            plan = Plan(None, NEVER, None, published)
+        if plan == self._told:
+            return None
+        self._told = plan
+        return plan
+
+    def _now(self) -> datetime:
+        return _EPOCH + timedelta(microseconds=self._clock() // 1_000)
+
+
+def _refuse_early(revisions: Revisions, declared: Policy, now: datetime) -> None:
+    """Raise PolicyError if `declared` only seems to be the first: those before it are there, and cannot be read."""
+    lower = [revision for revision in revisions.numbers() if revision < declared.revision]
+    if lower and begins(declared) > now:
+        revisions.read(max(lower))

@@ -1,0 +1,80 @@
+"""A revision that is published and not in force yet, as every page tells of it until then; and who has read that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from html import escape
+from typing import Final
+
+from consent_mw._asgi import Scope, header_values
+from consent_mw.amendments import amendments
+from consent_mw.cookies import pairs
+from consent_mw.in_force import begins
+from consent_mw.policy import Policy
+from consent_mw.site.documents import NOTICE_CLOSED_FOR
+from consent_mw.site.surfaces import Surfaces
+
+__all__ = ["Announcement"]
+
+#: Changes that stand in the notice itself; all of them stand where it leads.
+_SHOWN: Final = 3
+#: Stand for what differs from page to page in a notice that is kept; no path can hold a NUL.
+_NEXT: Final = "\0next\0"
+_PROOF: Final = "\0token\0"
+
+
+class Announcement:
+    """
+    The notice of one revision. All visitors of a language read the same, so that a page can be cached.
+
+    Args:
+        in_force: What it is compared with.
+        cookies: The names under which a browser may say that it was closed.
+    """
+
+    def __init__(self, surfaces: Surfaces, in_force: Policy, policy: Policy, cookies: Collection[str]) -> None:
+        self.policy = policy
+        self._above = surfaces
+        self._in_force = in_force
+        self._cookies = frozenset(name.encode("latin-1") for name in cookies)
+        self._amendments = amendments(in_force, policy)
+        self._rendered: dict[tuple[str, str], str] = {}
+
+    @property
+    def revision(self) -> int:
+        """The number that is announced."""
+        return self.policy.revision
+
+    def html(self, language: str, base: str, next_path: str, token: str = "") -> str:
+        """Return the notice; `token` is for the page whose forms carry one."""
+        key = (language, base)
+        if key not in self._rendered:
+            # Made here, not before: the templates are loaded with the first page that needs one.
+            self._rendered[key] = self._above.of(self.policy).render(
+                "notice.html",
+                language,
+                base,
+                amendments=self._amendments[:_SHOWN],
+                count=len(self._amendments),
+                old=self._in_force,
+                new=self.policy,
+                begins=begins(self.policy).astimezone(self.policy.time_zone),
+                next=_NEXT,
+                token=_PROOF,
+            )
+        return self._rendered[key].replace(_NEXT, escape(next_path)).replace(_PROOF, escape(token))
+
+    def is_closed(self, scope: Scope) -> bool:
+        """Return whether this visitor has closed the notice of this very revision."""
+        said = str(self.revision).encode()
+        lines = header_values(scope.get("headers") or (), b"cookie")
+        return any(
+            name in self._cookies and pair.partition(b"=")[2].strip() == said
+            for line in lines
+            for name, pair in pairs(line)
+        )
+
+    def closed_line(self, name: str, *, secure: bool) -> bytes:
+        """Return the Set-Cookie line that remembers it. It says the number alone, so it is the same for everyone."""
+        line = f"{name}={self.revision}; Path=/; Max-Age={NOTICE_CLOSED_FOR.seconds}; SameSite=Lax"
+        return (line + "; Secure" if secure else line).encode("latin-1")

@@ -1,0 +1,87 @@
+"""A form that was sent to our pages: read and judged, or the answer to what no page of ours can have sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from starlette.responses import RedirectResponse, Response
+
+from consent_mw._asgi import Receive
+from consent_mw.site import forms
+from consent_mw.site.forms import BadForm, FormToken, Sender
+from consent_mw.site.rendering import PERSONAL, Rendering
+from consent_mw.site.visit import Visit
+
+__all__ = ["Posts", "first"]
+
+
+class Posts:
+    """
+    Takes forms, and turns away what none of our pages sends.
+
+    Args:
+        token: What a form carries where the browser does not say where it comes from.
+    """
+
+    def __init__(self, rendering: Rendering, token: FormToken) -> None:
+        self._rendering = rendering
+        self.token = token
+
+    async def fields(self, visit: Visit) -> dict[str, list[str]] | Response:
+        """Return the values of each field, or the answer to what cannot be a form of ours."""
+        body = await _body(visit.receive)
+        if body is None:
+            return self.refused(visit, 413, "too-large")
+        try:
+            fields = forms.fields_of(visit.headers.get("content-type", ""), body)
+        except BadForm as error:
+            return self.bad(visit, error)
+        return self._turned_away(visit, fields) or fields
+
+    def _turned_away(self, visit: Visit, fields: Mapping[str, Sequence[str]]) -> Response | None:
+        sender = forms.sender(visit.headers, visit.own_origin)
+        if sender is Sender.FOREIGN:
+            return self.refused(visit, 403, "foreign")
+        if sender is Sender.UNKNOWN and not self.token.holds(first(fields, "token"), visit.now_ns):
+            if visit.wants_json:
+                return self.refused(visit, 403, "unknown")
+            return RedirectResponse(f"{visit.base}?again=unknown", 303, dict(PERSONAL))
+        return None
+
+    def bad(self, visit: Visit, error: BadForm) -> Response:
+        """Return the answer to a form that cannot be meant."""
+        return self.refused(visit, error.status, "bad", error.field, error.allowed)
+
+    def refused(
+        self,
+        visit: Visit,
+        status: int,
+        reason: str,
+        field: str = "",
+        allowed: Sequence[str] = (),
+        headers: Mapping[str, str] = {},
+    ) -> Response:
+        """Return the answer that says why nothing was done, as a page or as JSON."""
+        said = {**PERSONAL, **headers}
+        if visit.wants_json:
+            told = {"error": reason, "field": field[:100], "allowed": list(allowed)}
+            return self._rendering.data(told, status=status, headers=said)
+        context = {"reason": reason, "field": field[:100], "allowed": allowed}
+        return self._rendering.page(visit, "refused.html", context, status=status, headers=said)
+
+
+def first(fields: Mapping[str, Sequence[str]], name: str) -> str:
+    """Return the first value of a field, "" where it is missing."""
+    return next(iter(fields.get(name, ())), "")
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """Return the whole body, or None if it is larger than any form of ours."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > forms.BODY_LIMIT_BYTES:
+            return None
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return bytes(body)
