@@ -57,13 +57,17 @@ async def page(request: Request) -> Response:
     """
     A page of many links, which sets a cookie of each kind.
 
-    With `?fetch` its scripts may send; with `?hostile` it has a style sheet of that kind.
+    With `?fetch` its scripts may send; with `?hostile` it has a style sheet of that kind; with `?public` a shared cache
+    may keep it, and it sets none.
     """
     policy = STRICT + "; img-src data:" + ("; connect-src 'self'" if "fetch" in request.query_params else "")
     head = '<link rel="stylesheet" href="/hostile.css">' if "hostile" in request.query_params else ""
     language = "ko" if request.headers.get("accept-language", "").startswith("ko") else "en"
     html = PAGE.format(language=language, head=head, main=LINKS)
     response = HTMLResponse(html, headers={"content-security-policy": policy})
+    if "public" in request.query_params:
+        response.headers["cache-control"] = "public, max-age=60"
+        return response
     for name in ("theme", "_shop_visits", "ad_id", "undeclared"):
         response.set_cookie(name, "1")
     return response

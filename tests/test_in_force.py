@@ -1,0 +1,367 @@
+"""Which revision holds when: the old one to the second before, the new one from that instant, in every worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.asgi import drive, scope, set_cookies
+from tests.policies import POLICY
+from tests.publishing import dated, published
+
+from consent_mw import Choice, ConsentMiddleware, PolicyError
+from consent_mw._asgi import Message, Receive, Scope, Send
+from consent_mw.consent import Consent
+from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.declaration import loads
+from consent_mw.in_force import Course, begins
+from consent_mw.policy import Policy
+from consent_mw.records import Query
+from consent_mw.testing.clock import Clock
+
+KEY = "the secret key of the tests"
+SECOND = timedelta(seconds=1)
+HTML = "text/html; charset=utf-8"
+
+#: A zone, the effective day, and the first instant of that day there.
+DAYS = [
+    ("Asia/Seoul", "2026-12-26", "2026-12-25T15:00:00"),
+    ("UTC", "2026-12-26", "2026-12-26T00:00:00"),
+    ("America/New_York", "2026-03-08", "2026-03-08T05:00:00"),  # the clocks go forward at two on that day
+    ("America/New_York", "2026-03-09", "2026-03-09T04:00:00"),
+    ("America/New_York", "2026-11-01", "2026-11-01T04:00:00"),  # they go back at two
+    ("America/New_York", "2026-11-02", "2026-11-02T05:00:00"),
+    ("Africa/Cairo", "2026-04-24", "2026-04-23T22:00:00"),  # forward at midnight: the day begins at one
+    ("America/Havana", "2026-11-01", "2026-11-01T04:00:00"),  # back at one: midnight comes twice, the first counts
+    ("Pacific/Apia", "2026-12-26", "2026-12-25T11:00:00"),
+    ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00"),  # a day that was left out begins with the next
+    ("Asia/Kathmandu", "2026-12-26", "2026-12-25T18:15:00"),
+]
+
+
+def policy(
+    revision: int, published: str, effective: str, zone: str = "Asia/Seoul", *, functional: str = "180 days"
+) -> str:
+    text = POLICY.replace("revision = 1", f"revision = {revision}").replace("Asia/Seoul", zone)
+    return dated(text.replace('"180 days"', f'"{functional}"'), published, effective)
+
+
+# -- the calendar ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("zone", "day", "instant"), DAYS)
+def test_a_revision_begins_with_the_first_instant_of_its_day_in_its_own_zone(zone: str, day: str, instant: str) -> None:
+    found = begins(loads(policy(2, "2011-01-01", day, zone)))
+    assert found == datetime.fromisoformat(instant).replace(tzinfo=UTC)
+    local, before = found.astimezone(loads(policy(2, day, day, zone)).time_zone), found - SECOND
+    assert local.date() >= date.fromisoformat(day) > before.astimezone(local.tzinfo).date()
+
+
+def course(*declared: tuple[int, str, str]) -> Course:
+    return Course(loads(policy(*each, "UTC")) for each in declared)
+
+
+def holds(found: Course, day: str) -> tuple[int | None, int | None]:
+    """The revision in force on that day's first instant, and the one ahead."""
+    now = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    at, ahead = found.at(now), found.ahead(now)
+    return at and at.revision, ahead and ahead.revision
+
+
+def test_the_first_revision_holds_from_the_beginning_whatever_date_it_says() -> None:
+    found = course((1, "2026-12-01", "2027-01-01"))
+    assert holds(found, "2026-01-01") == holds(found, "2028-01-01") == (1, None)
+    assert holds(course(), "2026-01-01") == (None, None)
+
+
+def test_a_later_one_is_ahead_until_its_day() -> None:
+    found = course((2, "2026-12-01", "2026-12-31"), (1, "2026-01-01", "2026-01-01"))
+    assert holds(found, "2026-12-30T23:59:59") == (1, 2)
+    assert holds(found, "2026-12-31") == (2, None)
+
+
+def test_what_is_replaced_before_its_day_never_holds_and_notice_counts_anew() -> None:
+    found = course((1, "2026-01-01", "2026-01-01"), (2, "2026-12-01", "2026-12-31"), (3, "2026-12-30", "2027-01-29"))
+    assert [each.revision for each in found.holding] == [1, 3]
+    assert [each.revision for each in found.published] == [1, 2, 3]
+    assert holds(found, "2026-12-31") == holds(found, "2027-01-28T23:59:59") == (1, 3)
+    assert holds(found, "2027-01-29") == (3, None)
+
+
+def test_what_is_replaced_on_its_day_or_later_did_hold() -> None:
+    found = course((1, "2026-01-01", "2026-01-01"), (2, "2026-12-01", "2026-12-08"), (3, "2026-12-08", "2026-12-15"))
+    assert [each.revision for each in found.holding] == [1, 2, 3]
+    assert holds(found, "2026-12-08") == (2, 3)
+
+
+# -- the site -------------------------------------------------------------------------------------------------------
+
+
+async def shop(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-type", HTML.encode()), (b"set-cookie", b"theme=1"), (b"set-cookie", b"session=1")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"<!doctype html><body><main>x</main></body>"})
+
+
+class Site:
+    """A site in one directory, and as many workers of it as there are calls."""
+
+    def __init__(self, directory: Path, first: str, clock: Clock) -> None:
+        self.file = directory / "policy.toml"
+        self.data = directory / "consent-data"
+        self.clock = clock
+        self.file.write_text(first, "utf-8")
+
+    def worker(self, app: Any = shop, **options: Any) -> ConsentMiddleware:
+        return ConsentMiddleware(app, policy=self.file, secret_keys=[KEY], clock=self.clock, **options)
+
+    def publish(self, text: str) -> Policy:
+        return published(self.data, text)
+
+    def accepted(self, revision: int) -> tuple[bytes, bytes]:
+        given = self.clock.now.date()
+        consent = Consent(choice=Choice.ACCEPT, revision=revision, given_on=given, receipt="r" * 22)
+        return (b"cookie", b"consent=" + ConsentCookie([KEY]).sign(consent).encode())
+
+
+def visits(app: ConsentMiddleware, path: str = "/", headers: Iterable[tuple[bytes, bytes]] = (), **more: Any) -> Page:
+    async def run() -> list[Message]:
+        try:
+            given = dict([(b"accept-language", b"en"), *headers])
+            return await drive(app, scope(path, headers=given.items(), **more))
+        finally:
+            await app.wiring.drain.stop()
+
+    return Page(asyncio.run(run()))
+
+
+class Page:
+    """What a visitor got."""
+
+    def __init__(self, sent: list[Message]) -> None:
+        self.cookies = {line.partition(b"=")[0].decode(): line for line in set_cookies(sent)}
+        self.body = b"".join(message.get("body", b"") for message in sent).decode()
+        self.announces = 'class="consent consent-notice"' in self.body
+        self.asks = 'data-consent="banner"' in self.body
+
+
+@pytest.mark.parametrize(("zone", "day", "instant"), [each for each in DAYS if each[1] > "2026"])
+def test_the_old_rules_apply_to_the_second_before_and_the_new_ones_from_the_instant(
+    zone: str, day: str, instant: str, tmp_path: Path
+) -> None:
+    effective = datetime.fromisoformat(instant).replace(tzinfo=UTC)
+    clock = Clock(effective - timedelta(days=31))
+    site = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01", zone), clock)
+    running = site.worker()
+    answered = site.accepted(1)
+    assert not visits(running, headers=[answered]).announces
+    second = policy(2, (effective - timedelta(days=31)).date().isoformat(), day, zone, functional="200 days")
+    site.publish(second)
+    running.wiring.look()  # as the drain does, each second
+    site.file.write_text(second, "utf-8")
+    restarted = site.worker()
+    for app in (running, restarted):
+        for now in (clock.now, effective - SECOND):
+            clock.set(now)
+            page = visits(app, headers=[answered])
+            assert page.announces
+            assert not page.asks  # announced is not asked
+            assert page.cookies.keys() == {"theme", "session"}
+            assert app.wiring.policy.revision == 1
+        clock.set(effective)
+        page = visits(app, headers=[answered])
+        assert not page.announces
+        assert page.asks
+        assert page.cookies.keys() == {"session"}
+        assert app.wiring.policy.revision == 2
+        clock.set(effective - timedelta(days=1))
+
+
+def test_a_worker_learns_by_itself_of_what_is_published(tmp_path: Path) -> None:
+    clock = Clock(datetime(2026, 12, 1, tzinfo=UTC))
+    site = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01"), clock)
+    app = site.worker(sync_interval=timedelta(milliseconds=20))
+
+    async def run() -> None:
+        await drive(app, scope())
+        site.publish(policy(2, "2026-12-01", "2026-12-31", functional="200 days"))
+        for _ in range(500):
+            page = b"".join(each.get("body", b"") for each in await drive(app, scope()))
+            if b"consent-notice" in page:
+                break
+            await asyncio.sleep(0.02)
+        assert b"consent-notice" in page
+        await app.wiring.drain.stop()
+
+    asyncio.run(run())
+
+
+def test_a_request_that_began_before_the_instant_ends_under_the_old_rules(tmp_path: Path) -> None:
+    clock = Clock(datetime(2026, 12, 30, 14, 59, 59, tzinfo=UTC))
+    site = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01"), clock)
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        clock.advance(2 * SECOND)
+        await shop(scope, receive, send)
+
+    app = site.worker(slow)
+    site.publish(policy(2, "2026-12-01", "2026-12-31", functional="200 days"))
+    app.wiring.look()
+    assert "theme" in visits(app, headers=[site.accepted(1)]).cookies
+    assert "theme" not in visits(app, headers=[site.accepted(1)]).cookies
+
+
+def test_a_consent_that_was_given_before_never_carries_over_to_a_new_purpose(tmp_path: Path) -> None:
+    clock = Clock(datetime(2026, 12, 30, 14, 59, 59, tzinfo=UTC))
+    site = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01"), clock)
+    app = site.worker()
+    new = '[purposes.surveys]\nbasis = "consent"\nretention = "1 day"\n'
+    site.publish(policy(2, "2026-12-01", "2026-12-31").replace('purpose = "functional"', 'purpose = "surveys"') + new)
+    app.wiring.look()
+    answered = site.accepted(1)
+    before = visits(app, headers=[answered])
+    assert "theme" in before.cookies
+    assert "Surveys" not in before.body.partition("consent-notice")[0]
+    clock.advance(2 * SECOND)
+    after = visits(app, headers=[answered])
+    assert after.asks
+    assert "theme" not in after.cookies
+
+
+def test_a_form_of_the_old_revision_is_asked_anew_after_the_instant(tmp_path: Path) -> None:
+    clock = Clock(datetime(2026, 12, 30, 14, 59, 59, tzinfo=UTC))
+    site = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01"), clock)
+    app = site.worker()
+    site.publish(policy(2, "2026-12-01", "2026-12-31", functional="200 days"))
+    app.wiring.look()
+
+    async def post() -> int:
+        form = b"choice=accept&revision=1"
+        headers = [(b"sec-fetch-site", b"same-origin"), (b"accept", b"application/json"), FORM]
+        incoming = [{"type": "http.request", "body": form, "more_body": False}]
+        sent = await drive(app, scope("/consent/choice", headers=headers, method="POST"), incoming)
+        await app.wiring.drain.stop()
+        return int(sent[0]["status"])
+
+    assert asyncio.run(post()) == 200
+    clock.advance(2 * SECOND)
+    assert asyncio.run(post()) == 409
+
+
+FORM = (b"content-type", b"application/x-www-form-urlencoded")
+
+
+def test_records_are_kept_and_destroyed_by_the_revision_of_their_time(tmp_path: Path) -> None:
+    clock = Clock(datetime(2026, 12, 30, 14, 0, tzinfo=UTC))
+    first = policy(1, "2026-01-01", "2026-01-01")
+    site = Site(tmp_path, first, clock)
+    app = site.worker()
+    site.publish(policy(2, "2026-12-01", "2026-12-31").replace('retention = "90 days"', 'retention = "30 days"', 1))
+    app.wiring.look()
+
+    async def run() -> None:
+        wiring = app.wiring
+        await drive(app, scope())
+        await wiring.drain.once()
+        clock.advance(timedelta(hours=2))  # the second revision holds
+        await drive(app, scope())
+        await app.wiring.drain.once()
+        assert app.wiring is not wiring
+        assert app.wiring.store is wiring.store
+        visits = Query(kinds=frozenset(("visit",)))
+        assert len(await wiring.store.fetch(visits)) == 2
+        for now, left in ((clock.now + timedelta(days=29), 2), (clock.now + timedelta(days=31), 0)):
+            wiring.destruction.follow()
+            assert not (await wiring.destruction.once(now)).troubles
+            assert len(await wiring.store.fetch(visits)) == left
+        await app.wiring.drain.stop()
+
+    asyncio.run(run())
+
+
+def test_a_revision_that_is_only_announced_destroys_nothing_sooner(tmp_path: Path) -> None:
+    clock = Clock(datetime(2026, 10, 1, tzinfo=UTC))
+    site = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01"), clock)
+    app = site.worker()
+
+    async def run() -> None:
+        await drive(app, scope())
+        await app.wiring.drain.once()
+        visits = Query(kinds=frozenset(("visit",)))
+        site.publish(policy(2, "2026-11-01", "2026-12-31").replace('retention = "90 days"', 'retention = "30 days"', 1))
+        app.wiring.destruction.follow()
+        for now, left in (("2026-12-29T23:00:00", 1), ("2026-12-30T16:00:00", 0)):
+            at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+            assert not (await app.wiring.destruction.once(at)).troubles
+            assert len(await app.wiring.store.fetch(visits)) == left
+        await app.wiring.drain.stop()
+
+    # 90 days after 1 October are 30 December: one that is announced for the 31st must not have cut it at 30 days.
+    asyncio.run(run())
+
+
+# -- the start ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Callable[..., Site]:
+    def begin(now: datetime = datetime(2026, 12, 1, tzinfo=UTC)) -> Site:
+        site = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01"), Clock(now))
+        site.worker()
+        return site
+
+    return begin
+
+
+def test_a_site_is_not_started_with_what_was_never_published(begun: Callable[..., Site]) -> None:
+    site = begun()
+    site.file.write_text(policy(2, "2026-12-01", "2026-12-31"), "utf-8")
+    with pytest.raises(PolicyError, match=r"revision 2 was never published, and 1 was; run: consent-mw publish .*toml"):
+        site.worker()
+    assert {place.name[:4] for place in (site.data / "revisions").iterdir()} == {"0001"}
+
+
+def test_a_value_that_was_never_published_is_refused_as_well(begun: Callable[..., Site]) -> None:
+    site = begun()
+    with pytest.raises(PolicyError, match="never published"):
+        ConsentMiddleware(
+            shop, policy=loads(policy(2, "2026-12-01", "2026-12-31")), secret_keys=[KEY], directory=site.data
+        )
+
+
+def test_a_site_that_is_started_with_the_old_file_serves_what_is_in_force(
+    begun: Callable[..., Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    site = begun()
+    site.publish(policy(2, "2026-12-01", "2026-12-31"))
+    site.clock.set(datetime(2027, 1, 1, tzinfo=UTC))
+    assert site.worker().wiring.policy.revision == 2
+    assert "which revision 2 replaced on 2026-12-31; that one is in force" in caplog.text
+
+
+def test_what_holds_until_then_must_be_readable(begun: Callable[..., Site]) -> None:
+    site = begun()
+    second = policy(2, "2026-12-01", "2026-12-31")
+    site.publish(second)
+    site.file.write_text(second, "utf-8")
+    for kept in (site.data / "revisions").glob("0001-*"):
+        kept.write_text("schema = 1\n")
+    with pytest.raises(PolicyError, match="0001-"):
+        site.worker()
+
+
+def test_an_announcement_can_be_replaced_by_another_and_taken_back(begun: Callable[..., Site]) -> None:
+    site = begun()
+    app = site.worker()
+    for revision, effective, announced in ((2, "2026-12-31", True), (3, "2027-01-10", True), (4, "2026-12-01", False)):
+        site.publish(policy(revision, "2026-12-01", effective))
+        app.wiring.look()
+        page = visits(app, headers=[site.accepted(1)])
+        assert page.announces == announced
+        assert (f'/consent/policy/{revision}"' in page.body) == announced
+    assert app.wiring.policy.revision == 4  # the old rules under a higher number, at once
+    assert "never was in force" in visits(app, "/consent/policy/3").body
