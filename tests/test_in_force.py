@@ -69,7 +69,7 @@ def holds(found: Course, day: str) -> tuple[int | None, int | None]:
     """The revision in force on that day's first instant, and the one ahead."""
     now = datetime.fromisoformat(day).replace(tzinfo=UTC)
     at, ahead = found.at(now), found.ahead(now)
-    return at and at.revision, ahead and ahead.revision
+    return at.revision if at else None, ahead.revision if ahead else None
 
 
 def test_the_first_revision_holds_from_the_beginning_whatever_date_it_says() -> None:

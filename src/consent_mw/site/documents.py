@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
-from consent_mw.policy import Cookie, Policy, Purpose, Text
+from consent_mw.policy import NECESSARY, Cookie, Policy, Purpose, Text
 from consent_mw.site.outline import Outline
 
 __all__ = ["NOTICE_CLOSED_FOR", "OwnCookies", "cookies_document", "policy_document"]
@@ -102,7 +102,7 @@ def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str
         "cookies": [
             *(
                 {"name": name, "purpose": "necessary", "provider": _text(policy.controller.name, language),
-                 "expires": expires, "description": None, "domain": "", "path": "/"}
+                 "expires": expires, "retention": str(policy.purposes[NECESSARY].retention), "description": None, "domain": "", "path": "/"}
                 for name, expires in ours if name not in kept
             ),
             *(_cookie(policy, cookie, language) for cookie in policy.cookies),
@@ -116,6 +116,7 @@ def _cookie(policy: Policy, cookie: Cookie, language: str) -> dict[str, object]:
         "purpose": cookie.purpose,
         "provider": _text(cookie.provider or policy.controller.name, language),
         "expires": str(cookie.expires) if cookie.expires else None,
+        "retention": str(policy.purposes[cookie.purpose].retention),
         "description": _text(cookie.description, language),
         "domain": cookie.domain,
         "path": cookie.path,

@@ -1,0 +1,235 @@
+"""What a revision changes, and how much notice that takes: item by item, in an operator's words and a visitor's."""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.policies import POLICY
+from tests.publishing import dated
+
+from consent_mw.amendments import amendments
+from consent_mw.declaration import loads as read
+from consent_mw.notices import Changes, changes, notice
+from consent_mw.policy import Controller, Cookie, Event, Officer, Policy, Purpose, Recipient
+from consent_mw.site.amended import told
+from consent_mw.site.templating import Templates
+
+loads = lru_cache(read)
+TEMPLATES = Templates()
+PACKAGE = Path(str(files("consent_mw")))
+RECIPIENT = """
+[[recipients]]
+name = { ko = "배송사", en = "Delivery" }
+purpose = "functional"
+items = "Address"
+retention = "90 days"
+country = "KR"
+"""
+ARCHIVED = """
+[purposes.orders]
+basis = "contract"
+retention = "90 days"
+archive = { retention = "5 years", law = "Act 1" }
+"""
+AGENCY = '[[agencies]]\nname = "Agency"\nphone = "118"\n'
+PROVIDED = '[[cookies.declared]]\nname = "seen"\npurpose = "analytics"\nprovider = "Counter"\nexpires = "1 year"\n'
+SURVEYS = '[purposes.surveys]\nbasis = "consent"\nretention = "1 day"\n'
+FONT = '[[cookies.declared]]\nname = "font"\npurpose = "{}"\nexpires = "1 day"\n'
+FULL = POLICY + RECIPIENT + ARCHIVED + AGENCY + PROVIDED
+
+#: What is written instead of what, what that is, and why it weighs.
+CASES: list[tuple[str, str, str, str | None]] = [
+    # -- purposes
+    ("", SURVEYS, "purpose.new", "used"),
+    (ARCHIVED, "", "purpose.gone", None),
+    ('basis = "contract"', 'basis = "legitimate_interest"', "purpose.basis", "used"),
+    ('retention = "180 days"', 'retention = "200 days"', "retention.longer", "kept"),
+    ('retention = "180 days"', 'retention = "100 days"', "retention.shorter", None),
+    ('archive = { retention = "5 years", law = "Act 1" }\n', "", "archive.gone", None),
+    ("5 years", "6 years", "archive.longer", "kept"),
+    ("5 years", "4 years", "archive.shorter", None),
+    ("Act 1", "Act 2", "archive.law", None),
+    ('refused_by = ["gpc"]', "", "signal.gone", "rights"),
+    ('refused_by = ["gpc"]', 'refused_by = ["gpc", "dnt"]', "signal.new", None),
+    ('basis = "contract"', 'basis = "contract"\ntitle = "Sales"', "purpose.title", None),
+    ('basis = "contract"', 'basis = "contract"\ndescription = "To sell."', "purpose.description", None),
+    # -- the log
+    ("[log.analytics]", '[log.analytics]\n"url.query" = "full"', "field.new", "collected"),
+    ('"family"', '"full"', "field.more", "collected"),
+    ('[log.abuse]\n"client.address" = "full"', '[log.abuse]\n"client.address" = "masked"', "field.less", None),
+    ('"family"', '"off"', "field.gone", None),
+    ("[log.necessary]", '[log.functional]\n"url.path" = "full"\n[log.necessary]', "field.new", "collected"),
+    # -- events
+    ("[events.search]", '[events.buy]\npurpose = "functional"\n[events.search]', "event.new", "collected"),
+    ('[events.search]\npurpose = "analytics"\nfields = { results = "int" }\n', "", "event.gone", None),
+    ('[events.search]\npurpose = "analytics"', '[events.search]\npurpose = "marketing"', "event.purpose", "used"),
+    ('results = "int"', 'results = "int", words = "str"', "event.field", "collected"),
+    ('results = "int"', "", "event.less", None),
+    ('results = "int"', 'results = "str"', "event.kind", "collected"),
+    # -- recipients
+    ("", RECIPIENT.replace("functional", "marketing"), "recipient.new", "received"),
+    (RECIPIENT, "", "recipient.gone", None),
+    ('items = "Address"', 'items = "Address, name"', "recipient.items", "received"),
+    ('retention = "90 days"\ncountry', 'retention = "1 year"\ncountry', "recipient.longer", "kept"),
+    ('retention = "90 days"\ncountry', 'retention = "1 day"\ncountry', "recipient.shorter", None),
+    ('country = "KR"', 'country = "US"', "recipient.country", "received"),
+    ('en = "Delivery" }', 'en = "Delivery", de = "Lieferung" }', "recipient.name", None),
+    # -- cookies
+    ("", FONT.format("functional"), "cookie.new", "stored"),
+    ("", FONT.format("necessary"), "cookie.new", None),
+    ('presets = ["starlette", "django"]', 'presets = ["starlette"]', "cookie.gone", None),
+    ('name = "ad"\npurpose = "marketing"', 'name = "ad"\npurpose = "necessary"', "cookie.purpose", "used"),
+    ('"30 days"', '"60 days"', "cookie.longer", "stored"),
+    ('"30 days"', '"session"', "cookie.shorter", None),
+    ('provider = "Counter"', 'provider = "Somebody else"', "cookie.provider", "received"),
+    ('provider = "Counter"\n', "", "cookie.provider", "received"),
+    (".example.com", ".example.org", "cookie.domain", "stored"),
+    ('"30 days"', '"30 days"\ndescription = "Shows ads."', "cookie.description", None),
+    ('"30 days"', '"30 days"\npath = "/shop"', "cookie.path", None),
+    # -- people
+    ('ko = "예시 주식회사", en = "Example Inc."', 'ko = "다른 회사", en = "Another Inc."', "controller", "received"),
+    ('en = "Example Inc."', 'en = "Example Incorporated"', "controller", None),
+    ('name = "x"', 'name = "y"', "officer.name", None),
+    ("privacy@example.com", "data@example.com", "officer.email", None),
+    ('phone = "1"', 'phone = "2"', "officer.phone", None),
+    ("", '[[agencies]]\nname = "Other"\n', "agency.new", None),
+    (AGENCY, "", "agency.gone", None),
+    ('phone = "118"', 'phone = "119"', "agency.changed", None),
+    # -- the whole
+    ("[cookies]", '[cookies]\nundeclared = "report"', "undeclared.passes", "protected"),
+    ("[log.necessary]", "[log]\nseal = false\n[log.necessary]", "seal.off", "protected"),
+    ('time_zone = "Asia/Seoul"', 'time_zone = "Asia/Tokyo"', "time_zone", None),
+    ('languages = ["ko", "en"]', 'jurisdiction = "KR"\nlanguages = ["ko", "en"]', "jurisdiction", "rights"),
+    ('languages = ["ko", "en"]', 'languages = ["ko", "en", "de"]', "language.new", None),
+    ('languages = ["ko", "en"]', 'languages = ["ko"]', "language.gone", None),
+]  # fmt: skip
+IDS = [f"{what}-{number}" for number, (_, _, what, _) in enumerate(CASES)]
+
+
+def second(old: str, new: str) -> Policy:
+    assert old in FULL
+    text = FULL.replace(old, new, 1) if old else FULL + new
+    return loads(text.replace("revision = 1", "revision = 2"))
+
+
+@pytest.mark.parametrize(("old", "new", "what", "reason"), CASES, ids=IDS)
+def test_each_change_is_told_once_and_weighs_or_not(old: str, new: str, what: str, reason: str | None) -> None:
+    policy = second(old, new)
+    found = amendments(loads(FULL), policy)
+    assert (what, reason) in [(each.what, each.reason) for each in found]
+    assert len({(each.what, each.about, each.purpose, each.now) for each in found}) == len(found)
+    assert notice(loads(FULL), policy).days == (30 if any(each.reason for each in found) else 7)
+    if reason is None:
+        assert changes(loads(FULL), policy) == Changes(frozenset(), frozenset())
+    for language in ("ko", "en"):
+        lines = told(found, loads(FULL), policy, language, TEMPLATES)
+        assert len(lines) == len(found)
+        assert all(line.strip(" :.;()") for line in lines)
+        assert [("important: " in line or "중요: " in line) for line in lines] == [bool(each.reason) for each in found]
+
+
+def test_every_text_of_the_list_is_tested_there_and_back() -> None:
+    text = (PACKAGE / "site" / "templates" / "_amendments.html").read_text("utf-8")
+    known = {part.partition('"')[0] for part in text.split('each.what == "')[1:]} - {"purpose.basis"}
+    found: set[str] = set()
+    for old, new, _, _ in CASES:
+        policy = second(old, new)
+        back = amendments(policy, loads(FULL))
+        assert len(told(back, policy, loads(FULL), "en", TEMPLATES)) == len(back) > 0
+        found |= {each.what for each in (*back, *amendments(loads(FULL), policy))}
+    assert known <= found <= known | {"purpose.basis"}
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        FULL + "# a comment\n",
+        FULL.replace(PROVIDED, "") + PROVIDED,
+        FULL.replace('"1 year"', '"12 months"'),
+        FULL.replace('"url.path" = "full"', '"url.path" = "full"\n"url.query" = "off"'),
+        dated(FULL, "2026-12-01", "2026-12-02"),
+    ],
+    ids=["comment", "order", "12 months are a year", "off is nothing", "dates"],
+)
+def test_what_no_visitor_reads_takes_no_notice(new: str) -> None:
+    policy = loads(new.replace("revision = 1", "revision = 2"))
+    assert notice(loads(FULL), policy) == ([], 0)
+    assert notice(None, policy) == ([], 0)
+
+
+#: What a policy holds that no visitor reads, or that every revision changes.
+UNREAD = {"file", "digest", "revision", "published", "effective"}
+
+
+@pytest.mark.parametrize("kind", [Policy, Purpose, Cookie, Event, Recipient, Officer, Controller])
+def test_no_part_of_a_policy_is_forgotten(kind: Any) -> None:
+    """Each field of each part stands in the source of the comparison, but for those that nobody reads."""
+    source = (PACKAGE / "amendments.py").read_text("utf-8")
+    names = {field.name for field in msgspec.structs.fields(kind)} - UNREAD
+    assert {name for name in names if f".{name}" not in source} <= {"partitioned"}
+
+
+# -- the days of notice ---------------------------------------------------------------------------------------------
+
+LONGER = FULL.replace("180 days", "200 days").replace("revision = 1", "revision = 2")
+REWORDED = FULL.replace("privacy@", "data@").replace("revision = 1", "revision = 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "published", "earliest"),
+    [
+        (REWORDED, "2026-12-01", "2026-12-08"),  # the first day is not counted
+        (REWORDED, "2024-02-25", "2024-03-03"),
+        (REWORDED, "2026-03-05", "2026-03-12"),
+        (LONGER, "2026-12-01", "2026-12-31"),
+        (LONGER, "2027-01-31", "2027-03-02"),
+    ],
+)
+def test_days_are_counted_on_the_calendar_and_the_first_is_not(text: str, published: str, earliest: str) -> None:
+    found = notice(loads(FULL), loads(text))
+    today = date.fromisoformat(published)
+    assert found.earliest(today) == date.fromisoformat(earliest)
+    assert found.faults(loads(dated(text, published, earliest)), today) == []
+    before = date.fromordinal(date.fromisoformat(earliest).toordinal() - 1)
+    (fault,) = found.faults(loads(dated(text, published, str(before))), today)
+    assert fault.place == "effective"
+    assert fault.mend == f"write effective = {earliest}, or later"
+
+
+def test_the_day_of_publication_must_be_today() -> None:
+    found = notice(loads(FULL), loads(REWORDED))
+    (fault,) = found.faults(loads(dated(REWORDED, "2026-11-30", "2026-12-20")), date(2026, 12, 1))
+    assert str(fault) == (
+        "policy.toml: published: 2026-11-30 is not today, which is 2026-12-01 in Asia/Seoul; "
+        "a revision is published once, now; write published = 2026-12-01"
+    )
+
+
+def test_the_words_are_those_of_a_visitors_language() -> None:
+    text = LONGER.replace('country = "KR"', 'country = "US"')
+    found = amendments(loads(FULL), loads(text))
+    assert told(found, loads(FULL), loads(text), "en", TEMPLATES) == [
+        "Functional is kept longer. Before: 180 days; after: 200 days (important: it is kept longer)",
+        "The country of Delivery. Before: KR; after: US (important: others receive it, or more of it)",
+    ]
+    assert told(found, loads(FULL), loads(text), "ko", TEMPLATES) == [
+        "보유 기간 연장: Functional. 변경 전: 180일; 변경 후: 200일 (중요: 보유 기간이 길어집니다)",
+        "제공받는 자의 국가: 배송사. 변경 전: KR; 변경 후: US (중요: 제공받는 자나 제공하는 항목이 늘어납니다)",
+    ]
+
+
+def test_another_controller_is_asked_about_everything() -> None:
+    policy = second('ko = "예시 주식회사", en = "Example Inc."', 'ko = "다른 회사", en = "Another Inc."')
+    assert changes(loads(FULL), policy).purposes == {"functional", "analytics", "marketing"}
+
+
+def test_more_to_a_recipient_is_asked_about_its_purpose() -> None:
+    assert changes(loads(FULL), second('items = "Address"', 'items = "All"')) == Changes(
+        frozenset(("functional",)), frozenset()
+    )
