@@ -97,17 +97,23 @@ def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str
         (own.pending, None),
         (own.notice, str(NOTICE_CLOSED_FOR)),
     ]
-    kept = {cookie.name for cookie in policy.cookies}
-    return {
-        "cookies": [
-            *(
-                {"name": name, "purpose": "necessary", "provider": _text(policy.controller.name, language),
-                 "expires": expires, "retention": str(policy.purposes[NECESSARY].retention), "description": None, "domain": "", "path": "/"}
-                for name, expires in ours if name not in kept
-            ),
-            *(_cookie(policy, cookie, language) for cookie in policy.cookies),
-        ]
-    }  # fmt: skip
+    named = {cookie.name for cookie in policy.cookies}
+    site, retention = _text(policy.controller.name, language), str(policy.purposes[NECESSARY].retention)
+    rows = [
+        {
+            "name": name,
+            "purpose": NECESSARY,
+            "provider": site,
+            "expires": expires,
+            "retention": retention,
+            "description": None,
+            "domain": "",
+            "path": "/",
+        }
+        for name, expires in ours
+        if name not in named
+    ]
+    return {"cookies": [*rows, *(_cookie(policy, cookie, language) for cookie in policy.cookies)]}
 
 
 def _cookie(policy: Policy, cookie: Cookie, language: str) -> dict[str, object]:
