@@ -88,6 +88,17 @@ def test_an_announced_revision_cannot_be_started_with_other_content(revisions: R
     assert "revision 1 is lower than 2, which is announced; write revision = 3" in str(fault)
 
 
+def test_the_revision_in_force_cannot_be_put_off_by_another_date(revisions: Revisions) -> None:
+    for number in (1, 2):
+        revisions.keep(*declaration(number))
+    later = re.sub(r"effective = [\d-]+", "effective = 2026-12-20", declaration(2)[1])
+    (fault,) = revisions.check(loads(later), NOW)
+    assert str(fault) == (
+        "policy.toml: effective: revision 2 is in force, and this says that it begins on 2026-12-20; "
+        "write revision = 3 and run: consent-mw publish policy.toml"
+    )
+
+
 def test_other_content_under_the_same_revision_is_a_note(revisions: Revisions) -> None:
     revisions.keep(*declaration(2))
     assert revisions.notes(declaration(2)[0]) == []

@@ -184,7 +184,7 @@ class Drain:
             self._tell("the spool cannot be used", error)
         try:
             await asyncio.to_thread(self.look)
-        except ConsentError as error:
+        except Exception as error:  # noqa: BLE001 - whatever lies in that directory, records are kept on
             self._tell("what is published cannot be read", error)
         while gap := self._spool.take_gap():
             if not await self._written(gap):

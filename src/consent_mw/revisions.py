@@ -10,11 +10,12 @@ import secrets
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from consent_mw.declaration import load
 from consent_mw.exceptions import ConfigurationError, Fault, PolicyError
-from consent_mw.in_force import Course
+from consent_mw.in_force import Course, begins
 from consent_mw.policy import Policy
 
 __all__ = ["Revisions"]
@@ -76,12 +77,20 @@ class Revisions:
             return [Fault(policy.file, "revision", problem, f"run: consent-mw publish {policy.file}")]
         ahead = self.course().ahead(now)
         if policy.revision == latest and ahead is None:
-            return []
+            return self._begun(policy, now)
         which = "is announced" if ahead else "is in force"
         problem = f"revision {policy.revision} is lower than {latest}, which {which}"
         if policy.revision == latest:
             problem = f"revision {latest} was announced with other content"
         return [Fault(policy.file, "revision", problem, f"write revision = {latest + 1}")]
+
+    def _begun(self, policy: Policy, now: datetime) -> list[Fault]:
+        """Return what is wrong with another file of the revision in force: it must not say that it is still ahead."""
+        if begins(policy) <= now or self.numbers() <= {policy.revision}:
+            return []
+        problem = f"revision {policy.revision} is in force, and this says that it begins on {policy.effective}"
+        mend = f"write revision = {policy.revision + 1} and run: consent-mw publish {policy.file}"
+        return [Fault(policy.file, "effective", problem, mend)]
 
     def notes(self, policy: Policy) -> list[Fault]:
         """Return what is allowed but worth knowing: this revision was in force with other content. As `latest`."""
@@ -129,7 +138,8 @@ class Revisions:
                 Fault(str(self.directory), "", f"revision {revision} was never kept", "restore it from a backup")
             )
         newest = max(files, key=lambda path: path.stat().st_mtime_ns)
-        policy = load(newest)
+        found = newest.stat()
+        policy = _loaded(newest, found.st_mtime_ns, found.st_size)
         if _file_name(policy) != newest.name:
             raise PolicyError(Fault(str(newest), "", "was changed since it was kept", "restore it from a backup"))
         return policy
@@ -234,6 +244,12 @@ class Revisions:
 
     def _failed(self, error: OSError, mend: str) -> ConfigurationError:
         return ConfigurationError(f"{self.directory}: the revisions failed ({error.strerror}); {mend}")
+
+
+@lru_cache(maxsize=256)
+def _loaded(file: Path, modified_ns: int, size_bytes: int) -> Policy:
+    """Read a file once for as long as it stays the same: at the start several ask for all of them."""
+    return load(file)
 
 
 def _file_name(policy: Policy) -> str:
