@@ -28,13 +28,20 @@ PAGES = [
 ]
 
 
-@pytest.fixture
-def announced(tmp_path: Path) -> Site:
+@pytest.fixture(scope="module")
+def announced(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A site whose second revision is ahead."""
-    begun = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01"), Clock(datetime(2026, 12, 1, tzinfo=UTC)))
+    begun = Site(
+        tmp_path_factory.mktemp("site"), policy(1, "2026-01-01", "2026-01-01"), Clock(datetime(2026, 12, 1, tzinfo=UTC))
+    )
     begun.worker()
     begun.publish(policy(2, "2026-12-01", "2026-12-31", functional="200 days"))
     return begun
+
+
+@pytest.fixture(scope="module")
+def app(announced: Site) -> ConsentMiddleware:
+    return announced.worker()
 
 
 CLOSED = (b"cookie", b"consent-notice=2")
@@ -44,9 +51,9 @@ CLOSED = (b"cookie", b"consent-notice=2")
     ("language", "words"), [("ko", ("2026년 12월 31일", "200일")), ("en", ("December 31, 2026", "200 days"))]
 )
 def test_every_page_announces_the_day_the_changes_and_where_to_compare(
-    announced: Site, language: str, words: tuple[str, str]
+    app: ConsentMiddleware, language: str, words: tuple[str, str]
 ) -> None:
-    app, speaks = announced.worker(), (b"accept-language", language.encode())
+    speaks = (b"accept-language", language.encode())
     for path in PAGES:
         page = visits(app, path, [speaks])
         notice = page.body.partition('<section class="consent consent-notice"')[2].partition("</section>")[0]
@@ -59,8 +66,7 @@ def test_every_page_announces_the_day_the_changes_and_where_to_compare(
     assert visits(app, "/", [(b"cookie", b"consent-notice=1")]).announces
 
 
-def test_what_is_announced_is_no_part_of_the_words_that_a_receipt_is_about(announced: Site) -> None:
-    app = announced.worker()
+def test_what_is_announced_is_no_part_of_the_words_that_a_receipt_is_about(app: ConsentMiddleware) -> None:
     assert "200 days" not in app.wiring.site.shown("banner", "en").text
     assert visits(app, "/consent/policy").body.count("200 days") == 1  # in the notice alone
     assert visits(app, "/consent/policy.md").body.count("200 days") == 0
@@ -103,13 +109,12 @@ LINE = b"consent-notice=2; Path=/; Max-Age=2592000; SameSite=Lax"
     ],
 )
 def test_closing_is_judged_as_a_choice_is(
-    announced: Site, form: str, headers: list[tuple[bytes, bytes]], expected: tuple[int, str, list[bytes]]
+    app: ConsentMiddleware, form: str, headers: list[tuple[bytes, bytes]], expected: tuple[int, str, list[bytes]]
 ) -> None:
-    assert answer(post(announced.worker(), form, *headers)) == expected
+    assert answer(post(app, form, *headers)) == expected
 
 
-def test_a_browser_that_says_nothing_of_a_form_closes_it_on_the_settings_page(announced: Site) -> None:
-    app = announced.worker()
+def test_a_browser_that_says_nothing_of_a_form_closes_it_on_the_settings_page(app: ConsentMiddleware) -> None:
     page = visits(app, "/consent").body
     token = page.partition('name="token" value="')[2].partition('"')[0]
     assert answer(post(app, f"announced=2&token={token}"))[2] == [LINE]
@@ -121,10 +126,10 @@ def test_where_nothing_is_announced_nothing_can_be_closed(tmp_path: Path) -> Non
     assert answer(post(site.worker(), "announced=1", OURS)) == (303, "/consent", [])
 
 
-def test_on_https_the_cookie_is_secure_and_bound_to_the_host(announced: Site) -> None:
-    lines = answer(post(announced.worker(), "announced=2", OURS, scheme="https"))[2]
+def test_on_https_the_cookie_is_secure_and_bound_to_the_host(app: ConsentMiddleware) -> None:
+    lines = answer(post(app, "announced=2", OURS, scheme="https"))[2]
     assert lines == [b"__Host-consent-notice=2; Path=/; Max-Age=2592000; SameSite=Lax; Secure"]
-    page = visits(announced.worker(), "/", [(b"cookie", b"__Host-consent-notice=2")], scheme="https")
+    page = visits(app, "/", [(b"cookie", b"__Host-consent-notice=2")], scheme="https")
     assert not page.announces
 
 
@@ -137,8 +142,7 @@ def test_an_application_cannot_close_the_notice(announced: Site) -> None:
     assert visits(announced.worker(app)).cookies == {}
 
 
-def test_the_cookie_stands_in_the_list_with_what_it_does(announced: Site) -> None:
-    app = announced.worker()
+def test_the_cookie_stands_in_the_list_with_what_it_does(app: ConsentMiddleware) -> None:
     assert "closed the notice of a new privacy policy" in visits(app, "/consent/cookies").body
     cookies = json.loads(visits(app, "/consent/cookies.json").body)["cookies"]
     assert {"name": "consent-notice", "expires": "30 days"}.items() <= next(
@@ -176,7 +180,7 @@ def test_a_site_that_asks_nothing_announces_too(tmp_path: Path) -> None:
     assert (page.announces, page.asks) == (True, False)
 
 
-def test_nothing_of_a_key_or_a_visitor_is_in_the_notice(announced: Site) -> None:
-    bodies = {visits(announced.worker(), "/", [(b"user-agent", agent)]).body for agent in (b"a", b"b")}
+def test_nothing_of_a_key_or_a_visitor_is_in_the_notice(app: ConsentMiddleware) -> None:
+    bodies = {visits(app, "/", [(b"user-agent", agent)]).body for agent in (b"a", b"b")}
     assert len(bodies) == 1
     assert KEY not in bodies.pop()

@@ -195,7 +195,7 @@ def test_check_names_the_command_for_what_was_never_published(begun: Desk) -> No
 
 def test_of_two_who_publish_at_once_one_is_refused(begun: Desk, tmp_path: Path) -> None:
     desks = []
-    for number in range(4):
+    for number in range(2):
         begun.writes(f"{LONGER}# {number}\n", 2, effective=30)
         file = tmp_path / f"{number}.toml"
         file.write_text(begun.file.read_text("utf-8"), "utf-8")

@@ -65,7 +65,6 @@ class Publications:
         self._declared = declared
         self._course = revisions.course(declared)
         self._names: frozenset[str] = frozenset()
-        self._told: Plan | None = None
         self.in_force: Policy = self._course.at(self._now()) or declared
         if self.in_force.revision == declared.revision:
             _refuse_early(revisions, declared, self._now())
@@ -78,9 +77,9 @@ class Publications:
                 self.in_force.file,
             )
 
-    def plan(self, policy: Policy) -> Plan | None:
+    def plan(self, policy: Policy) -> Plan:
         """
-        Return what comes after `policy`, by which this process works; None where that is what it was told before.
+        Return what comes after `policy`, by which this process works. Files are read only where one is new.
 
         Raises:
             ConfigurationError: The kept revisions cannot be read.
@@ -89,18 +88,15 @@ class Publications:
         if names != self._names:
             self._course = self._revisions.course(self._declared)
             self._names = names
+            for revision in self._revisions.numbers() - {each.revision for each in self._course.published}:
+                _log.warning("%s: revision %d cannot be read; restore it", self._revisions.directory, revision)
         now, published = self._now(), self._course.published
         holds, ahead = self._course.at(now), self._course.ahead(now)
         if holds is not None and holds.revision != policy.revision:
-            plan = Plan(holds, 0, ahead, published)
-        elif ahead is not None:
-            plan = Plan(ahead, (begins(ahead) - _EPOCH) // timedelta(microseconds=1) * 1_000, ahead, published)
-        else:
-            plan = Plan(None, NEVER, None, published)
-        if plan == self._told:
-            return None
-        self._told = plan
-        return plan
+            return Plan(holds, 0, ahead, published)
+        if ahead is not None:
+            return Plan(ahead, (begins(ahead) - _EPOCH) // timedelta(microseconds=1) * 1_000, ahead, published)
+        return Plan(None, NEVER, None, published)
 
     def _now(self) -> datetime:
         return _EPOCH + timedelta(microseconds=self._clock() // 1_000)

@@ -25,7 +25,7 @@ from consent_mw.pending import Pending
 from consent_mw.permissions import Decision, Verdict
 from consent_mw.places import Places
 from consent_mw.policy import Policy
-from consent_mw.publications import NEVER, Publications
+from consent_mw.publications import NEVER, Plan, Publications
 from consent_mw.receipts import Receipts
 from consent_mw.recorder import Recorder
 from consent_mw.request_cookies import RequestCookies
@@ -138,6 +138,7 @@ class Wiring:
         """Make what works by `self.policy`. What all revisions share is there already."""
         self.until_ns: int = NEVER
         self._next: Wiring | None = None
+        self._plan: Plan | None = None  # what `look` saw last
         self.cookies: RequestCookies = RequestCookies(
             self.policy,
             self._cookie,
@@ -174,12 +175,16 @@ class Wiring:
             ConfigurationError: The kept revisions cannot be read.
         """
         plan = self._publications.plan(self.policy)
-        if plan is None:
+        if plan == self._plan:
             return
-        self._next = self._under(plan.following) if plan.following else None
+        if plan.following is None:
+            self._next = None
+        elif self._next is None or self._next.policy != plan.following:
+            self._next = self._under(plan.following)
         self.site.announce(plan.announced, plan.published)
         self.erasure.follow(plan.published, self.places)
         self.until_ns = plan.from_ns
+        self._plan = plan
 
     def _under(self, policy: Policy) -> Wiring:
         """Return the same parts under another revision. Store, spool, keys and drain are shared."""
