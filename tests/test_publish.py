@@ -190,7 +190,15 @@ def test_check_names_the_command_for_what_was_never_published(begun: Desk) -> No
     begun.runs("publish")
     code, out, err = begun.runs("check")
     assert (code, err) == (0, "")
-    assert f"in force from {day(30)}" in out
+    assert f"revision 2, announced, in force from {day(30)} (Asia/Seoul)" in out
+
+
+def test_check_says_what_holds(begun: Desk) -> None:
+    assert f"revision 1, in force since {day(-90)} (Asia/Seoul)" in begun.runs("check")[1]
+    begun.writes(POLICY + "# for us\n", 2)
+    begun.runs("publish")
+    begun.writes(POLICY, 1, effective=-90, published=-90)
+    assert "revision 1, not in force any more: revision 2 is" in begun.runs("check")[1]
 
 
 def test_of_two_who_publish_at_once_one_is_refused(begun: Desk, tmp_path: Path) -> None:

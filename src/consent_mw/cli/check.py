@@ -12,6 +12,7 @@ from rich.text import Text
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.declaration import load
 from consent_mw.exceptions import Fault, PolicyError
+from consent_mw.in_force import Course, begins
 from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.revisions import Revisions
@@ -33,13 +34,14 @@ def check(policy_file: Path, directory: Path | None, json_wanted: bool) -> int:
     Exit code 0 if it can be enforced, 1 if not.
     """
     places = Places(directory) if directory else Places.beside(policy_file)
-    policy, faults, notes = _examined(policy_file, Revisions(places.revisions))
+    revisions = Revisions(places.revisions)
+    policy, faults, notes = _examined(policy_file, revisions)
     if json_wanted:
         click.echo(as_json(_told(policy_file, policy, faults, notes)))
     else:
         complain(*map(str, faults))
         if policy and not faults:
-            _summarise(policy)
+            _summarise(policy, _state(policy, revisions.course(policy), datetime.now(UTC)))
         complain(*(f"note: {note}" for note in notes))
     return FAULT if faults else 0
 
@@ -79,11 +81,19 @@ def _told(file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fa
     return answer
 
 
-def _summarise(policy: Policy) -> None:
+def _state(policy: Policy, course: Course, now: datetime) -> str:
+    holds, zone = course.at(now), policy.time_zone.key
+    if holds is not None and holds.revision > policy.revision:
+        return f"not in force any more: revision {holds.revision} is"
+    if begins(policy) <= now:
+        return f"in force since {policy.effective} ({zone})"
+    if course.ahead(now) == policy:
+        return f"announced, in force from {policy.effective} ({zone})"
+    return f"in force from its first start, though it says {policy.effective} ({zone})"
+
+
+def _summarise(policy: Policy, state: str) -> None:
     out = console()
-    # In the policy's own zone: its days begin and end there.
-    future = policy.effective > datetime.now(policy.time_zone).date()
-    state = f"in force {'from' if future else 'since'} {policy.effective} ({policy.time_zone})"
     out.print(Text(printable(f"{policy.file}: revision {policy.revision}, {state}")))
     headings = ("purpose", "visitors are", "kept for", "cookies", "the log keeps")
     table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)

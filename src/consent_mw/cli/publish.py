@@ -59,9 +59,9 @@ class _Examined(NamedTuple):
 def publish(policy_file: Path, directory: Path | None, dry_run: bool, json_wanted: bool) -> int:
     """Publish a new revision of the policy: from now on every page of the site announces it, until it takes effect.
 
-    It is compared with the revision in force. What visitors read and what changes is announced 7 days before, and 30 if
-    it weighs: more is collected, for something else, kept longer or received by others. Days are those of the policy's
-    time zone, and the first is not counted.
+    It is compared with the revision in force. What changes for visitors is announced 7 days before, and 30 if it is
+    important: more is collected, it is used for something else, kept longer, or received by others. Days are those of
+    the policy's time zone, and the first is not counted.
 
     A running site learns of it within seconds, and changes over by itself at the first instant of the effective day.
     """
