@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,23 @@ def test_every_page_announces_the_day_the_changes_and_where_to_compare(
         assert page.cookies.keys() <= {"session"}
         assert not visits(app, path, [speaks, CLOSED]).announces
     assert visits(app, "/", [(b"cookie", b"consent-notice=1")]).announces
+
+
+def test_the_announced_revision_is_readable_and_says_that_it_is_not_in_force(app: ConsentMiddleware) -> None:
+    page = visits(app, "/consent/policy/2").body.partition("<main")[2]
+    assert (
+        "This revision is announced and not in force yet. It holds from December 31, 2026 00:00:00 (UTC+09:00)" in page
+    )
+    assert "Functional is kept longer. Before: 180 days; after: 200 days <strong>(important: it is kept longer)" in page
+    assert "will be asked again about: Functional" in " ".join(page.split()).replace(":</p> ", ": ")
+    assert re.search(r"Revision 1</a> \(in force\)", page)
+    assert re.search(r"Revision 2</a> \(announced\)", page)
+    document = json.loads(visits(app, "/consent/policy/2.json").body)
+    assert (document["standing"], document["effective_at"]) == ("ahead", "2026-12-31T00:00:00+09:00")
+    assert (document["compared_with"], [each["what"] for each in document["changes"]]) == (1, ["retention.longer"])
+    assert json.loads(visits(app, "/consent/policy.json").body)["standing"] == "in force"
+    korean = visits(app, "/consent/policy/2", [(b"accept-language", b"ko")]).body
+    assert "보유 기간 연장: Functional. 변경 전: 180일; 변경 후: 200일" in korean
 
 
 def test_what_is_announced_is_no_part_of_the_words_that_a_receipt_is_about(app: ConsentMiddleware) -> None:
@@ -131,6 +149,11 @@ def test_on_https_the_cookie_is_secure_and_bound_to_the_host(app: ConsentMiddlew
     assert lines == [b"__Host-consent-notice=2; Path=/; Max-Age=2592000; SameSite=Lax; Secure"]
     page = visits(app, "/", [(b"cookie", b"__Host-consent-notice=2")], scheme="https")
     assert not page.announces
+
+
+def test_scripts_learn_of_it_too(app: ConsentMiddleware) -> None:
+    state = json.loads(visits(app, "/consent/state").body)
+    assert state["announced"] == {"revision": 2, "effective_at": "2026-12-31T00:00:00+09:00"}
 
 
 def test_an_application_cannot_close_the_notice(announced: Site) -> None:

@@ -107,6 +107,27 @@ def test_one_changed_duration_of_a_cookie_changes_every_table_of_cookies() -> No
         assert "17 weeks" in get(f"/consent{path}?lang=en", app=changed).body
 
 
+def test_what_a_law_demands_is_told_with_its_period_and_its_law() -> None:
+    kept = '\n[purposes.analytics.archive]\nretention = "5 years"\nlaw = { ko = "제6조", en = "article 6" }\n'
+    app = Site(loads(DECLARATION + kept), secret_keys=KEYS)
+    section = get("/consent/policy?lang=en", app=app).body.partition('id="section-4"')[2].partition("</section>")[0]
+    assert "Statistics: 5 years in all (article 6)" in section
+    assert "No law obliges us" not in section
+    purposes = json.loads(get("/consent/policy.json?lang=en", app=app).body)["purposes"]
+    archive = next(each["archive"] for each in purposes if each["name"] == "analytics")
+    assert archive == {"retention": "5 years", "law": {"text": "article 6", "language": "en"}}
+
+
+def test_the_pages_claim_no_more_than_the_declaration_does() -> None:
+    assert "stored encrypted" in get("/consent/policy?lang=en").body
+    assert "is not let through" in get("/consent/cookies?lang=en").body
+    first = "[[cookies.declared]]"
+    plain = DECLARATION.replace(first, f'[cookies]\nundeclared = "report"\n{first}', 1) + "\n[log]\nseal = false\n"
+    app = Site(loads(plain), secret_keys=KEYS)
+    assert "stored without encryption" in get("/consent/policy?lang=en", app=app).body
+    assert "is let through for now" in get("/consent/cookies?lang=en", app=app).body
+
+
 # -- our own cookies ------------------------------------------------------------------------------------------------
 
 
@@ -150,7 +171,7 @@ def test_a_revision_shows_what_it_changed_line_by_line(tmp_path: Path) -> None:
 def test_a_revision_that_asked_again_says_about_what(tmp_path: Path) -> None:
     changes = get("/consent/policy/3?lang=en", app=revised(tmp_path)).body.partition("</section>")[0]
     assert "asked again about: Statistics" in re.sub(r"\s+", " ", changes)
-    assert "What this revision changed" not in get("/consent/policy/1?lang=en", app=revised(tmp_path)).body
+    assert "What this revision changes" not in get("/consent/policy/1?lang=en", app=revised(tmp_path)).body
 
 
 @pytest.mark.parametrize("asked", ["4", "0", "x", "١", "99999999999999999999", "3/2", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from html import escape
 from typing import Final
 
@@ -45,6 +46,11 @@ class Announcement:
         """The number that is announced."""
         return self.policy.revision
 
+    @property
+    def begins(self) -> datetime:
+        """When it holds, in the policy's own time zone."""
+        return begins(self.policy).astimezone(self.policy.time_zone)
+
     def html(self, language: str, base: str, next_path: str, token: str = "") -> str:
         """Return the notice; `token` is for the page whose forms carry one."""
         key = (language, base)
@@ -58,7 +64,7 @@ class Announcement:
                 count=len(self._amendments),
                 old=self._in_force,
                 new=self.policy,
-                begins=begins(self.policy).astimezone(self.policy.time_zone),
+                begins=self.begins,
                 next=_NEXT,
                 token=_PROOF,
             )

@@ -308,7 +308,7 @@ class Site:
         return self._page(visit, "dialog.html" if "dialog" in visit.query else "settings.html", context)
 
     async def _state(self, visit: Visit) -> Response:
-        return self._rendering.data(_state(visit, await _readable(visit.waitings), self.policy))
+        return self._rendering.data(_state(visit, await _readable(visit.waitings), self.policy, self._announcement))
 
     # -- the choice ---------------------------------------------------------------------------------------------
 
@@ -339,7 +339,9 @@ class Site:
         except StoreError as error:
             _log.warning("waiting cookies cannot be reached: %s", error)
         if visit.wants_json:
-            response = self._rendering.data(_state(visit, await _readable(visit.waitings), self.policy))
+            response = self._rendering.data(
+                _state(visit, await _readable(visit.waitings), self.policy, self._announcement)
+            )
         else:
             target = safe_next(first(fields, "next") or None, f"{visit.base}?saved=1")
             response = RedirectResponse(target, 303, dict(PERSONAL))
@@ -388,7 +390,9 @@ async def _readable(waitings: Waitings) -> list[Waiting]:
         return []
 
 
-def _state(visit: Visit, waiting: Sequence[Waiting], policy: Policy) -> dict[str, object]:
+def _state(
+    visit: Visit, waiting: Sequence[Waiting], policy: Policy, announced: Announcement | None
+) -> dict[str, object]:
     """What scripts may know of the visitor's choice. Never more than the visitor's own page shows."""
     consent = visit.consent
     return {
@@ -410,6 +414,9 @@ def _state(visit: Visit, waiting: Sequence[Waiting], policy: Policy) -> dict[str
             }
             for each in waiting
         ],
+        "announced": {"revision": announced.revision, "effective_at": announced.begins.isoformat()}
+        if announced
+        else None,
         "show": bool(waiting) or _asks(policy, consent),
     }
 

@@ -12,6 +12,8 @@ export interface ConsentState {
   readonly allowed: readonly string[];
   readonly signals: readonly string[];
   readonly waiting: readonly { id: string; name: string; purpose: string; provider: string; expires: string | null }[];
+  /** A revision of the policy that is published and not in force yet, and from when it will be. */
+  readonly announced: { readonly revision: number; readonly effective_at: string } | null;
   readonly show: boolean;
 }
 
