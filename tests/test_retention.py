@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,6 +108,40 @@ def test_a_shorter_promise_holds_for_older_records_too_once_it_is_in_force():
     day = day_of(at("2026-01-01T00:00+00:00"))
     assert not rules.has_ended(day, "necessary", at("2026-02-28T23:00+00:00"))
     assert rules.has_ended(day, "necessary", at("2026-03-01T00:00+00:00"))
+
+
+@pytest.mark.parametrize(
+    ("zone", "instant"),
+    [
+        ("America/New_York", "2026-03-01T00:00-05:00"),
+        ("Asia/Seoul", "2026-03-01T00:00+09:00"),
+        ("UTC", "2026-03-01T00:00Z"),
+    ],
+)
+def test_a_promise_counts_from_the_first_instant_of_its_day_in_its_own_zone(zone, instant):
+    shorter = policy("30 days", zone=zone, revision=2, effective="2026-03-01")
+    rules, day = Retention([policy("1 year", zone=zone), shorter]), day_of(at("2026-01-01T00:00+00:00"))
+    assert not rules.has_ended(day, "necessary", at(instant) - timedelta(seconds=1))
+    assert rules.has_ended(day, "necessary", at(instant))
+
+
+def test_what_was_collected_before_midnight_of_that_zone_was_promised_less():
+    longer = policy("1 year", zone="America/New_York", revision=2, effective="2026-02-01")
+    rules, now = Retention([policy("90 days", zone="America/New_York"), longer]), at("2027-06-01T00:00+00:00")
+    found = [rules.rule(day_of(at(f"2026-02-0{day}T00:00+00:00")), "necessary", now) for day in (1, 2)]
+    assert [rule and rule.revision for rule in found] == [
+        1,
+        2,
+    ]  # in the first five hours of the first the older one held
+
+
+def test_a_revision_that_never_held_promised_nothing():
+    announced = policy("30 days", revision=2, effective="2026-03-01")
+    instead = msgspec.structs.replace(
+        policy("1 year", revision=3, effective="2026-04-01"), published=announced.effective - timedelta(days=1)
+    )
+    rules, day = Retention([policy("1 year"), announced, instead]), day_of(at("2026-01-01T00:00+00:00"))
+    assert not rules.has_ended(day, "necessary", at("2026-12-31T00:00+00:00"))
 
 
 def test_a_purpose_that_a_later_revision_dropped_ends_as_it_was_promised():
