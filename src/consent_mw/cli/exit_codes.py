@@ -26,7 +26,7 @@ CODES: Final[Mapping[int, str]] = {
 MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "archive": "there is no archive, the access cannot be recorded, or records could not be opened",
     "audit": "verify: an entry was changed, removed or inserted, or a disclosure is missing or was changed",
-    "check": "the policy cannot be enforced, or goes against a revision that was in force",
+    "check": "the policy cannot be enforced, or goes against a revision that was published",
     "completion": "it could not be written",
     "cookies": "there is no log, or no policy that can be read",
     "demo": "the port is taken, or its directory cannot be written",
@@ -36,6 +36,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "export": "the file is there already or cannot be written, or personal fields that were asked for cannot be read",
     "init": "a file is already there, or cannot be written",
     "log": "there is no log, or the access cannot be recorded",
+    "publish": "the revision is refused: its number, its dates, or a fault; nothing was published",
     "purge": "something is overdue, failed or out of reach, or another process is at it",
     "receipt verify": "something about the receipt cannot be proven",
     "report": "there is no log, or the file cannot be written",

@@ -45,8 +45,7 @@ class _Examined(NamedTuple):
 
 
 @click.command(
-    epilog="Example: consent-mw publish policy.toml --dry-run, which says what changed and what notice it takes. "
-    "Exit codes: 0 published, already published, or with --dry-run can be; 1 refused, with the mend."
+    epilog="Example: consent-mw publish policy.toml --dry-run, which says what changed and what notice it takes."
 )
 @click.argument("policy_file", metavar="[POLICY]", type=click.Path(path_type=Path), default="policy.toml")
 @click.option(
