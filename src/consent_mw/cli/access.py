@@ -115,7 +115,7 @@ def check_purposes(places: Places, named: Sequence[str]) -> None:
 
 def policies(places: Places) -> list[Policy]:
     """
-    Return every declaration of the site that was in force and can be read.
+    Return every declaration of the site that was published and can be read.
 
     Raises:
         ConfigurationError: The directory cannot be read.
@@ -130,14 +130,13 @@ def policy_in_force(places: Places, now: datetime) -> Policy:
     Raises:
         ConfigurationError: None was kept that can be read; or the directory cannot be read.
     """
-    kept = sorted(policies(places), key=lambda policy: policy.revision)
-    holding = [policy for policy in kept if policy.effective <= now.astimezone(policy.time_zone).date()]
-    if not kept:
+    found = Revisions(places.revisions).course().at(now)
+    if found is None:
         raise ConfigurationError(
             f"{places.revisions}: no declaration is kept here; run the site first, or give its data directory with "
             "--directory"
         )
-    return (holding or kept[:1])[-1]
+    return found
 
 
 def sealer_of(places: Places, ring: str | None) -> Sealer:

@@ -114,8 +114,8 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
     sealer = Sealer(keyring)
     destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer))
-    policies = [*Revisions(places.revisions).before(policy.revision).values(), policy]
-    erasure = Erasure.of_site(policies, places, store, sealer, spool=spool)
+    published = Revisions(places.revisions).course(policy).published
+    erasure = Erasure.of_site(published, places, store, sealer, spool=spool)
     return _Work(spool, store, work, (destruction, erasure))
 
 
