@@ -58,6 +58,8 @@ def test_it_goes_on_until_a_signal_and_ends_in_peace(site, number):
     while ids_in(site) != written:
         assert process.poll() is None
         time.sleep(0.02)
+    while list((site / "consent-data/spool").glob("*.spool1")):
+        time.sleep(0.02)  # the store has them, and the command does not know yet
     process.send_signal(number)
     output, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
