@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 __all__ = ["Agent", "DeviceKind", "is_crawler", "is_probe", "parse_agent"]
 
@@ -120,7 +120,7 @@ def _names() -> str:
     texts: list[str] = [_OTHER]
     for parser in (*known.USER_AGENT_PARSERS, *known.OS_PARSERS):
         texts.append(parser.user_agent_re.pattern)
-        said: dict[str, Any] = vars(parser)
+        said = cast("dict[str, str | None]", vars(parser))
         texts += [text for name, text in said.items() if name.endswith("_replacement") and text]
     for crawler in crawlers.CRAWLER_USER_AGENTS_DATA:
         texts += [crawler["pattern"], *crawler["instances"]]
