@@ -31,7 +31,7 @@ from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 
-__all__ = ["Erasure", "ErasureOutcome"]
+__all__ = ["Erasure", "ErasureOutcome", "abuse_number"]
 
 _log = logging.getLogger("consent_mw")
 
@@ -166,6 +166,11 @@ class Erasure:
         self._retention = Retention(policies)
         if self._archive is None:
             self._archive = Archive.of_site(policies, places)
+
+    @property
+    def archive(self) -> Archive | None:
+        """Where it erases beside the store; closed with it."""
+        return self._archive
 
     async def close(self) -> None:
         """Release the archive. Closing twice is harmless."""
@@ -358,8 +363,9 @@ class Erasure:
         subjects = frozenset[bytes]().union(*made.values())
         query = Query(kinds=HELD_KINDS, purposes=frozenset((ABUSE,)), subjects=subjects)
         if subjects and await self._store.fetch(query, limit=1):
-            number = fixed_id(day_of(request.registered), ABUSE, str(request.id))
-            asked = msgspec.structs.replace(request, id=number, person=person, purposes=(ABUSE,), application=False)
+            asked = msgspec.structs.replace(
+                request, id=abuse_number(request.id), person=person, purposes=(ABUSE,), application=False
+            )
             await self._desk.register(asked)
 
     async def _settle(self, case: Case, certificate: ErasureCertificate, now: datetime) -> None:
@@ -402,6 +408,11 @@ class Erasure:
 async def _deleted(store: Store, query: Query) -> int:
     """Delete what `query` means; nothing is what a store nearly always has, and to look is cheaper."""
     return await store.delete(query) if await store.fetch(query, limit=1) else 0
+
+
+def abuse_number(erasure: UUID) -> UUID:
+    """Return the number of the request about abuse that the erasure of this number registers, if there is any."""
+    return fixed_id(day_of(time_of(erasure)), ABUSE, str(erasure))
 
 
 def _is_ours(case: Case) -> bool:

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.archive import Archive
-from consent_mw.exceptions import ConsentError
+from consent_mw.exceptions import ConsentError, StoreError
 from consent_mw.policy import RECEIPTS, REQUESTS, Policy
 from consent_mw.receipts import Receipt, receipt_of
 from consent_mw.records import Query, Record, Scalar, time_of
@@ -110,7 +110,7 @@ class Registry:
         Return what is held about `person` at `now` (aware).
 
         Raises:
-            StoreError: A store, the archive or a keyring cannot be reached.
+            StoreError: A store, the archive, a keyring or the application's own data cannot be reached.
         """
         if not person.is_known:
             return Holdings(person)
@@ -152,7 +152,10 @@ class Registry:
     async def _application(self, person: Person) -> Mapping[str, Scalar] | None:
         if self._personal_data is None or person.sign_in is None:
             return None
-        return await self._personal_data.read(person.sign_in)
+        try:
+            return await self._personal_data.read(person.sign_in)
+        except Exception as error:
+            raise StoreError(f"the application's personal_data.read() failed ({error!r})") from error
 
 
 async def fetch_all(store: Store, query: Query) -> list[Record]:
