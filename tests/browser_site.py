@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Playwright
@@ -77,9 +78,10 @@ async def hostile(request: Request) -> Response:
     return Response(HOSTILE, media_type="text/css")
 
 
-def site(directory: Path, declaration: str = DECLARATION) -> ConsentMiddleware:
+def site(directory: Path, declaration: str = DECLARATION, **options: Any) -> ConsentMiddleware:
     """Return the site, whose data are in `directory`."""
     directory.mkdir(exist_ok=True)
     (directory / "policy.toml").write_text(declaration, "utf-8")
     routes = [Route("/hostile.css", hostile), Route("/{path:path}", page)]
-    return ConsentMiddleware(Starlette(routes=routes), policy=directory / "policy.toml", secret_keys=[KEY])
+    file = directory / "policy.toml"
+    return ConsentMiddleware(Starlette(routes=routes), policy=file, secret_keys=[KEY], **options)

@@ -16,6 +16,7 @@ from consent_mw.placing import consent_banner, consent_head
 from consent_mw.policy import Policy
 from consent_mw.records import Query, Record
 from consent_mw.request_consent import RequestConsent
+from consent_mw.rights.personal_data import PersonalData
 from consent_mw.stores.base import Store
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ConsentError",
     "ConsentMiddleware",
     "Decision",
+    "PersonalData",
     "Policy",
     "PolicyError",
     "Proxies",

@@ -250,7 +250,13 @@ class Answer:
             consent.restore(self._began_with)
             return False
         kept = await asyncio.to_thread(
-            self._wiring.recorder.receipt, self._began_with, consent.consent, consent.shown, self._wiring.clock()
+            self._wiring.recorder.receipt,
+            self._began_with,
+            consent.consent,
+            consent.shown,
+            self._wiring.clock(),
+            sign_in=await self._wiring.site.sign_in(self._exchange.scope) if self._own else None,
+            registered=consent.withdrawal_kept,
         )
         if not kept and consent.consent.allows_something:
             _log.error("an acceptance could not be kept as a receipt; it was not taken")

@@ -25,6 +25,7 @@ from consent_mw.placing import SITE, WAITING
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
 from consent_mw.request_cookies import without_cookies
+from consent_mw.rights.personal_data import PersonalData, SignIn
 from consent_mw.site.insertion import unconditional
 from consent_mw.stores.base import Store
 from consent_mw.wiring import Wiring
@@ -77,6 +78,8 @@ class ConsentMiddleware:
         spool_bytes: Most that records may take on this machine's disk while they wait for the store, a sixteenth of
             it kept for receipts, erasures and abuse.
         sync_interval: How often records are forced to the disk: what a power cut may take.
+        subject: Tells from a request's scope who is signed in, or None: then they see their data wherever they sign in.
+        personal_data: What the application itself holds about who is signed in: read, corrected and erased through it.
         clock: Nanoseconds since 1970; for tests (`consent_mw.testing.clock.Clock`).
 
     Raises:
@@ -111,6 +114,8 @@ class ConsentMiddleware:
         drain: bool = True,
         spool_bytes: int = 256 << 20,
         sync_interval: timedelta = timedelta(seconds=1),
+        subject: SignIn | None = None,
+        personal_data: PersonalData | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.app: ASGIApp = app
@@ -136,6 +141,8 @@ class ConsentMiddleware:
             spool_bytes=spool_bytes,
             sync_interval=sync_interval,
             clock=clock,
+            subject=subject,
+            personal_data=personal_data,
         )
         self._signals = _checked_signals(signals)
         self._excluded = _compiled(exclude)

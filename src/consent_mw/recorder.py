@@ -20,6 +20,8 @@ from consent_mw.policy import ABUSE, RECEIPTS, Policy
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_number
 from consent_mw.redaction import clean, origin, redact_query, redact_url
 from consent_mw.request_consent import DROPPED, Noted, Shown
+from consent_mw.rights.person import Person, link
+from consent_mw.rights.withdrawal import withdrawal
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 
@@ -109,9 +111,21 @@ class Recorder:
             urgent = bool(noted) and any(note.kind == "abuse" for note in noted)
             self._spool.write(frames, durable=urgent, reserved=urgent)
 
-    def receipt(self, before: Consent, consent: Consent, shown: Shown, now_ns: int) -> bool:
+    def receipt(
+        self,
+        before: Consent,
+        consent: Consent,
+        shown: Shown,
+        now_ns: int,
+        *,
+        sign_in: str | None = None,
+        registered: bool = False,
+    ) -> bool:
         """
         Keep the receipt of a choice, and return whether it is on the disk. Waits for the disk: call it in a thread.
+
+        What the choice takes back is registered as a withdrawal in the same write, unless that is `registered`
+        already; who is signed in is linked with their new receipt.
 
         Its subject is the token of the receipt's random name, which only the visitor's cookie holds; a refusal
         has no name, so its receipt belongs to nobody.
@@ -136,11 +150,21 @@ class Recorder:
             name = consent.receipt or before.receipt
             subject = self._token(now_ns, RECEIPTS, name) if name else None
             sealed = self._sealer.seal(record_id, "receipt", RECEIPTS, self._encode(answers))
+            more = self._following(before, consent, now_ns, sign_in, registered=registered)
         except ConsentError as error:
             _log.error("no receipt: %s", error)
             return False
         record = Record(record_id, "receipt", RECEIPTS, subject, self._ring, clear, sealed)
-        return self._spool.write([encode_record(record)], durable=True, reserved=True)
+        return self._spool.write([encode_record(each) for each in (record, *more)], durable=True, reserved=True)
+
+    def _following(
+        self, before: Consent, consent: Consent, now_ns: int, sign_in: str | None, *, registered: bool
+    ) -> list[Record]:
+        """Return what is kept with a receipt: the withdrawal, and the link."""
+        request = None if registered else withdrawal(before, consent, self.policy, now_ns, sign_in)
+        made = request.record(self._sealer) if request else None
+        linked = link(self._sealer, Person((consent.receipt,), sign_in), now_ns) if consent.receipt else None
+        return [record for record in (made, linked) if record]
 
     def _lost(self, error: Exception) -> list[bytes]:
         """Count a record that could not be made, and say so once a minute: each would fill the disk of the log."""

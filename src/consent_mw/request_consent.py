@@ -56,7 +56,8 @@ class RequestConsent:
     """
 
     __slots__ = ("_make", "_permissions", "banner_placed", "changed", "consent", "noted", "pending", "personal",
-                 "shown", "signals", "strict", "today")  # fmt: skip
+                 "shown", "signals", "strict", "today",
+                 "withdrawal_kept")  # fmt: skip
 
     def __init__(
         self,
@@ -80,6 +81,8 @@ class RequestConsent:
         self.banner_placed: bool = False
         #: Set to True by a page that shows something of this visitor's: then no shared cache may keep it.
         self.personal: bool = False
+        #: Set to True by who has registered already what a change takes back.
+        self.withdrawal_kept: bool = False
         self.shown: Shown = _BY_THE_APPLICATION
         self.noted: list[Noted] = []
 

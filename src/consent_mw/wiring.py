@@ -9,8 +9,8 @@ from datetime import timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 
-from consent_mw._asgi import Header
-from consent_mw.client import Proxies
+from consent_mw._asgi import Header, Scope
+from consent_mw.client import Proxies, mask
 from consent_mw.consent_cookie import ConsentCookie, checked_keys
 from consent_mw.console import Console
 from consent_mw.cookies import CookieFloor, Placed, placed
@@ -31,8 +31,10 @@ from consent_mw.recorder import Recorder
 from consent_mw.request_cookies import RequestCookies
 from consent_mw.revisions import Revisions
 from consent_mw.rights.erasure import Erasure
+from consent_mw.rights.personal_data import PersonalData, SignIn
 from consent_mw.sealer import PlainSealer, Sealer
 from consent_mw.site.documents import OwnCookies
+from consent_mw.site.my_data_pages import MyData
 from consent_mw.site.pages import Site
 from consent_mw.spool import Spool
 from consent_mw.stores import opened_store
@@ -78,6 +80,8 @@ class Wiring:
         spool_bytes: int,
         sync_interval: timedelta,
         clock: Callable[[], int],
+        subject: SignIn | None,
+        personal_data: PersonalData | None,
     ) -> None:
         self._keys = checked_keys(secret_keys)
         self.clock: Callable[[], int] = clock
@@ -116,6 +120,7 @@ class Wiring:
             self.sealer,
             spool=self.spool,
             hand_over=self._hand_over,
+            personal_data=personal_data,
         )
         self.drain: Drain = Drain(
             self.policy,
@@ -128,6 +133,8 @@ class Wiring:
             chores=(self.destruction, self.erasure) if drain else (self.erasure,),
         )
         self.console: Console | None = Console(self.policy, self.proxies) if console else None
+        self._subject = subject
+        self._personal_data = personal_data
         self._enforce()
         self.drain.look = self.look
         self.look()
@@ -146,6 +153,17 @@ class Wiring:
             reopened=since(self.revisions.before(self.policy.revision), self.policy),
         )
         self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies)
+        self._my_data: MyData = MyData.of_site(
+            [*self.revisions.before(self.policy.revision).values(), self.policy],
+            self.store,
+            self.sealer,
+            self.spool,
+            self.erasure,
+            self.drain.once,
+            client=self._network,
+            subject=self._subject,
+            personal_data=self._personal_data,
+        )
         self.site: Site = Site(
             self.policy,
             prefix=self.prefix,
@@ -155,6 +173,7 @@ class Wiring:
             hand_over=self.drain.once,
             revisions=self.revisions,
             wordings=Wordings(self.places.wordings),
+            my_data=self._my_data,
             own_cookies=self._own_cookies,
             templates=self._templates,
             now_ns=self.clock,
@@ -164,6 +183,10 @@ class Wiring:
 
     async def _hand_over(self) -> None:
         await self.drain.once()
+
+    def _network(self, scope: Scope) -> str:
+        address = self.proxies.address(scope)
+        return "" if address is None else mask(address)
 
     def look(self) -> None:
         """

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import NamedTuple
 
 from consent_mw.consent import Choice
+from consent_mw.exceptions import StoreError
 from consent_mw.pending import Pending, Waiting
 from consent_mw.permissions import Verdict
 from consent_mw.request_consent import RequestConsent, Shown
 from consent_mw.site.forms import Answers, WaitingAnswer
 
-__all__ = ["Waitings", "choose"]
+__all__ = ["Waitings", "choose", "take_back"]
+
+_log = logging.getLogger("consent_mw")
 
 
 class Waitings(NamedTuple):
@@ -70,6 +74,24 @@ async def choose(
     refused = [each for each in named if consent.explain(each.name).verdict is Verdict.BLOCKED]
     await waitings.drop(refused)
     return await waitings.deliver([each for each in named if each not in refused])
+
+
+async def take_back(
+    consent: RequestConsent, said: Answers | Collection[str], waitings: Waitings, shown: Shown
+) -> list[bytes]:
+    """
+    Take consent back, all as `said` or for the purposes that it names, and return the lines that this releases.
+
+    Unlike `choose` it succeeds while waiting cookies cannot be reached: they are gone after ten minutes.
+    """
+    try:
+        if isinstance(said, Answers):
+            return await choose(consent, said, waitings, shown)
+        consent.withdraw(*said, shown=shown)
+        return await _settle(consent, waitings)
+    except StoreError as error:
+        _log.warning("waiting cookies cannot be reached: %s", error)
+        return []
 
 
 def _answer_purposes(consent: RequestConsent, purposes: Collection[str], allow: bool, shown: Shown) -> None:

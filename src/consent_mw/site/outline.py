@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from consent_mw.policy import Cookie, Event, Policy, Precision, Purpose, Text
+from consent_mw.policy import ABUSE, RECEIPTS, REQUESTS, Cookie, Event, Policy, Precision, Purpose, Text
 
 __all__ = ["Kept", "Outline"]
 
@@ -58,6 +58,11 @@ class Outline:
     def archived(self) -> list[Purpose]:
         """Return the purposes of which a law demands more than they need."""
         return [purpose for purpose in self.policy.purposes.values() if purpose.archive]
+
+    def unmarked(self) -> list[Purpose]:
+        """Return the purposes whose records are kept without anything that leads to a visitor."""
+        marked = (ABUSE, RECEIPTS, REQUESTS)
+        return [each for each in self.policy.purposes.values() if not each.asked and each.name not in marked]
 
     def refused_by(self, signals: Iterable[str]) -> list[Purpose]:
         """Return the purposes that one of `signals` refuses."""

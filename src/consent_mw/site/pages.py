@@ -26,11 +26,14 @@ from consent_mw.site.assets import Assets
 from consent_mw.site.choosing import Waitings, choose
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.forms import BadForm, FormToken, safe_next
+from consent_mw.site.handing import Handing
 from consent_mw.site.language import negotiate
+from consent_mw.site.my_data_pages import MyData, MyDataPages
 from consent_mw.site.policy_pages import PolicyPages
 from consent_mw.site.posts import Posts, first
 from consent_mw.site.receipt_pages import ReceiptPages
 from consent_mw.site.rendering import PERSONAL, SECURITY, Rendering
+from consent_mw.site.slip import Slips
 from consent_mw.site.surfaces import SURFACES, Surface, Surfaces, choices
 from consent_mw.site.visit import Visit, form_of, own_path, query_of, target_of
 from consent_mw.wordings import Wordings, text_hash
@@ -56,6 +59,7 @@ class Site:
         hand_over: Brings what lies in the spool to the store (`Drain.once`), for who asks for a receipt at once.
         revisions: The declarations that were in force; without it the pages know this one only.
         wordings: Where the words are kept that visitors were shown.
+        my_data: What the page of the visitor's own data works with; without it there is none.
         own_cookies: What our own cookies are called, on https or not.
         templates: A folder whose templates stand in for ours, and whose locale/ adds languages.
         default_language: For visitors who speak none of the policy's languages; its first unless told.
@@ -73,6 +77,7 @@ class Site:
         hand_over: Callable[[], Awaitable[object]] | None = None,
         revisions: Revisions | None = None,
         wordings: Wordings | None = None,
+        my_data: MyData | None = None,
         own_cookies: Callable[[bool], OwnCookies] = lambda secure: OwnCookies(),
         templates: Path | None = None,
         default_language: str | None = None,
@@ -107,12 +112,24 @@ class Site:
                 self._rendering,
                 policy,
                 receipts,
-                hand_over,
+                Handing(hand_over),
                 revisions=revisions,
                 wordings=wordings,
                 templates=templates,
             )
             self._routes["/receipt"] = {"GET": page.receipt}
+        self._my_data = my_data
+        if my_data:
+            self._rendering.has_my_data = True
+            data = MyDataPages(
+                self._rendering,
+                policy,
+                my_data,
+                posts=self._posts,
+                slips=Slips(secret_keys),
+                shown=lambda language: self.shown("my-data", language),
+            )
+            self._routes["/my-data"] = {"GET": data.page, "POST": data.post}
 
     # -- what the middleware asks -------------------------------------------------------------------------------
 
@@ -202,6 +219,10 @@ class Site:
     def head(self, scope: Scope, page_language: str | None = None) -> str:
         """Return the tags of the banner's style sheet and script; for `page_language` see `banner`."""
         return self._rendering.head(self._spoken(scope, page_language), self.base(scope))
+
+    async def sign_in(self, scope: Scope) -> str | None:
+        """Return what the application knows the sender of a request to our pages by, or None."""
+        return await self._my_data.identity.sign_in(scope) if self._my_data else None
 
     def language_of(self, start: Message) -> str | None:
         """Return the policy's language that a page says it is written in (Content-Language), or None."""

@@ -27,25 +27,32 @@ class Posts:
         self._rendering = rendering
         self.token = token
 
-    async def fields(self, visit: Visit) -> dict[str, list[str]] | Response:
-        """Return the values of each field, or the answer to what cannot be a form of ours."""
-        body = await _body(visit.receive)
+    async def fields(
+        self, visit: Visit, *, page: str = "", limit_bytes: int = forms.BODY_LIMIT_BYTES
+    ) -> dict[str, list[str]] | Response:
+        """
+        Return the values of each field, or the answer to what cannot be a form of ours.
+
+        Args:
+            page: Where such a form stands with a token, below the prefix; the settings unless told.
+        """
+        body = await _body(visit.receive, limit_bytes)
         if body is None:
             return self.refused(visit, 413, "too-large")
         try:
             fields = forms.fields_of(visit.headers.get("content-type", ""), body)
         except BadForm as error:
             return self.bad(visit, error)
-        return self._turned_away(visit, fields) or fields
+        return self._turned_away(visit, fields, page) or fields
 
-    def _turned_away(self, visit: Visit, fields: Mapping[str, Sequence[str]]) -> Response | None:
+    def _turned_away(self, visit: Visit, fields: Mapping[str, Sequence[str]], page: str) -> Response | None:
         sender = forms.sender(visit.headers, visit.own_origin)
         if sender is Sender.FOREIGN:
             return self.refused(visit, 403, "foreign")
         if sender is Sender.UNKNOWN and not self.token.holds(first(fields, "token"), visit.now_ns):
             if visit.wants_json:
                 return self.refused(visit, 403, "unknown")
-            return RedirectResponse(f"{visit.base}?again=unknown", 303, dict(PERSONAL))
+            return RedirectResponse(f"{visit.base}{page}?again=unknown", 303, dict(PERSONAL))
         return None
 
     def bad(self, visit: Visit, error: BadForm) -> Response:
@@ -66,7 +73,7 @@ class Posts:
         if visit.wants_json:
             told = {"error": reason, "field": field[:100], "allowed": list(allowed)}
             return self._rendering.data(told, status=status, headers=said)
-        context = {"reason": reason, "field": field[:100], "allowed": allowed}
+        context = {"reason": reason, "field": field[:100], "allowed": allowed, "page": visit.page}
         return self._rendering.page(visit, "refused.html", context, status=status, headers=said)
 
 
@@ -75,13 +82,13 @@ def first(fields: Mapping[str, Sequence[str]], name: str) -> str:
     return next(iter(fields.get(name, ())), "")
 
 
-async def _body(receive: Receive) -> bytes | None:
+async def _body(receive: Receive, limit_bytes: int) -> bytes | None:
     """Return the whole body, or None if it is larger than any form of ours."""
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > forms.BODY_LIMIT_BYTES:
+        if len(body) > limit_bytes:
             return None
         if message["type"] != "http.request" or not message.get("more_body", False):
             return bytes(body)

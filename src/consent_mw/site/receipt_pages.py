@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,6 +15,7 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.policy import Policy
 from consent_mw.receipts import Receipt, Receipts
 from consent_mw.revisions import Revisions
+from consent_mw.site.handing import Handing
 from consent_mw.site.proof import words_of
 from consent_mw.site.receipt_document import Addresses, receipt_document
 from consent_mw.site.rendering import PERSONAL, Rendering
@@ -44,7 +45,7 @@ class ReceiptPages:
     Answers `/receipt`.
 
     Args:
-        hand_over: Brings what lies in the spool to the store, as `Drain.once`.
+        handing: Brings what lies in the spool to the store.
         templates: The site's own templates, with which words may have to be rendered again.
     """
 
@@ -53,7 +54,7 @@ class ReceiptPages:
         rendering: Rendering,
         policy: Policy,
         receipts: Receipts,
-        hand_over: Callable[[], Awaitable[object]],
+        handing: Handing,
         *,
         revisions: Revisions,
         wordings: Wordings,
@@ -62,11 +63,10 @@ class ReceiptPages:
         self._rendering = rendering
         self._policy = policy
         self._receipts = receipts
-        self._hand_over = hand_over
+        self._handing = handing
         self._revisions = revisions
         self._wordings = wordings
         self._templates = templates
-        self._handing: asyncio.Task[object] | None = None
 
     async def receipt(self, visit: Visit) -> Response:
         """Answer with the receipts that this visitor's cookie leads to, or with why there are none."""
@@ -91,7 +91,7 @@ class ReceiptPages:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 while not (found := await self._receipts.of(consent.receipt, consent.given_on)) and fresh:
-                    await self._handed_over()
+                    await self._handing.over()
                     found = await self._receipts.of(consent.receipt, consent.given_on)
                     if found:
                         break
@@ -101,18 +101,6 @@ class ReceiptPages:
         except ConsentError as error:
             _log.warning("receipts cannot be read: %s", error)
         return found
-
-    async def _handed_over(self) -> None:
-        """Join the hand-over that is under way, or begin one: any number of visitors who ask cause one at a time."""
-        if self._handing is None or self._handing.done():
-            self._handing = asyncio.ensure_future(self._quietly())
-        await asyncio.shield(self._handing)
-
-    async def _quietly(self) -> None:
-        try:
-            await self._hand_over()
-        except ConsentError as error:
-            _log.warning("records stay in the spool: %s", error)
 
     # -- how it is told -----------------------------------------------------------------------------------------
 

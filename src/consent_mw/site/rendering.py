@@ -48,6 +48,8 @@ class Rendering:
         #: The revision that is announced, if one is; and its notice, as it stands on a page of ours.
         self.announced: int | None = None
         self.notice: Callable[[Visit, str], str] = lambda visit, token: ""
+        #: Whether there is a page of the visitor's own data to link.
+        self.has_my_data: bool = False
 
     def head(self, language: str, base: str) -> str:
         """Return the tags of the banner's style sheet and script."""
@@ -93,6 +95,7 @@ class Rendering:
             "head": self.head(visit.language, visit.base),
             "pages_css": self.assets.name("pages.css"),
             "suffix": visit.suffix,
+            "has_my_data": self.has_my_data,
             "home": visit.base.removesuffix(self.prefix) + "/",
             "here": visit.base + quote(own_path(visit.scope)[len(self.prefix) :], safe="/", errors="replace"),
             "languages": [(tag, own.own_name(tag)) for tag in self.surfaces.policy.languages],

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SURFACES", "Surface", "Surfaces", "shown_text"]
 
+#: "my-data" is a withdrawal on the page of the visitor's own data, which names the purposes as they are declared.
 #: "api" is a choice that came without any page of ours: the application asked in words of its own, about what the
 #: policy declares. Its text is that declaration, and claims no more.
-Surface: TypeAlias = Literal["banner", "waiting", "settings", "api"]
+Surface: TypeAlias = Literal["banner", "waiting", "settings", "my-data", "api"]
 SURFACES: Final[tuple[Surface, ...]] = get_args(Surface)
 
 #: Stands for the path to return to in a banner that is kept; no path can hold a NUL.

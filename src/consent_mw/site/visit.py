@@ -13,10 +13,10 @@ from consent_mw.site.choosing import Waitings
 
 __all__ = ["Form", "Visit", "form_of", "own_path", "query_of", "target_of"]
 
-#: What a page is answered as: for reading, for machines, for text, or for keeping as a file.
-Form: TypeAlias = Literal["html", "json", "markdown", "download"]
+#: What a page is answered as: for reading, for machines, for text, for keeping as a file, or for a spreadsheet.
+Form: TypeAlias = Literal["html", "json", "markdown", "download", "csv"]
 
-_ENDINGS: Final[dict[str, Form]] = {".json": "json", ".md": "markdown", ".html": "download"}
+_ENDINGS: Final[dict[str, Form]] = {".json": "json", ".md": "markdown", ".html": "download", ".csv": "csv"}
 
 
 class Visit(NamedTuple):

@@ -1,0 +1,95 @@
+"""Who a visitor proved to be: by the receipt in their consent cookie, or by the application's own sign-in."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Final
+
+from consent_mw._asgi import Scope
+from consent_mw.exceptions import ConsentError
+from consent_mw.request_consent import RequestConsent
+from consent_mw.rights.desk import Keep
+from consent_mw.rights.person import People, Person, link
+from consent_mw.rights.personal_data import SignIn
+from consent_mw.sealer import Sealer
+
+__all__ = ["Identity"]
+
+_log = logging.getLogger("consent_mw")
+
+_LONGEST_NAME: Final = 500
+#: Links that this process remembers to have kept; a link that is kept again changes nothing.
+_REMEMBERED: Final = 4_096
+_DAY_NS: Final = 86_400_000_000_000
+
+
+class Identity:
+    """
+    Tells who is asking. Nothing else that a request says is believed: no parameter, and no address.
+
+    Args:
+        keep: Where links between a sign-in and a receipt are kept.
+        subject: The application's own sign-in; without it only the cookie proves anything.
+    """
+
+    def __init__(self, people: People, sealer: Sealer, keep: Keep, subject: SignIn | None = None) -> None:
+        self._people = people
+        self._sealer = sealer
+        self._keep = keep
+        self._subject = subject
+        self._linked: set[tuple[int, str, str]] = set()
+
+    async def sign_in(self, scope: Scope) -> str | None:
+        """Return what the application knows this visitor by, or None. Never raises: who cannot be told is nobody."""
+        if self._subject is None:
+            return None
+        try:
+            found = self._subject(scope)
+            name = await found if inspect.isawaitable(found) else found
+        except Exception:  # noqa: BLE001 - the application's own code: whatever it raises, the page is served
+            _log.exception("subject= failed; the visitor counts as not signed in")
+            return None
+        if name is None or _is_name(name):
+            return name
+        _log.error("subject= returned %.80r; return a text of 1 to %d characters, or None", name, _LONGEST_NAME)
+        return None
+
+    async def of(self, scope: Scope, consent: RequestConsent, now_ns: int) -> Person:
+        """
+        Return who is asking, with all their receipts, and remember that this sign-in uses this receipt.
+
+        Raises:
+            StoreError: The store or the keyring cannot be reached now.
+        """
+        sign_in = await self.sign_in(scope)
+        if sign_in is not None and consent.consent.receipt is not None:
+            await self._link(sign_in, consent.consent.receipt, now_ns)
+        return await self._people.of(consent.consent.receipt, consent.given_on, sign_in)
+
+    async def again(self, person: Person, consent: RequestConsent) -> Person:
+        """Return `person` as they are known now: a receipt that has reached the store leads to those before it."""
+        return await self._people.of(consent.consent.receipt, consent.given_on, person.sign_in)
+
+    async def _link(self, sign_in: str, receipt: str, now_ns: int) -> None:
+        """Keep the link, once a day. What fails here is tried again at the next visit."""
+        key = (now_ns // _DAY_NS, sign_in, receipt)
+        if key in self._linked:
+            return
+        try:
+            record = link(self._sealer, Person((receipt,), sign_in), now_ns)
+            if record is None or not await self._keep([record]):
+                return
+        except ConsentError as error:
+            _log.warning("a sign-in is not linked with a receipt: %s", error)
+            return
+        if len(self._linked) >= _REMEMBERED:
+            self._linked.clear()
+        self._linked.add(key)
+
+
+def _is_name(name: object) -> bool:
+    try:
+        return isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and bool(name.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        return False

@@ -1,0 +1,236 @@
+"""Carrying out what a visitor asks for on the page of their data: first registered on the disk, then done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from consent_mw.consent import Choice
+from consent_mw.exceptions import ConsentError
+from consent_mw.policy import ABUSE
+from consent_mw.records import Scalar
+from consent_mw.request_consent import Shown
+from consent_mw.rights.contact import contact_item
+from consent_mw.rights.desk import Desk
+from consent_mw.rights.person import NOBODY, Person
+from consent_mw.rights.personal_data import PersonalData
+from consent_mw.rights.request import Answer, Case, Request, RequestKind
+from consent_mw.site.choosing import take_back
+from consent_mw.site.forms import Answers, BadForm
+from consent_mw.site.handing import Handing
+from consent_mw.site.my_data_forms import (
+    Action,
+    Ask,
+    Correct,
+    CorrectContact,
+    Dispute,
+    Erase,
+    EraseAbuse,
+    Lift,
+    Restrict,
+    Withdraw,
+)
+from consent_mw.site.slip import Slip
+from consent_mw.site.visit import Visit
+
+__all__ = ["Actions", "Done", "NotKept"]
+
+_log = logging.getLogger("consent_mw")
+
+#: How long a visitor waits for an erasure that may be done at once. It goes on without them.
+_PATIENCE_SECONDS: Final = 2.0
+#: What staff need not look at: somebody known is answered about it on the page itself.
+_PERSONAL_KINDS: Final[frozenset[RequestKind]] = frozenset(("access", "complaint"))
+
+
+class NotKept(Exception):
+    """What was asked for could not be brought to the disk. Nothing was done, and nothing may be claimed."""
+
+
+class Done(NamedTuple):
+    """What was done: the slip that tells of it, and the Set-Cookie lines that a choice released."""
+
+    slip: Slip
+    lines: tuple[bytes, ...] = ()
+
+
+class Actions:
+    """
+    Args:
+        erase: Carries out open withdrawals and erasures, as `Erasure.once`.
+        handing: Brings to the store what an erasure must find.
+        personal_data: What the application holds by itself.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        erase: Callable[[datetime], Awaitable[object]],
+        handing: Handing,
+        personal_data: PersonalData | None = None,
+    ) -> None:
+        self._desk = desk
+        self._erase = erase
+        self._handing = handing
+        self._personal_data = personal_data
+        self._erasing: set[asyncio.Task[None]] = set()
+
+    async def carry_out(self, action: Action, visit: Visit, person: Person, shown: Shown) -> Done:
+        """
+        Do what a visitor asks for.
+
+        Args:
+            person: Who proved to ask; only `Ask` may come from somebody unknown.
+
+        Raises:
+            BadForm: It is about something that this person does not have.
+            NotKept: It could not be kept.
+            StoreError: The store cannot be reached, so that it cannot be judged.
+        """
+        now_ns = visit.now_ns
+        match action:
+            case Ask():
+                return await self._ask(action, person, now_ns)
+            case Withdraw():
+                return await self._withdraw(action, visit, person, shown)
+            case Erase():
+                return await self._erase_all(visit, person, shown)
+            case EraseAbuse():
+                request = Request.new(
+                    "erasure", "site", now_ns, person=person, purposes=(ABUSE,), message=action.message
+                )
+                return await self._registered("erase-abuse", request)
+            case Correct():
+                return await self._correct(action, person, now_ns)
+            case CorrectContact():
+                return await self._correct_contact(action, person, now_ns)
+            case Dispute():
+                item = str(action.record) if action.record else ""
+                request = Request.new(
+                    "correction", "site", now_ns, person=person, message=action.message, item=item, email=action.email
+                )
+                return await self._registered("dispute", request)
+            case Restrict():
+                request = Request.new("restriction", "site", now_ns, person=person, message=action.message)
+                return await self._registered("restrict", request)
+            case Lift():
+                return await self._lift(action, person, now_ns)
+
+    async def _registered(self, name: str, request: Request, *answers: Answer) -> Done:
+        await self._keep(request, answers=answers)
+        return Done(Slip(name, request.id))
+
+    async def _keep(self, *requests: Request, answers: tuple[Answer, ...] = ()) -> None:
+        try:
+            kept = await self._desk.register(*requests, answers=answers)
+        except ConsentError as error:
+            raise NotKept(str(error)) from error
+        if not kept:
+            raise NotKept("the spool did not take it")
+
+    async def _ask(self, action: Ask, person: Person, now_ns: int) -> Done:
+        known = person.is_known and action.kind in _PERSONAL_KINDS
+        request = Request.new(
+            action.kind,
+            "site" if known else "form",
+            now_ns,
+            person=person if known else NOBODY,
+            email=action.email,
+            phone=action.phone,
+            message=action.message,
+        )
+        return await self._registered("ask", request)
+
+    # -- taken back and erased ----------------------------------------------------------------------------------
+
+    async def _withdraw(self, action: Withdraw, visit: Visit, person: Person, shown: Shown) -> Done:
+        asked = [purpose.name for purpose in visit.consent.permissions.policy.asked]
+        request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=action.purposes or asked)
+        await self._keep(request)
+        visit.consent.withdrawal_kept = True
+        said = action.purposes or Answers(Choice.REJECT, {}, {})
+        lines = await take_back(visit.consent, said, visit.waitings, shown)
+        return Done(Slip("withdraw", request.id), tuple(lines))
+
+    async def _erase_all(self, visit: Visit, person: Person, shown: Shown) -> Done:
+        application = self._personal_data is not None and person.sign_in is not None
+        request = Request.new("erasure", "site", visit.now_ns, person=person, application=application)
+        await self._keep(request)
+        visit.consent.withdrawal_kept = True
+        lines = await take_back(visit.consent, Answers(Choice.REJECT, {}, {}), visit.waitings, shown)
+        await self._erased_soon(visit.now_ns)
+        return Done(Slip("erase", request.id), tuple(lines))
+
+    async def _erased_soon(self, now_ns: int) -> None:
+        """Begin the erasure, and wait for it a moment: small ones are done before the visitor reads the answer."""
+        task = asyncio.ensure_future(self._erase_quietly(now_ns))
+        self._erasing.add(task)
+        task.add_done_callback(self._erasing.discard)
+        await asyncio.wait([task], timeout=_PATIENCE_SECONDS)
+
+    async def _erase_quietly(self, now_ns: int) -> None:
+        await self._handing.over()
+        try:
+            await self._erase(datetime.fromtimestamp(now_ns / 1e9, UTC))
+        except Exception:  # noqa: BLE001 - a store of somebody else's: what is registered is tried again anyway
+            _log.exception("an erasure is not complete; it goes on in the background")
+
+    # -- corrected ----------------------------------------------------------------------------------------------
+
+    async def _correct(self, action: Correct, person: Person, now_ns: int) -> Done:
+        held = await self._application(person)
+        if action.item not in held:
+            raise BadForm(422, "item", sorted(held))
+        request = Request.new("correction", "site", now_ns, person=person, item=action.item, value=action.value)
+        await self._keep(request)
+        if await self._corrected(action, person):
+            try:
+                await self._keep(answers=(Answer.new(request.id, "done", now_ns),))
+            except NotKept as error:
+                _log.warning("a correction is done, and its request stays open: %s", error)
+        return Done(Slip("correct", request.id))
+
+    async def _correct_contact(self, action: CorrectContact, person: Person, now_ns: int) -> Done:
+        """A record is never rewritten: who reads the request reads its corrections too."""
+        own = [case.request.id for case in await self._desk.of(person) if case.request.email or case.request.phone]
+        if action.number not in own:
+            raise BadForm(422, "number", map(str, own))
+        item = contact_item(action.item, action.number)
+        request = Request.new("correction", "site", now_ns, person=person, item=item, value=action.value)
+        return await self._registered("correct", request, Answer.new(request.id, "done", now_ns))
+
+    async def _application(self, person: Person) -> Mapping[str, Scalar]:
+        if self._personal_data is None or person.sign_in is None:
+            return {}
+        try:
+            return await self._personal_data.read(person.sign_in)
+        except Exception as error:
+            _log.exception("personal_data= failed to read")
+            raise NotKept("the application could not be asked") from error
+
+    async def _corrected(self, action: Correct, person: Person) -> bool:
+        """Whether the application did it; where it did not, the request stays open for staff."""
+        if self._personal_data is None or person.sign_in is None:
+            return False
+        try:
+            return await self._personal_data.correct(person.sign_in, action.item, action.value)
+        except Exception:  # noqa: BLE001 - the application's own code: the request is kept already
+            _log.exception("personal_data= failed to correct %.80r; the request stays open", action.item)
+            return False
+
+    # -- restricted ---------------------------------------------------------------------------------------------
+
+    async def _lift(self, action: Lift, person: Person, now_ns: int) -> Done:
+        own = [case.request.id for case in await self._desk.of(person) if _is_liftable(case)]
+        meant = own if action.number is None else [action.number]
+        if not meant or not set(meant) <= set(own):
+            raise BadForm(422, "number", map(str, own))
+        await self._keep(answers=tuple(Answer.new(number, "done", now_ns) for number in meant))
+        return Done(Slip("lift", meant[-1]))
+
+
+def _is_liftable(case: Case) -> bool:
+    return case.request.kind == "restriction" and case.ended is None

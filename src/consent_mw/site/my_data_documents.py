@@ -1,0 +1,187 @@
+"""What is held about a person as data: one document for JSON, and rows for a spreadsheet. Pure: holdings in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from consent_mw.exports import Row
+from consent_mw.exports.spreadsheet import Spreadsheet
+from consent_mw.policy import Policy, Purpose, Text
+from consent_mw.receipts import Receipt
+from consent_mw.rights.disclosures import Disclosure
+from consent_mw.rights.holdings import Held, Holdings
+from consent_mw.rights.request import Answer, Case
+from consent_mw.site.outline import Outline
+
+__all__ = ["SCHEMA", "case_document", "my_data_document", "my_data_table", "state_of"]
+
+#: The form of the document. It changes when a name in it does.
+SCHEMA: Final = "consent-mw.my-data/1"
+_HEAD: Final = ("time", "kind", "id", "purpose")
+
+
+def my_data_document(holdings: Holdings, policy: Policy, language: str, now: datetime) -> dict[str, object]:
+    """
+    Return everything that is held, ready for JSON. Instants are ISO 8601 in the policy's time zone, with the offset.
+
+    Args:
+        language: In which purposes and parties are named.
+        now: When it was read (aware).
+    """
+    zone = policy.time_zone
+    return {
+        "schema_version": SCHEMA,
+        "made": _at(now, zone),
+        "time_zone": zone.key,
+        "language": language,
+        "policy": {"revision": policy.revision, "sha256": policy.digest},
+        "known_by": known_by(holdings),
+        "restricted": holdings.is_restricted,
+        "held": [_held(each, policy, language) for each in holdings.held],
+        "application": None if holdings.application is None else dict(holdings.application),
+        "disclosures": [_disclosure(each, zone) for each in holdings.disclosures],
+        "receipts": [_receipt(each, zone) for each in holdings.receipts],
+        "requests": [case_document(each, policy, now) for each in holdings.cases],
+    }
+
+
+def known_by(holdings: Holdings) -> list[str]:
+    """Return what proved who is asking: "receipt", "sign-in", or both."""
+    person = holdings.person
+    return ["receipt"] * bool(person.names) + ["sign-in"] * (person.sign_in is not None)
+
+
+def _held(held: Held, policy: Policy, language: str) -> dict[str, object]:
+    purpose, zone = policy.purposes.get(held.purpose), policy.time_zone
+    return {
+        "purpose": held.purpose,
+        **(_told(purpose, held, policy, language) if purpose else {}),
+        "where": held.where,
+        "items": list(held.items),
+        "count": held.records,
+        "first": _at(held.first, zone),
+        "last": _at(held.last, zone),
+        "until": _at(held.until, zone) if held.until else None,
+        "records": [_row(row, zone) for row in held.rows],
+    }
+
+
+def _told(purpose: Purpose, held: Held, policy: Policy, language: str) -> dict[str, object]:
+    law = purpose.archive.law if purpose.archive and held.where == "archive" else None
+    return {
+        "title": _text(purpose.title, language),
+        "basis": purpose.basis,
+        "retention": str(purpose.retention),
+        "law": _text(law, language) if law else None,
+        "receivers": [_text(name, language) for name in Outline(policy).receivers(purpose)],
+    }
+
+
+def _disclosure(each: Disclosure, zone: ZoneInfo) -> dict[str, object]:
+    return {
+        "time": _at(each.at, zone),
+        "to": each.to,
+        "basis": each.basis,
+        "reference": each.reference,
+        "purposes": list(each.purposes),
+        "items": list(each.items),
+        "since": _at(each.since, zone) if each.since else None,
+        "until": _at(each.until, zone) if each.until else None,
+    }
+
+
+def _receipt(each: Receipt, zone: ZoneInfo) -> dict[str, object]:
+    return {
+        "id": str(each.id),
+        "time": _at(each.given_at, zone),
+        "choice": str(each.choice),
+        "revision": each.revision,
+        "purposes": dict(each.purposes),
+        "cookies": dict(each.cookies),
+    }
+
+
+def state_of(case: Case) -> str:
+    """Return "open", "granted", "done" or "refused"."""
+    last = case.ended or case.granted
+    return last.outcome if last else "open"
+
+
+def case_document(case: Case, policy: Policy, now: datetime) -> dict[str, object]:
+    """Return a request with its answers, for its sender."""
+    request, zone = case.request, policy.time_zone
+    return {
+        "number": str(request.id),
+        "kind": request.kind,
+        "received": _at(request.received, zone),
+        "due": case.due(policy).isoformat(),
+        "overdue": case.is_overdue(policy, now),
+        "state": state_of(case),
+        "restricts": case.restricts,
+        "purposes": list(request.purposes),
+        "email": request.email,
+        "phone": request.phone,
+        "item": request.item,
+        "value": request.value,
+        "message": request.message,
+        "answers": [_answer(each, zone) for each in case.answers],
+    }
+
+
+def _answer(each: Answer, zone: ZoneInfo) -> dict[str, object]:
+    return {"time": _at(each.given, zone), "outcome": each.outcome, "reason": each.reason, **each.facts}
+
+
+def my_data_table(holdings: Holdings, policy: Policy, now: datetime) -> str:
+    """Return everything that is held as comma-separated values that a spreadsheet may open: a row for each thing."""
+    rows = list(_rows(holdings, policy, now))
+    columns = dict.fromkeys(name for row in rows for name in row if name not in _HEAD)
+    table = Spreadsheet(columns)
+    return table.head() + "".join(map(table.line, rows))
+
+
+def _rows(holdings: Holdings, policy: Policy, now: datetime) -> Iterator[Row]:
+    zone = policy.time_zone
+    for held in holdings.held:
+        for row in held.rows:
+            yield {**_row(row, zone), "purpose": held.purpose, "where": held.where}
+    for name, value in (holdings.application or {}).items():
+        yield {"kind": "application", "item": name, "value": value}
+    for each in holdings.disclosures:
+        yield {"kind": "disclosure", **_flat(_disclosure(each, zone))}
+    for receipt in holdings.receipts:
+        yield {"kind": "receipt", **_flat(_receipt(receipt, zone))}
+    for case in holdings.cases:
+        told = case_document(case, policy, now)
+        answers = [f"{_at(answer.given, zone)} {answer.outcome} {answer.reason}".strip() for answer in case.answers]
+        named = {"time": told.pop("received"), "request": told.pop("kind"), "id": told.pop("number")}
+        yield {"kind": "request", **named, **_flat({**told, "answers": answers})}
+
+
+def _flat(values: Mapping[str, object]) -> dict[str, object]:
+    """A cell holds one thing: lists and answers become a text."""
+    return {name: _cell(value) for name, value in values.items()}
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={told}" for name, told in value.items())  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "; ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _row(row: Mapping[str, object], zone: ZoneInfo) -> dict[str, object]:
+    return {name: _at(value, zone) if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _at(instant: datetime, zone: ZoneInfo) -> str:
+    whole = instant.microsecond == 0
+    return instant.astimezone(zone).isoformat(timespec="seconds" if whole else "milliseconds")
+
+
+def _text(text: Text, language: str) -> str:
+    return text.read(language)[0]

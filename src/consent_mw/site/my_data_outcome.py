@@ -1,0 +1,116 @@
+"""What became of one request: told to whoever holds its slip, and so without anything about its sender."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from consent_mw.policy import ABUSE, RECEIPTS, Policy, Purpose
+from consent_mw.records import time_of
+from consent_mw.rights.certificate import ErasureCertificate, certificates
+from consent_mw.rights.deadlines import due_date
+from consent_mw.rights.desk import Desk
+from consent_mw.rights.erasure import abuse_number
+from consent_mw.site.my_data_documents import state_of
+from consent_mw.site.slip import Slip
+from consent_mw.stores.base import Store
+
+__all__ = ["AbuseOutcome", "Outcome", "Outcomes"]
+
+#: Actions that end with a certificate.
+_ERASING: Final = frozenset(("withdraw", "erase"))
+
+
+class AbuseOutcome(NamedTuple):
+    """What was decided about records of abuse."""
+
+    purpose: Purpose
+    state: str
+    reason: str
+
+
+class Outcome(NamedTuple):
+    """
+    What a page tells of a slip.
+
+    Attributes:
+        state: "open", "granted", "done" or "refused".
+        due: The last day for the answer.
+        certificate: What an erasure or a withdrawal has erased; None while it goes on.
+        kept: What an erasure leaves, as proof.
+        abuse: None where there were no records of abuse, or none were asked about.
+    """
+
+    action: str
+    number: UUID
+    state: str
+    due: date
+    certificate: ErasureCertificate | None = None
+    kept: tuple[Purpose, ...] = ()
+    abuse: AbuseOutcome | None = None
+
+    def document(self, zone: ZoneInfo) -> dict[str, object]:
+        """Return it ready for JSON."""
+        told: dict[str, object] = {
+            "action": self.action,
+            "number": str(self.number),
+            "state": self.state,
+            "due": self.due.isoformat(),
+        }
+        if self.action in _ERASING:
+            told["erased"] = _erased(self.certificate, zone) if self.certificate else None
+        if self.action == "erase":
+            told["kept"] = [purpose.name for purpose in self.kept]
+            told["abuse"] = {"state": self.abuse.state, "reason": self.abuse.reason} if self.abuse else None
+        return told
+
+
+class Outcomes:
+    """Looks up requests by the number on a slip."""
+
+    def __init__(self, store: Store, desk: Desk) -> None:
+        self._store = store
+        self._desk = desk
+
+    @staticmethod
+    def registered(slip: Slip, policy: Policy) -> Outcome:
+        """Return what is certain without a look: it is on the disk, and has a last day."""
+        due = due_date(time_of(slip.number), policy.jurisdiction, policy.time_zone)
+        return Outcome(slip.action, slip.number, "done" if slip.action == "lift" else "open", due)
+
+    async def of(self, slip: Slip, policy: Policy) -> Outcome:
+        """
+        Return what became of the request. One that lies in the spool still is open, which is true of it.
+
+        Raises:
+            StoreError: The store cannot be reached.
+        """
+        erases, whole = slip.action in _ERASING, slip.action == "erase"
+        certificate = (await certificates(self._store)).get(slip.number) if erases else None
+        case = None if certificate else await self._desk.one(slip.number)
+        registered = self.registered(slip, policy)
+        return registered._replace(
+            state="done" if certificate else state_of(case) if case and slip.action != "lift" else registered.state,
+            certificate=certificate,
+            kept=(policy.purposes[RECEIPTS],) if whole else (),
+            abuse=await self._abuse(slip.number, policy) if whole else None,
+        )
+
+    async def _abuse(self, number: UUID, policy: Policy) -> AbuseOutcome | None:
+        """The reason is told here: who has erased their data is known by nothing else any more."""
+        purpose = policy.purposes.get(ABUSE)
+        case = await self._desk.one(abuse_number(number)) if purpose else None
+        if case is None or purpose is None:
+            return None
+        return AbuseOutcome(purpose, state_of(case), case.ended.reason if case.ended else "")
+
+
+def _erased(certificate: ErasureCertificate, zone: ZoneInfo) -> dict[str, object]:
+    unreadable = certificate.unreadable
+    return {
+        "records": certificate.records,
+        "done": certificate.done.astimezone(zone).isoformat(timespec="seconds"),
+        "unreadable": unreadable.astimezone(zone).isoformat(timespec="seconds") if unreadable else None,
+    }

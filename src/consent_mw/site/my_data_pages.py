@@ -1,0 +1,287 @@
+"""The page of a visitor's own data: what is held, to read and to keep, and what they may ask for about it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import nlargest
+from typing import Final, NamedTuple
+
+from starlette.responses import RedirectResponse, Response
+
+from consent_mw._asgi import Scope
+from consent_mw.exceptions import StoreError
+from consent_mw.policy import Policy
+from consent_mw.request_consent import Shown
+from consent_mw.rights.contact import contact_of
+from consent_mw.rights.desk import Desk, kept_by_spool
+from consent_mw.rights.erasure import Erasure
+from consent_mw.rights.holdings import Holdings, Registry
+from consent_mw.rights.person import NOBODY, People, Person
+from consent_mw.rights.personal_data import PersonalData, SignIn
+from consent_mw.rights.request import REQUEST_KINDS
+from consent_mw.sealer import Sealer
+from consent_mw.site.forms import BadForm
+from consent_mw.site.handing import Handing
+from consent_mw.site.identity import Identity
+from consent_mw.site.my_data_actions import Actions, NotKept
+from consent_mw.site.my_data_documents import my_data_document, my_data_table, state_of
+from consent_mw.site.my_data_forms import BODY_LIMIT_BYTES, MESSAGE_LIMIT, Action, Ask, read
+from consent_mw.site.my_data_outcome import Outcome, Outcomes
+from consent_mw.site.posts import Posts
+from consent_mw.site.rendering import PERSONAL, Rendering
+from consent_mw.site.slip import Slip, Slips
+from consent_mw.site.throttle import Throttle
+from consent_mw.site.visit import Visit
+from consent_mw.spool import Spool
+from consent_mw.stores.base import Store
+
+__all__ = ["MyData", "MyDataPages"]
+
+_log = logging.getLogger("consent_mw")
+
+#: Records that the page itself shows; the download has all of them.
+_SHOWN: Final = 40
+_PATIENCE_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 5
+#: Reports that are read at a time: each opens every record of somebody.
+_AT_ONCE: Final = 4
+_NAME: Final = "my-data"
+_CSV: Final = "text/csv; charset=utf-8"
+
+
+class MyData(NamedTuple):
+    """
+    What the page works with.
+
+    Attributes:
+        client: Tells from a scope the network that a request came from, for counting; "" where that is not known.
+    """
+
+    identity: Identity
+    registry: Registry
+    actions: Actions
+    outcomes: Outcomes
+    handing: Handing
+    client: Callable[[Scope], str]
+
+    @classmethod
+    def of_site(
+        cls,
+        policies: Sequence[Policy],
+        store: Store,
+        sealer: Sealer,
+        spool: Spool,
+        erasure: Erasure,
+        hand_over: Callable[[], Awaitable[object]],
+        *,
+        client: Callable[[Scope], str],
+        subject: SignIn | None = None,
+        personal_data: PersonalData | None = None,
+    ) -> MyData:
+        """Return the parts for a running site; `policies` is every declaration that was in force."""
+        keep, handing = kept_by_spool(spool), Handing(hand_over, lambda: spool.oldest)
+        desk = Desk(store, sealer, keep)
+        return cls(
+            identity=Identity(People(store, sealer), sealer, keep, subject),
+            registry=Registry(policies, store, sealer, archive=erasure.archive, personal_data=personal_data),
+            actions=Actions(desk, erasure.once, handing, personal_data),
+            outcomes=Outcomes(store, desk),
+            handing=handing,
+            client=client,
+        )
+
+
+class MyDataPages:
+    """
+    Answers `/my-data`.
+
+    Args:
+        shown: What the receipt of a withdrawal says was shown, by language.
+    """
+
+    def __init__(
+        self,
+        rendering: Rendering,
+        policy: Policy,
+        parts: MyData,
+        *,
+        posts: Posts,
+        slips: Slips,
+        shown: Callable[[str], Shown],
+    ) -> None:
+        self._rendering = rendering
+        self._policy = policy
+        self._parts = parts
+        self._posts = posts
+        self._slips = slips
+        self._shown = shown
+        self._readers = asyncio.Semaphore(_AT_ONCE)
+        # Who is not known could fill the queue; who is known, the part of the spool that is kept for such requests.
+        self._strangers = Throttle(each=5, together=200, within=timedelta(minutes=10))
+        self._persons = Throttle(each=30, together=1_000, within=timedelta(minutes=10))
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def page(self, visit: Visit) -> Response:
+        """Answer with what is held about who is asking; who is not known gets the form."""
+        try:
+            holdings, complete = await self._holdings(visit)
+            done = await self._done(visit)
+        except StoreError as error:
+            _log.warning("a visitor's data cannot be read: %s", error)
+            return self._unreadable(visit)
+        if visit.form == "json" or visit.query.get("download") == "json":
+            return await asyncio.to_thread(self._as_json, visit, holdings, done, complete=complete)
+        if not holdings.person.is_known:
+            status = 404 if visit.form == "csv" else 200
+            return self._rendering.page(visit, "my_data_unknown.html", self._common(visit, done), status=status)
+        if visit.form == "csv" and not complete:
+            return self._unreadable(visit)  # a table cannot say that something is missing
+        if visit.form == "csv":
+            return await asyncio.to_thread(self._as_csv, visit, holdings)
+        told = self._told(visit, holdings, done) | {"complete": complete}
+        return self._rendering.page(visit, "my_data.html", told, file=f"{_NAME}.html")
+
+    async def _holdings(self, visit: Visit) -> tuple[Holdings, bool]:
+        """Return what is held, and whether that is all: what waits in the spool is brought to the store first."""
+        identity, now = self._parts.identity, _now(visit)
+        person = await identity.of(visit.scope, visit.consent, visit.now_ns)
+        if not person.is_known:
+            return Holdings(person), True
+        complete = await self._parts.handing.until(now, seconds=_PATIENCE_SECONDS)
+        async with self._readers:
+            person = await identity.again(person, visit.consent)
+            return await self._parts.registry.of(person, now), complete
+
+    async def _done(self, visit: Visit) -> Outcome | None:
+        slip = self._slips.read(visit.query.get("done", ""))
+        if slip is None:
+            return None
+        return await self._parts.outcomes.of(slip, self._policy)
+
+    def _unreadable(self, visit: Visit) -> Response:
+        """Return the page without what is held. What was asked for before stands on the disk all the same."""
+        headers = {**PERSONAL, "retry-after": str(_RETRY_SECONDS)}
+        slip = self._slips.read(visit.query.get("done", ""))
+        done = self._parts.outcomes.registered(slip, self._policy) if slip else None
+        if visit.wants_json:
+            told = {"error": "away"} | ({"done": done.document(self._policy.time_zone)} if done else {})
+            return self._rendering.data(told, status=503, headers=headers)
+        context = self._common(visit, done)
+        return self._rendering.page(visit, "my_data_away.html", context, status=503, headers=headers)
+
+    def _as_json(self, visit: Visit, holdings: Holdings, done: Outcome | None, *, complete: bool) -> Response:
+        zone = self._policy.time_zone
+        if not holdings.person.is_known:
+            said: dict[str, object]
+            said = {"error": "unknown", "kinds": list(REQUEST_KINDS)} if done is None else {"done": done.document(zone)}
+            return self._rendering.data(said, status=404 if done is None else 200)
+        document = my_data_document(holdings, self._policy, visit.language, _now(visit))
+        document["complete"] = complete
+        if done is not None:
+            document["done"] = done.document(zone)
+        return self._rendering.data(document, file=f"{_NAME}.json")
+
+    def _as_csv(self, visit: Visit, holdings: Holdings) -> Response:
+        headers = {**PERSONAL, "content-disposition": f'attachment; filename="{_NAME}.csv"'}
+        return Response(my_data_table(holdings, self._policy, _now(visit)), headers=headers, media_type=_CSV)
+
+    def _told(self, visit: Visit, holdings: Holdings, done: Outcome | None) -> dict[str, object]:
+        rows = ((row, each.purpose) for each in holdings.held for row in each.rows)
+        latest = nlargest(_SHOWN, rows, key=lambda told: str(told[0]["id"]))  # an id fixes the order in time
+        permissions = visit.consent.permissions
+        return self._common(visit, done) | {
+            "holdings": holdings,
+            "records": latest,
+            "more": sum(each.records for each in holdings.held) - len(latest),
+            "given": [purpose for purpose in self._policy.asked if permissions.answer(purpose.name)],
+            "now": _now(visit),
+            "state_of": state_of,
+            "contacts": [
+                (item, value, case.request)
+                for case in holdings.cases
+                for item, value in contact_of(case.request, holdings.cases)._asdict().items()
+                if value
+            ],
+            "restricting": [case for case in holdings.cases if case.restricts],
+        }
+
+    def _common(self, visit: Visit, done: Outcome | None) -> dict[str, object]:
+        return {
+            "zone": self._policy.time_zone,
+            "done": done,
+            "slip": visit.query.get("done", "") if done else "",
+            "again": visit.query.get("again", ""),
+            "token": self._posts.token.make(visit.now_ns),
+            "action": f"{visit.base}/{_NAME}{visit.suffix}",
+            "kinds": REQUEST_KINDS,
+            "message_limit": MESSAGE_LIMIT,
+        }
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    async def post(self, visit: Visit) -> Response:
+        """Carry out what a visitor asks for, and lead to the page that tells of it."""
+        fields = await self._posts.fields(visit, page=f"/{_NAME}", limit_bytes=BODY_LIMIT_BYTES)
+        if isinstance(fields, Response):
+            return fields
+        try:
+            action = read(fields, self._policy)
+            person = await self._person(visit, action)
+            refused = self._refused(visit, action, person)
+            return refused or await self._carried_out(visit, action, person)
+        except BadForm as error:
+            return self._posts.bad(visit, error)
+        except StoreError as error:
+            _log.warning("a visitor's request cannot be judged: %s", error)
+            return self._away(visit, "away")
+        except NotKept as error:
+            _log.error("a visitor's request was not kept, and they were told so: %s", error)
+            return self._away(visit, "not-kept")
+
+    async def _person(self, visit: Visit, action: Action) -> Person:
+        try:
+            return await self._parts.identity.of(visit.scope, visit.consent, visit.now_ns)
+        except StoreError:
+            if isinstance(action, Ask):
+                return NOBODY  # to write to us one need not be known, nor the store be there
+            raise
+
+    def _refused(self, visit: Visit, action: Action, person: Person) -> Response | None:
+        if isinstance(action, Ask):
+            wait_seconds = self._strangers.admit(self._parts.client(visit.scope), visit.now_ns)
+        elif person.is_known:
+            wait_seconds = self._persons.admit(person.values[-1], visit.now_ns)
+        else:
+            return self._posts.refused(visit, 403, "nobody")
+        if wait_seconds:
+            return self._posts.refused(visit, 429, "often", headers={"retry-after": str(wait_seconds)})
+        return None
+
+    async def _carried_out(self, visit: Visit, action: Action, person: Person) -> Response:
+        done = await self._parts.actions.carry_out(action, visit, person, self._shown(visit.language))
+        lang = f"&lang={visit.language}" if "lang" in visit.query else ""
+        target = f"{visit.base}/{_NAME}?done={self._slips.write(done.slip)}{lang}"
+        if visit.wants_json:
+            told = await self._outcome(done.slip)
+            response = self._rendering.data({"done": told.document(self._policy.time_zone), "address": target})
+        else:
+            response = RedirectResponse(target, 303, dict(PERSONAL))
+        response.raw_headers += [(b"set-cookie", line) for line in done.lines]
+        return response
+
+    async def _outcome(self, slip: Slip) -> Outcome:
+        try:
+            return await self._parts.outcomes.of(slip, self._policy)
+        except StoreError:
+            return self._parts.outcomes.registered(slip, self._policy)
+
+    def _away(self, visit: Visit, why: str) -> Response:
+        return self._posts.refused(visit, 503, why, headers={"retry-after": str(_RETRY_SECONDS)})
+
+
+def _now(visit: Visit) -> datetime:
+    return datetime.fromtimestamp(visit.now_ns / 1e9, UTC)

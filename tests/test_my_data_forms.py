@@ -1,0 +1,75 @@
+"""What a form may ask for, how often, and the slip that comes of it: whatever is sent, it is one of ours or refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.policies import POLICY
+
+from consent_mw.declaration import loads
+from consent_mw.rights.request import REQUEST_KINDS
+from consent_mw.site.forms import BadForm
+from consent_mw.site.my_data_forms import ACTIONS, Ask, read
+from consent_mw.site.slip import Slip, Slips
+from consent_mw.site.throttle import Throttle
+
+SECOND = 1_000_000_000
+POLICY_READ = loads(POLICY)
+VALUES = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from([*ACTIONS, *REQUEST_KINDS, "all", "yes", "analytics", "email", "a@example.com", str(UUID(int=1))]),
+)
+NAMES = st.sampled_from(
+    ["action", "purpose", "confirm", "item", "value", "number", "record", "message", "email", "kind"]
+)
+
+
+@given(st.dictionaries(NAMES, st.lists(VALUES, min_size=1, max_size=2), max_size=6))
+def test_any_form_is_read_or_refused_by_the_name_of_a_field(fields: dict[str, list[str]]) -> None:
+    refused: BadForm | None = None
+    try:
+        read(fields, POLICY_READ)
+    except BadForm as error:
+        refused = error
+    assert refused is None or refused.status == 400 or (refused.status == 422 and refused.allowed)
+
+
+@given(st.text())
+def test_no_address_that_passes_can_begin_a_header_or_a_tag(text: str) -> None:
+    for email in (text, f"{text}@example.com", f"a@{text}"):
+        try:
+            action = read({"action": ["ask"], "kind": ["access"], "email": [email]}, POLICY_READ)
+        except BadForm:
+            continue
+        assert isinstance(action, Ask)
+        assert not set(action.email) & set("\r\n\0<>\"'&, ;")
+        assert action.email.isprintable()
+
+
+@given(st.sampled_from(ACTIONS), st.uuids())
+def test_a_slip_is_read_as_it_was_written_and_by_nobody_elses_key(action: str, number: UUID) -> None:
+    slip = Slip(action, number)
+    old, new = b"an old key of 16 bytes", b"a new key of 16 bytes"
+    written = Slips([old]).write(slip)
+    assert Slips([old, new]).read(written) == slip
+    assert Slips([new]).read(written) is None
+    assert len(written) == len(Slips([old]).write(Slip(action, uuid4())))
+
+
+def test_a_throttle_admits_so_many_of_each_and_of_all() -> None:
+    throttle = Throttle(each=2, together=3, within=timedelta(minutes=1))
+    assert [throttle.admit("a", at * SECOND) for at in (0, 10, 20)] == [0, 0, 40]
+    assert throttle.admit("b", 20 * SECOND) == 0
+    assert throttle.admit("c", 30 * SECOND) == 30  # of all
+    assert throttle.admit("a", 60 * SECOND) == 0
+
+
+def test_a_throttle_remembers_a_bounded_number_of_names_and_forgives_a_clock_that_steps_back() -> None:
+    throttle = Throttle(each=1, together=100, within=timedelta(minutes=1), names=2)
+    for name in ("a", "b", "c"):
+        assert throttle.admit(name, 1_000 * SECOND) == 0
+    assert throttle.admit("a", 1_000 * SECOND) == 0  # forgotten for "c", which is remembered
+    assert throttle.admit("c", 0) == 60
