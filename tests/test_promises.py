@@ -64,12 +64,17 @@ def site(directory: Path, text: str = POLICY, **options: Any) -> ConsentMiddlewa
     return ConsentMiddleware(shop, policy=file, secret_keys=["a key of at least 16 bytes"], **options)
 
 
+async def drained(app: ConsentMiddleware) -> None:
+    """Wait until the store has everything: the site's own drain may be at it."""
+    while app.wiring.spool.waiting_bytes:
+        await app.wiring.drain.once()
+        await asyncio.sleep(0.01)
+
+
 async def kept(app: ConsentMiddleware, *kinds: str) -> list[tuple[Record, dict[str, Any]]]:
     """Return the records that the store has, each with its fields opened."""
     wiring = app.wiring
-    while wiring.spool.waiting_bytes:  # its own drain may be at it
-        await wiring.drain.once()
-        await asyncio.sleep(0.01)
+    await drained(app)
     found = await wiring.store.fetch(Query(kinds=frozenset(kinds)))
     opened = [msgspec.msgpack.decode(wiring.sealer.open(each)) if each.sealed else {} for each in found]
     return [(each, {**each.data, **fields}) for each, fields in zip(found, opened, strict=True)]
@@ -209,7 +214,7 @@ def test_promise_8_a_withdrawal_erases_what_was_collected_until_it_is_certified(
         assert {"analytics", "necessary"} <= {record.purpose for record, _ in await kept(app, "visit")}
         sent = await visitor.picks("reject")
         assert any(line.startswith(b"theme=; Max-Age=0") for line in set_cookies(sent))
-        await kept(app, "request")
+        await drained(app)
         outcome = await app.wiring.erasure.once(datetime.now(UTC) + timedelta(seconds=1))
         assert (outcome.troubles, len(outcome.done)) == ([], 1)
         assert {record.purpose for record, _ in await kept(app, "visit", "event")} == {"necessary"}
