@@ -21,6 +21,7 @@ from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_num
 from consent_mw.redaction import clean, origin, redact_query, redact_url
 from consent_mw.request_consent import DROPPED, Noted, Shown
 from consent_mw.rights.person import Person, link
+from consent_mw.rights.request import REQUEST
 from consent_mw.rights.withdrawal import withdrawal
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
@@ -155,7 +156,10 @@ class Recorder:
             _log.error("no receipt: %s", error)
             return False
         record = Record(record_id, "receipt", RECEIPTS, subject, self._ring, clear, sealed)
-        return self._spool.write([encode_record(each) for each in (record, *more)], durable=True, reserved=True)
+        kept = self._spool.write([encode_record(each) for each in (record, *more)], durable=True, reserved=True)
+        if not kept and any(each.kind == REQUEST for each in more):
+            _log.error("a withdrawal was not kept: it holds, but what was collected stays until its period ends")
+        return kept
 
     def _following(
         self, before: Consent, consent: Consent, now_ns: int, sign_in: str | None, *, registered: bool
