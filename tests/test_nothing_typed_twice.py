@@ -23,7 +23,7 @@ ANALYTICS = Query(kinds=frozenset(("visit",)), purposes=frozenset(("analytics",)
     ("retention", "english", "korean", "days"),
     [("13 months", "13 months", "13개월", 396), ("5 weeks", "5 weeks", "5주", 35)],
 )
-def test_a_changed_retention_changes_the_page_the_cookie_table_the_banner_and_the_purge(
+def test_a_changed_retention_changes_the_page_the_cookie_table_the_banner_the_purge_and_the_access_report(
     retention: str, english: str, korean: str, days: int, tmp_path: Path
 ) -> None:
     declared = POLICY.replace(
@@ -49,9 +49,6 @@ def test_a_changed_retention_changes_the_page_the_cookie_table_the_banner_and_th
     asyncio.run(_is_destroyed_after(site, timedelta(days=days)))
 
 
-# The report of what is held about a visitor tells the same retention: it is checked beside that report.
-
-
 async def _is_destroyed_after(site: Site, kept: timedelta) -> None:
     app = site.worker()
     site.clock.set(RECORDED)
@@ -59,6 +56,11 @@ async def _is_destroyed_after(site: Site, kept: timedelta) -> None:
     wiring = app.wiring
     await wiring.drain.once()
     assert len(await wiring.store.fetch(ANALYTICS)) == 1
+    # What the visitor reads about it.
+    sent = await drive(app, scope("/consent/my-data.json", headers=[site.accepted(1)]))
+    (held,) = json.loads(b"".join(message.get("body", b"") for message in sent))["held"]
+    until = datetime.fromisoformat(held["until"])
+    assert RECORDED + kept <= until < RECORDED + kept + timedelta(days=1), "the last hour of that day"
     for late, left in ((-timedelta(hours=1), 1), (timedelta(minutes=30), 0)):
         assert not (await wiring.destruction.once(RECORDED + kept + late)).troubles
         assert len(await wiring.store.fetch(ANALYTICS)) == left
