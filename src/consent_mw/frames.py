@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 from zlib import crc32
 
-__all__ = ["HEADER_BYTES", "MARKER_BYTES", "PIECE_BYTES", "pack", "unpack", "unpack_from", "whole"]
+__all__ = ["HEADER_BYTES", "MARKER_BYTES", "PIECE_BYTES", "pack", "pack_one", "unpack", "unpack_from", "whole"]
 
 # The marker is random for each segment and kept in its file's name, so that no payload can contain a frame that a
 # reader would take for a real one after damage.
 MARKER_BYTES = 8
 _HEADER = struct.Struct(f"<{MARKER_BYTES}sII")  # marker, bytes of the payload, checksum
 HEADER_BYTES = _HEADER.size
+_pack = _HEADER.pack
 
 #: So many are read at a time: some hundreds of frames, and too little to show in what the process takes.
 PIECE_BYTES = 128 << 10
@@ -24,15 +25,14 @@ Read: TypeAlias = Callable[[int, int], bytes]
 
 def pack(marker: bytes, payloads: Sequence[bytes]) -> bytes:
     """Return the frames of `payloads`, ready for one write."""
-    if len(payloads) == 1:
-        payload = payloads[0]
-        return _HEADER.pack(marker, len(payload), crc32(payload, len(payload))) + payload
-    parts: list[bytes] = []
-    for payload in payloads:
-        # The checksum starts from the length, so that a damaged length does not fit an undamaged payload.
-        parts.append(_HEADER.pack(marker, len(payload), crc32(payload, len(payload))))
-        parts.append(payload)
-    return b"".join(parts)
+    return b"".join(pack_one(marker, payload) for payload in payloads)
+
+
+def pack_one(marker: bytes, payload: bytes) -> bytes:
+    """Return the frame of one payload."""
+    length = len(payload)
+    # The checksum starts from the length, so that a damaged length does not fit an undamaged payload.
+    return _pack(marker, length, crc32(payload, length)) + payload
 
 
 def whole(payloads: Sequence[bytes], written: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from consent_mw.exceptions import SpoolError
-from consent_mw.frames import MARKER_BYTES, pack, unpack_from, whole
+from consent_mw.frames import MARKER_BYTES, pack, pack_one, unpack_from, whole
 
 __all__ = ["OpenSegment", "Segment", "SegmentName"]
 
@@ -74,6 +74,18 @@ class OpenSegment:
         self.size += size
         self.frames += kept
         return kept
+
+    def append_one(self, payload: bytes) -> bool:
+        """As `append` of one frame, and return whether it is whole in the file."""
+        blob = pack_one(self._marker, payload)
+        self.dirty = True
+        written = os.write(self._fd, blob)
+        if written != len(blob):
+            os.ftruncate(self._fd, self.size)
+            return False
+        self.size += written
+        self.frames += 1
+        return True
 
     def copy(self) -> int:
         """Return a second descriptor of the file, so that `sync` need not keep others from appending."""
