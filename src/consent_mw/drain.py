@@ -121,9 +121,9 @@ class Drain:
 
     def start(self) -> None:
         """Begin, on the running loop, unless it runs already."""
-        loop = asyncio.get_running_loop()
-        if not self._tasks or self._loop is not loop or self._tasks[0].done():
-            self._loop = loop
+        # Asked in every request, and asyncio.get_running_loop() is a call of the system (getpid, CPython 3.11).
+        if self._loop is None or not self._loop.is_running() or not self._tasks or self._tasks[0].done():
+            self._loop = loop = asyncio.get_running_loop()
             work = [self._keep_on(), self._hand_on()] if self._hands_over else [self._keep_on()]
             work += [chore.keep_on(self._clock) for chore in self._chores]
             self._tasks = tuple(loop.create_task(each, name="consent-mw drain") for each in work)
