@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from consent_mw._asgi import HeaderList, Message, Scope, Send
+import msgspec
+from msgspec.structs import replace
+
+from consent_mw._asgi import HeaderList, Message, Receive, Scope, Send
 from consent_mw.agents import is_crawler
 from consent_mw.consent import Consent
 from consent_mw.cookies import anchored, name_of
@@ -48,48 +51,60 @@ _BODILESS: Final = frozenset((204, 205, 304))
 #: So does the head of an answer that says so, as redirects do.
 _EMPTY: Final = (b"content-length", b"0")
 #: What our script acts on in a page that asks nothing. Looked for as it is nearly always written: a pattern that
-#: ignores case takes forty times as long.
+#: ignores case takes forty times as long. And by `find`: `in` first raises an error within, because it is no number.
 _WAITING: Final = b"data-"
 _WAITS: Final = (b"data-purpose", b"data-category", b"data-consent")
-_SAME_FOR_ALL: Final = frozenset((Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED))
+#: No set: to hash a member of an enumeration takes longer than to compare it with all of these.
+_SAME_FOR_ALL: Final = (Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED)
+#: As it is nearly always written.
+_HTML: Final = b"text/html; charset=utf-8"
 #: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
 _PENDING_SECONDS: Final = 0.05
 _OPENING_SECONDS: Final = 1.0
 
 
-class Answer:
-    """One answer on its way out. Made for each request; `send` stands in for the server's own."""
+class Answer(msgspec.Struct, eq=False):
+    """
+    One answer on its way out. Made for each request; `receive` and `send` stand in for the server's own.
 
-    # What most answers never change stands here, once, and not in each of them.
-    _insertion: Insertion | None = None
-    _page: Message | None = None
+    Attributes:
+        insertion: The page that the banner is being put into.
+        page: The head of a page that asks nothing, until its body is seen.
+        started: Whether something that a visitor sees has left.
+    """
+
+    _wiring: Wiring
+    _receive: Receive
+    _send: Send
+    _exchange: Exchange
+    _began_with: Consent
+    _cookie_header: bytes | None
+    _expired: tuple[bytes, ...]
+    # Starlette's Mount writes its own into the scope that it was given; our pages are not below it.
+    _root: object
+    _secure: bool
+    _own: bool
+    _special: bool  # nothing is asked of the usual way: our own page, or debugging
+    _logged: bool
+    insertion: Insertion | None = None
+    page: Message | None = None
     _left: Message | None = None
     started: bool = False
-    recorded: bool = False
 
-    def __init__(
-        self,
-        wiring: Wiring,
-        send: Send,
-        exchange: Exchange,
-        *,
-        cookie_header: bytes | None,
-        expired: tuple[bytes, ...],
-        secure: bool,
-        own: bool,
-        logged: bool,
-    ) -> None:
-        self._wiring = wiring
-        self._send = send
-        self._exchange = exchange
-        self._cookie_header = cookie_header
-        self._expired = expired
-        self._secure = secure
-        self._own = own
-        self._logged = logged
-        # Starlette's Mount writes its own into the scope that it was given; our pages are not below it.
-        self._root: object = exchange.scope.get("root_path", "")
-        self._began_with: Consent = exchange.consent.consent
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # nothing of a visitor in a traceback
+
+    async def receive(self) -> Message:
+        """Return the server's next message, and count what it carries."""
+        message = await self._receive()
+        exchange, kind = self._exchange, message["type"]
+        if kind == "http.request":
+            exchange.received_bytes += len(message.get("body", b""))
+        elif kind == "websocket.receive":
+            exchange.received_bytes += websocket_size(message)
+        elif kind == "http.disconnect" and not exchange.duration_ns:
+            exchange.outcome = "disconnected"
+        return message
 
     def send(self, message: Message) -> Awaitable[None]:
         """
@@ -100,14 +115,19 @@ class Answer:
         """
         kind = message["type"]
         if kind == "http.response.body":
-            if self._page is not None or self._insertion is not None:
+            body, more = message.get("body", b""), message.get("more_body", False)
+            if self.page is not None:
+                if more or not isinstance(body, bytes) or (body.find(_WAITING) >= 0 and _waits(body)):
+                    return self._page_body(message)
+                return self._whole_page(self.page, message, len(body))
+            if self.insertion is not None:
                 return self._page_body(message)
-            self._exchange.sent_bytes += len(message.get("body", b""))
-            if not message.get("more_body", False) or self._is_whole():
+            self._exchange.sent_bytes += len(body)
+            if not more or self._is_whole():
                 self.record()
             return self._send(message)
         if kind in CARRIES_HEADERS:
-            return self._head(message)
+            return self._head(message, kind)
         return self._other(message)
 
     def record(self) -> None:
@@ -116,14 +136,15 @@ class Answer:
         kills the process after the visitor has read the page finds it in the log.
         """
         exchange = self._exchange
-        if self.recorded and not exchange.consent.noted:  # what was noted since, by a background task, is kept too
+        if exchange.kept and not exchange.consent.noted:  # what was noted since, by a background task, is kept too
             return
-        self.recorded = True
         if not exchange.duration_ns:
             # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
             exchange.duration_ns = max(1, self._wiring.clock() - exchange.started_ns)
         if self._logged:
             self._wiring.recorder.exchange(exchange)
+        else:
+            exchange.kept = True
 
     def _is_whole(self) -> bool:
         """Whether a client has all, though the application will say so only with an empty last message."""
@@ -132,10 +153,18 @@ class Answer:
 
     async def finish(self) -> None:
         """Send what is still held, for an application that stopped before its answer was complete."""
-        if self._page is not None:
-            await self._send_all([self._page])
-        if self._insertion is not None:
-            await self._send_all(self._insertion.close())
+        if self.page is not None:
+            await self._send_all([self.page])
+        if self.insertion is not None:
+            await self._send_all(self.insertion.close())
+
+    def _whole_page(self, head: Message, body: Message, size: int) -> Awaitable[None]:
+        """Send a page that asks nothing and in which nothing waits: as it came, in one piece."""
+        self.page = None
+        self.started = True
+        self._exchange.sent_bytes += size
+        self.record()
+        return _both(self._send, head, body)
 
     async def _send_all(self, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -145,9 +174,9 @@ class Answer:
     async def _page_body(self, message: Message) -> None:
         """Send what comes of a page's body. Its size is that of what leaves, the banner included."""
         messages: list[Message] = []
-        if self._page is not None:
-            messages = self._begun(self._page, message)
-        messages += self._insertion.feed(message) if self._insertion is not None else [message]
+        if self.page is not None:
+            messages = self._begun(self.page, message)
+        messages += self.insertion.feed(message) if self.insertion is not None else [message]
         for each in messages:
             self._exchange.sent_bytes += len(each.get("body", b""))
             if each["type"] == "http.response.start":
@@ -162,10 +191,10 @@ class Answer:
             self._exchange.sent_bytes += websocket_size(message)
         elif kind == "websocket.close" and not self.started:
             self._exchange.status = 403  # what a server answers to a handshake that was closed
-        held = [self._page] if self._page is not None else []
-        if self._insertion is not None:
-            held = self._insertion.close()
-        self._page = None
+        held = [self.page] if self.page is not None else []
+        if self.insertion is not None:
+            held = self.insertion.close()
+        self.page = None
         if kind == "http.response.pathsend":  # the server reads the file, of which the head has the size
             head = next((each for each in held if each["type"] == "http.response.start"), self._left)
             size = _content_length(head) if head is not None else None
@@ -174,32 +203,33 @@ class Answer:
             self.record()
         await self._send_all([*held, message])
 
-    def _head(self, message: Message) -> Awaitable[None]:
+    def _head(self, message: Message, kind: str) -> Awaitable[None]:
         """Send a head as it may leave; the usual ones at once, the others in `_special_head`."""
         exchange, wiring = self._exchange, self._wiring
-        status = message.get("status", CARRIES_HEADERS[message["type"]])
+        status = message.get("status") or CARRIES_HEADERS[kind]
         if status:
             exchange.status = status
-            self.started = True
         consent = exchange.consent
-        if self._own or consent.changed or self._expired or consent.personal or wiring.debug:
+        if self._special or consent.changed or self._expired or consent.personal:
             return self._special_head(message)
         headers: HeaderList = message.get("headers") or []
-        gated = gate(headers, consent.permissions, exchange.started_ns, wiring.cookie_hook, wiring.floor(self._secure))
+        permissions = consent.permissions
+        gated = gate(headers, permissions, exchange.started_ns, wiring.cookie_hook, wiring.floors[self._secure])
+        exchange.blocked += gated.blocked
         if gated.pending:
             return self._special_head(message, gated)
         if gated.undeclared:
             wiring.report(gated.decisions, exchange)
-        if status == 200 and wiring.inserts and message["type"] == "http.response.start":
+        if status == 200 and wiring.inserts and kind == "http.response.start":
             if not gated.plain or exchange.scope["method"] != "GET":
                 if _is_page(message):
                     return self._special_head(message, gated)
-            elif is_html(gated.kind):
-                if consent.banner_placed or wiring.site.wants_banner(consent):
+            elif gated.kind == _HTML or is_html(gated.kind):
+                if consent.banner_placed or permissions.asks or consent.pending is not None:
                     return self._special_head(message, gated)
                 # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
-                self._page = {**message, "headers": [*gated.headers, *FOR_ONE_VISITOR]}
-                self.started = False
+                gated.kept.extend(FOR_ONE_VISITOR)
+                self.page = {**message, "headers": gated.kept}
                 return _nothing()
         if any(map(_depends, gated.decisions)):
             return self._leave(personal({**message, "headers": gated.headers}))
@@ -210,6 +240,8 @@ class Answer:
         bodiless = self._exchange.status in _BODILESS or _EMPTY in (head.get("headers") or ())
         if bodiless or self._exchange.scope.get("method") == "HEAD":
             self.record()
+        if self._exchange.status:
+            self.started = True
         self._left = head
         return self._send(head)
 
@@ -288,10 +320,11 @@ class Answer:
         expired: tuple[bytes, ...] = ()
         if changed or self._expired:
             expired = wiring.cookies.expired(self._cookie_header, consent.permissions, self._path)
-        floor = wiring.floor(self._secure)
+        floor = wiring.floors[self._secure]
         if gated is None:
             hook = _released if self._own else wiring.cookie_hook
             gated = gate(headers, consent.permissions, self._exchange.started_ns, hook, floor)
+            self._exchange.blocked += gated.blocked
         ours: list[bytes] = []
         if changed and self._may_keep_consent():
             ours.append(wiring.cookies.cookie.line(consent.consent, consent.today, secure=self._secure))
@@ -299,7 +332,9 @@ class Answer:
         if gated.pending:
             waits, session_line = await self._keep_pending(gated.pending)
             ours += [session_line] if session_line else []
-            decisions = decisions if waits else _blocked(decisions)
+            if not waits:
+                decisions = _blocked(decisions)
+                self._exchange.blocked += tuple(each.declared.name for each, _ in gated.pending if each.declared)
         added: HeaderList = [(b"set-cookie", floor(line) if floor else line) for line in ours]
         if expired:
             # A deletion by the application may be about another path than ours.
@@ -364,12 +399,10 @@ class Answer:
                 scope, exchange.consent, now_ns=exchange.started_ns, shared=shared, page_language=language
             )
             head = wiring.site.head(scope, language)
-            self._insertion = Insertion(message, head, body, shared=shared)
-            self.started = False
+            self.insertion = Insertion(message, head, body, shared=shared)
         else:
             # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
-            self._page = altered(message)
-            self.started = False
+            self.page = altered(message)
         return True
 
     def _begun(self, page: Message, message: Message) -> list[Message]:
@@ -379,11 +412,11 @@ class Answer:
         It gets the script all the same if something in it waits for a purpose or opens the settings, and a stream
         always: the rest is not known yet.
         """
-        self._page = None
+        self.page = None
         body: bytes = message.get("body", b"")
-        if message.get("more_body", False) or (_WAITING in body and any(word in body for word in _WAITS)):
+        if message.get("more_body", False) or _waits(body):
             site = self._wiring.site
-            self._insertion = Insertion(page, site.head(self._site_scope, site.language_of(page)), "")
+            self.insertion = Insertion(page, site.head(self._site_scope, site.language_of(page)), "")
             return []
         return [page]
 
@@ -425,15 +458,25 @@ def _depends(decision: Decision) -> bool:
     return decision.reason not in _SAME_FOR_ALL
 
 
+def _waits(body: bytes) -> bool:
+    """Whether something in a page waits for a purpose, or opens the settings."""
+    return _WAITING in body and any(word in body for word in _WAITS)
+
+
 async def _nothing() -> None:
     """What is awaited where nothing can be sent yet."""
 
 
-def _blocked(decisions: Sequence[Decision]) -> list[Decision]:
-    return [
-        decision._replace(verdict=Verdict.BLOCKED) if decision.verdict is Verdict.PENDING else decision
+async def _both(send: Send, head: Message, body: Message) -> None:
+    await send(head)
+    await send(body)
+
+
+def _blocked(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+    return tuple(
+        replace(decision, verdict=Verdict.BLOCKED) if decision.verdict is Verdict.PENDING else decision
         for decision in decisions
-    ]
+    )
 
 
 def _shown(decisions: Sequence[Decision]) -> bytes:

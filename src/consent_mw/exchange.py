@@ -4,42 +4,51 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from consent_mw._asgi import Message, Scope
 from consent_mw.redaction import clean
 from consent_mw.request_consent import RequestConsent
 
-__all__ = ["Exchange", "websocket_size"]
+__all__ = ["METHODS", "OTHER_METHOD", "Exchange", "websocket_size"]
+
+#: Those that are registered; what OpenTelemetry calls any other.
+METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))
+OTHER_METHOD = "_OTHER"
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """
     What happened, filled in while it happens. Sizes in bytes, times in nanoseconds.
 
     Attributes:
+        fields: The request's headers by lower-case name; of several with one name the last.
         status: Of the response; 0 where none was started.
         outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
-        kept: Whether it was recorded, which happens before the last of the answer leaves.
+        kept: Whether that is done what a record of it takes, which happens before the last of the answer leaves.
+        blocked: The declared names of the cookies that were kept from the answer, one for each of its lines.
     """
 
-    # What most requests never change stands here, once, and not in each of them.
+    scope: Scope
+    fields: dict[bytes, bytes]
+    consent: RequestConsent
+    started_ns: int
     duration_ns: int = 0
     status: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
     outcome: str = ""
     kept: bool = False
+    blocked: tuple[str, ...] = ()
 
-    def __init__(self, scope: Scope, fields: dict[bytes, bytes], consent: RequestConsent, started_ns: int) -> None:
-        self.scope: Scope = scope
-        self.fields: dict[bytes, bytes] = fields
-        self.consent: RequestConsent = consent
-        self.started_ns: int = started_ns
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # nothing of a visitor in a traceback
 
     @property
     def method(self) -> str:
         """The method, one of those that are registered or "_OTHER", as OpenTelemetry asks for."""
         method: Any = self.scope.get("method", "GET")
-        return method if method in _METHODS else "_OTHER"
+        return method if method in METHODS else OTHER_METHOD
 
     @property
     def route(self) -> str | None:
@@ -63,6 +72,3 @@ def websocket_size(message: Message) -> int:
         return len(data)
     text: str = message.get("text") or ""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-_METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))

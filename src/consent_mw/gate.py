@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from consent_mw._asgi import HeaderList
 from consent_mw.cookies import is_deletion, name_of
@@ -22,12 +23,16 @@ _PLAIN: Final = (
     b"content-security-policy", b"date", b"location", b"permissions-policy", b"referrer-policy",
     b"server", b"strict-transport-security", b"x-content-type-options", b"x-frame-options", b"x-request-id",
 )  # fmt: skip
+_COOKIE, _KIND, _LENGTH, _NEUTRAL = 1, 2, 3, 4
 _ROLES: Final = {
-    b"set-cookie": "cookie",
-    b"content-type": "kind",
-    b"content-length": "length",
-    **dict.fromkeys(_PLAIN, "plain"),
+    b"set-cookie": _COOKIE,
+    b"content-type": _KIND,
+    b"content-length": _LENGTH,
+    **dict.fromkeys(_PLAIN, _NEUTRAL),
 }
+# To look a member up in its class takes as long as all the rest that is done about a line (CPython 3.11).
+_KEPT: Final = Verdict.KEPT
+_PENDING: Final = Verdict.PENDING
 
 
 class Gated(msgspec.Struct, frozen=True, gc=False):
@@ -36,16 +41,20 @@ class Gated(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         headers: What may leave: the very list that came in where every line may.
+        kept: The same in a list of its own, to add to.
         decisions: One for each Set-Cookie line, in order.
         pending: The lines that wait for the visitor's answer, with their decision.
+        blocked: The declared names of the cookies that may not leave.
         undeclared: Whether one of the decisions is about a cookie that no declaration covers.
         kind: The Content-Type, of which there is at most one where `plain`.
         plain: Whether no other header needs a closer look before a page is altered.
     """
 
     headers: HeaderList
-    decisions: list[Decision]
-    pending: list[tuple[Decision, bytes]]
+    kept: HeaderList
+    decisions: tuple[Decision, ...]
+    pending: tuple[tuple[Decision, bytes], ...]
+    blocked: tuple[str, ...]
     undeclared: bool
     kind: bytes
     plain: bool
@@ -64,57 +73,64 @@ def gate(
     Args:
         floor: Raises the attributes of a line that passes, or returns that very line.
     """
-    decisions: list[Decision] = []
-    pending: list[tuple[Decision, bytes]] = []
+    decisions: tuple[Decision, ...] = ()
+    pending: tuple[tuple[Decision, bytes], ...] = ()
+    blocked: tuple[str, ...] = ()
     kept: HeaderList = []
     undeclared, kind, plain, raised = False, b"", True, False
+    remembered = permissions.lines
     # One pass, and one look-up for a header that is none of our business: this runs for every answer.
     for header in headers:
-        name = header[0]
+        name, value = header
         role = _ROLES.get(name) or _ROLES.get(name.lower())
-        if role == "cookie":
-            line = header[1]
-            decision = judge(line, permissions, now_ns, hook)
-            decisions.append(decision)
-            undeclared = undeclared or decision.declared is None
-            if decision.verdict is not Verdict.KEPT:
-                if decision.verdict is Verdict.PENDING:
-                    pending.append((decision, line))
+        if role == _COOKIE:
+            decision = remembered.get(value) or _judged(value, permissions, now_ns)
+            if hook is not None:
+                decision = _hooked(decision, hook)
+            decisions += (decision,)
+            declared = decision.declared
+            if declared is None:
+                undeclared = True
+            if decision.verdict is not _KEPT:
+                if decision.verdict is _PENDING:
+                    pending += ((decision, value),)
+                elif declared is not None:
+                    blocked += (declared.name,)
                 continue
-            if floor is not None and (higher := floor(line)) is not line:
+            if floor is not None and (higher := floor(value)) is not value:
                 header, raised = (name, higher), True
-        elif role == "kind":
+        elif role == _KIND:
             plain = plain and not kind
-            kind = header[1]
-        elif role == "length":
-            plain = plain and header[1].isdigit()
+            kind = value
+        elif role == _LENGTH:
+            plain = plain and value.isdigit()
         elif role is None:
             plain = False
         kept.append(header)
     unchanged = len(kept) == len(headers) and not raised
-    return Gated(headers if unchanged else kept, decisions, pending, undeclared, kind, plain)
+    return Gated(headers if unchanged else kept, kept, decisions, pending, blocked, undeclared, kind, plain)
 
 
-def judge(line: bytes, permissions: Permissions, now_ns: int, hook: CookieHook | None = None) -> Decision:
-    """Return what happens to one Set-Cookie line."""
-    decision = permissions.remembered(line)
-    if decision is None:
-        decision = _judged(line, permissions, now_ns)
-        permissions.remember(line, decision)
-    if hook is None:
-        return decision
+def _hooked(decision: Decision, hook: CookieHook) -> Decision:
     verdict = hook(decision)
-    return decision if verdict is None else decision._replace(verdict=verdict, reason=Reason.HOOK)
+    return decision if verdict is None else replace(decision, verdict=verdict, reason=Reason.HOOK)
 
 
 def _judged(line: bytes, permissions: Permissions, now_ns: int) -> Decision:
+    """Return what happens to one Set-Cookie line, and remember it."""
+    decision = _read(line, permissions, now_ns)
+    permissions.remember(line, decision)
+    return decision
+
+
+def _read(line: bytes, permissions: Permissions, now_ns: int) -> Decision:
     name = name_of(line)
     if name is None:
         shown = line.partition(b";")[0][:80].decode("latin-1")
         return Decision(shown, Verdict.BLOCKED, Reason.UNREADABLE, None)
     decision = permissions.cookie(name)
     if decision.verdict is not Verdict.KEPT and decision.reason is not Reason.RESERVED and _deletes(line, now_ns):
-        return decision._replace(verdict=Verdict.KEPT, reason=Reason.DELETION)
+        return replace(decision, verdict=Verdict.KEPT, reason=Reason.DELETION)
     return decision
 
 

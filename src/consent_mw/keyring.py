@@ -230,6 +230,8 @@ class FileKeyring:
                     self._initialise(fd)
                 self._id = self._check_header(os.pread(fd, PAGE, 0))
                 self._map = mmap.mmap(fd, PAGE, access=mmap.ACCESS_READ)
+                # In the byte order of this machine: it only has to differ.
+                self._counter = memoryview(self._map)[GENERATION].cast("Q")
                 self._slots = self._read(fd)
         except OSError as error:
             raise self._refused(
@@ -244,8 +246,8 @@ class FileKeyring:
 
     @property
     def generation(self) -> int:
-        """The counter in the file's header, read from shared memory (a quarter of a microsecond)."""
-        return int.from_bytes(self._map[GENERATION], "little")
+        """The counter in the file's header, read from shared memory (a twentieth of a microsecond)."""
+        return self._counter[0]
 
     def key(self, day: int, purpose: str, *, create: bool) -> bytes:
         """Return a key; see `Keyring.key`. A purpose's name has at most 80 bytes."""
@@ -280,6 +282,7 @@ class FileKeyring:
 
     def close(self) -> None:
         """Release the mapping. The keys stay in the file. Closing twice is harmless."""
+        self._counter.release()
         self._map.close()
 
     def _current(self) -> KeySlots:
@@ -315,7 +318,8 @@ class FileKeyring:
     def _overwrite(self, fd: int, slots: Mapping[int, bytes]) -> None:
         # The counter first: dying between the two, every worker reads again for nothing; the other way round,
         # they would go on using a destroyed key.
-        os.pwrite(fd, (self.generation + 1).to_bytes(8, "little"), GENERATION.start)
+        count = int.from_bytes(self._map[GENERATION], "little") + 1
+        os.pwrite(fd, count.to_bytes(8, "little"), GENERATION.start)
         for number, content in slots.items():
             os.pwrite(fd, content, offset(number))
         os.fsync(fd)

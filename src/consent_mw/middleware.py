@@ -12,21 +12,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from consent_mw._asgi import ASGIApp, Header, Message, Receive, Scope, Send
+from msgspec.structs import replace
+
+from consent_mw._asgi import ASGIApp, Header, Receive, Scope, Send
 from consent_mw.answer import Answer
 from consent_mw.client import Proxies
 from consent_mw.cookies import CookieFloor
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.exchange import Exchange, websocket_size
+from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
 from consent_mw.keyring import Keyring
 from consent_mw.lifespan import lifespan
 from consent_mw.placing import SITE, WAITING
 from consent_mw.policy import Policy
-from consent_mw.request_consent import RequestConsent
 from consent_mw.request_cookies import without_cookies
 from consent_mw.rights.personal_data import PersonalData, SignIn
-from consent_mw.site.insertion import unconditional
+from consent_mw.site.insertion import asks_for_less, unconditional
 from consent_mw.stores.base import Store
 from consent_mw.wiring import Wiring
 
@@ -38,6 +39,7 @@ _1970: Final = date(1970, 1, 1).toordinal()
 #: The headers that carry a signal, each with the one value that means it. Any other value is ignored
 #: (Global Privacy Control, section 3.3).
 _SIGNALS: Final = {"gpc": (b"sec-gpc", b"1"), "dnt": (b"dnt", b"1")}
+_EXCHANGES: Final = ("http", "websocket")
 _SECURE: Final = ("https", "wss")
 _NO_SIGNALS: Final[frozenset[str]] = frozenset()
 
@@ -147,86 +149,91 @@ class ConsentMiddleware:
         self._signals = _checked_signals(signals)
         self._excluded = _compiled(exclude)
         self._gpc_url = gpc_url
+        self._direct: bool = self.wiring.proxies.direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of the server."""
-        if scope["type"] in ("http", "websocket"):
-            await self._exchange(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await lifespan(self.app, self.wiring.drain, scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in _EXCHANGES:
+            await self._other(scope, receive, send)
+            return
         wiring = self.wiring
         now_ns = wiring.clock()
         if now_ns >= wiring.until_ns:
             wiring = self.wiring = wiring.successor()
-        today = _date(now_ns // _DAY_NS)
         headers: Sequence[Header] = scope.get("headers") or ()
         fields = dict(headers)
         cookie_header = fields.get(b"cookie")
         if len(fields) != len(headers):  # some name came twice; HTTP/2 splits Cookie (RFC 9113, section 8.2.3)
             cookie_header = b"; ".join(value for name, value in headers if name == b"cookie") or None
         # What the server says, where nobody stands in front of it: this is every request.
-        direct = wiring.proxies.direct
-        secure = (scope.get("scheme") if direct else wiring.proxies.scheme(scope)) in _SECURE
-        signals = self._signals_of(headers, fields)
+        secure = (scope.get("scheme") if self._direct else wiring.proxies.scheme(scope)) in _SECURE
+        signals = _NO_SIGNALS
+        if b"sec-gpc" in fields or b"dnt" in fields:
+            signals = self._signals_of(headers)
 
-        reading = wiring.cookies.read(cookie_header, signals, today, secure=secure)
-        consent = RequestConsent(
-            reading.consent,
-            reading.permissions,
-            wiring.cookies.permissions,
-            today,
-            signals,
-            reading.pending,
-            wiring.debug,
-        )
-        state: dict[str, object] = {**(scope.get("state") or {}), "consent": consent, SITE: (wiring.site, scope)}
-        inner: Scope = {**scope, "state": state}
+        reading = wiring.cookies.read(cookie_header, signals, _date(now_ns // _DAY_NS), secure)
+        consent = replace(reading.request)
+        state: dict[str, object] = dict(scope.get("state") or ())
+        state["consent"] = consent
+        state[SITE] = wiring.site, scope
+        inner: Scope = dict(scope)
+        inner["state"] = state
         if reading.changed:
             inner["headers"] = without_cookies(headers, reading.header)
             wiring.report(reading.removed, Exchange(inner, fields, consent, now_ns), "request")
-        if not wiring.inserts and consent.pending is not None:
-            inner["state"][WAITING] = await wiring.site.waiting(consent, now_ns)
         if wiring.inserts:
-            inner = unconditional(inner, fields)
-        app, own = self._application(inner)
-        if own and secure:
-            inner["scheme"] = "https"  # as the visitor sees it: our forms compare their Origin with it
+            if asks_for_less(fields):
+                inner = unconditional(inner, fields)
+        elif consent.pending is not None:
+            state[WAITING] = await wiring.site.waiting(consent, now_ns)
+        path = str(scope.get("path", ""))
+        app, own = self.app, False
+        if wiring.prefix in path or self._gpc_url:
+            app, own = self._application(inner)
+            if own and secure:
+                inner["scheme"] = "https"  # as the visitor sees it: our forms compare their Origin with it
         exchange = Exchange(inner, fields, consent, now_ns)
-        logged = self._excluded is None or not self._excluded.fullmatch(str(scope.get("path", "")))
+        # By position, as names take four times as long, in every request.
         answer = Answer(
             wiring,
+            receive,
             send,
             exchange,
-            cookie_header=cookie_header,
-            expired=reading.expired,
-            secure=secure,
-            own=own,
-            logged=logged,
+            reading.consent,
+            cookie_header,
+            reading.expired,
+            scope.get("root_path", ""),
+            secure,
+            own,
+            own or wiring.debug,
+            self._excluded is None or not self._excluded.fullmatch(path),
         )
         wiring.drain.start()
         try:
-            await app(inner, _counted(receive, exchange), answer.send)
-            await answer.finish()
+            await app(inner, answer.receive, answer.send)
+            if answer.page is not None or answer.insertion is not None:
+                await answer.finish()
         except BaseException as error:
             exchange.outcome = "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
             if not answer.started:
                 exchange.status = 500  # what the server will answer for us
             raise
         finally:
-            answer.record()
+            if not exchange.kept or consent.noted:
+                answer.record()
             if wiring.console is not None:
                 wiring.console.show(exchange)
 
-    def _signals_of(self, headers: Sequence[Header], fields: dict[bytes, bytes]) -> frozenset[str]:
-        found = _NO_SIGNALS
-        for name, header, value in self._signals:
-            if header in fields and any(line[0] == header and line[1] == value for line in headers):
-                found |= {name}
-        return found
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what is no exchange with a visitor."""
+        if scope["type"] == "lifespan":
+            await lifespan(self.app, self.wiring.drain, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _signals_of(self, headers: Sequence[Header]) -> frozenset[str]:
+        sent = {(line[0], line[1]) for line in headers}
+        return frozenset(signal for signal, name, value in self._signals if (name, value) in sent)
 
     def _application(self, scope: Scope) -> tuple[ASGIApp, bool]:
         """Return who answers, and whether it is our own pages."""
@@ -239,21 +246,6 @@ class ConsentMiddleware:
         if self._gpc_url and path == "/.well-known/gpc.json":
             return self.wiring.site.gpc, True
         return self.app, False
-
-
-def _counted(receive: Receive, exchange: Exchange) -> Receive:
-    async def receive_counted() -> Message:
-        message = await receive()
-        kind = message["type"]
-        if kind == "http.request":
-            exchange.received_bytes += len(message.get("body", b""))
-        elif kind == "websocket.receive":
-            exchange.received_bytes += websocket_size(message)
-        elif kind == "http.disconnect" and not exchange.duration_ns:
-            exchange.outcome = "disconnected"
-        return message
-
-    return receive_counted
 
 
 def _path(scope: Scope) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+
+import msgspec
 
 from consent_mw.consent import Choice, Consent
 from consent_mw.policy import Cookie, Policy
@@ -43,7 +44,7 @@ class Reason(StrEnum):
     HOOK = "the site's own hook decided"
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """
     What the policy and the visitor say about one cookie.
 
@@ -69,8 +70,8 @@ class Permissions:
     nothing that tells them apart.
     """
 
-    __slots__ = ("_decisions", "_lines", "_standing", "allowed", "answers", "policy", "refused_by_signal",
-                 "report_only", "reserved")  # fmt: skip
+    __slots__ = ("_decisions", "_standing", "allowed", "answers", "asks", "lines", "policy",
+                 "refused_by_signal", "report_only", "reserved")  # fmt: skip
 
     def __init__(
         self,
@@ -98,8 +99,11 @@ class Permissions:
         self.reserved: frozenset[str] = reserved
         self.report_only: bool = report_only
         self.allowed: frozenset[str] = frozenset(name for name in policy.purposes if self._allows(name))
+        #: Whether a choice is missing, or was made about less than a newer revision declares.
+        self.asks: bool = bool(policy.asked) and (consent.choice is None or consent.reopened)
         self._decisions: dict[str, Decision] = {}
-        self._lines: dict[bytes, Decision] = {}
+        #: What was decided about whole Set-Cookie lines, as far as that is remembered.
+        self.lines: dict[bytes, Decision] = {}
 
     def allows(self, purpose: str) -> bool:
         """
@@ -139,17 +143,13 @@ class Permissions:
             self._decisions[name] = decision
         return decision
 
-    def remembered(self, line: bytes) -> Decision | None:
-        """Return what was decided about this very Set-Cookie line before, if that is remembered."""
-        return self._lines.get(line)
-
     def remember(self, line: bytes, decision: Decision) -> None:
         """Remember the decision about a whole Set-Cookie line: sites set the same few lines again and again."""
         if len(line) > _REMEMBERED_LINE_BYTES:
             return
-        if len(self._lines) >= _REMEMBERED:
-            self._lines.clear()
-        self._lines[line] = decision
+        if len(self.lines) >= _REMEMBERED:
+            self.lines.clear()
+        self.lines[line] = decision
 
     def _judge(self, name: str, declared: Cookie | None) -> tuple[Verdict, Reason]:
         if name in self.reserved:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from functools import partial
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -15,15 +16,15 @@ from consent_mw.client import IPAddress, Proxies, mask
 from consent_mw.consent import Consent
 from consent_mw.escaping import printable
 from consent_mw.exceptions import ConsentError
-from consent_mw.exchange import Exchange
+from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
-from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_number
+from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.redaction import clean, origin, redact_query, redact_url
 from consent_mw.request_consent import DROPPED, Noted, Shown
 from consent_mw.rights.person import Person, link
 from consent_mw.rights.request import REQUEST
 from consent_mw.rights.withdrawal import withdrawal
-from consent_mw.sealer import Sealer
+from consent_mw.sealer import Sealer, names_of
 from consent_mw.spool import Spool
 
 __all__ = ["Recorder"]
@@ -42,12 +43,13 @@ _QUIET_SECONDS: Final = 60.0
 _Field: TypeAlias = Callable[[Exchange], Scalar]
 
 
-class _Plan(NamedTuple):
+class _Plan(msgspec.Struct, frozen=True):
     """
     How an exchange is kept that serves these purposes. Made once for each set of them.
 
     Attributes:
         purpose: Whose key seals the bundle: the one that ends first, so that nothing in it outlives any of them.
+        names: What the seal is bound to.
         head: What the frame begins with.
         layout: The purposes and the names of their fields, encoded.
         fields: All these fields, in order.
@@ -55,6 +57,7 @@ class _Plan(NamedTuple):
     """
 
     purpose: str
+    names: bytes
     head: bytes
     layout: msgspec.Raw
     fields: tuple[_Field, ...]
@@ -73,6 +76,8 @@ class Recorder:
         self._spool = spool
         self._proxies = proxies
         self._ring = sealer.keyring.name
+        self._seal = sealer.seal_bytes
+        self._append = spool.append
         self._encode = msgspec.msgpack.Encoder().encode
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
         self._plans: dict[frozenset[str], _Plan | None] = {}
@@ -88,9 +93,6 @@ class Recorder:
         A second time it keeps only what was noted since, in a background task for example.
         """
         consent = exchange.consent
-        noted = consent.noted
-        if noted:  # taken before anything can fail, so that it is counted once
-            consent.noted = []
         plan = None
         if not exchange.kept:
             allowed = consent.permissions.allowed
@@ -99,18 +101,14 @@ class Recorder:
             except KeyError:
                 plan = self._plans[allowed] = self._planned(allowed)
         exchange.kept = True
-        try:
-            frames = [] if plan is None else [self._bundle(plan, exchange)]
-        except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
-            frames = self._lost(error)
-        for note in self._without_dropped(noted) if noted else ():
+        if noted := consent.noted:
+            consent.noted = ()  # taken before anything can fail, so that it is counted once
+            self._with_notes(plan, self._without_dropped(noted), exchange)
+        elif plan is not None:
             try:
-                frames.append(self._note(note, exchange))
-            except Exception as error:  # noqa: BLE001 - as above; what another purpose keeps is not lost with it
+                self._append(self._bundle(plan, exchange))
+            except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
                 self._lost(error)
-        if frames:
-            urgent = bool(noted) and any(note.kind == "abuse" for note in noted)
-            self._spool.write(frames, durable=urgent, reserved=urgent)
 
     def receipt(
         self,
@@ -170,14 +168,13 @@ class Recorder:
         linked = link(self._sealer, Person((consent.receipt,), sign_in), now_ns) if consent.receipt else None
         return [record for record in (made, linked) if record]
 
-    def _lost(self, error: Exception) -> list[bytes]:
+    def _lost(self, error: Exception) -> None:
         """Count a record that could not be made, and say so once a minute: each would fill the disk of the log."""
         self._spool.lose(1)
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET_SECONDS
             _log.warning('not recorded, as every gap of reason "key" will say: %s', printable(str(error)))
-        return []
 
     # -- an exchange --------------------------------------------------------------------------------------------
 
@@ -190,6 +187,7 @@ class Recorder:
         asked = {purpose: self.policy.purposes[purpose].asked for purpose in purposes}
         return _Plan(
             purpose=first,
+            names=names_of(BUNDLE, first),
             head=frame_head(self._ring, first),
             layout=layout_of([(each, asked[each], [name for name, _ in self._fields[each]]) for each in purposes]),
             fields=tuple(field for purpose in purposes for _, field in self._fields[purpose]),
@@ -198,9 +196,14 @@ class Recorder:
 
     def _bundle(self, plan: _Plan, exchange: Exchange) -> bytes:
         consent = exchange.consent.consent
+        scope = exchange.scope
+        method = scope.get("method", "GET")
+        values: list[Scalar] = []
+        for field in plan.fields:
+            values.append(field(exchange))  # noqa: PERF401 - a comprehension is a call of its own (CPython 3.11)
         plain = self._encode(
             (
-                exchange.method,
+                method if method in METHODS else OTHER_METHOD,
                 exchange.status,
                 exchange.received_bytes,
                 exchange.sent_bytes,
@@ -208,19 +211,34 @@ class Recorder:
                 consent.choice,
                 consent.revision,
                 exchange.route,
-                exchange.protocol,
+                "websocket" if scope["type"] == "websocket" else None,
                 exchange.outcome,
                 consent.receipt if plan.asked else None,
                 plan.layout,
-                [field(exchange) for field in plan.fields],
+                values,
+                exchange.blocked,
             )
         )
         started_ns = exchange.started_ns
-        id_bytes = new_id_number(started_ns).to_bytes(16)
-        sealed = self._sealer.seal_bytes(id_bytes, started_ns // _DAY_NS, BUNDLE, plan.purpose, plain)
+        id_bytes = new_id_bytes(started_ns)
+        sealed = self._seal(id_bytes, started_ns // _DAY_NS, plan.purpose, plan.names, plain)
         return plan.head + id_bytes + sealed
 
-    def _without_dropped(self, noted: list[Noted]) -> list[Noted]:
+    def _with_notes(self, plan: _Plan | None, noted: Sequence[Noted], exchange: Exchange) -> None:
+        """Keep an exchange and what was noted during it, in one write. What fails takes nothing else with it."""
+        frames: list[bytes] = []
+        makes: list[Callable[[], bytes]] = [partial(self._bundle, plan, exchange)] if plan else []
+        makes += [partial(self._note, note, exchange) for note in noted]
+        for make in makes:
+            try:
+                frames.append(make())
+            except Exception as error:  # noqa: BLE001 - as in `exchange`
+                self._lost(error)
+        if frames:
+            urgent = any(note.kind == "abuse" for note in noted)
+            self._spool.write(frames, durable=urgent, reserved=urgent)
+
+    def _without_dropped(self, noted: Sequence[Noted]) -> list[Noted]:
         """Count the events that nobody declared, and say of each once what to mend."""
         kept = [note for note in noted if note.kind != DROPPED]
         if len(kept) < len(noted):
@@ -315,6 +333,7 @@ def _facts(exchange: Exchange) -> dict[str, Scalar]:
         receipt=None,
         layout=(),
         values=(),
+        blocked=exchange.blocked,
     ).facts
 
 

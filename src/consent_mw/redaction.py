@@ -59,7 +59,8 @@ _ORIGIN = re.compile(r"(https?)://(?:[^/?#@]*@)?([A-Za-z0-9.\-]{1,253}|\[[0-9A-F
 
 def clean(text: str) -> str:
     """Return `text` capped, and with what UTF-8 cannot carry (lone surrogates) replaced."""
-    text = text[:_LIMIT]
+    if len(text) > _LIMIT:
+        text = text[:_LIMIT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Final, NamedTuple
 
+import msgspec
+
 from consent_mw.consent import Choice, Consent
 from consent_mw.exceptions import Fault, PolicyError, UndeclaredEvent
 from consent_mw.permissions import Decision, Permissions, Reason, Verdict
@@ -47,7 +49,7 @@ class Shown(NamedTuple):
 _BY_THE_APPLICATION: Final = Shown()
 
 
-class RequestConsent:
+class RequestConsent(msgspec.Struct, eq=False):
     """
     What the visitor allows, for one request, and what the application wants noted about it.
 
@@ -55,36 +57,26 @@ class RequestConsent:
     sent, the change holds for the rest of the request only.
     """
 
-    __slots__ = ("_make", "_permissions", "banner_placed", "changed", "consent", "noted", "pending", "personal",
-                 "shown", "signals", "strict", "today",
-                 "withdrawal_kept")  # fmt: skip
+    consent: Consent
+    #: What the consent allows under the policy in force.
+    permissions: Permissions
+    _make: Callable[[Consent, frozenset[str]], Permissions]
+    today: date
+    signals: frozenset[str] = frozenset()
+    pending: str | None = None
+    strict: bool = True
+    changed: bool = False
+    #: Set to True by a page that shows the banner itself, or wants none: then none is inserted.
+    banner_placed: bool = False
+    #: Set to True by a page that shows something of this visitor's: then no shared cache may keep it.
+    personal: bool = False
+    #: Set to True by who has registered already what a change takes back.
+    withdrawal_kept: bool = False
+    shown: Shown = _BY_THE_APPLICATION
+    noted: tuple[Noted, ...] = ()
 
-    def __init__(
-        self,
-        consent: Consent,
-        permissions: Permissions,
-        make: Callable[[Consent, frozenset[str]], Permissions],
-        today: date,
-        signals: frozenset[str] = frozenset(),
-        pending: str | None = None,
-        strict: bool = True,
-    ) -> None:
-        self.consent: Consent = consent
-        self.strict: bool = strict
-        self._permissions = permissions
-        self._make = make
-        self.today: date = today
-        self.signals: frozenset[str] = signals
-        self.pending: str | None = pending
-        self.changed: bool = False
-        #: Set to True by a page that shows the banner itself, or wants none: then none is inserted.
-        self.banner_placed: bool = False
-        #: Set to True by a page that shows something of this visitor's: then no shared cache may keep it.
-        self.personal: bool = False
-        #: Set to True by who has registered already what a change takes back.
-        self.withdrawal_kept: bool = False
-        self.shown: Shown = _BY_THE_APPLICATION
-        self.noted: list[Noted] = []
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # nothing of a visitor in a traceback
 
     # -- what holds ---------------------------------------------------------------------------------------------
 
@@ -103,11 +95,6 @@ class RequestConsent:
         """The day of the answer, in UTC."""
         return self.consent.given_on
 
-    @property
-    def permissions(self) -> Permissions:
-        """What the consent allows under the policy in force."""
-        return self._permissions
-
     def allows(self, purpose: str) -> bool:
         """
         Whether data may be collected for `purpose` now.
@@ -115,15 +102,15 @@ class RequestConsent:
         Raises:
             PolicyError: The policy has no such purpose; the message names the nearest.
         """
-        return self._permissions.allows(purpose)
+        return self.permissions.allows(purpose)
 
     def allows_cookie(self, name: str) -> bool:
         """Whether a cookie called `name` would reach the browser if it were set now."""
-        return self._permissions.cookie(name).verdict is Verdict.KEPT
+        return self.permissions.cookie(name).verdict is Verdict.KEPT
 
     def explain(self, name: str) -> Decision:
         """Return what would happen to a cookie called `name` if it were set now, and why."""
-        return self._permissions.cookie(name)
+        return self.permissions.cookie(name)
 
     # -- what changes -------------------------------------------------------------------------------------------
 
@@ -163,13 +150,13 @@ class RequestConsent:
 
     def _answers(self) -> dict[str, bool]:
         """The answers by purpose, as they would stand inside PROMPT; no yes that a signal refuses by now."""
-        permissions = self._permissions
+        permissions = self.permissions
         answers = {p.name: permissions.answer(p.name) for p in permissions.policy.asked}
         refused = permissions.refused_by_signal
         return {name: yes for name, yes in answers.items() if yes is not None and not (yes and name in refused)}
 
     def _signalled(self, name: str) -> bool:
-        return self._permissions.cookie(name).reason is Reason.SIGNAL
+        return self.permissions.cookie(name).reason is Reason.SIGNAL
 
     def choose(
         self,
@@ -195,7 +182,7 @@ class RequestConsent:
         if consent.same_answers(self.consent):
             return False
         self.consent = consent
-        self._permissions = self._make(consent, self.signals)
+        self.permissions = self._make(consent, self.signals)
         self.changed = True
         self.shown = shown or Shown()
         return True
@@ -203,19 +190,19 @@ class RequestConsent:
     def restore(self, consent: Consent) -> None:
         """Go back to an earlier consent: a change that could not be proven was none."""
         self.consent = consent
-        self._permissions = self._make(consent, self.signals)
+        self.permissions = self._make(consent, self.signals)
         self.changed = False
 
     def _settled(self, choice: Choice, purposes: Mapping[str, bool], cookies: Mapping[str, bool]) -> Choice:
         """Return REJECT for answers that allow nothing and leave nothing to ask, else the choice as it is."""
-        answered = {purpose.name for purpose in self._permissions.policy.asked} <= purposes.keys()
+        answered = {purpose.name for purpose in self.permissions.policy.asked} <= purposes.keys()
         refuses_all = answered and not any(purposes.values()) and not any(cookies.values())
         return Choice.REJECT if choice is Choice.PROMPT and refuses_all else choice
 
     def _consent(self, choice: Choice, purposes: Mapping[str, bool], cookies: Mapping[str, bool]) -> Consent:
         consent = Consent(
             choice=choice,
-            revision=self._permissions.policy.revision,
+            revision=self.permissions.policy.revision,
             given_on=self.today,
             purposes=purposes if choice is Choice.PROMPT else {},
             cookies=cookies if choice is Choice.PROMPT else {},
@@ -233,7 +220,7 @@ class RequestConsent:
         )
 
     def _check(self, purposes: Iterable[str], cookies: Iterable[str]) -> None:
-        policy = self._permissions.policy
+        policy = self.permissions.policy
         asked = [purpose.name for purpose in policy.asked]
         declared = [cookie.name for cookie in policy.cookies if policy.purposes[cookie.purpose].asked]
         for what, names, known in (("purpose", purposes, asked), ("cookie", cookies, declared)):
@@ -259,19 +246,19 @@ class RequestConsent:
         except UndeclaredEvent as error:
             if self.strict:
                 raise
-            self.noted.append(Noted(DROPPED, NECESSARY, str(error), {}))
+            self.noted += (Noted(DROPPED, NECESSARY, str(error), {}),)
             return False
-        if event.purpose not in self._permissions.allowed:
+        if event.purpose not in self.permissions.allowed:
             return False
-        self.noted.append(Noted("event", event.purpose, name, _shortened(data)))
+        self.noted += (Noted("event", event.purpose, name, _shortened(data)),)
         return True
 
     def _declared(self, name: str, data: Mapping[str, Scalar]) -> Event:
-        event = self._permissions.policy.events.get(name)
+        event = self.permissions.policy.events.get(name)
         if event is None:
             shown = name[:_NAME_SHOWN]
-            mend = did_you_mean(shown, self._permissions.policy.events)
-            raise UndeclaredEvent(Fault(self._permissions.policy.file, f"events.{shown}", "is not declared", mend))
+            mend = did_you_mean(shown, self.permissions.policy.events)
+            raise UndeclaredEvent(Fault(self.permissions.policy.file, f"events.{shown}", "is not declared", mend))
         self._check_fields(event, data)
         return event
 
@@ -282,14 +269,14 @@ class RequestConsent:
             kind = event.fields.get(key)
             if kind is None:
                 mend = did_you_mean(shown, event.fields)
-                raise UndeclaredEvent(Fault(self._permissions.policy.file, place, "is not declared", mend))
+                raise UndeclaredEvent(Fault(self.permissions.policy.file, place, "is not declared", mend))
             wrong = not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool")
             if value is not None and wrong:
                 problem = f"is a {type(value).__name__}, not a {kind}"
-                raise UndeclaredEvent(Fault(self._permissions.policy.file, place, problem, f"give a {kind}"))
+                raise UndeclaredEvent(Fault(self.permissions.policy.file, place, problem, f"give a {kind}"))
             if isinstance(value, int) and not -_WHOLE <= value < _WHOLE:
                 problem = "is a number of more than 64 bits"
-                raise UndeclaredEvent(Fault(self._permissions.policy.file, place, problem, "give a smaller one"))
+                raise UndeclaredEvent(Fault(self.permissions.policy.file, place, problem, "give a smaller one"))
 
     def report_abuse(self, reason: str) -> None:
         """
@@ -298,8 +285,8 @@ class RequestConsent:
         Raises:
             PolicyError: The policy declares no purpose called "abuse".
         """
-        self._permissions.policy.purpose(ABUSE)
-        self.noted.append(Noted("abuse", ABUSE, "abuse", _shortened({"reason": str(reason)})))
+        self.permissions.policy.purpose(ABUSE)
+        self.noted += (Noted("abuse", ABUSE, "abuse", _shortened({"reason": str(reason)})),)
 
 
 def _shortened(data: Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from consent_mw.cookies import delete_line, pairs
 from consent_mw.exceptions import BadConsentCookie
 from consent_mw.permissions import Decision, Permissions, Verdict
 from consent_mw.policy import Policy
+from consent_mw.request_consent import RequestConsent
 
 __all__ = ["Reading", "RequestCookies", "without_cookies"]
 
@@ -36,12 +37,13 @@ _V = TypeVar("_V")
 _SESSION = re.compile(rb"[A-Za-z0-9_-]{22}")
 
 
-class Reading(NamedTuple):
+class Reading(msgspec.Struct, frozen=True):
     """
     What one Cookie header says. Shared by all requests that send the same bytes: it holds no request's state.
 
     Attributes:
         pending: The id under which this visitor's cookies wait, or None.
+        request: What the application sees of it; each request gets a copy.
         header: What the application may see: the header itself, a shorter one, or None.
         changed: Whether `header` is not what came.
         expired: Set-Cookie lines that make the browser forget what it may no longer hold.
@@ -51,6 +53,7 @@ class Reading(NamedTuple):
     consent: Consent
     permissions: Permissions
     pending: str | None
+    request: RequestConsent
     header: bytes | None
     changed: bool
     expired: tuple[bytes, ...]
@@ -71,10 +74,16 @@ class RequestCookies:
         cookie: ConsentCookie,
         *,
         report_only: bool = False,
+        strict: bool = False,
         reopened: Mapping[int, tuple[frozenset[str], frozenset[str]]] | None = None,
     ) -> None:
-        """`reopened`: for each earlier revision the purposes and cookies that its visitors are asked about again."""
+        """
+        Args:
+            strict: An event that is not declared is an error, and not only counted.
+            reopened: For each earlier revision the purposes and cookies that its visitors are asked about again.
+        """
         self.policy = policy
+        self._strict = strict
         self._reopened = dict(reopened or {})
         self.cookie = cookie
         self.report_only = report_only
@@ -115,17 +124,18 @@ class RequestCookies:
             _remember(self._permissions, key, found)
         return found
 
-    def read(self, header: bytes | None, signals: frozenset[str], today: date, *, secure: bool) -> Reading:
+    def read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool) -> Reading:
         """Return what the Cookie `header` says (several lines joined with "; "). Never raises."""
         if today != self._day:
             self._readings.clear()
             self._day = today
         key = (header, signals, secure)
-        reading = self._readings.get(key)
-        if reading is None:
+        try:
+            return self._readings[key]
+        except KeyError:
             reading = self._read(header, signals, today, secure)
-            if header is None or len(header) <= _REMEMBERED_BYTES:
-                _remember(self._readings, key, reading)
+        if header is None or len(header) <= _REMEMBERED_BYTES:
+            _remember(self._readings, key, reading)
         return reading
 
     def _read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool) -> Reading:
@@ -141,10 +151,12 @@ class RequestCookies:
             else:
                 removed[decision.name] = decision
         changed = len(kept) != len(found)
+        pending = self._pending(found, secure)
         return Reading(
             consent=consent,
             permissions=permissions,
-            pending=self._pending(found, secure),
+            pending=pending,
+            request=RequestConsent(consent, permissions, self.permissions, today, signals, pending, self._strict),
             header=(b"; ".join(kept) or None) if changed else header,
             changed=changed,
             expired=tuple(_expiries(removed.values())),

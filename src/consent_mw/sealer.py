@@ -17,7 +17,7 @@ from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamage
 from consent_mw.keyring import Keyring
 from consent_mw.records import Record
 
-__all__ = ["PlainSealer", "Sealer", "token_of"]
+__all__ = ["PlainSealer", "Sealer", "names_of", "token_of"]
 
 # A sealed blob: version (1 byte), stream id (16), count (8), ciphertext, tag (16).
 _VERSION = 1
@@ -26,8 +26,10 @@ _STREAM = slice(1, 17)
 _COUNT = slice(17, 25)
 _TEXT = slice(25, None)
 _LEAST_BYTES = 25 + 16
-_COUNT_BYTES = 8
-_NONCE_START = bytes(4)  # a nonce of AES-GCM has 12 bytes
+# A nonce of AES-GCM has 12 bytes: the count, and nothing before it.
+_NONCE_BYTES = 12
+_NONCE_START = bytes(4)
+_COUNTED = slice(4, 12)
 
 # BLAKE2b's personalisation keeps the uses of a day's key apart.
 _SEAL = b"consent-mw seal"
@@ -90,16 +92,16 @@ class Sealer:
             KeyDestroyed: The key of that day and purpose is gone.
             StoreError: The keyring cannot be reached.
         """
-        return self.seal_bytes(record_id.bytes, _day(record_id), kind, purpose, plain)
+        return self.seal_bytes(record_id.bytes, _day(record_id), purpose, names_of(kind, purpose), plain)
 
-    def seal_bytes(self, id_bytes: bytes, day: int, kind: str, purpose: str, plain: bytes) -> bytes:
-        """As `seal`, for the request path, which has the id as 16 bytes and knows its day."""
+    def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes) -> bytes:
+        """As `seal`, for the request path, which has the id as 16 bytes, its day, and what `names_of` returns."""
         stream = self._stream
         if stream.forks != _forks or stream.generation != self.keyring.generation:
             stream = self._stream = _Stream(self.keyring.generation)
         cipher = stream.ciphers.get((day, purpose)) or self._cipher(stream, day, purpose)
-        count = next(stream.counter).to_bytes(_COUNT_BYTES)
-        return stream.head + count + cipher.encrypt(_NONCE_START + count, plain, _bound(id_bytes, kind, purpose))
+        nonce = next(stream.counter).to_bytes(_NONCE_BYTES)
+        return stream.head + nonce[_COUNTED] + cipher.encrypt(nonce, plain, id_bytes + names)
 
     def prepare(self, days: Iterable[int], purposes: Iterable[str]) -> None:
         """
@@ -134,7 +136,8 @@ class Sealer:
         key = self.keyring.key(_day(record_id), purpose, create=False)
         cipher = self._opener(key, sealed[_STREAM])
         try:
-            return cipher.decrypt(_NONCE_START + sealed[_COUNT], sealed[_TEXT], _bound(record_id.bytes, kind, purpose))
+            bound = record_id.bytes + names_of(kind, purpose)
+            return cipher.decrypt(_NONCE_START + sealed[_COUNT], sealed[_TEXT], bound)
         except InvalidTag as error:
             raise RecordDamaged(
                 f"record {record_id}: changed since it was sealed, or sealed for another record"
@@ -194,7 +197,7 @@ class PlainSealer(Sealer):
     What was sealed before can still be opened; what is written now outlives every key, and only this class reads it.
     """
 
-    def seal_bytes(self, id_bytes: bytes, day: int, kind: str, purpose: str, plain: bytes) -> bytes:
+    def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes) -> bytes:
         """Return `plain` as it is, marked as such."""
         return _PLAIN + plain
 
@@ -218,11 +221,8 @@ def _derived(key: bytes, stream: bytes) -> bytes:
     return blake2b(stream, digest_size=32, key=key, person=_SEAL).digest()
 
 
-def _bound(id_bytes: bytes, kind: str, purpose: str) -> bytes:
-    return id_bytes + _names(kind, purpose)
-
-
 @lru_cache(maxsize=256)
-def _names(kind: str, purpose: str) -> bytes:
+def names_of(kind: str, purpose: str) -> bytes:
+    """Return what a seal is bound to beside the record's id: it opens for no other kind and purpose."""
     # The length tells where the kind ends, so that no other pair of names gives the same bytes.
     return f"{len(kind)}:{kind}{purpose}".encode()

@@ -12,7 +12,7 @@ from consent_mw.agents import parse_agent
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
 from consent_mw.exceptions import ConsentError, KeyDestroyed, RecordDamaged
 from consent_mw.records import Record, Scalar, decode_record
-from consent_mw.sealer import Sealer
+from consent_mw.sealer import Sealer, names_of
 from consent_mw.segment import Segment
 
 __all__ = ["Unbundler"]
@@ -84,7 +84,7 @@ class Unbundler:
             subject = self._sealer.token(day, purpose, receipt.encode())
         if not fields:
             return Record(record_id, "visit", purpose, subject, "", facts, b"")
-        sealed = self._sealer.seal_bytes(record_id.bytes, day, "visit", purpose, _encode(fields))
+        sealed = self._sealer.seal_bytes(record_id.bytes, day, purpose, names_of("visit", purpose), _encode(fields))
         return Record(record_id, "visit", purpose, subject, self._sealer.keyring.name, facts, sealed)
 
     def _finished(self, record: Record) -> Record:

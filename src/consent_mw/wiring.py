@@ -102,7 +102,8 @@ class Wiring:
         self.prefix: str = _checked_prefix(prefix)
         self._templates: Path | None = Path(templates) if templates else None
         self.cookie_hook = cookie_hook
-        self._floors = _floors(cookie_floor)
+        #: What raises the attributes of a line that passes, by whether the connection is secure; None for nothing.
+        self.floors: dict[bool, Callable[[bytes], bytes] | None] = _floors(cookie_floor)
         self.inserts = inserts
         self.debug = debug
         self.sealer: Sealer = _sealer(self.policy, self._keyring)
@@ -150,6 +151,7 @@ class Wiring:
             self.policy,
             self._cookie,
             report_only=self._report_only,
+            strict=self.debug,
             reopened=since(self.revisions.before(self.policy.revision), self.policy),
         )
         self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies)
@@ -240,10 +242,6 @@ class Wiring:
     def report(self, decisions: Sequence[Decision], exchange: Exchange, source: Source = "response") -> None:
         """Note the cookies that the policy forgot to declare."""
         self._undeclared.look(decisions, exchange, source)
-
-    def floor(self, secure: bool) -> Callable[[bytes], bytes] | None:
-        """Return what raises the attributes of a line that passes, on this kind of connection; None for nothing."""
-        return self._floors[secure]
 
     def compare_places(self, headers: Iterable[Header], decisions: Sequence[Decision]) -> None:
         """

@@ -19,6 +19,7 @@ __all__ = [
     "Insertion",
     "altered",
     "altered_head",
+    "asks_for_less",
     "insertable",
     "is_html",
     "is_public",
@@ -81,6 +82,12 @@ def insertable(method: str, start: Message) -> bool:
     )
 
 
+def asks_for_less(fields: Mapping[bytes, bytes]) -> bool:
+    """Whether a request's headers (by lower-case name) may ask for less than a whole page: see `unconditional`."""
+    # One by one: no operation on sets is half as fast for four names.
+    return b"if-none-match" in fields or b"if-modified-since" in fields or b"range" in fields or b"if-range" in fields
+
+
 def unconditional(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
     """
     Return `scope` without what asks for less than a whole page, if it asks for a page; `scope` itself otherwise.
@@ -93,7 +100,7 @@ def unconditional(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
     Args:
         fields: The request's headers by lower-case name.
     """
-    if b"text/html" not in fields.get(b"accept", b"") or not any(map(fields.__contains__, _ASKS_FOR_LESS)):
+    if not asks_for_less(fields) or b"text/html" not in fields.get(b"accept", b""):
         return scope
     if scope.get("method") not in _READS:
         return scope

@@ -156,11 +156,11 @@ class Site:
 
     def wants_banner(self, consent: RequestConsent) -> bool:
         """Return whether there is something to ask or to tell: a choice is missing, cookies may wait, or a notice."""
-        return _asks(self.policy, consent) or consent.pending is not None or self._announcement is not None
+        return consent.permissions.asks or consent.pending is not None or self._announcement is not None
 
     def asks(self, consent: RequestConsent) -> bool:
         """Return whether a choice is missing."""
-        return _asks(self.policy, consent)
+        return consent.permissions.asks
 
     async def banner(
         self,
@@ -177,7 +177,7 @@ class Site:
         `shared` asks for the one banner of a page that a cache keeps for everyone: nothing of this visitor is in it.
         With `page_language` it speaks that language, or the site's, whatever this visitor prefers.
         """
-        asks_first = shared or _asks(self.policy, consent)
+        asks_first = shared or consent.permissions.asks
         waiting = [] if asks_first else await self.waiting(consent, now_ns)
         return self.banner_of(scope, consent, waiting, shared=shared, page_language=page_language)
 
@@ -200,7 +200,7 @@ class Site:
         notice = self._notice(scope, language, base, target, shared=shared)
         if shared:
             return notice + self._surfaces.banner(language, base, frozenset(), target, shared=True)
-        if _asks(self.policy, consent):
+        if consent.permissions.asks:
             reopened = consent.consent.reopened_purposes, consent.consent.reopened_cookies
             return notice + self._surfaces.banner(language, base, consent.signals, target, reopened=reopened)
         return notice + (self._surfaces.waiting(language, base, waiting, target) if waiting else "")
@@ -438,10 +438,5 @@ def _state(
         "announced": {"revision": announced.revision, "effective_at": announced.begins.isoformat()}
         if announced
         else None,
-        "show": bool(waiting) or _asks(policy, consent),
+        "show": bool(waiting) or consent.permissions.asks,
     }
-
-
-def _asks(policy: Policy, consent: RequestConsent) -> bool:
-    """Whether a choice is missing, or was made about less than a newer revision declares."""
-    return (consent.choice is None or consent.consent.reopened) and bool(policy.asked)
