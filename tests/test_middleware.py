@@ -17,12 +17,15 @@ from tests.asgi import drive, scope, set_cookies
 from tests.policies import POLICY
 
 from consent_mw import Choice, ConfigurationError, ConsentMiddleware, PolicyError, Proxies, get_consent
+from consent_mw.bundles import Bundle
 from consent_mw.cli import main
 from consent_mw.consent import Consent
 from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.exceptions import StoreUnavailable
 from consent_mw.keyring import FileKeyring, MemoryKeyring
 from consent_mw.records import Query
 from consent_mw.sealer import Sealer
+from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.testing.driver import Connection, lifespan
 from consent_mw.testing.strategies import http_scopes, websocket_scopes
@@ -562,6 +565,41 @@ def test_a_stream_is_one_record_with_all_its_bytes_and_passes_chunk_by_chunk(sit
     assert [m.get("body") for m in sent[1:]] == [b"0", b"1", b"2", b"3", b"4", b""]
     ((_, clear, _),) = records(site.directory, "visit")
     assert clear["http.response.body.size"] == 5
+
+
+def test_a_visit_says_which_declared_cookies_were_blocked_each_once_and_as_declared(site):
+    exchange(site(response(200, cookies([*ALL_COOKIES, b"_ga_y=6"]))))
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert clear["consent.cookies.blocked"] == "theme _ga* ad"
+
+
+def test_a_visit_without_blocked_cookies_does_not_speak_of_them(site):
+    allowed = [b"session=1", b"theme=2", b"mystery=3", b"ad=; Max-Age=0"]
+    exchange(site(response(200, cookies(allowed))), headers=[cookie_for(Choice.ACCEPT)])
+    assert all("consent.cookies.blocked" not in clear for _, clear, _ in records(site.directory, "visit"))
+
+
+class NothingWaits(MemoryStore):
+    """A store that takes everything but cookies that shall wait."""
+
+    async def append(self, records, *, durable=False):
+        if any(record.kind == "pending" for record in records):
+            raise StoreUnavailable("the database is away")
+        await super().append(records, durable=durable)
+
+
+@pytest.mark.parametrize(("store", "blocked"), [(MemoryStore(), "ad"), (NothingWaits(), "ad theme")])
+def test_a_cookie_that_waits_is_not_blocked_and_one_that_cannot_wait_is(site, store, blocked):
+    asked = cookie_for(Choice.PROMPT, purposes={"marketing": False})
+    exchange(site(response(200, cookies([b"theme=2", b"ad=4"])), store=store), headers=[asked])
+    (visit,) = asyncio.run(store.fetch(Query(kinds=frozenset(("visit",)))))
+    assert visit.data["consent.cookies.blocked"] == blocked
+
+
+def test_a_bundle_that_an_earlier_version_spooled_is_read():
+    facts = Bundle.read(msgspec.msgpack.encode(("GET", 200, 0, 5, 1_000, None, 0, None, None, "", None, (), ()))).facts
+    assert facts["http.response.status_code"] == 200
+    assert "consent.cookies.blocked" not in facts
 
 
 def test_excluded_paths_leave_the_log_but_not_the_gate(site):

@@ -50,6 +50,7 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
         receipt: Random name of the visitor's receipt; only where a purpose that was asked about is among the parts.
         layout: For each purpose its name, whether it is asked about, and the names of its fields.
         values: Of all these fields, in order.
+        blocked: Declared names of the cookies that were kept from the answer, one for each of its lines.
     """
 
     method: str
@@ -65,6 +66,7 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
     receipt: str | None
     layout: tuple[tuple[str, bool, tuple[str, ...]], ...]
     values: tuple[Scalar, ...]
+    blocked: tuple[str, ...] = ()  # what an earlier version spooled ends before it
 
     @classmethod
     def read(cls, plain: bytes) -> Bundle:
@@ -94,6 +96,8 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
             facts["network.protocol.name"] = self.protocol
         if self.outcome:
             facts["error.type"] = self.outcome
+        if self.blocked:
+            facts["consent.cookies.blocked"] = " ".join(dict.fromkeys(self.blocked))
         return facts
 
     @property
