@@ -7,6 +7,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -21,7 +22,7 @@ __all__ = ["Console"]
 
 #: Lines that wait for a slow terminal; what comes on top is counted and not shown.
 _WAITING: Final = 1_000
-_BATCH: Final = 100
+_GATHERING_SECONDS: Final = 0.02
 _LONGEST: Final = 512
 _CLOSING_SECONDS: Final = 1.0
 #: As uvicorn writes a path, see RFC 3986, section 3.3.
@@ -108,13 +109,16 @@ class Console:
         self._thread.start()
 
     def _run(self, lines: queue.SimpleQueue[str | None]) -> None:
-        batch: list[str] = []
-        while (line := lines.get()) is not None:
-            batch.append(line)
-            if len(batch) == _BATCH or lines.empty():
-                self._write(batch)
-                batch = []
-        self._write(batch)
+        line = lines.get()
+        while line is not None:
+            # What comes meanwhile goes along: a thread that wakes for each line takes the interpreter from requests.
+            time.sleep(_GATHERING_SECONDS)
+            batch = [line]
+            while len(batch) < _WAITING and not lines.empty() and (line := lines.get()) is not None:
+                batch.append(line)
+            self._write(batch)
+            if line is not None:
+                line = lines.get()
 
     def _write(self, lines: list[str]) -> None:
         hidden, self._hidden = self._hidden, 0
