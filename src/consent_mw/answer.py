@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import msgspec
@@ -30,7 +30,9 @@ from consent_mw.site.insertion import (
     language_for_all,
     personal,
 )
-from consent_mw.wiring import Wiring
+
+if TYPE_CHECKING:
+    from consent_mw.wiring import Wiring
 
 __all__ = ["CARRIES_HEADERS", "Answer"]
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send
-from consent_mw.drain import Drain
+
+if TYPE_CHECKING:
+    from consent_mw.drain import Drain
 
 __all__ = ["lifespan"]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.get_consent import HasScope, get_consent
-from consent_mw.pending import Waiting
-from consent_mw.site.pages import Site
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
     from consent_mw._asgi import Scope
+    from consent_mw.pending import Waiting
+    from consent_mw.site.pages import Site
 
 __all__ = ["SITE", "WAITING", "consent_banner", "consent_head"]
 
