@@ -5,10 +5,14 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.policies import POLICY
 
-from consent_mw.consent import LIFETIME, Choice, Consent, dumps, loads
+from consent_mw import declaration
+from consent_mw.consent import LIFETIME, NO_CONSENT, Choice, Consent, dumps, loads
 from consent_mw.consent_cookie import ConsentCookie
 from consent_mw.exceptions import BadConsentCookie, ConfigurationError
+from consent_mw.permissions import Permissions
+from consent_mw.request_consent import RequestConsent
 
 TODAY = date(2026, 11, 23)
 KEY = "a key that nobody guesses"
@@ -137,3 +141,15 @@ def test_the_cookie_is_prefixed_on_https_only_and_not_for_subdomains():
     shared = ConsentCookie([KEY], domain="example.com").line(consent, TODAY, secure=True)
     assert shared.startswith(b"consent=")
     assert b"; Domain=example.com" in shared
+
+
+def test_the_name_of_no_receipt_looks_like_an_option():
+    policy = declaration.loads(POLICY)
+    permissions = Permissions(policy, NO_CONSENT)
+    names = set()
+    for _ in range(2_000):
+        consent = RequestConsent(NO_CONSENT, permissions, lambda consent, signals: permissions, TODAY)
+        consent.choose(Choice.ACCEPT)
+        names.add(consent.consent.receipt or "-")
+    assert len(names) == 2_000
+    assert not any(name.startswith("-") for name in names)

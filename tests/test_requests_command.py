@@ -25,6 +25,7 @@ from consent_mw.declaration import load
 from consent_mw.exceptions import AnswerRefused
 from consent_mw.keyring import FileKeyring
 from consent_mw.rights.answering import check_answer
+from consent_mw.rights.contact import contact_item
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.person import Person
 from consent_mw.rights.queue import Queue, queue_of
@@ -231,6 +232,21 @@ def test_a_request_with_a_receipt_is_its_holders_and_restricts_their_data(
     assert "records are left out" in capsys.readouterr().err
     assert site.runs("requests", "show", number, *REASON) == 0
     assert f"receipts  {site.names[0]}" in capsys.readouterr().out
+
+
+def test_a_corrected_address_is_the_one_that_is_shown_and_only_its_sender_corrects_it(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, theirs = Person((site.names[0],)), Person((site.names[1],))
+    now_ns = int(NOW.timestamp() * 1e9)
+    asked = Request.new("complaint", "site", now_ns, person=mine, email="old@example.com")
+    item = contact_item("email", asked.id)
+    corrections = [Request.new("correction", "site", now_ns + n, person=person, item=item, value=f"new{n}@example.com")
+                   for n, person in enumerate((mine, theirs), 1)]  # fmt: skip
+    done = [Answer.new(each.id, "done", now_ns + 9) for each in corrections]
+    site.registers(asked, *corrections, answers=done)
+    assert site.runs("requests", "show", str(asked.id), *REASON, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["email"] == "new1@example.com"
 
 
 # -- who sent it ---------------------------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ class RequestConsent(msgspec.Struct, eq=False):
             purposes=consent.purposes,
             cookies=consent.cookies,
             signals=tuple(sorted(self.signals)),
-            receipt=secrets.token_urlsafe(16),
+            receipt=_receipt_name(),
         )
 
     def _check(self, purposes: Iterable[str], cookies: Iterable[str]) -> None:
@@ -300,3 +300,9 @@ def _plain(value: Scalar) -> Scalar:
     if value is None or isinstance(value, bool):
         return value
     return int(value) if isinstance(value, int) else float(value)
+
+
+def _receipt_name() -> str:
+    """Return a random name of 22 letters. None begins with a hyphen: a command would take it for an option."""
+    name = secrets.token_urlsafe(16)
+    return f"_{name[1:]}" if name.startswith("-") else name

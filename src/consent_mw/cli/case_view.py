@@ -13,6 +13,7 @@ from rich.text import Text
 from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.terminal import console, printable
 from consent_mw.policy import Policy
+from consent_mw.rights.contact import contact_of
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.request import Answer, Case
 
@@ -45,14 +46,21 @@ def clear(case: Case, policy: Policy, now: datetime) -> dict[str, object]:
     }
 
 
-def personal(case: Case) -> dict[str, str | list[str]]:
-    """Return what takes a reason to be read: who it is about, how to reach them, and what was written."""
+def personal(case: Case, every: Iterable[Case]) -> dict[str, str | list[str]]:
+    """
+    Return what takes a reason to be read: who it is about, how to reach them now, and what was written.
+
+    Args:
+        every: All requests, oldest first: some of them may correct how the sender is reached.
+    """
     request = case.request
     if not request.readable:
         return {"sealed": "its key is destroyed, or in another keyring"}
+    own = set(request.person.values)
+    contact = contact_of(request, (each for each in every if own.intersection(each.request.person.values)))
     told: dict[str, str | list[str]] = {
-        "email": request.email,
-        "phone": request.phone,
+        "email": contact.email,
+        "phone": contact.phone,
         "message": request.message,
         "item": request.item,
         "value": request.value,

@@ -185,7 +185,8 @@ def show(
     if errand.reason is not None:
         sealer = sealer_of(places, ring)
         with accessing(places, errand, sealer.keyring) as access:
-            opened = personal(_meant(str(case.request.id), _read(places, url, sealer)))
+            every = _read(places, url, sealer)
+            opened = personal(_meant(str(case.request.id), every), every)
             access.records += 1
     told = {**clear(case, policy, now), **opened} if json_wanted else None
     _tell(opened, lines(case, policy, now), told)
