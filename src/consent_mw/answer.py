@@ -227,7 +227,7 @@ class Answer(msgspec.Struct, eq=False):
                 if _is_page(message):
                     return self._special_head(message, gated)
             elif gated.kind == _HTML or is_html(gated.kind):
-                if consent.banner_placed or permissions.asks or consent.pending is not None:
+                if consent.banner_placed or permissions.asks or consent.pending is not None or wiring.site.announces:
                     return self._special_head(message, gated)
                 # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
                 gated.kept.extend(FOR_ONE_VISITOR)

@@ -96,6 +96,8 @@ class Site:
         self._default_language = default_language or policy.languages[0]
         self._own_cookies = own_cookies
         self._announcement: Announcement | None = None
+        #: Whether something is announced: every page then has something to tell.
+        self.announces: bool = False
         self._rendering.notice = self._notice_on
         published = revisions.course(policy).published if revisions else ()
         policies = self._policies = PolicyPages(self._rendering, policy, published, own_cookies)
@@ -152,11 +154,12 @@ class Site:
         cookies = {self._own_cookies(secure).notice for secure in (False, True)}
         self._policies.know(published, policy)
         self._announcement = Announcement(self._surfaces, self.policy, policy, cookies) if policy else None
+        self.announces = policy is not None
         self._rendering.announced = policy.revision if policy else None
 
     def wants_banner(self, consent: RequestConsent) -> bool:
         """Return whether there is something to ask or to tell: a choice is missing, cookies may wait, or a notice."""
-        return consent.permissions.asks or consent.pending is not None or self._announcement is not None
+        return consent.permissions.asks or consent.pending is not None or self.announces
 
     def asks(self, consent: RequestConsent) -> bool:
         """Return whether a choice is missing."""
