@@ -137,6 +137,11 @@ def test_trouble_with_the_output_stops_no_request_and_no_end(trouble: str) -> No
         os.close(reader)
 
 
+def _end(shown: Console, writer: int) -> None:
+    shown.close()
+    os.close(writer)
+
+
 def test_what_a_slow_output_missed_is_told() -> None:
     reader, writer = os.pipe()
     shown = console(fd=writer)
@@ -150,7 +155,7 @@ def test_what_a_slow_output_missed_is_told() -> None:
                 shown.show(exchange("/last"))
             lines.append(pipe.readline())
         # Its thread must be done with the number of this pipe before another file gets it.
-        ending = threading.Thread(target=lambda: (shown.close(), os.close(writer)))
+        ending = threading.Thread(target=_end, args=(shown, writer))
         ending.start()
         lines += pipe.read().splitlines()
         ending.join()
