@@ -20,7 +20,7 @@ demo: .venv/.runtime ## Run the demo site (PORT=8000 DIR=demo-data)
 
 test: .venv/.dev ## Run the tests (ARGS="-k cookie" goes to pytest)
 	@scripts/setup browser
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest -n auto --dist loadfile $(ARGS)
 
 coverage: .venv/.dev ## Run the tests and list the lines and branches that none reached
 	@scripts/setup browser
