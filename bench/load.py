@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.constant_rate import WARM_UP_SECONDS, latencies
 from bench.contestants import ACCESS_LINE, BARE, OURS, OURS_SPOOLING, Contestant
+from bench.paced import CONNECTIONS as PACED_CONNECTIONS
+from bench.paced import WARM_UP_SECONDS, paced
 from bench.running import CLIENT_CORE, pin, serving
 from bench.tables import Report, middle, show, versions
 from bench.under_load import CONNECTIONS, GENERATOR, requests_per_second
@@ -33,13 +34,15 @@ class Round(NamedTuple):
     Attributes:
         saturation: Requests a second, as many as it answers.
         processor: Microseconds of the server's core for each of them.
-        middle, p99: Milliseconds at the round's constant rate.
+        middle, p99: Milliseconds at about the round's rate.
+        rate: Requests a second that came then.
     """
 
     saturation: float
     processor: float
     middle: float
     p99: float
+    rate: float
 
 
 def main() -> None:
@@ -73,8 +76,9 @@ def _measured(contestant: Contestant, rate: float, seconds: float) -> Round:
         saturation = requests_per_second(server.port, seconds)
         processor = (server.processor_seconds() - before) / (saturation * seconds)
     with tempfile.TemporaryDirectory(prefix="consent-mw-bench-") as name, serving(contestant, Path(name)) as server:
-        percentiles = quantiles(latencies(server.port, rate or saturation / 2, seconds), n=100)
-    return Round(saturation, 1e6 * processor, 1e3 * percentiles[49], 1e3 * percentiles[98])
+        paced(server.port, rate or saturation / 2, WARM_UP_SECONDS)
+        found = paced(server.port, rate or saturation / 2, seconds)
+    return Round(saturation, 1e6 * processor, found.middle, found.p99, found.rate)
 
 
 def _saturation(figures: dict[Contestant, list[Round]]) -> Report:
@@ -109,15 +113,15 @@ def _latency(figures: dict[Contestant, list[Round]]) -> Report:
         ratio = median(own / bare.p99 for own, bare in zip(p99, figures[BARE], strict=True))
         rows.append(
             [NAMES[contestant], f"{median(each.middle for each in found):.2f}", f"{median(p99):.2f}",
-             middle(p99, ".2f"), f"{ratio:.2f}"]
+             middle(p99, ".2f"), f"{ratio:.2f}", f"{median(each.rate for each in found):,.0f}"]
         )  # fmt: skip
     rate = median(each.saturation / 2 for each in figures[BARE])
     return Report(
         "Latency",
-        ["", "median, ms", "p99, ms", "middle half of the rounds", "p99 of bare"],
+        ["", "median, ms", "p99, ms", "middle half of the rounds", "p99 of bare", "requests/s"],
         rows,
-        f"The same rounds; each asked at a constant rate, half of what the bare site without a log reached just before "
-        f"(about {rate:,.0f} a second). Times run from when a request was due.",
+        f"The same rounds; requests come at random, about half as many as the bare site without a log answered just "
+        f"before ({rate:,.0f} a second), over {PACED_CONNECTIONS} connections.",
     )
 
 

@@ -276,6 +276,18 @@ def test_an_erasure_that_is_killed_at_any_moment_is_completed_and_counted_right(
     assert site.records("request") == []
 
 
+def test_an_erasure_that_was_stopped_before_it_deleted_is_counted_once(site: Site) -> None:
+    site.keeps(*(site.of(NAME, NOW - n * DAY) for n in range(5)))
+    request = site.asks(erasure_of(NAME))
+    backup = site.places.database.read_bytes()
+    site.erases()
+    lines = site.places.erasures.read_bytes().splitlines()
+    site.places.erasures.write_bytes(b"\n".join(lines[:2]) + b"\n")  # the entry, and not that it is done
+    site.places.database.write_bytes(backup)
+    site.erases()
+    assert site.certificates()[request.id].records == 5
+
+
 def test_a_ledger_that_cannot_be_written_keeps_everything_and_says_why(site: Site) -> None:
     site.keeps(site.of(NAME, NOW - DAY))
     site.asks(erasure_of(NAME))

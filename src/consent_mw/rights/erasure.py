@@ -40,6 +40,8 @@ _log = logging.getLogger("consent_mw")
 _AGAIN: Final = timedelta(hours=1)
 #: Named with the day, in case a key's day is over while its last records are still on their way.
 _DAY: Final = timedelta(days=1)
+#: What is as old as the entry was meant too; ids do not tell less apart.
+_INSTANT: Final = timedelta(milliseconds=1)
 _PAGE: Final = 1_000
 #: What somebody asked, and by which sign-in.
 _ASKED: Final = frozenset((REQUEST, ANSWER, LINK))
@@ -251,7 +253,7 @@ class Erasure:
         count = 0
         for entry in await asyncio.to_thread(self._ledger.entries):
             if entry.tokens:
-                query = Query(kinds=HELD_KINDS, subjects=entry.subjects, until=entry.at)
+                query = Query(kinds=HELD_KINDS, subjects=entry.subjects, until=entry.at + _INSTANT)
                 count += sum([await _deleted(store, query) for store in self._stores])
             if entry.ids:
                 count += await _deleted(self._store, Query(kinds=_ASKED, ids=frozenset(entry.ids)))

@@ -24,7 +24,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     What one step of an erasure is about to delete, written before it does.
 
     Attributes:
-        at: When (aware, UTC). Only what is older was meant.
+        at: When (aware, UTC). What is newer was not meant.
         request: Whose erasure it is, by the number of the request.
         found: How many records it found.
         total: How many this erasure has deleted once this step is done.
