@@ -12,6 +12,7 @@ from consent_mw.policy import REQUESTS
 from consent_mw.records import Query, Record, Scalar, new_id
 from consent_mw.rights.request import RequestKind
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import every
 
 __all__ = ["ERASED", "ErasureCertificate", "certificates"]
 
@@ -76,11 +77,7 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
 async def certificates(store: Store) -> dict[UUID, ErasureCertificate]:
     """Return every certificate of an erasure, by the number of its request. Raises StoreError."""
     found: dict[UUID, ErasureCertificate] = {}
-    after: UUID | None = None
-    query = Query(kinds=frozenset((ERASED,)), purposes=frozenset((REQUESTS,)))
-    while page := await store.fetch(query, after=after):
-        after = page[-1].id
-        for record in page:
-            certificate = ErasureCertificate.read(record)
-            found.setdefault(certificate.request, certificate)
+    for record in await every(store, Query(kinds=frozenset((ERASED,)), purposes=frozenset((REQUESTS,)))):
+        certificate = ErasureCertificate.read(record)
+        found.setdefault(certificate.request, certificate)
     return found

@@ -14,6 +14,7 @@ from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request, ca
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import every
 
 __all__ = ["Desk", "Keep", "kept_by_spool", "kept_by_store"]
 
@@ -22,7 +23,6 @@ Keep: TypeAlias = Callable[[Sequence[Record]], Awaitable[bool]]
 
 _KINDS: Final = frozenset((REQUEST, ANSWER))
 _PURPOSES: Final = frozenset((REQUESTS,))
-_PAGE: Final = 1_000
 
 
 def kept_by_spool(spool: Spool) -> Keep:
@@ -78,7 +78,7 @@ class Desk:
         Raises:
             StoreError: The store cannot be reached.
         """
-        found = await self._fetched(Query(kinds=_KINDS, purposes=_PURPOSES))
+        found = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
         return await asyncio.to_thread(cases, found, self._sealer if opened else None)
 
     async def one(self, number: UUID) -> Case | None:
@@ -92,13 +92,5 @@ class Desk:
         if not subjects:
             return []
         query = Query(kinds=frozenset((REQUEST,)), purposes=_PURPOSES, subjects=subjects)
-        own = {record.id for record in await self._fetched(query)}
+        own = {record.id for record in await every(self._store, query)}
         return [case for case in await self.all() if case.request.id in own] if own else []
-
-    async def _fetched(self, query: Query) -> list[Record]:
-        found: list[Record] = []
-        after: UUID | None = None
-        while page := await self._store.fetch(query, after=after, limit=_PAGE):
-            found += page
-            after = page[-1].id
-        return found

@@ -14,6 +14,7 @@ from consent_mw.policy import REQUESTS
 from consent_mw.records import Query, Record, Scalar, new_id, time_of
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import every
 
 __all__ = ["BASES", "DISCLOSURE", "Basis", "Disclosure", "Disclosures"]
 
@@ -127,10 +128,7 @@ class Disclosures:
     async def all(self) -> list[Disclosure]:
         """Return every entry that is kept, oldest first. Raises StoreError."""
         query = Query(kinds=frozenset((DISCLOSURE,)), purposes=frozenset((REQUESTS,)))
-        found: list[Record] = []
-        while page := await self._store.fetch(query, after=found[-1].id if found else None):
-            found += page
-        return [Disclosure.read(record, self._sealer) for record in found]
+        return [Disclosure.read(record, self._sealer) for record in await every(self._store, query)]
 
 
 def _instant(value: Scalar) -> datetime | None:

@@ -21,7 +21,7 @@ from consent_mw.records import Query, fixed_id, time_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.holdings import HELD_KINDS, fetch_all
+from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.person import LINK, People, Person, tokens
 from consent_mw.rights.personal_data import PersonalData
@@ -30,6 +30,7 @@ from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
+from consent_mw.stores.pages import every, pages
 
 __all__ = ["Erasure", "ErasureOutcome", "abuse_number"]
 
@@ -42,7 +43,6 @@ _AGAIN: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 #: What is as old as the entry was meant too; ids do not tell less apart.
 _INSTANT: Final = timedelta(milliseconds=1)
-_PAGE: Final = 1_000
 #: What somebody asked, and by which sign-in.
 _ASKED: Final = frozenset((REQUEST, ANSWER, LINK))
 
@@ -297,9 +297,8 @@ class Erasure:
         return places
 
     async def _found(self, place: _Place, now: datetime) -> _Found:
-        records, subjects, until, after = 0, set[bytes](), None, None
-        while page := await place.store.fetch(place.query, after=after, limit=_PAGE):
-            after = page[-1].id
+        records, subjects, until = 0, set[bytes](), None
+        async for page in pages(place.store, place.query):
             records += len(page)
             subjects |= {record.subject for record in page if record.subject}
             for day, purpose in {(day_of(time_of(record.id)), record.purpose) for record in page}:
@@ -402,7 +401,7 @@ class Erasure:
                 request.id,
                 *(each.request.id for each in ended),
                 *(answer.id for each in ended for answer in each.answers),
-                *(record.id for record in await fetch_all(self._store, links)),
+                *(record.id for record in await every(self._store, links)),
             )
         )
 

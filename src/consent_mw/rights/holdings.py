@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
-from uuid import UUID
 
 import msgspec
 
@@ -24,12 +23,12 @@ from consent_mw.rights.request import Case
 from consent_mw.sealer import Sealer
 from consent_mw.stage import ARCHIVE, LIVE, Stage
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import every
 
-__all__ = ["HELD_KINDS", "Held", "Holdings", "Registry", "fetch_all"]
+__all__ = ["HELD_KINDS", "Held", "Holdings", "Registry"]
 
 #: Kinds of records that were collected about somebody. Receipts and requests are told apart from them.
 HELD_KINDS: Final = frozenset(("visit", "event", "abuse"))
-_PAGE: Final = 1_000
 _decode = msgspec.msgpack.Decoder(dict[str, object]).decode
 
 
@@ -132,7 +131,7 @@ class Registry:
         for purpose in dict.fromkeys(purpose for _, purpose in sorted(made)):
             subjects = frozenset[bytes]().union(*(each for (_, of), each in made.items() if of == purpose))
             query = Query(kinds=HELD_KINDS, purposes=frozenset((purpose,)), subjects=subjects)
-            records = await fetch_all(stage.store, query)
+            records = await every(stage.store, query)
             if records:
                 found.append(await asyncio.to_thread(_told, stage, purpose, records, now))
         return found
@@ -140,7 +139,7 @@ class Registry:
     async def _receipts(self, made: Mapping[tuple[int, str], frozenset[bytes]]) -> list[Receipt]:
         subjects = frozenset[bytes]().union(*(each for (_, purpose), each in made.items() if purpose == RECEIPTS))
         query = Query(kinds=frozenset(("receipt",)), purposes=frozenset((RECEIPTS,)), subjects=subjects)
-        records = await fetch_all(self._live.store, query)
+        records = await every(self._live.store, query)
         return await asyncio.to_thread(lambda: [each for record in records[::-1] if (each := self._receipt(record))])
 
     def _receipt(self, record: Record) -> Receipt | None:
@@ -156,16 +155,6 @@ class Registry:
             return await self._personal_data.read(person.sign_in)
         except Exception as error:
             raise StoreError(f"the application's personal_data.read() failed ({error!r})") from error
-
-
-async def fetch_all(store: Store, query: Query) -> list[Record]:
-    """Return every record that `query` means, in order of id. Raises StoreError."""
-    found: list[Record] = []
-    after: UUID | None = None
-    while page := await store.fetch(query, after=after, limit=_PAGE):
-        found += page
-        after = page[-1].id
-    return found
 
 
 def _but(made: Mapping[tuple[int, str], frozenset[bytes]], *purposes: str) -> dict[tuple[int, str], frozenset[bytes]]:

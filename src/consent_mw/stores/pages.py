@@ -8,7 +8,7 @@ from typing import Final
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 
-__all__ = ["pages"]
+__all__ = ["every", "pages"]
 
 _PAGE: Final = 1_000
 
@@ -19,3 +19,8 @@ async def pages(store: Store, query: Query) -> AsyncIterator[Sequence[Record]]:
     while page:
         yield page
         page = await store.fetch(query, after=page[-1].id, limit=_PAGE)
+
+
+async def every(store: Store, query: Query) -> list[Record]:
+    """Return all that matches, in order of id: for what one person or a queue has. Raises as `Store.fetch`."""
+    return [record async for page in pages(store, query) for record in page]
