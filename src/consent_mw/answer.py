@@ -142,7 +142,8 @@ class Answer(msgspec.Struct, eq=False):
             return
         if not exchange.duration_ns:
             # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
-            exchange.duration_ns = max(1, self._wiring.clock() - exchange.started_ns)
+            clock = self._wiring.clock
+            exchange.duration_ns = max(1, clock() - exchange.started_ns)
         if self._logged:
             self._wiring.recorder.exchange(exchange)
         else:

@@ -74,6 +74,7 @@ class Drain:
 
     Attributes:
         handed_over: Records that the store has taken from here since the start.
+        loop: On which it runs; None where it does not. A loop that was left without an end stays here, stopped.
         look: Called in a thread each time that the drain keeps: whether anything was published meanwhile.
     """
 
@@ -105,7 +106,7 @@ class Drain:
         self.handed_over: int = 0
         self.look: Callable[[], None] = _nothing
         self._tasks: tuple[asyncio.Task[None], ...] = ()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._prepared = -1
         self._expire_at = 0.0  # monotonic seconds: the clock may step back
         self._pause = _TICK_SECONDS
@@ -121,12 +122,16 @@ class Drain:
 
     def start(self) -> None:
         """Begin, on the running loop, unless it runs already."""
-        # Asked in every request, and asyncio.get_running_loop() is a call of the system (getpid, CPython 3.11).
-        if self._loop is None or not self._loop.is_running() or not self._tasks or self._tasks[0].done():
-            self._loop = loop = asyncio.get_running_loop()
+        if self.loop is None or not self.loop.is_running():
+            self.loop = loop = asyncio.get_running_loop()
             work = [self._keep_on(), self._hand_on()] if self._hands_over else [self._keep_on()]
             work += [chore.keep_on(self._clock) for chore in self._chores]
             self._tasks = tuple(loop.create_task(each, name="consent-mw drain") for each in work)
+            self._tasks[0].add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._tasks and task is self._tasks[0]:
+            self.loop = None
 
     async def begin(self) -> None:
         """Open the store, so that no request has to, and begin. A store in trouble is said once and tried again."""
@@ -147,6 +152,7 @@ class Drain:
     async def stop(self) -> None:
         """Hand over what is there, as far as the store takes it within `stop_seconds`, and end."""
         tasks, self._tasks = self._tasks, ()
+        self.loop = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

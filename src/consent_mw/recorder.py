@@ -106,7 +106,8 @@ class Recorder:
             self._with_notes(plan, self._without_dropped(noted), exchange)
         elif plan is not None:
             try:
-                self._append(self._bundle(plan, exchange))
+                append = self._append
+                append(self._bundle(plan, exchange))
             except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
                 self._lost(error)
 
@@ -201,7 +202,8 @@ class Recorder:
         values: list[Scalar] = []
         for field in plan.fields:
             values.append(field(exchange))  # noqa: PERF401 - a comprehension is a call of its own (CPython 3.11)
-        plain = self._encode(
+        encode, seal = self._encode, self._seal  # see the middleware's clock
+        plain = encode(
             (
                 method if method in METHODS else OTHER_METHOD,
                 exchange.status,
@@ -221,7 +223,7 @@ class Recorder:
         )
         started_ns = exchange.started_ns
         id_bytes = new_id_bytes(started_ns)
-        sealed = self._seal(id_bytes, started_ns // _DAY_NS, plan.purpose, plan.names, plain)
+        sealed = seal(id_bytes, started_ns // _DAY_NS, plan.purpose, plan.names, plain)
         return plan.head + id_bytes + sealed
 
     def _with_notes(self, plan: _Plan | None, noted: Sequence[Noted], exchange: Exchange) -> None:

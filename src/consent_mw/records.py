@@ -87,8 +87,8 @@ def new_id_number(now_ns: int) -> int:
 
 def new_id_bytes(now_ns: int) -> bytes:
     """Return a new id as its 16 bytes."""
-    milliseconds, rest = divmod(now_ns, 1_000_000)
-    return _halves(milliseconds << 16 | 0x7000 | (rest << 6) // 15_625, 1 << 63 | _noise(62))
+    ticks = (now_ns << 6) // 15_625  # 4,096 of them are a millisecond
+    return _halves((ticks & ~0xFFF) << 4 | 0x7000 | ticks & 0xFFF, 1 << 63 | _noise(62))
 
 
 # An id has to be unlike every other, not secret: whoever may not see a record is not kept from it by its id.

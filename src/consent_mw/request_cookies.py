@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date
-from typing import TypeVar
+from datetime import date, timedelta
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -30,6 +30,9 @@ _DEEPEST = 6
 
 #: Who wants to be asked each time is asked before a cookie is stored: what the browser holds was allowed.
 _STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
+
+_DAY_NS: Final = 86_400_000_000_000
+_1970: Final = date(1970, 1, 1)
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -90,8 +93,8 @@ class RequestCookies:
         self.reserved: frozenset[str] = cookie.names.union(
             *({f"{name}-pending", f"{name}-notice"} for name in cookie.names)
         )
-        self._day: date | None = None
         self._readings: dict[tuple[bytes | None, frozenset[str], bool], Reading] = {}
+        self._begin_day(0)
         self._permissions: dict[object, Permissions] = {}
 
     def pending_name(self, *, secure: bool) -> str:
@@ -124,19 +127,24 @@ class RequestCookies:
             _remember(self._permissions, key, found)
         return found
 
-    def read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool) -> Reading:
+    def read(self, header: bytes | None, signals: frozenset[str], now_ns: int, secure: bool) -> Reading:
         """Return what the Cookie `header` says (several lines joined with "; "). Never raises."""
-        if today != self._day:
-            self._readings.clear()
-            self._day = today
+        if not self._from_ns <= now_ns < self._until_ns:
+            self._begin_day(now_ns // _DAY_NS)
         key = (header, signals, secure)
         try:
             return self._readings[key]
         except KeyError:
-            reading = self._read(header, signals, today, secure)
+            reading = self._read(header, signals, self._today, secure)
         if header is None or len(header) <= _REMEMBERED_BYTES:
             _remember(self._readings, key, reading)
         return reading
+
+    def _begin_day(self, day: int) -> None:
+        self._today = _1970 + timedelta(days=day)
+        # Compared in every request, which is faster than to divide.
+        self._from_ns, self._until_ns = day * _DAY_NS, (day + 1) * _DAY_NS
+        self._readings.clear()
 
     def _read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool) -> Reading:
         found = pairs(header) if header else []

@@ -149,7 +149,9 @@ class Spool:
     def append(self, frame: bytes) -> bool:
         """As `write` of one ordinary frame, which every request waits for: in the fewest steps."""
         size = HEADER_BYTES + len(frame)
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # a `with` takes three times as long (CPython 3.11)
+        try:
             segment = self._segment
             if segment is not None and size <= self._room and _monotonic() < self._counted_until:
                 self._room -= size
@@ -162,6 +164,8 @@ class Spool:
                 self._break()
                 self._lose(1, "disk")
                 return False
+        finally:
+            lock.release()
         return self.write([frame])
 
     def sync(self) -> bool:
