@@ -7,6 +7,7 @@ The request path seals it whole, in one step; the drain splits it into one recor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -30,16 +31,25 @@ _decoder: msgspec.msgpack.Decoder[Bundle]
 
 class Part(NamedTuple):
     """
-    What one purpose gets of an exchange.
+    Which of a bundle's values one purpose gets.
 
     Attributes:
         asked: Whether the visitor is asked about the purpose, so that the record carries their token.
-        fields: The declared personal fields that had a value.
+        names: Of its declared personal fields.
+        values: Where theirs are.
     """
 
     purpose: str
     asked: bool
-    fields: dict[str, Scalar]
+    names: tuple[str, ...]
+    values: slice
+
+    def fields(self, bundle: Bundle) -> dict[str, Scalar]:
+        """Return the fields that had a value."""
+        fields = dict(zip(self.names, bundle.values[self.values], strict=False))
+        if None in fields.values():
+            return {name: value for name, value in fields.items() if value is not None}
+        return fields
 
 
 class Bundle(msgspec.Struct, frozen=True, array_like=True):
@@ -48,7 +58,7 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         receipt: Random name of the visitor's receipt; only where a purpose that was asked about is among the parts.
-        layout: For each purpose its name, whether it is asked about, and the names of its fields.
+        layout: For each purpose its name, whether it is asked about, and the names of its fields; see `layout_of`.
         values: Of all these fields, in order.
         blocked: Declared names of the cookies that were kept from the answer, one for each of its lines.
     """
@@ -64,7 +74,7 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
     protocol: str | None
     outcome: str
     receipt: str | None
-    layout: tuple[tuple[str, bool, tuple[str, ...]], ...]
+    layout: msgspec.Raw
     values: tuple[Scalar, ...]
     blocked: tuple[str, ...] = ()  # what an earlier version spooled ends before it
 
@@ -101,23 +111,28 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
         return facts
 
     @property
-    def parts(self) -> list[Part]:
-        """What each purpose gets, in the order of their records' ids."""
-        values = iter(self.values)
-        # zip() stops at the names before it takes a value too many.
-        return [
-            Part(purpose, asked, _known(dict(zip(names, values, strict=False))))
-            for purpose, asked, names in self.layout
-        ]
+    def parts(self) -> tuple[Part, ...]:
+        """
+        What each purpose gets, in the order of their records' ids.
+
+        Raises:
+            msgspec.MsgspecError: The layout is none.
+        """
+        return _parts(bytes(self.layout))
 
 
 _decoder = msgspec.msgpack.Decoder(Bundle)
+_layouts = msgspec.msgpack.Decoder(tuple[tuple[str, bool, tuple[str, ...]], ...])
 
 
-def _known(fields: dict[str, Scalar]) -> dict[str, Scalar]:
-    if None in fields.values():
-        return {name: value for name, value in fields.items() if value is not None}
-    return fields
+@lru_cache(maxsize=64)  # one for each set of purposes that a visitor may have allowed
+def _parts(layout: bytes) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    start = 0
+    for purpose, asked, names in _layouts.decode(layout):
+        parts.append(Part(purpose, asked, names, slice(start, start + len(names))))
+        start += len(names)
+    return tuple(parts)
 
 
 class BundleFrame(NamedTuple):
@@ -125,12 +140,12 @@ class BundleFrame(NamedTuple):
     A sealed bundle in the spool.
 
     Attributes:
-        number: Id of the record of the first part; those of the others follow it.
+        id: Of the record of the first part; those of the others follow it. 16 bytes.
         ring: Name of the keyring that opens it.
         purpose: Whose key sealed it.
     """
 
-    number: int
+    id: bytes
     ring: str
     purpose: str
     sealed: bytes
@@ -155,8 +170,8 @@ def read_frame(frame: bytes) -> BundleFrame | None:
     purpose_end = ring_end + 1 + frame[ring_end]
     id_end = purpose_end + _ID_BYTES
     return BundleFrame(
-        number=int.from_bytes(frame[purpose_end:id_end]),
-        ring=frame[2:ring_end].decode(),
-        purpose=frame[ring_end + 1 : purpose_end].decode(),
-        sealed=frame[id_end:],
+        frame[purpose_end:id_end],
+        frame[2:ring_end].decode(),
+        frame[ring_end + 1 : purpose_end].decode(),
+        frame[id_end:],
     )

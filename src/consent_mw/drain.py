@@ -34,8 +34,10 @@ __all__ = ["Chore", "Drain"]
 _log = logging.getLogger("consent_mw")
 
 _BATCH: Final = 500
+#: Batches that are made while the store still has one. Now and then it takes twice as long, to copy its own log.
+_AHEAD: Final = 2
 # Whoever asks a busy thread for Python's lock waits 5 ms, unless that thread sleeps; 0 seconds are not enough.
-_PIECE: Final = 25
+_PIECE: Final = 50
 _MOMENT_SECONDS: Final = 1e-6
 _TICK_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
@@ -287,19 +289,32 @@ class Drain:
     async def _batches(
         self, records: Iterator[Record], slice_seconds: float, share: float
     ) -> AsyncGenerator[list[Record]]:
-        """Yield the records in batches. In a hurry the next is made while the store has the one before."""
+        """Yield the records in batches. In a hurry the next are made while the store has the one before."""
         if share < 1.0:
             while batch := await self._batch(records, slice_seconds, share):
                 yield batch
             return
-        ahead = asyncio.create_task(self._batch(records, slice_seconds, share))
+        ready: asyncio.Queue[list[Record]] = asyncio.Queue(_AHEAD)
+        wanted = True
+
+        async def make() -> None:
+            try:
+                while wanted and (batch := await self._batch(records, slice_seconds, share)):
+                    await ready.put(batch)
+            finally:
+                await ready.put([])
+
+        making = asyncio.create_task(make())
         try:
-            while batch := await ahead:
-                ahead = asyncio.create_task(self._batch(records, slice_seconds, share))
+            while batch := await ready.get():
                 yield batch
+            await making  # raises what kept a record from being read
         finally:
             # The segment is let go next, and a thread cannot be stopped in the middle of it.
-            await asyncio.gather(ahead, return_exceptions=True)
+            wanted = False
+            while not ready.empty():
+                ready.get_nowait()
+            await asyncio.gather(making, return_exceptions=True)
 
     async def _batch(self, records: Iterator[Record], slice_seconds: float, share: float) -> list[Record]:
         batch: list[Record] = []

@@ -39,6 +39,8 @@ _TOLD: Final = 100
 
 _QUIET_SECONDS: Final = 60.0
 
+_NO_PARTS: Final = layout_of(())
+
 #: What one declared field of one purpose yields: a value, or None to leave it out.
 _Field: TypeAlias = Callable[[Exchange], Scalar]
 
@@ -333,7 +335,7 @@ def _facts(exchange: Exchange) -> dict[str, Scalar]:
         protocol=exchange.protocol,
         outcome=exchange.outcome,
         receipt=None,
-        layout=(),
+        layout=_NO_PARTS,
         values=(),
         blocked=exchange.blocked,
     ).facts

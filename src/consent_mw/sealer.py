@@ -8,12 +8,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
+from typing import TypeVar
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError, StoreError
+from consent_mw.exceptions import (
+    ConfigurationError,
+    ConsentError,
+    KeyDestroyed,
+    RecordDamaged,
+    SchemaError,
+    StoreError,
+)
 from consent_mw.keyring import Keyring
 from consent_mw.records import Record
 
@@ -37,8 +45,11 @@ _TOKEN = b"consent-mw token"
 _TOKEN_SECRET = b"consent-mw names"
 
 _DAY_MILLISECONDS = 86_400_000
-# A request seals for today, a late one for yesterday; more means that the clock jumps about.
-_CIPHERS = 64
+# Of the days and purposes that are met at a time, which are few, what is made of their keys is remembered.
+_REMEMBERED = 64
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 _forks = 0
 
@@ -65,6 +76,17 @@ class _Stream:
         self.ciphers: dict[tuple[int, str], AESGCM] = {}
 
 
+class _Remembered:
+    """What takes longer to make of a key than to use: ciphers that open, and the secrets of tokens."""
+
+    __slots__ = ("generation", "openers", "secrets")
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.openers: dict[tuple[int, str, bytes], AESGCM] = {}
+        self.secrets: dict[tuple[int, str], bytes] = {}
+
+
 class Sealer:
     """
     What the request path uses of a keyring. Safe to share between threads, and to inherit over a fork.
@@ -81,8 +103,7 @@ class Sealer:
     def __init__(self, keyring: Keyring) -> None:
         self.keyring = keyring
         self._stream = _Stream(keyring.generation)
-        self._openers: dict[tuple[bytes, bytes], AESGCM] = {}
-        self._openers_generation = keyring.generation
+        self._remembered = _Remembered(keyring.generation)
 
     def seal(self, record_id: UUID, kind: str, purpose: str, plain: bytes) -> bytes:
         """
@@ -128,17 +149,18 @@ class Sealer:
         """
         if not record.ring:
             return record.sealed
-        return self.open_bytes(record.id, record.kind, record.purpose, record.ring, record.sealed)
+        names = names_of(record.kind, record.purpose)
+        return self.open_bytes(record.id.bytes, _day(record.id), record.purpose, names, record.ring, record.sealed)
 
-    def open_bytes(self, record_id: UUID, kind: str, purpose: str, ring: str, sealed: bytes) -> bytes:
-        """As `open`, for what is no record yet."""
-        self._check(record_id, ring, sealed)
-        key = self.keyring.key(_day(record_id), purpose, create=False)
-        cipher = self._opener(key, sealed[_STREAM])
+    def open_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, ring: str, sealed: bytes) -> bytes:
+        """As `open`, for what is no record yet; its parts are those of `seal_bytes`."""
+        if ring != self.keyring.name or len(sealed) < _LEAST_BYTES or sealed[0] != _VERSION:
+            raise self._cannot_open(id_bytes, ring, sealed)
+        cipher = self._opener(day, purpose, sealed[_STREAM])
         try:
-            bound = record_id.bytes + names_of(kind, purpose)
-            return cipher.decrypt(_NONCE_START + sealed[_COUNT], sealed[_TEXT], bound)
+            return cipher.decrypt(_NONCE_START + sealed[_COUNT], sealed[_TEXT], id_bytes + names)
         except InvalidTag as error:
+            record_id = UUID(bytes=id_bytes)
             raise RecordDamaged(
                 f"record {record_id}: changed since it was sealed, or sealed for another record"
             ) from error
@@ -159,35 +181,46 @@ class Sealer:
 
         Raises as `token`; KeyDestroyed too where there never was a key and `create` is False.
         """
-        key = self.keyring.key(day, purpose, create=create)
-        return blake2b(digest_size=32, key=key, person=_TOKEN_SECRET).digest()
+        secrets = self._current().secrets
+        secret = secrets.get((day, purpose))
+        if secret is None:
+            key = self.keyring.key(day, purpose, create=create)
+            secret = blake2b(digest_size=32, key=key, person=_TOKEN_SECRET).digest()
+            _remember(secrets, (day, purpose), secret)
+        return secret
 
     def _cipher(self, stream: _Stream, day: int, purpose: str) -> AESGCM:
-        if len(stream.ciphers) >= _CIPHERS:
-            stream.ciphers.clear()
         cipher = AESGCM(_derived(self.keyring.key(day, purpose, create=True), stream.id))
-        stream.ciphers[day, purpose] = cipher
+        _remember(stream.ciphers, (day, purpose), cipher)
         return cipher
 
-    def _opener(self, key: bytes, stream: bytes) -> AESGCM:
-        """A cipher takes longer to make than to use, and what one process sealed on a day stands together."""
-        generation = self.keyring.generation
-        if generation != self._openers_generation or len(self._openers) >= _CIPHERS:
-            self._openers, self._openers_generation = {}, generation
-        cipher = self._openers.get((key, stream))
+    def _opener(self, day: int, purpose: str, stream: bytes) -> AESGCM:
+        """What one process sealed on a day stands together. Raises KeyDestroyed and StoreError."""
+        openers = self._current().openers
+        cipher = openers.get((day, purpose, stream))
         if cipher is None:
-            cipher = self._openers[key, stream] = AESGCM(_derived(key, stream))
+            key = self.keyring.key(day, purpose, create=False)
+            cipher = AESGCM(_derived(key, stream))
+            _remember(openers, (day, purpose, stream), cipher)
         return cipher
 
-    def _check(self, record_id: UUID, ring: str, sealed: bytes) -> None:
+    def _current(self) -> _Remembered:
+        """What is remembered, as long as no process made or destroyed a key."""
+        remembered = self._remembered
+        if remembered.generation != self.keyring.generation:
+            # The number is read before any key: one that changes meanwhile is remembered under the number before it.
+            remembered = self._remembered = _Remembered(self.keyring.generation)
+        return remembered
+
+    def _cannot_open(self, id_bytes: bytes, ring: str, sealed: bytes) -> ConsentError:
+        record_id = UUID(bytes=id_bytes)
         if ring != self.keyring.name:
-            raise ConfigurationError(
+            return ConfigurationError(
                 f"record {record_id}: sealed by keyring {ring}, not by {self.keyring.name}; open it there"
             )
         if len(sealed) < _LEAST_BYTES:
-            raise RecordDamaged(f"record {record_id}: {len(sealed)} sealed bytes are too few; some were cut off")
-        if sealed[0] != _VERSION:
-            raise SchemaError(f"record {record_id}: sealed in format {sealed[0]}; upgrade consent-mw")
+            return RecordDamaged(f"record {record_id}: {len(sealed)} sealed bytes are too few; some were cut off")
+        return SchemaError(f"record {record_id}: sealed in format {sealed[0]}; upgrade consent-mw")
 
 
 class PlainSealer(Sealer):
@@ -201,16 +234,22 @@ class PlainSealer(Sealer):
         """Return `plain` as it is, marked as such."""
         return _PLAIN + plain
 
-    def open_bytes(self, record_id: UUID, kind: str, purpose: str, ring: str, sealed: bytes) -> bytes:
+    def open_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, ring: str, sealed: bytes) -> bytes:
         """As `Sealer.open_bytes`."""
         if sealed.startswith(_PLAIN):
             return sealed[1:]
-        return super().open_bytes(record_id, kind, purpose, ring, sealed)
+        return super().open_bytes(id_bytes, day, purpose, names, ring, sealed)
 
 
 def token_of(secret: bytes, value: bytes) -> bytes:
     """Return the token (16 bytes) of `value` under the secret of a day and purpose."""
     return blake2b(value, digest_size=16, key=secret, person=_TOKEN).digest()
+
+
+def _remember(memory: dict[_K, _V], key: _K, value: _V) -> None:
+    if len(memory) >= _REMEMBERED:
+        memory.clear()
+    memory[key] = value
 
 
 def _day(record_id: UUID) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Final
-from uuid import UUID
 
 import msgspec
 
 from consent_mw.agents import parse_agent
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
 from consent_mw.exceptions import ConsentError, KeyDestroyed, RecordDamaged
-from consent_mw.records import Record, Scalar, decode_record
+from consent_mw.records import Record, Scalar, decode_record, id_of
 from consent_mw.sealer import Sealer, names_of
 from consent_mw.segment import Segment
 
@@ -54,38 +53,36 @@ class Unbundler:
 
     def _split(self, frame: BundleFrame) -> list[Record]:
         """Return the record of each purpose that an exchange served. Raises RecordDamaged, and as `records`."""
-        record_id = UUID(int=frame.number)
+        id_bytes, ring, purpose, sealed = frame
+        first = int.from_bytes(id_bytes)
+        day = (first >> 80) // _DAY_MS
         try:
-            plain = self._sealer.open_bytes(record_id, BUNDLE, frame.purpose, frame.ring, frame.sealed)
+            plain = self._sealer.open_bytes(id_bytes, day, purpose, names_of(BUNDLE, purpose), ring, sealed)
         except KeyDestroyed:
             return []
         bundle = Bundle.read(plain)
         facts = bundle.facts
-        day = (frame.number >> 80) // _DAY_MS
         records: list[Record] = []
-        for number, part in enumerate(bundle.parts, frame.number):
-            each = record_id if number == frame.number else UUID(int=number)
+        for number, part in enumerate(bundle.parts, first):
             try:
-                records.append(self._record(each, day, part, facts, bundle.receipt))
+                records.append(self._record(number.to_bytes(16), day, part, bundle, facts))
             except KeyDestroyed:  # of this purpose alone
                 continue
         return records
 
-    def _record(
-        self, record_id: UUID, day: int, part: Part, facts: Mapping[str, Scalar], receipt: str | None
-    ) -> Record:
+    def _record(self, id_bytes: bytes, day: int, part: Part, bundle: Bundle, facts: Mapping[str, Scalar]) -> Record:
         """Return the record of one purpose. Raises as `records`, and KeyDestroyed."""
-        purpose, asked, fields = part
+        purpose, fields = part.purpose, part.fields(bundle)
         agent = fields.pop(AGENT_TO_PARSE, None)
         if isinstance(agent, str):
             facts = {**facts, **_families(agent)}
         subject = None
-        if asked and receipt is not None:
-            subject = self._sealer.token(day, purpose, receipt.encode())
+        if part.asked and bundle.receipt is not None:
+            subject = self._sealer.token(day, purpose, bundle.receipt.encode())
         if not fields:
-            return Record(record_id, "visit", purpose, subject, "", facts, b"")
-        sealed = self._sealer.seal_bytes(record_id.bytes, day, purpose, names_of("visit", purpose), _encode(fields))
-        return Record(record_id, "visit", purpose, subject, self._sealer.keyring.name, facts, sealed)
+            return Record(id_of(id_bytes), "visit", purpose, subject, "", facts, b"")
+        sealed = self._sealer.seal_bytes(id_bytes, day, purpose, names_of("visit", purpose), _encode(fields))
+        return Record(id_of(id_bytes), "visit", purpose, subject, self._sealer.keyring.name, facts, sealed)
 
     def _finished(self, record: Record) -> Record:
         """Put the families in the place of the agent, which no store ever sees."""

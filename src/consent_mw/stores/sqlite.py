@@ -6,11 +6,12 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from heapq import merge
-from itertools import islice, product
+from itertools import chain, islice, product
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,7 +20,7 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.exceptions import StoreError, StoreUnavailable
-from consent_mw.records import Query, Record, Scalar
+from consent_mw.records import Query, Record, Scalar, id_of
 from consent_mw.stores.base import first_id
 from consent_mw.stores.sqlite_file import connect, shrink, told_plainly, transaction, truncate_wal
 
@@ -33,11 +34,12 @@ _Key = tuple[bytes] | tuple[str, str]  # subject, or kind and purpose
 _Span = tuple[bytes, bytes]  # first id, and the one behind the last
 
 # Python's module gives its lock away for each step of a statement, and then waits for it, up to 5 ms for each row
-# beside a busy thread. Rows by the hundred take it a hundred times less often; 700 variables suit every SQLite.
-_ROWS: Final = 100
-_ROW: Final = "(?, ?, ?, ?, ?, ?, ?)"
+# beside a busy thread. Rows by the hundred take it a hundred times less often. How many variables a statement may have
+# depends on how SQLite was built: 999, or 32,766 since version 3.32.
+_ROWS: Final = 500
+_COLUMNS: Final = 7
+_ROW: Final = f"({', '.join('?' * _COLUMNS)})"
 _INSERT: Final = f"INSERT INTO records VALUES {_ROW} ON CONFLICT (id) DO NOTHING"  # noqa: S608 - constants alone
-_INSERT_ROWS: Final = _INSERT.replace(_ROW, ", ".join([_ROW] * _ROWS))
 
 # Each statement is one search in one index, with a fixed number of variables: sets are walked here, so that
 # none can exceed SQLite's limit for variables and every statement stays compiled.
@@ -174,7 +176,7 @@ class SQLiteStore:
         return work(session.connection, *args)
 
     def _append(self, connection: sqlite3.Connection, records: Sequence[Record], durable: bool) -> None:
-        rows = [_row_of(record) for record in records]
+        rows = list(_rows_of(records))
         _synchronise(connection, durable)
         with transaction(connection, "BEGIN IMMEDIATE"):
             _insert(connection, rows)
@@ -212,10 +214,18 @@ class SQLiteStore:
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
-    whole = len(rows) - len(rows) % _ROWS
-    for start in range(0, whole, _ROWS):
-        connection.execute(_INSERT_ROWS, [value for row in rows[start : start + _ROWS] for value in row])
+    at_once = min(_ROWS, connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _COLUMNS)
+    whole = len(rows) - len(rows) % at_once
+    for start in range(0, whole, at_once):
+        values = list(chain.from_iterable(rows[start : start + at_once]))
+        connection.execute(_inserting(at_once), values)
     connection.executemany(_INSERT, rows[whole:])
+
+
+@cache
+def _inserting(rows: int) -> str:
+    """The same text each time, so that it stays compiled."""
+    return _INSERT.replace(_ROW, ", ".join([_ROW] * rows))
 
 
 def _synchronise(connection: sqlite3.Connection, durable: bool) -> None:
@@ -298,12 +308,16 @@ def _meant(query: Query, row: _Row) -> bool:
     )
 
 
-def _row_of(record: Record) -> _Row:
-    facts = record.data
-    data = _to_json.encode(facts if type(facts) is dict else dict(facts)).decode()
-    return (record.id.bytes, record.kind, record.purpose, record.subject, record.ring, data, record.sealed)
+def _rows_of(records: Sequence[Record]) -> Iterator[_Row]:
+    known: Mapping[str, Scalar] | None = None
+    data = ""
+    for record in records:
+        facts = record.data
+        if facts is not known:  # the records of one exchange, one for each purpose, share their facts
+            known, data = facts, _to_json.encode(facts if type(facts) is dict else dict(facts)).decode()
+        yield record.id.bytes, record.kind, record.purpose, record.subject, record.ring, data, record.sealed
 
 
 def _record_of(row: _Row) -> Record:
     row_id, kind, purpose, subject, ring, data, sealed = row
-    return Record(UUID(bytes=row_id), kind, purpose, subject, ring, _from_json.decode(data), sealed)
+    return Record(id_of(row_id), kind, purpose, subject, ring, _from_json.decode(data), sealed)
