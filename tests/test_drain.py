@@ -1,0 +1,124 @@
+"""The drain in a hurry: it reads ahead of its store, and whatever stops it midway, nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
+from pathlib import Path
+
+import pytest
+from tests.policies import POLICY
+from tests.spooled import ids_in, make_site, spool_records
+
+from consent_mw.declaration import loads
+from consent_mw.drain import Drain
+from consent_mw.exceptions import StoreUnavailable
+from consent_mw.keyring import FileKeyring
+from consent_mw.places import Places
+from consent_mw.records import Record
+from consent_mw.sealer import Sealer
+from consent_mw.spool import Spool
+from consent_mw.stores.sqlite import SQLiteStore
+
+
+def _run(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    @wraps(test)
+    def run(*args: object, **options: object) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **options), 60))
+
+    return run
+
+
+class _Stops(SQLiteStore):
+    """A store that takes some batches and then fails, or never comes back."""
+
+    def __init__(self, path: Path, batches: int, *, hangs: bool = False) -> None:
+        super().__init__(path)
+        self._left = batches
+        self._hangs = hangs
+        self.reached = asyncio.Event()
+
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+        if self._left == 0:
+            self.reached.set()
+            if self._hangs:
+                await asyncio.Event().wait()
+            raise StoreUnavailable("gone")
+        self._left -= 1
+        await super().append(records, durable=durable)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    return make_site(tmp_path)
+
+
+def _drain(site: Path, store: SQLiteStore) -> Drain:
+    places = Places(site / "consent-data")
+    return Drain(loads(POLICY), Spool(places.spool), store, Sealer(FileKeyring(places.keys)))
+
+
+async def _finish(site: Path) -> int:
+    store = SQLiteStore(Places(site / "consent-data").database)
+    await store.open()
+    try:
+        return await _drain(site, store).once()
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("batches", range(6))
+@_run
+async def test_a_store_that_fails_leaves_the_segment_for_the_next(site: Path, batches: int) -> None:
+    written = spool_records(site, 3_000)
+    store = _Stops(Places(site / "consent-data").database, batches)
+    await store.open()
+    with pytest.raises(StoreUnavailable):
+        await _drain(site, store).once()
+    await store.close()
+    assert len(ids_in(site)) == 500 * batches
+    assert await _finish(site) == 3_000
+    assert ids_in(site) == written
+
+
+@pytest.mark.parametrize("batches", [0, 1, 3])
+@_run
+async def test_a_drain_that_is_cancelled_reads_no_further(site: Path, batches: int) -> None:
+    written = spool_records(site, 20_000)
+    store = _Stops(Places(site / "consent-data").database, batches, hangs=True)
+    await store.open()
+    working = asyncio.create_task(_drain(site, store).once())
+    await store.reached.wait()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    await store.close()
+    assert len(ids_in(site)) == 500 * batches
+    assert await _finish(site) == 20_000
+    assert ids_in(site) == written
+
+
+@_run
+async def test_a_segment_that_cannot_be_read_to_its_end_stays(
+    site: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = spool_records(site, 3_000)
+    read = os.pread
+
+    def bad_block(fd: int, length: int, at: int) -> bytes:
+        if at > 0 and length > 4_096:
+            raise OSError(5, "Input/output error")
+        return read(fd, length, at)
+
+    monkeypatch.setattr("consent_mw.segment.os.pread", bad_block)
+    store = SQLiteStore(Places(site / "consent-data").database)
+    await store.open()
+    await _drain(site, store).once()
+    await store.close()
+    assert "the segment cannot be read (Input/output error)" in caplog.text
+    assert ids_in(site) < written
+    monkeypatch.undo()
+    await _finish(site)
+    assert ids_in(site) == written
