@@ -1,4 +1,4 @@
-"""Requests a second at saturation, and latencies at half of it, under uvicorn: `python -m bench.load`."""
+"""Requests a second at saturation, and latencies at half of it and side by side: `python -m bench.load`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import argparse
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
 from bench.contestants import ACCESS_LINE, BARE, OURS, OURS_SPOOLING, Contestant
 from bench.paced import CONNECTIONS as PACED_CONNECTIONS
-from bench.paced import WARM_UP_SECONDS, paced
+from bench.paced import WARM_UP_SECONDS, Paced, paced
 from bench.running import CLIENT_CORE, pin, serving
 from bench.tables import Report, middle, show, versions
 from bench.under_load import CONNECTIONS, GENERATOR, requests_per_second
 
-#: The bare site comes first: the rate of a round is half of what it reaches.
+#: The bare site comes first: a quarter of what it reaches is asked of all of them.
 NAMES = {
     BARE: "bare Starlette, no log",
     ACCESS_LINE: "bare Starlette, uvicorn's access log",
@@ -34,15 +34,14 @@ class Round(NamedTuple):
     Attributes:
         saturation: Requests a second, as many as it answers.
         processor: Microseconds of the server's core for each of them.
-        middle, p99: Milliseconds at about the round's rate.
-        rate: Requests a second that came then.
+        own: Times at half of its own saturation.
+        alike: Times at the rate that all are asked at, a quarter of the bare site's saturation.
     """
 
     saturation: float
     processor: float
-    middle: float
-    p99: float
-    rate: float
+    own: Paced
+    alike: Paced
 
 
 def main() -> None:
@@ -61,24 +60,26 @@ def main() -> None:
             rate = 0.0
             for contestant in NAMES:
                 found = _measured(contestant, rate, options.seconds)
-                rate = rate or found.saturation / 2
+                rate = rate or found.saturation / 4
                 figures[contestant].append(found)
                 progress.advance(task)
     show(_saturation(figures), markdown=options.markdown)
-    show(_latency(figures), markdown=options.markdown)
+    show(_latency(figures, "own", "At half of its own saturation"), markdown=options.markdown)
+    show(_latency(figures, "alike", "At one rate for all"), markdown=options.markdown)
 
 
 def _measured(contestant: Contestant, rate: float, seconds: float) -> Round:
-    """Measure one contestant, with a server of its own for each of the two figures. No rate is half of what it does."""
+    """Measure one contestant, with a fresh server for the times. No rate stands for a quarter of its saturation."""
     with tempfile.TemporaryDirectory(prefix="consent-mw-bench-") as name, serving(contestant, Path(name)) as server:
         requests_per_second(server.port, WARM_UP_SECONDS)
         before = server.processor_seconds()
         saturation = requests_per_second(server.port, seconds)
         processor = (server.processor_seconds() - before) / (saturation * seconds)
     with tempfile.TemporaryDirectory(prefix="consent-mw-bench-") as name, serving(contestant, Path(name)) as server:
-        paced(server.port, rate or saturation / 2, WARM_UP_SECONDS)
-        found = paced(server.port, rate or saturation / 2, seconds)
-    return Round(saturation, 1e6 * processor, found.middle, found.p99, found.rate)
+        paced(server.port, saturation / 2, WARM_UP_SECONDS)
+        own = paced(server.port, saturation / 2, seconds)
+        alike = paced(server.port, rate or saturation / 4, seconds)
+    return Round(saturation, 1e6 * processor, own, alike)
 
 
 def _saturation(figures: dict[Contestant, list[Round]]) -> Report:
@@ -106,22 +107,25 @@ def _saturation(figures: dict[Contestant, list[Round]]) -> Report:
     )
 
 
-def _latency(figures: dict[Contestant, list[Round]]) -> Report:
+def _latency(figures: dict[Contestant, list[Round]], which: Literal["own", "alike"], title: str) -> Report:
+    found: dict[Contestant, list[Paced]] = {
+        contestant: [each.own if which == "own" else each.alike for each in rounds]
+        for contestant, rounds in figures.items()
+    }
     rows = []
-    for contestant, found in figures.items():
-        p99 = [each.p99 for each in found]
-        ratio = median(own / bare.p99 for own, bare in zip(p99, figures[BARE], strict=True))
+    for contestant, times in found.items():
+        p99 = [each.p99 for each in times]
+        ratio = median(own / bare.p99 for own, bare in zip(p99, found[BARE], strict=True))
         rows.append(
-            [NAMES[contestant], f"{median(each.middle for each in found):.2f}", f"{median(p99):.2f}",
-             middle(p99, ".2f"), f"{ratio:.2f}", f"{median(each.rate for each in found):,.0f}"]
+            [NAMES[contestant], f"{median(each.rate for each in times):,.0f}",
+             f"{median(each.middle for each in times):.2f}", f"{median(p99):.2f}", middle(p99, ".2f"), f"{ratio:.2f}"]
         )  # fmt: skip
-    rate = median(each.saturation / 2 for each in figures[BARE])
     return Report(
-        "Latency",
-        ["", "median, ms", "p99, ms", "middle half of the rounds", "p99 of bare", "requests/s"],
+        title,
+        ["", "requests/s", "median, ms", "p99, ms", "middle half of the rounds", "p99 of bare"],
         rows,
-        f"The same rounds; requests come at random, about half as many as the bare site without a log answered just "
-        f"before ({rate:,.0f} a second), over {PACED_CONNECTIONS} connections.",
+        f"The same rounds; requests come at random moments over {PACED_CONNECTIONS} connections, and a time runs from "
+        "the moment at which its request was due.",
     )
 
 

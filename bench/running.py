@@ -74,8 +74,10 @@ def serving(contestant: Contestant, directory: Path) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         fd, port = listener.fileno(), listener.getsockname()[1]
         number = CONTESTANTS.index(contestant)
+        # The server inherits the core that this process is kept on, and has to be told its own.
+        core = [] if SERVER_CORE is None else [str(SERVER_CORE)]
         server = subprocess.Popen(
-            [sys.executable, "-m", "bench.running", str(number), str(fd), str(directory)], pass_fds=[fd]
+            [sys.executable, "-m", "bench.running", str(number), str(fd), str(directory), *core], pass_fds=[fd]
         )
     try:
         request = urllib.request.Request(f"http://127.0.0.1:{port}{PATH}", headers=request_headers())
@@ -86,8 +88,8 @@ def serving(contestant: Contestant, directory: Path) -> Iterator[Server]:
         server.wait(30)
 
 
-def _serve(number: int, fd: int, directory: Path) -> None:
-    pin(SERVER_CORE)
+def _serve(number: int, fd: int, directory: Path, core: int | None) -> None:
+    pin(core)
     contestant = CONTESTANTS[number]
     app = new_site() if contestant.by_server else contestant.wrap(new_site(), directory)
     config = uvicorn.Config(app, log_config=log_config(directory), access_log=contestant.by_server)
@@ -95,4 +97,4 @@ def _serve(number: int, fd: int, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    _serve(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]) if sys.argv[4:] else None)
