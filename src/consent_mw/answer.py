@@ -138,16 +138,16 @@ class Answer(msgspec.Struct, eq=False):
         kills the process after the visitor has read the page finds it in the log.
         """
         exchange = self._exchange
-        if exchange.kept and not exchange.consent.noted:  # what was noted since, by a background task, is kept too
+        if exchange.duration_ns:
+            if self._logged and exchange.consent.noted:  # since then, by a background task
+                self._wiring.recorder.noted_since(exchange)
             return
-        if not exchange.duration_ns:
-            # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
-            clock = self._wiring.clock
-            exchange.duration_ns = max(1, clock() - exchange.started_ns)
+        clock = self._wiring.clock
+        duration_ns = clock() - exchange.started_ns
+        # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
+        exchange.duration_ns = duration_ns if duration_ns > 0 else 1
         if self._logged:
             self._wiring.recorder.exchange(exchange)
-        else:
-            exchange.kept = True
 
     def _is_whole(self) -> bool:
         """Whether a client has all, though the application will say so only with an empty last message."""

@@ -10,7 +10,7 @@ from consent_mw._asgi import Message, Scope
 from consent_mw.redaction import clean
 from consent_mw.request_consent import RequestConsent
 
-__all__ = ["METHODS", "OTHER_METHOD", "Exchange", "websocket_size"]
+__all__ = ["METHODS", "OTHER_METHOD", "Exchange", "route_of", "websocket_size"]
 
 #: Those that are registered; what OpenTelemetry calls any other.
 METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))
@@ -24,8 +24,8 @@ class Exchange(msgspec.Struct, eq=False):
     Attributes:
         fields: The request's headers by lower-case name; of several with one name the last.
         status: Of the response; 0 where none was started.
+        duration_ns: 0 until the last of the answer leaves, which is when the record is made.
         outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
-        kept: Whether that is done what a record of it takes, which happens before the last of the answer leaves.
         blocked: The declared names of the cookies that were kept from the answer, one for each of its lines.
     """
 
@@ -38,7 +38,6 @@ class Exchange(msgspec.Struct, eq=False):
     received_bytes: int = 0
     sent_bytes: int = 0
     outcome: str = ""
-    kept: bool = False
     blocked: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -53,16 +52,21 @@ class Exchange(msgspec.Struct, eq=False):
     @property
     def route(self) -> str | None:
         """The route's template, such as "/books/{id}", where the framework tells it."""
-        route = self.scope.get("route")
-        if route is None:
-            return None
-        template = getattr(route, "path_format", None) or getattr(route, "path", None)
-        return clean(template) if isinstance(template, str) else None
+        return route_of(self.scope)
 
     @property
     def protocol(self) -> str | None:
         """What the connection became, where that is not HTTP."""
         return "websocket" if self.scope["type"] == "websocket" else None
+
+
+def route_of(scope: Scope) -> str | None:
+    """See `Exchange.route`; for the request path, where a property takes thrice as long as a function."""
+    route = scope.get("route")
+    if route is None:
+        return None
+    template = getattr(route, "path_format", None) or getattr(route, "path", None)
+    return clean(template) if isinstance(template, str) else None
 
 
 def websocket_size(message: Message) -> int:

@@ -170,7 +170,7 @@ class ConsentMiddleware:
 
         reading = wiring.cookies.read(cookie_header, signals, now_ns, secure)
         consent = replace(reading.request)
-        state: dict[str, object] = dict(scope.get("state") or ())
+        state: dict[str, object] = dict(given) if (given := scope.get("state")) else {}
         state["consent"] = consent
         state[SITE] = wiring.site, scope
         inner: Scope = dict(scope)
@@ -218,7 +218,7 @@ class ConsentMiddleware:
                 exchange.status = 500  # what the server will answer for us
             raise
         finally:
-            if not exchange.kept or consent.noted:
+            if not exchange.duration_ns or consent.noted:
                 answer.record()
             if wiring.console is not None:
                 wiring.console.show(exchange)

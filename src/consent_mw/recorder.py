@@ -16,7 +16,7 @@ from consent_mw.client import IPAddress, Proxies, mask
 from consent_mw.consent import Consent
 from consent_mw.escaping import printable
 from consent_mw.exceptions import ConsentError
-from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange
+from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange, route_of
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.redaction import clean, origin, redact_query, redact_url
@@ -89,29 +89,25 @@ class Recorder:
     # -- the three things that are kept -------------------------------------------------------------------------
 
     def exchange(self, exchange: Exchange) -> None:
-        """
-        Keep a finished exchange, and what the application noted during it, in one write. Never raises.
-
-        A second time it keeps only what was noted since, in a background task for example.
-        """
+        """Keep a finished exchange, and what the application noted during it, in one write. Never raises."""
         consent = exchange.consent
-        plan = None
-        if not exchange.kept:
-            allowed = consent.permissions.allowed
-            try:
-                plan = self._plans[allowed]
-            except KeyError:
-                plan = self._plans[allowed] = self._planned(allowed)
-        exchange.kept = True
-        if noted := consent.noted:
-            consent.noted = ()  # taken before anything can fail, so that it is counted once
-            self._with_notes(plan, self._without_dropped(noted), exchange)
+        allowed = consent.permissions.allowed
+        try:
+            plan = self._plans[allowed]
+        except KeyError:
+            plan = self._plans[allowed] = self._planned(allowed)
+        if consent.noted:
+            self._with_notes(plan, exchange)
         elif plan is not None:
             try:
                 append = self._append
                 append(self._bundle(plan, exchange))
             except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
                 self._lost(error)
+
+    def noted_since(self, exchange: Exchange) -> None:
+        """Keep what was noted after the exchange was kept, in a background task for example. Never raises."""
+        self._with_notes(None, exchange)
 
     def receipt(
         self,
@@ -214,7 +210,7 @@ class Recorder:
                 exchange.duration_ns,
                 consent.choice,
                 consent.revision,
-                exchange.route,
+                route_of(scope),
                 "websocket" if scope["type"] == "websocket" else None,
                 exchange.outcome,
                 consent.receipt if plan.asked else None,
@@ -228,8 +224,10 @@ class Recorder:
         sealed = seal(id_bytes, started_ns // _DAY_NS, plan.purpose, plan.names, plain)
         return plan.head + id_bytes + sealed
 
-    def _with_notes(self, plan: _Plan | None, noted: Sequence[Noted], exchange: Exchange) -> None:
+    def _with_notes(self, plan: _Plan | None, exchange: Exchange) -> None:
         """Keep an exchange and what was noted during it, in one write. What fails takes nothing else with it."""
+        noted, exchange.consent.noted = exchange.consent.noted, ()  # before anything can fail: it is counted once
+        noted = self._without_dropped(noted)
         frames: list[bytes] = []
         makes: list[Callable[[], bytes]] = [partial(self._bundle, plan, exchange)] if plan else []
         makes += [partial(self._note, note, exchange) for note in noted]
