@@ -226,8 +226,8 @@ class Recorder:
 
     def _with_notes(self, plan: _Plan | None, exchange: Exchange) -> None:
         """Keep an exchange and what was noted during it, in one write. What fails takes nothing else with it."""
-        noted, exchange.consent.noted = exchange.consent.noted, ()  # before anything can fail: it is counted once
-        noted = self._without_dropped(noted)
+        taken, exchange.consent.noted = exchange.consent.noted, ()  # before anything can fail: it is counted once
+        noted = self._without_dropped(taken)
         frames: list[bytes] = []
         makes: list[Callable[[], bytes]] = [partial(self._bundle, plan, exchange)] if plan else []
         makes += [partial(self._note, note, exchange) for note in noted]
