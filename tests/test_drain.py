@@ -12,6 +12,7 @@ import pytest
 from tests.policies import POLICY
 from tests.spooled import ids_in, make_site, spool_records
 
+from consent_mw.bundles import frame_head
 from consent_mw.declaration import loads
 from consent_mw.drain import Drain
 from consent_mw.exceptions import StoreUnavailable
@@ -98,6 +99,23 @@ async def test_a_drain_that_is_cancelled_reads_no_further(site: Path, batches: i
     assert len(ids_in(site)) == 500 * batches
     assert await _finish(site) == 20_000
     assert ids_in(site) == written
+
+
+@_run
+async def test_whole_frames_that_hold_nothing_it_understands_are_counted_and_pass(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ring = FileKeyring(Places(site / "consent-data").keys).name
+    head = frame_head(ring, "necessary")
+    spool = Spool(site / "consent-data/spool")
+    for end in (1, 2, len(head), len(head) + 15, len(head) + 16, len(head) + 17):
+        assert spool.write([(head + bytes([255] * 40))[:end]])
+    spool.close()
+    written = spool_records(site, 10)
+    await _finish(site)
+    assert "6 frames or more are damaged and lost" in caplog.text
+    assert written < ids_in(site)
+    assert len(ids_in(site)) == 11  # the records, and the gap
 
 
 @_run

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from consent_mw.exceptions import RecordDamaged
 from consent_mw.records import Scalar
 
 __all__ = ["AGENT_TO_PARSE", "BUNDLE", "Bundle", "BundleFrame", "Part", "frame_head", "layout_of", "read_frame"]
@@ -163,12 +164,19 @@ def frame_head(ring: str, purpose: str) -> bytes:
 
 
 def read_frame(frame: bytes) -> BundleFrame | None:
-    """Return the bundle in a spool frame, or None where it holds a record."""
+    """
+    Return the bundle in a spool frame, or None where it holds a record.
+
+    Raises:
+        RecordDamaged: The frame ends before what is sealed, as none does that we wrote.
+    """
     if frame[:1] != _MARK:
         return None
     ring_end = 2 + frame[1]
     purpose_end = ring_end + 1 + frame[ring_end]
     id_end = purpose_end + _ID_BYTES
+    if len(frame) < id_end:
+        raise RecordDamaged(f"a bundle of {len(frame)} bytes is too short; some were cut off")
     return BundleFrame(
         frame[purpose_end:id_end],
         frame[2:ring_end].decode(),

@@ -149,9 +149,7 @@ class Spool:
     def append(self, frame: bytes) -> bool:
         """As `write` of one ordinary frame, which every request waits for: in the fewest steps."""
         size = HEADER_BYTES + len(frame)
-        lock = self._lock
-        lock.acquire()  # a `with` takes three times as long (CPython 3.11)
-        try:
+        with self._lock:
             segment = self._segment
             if segment is not None and size <= self._room and _monotonic() < self._counted_until:
                 self._room -= size
@@ -164,8 +162,6 @@ class Spool:
                 self._break()
                 self._lose(1, "disk")
                 return False
-        finally:
-            lock.release()
         return self.write([frame])
 
     def sync(self) -> bool:
