@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
+
+from tests.ports import free_port
 
 _USER = "consent"
 _PASSWORD = "the owner's"
@@ -54,8 +55,7 @@ class PostgresServer:
         self.log = self.directory / "log"
         self._bin = self._entered(binaries())
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self) -> PostgresServer:
         password = self.directory / "password"

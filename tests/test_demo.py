@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from tests.ports import free_port
 from websockets.sync.client import connect
 
 import consent_mw.demo
@@ -286,8 +287,7 @@ def test_the_partners_frame_has_no_banner_of_its_own(visitor):
 
 def test_the_example_runs_with_one_command_and_blocks_its_cookie(tmp_path):
     shutil.copytree(Path(__file__).parents[1] / "examples", tmp_path / "examples")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program = [sys.executable, "-m", "uvicorn", "examples.starlette_app:app", "--port", str(port)]
     server = subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:

@@ -7,7 +7,6 @@ import http.client
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from tests.policies import POLICY
+from tests.ports import free_port
 
 from consent_mw.cli import main
 from consent_mw.cli.opened_record import opened
@@ -75,8 +75,7 @@ def test_sigkill_of_workers_under_load_loses_and_doubles_no_acknowledged_request
 @contextmanager
 def workers(folder: Path, number: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Give the port and the process that keeps `number` workers alive; at the end all are asked to end in peace."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program = [sys.executable, "-m", "uvicorn", "lost_site:app", "--port", str(port), "--workers", str(number)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
     with (folder / "said.txt").open("wb") as said:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 from tests.frameworks import EXAMPLES, FRAMEWORKS, WITHOUT_WEBSOCKET, Talks, scenario, searches
+from tests.ports import free_port
 from websockets.sync.client import connect
 
 from consent_mw.records import Query
@@ -69,8 +70,7 @@ class Server(NamedTuple):
 @contextmanager
 def started(framework: str, server: str, folder: Path, *options: str) -> Iterator[Server]:
     shutil.copytree(EXAMPLES, folder / "examples", ignore=shutil.ignore_patterns("consent-data", "__pycache__"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program = [sys.executable, "-W", "always", *(word.format(port=port) for word in SERVERS[server][0]), *options]
     program.append(f"examples.{framework}_app:app")
     with (folder / "said.txt").open("wb") as said:
