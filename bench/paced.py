@@ -17,8 +17,7 @@ import time
 from statistics import quantiles
 from typing import NamedTuple
 
-from bench.contestants import request_headers
-from bench.site import PATH
+from bench.under_load import request_bytes
 
 __all__ = ["CONNECTIONS", "WARM_UP_SECONDS", "Paced", "paced"]
 
@@ -60,7 +59,7 @@ def _due(rate: float, seconds: float) -> list[float]:
 
 def _ask(connections: list[socket.socket], due: list[float]) -> list[float]:
     """Send a request at each of these moments, over whichever connection is free, and return what each took."""
-    request = _request()
+    request = request_bytes()
     poll = select.epoll()
     by_fd = {connection.fileno(): connection for connection in connections}
     for connection in connections:
@@ -88,11 +87,6 @@ def _ask(connections: list[socket.socket], due: list[float]) -> list[float]:
                 free.append(fd)
     poll.close()
     return times
-
-
-def _request() -> bytes:
-    lines = [f"GET {PATH} HTTP/1.1", *(f"{name}: {value}" for name, value in request_headers().items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def _is_whole(answer: bytes) -> bool:

@@ -11,7 +11,7 @@ import time
 from bench.contestants import request_headers
 from bench.site import PATH
 
-__all__ = ["GENERATOR", "requests_per_second"]
+__all__ = ["CONNECTIONS", "GENERATOR", "request_bytes", "requests_per_second"]
 
 CONNECTIONS = 16
 GENERATOR = "wrk" if shutil.which("wrk") else "asyncio"
@@ -44,8 +44,7 @@ async def _asyncio(port: int, seconds: float) -> float:
 
 
 async def _ask_until(port: int, until: float) -> int:
-    lines = [f"GET {PATH} HTTP/1.1", *(f"{name}: {value}" for name, value in request_headers().items())]
-    request = ("\r\n".join(lines) + "\r\n\r\n").encode()
+    request = request_bytes()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answered = 0
     while time.perf_counter() < until:
@@ -58,3 +57,9 @@ async def _ask_until(port: int, until: float) -> int:
     writer.close()
     await writer.wait_closed()
     return answered
+
+
+def request_bytes() -> bytes:
+    """Return the request as it crosses the wire."""
+    lines = [f"GET {PATH} HTTP/1.1", *(f"{name}: {value}" for name, value in request_headers().items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()

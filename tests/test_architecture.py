@@ -29,6 +29,7 @@ LAYERS = [
         "frames",
         "gate",
         "in_force",
+        "memo",
         "pace",
         "permissions",
         "records",

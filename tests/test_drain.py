@@ -123,6 +123,7 @@ async def test_a_segment_that_cannot_be_read_to_its_end_stays(
     site: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     written = spool_records(site, 3_000)
+    # No disk of a test has a bad block: the read's error alone is made up, and undone for the second run.
     read = os.pread
 
     def bad_block(fd: int, length: int, at: int) -> bytes:

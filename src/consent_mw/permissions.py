@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from consent_mw.consent import Choice, Consent
+from consent_mw.memo import remember
 from consent_mw.policy import Cookie, Policy
 
 __all__ = ["Decision", "Permissions", "Reason", "Verdict"]
@@ -138,18 +139,13 @@ class Permissions:
         if decision is None:
             declared = self.policy.cookie(name)
             decision = Decision(name, *self._judge(name, declared), declared)
-            if len(self._decisions) >= _REMEMBERED:
-                self._decisions.clear()
-            self._decisions[name] = decision
+            remember(self._decisions, name, decision, _REMEMBERED)
         return decision
 
     def remember(self, line: bytes, decision: Decision) -> None:
         """Remember the decision about a whole Set-Cookie line: sites set the same few lines again and again."""
-        if len(line) > _REMEMBERED_LINE_BYTES:
-            return
-        if len(self.lines) >= _REMEMBERED:
-            self.lines.clear()
-        self.lines[line] = decision
+        if len(line) <= _REMEMBERED_LINE_BYTES:
+            remember(self.lines, line, decision, _REMEMBERED)
 
     def _judge(self, name: str, declared: Cookie | None) -> tuple[Verdict, Reason]:
         if name in self.reserved:

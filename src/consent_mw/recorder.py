@@ -17,6 +17,7 @@ from consent_mw.consent import Consent
 from consent_mw.escaping import printable
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange, route_of
+from consent_mw.memo import remember
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.redaction import clean, origin, redact_query, redact_url
@@ -352,9 +353,7 @@ def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> _Field:
             address = read(exchange.scope)
         found = None if address is None else mask(address)
         if isinstance(host, str) and len(host) <= 64:
-            if len(masks) >= _REMEMBERED:
-                masks.clear()
-            masks[host] = found
+            remember(masks, host, found, _REMEMBERED)
         return found
 
     return masked
@@ -401,9 +400,7 @@ def _remembered_origin() -> _Field:
         except KeyError:
             found = origin(referer.decode("latin-1")) or None
         if len(referer) <= 512:
-            if len(origins) >= _REMEMBERED:
-                origins.clear()
-            origins[referer] = found
+            remember(origins, referer, found, _REMEMBERED)
         return found
 
     return read

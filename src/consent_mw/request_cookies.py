@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -14,6 +14,7 @@ from consent_mw.consent import NO_CONSENT, Consent
 from consent_mw.consent_cookie import ConsentCookie
 from consent_mw.cookies import delete_line, pairs
 from consent_mw.exceptions import BadConsentCookie
+from consent_mw.memo import remember
 from consent_mw.permissions import Decision, Permissions, Verdict
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
@@ -33,9 +34,6 @@ _STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
 
 _DAY_NS: Final = 86_400_000_000_000
 _1970: Final = date(1970, 1, 1)
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 _SESSION = re.compile(rb"[A-Za-z0-9_-]{22}")
 
@@ -124,7 +122,7 @@ class RequestCookies:
         found = self._permissions.get(key)
         if found is None:
             found = Permissions(self.policy, consent, signals, reserved=self.reserved, report_only=self.report_only)
-            _remember(self._permissions, key, found)
+            remember(self._permissions, key, found, _REMEMBERED)
         return found
 
     def read(self, header: bytes | None, signals: frozenset[str], now_ns: int, secure: bool) -> Reading:
@@ -137,7 +135,7 @@ class RequestCookies:
         except KeyError:
             reading = self._read(header, signals, self._today, secure)
         if header is None or len(header) <= _REMEMBERED_BYTES:
-            _remember(self._readings, key, reading)
+            remember(self._readings, key, reading, _REMEMBERED)
         return reading
 
     def _begin_day(self, day: int) -> None:
@@ -230,12 +228,6 @@ def _strays(removed: Iterable[Decision], path: str) -> list[bytes]:
         for domain in dict.fromkeys((decision.declared.domain, ""))
         for place in places
     ]
-
-
-def _remember(memo: dict[_K, _V], key: _K, value: _V) -> None:
-    if len(memo) >= _REMEMBERED:
-        memo.clear()
-    memo[key] = value
 
 
 def without_cookies(headers: Iterable[Header], kept: bytes | None) -> HeaderList:

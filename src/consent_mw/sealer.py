@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TypeVar
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -23,6 +22,7 @@ from consent_mw.exceptions import (
     StoreError,
 )
 from consent_mw.keyring import Keyring
+from consent_mw.memo import remember
 from consent_mw.records import Record
 
 __all__ = ["PlainSealer", "Sealer", "names_of", "token_of"]
@@ -47,9 +47,6 @@ _TOKEN_SECRET = b"consent-mw names"
 _DAY_MILLISECONDS = 86_400_000
 # Of the days and purposes that are met at a time, which are few, what is made of their keys is remembered.
 _REMEMBERED = 64
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 _forks = 0
 
@@ -186,12 +183,12 @@ class Sealer:
         if secret is None:
             key = self.keyring.key(day, purpose, create=create)
             secret = blake2b(digest_size=32, key=key, person=_TOKEN_SECRET).digest()
-            _remember(secrets, (day, purpose), secret)
+            remember(secrets, (day, purpose), secret, _REMEMBERED)
         return secret
 
     def _cipher(self, stream: _Stream, day: int, purpose: str) -> AESGCM:
         cipher = AESGCM(_derived(self.keyring.key(day, purpose, create=True), stream.id))
-        _remember(stream.ciphers, (day, purpose), cipher)
+        remember(stream.ciphers, (day, purpose), cipher, _REMEMBERED)
         return cipher
 
     def _opener(self, day: int, purpose: str, stream: bytes) -> AESGCM:
@@ -201,7 +198,7 @@ class Sealer:
         if cipher is None:
             key = self.keyring.key(day, purpose, create=False)
             cipher = AESGCM(_derived(key, stream))
-            _remember(openers, (day, purpose, stream), cipher)
+            remember(openers, (day, purpose, stream), cipher, _REMEMBERED)
         return cipher
 
     def _current(self) -> _Remembered:
@@ -244,12 +241,6 @@ class PlainSealer(Sealer):
 def token_of(secret: bytes, value: bytes) -> bytes:
     """Return the token (16 bytes) of `value` under the secret of a day and purpose."""
     return blake2b(value, digest_size=16, key=secret, person=_TOKEN).digest()
-
-
-def _remember(memory: dict[_K, _V], key: _K, value: _V) -> None:
-    if len(memory) >= _REMEMBERED:
-        memory.clear()
-    memory[key] = value
 
 
 def _day(record_id: UUID) -> int:
