@@ -380,7 +380,7 @@ def test_a_frame_is_taken_away_at_once_when_its_purpose_is_refused(page: Page, s
     opens(page, server, FRAME + FRAME.replace("functional", "analytics").replace("Map", "Plan"))
     page.get_by_role("group", name="Plan").get_by_role("button", name="한 번").click()
     expect(page.locator("iframe[src='/map']")).to_have_count(2)
-    becomes_true(page, "frames.length === 2 && Array.from(frames).every(each => each.document.body.innerText)")
+    becomes_true(page, "frames.length === 2 && Array.from(frames).every(each => each.document.body?.innerText)")
     server.take({"choice": ["reject"]})
     page.evaluate("consent.refresh()")
     expect(page.get_by_role("group", name="Map")).to_be_visible()
