@@ -100,6 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):  # Ctrl-C, as click passes it on
         _leave_quietly()
         return INTERRUPTED
+    except RuntimeError as error:
+        # Ctrl-C in the very moment when a command's loop has ended: closing it finds its last "stop" still due.
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        _leave_quietly()
+        return INTERRUPTED
     except OSError as error:
         return _unusable(error)
     except SystemExit:  # click's own end where a pipe was closed, or after it has completed a word for a shell
