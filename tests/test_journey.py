@@ -7,11 +7,15 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
@@ -225,18 +229,76 @@ def test_ignoring_the_banner_chooses_nothing(arrive):
     assert set(visitor.cookies) <= {"session"}
 
 
+# How much of the view moved: with ours at any time, and with anything once the page has been read whole.
+MOVED = """new Promise(done => {
+    const ours = (source) => source.node?.parentElement?.closest(".consent") || source.node?.matches?.(".consent");
+    const read = performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd;
+    const moved = [];
+    new PerformanceObserver(list => moved.push(...list.getEntries())).observe({type: "layout-shift", buffered: true});
+    requestAnimationFrame(() => requestAnimationFrame(() => done(moved
+        .filter(entry => entry.startTime > read || entry.sources.some(ours)).map(entry => entry.value))));
+})"""
+
+
 def test_nothing_moves_nothing_is_inline_and_nothing_comes_from_elsewhere(arrive):
     visitor = arrive()
     expect(visitor.banner).to_be_visible()
-    moved = """new Promise(done => {
-        let sum = 0;
-        new PerformanceObserver(list => { for (const entry of list.getEntries()) sum += entry.value; })
-            .observe({type: "layout-shift", buffered: true});
-        requestAnimationFrame(() => requestAnimationFrame(() => done(sum)));
-    })"""
-    assert visitor.page.evaluate(moved) == 0
+    visitor.page.wait_for_load_state()
+    assert visitor.page.evaluate(MOVED) == []
     assert visitor.complaints == [], "the browser complained, for instance of the Content-Security-Policy"
     assert [url for url in visitor.requested if not url.startswith(visitor.shop.address)] == []
+
+
+class SlowLine(ThreadingHTTPServer):
+    """The shop behind a line on which the first page stops for a moment after so many bytes."""
+
+    daemon_threads = True
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.shop = shop
+        self.first = 0
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Passing(BaseHTTPRequestHandler):
+    server: SlowLine
+
+    def do_GET(self) -> None:
+        asked = {"accept": self.headers["accept"], "accept-language": "en"}
+        with urlopen(Request(self.server.shop.address + self.path, headers=asked)) as answer:
+            page = answer.read()
+        self.send_response(200)
+        for name in ("content-type", "content-security-policy"):
+            if answer.headers[name]:
+                self.send_header(name, answer.headers[name])
+        self.end_headers()
+        first = self.server.first if self.path == "/" else 0
+        self.wfile.write(page[:first])
+        if first:
+            self.wfile.flush()
+            time.sleep(0.3)
+        self.wfile.write(page[first:])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@in_each_width
+def test_a_banner_that_comes_in_pieces_is_seen_when_it_is_whole(shop, browser, width):
+    line = SlowLine(shop)
+    Thread(target=line.serve_forever, daemon=True).start()
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    with urlopen(Request(f"{shop.address}/", headers={"accept": "text/html"})) as answer:
+        whole = answer.read()
+    begin, end = whole.index(b'<section id="consent"'), whole.index(b"</section>")
+    for line.first in range(begin + 300, end, 300):
+        page.goto(line.address)
+        expect(page.locator('[data-consent="banner"]')).to_be_visible()
+        assert page.evaluate(MOVED) == [], f"after {line.first} of {len(whole)} bytes"
+    page.close()
+    line.shutdown()
+    line.server_close()
 
 
 # -- each of the three choices -------------------------------------------------------------------------------------
