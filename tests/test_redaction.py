@@ -188,9 +188,28 @@ def test_of_many_pairs_the_first_are_read_and_the_rest_goes_as_a_whole() -> None
 @pytest.mark.parametrize(
     "text", [part * 5_000 for part in ("a", "%25", " ", "a=", "@", "a:", "1 ", "eyJ", "[", "%", "%20%3D%20", "&;")]
 )
-def test_of_a_long_text_the_beginning_is_read(text: str) -> None:
-    assert redact_query(f"a={text}") == redact_query(f"a={text}"[:2_048])
-    assert redact_url(f"https://a.example/?{text}") == redact_url(f"https://a.example/?{text}"[:2_048])
+def test_of_a_long_text_the_beginning_is_read_but_for_the_pair_that_is_cut(text: str) -> None:
+    assert redact_query(f"a={text}") == _but_for_the_last(f"a={text}"[:2_048])
+    begins = "https://a.example/?"
+    assert redact_url(begins + text) == begins + _but_for_the_last((begins + text)[len(begins) : 2_048])
+
+
+def _but_for_the_last(query: str) -> str:
+    kept, separator, _ = redact_query(query).rpartition("&")
+    return kept + separator + MARK if ";" not in query else redact_query(query)
+
+
+@pytest.mark.parametrize(
+    "secret", ["q=alice.long.name@example.com", "d=9f86d081884c7d659a2feaa0c55ad015", "t=eyJhbGciOi.eyJzdWIiOiIx"]
+)
+def test_no_part_of_a_secret_is_left_where_the_cap_cuts_it(secret: str) -> None:
+    for left in range(len(secret)):
+        before = "a=" + "b" * (2_048 - left - 3)
+        assert redact_query(f"{before}&{secret}") == f"a={MARK}&{MARK}"
+        place = f"https://a.example/{'p/' * 1_000}"
+        path = place + "p" * (2_048 - len(place) - left - 1) + "/" + secret
+        assert redact_url(path).rpartition("/")[2] == MARK
+        assert redact_url(path + "#part").rpartition("/")[2] == MARK
 
 
 # -- what cannot even be declared --------------------------------------------------------------------------------------

@@ -74,11 +74,16 @@ def redact_query(query: str) -> str:
     Return the query string with the values of secrets replaced; names, order and the rest stay.
 
     Seen through are percent-encoding (five times over), other spellings of a name, and pairs inside a value. What comes
-    after the sixty-fourth pair is replaced as a whole: a request shall not pay for more.
+    after the sixty-fourth pair is replaced as a whole: a request shall not pay for more. So is a pair that the cap on
+    length cuts, since half a secret no longer looks like one.
     """
-    parts = _SEPARATOR.split(clean(query), maxsplit=_PAIRS)
-    rest = [_MARK] if _SEPARATOR.search(parts[-1]) else [_redact_pair(parts[-1])]
-    return "".join([*(part if part in ("&", ";") else _redact_pair(part) for part in parts[:-1]), *rest])
+    return _redact_pairs(clean(query), cut=len(query) > _LIMIT)
+
+
+def _redact_pairs(query: str, *, cut: bool) -> str:
+    parts = _SEPARATOR.split(query, maxsplit=_PAIRS)
+    rest = _MARK if cut or _SEPARATOR.search(parts[-1]) else _redact_pair(parts[-1])
+    return "".join([*(part if part in ("&", ";") else _redact_pair(part) for part in parts[:-1]), rest])
 
 
 def _redact_pair(pair: str) -> str:
@@ -127,14 +132,19 @@ def redact_url(url: str) -> str:
     """
     Return the URL without user, password and fragment, its query redacted; empty if it is no http URL.
 
-    Of the path the segments are replaced that are a mail address, a web token, a key or a random word.
+    Of the path the segments are replaced that are a mail address, a web token, a key or a random word, or that the cap
+    on length cuts.
     """
-    found = _ORIGIN.match(clean(url))
+    text = clean(url)
+    found = _ORIGIN.match(text)
     if found is None:
         return ""
-    path, mark, query = clean(url)[found.end() :].partition("#")[0].partition("?")
-    path = "/".join(map(_redact_segment, path.split("/")))
-    return f"{_site(found)}{path}{mark}{redact_query(query) if mark else ''}"
+    rest, fragment, _ = text[found.end() :].partition("#")
+    cut = len(url) > _LIMIT and not fragment
+    path, mark, query = rest.partition("?")
+    *segments, last = path.split("/")
+    path = "/".join([*map(_redact_segment, segments), _MARK if cut and not mark else _redact_segment(last)])
+    return f"{_site(found)}{path}{mark}{_redact_pairs(query, cut=cut) if mark else ''}"
 
 
 def _redact_segment(segment: str) -> str:
