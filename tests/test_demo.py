@@ -105,6 +105,13 @@ def test_ctrl_c_closes_it_in_order(tmp_path):
     assert "Traceback" not in complaints
 
 
+def test_ctrl_c_before_the_server_has_begun_is_no_complaint(tmp_path):
+    interrupted = "import uvicorn\ndef stop(config): raise KeyboardInterrupt\nuvicorn.Config.get_loop_factory = stop\n"
+    program = [sys.executable, "-c", interrupted + SERVE, "127.0.0.1", "0", str(tmp_path / "data")]
+    result = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_a_busy_port_is_one_clear_line_and_nothing_is_written(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

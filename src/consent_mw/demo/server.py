@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import secrets
@@ -46,7 +47,17 @@ def serve(
         _announce(listener, place, json_wanted=json_wanted)
         config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has shut down in order
-            uvicorn.Server(config).run(sockets=[listener])
+            _run(config, listener)
+
+
+def _run(config: uvicorn.Config, listener: socket.socket) -> None:
+    """As `uvicorn.Server.run`, but without a complaint from Python where Ctrl-C comes before the server has begun."""
+    serving = uvicorn.Server(config).serve(sockets=[listener])
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(serving)
+    finally:
+        serving.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
