@@ -447,26 +447,6 @@ def test_log_follows_new_records_until_ctrl_c(site: Site, options: tuple[str, ..
     assert process.returncode == 130
 
 
-ENDING = """
-import asyncio, os, signal, sys
-from consent_mw.cli import consent_mw, main
-
-@consent_mw.command()
-def ending():
-    async def run():
-        await asyncio.to_thread(int)
-        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
-    asyncio.run(run())
-
-sys.exit(main(["ending"]))
-"""
-
-
-def test_ctrl_c_in_the_moment_when_a_commands_work_has_just_ended_is_no_error() -> None:
-    result = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, check=False)
-    assert (result.stdout, result.stderr.strip(), result.returncode) == ("", "", 130)
-
-
 def test_a_reader_that_has_had_enough_is_no_error(site: Site) -> None:
     site.append(*(site.record(NOON + n, clear=VISIT, url__path="/" + "x" * 500) for n in range(1_000)))
     command = f"'{sys.executable}' -m consent_mw log -n 1000 --json --directory '{site.places.directory}' | head -n 1"

@@ -253,6 +253,26 @@ def test_its_surroundings_are_answered(path: str, how: dict[str, object], comman
     is_answered(commands.run(*working(path), cwd=site, **how))
 
 
+ENDING = """
+import asyncio, os, signal, sys
+from consent_mw.cli import consent_mw, main
+
+@consent_mw.command()
+def ending():
+    async def run():
+        await asyncio.to_thread(int)
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+    asyncio.run(run())
+
+sys.exit(main(["ending"]))
+"""
+
+
+def test_ctrl_c_in_the_moment_when_a_commands_work_has_just_ended_is_no_error() -> None:
+    result = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr.strip(), result.returncode) == ("", "", 130)
+
+
 def test_what_takes_longer_than_a_second_shows_a_bar_at_a_terminal_and_nowhere_else() -> None:
     program = "import time; from consent_mw.cli.terminal import busy\nwith busy('counting'): time.sleep(1.5)"
     ours, theirs = pty.openpty()

@@ -98,14 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _failed(_told(error))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):  # Ctrl-C, as click passes it on
-        _leave_quietly()
-        return INTERRUPTED
+        return _interrupted()
     except RuntimeError as error:
         # Ctrl-C in the very moment when a command's loop has ended: closing it finds its last "stop" still due.
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
-        _leave_quietly()
-        return INTERRUPTED
+        return _interrupted()
     except OSError as error:
         return _unusable(error)
     except SystemExit:  # click's own end where a pipe was closed, or after it has completed a word for a shell
@@ -115,11 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _leave_quietly() -> None:
+def _interrupted() -> int:
     """Let what Ctrl-C left half made, such as a loop or a coroutine, be cleared away without a word."""
     warnings.simplefilter("ignore")
     sys.unraisablehook = lambda told: None
     logging.getLogger("asyncio").disabled = True
+    return INTERRUPTED
 
 
 def _failed(*lines: str) -> int:
