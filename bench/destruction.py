@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from consent_mw.declaration import load
 from consent_mw.destruction import Destruction
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Record, Scalar, new_id
 from consent_mw.sealer import Sealer
@@ -57,7 +56,7 @@ def main() -> None:
 async def _measured(size: int, root: Path) -> Figures:
     policy = load(Path(__file__).with_name("policy.toml"))
     places = Places(root)
-    sealer = Sealer(FileKeyring(places.keys))
+    sealer = Sealer.of_site(places)
     store = SQLiteStore(places.database)
     await store.open()
     began = time.perf_counter()
@@ -92,8 +91,7 @@ def _batches(sealer: Sealer, size: int) -> Iterator[list[Record]]:
     batch: list[Record] = []
     for number in range(size):
         record_id = new_id(began_ns + number * step_ns)
-        sealed = sealer.seal(record_id, "visit", "necessary", _SEALED)
-        batch.append(Record(record_id, "visit", "necessary", None, sealer.keyring.name, _DATA, sealed))
+        batch.append(sealer.record(record_id, "visit", "necessary", data=_DATA, plain=_SEALED))
         if len(batch) == 5_000:
             yield batch
             batch = []

@@ -21,7 +21,6 @@ from bench.site import new_scope, new_site
 from bench.tables import Report, middle, show, versions
 from consent_mw.declaration import load
 from consent_mw.drain import Drain
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
@@ -78,7 +77,7 @@ async def _drained(places: Places) -> int:
     store, spool = SQLiteStore(places.database), Spool(places.spool)
     await store.open()
     try:
-        return await Drain(policy, spool, store, Sealer(FileKeyring(places.keys))).once()
+        return await Drain(policy, spool, store, Sealer.of_site(places)).once()
     finally:
         spool.close()
         await store.close()

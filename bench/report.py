@@ -24,7 +24,6 @@ from bench.tables import Report, show
 from consent_mw.aggregates import LATENCIES, OTHER
 from consent_mw.declaration import load
 from consent_mw.destruction import Destruction
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Record, Scalar, new_id
 from consent_mw.reports import report_of
@@ -98,13 +97,14 @@ async def _measured(size: int, root: Path) -> Figures:
     places = Places(root)
     store = SQLiteStore(places.database)
     await store.open()
-    for batch in _batches(size):
+    sealer = Sealer.of_site(places)
+    for batch in _batches(size, sealer):
         await store.append(batch)
 
     began = time.process_time()
     raw = _raw(places.database)
     raw_seconds = time.process_time() - began
-    destruction = Destruction.of_site(policy, places, store, Sealer(FileKeyring(places.keys)))
+    destruction = Destruction.of_site(policy, places, store, sealer)
     began = time.process_time()
     done = await destruction.once(START + timedelta(days=DAYS + 1))
     counting = time.process_time() - began
@@ -114,7 +114,7 @@ async def _measured(size: int, root: Path) -> Figures:
     reading: list[float] = []
     for _ in range(ROUNDS):
         began = time.process_time()
-        found = await report_of(store, day_of(START), day_of(START) + DAYS - 1)
+        found = await report_of(store, sealer, day_of(START), day_of(START) + DAYS - 1)
         reading.append(time.process_time() - began)
     await store.close()
     _compare(raw, {by: count.cells for by, count in found.counts.items()})
@@ -168,13 +168,13 @@ def _command(places: Places) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def _batches(size: int) -> Iterator[list[Record]]:
+def _batches(size: int, sealer: Sealer) -> Iterator[list[Record]]:
     """Yield `size` visits, evenly over the days, some thousands at a time."""
     chance = random.Random(size)
     began_ns, step_ns = int(START.timestamp()) * 10**9, DAYS * 86_400 * 10**9 // size
     for first in range(0, size, 5_000):
         yield [
-            Record(new_id(began_ns + number * step_ns), "visit", "necessary", None, "", _facts(chance), b"")
+            sealer.record(new_id(began_ns + number * step_ns), "visit", "necessary", data=_facts(chance))
             for number in range(first, min(first + 5_000, size))
         ]
 

@@ -14,7 +14,7 @@ from tests.policies import POLICY
 from consent_mw.declaration import loads
 from consent_mw.destruction import Destruction, Outcome
 from consent_mw.due import Due, due
-from consent_mw.keyring import FileKeyring, Keyring
+from consent_mw.keyring import Keyring
 from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.records import Query, Record, Scalar, new_id
@@ -41,7 +41,7 @@ class SiteWithRecords:
         self.policy: Policy = loads(policy)
         self.places = Places.beside(self.file)
         self.places.prepare()
-        self.sealer = Sealer(keyring or FileKeyring(self.places.keys))
+        self.sealer = Sealer.of_site(self.places, keyring)
 
     def store(self) -> SQLiteStore:
         return SQLiteStore(self.places.database)
@@ -51,8 +51,8 @@ class SiteWithRecords:
                **sealed: object) -> Record:  # fmt: skip
         sealer = sealer or self.sealer
         record_id = new_id(int(moment.timestamp() * 1000) * 1_000_000)
-        blob = sealer.seal(record_id, kind, purpose, msgspec.msgpack.encode(sealed)) if sealed else b""
-        return Record(record_id, kind, purpose, subject, sealer.keyring.name if sealed else "", data or {}, blob)
+        plain = msgspec.msgpack.encode(sealed) if sealed else None
+        return sealer.record(record_id, kind, purpose, subject=subject, data=data, plain=plain)
 
     def keeps(self, *records: Record) -> None:
         async def keep(store: SQLiteStore) -> None:

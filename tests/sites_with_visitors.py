@@ -15,7 +15,6 @@ from tests.visitors import Visitor
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.cli import main
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.person import Person
@@ -44,7 +43,7 @@ class Site(NamedTuple):
     async def _registered(self, requests: Sequence[Request], answers: Sequence[Answer], sealer: Sealer | None) -> None:
         store = SQLiteStore(self.places.database)
         await store.open()
-        desk = Desk(store, sealer or Sealer(FileKeyring(self.places.keys)), kept_by_store(store))
+        desk = Desk(store, sealer or Sealer.of_site(self.places), kept_by_store(store))
         await desk.register(*requests, answers=answers)
         await store.close()
 

@@ -14,8 +14,11 @@ from tests.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
 from consent_mw.aggregates import FEWEST, OTHER, DayCounts, cells_of
 from consent_mw.records import Record, Scalar, new_id, time_of
 from consent_mw.retention import day_of
+from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
 from consent_mw.visits import Visits
 
+SEALER = Sealer.without_keys(SiteKeys.random())
 START_NS = int(THEN.timestamp()) * 10**9
 
 
@@ -28,7 +31,7 @@ def visit(number: int = 0, *, subject: bytes | None = None, minutes: float = 0, 
 def counted(records: list[Record]) -> dict[str, dict[str, int]]:
     counts = DayCounts(day_of(THEN), "analytics")
     counts.add(sorted(records, key=lambda record: record.id))
-    return {str(record.data["aggregate.by"]): cells_of(record) for record in counts.records()}
+    return {str(record.data["aggregate.by"]): cells_of(record) for record in counts.records(SEALER)}
 
 
 def test_a_day_is_counted_by_each_of_its_facts():
@@ -81,7 +84,7 @@ def test_the_same_day_gives_the_same_ids_again():
     first, second = DayCounts(1, "analytics"), DayCounts(1, "analytics")
     first.add(records)
     second.add(records[:8])
-    assert [record.id for record in first.records()] == [record.id for record in second.records()]
+    assert [record.id for record in first.records(SEALER)] == [record.id for record in second.records(SEALER)]
 
 
 def test_each_cookie_that_an_exchange_was_refused_is_counted_by_its_declared_name():
@@ -115,12 +118,12 @@ def test_whoever_is_under_restriction_is_not_counted():
     records = [visit(n, subject=bytes([n % 7]), http__route="/") for n in range(21)]
     counts = DayCounts(1, "analytics", skipped=frozenset((bytes([0]), bytes([6]))))
     counts.add(records)
-    found = {str(record.data["aggregate.by"]): cells_of(record) for record in counts.records()}
+    found = {str(record.data["aggregate.by"]): cells_of(record) for record in counts.records(SEALER)}
     assert found["route"] == {"/": 15}
     assert found["joined hour"] == {"00": 5}
     few = DayCounts(1, "analytics", skipped=frozenset(bytes([n]) for n in range(3)))
     few.add(records)
-    assert few.records() == []
+    assert few.records(SEALER) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from("abcdef"), st.booleans()), max_size=60))
@@ -179,4 +182,4 @@ def test_the_counts_of_a_day_are_written_before_its_records_go_and_outlive_them(
     assert site.records("aggregate") == before
     assert {record.purpose for record in before} == {"aggregates"}
     assert Counter(record.data["aggregate.by"] for record in before)["route"] == 1
-    assert all(time_of(record.id) == THEN and record.subject is None and not record.sealed for record in before)
+    assert all(time_of(record.id) == THEN and record.subject is None and not record.ring for record in before)

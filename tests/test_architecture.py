@@ -47,6 +47,7 @@ LAYERS = [
         "revisions",
         "sealer",
         "segment",
+        "site_keys",
         "spool",
         "stores",
         "wordings",
@@ -67,6 +68,7 @@ LAYERS = [
         "rights",
         "stage",
         "visits",
+        "wholeness",
     },  # what an operator and a visitor ask for
     {"console", "drain", "exchange", "recorder", "site", "unbundler", "undeclared"},  # what runs in a request
     {"answer", "get_consent", "lifespan", "middleware", "placing", "wiring"},  # composition

@@ -131,7 +131,7 @@ def test_the_file_gives_the_room_of_many_rows_back(site):
 
 
 def test_records_of_another_keyring_are_listed_and_neither_deleted_nor_counted(site):
-    other = Sealer(MemoryKeyring())
+    other = Sealer(MemoryKeyring(), site.sealer.site_keys)
     site.keeps(site.record(THEN, secret="/"), site.record(THEN, sealer=other, secret="/"))
     done = site.destroys(END + DAY)
     assert (done.records, done.certificates) == (1, 1)
@@ -144,7 +144,7 @@ def test_records_of_another_keyring_are_listed_and_neither_deleted_nor_counted(s
 
 
 def test_a_keyring_that_was_given_up_loses_its_rows_and_the_certificate_says_so(site):
-    other = Sealer(MemoryKeyring())
+    other = Sealer(MemoryKeyring(), site.sealer.site_keys)
     site.keeps(site.record(THEN, secret="/"), site.record(THEN, sealer=other, secret="/"))
     site.destroys(END + DAY, lost=frozenset({other.keyring.name}))
     assert site.records("visit") == []
@@ -313,7 +313,7 @@ def test_what_a_law_demands_moves_into_the_archive_under_another_key(holding):
         original.id, "abuse", "abuse", {"a": 1}, b"who")  # fmt: skip
     keys = FileKeyring(holding.places.archive_keys)
     assert held.ring == keys.name != original.ring
-    assert b"198.51.100.7" in Sealer(keys).open(held)
+    assert b"198.51.100.7" in Sealer.of_site(holding.places, keys).open(held)
     with pytest.raises(KeyDestroyed):
         holding.sealer.open(original)
     assert holding.records("certificate")[0].data["certificate.archived"] == 1

@@ -19,7 +19,6 @@ from tests.test_cli import run
 
 from consent_mw.audit import Audit
 from consent_mw.declaration import load
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Query, time_of
 from consent_mw.retention import Retention
@@ -97,7 +96,7 @@ def test_who_is_under_restriction_is_not_counted_and_not_named(site: Site, capsy
 def test_whom_an_entry_names_is_sealed_and_concerns_them_alone(site: Site) -> None:
     assert site.runs(*DEMAND, *ANALYTICS, "--receipt", site.names[0]) == 0
     (record,) = using(site, entries_of)
-    sealer = Sealer(FileKeyring(site.places.keys))
+    sealer = Sealer.of_site(site.places)
     (entry,) = using(site, lambda store: Disclosures(store, sealer).all())
     now = datetime.now(UTC)
     assert [entry.concerns([name], "analytics", now, now) for name in site.names] == [True, False]
@@ -192,7 +191,7 @@ def test_a_command_that_was_stopped_before_the_ledger_was_written_is_a_note(
 
 
 def test_what_another_program_wrote_into_the_ledger_is_a_note(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    sealer = Sealer(FileKeyring(site.places.keys))
+    sealer = Sealer.of_site(site.places)
     disclosure = Disclosure.new(1, to="x", basis="consent")
     using(site, lambda store: Disclosures(store, sealer).append(disclosure))
     code, said = verified(site, capsys)

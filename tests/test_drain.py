@@ -58,7 +58,7 @@ def site(tmp_path: Path) -> Path:
 
 def _drain(site: Path, store: SQLiteStore) -> Drain:
     places = Places(site / "consent-data")
-    return Drain(loads(POLICY), Spool(places.spool), store, Sealer(FileKeyring(places.keys)))
+    return Drain(loads(POLICY), Spool(places.spool), store, Sealer.of_site(places))
 
 
 async def _finish(site: Path) -> int:

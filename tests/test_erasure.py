@@ -64,7 +64,7 @@ class Site(SiteWithRecords):
         return found
 
     def certificates(self) -> dict[UUID, ErasureCertificate]:
-        found: dict[UUID, ErasureCertificate] = self.using(certificates)
+        found: dict[UUID, ErasureCertificate] = self.using(lambda store: certificates(store, self.sealer))
         return found
 
     def holdings(self, person: Person, now: datetime = NOW) -> Holdings:

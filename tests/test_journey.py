@@ -22,7 +22,6 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from consent_mw.demo.texts import texts
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Query, Record
 from consent_mw.sealer import Sealer
@@ -68,7 +67,7 @@ class Shop:
         """Close the shop and return what its log holds, each record with what it sealed."""
         self.close()
         places = Places(self.directory)
-        sealer = Sealer(FileKeyring(places.keys))
+        sealer = Sealer.of_site(places)
 
         async def fetched() -> list[Record]:
             store = SQLiteStore(places.database)
@@ -80,7 +79,7 @@ class Shop:
 
         with ThreadPoolExecutor(1) as thread:  # this one runs Playwright's loop
             records = thread.submit(asyncio.run, fetched()).result()
-        return [(each, msgspec.msgpack.decode(sealer.open(each)) if each.sealed else {}) for each in records]
+        return [(each, msgspec.msgpack.decode(sealer.open(each)) if each.ring else {}) for each in records]
 
 
 class Visitor:

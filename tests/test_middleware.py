@@ -22,7 +22,8 @@ from consent_mw.cli import main
 from consent_mw.consent import Consent
 from consent_mw.consent_cookie import ConsentCookie
 from consent_mw.exceptions import StoreUnavailable
-from consent_mw.keyring import FileKeyring, MemoryKeyring
+from consent_mw.keyring import MemoryKeyring
+from consent_mw.places import Places
 from consent_mw.records import Query
 from consent_mw.sealer import Sealer
 from consent_mw.stores.memory import MemoryStore
@@ -98,10 +99,9 @@ def records(directory: Path, kind: str):
         await store.close()
         return found
 
-    sealer = Sealer(FileKeyring(directory / "keys"))
+    sealer = Sealer.of_site(Places(directory))
     return [
-        (r.purpose, dict(r.data), msgspec.msgpack.decode(sealer.open(r)) if r.sealed else {})
-        for r in asyncio.run(read())
+        (r.purpose, dict(r.data), msgspec.msgpack.decode(sealer.open(r)) if r.ring else {}) for r in asyncio.run(read())
     ]
 
 

@@ -22,7 +22,6 @@ from tests.ports import free_port
 
 from consent_mw.cli import main
 from consent_mw.cli.opened_record import opened
-from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Query
 from consent_mw.sealer import Sealer
@@ -138,7 +137,7 @@ def recorded(places: Places) -> list[str]:
     """The paths in the log of visits, one for each record."""
 
     async def read() -> list[str]:
-        sealer, store = Sealer(FileKeyring(places.keys)), SQLiteStore(places.database)
+        sealer, store = Sealer.of_site(places), SQLiteStore(places.database)
         query = Query(kinds=frozenset(("visit",)), purposes=frozenset(("necessary",)))
         await store.open()
         paths: list[str] = []

@@ -225,7 +225,9 @@ def held_somewhere(site: SiteWithRecords) -> int:
     found = set()
     places = [(site.sealer, site.records("visit"))]
     if site.places.archive.exists():
-        places.append((Sealer(FileKeyring(site.places.archive_keys)), site.records("visit", archive=True)))
+        places.append(
+            (Sealer.of_site(site.places, FileKeyring(site.places.archive_keys)), site.records("visit", archive=True))
+        )
     for sealer, records in places:
         for record in records:
             try:

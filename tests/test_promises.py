@@ -76,7 +76,7 @@ async def kept(app: ConsentMiddleware, *kinds: str) -> list[tuple[Record, dict[s
     wiring = app.wiring
     await drained(app)
     found = await wiring.store.fetch(Query(kinds=frozenset(kinds)))
-    opened = [msgspec.msgpack.decode(wiring.sealer.open(each)) if each.sealed else {} for each in found]
+    opened = [msgspec.msgpack.decode(wiring.sealer.open(each)) if each.ring else {} for each in found]
     return [(each, {**each.data, **fields}) for each, fields in zip(found, opened, strict=True)]
 
 
@@ -162,7 +162,7 @@ def test_promise_5_what_is_destroyed_cannot_be_reproduced_and_what_is_held_takes
     assert b"personal in" not in blob
     certificates = site.records("certificate")
     assert {record.data["certificate.records"] for record in certificates} == {1}
-    assert all(record.sealed == b"" and record.subject is None for record in certificates)
+    assert all(record.ring == "" and record.subject is None for record in certificates)
     archive = ["archive", "--directory", str(site.places.directory), "--purpose", "abuse", "--json"]
     assert main(archive) == 2
     assert "personal in abuse" not in capsys.readouterr().out
@@ -181,7 +181,7 @@ def test_promise_6_daily_counts_stay_and_tell_nobody(tmp_path: Path) -> None:
     counts = {str(record.data["aggregate.by"]): cells_of(record) for record in site.records("aggregate")}
     assert counts["kind"] == {"visit": 21}
     assert "/only-one-went-here" not in counts["route"]
-    assert all(record.subject is None and not record.sealed for record in site.records("aggregate"))
+    assert all(record.subject is None and not record.ring for record in site.records("aggregate"))
 
 
 def test_promise_7_three_choices_for_every_response_and_a_refusal_identifies_nobody(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_record_that_was_changed_in_the_store_proves_nothing(case: Case, capsy
         ).rowcount
     assert changed == 1
     assert case.verify(str(case.file)) == 1
-    assert "was changed since it was sealed; it proves nothing" in capsys.readouterr().err
+    assert "was changed since it was written, or not written by this site; it proves nothing" in capsys.readouterr().err
 
 
 def test_a_receipt_whose_time_is_over_is_destroyed_for_us_too(case: Case, capsys: pytest.CaptureFixture[str]) -> None:

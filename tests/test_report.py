@@ -28,17 +28,21 @@ from consent_mw.records import Record, Scalar, new_id
 from consent_mw.reports import Owed, Report, endings, report_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.revisions import Revisions
+from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
 from consent_mw.spool import Backlog
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.sqlite import SQLiteStore
 
 DAY = (date(2026, 11, 20) - date(1970, 1, 1)).days
 DAY_NS = 86_400_000_000_000
+SECRET_KEYS = [b"the secret key of a site"]
+SEALER = Sealer.without_keys(SiteKeys.made_of(SECRET_KEYS))
 
 
 def record(day: int, second: int, kind: str, purpose: str, data: dict[str, Scalar]) -> Record:
     subject = second.to_bytes(16) if purpose == "analytics" else None
-    return Record(new_id(day * DAY_NS + second * 1_000_000_000), kind, purpose, subject, "", data, b"")
+    return SEALER.record(new_id(day * DAY_NS + second * 1_000_000_000), kind, purpose, subject=subject, data=data)
 
 
 def visit(seconds: float, route: str, status: int = 200) -> dict[str, Scalar]:
@@ -68,13 +72,14 @@ def aggregates(day: int, exchanges: int = 100) -> list[Record]:
     for name in ("cart", "cart", "seen"):
         forgotten: dict[str, Scalar] = {"cookie.name": name, "cookie.source": "response"}
         counts["necessary"].add([record(day, 86_000, "undeclared", "necessary", forgotten)])
-    return [each for count in counts.values() for each in count.records()]
+    return [each for count in counts.values() for each in count.records(SEALER)]
 
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     found = Places(tmp_path / "consent-data")
     found.prepare()
+    SiteKeys.kept(found.site_keys, SECRET_KEYS)
     keep(found, *(each for day in range(DAY, DAY + 3) for each in aggregates(day, 100 + 20 * (day - DAY))))
     return found
 
@@ -138,7 +143,7 @@ def test_the_page_is_one_file_with_a_table_for_each_chart(places: Places, tmp_pa
 def test_what_a_stranger_invents_is_text_on_the_page(places: Places, tmp_path: Path) -> None:
     counts = DayCounts(DAY, "functional")
     counts.add(record(DAY, n, "visit", "functional", visit(0.1, "/<script>alert(1)</script>")) for n in range(500))
-    keep(places, *counts.records())
+    keep(places, *counts.records(SEALER))
     file = tmp_path / "report.html"
     assert run(places, "--html", str(file)) == 0
     page = file.read_text("utf-8")
@@ -167,8 +172,8 @@ def test_few_events_do_not_hide_the_visits_of_their_day() -> None:
         counts = DayCounts(DAY, "analytics")
         counts.add(record(DAY, n, "visit", "analytics", visit(0.1, "/")) for n in range(30))
         counts.add([record(DAY, 40, "event", "analytics", {"event.name": "search"})])
-        await store.append(counts.records())
-        return await report_of(store, DAY, DAY)
+        await store.append(counts.records(SEALER))
+        return await report_of(store, SEALER, DAY, DAY)
 
     (day,) = asyncio.run(read()).days.values()
     assert (day.exchanges, day.events) == (30, 0)
@@ -229,7 +234,7 @@ def test_more_aggregates_than_a_page_are_all_counted() -> None:
         await store.open()
         for day in range(DAY - 99, DAY + 1):
             await store.append(aggregates(day, 30))
-        found = await report_of(store, DAY - 99, DAY)
+        found = await report_of(store, SEALER, DAY - 99, DAY)
         await store.close()
         return sum(day.exchanges for day in found.days.values())
 

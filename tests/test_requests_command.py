@@ -23,7 +23,6 @@ from consent_mw.audit import Audit
 from consent_mw.cli.case_view import short_numbers
 from consent_mw.declaration import load
 from consent_mw.exceptions import AnswerRefused
-from consent_mw.keyring import FileKeyring
 from consent_mw.rights.answering import check_answer
 from consent_mw.rights.contact import contact_item
 from consent_mw.rights.erasure import Erasure
@@ -31,6 +30,7 @@ from consent_mw.rights.person import Person
 from consent_mw.rights.queue import Queue, queue_of
 from consent_mw.rights.request import Answer, Case, Outcome, Request, RequestKind
 from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.sqlite import SQLiteStore
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -98,12 +98,14 @@ def test_an_overdue_request_makes_a_monitor_ring_and_an_answer_makes_it_stop(
 def test_the_counts_for_a_report_open_nothing(site: Site) -> None:
     policy = load(site.places.directory.parent / "policy.toml")
 
+    sealer = Sealer.without_keys(SiteKeys.read(site.places.site_keys))
+
     def counted() -> Queue:
         async def count() -> Queue:
             store = SQLiteStore(site.places.database)
             await store.open()
             try:
-                return await queue_of(store, policy, NOW + timedelta(seconds=60))
+                return await queue_of(store, policy, NOW + timedelta(seconds=60), sealer)
             finally:
                 await store.close()
 
@@ -355,7 +357,7 @@ def test_what_came_with_a_receipt_is_carried_out_and_answered_by_the_site(
 async def carried_out(site: Site) -> None:
     store = SQLiteStore(site.places.database)
     await store.open()
-    sealer = Sealer(FileKeyring(site.places.keys))
+    sealer = Sealer.of_site(site.places)
     policy = load(site.places.directory.parent / "policy.toml")
     outcome = await Erasure.of_site([policy], site.places, store, sealer).once(datetime.now(UTC))
     await store.close()

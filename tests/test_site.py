@@ -21,9 +21,9 @@ from babel.messages.pofile import read_po
 from consent_mw.consent import NO_CONSENT, Choice, Consent
 from consent_mw.cookies import name_of
 from consent_mw.declaration import loads
-from consent_mw.keyring import FileKeyring
 from consent_mw.pending import Pending
 from consent_mw.permissions import Permissions
+from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
 from consent_mw.sealer import Sealer
@@ -581,7 +581,7 @@ class Waiting:
     """A visitor who asked to be asked, and whose two cookies wait in a real store."""
 
     def __init__(self, directory: Path) -> None:
-        self.pending = Pending(POLICY, MemoryStore(), Sealer(FileKeyring(directory / "keys")))
+        self.pending = Pending(POLICY, MemoryStore(), Sealer.of_site(Places(directory)))
         self.site = site(pending=self.pending)
         self.consent = visitor(chosen(Choice.PROMPT))
 

@@ -14,6 +14,7 @@ from tests.sites_with_visitors import NOW, REASON, Site, visited
 from consent_mw.keyring import MemoryKeyring
 from consent_mw.rights.request import Answer, RequestKind
 from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_where_nobody_can_tell_whose_records_are_meant_no_personal_field_is_read
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request = site.request()
-    site.registers(request, sealer=Sealer(MemoryKeyring()))
+    site.registers(request, sealer=Sealer(MemoryKeyring(), SiteKeys.kept(site.places.site_keys)))
     shown, said = rows(site, capsys, *LOG)
     assert shown
     assert f"note: request {request.id} cannot be opened here, so nobody can tell whose records" in said

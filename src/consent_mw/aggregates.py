@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from consent_mw.records import Record, Scalar, fixed_id, time_of
+from consent_mw.sealer import Sealer
 from consent_mw.visits import Visit, Visits
 
 __all__ = ["FEWEST", "KIND", "LATENCIES", "OTHER", "PURPOSE", "DayCounts", "cells_of"]
@@ -129,11 +130,11 @@ class DayCounts:
                 self._forget(record)
             self._joined(self._visits.add(record))
 
-    def records(self) -> list[Record]:
+    def records(self, sealer: Sealer) -> list[Record]:
         """Return one record for each count that may be written. The same day gives the same ids again."""
         self._joined(self._visits.rest())
         found = {by: _cells(by, cells) for by, cells in self._counts.items()} | {"undeclared": self._undeclared()}
-        return [self._record(by, cells) for by, cells in sorted(found.items()) if cells]
+        return [self._record(by, cells, sealer) for by, cells in sorted(found.items()) if cells]
 
     def _undeclared(self) -> dict[str, int]:
         counts = {source: len(names) for source, names in self._forgotten.items()}
@@ -178,14 +179,14 @@ class DayCounts:
             label = label if len(cells) < _MOST_CELLS else OTHER
         return cells.setdefault(label, _Cell())
 
-    def _record(self, by: str, cells: Mapping[str, int]) -> Record:
+    def _record(self, by: str, cells: Mapping[str, int], sealer: Sealer) -> Record:
         data: dict[str, Scalar] = {
             "aggregate.day": self._day,
             "aggregate.of": self._purpose,
             "aggregate.by": by,
             "aggregate.cells": msgspec.json.encode(cells).decode(),
         }
-        return Record(fixed_id(self._day, KIND, self._purpose, by), KIND, PURPOSE, None, "", data, b"")
+        return sealer.record(fixed_id(self._day, KIND, self._purpose, by), KIND, PURPOSE, data=data)
 
 
 def cells_of(record: Record) -> dict[str, int]:

@@ -13,6 +13,7 @@ from consent_mw.policy import Policy
 from consent_mw.records import Query, Record, fixed_id, time_of
 from consent_mw.retention import day_of
 from consent_mw.sealer import Sealer, token_of
+from consent_mw.site_keys import SiteKeys
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.opened import OpenedStore
@@ -31,7 +32,7 @@ class Archive:
         self.sealer = sealer
 
     @classmethod
-    def of_site(cls, policies: Iterable[Policy], places: Places) -> Archive | None:
+    def of_site(cls, policies: Iterable[Policy], places: Places, site_keys: SiteKeys) -> Archive | None:
         """
         Return the archive of the site at `places`, or None where none of its declarations ever held anything.
 
@@ -40,7 +41,8 @@ class Archive:
         """
         if not any(purpose.archive for policy in policies for purpose in policy.purposes.values()):
             return None
-        return cls(OpenedStore(store_from(f"sqlite:///{places.archive}")), Sealer(FileKeyring(places.archive_keys)))
+        sealer = Sealer(FileKeyring(places.archive_keys), site_keys)
+        return cls(OpenedStore(store_from(f"sqlite:///{places.archive}")), sealer)
 
     async def keep(self, records: Sequence[Record], live: Sealer) -> int:
         """
@@ -88,16 +90,18 @@ class Archive:
                 secret = live.token_secret(day, purpose, create=False)
             except KeyDestroyed:  # nothing of it was sealed, so that its copies did not need the key
                 continue
-            sealed = self.sealer.seal(record_id, NAMING, purpose, secret)
-            yield Record(record_id, NAMING, purpose, None, self.sealer.keyring.name, {}, sealed)
+            yield self.sealer.record(record_id, NAMING, purpose, plain=secret)
 
     def _copy(self, record: Record, live: Sealer) -> Record | None:
-        ring, sealed = "", record.sealed
-        if record.ring:
-            try:
-                plain = live.open(record)
-                sealed = self.sealer.seal(record.id, record.kind, record.purpose, plain)
-            except (ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError):
-                return None
-            ring = self.sealer.keyring.name
-        return Record(record.id, record.kind, record.purpose, record.subject, ring, record.data, sealed)
+        try:
+            plain = live.open(record)
+            return self.sealer.record(
+                record.id,
+                record.kind,
+                record.purpose,
+                subject=record.subject,
+                data=record.data,
+                plain=plain if record.ring else None,
+            )
+        except (ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError):
+            return None

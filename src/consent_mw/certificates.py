@@ -12,6 +12,7 @@ import msgspec
 from consent_mw.policy import RECEIPTS
 from consent_mw.records import Query, Record, Scalar, fixed_id, new_id
 from consent_mw.retention import day_text
+from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 
 __all__ = ["KIND", "TALLY", "Certificate", "Certificates", "Tally"]
@@ -56,7 +57,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             return "key destroyed in place, then rows deleted"
         return "rows deleted; the keyring was given up as lost" if self.ring else "rows deleted; nothing was sealed"
 
-    def record(self) -> Record:
+    def record(self, sealer: Sealer) -> Record:
         """Return it as a record of the built-in purpose `receipts`."""
         data: dict[str, Scalar] = {
             "certificate.purpose": self.purpose,
@@ -73,7 +74,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             "certificate.ended": _iso(self.ended),
             "certificate.destroyed": _iso(self.destroyed),
         }
-        return Record(new_id(int(self.destroyed.timestamp() * 1e9)), KIND, RECEIPTS, None, "", data, b"")
+        return sealer.record(new_id(int(self.destroyed.timestamp() * 1e9)), KIND, RECEIPTS, data=data)
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +85,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     where: str
     rings: dict[str, int]
 
-    def record(self) -> Record:
+    def record(self, sealer: Sealer) -> Record:
         """Return it as a record; that of one day, purpose and place has always the same id."""
         data: dict[str, Scalar] = {
             "tally.day": self.day,
@@ -92,7 +93,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
             "tally.where": self.where,
             "tally.rings": msgspec.json.encode(self.rings).decode(),
         }
-        return Record(fixed_id(self.day, TALLY, self.purpose, self.where), TALLY, RECEIPTS, None, "", data, b"")
+        return sealer.record(fixed_id(self.day, TALLY, self.purpose, self.where), TALLY, RECEIPTS, data=data)
 
     @classmethod
     def read(cls, record: Record) -> Tally:
@@ -110,8 +111,9 @@ class Certificates:
     One process of a machine writes at a time; what another wrote meanwhile is found by `refresh`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, sealer: Sealer) -> None:
         self._store = store
+        self._sealer = sealer
         self._latest: UUID | None = None
         self._certified: set[tuple[str, str, str, str]] = set()
         self.tallies: dict[tuple[str, int, str], Tally] = {}
@@ -120,12 +122,12 @@ class Certificates:
         """Read what is new. Raises StoreError."""
         while page := await self._store.fetch(_ours(KIND), after=self._latest):
             self._latest = page[-1].id
-            self._certified.update(_named(record.data) for record in page)
+            self._certified.update(_named(record.data) for record in self._sealer.whole(page))
         self.tallies = {}
         after: UUID | None = None
         while page := await self._store.fetch(_ours(TALLY), after=after):
             after = page[-1].id
-            for tally in map(Tally.read, page):
+            for tally in map(Tally.read, self._sealer.whole(page)):
                 self.tallies[tally.where, tally.day, tally.purpose] = tally
 
     def has(self, where: str, day: int, purpose: str, ring: str) -> bool:
@@ -134,17 +136,17 @@ class Certificates:
 
     async def keep_tally(self, tally: Tally, *others: Record) -> None:
         """Keep a tally, durably and together with `others` or not at all. Raises StoreError."""
-        await self._store.append([tally.record(), *others], durable=True)
+        await self._store.append([tally.record(self._sealer), *others], durable=True)
         self.tallies[tally.where, tally.day, tally.purpose] = tally
 
     async def keep(self, certificate: Certificate) -> None:
         """Keep a certificate, durably; its tally is no longer needed. Raises StoreError."""
-        record = certificate.record()
+        record = certificate.record(self._sealer)
         await self._store.append([record], durable=True)
         self._certified.add(_named(record.data))
         tally = self.tallies.pop((certificate.where, certificate.day, certificate.purpose), None)
         if tally:
-            await self._store.delete(_ours(TALLY, tally.record().id))
+            await self._store.delete(_ours(TALLY, tally.record(self._sealer).id))
 
 
 def _ours(kind: str, *ids: UUID) -> Query:

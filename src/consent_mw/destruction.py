@@ -120,7 +120,7 @@ class Destruction:
             self.stages.append(Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive(), lost))
         self._archive = archive
         self._site: _Site | None = None
-        self._certificates = Certificates(store)
+        self._certificates = Certificates(store, sealer)
         self._lock = lock
         self._spool = spool
         self._counted: dict[str, int] = {}  # by purpose: no day up to this one is still to be counted
@@ -145,7 +145,7 @@ class Destruction:
         site = _Site(policy, places)
         site.names = site.revisions.names()
         policies = site.revisions.course(policy).published
-        archive = Archive.of_site(policies, places)
+        archive = Archive.of_site(policies, places, sealer.site_keys)
         lock = places.destruction_lock
         found = cls(Retention(policies), store, sealer, lock, spool=spool, archive=archive, lost=lost)
         found._site = site
@@ -164,7 +164,7 @@ class Destruction:
         policies = site.revisions.course(site.policy).published
         retention = Retention(policies)
         if self._archive is None:
-            self._archive = Archive.of_site(policies, site.places)
+            self._archive = Archive.of_site(policies, site.places, self.stages[0].sealer.site_keys)
         live = replace(self.stages[0], retention=retention)
         archive = self._archive
         held = [Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive(), live.lost)] if archive else []
@@ -272,8 +272,8 @@ class Destruction:
         async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
             rings.update(record.ring for record in page if record.kind != NAMING)
             if stage.where == LIVE:
-                await asyncio.to_thread(counts.add, page)
-        aggregates = counts.records() if stage.where == LIVE else []
+                await asyncio.to_thread(_add, counts, page, stage.sealer)
+        aggregates = counts.records(stage.sealer) if stage.where == LIVE else []
         tally = Tally(day=day, purpose=purpose, where=stage.where, rings=dict(rings))
         await self._certificates.keep_tally(tally, *aggregates)
         run.outcome.counted += 1
@@ -391,6 +391,11 @@ class Destruction:
             )
         )
         run.outcome.certificates += 1
+
+
+def _add(counts: DayCounts, page: Sequence[Record], sealer: Sealer) -> None:
+    """Count what is as the site wrote it. For a thread."""
+    counts.add(sealer.whole(page))
 
 
 class _Run:

@@ -282,7 +282,7 @@ class Drain:
                 await _rest(min(time.monotonic() - began, pace.store_seconds), share)
         if segment.lost:
             _log.error("%s: %d frames or more are damaged and lost", segment.path.name, segment.lost)
-            await self._append([_damage(segment)])
+            await self._append([_damage(segment, self._sealer)])
         segment.discard()
         return count
 
@@ -342,7 +342,7 @@ class Drain:
             raise
         except Exception as error:  # noqa: BLE001 - StoreError, or whatever a store of somebody else's raises
             if len(batch) == 1:
-                await self._store.append([_refusal(batch[0])], durable=True)
+                await self._store.append([_refusal(batch[0], self._sealer)], durable=True)
                 _log.error("the store refuses record %s, which is lost: %s", batch[0].id, error)
             else:
                 middle = len(batch) // 2
@@ -351,7 +351,7 @@ class Drain:
 
     async def _written(self, gap: Gap) -> bool:
         """What was lost is itself a record: into the spool where it takes something again, else into the store."""
-        record = _gap(gap, new_id(gap.last_ns))
+        record = _gap(gap, new_id(gap.last_ns), self._sealer)
         if self._spool.note(encode_record(record)):
             return True
         try:
@@ -389,27 +389,27 @@ def _hurried(records: Iterator[Record], most: int) -> list[Record]:
     return found
 
 
-def _gap(gap: Gap, record_id: UUID) -> Record:
+def _gap(gap: Gap, record_id: UUID, sealer: Sealer) -> Record:
     data: dict[str, Scalar] = {
         "gap.records": gap.frames,
         "gap.reason": gap.reason,
         "gap.first_ns": gap.first_ns,
         "gap.last_ns": gap.last_ns,
     }
-    return Record(record_id, "gap", NECESSARY, None, "", data, b"")
+    return sealer.record(record_id, "gap", NECESSARY, data=data)
 
 
-def _damage(segment: Segment) -> Record:
+def _damage(segment: Segment, sealer: Sealer) -> Record:
     """The gap of a damaged segment. Its id is made from the segment's marker: read again, it is the same gap."""
     first_ns, last_ns = segment.created_ns, max(segment.created_ns, segment.written_ns)
     number = new_id_number(first_ns) >> 62 << 62 | int.from_bytes(segment.marker) >> 2
-    return _gap(Gap(segment.lost, first_ns, last_ns, "damaged"), UUID(int=number))
+    return _gap(Gap(segment.lost, first_ns, last_ns, "damaged"), UUID(int=number), sealer)
 
 
-def _refusal(record: Record) -> Record:
+def _refusal(record: Record, sealer: Sealer) -> Record:
     """The gap that stands for a record; of the same instant, and the same each time."""
     at_ns = (record.id.int >> 80) * 1_000_000
-    return _gap(Gap(1, at_ns, at_ns, "refused"), UUID(int=record.id.int ^ 1))
+    return _gap(Gap(1, at_ns, at_ns, "refused"), UUID(int=record.id.int ^ 1), sealer)
 
 
 def _nothing() -> None:

@@ -143,8 +143,7 @@ class Pending:
         record_id = new_id(now_ns)
         purpose = decision.purpose or ""
         plain = msgspec.msgpack.encode(_Line(decision.name, line))
-        sealed = self._sealer.seal(record_id, KIND, purpose, plain)
-        return Record(record_id, KIND, purpose, _subject(session), self._sealer.keyring.name, {}, sealed)
+        return self._sealer.record(record_id, KIND, purpose, subject=_subject(session), plain=plain)
 
     async def _records(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
         return _latest(await self._found(session, now_ns))

@@ -53,6 +53,11 @@ class Places:
         return self.directory / "keys"
 
     @property
+    def site_keys(self) -> Path:
+        """What signs the records. `secret_keys` bring it back, so a backup need not hold it."""
+        return self.directory / "site-keys"
+
+    @property
     def spool(self) -> Path:
         """The directory of segments that wait for the store."""
         return self.directory / "spool"

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from os import urandom
 from typing import Final, TypeAlias
 
 import msgspec
@@ -25,7 +26,7 @@ from consent_mw.request_consent import DROPPED, Noted, Shown
 from consent_mw.rights.person import Person, link
 from consent_mw.rights.request import REQUEST
 from consent_mw.rights.withdrawal import withdrawal
-from consent_mw.sealer import Sealer, names_of
+from consent_mw.sealer import NONCE_BYTES, Sealer, names_of
 from consent_mw.spool import Spool
 
 __all__ = ["Recorder"]
@@ -148,12 +149,13 @@ class Recorder:
         try:
             name = consent.receipt or before.receipt
             subject = self._token(now_ns, RECEIPTS, name) if name else None
-            sealed = self._sealer.seal(record_id, "receipt", RECEIPTS, self._encode(answers))
+            record = self._sealer.record(
+                record_id, "receipt", RECEIPTS, subject=subject, data=clear, plain=self._encode(answers)
+            )
             more = self._following(before, consent, now_ns, sign_in, registered=registered)
         except ConsentError as error:
             _log.error("no receipt: %s", error)
             return False
-        record = Record(record_id, "receipt", RECEIPTS, subject, self._ring, clear, sealed)
         kept = self._spool.write([encode_record(each) for each in (record, *more)], durable=True, reserved=True)
         if not kept and any(each.kind == REQUEST for each in more):
             _log.error("a withdrawal was not kept: it holds, but what was collected stays until its period ends")
@@ -221,8 +223,9 @@ class Recorder:
             )
         )
         started_ns = exchange.started_ns
-        id_bytes = new_id_bytes(started_ns)
-        sealed = seal(id_bytes, started_ns // _DAY_NS, plan.purpose, plan.names, plain)
+        noise = urandom(NONCE_BYTES)  # of id and nonce, neither of which is a secret: one call of the system
+        id_bytes = new_id_bytes(started_ns, noise)
+        sealed = seal(id_bytes, started_ns // _DAY_NS, plan.purpose, plan.names, plain, noise)
         return plan.head + id_bytes + sealed
 
     def _with_notes(self, plan: _Plan | None, exchange: Exchange) -> None:
@@ -266,10 +269,11 @@ class Recorder:
         for key, value in note.data.items():
             sealed[f"{note.kind}.{key}"] = clean(value) if isinstance(value, str) else value
         record_id = new_id(exchange.started_ns)
-        blob = self._sealer.seal(record_id, note.kind, note.purpose, self._encode(sealed)) if sealed else b""
-        ring = self._ring if sealed else ""
         subject = self._subject(note.purpose, exchange)
-        return encode_record(Record(record_id, note.kind, note.purpose, subject, ring, clear, blob))
+        plain = self._encode(sealed) if sealed else None
+        return encode_record(
+            self._sealer.record(record_id, note.kind, note.purpose, subject=subject, data=clear, plain=plain)
+        )
 
     def _subject(self, purpose: str, exchange: Exchange) -> bytes | None:
         """

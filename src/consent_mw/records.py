@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ __all__ = [
     "new_id",
     "new_id_bytes",
     "new_id_number",
+    "stored_record",
     "time_of",
 ]
 
@@ -37,6 +37,8 @@ _halves = struct.Struct(">QQ").pack
 Scalar: TypeAlias = str | int | float | bool | None
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: The end of the year 9998: no time zone leads from there past the last year of `datetime`.
+_LAST_MS = 253_370_764_799_999
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -48,9 +50,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         kind: "visit", "event", "abuse", "receipt", "pending", "request", ... A store treats all alike.
         purpose: The purpose that it was collected for, and whose retention ends it.
         subject: Keyed token of the person, indexed by stores; None where nobody is told apart.
-        ring: Name of the keyring that opens `sealed`; empty when nothing is sealed.
+        ring: Name of the keyring that opens `sealed`; empty when there are no personal fields in it.
         data: The declared clear fields, named as in OpenTelemetry.
-        sealed: Opaque bytes; never searched, never changed.
+        sealed: Opaque bytes; never searched, never changed. They begin with the mark of the site that wrote the record.
     """
 
     id: UUID
@@ -87,26 +89,23 @@ def new_id_number(now_ns: int) -> int:
     """Return the number of a new id. The few after it are free too: 62 random bits make sure of that."""
     milliseconds, rest = divmod(now_ns, 1_000_000)
     fraction = (rest << 12) // 1_000_000
-    return (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | (0x7000 | fraction) << 64 | 1 << 63 | _noise(62)
+    noise = int.from_bytes(os.urandom(8)) >> 2
+    return (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | (0x7000 | fraction) << 64 | 1 << 63 | noise
 
 
-def new_id_bytes(now_ns: int) -> bytes:
-    """Return a new id as its 16 bytes."""
+def new_id_bytes(now_ns: int, noise: bytes) -> bytes:
+    """
+    Return a new id as its 16 bytes.
+
+    Args:
+        noise: At least 8 random bytes, from the operating system: a process that is copied while it runs would go on
+            with a generator of its own where the other is.
+    """
     ticks = (now_ns << 6) // 15_625  # 4,096 of them are a millisecond
-    return _halves((ticks & ~0xFFF) << 4 | 0x7000 | ticks & 0xFFF, 1 << 63 | _noise(62))
+    return _halves((ticks & ~0xFFF) << 4 | 0x7000 | ticks & 0xFFF, 1 << 63 | _whole(noise[:8]) >> 2)
 
 
-# An id has to be unlike every other, not secret: whoever may not see a record is not kept from it by its id.
-# os.urandom() for each would be a system call in every request.
-_random = random.Random(os.urandom(32))  # noqa: S311
-_noise = _random.getrandbits
-
-
-def _reseed() -> None:
-    _random.seed(os.urandom(32))
-
-
-os.register_at_fork(after_in_child=_reseed)
+_whole = int.from_bytes
 
 
 def id_of(id_bytes: bytes) -> UUID:
@@ -122,10 +121,27 @@ def fixed_id(day: int, *words: str) -> UUID:
 
 
 def time_of(record_id: UUID) -> datetime:
-    """Return the instant (aware, UTC, to the millisecond) that a version 7 id was made for."""
-    return _EPOCH + timedelta(milliseconds=record_id.int >> 80)
+    """
+    Return the instant (aware, UTC, to the millisecond) that a version 7 id was made for. An id that nobody made for an
+    instant may name a year that Python does not know: it counts as of the last.
+    """
+    return _EPOCH + timedelta(milliseconds=min(record_id.int >> 80, _LAST_MS))
 
 
+def stored_record(
+    row_id: UUID, kind: str, purpose: str, subject: bytes | None, ring: str, data: str, sealed: bytes
+) -> Record:
+    """
+    Return the record of a row whose `data` is JSON. Where it is none, somebody changed the row: the record then has
+    neither data nor mark, so it is refused where it is read, and the rows beside it are not.
+    """
+    try:
+        return Record(row_id, kind, purpose, subject, ring, _from_json(data), sealed)
+    except msgspec.MsgspecError:
+        return Record(row_id, kind, purpose, subject, ring, {}, b"")
+
+
+_from_json = msgspec.json.Decoder(dict[str, Scalar]).decode
 _encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
 _decoder = msgspec.msgpack.Decoder(Record)
 

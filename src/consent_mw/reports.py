@@ -12,6 +12,7 @@ import msgspec
 from consent_mw.aggregates import KIND, LATENCIES, OTHER, PURPOSE, cells_of
 from consent_mw.records import Query, Record
 from consent_mw.retention import Retention, day_text, start_of
+from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 
 __all__ = ["Count", "Day", "Ending", "Owed", "Queue", "Report", "endings", "ordered", "report_of", "title_of", "told"]
@@ -120,18 +121,19 @@ class Report(msgspec.Struct, kw_only=True):
         return sum(each.overdue for each in self.requests or ())
 
 
-async def report_of(store: Store, first: int, last: int) -> Report:
+async def report_of(store: Store, sealer: Sealer, first: int, last: int) -> Report:
     """
     Return the report of the days (since 1970-01-01 UTC) from `first` to `last`, both included.
 
-    A purpose sees a part of the visitors; each thing is told as the purpose that saw most of it has it.
+    A purpose sees a part of the visitors; each thing is told as the purpose that saw most of it has it. Counts that are
+    not as the site wrote them are left out.
 
     Raises:
         StoreError: The store cannot be reached.
     """
     totals: dict[str, dict[str, Counter[str]]] = {}
     days: dict[str, Day] = {}
-    async for record in _aggregates(store, first, last):
+    async for record in _aggregates(store, sealer, first, last):
         by, of, cells = str(record.data["aggregate.by"]), str(record.data["aggregate.of"]), cells_of(record)
         totals.setdefault(by, {}).setdefault(of, Counter()).update(cells)
         number = record.data["aggregate.day"]
@@ -178,7 +180,7 @@ def _rank(by: str) -> tuple[int, str]:
     return (_ORDER.index(by) if by in _ORDER else len(_ORDER), by)
 
 
-async def _aggregates(store: Store, first: int, last: int) -> AsyncIterator[Record]:
+async def _aggregates(store: Store, sealer: Sealer, first: int, last: int) -> AsyncIterator[Record]:
     query = Query(
         kinds=frozenset((KIND,)),
         purposes=frozenset((PURPOSE,)),
@@ -187,7 +189,7 @@ async def _aggregates(store: Store, first: int, last: int) -> AsyncIterator[Reco
     )
     page = await store.fetch(query)
     while page:
-        for record in page:
+        for record in sealer.whole(page):
             yield record
         page = await store.fetch(query, after=page[-1].id)
 

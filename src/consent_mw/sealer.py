@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Final
 from uuid import UUID
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -21,23 +22,26 @@ from consent_mw.exceptions import (
     SchemaError,
     StoreError,
 )
-from consent_mw.keyring import Keyring
+from consent_mw.keyring import FileKeyring, Keyring, MemoryKeyring
 from consent_mw.memo import remember
-from consent_mw.records import Record
+from consent_mw.places import Places
+from consent_mw.records import Record, Scalar, id_of
+from consent_mw.site_keys import MARK_BYTES, SiteKeys
 
-__all__ = ["PlainSealer", "Sealer", "names_of", "token_of"]
+__all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of"]
 
-# A sealed blob: version (1 byte), stream id (16), count (8), ciphertext, tag (16).
-_VERSION = 1
+# What a record holds as sealed: version (1 byte), mark (20), and the sealed blob, if it has personal fields.
+_MARKED: Final = b"\x03"
+_MARK: Final = slice(1, 1 + MARK_BYTES)
+_BLOB: Final = slice(1 + MARK_BYTES, None)
+# A sealed blob: version (1 byte), stream id (16), nonce (12), ciphertext, tag (16).
+_VERSION = 2
 _PLAIN = b"\0"  # in the place of the version: nothing is sealed
 _STREAM = slice(1, 17)
-_COUNT = slice(17, 25)
-_TEXT = slice(25, None)
-_LEAST_BYTES = 25 + 16
-# A nonce of AES-GCM has 12 bytes: the count, and nothing before it.
-_NONCE_BYTES = 12
-_NONCE_START = bytes(4)
-_COUNTED = slice(4, 12)
+_NONCE = slice(17, 29)
+_TEXT = slice(29, None)
+_LEAST_BYTES = 29 + 16
+NONCE_BYTES: Final = 12  # NIST SP 800-38D, section 8.2.2: random ones are for at most 2**32 messages under a key
 
 # BLAKE2b's personalisation keeps the uses of a day's key apart.
 _SEAL = b"consent-mw seal"
@@ -60,16 +64,15 @@ os.register_at_fork(after_in_child=_count_fork)
 
 
 class _Stream:
-    """A random id and a counter. Id and count together are used once, by one process, under keys made from the id."""
+    """A random id, and the ciphers under keys made from it: each process has keys of its own for a day and purpose."""
 
-    __slots__ = ("ciphers", "counter", "forks", "generation", "head", "id")
+    __slots__ = ("ciphers", "forks", "generation", "head", "id")
 
     def __init__(self, generation: int) -> None:
         self.forks = _forks
         self.generation = generation
         self.id = os.urandom(16)
         self.head = bytes([_VERSION]) + self.id
-        self.counter = itertools.count()  # next() is one step under the GIL: no two threads get one number
         self.ciphers: dict[tuple[int, str], AESGCM] = {}
 
 
@@ -89,37 +92,95 @@ class Sealer:
     What the request path uses of a keyring. Safe to share between threads, and to inherit over a fork.
 
     Each process, and each child after a fork, seals under keys derived from a day's key and a random id of its own,
-    with a counter as nonce: no nonce is used twice under one key, and nothing has to be agreed. When any process
-    makes or destroys a key, what is remembered here is dropped before the next use.
+    with a nonce that the operating system makes for each: also where a process is copied while it runs (the snapshot
+    of a virtual machine), no nonce is used twice under one key. When any process makes or destroys a key, what is
+    remembered here is dropped before the next use.
+
+    Every record carries a mark of the site's keys over all that it says: id, kind, purpose, subject, keyring, clear
+    fields and the sealed ones. A record whose mark does not fit is refused wherever it is read.
 
     The day comes from the record's id. When the clock steps back, a record is sealed under the key of the past day,
     which is made if that day had none; if it was destroyed, sealing raises KeyDestroyed and the record must be
     dropped: it would be kept beyond the day on which its like were promised to end.
     """
 
-    def __init__(self, keyring: Keyring) -> None:
+    @classmethod
+    def of_site(cls, places: Places, keyring: Keyring | None = None) -> Sealer:
+        """
+        Return what seals and opens the records of the site at `places`: with its key file, or another keyring.
+
+        Raises:
+            ConfigurationError: Its keys cannot be used.
+        """
+        return cls(keyring or FileKeyring(places.keys), SiteKeys.kept(places.site_keys))
+
+    @classmethod
+    def without_keys(cls, site_keys: SiteKeys) -> Sealer:
+        """Return what checks records and opens none, for who has no key at hand."""
+        return cls(MemoryKeyring(), site_keys)
+
+    def __init__(self, keyring: Keyring, site_keys: SiteKeys) -> None:
         self.keyring = keyring
+        self.site_keys = site_keys
         self._stream = _Stream(keyring.generation)
         self._remembered = _Remembered(keyring.generation)
 
-    def seal(self, record_id: UUID, kind: str, purpose: str, plain: bytes) -> bytes:
+    def record(
+        self,
+        record_id: UUID,
+        kind: str,
+        purpose: str,
+        *,
+        subject: bytes | None = None,
+        data: Mapping[str, Scalar] | None = None,
+        plain: bytes | None = None,
+    ) -> Record:
         """
-        Return `plain` sealed for the record of this id, kind and purpose, and for no other. 41 bytes longer.
+        Return the record that says this, marked, and with `plain` sealed; without it nothing is sealed.
+
+        Raises:
+            KeyDestroyed: The key of that day and purpose is gone.
+            ConfigurationError: There are no site keys here.
+            StoreError: The keyring cannot be reached.
+        """
+        return self.record_bytes(record_id.bytes, _day(record_id), kind, purpose, subject, data or {}, plain)
+
+    def record_bytes(
+        self,
+        id_bytes: bytes,
+        day: int,
+        kind: str,
+        purpose: str,
+        subject: bytes | None,
+        data: Mapping[str, Scalar],
+        plain: bytes | None,
+    ) -> Record:
+        """As `record`, for who has the id as 16 bytes and its day."""
+        ring, blob = "", b""
+        if plain is not None:
+            ring = self.keyring.name
+            blob = self.seal_bytes(id_bytes, day, purpose, names_of(kind, purpose), plain, _urandom(NONCE_BYTES))
+        mark = self.site_keys.mark(_message((id_bytes, kind, purpose, subject, ring, data, blob)))
+        return Record(id_of(id_bytes), kind, purpose, subject, ring, data, _MARKED + mark + blob)
+
+    def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes, nonce: bytes) -> bytes:
+        """
+        Return `plain` sealed for this id (16 bytes), kind and purpose, and for no other. 45 bytes longer.
+
+        Args:
+            day: Of the id.
+            names: What `names_of` returns.
+            nonce: 12 bytes that the operating system has just made, for this alone.
 
         Raises:
             KeyDestroyed: The key of that day and purpose is gone.
             StoreError: The keyring cannot be reached.
         """
-        return self.seal_bytes(record_id.bytes, _day(record_id), purpose, names_of(kind, purpose), plain)
-
-    def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes) -> bytes:
-        """As `seal`, for the request path, which has the id as 16 bytes, its day, and what `names_of` returns."""
         stream = self._stream
         if stream.forks != _forks or stream.generation != self.keyring.generation:
             stream = self._stream = _Stream(self.keyring.generation)
         cipher = stream.ciphers.get((day, purpose)) or self._cipher(stream, day, purpose)
-        nonce = next(stream.counter).to_bytes(_NONCE_BYTES)
-        return stream.head + nonce[_COUNTED] + cipher.encrypt(nonce, plain, id_bytes + names)
+        return stream.head + nonce + cipher.encrypt(nonce, plain, id_bytes + names)
 
     def prepare(self, days: Iterable[int], purposes: Iterable[str]) -> None:
         """
@@ -133,29 +194,58 @@ class Sealer:
                 with suppress(KeyDestroyed, StoreError):
                     self.keyring.key(day, purpose, create=True)
 
-    def open(self, record: Record) -> bytes:
+    def check(self, record: Record) -> None:
         """
-        Return what was sealed in `record`; of a record that names no keyring, the bytes as they are.
+        See that `record` is as this site wrote it. That takes no key of its day, so also a record that nobody can open
+        any more can be checked, and one that another host sealed.
 
         Raises:
+            RecordDamaged: It was changed since, or somebody else wrote it.
+        """
+        if not self.is_whole(record):
+            raise RecordDamaged(f"record {record.id}: was changed since it was written, or not written by this site")
+
+    def is_whole(self, record: Record) -> bool:
+        """Whether `record` is as this site wrote it; see `check`."""
+        sealed = record.sealed
+        if sealed[:1] != _MARKED:
+            return False
+        record_id, kind, purpose, subject, ring, data, blob = *_parts(record), sealed[_BLOB]
+        try:
+            message = _message((record_id.bytes, kind, purpose, subject, ring, data, blob))
+        except (TypeError, ValueError, OverflowError):  # what no record can hold: a store gave back something else
+            return False
+        return self.site_keys.vouches(sealed[_MARK], message)
+
+    def whole(self, records: Iterable[Record]) -> list[Record]:
+        """Return those of `records` that are as this site wrote them. May take a while: call it in a thread."""
+        return [record for record in records if self.is_whole(record)]
+
+    def open(self, record: Record) -> bytes:
+        """
+        Return what was sealed in `record`; nothing where it names no keyring.
+
+        Raises:
+            RecordDamaged: It was changed since it was written, or somebody else wrote it.
             KeyDestroyed: Its key is gone.
             ConfigurationError: Another keyring sealed it.
             SchemaError: A newer version sealed it.
-            RecordDamaged: It was changed since, or belongs to another record.
             StoreError: The keyring cannot be reached.
         """
+        self.check(record)
         if not record.ring:
-            return record.sealed
+            return b""
         names = names_of(record.kind, record.purpose)
-        return self.open_bytes(record.id.bytes, _day(record.id), record.purpose, names, record.ring, record.sealed)
+        blob = record.sealed[_BLOB]
+        return self.open_bytes(record.id.bytes, _day(record.id), record.purpose, names, record.ring, blob)
 
     def open_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, ring: str, sealed: bytes) -> bytes:
-        """As `open`, for what is no record yet; its parts are those of `seal_bytes`."""
+        """As `open`, for what is no record yet and has no mark; its parts are those of `seal_bytes`."""
         if ring != self.keyring.name or len(sealed) < _LEAST_BYTES or sealed[0] != _VERSION:
             raise self._cannot_open(id_bytes, ring, sealed)
         cipher = self._opener(day, purpose, sealed[_STREAM])
         try:
-            return cipher.decrypt(_NONCE_START + sealed[_COUNT], sealed[_TEXT], id_bytes + names)
+            return cipher.decrypt(sealed[_NONCE], sealed[_TEXT], id_bytes + names)
         except InvalidTag as error:
             record_id = UUID(bytes=id_bytes)
             raise RecordDamaged(
@@ -227,7 +317,7 @@ class PlainSealer(Sealer):
     What was sealed before can still be opened; what is written now outlives every key, and only this class reads it.
     """
 
-    def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes) -> bytes:
+    def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes, nonce: bytes) -> bytes:
         """Return `plain` as it is, marked as such."""
         return _PLAIN + plain
 
@@ -236,6 +326,19 @@ class PlainSealer(Sealer):
         if sealed.startswith(_PLAIN):
             return sealed[1:]
         return super().open_bytes(id_bytes, day, purpose, names, ring, sealed)
+
+
+_urandom = os.urandom
+_encode = msgspec.msgpack.Encoder(order="sorted").encode
+
+
+def _message(parts: Sequence[object]) -> bytes:
+    """Return what a mark is made of. Stores keep no order among the clear fields, so they are sorted."""
+    return _encode(parts)
+
+
+def _parts(record: Record) -> tuple[UUID, str, str, bytes | None, str, Mapping[str, Scalar]]:
+    return record.id, record.kind, record.purpose, record.subject, record.ring, record.data
 
 
 def token_of(secret: bytes, value: bytes) -> bytes:

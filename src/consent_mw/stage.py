@@ -44,7 +44,7 @@ class Stage:
         return self.sealer.keyring.name
 
     def reaches(self, ring: str) -> bool:
-        """Whether what that keyring sealed may be destroyed here; true for "", where nothing is sealed."""
+        """Whether what that keyring sealed may be destroyed here; true for "", where no personal field is."""
         return ring in ("", self.ring) or ring in self.lost
 
     async def days(self, purpose: str, since: datetime | None = None) -> AsyncIterator[int]:

@@ -10,7 +10,7 @@ import msgspec
 from consent_mw.agents import parse_agent
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
 from consent_mw.exceptions import ConsentError, KeyDestroyed, RecordDamaged
-from consent_mw.records import Record, Scalar, decode_record, id_of
+from consent_mw.records import Record, Scalar, decode_record
 from consent_mw.sealer import Sealer, names_of
 from consent_mw.segment import Segment
 
@@ -79,24 +79,24 @@ class Unbundler:
         subject = None
         if part.asked and bundle.receipt is not None:
             subject = self._sealer.token(day, purpose, bundle.receipt.encode())
-        if not fields:
-            return Record(id_of(id_bytes), "visit", purpose, subject, "", facts, b"")
-        sealed = self._sealer.seal_bytes(id_bytes, day, purpose, names_of("visit", purpose), _encode(fields))
-        return Record(id_of(id_bytes), "visit", purpose, subject, self._sealer.keyring.name, facts, sealed)
+        plain = _encode(fields) if fields else None
+        return self._sealer.record_bytes(id_bytes, day, "visit", purpose, subject, facts, plain)
 
     def _finished(self, record: Record) -> Record:
         """Put the families in the place of the agent, which no store ever sees."""
-        if not record.sealed or record.kind not in _NOTED:
+        if not record.ring or record.kind not in _NOTED:
             return record
         try:
             sealed = msgspec.msgpack.decode(self._sealer.open(record), type=dict[str, Scalar])
             agent = sealed.pop(AGENT_TO_PARSE, None)
             if not isinstance(agent, str):
                 return record
-            blob = self._sealer.seal(record.id, record.kind, record.purpose, _encode(sealed))
+            data, plain = {**record.data, **_families(agent)}, _encode(sealed)
+            return self._sealer.record(
+                record.id, record.kind, record.purpose, subject=record.subject, data=data, plain=plain
+            )
         except ConsentError:
             return record  # its key is gone: nobody can read the agent any more
-        return msgspec.structs.replace(record, data={**record.data, **_families(agent)}, sealed=blob)
 
 
 def _families(agent: str) -> dict[str, Scalar]:

@@ -13,7 +13,7 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
 from consent_mw.permissions import Decision, Reason
 from consent_mw.policy import NECESSARY, Policy
-from consent_mw.records import Record, Scalar, encode_record, new_id
+from consent_mw.records import Scalar, encode_record, new_id
 from consent_mw.redaction import clean, redact_name
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
@@ -87,18 +87,17 @@ class Undeclared:
             "cookie.verdict": str(decision.verdict),
             "cookie.reason": str(decision.reason),
         }
-        record_id, ring, sealed = new_id(exchange.started_ns), "", b""
+        record_id, plain = new_id(exchange.started_ns), None
         route = exchange.route
         if route is not None and source == "response":
             data["http.route"] = clean(route)
         elif self._keeps_paths and source == "response":
-            path = msgspec.msgpack.encode({"url.path": clean(str(exchange.scope.get("path", "")))})
-            try:
-                sealed = self._sealer.seal(record_id, "undeclared", NECESSARY, path)
-                ring = self._sealer.keyring.name
-            except ConsentError as error:
-                _log.warning("an undeclared cookie is recorded without its path: %s", error)
-        record = Record(record_id, "undeclared", NECESSARY, None, ring, data, sealed)
+            plain = msgspec.msgpack.encode({"url.path": clean(str(exchange.scope.get("path", "")))})
+        try:
+            record = self._sealer.record(record_id, "undeclared", NECESSARY, data=data, plain=plain)
+        except ConsentError as error:
+            _log.warning("an undeclared cookie is recorded without its path: %s", error)
+            record = self._sealer.record(record_id, "undeclared", NECESSARY, data=data)
         self._spool.write([encode_record(record)])
 
 

@@ -36,6 +36,7 @@ from consent_mw.sealer import PlainSealer, Sealer
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.my_data_pages import MyData
 from consent_mw.site.pages import Site
+from consent_mw.site_keys import SiteKeys
 from consent_mw.spool import Spool
 from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
@@ -106,7 +107,8 @@ class Wiring:
         self.floors: dict[bool, Callable[[bytes], bytes] | None] = _floors(cookie_floor)
         self.inserts = inserts
         self.debug = debug
-        self.sealer: Sealer = _sealer(self.policy, self._keyring)
+        self._site_keys: SiteKeys = SiteKeys.kept(self.places.site_keys, self._keys)
+        self.sealer: Sealer = _sealer(self.policy, self._keyring, self._site_keys)
         self.pending: Pending = Pending(self.policy, self.store, self.sealer)
         # Only here, and for types in `drain`: an eighth of the time that `import consent_mw` took.
         from consent_mw.destruction import Destruction
@@ -215,7 +217,7 @@ class Wiring:
         """Return the same parts under another revision. Store, spool, keys and drain are shared."""
         other = copy(self)
         other.policy = policy
-        other.sealer = _sealer(policy, self._keyring)
+        other.sealer = _sealer(policy, self._keyring, self._site_keys)
         other.pending = self.pending.under(policy, other.sealer)
         other._enforce()
         return other
@@ -276,15 +278,15 @@ def _floors(floor: CookieFloor | None) -> dict[bool, Callable[[bytes], bytes] | 
     return {https: lru_cache(_REMEMBERED_LINES)(partial(floor.raised, https=https)) for https in (False, True)}
 
 
-def _sealer(policy: Policy, keyring: Keyring) -> Sealer:
+def _sealer(policy: Policy, keyring: Keyring, site_keys: SiteKeys) -> Sealer:
     if policy.seal:
-        return Sealer(keyring)
+        return Sealer(keyring, site_keys)
     _log.warning(
         "%s: log.seal = false: personal fields are written as they are, and nothing can be destroyed for good; "
         "remove it, unless this is a test",
         policy.file,
     )
-    return PlainSealer(keyring)
+    return PlainSealer(keyring, site_keys)
 
 
 def _directory(policy: Policy | str | Path, directory: str | Path | None) -> Path:

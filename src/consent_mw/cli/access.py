@@ -17,11 +17,11 @@ import click
 
 from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.audit import Audit
-from consent_mw.cli.keys import keyring_at
+from consent_mw.cli.keys import keyring_at, site_keys_at
 from consent_mw.cli.opened_record import opened, unopened
 from consent_mw.cli.terminal import complain
 from consent_mw.exceptions import ConfigurationError, StoreError
-from consent_mw.keyring import Keyring, MemoryKeyring
+from consent_mw.keyring import Keyring
 from consent_mw.places import DATA_DIRECTORY, Places
 from consent_mw.policy import Policy, did_you_mean
 from consent_mw.records import Record
@@ -151,7 +151,7 @@ def sealer_of(places: Places, ring: str | None) -> Sealer:
         raise ConfigurationError(
             f"{places.keys}: there is no key file here; run this where the site's keys are, or name its --directory"
         )
-    return Sealer(keyring)
+    return Sealer.of_site(places, keyring)
 
 
 class Errand(NamedTuple):
@@ -204,11 +204,12 @@ class Errand(NamedTuple):
 class Access:
     """Opens records for one errand, and counts them. Those of persons under restriction are left out."""
 
-    def __init__(self, sealer: Sealer | None, *, personal: bool) -> None:
+    def __init__(self, sealer: Sealer, *, personal: bool) -> None:
         self._sealer = sealer
         self.personal = personal
         self.records: int = 0
         self.left_out: int = 0
+        self.changed: int = 0
         self.closed: Counter[str] = Counter()
         self._restricted: frozenset[bytes] = frozenset()
         self._untold = ""
@@ -221,9 +222,8 @@ class Access:
             ConfigurationError: Personal fields were to be read, and some request does not tell here whose they are.
             StoreError: The store or the keyring cannot be reached.
         """
-        sealer = self._sealer or Sealer(MemoryKeyring())
-        cases = await Desk(store, sealer, kept_by_store(store)).all()
-        self._restricted = await restricted_by(cases, sealer)
+        cases = await Desk(store, self._sealer, kept_by_store(store)).all()
+        self._restricted = await restricted_by(cases, self._sealer)
         closed = [case.request for case in cases if case.restricts and not case.request.readable]
         if not closed:
             return
@@ -242,21 +242,28 @@ class Access:
         return self._restricted.isdisjoint(subjects)
 
     def usable(self, records: Sequence[Record]) -> list[Record]:
-        """Return those of `records` that may be used, and count the others."""
-        usable = [record for record in records if record.subject is None or record.subject not in self._restricted]
-        self.left_out += len(records) - len(usable)
+        """Return those of `records` that are as the site wrote them and may be used, and count the others."""
+        whole = self.whole(records)
+        usable = [record for record in whole if record.subject is None or record.subject not in self._restricted]
+        self.left_out += len(whole) - len(usable)
         return usable
+
+    def whole(self, records: Sequence[Record]) -> list[Record]:
+        """Return those of `records` that are as the site wrote them, and count the others."""
+        whole = self._sealer.whole(records)
+        self.changed += len(records) - len(whole)
+        return whole
 
     def rows(self, records: Sequence[Record]) -> list[dict[str, object]]:
         """Return those of `records` that may be used as staff may read them: see `row`."""
         return [self.row(record) for record in self.usable(records)]
 
     def row(self, record: Record) -> dict[str, object]:
-        """Return one record as staff may read it: see `opened` and `unopened`."""
+        """Return one usable record as staff may read it: see `opened` and `unopened`."""
         self.records += 1
         row = opened(record, self._sealer) if self.personal else unopened(record)
         why = row.get("sealed")
-        if why is not None and record.sealed:
+        if why is not None and record.ring:
             self.closed[str(why)] += 1
         return row
 
@@ -278,7 +285,9 @@ def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Genera
     Raises:
         StoreError: The access cannot be recorded. Nothing was read.
     """
-    access = Access(Sealer(keyring) if keyring else None, personal=errand.personal)
+    site_keys = site_keys_at(places)
+    sealer = Sealer(keyring, site_keys) if keyring else Sealer.without_keys(site_keys)
+    access = Access(sealer, personal=errand.personal)
     try:
         with _recorded(places, errand, access) if access.personal else nullcontext():
             yield access
@@ -287,6 +296,11 @@ def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Genera
             complain(
                 f"note: {access.left_out} records are left out: nobody may use them until a request of their subject "
                 "is done (consent-mw requests)"
+            )
+        if access.changed:
+            complain(
+                f"note: {access.changed} records are left out: somebody else wrote them, or changed them since the "
+                "site did (consent-mw store check)"
             )
 
 

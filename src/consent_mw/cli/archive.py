@@ -196,7 +196,7 @@ def _printing(access: Access, json_wanted: bool) -> Generator[_Show]:
         task = progress.add_task("reading the archive", total=None)
 
         def show(records: Sequence[Record]) -> None:
-            rows = [access.row(record) for record in records]
+            rows = [access.row(record) for record in access.whole(records)]
             if json_wanted:
                 click.echo("\n".join(map(as_json, rows)))
             else:
@@ -212,7 +212,7 @@ def _told(access: Access) -> int:
         complain("note: the archive holds no record of this purpose and period")
     for why, count in sorted(access.closed.items()):
         complain(f"note: the personal fields of {count} records are missing: {_WHY[why]}")
-    return FAULT if access.unreadable else 0
+    return FAULT if access.unreadable or access.changed else 0
 
 
 _WHY = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from consent_mw.audit import Anchor, Audit, Verdict
 from consent_mw.cli.access import existing_store, policies
+from consent_mw.cli.checked import Checked, everything_checked
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConsentError
 from consent_mw.places import DATA_DIRECTORY, Places
@@ -43,7 +44,8 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
     """
     Show who read personal fields, the latest last; or verify that no entry was changed, removed or inserted.
 
-    verify also holds the ledger of disclosures against the chain: none may be missing or changed.
+    verify also holds the ledger of disclosures against the chain: none may be missing or changed. And it reads every
+    record: each must be as the site wrote it.
 
     It prints the end of the chain, its anchor. Whoever may write the data directory can make a whole chain anew:
     write the anchor down elsewhere, and give it next time.
@@ -54,7 +56,7 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
         known = Anchor.parse(anchor) if anchor else None
         with busy("reading the chain"):
             verdict, disclosures = chain.verify(known), _disclosures(chain, places, url)
-        return _verified(verdict, disclosures, json_wanted)
+        return _verified(verdict, disclosures, _records(places, url), json_wanted)
     rows = [{"n": entry.number, **entry.facts, **_local(entry.facts.get("time"))} for entry in chain.entries()]
     if json_wanted:
         for row in rows[-number:] if number else []:
@@ -76,6 +78,11 @@ def _disclosures(chain: Audit, places: Places, url: str | None) -> Findings:
     return compared(vouched, records, Retention(policies(places)), datetime.now(UTC))
 
 
+def _records(places: Places, url: str | None) -> list[Checked]:
+    """Check every record, where there is a store."""
+    return everything_checked(places, existing_store(places, url)) if url or places.database.exists() else []
+
+
 async def _ledger(store: Store) -> list[Record]:
     await store.open()
     try:
@@ -84,19 +91,22 @@ async def _ledger(store: Store) -> list[Record]:
         await store.close()
 
 
-def _verified(verdict: Verdict, disclosures: Findings, json_wanted: bool) -> int:
+def _verified(verdict: Verdict, disclosures: Findings, records: Sequence[Checked], json_wanted: bool) -> int:
+    faults = [fault for each in records for fault in each.faults]
     if json_wanted:
         told = {"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}
-        click.echo(as_json({**told, "disclosures": disclosures._asdict()}))
+        told_of = [each.as_dict() for each in records]
+        click.echo(as_json({**told, "disclosures": disclosures._asdict(), "records": told_of}))
     else:
         click.echo(f"{verdict.anchor.number} entries hold; anchor {verdict.anchor}")
         if disclosures.held:
             click.echo(f"{disclosures.held} disclosures are in the ledger as they were written")
+        click.echo("\n".join(map(str, records)), nl=bool(records))
     complain(*(f"note: {note}" for note in (verdict.note, *disclosures.notes) if note))
     if verdict.broken:
         complain(f"the chain is broken at {verdict.broken}")
-    complain(*disclosures.broken)
-    return FAULT if verdict.broken or disclosures.broken else 0
+    complain(*disclosures.broken, *faults)
+    return FAULT if verdict.broken or disclosures.broken or faults else 0
 
 
 def _local(time: object) -> dict[str, str]:

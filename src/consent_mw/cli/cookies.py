@@ -12,6 +12,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
+from consent_mw.cli.keys import site_keys_at
 from consent_mw.cli.opened_record import unopened
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of
 from consent_mw.cli.terminal import busy, complain, console, local
@@ -23,6 +24,7 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.records import Query, Record
+from consent_mw.sealer import Sealer
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
@@ -116,6 +118,7 @@ def _proposals(seen: Sequence[_Seen], policy: Policy) -> list[Proposal]:
 
 def _records(places: Places, url: str | None) -> list[Record]:
     """Return what the store holds and what still waits in the spool, each record once, oldest first."""
+    sealer = Sealer.without_keys(site_keys_at(places))
     # The spool first: what is drained between the two readings is in both, and not in neither.
     found = {record.id: record for record in waiting_records(places.spool) if record.kind == _KIND}
     store = store_from(url or f"sqlite:///{places.database}")
@@ -125,7 +128,7 @@ def _records(places: Places, url: str | None) -> list[Record]:
         raise ConfigurationError(
             f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
         )
-    return [found[record_id] for record_id in sorted(found)]
+    return sealer.whole(found[record_id] for record_id in sorted(found))
 
 
 async def _stored(store: Store) -> list[Record]:

@@ -32,13 +32,12 @@ from consent_mw.cli.access import (
 )
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.instant import Instant
-from consent_mw.cli.keys import ring_option
+from consent_mw.cli.keys import ring_option, site_keys_at
 from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.receipt_holder import receipt_holder
 from consent_mw.cli.terminal import as_json, complain, console, printable
 from consent_mw.cli.words import Words
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.keyring import MemoryKeyring
 from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.records import Query
@@ -46,6 +45,7 @@ from consent_mw.rights.disclosures import BASES, Basis, Disclosure, Disclosures
 from consent_mw.rights.person import Person, tokens
 from consent_mw.rights.vouched import write
 from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.base import Store
 
 __all__ = ["disclose"]
@@ -214,7 +214,7 @@ def _facts(disclosure: Disclosure, name: str) -> dict[str, object]:
 def list_(directory: Path, url: str | None, json_wanted: bool) -> int:
     """List the ledger, the latest last."""
     places = Places(directory)
-    entries = asyncio.run(_listed(existing_store(places, url)))
+    entries = asyncio.run(_listed(existing_store(places, url), site_keys_at(places)))
     if json_wanted:
         for entry in entries:
             click.echo(as_json(_row(entry)))
@@ -225,11 +225,11 @@ def list_(directory: Path, url: str | None, json_wanted: bool) -> int:
     return 0
 
 
-async def _listed(store: Store) -> list[Disclosure]:
+async def _listed(store: Store, site_keys: SiteKeys) -> list[Disclosure]:
     await store.open()
     try:
         # Whom they name is not shown, so no key is needed.
-        return await Disclosures(store, Sealer(MemoryKeyring())).all()
+        return await Disclosures(store, Sealer.without_keys(site_keys)).all()
     finally:
         await store.close()
 

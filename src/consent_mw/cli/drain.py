@@ -111,7 +111,7 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
         )
     spool = Spool(places.spool)
     store = opened_store(url or f"sqlite:///{places.database}", log_url)
-    sealer = Sealer(keyring)
+    sealer = Sealer.of_site(places, keyring)
     destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer))
     published = Revisions(places.revisions).course(policy).published

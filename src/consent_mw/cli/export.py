@@ -176,7 +176,7 @@ def _told(access: Access) -> int:
     """Say what could not be opened; that of a destroyed key is no fault."""
     for why, count in sorted(access.closed.items()):
         complain(f"note: the personal fields of {count} records are missing: {_WHY[why]}")
-    return FAULT if access.unreadable else 0
+    return FAULT if access.unreadable or access.changed else 0
 
 
 _WHY = {

@@ -13,8 +13,9 @@ import click
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.keyring import FileKeyring, ForeignKeyring, Keyring
 from consent_mw.places import Places
+from consent_mw.site_keys import SiteKeys
 
-__all__ = ["keyring_at", "ring_option"]
+__all__ = ["keyring_at", "ring_option", "site_keys_at"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -27,6 +28,22 @@ def ring_option(command: _Command) -> _Command:
         metavar="MODULE:NAME",
         help="The site's own keyring=, or a function that makes it, if the keys are not in the data directory.",
     )(command)
+
+
+def site_keys_at(places: Places) -> SiteKeys:
+    """
+    Return what tells whether a record is as the site wrote it.
+
+    Raises:
+        ConfigurationError: The site has none here, so nothing could be believed; or they cannot be read.
+    """
+    site_keys = SiteKeys.read(places.site_keys)
+    if not site_keys.keys:
+        raise ConfigurationError(
+            f"{places.site_keys}: is not there, so no record can be checked; run the site first, or give its data "
+            "directory with --directory"
+        )
+    return site_keys
 
 
 def keyring_at(places: Places, ring: str | None) -> Keyring | None:

@@ -18,7 +18,7 @@ from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
-from consent_mw.cli.terminal import as_json, busy, complain, console
+from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console
 from consent_mw.places import Places
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
@@ -75,13 +75,13 @@ def log(
     check_purposes(places, purposes)
     errand = Errand("log", purposes, reason, name, since.isoformat() if since else "").asked()
     query = Query(kinds=frozenset(kinds or KINDS), purposes=frozenset(purposes) if purposes else None, since=since)
-    asyncio.run(_shown(store, query, number, follow, places, errand, ring, json_wanted))
+    changed = asyncio.run(_shown(store, query, number, follow, places, errand, ring, json_wanted))
     if errand.reason is None:
         complain(_HINT)
     waiting = _waiting_bytes(places.spool)
     if waiting and not url:
         complain(f"note: {places.spool}: {waiting} bytes wait for the store; a running site moves them within a second")
-    return 0
+    return FAULT if changed else 0
 
 
 _HINT = "note: personal fields stay sealed; to read them: consent-mw log --purpose necessary --reason 'why'"
@@ -110,7 +110,8 @@ async def _shown(
     errand: Errand,
     ring: str | None,
     json_wanted: bool,
-) -> None:
+) -> int:
+    """Show them, and return how many are not as the site wrote them."""
     await store.open()
     try:
         with accessing(places, errand, keyring_at(places, ring)) as access:
@@ -126,6 +127,7 @@ async def _shown(
             show(newest[::-1])
             if follow:
                 await _follow(store, query, {record.id for record in (*before, *newest)}, show, access)
+            return access.changed
     finally:
         await store.close()
 

@@ -19,21 +19,21 @@ KINDS = ("visit", "event", "abuse", "receipt", "gap", "undeclared", "certificate
 _decode = msgspec.msgpack.Decoder(dict[str, object] | list[object] | str).decode
 
 
-def opened(record: Record, sealer: Sealer | None) -> dict[str, object]:
+def opened(record: Record, sealer: Sealer) -> dict[str, object]:
     """
     Return "time" (ISO 8601, local, with offset), "kind", "purpose", "id" and the record's own fields.
 
     Where the sealed fields cannot be read, "sealed" says why: "destroyed", "of another keyring" or "unreadable".
 
     Args:
-        sealer: None where no key file is at hand.
+        record: A whole one (`Sealer.is_whole`).
     """
     return _named(record, _fields(record, sealer))
 
 
 def unopened(record: Record) -> dict[str, object]:
     """Return the same without the sealed fields; where there are any, "sealed" is "sealed"."""
-    return _named(record, {**record.data, "sealed": "sealed"} if record.sealed else record.data)
+    return _named(record, {**record.data, "sealed": "sealed"} if record.ring else record.data)
 
 
 def _named(record: Record, fields: Mapping[str, object]) -> dict[str, object]:
@@ -46,14 +46,11 @@ def _named(record: Record, fields: Mapping[str, object]) -> dict[str, object]:
     return head | {name: value for name, value in fields.items() if name not in head}
 
 
-def _fields(record: Record, sealer: Sealer | None) -> Mapping[str, object]:
-    if not record.sealed:
+def _fields(record: Record, sealer: Sealer) -> Mapping[str, object]:
+    if not record.ring:
         return record.data
-    if sealer is None and record.ring:
-        return {**record.data, "sealed": "of another keyring"}
     try:
-        blob = sealer.open(record) if sealer else record.sealed
-        sealed = _decode(blob)
+        sealed = _decode(sealer.open(record))
         # What a visitor asked and staff answered is sealed without the names of its parts: see consent-mw requests.
         return {**record.data, **(sealed if isinstance(sealed, dict) else {f"{record.kind}.sealed": sealed})}
     except KeyDestroyed:

@@ -81,9 +81,8 @@ def purge(
     policy = load(file)
     places = Places(directory) if directory else Places.beside(file)
     store = opened_store(existing_store(places, url), log_url)
-    destruction = Destruction.of_site(
-        policy, places, store, Sealer(_keyring(places, ring)), spool=_spool(places), lost=frozenset(lost)
-    )
+    sealer = Sealer.of_site(places, _keyring(places, ring))
+    destruction = Destruction.of_site(policy, places, store, sealer, spool=_spool(places), lost=frozenset(lost))
     done, left = asyncio.run(_run(destruction, store, dry_run))
     if done.busy:
         complain(f"{places.destruction_lock}: another process destroys at this moment; nothing was done here")

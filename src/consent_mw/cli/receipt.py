@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from consent_mw.cli.access import Access, Errand, accessing, existing_store, from_whom, where
-from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed
 from consent_mw.places import Places
@@ -75,7 +75,7 @@ class _Verdict(msgspec.Struct, omit_defaults=True):
 _WHY: Final = {
     "missing": "is not kept here: it was never given, has been destroyed when its time was over, or waits in the spool "
     "for the store",
-    "changed": "was changed since it was sealed; it proves nothing",
+    "changed": "was changed since it was written, or not written by this site; it proves nothing",
     "destroyed": "was kept for as long as was promised; its key is destroyed and nobody can read it",
     "of another keyring": "was sealed by another keyring; verify it where that is",
 }
@@ -129,8 +129,9 @@ def verify(
     keyring = keyring_at(places, ring)
     if keyring is None:
         raise ConfigurationError(f"{places.keys}: is not there; give the site's data directory with --directory")
+    sealer = Sealer(keyring, site_keys_at(places))
     with accessing(places, errand, keyring) as access, busy("looking for the receipt"):
-        verdicts = asyncio.run(_verified(given, store, places, Sealer(keyring), templates, access))
+        verdicts = asyncio.run(_verified(given, store, places, sealer, templates, access))
     for verdict in verdicts:
         if json_wanted:
             click.echo(as_json(msgspec.to_builtins(verdict) | {"proven": not verdict.faults()}))
@@ -181,7 +182,8 @@ async def _verified(
         for asked, document in given.items():
             records = await _found(asked, store, sealer)
             access.records += len(records)
-            verdicts.append(_verdict(asked, records, sealer, places, templates, document))
+            # Whoever can write to the store can lay anything beside what is meant.
+            verdicts.append(_verdict(asked, sealer.whole(records) or records, sealer, places, templates, document))
         return verdicts
     finally:
         await store.close()

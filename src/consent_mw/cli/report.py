@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.cli.access import existing_store, policies, policy_in_force, where
-from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError
@@ -25,6 +25,7 @@ from consent_mw.reports import Day, Ending, Owed, Queue, Report, endings, ordere
 from consent_mw.retention import Retention, day_of
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.queue import waiting
+from consent_mw.sealer import Sealer
 from consent_mw.spool import Backlog, Spool
 from consent_mw.stores.base import Store
 
@@ -82,7 +83,8 @@ def report(
     if first > last:
         raise click.UsageError("--since is after --until; give the earlier day first")
     with busy("reading the counts"):
-        found = asyncio.run(_read(store, first, last, _queue(places)))
+        sealer = Sealer.without_keys(site_keys_at(places))
+        found = asyncio.run(_read(store, sealer, first, last, _queue(places, sealer)))
     found.ending = _endings(places, ring)
     behind = _behind(places)
     if html is not None:
@@ -98,7 +100,7 @@ def report(
     return 0
 
 
-def _queue(places: Places) -> Queue | None:
+def _queue(places: Places, sealer: Sealer) -> Queue | None:
     """Return what reads the open requests; None where no declaration says by when they are due."""
     if not policies(places):
         return None
@@ -112,7 +114,7 @@ def _queue(places: Places) -> Queue | None:
                 end_of(case.due(policy), policy.time_zone).astimezone().isoformat(timespec="minutes"),
                 case.is_overdue(policy, now),
             )
-            for case in await waiting(store, policy)
+            for case in await waiting(store, policy, sealer)
         ]
 
     return owed
@@ -122,10 +124,10 @@ def _number(day: datetime) -> int:
     return day.date().toordinal() - _1970
 
 
-async def _read(store: Store, first: int, last: int, queue: Queue | None) -> Report:
+async def _read(store: Store, sealer: Sealer, first: int, last: int, queue: Queue | None) -> Report:
     await store.open()
     try:
-        found = await report_of(store, first, last)
+        found = await report_of(store, sealer, first, last)
         if queue is not None:
             found.requests = list(await queue(store, datetime.now(UTC)))
         return found

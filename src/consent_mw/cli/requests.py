@@ -26,12 +26,11 @@ from consent_mw.cli.access import (
 )
 from consent_mw.cli.case_view import clear, lines, personal, print_table
 from consent_mw.cli.default_group import DefaultGroup
-from consent_mw.cli.keys import ring_option
+from consent_mw.cli.keys import ring_option, site_keys_at
 from consent_mw.cli.receipt_holder import receipt_holder
 from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.cli.words import Words
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.keyring import MemoryKeyring
 from consent_mw.places import Places
 from consent_mw.policy import REQUESTS
 from consent_mw.rights.answering import check_answer, give
@@ -294,7 +293,7 @@ def _at_the_desk(
 
 def _read(places: Places, url: str | None, sealer: Sealer | None = None) -> list[Case]:
     """Return every request; without a sealer only what is clear, for which no key is needed."""
-    none_at_hand = Sealer(MemoryKeyring())
+    none_at_hand = Sealer.without_keys(site_keys_at(places))
     return _at_the_desk(places, url, sealer or none_at_hand, lambda desk, store: desk.all(opened=sealer is not None))
 
 

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from consent_mw.cli.access import existing_store
+from consent_mw.cli.checked import everything_checked
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.exceptions import ConsentError, StoreError
 from consent_mw.places import Places
@@ -70,13 +71,17 @@ def store(context: click.Context) -> int:
 @click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
 @click.option("--store", "url", help="Another store than the one in the directory, such as postgresql://user@host/db.")
 @click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@click.option("--quick", is_flag=True, help="Do not read the records: for a monitor that asks every minute.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say it as one object.")
-def check(file: Path, directory: Path | None, url: str | None, log_url: str | None, json_wanted: bool) -> int:
+def check(
+    file: Path, directory: Path | None, url: str | None, log_url: str | None, quick: bool, json_wanted: bool
+) -> int:
     """
-    Say whether the store is reachable, migrated and writable, and how far behind the drain is.
+    Say whether the store is reachable, migrated and writable, how far behind the drain is, and whether every record is
+    as the site wrote it.
 
     A schema that is missing or older is made or migrated, as the site itself does when it starts. One record is
-    written and deleted again.
+    written and deleted again. All are read, which takes some ten seconds for a million.
     """
     places = Places(directory) if directory else Places.beside(file)
     named = url or f"sqlite:///{places.database}"
@@ -86,11 +91,18 @@ def check(file: Path, directory: Path | None, url: str | None, log_url: str | No
     with busy("asking the store"):
         states = asyncio.run(_states(stores))
     behind = _behind(places)
+    usable = not quick and all(state.writable for state in states)
+    checked = everything_checked(places, existing_store(places, url, log_url)) if usable else []
     if json_wanted:
-        click.echo(as_json({"stores": msgspec.to_builtins(states), "drain": msgspec.to_builtins(behind)}))
+        records = [each.as_dict() for each in checked]
+        click.echo(
+            as_json({"stores": msgspec.to_builtins(states), "drain": msgspec.to_builtins(behind), "records": records})
+        )
     else:
         _say(states, behind)
+        click.echo("\n".join(map(str, checked)), nl=bool(checked))
     problems = [problem for problem in (*(state.problem for state in states), behind.problem) if problem]
+    problems += [fault for each in checked for fault in each.faults]
     complain(*problems)
     return FAULT if problems else 0
 

@@ -11,6 +11,7 @@ import msgspec
 from consent_mw.policy import REQUESTS
 from consent_mw.records import Query, Record, Scalar, new_id
 from consent_mw.rights.request import RequestKind
+from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
@@ -43,7 +44,7 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: datetime | None = None
     ring: str = ""
 
-    def record(self) -> Record:
+    def record(self, sealer: Sealer) -> Record:
         """Return it as a record of the built-in purpose `requests`."""
         data: dict[str, Scalar] = {
             "erased.request": str(self.request),
@@ -55,7 +56,7 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
             "erased.unreadable": self.unreadable.isoformat() if self.unreadable else None,
             "erased.ring": self.ring,
         }
-        return Record(new_id(int(self.done.timestamp() * 1e9)), ERASED, REQUESTS, None, "", data, b"")
+        return sealer.record(new_id(int(self.done.timestamp() * 1e9)), ERASED, REQUESTS, data=data)
 
     @classmethod
     def read(cls, record: Record) -> ErasureCertificate:
@@ -74,10 +75,11 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def certificates(store: Store) -> dict[UUID, ErasureCertificate]:
-    """Return every certificate of an erasure, by the number of its request. Raises StoreError."""
+async def certificates(store: Store, sealer: Sealer) -> dict[UUID, ErasureCertificate]:
+    """Return every certificate of an erasure that is whole, by the number of its request. Raises StoreError."""
     found: dict[UUID, ErasureCertificate] = {}
-    for record in await every(store, Query(kinds=frozenset((ERASED,)), purposes=frozenset((REQUESTS,)))):
+    records = await every(store, Query(kinds=frozenset((ERASED,)), purposes=frozenset((REQUESTS,))))
+    for record in sealer.whole(records):
         certificate = ErasureCertificate.read(record)
         found.setdefault(certificate.request, certificate)
     return found

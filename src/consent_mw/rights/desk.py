@@ -70,7 +70,7 @@ class Desk:
 
     async def all(self, *, opened: bool = True) -> list[Case]:
         """
-        Return every request that is kept, oldest first.
+        Return every request that is kept and whole, oldest first.
 
         Args:
             opened: Whether their sealed parts are opened: person, contact, message, reasons.
@@ -79,7 +79,7 @@ class Desk:
             StoreError: The store cannot be reached.
         """
         found = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
-        return await asyncio.to_thread(cases, found, self._sealer if opened else None)
+        return await asyncio.to_thread(lambda: cases(self._sealer.whole(found), self._sealer if opened else None))
 
     async def one(self, number: UUID) -> Case | None:
         """Return the request of this number with its answers, or None. Raises StoreError."""

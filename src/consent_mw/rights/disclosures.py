@@ -85,17 +85,15 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
             "disclosure.until": self.until.isoformat() if self.until else None,
             "disclosure.by": self.by,
         }
-        if not self.receipts:
-            return Record(self.id, DISCLOSURE, REQUESTS, None, "", data, b"")
-        sealed = sealer.seal(self.id, DISCLOSURE, REQUESTS, msgspec.msgpack.encode(self.receipts))
-        return Record(self.id, DISCLOSURE, REQUESTS, None, sealer.keyring.name, data, sealed)
+        plain = msgspec.msgpack.encode(self.receipts) if self.receipts else None
+        return sealer.record(self.id, DISCLOSURE, REQUESTS, data=data, plain=plain)
 
     @classmethod
     def read(cls, record: Record, sealer: Sealer) -> Disclosure:
-        """Return the entry that a record holds. Whom it names is left out where that cannot be opened."""
+        """Return the entry that a whole record holds. Whom it names is left out where that cannot be opened."""
         data = record.data
         receipts: tuple[str, ...] = ()
-        if record.sealed:
+        if record.ring:
             try:
                 receipts = msgspec.msgpack.decode(sealer.open(record), type=tuple[str, ...])
             except (ConsentError, msgspec.MsgspecError):
@@ -126,9 +124,10 @@ class Disclosures:
         await self._store.append([disclosure.record(self._sealer)], durable=True)
 
     async def all(self) -> list[Disclosure]:
-        """Return every entry that is kept, oldest first. Raises StoreError."""
+        """Return every entry that is kept and whole, oldest first. Raises StoreError."""
         query = Query(kinds=frozenset((DISCLOSURE,)), purposes=frozenset((REQUESTS,)))
-        return [Disclosure.read(record, self._sealer) for record in await every(self._store, query)]
+        records = self._sealer.whole(await every(self._store, query))
+        return [Disclosure.read(record, self._sealer) for record in records]
 
 
 def _instant(value: Scalar) -> datetime | None:

@@ -133,7 +133,7 @@ class Erasure:
             places.erasure_lock,
             spool=spool,
             hand_over=hand_over,
-            archive=Archive.of_site(policies, places),
+            archive=Archive.of_site(policies, places, sealer.site_keys),
             personal_data=personal_data,
         )
 
@@ -167,7 +167,7 @@ class Erasure:
         """Erase by these declarations from now on, of which some were published meanwhile. Raises as `of_site`."""
         self._retention = Retention(policies)
         if self._archive is None:
-            self._archive = Archive.of_site(policies, places)
+            self._archive = Archive.of_site(policies, places, self._sealer.site_keys)
 
     @property
     def archive(self) -> Archive | None:
@@ -225,7 +225,7 @@ class Erasure:
             return
         if self._hand_over:
             await self._hand_over()
-        certified = await certificates(self._store)
+        certified = await certificates(self._store, self._sealer)
         for case in open_cases:
             try:
                 await self._case(case, certified.get(case.request.id), now, outcome)
@@ -241,7 +241,7 @@ class Erasure:
             if certificate is None:
                 outcome.waiting.append(case.request.id)
                 return
-            await self._store.append([certificate.record()], durable=True)
+            await self._store.append([certificate.record(self._sealer)], durable=True)
         await self._settle(case, certificate, now)
         outcome.done.append(certificate)
 

@@ -131,7 +131,7 @@ class Registry:
         for purpose in dict.fromkeys(purpose for _, purpose in sorted(made)):
             subjects = frozenset[bytes]().union(*(each for (_, of), each in made.items() if of == purpose))
             query = Query(kinds=HELD_KINDS, purposes=frozenset((purpose,)), subjects=subjects)
-            records = await every(stage.store, query)
+            records = await asyncio.to_thread(stage.sealer.whole, await every(stage.store, query))
             if records:
                 found.append(await asyncio.to_thread(_told, stage, purpose, records, now))
         return found
@@ -172,7 +172,7 @@ def _told(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) 
 def _row(record: Record, sealer: Sealer) -> dict[str, object]:
     row: dict[str, object] = {"time": time_of(record.id), "kind": record.kind, "id": str(record.id)}
     row |= {name: value for name, value in record.data.items() if value is not None}
-    if record.sealed:
+    if record.ring:
         try:
             row |= _decode(sealer.open(record))
         except (ConsentError, msgspec.MsgspecError):

@@ -88,8 +88,8 @@ def link(sealer: Sealer, person: Person, now_ns: int) -> Record | None:
     day = now_ns // 86_400_000_000_000
     subject = sealer.token(day, REQUESTS, (_SIGN_IN + person.sign_in).encode())
     record_id = fixed_id(day, LINK, subject.hex(), person.names[0])
-    sealed = sealer.seal(record_id, LINK, REQUESTS, msgspec.msgpack.encode(person.names[0]))
-    return Record(record_id, LINK, REQUESTS, subject, sealer.keyring.name, {}, sealed)
+    plain = msgspec.msgpack.encode(person.names[0])
+    return sealer.record(record_id, LINK, REQUESTS, subject=subject, plain=plain)
 
 
 class People:

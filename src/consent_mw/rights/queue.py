@@ -7,7 +7,6 @@ from datetime import date, datetime
 
 import msgspec
 
-from consent_mw.keyring import MemoryKeyring
 from consent_mw.policy import Policy
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.request import Case
@@ -32,20 +31,20 @@ class Queue(msgspec.Struct, frozen=True):
     next_due: date | None = None
 
 
-async def waiting(store: Store, policy: Policy) -> list[Case]:
+async def waiting(store: Store, policy: Policy, sealer: Sealer) -> list[Case]:
     """
-    Return the requests whose senders wait, the one that is due first on top. Opens nothing sealed, and needs no keys.
+    Return the requests whose senders wait, the one that is due first on top. Opens nothing sealed.
 
     Raises:
         StoreError: The store cannot be reached.
     """
-    desk = Desk(store, Sealer(MemoryKeyring()), kept_by_store(store))
+    desk = Desk(store, sealer, kept_by_store(store))
     return in_order([case for case in await desk.all(opened=False) if case.is_owed], policy)
 
 
-async def queue_of(store: Store, policy: Policy, now: datetime) -> Queue:
+async def queue_of(store: Store, policy: Policy, now: datetime, sealer: Sealer) -> Queue:
     """Return how much is to be answered at `now` (aware). As `waiting`."""
-    cases = await waiting(store, policy)
+    cases = await waiting(store, policy, sealer)
     due = [case.due(policy) for case in cases if not case.is_overdue(policy, now)]
     return Queue(open=len(cases), overdue=len(cases) - len(due), next_due=due[0] if due else None)
 

@@ -141,12 +141,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         plain = msgspec.msgpack.encode(
             _Sealed(self.person.names, self.person.sign_in, self.email, self.phone, self.message, self.item, self.value)
         )
-        sealed = sealer.seal(self.id, REQUEST, REQUESTS, plain)
         day = (self.id.int >> 80) // 86_400_000
         values = self.person.values
         # A sign-in outlasts every receipt; else it is filed under the newest, which leads to those before it.
         subject = sealer.token(day, REQUESTS, values[-1 if self.person.sign_in else 0].encode()) if values else None
-        return Record(self.id, REQUEST, REQUESTS, subject, sealer.keyring.name, data, sealed)
+        return sealer.record(self.id, REQUEST, REQUESTS, subject=subject, data=data, plain=plain)
 
     @classmethod
     def read(cls, record: Record, sealer: Sealer | None) -> Request:
@@ -212,16 +211,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
             "answer.by": self.by,
             **{f"answer.{name}": value for name, value in self.facts.items()},
         }
-        if not self.reason:
-            return Record(self.id, ANSWER, REQUESTS, None, "", data, b"")
-        sealed = sealer.seal(self.id, ANSWER, REQUESTS, msgspec.msgpack.encode(self.reason))
-        return Record(self.id, ANSWER, REQUESTS, None, sealer.keyring.name, data, sealed)
+        plain = msgspec.msgpack.encode(self.reason) if self.reason else None
+        return sealer.record(self.id, ANSWER, REQUESTS, data=data, plain=plain)
 
     @classmethod
     def read(cls, record: Record, sealer: Sealer | None) -> Answer:
         """Return the answer that a record holds; a reason that cannot be opened, or shall not be, is empty."""
         reason = ""
-        if record.sealed and sealer is not None:
+        if record.ring and sealer is not None:
             try:
                 reason = msgspec.msgpack.decode(sealer.open(record), type=str)
             except (ConsentError, msgspec.MsgspecError):

@@ -13,6 +13,7 @@ from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.deadlines import due_date
 from consent_mw.rights.desk import Desk
 from consent_mw.rights.erasure import abuse_number
+from consent_mw.sealer import Sealer
 from consent_mw.site.my_data_documents import state_of
 from consent_mw.site.slip import Slip
 from consent_mw.stores.base import Store
@@ -70,9 +71,10 @@ class Outcome(NamedTuple):
 class Outcomes:
     """Looks up requests by the number on a slip."""
 
-    def __init__(self, store: Store, desk: Desk) -> None:
+    def __init__(self, store: Store, desk: Desk, sealer: Sealer) -> None:
         self._store = store
         self._desk = desk
+        self._sealer = sealer
 
     @staticmethod
     def registered(slip: Slip, policy: Policy) -> Outcome:
@@ -88,7 +90,7 @@ class Outcomes:
             StoreError: The store cannot be reached.
         """
         erases, whole = slip.action in _ERASING, slip.action == "erase"
-        certificate = (await certificates(self._store)).get(slip.number) if erases else None
+        certificate = (await certificates(self._store, self._sealer)).get(slip.number) if erases else None
         case = None if certificate else await self._desk.one(slip.number)
         registered = self.registered(slip, policy)
         return registered._replace(

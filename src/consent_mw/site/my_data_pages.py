@@ -88,7 +88,7 @@ class MyData(NamedTuple):
             identity=Identity(People(store, sealer), sealer, keep, subject),
             registry=Registry(policies, store, sealer, archive=erasure.archive, personal_data=personal_data),
             actions=Actions(desk, erasure.once, handing, personal_data),
-            outcomes=Outcomes(store, desk),
+            outcomes=Outcomes(store, desk, sealer),
             handing=handing,
             client=client,
         )

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from consent_mw.exceptions import StoreError, StoreUnavailable
-from consent_mw.records import Query, Record, Scalar
+from consent_mw.records import Query, Record, stored_record
 from consent_mw.stores.postgres_address import conninfo_of, place_of
 from consent_mw.stores.postgres_errors import told_plainly
 from consent_mw.stores.postgres_schema import lock_key, prepare
@@ -85,7 +85,6 @@ _FEW: Final = 16  # partitions that may be written to unseen
 _DROPS: Final = 100
 
 _to_json = msgspec.json.Encoder()
-_from_json = msgspec.json.Decoder(dict[str, Scalar])
 
 
 class _Connection(AsyncConnection[TupleRow]):
@@ -380,5 +379,4 @@ def _row_of(record: Record) -> _Row:
 
 
 def _record_of(row: TupleRow) -> Record:
-    record_id, kind, purpose, subject, ring, data, sealed = row
-    return Record(record_id, kind, purpose, subject, ring, _from_json.decode(data), sealed)
+    return stored_record(*row)

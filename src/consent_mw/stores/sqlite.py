@@ -20,7 +20,7 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.exceptions import StoreError, StoreUnavailable
-from consent_mw.records import Query, Record, Scalar, id_of
+from consent_mw.records import Query, Record, Scalar, id_of, stored_record
 from consent_mw.stores.base import first_id
 from consent_mw.stores.sqlite_file import connect, shrink, told_plainly, transaction, truncate_wal
 
@@ -65,8 +65,10 @@ _MANY: Final = 500
 
 _BEHIND_ALL: Final = b"\xff" * 17  # bytes compare as in C: longer than any id
 
+#: How Python's module says that a text is not UTF-8.
+_NO_TEXT: Final = "Could not decode to UTF-8"
+
 _to_json = msgspec.json.Encoder()
-_from_json = msgspec.json.Decoder(dict[str, Scalar])
 
 
 class _Session:
@@ -182,9 +184,17 @@ class SQLiteStore:
             _insert(connection, rows)
 
     def _fetch(self, connection: sqlite3.Connection, query: Query, after: UUID | None, limit: int) -> list[Record]:
-        # One read transaction: all streams see the same instant.
-        with transaction(connection, "BEGIN"):
-            return [_record_of(row) for row in islice(_rows(connection, query, after, limit), limit)]
+        try:
+            return _fetched(connection, query, after, limit)
+        except sqlite3.OperationalError as error:
+            if _NO_TEXT not in str(error):
+                raise
+        # Somebody wrote bytes that are no text into a row: it is refused where it is read, and those beside it are not.
+        connection.text_factory = _replaced
+        try:
+            return _fetched(connection, query, after, limit)
+        finally:
+            connection.text_factory = str
 
     def _delete(self, connection: sqlite3.Connection, query: Query) -> int:
         _synchronise(connection, durable=True)
@@ -211,6 +221,16 @@ class SQLiteStore:
                     "%s-wal: deleted records are still in it, as another program reads; the next delete tries again",
                     self.path,
                 )
+
+
+def _fetched(connection: sqlite3.Connection, query: Query, after: UUID | None, limit: int) -> list[Record]:
+    # One read transaction: all streams see the same instant.
+    with transaction(connection, "BEGIN"):
+        return [_record_of(row) for row in islice(_rows(connection, query, after, limit), limit)]
+
+
+def _replaced(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
@@ -320,4 +340,4 @@ def _rows_of(records: Sequence[Record]) -> Iterator[_Row]:
 
 def _record_of(row: _Row) -> Record:
     row_id, kind, purpose, subject, ring, data, sealed = row
-    return Record(id_of(row_id), kind, purpose, subject, ring, _from_json.decode(data), sealed)
+    return stored_record(id_of(row_id), kind, purpose, subject, ring, data, sealed)

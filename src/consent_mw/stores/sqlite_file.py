@@ -43,7 +43,7 @@ _STEPS: Final = (
     (
         """
         CREATE TABLE records (
-            id BLOB NOT NULL UNIQUE,   -- 16 bytes, UUID version 7
+            id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),   -- UUID version 7
             kind TEXT NOT NULL,
             purpose TEXT NOT NULL,
             subject BLOB,              -- keyed token of the person

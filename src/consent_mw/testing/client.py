@@ -241,7 +241,8 @@ async def _kept(app: ConsentMiddleware, kinds: frozenset[str]) -> list[Kept]:
     while page := await store.fetch(Query(kinds=kinds), after=after, limit=_PAGE):
         found += page
         after = page[-1].id
-    return [Kept(time_of(record.id), record.kind, record.purpose, _fields(app, record)) for record in found]
+    whole = app.wiring.sealer.whole(found)
+    return [Kept(time_of(record.id), record.kind, record.purpose, _fields(app, record)) for record in whole]
 
 
 async def _handed_over(app: ConsentMiddleware) -> None:
@@ -253,7 +254,7 @@ async def _handed_over(app: ConsentMiddleware) -> None:
 
 
 def _fields(app: ConsentMiddleware, record: Record) -> dict[str, Any]:
-    if not record.sealed:
+    if not record.ring:
         return dict(record.data)
     sealed = msgspec.msgpack.decode(app.wiring.sealer.open(record), type=dict[str, Any])
     return {**record.data, **sealed}

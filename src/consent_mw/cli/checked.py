@@ -1,0 +1,67 @@
+"""Every record of a site checked by a command, in the store and in the archive."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+import msgspec
+
+from consent_mw.cli.keys import site_keys_at
+from consent_mw.cli.terminal import busy
+from consent_mw.exceptions import ConsentError
+from consent_mw.places import Places
+from consent_mw.rights.ledger import Entry, Ledger
+from consent_mw.sealer import Sealer
+from consent_mw.stores.base import Store
+from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.wholeness import Wholeness, examined
+
+__all__ = ["Checked", "everything_checked"]
+
+
+class Checked(NamedTuple):
+    """What was found in one place; `problem` says why it could not be read."""
+
+    place: str
+    found: Wholeness
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"the {self.place}: its records cannot be checked"
+        whole = self.found.records - self.found.changed
+        return f"the {self.place}: {whole:,} of {self.found.records:,} records are as the site wrote them"
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, one line each."""
+        return [self.problem] if self.problem else self.found.faults(f"the {self.place}")
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it ready for JSON."""
+        return {"place": self.place, **msgspec.to_builtins(self.found), "problem": self.problem}
+
+
+def everything_checked(places: Places, store: Store) -> list[Checked]:
+    """Read every record of `store`, and of the archive where there is one, and return what was found."""
+    stores = {"store": store}
+    if places.archive.exists():
+        stores["archive"] = SQLiteStore(places.archive)
+    with busy("reading every record"):
+        try:
+            sealer = Sealer.without_keys(site_keys_at(places))
+            erased = Ledger(places.erasures).entries()
+        except ConsentError as error:
+            return [Checked("store", Wholeness(), str(error))]
+        return [asyncio.run(_checked(place, one, sealer, erased)) for place, one in stores.items()]
+
+
+async def _checked(place: str, store: Store, sealer: Sealer, erased: list[Entry]) -> Checked:
+    try:
+        await store.open()
+        return Checked(place, await examined(store, sealer, erased))
+    except ConsentError as error:
+        return Checked(place, Wholeness(), str(error))
+    finally:
+        await store.close()

@@ -1,0 +1,100 @@
+"""Whether a store's records are as the site wrote them: each is read, checked and counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from consent_mw.aggregates import KIND as AGGREGATE
+from consent_mw.archive import NAMING
+from consent_mw.certificates import KIND as CERTIFICATE
+from consent_mw.certificates import TALLY
+from consent_mw.pending import KIND as PENDING
+from consent_mw.records import Query, Record, time_of
+from consent_mw.rights.certificate import ERASED
+from consent_mw.rights.disclosures import DISCLOSURE
+from consent_mw.rights.ledger import Entry
+from consent_mw.rights.person import LINK
+from consent_mw.rights.request import ANSWER, REQUEST
+from consent_mw.sealer import Sealer
+from consent_mw.stores.base import Store
+from consent_mw.stores.pages import pages
+
+__all__ = ["Wholeness", "examined"]
+
+_ALL: Final = frozenset((
+    "visit", "event", "abuse", "receipt", "gap", "undeclared", AGGREGATE, CERTIFICATE, TALLY, NAMING, PENDING, REQUEST,
+    ANSWER, DISCLOSURE, ERASED, LINK,
+))  # fmt: skip
+#: How many changed records are named. Whoever can write to a store can change any number.
+_NAMED: Final = 10
+
+
+class Wholeness(msgspec.Struct):
+    """
+    What was found.
+
+    Attributes:
+        records: How many were read.
+        changed: How many of them are not as this site wrote them; nothing else reads those.
+        named: The first of these: id, kind and purpose as they stand there.
+        brought_back: How many the ledger of erasures says were erased: a backup brought them back, or somebody did.
+    """
+
+    records: int = 0
+    changed: int = 0
+    named: list[str] = []
+    brought_back: int = 0
+
+    def faults(self, place: str) -> list[str]:
+        """Return what is wrong, one line each; `place` says where."""
+        lines: list[str] = []
+        if self.changed:
+            lines.append(
+                f"{place}: {self.changed} records were changed since the site wrote them, or somebody else wrote them; "
+                f"nothing of them is shown or counted: {', '.join(self.named)}"
+                + (", …" if self.changed > len(self.named) else "")
+            )
+        if self.brought_back:
+            lines.append(
+                f"{place}: {self.brought_back} records that were erased are there again; the running site erases them "
+                "within the hour, and so does `consent-mw drain`"
+            )
+        return lines
+
+
+async def examined(store: Store, sealer: Sealer, erased: Iterable[Entry] = ()) -> Wholeness:
+    """
+    Read every record of `store` and return what was found.
+
+    Args:
+        erased: What the ledger of erasures says.
+
+    Raises:
+        StoreError: The store cannot be reached.
+    """
+    until: dict[bytes, datetime] = {}
+    for entry in erased:
+        for subject in entry.subjects:
+            until[subject] = max(entry.at, until.get(subject, entry.at))
+    found = Wholeness()
+    async for page in pages(store, Query(kinds=_ALL)):
+        await asyncio.to_thread(_add, found, page, sealer, until)
+    return found
+
+
+def _add(found: Wholeness, page: Sequence[Record], sealer: Sealer, until: dict[bytes, datetime]) -> None:
+    whole = {record.id for record in sealer.whole(page)}
+    changed = [record for record in page if record.id not in whole]
+    found.records += len(page)
+    found.changed += len(changed)
+    found.named += [f"{each.id} ({each.kind}, {each.purpose})" for each in changed[: _NAMED - len(found.named)]]
+    found.brought_back += sum(
+        record.id in whole and record.subject in until and time_of(record.id) <= until[record.subject]
+        for record in page
+        if record.subject is not None
+    )

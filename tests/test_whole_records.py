@@ -1,0 +1,267 @@
+"""Whoever can write to the store and has no key can delete, and nothing more: what was changed is never believed."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing, redirect_stderr, redirect_stdout
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.my_data_site import ERASE, KEYS, asks, data, erased, records, site
+from tests.visitors import Visitor
+
+from consent_mw.cli import main
+from consent_mw.places import Places
+from consent_mw.records import Query, Record, new_id
+from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
+from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.wholeness import examined
+
+COLUMNS = ("id", "kind", "purpose", "subject", "ring", "data", "sealed")
+KINDS = {"visit", "abuse", "receipt", "request", "answer", "disclosure", "erased", "aggregate", "tally", "certificate"}
+ALL = Query(kinds=frozenset(KINDS | {"gap", "undeclared", "link", "pending", "event"}))
+REASON = ("--reason", "a test")
+
+
+READERS = (
+    ("log", "-n", "100000", "--json"),
+    ("log", "-n", "100000", "--json", "--purpose", "abuse", *REASON),
+    ("export", "--format", "jsonl"),
+    ("requests", "list", "--all", "--json"),
+    ("disclose", "list", "--json"),
+)
+
+
+class Lived(NamedTuple):
+    """A site that has lived for some months, what one of its visitors was told, and what its readers may say."""
+
+    places: Places
+    told: dict[str, Any]
+    true: dict[tuple[str, ...], set[str]]
+
+    def __repr__(self) -> str:
+        return f"the site in {self.places.directory}"
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    root = tmp_path_factory.mktemp("lived")
+    told = asyncio.run(live(Visitor(site(root))))
+    places, free = Places(root / "consent-data"), Places(root / "free")
+    # To take a request away is to delete, and lifts a restriction: what it covered may be said too.
+    shutil.copytree(places.directory, free.directory)
+    with closing(sqlite3.connect(free.database)) as database, database:
+        database.execute("DELETE FROM records WHERE kind = 'request'")
+    true = {words: said_by(words, places) | said_by(words, free) for words in READERS}
+    return Lived(places, told, true)
+
+
+def said_by(words: Sequence[str], places: Places) -> set[str]:
+    return set(told_by(*words, "--directory", str(places.directory))[1].splitlines())
+
+
+async def live(visitor: Visitor) -> dict[str, Any]:
+    app = visitor.app
+    gone = Visitor(app)
+    for one in (gone, visitor):
+        await one.picks("accept")
+        for path in ("/a", "/b", "/abuse", *("/c",) * 6):
+            await one.gets(path)
+    await asks(visitor, ("action", "dispute"), ("message", "not mine"))
+    await asks(gone, *ERASE)
+    await erased(app)
+    directory = str(app.wiring.places.directory)
+    given = ("disclose", "add", "--to", "a court", "--basis", "lawful_demand", "--reference", "7",
+             "--purpose", "abuse")  # fmt: skip
+    assert (await asyncio.to_thread(told_by, *given, "--directory", directory))[0] == 0
+    (number,) = [each.id for each in await records(app, "request") if each.data["request.kind"] == "correction"]
+    answered = ("requests", "answer", str(number), "--directory", directory, *REASON)
+    assert (await asyncio.to_thread(told_by, *answered))[0] == 0
+    for days in (2, 100):
+        await app.wiring.destruction.once(datetime.now(UTC) + timedelta(days=days))
+    found = {record.kind for record in await records(app, *KINDS)}
+    assert found == KINDS
+    told = await data(visitor)
+    await app.wiring.drain.stop()
+    return told
+
+
+def told_by(*words: str) -> tuple[int, str]:
+    """Run a command here, and return its exit code and what it printed."""
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, "utf-8")
+    with redirect_stdout(out), redirect_stderr(io.StringIO()):
+        code = main(list(words))
+    out.flush()
+    return code, raw.getvalue().decode()
+
+
+def rows_of(database: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute("SELECT * FROM records ORDER BY id").fetchall()
+
+
+def write(database: Path, row: int, column: int, value: Any) -> bool:
+    """Change one field of one row, and return whether the database took it."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.text_factory = bytes
+        before = connection.execute("SELECT * FROM records ORDER BY id LIMIT 1 OFFSET ?", (row,)).fetchone()
+        kind = "TEXT" if COLUMNS[column] in ("kind", "purpose", "ring", "data") else "BLOB"
+        try:
+            connection.execute(
+                f"UPDATE records SET {COLUMNS[column]} = CAST(? AS {kind}) WHERE id = ?",
+                (value, before[0]),
+            )
+        except sqlite3.IntegrityError:
+            return False
+    return True
+
+
+def edited(draw: st.DrawFn, rows: Sequence[tuple[Any, ...]]) -> tuple[int, int, Any]:
+    """Draw a row, a column and what it says from now on: other bytes, or what another row says there."""
+    row, column = draw(st.integers(0, len(rows) - 1)), draw(st.integers(0, len(COLUMNS) - 1))
+    value = rows[row][column]
+    raw = value.encode() if isinstance(value, str) else value or b""
+    other = rows[draw(st.integers(0, len(rows) - 1))][column]
+    if raw and draw(st.booleans()):
+        at = draw(st.integers(0, len(raw) - 1))
+        return row, column, raw[:at] + bytes([raw[at] ^ draw(st.integers(1, 255))]) + raw[at + 1 :]
+    return row, column, other.encode() if isinstance(other, str) else other
+
+
+async def read(database: Path, sealer: Sealer) -> tuple[list[Record], list[Record], int]:
+    """Return what the store gives back, what of it is whole, and how many are counted as changed."""
+    store = SQLiteStore(database)
+    await store.open()
+    found = list(await store.fetch(ALL, limit=10_000))
+    count = (await examined(store, sealer)).changed
+    await store.close()
+    return found, sealer.whole(found), count
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_record_of_which_one_field_or_byte_was_changed_is_whole(
+    lived: Lived, tmp_path: Path, data: st.DataObject
+) -> None:
+    database = tmp_path / "edited.sqlite3"
+    shutil.copyfile(lived.places.database, database)
+    sealer = Sealer.without_keys(SiteKeys.read(lived.places.site_keys))
+    before, whole, count = asyncio.run(read(database, sealer))
+    assert (whole, count) == (before, 0)
+    if not write(database, *data.draw(st.composite(edited)(rows_of(database)))):
+        return
+    found, whole, count = asyncio.run(read(database, sealer))
+    assert all(record in before for record in whole)
+    assert count == len(found) - len(whole)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_nothing_that_was_changed_is_shown_exported_counted_or_proven(
+    lived: Lived, tmp_path: Path, data: st.DataObject
+) -> None:
+    copy = Places(tmp_path / "copy")
+    shutil.copytree(lived.places.directory, copy.directory, dirs_exist_ok=True)
+    if not write(copy.database, *data.draw(st.composite(edited)(rows_of(copy.database)))):
+        return
+    for words, true in lived.true.items():
+        assert said_by(words, copy) <= true, words
+    assert counts(copy.directory) <= counts(lived.places.directory)
+    changed = asyncio.run(read(copy.database, Sealer.without_keys(SiteKeys.read(copy.site_keys))))[2]
+    for words in (("audit", "verify"), ("store", "check", "--policy", "none")):
+        code, said = told_by(*words, "--directory", str(copy.directory), "--json")
+        (store,) = json.loads(said)["records"]
+        assert store["changed"] == changed
+        assert code == (1 if changed else 0)
+
+
+def counts(directory: Path) -> set[tuple[str, str]]:
+    """Return each count of the report, with what it says."""
+    day = str(datetime.now(UTC).date())
+    span = ("--since", day, "--until", day)
+    told = json.loads(told_by("report", "--json", "--directory", str(directory), *span)[1])
+    return {(name, json.dumps(count, sort_keys=True)) for name, count in told["counts"].items()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        """data = json_set(data, '$."consent.choice"', 'reject')""",
+        """data = json_set(data, '$."consent.revision"', 2)""",
+        """data = json_set(data, '$."consent.text"', 'other words')""",
+        """data = json_set(data, '$."consent.language"', 'en')""",
+        """data = json_set(data, '$."consent.more"', 'x')""",
+        "subject = randomblob(16)",
+        "purpose = 'requests'",
+        "id = CAST(substr(id, 1, 15) || x'00' AS BLOB)",
+        "sealed = (SELECT sealed FROM records WHERE kind = 'visit')",
+        "sealed = x''",
+    ],
+)
+def test_a_receipt_of_which_anything_was_changed_is_no_proof(lived: Lived, tmp_path: Path, change: str) -> None:
+    copy = Places(tmp_path / "copy")
+    shutil.copytree(lived.places.directory, copy.directory)
+    number = lived.told["receipts"][0]["id"]
+    verify = ("receipt", "verify", number, "--directory", str(copy.directory), "--json", *REASON)
+    assert json.loads(told_by(*verify)[1])["proven"]
+    with closing(sqlite3.connect(copy.database)) as database, database:
+        database.execute(f"UPDATE records SET {change} WHERE lower(hex(id)) = ?", (number.replace("-", ""),))
+    code, said = told_by(*verify)
+    assert code == 1
+    told = json.loads(said)
+    assert (told["proven"], told["record"]) in ((False, "changed"), (False, "missing"))
+    assert "document" not in told
+
+
+def test_records_that_are_moved_to_a_strangers_subject_are_not_opened_for_them(tmp_path: Path) -> None:
+    async def work() -> None:
+        app = site(tmp_path)
+        victim, thief = Visitor(app), Visitor(app)
+        for one in (victim, thief):
+            await one.picks("accept")
+            await one.gets("/abuse")
+            await asks(one, ("action", "dispute"), ("message", f"words of {id(one)}"))
+        before = await data(thief)
+        for kind in ("visit", "abuse", "request", "receipt"):
+            found = await records(app, kind)
+            mine = {each.purpose: each.subject for each in found if each.subject}
+            with closing(sqlite3.connect(app.wiring.places.database)) as database, database:
+                for purpose, subject in mine.items():
+                    moved = "UPDATE records SET subject = ? WHERE kind = ? AND purpose = ?"
+                    database.execute(moved, (subject, kind, purpose))
+        after = await data(thief)
+        for of in ("requests", "receipts"):
+            assert [each for each in after[of] if each not in before[of]] == []
+        shown = {each["id"] for held in after["held"] for each in held["records"]}
+        assert shown <= {each["id"] for held in before["held"] for each in held["records"]} | {
+            str(each.id) for each in app.wiring.sealer.whole(await records(app, "visit"))
+        }
+        assert f"words of {id(victim)}" not in json.dumps(after)
+
+    asyncio.run(work())
+
+
+def test_what_one_host_wrote_another_of_the_same_site_checks_and_a_stranger_cannot_write(tmp_path: Path) -> None:
+    hosts = [Sealer.of_site(place) for place in prepared(tmp_path, KEYS, KEYS, ["another secret key of somebody"])]
+    record = hosts[0].record(new_id(time.time_ns()), "visit", "necessary", data={"http.route": "/"}, plain=b"personal")
+    assert [host.is_whole(record) for host in hosts] == [True, True, False]
+
+
+def prepared(root: Path, *secrets: Sequence[str]) -> list[Places]:
+    found = [Places(root / str(number)) for number in range(len(secrets))]
+    for places, keys in zip(found, secrets, strict=True):
+        places.prepare()
+        SiteKeys.kept(places.site_keys, [key.encode() for key in keys])
+    return found
