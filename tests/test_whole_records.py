@@ -8,7 +8,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests.my_data_site import ERASE, KEYS, asks, data, erased, records, site
 from tests.visitors import Visitor
 
+from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
 from consent_mw.places import Places
 from consent_mw.records import Query, Record, new_id
@@ -48,7 +49,7 @@ class Lived(NamedTuple):
 
     places: Places
     told: dict[str, Any]
-    true: dict[tuple[str, ...], set[str]]
+    true: Mapping[tuple[str, ...], set[str]]
 
     def __repr__(self) -> str:
         return f"the site in {self.places.directory}"
@@ -57,13 +58,15 @@ class Lived(NamedTuple):
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     root = tmp_path_factory.mktemp("lived")
-    told = asyncio.run(live(Visitor(site(root))))
+    told = asyncio.run(live(site(root)))
     places, free = Places(root / "consent-data"), Places(root / "free")
     # To take a request away is to delete, and lifts a restriction: what it covered may be said too.
     shutil.copytree(places.directory, free.directory)
     with closing(sqlite3.connect(free.database)) as database, database:
         database.execute("DELETE FROM records WHERE kind = 'request'")
-    true = {words: said_by(words, places) | said_by(words, free) for words in READERS}
+    true: dict[tuple[str, ...], set[str]] = {}
+    for words in READERS:
+        true[words] = said_by(words, places) | said_by(words, free)
     return Lived(places, told, true)
 
 
@@ -71,9 +74,8 @@ def said_by(words: Sequence[str], places: Places) -> set[str]:
     return set(told_by(*words, "--directory", str(places.directory))[1].splitlines())
 
 
-async def live(visitor: Visitor) -> dict[str, Any]:
-    app = visitor.app
-    gone = Visitor(app)
+async def live(app: ConsentMiddleware) -> dict[str, Any]:
+    visitor, gone = Visitor(app), Visitor(app)
     for one in (gone, visitor):
         await one.picks("accept")
         for path in ("/a", "/b", "/abuse", *("/c",) * 6):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -210,9 +210,9 @@ class Sealer:
         sealed = record.sealed
         if sealed[:1] != _MARKED:
             return False
-        record_id, kind, purpose, subject, ring, data, blob = *_parts(record), sealed[_BLOB]
+        said = (record.id.bytes, record.kind, record.purpose, record.subject, record.ring, record.data, sealed[_BLOB])
         try:
-            message = _message((record_id.bytes, kind, purpose, subject, ring, data, blob))
+            message = _message(said)
         except (TypeError, ValueError, OverflowError):  # what no record can hold: a store gave back something else
             return False
         return self.site_keys.vouches(sealed[_MARK], message)
@@ -329,16 +329,8 @@ class PlainSealer(Sealer):
 
 
 _urandom = os.urandom
-_encode = msgspec.msgpack.Encoder(order="sorted").encode
-
-
-def _message(parts: Sequence[object]) -> bytes:
-    """Return what a mark is made of. Stores keep no order among the clear fields, so they are sorted."""
-    return _encode(parts)
-
-
-def _parts(record: Record) -> tuple[UUID, str, str, bytes | None, str, Mapping[str, Scalar]]:
-    return record.id, record.kind, record.purpose, record.subject, record.ring, record.data
+#: Makes what a mark is of. Stores keep no order among the clear fields, so they are sorted.
+_message = msgspec.msgpack.Encoder(order="sorted").encode
 
 
 def token_of(secret: bytes, value: bytes) -> bytes:

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from consent_mw.cli.keys import site_keys_at
 from consent_mw.cli.terminal import busy
 from consent_mw.exceptions import ConsentError
 from consent_mw.places import Places
 from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.wholeness import Wholeness, examined
@@ -50,11 +50,15 @@ def everything_checked(places: Places, store: Store) -> list[Checked]:
         stores["archive"] = SQLiteStore(places.archive)
     with busy("reading every record"):
         try:
-            sealer = Sealer.without_keys(site_keys_at(places))
+            sealer = Sealer.without_keys(SiteKeys.read(places.site_keys))
             erased = Ledger(places.erasures).entries()
         except ConsentError as error:
             return [Checked("store", Wholeness(), str(error))]
-        return [asyncio.run(_checked(place, one, sealer, erased)) for place, one in stores.items()]
+        found = [asyncio.run(_checked(place, one, sealer, erased)) for place, one in stores.items()]
+    if not sealer.site_keys.keys:  # a store that was only just made has nothing to check
+        why = f"{places.site_keys}: is not there, so no record can be checked; run this in the site's data directory"
+        return [Checked(each.place, Wholeness(), why) if each.found.records else each for each in found]
+    return found
 
 
 async def _checked(place: str, store: Store, sealer: Sealer, erased: list[Entry]) -> Checked:
