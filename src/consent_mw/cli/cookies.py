@@ -118,7 +118,6 @@ def _proposals(seen: Sequence[_Seen], policy: Policy) -> list[Proposal]:
 
 def _records(places: Places, url: str | None) -> list[Record]:
     """Return what the store holds and what still waits in the spool, each record once, oldest first."""
-    sealer = Sealer.without_keys(site_keys_at(places))
     # The spool first: what is drained between the two readings is in both, and not in neither.
     found = {record.id: record for record in waiting_records(places.spool) if record.kind == _KIND}
     store = store_from(url or f"sqlite:///{places.database}")
@@ -128,6 +127,7 @@ def _records(places: Places, url: str | None) -> list[Record]:
         raise ConfigurationError(
             f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
         )
+    sealer = Sealer.without_keys(site_keys_at(places))
     return sealer.whole(found[record_id] for record_id in sorted(found))
 
 

@@ -25,7 +25,7 @@ CODES: Final[Mapping[int, str]] = {
 #: When a command ends with 1, by its path. Anything that keeps it from its work (a file, a store, a key) is meant too.
 MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "archive": "there is no archive, the access cannot be recorded, or records could not be opened",
-    "audit": "verify: an entry was changed, removed or inserted, or a disclosure is missing or was changed",
+    "audit": "verify: an entry was changed, removed or inserted, a disclosure is missing, or a record was changed",
     "check": "the policy cannot be enforced, or goes against a revision that was published",
     "completion": "it could not be written",
     "cookies": "there is no log, or no policy that can be read",
@@ -33,9 +33,10 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "disclose add": "it rests on nothing, names somebody under restriction, or could not be written",
     "disclose list": "there is no ledger that can be read",
     "drain": "something could not be handed over",
-    "export": "the file is there already or cannot be written, or personal fields that were asked for cannot be read",
+    "export": "the file is there already or cannot be written, personal fields that were asked for cannot be read, or "
+    "records were changed",
     "init": "a file is already there, or cannot be written",
-    "log": "there is no log, or the access cannot be recorded",
+    "log": "there is no log, the access cannot be recorded, or records were changed",
     "publish": "the revision is refused: its number, its dates, or a fault; nothing was published",
     "purge": "something is overdue, failed or out of reach, or another process is at it",
     "receipt verify": "something about the receipt cannot be proven",
@@ -47,7 +48,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "requests refuse": "there is no such request, it was answered already, or nobody may refuse it",
     "requests show": "there is no such request, or the access cannot be recorded",
     "scan": "the site cannot be visited, or the policy that was named cannot be read",
-    "store check": "the store cannot be used, or something has waited for more than five minutes",
+    "store check": "the store cannot be used, something has waited for more than five minutes, or records were changed",
 }
 
 

@@ -58,7 +58,8 @@ def store(context: click.Context) -> int:
 
 @store.command(
     epilog="Example: consent-mw store check --store postgresql://consent@db.example/site --json. "
-    "For a monitor: exit code 1 if the store cannot be used or anything has waited for more than five minutes."
+    "For a monitor: --quick, and exit code 1 if the store cannot be used or anything has waited for more than five "
+    "minutes."
 )
 @click.option(
     "--policy",
