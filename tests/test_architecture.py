@@ -32,6 +32,7 @@ LAYERS = [
         "memo",
         "pace",
         "permissions",
+        "receivers",
         "records",
         "redaction",
         "request_consent",

@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from consent_mw.durations import Duration
 from consent_mw.policy import Cookie, Event, Policy, Purpose, Recipient, Text
+from consent_mw.receivers import provider_of, receivers, same
 
 __all__ = ["Amendment", "Reason", "Value", "amendments"]
 
@@ -50,13 +51,6 @@ def amendments(old: Policy, new: Policy) -> list[Amendment]:
     parts = (_purposes, _fields, _events, _recipients, _cookies, _people, _whole)
     found = [each for part in parts for each in part(old, new)]
     return sorted(found, key=lambda each: each.reason is None)  # what weighs comes first; sorting is stable
-
-
-def same(one: Text | None, other: Text | None) -> bool:
-    """Whether two names mean the same: a translation more or less makes nobody another."""
-    if one is None or other is None:
-        return one is other
-    return not set(one.by_language.values()).isdisjoint(other.by_language.values())
 
 
 # -- purposes -----------------------------------------------------------------------------------------------------
@@ -188,6 +182,18 @@ def _recipients(old: Policy, new: Policy) -> _Found:
     for recipient in old.recipients:
         if _found(recipient, new.recipients) is None:
             yield Amendment("recipient.gone", None, recipient.name, purpose=recipient.purpose)
+    yield from _providers(old, new)
+
+
+def _providers(old: Policy, new: Policy) -> _Found:
+    """Those who receive something from now on because a new cookie is theirs, also where nobody is asked about it."""
+    known = {cookie.name for cookie in old.cookies}
+    for purpose in new.purposes:
+        before = [receiver.name for receiver in receivers(old, purpose)]
+        for receiver in receivers(new, purpose):
+            added = ", ".join(cookie.name for cookie in receiver.cookies if cookie.name not in known)
+            if added and not receiver.declared and not any(same(receiver.name, name) for name in before):
+                yield Amendment("recipient.new", "received", receiver.name, None, added, purpose)
 
 
 def _found(recipient: Recipient, others: Iterable[Recipient]) -> Recipient | None:
@@ -237,7 +243,7 @@ def _cookie(old: Cookie, new: Cookie, before: Policy, now: Policy) -> _Found:
     if way := _way(old.expires, new.expires):
         yield amended(way, "stored" if way == "longer" else None, old.expires, new.expires)
     provider, provides = old.provider or before.controller.name, new.provider or now.controller.name
-    if bool(old.provider) != bool(new.provider) or not same(old.provider, new.provider):
+    if not same(provider_of(before, old), provider_of(now, new)):
         yield amended("provider", "received", provider, provides)
     elif old.provider != new.provider:
         yield amended("provider", None, provider, provides)

@@ -14,7 +14,8 @@ from consent_mw.declaration import load
 from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.in_force import Course, begins
 from consent_mw.places import Places
-from consent_mw.policy import Policy
+from consent_mw.policy import Policy, Purpose
+from consent_mw.receivers import receivers
 from consent_mw.revisions import Revisions
 
 __all__ = ["check"]
@@ -68,7 +69,12 @@ def _told(file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fa
             "published": policy.published.isoformat(),
             "effective": policy.effective.isoformat(),
             "purposes": {
-                purpose.name: {"basis": purpose.basis, "asked": purpose.asked, "retention": str(purpose.retention)}
+                purpose.name: {
+                    "basis": purpose.basis,
+                    "asked": purpose.asked,
+                    "retention": str(purpose.retention),
+                    "receivers": _receivers(policy, purpose),
+                }
                 for purpose in policy.purposes.values()
             },
             "cookies": [
@@ -79,6 +85,10 @@ def _told(file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fa
             "log": policy.log,
         }
     return answer
+
+
+def _receivers(policy: Policy, purpose: Purpose) -> list[str]:
+    return [receiver.name.read(policy.languages[0])[0] for receiver in receivers(policy, purpose.name)]
 
 
 def _state(policy: Policy, course: Course, now: datetime) -> str:
@@ -95,13 +105,14 @@ def _state(policy: Policy, course: Course, now: datetime) -> str:
 def _summarise(policy: Policy, state: str) -> None:
     out = console()
     out.print(Text(printable(f"{policy.file}: revision {policy.revision}, {state}")))
-    headings = ("purpose", "visitors are", "kept for", "cookies", "the log keeps")
+    headings = ("purpose", "visitors are", "kept for", "cookies", "the log keeps", "goes to")
     table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
     for purpose in policy.purposes.values():
         cookies = ", ".join(cookie.name for cookie in policy.cookies if cookie.purpose == purpose.name)
         fields = ", ".join(f"{name} ({how})" for name, how in policy.log.get(purpose.name, {}).items() if how != "off")
         asked = "asked" if purpose.asked else "not asked"
-        row = (purpose.name, asked, str(purpose.retention), cookies or "-", fields or "-")
+        goes_to = ", ".join(_receivers(policy, purpose))
+        row = (purpose.name, asked, str(purpose.retention), cookies or "-", fields or "-", goes_to or "-")
         table.add_row(*(Text(printable(cell)) for cell in row))
     out.print(table)
     fate = {"block": "is blocked", "report": "passes and is reported"}[policy.undeclared]

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
 from consent_mw.policy import NECESSARY, Cookie, Policy, Purpose, Text
+from consent_mw.receivers import Receiver
 from consent_mw.site.outline import Outline
 
 __all__ = ["NOTICE_CLOSED_FOR", "OwnCookies", "cookies_document", "policy_document"]
@@ -53,22 +54,29 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
             },
         },
         "purposes": [_purpose(policy, purpose, language) for purpose in policy.purposes.values()],
-        "recipients": [
-            {
-                "name": _text(recipient.name, language),
-                "purpose": recipient.purpose,
-                "items": _text(recipient.items, language),
-                "retention": str(recipient.retention),
-                "country": recipient.country,
-            }
-            for recipient in policy.recipients
-        ],
+        "recipients": [row for receiver in Outline(policy).all_receivers() for row in _receiver(receiver, language)],
         **cookies_document(policy, language, own),
         "agencies": [
             {"name": _text(agency.name, language), "phone": agency.phone, "url": agency.url}
             for agency in policy.agencies
         ],
     }
+
+
+def _receiver(receiver: Receiver, language: str) -> list[dict[str, object]]:
+    """A row for each thing that is declared to be received; one without items for a provider of cookies alone."""
+    cookies = [cookie.name for cookie in receiver.cookies]
+    return [
+        {
+            "name": _text(receiver.name, language),
+            "purpose": receiver.purpose,
+            "items": _text(declared.items, language) if declared else None,
+            "retention": str(declared.retention) if declared else None,
+            "country": declared.country if declared else "",
+            "cookies": cookies,
+        }
+        for declared in receiver.declared or (None,)
+    ]
 
 
 def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, object]:

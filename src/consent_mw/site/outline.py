@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from consent_mw.policy import ABUSE, RECEIPTS, REQUESTS, Cookie, Event, Policy, Precision, Purpose, Text
+from consent_mw.receivers import Receiver, receivers
 
 __all__ = ["Kept", "Outline"]
 
@@ -33,10 +34,12 @@ class Outline:
         return [cookie for purpose in self.policy.asked for cookie in self.cookies(purpose)]
 
     def receivers(self, purpose: Purpose) -> list[Text]:
-        """Return who else learns of what is done for `purpose`: recipients, and providers of cookies; each once."""
-        named = [recipient.name for recipient in self.policy.recipients if recipient.purpose == purpose.name]
-        named += [cookie.provider for cookie in self.cookies(purpose) if cookie.provider]
-        return list(dict.fromkeys(named))
+        """Return the names of those who receive something for `purpose`, each once."""
+        return [receiver.name for receiver in receivers(self.policy, purpose.name)]
+
+    def all_receivers(self) -> list[Receiver]:
+        """Return everyone who receives something, by purpose."""
+        return [receiver for purpose in self.policy.purposes for receiver in receivers(self.policy, purpose)]
 
     def kept(self) -> list[Kept]:
         """Return the personal fields that the log keeps, in the order of the declaration."""

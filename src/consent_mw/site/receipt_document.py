@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 
 from consent_mw.consent import LIFETIME, Choice
 from consent_mw.durations import Duration
-from consent_mw.policy import Agency, Policy, Purpose, Recipient, Text
+from consent_mw.policy import Agency, Policy, Purpose, Text
 from consent_mw.receipts import Receipt
+from consent_mw.receivers import Receiver
 from consent_mw.site.outline import Outline
 
 __all__ = ["SCHEMA", "Addresses", "iso_duration", "receipt_document"]
@@ -111,6 +112,11 @@ def _purpose(
         "pii_controllers": [_CONTROLLER],
         "recipient_third_parties": [_read(name, language) for name in outline.receivers(purpose)],
         "retention_period": iso_duration(purpose.retention),
+        "archive": purpose.archive
+        and {
+            "retention_period": iso_duration(purpose.archive.retention),
+            "law": _read(purpose.archive.law, language),
+        },
         "collection_method": "by the site's server, from the requests of the browser",
         "processing_method": "stored encrypted, under a key of each day that is destroyed when the period ends",
         "withdrawal_method": addresses.prefix,
@@ -132,20 +138,25 @@ def _parties(policy: Policy, language: str) -> list[dict[str, object]]:
             "party_email": officer.email,
             "party_phone": officer.phone,
         },
-        *(_recipient(recipient, language) for recipient in policy.recipients),
+        *(row for receiver in Outline(policy).all_receivers() for row in _receiver(receiver, language)),
         *(_authority(agency, language) for agency in policy.agencies),
     ]
 
 
-def _recipient(recipient: Recipient, language: str) -> dict[str, object]:
-    return {
-        "party_role": "recipient",
-        "party_name": _read(recipient.name, language),
-        "party_country": recipient.country,
-        "purpose_id": recipient.purpose,
-        "pii_items": _read(recipient.items, language),
-        "retention_period": iso_duration(recipient.retention),
-    }
+def _receiver(receiver: Receiver, language: str) -> list[dict[str, object]]:
+    """A party for each thing that is declared to be received; one without items for a provider of cookies alone."""
+    return [
+        {
+            "party_role": "recipient",
+            "party_name": _read(receiver.name, language),
+            "party_country": declared.country if declared else "",
+            "purpose_id": receiver.purpose,
+            "pii_items": _read(declared.items, language) if declared else None,
+            "cookies": [cookie.name for cookie in receiver.cookies],
+            "retention_period": iso_duration(declared.retention) if declared else None,
+        }
+        for declared in receiver.declared or (None,)
+    ]
 
 
 def _authority(agency: Agency, language: str) -> dict[str, object]:

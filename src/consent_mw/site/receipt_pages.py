@@ -16,6 +16,7 @@ from consent_mw.policy import Policy
 from consent_mw.receipts import Receipt, Receipts
 from consent_mw.revisions import Revisions
 from consent_mw.site.handing import Handing
+from consent_mw.site.outline import Outline
 from consent_mw.site.proof import words_of
 from consent_mw.site.receipt_document import Addresses, receipt_document
 from consent_mw.site.rendering import PERSONAL, Rendering
@@ -122,7 +123,7 @@ class ReceiptPages:
     def _answer(self, visit: Visit, shown: Sequence[_Shown]) -> Response:
         file = f"consent-receipt-{shown[0].receipt.given_at.date().isoformat()}"
         if not visit.wants_json:
-            context = {"shown": shown, "zone": self._policy.time_zone, "why": ""}
+            context = {"shown": shown, "zone": self._policy.time_zone, "why": "", "outline_of": Outline}
             return self._rendering.page(visit, "receipt.html", context, file=f"{file}.html")
         addresses = Addresses(visit.own_origin + visit.base)
         documents = [
