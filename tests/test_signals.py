@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.asgi import drive, scope, set_cookies
@@ -10,6 +11,9 @@ from tests.test_middleware import records
 from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
+from consent_mw.declaration import loads
+from consent_mw.exceptions import PolicyError
+from consent_mw.testing.clock import Clock
 
 LINES = [b"session=1", b"theme=2; Path=/", b"ad=3; Path=/"]
 GPC = [(b"sec-gpc", b"1")]
@@ -174,15 +178,77 @@ def test_an_opt_out_purpose_is_refused_by_the_signal_alone(directory):
     play(site(directory, policy=policy), story)
 
 
-@pytest.mark.parametrize(("signals", "heard"), [(("gpc",), False), (("gpc", "dnt"), True), ((), False)])
-def test_do_not_track_is_heard_where_the_operator_opts_in(directory, signals, heard):
+@pytest.mark.parametrize(("policy", "heard"), [(POLICY, False), (WITH_DNT, True)])
+def test_do_not_track_is_heard_exactly_where_the_policy_page_promises_it(directory, policy, heard):
     async def story(visitor):
         await visitor.picks("accept")
         visitor.signals = DNT
         await visitor.gets()
+        page = (await visitor.gets("/consent/policy", query_string=b"lang=en"))[-1]["body"].decode()
+        state = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
+        assert ("Do Not Track" in page, state["signals"]) == (heard, ["dnt"] if heard else [])
         return "ad" not in visitor.cookies
 
-    assert play(site(directory, policy=WITH_DNT, signals=signals), story) is heard
+    assert play(site(directory, policy=policy), story) is heard
+
+
+@pytest.mark.parametrize("basis", ["consent", "opt_out"])
+@pytest.mark.parametrize("listed", [[], ["gpc"], ["dnt"], ["dnt", "gpc"]])
+def test_each_signal_that_the_page_names_refuses_and_no_other_is_heard(directory, basis, listed):
+    marketing = '[purposes.marketing]\nbasis = "consent"'
+    policy = POLICY.replace('refused_by = ["gpc"]', f"refused_by = {json.dumps(listed)}")
+    policy = policy.replace(marketing, marketing.replace("consent", basis))
+
+    async def story(visitor):
+        page = (await visitor.gets("/consent/policy", query_string=b"lang=en"))[-1]["body"].decode()
+        await visitor.picks("accept")
+        for name, words, headers in (("gpc", "Global Privacy Control", GPC), ("dnt", "Do Not Track", DNT)):
+            visitor.signals = headers
+            await visitor.gets()
+            assert (words in page, "ad" not in visitor.cookies) == (name in listed, name in listed)
+
+    play(site(directory, policy=policy), story)
+
+
+def test_a_signal_for_a_purpose_that_nobody_is_asked_about_is_a_fault():
+    with pytest.raises(PolicyError, match=r"purposes\.abuse\.refused_by: no signal can refuse what is not asked about"):
+        loads(POLICY.replace('basis = "legitimate_interest"', 'basis = "legitimate_interest"\nrefused_by = ["gpc"]'))
+
+
+def test_a_revision_that_names_another_signal_honours_it_from_its_first_instant(directory):
+    clock = Clock(datetime(2026, 11, 23, tzinfo=UTC))
+    middleware = site(directory, clock=clock)
+    later = WITH_DNT.replace("revision = 1", "revision = 2").replace("2026-11-23", "2026-11-24")
+    middleware.wiring.revisions.keep(loads(later), later)
+
+    async def story(visitor):
+        middleware.wiring.look()
+        visitor.signals = DNT
+        before = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
+        clock.advance(timedelta(days=2))
+        after = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
+        assert (before["signals"], after["revision"], after["signals"]) == ([], 2, ["dnt"])
+
+    play(middleware, story)
+
+
+def test_the_settings_do_not_call_off_what_a_later_yes_has_allowed(directory):
+    async def story(visitor):
+        visitor.signals = GPC
+        shown = [(await visitor.gets("/consent/", query_string=b"lang=en"))[-1]["body"].decode()]
+        await visitor.picks("accept")
+        shown.append((await visitor.gets("/consent/", query_string=b"lang=en"))[-1]["body"].decode())
+        assert ["Off for that reason" in page for page in shown] == [True, False]
+
+    play(site(directory), story)
+
+
+def test_a_site_whose_policy_names_no_signal_does_not_say_that_it_honours_one(directory):
+    async def story(visitor):
+        return json.loads((await visitor.gets("/.well-known/gpc.json"))[-1]["body"])["gpc"]
+
+    silent = POLICY.replace('refused_by = ["gpc"]\n', "")
+    assert play(site(directory, policy=silent, gpc_url=True), story) is False
 
 
 @pytest.mark.parametrize(("opted_in", "status"), [(True, 200), (False, 404)])

@@ -6,7 +6,7 @@ import asyncio
 import fnmatch
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsentMiddleware"]
 
-#: The headers that carry a signal, each with the one value that means it. Any other value is ignored
+#: By signal, the header that carries it and the one value that means it. Any other value is ignored
 #: (Global Privacy Control, section 3.3).
 _SIGNALS: Final = {"gpc": (b"sec-gpc", b"1"), "dnt": (b"dnt", b"1")}
 _EXCHANGES: Final = ("http", "websocket")
@@ -61,14 +61,13 @@ class ConsentMiddleware:
         cookie_domain: Shares the choice between subdomains, and gives up the `__Host-` prefix.
         cookie_hook: May veto a cookie that would pass, or pass one that would not.
         cookie_floor: What every cookie that passes must say of itself at least: Secure on https, HttpOnly, SameSite.
-        signals: Which of "gpc" and "dnt" are honoured, for the purposes that the policy lists.
         exclude: Paths, with * for anything, that are left out of the log. Never out of the gate.
         report_only: Block nothing and report everything, for a site that moves in.
         banner: Whether the banner is inserted into pages; a template can place it instead.
         debug: Tell in a response header what became of each cookie, and raise on an event that is not declared.
         console: Write an access line for each exchange, masked, in the place of the server's (`--no-access-log`).
         templates: A folder whose templates stand in for ours of the same name.
-        gpc_url: Serve `/.well-known/gpc.json`, which says that the signal is honoured.
+        gpc_url: Serve `/.well-known/gpc.json`, which says whether the policy honours the signal.
         drain: False where `consent-mw drain` hands records to the store: this process then only writes them down.
         spool_bytes: Most that records may take on this machine's disk while they wait for the store, a sixteenth of
             it kept for receipts, erasures and abuse.
@@ -98,7 +97,6 @@ class ConsentMiddleware:
         cookie_domain: str = "",
         cookie_hook: CookieHook | None = None,
         cookie_floor: CookieFloor | None = None,
-        signals: Collection[str] = ("gpc",),
         exclude: Iterable[str] = (),
         report_only: bool = False,
         banner: bool = True,
@@ -142,7 +140,6 @@ class ConsentMiddleware:
             subject=subject,
             personal_data=personal_data,
         )
-        self._signals = _checked_signals(signals)
         self._excluded = _compiled(exclude)
         self._gpc_url = gpc_url
         self._direct: bool = self.wiring.proxies.direct
@@ -166,7 +163,7 @@ class ConsentMiddleware:
         secure = (scope.get("scheme") if self._direct else wiring.proxies.scheme(scope)) in _SECURE
         signals = _NO_SIGNALS
         if b"sec-gpc" in fields or b"dnt" in fields:
-            signals = self._signals_of(headers)
+            signals = _signals(headers, wiring.signals)
 
         reading = wiring.cookies.read(cookie_header, signals, now_ns, secure)
         consent = replace(reading.request)
@@ -230,10 +227,6 @@ class ConsentMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    def _signals_of(self, headers: Sequence[Header]) -> frozenset[str]:
-        sent = {(line[0], line[1]) for line in headers}
-        return frozenset(signal for signal, name, value in self._signals if (name, value) in sent)
-
     def _application(self, scope: Scope) -> tuple[ASGIApp, bool]:
         """Return who answers, and whether it is our own pages."""
         if scope["type"] != "http":
@@ -253,11 +246,10 @@ def _path(scope: Scope) -> str:
     return path[len(root) :] if root and (path == root or path.startswith(root + "/")) else path
 
 
-def _checked_signals(signals: Collection[str]) -> tuple[tuple[str, bytes, bytes], ...]:
-    for signal in [signals] if isinstance(signals, str) else signals:
-        if signal not in _SIGNALS or isinstance(signals, str):
-            raise ConfigurationError(f'signals: {signals!r} is not known; write a tuple of "gpc" and "dnt"')
-    return tuple((signal, *_SIGNALS[signal]) for signal in signals)
+def _signals(headers: Sequence[Header], honoured: frozenset[str]) -> frozenset[str]:
+    """Return which of the `honoured` signals a request carries."""
+    sent = {(line[0], line[1]) for line in headers}
+    return frozenset(signal for signal in honoured if _SIGNALS[signal] in sent)
 
 
 def _compiled(exclude: Iterable[str]) -> re.Pattern[str] | None:

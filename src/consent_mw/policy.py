@@ -156,7 +156,7 @@ class Purpose(_Value, frozen=True, kw_only=True):
     Attributes:
         basis: Only "consent" and "opt_out" depend on the visitor; an undecided "opt_out" counts as allowed.
         retention: How long what was collected for it is kept.
-        refused_by: Signals ("gpc", "dnt") that are a standing refusal of it.
+        refused_by: Signals ("gpc", "dnt") that are a standing refusal of it. Each one that is listed is honoured.
         archive: Where a law demands longer than the purpose; None: destroyed when it ends.
     """
 
@@ -241,6 +241,11 @@ class Policy(_Value, frozen=True, kw_only=True):
     def asked(self) -> tuple[Purpose, ...]:
         """The purposes that the visitor decides about, in the order of the declaration."""
         return tuple(purpose for purpose in self.purposes.values() if purpose.asked)
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """The browser's signals that refuse something here. One that no purpose lists is not listened to."""
+        return frozenset(signal for purpose in self.asked for signal in purpose.refused_by)
 
     def purpose(self, name: str) -> Purpose:
         """

@@ -147,6 +147,8 @@ class Wiring:
     def _enforce(self) -> None:
         """Make what works by `self.policy`. What all revisions share is there already."""
         self.until_ns: int = NEVER
+        #: The signals that are listened to: those that the policy promises to honour, and no other.
+        self.signals: frozenset[str] = self.policy.signals
         self._next: Wiring | None = None
         self._plan: Plan | None = None  # what `look` saw last
         self.cookies: RequestCookies = RequestCookies(

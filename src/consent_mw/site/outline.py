@@ -73,5 +73,5 @@ class Outline:
         return [purpose for purpose in self.policy.asked if sent.intersection(purpose.refused_by)]
 
     def signals(self) -> list[str]:
-        """Return the signals that the policy honours."""
-        return sorted({signal for purpose in self.policy.asked for signal in purpose.refused_by})
+        """Return the signals that are honoured: those that a purpose lists."""
+        return sorted(self.policy.signals, reverse=True)

@@ -205,7 +205,9 @@ class Site:
             return notice + self._surfaces.banner(language, base, frozenset(), target, shared=True)
         if consent.permissions.asks:
             reopened = consent.consent.reopened_purposes, consent.consent.reopened_cookies
-            return notice + self._surfaces.banner(language, base, consent.signals, target, reopened=reopened)
+            refused = consent.permissions.refused_by_signal
+            signals = frozenset(consent.signals)
+            return notice + self._surfaces.banner(language, base, signals, target, refused=refused, reopened=reopened)
         return notice + (self._surfaces.waiting(language, base, waiting, target) if waiting else "")
 
     def _notice(self, scope: Scope, language: str, base: str, target: str, *, shared: bool, token: str = "") -> str:
@@ -257,9 +259,9 @@ class Site:
         await _respond(await self._answer(visit), scope, receive, send)
 
     async def gpc(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer `/.well-known/gpc.json`: that the signal is honoured, and since when (GPC, section 4)."""
+        """Answer `/.well-known/gpc.json`: whether the signal is honoured, and since when (GPC, section 4)."""
         if scope["method"] in ("GET", "HEAD"):
-            document = {"gpc": True, "lastUpdate": self.policy.published.isoformat()}
+            document = {"gpc": "gpc" in self.policy.signals, "lastUpdate": self.policy.published.isoformat()}
             response = self._rendering.data(document, headers={"cache-control": "no-cache"})
         else:
             response = Response(status_code=405, headers={"allow": "GET, HEAD"})
@@ -321,6 +323,7 @@ class Site:
         context = choices(consent) | {
             "given_on": consent.given_on,
             "signals": consent.signals,
+            "refused": consent.permissions.refused_by_signal,
             "waiting": waiting,
             "next": f"{visit.base}?saved=1{'&lang=' + visit.language if 'lang' in visit.query else ''}",
             "saved": "saved" in visit.query and consent.choice is not None,

@@ -99,17 +99,19 @@ class Surfaces:
         next_path: str,
         *,
         shared: bool = False,
+        refused: frozenset[str] = frozenset(),
         reopened: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset()),
     ) -> str:
         """
         Return the banner's HTML; `base` is the prefix with what the application is mounted under.
 
-        `reopened` names the purposes and cookies that a newer revision asks a visitor about again.
+        `refused` names the purposes that one of `signals` refuses for this visitor; whoever said yes to one in spite of
+        it reads nothing of it. `reopened` names the purposes and cookies that a newer revision asks a visitor about again.
         All visitors of one language and one set of signals read the same bytes but for `next_path`, so they are kept.
         """
-        key = ("banner", language, base, signals, shared, *reopened)
+        key = ("banner", language, base, signals, shared, refused, *reopened)
         context = {"reopened_purposes": reopened[0], "reopened_cookies": sorted(reopened[1])}
-        banner = self._kept(key, "banner.html", signals=signals, shared=shared, next=_NEXT, **context)
+        banner = self._kept(key, "banner.html", signals=signals, refused=refused, shared=shared, next=_NEXT, **context)
         return banner.replace(_NEXT, escape(next_path))
 
     def _kept(self, key: tuple[str, str, str, *tuple[object, ...]], template: str, **context: object) -> str:
