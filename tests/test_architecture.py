@@ -62,6 +62,7 @@ LAYERS = [
         "due",
         "notices",
         "pending",
+        "periods",
         "publications",
         "receipts",
         "reports",

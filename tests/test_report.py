@@ -17,7 +17,7 @@ from tests import browser_site
 from tests.policies import POLICY
 from tests.test_accessibility import faults
 
-from consent_mw.aggregates import DayCounts
+from consent_mw.aggregates import OTHER, DayCounts
 from consent_mw.cli import main
 from consent_mw.cli.report import show
 from consent_mw.cli.report_page import report_page
@@ -25,7 +25,7 @@ from consent_mw.declaration import loads
 from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Record, Scalar, new_id
-from consent_mw.reports import Owed, Report, endings, report_of
+from consent_mw.reports import Count, Day, Owed, Period, Report, endings, report_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.revisions import Revisions
 from consent_mw.sealer import Sealer
@@ -120,7 +120,7 @@ def test_everything_is_there_as_json(places: Places, capsys: pytest.CaptureFixtu
 def test_a_terminal_reads_tables_with_bars(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(places) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"2026-11-22 +140 +\S+ +0 +12 +266 +2 +█{20,}", shown)
+    assert re.search(r"2026-11-22 +140 +\S+ +– +12 +266 +2 +█{20,}", shown)
     assert re.search(r"choices by day +accept +reject *\n2026-11-20 +6 +6 +█{20,}", shown)
     assert re.search(r"choices by language \(receipts\) *\nko: accept +18 +50% +█+", shown)
     assert "latency: p50 0.005 s, p90 0.005 s, p99 0.75 s" in shown
@@ -176,7 +176,36 @@ def test_few_events_do_not_hide_the_visits_of_their_day() -> None:
         return await report_of(store, SEALER, DAY, DAY)
 
     (day,) = asyncio.run(read()).days.values()
-    assert (day.exchanges, day.events) == (30, 0)
+    assert (day.exchanges, day.events) == (30, None)
+
+
+def test_what_is_mostly_hidden_has_no_chart_and_each_choice_its_own_colour_in_any_report() -> None:
+    def drawn(*choices: str, other: int) -> str:
+        cells = dict.fromkeys(choices, 10) | {OTHER: other}
+        period = Period(["2026-11-20"], cells, sum(cells.values()))
+        hidden = {
+            "joined hour": Count("analytics", {"08": 5, OTHER: 6}),
+            "route": Count("analytics", {"/": 5, OTHER: 5}),
+        }
+        days = {"2026-11-20": Day(exchanges=50), "2026-11-21": Day(exchanges=50, visits=5)}
+        found = Report(since="2026-11-20", until="2026-11-20", days=days, counts=hidden, latency={}, choices=[period])
+        return report_page(found, Backlog(0, None))
+
+    page = drawn("accept", "reject", other=7)
+    by_hour = page.partition("Visits by hour")[2].partition("</section>")[0]
+    assert "so there is no chart" in by_hour
+    assert '<th scope="row">09</th><td>–</td>' in by_hour
+    assert "<svg" in page.partition("Routes")[2].partition("</section>")[0]
+    assert '<th scope="row">2026-11-20</th><td>50</td><td>–</td>' in page
+
+    def colours(page: str) -> dict[str, str]:
+        chart = page.partition("Choices by day")[2].partition("</svg>")[0]
+        found = re.findall(r'series: ([^";]+)[;"][^>]*fill="([^"]+)"', chart)
+        return {name.strip(): colour for name, colour in found}
+
+    both, one = colours(page), colours(drawn("reject", other=3))
+    assert set(both) == {"accept", "reject", OTHER}
+    assert (one["reject"], one[OTHER]) == (both["reject"], both[OTHER]) == ("var(--chart-2)", "var(--chart-other)")
 
 
 def test_a_span_without_counted_days_says_so(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,7 +265,7 @@ def test_more_aggregates_than_a_page_are_all_counted() -> None:
             await store.append(aggregates(day, 30))
         found = await report_of(store, SEALER, DAY - 99, DAY)
         await store.close()
-        return sum(day.exchanges for day in found.days.values())
+        return sum(day.exchanges or 0 for day in found.days.values())
 
     assert asyncio.run(read()) == 3_000
 

@@ -12,7 +12,24 @@ from consent_mw.records import Record, Scalar, fixed_id, time_of
 from consent_mw.sealer import Sealer
 from consent_mw.visits import Visit, Visits
 
-__all__ = ["FEWEST", "KIND", "LATENCIES", "OTHER", "PURPOSE", "DayCounts", "cells_of"]
+__all__ = [
+    "CHOICES",
+    "CHOICES_BY_LANGUAGE",
+    "DETAILS",
+    "FEWEST",
+    "KIND",
+    "LANGUAGES",
+    "LATENCIES",
+    "OTHER",
+    "PURPOSE",
+    "SURFACES",
+    "TOTAL",
+    "Cell",
+    "DayCounts",
+    "cells_of",
+    "days_of",
+    "folded",
+]
 
 KIND: Final = "aggregate"
 #: Of no person and under no key, so its purpose is not one of the policy's and never ends.
@@ -24,6 +41,15 @@ OTHER: Final = "(other)"
 #: Upper bounds of the cells of "latency", in seconds: those of OpenTelemetry's `http.server.request.duration`, and
 #: two below them. The last cell, "more", has none.
 LATENCIES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+#: What a day tells of choices whole or not at all: folded each day for itself they would never add up. What one day
+#: has too few of, `periods` tells over several days.
+CHOICES: Final = "receipt choice"
+SURFACES: Final = "receipt surface"
+LANGUAGES: Final = "receipt language"
+CHOICES_BY_LANGUAGE: Final = "receipt language choice"
+DETAILS: Final = (SURFACES, LANGUAGES, CHOICES_BY_LANGUAGE)
+#: Whose cells are all receipts of a day, told wherever there are five.
+TOTAL: Final = "receipt hour"
 
 # What a stranger may invent (an agent's name) must not fill the memory; the 1,001st name of a day is another.
 _MOST_CELLS: Final = 1_000
@@ -57,7 +83,7 @@ _FIELDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 }
 
 
-class _Cell:
+class Cell:
     """How many there were, and who: up to five, more need not be known."""
 
     __slots__ = ("count", "subjects", "unnamed")
@@ -74,7 +100,7 @@ class _Cell:
         elif len(self.subjects) < FEWEST:
             self.subjects.add(subject)
 
-    def take(self, other: _Cell) -> None:
+    def take(self, other: Cell) -> None:
         self.count += other.count
         self.unnamed += other.unnamed
         self.subjects |= other.subjects
@@ -93,6 +119,7 @@ class DayCounts:
     small, the next smallest cell joins it, so that it cannot be told by subtraction from the whole. If all together are
     small, the count is not written at all. Where records have no subject nobody is told apart, and each record
     counts as a visitor. Latencies are a property of the server: their cells are written whole, or not at all.
+    Of choices a day is told whole or not at all, so that what it lacks can be told over several days (`periods`).
     Undeclared cookies are counted by where they come from and never by name: anybody may put anybody's name into one.
     What the site itself set is told however few it were.
 
@@ -103,16 +130,16 @@ class DayCounts:
 
     def __init__(self, day: int, purpose: str, *, skipped: frozenset[bytes] = frozenset()) -> None:
         self._day = day
-        self._purpose = purpose
-        self._skipped = skipped
+        self.purpose: str = purpose
+        self.skipped: frozenset[bytes] = skipped
         self._forgotten: dict[str, set[str]] = {}
-        self._counts: dict[str, dict[str, _Cell]] = {}
+        self._counts: dict[str, dict[str, Cell]] = {}
         self._visits = Visits()
 
     def add(self, records: Iterable[Record]) -> None:
         """Take in the next records."""
         for record in records:
-            if record.subject is not None and record.subject in self._skipped:
+            if record.subject is not None and record.subject in self.skipped:
                 continue
             if record.kind in _KINDS:
                 self._count("kind", record.kind, record)
@@ -133,8 +160,27 @@ class DayCounts:
     def records(self, sealer: Sealer) -> list[Record]:
         """Return one record for each count that may be written. The same day gives the same ids again."""
         self._joined(self._visits.rest())
-        found = {by: _cells(by, cells) for by, cells in self._counts.items()} | {"undeclared": self._undeclared()}
-        return [self._record(by, cells, sealer) for by, cells in sorted(found.items()) if cells]
+        return [self._record(by, cells, sealer) for by, cells in sorted(self.told().items()) if cells]
+
+    def told(self) -> dict[str, dict[str, int]]:
+        """Return the counts that may be written so far, by what they count."""
+        found = {by: folded(by, cells) for by, cells in self._counts.items() if by not in (CHOICES, *DETAILS)}
+        if self._is_whole(CHOICES):
+            # The finer tables are told together, or one would tell what another keeps back.
+            whole = (CHOICES, *DETAILS) if all(map(self._is_whole, DETAILS)) else (CHOICES,)
+            found |= {by: {label: cell.count for label, cell in sorted(self.table(by).items())} for by in whole}
+        return found | {"undeclared": self._undeclared()}
+
+    def facts(self) -> dict[str, Scalar]:
+        """Return what its records say beside their count."""
+        return {}
+
+    def table(self, by: str) -> Mapping[str, Cell]:
+        """Return what was counted by `by`, small cells included: for `periods` alone, never to be written."""
+        return self._counts.get(by, {})
+
+    def _is_whole(self, by: str) -> bool:
+        return OTHER not in self.table(by) and not any(cell.is_small for cell in self.table(by).values())
 
     def _undeclared(self) -> dict[str, int]:
         counts = {source: len(names) for source, names in self._forgotten.items()}
@@ -173,20 +219,21 @@ class DayCounts:
     def _count(self, by: str, label: str, record: Record) -> None:
         self._cell(by, label).add(record.subject)
 
-    def _cell(self, by: str, label: str) -> _Cell:
+    def _cell(self, by: str, label: str) -> Cell:
         cells = self._counts.setdefault(by, {})
         if label not in cells:
             label = label if len(cells) < _MOST_CELLS else OTHER
-        return cells.setdefault(label, _Cell())
+        return cells.setdefault(label, Cell())
 
     def _record(self, by: str, cells: Mapping[str, int], sealer: Sealer) -> Record:
         data: dict[str, Scalar] = {
             "aggregate.day": self._day,
-            "aggregate.of": self._purpose,
+            "aggregate.of": self.purpose,
             "aggregate.by": by,
             "aggregate.cells": msgspec.json.encode(cells).decode(),
+            **self.facts(),
         }
-        return sealer.record(fixed_id(self._day, KIND, self._purpose, by), KIND, PURPOSE, data=data)
+        return sealer.record(fixed_id(self._day, KIND, self.purpose, by), KIND, PURPOSE, data=data)
 
 
 def cells_of(record: Record) -> dict[str, int]:
@@ -194,15 +241,24 @@ def cells_of(record: Record) -> dict[str, int]:
     return msgspec.json.decode(str(record.data["aggregate.cells"]), type=dict[str, int])
 
 
-def _cells(by: str, cells: dict[str, _Cell]) -> dict[str, int]:
+def days_of(record: Record) -> frozenset[int]:
+    """Return the days that an aggregate is about: one, or those of a period."""
+    several = record.data.get("aggregate.days")
+    return (
+        frozenset(map(int, str(several).split())) if several else frozenset((int(record.data["aggregate.day"] or 0),))
+    )
+
+
+def folded(by: str, cells: Mapping[str, Cell]) -> dict[str, int]:
+    """Return the counts of `cells`, the small ones in "(other)"; nothing where all of them together are small."""
     if by == "latency":
-        whole = _Cell()
+        whole = Cell()
         for cell in cells.values():
             whole.take(cell)
         return {} if whole.is_small else {label: cells[label].count for label in _LATENCY_LABELS if label in cells}
     small = [label for label, cell in cells.items() if cell.is_small or label == OTHER]
     kept = sorted((label for label in cells if label not in small), key=lambda label: (cells[label].count, label))
-    other = _Cell()
+    other = Cell()
     for label in small:
         other.take(cells[label])
     while small and other.is_small and kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +18,9 @@ from consent_mw.archive import NAMING, Archive
 from consent_mw.certificates import Certificate, Certificates, Tally
 from consent_mw.exceptions import SpoolError, StoreError
 from consent_mw.locks import alone
+from consent_mw.periods import PeriodCounts, closing
 from consent_mw.places import Places
-from consent_mw.policy import Policy
+from consent_mw.policy import RECEIPTS, Policy
 from consent_mw.records import Record
 from consent_mw.retention import Retention, Window, start_of
 from consent_mw.revisions import Revisions
@@ -274,9 +275,21 @@ class Destruction:
             if stage.where == LIVE:
                 await asyncio.to_thread(_add, counts, page, stage.sealer)
         aggregates = counts.records(stage.sealer) if stage.where == LIVE else []
+        if stage.where == LIVE and purpose == RECEIPTS:
+            for period in await self._periods(stage, day, counts):
+                aggregates += period.records(stage.sealer)
         tally = Tally(day=day, purpose=purpose, where=stage.where, rings=dict(rings))
         await self._certificates.keep_tally(tally, *aggregates)
         run.outcome.counted += 1
+
+    async def _periods(self, stage: Stage, day: int, counts: DayCounts) -> list[PeriodCounts]:
+        """Return what may be told of choices now that `day` is counted too."""
+
+        async def pages(earlier: int) -> AsyncIterator[Sequence[Record]]:
+            async for page in stage.pages(RECEIPTS, Window(start_of(earlier), start_of(earlier + 1))):
+                yield await asyncio.to_thread(stage.sealer.whole, page)
+
+        return await closing(stage.store, stage.sealer, pages, day, counts)
 
     async def _restricted(self, stage: Stage) -> frozenset[bytes]:
         """Return the tokens of those whose data nobody may use now, statistics included."""

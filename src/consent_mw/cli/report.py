@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -15,13 +15,32 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from consent_mw.aggregates import OTHER
 from consent_mw.cli.access import existing_store, policies, policy_in_force, where
 from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError
 from consent_mw.places import Places
-from consent_mw.reports import Day, Ending, Owed, Queue, Report, endings, ordered, report_of, title_of, told
+from consent_mw.reports import (
+    UNTOLD,
+    Count,
+    Day,
+    Ending,
+    Owed,
+    Period,
+    Queue,
+    Report,
+    cell_of,
+    choices_of,
+    endings,
+    is_mostly_hidden,
+    ordered,
+    report_of,
+    title_of,
+    title_of_period,
+    told,
+)
 from consent_mw.retention import Retention, day_of
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.queue import waiting
@@ -34,13 +53,16 @@ __all__ = ["report", "show"]
 _DAYS: Final = 28
 _MOST_DAYS: Final = 10_000
 _ROWS: Final = 10
-_HOURS: Final = 25  # and "(other)"
+_HOURS: Final = 24
 _BAR_COLUMNS: Final = 24
 _NARROW_BAR: Final = 8
 _ROOMY_COLUMNS: Final = 80
 _NARROW_COLUMNS: Final = 40
 _LABEL_COLUMNS: Final = 28
 _DAY_COLUMNS: Final = 10
+_SEVERAL_DAYS: Final = (
+    "a day with too few of one choice is told together with others; the last ones may wait for those that follow"
+)
 _1970: Final = date(1970, 1, 1).toordinal()
 
 
@@ -176,8 +198,10 @@ def show(found: Report, behind: Backlog) -> None:
     if found.latency:
         bounds = (f"{name} {_seconds(bound)}" for name, bound in found.latency.items())
         out.print(f"\nlatency: {', '.join(bounds)}")
+    if choices_of(found.choices) and out.width >= _NARROW_COLUMNS:
+        _print_choices(out, found.choices)
     for by, count in told(found.counts):
-        _print_count(out, f"{title_of(by)} ({count.of})", count.cells, _HOURS if by.endswith("hour") else _ROWS)
+        _print_count(out, f"{title_of(by)} ({count.of})", count, _HOURS if by.endswith("hour") else _ROWS)
     if found.requests is not None:
         _print_requests(out, found.requests)
     if found.ending:
@@ -203,41 +227,52 @@ def _print_requests(out: Console, requests: list[Owed]) -> None:
 
 
 def _print_days(out: Console, days: Mapping[str, Day]) -> None:
-    most = max((day.exchanges for day in days.values()), default=0)
+    most = max((day.exchanges or 0 for day in days.values()), default=0)
     headings = ("requests", "visits", "events", "choices", "blocked", "undeclared")
     shown = len(headings) if out.width >= _ROOMY_COLUMNS else 2 if out.width >= _NARROW_COLUMNS else 1
     table = _table("day", *headings[:shown], "")
     for name, day in days.items():
         numbers = (day.exchanges, day.visits, day.events, day.receipts, day.blocked, day.undeclared)
-        cells = (f"{number:,}" for number in numbers[:shown])
-        table.add_row(_text(name), *cells, _bar(out, day.exchanges, most, beside=_DAY_COLUMNS * shown))
+        bar = _bar(out, day.exchanges or 0, most, beside=_DAY_COLUMNS * shown)
+        table.add_row(_text(name), *map(_number_said, numbers[:shown]), bar)
     out.print(table)
-    names = sorted({choice for day in days.values() for choice in day.choices})
-    if names and out.width >= _NARROW_COLUMNS:
-        out.print()
-        out.print(_choices(out, days, names))
+    if days:
+        out.print(Text(f"{UNTOLD}: fewer than five visitors, or none", "dim"))
 
 
-def _choices(out: Console, days: Mapping[str, Day], names: list[str]) -> Table:
-    most = max(sum(day.choices.values()) for day in days.values())
+def _print_choices(out: Console, periods: Sequence[Period]) -> None:
+    names = choices_of(periods)
+    most = max((period.receipts or 0 for period in periods), default=0)
     table = _table("choices by day", *map(printable, names), "")
-    for name, day in days.items():
-        counts = [day.choices.get(each, 0) for each in names]
-        table.add_row(_text(name), *(f"{count:,}" for count in counts), _bar(out, sum(counts), most))
-    return table
-
-
-def _print_count(out: Console, heading: str, cells: Mapping[str, int], limit: int) -> None:
-    rows = ordered(cells)
-    whole, most = sum(cells.values()), max(cells.values(), default=0)
-    table = _table(heading, "", "", "", least=_LABEL_COLUMNS if out.width >= _ROOMY_COLUMNS else _DAY_COLUMNS)
-    for label, number in rows[:limit]:
-        table.add_row(_text(label), f"{number:,}", f"{number / whole:.0%}", _bar(out, number, most))
-    if len(rows) > limit:
-        rest = sum(number for _, number in rows[limit:])
-        table.add_row(f"{len(rows) - limit} more", f"{rest:,}", f"{rest / whole:.0%}", "")
+    for period in periods:
+        counts = [_number_said(cell_of(period, name)) for name in names]
+        table.add_row(_text(title_of_period(period)), *counts, _bar(out, period.receipts or 0, most))
     out.print()
     out.print(table)
+    if any(len(period.days) > 1 or period.cells is None for period in periods):
+        out.print(Text(_SEVERAL_DAYS, "dim"))
+
+
+def _print_count(out: Console, heading: str, count: Count, limit: int) -> None:
+    cells = count.cells
+    named = [(label, number) for label, number in ordered(cells) if label != OTHER]
+    whole, most = sum(cells.values()), max(cells.values(), default=0)
+    table = _table(heading, "", "", "", least=_LABEL_COLUMNS if out.width >= _ROOMY_COLUMNS else _DAY_COLUMNS)
+    hidden = is_mostly_hidden(cells)  # bars of the rest would mislead
+    for label, number in named[:limit]:
+        table.add_row(_text(label), f"{number:,}", f"{number / whole:.0%}", "" if hidden else _bar(out, number, most))
+    rest = {f"{len(named) - limit} more": sum(number for _, number in named[limit:]), OTHER: cells.get(OTHER, 0)}
+    for label, number in rest.items():
+        if number:
+            table.add_row(label, f"{number:,}", f"{number / whole:.0%}", "")
+    if count.untold:
+        table.add_row("not told", f"{count.untold:,}", "", "")
+    out.print()
+    out.print(table)
+
+
+def _number_said(number: int | None) -> str:
+    return UNTOLD if number is None else f"{number:,}"
 
 
 def _table(first: str, *numbers: str, least: int = 0) -> Table:

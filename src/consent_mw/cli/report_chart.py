@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
+from consent_mw.aggregates import OTHER
 from consent_mw.exceptions import ConfigurationError
 
 __all__ = ["columns", "rows"]
@@ -16,6 +17,9 @@ _LABEL: Final = 110  # of a row, in pixels; the table below has the whole
 _HEIGHT: Final = 200
 _ROW: Final = 20
 _COLOURS: Final = [f"var(--chart-{number})" for number in range(1, 7)]
+_HIDDEN: Final = "var(--chart-other)"
+#: Each choice has its colour on every day and in every report.
+_FIXED: Final = {"accept": _COLOURS[0], "prompt": _COLOURS[4], "reject": _COLOURS[1], OTHER: _HIDDEN}
 _CONFIG: Final[dict[str, Any]] = {
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
@@ -32,9 +36,11 @@ _CONFIG: Final[dict[str, Any]] = {
 }
 
 
-def columns(labels: Sequence[str], series: Mapping[str, Sequence[int]], *, stacked: bool = False) -> str:
+def columns(labels: Sequence[str], series: Mapping[str, Sequence[int | None]], *, shares: bool = False) -> str:
     """
-    Return a wide chart of upright bars: for each label one of each series, beside or on each other.
+    Return a wide chart of upright bars: for each label one of each series, beside each other. None leaves a gap.
+
+    With `shares` they stand on each other, in the order of `series`, and are parts of one whole.
 
     Raises:
         ConfigurationError: The charts' library is not installed.
@@ -43,15 +49,25 @@ def columns(labels: Sequence[str], series: Mapping[str, Sequence[int]], *, stack
         {"label": label, "series": name, "number": numbers[at]}
         for name, numbers in series.items()
         for at, label in enumerate(labels)
+        if numbers[at] is not None
     ]
+    axis = {"labelAngle": -40, "labelOverlap": "greedy", "title": None}
     encoding: dict[str, Any] = {
-        "x": _words("label") | {"axis": {"labelAngle": -40, "labelOverlap": "greedy", "title": None}},
+        # Its domain is all labels: one without a number keeps its place.
+        "x": _words("label") | {"axis": axis, "scale": {"domain": list(labels)}},
         "y": _numbers("number"),
     }
-    if len(series) > 1:
-        encoding["color"] = _words("series") | {"legend": {"title": None}}
-        if not stacked:
-            encoding["xOffset"] = _words("series")
+    if len(series) > 1 or shares:
+        colours = [_FIXED.get(name, _COLOURS[at % len(_COLOURS)]) for at, name in enumerate(series)]
+        scale = {"domain": list(series), "range": colours}
+        encoding["color"] = _words("series") | {"legend": {"title": None}, "scale": scale}
+    if shares:
+        # The first series lies below: Vega-Lite stacks upwards from the end of the order.
+        values = [value | {"order": list(series).index(str(value["series"]))} for value in values]
+        encoding["order"] = {"field": "order", "type": "quantitative"}
+        encoding["y"] |= {"stack": "normalize", "axis": {"tickCount": 4, "format": "%", "title": None}}
+    elif len(series) > 1:
+        encoding["xOffset"] = _words("series") | {"scale": {"domain": list(series)}}
     return _drawn(values, encoding, width=_WIDE, height=_HEIGHT)
 
 
@@ -62,9 +78,14 @@ def rows(cells: Sequence[tuple[str, int]]) -> str:
     Raises:
         ConfigurationError: The charts' library is not installed.
     """
-    values = [{"label": label, "number": number} for label, number in cells]
+    values = [
+        {"label": label, "number": number, "colour": _HIDDEN if label.startswith(OTHER) else _COLOURS[0]}
+        for label, number in cells
+    ]
     axis = {"labelLimit": _LABEL, "minExtent": _LABEL, "maxExtent": _LABEL, "title": None, "ticks": False}
-    encoding = {"y": _words("label") | {"axis": axis}, "x": _numbers("number")}
+    # None for a scale: the values are the colours themselves.
+    colour = {"field": "colour", "type": "nominal", "scale": None}
+    encoding = {"y": _words("label") | {"axis": axis}, "x": _numbers("number"), "color": colour}
     return _drawn(values, encoding, width=_NARROW, height=_ROW * max(len(values), 1))
 
 

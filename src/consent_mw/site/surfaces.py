@@ -106,7 +106,7 @@ class Surfaces:
         Return the banner's HTML; `base` is the prefix with what the application is mounted under.
 
         `refused` names the purposes that one of `signals` refuses for this visitor; whoever said yes to one in spite of
-        it reads nothing of it. `reopened` names the purposes and cookies that a newer revision asks a visitor about again.
+        it reads nothing of it. `reopened` names the purposes and cookies that a newer revision asks about again.
         All visitors of one language and one set of signals read the same bytes but for `next_path`, so they are kept.
         """
         key = ("banner", language, base, signals, shared, refused, *reopened)
