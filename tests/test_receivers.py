@@ -100,7 +100,7 @@ def test_the_documents_name_each_receiver_under_its_purpose(drawn: Drawn) -> Non
         listed.setdefault(each["purpose"], set()).add(each["name"]["text"])
     assert {name: found for name, found in by_purpose.items() if found} == listed == drawn.expected
     receipt = Receipt(new_id(0), "n", Choice.ACCEPT, 1, policy.digest, "banner", "en", "", {}, {}, [], "")
-    told: Any = receipt_document(receipt, policy, Addresses(""), language="en", words=None)
+    told: Any = receipt_document(receipt, policy, Addresses(""), words=None)
     answered = {each["purpose_id"]: set(each["recipient_third_parties"]) for each in told["purposes"]}
     assert answered == {purpose: drawn.expected.get(purpose, set()) for purpose in ASKED}
     parties = [each for each in told["party_identification"] if each["party_role"] == "recipient"]

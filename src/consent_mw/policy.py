@@ -12,6 +12,7 @@ import msgspec
 
 from consent_mw.durations import Duration
 from consent_mw.exceptions import Fault, PolicyError
+from consent_mw.tags import lookup
 
 __all__ = [
     "ABUSE",
@@ -80,12 +81,15 @@ class Text:
 
     def read(self, language: str) -> tuple[str, str]:
         """
-        Return the text and the language it is in; the first declared one where `language` is missing.
+        Return the text and the language it is in; the first declared one where nothing serves a reader of `language`.
 
-        The second is "" for a text that serves every language.
+        The second is "" for a text that serves every language, and `language` for one that serves its readers.
         """
         if language in self.by_language:
             return self.by_language[language], language
+        found = lookup(language, self.by_language)
+        if found:
+            return self.by_language[found], language
         first = next(iter(self.by_language))
         return self.by_language[first], first
 

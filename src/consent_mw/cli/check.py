@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 
 import click
@@ -17,8 +18,11 @@ from consent_mw.places import Places
 from consent_mw.policy import Policy, Purpose
 from consent_mw.receivers import receivers
 from consent_mw.revisions import Revisions
+from consent_mw.tags import lookup
 
 __all__ = ["check"]
+
+_CATALOGUES = Path(str(files("consent_mw"))) / "site" / "locale"
 
 
 @click.command(epilog="Example: consent-mw check policy.toml && systemctl restart mysite")
@@ -53,7 +57,18 @@ def _examined(file: Path, revisions: Revisions) -> tuple[Policy | None, list[Fau
         policy = load(file)
     except PolicyError as error:
         return None, list(error.faults), []
-    return policy, revisions.check(policy, datetime.now(UTC)), revisions.notes(policy)
+    return policy, revisions.check(policy, datetime.now(UTC)), [*revisions.notes(policy), *_untranslated(policy)]
+
+
+def _untranslated(policy: Policy) -> list[Fault]:
+    """Return a note for each language in which our own sentences do not come with the package."""
+    ours = [folder.name.replace("_", "-") for folder in _CATALOGUES.iterdir() if folder.is_dir()]
+    mend = "bring locale/{}/LC_MESSAGES/consent_mw.po in the folder of templates=, or leave the language out"
+    return [
+        Fault(policy.file, "languages", f'"{tag}": the pages\' own sentences are English there', mend.format(tag))
+        for tag in policy.languages
+        if lookup(tag, ours) is None
+    ]
 
 
 def _told(file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fault]) -> dict[str, object]:

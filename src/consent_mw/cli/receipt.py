@@ -217,7 +217,7 @@ def _verdict(
         return _Verdict(asked, "changed")
     policy = _declaration(found, places)
     words = words_of(found, Wordings(places.wordings), policy, own_templates=templates)
-    told = receipt_document(found, policy, Addresses(""), language=found.language, words=words)
+    told = receipt_document(found, policy, Addresses(""), words=words)
     differs = _differences(told, document) if document is not None else []
     return _Verdict(str(found.id), "intact", policy is not None, words, differs, told)
 
@@ -270,13 +270,18 @@ def _lines(document: Mapping[str, Any], verdict: _Verdict) -> list[tuple[str, st
         ("purposes", ", ".join(f"{name}: {answer}" for name, answer in answers.items())),
         ("cookies", ", ".join(f"{name}: {_ANSWERS[yes]}" for name, yes in own["answers"]["cookies"].items())),
         ("signals", ", ".join(own["signals"])),
-        ("asked on", f"{own['surface']}, in {document['language'] or 'no language'}"),
+        ("asked on", f"{own['surface']}, in {_languages(document['language'], own['shown'])}"),
         ("name", document["pii_principal_id"] or "none: a refusal belongs to nobody"),
         ("supersedes", own["supersedes"] or ""),
         ("declaration", f"revision {notice['version']}, {_kept(verdict.declaration)}, {notice['sha256']}"),
         ("words", _words(verdict, own)),
     ]
     return [(heading, line) for heading, line in lines if line]
+
+
+def _languages(page: str, shown: Mapping[str, Any]) -> str:
+    declared = shown["declared_language"]
+    return f"{page or 'no language'}" + (f", the site's own texts in {declared}" if declared != page else "")
 
 
 def _words(verdict: _Verdict, own: Mapping[str, Any]) -> str:

@@ -1,10 +1,12 @@
-"""Which of the policy's languages to speak to a visitor. Pure: a header in, one declared tag out."""
+"""Which of the policy's languages to speak to a visitor, and how a receipt names it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["negotiate"]
+from consent_mw.tags import lookup
+
+__all__ = ["negotiate", "page_and_texts", "spoken"]
 
 #: Browsers send a handful; what comes after is not read.
 _MOST_RANGES = 20
@@ -14,13 +16,12 @@ def negotiate(accept_language: str, available: Sequence[str]) -> str | None:
     """
     Return the one of `available` that an Accept-Language header likes best, or None. Never raises.
 
-    RFC 4647, section 3.4 (lookup): a range is shortened from the right until one fits, so that "en-GB" finds "en";
-    one for a whole language also finds a regional variety, so that "pt" finds "pt-BR".
+    What serves whom is `tags.lookup`; the browser's order and weights decide between several.
     """
     for wanted in _wanted(accept_language):
         if wanted == "*":
             return available[0] if available else None
-        found = _lookup(wanted, available)
+        found = lookup(wanted, available)
         if found:
             return found
     return None
@@ -47,11 +48,16 @@ def _quality(text: str) -> float:
     return quality if 0 <= quality <= 1 else 0.0
 
 
-def _lookup(wanted: str, available: Sequence[str]) -> str | None:
-    known = {tag.lower(): tag for tag in reversed(available)}
-    parts = wanted.split("-")[:8]
-    for length in range(len(parts), 0, -1):
-        shorter = "-".join(parts[:length])
-        if shorter in known:
-            return known[shorter]
-    return next((tag for tag in available if tag.lower().startswith(f"{parts[0]}-")), None)
+def spoken(page: str, texts: str) -> str:
+    """
+    Return how a receipt names what was shown: the language of our sentences, and the declaration's if it is another.
+
+    "en+de" is a page in English with the site's own texts in German.
+    """
+    return page if page == texts else f"{page}+{texts}"
+
+
+def page_and_texts(named: str) -> tuple[str, str]:
+    """Return the two languages that `spoken` has named."""
+    page, _, texts = named.partition("+")
+    return page, texts or page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import quote
@@ -43,6 +43,9 @@ __all__ = ["Site"]
 _log = logging.getLogger("consent_mw")
 
 _IMMUTABLE: Final[Mapping[str, str]] = {"cache-control": "public, max-age=31536000, immutable"}
+
+#: Surfaces times languages are a handful; which cookies wait together could be more.
+_HASHES: Final = 256
 
 _Page: TypeAlias = Callable[[Visit], Awaitable[Response]]
 
@@ -89,7 +92,7 @@ class Site:
         self.now_ns = now_ns
         self._surfaces = Surfaces(policy, templates)
         self._wordings = wordings
-        self._hashes: dict[tuple[Surface, str], str] = {}
+        self._hashes: dict[tuple[Surface, str, frozenset[str]], str] = {}
         self._assets = Assets()
         self._rendering = Rendering(self._surfaces, self._assets, prefix)
         self._posts = Posts(self._rendering, FormToken(secret_keys))
@@ -234,19 +237,28 @@ class Site:
         said = header_value(start.get("headers") or (), b"content-language")
         return None if said is None else negotiate(said.decode("latin-1"), self.policy.languages)
 
-    def shown(self, surface: str, language: str) -> Shown:
-        """Return what a receipt says about `surface`; a choice that names none of ours came through the API."""
-        known: Surface = surface if surface in SURFACES else "api"
-        found = self._hashes.get((known, language))
-        return Shown(known, language, found or self._keep_words(known, language))
+    def shown(self, surface: str, language: str, cookies: Collection[str] = ()) -> Shown:
+        """
+        Return what a receipt says about `surface`; a choice that names none of ours came through the API.
 
-    def _keep_words(self, surface: Surface, language: str) -> str:
-        """Return the hash of what stands on `surface`; its words are kept, so that a later template takes none away."""
-        text = self._surfaces.text(language, surface)
+        Args:
+            language: The one of the policy's that was asked for; the receipt names what was really spoken.
+            cookies: The declared names of the waiting cookies that were asked about.
+        """
+        known: Surface = surface if surface in SURFACES else "api"
+        key = (known, language, frozenset(cookies) if known == "waiting" else frozenset[str]())
+        return Shown(known, self._surfaces.spoken(language), self._hashes.get(key) or self._keep_words(key))
+
+    def _keep_words(self, key: tuple[Surface, str, frozenset[str]]) -> str:
+        """Return the hash of what was shown; its words are kept, so that a later template takes none away."""
+        surface, language, cookies = key
+        text = self._surfaces.text(language, surface, cookies)
         try:
             if self._wordings is not None:
                 self._wordings.keep(text)
-            self._hashes[surface, language] = text_hash(text)
+            if len(self._hashes) >= _HASHES:
+                self._hashes.clear()
+            self._hashes[key] = text_hash(text)
         except OSError as error:
             _log.warning("the words of a receipt are not kept, only their hash: %s", error)
         return text_hash(text)
@@ -359,7 +371,8 @@ class Site:
     ) -> Response:
         language = first(fields, "language")
         language = language if language in self.policy.languages else visit.language
-        shown = await asyncio.to_thread(self.shown, first(fields, "surface"), language)
+        about = await self._asked_about(visit, said)
+        shown = await asyncio.to_thread(self.shown, first(fields, "surface"), language, about)
         lines: list[bytes] = []
         try:
             lines = await choose(visit.consent, said, visit.waitings, shown)
@@ -374,6 +387,13 @@ class Site:
             response = RedirectResponse(target, 303, dict(PERSONAL))
         response.raw_headers += [(b"set-cookie", line) for line in lines]
         return response
+
+    async def _asked_about(self, visit: Visit, said: forms.Answers | forms.WaitingAnswer) -> frozenset[str]:
+        """Return the declared names of the waiting cookies that an answer is about."""
+        if isinstance(said, forms.Answers):
+            return frozenset()
+        waiting = await _readable(visit.waitings)
+        return frozenset(each.cookie.name for each in waiting if said.ids is None or each.id in said.ids)
 
     # -- the notice ---------------------------------------------------------------------------------------------
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from consent_mw.policy import Policy
 from consent_mw.receipts import Receipt
+from consent_mw.site.language import page_and_texts
 from consent_mw.site.surfaces import SURFACES, shown_text
 from consent_mw.wordings import Wordings, text_hash
 
@@ -28,5 +30,18 @@ def words_of(
     kept = wordings.read(receipt.text)
     if kept is not None or policy is None or receipt.surface not in SURFACES:
         return kept
-    text = shown_text(policy, receipt.language, receipt.surface, own_templates=own_templates)
-    return text if text_hash(text) == receipt.text else None
+    language = page_and_texts(receipt.language)[1]
+    for cookies in _asked_about(policy, receipt.surface):
+        text = shown_text(policy, language, receipt.surface, own_templates=own_templates, cookies=cookies)
+        if text_hash(text) == receipt.text:
+            return text
+    return None
+
+
+def _asked_about(policy: Policy, surface: str) -> Iterator[list[str]]:
+    """The waiting cookies that may have been asked about: all, those of a purpose, or each alone. Nothing elsewhere."""
+    yield []
+    if surface == "waiting":
+        of_purposes = [[c.name for c in policy.cookies if c.purpose == purpose.name] for purpose in policy.asked]
+        yield from of_purposes
+        yield from ([name] for names in of_purposes for name in names)

@@ -9,6 +9,7 @@ from consent_mw.durations import Duration
 from consent_mw.policy import Agency, Policy, Purpose, Text
 from consent_mw.receipts import Receipt
 from consent_mw.receivers import Receiver
+from consent_mw.site.language import page_and_texts
 from consent_mw.site.outline import Outline
 
 __all__ = ["SCHEMA", "Addresses", "iso_duration", "receipt_document"]
@@ -31,7 +32,7 @@ class Addresses(NamedTuple):
 
 
 def receipt_document(
-    receipt: Receipt, policy: Policy | None, addresses: Addresses, *, language: str, words: str | None
+    receipt: Receipt, policy: Policy | None, addresses: Addresses, *, words: str | None
 ) -> dict[str, object]:
     """
     Return the receipt, ready for JSON.
@@ -41,9 +42,9 @@ def receipt_document(
 
     Args:
         policy: The declaration that was answered; None where it can no longer be read, and then no purpose is told.
-        language: In which to name purposes and parties.
         words: What was shown (`proof.words_of`).
     """
+    page, language = page_and_texts(receipt.language)  # purposes and parties are named as they were shown
     at = receipt.given_at.isoformat(timespec="milliseconds")
     document: dict[str, object] = {
         "schema_version": SCHEMA,
@@ -54,7 +55,7 @@ def receipt_document(
             "version": receipt.revision,
             "sha256": receipt.policy,
         },
-        "language": receipt.language,
+        "language": page,
         "purposes": _purposes(receipt, policy, addresses, language) if policy else [],
         "party_identification": _parties(policy, language) if policy else [],
         "events": [
@@ -71,7 +72,7 @@ def receipt_document(
             "answers": {"purposes": dict(receipt.purposes), "cookies": dict(receipt.cookies)},
             "signals": list(receipt.signals),
             "surface": receipt.surface,
-            "shown": {"language": receipt.language, "sha256": receipt.text, "text": words},
+            "shown": {"language": page, "declared_language": language, "sha256": receipt.text, "text": words},
             "supersedes": receipt.supersedes,
         },
     }

@@ -16,6 +16,7 @@ from consent_mw.policy import Policy
 from consent_mw.receipts import Receipt, Receipts
 from consent_mw.revisions import Revisions
 from consent_mw.site.handing import Handing
+from consent_mw.site.language import page_and_texts
 from consent_mw.site.outline import Outline
 from consent_mw.site.proof import words_of
 from consent_mw.site.receipt_document import Addresses, receipt_document
@@ -123,13 +124,11 @@ class ReceiptPages:
     def _answer(self, visit: Visit, shown: Sequence[_Shown]) -> Response:
         file = f"consent-receipt-{shown[0].receipt.given_at.date().isoformat()}"
         if not visit.wants_json:
-            context = {"shown": shown, "zone": self._policy.time_zone, "why": "", "outline_of": Outline}
+            context = {"shown": shown, "zone": self._policy.time_zone, "why": ""}
+            context |= {"outline_of": Outline, "page_and_texts": page_and_texts}
             return self._rendering.page(visit, "receipt.html", context, file=f"{file}.html")
         addresses = Addresses(visit.own_origin + visit.base)
-        documents = [
-            receipt_document(each.receipt, each.policy, addresses, language=visit.language, words=each.words)
-            for each in shown
-        ]
+        documents = [receipt_document(each.receipt, each.policy, addresses, words=each.words) for each in shown]
         return self._rendering.data({"receipts": documents}, file=f"{file}.json")
 
     def _none(self, visit: Visit, why: str, status: int) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
@@ -11,6 +11,7 @@ from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
 from consent_mw.policy import Policy
 from consent_mw.site.documents import NOTICE_CLOSED_FOR
+from consent_mw.site.language import spoken
 from consent_mw.site.outline import Outline
 from consent_mw.site.reading import text_of
 
@@ -127,16 +128,28 @@ class Surfaces:
         asked = [(str(each.id), each.name, each.cookie) for each in waiting]
         return self.render("waiting.html", language, base, waiting=asked, next=next_path)
 
-    def text(self, language: str, surface: Surface) -> str:
+    def spoken(self, language: str) -> str:
+        """Return how a receipt names what a visitor reads who asked for `language` (see `language.spoken`)."""
+        page = self.templates.translation(language).language
+        asked = [text for purpose in self.policy.asked for text in (purpose.title, purpose.description)]
+        has_own = any(text.read(language)[1] == language for text in asked)
+        return spoken(page, language) if has_own else page
+
+    def text(self, language: str, surface: Surface, cookies: Collection[str] = ()) -> str:
         """
         Return what a visitor reads on `surface`, one text a line, without what depends on the visitor.
 
-        The waiting cookies are told of as if all that the policy asks about waited.
+        Args:
+            cookies: Of waiting cookies the declared names that were asked about; all that may be asked about if none.
         """
         if surface == "banner":
             html = self.banner(language, "", frozenset(), "")
         elif surface == "waiting":
-            asked = [("", cookie.name, cookie) for cookie in self.outline.asked_about()]
+            asked = [
+                ("", cookie.name, cookie)
+                for cookie in self.outline.asked_about()
+                if not cookies or cookie.name in cookies
+            ]
             html = self.render("waiting.html", language, "", waiting=asked, next="")
         elif surface == "settings":
             html = self.render("_choices.html", language, "", **choices(None), token="")
@@ -156,11 +169,13 @@ def choices(consent: RequestConsent | None) -> dict[str, object]:
     }
 
 
-def shown_text(policy: Policy, language: str, surface: Surface, *, own_templates: Path | None = None) -> str:
+def shown_text(
+    policy: Policy, language: str, surface: Surface, *, own_templates: Path | None = None, cookies: Collection[str] = ()
+) -> str:
     """
     Return what a visitor read on `surface` in `language` under `policy`, one text a line.
 
     It is taken from the rendered template, so it is what was shown. A receipt names revision, language, surface
     and the SHA-256 of this text; with the policy of that revision the text can be made again.
     """
-    return Surfaces(policy, own_templates).text(language, surface)
+    return Surfaces(policy, own_templates).text(language, surface, cookies)

@@ -74,10 +74,16 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
 
 
 def _read(text: Text, translation: Translation) -> Markup:
-    """Return a text of the policy; one in another language than the page carries its `lang` and says so."""
-    words, language = text.read(translation.language)
+    """
+    Return a text of the policy in the language that was asked for; one in another than the page carries its `lang`.
+
+    It says which one that is if nobody asked for it.
+    """
+    words, language = text.read(translation.asked)
     if language in ("", translation.language):
         return Markup("{}").format(words)
+    if language == translation.asked:
+        return Markup('<span lang="{}">{}</span>').format(language, words)
     return Markup('<span lang="{}">{}</span> <small class="consent-foreign">({})</small>').format(
         language, words, translation.name(language)
     )

@@ -15,6 +15,7 @@ from babel.messages.pofile import read_po
 from babel.units import format_unit
 
 from consent_mw.durations import Duration
+from consent_mw.tags import lookup
 
 __all__ = ["CATALOGUES", "Translation"]
 
@@ -28,17 +29,19 @@ class Translation:
     A language that pages are written in.
 
     Args:
-        language: The tag that was asked for. Without a catalogue for it, or for it without its region, English speaks.
+        language: The tag that was asked for. Without a catalogue that serves its readers, English speaks.
         folders: Where to look for LANGUAGE/LC_MESSAGES/consent_mw.po, the first that has one wins.
 
     Attributes:
         language: The tag of the language that is really spoken.
+        asked: The tag that was asked for, in which the site's own texts are read.
         direction: "ltr" or "rtl".
     """
 
     def __init__(self, language: str, folders: Sequence[Path] = (CATALOGUES,)) -> None:
         found, messages = _catalogue(language, folders)
         self.language: str = found
+        self.asked: str = language
         self.messages: GNUTranslations = messages
         self._locale = _locale(self.language) or Locale(_SOURCE)
         self.direction: str = self._locale.text_direction
@@ -78,11 +81,14 @@ def _locale(tag: str) -> Locale | None:
 
 
 def _catalogue(language: str, folders: Sequence[Path]) -> tuple[str, GNUTranslations]:
-    for tag in (language, language.partition("-")[0], _SOURCE):
+    for wanted in (language, _SOURCE):
         for folder in folders:
-            file = folder / tag.replace("-", "_") / "LC_MESSAGES" / "consent_mw.po"
-            if file.is_file():
-                return (language if tag != _SOURCE else tag), _read(file, tag)
+            files = {
+                file.parts[-3].replace("_", "-"): file for file in sorted(folder.glob("*/LC_MESSAGES/consent_mw.po"))
+            }
+            tag = lookup(wanted, files)
+            if tag:
+                return wanted, _read(files[tag], tag)
     raise FileNotFoundError(f"{CATALOGUES}: has no catalogue; install the package again")
 
 
