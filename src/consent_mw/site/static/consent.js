@@ -1,15 +1,46 @@
 // The banner answers without a reload; what waits for a purpose starts once it is allowed. Stores nothing.
 (() => {
   "use strict";
-  if (window.consent && window.consent.allows) return; // included twice
-  const page = document, me = page.currentScript, base = me.src.replace(/\/static\/[^/]*$/, "");
+  const TWICE = Symbol.for("consent");
+  if (window[TWICE]) return;
+  window[TWICE] = true;
+  // Markup can name an element like what is read here, <img name="currentScript"> or <input name="closest">, and would
+  // then be read in its place. The prototypes cannot be named away.
+  const pure = (kind, name) => {
+    const { get, value } = Object.getOwnPropertyDescriptor(kind.prototype, name);
+    return Function.call.bind(get || value);
+  };
+  const page = document, root = pure(Document, "documentElement")(page), me = pure(Document, "currentScript")(page);
+  const query = pure(Element, "querySelector"), all = pure(Element, "querySelectorAll");
+  const matches = pure(Element, "matches"), closest = pure(Element, "closest"), remove = pure(Element, "remove");
+  const contains = pure(Node, "contains"), kind = pure(Node, "nodeType"), active = pure(Document, "activeElement");
+  const create = pure(Document, "createElement"), listen = pure(EventTarget, "addEventListener");
+  const base = me.src.replace(/\/static\/[^/]*$/, ""), home = new URL(base);
   const BANNER = '[data-consent="banner"]', WAITING = 'section[data-consent="waiting"]';
   const DIALOG = 'dialog[data-consent="dialog"]';
   const BLOCKED =
     ":is(script[type='text/plain'],template,iframe[data-src],img[data-src]):is([data-purpose],[data-category])";
   const OPEN = ":is(iframe,img)[src]:is([data-purpose],[data-category])";
-  const find = (selector) => page.querySelector(selector);
-  const make = (name, props) => Object.assign(page.createElement(name), props);
+  const find = (selector) => query(root, selector);
+  const near = (node, selector) => kind(node) === 1 && closest(node, selector);
+  const make = (name, props) => Object.assign(create(page, name), props);
+  // One element in trouble does not stop the others.
+  const each = (elements, work) => elements.forEach((element) => {
+    try {
+      work(element);
+    } catch (error) {
+      console.warn("consent:", element, error);
+    }
+  });
+  // Whether the page's markup leads to this path below our prefix, and nowhere else.
+  const leads = (address, path) => {
+    try {
+      const { origin, pathname } = new URL(address, root.baseURI);
+      return origin === home.origin && pathname.replace(/\/$/, "") === home.pathname.replace(/\/$/, "") + path;
+    } catch (error) {
+      return false;
+    }
+  };
 
   let state = null, loading, loaded = false, turn = 0;
   const apply = (next) => {
@@ -18,24 +49,24 @@
     loaded = true;
     showWhatWaits();
     if (!news) return;
-    const banner = find(BANNER), due = state.show && !(state.choice && state.waiting.length);
-    if (banner && due) banner.hidden = false;
-    else if (banner) leave(banner);
-    page.querySelectorAll(OPEN).forEach(recall);
-    scan(page);
+    const due = state.show && !(state.choice && state.waiting.length);
+    each(all(root, BANNER), (banner) => due ? banner.hidden = false : leave(banner));
+    each(all(root, OPEN), recall);
+    scan(root);
     dispatchEvent(new CustomEvent("consentchange", { detail: state }));
   };
   const ask = async (path, body) => {
     const mine = body ? 0 : ++turn;
     const answer = await fetch(base + path, {
       method: body ? "POST" : "GET", body, headers: { Accept: "application/json" }, cache: "no-store", keepalive: !!body,
+      redirect: "error",
     });
     if (!answer.ok) throw answer;
     const next = await answer.json();
     if (body) turn++; // an older reading that is still on its way is out of date
     if (body || mine === turn) apply(next);
   };
-  const refresh = () => ask("/state").catch(() => (loaded = true, scan(page))).then(() => state);
+  const refresh = () => ask("/state").catch(() => (loaded = true, scan(root))).then(() => state);
   const need = () => loading || (loading = refresh());
   const allows = (purpose) => (state || need(), !!state && state.allowed.includes(purpose));
   const choose = async (fields) => {
@@ -44,14 +75,14 @@
   };
 
   let tabs;
-  const listen = () => (tabs = new BroadcastChannel("consent")).onmessage = refresh;
-  listen();
+  const hear = () => (tabs = new BroadcastChannel("consent")).onmessage = refresh;
+  hear();
   addEventListener("pagehide", () => tabs.close()); // an open channel would keep the page out of the bfcache
-  addEventListener("pageshow", (event) => event.persisted && (listen(), refresh()));
+  addEventListener("pageshow", (event) => event.persisted && (hear(), refresh()));
 
   const status = make("p", { className: "consent-status" });
   status.setAttribute("role", "status");
-  page.body.append(status);
+  find("body").append(status);
   const say = (text) => {
     status.textContent = ""; // the same words twice are heard twice
     status.textContent = text;
@@ -60,55 +91,57 @@
     if (element.tabIndex < 0) element.tabIndex = -1;
     element.focus({ preventScroll: true });
   };
-  const goOn = () => focus(find("main,[role=main],h1") || page.body);
+  const goOn = () => focus(find("main,[role=main],h1") || find("body"));
   const leave = (section) => {
-    const inside = section.contains(page.activeElement);
+    const inside = contains(section, active(page));
     section.hidden = true;
     if (inside) goOn();
   };
-  const showWhatWaits = () => page.querySelectorAll(WAITING).forEach((section) => {
-    for (const form of section.querySelectorAll("form")) {
-      const id = form.elements.waiting.value, item = form.closest("li") || form;
-      if (id === "all" ? state.waiting.length > 1 : state.waiting.some((each) => each.id === id)) continue;
-      const inside = item.contains(page.activeElement);
-      item.remove();
-      if (inside) focus(section.querySelector("button") || (section.tabIndex = -1, section));
-    }
-    if (!section.hidden && !section.querySelector("form")) leave(section);
+  const showWhatWaits = () => each(all(root, WAITING), (section) => {
+    each(all(section, "form"), (form) => {
+      const id = query(form, "[name=waiting]").value, item = closest(form, "li") || form;
+      if (id === "all" ? state.waiting.length > 1 : state.waiting.some((one) => one.id === id)) return;
+      const inside = contains(item, active(page));
+      remove(item);
+      if (inside) focus(query(section, "button") || (section.tabIndex = -1, section));
+    });
+    if (!section.hidden && !query(section, "form")) leave(section);
   });
+  const action = pure(HTMLFormElement, "action"), submit = pure(HTMLFormElement, "requestSubmit");
   let busy = false, plain = false;
-  page.addEventListener("submit", async (event) => {
-    const form = event.target, button = event.submitter, box = form.closest(`${BANNER},${WAITING},${DIALOG}`);
-    if (plain || event.defaultPrevented || !button || !form.matches("form[data-consent]")) return;
+  listen(page, "submit", async (event) => {
+    const form = event.target, button = event.submitter, box = near(form, `${BANNER},${WAITING},${DIALOG}`);
+    if (plain || event.defaultPrevented || !button || !matches(form, "form[data-consent]")) return;
     if (!box) return; // the settings page shows the answer by itself
+    if (!leads(button.getAttribute("formaction") || action(form), "/choice")) return;
     event.preventDefault();
     if (busy) return;
     busy = true;
     try {
       await choose([...new FormData(form), [button.name, button.value]]);
       say(me.dataset.saved || "");
-      if (box && box.close) box.close();
-      else if (box && box.matches(BANNER)) leave(box);
+      if (box.localName === "dialog") box.close();
+      else if (matches(box, BANNER)) leave(box);
     } catch (error) { // no connection, or refused: the browser sends it, after this event
-      setTimeout(() => (plain = true, form.requestSubmit(button), plain = false));
+      setTimeout(() => (plain = true, submit(form, button), plain = false));
     }
     busy = false;
   });
   const fetched = async (address) => {
-    const answer = await fetch(address, { cache: "no-store" });
+    const answer = await fetch(address, { cache: "no-store", redirect: "error" });
     if (!answer.ok) throw answer;
-    page.body.insertAdjacentHTML("beforeend", await answer.text());
+    find("body").insertAdjacentHTML("beforeend", await answer.text());
     const dialog = find(DIALOG), style = dialog.querySelector("link");
     dialog.addEventListener("close", () => {
       dialog.remove(); // the next one shows what holds then
-      if (page.activeElement === page.body) goOn();
+      if (active(page) === find("body")) goOn();
     });
     await new Promise((done) => style.onload = style.onerror = done);
     return dialog;
   };
   let opening;
   const show = async (href) => {
-    const address = new URL(`${href}`.startsWith(base) ? href : base);
+    const address = new URL(href && leads(href, "") ? href : base, base);
     address.searchParams.set("dialog", 1);
     try {
       const dialog = await (opening ||= find(DIALOG) || fetched(address));
@@ -118,8 +151,8 @@
     }
     opening = null;
   };
-  page.addEventListener("click", (event) => {
-    const way = event.target.closest && event.target.closest('[data-consent="settings"],a[href="#consent"]');
+  listen(page, "click", (event) => {
+    const way = near(event.target, '[data-consent="settings"],a[href="#consent"]');
     if (!way || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     show(way.href);
@@ -127,12 +160,26 @@
   const hash = () => location.hash === "#consent" && show();
   addEventListener("hashchange", hash);
 
-  const placeholders = new WeakMap(), once = new WeakSet();
-  const purposes = (element) => (element.dataset.purpose || element.dataset.category).split(/[\s,]+/).filter(Boolean);
+  const placeholders = new WeakMap(), once = new WeakSet(), made = new WeakSet();
+  const purposes = (element) => {
+    const names = (element.dataset.purpose || element.dataset.category || "").split(/[\s,]+/).filter(Boolean);
+    if (names.length) return names;
+    throw new Error("names no purpose");
+  };
+  // Of a script, a frame or an image; never javascript:, data: or blob:. Throws for what is no address at all.
+  const web = (address) => {
+    const url = new URL(address, root.baseURI);
+    if (/^https?:$/.test(url.protocol)) return url;
+    throw new Error("is no address of the web");
+  };
+  const source = (element) => element.dataset.src || element.getAttribute("src");
   let queue = Promise.resolve();
+  const PATIENCE_MS = 10000, RUNS = /^(module|.*script)?$/i;
   const run = (old) => queue = queue.then(() => new Promise((done) => {
-    const script = page.createElement("script");
-    for (const { name, value } of old.attributes) if (name !== "type") script.setAttribute(name, value);
+    const script = make("script");
+    for (const attribute of old.attributes) {
+      if (attribute.name !== "type") script.setAttributeNode(attribute.cloneNode());
+    }
     if (old.dataset.type) script.type = old.dataset.type;
     if (old.dataset.src) script.src = old.dataset.src;
     script.nonce = old.nonce;
@@ -140,16 +187,20 @@
     script.async = old.hasAttribute("async");
     script.addEventListener("load", done);
     script.addEventListener("error", done);
+    made.add(script);
     old.replaceWith(script);
-    if (!script.src || script.async) done(); // the others keep their order
-  }));
+    // The others keep their order, and do not wait for what is not run, was taken away or does not come.
+    const waits = script.src && script.isConnected && !script.async && !script.noModule && RUNS.test(script.type);
+    if (waits) setTimeout(done, PATIENCE_MS);
+    else done();
+  })).catch((error) => console.warn("consent:", old, error));
   const start = (element) => {
     if (element.localName === "script") {
       element.type = "text/queued"; // so that it is found once
       return run(element);
     }
     if (element.localName === "template") return element.replaceWith(element.content);
-    const placeholder = placeholders.get(element), inside = placeholder && placeholder.contains(page.activeElement);
+    const placeholder = placeholders.get(element), inside = placeholder && contains(placeholder, active(page));
     element.src = element.dataset.src;
     element.removeAttribute("data-src");
     element.hidden = false;
@@ -162,7 +213,7 @@
     if (once.has(element) || purposes(element).every(allows)) return;
     const waits = element.cloneNode();
     waits.dataset.src = element.getAttribute("src");
-    waits.removeAttribute("src");
+    ["src", "srcset", "srcdoc"].forEach((name) => waits.removeAttribute(name));
     element.replaceWith(waits);
   };
   const always = (element) => {
@@ -178,7 +229,7 @@
   const hold = (element) => {
     if (placeholders.has(element)) return;
     const words = (name) => element.dataset[name] || me.dataset[name] || "";
-    const host = new URL(element.dataset.src, location).host;
+    const host = web(source(element)).host;
     const box = make("div", { className: "consent-placeholder" });
     if (state) box.lang = state.language;
     box.setAttribute("role", "group");
@@ -192,15 +243,17 @@
     element.after(box);
   };
   const visit = (element) => {
+    if (made.has(element) || element.namespaceURI !== root.namespaceURI) return;
     if (!loaded) return need();
-    if (state && purposes(element).every(allows)) start(element);
+    if (source(element)) web(source(element));
+    if (purposes(element).every(allows)) start(element);
     else if (element.dataset.src && element.localName !== "script") hold(element);
   };
-  const scan = (root) => root.querySelectorAll(BLOCKED).forEach(visit);
-  new MutationObserver((changes) => changes.forEach(({ addedNodes }) => addedNodes.forEach((node) => {
-    if (!node.matches) return;
-    if (node.matches(BLOCKED)) visit(node);
+  const scan = (within) => each(all(within, BLOCKED), visit);
+  new MutationObserver((changes) => changes.forEach(({ addedNodes }) => each(addedNodes, (node) => {
+    if (kind(node) !== 1) return;
     scan(node);
+    if (matches(node, BLOCKED)) visit(node);
   }))).observe(page, { childList: true, subtree: true });
 
   const subscribe = (listener) => {
@@ -212,6 +265,6 @@
   };
   window.consent = Object.freeze({ allows, show: () => void show(), subscribe, refresh });
   if (find(BANNER + "[data-shared]")) need();
-  scan(page);
+  scan(root);
   hash();
 })();
