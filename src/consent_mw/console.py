@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 from consent_mw.client import Proxies, mask
-from consent_mw.escaping import printable
+from consent_mw.escaping import printable, readable
 from consent_mw.exchange import Exchange
 from consent_mw.policy import NECESSARY, Policy
 from consent_mw.redaction import redact_query
@@ -95,7 +95,7 @@ class Console:
             return exchange.route or "-"
         path = quote(str(exchange.scope.get("path", ""))[:_LONGEST], safe=_SAFE, errors="replace")
         query: bytes = (exchange.scope.get("query_string") or b"") if self._query else b""
-        return f"{path}?{redact_query(query.decode('latin-1'))[:_LONGEST]}" if query else path
+        return f"{path}?{printable(redact_query(readable(query)))[:_LONGEST]}" if query else path
 
     # -- the thread ---------------------------------------------------------------------------------------------
 

@@ -1,12 +1,34 @@
-"""Text from outside, made harmless where it is shown: in a terminal, in JSON, in a line of a log. Pure."""
+"""Text from outside: read from its bytes, and made harmless where it is shown: in a terminal, JSON, a log. Pure."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import msgspec
 
-__all__ = ["as_json", "hex_escaped", "printable"]
+__all__ = ["as_json", "hex_escaped", "printable", "raw", "readable"]
+
+#: A backslash that would be read as an escape of ours, and the escapes themselves.
+_LIKE_AN_ESCAPE = re.compile(rb"\\(?=x[0-9a-f]{2})")
+_ESCAPE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
+
+
+def readable(sent: bytes) -> str:
+    r"""
+    Return what a client sent as text: UTF-8, and each byte that is no UTF-8 as \xHH. `raw` gives the bytes back.
+
+    RFC 9110 leaves the encoding of such bytes open (section 5.5); what Korean clients send is UTF-8.
+    """
+    if b"\\x" in sent:
+        sent = _LIKE_AN_ESCAPE.sub(rb"\\x5c", sent)
+    return sent.decode("utf-8", "backslashreplace")
+
+
+def raw(text: str) -> bytes:
+    """Return the bytes that `readable` read."""
+    sent = text.encode("utf-8", "surrogatepass")
+    return _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), sent) if b"\\x" in sent else sent
 
 
 def printable(text: str) -> str:
@@ -43,9 +65,9 @@ def hex_escaped(text: str) -> str:
     r"""
     Return `text` as a field between the quotes of a Combined Log Format line, escaped as nginx does: \xHH.
 
-    Escaped are quotes, backslashes, controls and every byte that is not ASCII. More readers survive it than `\"`.
+    Escaped are quotes, backslashes, controls and every byte that is not ASCII, as it was sent. More readers survive it
+    than `\"`.
     """
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return text
-    codes = text.encode("utf-8", "surrogatepass")
-    return "".join(chr(code) if 32 <= code < 127 and code not in b'"\\' else f"\\x{code:02X}" for code in codes)
+    return "".join(chr(code) if 32 <= code < 127 and code not in b'"\\' else f"\\x{code:02X}" for code in raw(text))

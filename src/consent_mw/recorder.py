@@ -15,7 +15,7 @@ from consent_mw._asgi import Scope
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, frame_head, layout_of
 from consent_mw.client import IPAddress, Proxies, mask
 from consent_mw.consent import Consent
-from consent_mw.escaping import printable
+from consent_mw.escaping import printable, readable
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange, route_of
 from consent_mw.memo import remember
@@ -38,6 +38,10 @@ _DAY_NS: Final = 86_400_000_000_000
 _REMEMBERED: Final = 4_096
 #: Different messages about undeclared events that are logged; a name may come from anywhere.
 _TOLD: Final = 100
+
+#: Characters of an agent that are kept, and the bytes that hold them in UTF-8: none is cut in two.
+_AGENT: Final = 512
+_AGENT_BYTES: Final = 4 * _AGENT
 
 _QUIET_SECONDS: Final = 60.0
 
@@ -370,7 +374,7 @@ def _crossing(name: str, precision: str) -> str:
 
 def _text(exchange: Exchange, header: bytes) -> str | None:
     value = exchange.fields.get(header)
-    return None if value is None else value.decode("latin-1")
+    return None if value is None else readable(value)
 
 
 def _path(exchange: Exchange) -> Scalar:
@@ -379,12 +383,12 @@ def _path(exchange: Exchange) -> Scalar:
 
 def _query(exchange: Exchange) -> Scalar:
     query: bytes = exchange.scope.get("query_string") or b""
-    return redact_query(query.decode("latin-1")) if query else None
+    return redact_query(readable(query)) if query else None
 
 
 def _agent(exchange: Exchange) -> Scalar:
     agent = exchange.fields.get(b"user-agent")
-    return None if agent is None else agent[:512].decode("latin-1")
+    return None if agent is None else readable(agent[:_AGENT_BYTES])[:_AGENT]
 
 
 def _referer(exchange: Exchange) -> Scalar:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from html import unescape
+from typing import Final
 from unicodedata import normalize
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 __all__ = ["clean", "origin", "redact_name", "redact_query", "redact_url"]
 
@@ -15,10 +18,23 @@ _MARK = "[redacted]"
 #: Parameters whose values are secrets or name a person, wherever the word stands in the parameter's name.
 _SECRET_NAME = re.compile(
     r"pass|pwd|(?<![a-z])pw(?![a-z])|secret|token|auth|key(?!word)|sig|session|sid\b|code|otp|pin\b|csrf|xsrf|jwt|credential|bearer|saml"
-    r"|assertion|ticket|nonce|hmac|mail|phone|mobile|\btel\b|birth|ssn|iban|card|cvv|cvc"
-    r"|비밀번호|암호|토큰|이메일|메일|전화|휴대폰|주민",
+    r"|assertion|ticket|nonce|hmac|mail|phone|mobile|\btel\b|birth|ssn|iban|card|cvv|cvc",
     re.IGNORECASE,
 )
+#: The same in Korean, letter by letter: see `_letters`.
+_KOREAN_SECRETS: Final = (
+    "비밀번호 비번 패스워드 암호 토큰 인증 세션 서명 이메일 메일 전화 휴대폰 핸드폰 연락처 주민 생년월일 여권 카드 계좌"
+)
+#: A final consonant is the first of a syllable where letters are written one by one.
+_ONE_BY_ONE: Final = {
+    ord(normalize("NFD", syllable)[2]): normalize("NFD", syllable)[0] for syllable in "각깎난닫랄맘밥삿쌌앙잦찿캌탙팦핳"
+} | dict.fromkeys(map(ord, "\u115f\u1160"))  # letters that show as nothing
+#: What Windows-1252 has in the place of controls, so that text read by it can be read again.
+_WINDOWS: Final = {
+    ord(bytes((code,)).decode("cp1252")): code
+    for code in range(0x80, 0xA0)
+    if bytes((code,)).decode("cp1252", "ignore")
+}
 #: What is a secret, or names a person, whatever it is called.
 _TELLING = re.compile(
     r"[^\s@&=]@[^\s@&=]"  # a mail address, also user:password@host
@@ -37,13 +53,19 @@ _RANDOM = re.compile(r"[A-Za-z0-9+/_-]{32,}")
 _RANDOM_SEGMENT = re.compile(r"[A-Za-z0-9_]{32,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: What of a name belongs to one visitor: a mail address, a token, an id. The rest of it is the same for all.
 _OF_ONE_VISITOR = re.compile(
-    r"\S*(?:@|%40)\S*|eyJ[\w-]+\.[\w.-]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32,}|\d{10,}",
+    r"\S*(?:@|%(?:25)*40)\S*|eyJ[\w-]+\.[\w.-]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32,}|\d{10,}",
     re.IGNORECASE,
 )
 #: A shorter one: capital and small letters and a digit, as 128 bits in base64 have.
 _WORD = re.compile(r"[A-Za-z0-9_-]{20,}")
 #: A character as JSON writes it, and as old scripts did.
 _UNICODE_ESCAPE = re.compile(r"[\\%]u([0-9a-f]{4})", re.IGNORECASE)
+#: A byte as `escaping.readable` and scripts write it.
+_BYTE_ESCAPE = re.compile(rb"\\x([0-9a-f]{2})", re.IGNORECASE)
+#: What begins each of these.
+_WRITTEN_OTHERWISE = re.compile(r"[%\\&]")
+#: A character as HTML writes it, and a form in a page whose encoding lacks it.
+_CHARACTER = re.compile(r"&#(?:\d{1,7}|x[0-9a-f]{1,6});?", re.IGNORECASE)
 _SPELLING = re.compile(r"[\W_]+")
 _SEPARATOR = re.compile(r"([&;])")
 _NESTED = re.compile(r"[?&;#,/\s{}\[\]()<>]+")
@@ -66,14 +88,19 @@ def clean(text: str) -> str:
 
 def redact_name(name: str) -> str:
     """Return the name of a cookie without what in it belongs to one visitor: `id_[redacted]`."""
-    return _OF_ONE_VISITOR.sub(_MARK, clean(name))
+    name = clean(name)
+    if name.isascii():
+        return _OF_ONE_VISITOR.sub(_MARK, name)
+    redacted, marks = _OF_ONE_VISITOR.subn(_MARK, normalize("NFKC", name))
+    return redacted if marks else name
 
 
 def redact_query(query: str) -> str:
     """
     Return the query string with the values of secrets replaced; names, order and the rest stay.
 
-    Seen through are percent-encoding (five times over), other spellings of a name, and pairs inside a value. What comes
+    Seen through are percent-encoding (five times over, of UTF-8 and of EUC-KR), other spellings of a name, and pairs
+    inside a value. Bytes are read by `escaping.readable`. What comes
     after the sixty-fourth pair is replaced as a whole: a request shall not pay for more. So is a pair that the cap on
     length cuts, since half a secret no longer looks like one.
     """
@@ -88,25 +115,69 @@ def _redact_pairs(query: str, *, cut: bool) -> str:
 
 def _redact_pair(pair: str) -> str:
     name, equals, value = pair.partition("=")
+    names = _readings(name)
     if not equals:
-        return _MARK if _reveals(_decoded(name)) else name
-    if _reveals(_decoded(name)):  # a pair whose own sign is encoded, or a secret in the place of a name
+        return _MARK if any(map(_reveals, names)) else name
+    if any(map(_reveals, names)):  # a pair whose own sign is encoded, or a secret in the place of a name
         return f"{_MARK}={_MARK}"
-    return f"{name}={_MARK if _is_secret_name(_decoded(name)) or _reveals(_decoded(value)) else value}"
+    return f"{name}={_MARK if any(map(_is_secret_name, names)) or any(map(_reveals, _readings(value))) else value}"
 
 
-def _decoded(text: str) -> str:
+def _readings(text: str) -> Sequence[str]:
+    """
+    Return what text may say: percent-encoding seen through as UTF-8, and what is no UTF-8 in the code page of Korean
+    Windows (EUC-KR); both again where a program took the bytes for Western letters.
+    """
+    if text.isascii() and not _WRITTEN_OTHERWISE.search(text):
+        return (text.replace("+", " "),)
+    sent = _unquoted(text)
+    plain = _unescaped(sent.decode("utf-8", "replace"))
+    if plain.isascii():
+        return (plain,)
+    found = [plain]
+    if "\ufffd" in plain:
+        found.append(_unescaped(sent.decode("cp949", "replace")))
+    if any("\x80" <= char <= "\xff" for char in plain):
+        sent = plain.translate(_WINDOWS).encode("latin-1", "replace")
+        found += [sent.decode("utf-8", "replace"), sent.decode("cp949", "replace")]
+    return [normalize("NFKC", each) for each in found]
+
+
+def _unquoted(text: str) -> bytes:
+    """Return the bytes that are written in percent-encoding, several times over, or in escapes of programs."""
+    sent = text.encode("utf-8", "replace")
     for _ in range(_ENCODINGS):
-        before, text = text, unquote(text.replace("+", " ")) if "%" in text else text.replace("+", " ")
-        if text == before:
+        before, sent = sent, sent.replace(b"+", b" ")
+        if b"\\x" in sent:
+            sent = _BYTE_ESCAPE.sub(rb"%\1", sent.replace(rb"\x5c", b"\\"))
+        if b"%" in sent:
+            sent = unquote_to_bytes(sent)
+        if sent == before:
             break
+    return sent
+
+
+def _unescaped(text: str) -> str:
     if "\\u" in text or "%u" in text:
         text = _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
-    return text if text.isascii() else normalize("NFKC", text)
+    return _CHARACTER.sub(lambda found: unescape(found[0]), text) if "&#" in text else text
 
 
 def _is_secret_name(name: str) -> bool:
-    return bool(_SECRET_NAME.search(name) or _SECRET_NAME.search(_SPELLING.sub("", name)))
+    if _SECRET_NAME.search(name):
+        return True
+    if name.isascii():
+        return bool(_SECRET_NAME.search(_SPELLING.sub("", name)))
+    letters = _letters(name)
+    return bool(_SECRET_NAME.search(letters)) or any(secret in letters for secret in _SECRETS)
+
+
+def _letters(text: str) -> str:
+    """Return the letters alone, without accents, and of Korean one by one: decomposed, and full or half wide."""
+    return _SPELLING.sub("", normalize("NFKD", text).translate(_ONE_BY_ONE))
+
+
+_SECRETS: Final = tuple(map(_letters, _KOREAN_SECRETS.split()))
 
 
 def _reveals(text: str) -> bool:
@@ -152,8 +223,9 @@ def _redact_segment(segment: str) -> str:
     head, *parameters = segment.split(";")
     if "=" in head:
         head = _redact_pair(head)
-    text = _decoded(head)
-    secret = _TELLING.search(text) or _RANDOM_SEGMENT.search(text) or _has_mixed_word(text)
+    secret = any(
+        _TELLING.search(text) or _RANDOM_SEGMENT.search(text) or _has_mixed_word(text) for text in _readings(head)
+    )
     return ";".join([_MARK if secret else head, *map(_redact_pair, parameters)])
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from consent_mw.escaping import as_json
+from consent_mw.escaping import as_json, readable
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange
 from consent_mw.permissions import Decision, Reason
@@ -103,7 +103,7 @@ class Undeclared:
 
 def _name(decision: Decision, source: Source) -> str:
     """The name as it is told. The site's own is the same for all; what a browser sends may hold somebody's id."""
-    name = decision.name[:_LONGEST_NAME]
+    name = readable(decision.name.encode("latin-1", "replace"))[:_LONGEST_NAME]
     return clean(name) if source == "response" else redact_name(name)
 
 

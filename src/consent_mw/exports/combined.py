@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from urllib.parse import quote
 
-from consent_mw.escaping import hex_escaped
+from consent_mw.escaping import hex_escaped, raw
 from consent_mw.exports import Row
 
 __all__ = ["Combined"]
@@ -56,7 +56,7 @@ def _request(row: Row) -> str:
     target = quote(str(path), safe=_PATH_SAFE, errors="replace")
     query = row.get("url.query")
     if query:
-        target += "?" + quote(str(query), safe=_QUERY_SAFE, errors="replace")
+        target += "?" + quote(raw(str(query)), safe=_QUERY_SAFE)
     return f"{_word(row, 'http.request.method')} {_cut(target, _TARGET_LIMIT)} HTTP/1.1"
 
 
