@@ -44,6 +44,7 @@ LAYERS = [
         "keyslots",
         "locks",
         "mounts",
+        "ownership",
         "places",
         "revisions",
         "sealer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from unicodedata import normalize
 from urllib.parse import quote, unquote_to_bytes
@@ -63,7 +64,7 @@ def full_wide(text: str) -> str:
 
 
 #: How a name may be spelt, as text.
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "capitals": str.upper,
     "decomposed": lambda text: normalize("NFD", text),
@@ -77,7 +78,7 @@ SPELLINGS = {
     "with accents": "\u0301".join,
 }
 #: How text becomes bytes.
-BYTES = {
+BYTES: dict[str, Callable[[str], bytes]] = {
     "UTF-8": lambda text: text.encode(),
     "EUC-KR": lambda text: text.encode("cp949", "replace") if encodes(text) else text.encode(),
     "UTF-8 taken for Latin-1": lambda text: text.encode().decode("latin-1").encode(),

@@ -16,6 +16,7 @@ from typing import IO, Final, NamedTuple
 import msgspec
 
 from consent_mw.exceptions import ConfigurationError, StoreError
+from consent_mw.ownership import unlinked
 
 __all__ = ["Anchor", "Audit", "Entry", "Verdict"]
 
@@ -190,13 +191,14 @@ class Audit:
 
     def _read_head(self) -> _Head | None:
         try:
-            found = _HEAD.fullmatch(self.head.read_bytes())
+            with open(self.head, "rb", opener=unlinked) as file:
+                found = _HEAD.fullmatch(file.read())
         except FileNotFoundError:
             return None
         return _Head(int(found[1]), int(found[2]), found[3].decode()) if found else None
 
     def _write_head(self, head: _Head) -> None:
-        fd = os.open(self.head, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = unlinked(self.head, os.O_WRONLY | os.O_CREAT)
         try:
             # In place and in one piece of 103 bytes: less than a disk tears.
             written = os.pwrite(fd, b"%018d %018d %s\n" % (head.number, head.size, head.hash.encode()), 0)
@@ -209,7 +211,7 @@ class Audit:
 
     @contextmanager
     def _locked(self, how: int, flags: int) -> Generator[int]:
-        fd = os.open(self.path, flags | os.O_CLOEXEC, 0o600)
+        fd = unlinked(self.path, flags)
         try:
             fcntl.flock(fd, how)
             yield fd

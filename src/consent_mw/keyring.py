@@ -16,6 +16,7 @@ from typing import Protocol
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed, KeyringUnreachable
 from consent_mw.keyslots import GENERATION, PAGE, KeySlots, empty_slots, header, identity, offset, slot
 from consent_mw.mounts import network_file_system
+from consent_mw.ownership import check_directory, check_file, unlinked
 
 __all__ = ["FileKeyring", "ForeignKeyring", "Keyring", "MemoryKeyring"]
 
@@ -217,13 +218,16 @@ class FileKeyring:
             name: First part of the keyring's name; the file's own random id is the second.
 
         Raises:
-            ConfigurationError: The file is not a key file, is damaged, newer, readable by others or on a network
-                file system, or cannot be opened. It was not changed.
+            ConfigurationError: The file is not a key file, is damaged, newer, readable by others, a symbolic link,
+                somebody else's, where somebody else could replace it or on a network file system, or cannot be opened.
+                It was not changed.
         """
         self.path: Path = Path(path)
         if kind := network_file_system(self.path.parent):
             raise self._refused(f"lies on a network file system ({kind})", "keep the key file on a local disk")
         try:
+            check_directory(self.path.parent)
+            check_file(self.path)
             with self._locked(fcntl.LOCK_EX, os.O_CREAT) as fd:
                 self._check_kind(os.fstat(fd))
                 if os.fstat(fd).st_size == 0:
@@ -367,7 +371,7 @@ class FileKeyring:
     @contextmanager
     def _locked(self, how: int, flags: int = 0) -> Generator[int]:
         # Opened anew each time: flock belongs to the open file, which a forked child would share with its parent.
-        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+        fd = unlinked(self.path, os.O_RDWR | flags)
         try:
             fcntl.flock(fd, how)
             try:

@@ -8,6 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from consent_mw.ownership import unlinked
+
 __all__ = ["alone"]
 
 
@@ -19,7 +21,7 @@ def alone(lock: Path) -> Generator[bool]:
     Raises:
         OSError: It cannot be made or locked.
     """
-    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = unlinked(lock, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.ownership import check_directory, check_file, make_directory
 
 __all__ = ["DATA_DIRECTORY", "Places"]
 
@@ -30,17 +32,47 @@ class Places:
         Make the directory (mode 0700) if it is missing.
 
         Raises:
-            ConfigurationError: It cannot be made, or this user cannot write it.
+            ConfigurationError: It cannot be made, or this user cannot write it; or another user could put files of
+                their own into it, see `check`.
         """
         mend = "give a directory that this user may write"
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.directory)
         except OSError as error:
             raise ConfigurationError(
                 f"{self.directory}: the data directory cannot be made ({error.strerror}); {mend}"
             ) from error
+        self.check()
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise ConfigurationError(f"{self.directory}: the data directory is not writable; {mend}")
+
+    def check(self) -> None:
+        """
+        Refuse what lets another user of this machine replace the keys, or what else is kept. What is not there is fine.
+
+        A file is never reached by a link; a directory may be, by one of this user or of root.
+
+        Raises:
+            ConfigurationError: Another user could, or it cannot be seen; the message has the command that ends it.
+        """
+        place = self.directory
+        try:
+            for place in (self.directory, self.spool, self.wordings, self.revisions):
+                if place.exists():
+                    check_directory(place)
+            for place in self._files():
+                check_file(place)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{place}: cannot be looked at ({error.strerror}); give a directory of this user"
+            ) from error
+
+    def _files(self) -> Iterator[Path]:
+        yield from (self.keys, self.archive_keys, self.audit, self.audit_head, self.erasures)
+        yield from (self.erasure_lock, self.destruction_lock, self.requests_lock)
+        for database in (self.database, self.archive):
+            yield database
+            yield from (database.with_name(f"{database.name}{ending}") for ending in ("-wal", "-shm", "-journal"))
 
     @property
     def database(self) -> Path:

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.frames import HEADER_BYTES
 from consent_mw.mounts import network_file_system
+from consent_mw.ownership import unlinked
 from consent_mw.segment import OpenSegment, Segment, SegmentName
 
 __all__ = ["Backlog", "Gap", "Reason", "Spool"]
@@ -225,7 +226,7 @@ class Spool:
             SpoolError: The directory is gone.
         """
         try:
-            fd = os.open(self.directory / _LEASE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = unlinked(self.directory / _LEASE, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise self._failed(error) from error
         try:
@@ -429,7 +430,7 @@ def _prepare(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "not writable")
-        os.close(os.open(directory / _LEASE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(unlinked(directory / _LEASE, os.O_RDWR | os.O_CREAT))
     except OSError as error:
         raise SpoolError(
             f"{directory}: the spool cannot be kept here ({error.strerror}); give a directory that this user may write"

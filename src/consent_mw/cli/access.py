@@ -89,8 +89,9 @@ def existing_store(places: Places, url: str | None, log_url: str | None = None) 
         log_url: Where visits and events are; None where everything is in one store.
 
     Raises:
-        ConfigurationError: There is no such store.
+        ConfigurationError: There is no such store, or another user could replace the keys beside it.
     """
+    places.check()
     store = store_from(url or f"sqlite:///{places.database}")
     if isinstance(store, SQLiteStore) and not store.path.exists():
         raise ConfigurationError(

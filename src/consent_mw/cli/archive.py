@@ -112,6 +112,7 @@ def _iso(time: datetime | None) -> str:
 
 
 def _existing(places: Places) -> Store:
+    places.check()
     if not places.archive.exists():
         raise ConfigurationError(
             f"{places.archive}: there is no archive here; it begins when the first record of a purpose with "

@@ -120,6 +120,7 @@ def _records(places: Places, url: str | None) -> list[Record]:
     """Return what the store holds and what still waits in the spool, each record once, oldest first."""
     # The spool first: what is drained between the two readings is in both, and not in neither.
     found = {record.id: record for record in waiting_records(places.spool) if record.kind == _KIND}
+    places.check()
     store = store_from(url or f"sqlite:///{places.database}")
     if not isinstance(store, SQLiteStore) or store.path.exists():
         found |= {record.id: record for record in asyncio.run(_stored(store))}

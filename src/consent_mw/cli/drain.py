@@ -102,6 +102,7 @@ def drain(
 
 def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring: str | None) -> _Work:
     policy = load(file)
+    places.check()
     keyring = keyring_at(places, ring)
     # Opening what is not there would make it.
     if keyring is None or not places.spool.exists():

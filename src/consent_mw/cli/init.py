@@ -14,6 +14,7 @@ import click
 from consent_mw.cli.terminal import as_json
 from consent_mw.declaration import loads
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.ownership import check_directory, make_directory
 
 __all__ = ["init"]
 
@@ -69,7 +70,8 @@ def _write(contents: dict[Path, bytes]) -> None:
     place = next(iter(contents))
     with ExitStack() as undo:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(place.parent, mode=0o755)
+            check_directory(place.parent)
             for place, content in contents.items():
                 fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if place.suffix == ".key" else 0o644)
                 undo.callback(place.unlink)

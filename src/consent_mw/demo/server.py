@@ -17,6 +17,7 @@ from consent_mw.demo.shop import shop
 from consent_mw.escaping import as_json
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.middleware import ConsentMiddleware
+from consent_mw.ownership import check_file, make_directory
 
 __all__ = ["serve"]
 
@@ -87,7 +88,7 @@ def _refusal(error: Exception) -> str:
 def _prepare(place: Path) -> str:
     """Make the directory and what it lacks; return the secret key."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        make_directory(place)
         policy = place / "policy.toml"
         if not policy.exists():
             shutil.copyfile(Path(__file__).with_name("policy.toml"), policy)
@@ -102,6 +103,7 @@ def _secret_key(path: Path) -> str:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
+        check_file(path)
         return path.read_text(encoding="ascii").strip()
     with os.fdopen(fd, "w", encoding="ascii") as file:
         key = secrets.token_urlsafe(32)

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.exceptions import StoreError
+from consent_mw.ownership import unlinked
 
 __all__ = ["Entry", "Ledger"]
 
@@ -70,7 +71,8 @@ class Ledger:
             StoreError: It is there and cannot be read.
         """
         try:
-            lines = self.path.read_bytes().splitlines()
+            with open(self.path, "rb", opener=unlinked) as file:
+                lines = file.read().splitlines()
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -116,7 +118,7 @@ class Ledger:
 
     def _write(self, path: Path, flags: int, content: bytes) -> None:
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+            fd = unlinked(path, os.O_WRONLY | os.O_CREAT | flags)
             try:
                 if os.write(fd, content) < len(content):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

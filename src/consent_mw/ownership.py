@@ -1,0 +1,165 @@
+"""Tell whether another user of this machine could put a file of their own in the place of ours."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from consent_mw.exceptions import ConfigurationError
+
+__all__ = ["check_directory", "check_file", "make_directory", "unlinked"]
+
+_ROOT = 0
+
+
+def make_directory(directory: Path, mode: int = 0o700) -> None:
+    """Make the directory, and what is missing above it for no other to write, whatever the umask. Raises OSError."""
+    for above in reversed(directory.parents):
+        if not above.exists():
+            above.mkdir(mode=0o755, exist_ok=True)
+    directory.mkdir(mode=mode, exist_ok=True)
+
+
+def unlinked(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file of ours, for `open(opener=…)` and by itself: never what a symbolic link in its place leads to."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def check_directory(directory: Path) -> None:
+    """
+    Refuse a directory in which another user could replace a file, or that another user could replace.
+
+    It must belong to this user or to root, and only they may write it; a group may that no other account is in. Nobody
+    else may write a directory above it, but where it is sticky as /tmp is. A link on the way is followed.
+
+    The owners of the directories above are trusted: they mostly hold the program as well. Root trusts the owner of the
+    directory, whose site it looks after.
+
+    Raises:
+        ConfigurationError: Another user could; the message has the command that ends it.
+        OSError: It is not there, or cannot be looked at.
+    """
+    status = directory.stat()
+    trusted = _trusted(status)
+    for each in (directory.lstat(), status):  # a link, and what it leads to
+        _check_owner(directory, each, trusted)
+    _check_writers(directory, status, trusted)
+    for entry in _way(directory):
+        _check_above(entry, trusted)
+
+
+def check_file(path: Path) -> None:
+    """
+    Refuse a file that is a symbolic link, belongs to another user or may be written by one. One that is not there is
+    fine. The directory was checked before.
+
+    Raises:
+        ConfigurationError: With the command that ends it.
+        OSError: It cannot be looked at.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(status.st_mode):
+        raise ConfigurationError(
+            f"{path}: is a symbolic link, which is not followed; put the file here: mv {path.resolve()} {path}"
+        )
+    trusted = _trusted(path.parent.stat())
+    _check_owner(path, status, trusted)
+    _check_writers(path, status, trusted)
+
+
+def _trusted(status: os.stat_result) -> frozenset[int]:
+    """Return who may own what lies in a directory: root and this user; for root, whoever the directory is for."""
+    me = os.geteuid()
+    if me != _ROOT:
+        return frozenset((_ROOT, me))
+    if status.st_uid != _ROOT:
+        return frozenset((_ROOT, status.st_uid))
+    group = _members(status.st_gid) - {_ROOT} if status.st_mode & stat.S_IWGRP else frozenset[int]()
+    return frozenset((_ROOT, *group)) if len(group) == 1 else frozenset((_ROOT,))
+
+
+def _check_owner(path: Path, status: os.stat_result, trusted: frozenset[int]) -> None:
+    if status.st_uid not in trusted:
+        owner, me = _user(status.st_uid), _user(os.geteuid())
+        raise ConfigurationError(
+            f"{path}: belongs to {owner}, who could replace the keys; run this as {owner}, or give it to this user: "
+            f"chown -hR {me} {path}"
+        )
+
+
+def _check_writers(path: Path, status: os.stat_result, trusted: frozenset[int]) -> None:
+    others = ""
+    if status.st_mode & stat.S_IWOTH:
+        others = "every user"
+    elif status.st_mode & stat.S_IWGRP:
+        if _members(status.st_gid) - trusted:
+            others = f"the group {_group(status.st_gid)}"
+        elif _has_access_list(path):
+            others = "whoever is in its access list (getfacl)"
+    if others:
+        raise ConfigurationError(
+            f"{path}: may be written by {others}, who could replace the keys; run: chmod go-w {path}"
+        )
+
+
+def _check_above(entry: Path, trusted: frozenset[int]) -> None:
+    above = entry.parent
+    status = above.stat()
+    if not status.st_mode & stat.S_IWOTH:
+        return
+    if not status.st_mode & stat.S_ISVTX:
+        raise ConfigurationError(
+            f"{above}: may be written by every user, who could replace {entry}; run: chmod o-w {above}, or give a "
+            "directory elsewhere"
+        )
+    # In a sticky directory only its owner and the entry's may move the entry.
+    _check_owner(entry, entry.lstat(), trusted)
+    _check_owner(above, status, trusted)
+
+
+def _way(path: Path) -> Iterator[Path]:
+    """Yield each entry that leads to `path`, itself first, and those that links on the way lead through."""
+    path = path.absolute()
+    for entry in (path, *path.parents[:-1]):
+        yield entry
+        if entry.is_symlink():
+            yield from _way(entry.parent / entry.readlink())
+
+
+def _members(gid: int) -> frozenset[int]:
+    """Return the users that the machine knows to be in a group; of one without a name, as in containers, nobody is."""
+    try:
+        named = grp.getgrgid(gid).gr_mem
+    except KeyError:
+        named = []
+    found = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid or user.pw_name in named}
+    return frozenset(found)
+
+
+def _has_access_list(path: Path) -> bool:
+    """Whether single users were let in (acl(5)); the mode's group bits then say what these may at most."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except (AttributeError, OSError):  # not Linux, or a file system without
+        return False
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
