@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from typing import Final
+from collections.abc import Mapping, Set
+from itertools import takewhile, zip_longest
+from pathlib import Path
+from typing import Final, TypeAlias
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -15,12 +18,17 @@ __all__ = ["conninfo_of", "place_of"]
 
 # Past a firewall that drops packets, libpq waits for as long as the kernel does: two minutes.
 _DEFAULTS: Final = {"connect_timeout": "10", "application_name": "consent-mw"}
+#: What says how a server proves its name, with the variable of the environment that says it too.
+_TLS: Final = {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
+
+_Given: TypeAlias = Mapping[str, str | int | None]
 
 
 def conninfo_of(url: str) -> str:
     """
     Return what to connect with. A remote server must prove its name by a certificate (`sslmode=verify-full`, with
-    the system's authorities), unless the URL or the environment of libpq says otherwise.
+    the system's authorities), unless the URL, its service or the environment of libpq says otherwise. A service counts
+    as remote, whatever hosts it names.
 
     Raises:
         ConfigurationError: The URL cannot be read.
@@ -34,9 +42,10 @@ def conninfo_of(url: str) -> str:
             "of the password as %XX"
         ) from error
     wanted: dict[str, str] = {name: value for name, value in _DEFAULTS.items() if name not in given}
-    if _is_remote(given) and "sslmode" not in given and "PGSSLMODE" not in os.environ:
+    said = {*given, *_service(_service_name(given)), *(name for name in _TLS if _TLS[name] in os.environ)}
+    if _is_remote(given) and "sslmode" not in said:
         wanted["sslmode"] = "verify-full"
-        if "sslrootcert" not in given and "PGSSLROOTCERT" not in os.environ and psycopg.pq.version() >= 160_000:
+        if "sslrootcert" not in said and psycopg.pq.version() >= 160_000:
             wanted["sslrootcert"] = "system"
     return make_conninfo(url, **wanted)
 
@@ -45,19 +54,47 @@ def place_of(url: str) -> str:
     """Return the URL as an error may show it: no password, no options."""
     given = conninfo_to_dict(url)
     user = f"{given['user']}@" if given.get("user") else ""
+    if service := _service_name(given):
+        return f"postgresql://{user}/{given.get('dbname') or ''}?service={service}"
     host = _hosts(given)[0] or "localhost"
     port = f":{given['port']}" if given.get("port") else ""
     address = "" if host.startswith("/") else f"{host}{port}"  # a socket's directory is no host
     return f"postgresql://{user}{address}/{given.get('dbname') or ''}"
 
 
-def _is_remote(given: dict[str, str | int | None]) -> bool:
-    return any(not _is_local(host) for host in _hosts(given))
+def _is_remote(given: _Given) -> bool:
+    # A service fills in what the URL leaves open: also `hostaddr`, which wins over a host that is named here.
+    return bool(_service_name(given)) or any(not _is_local(host) for host in _hosts(given))
 
 
-def _hosts(given: dict[str, str | int | None]) -> list[str]:
-    named = given.get("hostaddr") or given.get("host") or os.environ.get("PGHOSTADDR") or os.environ.get("PGHOST") or ""
-    return str(named).split(",")
+def _hosts(given: _Given) -> list[str]:
+    """Return where libpq connects, host by host: to the address, if one is given beside the name."""
+    names, addresses = (
+        str(given.get(name) or os.environ.get(variable) or "").split(",")
+        for name, variable in (("host", "PGHOST"), ("hostaddr", "PGHOSTADDR"))
+    )
+    return [address or name for name, address in zip_longest(names, addresses, fillvalue="")]
+
+
+def _service_name(given: _Given) -> str:
+    return str(given.get("service") or os.environ.get("PGSERVICE") or "")
+
+
+def _service(name: str) -> Set[str]:
+    """
+    Return what a service says, by name. libpq reads these files as well, in this order; what it finds elsewhere (a
+    directory that it was compiled with, LDAP) is not seen here, and the stricter side is taken.
+    """
+    own, system = os.environ.get("PGSERVICEFILE") or "~/.pg_service.conf", os.environ.get("PGSYSCONFDIR")
+    for file in (Path(own).expanduser(), *([Path(system, "pg_service.conf")] if system else [])):
+        try:
+            lines = [line.strip() for line in file.read_text("utf-8", "replace").splitlines()]
+        except OSError:
+            continue
+        if name and f"[{name}]" in lines:
+            section = takewhile(lambda line: not line.startswith("["), lines[lines.index(f"[{name}]") + 1 :])
+            return {line.partition("=")[0] for line in section if not line.startswith("#")}
+    return frozenset()
 
 
 def _is_local(host: str) -> bool:
