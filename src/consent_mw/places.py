@@ -68,7 +68,7 @@ class Places:
             ) from error
 
     def _files(self) -> Iterator[Path]:
-        yield from (self.keys, self.archive_keys, self.audit, self.audit_head, self.erasures)
+        yield from (self.keys, self.archive_keys, self.site_keys, self.audit, self.audit_head, self.erasures)
         yield from (self.erasure_lock, self.destruction_lock, self.requests_lock)
         for database in (self.database, self.archive):
             yield database

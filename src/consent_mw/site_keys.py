@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.ownership import unlinked
 
 __all__ = ["MARK_BYTES", "SiteKeys"]
 
@@ -129,7 +130,7 @@ def _alone(directory: Path) -> Generator[int]:
 def _read(path: Path) -> list[bytes]:
     """Return the keys in a file; none where there is no file. Raises ConfigurationError."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+        with open(path, "rb", opener=unlinked) as file:
             keys = [bytes.fromhex(line.decode()) for line in file.read().split()]
     except FileNotFoundError:
         return []
@@ -145,11 +146,10 @@ def _read(path: Path) -> list[bytes]:
 def _write(path: Path, keys: Sequence[bytes], directory: int) -> None:
     """Bring the file to the disk, whole or not at all. Raises OSError."""
     aside = path.with_name(f".{path.name}")  # one name: whoever writes holds the lock, and a crash leaves one at most
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "wb") as file:
+    with open(aside, "wb", opener=unlinked) as file:
         file.write(b"".join(key.hex().encode() + b"\n" for key in keys))
         file.flush()
-        os.fsync(fd)
+        os.fsync(file.fileno())
     aside.replace(path)
     os.fsync(directory)
 
