@@ -16,10 +16,12 @@ from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.cli import main
 from consent_mw.places import Places
+from consent_mw.records import Record
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.person import Person
 from consent_mw.rights.request import Answer, Request, RequestKind
 from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.sqlite import SQLiteStore
 
 NOW = datetime.now(UTC)
@@ -37,6 +39,11 @@ class Site(NamedTuple):
     places: Places
     names: Sequence[str]  # of their receipts
 
+    @property
+    def of_another_host(self) -> Sealer:
+        """What seals on another host of the site, whose keys are not here."""
+        return Sealer.without_keys(SiteKeys.read(self.places.site_keys))
+
     def registers(self, *requests: Request, answers: Sequence[Answer] = (), sealer: Sealer | None = None) -> None:
         asyncio.run(self._registered(requests, answers, sealer))
 
@@ -45,6 +52,15 @@ class Site(NamedTuple):
         await store.open()
         desk = Desk(store, sealer or Sealer.of_site(self.places), kept_by_store(store))
         await desk.register(*requests, answers=answers)
+        await store.close()
+
+    def keeps(self, *records: Record) -> None:
+        asyncio.run(self._kept(records))
+
+    async def _kept(self, records: Sequence[Record]) -> None:
+        store = SQLiteStore(self.places.database)
+        await store.open()
+        await store.append(records, durable=True)
         await store.close()
 
     def runs(self, *words: object) -> int:

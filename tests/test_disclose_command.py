@@ -29,6 +29,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 
 DEMAND = ("disclose", "--to", "Seoul police", "--basis", "lawful_demand", "--reference", "warrant 2026-123")
+CONSENT = ("disclose", "--to", "Ads Inc.", "--basis", "consent", "--reference", "contract 7")
 ANALYTICS = ("--purpose", "analytics")
 
 
@@ -73,10 +74,12 @@ def test_an_entry_says_to_whom_on_which_basis_what_and_how_many(site: Site, caps
     assert "Seoul police" in capsys.readouterr().out
 
 
-def test_who_is_under_restriction_is_not_counted_and_not_named(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_is_under_restriction_is_not_counted_and_not_named_by_consent(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     def counted() -> tuple[int, int]:
         capsys.readouterr()
-        assert site.runs(*DEMAND, *ANALYTICS, "--json") == 0
+        assert site.runs(*CONSENT, *ANALYTICS, "--json") == 0
         told = json.loads(capsys.readouterr().out)
         return told["records"], told["left_out"]
 
@@ -84,13 +87,22 @@ def test_who_is_under_restriction_is_not_counted_and_not_named(site: Site, capsy
     assert none == 0
     site.registers(site.request(of=0))
     assert counted() == (whole // 2, whole // 2)
-    named = (*DEMAND, *ANALYTICS, "--receipt")
+    named = (*CONSENT, *ANALYTICS, "--receipt")
     assert site.runs(*named, site.names[0]) == 1
     assert "is under restriction: nobody may use their data until" in capsys.readouterr().err
     assert site.runs(*named, site.names[1], "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["records"], told["named"]) == (whole // 2, True)
     assert len(using(site, entries_of)) == 3
+
+
+def test_a_lawful_demand_reaches_who_is_under_restriction(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.registers(*(site.request("restriction", of=number) for number in range(2)))
+    site.registers(site.request("restriction"), sealer=site.of_another_host)  # of whom, nobody can tell here
+    assert site.runs(*DEMAND, *ANALYTICS, "--receipt", site.names[0], "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["records"] > 0
+    assert told["left_out"] == 0
 
 
 def test_whom_an_entry_names_is_sealed_and_concerns_them_alone(site: Site) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from tests.sites_with_visitors import NOW, REASON, Site, visited
 
-from consent_mw.keyring import MemoryKeyring
+from consent_mw.records import new_id
 from consent_mw.rights.request import Answer, RequestKind
 from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def test_where_nobody_can_tell_whose_records_are_meant_no_personal_field_is_read
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request = site.request()
-    site.registers(request, sealer=Sealer(MemoryKeyring(), SiteKeys.kept(site.places.site_keys)))
+    site.registers(request, sealer=site.of_another_host)
     shown, said = rows(site, capsys, *LOG)
     assert shown
     assert f"note: request {request.id} cannot be opened here, so nobody can tell whose records" in said
@@ -84,6 +83,22 @@ def test_where_nobody_can_tell_whose_records_are_meant_no_personal_field_is_read
     assert site.runs(*EXPORT, *REASON) == 1
     assert site.runs("requests", "refuse", request.id, "--reason", "its keyring is lost") == 0
     assert rows(site, capsys, *LOG, *REASON)[0]
+
+
+def test_records_of_abuse_stay_open_to_staff_whoever_is_under_restriction(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sealer = Sealer.of_site(site.places)
+    now_ns = int(NOW.timestamp() * 1e9)
+    for purpose in ("abuse", "analytics"):
+        subject = sealer.token(now_ns // 86_400_000_000_000, purpose, site.names[0].encode())
+        site.keeps(sealer.record(new_id(now_ns), "abuse", purpose, subject=subject))
+    site.registers(site.request("restriction", of=0))
+    shown, said = rows(site, capsys, "log", "--json", "--kind", "abuse")
+    assert [row["purpose"] for row in shown] == ["abuse"]
+    assert "note: 1 records are left out" in said
+    site.registers(site.request(), sealer=site.of_another_host)  # nor does one that cannot be opened close them
+    assert len(rows(site, capsys, "log", "--json", "--purpose", "abuse", *REASON)[0]) == 1
 
 
 def test_without_the_key_file_the_same_is_said(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,15 +59,21 @@ class Lived(NamedTuple):
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     root = tmp_path_factory.mktemp("lived")
     told = asyncio.run(live(site(root)))
-    places, free = Places(root / "consent-data"), Places(root / "free")
-    # To take a request away is to delete, and lifts a restriction: what it covered may be said too.
-    shutil.copytree(places.directory, free.directory)
-    with closing(sqlite3.connect(free.database)) as database, database:
-        database.execute("DELETE FROM records WHERE kind = 'request'")
+    places = Places(root / "consent-data")
+    # To spoil a request or an answer is to delete it: what it covered may be said then, and what it answered is open.
+    without = [without_kind(places, root / kind, kind) for kind in ("request", "answer")]
     true: dict[tuple[str, ...], set[str]] = {}
     for words in READERS:
-        true[words] = said_by(words, places) | said_by(words, free)
+        true[words] = set().union(*(said_by(words, each) for each in (places, *without)))
     return Lived(places, told, true)
+
+
+def without_kind(places: Places, directory: Path, kind: str) -> Places:
+    shutil.copytree(places.directory, directory)
+    found = Places(directory)
+    with closing(sqlite3.connect(found.database)) as database, database:
+        database.execute("DELETE FROM records WHERE kind = ?", (kind,))
+    return found
 
 
 def said_by(words: Sequence[str], places: Places) -> set[str]:

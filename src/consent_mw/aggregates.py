@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -125,13 +125,13 @@ class DayCounts:
 
     Args:
         day: Since 1970-01-01 (UTC).
-        skipped: Tokens of those whose data is used for nothing at present: none of their records is counted.
+        skipped: Tells of a record whether it is of somebody whose data is used for nothing at present: none is counted.
     """
 
-    def __init__(self, day: int, purpose: str, *, skipped: frozenset[bytes] = frozenset()) -> None:
+    def __init__(self, day: int, purpose: str, *, skipped: Callable[[Record], bool] | None = None) -> None:
         self._day = day
         self.purpose: str = purpose
-        self.skipped: frozenset[bytes] = skipped
+        self.skipped: Callable[[Record], bool] | None = skipped
         self._forgotten: dict[str, set[str]] = {}
         self._counts: dict[str, dict[str, Cell]] = {}
         self._visits = Visits()
@@ -139,7 +139,7 @@ class DayCounts:
     def add(self, records: Iterable[Record]) -> None:
         """Take in the next records."""
         for record in records:
-            if record.subject is not None and record.subject in self.skipped:
+            if self.skipped is not None and self.skipped(record):
                 continue
             if record.kind in _KINDS:
                 self._count("kind", record.kind, record)

@@ -269,7 +269,7 @@ class Destruction:
                 self._counted[purpose] = day
 
     async def _count(self, stage: Stage, day: int, purpose: str, run: _Run) -> None:
-        counts, rings = DayCounts(day, purpose, skipped=await self._restricted(stage)), Counter[str]()
+        counts, rings = DayCounts(day, purpose, skipped=await self._skipped(stage)), Counter[str]()
         async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
             rings.update(record.ring for record in page if record.kind != NAMING)
             if stage.where == LIVE:
@@ -291,10 +291,11 @@ class Destruction:
 
         return await closing(stage.store, stage.sealer, pages, day, counts)
 
-    async def _restricted(self, stage: Stage) -> frozenset[bytes]:
-        """Return the tokens of those whose data nobody may use now, statistics included."""
-        desk = Desk(stage.store, stage.sealer, kept_by_store(stage.store))
-        return await restricted(desk, stage.sealer) if stage.where == LIVE else frozenset()
+    async def _skipped(self, stage: Stage) -> Callable[[Record], bool] | None:
+        """Return what tells of a record whether it may not be used now, for statistics neither."""
+        if stage.where != LIVE:
+            return None
+        return (await restricted(Desk(stage.store, stage.sealer, kept_by_store(stage.store)), stage.sealer)).restricts
 
     async def _is_countable(self, day: int, now: datetime) -> bool:
         over = start_of(day + 1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -14,16 +16,21 @@ from consent_mw.consent import LIFETIME, Choice
 from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.policy import RECEIPTS
 from consent_mw.records import Query, Record, time_of
-from consent_mw.sealer import Sealer
+from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import pages
 
-__all__ = ["Receipt", "Receipts", "receipt_of"]
+__all__ = ["MOST", "Chains", "Receipt", "Receipts", "Start", "Step", "day_number", "given", "receipt_of", "used_by"]
 
 _KINDS: Final = frozenset(("receipt",))
 _PURPOSES: Final = frozenset((RECEIPTS,))
 _1970: Final = date(1970, 1, 1)
-#: A receipt names the one before it. Someone who changed their mind more often reads the latest of them.
-_MOST: Final = 50
+#: A receipt names the one before it. Of somebody who changed their mind more often the latest are read.
+MOST: Final = 100
+#: Days by which a clock, or midnight between a cookie and its receipt, may move a day.
+_MIDNIGHT: Final = 2
+#: Days from the one on which a consent was given to the last on which anything is recorded under its name.
+_LONGEST: Final = LIFETIME.days + _MIDNIGHT
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -102,6 +109,41 @@ def receipt_of(record: Record, sealer: Sealer) -> Receipt:
     )
 
 
+class Start(NamedTuple):
+    """A receipt to begin with: its name, and the first and the last day (since 1970, UTC) on which it can be given."""
+
+    name: str
+    first: int
+    last: int
+
+
+class Step(NamedTuple):
+    """
+    One receipt of a chain.
+
+    Attributes:
+        first, last: The days (since 1970, UTC) on which records can be made under its name.
+        receipt: None where it is not in the store (yet, or any more).
+    """
+
+    first: int
+    last: int
+    receipt: Receipt | None
+
+
+class Chains(NamedTuple):
+    """
+    Receipts and those that they superseded.
+
+    Attributes:
+        steps: By name: those that were begun with, then those before them, and so on.
+        cut: Whether there are more, which were not followed.
+    """
+
+    steps: Mapping[str, Step]
+    cut: bool
+
+
 class Receipts:
     """Finds receipts in a store. What has not left the spool yet is not found."""
 
@@ -109,7 +151,7 @@ class Receipts:
         self._store = store
         self._sealer = sealer
 
-    async def of(self, name: str, given_on: date) -> list[Receipt]:
+    async def of(self, name: str, given_on: date, *, most: int = MOST) -> list[Receipt]:
         """
         Return the receipt called `name`, which was given on that day (UTC), and those that it superseded, newest first.
 
@@ -118,15 +160,35 @@ class Receipts:
         Raises:
             StoreError: The store or the keyring cannot be reached now.
         """
-        found: list[Receipt] = []
-        latest, wanted = given_on + timedelta(days=1), name  # midnight may pass between the cookie and its receipt
-        while wanted and len(found) < _MOST:
-            receipt = await self._one(wanted, latest)
-            if receipt is None:
-                break
-            found.append(receipt)
-            latest, wanted = receipt.given_at.date(), receipt.supersedes or ""
-        return found
+        found = await self.chains([given(name, given_on)], most=most)
+        return [step.receipt for step in found.steps.values() if step.receipt is not None]
+
+    async def chains(self, starts: Iterable[Start], *, most: int | None) -> Chains:
+        """
+        Follow `starts` to the receipts before them, all of them one step back at a time: each step is one question to
+        the store.
+
+        A superseded receipt may be destroyed already, while records that were made under its name live on: the name is
+        returned all the same.
+
+        Args:
+            most: Names that are followed at most; None for all.
+
+        Raises:
+            StoreError: The store or the keyring cannot be reached now.
+        """
+        secrets = await asyncio.to_thread(self._secrets)
+        wanted: dict[str, Start] = {start.name: start for start in starts}
+        steps: dict[str, Step] = {}
+        while wanted and (most is None or len(steps) < most):
+            names = list(wanted)[: None if most is None else most - len(steps)]
+            now = {name: wanted.pop(name) for name in names}
+            found = await self._found(now, secrets)
+            steps |= {name: _step(start, found.get(name)) for name, start in now.items()}
+            for start in (_before(receipt) for receipt in found.values() if receipt.supersedes):
+                if start.name not in steps:
+                    wanted.setdefault(start.name, start)
+        return Chains(steps, cut=bool(wanted))
 
     async def records(self, name: str, latest: date) -> Sequence[Record]:
         """
@@ -135,28 +197,82 @@ class Receipts:
         Raises:
             StoreError: The store or the keyring cannot be reached now.
         """
-        tokens = await asyncio.to_thread(self._tokens, name, latest)
-        query = Query(kinds=_KINDS, purposes=_PURPOSES, subjects=tokens)
-        return await self._store.fetch(query, limit=_MOST) if tokens else ()
+        last = (latest - _1970).days
+        secrets = await asyncio.to_thread(self._secrets)
+        return await self._store.fetch(_query(_subjects([Start(name, last - _LONGEST, last)], secrets)), limit=MOST)
 
-    async def _one(self, name: str, latest: date) -> Receipt | None:
-        for record in await self.records(name, latest):
+    async def _found(self, wanted: Mapping[str, Start], secrets: Mapping[int, bytes]) -> dict[str, Receipt]:
+        """Return the receipts that are called so. Refusals are filed under the name that they superseded."""
+        subjects = await asyncio.to_thread(_subjects, wanted.values(), secrets)
+        found: dict[str, Receipt] = {}
+        if not subjects:
+            return found
+        async for page in pages(self._store, _query(subjects)):
+            found |= await asyncio.to_thread(self._named, page, wanted)
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def _named(self, records: Iterable[Record], wanted: Collection[str]) -> dict[str, Receipt]:
+        found: dict[str, Receipt] = {}
+        for record in records:
+            if record.data.get("consent.choice") == Choice.REJECT:
+                continue  # it has no name
             try:
                 receipt = receipt_of(record, self._sealer)
             except (ConsentError, msgspec.MsgspecError):
                 continue  # its key is gone, or it is not whole: nobody can read it any more
-            if receipt.name == name:
-                return receipt
-        return None
+            if receipt.name is not None and receipt.name in wanted:
+                found.setdefault(receipt.name, receipt)
+        return found
 
-    def _tokens(self, name: str, latest: date) -> frozenset[bytes]:
-        """The name's token under every day on which it can have been given: a consent is never older than that."""
-        last = (latest - _1970).days
-        tokens: set[bytes] = set()
-        for day in range(last - LIFETIME.days - 1, last + 1):
-            try:
-                self._sealer.keyring.key(day, RECEIPTS, create=False)  # to look something up must not make a key
-                tokens.add(self._sealer.token(day, RECEIPTS, name.encode()))
-            except KeyDestroyed:
-                continue
-        return frozenset(tokens)
+    def _secrets(self) -> dict[int, bytes]:
+        """What receipts' tokens are made with, by day: made once for all names. To look something up makes no key."""
+        found: dict[int, bytes] = {}
+        for day, purpose in self._sealer.keyring.live():
+            if purpose == RECEIPTS:
+                with suppress(KeyDestroyed):  # meanwhile
+                    found[day] = self._sealer.token_secret(day, RECEIPTS, create=False)
+        return found
+
+
+def given(name: str, on: date) -> Start:
+    """Return the start of a receipt whose cookie says the day (UTC); midnight may pass between it and its receipt."""
+    day = day_number(on)
+    return Start(name, day - 1, day + _MIDNIGHT)
+
+
+def day_number(day: date) -> int:
+    """Return the days from 1970 to `day`."""
+    return (day - _1970).days
+
+
+def used_by(name: str, first: int, last: int) -> Start:
+    """Return the start of a receipt that was in use on these days (since 1970, UTC): given up to `LIFETIME` before."""
+    return Start(name, last - _LONGEST, first + _MIDNIGHT)
+
+
+def _before(receipt: Receipt) -> Start:
+    day = day_number(receipt.given_at.date())
+    return used_by(receipt.supersedes or "", day, day)
+
+
+def _step(start: Start, receipt: Receipt | None) -> Step:
+    """A consent is never older than its lifetime, so nothing is recorded under its name after that."""
+    if receipt is None:
+        return Step(start.first - _MIDNIGHT, start.last + _LONGEST, None)
+    day = day_number(receipt.given_at.date())
+    return Step(day - _MIDNIGHT, day + _LONGEST, receipt)
+
+
+def _subjects(wanted: Iterable[Start], secrets: Mapping[int, bytes]) -> frozenset[bytes]:
+    days = sorted(secrets)
+    return frozenset(
+        token_of(secrets[day], name)
+        for name, first, last in ((start.name.encode(), start.first, start.last) for start in wanted)
+        for day in days[bisect_left(days, first) : bisect_right(days, last)]
+    )
+
+
+def _query(subjects: frozenset[bytes]) -> Query:
+    return Query(kinds=_KINDS, purposes=_PURPOSES, subjects=subjects)

@@ -23,11 +23,12 @@ from consent_mw.cli.terminal import complain
 from consent_mw.exceptions import ConfigurationError, StoreError
 from consent_mw.keyring import Keyring
 from consent_mw.places import DATA_DIRECTORY, Places
-from consent_mw.policy import Policy, did_you_mean
+from consent_mw.policy import ABUSE, Policy, did_you_mean
 from consent_mw.records import Record
 from consent_mw.revisions import Revisions
 from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.restriction import restricted_by
+from consent_mw.rights.person import Person
+from consent_mw.rights.restriction import Restriction, restricted_by
 from consent_mw.sealer import Sealer
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
@@ -203,16 +204,27 @@ class Errand(NamedTuple):
 
 
 class Access:
-    """Opens records for one errand, and counts them. Those of persons under restriction are left out."""
+    """
+    Opens records for one errand, and counts them. Those of persons under restriction are left out, but for records of
+    abuse.
 
-    def __init__(self, sealer: Sealer, *, personal: bool) -> None:
+    Args:
+        purposes: Those whose personal fields are meant.
+        demanded: A law demands it: nothing is left out.
+    """
+
+    def __init__(
+        self, sealer: Sealer, *, personal: bool, purposes: Collection[str] = (), demanded: bool = False
+    ) -> None:
         self._sealer = sealer
         self.personal = personal
+        self._left_open = demanded or set(purposes) == {ABUSE}
+        self._demanded = demanded
         self.records: int = 0
         self.left_out: int = 0
         self.changed: int = 0
         self.closed: Counter[str] = Counter()
-        self._restricted: frozenset[bytes] = frozenset()
+        self._restriction = Restriction((), self._sealer)
         self._untold = ""
 
     async def consult(self, store: Store) -> None:
@@ -224,9 +236,9 @@ class Access:
             StoreError: The store or the keyring cannot be reached.
         """
         cases = await Desk(store, self._sealer, kept_by_store(store)).all()
-        self._restricted = await restricted_by(cases, self._sealer)
+        self._restriction = restricted_by(cases, self._sealer)
         closed = [case.request for case in cases if case.restricts and not case.request.readable]
-        if not closed:
+        if not closed or self._left_open:
             return
         untold = (
             f"request {closed[0].id} cannot be opened here, so nobody can tell whose records must not be used; "
@@ -238,14 +250,19 @@ class Access:
             self._untold = untold
             complain(f"note: {untold}")
 
-    def may_use(self, subjects: Collection[bytes]) -> bool:
-        """Whether nobody with one of these tokens is under restriction."""
-        return self._restricted.isdisjoint(subjects)
+    def may_use(self, person: Person) -> bool:
+        """Whether what is held about this person may be used."""
+        return self._demanded or not self._restriction.is_under(person)
 
     def usable(self, records: Sequence[Record]) -> list[Record]:
-        """Return those of `records` that are as the site wrote them and may be used, and count the others."""
+        """
+        Return those of `records` that are as the site wrote them and may be used, and count the others. Raises
+        StoreError.
+        """
         whole = self.whole(records)
-        usable = [record for record in whole if record.subject is None or record.subject not in self._restricted]
+        if self._demanded:
+            return whole
+        usable = [record for record in whole if not self._restriction.closes(record)]
         self.left_out += len(whole) - len(usable)
         return usable
 
@@ -288,7 +305,7 @@ def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Genera
     """
     site_keys = site_keys_at(places)
     sealer = Sealer(keyring, site_keys) if keyring else Sealer.without_keys(site_keys)
-    access = Access(sealer, personal=errand.personal)
+    access = Access(sealer, personal=errand.personal, purposes=errand.purposes)
     try:
         with _recorded(places, errand, access) if access.personal else nullcontext():
             yield access

@@ -100,9 +100,9 @@ def add(
     """
     Write into the ledger that something is given to somebody else, before it is given.
 
-    Visitors see it when they look at their data. You are told how many records are meant; those of persons under
-    restriction are not among them, and may not be given. The audit chain vouches for each entry: consent-mw audit
-    verify misses one that was taken away.
+    Visitors see it when they look at their data. You are told how many records are meant. Of what is given by consent,
+    records of persons under restriction are not among them, and may not be given; a lawful demand reaches them. The
+    audit chain vouches for each entry: consent-mw audit verify misses one that was taken away.
     """
     places, now = Places(directory), datetime.now(UTC)
     check_purposes(places, purposes)
@@ -150,7 +150,7 @@ async def _added(
     disclosure: Disclosure, receipt: str, places: Places, store: Store, sealer: Sealer, name: str
 ) -> tuple[Disclosure, Access]:
     """Write it, and return it with what counted the records that it means."""
-    access = Access(sealer, personal=True)
+    access = Access(sealer, personal=True, purposes=disclosure.purposes, demanded=disclosure.basis == "lawful_demand")
     await store.open()
     try:
         await access.consult(store)
@@ -171,13 +171,13 @@ async def _added(
 
 async def _subjects(person: Person, sealer: Sealer, access: Access, purposes: Collection[str]) -> frozenset[bytes]:
     """Return the tokens of a person under these purposes. Raises ConfigurationError if they are under restriction."""
-    made = await asyncio.to_thread(tokens, sealer, person.values)
-    if not access.may_use(frozenset[bytes]().union(*made.values())):
+    if not access.may_use(person):
         raise ConfigurationError(
             f'who holds the receipt "{person.names[0]}" is under restriction: nobody may use their data until their '
             "request is done; see `consent-mw requests`"
         )
-    return frozenset[bytes]().union(*(each for (_, purpose), each in made.items() if purpose in purposes))
+    made = await asyncio.to_thread(tokens, sealer, person, purposes)
+    return frozenset[bytes]().union(*made.values())
 
 
 async def _count(store: Store, meant: Query, access: Access) -> None:

@@ -22,7 +22,7 @@ async def receipt_holder(name: str, store: Store, sealer: Sealer) -> Person:
         ConfigurationError: No receipt of that name is kept here.
         StoreError: The store or the keyring cannot be reached.
     """
-    made = await asyncio.to_thread(tokens, sealer, [name], (RECEIPTS,))
+    made = await asyncio.to_thread(tokens, sealer, Person((name,)), (RECEIPTS,))
     subjects = frozenset[bytes]().union(*made.values())
     query = Query(kinds=frozenset(("receipt",)), purposes=frozenset((RECEIPTS,)), subjects=subjects)
     found = await store.fetch(query) if subjects else ()
@@ -30,4 +30,4 @@ async def receipt_holder(name: str, store: Store, sealer: Sealer) -> Person:
         raise ConfigurationError(
             f'no receipt called "{name}" is kept here; its name stands in the downloaded file as pii_principal_id'
         )
-    return await People(store, sealer).of(name, time_of(found[-1].id).date())
+    return await People(store, sealer).whole(Person((name,)), time_of(found[-1].id).date())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Final, TypeAlias
 from uuid import UUID
 
 from consent_mw.policy import REQUESTS
-from consent_mw.records import Query, Record, encode_record
+from consent_mw.records import Query, Record, encode_record, time_of
+from consent_mw.retention import day_of
 from consent_mw.rights.person import Person, tokens
 from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request, cases
 from consent_mw.sealer import Sealer
@@ -21,7 +23,11 @@ __all__ = ["Desk", "Keep", "kept_by_spool", "kept_by_store"]
 #: Brings records to the disk, durably, and returns whether they are there.
 Keep: TypeAlias = Callable[[Sequence[Record]], Awaitable[bool]]
 
-_KINDS: Final = frozenset((REQUEST, ANSWER))
+#: By how much a clock may have stepped back between a request and its answer.
+_CLOCK: Final = timedelta(days=7)
+_ASKED: Final = frozenset((REQUEST,))
+_ANSWERS: Final = frozenset((ANSWER,))
+_KINDS: Final = _ASKED | _ANSWERS
 _PURPOSES: Final = frozenset((REQUESTS,))
 
 
@@ -79,18 +85,35 @@ class Desk:
             StoreError: The store cannot be reached.
         """
         found = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
-        return await asyncio.to_thread(lambda: cases(self._sealer.whole(found), self._sealer if opened else None))
+        return await asyncio.to_thread(self._cases, found, opened=opened)
 
     async def one(self, number: UUID) -> Case | None:
         """Return the request of this number with its answers, or None. Raises StoreError."""
-        return next((case for case in await self.all() if case.request.id == number), None)
+        query = Query(kinds=_ASKED, purposes=_PURPOSES, ids=frozenset((number,)))
+        return next(iter(await self._answered(await self._store.fetch(query))), None)
 
     async def of(self, person: Person) -> list[Case]:
         """Return the requests that `person` sent as the one they are, oldest first. Raises StoreError."""
-        made = await asyncio.to_thread(tokens, self._sealer, person.values, (REQUESTS,))
-        subjects = frozenset[bytes]().union(*made.values())
-        if not subjects:
+        return await self.filed(await asyncio.to_thread(tokens, self._sealer, person, (REQUESTS,)))
+
+    async def filed(self, made: Mapping[tuple[int, str], frozenset[bytes]]) -> list[Case]:
+        """As `of`, for who has made the tokens of the person already, by day and purpose."""
+        by_day = {day: subjects for (day, purpose), subjects in made.items() if purpose == REQUESTS}
+        query = Query(kinds=_ASKED, purposes=_PURPOSES, subjects=frozenset[bytes]().union(*by_day.values()))
+        found = await every(self._store, query) if by_day else []
+        # One that was moved here from another day is nobody's.
+        own = [record for record in found if record.subject in by_day.get(day_of(time_of(record.id)), ())]
+        return await self._answered(own)
+
+    async def _answered(self, requests: Sequence[Record]) -> list[Case]:
+        """Return the cases that `requests` are: of all others' no sealed part is opened, and no older answer read."""
+        if not requests:
             return []
-        query = Query(kinds=frozenset((REQUEST,)), purposes=_PURPOSES, subjects=subjects)
-        own = {record.id for record in await every(self._store, query)}
-        return [case for case in await self.all() if case.request.id in own] if own else []
+        since = time_of(requests[0].id) - _CLOCK
+        answers = await every(self._store, Query(kinds=_ANSWERS, purposes=_PURPOSES, since=since))
+        numbers = {str(record.id) for record in requests}
+        own = [record for record in answers if record.data.get("answer.request") in numbers]
+        return await asyncio.to_thread(self._cases, [*requests, *own], opened=True)
+
+    def _cases(self, records: Sequence[Record], *, opened: bool) -> list[Case]:
+        return cases(self._sealer.whole(records), self._sealer if opened else None)

@@ -289,7 +289,7 @@ class Erasure:
         )
 
     async def _places(self, request: Request, person: Person) -> list[_Place]:
-        live = await asyncio.to_thread(tokens, self._sealer, person.values)
+        live = await asyncio.to_thread(tokens, self._sealer, person)
         places = [_Place(self._store, self._retention, _meant(live, request.purposes))]
         if self._archive:
             made = _meant(await self._archive.tokens(person.values), request.purposes)
@@ -360,7 +360,7 @@ class Erasure:
         """Leave the records of abuse to the operator: an erasure asks for them by a request of its own."""
         if request.kind != "erasure" or request.purposes:
             return
-        made = await asyncio.to_thread(tokens, self._sealer, person.values, (ABUSE,))
+        made = await asyncio.to_thread(tokens, self._sealer, person, (ABUSE,))
         subjects = frozenset[bytes]().union(*made.values())
         query = Query(kinds=HELD_KINDS, purposes=frozenset((ABUSE,)), subjects=subjects)
         if subjects and await self._store.fetch(query, limit=1):
@@ -394,7 +394,7 @@ class Erasure:
         """Return the records of this request, of all that its sender asked and that has ended, and of their sign-in."""
         person = await self._people.whole(request.person, request.registered.date() + _DAY)
         ended = [each for each in await self._desk.of(person) if each.ended]
-        made = await asyncio.to_thread(tokens, self._sealer, person.values, (REQUESTS,))
+        made = await asyncio.to_thread(tokens, self._sealer, person, (REQUESTS,))
         links = Query(kinds=frozenset((LINK,)), subjects=frozenset[bytes]().union(*made.values()))
         return frozenset(
             (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -30,6 +30,8 @@ __all__ = ["HELD_KINDS", "Held", "Holdings", "Registry"]
 #: Kinds of records that were collected about somebody. Receipts and requests are told apart from them.
 HELD_KINDS: Final = frozenset(("visit", "event", "abuse"))
 _decode = msgspec.msgpack.Decoder(dict[str, object]).decode
+
+_Tokens: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
 
 
 class Held(NamedTuple):
@@ -113,7 +115,7 @@ class Registry:
         """
         if not person.is_known:
             return Holdings(person)
-        made = await asyncio.to_thread(tokens, self._live.sealer, person.values)
+        made = await asyncio.to_thread(tokens, self._live.sealer, person)
         held = await self._held(self._live, _but(made, RECEIPTS, REQUESTS), now)
         if self._archived and self._archive:
             held += await self._held(self._archived, await self._archive.tokens(person.values), now)
@@ -121,26 +123,30 @@ class Registry:
             person=person,
             held=tuple(held),
             receipts=tuple(await self._receipts(made)),
-            cases=tuple(await self._desk.of(person)),
+            cases=tuple(await self._desk.filed(made)),
             disclosures=tuple(_concerning(await self._disclosures.all(), person, held)),
             application=await self._application(person),
         )
 
-    async def _held(self, stage: Stage, made: Mapping[tuple[int, str], frozenset[bytes]], now: datetime) -> list[Held]:
-        found: list[Held] = []
-        for purpose in dict.fromkeys(purpose for _, purpose in sorted(made)):
-            subjects = frozenset[bytes]().union(*(each for (_, of), each in made.items() if of == purpose))
-            query = Query(kinds=HELD_KINDS, purposes=frozenset((purpose,)), subjects=subjects)
-            records = await asyncio.to_thread(stage.sealer.whole, await every(stage.store, query))
-            if records:
-                found.append(await asyncio.to_thread(_told, stage, purpose, records, now))
-        return found
+    async def _held(self, stage: Stage, made: _Tokens, now: datetime) -> list[Held]:
+        purposes = frozenset(purpose for _, purpose in made)
+        query = Query(kinds=HELD_KINDS, purposes=purposes, subjects=_union(made, *purposes))
+        found = await asyncio.to_thread(stage.sealer.whole, await every(stage.store, query)) if made else []
+        by_purpose: dict[str, list[Record]] = {}
+        for record in found:
+            if _is_of(record, made):
+                by_purpose.setdefault(record.purpose, []).append(record)
+        return await asyncio.to_thread(
+            lambda: [_told(stage, purpose, by_purpose[purpose], now) for purpose in sorted(by_purpose)]
+        )
 
-    async def _receipts(self, made: Mapping[tuple[int, str], frozenset[bytes]]) -> list[Receipt]:
-        subjects = frozenset[bytes]().union(*(each for (_, purpose), each in made.items() if purpose == RECEIPTS))
+    async def _receipts(self, made: _Tokens) -> list[Receipt]:
+        subjects = _union(made, RECEIPTS)
         query = Query(kinds=frozenset(("receipt",)), purposes=frozenset((RECEIPTS,)), subjects=subjects)
-        records = await every(self._live.store, query)
-        return await asyncio.to_thread(lambda: [each for record in records[::-1] if (each := self._receipt(record))])
+        records = await every(self._live.store, query) if subjects else []
+        return await asyncio.to_thread(
+            lambda: [each for record in records[::-1] if _is_of(record, made) and (each := self._receipt(record))]
+        )
 
     def _receipt(self, record: Record) -> Receipt | None:
         try:
@@ -157,8 +163,17 @@ class Registry:
             raise StoreError(f"the application's personal_data.read() failed ({error!r})") from error
 
 
-def _but(made: Mapping[tuple[int, str], frozenset[bytes]], *purposes: str) -> dict[tuple[int, str], frozenset[bytes]]:
+def _but(made: _Tokens, *purposes: str) -> _Tokens:
     return {key: subjects for key, subjects in made.items() if key[1] not in purposes}
+
+
+def _union(made: _Tokens, *purposes: str) -> frozenset[bytes]:
+    return frozenset[bytes]().union(*(subjects for (_, purpose), subjects in made.items() if purpose in purposes))
+
+
+def _is_of(record: Record, made: _Tokens) -> bool:
+    """Whether its token is that of its own day and purpose: one that was moved here from elsewhere is nobody's."""
+    return record.subject in made.get((day_of(time_of(record.id)), record.purpose), ())
 
 
 def _told(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) -> Held:

@@ -2,31 +2,94 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
+from typing import Final
 
+from consent_mw.exceptions import KeyDestroyed
+from consent_mw.policy import ABUSE
+from consent_mw.records import Record, time_of
+from consent_mw.retention import day_of
 from consent_mw.rights.desk import Desk
-from consent_mw.rights.person import tokens
+from consent_mw.rights.person import Person
 from consent_mw.rights.request import Case
-from consent_mw.sealer import Sealer
+from consent_mw.sealer import Sealer, token_of
 
-__all__ = ["restricted", "restricted_by"]
+__all__ = ["Restriction", "restricted", "restricted_by"]
+
+#: Tokens that are remembered at a time; each takes some hundred bytes.
+_MOST_TOKENS: Final = 50_000
 
 
-async def restricted(desk: Desk, sealer: Sealer) -> frozenset[bytes]:
+class Restriction:
     """
-    Return the tokens, under every key that lives, of each person under restriction: records with one of these subjects
-    are left out of statistics, exports, the log and disclosures. Destruction goes on all the same.
+    Tells of a record whether its subject is under restriction. Such records are left out of statistics, exports, the
+    log, and of what is disclosed by consent. Destruction goes on all the same, and receipts still prove.
+
+    Its cost follows the records that are looked at: tokens are made for the day and purpose of a record when one of
+    them comes, and the latest are remembered.
+
+    Args:
+        persons: Everybody who is under restriction.
+    """
+
+    def __init__(self, persons: Iterable[Person], sealer: Sealer) -> None:
+        self._persons = list(persons)
+        self._values = frozenset(value for person in self._persons for value in person.values)
+        self._sealer = sealer
+        self._made: dict[tuple[int, str], frozenset[bytes]] = {}
+
+    def restricts(self, record: Record) -> bool:
+        """
+        Whether nobody may use this record now.
+
+        Raises:
+            StoreError: The keyring cannot be reached: then nobody's data may be used.
+        """
+        if record.subject is None or not self._persons:
+            return False
+        return record.subject in self._tokens(day_of(time_of(record.id)), record.purpose)
+
+    def closes(self, record: Record) -> bool:
+        """
+        Whether staff may not read this record now. Raises as `restricts`.
+
+        Records of abuse stay open to them: these are kept to defend the site and its visitors, and for that restricted
+        data may be used (GDPR, article 18(2); PIPA, article 37(2)). Whoever abuses a site could hide it otherwise.
+        """
+        return record.purpose != ABUSE and self.restricts(record)
+
+    def is_under(self, person: Person) -> bool:
+        """Whether `person` is one of those under restriction."""
+        return not self._values.isdisjoint(person.values)
+
+    def _tokens(self, day: int, purpose: str) -> frozenset[bytes]:
+        found = self._made.get((day, purpose))
+        if found is None:
+            found = self._new_tokens(day, purpose)
+            while self._made and sum(map(len, self._made.values())) + len(found) > _MOST_TOKENS:
+                del self._made[next(iter(self._made))]
+            self._made[day, purpose] = found
+        return found
+
+    def _new_tokens(self, day: int, purpose: str) -> frozenset[bytes]:
+        try:
+            secret = self._sealer.token_secret(day, purpose, create=False)
+        except KeyDestroyed:
+            return frozenset()  # nobody can tell any more whose records of that day they are
+        values = dict.fromkeys(value for person in self._persons for value in person.values_on(day, purpose))
+        return frozenset(token_of(secret, value.encode()) for value in values)
+
+
+async def restricted(desk: Desk, sealer: Sealer) -> Restriction:
+    """
+    Return those whose data nobody may use.
 
     Raises:
-        StoreError: The store or the keyring cannot be reached: then nobody's data may be used.
+        StoreError: The store cannot be reached: then nobody's data may be used.
     """
-    return await restricted_by(await desk.all(), sealer)
+    return restricted_by(await desk.all(), sealer)
 
 
-async def restricted_by(cases: Iterable[Case], sealer: Sealer) -> frozenset[bytes]:
-    """Return the tokens of each person whom one of `cases` restricts. Raises StoreError."""
-    restricting = [case for case in cases if case.restricts]
-    values = dict.fromkeys(value for case in restricting for value in case.request.person.values)
-    made = await asyncio.to_thread(tokens, sealer, values)
-    return frozenset[bytes]().union(*made.values())
+def restricted_by(cases: Iterable[Case], sealer: Sealer) -> Restriction:
+    """Return those whom one of `cases` restricts."""
+    return Restriction((case.request.person for case in cases if case.restricts), sealer)

@@ -18,6 +18,8 @@ async def pages(store: Store, query: Query) -> AsyncIterator[Sequence[Record]]:
     page = await store.fetch(query, limit=_PAGE)
     while page:
         yield page
+        if len(page) < _PAGE:  # there are no more, says the contract
+            return
         page = await store.fetch(query, after=page[-1].id, limit=_PAGE)
 
 
