@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_address
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.policies import POLICY
@@ -14,7 +16,7 @@ from consent_mw.rights.request import REQUEST_KINDS
 from consent_mw.site.forms import BadForm
 from consent_mw.site.my_data_forms import ACTIONS, Ask, read
 from consent_mw.site.slip import Slip, Slips
-from consent_mw.site.throttle import Throttle
+from consent_mw.site.throttle import Throttle, network_of
 
 SECOND = 1_000_000_000
 POLICY_READ = loads(POLICY)
@@ -59,16 +61,40 @@ def test_a_slip_is_read_as_it_was_written_and_by_nobody_elses_key(action: str, n
     assert len(written) == len(Slips([old]).write(Slip(action, uuid4())))
 
 
-def test_a_throttle_admits_so_many_of_each_and_of_all() -> None:
-    throttle = Throttle(each=2, together=3, within=timedelta(minutes=1))
+def test_a_throttle_admits_so_many_of_each_and_nobody_uses_up_what_is_anothers() -> None:
+    throttle = Throttle(each=2, within=timedelta(minutes=1))
     assert [throttle.admit("a", at * SECOND) for at in (0, 10, 20)] == [0, 0, 40]
-    assert throttle.admit("b", 20 * SECOND) == 0
-    assert throttle.admit("c", 30 * SECOND) == 30  # of all
+    assert not any(throttle.admit(str(number), 20 * SECOND) for number in range(5_000))
     assert throttle.admit("a", 60 * SECOND) == 0
 
 
+def test_what_is_given_back_to_a_throttle_did_not_count() -> None:
+    throttle = Throttle(each=2, within=timedelta(minutes=1))
+    for at in range(5):
+        assert throttle.admit("a", at) == 0
+        throttle.give_back("a", at)
+    assert [throttle.admit("a", 9) for _ in range(3)] == [0, 0, 60]
+    throttle.give_back("a", 8)  # of which nothing was counted
+    throttle.give_back("b", 9)
+    assert throttle.admit("a", 9) == 60
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("203.0.113.1", "203.0.113.254", True),
+        ("203.0.113.1", "203.0.114.1", False),
+        ("2001:db8:1:100::1", "2001:db8:1:1ff:2::", True),  # a household
+        ("2001:db8:1:100::1", "2001:db8:1:200::1", False),
+    ],
+)
+def test_people_are_counted_by_the_network_that_one_customer_gets(one: str, other: str, same: bool) -> None:
+    assert (network_of(ip_address(one)) == network_of(ip_address(other))) is same
+    assert network_of(None) == ""
+
+
 def test_a_throttle_remembers_a_bounded_number_of_names_and_forgives_a_clock_that_steps_back() -> None:
-    throttle = Throttle(each=1, together=100, within=timedelta(minutes=1), names=2)
+    throttle = Throttle(each=1, within=timedelta(minutes=1), names=2)
     for name in ("a", "b", "c"):
         assert throttle.admit(name, 1_000 * SECOND) == 0
     assert throttle.admit("a", 1_000 * SECOND) == 0  # forgotten for "c", which is remembered

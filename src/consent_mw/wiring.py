@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from consent_mw._asgi import Header, Scope
-from consent_mw.client import Proxies, mask
+from consent_mw.client import Proxies
 from consent_mw.consent_cookie import ConsentCookie, checked_keys
 from consent_mw.console import Console
 from consent_mw.cookies import CookieFloor, Placed, placed
@@ -36,6 +36,7 @@ from consent_mw.sealer import PlainSealer, Sealer
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.my_data_pages import MyData
 from consent_mw.site.pages import Site
+from consent_mw.site.throttle import network_of
 from consent_mw.site_keys import SiteKeys
 from consent_mw.spool import Spool
 from consent_mw.stores import opened_store
@@ -191,8 +192,7 @@ class Wiring:
         await self.drain.once()
 
     def _network(self, scope: Scope) -> str:
-        address = self.proxies.address(scope)
-        return "" if address is None else mask(address)
+        return network_of(self.proxies.address(scope))
 
     def look(self) -> None:
         """

@@ -130,18 +130,20 @@ class People:
         self._sealer = sealer
         self._receipts = Receipts(store, sealer)
 
-    async def of(self, name: str | None, given_on: date | None, sign_in: str | None = None) -> Person:
+    async def of(
+        self, name: str | None, given_on: date | None, sign_in: str | None = None, *, most: int = MOST
+    ) -> Person:
         """
         Return who holds the receipt called `name`, given on that day (UTC), and is signed in as `sign_in`. Of somebody
-        with more receipts than `MOST` it is cut.
+        with more receipts than `most` it is cut.
 
         Raises:
             StoreError: The store or the keyring cannot be reached now.
         """
         starts = [given(name, given_on)] if name and given_on else []
-        linked, cut = await self._linked(sign_in, MOST) if sign_in is not None else ([], False)
+        linked, cut = await self._linked(sign_in, most) if sign_in is not None else ([], False)
         starts += [start for start in linked if start.name != name]
-        person = await self._person(starts, sign_in, MOST)
+        person = await self._person(starts, sign_in, most)
         return person._replace(is_cut=person.is_cut or cut)
 
     async def whole(self, person: Person, latest: date) -> Person:

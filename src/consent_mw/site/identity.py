@@ -8,6 +8,7 @@ from typing import Final
 
 from consent_mw._asgi import Scope
 from consent_mw.exceptions import ConsentError
+from consent_mw.receipts import MOST
 from consent_mw.request_consent import RequestConsent
 from consent_mw.rights.desk import Keep
 from consent_mw.rights.person import People, Person, link
@@ -55,21 +56,24 @@ class Identity:
         _log.error("subject= returned %.80r; return a text of 1 to %d characters, or None", name, _LONGEST_NAME)
         return None
 
-    async def of(self, scope: Scope, consent: RequestConsent, now_ns: int) -> Person:
+    async def proof(self, scope: Scope, consent: RequestConsent, now_ns: int) -> Person:
         """
-        Return who is asking, with all their receipts, and remember that this sign-in uses this receipt.
+        Return who is asking, as far as they proved it just now: without the receipts before, which takes no store.
+        Remember that this sign-in uses this receipt.
+        """
+        sign_in, receipt = await self.sign_in(scope), consent.consent.receipt
+        if sign_in is not None and receipt is not None:
+            await self._link(sign_in, receipt, now_ns)
+        return Person((receipt,) if receipt is not None else (), sign_in)
+
+    async def of(self, proof: Person, consent: RequestConsent, *, most: int = MOST) -> Person:
+        """
+        Return who gave this proof with all their receipts that the store has, but no more than `most`.
 
         Raises:
             StoreError: The store or the keyring cannot be reached now.
         """
-        sign_in = await self.sign_in(scope)
-        if sign_in is not None and consent.consent.receipt is not None:
-            await self._link(sign_in, consent.consent.receipt, now_ns)
-        return await self._people.of(consent.consent.receipt, consent.given_on, sign_in)
-
-    async def again(self, person: Person, consent: RequestConsent) -> Person:
-        """Return `person` as they are known now: a receipt that has reached the store leads to those before it."""
-        return await self._people.of(consent.consent.receipt, consent.given_on, person.sign_in)
+        return await self._people.of(consent.consent.receipt, consent.given_on, proof.sign_in, most=most)
 
     async def _link(self, sign_in: str, receipt: str, now_ns: int) -> None:
         """Keep the link, once a day. What fails here is tried again at the next visit."""

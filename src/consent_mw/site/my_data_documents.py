@@ -25,7 +25,7 @@ _HEAD: Final = ("time", "kind", "id", "purpose")
 
 def my_data_document(holdings: Holdings, policy: Policy, language: str, now: datetime) -> dict[str, object]:
     """
-    Return everything that is held, ready for JSON. Instants are ISO 8601 in the policy's time zone, with the offset.
+    Return everything that is held under the receipts that were followed, ready for JSON. Instants are ISO 8601 in the policy's time zone, with the offset.
 
     Args:
         language: In which purposes and parties are named.
@@ -39,6 +39,7 @@ def my_data_document(holdings: Holdings, policy: Policy, language: str, now: dat
         "language": language,
         "policy": {"revision": policy.revision, "sha256": policy.digest},
         "known_by": known_by(holdings),
+        "cut": holdings.person.is_cut,
         "restricted": holdings.is_restricted,
         "held": [_held(each, policy, language) for each in holdings.held],
         "application": None if holdings.application is None else dict(holdings.application),
@@ -154,6 +155,8 @@ def _rows(holdings: Holdings, policy: Policy, now: datetime) -> Iterator[Row]:
         yield {"kind": "disclosure", **_flat(_disclosure(each, zone))}
     for receipt in holdings.receipts:
         yield {"kind": "receipt", **_flat(_receipt(receipt, zone))}
+    if holdings.person.is_cut:
+        yield {"kind": "cut", "item": "receipts", "value": len(holdings.person.names)}
     for case in holdings.cases:
         told = case_document(case, policy, now)
         answers = [f"{_at(answer.given, zone)} {answer.outcome} {answer.reason}".strip() for answer in case.answers]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from heapq import nlargest
 from typing import Final, NamedTuple
@@ -19,7 +20,7 @@ from consent_mw.rights.contact import contact_of
 from consent_mw.rights.desk import Desk, kept_by_spool
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Holdings, Registry
-from consent_mw.rights.person import NOBODY, People, Person
+from consent_mw.rights.person import People, Person
 from consent_mw.rights.personal_data import PersonalData, SignIn
 from consent_mw.rights.request import REQUEST_KINDS
 from consent_mw.sealer import Sealer
@@ -28,9 +29,10 @@ from consent_mw.site.handing import Handing
 from consent_mw.site.identity import Identity
 from consent_mw.site.my_data_actions import Actions, NotKept
 from consent_mw.site.my_data_documents import my_data_document, my_data_table, state_of
-from consent_mw.site.my_data_forms import BODY_LIMIT_BYTES, MESSAGE_LIMIT, Action, Ask, read
+from consent_mw.site.my_data_forms import BODY_LIMIT_BYTES, MESSAGE_LIMIT, Action, Ask, Erase, Withdraw, read
 from consent_mw.site.my_data_outcome import Outcome, Outcomes
 from consent_mw.site.posts import Posts
+from consent_mw.site.readers import Busy, Readers
 from consent_mw.site.rendering import PERSONAL, Rendering
 from consent_mw.site.slip import Slip, Slips
 from consent_mw.site.throttle import Throttle
@@ -46,8 +48,9 @@ _log = logging.getLogger("consent_mw")
 _SHOWN: Final = 40
 _PATIENCE_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 5
-#: Reports that are read at a time: each opens every record of somebody.
-_AT_ONCE: Final = 4
+#: Receipts of one person that a restriction reaches.
+_RESTRICTED: Final = 1_000
+_WITHIN: Final = timedelta(minutes=10)
 _NAME: Final = "my-data"
 _CSV: Final = "text/csv; charset=utf-8"
 
@@ -99,6 +102,7 @@ class MyDataPages:
     Answers `/my-data`.
 
     Args:
+        readers: The queue of those who read what is theirs, which other pages share.
         shown: What the receipt of a withdrawal says was shown, by language.
     """
 
@@ -110,6 +114,7 @@ class MyDataPages:
         *,
         posts: Posts,
         slips: Slips,
+        readers: Readers,
         shown: Callable[[str], Shown],
     ) -> None:
         self._rendering = rendering
@@ -118,10 +123,12 @@ class MyDataPages:
         self._posts = posts
         self._slips = slips
         self._shown = shown
-        self._readers = asyncio.Semaphore(_AT_ONCE)
-        # Who is not known could fill the queue; who is known, the part of the spool that is kept for such requests.
-        self._strangers = Throttle(each=5, together=200, within=timedelta(minutes=10))
-        self._persons = Throttle(each=30, together=1_000, within=timedelta(minutes=10))
+        self._readers = readers
+        # By network whatever proves who it is: a receipt costs one request. What they write down is bounded by the
+        # part of the spool that it may take.
+        self._strangers = Throttle(each=5, within=_WITHIN)
+        self._persons = Throttle(each=30, within=_WITHIN)
+        self._networks = Throttle(each=60, within=_WITHIN)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -130,6 +137,8 @@ class MyDataPages:
         try:
             holdings, complete = await self._holdings(visit)
             done = await self._done(visit)
+        except Busy:
+            return self._unreadable(visit)
         except StoreError as error:
             _log.warning("a visitor's data cannot be read: %s", error)
             return self._unreadable(visit)
@@ -148,19 +157,23 @@ class MyDataPages:
     async def _holdings(self, visit: Visit) -> tuple[Holdings, bool]:
         """Return what is held, and whether that is all: what waits in the spool is brought to the store first."""
         identity, now = self._parts.identity, _now(visit)
-        person = await identity.of(visit.scope, visit.consent, visit.now_ns)
-        if not person.is_known:
-            return Holdings(person), True
+        proof = await identity.proof(visit.scope, visit.consent, visit.now_ns)
+        if not proof.is_known:
+            return Holdings(proof), True
         complete = await self._parts.handing.until(now, seconds=_PATIENCE_SECONDS)
-        async with self._readers:
-            person = await identity.again(person, visit.consent)
+        async with self._turn(visit, proof.values[-1]):
+            person = await identity.of(proof, visit.consent)
             return await self._parts.registry.of(person, now), complete
+
+    def _turn(self, visit: Visit, person: str) -> AbstractAsyncContextManager[None]:
+        return self._readers.turn(person, self._parts.client(visit.scope))
 
     async def _done(self, visit: Visit) -> Outcome | None:
         slip = self._slips.read(visit.query.get("done", ""))
         if slip is None:
             return None
-        return await self._parts.outcomes.of(slip, self._policy)
+        async with self._turn(visit, str(slip.number)):
+            return await self._parts.outcomes.of(slip, self._policy)
 
     def _unreadable(self, visit: Visit) -> Response:
         """Return the page without what is held. What was asked for before stands on the disk all the same."""
@@ -230,9 +243,12 @@ class MyDataPages:
             return fields
         try:
             action = read(fields, self._policy)
-            person = await self._person(visit, action)
-            refused = self._refused(visit, action, person)
-            return refused or await self._carried_out(visit, action, person)
+            proof = await self._parts.identity.proof(visit.scope, visit.consent, visit.now_ns)
+            if not (proof.is_known or isinstance(action, Ask)):
+                return self._posts.refused(visit, 403, "nobody")
+            return await self._counted(visit, action, proof)
+        except Busy:
+            return self._away(visit, "away")
         except BadForm as error:
             return self._posts.bad(visit, error)
         except StoreError as error:
@@ -242,24 +258,45 @@ class MyDataPages:
             _log.error("a visitor's request was not kept, and they were told so: %s", error)
             return self._away(visit, "not-kept")
 
-    async def _person(self, visit: Visit, action: Action) -> Person:
+    async def _counted(self, visit: Visit, action: Action, proof: Person) -> Response:
+        """Carry out what is not asked too often; what was not registered does not count."""
+        counts: list[tuple[Throttle, str]] = []
+        for throttle, name in self._budgets(visit, action, proof):
+            if wait_seconds := throttle.admit(name, visit.now_ns):
+                _give_back(counts, visit.now_ns)
+                return self._posts.refused(visit, 429, "often", headers={"retry-after": str(wait_seconds)})
+            counts.append((throttle, name))
         try:
-            return await self._parts.identity.of(visit.scope, visit.consent, visit.now_ns)
-        except StoreError:
-            if isinstance(action, Ask):
-                return NOBODY  # to write to us one need not be known, nor the store be there
+            return await self._carried_out(visit, action, await self._person(visit, action, proof))
+        except BaseException:
+            _give_back(counts, visit.now_ns)
             raise
 
-    def _refused(self, visit: Visit, action: Action, person: Person) -> Response | None:
-        if isinstance(action, Ask):
-            wait_seconds = self._strangers.admit(self._parts.client(visit.scope), visit.now_ns)
-        elif person.is_known:
-            wait_seconds = self._persons.admit(person.values[-1], visit.now_ns)
-        else:
-            return self._posts.refused(visit, 403, "nobody")
-        if wait_seconds:
-            return self._posts.refused(visit, 429, "often", headers={"retry-after": str(wait_seconds)})
-        return None
+    def _budgets(self, visit: Visit, action: Action, proof: Person) -> list[tuple[Throttle, str]]:
+        """To withdraw and to erase takes none: it must be as easy as to allow was (GDPR, article 7(3); PIPA, 37)."""
+        if isinstance(action, Withdraw | Erase):
+            return []
+        network = self._parts.client(visit.scope)
+        if not proof.is_known:
+            return [(self._strangers, network)]
+        return [(self._persons, proof.values[-1]), (self._networks, network)]
+
+    async def _person(self, visit: Visit, action: Action, proof: Person) -> Person:
+        """
+        Return who asks, with the receipts before theirs where somebody must not use what was collected under them.
+
+        To be told, or to withdraw, takes no look at the store, and to erase none that is there: all receipts are looked
+        for when it is carried out.
+        """
+        if isinstance(action, Ask | Withdraw):
+            return proof
+        try:
+            async with self._turn(visit, proof.values[-1]):
+                return await self._parts.identity.of(proof, visit.consent, most=_RESTRICTED)
+        except (Busy, StoreError):
+            if isinstance(action, Erase):
+                return proof
+            raise
 
     async def _carried_out(self, visit: Visit, action: Action, person: Person) -> Response:
         done = await self._parts.actions.carry_out(action, visit, person, self._shown(visit.language))
@@ -281,6 +318,11 @@ class MyDataPages:
 
     def _away(self, visit: Visit, why: str) -> Response:
         return self._posts.refused(visit, 503, why, headers={"retry-after": str(_RETRY_SECONDS)})
+
+
+def _give_back(counts: Iterable[tuple[Throttle, str]], now_ns: int) -> None:
+    for throttle, name in counts:
+        throttle.give_back(name, now_ns)
 
 
 def _now(visit: Visit) -> datetime:

@@ -31,6 +31,7 @@ from consent_mw.site.language import negotiate
 from consent_mw.site.my_data_pages import MyData, MyDataPages
 from consent_mw.site.policy_pages import PolicyPages
 from consent_mw.site.posts import Posts, first
+from consent_mw.site.readers import Readers
 from consent_mw.site.receipt_pages import ReceiptPages
 from consent_mw.site.rendering import PERSONAL, SECURITY, Rendering
 from consent_mw.site.slip import Slips
@@ -112,6 +113,7 @@ class Site:
             "/cookies": {"GET": policies.cookies},
             "/state": {"GET": self._state},
         }
+        readers = Readers()
         if receipts and hand_over and revisions and wordings:
             page = ReceiptPages(
                 self._rendering,
@@ -121,6 +123,8 @@ class Site:
                 revisions=revisions,
                 wordings=wordings,
                 templates=templates,
+                readers=readers,
+                client=my_data.client if my_data else _unknown,
             )
             self._routes["/receipt"] = {"GET": page.receipt}
         self._my_data = my_data
@@ -132,6 +136,7 @@ class Site:
                 my_data,
                 posts=self._posts,
                 slips=Slips(secret_keys),
+                readers=readers,
                 shown=lambda language: self.shown("my-data", language),
             )
             self._routes["/my-data"] = {"GET": data.page, "POST": data.post}
@@ -418,6 +423,11 @@ class Site:
             name = self._own_cookies(visit.secure).notice
             response.raw_headers.append((b"set-cookie", told.closed_line(name, secure=visit.secure)))
         return response
+
+
+def _unknown(scope: Scope) -> str:
+    """The network of a visitor, where nobody can tell it."""
+    return ""
 
 
 async def _respond(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

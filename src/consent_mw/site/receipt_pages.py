@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from starlette.responses import Response
 
+from consent_mw._asgi import Scope
 from consent_mw.exceptions import ConsentError
 from consent_mw.policy import Policy
 from consent_mw.receipts import Receipt, Receipts
@@ -19,6 +20,7 @@ from consent_mw.site.handing import Handing
 from consent_mw.site.language import page_and_texts
 from consent_mw.site.outline import Outline
 from consent_mw.site.proof import words_of
+from consent_mw.site.readers import Busy, Readers
 from consent_mw.site.receipt_document import Addresses, receipt_document
 from consent_mw.site.rendering import PERSONAL, Rendering
 from consent_mw.site.visit import Visit
@@ -32,6 +34,8 @@ _log = logging.getLogger("consent_mw")
 _PATIENCE_SECONDS: Final = 2.0
 _BETWEEN_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = 5
+#: Receipts that are shown, the newest first. The page of the visitor's data lists them all.
+_SHOWN: Final = 50
 
 
 class _Shown(NamedTuple):
@@ -49,6 +53,8 @@ class ReceiptPages:
     Args:
         handing: Brings what lies in the spool to the store.
         templates: The site's own templates, with which words may have to be rendered again.
+        readers: The queue of those who read what is theirs, which other pages share.
+        client: Tells from a scope the network that a request came from; "" where that is not known.
     """
 
     def __init__(
@@ -61,6 +67,8 @@ class ReceiptPages:
         revisions: Revisions,
         wordings: Wordings,
         templates: Path | None = None,
+        readers: Readers,
+        client: Callable[[Scope], str],
     ) -> None:
         self._rendering = rendering
         self._policy = policy
@@ -69,13 +77,18 @@ class ReceiptPages:
         self._revisions = revisions
         self._wordings = wordings
         self._templates = templates
+        self._readers = readers
+        self._client = client
 
     async def receipt(self, visit: Visit) -> Response:
         """Answer with the receipts that this visitor's cookie leads to, or with why there are none."""
         consent = visit.consent.consent
         if consent.receipt is None or consent.given_on is None:
             return self._none(visit, "none" if consent.choice is None else "refused", 404)
-        found = await self._found(visit)
+        try:
+            found = await self._found(visit)
+        except Busy:
+            return self._none(visit, "busy", 503)
         if found:
             return self._answer(visit, await asyncio.to_thread(self._told, found))
         fresh = consent.given_on >= visit.consent.today - timedelta(days=1)
@@ -92,9 +105,9 @@ class ReceiptPages:
         found: list[Receipt] = []
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                while not (found := await self._receipts.of(consent.receipt, consent.given_on)) and fresh:
+                while not (found := await self._stored(visit, consent.receipt, consent.given_on)) and fresh:
                     await self._handing.over()
-                    found = await self._receipts.of(consent.receipt, consent.given_on)
+                    found = await self._stored(visit, consent.receipt, consent.given_on)
                     if found:
                         break
                     await asyncio.sleep(_BETWEEN_SECONDS)  # another process hands over, or writes still
@@ -103,6 +116,11 @@ class ReceiptPages:
         except ConsentError as error:
             _log.warning("receipts cannot be read: %s", error)
         return found
+
+    async def _stored(self, visit: Visit, name: str, given_on: date) -> list[Receipt]:
+        """Return what the store has. Nobody keeps a turn while they wait for the store to have it."""
+        async with self._readers.turn(name, self._client(visit.scope)):
+            return await self._receipts.of(name, given_on, most=_SHOWN)
 
     # -- how it is told -----------------------------------------------------------------------------------------
 

@@ -1,0 +1,196 @@
+"""What strangers do closes nobody's rights: nothing that they spend is another's, and their reading holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from copy import deepcopy
+from datetime import timedelta
+from pathlib import Path
+
+from tests.my_data_site import (
+    ERASE,
+    JSON,
+    PAGE,
+    asks,
+    body,
+    cases,
+    data,
+    erased,
+    header,
+    reads,
+    records,
+    run,
+    signed_in,
+    site,
+    words,
+)
+from tests.visitors import Visitor
+
+from consent_mw import ConsentMiddleware
+from consent_mw.exceptions import StoreUnavailable
+from consent_mw.records import Query, Record
+from consent_mw.stores.memory import MemoryStore
+from consent_mw.testing.clock import Clock
+
+WITHDRAW = (("action", "withdraw"), ("purpose", "all"))
+RESTRICT = (("action", "restrict"), ("message", "x"))
+ASK = (("action", "ask"), ("kind", "access"), ("email", "kim@example.com"))
+
+
+async def accepts(app: ConsentMiddleware) -> Visitor:
+    visitor = Visitor(app)
+    await visitor.picks("accept")
+    return visitor
+
+
+def same(visitor: Visitor) -> Visitor:
+    """Another window with a copy of the same cookies."""
+    other = Visitor(visitor.app)
+    other.browser = deepcopy(visitor.browser)
+    return other
+
+
+def test_to_withdraw_and_to_erase_is_refused_to_nobody_whatever_others_have_asked(tmp_path: Path) -> None:
+    async def work() -> None:
+        app = site(tmp_path)
+        victim = await accepts(app)
+        answers: list[int] = []
+        while 429 not in answers:  # one who has as many receipts as they like, and the network of the victim
+            mallory = await accepts(app)
+            answers += [(await asks(mallory, *RESTRICT))[0]["status"] for _ in range(10)]
+        assert answers.count(303) == 60
+        while (await asks(Visitor(app), *ASK))[0]["status"] != 429:
+            pass
+        assert (await asks(victim, *RESTRICT))[0]["status"] == 429
+        for _ in range(40):
+            assert (await asks(same(victim), *WITHDRAW))[0]["status"] == 303
+            assert (await asks(same(victim), *ERASE))[0]["status"] == 303
+        assert (await asks(victim, *RESTRICT, client=("198.51.100.1", 1)))[0]["status"] == 303
+
+    run(work)
+
+
+def test_what_was_not_registered_counts_for_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        visitor = await accepts(site(tmp_path))
+        for _ in range(70):
+            assert (await asks(visitor, ("action", "lift")))[0]["status"] == 422
+        assert (await asks(visitor, *RESTRICT))[0]["status"] == 303
+
+    run(work)
+
+
+def test_strangers_of_forty_networks_lock_out_no_other(tmp_path: Path) -> None:
+    async def work() -> None:
+        app = site(tmp_path)
+        for number in range(40):
+            client = (f"10.0.{number}.1", 1)
+            assert [(await asks(Visitor(app), *ASK, client=client))[0]["status"] for _ in range(5)] == [303] * 5
+        assert (await asks(Visitor(app), *ASK, client=("198.51.100.1", 1)))[0]["status"] == 303
+
+    run(work)
+
+
+def test_a_withdrawal_that_is_sent_twice_is_one_and_a_later_one_another(tmp_path: Path) -> None:
+    async def work() -> None:
+        clock = Clock()
+        app = site(tmp_path, clock=clock)
+        visitor = await accepts(app)
+        numbers: list[str] = []
+        for seconds in (0, 5, 5):
+            clock.advance(timedelta(seconds=seconds))
+            sent = await asks(same(visitor), *WITHDRAW, headers=((b"sec-fetch-site", b"same-origin"), JSON))
+            numbers.append(json.loads(body(sent))["done"]["number"])
+        assert numbers[0] == numbers[1] != numbers[2]
+        assert {str(case.request.id) for case in await cases(app)} == set(numbers)
+
+    run(work)
+
+
+class Away(MemoryStore):
+    """A store that can go away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+
+    async def append(self, records: object, *, durable: bool = False) -> None:
+        self._reached()
+        await super().append(records, durable=durable)  # type: ignore[arg-type]
+
+    async def fetch(self, query: Query, **more: object) -> list[Record]:  # type: ignore[override]
+        self._reached()
+        return list(await super().fetch(query, **more))  # type: ignore[arg-type]
+
+    def _reached(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the store is away")
+
+
+def test_to_withdraw_and_to_erase_takes_no_store_and_reaches_every_receipt_when_it_is_back(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = Away()
+        app = site(tmp_path, store=store)
+        visitor = Visitor(app)
+        for choice in ("accept", "reject", "accept"):
+            await visitor.picks(choice)
+            await visitor.gets("/")
+        await visitor.posts(("choice", "save"), ("purpose.analytics", "yes"))
+        await visitor.gets("/")
+        await app.wiring.drain.once()
+        store.away = True
+        withdrawing = same(visitor)
+        assert (await asks(withdrawing, *WITHDRAW))[0]["status"] == 303
+        assert (await asks(visitor, *ERASE))[0]["status"] == 303
+        store.away = False
+        await app.wiring.drain.once()
+        await erased(app)
+        left = await records(app, "visit", "event")
+        assert [each for each in left if each.subject] == []
+
+    run(work)
+
+
+def test_one_visitor_with_thirty_connections_holds_up_nobody(tmp_path: Path) -> None:
+    async def work() -> None:
+        app = site(tmp_path)
+        mallory, kim = await accepts(app), await accepts(app)
+        for path in (f"{PAGE}.json", PAGE, "/consent/receipt"):
+            sent = await asyncio.gather(*(same(mallory).gets(path) for _ in range(30)), kim.gets(path))
+            assert sent[-1][0]["status"] == 200
+            busy = [each for each in sent[:-1] if each[0]["status"] == 503]
+            assert all(header(each, "retry-after") == "5" for each in busy)
+            assert {each[0]["status"] for each in sent[:-1]} <= {200, 503}
+        assert (await data(mallory))["known_by"] == ["receipt"]
+
+    run(work)
+
+
+def test_more_receipts_than_are_followed_are_told_and_all_of_them_erased(tmp_path: Path) -> None:
+    async def work() -> None:
+        app = site(tmp_path, subject=signed_in)
+        kim = ((b"x-user", b"kim"),)
+        for _ in range(110):
+            browser = Visitor(app)
+            await browser.gets(
+                "/consent/choice", method="POST", incoming=[
+                    {"type": "http.request", "body": b"choice=accept", "more_body": False}
+                ],
+                headers=[(b"content-type", b"application/x-www-form-urlencoded"),
+                         (b"sec-fetch-site", b"same-origin"), *kim],
+            )  # fmt: skip
+            await browser.gets("/")
+        told = await data(browser, headers=kim)
+        assert told["cut"] is True
+        shown = words(await reads(browser, headers=kim))
+        assert "You have more receipts than the newest 100" in shown
+        assert "This is everything" not in shown
+        table = body(await browser.gets(f"{PAGE}.csv", headers=kim))
+        assert [line for line in table.splitlines() if line.startswith(',"cut",') and ",100," in line]
+        sent = await asks(browser, *ERASE, headers=((b"sec-fetch-site", b"same-origin"), *kim))
+        assert sent[0]["status"] == 303
+        await erased(app)
+        assert [each for each in await records(app, "visit", "link") if each.subject] == []
+
+    run(work)
