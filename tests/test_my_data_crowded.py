@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from copy import deepcopy
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
+from uuid import UUID
 
 from tests.my_data_site import (
     ERASE,
@@ -115,13 +118,13 @@ class Away(MemoryStore):
         super().__init__()
         self.away = False
 
-    async def append(self, records: object, *, durable: bool = False) -> None:
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
         self._reached()
-        await super().append(records, durable=durable)  # type: ignore[arg-type]
+        await super().append(records, durable=durable)
 
-    async def fetch(self, query: Query, **more: object) -> list[Record]:  # type: ignore[override]
+    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
         self._reached()
-        return list(await super().fetch(query, **more))  # type: ignore[arg-type]
+        return await super().fetch(query, after=after, limit=limit)
 
     def _reached(self) -> None:
         if self.away:
@@ -148,6 +151,39 @@ def test_to_withdraw_and_to_erase_takes_no_store_and_reaches_every_receipt_when_
         await erased(app)
         left = await records(app, "visit", "event")
         assert [each for each in left if each.subject] == []
+
+    run(work)
+
+
+def test_acceptances_and_abuse_while_the_store_is_away_leave_room_to_withdraw_and_to_erase(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = Away()
+        app = site(tmp_path, store=store, spool_bytes=1 << 20)
+        victims = [await accepts(app) for _ in range(3)]
+        replayed = victims.pop()
+        store.away = True
+        while app.wiring.spool.write([bytes(1_000)]):  # visits, as many as there is room for
+            pass
+        networks = (f"10.{number >> 8}.{number & 255}.1" for number in count())
+        while (await asks(Visitor(app), *ASK, client=(next(networks), 1)))[0]["status"] == 303:
+            pass
+        while header(await Visitor(app).picks("accept"), "location").endswith("saved=1"):
+            pass
+        for _ in range(200):
+            await victims[0].gets("/abuse")
+            await Visitor(app).picks("reject")  # which belongs to nobody, so that its receipt proves nothing
+        for _ in range(100):  # with one cookie, again and again: by both ways
+            await same(replayed).picks("reject")
+            assert (await asks(same(replayed), *WITHDRAW))[0]["status"] == 303
+        assert (await asks(victims[0], *WITHDRAW))[0]["status"] == 303
+        before = app.wiring.spool.waiting_bytes
+        await victims[1].picks("reject")
+        assert app.wiring.spool.waiting_bytes > before  # its withdrawal is kept, whatever becomes of the receipt
+        assert (await asks(victims[1], *ERASE))[0]["status"] == 403  # who has refused all is known to nobody
+        store.away = False
+        await app.wiring.drain.once()
+        kinds = [case.request.kind for case in await cases(app) if case.request.person.is_known]
+        assert kinds == ["withdrawal"] * 4
 
     run(work)
 

@@ -444,13 +444,16 @@ def test_a_durable_frame_in_a_segment_that_somebody_removed_is_not_acknowledged(
 
 def test_a_full_budget_drops_ordinary_frames_and_leaves_the_reserve(directory):
     size = 100 + HEADER_BYTES
-    spool = Spool(directory, budget_bytes=5 * size, reserve_bytes=2 * size, clock=lambda: NOW_NS)
-    assert [spool.write([bytes(100)]) for _ in range(4)] == [True, True, True, False]
-    assert [spool.write([bytes(100)], reserved=True) for _ in range(3)] == [True, True, False]
-    assert spool.take_gap() == Gap(2, NOW_NS, NOW_NS, "full")
-    assert spool.waiting_bytes == 5 * size
-    assert len(drained(spool)) == 5
+    spool = Spool(directory, budget_bytes=8 * size, reserve_bytes=4 * size, clock=lambda: NOW_NS)
+    assert [spool.write([bytes(100)]) for _ in range(5)] == [True, True, True, True, False]
+    assert [spool.write([bytes(100)], reserved=True) for _ in range(2)] == [True, False]
+    assert [spool.write([bytes(100)], reserved=True, right=True) for _ in range(4)] == [True, True, True, False]
+    assert spool.take_gap() == Gap(3, NOW_NS, NOW_NS, "full")
+    assert spool.waiting_bytes == 8 * size
+    assert spool.is_tight
+    assert len(drained(spool)) == 8
     assert spool.waiting_bytes == 0
+    assert not spool.is_tight
     assert spool.write([bytes(100)])
 
 

@@ -24,7 +24,8 @@ from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_byt
 from consent_mw.redaction import clean, origin, redact_query, redact_url
 from consent_mw.request_consent import DROPPED, Noted, Shown
 from consent_mw.rights.person import Person, link
-from consent_mw.rights.request import REQUEST
+from consent_mw.rights.repeats import Repeats
+from consent_mw.rights.request import Request
 from consent_mw.rights.withdrawal import withdrawal
 from consent_mw.sealer import NONCE_BYTES, Sealer, names_of
 from consent_mw.spool import Spool
@@ -91,6 +92,7 @@ class Recorder:
         self._plans: dict[frozenset[str], _Plan | None] = {}
         self._told: set[str] = set()
         self._quiet_until = 0.0  # monotonic seconds
+        self._repeats = Repeats(spool)
 
     # -- the three things that are kept -------------------------------------------------------------------------
 
@@ -156,20 +158,26 @@ class Recorder:
             record = self._sealer.record(
                 record_id, "receipt", RECEIPTS, subject=subject, data=clear, plain=self._encode(answers)
             )
-            more = self._following(before, consent, now_ns, sign_in, registered=registered)
+            request = None if registered else self._withdrawal(before, consent, now_ns, sign_in)
+            more = self._following(consent, request, now_ns, sign_in)
         except ConsentError as error:
             _log.error("no receipt: %s", error)
             return False
-        kept = self._spool.write([encode_record(each) for each in (record, *more)], durable=True, reserved=True)
-        if not kept and any(each.kind == REQUEST for each in more):
+        frames = [encode_record(each) for each in (record, *more)]
+        kept = self._spool.write(frames, durable=True, reserved=True, right=request is not None)
+        if kept and request is not None:
+            self._repeats.keep(request)
+        if not kept and request is not None:
             _log.error("a withdrawal was not kept: it holds, but what was collected stays until its period ends")
         return kept
 
-    def _following(
-        self, before: Consent, consent: Consent, now_ns: int, sign_in: str | None, *, registered: bool
-    ) -> list[Record]:
+    def _withdrawal(self, before: Consent, consent: Consent, now_ns: int, sign_in: str | None) -> Request | None:
+        """Return what a choice takes back; None for nothing, and for what this receipt took back just before."""
+        request = withdrawal(before, consent, self.policy, now_ns, sign_in)
+        return None if request is None or self._repeats.number_of(request) else request
+
+    def _following(self, consent: Consent, request: Request | None, now_ns: int, sign_in: str | None) -> list[Record]:
         """Return what is kept with a receipt: the withdrawal, and the link."""
-        request = None if registered else withdrawal(before, consent, self.policy, now_ns, sign_in)
         made = request.record(self._sealer) if request else None
         linked = link(self._sealer, Person((consent.receipt,), sign_in), now_ns) if consent.receipt else None
         return [record for record in (made, linked) if record]

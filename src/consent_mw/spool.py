@@ -29,6 +29,8 @@ _COUNT_SECONDS = 1.0
 # While this many segments wait, a drain has enough to do; rotating further would only make more small files.
 _BACKLOG = 64
 _LEASE = "drain.lock"
+# Of the reserve, what is reserved but written down for no right of a visitor's may take one part of so many.
+_SHARE = 4
 _monotonic = time.monotonic
 
 
@@ -88,7 +90,7 @@ class Spool:
             directory: On a local file system, shared by the workers of one machine.
             budget_bytes: Most that all processes' segments may take together. Each process counts the others' once
                 a second, so they may overshoot by what they write within one.
-            reserve_bytes: The part of the budget that only `reserved` frames may use.
+            reserve_bytes: The part of the budget that only `right` frames may use, and a quarter of it `reserved` ones.
             segment_bytes: A segment that has grown to this size is closed.
             sync_interval: How often the drain calls `sync`; the spool has no timer of its own.
             clock: Nanoseconds since 1970, for the names of segments and the times of gaps.
@@ -122,20 +124,24 @@ class Spool:
         # What ordinary frames may add to the open segment before anything but the time has to be looked at.
         self._room = 0
 
-    def write(self, frames: Sequence[bytes], *, durable: bool = False, reserved: bool = False) -> bool:
+    def write(
+        self, frames: Sequence[bytes], *, durable: bool = False, reserved: bool = False, right: bool = False
+    ) -> bool:
         """
         Append `frames` in one `os.write`. Never raises for the disk's sake.
 
         Args:
             durable: Wait until the frames are on the disk (measured: 180 microseconds and more).
-            reserved: The frames may use the reserve when the rest of the budget is full.
+            reserved: The frames may use a quarter of the reserve when the rest of the budget is full.
+            right: They may use all of the reserve. For what a visitor's rights are written down by (a withdrawal, an
+                erasure), which nothing that strangers send may leave without room.
 
         Returns:
             Whether all frames are kept, and with `durable` known to be on the disk. Each frame that is not kept is
             counted in the gap: when the budget is full, and for a second after an error of the disk.
         """
         with self._lock:
-            kept, segment, reason = self._append(frames, reserved)
+            kept, segment, reason = self._append(frames, self._limit(reserved=reserved, right=right))
             if kept < len(frames):
                 self._lose(len(frames) - kept, reason)
                 return False
@@ -248,6 +254,11 @@ class Spool:
         return Backlog(waiting, names[0].created if names else None)
 
     @property
+    def is_tight(self) -> bool:
+        """Whether all but the reserve is used, as far as this process has counted."""
+        return self._used >= self._budget - self._reserve
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes of all segments, of every process, now. Raises SpoolError."""
         return self._surveyed()[0]
@@ -266,7 +277,7 @@ class Spool:
     def note(self, frame: bytes) -> bool:
         """Append the record of a gap, from the reserve. If it cannot be kept, that is no loss more: try again later."""
         with self._lock:
-            return self._append([frame], True)[0] == 1
+            return self._append([frame], self._budget)[0] == 1
 
     def take_gap(self) -> Gap | None:
         """Return what this process lost for one reason since the last call, and forget it; None for nothing (more)."""
@@ -285,12 +296,18 @@ class Spool:
         self.sync()
         self._release()
 
-    def _append(self, frames: Sequence[bytes], reserved: bool) -> tuple[int, OpenSegment | None, Reason]:
+    def _limit(self, *, reserved: bool, right: bool) -> int:
+        """Return the bytes to which such frames may fill the spool."""
+        if right:
+            return self._budget
+        return self._budget - self._reserve + (self._reserve // _SHARE if reserved else 0)
+
+    def _append(self, frames: Sequence[bytes], limit: int) -> tuple[int, OpenSegment | None, Reason]:
         """Return how many frames were kept, the segment that has them, and why the others were not."""
         # One frame is what nearly every request writes.
         size = (len(frames[0]) if len(frames) == 1 else sum(map(len, frames))) + HEADER_BYTES * len(frames)
         try:
-            segment = self._admitted(size, reserved)
+            segment = self._admitted(size, limit)
             if segment is None:
                 return 0, None, "disk" if time.monotonic() < self._broken_until else "full"
             before = segment.size
@@ -304,7 +321,7 @@ class Spool:
             self._break()
         return kept, segment, "disk"
 
-    def _admitted(self, size: int, reserved: bool) -> OpenSegment | None:
+    def _admitted(self, size: int, limit: int) -> OpenSegment | None:
         """Return the segment to append to; None while the breaker is open or the budget full. Raises OSError."""
         now = time.monotonic()
         if now < self._broken_until:
@@ -313,7 +330,7 @@ class Spool:
             self._survey()
             self._counted_until = now + _COUNT_SECONDS
             self._leave_unlinked()
-        if self._used + size > (self._budget if reserved else self._budget - self._reserve):
+        if self._used + size > limit:
             return None
         if self._segment and self._segment.size >= self._segment_bytes:
             self._retire()

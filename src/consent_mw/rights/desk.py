@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Final, Protocol
 from uuid import UUID
 
 from consent_mw.policy import REQUESTS
 from consent_mw.records import Query, Record, encode_record, time_of
 from consent_mw.retention import day_of
 from consent_mw.rights.person import Person, tokens
-from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request, cases
+from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request, cases, is_right
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
@@ -20,8 +20,14 @@ from consent_mw.stores.pages import every
 
 __all__ = ["Desk", "Keep", "kept_by_spool", "kept_by_store"]
 
-#: Brings records to the disk, durably, and returns whether they are there.
-Keep: TypeAlias = Callable[[Sequence[Record]], Awaitable[bool]]
+
+class Keep(Protocol):
+    """Brings records to the disk, durably, and returns whether they are there."""
+
+    def __call__(self, records: Sequence[Record], /, *, right: bool = False) -> Awaitable[bool]:
+        """Keep `records`; with `right` also where there is room for nothing else."""
+        ...
+
 
 #: By how much a clock may have stepped back between a request and its answer.
 _CLOCK: Final = timedelta(days=7)
@@ -34,9 +40,9 @@ _PURPOSES: Final = frozenset((REQUESTS,))
 def kept_by_spool(spool: Spool) -> Keep:
     """Return what keeps records in a running site: in the spool, from the part of it that is reserved for them."""
 
-    async def keep(records: Sequence[Record]) -> bool:
+    async def keep(records: Sequence[Record], *, right: bool = False) -> bool:
         frames = [encode_record(record) for record in records]
-        return await asyncio.to_thread(spool.write, frames, durable=True, reserved=True)
+        return await asyncio.to_thread(spool.write, frames, durable=True, reserved=True, right=right)
 
     return keep
 
@@ -44,7 +50,7 @@ def kept_by_spool(spool: Spool) -> Keep:
 def kept_by_store(store: Store) -> Keep:
     """Return what keeps records for a command: in the store itself, at once. It raises StoreError."""
 
-    async def keep(records: Sequence[Record]) -> bool:
+    async def keep(records: Sequence[Record], *, right: bool = False) -> bool:
         await store.append(records, durable=True)
         return True
 
@@ -66,7 +72,8 @@ class Desk:
         Raises:
             KeyDestroyed, StoreError: There is no key to seal them with; nothing was kept.
         """
-        return await self._keep(await asyncio.to_thread(self._records, requests, answers))
+        right = any(is_right(request) for request in requests)
+        return await self._keep(await asyncio.to_thread(self._records, requests, answers), right=right)
 
     def _records(self, requests: Sequence[Request], answers: Sequence[Answer]) -> list[Record]:
         return [

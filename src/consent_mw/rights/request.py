@@ -28,6 +28,7 @@ __all__ = [
     "Request",
     "RequestKind",
     "cases",
+    "is_right",
 ]
 
 REQUEST: Final = "request"
@@ -267,6 +268,11 @@ class Case(NamedTuple):
     def is_overdue(self, policy: Policy, now: datetime) -> bool:
         """Whether it is still owed and its last day is over at `now` (aware)."""
         return self.is_owed and now >= end_of(self.due(policy), policy.time_zone)
+
+
+def is_right(request: Request) -> bool:
+    """Whether somebody known takes back or erases what is theirs: nothing that others ask may keep it from the disk."""
+    return request.kind in ("withdrawal", "erasure") and request.person.is_known
 
 
 def cases(records: Sequence[Record], sealer: Sealer | None) -> list[Case]:

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from consent_mw.consent import Choice
 from consent_mw.exceptions import ConsentError
-from consent_mw.memo import remember
 from consent_mw.policy import ABUSE
 from consent_mw.records import Scalar
 from consent_mw.request_consent import Shown
@@ -19,6 +18,7 @@ from consent_mw.rights.contact import contact_item
 from consent_mw.rights.desk import Desk
 from consent_mw.rights.person import NOBODY, Person
 from consent_mw.rights.personal_data import PersonalData
+from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Answer, Case, Request, RequestKind
 from consent_mw.site.choosing import take_back
 from consent_mw.site.forms import Answers, BadForm
@@ -44,10 +44,6 @@ _log = logging.getLogger("consent_mw")
 
 #: How long a visitor waits for an erasure that may be done at once. It goes on without them.
 _PATIENCE_SECONDS: Final = 2.0
-#: Within this time the same request of the same receipt is one that was sent twice.
-_SAME_NS: Final = 10_000_000_000
-#: Requests that are remembered for that.
-_REMEMBERED: Final = 4_096
 #: What staff need not look at: somebody known is answered about it on the page itself.
 _PERSONAL_KINDS: Final[frozenset[RequestKind]] = frozenset(("access", "complaint"))
 
@@ -76,16 +72,17 @@ class Actions:
         desk: Desk,
         erase: Callable[[datetime], Awaitable[object]],
         handing: Handing,
+        repeats: Repeats,
         personal_data: PersonalData | None = None,
     ) -> None:
         self._desk = desk
+        self._repeats = repeats
         self._erase = erase
         self._handing = handing
         self._personal_data = personal_data
         self._erasing = asyncio.Lock()
         self._coming: asyncio.Task[None] | None = None  # the run that has not begun
         self._running: set[asyncio.Task[None]] = set()
-        self._lately: dict[tuple[object, ...], tuple[int, UUID]] = {}
 
     async def carry_out(self, action: Action, visit: Visit, person: Person, shown: Shown) -> Done:
         """
@@ -158,7 +155,7 @@ class Actions:
     async def _withdraw(self, action: Withdraw, visit: Visit, person: Person, shown: Shown) -> Done:
         asked = [purpose.name for purpose in visit.consent.permissions.policy.asked]
         request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=action.purposes or asked)
-        number = await self._kept_once(request, visit.now_ns)
+        number = await self._kept_once(request)
         visit.consent.withdrawal_kept = True
         said = action.purposes or Answers(Choice.REJECT, {}, {})
         lines = await take_back(visit.consent, said, visit.waitings, shown)
@@ -167,24 +164,19 @@ class Actions:
     async def _erase_all(self, visit: Visit, person: Person, shown: Shown) -> Done:
         application = self._personal_data is not None and person.sign_in is not None
         request = Request.new("erasure", "site", visit.now_ns, person=person, application=application)
-        number = await self._kept_once(request, visit.now_ns)
+        number = await self._kept_once(request)
         visit.consent.withdrawal_kept = True
         lines = await take_back(visit.consent, Answers(Choice.REJECT, {}, {}), visit.waitings, shown)
         await self._erased_soon(visit.now_ns)
         return Done(Slip("erase", number), tuple(lines))
 
-    async def _kept_once(self, request: Request, now_ns: int) -> UUID:
-        """
-        Keep a request and return its number. Withdrawals and erasures are never counted, so that nothing refuses them;
-        one that comes twice from one receipt in a few seconds is the same one.
-        """
-        known = (request.kind, request.purposes, request.person.names[:1], request.person.sign_in)
-        before_ns, number = self._lately.get(known, (0, request.id))
-        if request.person.names and 0 <= now_ns - before_ns < _SAME_NS:
-            return number
-        await self._keep(request)
-        remember(self._lately, known, (now_ns, request.id), _REMEMBERED)
-        return request.id
+    async def _kept_once(self, request: Request) -> UUID:
+        """Keep a request unless it was sent twice, and return its number."""
+        number = self._repeats.number_of(request)
+        if number is None:
+            await self._keep(request)
+            self._repeats.keep(request)
+        return number or request.id
 
     async def _erased_soon(self, now_ns: int) -> None:
         """Begin the erasure, and wait for it a moment: small ones are done before the visitor reads the answer."""

@@ -25,7 +25,8 @@ _HEAD: Final = ("time", "kind", "id", "purpose")
 
 def my_data_document(holdings: Holdings, policy: Policy, language: str, now: datetime) -> dict[str, object]:
     """
-    Return everything that is held under the receipts that were followed, ready for JSON. Instants are ISO 8601 in the policy's time zone, with the offset.
+    Return everything that is held under the receipts that were followed, ready for JSON. Instants are ISO 8601 in the
+    policy's time zone, with the offset.
 
     Args:
         language: In which purposes and parties are named.

@@ -22,6 +22,7 @@ from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Holdings, Registry
 from consent_mw.rights.person import People, Person
 from consent_mw.rights.personal_data import PersonalData, SignIn
+from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import REQUEST_KINDS
 from consent_mw.sealer import Sealer
 from consent_mw.site.forms import BadForm
@@ -90,7 +91,7 @@ class MyData(NamedTuple):
         return cls(
             identity=Identity(People(store, sealer), sealer, keep, subject),
             registry=Registry(policies, store, sealer, archive=erasure.archive, personal_data=personal_data),
-            actions=Actions(desk, erasure.once, handing, personal_data),
+            actions=Actions(desk, erasure.once, handing, Repeats(spool), personal_data),
             outcomes=Outcomes(store, desk, sealer),
             handing=handing,
             client=client,

@@ -1,0 +1,58 @@
+"""Withdrawals and erasures that were kept lately: the same one of the same receipt need not be kept again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from consent_mw.exceptions import SpoolError
+from consent_mw.memo import remember
+from consent_mw.rights.request import Request
+from consent_mw.spool import Spool
+
+__all__ = ["Repeats"]
+
+#: Within this time the same request of the same receipt is one that was sent twice.
+_SAME: Final = timedelta(seconds=10)
+_REMEMBERED: Final = 4_096
+
+
+class Repeats:
+    """
+    Nothing counts withdrawals and erasures, so that nothing refuses them. What bounds them is this: one that comes
+    again in a few seconds is the same one. So it is while the spool has little room left and holds the first still,
+    which is carried out when the store is there again, for all that was recorded until then.
+
+    A process remembers for itself.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._kept: dict[tuple[object, ...], Request] = {}
+
+    def number_of(self, request: Request) -> UUID | None:
+        """Return the number of the request that `request` repeats; None where it is a new one."""
+        first = self._kept.get(_what(request))
+        if first is None or not request.person.names:
+            return None
+        since = request.registered - first.registered
+        repeats = timedelta() <= since and (since < _SAME or self._holds(first))
+        return first.id if repeats else None
+
+    def keep(self, request: Request) -> None:
+        """Remember a request that is on the disk now."""
+        remember(self._kept, _what(request), request, _REMEMBERED)
+
+    def _holds(self, request: Request) -> bool:
+        if not self._spool.is_tight:
+            return False
+        try:
+            oldest = self._spool.oldest
+        except SpoolError:
+            return False
+        return oldest is not None and oldest <= request.registered
+
+
+def _what(request: Request) -> tuple[object, ...]:
+    return request.kind, request.purposes, request.person.names[:1], request.person.sign_in
