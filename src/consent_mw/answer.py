@@ -147,7 +147,7 @@ class Answer(msgspec.Struct, eq=False):
         # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
         exchange.duration_ns = duration_ns if duration_ns > 0 else 1
         if self._logged:
-            self._wiring.recorder.exchange(exchange)
+            self._wiring.recorder.exchange(exchange, self._own)
 
     def _is_whole(self) -> bool:
         """Whether a client has all, though the application will say so only with an empty last message."""

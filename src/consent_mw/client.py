@@ -144,6 +144,25 @@ class Proxies:
         position = self._walk(peer, [pairs.get("for", "") for pairs in elements])[1]
         return (_plain_scheme(elements[position].get("proto")) if elements else None) or own
 
+    def unnamed(self, scope: Mapping[str, Any]) -> str | None:
+        """
+        Return what to write for a proxy that forwards this request and was not named: `Proxies(["10.0.0.5"])`. None
+        where there is none.
+
+        A peer with a private address, or on a Unix socket, that says for whom it forwards is one. Where the server has
+        believed it already, the peer is one of those that it names.
+        """
+        name = next((name for name in _LIST_HEADERS if _values(scope, name.encode())), None)
+        peer = self._peer(scope)
+        if name is None or peer.ours:
+            return None
+        if peer.address is None:
+            trusted = "unix" if scope.get("client") is None else None
+        else:
+            trusted = str(peer.address) if not (peer.address.is_global or _names(scope, peer.address)) else None
+        header = f', header="{name}"' if name != _LIST_HEADERS[0] else ""
+        return f'Proxies(["{trusted}"]{header})' if trusted else None
+
     def _peer(self, scope: Mapping[str, Any]) -> _Hop:
         client = scope.get("client")
         if isinstance(client, list | tuple) and client and isinstance(client[0], str):
@@ -221,6 +240,13 @@ def _read_node(text: str) -> IPAddress | None:
     if found[1] and address.version == 4:
         return None  # brackets are for IPv6 (RFC 7239, section 6)
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _names(scope: Mapping[str, Any], address: IPAddress) -> bool:
+    """Whether a header of the request names this address as one that it was forwarded for."""
+    nodes = _joined(scope, b"x-forwarded-for").split(",")
+    nodes += [pairs.get("for", "") for pairs in _forwarded(_values(scope, b"forwarded"))]
+    return any(_read_node(node.strip(" \t")) == address for node in nodes)
 
 
 def _forwarded(lines: Sequence[str]) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from consent_mw.wiring import Wiring
 
 __all__ = ["ConsentMiddleware"]
+
+_log = logging.getLogger("consent_mw")
 
 #: By signal, the header that carries it and the one value that means it. Any other value is ignored
 #: (Global Privacy Control, section 3.3).
@@ -143,6 +146,7 @@ class ConsentMiddleware:
         self._excluded = _compiled(exclude)
         self._gpc_url = gpc_url
         self._direct: bool = self.wiring.proxies.direct
+        self._proxy_untold = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of the server."""
@@ -162,6 +166,8 @@ class ConsentMiddleware:
         # What the server says, where nobody stands in front of it: this is every request.
         secure = (scope.get("scheme") if self._direct else wiring.proxies.scheme(scope)) in _SECURE
         signals = _NO_SIGNALS
+        if self._proxy_untold and (b"x-forwarded-for" in fields or b"forwarded" in fields):
+            self._tell_proxy(scope)
         if b"sec-gpc" in fields or b"dnt" in fields:
             signals = _signals(headers, wiring.signals)
 
@@ -226,6 +232,17 @@ class ConsentMiddleware:
             await lifespan(self.app, self.wiring.drain, scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+    def _tell_proxy(self, scope: Scope) -> None:
+        """Say once that somebody forwards whom `proxies=` does not name: all visitors behind them are one otherwise."""
+        named = self.wiring.proxies.unnamed(scope)
+        if named is not None:
+            self._proxy_untold = False
+            _log.warning(
+                "a proxy forwards requests that proxies= does not name: its address is kept for everybody's, and all "
+                "visitors behind it are counted as one; write proxies=%s, or the network of your proxies",
+                named,
+            )
 
     def _application(self, scope: Scope) -> tuple[ASGIApp, bool]:
         """Return who answers, and whether it is our own pages."""

@@ -90,16 +90,25 @@ class Recorder:
         self._encode = msgspec.msgpack.Encoder().encode
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
         self._plans: dict[frozenset[str], _Plan | None] = {}
+        self._unasked = frozenset(name for name, purpose in policy.purposes.items() if not purpose.asked)
         self._told: set[str] = set()
         self._quiet_until = 0.0  # monotonic seconds
         self._repeats = Repeats(spool)
 
     # -- the three things that are kept -------------------------------------------------------------------------
 
-    def exchange(self, exchange: Exchange) -> None:
-        """Keep a finished exchange, and what the application noted during it, in one write. Never raises."""
+    def exchange(self, exchange: Exchange, own: bool = False) -> None:
+        """
+        Keep a finished exchange, and what the application noted during it, in one write. Never raises.
+
+        Args:
+            own: It was with our own pages: no visit to the site that somebody was asked about. Who looks at their data,
+                or has just taken their consent back, is in no statistics for it.
+        """
         consent = exchange.consent
         allowed = consent.permissions.allowed
+        if own:
+            allowed &= self._unasked
         try:
             plan = self._plans[allowed]
         except KeyError:
@@ -243,7 +252,8 @@ class Recorder:
     def _with_notes(self, plan: _Plan | None, exchange: Exchange) -> None:
         """Keep an exchange and what was noted during it, in one write. What fails takes nothing else with it."""
         taken, exchange.consent.noted = exchange.consent.noted, ()  # before anything can fail: it is counted once
-        noted = self._without_dropped(taken)
+        allowed = exchange.consent.permissions.allowed  # which the same request may have taken back since
+        noted = [each for each in self._without_dropped(taken) if each.kind != "event" or each.purpose in allowed]
         frames: list[bytes] = []
         makes: list[Callable[[], bytes]] = [partial(self._bundle, plan, exchange)] if plan else []
         makes += [partial(self._note, note, exchange) for note in noted]
