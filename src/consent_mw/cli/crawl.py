@@ -1,30 +1,25 @@
-"""Visit a running site page by page, as a browser that keeps nothing, and tell what it sets and whom it calls.
-
-The one place from which this package connects to anything: the `scan` command, for the address that it is given.
-"""
+"""Visit a running site page by page, as a browser that keeps nothing, and tell what it sets and whom it calls."""
 
 from __future__ import annotations
 
-import http.client
 import re
-import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from typing import Final, Literal, NamedTuple
-from urllib.parse import SplitResult, quote, urldefrag, urljoin, urlsplit
+from urllib.parse import quote, urldefrag, urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
 
+from consent_mw.cli.fetch import AGENT, Answer, Unreachable, fetched
 from consent_mw.exceptions import ConsentError
 
 __all__ = ["Crawl", "Embed", "Line", "Unreachable"]
 
-_AGENT: Final = "consent-mw-scan"
-_TIMEOUT_SECONDS: Final = 10
+#: For one page, from the name of its host to its last byte.
+_PAGE_SECONDS: Final = 10
 _PAUSE_SECONDS: Final = 0.1
-_LONGEST_PAGE_BYTES: Final = 2 << 20
+_PIECE: Final = 1 << 18  # characters that are parsed between two looks at the clock
 _MOST_REDIRECTS: Final = 10
 # A calendar or a search has a page for each query: some of each path are enough.
 _MOST_QUERIES: Final = 3
@@ -36,10 +31,16 @@ _NO_PAGE: Final = re.compile(
     re.IGNORECASE,
 )
 _PORTS: Final = {"http": 80, "https": 443}
+#: Of pages. Python has others, some of which take minutes for a page ("punycode").
+_CHARSET: Final = re.compile(
+    r"utf-?(8|16(-?[lb]e)?)|us-ascii|iso-8859-\d+|windows-125\d|koi8-[ru]|euc-(kr|jp)|ks_c_5601-1987|cp949|shift_jis|gbk"
+    r"|gb2312|gb18030|big5",
+    re.IGNORECASE,
+)
 
 
-class Unreachable(ConsentError):
-    """A site cannot be visited; the message says why, and what to do."""
+class _Late(ConsentError):
+    """The time of the whole visit is over."""
 
 
 class Line(NamedTuple):
@@ -58,19 +59,11 @@ class Embed(NamedTuple):
     host: str
 
 
-class _Answer(NamedTuple):
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def kind(self) -> str:
-        return self.headers.get_content_type() if "content-type" in self.headers else ""
-
-
 class Crawl:
     """
     One visit to a site: at most `most_pages` pages of one origin, one after the other, with GET and without cookies.
+
+    It ends after `most_seconds`, whatever the server does, with what was seen until then; a page has ten of them.
 
     Attributes:
         pages: The addresses that were visited, in order.
@@ -78,10 +71,11 @@ class Crawl:
         embeds: Scripts and frames of other hosts.
         failed: Pages that could not be read, each with the reason.
         forbidden: How many links `robots.txt` asks to leave alone.
-        left: How many known pages were not visited because of the limit.
+        left: How many known pages were not visited because of a limit.
+        late: Whether it ended because its time was over.
     """
 
-    def __init__(self, url: str, *, most_pages: int, obey_robots: bool = True) -> None:
+    def __init__(self, url: str, *, most_pages: int, most_seconds: float, obey_robots: bool = True) -> None:
         """
         Raises:
             ValueError: `url` is no address of a page; the message says what one looks like.
@@ -89,6 +83,8 @@ class Crawl:
         self._start = _checked(url)
         self._origin = _origin(self._start)
         self._most_pages = most_pages
+        self._most_seconds = most_seconds
+        self._until = 0.0  # monotonic seconds
         self._obey_robots = obey_robots
         self._robots: RobotFileParser | None = None
         self._queue: deque[str] = deque()
@@ -99,6 +95,7 @@ class Crawl:
         self.embeds: list[Embed] = []
         self.failed: dict[str, str] = {}
         self.forbidden: int = 0
+        self.late: bool = False
 
     @property
     def left(self) -> int:
@@ -109,8 +106,18 @@ class Crawl:
         Visit the site. `progress` hears after each page how many were visited, and how many will be as far as known.
 
         Raises:
-            Unreachable: The first page cannot be had: no connection, no HTML, not allowed.
+            Unreachable: The first page cannot be had: no connection, no HTML, not allowed, not in time.
         """
+        self._until = time.monotonic() + self._most_seconds
+        try:
+            self._run(progress)
+        except _Late as error:
+            self.late = True
+            if not self.pages:
+                seconds = f"{self._most_seconds:g}"
+                raise Unreachable(f"{self._start}: no page within {seconds} seconds; is the site running?") from error
+
+    def _run(self, progress: Callable[[int, int], None]) -> None:
         first = self._first_page()
         if self._obey_robots:
             self._robots = self._read_robots()
@@ -130,18 +137,28 @@ class Crawl:
                 self.failed[url] = str(error)
             progress(len(self.pages), min(self._most_pages, len(self.pages) + len(self._queue)))
             if self._queue:
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(min(_PAUSE_SECONDS, self._left_seconds()))
+
+    def _left_seconds(self) -> float:
+        """Return how much time is left. Raises _Late if there is none."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise _Late
+        return left
 
     # -- pages -------------------------------------------------------------------------------------------------------
 
     def _first_page(self) -> str:
-        """Return where the start leads; a site may send to https or to `www.`, and is then visited there."""
+        """
+        Return where the start leads; a site may send to https or to `www.`, and is then visited there. What listens on
+        another port of its machine is another's.
+        """
         url = self._start
         for _ in range(_MOST_REDIRECTS):
             target = self._redirected(url, self._get(url))
             if target is None:
                 return url
-            if not _is_same_site(target, self._start):
+            if not _is_same_server(target, self._start):
                 raise Unreachable(f"{self._start}: leads to {_origin(target)}; scan that address if it is yours")
             url, self._origin = target, _origin(target)
         raise Unreachable(f"{self._start}: redirects without end; open it in a browser and give the address it shows")
@@ -157,28 +174,32 @@ class Crawl:
         elif is_first:
             raise Unreachable(f"{url}: is {answer.kind or 'of no stated type'} and not a page; give one of text/html")
 
-    def _redirected(self, url: str, answer: _Answer) -> str | None:
+    def _redirected(self, url: str, answer: Answer) -> str | None:
         self._take(url, answer)
         place = answer.headers.get("location")
         return _absolute(url, place) if answer.status in _REDIRECTS and place else None
 
-    def _take(self, url: str, answer: _Answer) -> None:
+    def _take(self, url: str, answer: Answer) -> None:
         for line in answer.headers.get_all("set-cookie", []):
             self.lines.append(Line(url, line.encode("latin-1", "replace"), answer.headers.get("date", "")))
 
-    def _read(self, url: str, answer: _Answer) -> None:
+    def _read(self, url: str, answer: Answer) -> None:
         reader = _Reader()
-        charset = answer.headers.get_content_charset("utf-8")
+        text = _text_of(answer)
         try:
-            reader.feed(answer.body.decode(charset, "replace"))
-        except LookupError:  # a charset that nobody knows; links are ASCII in all the others
-            reader.feed(answer.body.decode("latin-1"))
+            for start in range(0, len(text), _PIECE):
+                self._left_seconds()
+                reader.feed(text[start : start + _PIECE])
+        except (AssertionError, ValueError):  # how HTMLParser leaves <![<![ and a number of 5,000 digits
+            pass
         for link in reader.links:
+            self._left_seconds()
             target = _absolute(url, link)
             if target is not None:
                 self._add(target)
         own = urlsplit(url).netloc
         for kind, source in reader.embeds:
+            self._left_seconds()
             target = _absolute(url, source)
             host = urlsplit(target).netloc if target else own
             if host != own:
@@ -208,52 +229,19 @@ class Crawl:
         except Unreachable:
             answer = None
         there = answer is not None and answer.status == 200 and answer.kind == "text/plain"
-        robots.parse(answer.body.decode("utf-8", "replace").splitlines() if answer and there else [])
+        lines = answer.body.decode("utf-8", "replace").splitlines() if answer and there else []
+        robots.parse(line for line in lines if _joined("", line.partition(":")[2].strip()) is not None)
         return robots
 
     def _allowed(self, url: str) -> bool:
-        return self._robots is None or self._robots.can_fetch(_AGENT, url)
+        return self._robots is None or self._robots.can_fetch(AGENT, url)
 
-    # -- the connection ----------------------------------------------------------------------------------------------
-
-    def _get(self, url: str) -> _Answer:
-        parts = urlsplit(url)
-        connection = _connection(parts)
-        # "identity": what cannot be read is not asked for. No cookie is ever sent back.
-        headers = {"User-Agent": _AGENT, "Accept": "text/html,*/*;q=0.5", "Accept-Encoding": "identity"}
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    def _get(self, url: str) -> Answer:
         try:
-            connection.request("GET", target, headers=headers)
-            answer = connection.getresponse()
-            return _Answer(answer.status, answer.headers, answer.read(_LONGEST_PAGE_BYTES))
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{url}: {_told(error)}") from error
-        finally:
-            connection.close()
-
-
-def _connection(parts: SplitResult) -> http.client.HTTPConnection:
-    host = parts.hostname or ""
-    if parts.scheme == "https":
-        return http.client.HTTPSConnection(host, parts.port, timeout=_TIMEOUT_SECONDS)
-    return http.client.HTTPConnection(host, parts.port, timeout=_TIMEOUT_SECONDS)
-
-
-def _told(error: OSError | http.client.HTTPException) -> str:
-    """Return the reason and the mend in one line."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message}); mend it, or scan the site behind it by http"
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS there ({error.reason or 'the handshake failed'}); does this port speak https? try http"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused; is the site running, on this port?"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_TIMEOUT_SECONDS} seconds; is the site running?"
-    if isinstance(error, socket.gaierror):
-        return "no such host; check the name"
-    if isinstance(error, OSError):
-        return f"the connection failed ({error.strerror or error}); is the site running?"
-    return f"what answers there is no HTTP server ({type(error).__name__}); does this port speak https?"
+            return fetched(url, min(_PAGE_SECONDS, self._left_seconds()))
+        except Unreachable:
+            self._left_seconds()  # nothing was wrong with the page if the time of the whole visit is over
+            raise
 
 
 def _checked(url: str) -> str:
@@ -286,6 +274,24 @@ def _absolute(base: str, link: str) -> str | None:
     return parts._replace(netloc=host.lower(), path=path, query=query).geturl()
 
 
+def _joined(base: str, link: str) -> str | None:
+    """Return where `link` leads from `base`, which may be no address either; None for what cannot be read."""
+    try:
+        urlsplit(link)
+        return urljoin(base, link)
+    except ValueError:
+        return None
+
+
+def _text_of(answer: Answer) -> str:
+    """Return a page as text. In a charset that no page has, links are ASCII all the same."""
+    charset = answer.headers.get_content_charset("utf-8")
+    try:
+        return answer.body.decode(charset if _CHARSET.fullmatch(charset) else "latin-1", "replace")
+    except LookupError:
+        return answer.body.decode("latin-1")
+
+
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     port = parts.port or _PORTS[parts.scheme]
@@ -293,9 +299,15 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{host}" + ("" if port == _PORTS[parts.scheme] else f":{port}")
 
 
-def _is_same_site(one: str, other: str) -> bool:
-    names = [(urlsplit(url).hostname or "").removeprefix("www.") for url in (one, other)]
-    return names[0] == names[1]
+def _is_same_server(one: str, other: str) -> bool:
+    """Whether `one` is on the host and the port of `other`, `www.` aside; from http to https with their usual ports."""
+    (host, port), (other_host, other_port) = (_server(url) for url in (one, other))
+    return host == other_host and (port == other_port or (port, other_port) == (_PORTS["https"], _PORTS["http"]))
+
+
+def _server(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return (parts.hostname or "").removeprefix("www."), parts.port or _PORTS[parts.scheme]
 
 
 class _Reader(HTMLParser):
@@ -309,11 +321,13 @@ class _Reader(HTMLParser):
 
     @property
     def links(self) -> Iterator[str]:
-        return (urljoin(self._base, link) for link in self._links)
+        return (link for link in (_joined(self._base, each) for each in self._links) if link)
 
     @property
     def embeds(self) -> Iterator[tuple[Literal["script", "frame"], str]]:
-        return ((kind, urljoin(self._base, source)) for kind, source in self._embeds)
+        return (
+            (kind, link) for kind, link in ((kind, _joined(self._base, each)) for kind, each in self._embeds) if link
+        )
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value for name, value in attrs if value}

@@ -47,7 +47,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "requests list": "a request is overdue",
     "requests refuse": "there is no such request, it was answered already, or nobody may refuse it",
     "requests show": "there is no such request, or the access cannot be recorded",
-    "scan": "the site cannot be visited, or the policy that was named cannot be read",
+    "scan": "the site cannot be visited, the time was over, or the policy that was named cannot be read",
     "store check": "the store cannot be used, something has waited for more than five minutes, or records were changed",
 }
 

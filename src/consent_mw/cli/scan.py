@@ -13,7 +13,7 @@ import click
 
 from consent_mw.cli.crawl import Crawl, Line
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of, rounded
-from consent_mw.cli.terminal import complain
+from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.cookies import anchored, is_deletion, name_of
 from consent_mw.declaration import load
 from consent_mw.escaping import as_json, printable
@@ -42,19 +42,29 @@ class _Cookie(NamedTuple):
 @click.argument("url")
 @click.option("--max-pages", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Visit no more.")
 @click.option(
+    "--max-seconds",
+    type=click.IntRange(1, 86_400),
+    default=300,
+    show_default=True,
+    help="End then, with what was seen; a page has 10 of them.",
+)
+@click.option(
     "--policy", "policy_file", type=click.Path(path_type=Path), help="Leave out what it declares; name its purposes."
 )
 @click.option("--ignore-robots", is_flag=True, help="Visit what robots.txt forbids too, on a site of your own.")
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of TOML.")
-def scan(url: str, max_pages: int, policy_file: Path | None, ignore_robots: bool, json_wanted: bool) -> int:
+def scan(
+    url: str, max_pages: int, max_seconds: int, policy_file: Path | None, ignore_robots: bool, json_wanted: bool
+) -> int:
     """Visit the running site at URL and write TOML for the cookies that it sets, with a guess at each purpose.
 
     Pages of one origin, one after the other, with GET. No cookie is sent back and no script is run. A site behind
-    the middleware shows no more than its policy allows: scan it with report_only=True, or before.
+    the middleware shows no more than its policy allows: scan it with report_only=True, or before. Exit code 1 if the
+    time was over before all was visited that should be.
     """
     policy = load(policy_file) if policy_file else None
     try:
-        crawl = Crawl(url, most_pages=max_pages, obey_robots=not ignore_robots)
+        crawl = Crawl(url, most_pages=max_pages, most_seconds=max_seconds, obey_robots=not ignore_robots)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="URL") from error
     _visit(crawl)
@@ -67,7 +77,9 @@ def scan(url: str, max_pages: int, policy_file: Path | None, ignore_robots: bool
     else:
         _write(crawl, found, policy)
         complain(*(f"note: {note}" for note in notes))
-    return 0
+    if crawl.late:
+        complain(f"{url}: not all was visited in {max_seconds} seconds; raise --max-seconds")
+    return FAULT if crawl.late else 0
 
 
 def _visit(crawl: Crawl) -> None:
@@ -116,7 +128,7 @@ def _seconds(given: dict[str, str], now: datetime) -> float | None:
 def _date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -163,7 +175,8 @@ def _third_parties(crawl: Crawl) -> list[dict[str, object]]:
 def _notes(crawl: Crawl, declared: int) -> list[str]:
     notes = [f"pages visited: {len(crawl.pages)}; {_UNSEEN}"]
     notes += [f"declared already, and left out: {declared}"] if declared else []
-    notes += [f"known and not visited: {crawl.left}; raise --max-pages to visit them"] if crawl.left else []
+    limit = "--max-seconds" if crawl.late else "--max-pages"
+    notes += [f"known and not visited: {crawl.left}; raise {limit} to visit them"] if crawl.left else []
     notes += [f"kept out of by robots.txt: {crawl.forbidden}; --ignore-robots visits them"] * bool(crawl.forbidden)
     return notes + [f"not read: {error}" for error in crawl.failed.values()]
 
