@@ -101,6 +101,9 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ("", '[[agencies]]\nname = "Other"\n', "agency.new", None),
     (AGENCY, "", "agency.gone", None),
     ('phone = "118"', 'phone = "119"', "agency.changed", None),
+    # -- what else is promised
+    ("", '[contact]\nways = ["form", "fax"]\n', "contact.ways", None),
+    ("", '[destruction]\npaper = "Burnt."\n', "paper", None),
     # -- the whole
     ("[cookies]", '[cookies]\nundeclared = "report"', "undeclared.passes", "protected"),
     ("[log.necessary]", "[log]\nseal = false\n[log.necessary]", "seal.off", "protected"),

@@ -285,6 +285,11 @@ def _whole(old: Policy, new: Policy) -> _Found:
         yield Amendment("undeclared.passes" if passes else "undeclared.blocked", "protected" if passes else None, None)
     if old.seal != new.seal:
         yield Amendment("seal.on" if new.seal else "seal.off", None if new.seal else "protected", None)
+    if old.contact.ways != new.contact.ways:
+        yield Amendment("contact.ways", None, None, ", ".join(old.contact.ways), ", ".join(new.contact.ways))
+    if old.destruction.paper != new.destruction.paper:
+        before, now = old.destruction.paper, new.destruction.paper
+        yield Amendment("paper", None if now else "protected", None, before or "", now or "")
     if old.jurisdiction != new.jurisdiction:
         yield Amendment("jurisdiction", "rights", None, old.jurisdiction, new.jurisdiction)
     if old.time_zone.key != new.time_zone.key:

@@ -25,8 +25,10 @@ from consent_mw.policy import (
     REQUESTS,
     REQUESTS_KEPT,
     Agency,
+    Contact,
     Controller,
     Cookie,
+    Destruction,
     Event,
     Policy,
     Purpose,
@@ -51,6 +53,8 @@ _TOP = (
     "languages",
     "jurisdiction",
     "controller",
+    "contact",
+    "destruction",
     "agencies",
     "recipients",
     "purposes",
@@ -76,6 +80,8 @@ _EXAMPLES: Mapping[str, str] = {
     "description": 'description = { ko = "…", en = "…" }',
     "purpose": 'purpose = "functional"',
     "expires": 'expires = "1 year", or expires = "session"',
+    "ways": 'ways = ["form", "email", "phone", "fax", "post", "person"]',
+    "paper": 'paper = { ko = "…", en = "…" }',
     "officer": 'officer = { name = "…", email = "…" }',
     "name": "name = …",
     "email": 'email = "privacy@example.com"',
@@ -159,14 +165,15 @@ def _decode(kind: type, value: object) -> object:
 _NEVER_ASKED = {
     NECESSARY: "necessary",
     ABUSE: "legitimate_interest",
-    RECEIPTS: "legal_obligation",
-    REQUESTS: "legal_obligation",
+    RECEIPTS: "legitimate_interest",
+    REQUESTS: "legitimate_interest",
 }
 
-#: Proof of consent is owed whether or not the policy thinks of it (GDPR, article 7(1)).
+#: Proof of consent is owed whether or not the policy thinks of it (GDPR, article 7(1)). No law says
+#: for how long, so none is claimed: a policy that knows one declares the purpose with its own basis.
 _PROOF = Purpose(
     name=RECEIPTS,
-    basis="legal_obligation",
+    basis="legitimate_interest",
     title=Text({"ko": "동의 기록", "en": "Proof of your choice"}),
     description=Text(
         {
@@ -180,7 +187,7 @@ _PROOF = Purpose(
 #: So is an answer to whoever asks about their data, and being able to show it (GDPR, articles 12(3) and 5(2)).
 _HANDLING = Purpose(
     name=REQUESTS,
-    basis="legal_obligation",
+    basis="legitimate_interest",
     title=Text({"ko": "정보 주체의 요청 처리", "en": "Your requests"}),
     description=Text(
         {
@@ -301,6 +308,10 @@ class _Reading:
         for number, recipient in enumerate(recipients, 1):
             self.known_purpose(recipient.purpose, declared, f"recipients[{number}]")
         controller = self.value(Controller, raw["controller"], "controller") if "controller" in raw else None
+        contact = self.value(Contact, raw.get("contact", {}), "contact")
+        if contact and "phone" in contact.ways and controller and not controller.officer.phone:
+            self.fault("contact.ways", '"phone" has no number', "add controller.officer.phone, or leave it out")
+        destruction = self.value(Destruction, raw.get("destruction", {}), "destruction")
         revision = self.revision(raw.get("revision", 1))
         agencies = self.each(Agency, raw.get("agencies", []), "agencies")
         kept = self.table(raw, "log")
@@ -321,6 +332,8 @@ class _Reading:
             languages=languages,
             jurisdiction=jurisdiction,
             controller=controller,
+            contact=contact or Contact(),
+            destruction=destruction or Destruction(),
             agencies=agencies,
             recipients=recipients,
             purposes=purposes,

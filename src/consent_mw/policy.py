@@ -24,8 +24,10 @@ __all__ = [
     "REQUESTS_KEPT",
     "Agency",
     "Basis",
+    "Contact",
     "Controller",
     "Cookie",
+    "Destruction",
     "Event",
     "Holding",
     "Officer",
@@ -34,6 +36,7 @@ __all__ = [
     "Purpose",
     "Recipient",
     "Text",
+    "Way",
     "did_you_mean",
 ]
 
@@ -51,6 +54,7 @@ REQUESTS: Final = "requests"
 REQUESTS_KEPT: Final = Duration(1, "year")
 
 Basis: TypeAlias = Literal["necessary", "contract", "legal_obligation", "legitimate_interest", "opt_out", "consent"]
+Way: TypeAlias = Literal["form", "email", "phone", "fax", "post", "person"]
 Precision: TypeAlias = Literal["full", "masked", "token", "family", "origin", "off"]
 
 #: The closed list of personal fields that a log may keep, each with the precisions it can be kept at.
@@ -120,6 +124,18 @@ class Controller(_Value, frozen=True, kw_only=True):
 
     name: Text
     officer: Officer
+
+
+class Contact(_Value, frozen=True, kw_only=True):
+    """By which ways visitors reach the site; the page of their own data is always one, and need not be named."""
+
+    ways: tuple[Way, ...] = ()
+
+
+class Destruction(_Value, frozen=True, kw_only=True):
+    """How is destroyed what the server does not hold. `paper`: in the site's own words; None: nothing is promised."""
+
+    paper: Text | None = None
 
 
 class Agency(_Value, frozen=True, kw_only=True):
@@ -232,6 +248,8 @@ class Policy(_Value, frozen=True, kw_only=True):
     languages: tuple[str, ...]
     jurisdiction: str
     controller: Controller
+    contact: Contact = Contact()
+    destruction: Destruction = Destruction()
     agencies: tuple[Agency, ...]
     recipients: tuple[Recipient, ...]
     purposes: dict[str, Purpose]

@@ -15,6 +15,10 @@ _CSRF = {
     "ko": "다른 사이트가 사용자를 대신해 양식을 보내지 못하게 합니다.",
     "en": "Stops other sites from sending forms in your name.",
 }
+_MESSAGES = {
+    "ko": "한 번만 보여 드리는 알림을 담습니다.",
+    "en": "Holds messages that are shown once.",
+}
 _LANGUAGE = {
     "ko": "사용자가 고른 언어를 기억합니다.",
     "en": "Remembers the language you picked.",
@@ -31,7 +35,7 @@ PRESETS: Mapping[str, tuple[dict[str, Any], ...]] = {
     "django": (
         _necessary("sessionid", "14 days", _SESSION),
         _necessary("csrftoken", "1 year", _CSRF),
-        _necessary("messages", "session", _SESSION),
+        _necessary("messages", "session", _MESSAGES),
         _necessary("django_language", "session", _LANGUAGE),
     ),
     "flask": (_necessary("session", "session", _SESSION), _necessary("remember_token", "1 year", _SESSION)),

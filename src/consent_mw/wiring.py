@@ -183,6 +183,7 @@ class Wiring:
             my_data=self._my_data,
             own_cookies=self._own_cookies,
             templates=self._templates,
+            enforced=not self._report_only,
             now_ns=self.clock,
         )
         self._misplaced: set[str] = set()

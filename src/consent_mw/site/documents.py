@@ -53,6 +53,8 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
                 "phone": policy.controller.officer.phone,
             },
         },
+        "contact": {"ways": list(policy.contact.ways)},
+        "destruction": {"paper": policy.destruction.paper and _text(policy.destruction.paper, language)},
         "purposes": [_purpose(policy, purpose, language) for purpose in policy.purposes.values()],
         "recipients": [row for receiver in Outline(policy).all_receivers() for row in _receiver(receiver, language)],
         **cookies_document(policy, language, own),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from consent_mw.durations import Duration
 from consent_mw.policy import ABUSE, RECEIPTS, REQUESTS, Cookie, Event, Policy, Precision, Purpose, Text
 from consent_mw.receivers import Receiver, receivers
+from consent_mw.rights.deadlines import ANSWER_WITHIN
 
 __all__ = ["Kept", "Outline"]
 
@@ -53,6 +55,18 @@ class Outline:
     def events(self) -> list[Event]:
         """Return the declared usage events."""
         return list(self.policy.events.values())
+
+    def recorded(self) -> list[Purpose]:
+        """Return the purposes for which a record of each exchange is kept, as far as they are allowed."""
+        return [self.policy.purposes[name] for name in self.policy.log if name != ABUSE]
+
+    def undecided(self, refused: frozenset[str] = frozenset()) -> list[Purpose]:
+        """Return the purposes that are in use until a visitor refuses, but for those that a signal has `refused`."""
+        return [each for each in self.policy.asked if each.basis == "opt_out" and each.name not in refused]
+
+    def answer_within(self) -> Duration:
+        """Return how soon a request about one's data is due to be answered."""
+        return ANSWER_WITHIN[self.policy.jurisdiction]
 
     def legal(self) -> list[Purpose]:
         """Return the purposes that a law demands."""

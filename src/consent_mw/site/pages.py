@@ -67,6 +67,7 @@ class Site:
         own_cookies: What our own cookies are called, on https or not.
         templates: A folder whose templates stand in for ours, and whose locale/ adds languages.
         default_language: For visitors who speak none of the policy's languages; its first unless told.
+        enforced: False while the server only reports what it would hold back: the pages then say so.
         now_ns: The clock, in nanoseconds since 1970.
     """
 
@@ -85,13 +86,14 @@ class Site:
         own_cookies: Callable[[bool], OwnCookies] = lambda secure: OwnCookies(),
         templates: Path | None = None,
         default_language: str | None = None,
+        enforced: bool = True,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.policy = policy
         self.prefix = prefix
         self.pending = pending
         self.now_ns = now_ns
-        self._surfaces = Surfaces(policy, templates)
+        self._surfaces = Surfaces(policy, templates, enforced=enforced)
         self._wordings = wordings
         self._hashes: dict[tuple[Surface, str, frozenset[str]], str] = {}
         self._assets = Assets()
@@ -341,6 +343,7 @@ class Site:
             "given_on": consent.given_on,
             "signals": consent.signals,
             "refused": consent.permissions.refused_by_signal,
+            "reopened": consent.consent.reopened,
             "waiting": waiting,
             "next": f"{visit.base}?saved=1{'&lang=' + visit.language if 'lang' in visit.query else ''}",
             "saved": "saved" in visit.query and consent.choice is not None,

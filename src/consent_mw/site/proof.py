@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from consent_mw.policy import Policy
@@ -31,8 +32,10 @@ def words_of(
     if kept is not None or policy is None or receipt.surface not in SURFACES:
         return kept
     language = page_and_texts(receipt.language)[1]
-    for cookies in _asked_about(policy, receipt.surface):
-        text = shown_text(policy, language, receipt.surface, own_templates=own_templates, cookies=cookies)
+    for cookies, enforced in product(_asked_about(policy, receipt.surface), (True, False)):
+        text = shown_text(
+            policy, language, receipt.surface, own_templates=own_templates, cookies=cookies, enforced=enforced
+        )
         if text_hash(text) == receipt.text:
             return text
     return None

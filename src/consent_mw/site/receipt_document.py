@@ -17,6 +17,8 @@ __all__ = ["SCHEMA", "Addresses", "iso_duration", "receipt_document"]
 #: The form of these documents. It changes when a name in them does.
 SCHEMA: Final = "consent-mw.receipt/1 (ISO/IEC TS 27560:2023)"
 
+_SEALED: Final = "personal fields encrypted, under a key of each day that is destroyed when the period ends"
+_UNSEALED: Final = "stored without encryption, and deleted when the period ends"
 _STATES: Final = {True: "consent given", False: "consent refused", None: "consent requested"}
 
 
@@ -119,7 +121,7 @@ def _purpose(
             "law": _read(purpose.archive.law, language),
         },
         "collection_method": "by the site's server, from the requests of the browser",
-        "processing_method": "stored encrypted, under a key of each day that is destroyed when the period ends",
+        "processing_method": _SEALED if policy.seal else _UNSEALED,
         "withdrawal_method": addresses.prefix,
         "privacy_rights": f"{addresses.policy}#section-8",
     }

@@ -111,4 +111,6 @@ class Rendering:
     def article(self, policy: Policy, language: str, base: str, own: OwnCookies) -> str:
         """Return the sections of a revision's policy page alone, for comparing two of them."""
         surfaces = self.surfaces if policy is self.surfaces.policy else self.surfaces.of(policy)
-        return surfaces.render("_article.html", language, base, suffix="", own_cookies=own)
+        return surfaces.render(
+            "_article.html", language, base, suffix="", own_cookies=own, has_my_data=self.has_my_data
+        )

@@ -37,8 +37,10 @@ _REMEMBERED = 64
 class Surfaces:
     """Renders what asks the visitor, under one policy. Jinja2 and Babel are loaded with the first of it."""
 
-    def __init__(self, policy: Policy, own_templates: Path | None = None) -> None:
+    def __init__(self, policy: Policy, own_templates: Path | None = None, *, enforced: bool = True) -> None:
+        """`enforced` is False while the server only reports what it would hold back: then nothing else is claimed."""
         self.policy = policy
+        self.enforced = enforced
         self.outline: Outline = Outline(policy)
         self._own = own_templates
         self._templates: Templates | None = None
@@ -46,7 +48,7 @@ class Surfaces:
 
     def of(self, policy: Policy) -> Surfaces:
         """Return the same templates under another policy."""
-        other = Surfaces(policy, self._own)
+        other = Surfaces(policy, self._own, enforced=self.enforced)
         other._templates = self.templates
         return other
 
@@ -70,7 +72,8 @@ class Surfaces:
             notice_lifetime=NOTICE_CLOSED_FOR,
             base=base,
             requested_language=language,
-            **context,
+            enforced=self.enforced,
+            **({"has_my_data": False} | context),
         )
 
     def head(
@@ -170,7 +173,13 @@ def choices(consent: RequestConsent | None) -> dict[str, object]:
 
 
 def shown_text(
-    policy: Policy, language: str, surface: Surface, *, own_templates: Path | None = None, cookies: Collection[str] = ()
+    policy: Policy,
+    language: str,
+    surface: Surface,
+    *,
+    own_templates: Path | None = None,
+    cookies: Collection[str] = (),
+    enforced: bool = True,
 ) -> str:
     """
     Return what a visitor read on `surface` in `language` under `policy`, one text a line.
@@ -178,4 +187,4 @@ def shown_text(
     It is taken from the rendered template, so it is what was shown. A receipt names revision, language, surface
     and the SHA-256 of this text; with the policy of that revision the text can be made again.
     """
-    return Surfaces(policy, own_templates).text(language, surface, cookies)
+    return Surfaces(policy, own_templates, enforced=enforced).text(language, surface, cookies)
