@@ -59,6 +59,7 @@ LAYERS = [
         "amendments",
         "archive",
         "certificates",
+        "deletions",
         "destruction",
         "due",
         "notices",

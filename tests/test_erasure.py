@@ -288,6 +288,26 @@ def test_an_erasure_that_was_stopped_before_it_deleted_is_counted_once(site: Sit
     assert site.certificates()[request.id].records == 5
 
 
+def test_what_comes_while_a_step_goes_counts_for_the_certificate(site: Site) -> None:
+    site.keeps(site.of(NAME, NOW - DAY))
+    request, late = site.asks(erasure_of(NAME)), [site.of(NAME, NOW - 2 * DAY)]
+
+    class Crowded(type(site.store())):  # type: ignore[misc]
+        async def delete(self, query: Query) -> int:
+            if late and query.subjects:
+                await super().append([late.pop()])
+            found: int = await super().delete(query)
+            return found
+
+    async def erase(store: Any) -> None:
+        await site.erasure(store).once(NOW)
+
+    site.keeps(site.of(NAME, NOW - 2 * DAY))
+    site.using(erase, Crowded(site.places.database))
+    assert site.held_of(NAME) == []
+    assert site.certificates()[request.id].records == 3
+
+
 def test_a_ledger_that_cannot_be_written_keeps_everything_and_says_why(site: Site) -> None:
     site.keeps(site.of(NAME, NOW - DAY))
     site.asks(erasure_of(NAME))

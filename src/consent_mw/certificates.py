@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
+from consent_mw.aggregates import FEWEST, cells_of
+from consent_mw.aggregates import KIND as AGGREGATE
+from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.policy import RECEIPTS
 from consent_mw.records import Query, Record, Scalar, fixed_id, new_id
 from consent_mw.retention import day_text
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import every
 
 __all__ = ["KIND", "TALLY", "Certificate", "Certificates", "Tally"]
 
 KIND: Final = "certificate"
-#: How many records a day and purpose had, written before the first of them goes: what the certificate will say.
+#: How many records a day and purpose had when it was counted, which is before the first of them goes.
 TALLY: Final = "tally"
 
 
@@ -28,7 +32,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         where: "live", or "archive".
-        records: How many there were.
+        records: How many were deleted, since the last certificate of that day, purpose and keyring if there was one.
         archived: How many of them went into the archive instead.
         unreadable: How many were damaged, and could be neither opened nor archived.
         ring: Name of the keyring; empty where nothing was sealed.
@@ -78,7 +82,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """How many records a day and purpose had, by the keyring that sealed them ("" for none)."""
+    """
+    How many records a day and purpose had when it was counted, by the keyring that sealed them ("" for none).
+
+    What is written down later is not in it, so it is no proof: what a deletion took is counted as it goes.
+    """
 
     day: int
     purpose: str
@@ -139,14 +147,38 @@ class Certificates:
         await self._store.append([tally.record(self._sealer), *others], durable=True)
         self.tallies[tally.where, tally.day, tally.purpose] = tally
 
-    async def keep(self, certificate: Certificate) -> None:
-        """Keep a certificate, durably; its tally is no longer needed. Raises StoreError."""
+    async def replaceable(self, tally: Tally, aggregates: Sequence[Record]) -> list[Record]:
+        """
+        Return those of `aggregates` that may be kept in the place of an earlier count of that day, and make room for
+        them and for `tally`. One stays as it was where a cell would grow by fewer than may be told: the two together
+        would tell them. Until `keep_tally` that day counts as not counted. Raises StoreError.
+        """
+        ids = frozenset(record.id for record in aggregates)
+        query = Query(kinds=frozenset((AGGREGATE,)), purposes=frozenset((AGGREGATES,)), ids=ids)
+        whole = self._sealer.whole(await every(self._store, query))
+        before = {record.id: cells_of(record) for record in whole}
+        found = [each for each in aggregates if _may_follow(before.get(each.id, {}), cells_of(each))]
+        gone = {tally.record(self._sealer).id, *(record.id for record in found)}
+        kinds, purposes = frozenset((AGGREGATE, TALLY)), frozenset((AGGREGATES, RECEIPTS))
+        await self._store.delete(Query(kinds=kinds, purposes=purposes, ids=frozenset(gone)))
+        return found
+
+    async def keep(self, certificate: Certificate, *others: Record) -> None:
+        """
+        Keep a certificate, durably and together with `others` or not at all; its tally is no longer needed. Raises
+        StoreError.
+        """
         record = certificate.record(self._sealer)
-        await self._store.append([record], durable=True)
+        await self._store.append([record, *others], durable=True)
         self._certified.add(_named(record.data))
         tally = self.tallies.pop((certificate.where, certificate.day, certificate.purpose), None)
         if tally:
             await self._store.delete(_ours(TALLY, tally.record(self._sealer).id))
+
+
+def _may_follow(before: Mapping[str, int], now: Mapping[str, int]) -> bool:
+    grown = (abs(now.get(label, 0) - before.get(label, 0)) for label in {*before, *now})
+    return all(count == 0 or count >= FEWEST for count in grown)
 
 
 def _ours(kind: str, *ids: UUID) -> Query:

@@ -16,12 +16,13 @@ import msgspec
 from consent_mw.aggregates import DayCounts
 from consent_mw.archive import NAMING, Archive
 from consent_mw.certificates import Certificate, Certificates, Tally
+from consent_mw.deletions import Deletions, Part
 from consent_mw.exceptions import SpoolError, StoreError
 from consent_mw.locks import alone
 from consent_mw.periods import PeriodCounts, closing
 from consent_mw.places import Places
 from consent_mw.policy import RECEIPTS, Policy
-from consent_mw.records import Record
+from consent_mw.records import Query, Record
 from consent_mw.retention import Retention, Window, start_of
 from consent_mw.revisions import Revisions
 from consent_mw.rights.desk import Desk, kept_by_store
@@ -89,10 +90,12 @@ class Destruction:
 
     1. Every key whose day has ended is overwritten. From that moment its records are unreadable, wherever they lie:
        in rows, free pages, logs, the spool, a backup. This needs no store, and no room on the disk.
-    2. Each day that is over is counted, once: its aggregates, and a tally of its records, in one durable append.
-    3. Rows are deleted, in pieces, each hour's when it has ended. What a law demands moves into the archive instead,
-       and its key dies when that is done.
-    4. A certificate is written for each day and purpose.
+    2. Each day that is over is counted: its aggregates, and a tally of its records, in one durable append. What was
+       written down later is counted before the first of its rows goes, as far as it may be told.
+    3. Rows are deleted, in pieces, each hour's when it has ended, and how many they are is kept before each piece. What
+       a law demands moves into the archive instead, and its key dies when that is done.
+    4. A certificate is written for each day and purpose, with the number that was deleted. What comes later still gets
+       one of its own.
 
     What a keyring sealed that is not at hand is left alone and never counted: its own machine destroys it, or it is
     given up as lost.
@@ -122,9 +125,11 @@ class Destruction:
         self._archive = archive
         self._site: _Site | None = None
         self._certificates = Certificates(store, sealer)
+        self._deletions = Deletions(store, sealer)
         self._lock = lock
         self._spool = spool
         self._counted: dict[str, int] = {}  # by purpose: no day up to this one is still to be counted
+        self._looked_at: frozenset[tuple[int, str]] = frozenset()  # days and purposes: whether anything came late
 
     @classmethod
     def of_site(
@@ -225,6 +230,7 @@ class Destruction:
 
     async def _all_rows(self, run: _Run) -> None:
         await self._certificates.refresh()
+        await self._deletions.refresh({stage.where: stage.store for stage in self.stages})
         await self._count_days(self.stages[0], run)
         for stage in self.stages:
             if stage.where not in run.unreached:
@@ -268,17 +274,36 @@ class Destruction:
                     await self._count(stage, day, purpose, run)
                 self._counted[purpose] = day
 
-    async def _count(self, stage: Stage, day: int, purpose: str, run: _Run) -> None:
+    async def _count_late(self, stage: Stage, day: int, purpose: str, run: _Run) -> None:
+        """
+        Count a day again of which something was written down only after it was counted, as an open stream is: once, and
+        as long as nothing of it is gone. Not where records tell visitors apart: nobody knows which of them came late,
+        and so whether the difference is fewer than may be told.
+        """
+        tally = self._certificates.tallies.get((stage.where, day, purpose))
+        looked_at, self._looked_at = (day, purpose) in self._looked_at, self._looked_at | {(day, purpose)}
+        if looked_at or tally is None or stage.where != LIVE or self._deletions.has(LIVE, day, purpose):
+            return
+        count, told_apart = 0, False
+        async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
+            count += len(page)
+            told_apart = told_apart or any(record.subject is not None for record in page)
+        if count > sum(tally.rings.values()) and not told_apart:
+            await self._count(stage, day, purpose, run, again=True)
+
+    async def _count(self, stage: Stage, day: int, purpose: str, run: _Run, *, again: bool = False) -> None:
         counts, rings = DayCounts(day, purpose, skipped=await self._skipped(stage)), Counter[str]()
         async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
             rings.update(record.ring for record in page if record.kind != NAMING)
             if stage.where == LIVE:
                 await asyncio.to_thread(_add, counts, page, stage.sealer)
         aggregates = counts.records(stage.sealer) if stage.where == LIVE else []
-        if stage.where == LIVE and purpose == RECEIPTS:
+        if stage.where == LIVE and purpose == RECEIPTS and not again:  # a period is told once
             for period in await self._periods(stage, day, counts):
                 aggregates += period.records(stage.sealer)
         tally = Tally(day=day, purpose=purpose, where=stage.where, rings=dict(rings))
+        if again:
+            aggregates = await self._certificates.replaceable(tally, aggregates)
         await self._certificates.keep_tally(tally, *aggregates)
         run.outcome.counted += 1
 
@@ -332,43 +357,53 @@ class Destruction:
                         run.left.add((stage.where, day, purpose))
                         continue
                     await self._count(stage, day, purpose, run)
+                await self._count_late(stage, day, purpose, run)
                 async for page in stage.pages(purpose, window):
                     await self._move(stage, day, purpose, page, run)
 
     async def _move(self, stage: Stage, day: int, purpose: str, page: Sequence[Record], run: _Run) -> None:
-        gone = [record for record in page if stage.reaches(record.ring)]
-        if not gone:
-            return
-        if self._archive and self._is_held(stage, day, purpose, run):
+        """Delete those of a page that may go here, by their names: what comes between them meanwhile stays."""
+        names = frozenset(record.id for record in page if record.kind == NAMING and stage.reaches(record.ring))
+        if names:  # the archive's own: they are no records of anybody, and no certificate counts them
+            await stage.store.delete(Query(kinds=frozenset((NAMING,)), purposes=frozenset((purpose,)), ids=names))
+        records = [record for record in page if record.kind != NAMING and stage.reaches(record.ring)]
+        for ring in sorted({record.ring for record in records}):
+            part = Part(stage.where, day, purpose, ring)
+            await self._move_part(stage, part, [record for record in records if record.ring == ring], run)
+            run.told(run.outcome.records, max(run.known, run.outcome.records))
+
+    async def _move_part(self, stage: Stage, part: Part, gone: Sequence[Record], run: _Run) -> None:
+        archived = unreadable = 0
+        if self._archive and self._is_held(stage, part.day, part.purpose, run):
             unreadable = await self._archive.keep(gone, stage.sealer)
-            run.outcome.archived += len(gone) - unreadable
-            run.outcome.unreadable += unreadable
-            run.unreadable[stage.where, day, purpose] += unreadable
-        await stage.delete(page, gone, purpose)
-        run.outcome.records += len(gone)
-        late = self._certificates.has(stage.where, day, purpose, stage.ring)
-        run.uncounted.update((day, purpose, record.ring) for record in gone if late or record.ring in stage.lost)
-        run.told(run.outcome.records, max(run.known, run.outcome.records))
+            archived = len(gone) - unreadable
+        run.outcome.archived += archived
+        run.outcome.unreadable += unreadable
+        run.outcome.records += await self._deletions.delete(
+            stage.store, part, gone, run.now, archived=archived, unreadable=unreadable
+        )
 
     # -- certificates -------------------------------------------------------------------------------------------
 
     async def _certify(self, stage: Stage, run: _Run) -> None:
-        """Write a certificate for each key that is gone, and for each day that was counted and needed none."""
+        """Write a certificate for each key that is gone, each day that needed none, and what was deleted besides."""
         keyring = stage.sealer.keyring
         gone = await asyncio.to_thread(keyring.destroyed)
         live = set(await asyncio.to_thread(keyring.live))
         for (day, purpose), place in gone.items():
             if self._is_owed(stage, day, purpose, stage.ring, run):
-                await self._write(stage, day, purpose, stage.ring, place, run)
+                await self._write(Part(stage.where, day, purpose, stage.ring), stage, place, run)
         for where, day, purpose in list(self._certificates.tallies):
             if where == stage.where and (day, purpose) not in live and self._is_owed(stage, day, purpose, "", run):
                 tally = self._certificates.tallies[where, day, purpose]
                 if not set(tally.rings) - {"", *stage.lost}:
-                    await self._write(stage, day, purpose, "", "", run)
-        for (day, purpose, ring), count in run.uncounted.items():
-            place = gone.get((day, purpose), "") if ring == stage.ring else ""
-            await self._write(stage, day, purpose, ring, place, run, records=count)
-        run.uncounted.clear()
+                    await self._write(Part(where, day, purpose, ""), stage, "", run)
+        for part in self._deletions.owed:
+            ended = stage.retention.has_ended(part.day, part.purpose, run.now) and run.is_done(stage, *part[1:3])
+            waits = part.ring not in stage.lost and (part.day, part.purpose) in live
+            if part.where == stage.where and stage.reaches(part.ring) and ended and not waits:
+                place = gone.get((part.day, part.purpose), "") if part.ring == stage.ring else ""
+                await self._write(part, stage, place, run)
 
     def _is_owed(self, stage: Stage, day: int, purpose: str, ring: str, run: _Run) -> bool:
         return (
@@ -377,33 +412,30 @@ class Destruction:
             and run.is_done(stage, day, purpose)
         )
 
-    async def _write(
-        self, stage: Stage, day: int, purpose: str, ring: str, key: str, run: _Run, *, records: int | None = None
-    ) -> None:
-        rule, end = stage.retention.rule(day, purpose, run.now), stage.retention.end(day, purpose, run.now)
+    async def _write(self, part: Part, stage: Stage, key: str, run: _Run) -> None:
+        """Write the certificate of a part; what was sealed by nobody is told with it."""
+        rule = stage.retention.rule(part.day, part.purpose, run.now)
+        end = stage.retention.end(part.day, part.purpose, run.now)
         if rule is None or end is None:
             return
-        tally = self._certificates.tallies.get((stage.where, day, purpose))
-        if records is None:
-            records = sum(tally.rings.get(each, 0) for each in {ring, ""}) if tally else 0
-        unreadable = run.unreadable[stage.where, day, purpose]
-        held = self._is_held(stage, day, purpose, run)
-        await self._certificates.keep(
-            Certificate(
-                purpose=purpose,
-                day=day,
-                where=stage.where,
-                records=records,
-                archived=records - unreadable if held else 0,
-                unreadable=unreadable,
-                ring=ring,
-                key=key,
-                revision=rule.revision,
-                retention=str(rule.retention),
-                ended=end,
-                destroyed=run.now,
-            )
+        parts = [part, *([part._replace(ring="")] if part.ring == stage.ring else [])]
+        gone = [self._deletions.of(each) for each in parts]
+        certificate = Certificate(
+            purpose=part.purpose,
+            day=part.day,
+            where=part.where,
+            records=sum(each.records for each in gone),
+            archived=sum(each.archived for each in gone),
+            unreadable=sum(each.unreadable for each in gone),
+            ring=part.ring,
+            key=key,
+            revision=rule.revision,
+            retention=str(rule.retention),
+            ended=end,
+            destroyed=run.now,
         )
+        await self._certificates.keep(certificate, *self._deletions.closing(parts, run.now))
+        await self._deletions.close(parts)
         run.outcome.certificates += 1
 
 
@@ -422,8 +454,6 @@ class _Run:
         self.unreached: set[str] = set()  # where keys could not be destroyed: nothing there counts as destroyed
         self.known = 0  # rows that are known to go
         self.left: set[tuple[str, int, str]] = set()  # where, day and purpose of rows that could not go yet
-        self.unreadable = Counter[tuple[str, int, str]]()
-        self.uncounted = Counter[tuple[int, str, str]]()  # day, purpose and keyring of rows that no tally has
 
     def is_done(self, stage: Stage, day: int, purpose: str) -> bool:
         return (stage.where, day, purpose) not in self.left

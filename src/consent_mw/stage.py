@@ -69,17 +69,6 @@ class Stage:
             after = page[-1].id
             yield page
 
-    async def delete(self, page: Sequence[Record], gone: Sequence[Record], purpose: str) -> None:
-        """Delete `gone`, which are records of `page`. On return they stay deleted. Raises StoreError."""
-        first, last = time_of(page[0].id), time_of(page[-1].id)
-        if len(gone) < len(page) or first == last:
-            await self.store.delete(Query(kinds=KINDS, ids=frozenset(record.id for record in gone)))
-            return
-        # Between two instants a store deletes faster than by name; at the last one there may be more than the page.
-        await self.store.delete(_query(purpose, first, last))
-        rest = frozenset(record.id for record in gone if time_of(record.id) == last)
-        await self.store.delete(Query(kinds=KINDS, ids=rest))
-
 
 def _query(purpose: str, since: datetime | None, until: datetime | None = None) -> Query:
     return Query(kinds=KINDS, purposes=frozenset((purpose,)), since=since, until=until)

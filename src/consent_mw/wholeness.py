@@ -13,6 +13,7 @@ from consent_mw.aggregates import KIND as AGGREGATE
 from consent_mw.archive import NAMING
 from consent_mw.certificates import KIND as CERTIFICATE
 from consent_mw.certificates import TALLY
+from consent_mw.deletions import DELETION
 from consent_mw.pending import KIND as PENDING
 from consent_mw.records import Query, Record, time_of
 from consent_mw.rights.certificate import ERASED
@@ -27,8 +28,8 @@ from consent_mw.stores.pages import pages
 __all__ = ["Wholeness", "examined"]
 
 _ALL: Final = frozenset((
-    "visit", "event", "abuse", "receipt", "gap", "undeclared", AGGREGATE, CERTIFICATE, TALLY, NAMING, PENDING, REQUEST,
-    ANSWER, DISCLOSURE, ERASED, LINK,
+    "visit", "event", "abuse", "receipt", "gap", "undeclared", AGGREGATE, CERTIFICATE, TALLY, DELETION, NAMING, PENDING,
+    REQUEST, ANSWER, DISCLOSURE, ERASED, LINK,
 ))  # fmt: skip
 #: How many changed records are named. Whoever can write to a store can change any number.
 _NAMED: Final = 10

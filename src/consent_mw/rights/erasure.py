@@ -217,9 +217,19 @@ class Erasure:
         return outcome
 
     async def _all(self, now: datetime, outcome: ErasureOutcome) -> None:
+        # At the start before all else: what a restored backup brought back was counted already. Later only afterwards:
+        # what comes late of somebody whose request is still open counts for its certificate.
+        if self._applied is None:
+            await self._brought_back(now, outcome)
+        await self._open_cases(now, outcome)
         if self._applied is None or not timedelta() <= now - self._applied < _AGAIN:
-            outcome.brought_back = await self._apply_ledger(now)
-            self._applied = now
+            await self._brought_back(now, outcome)
+
+    async def _brought_back(self, now: datetime, outcome: ErasureOutcome) -> None:
+        outcome.brought_back += await self._apply_ledger(now)
+        self._applied = now
+
+    async def _open_cases(self, now: datetime, outcome: ErasureOutcome) -> None:
         open_cases = [case for case in await self._desk.all() if _is_ours(case)]
         if not open_cases:
             return
@@ -323,10 +333,12 @@ class Erasure:
             tokens=tuple(sorted(subject.hex() for subject in subjects)),
         )
         await asyncio.to_thread(self._ledger.append, entry)
-        for place, each in zip(places, found, strict=True):
-            if each.records:
-                await place.store.delete(place.query)
-        await asyncio.to_thread(self._ledger.append, msgspec.structs.replace(entry, gone=True, tokens=()))
+        gone = sum(
+            [await place.store.delete(place.query) for place, each in zip(places, found, strict=True) if each.records]
+        )
+        # What came between looking and deleting went too; what another deletion took meanwhile is counted there.
+        entry = msgspec.structs.replace(entry, gone=True, total=entry.total - here + gone, tokens=())
+        await asyncio.to_thread(self._ledger.append, entry)
         return entry.total
 
     def _entries(self, request: Request) -> list[Entry]:
