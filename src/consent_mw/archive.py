@@ -34,12 +34,14 @@ class Archive:
     @classmethod
     def of_site(cls, policies: Iterable[Policy], places: Places, site_keys: SiteKeys) -> Archive | None:
         """
-        Return the archive of the site at `places`, or None where none of its declarations ever held anything.
+        Return the archive of the site at `places`; None where none of its declarations ever held anything, and no file
+        says otherwise.
 
         Raises:
             ConfigurationError: Its keys cannot be used.
         """
-        if not any(purpose.archive for policy in policies for purpose in policy.purposes.values()):
+        declared = any(purpose.archive for policy in policies for purpose in policy.purposes.values())
+        if not declared and not places.archive.exists():
             return None
         sealer = Sealer(FileKeyring(places.archive_keys), site_keys)
         return cls(OpenedStore(store_from(f"sqlite:///{places.archive}")), sealer)

@@ -39,8 +39,9 @@ from consent_mw.site.pages import Site
 from consent_mw.site.throttle import network_of
 from consent_mw.site_keys import SiteKeys
 from consent_mw.spool import Spool
-from consent_mw.stores import opened_store
+from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
+from consent_mw.stores.joined import JoinedStore
 from consent_mw.undeclared import Source, Undeclared
 from consent_mw.wordings import Wordings
 
@@ -99,7 +100,9 @@ class Wiring:
         self._keyring: Keyring = FileKeyring(self.places.keys) if keyring is None else ForeignKeyring(keyring)
         self._cookie: ConsentCookie = ConsentCookie(self._keys, name=cookie_name, domain=cookie_domain)
         self._report_only = report_only
-        self.store: Store = opened_store(store or f"sqlite:///{self.places.database}", log_store)
+        self.store: Store = site_store(self.places.database, store, log_store)
+        if isinstance(self.store, JoinedStore):
+            _log.warning(_JOINED, self.places.database)
         self.spool: Spool = _spool(self.places.spool, spool_bytes, sync_interval, clock)
         self.prefix: str = _checked_prefix(prefix)
         self._templates: Path | None = Path(templates) if templates else None
@@ -270,6 +273,8 @@ class Wiring:
         return self._undeclared.names
 
 
+_JOINED = """%s: what this site kept here before it had another store is still read, erased and destroyed here; leave it
+where it is until nothing but certificates and daily counts is left in it (consent-mw store check says when)"""
 _MISPLACED = """the cookie %r is set with Domain=%r, Path=%r, partitioned: %s, and not as it is declared in %s: it could
 not be taken back from the browser. Declare the domain, path and partitioned that it is set with."""
 _REMEMBERED_LINES = 1_024

@@ -30,7 +30,7 @@ from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.person import Person
 from consent_mw.rights.restriction import Restriction, restricted_by
 from consent_mw.sealer import Sealer
-from consent_mw.stores import store_from
+from consent_mw.stores import site_store, store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
@@ -84,7 +84,8 @@ def from_whom(command: _Command) -> _Command:
 
 def existing_store(places: Places, url: str | None, log_url: str | None = None) -> Store:
     """
-    Return the store that is meant, and refuse a file that is not there: opening would make it.
+    Return the store that is meant, and refuse a file that is not there: opening would make it. Beside a database what
+    the site kept in its file before is in it too.
 
     Args:
         log_url: Where visits and events are; None where everything is in one store.
@@ -93,12 +94,19 @@ def existing_store(places: Places, url: str | None, log_url: str | None = None) 
         ConfigurationError: There is no such store, or another user could replace the keys beside it.
     """
     places.check()
-    store = store_from(url or f"sqlite:///{places.database}")
+    store = _existing(url or f"sqlite:///{places.database}")
+    if url is None or isinstance(store, SQLiteStore):  # another file may be a copy of this one: it is read alone
+        return SplitStore(store, _existing(log_url)) if log_url else store
+    return site_store(places.database, store, _existing(log_url) if log_url else None)
+
+
+def _existing(url: str) -> Store:
+    store = store_from(url)
     if isinstance(store, SQLiteStore) and not store.path.exists():
         raise ConfigurationError(
             f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
         )
-    return SplitStore(store, existing_store(places, log_url)) if log_url else store
+    return store
 
 
 def check_purposes(places: Places, named: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from consent_mw.revisions import Revisions
 from consent_mw.rights.erasure import Erasure
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
-from consent_mw.stores import opened_store
+from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
 
 __all__ = ["drain"]
@@ -111,7 +111,7 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
             f"{missing}: is not there; run the site first, or give its data directory with --directory"
         )
     spool = Spool(places.spool)
-    store = opened_store(url or f"sqlite:///{places.database}", log_url)
+    store = site_store(places.database, url, log_url)
     sealer = Sealer.of_site(places, keyring)
     destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer))

@@ -80,7 +80,7 @@ def purge(
     """
     policy = load(file)
     places = Places(directory) if directory else Places.beside(file)
-    store = opened_store(existing_store(places, url), log_url)
+    store = opened_store(existing_store(places, url, log_url))
     sealer = Sealer.of_site(places, _keyring(places, ring))
     destruction = Destruction.of_site(policy, places, store, sealer, spool=_spool(places), lost=frozenset(lost))
     done, left = asyncio.run(_run(destruction, store, dry_run))

@@ -18,9 +18,12 @@ from consent_mw.exceptions import ConsentError, StoreError
 from consent_mw.places import Places
 from consent_mw.policy import NECESSARY
 from consent_mw.records import Query, Record, new_id
+from consent_mw.retention import KINDS
 from consent_mw.spool import Spool
 from consent_mw.stores import without_password
 from consent_mw.stores.base import Store
+from consent_mw.stores.joined import JoinedStore
+from consent_mw.stores.sqlite import SQLiteStore
 
 __all__ = ["store"]
 
@@ -45,6 +48,21 @@ class _Behind(msgspec.Struct):
     waiting_bytes: int = 0
     behind_seconds: int = 0
     problem: str = ""
+
+
+class _Older(msgspec.Struct):
+    """The file in which the site kept its records before it had another store."""
+
+    file: str
+    holds: bool = False
+    problem: str = ""
+
+    @property
+    def told(self) -> str:
+        """One line about it."""
+        if self.holds:
+            return f"{self.file}: holds records from before the site had another store; leave it where it is"
+        return f"{self.file}: holds certificates and daily counts at most; keep it with your papers"
 
 
 @click.group(no_args_is_help=False, invoke_without_command=True)
@@ -91,18 +109,21 @@ def check(
         stores.append((log_url, existing_store(places, log_url)))
     with busy("asking the store"):
         states = asyncio.run(_states(stores))
+        older = asyncio.run(_older(places, stores[0][1]))
     behind = _behind(places)
     usable = not quick and all(state.writable for state in states)
     checked = everything_checked(places, existing_store(places, url, log_url)) if usable else []
     if json_wanted:
+        told = {"stores": states, "older": older, "drain": behind}
         records = [each.as_dict() for each in checked]
-        click.echo(
-            as_json({"stores": msgspec.to_builtins(states), "drain": msgspec.to_builtins(behind), "records": records})
-        )
+        click.echo(as_json({name: msgspec.to_builtins(each) for name, each in told.items()} | {"records": records}))
     else:
         _say(states, behind)
         click.echo("\n".join(map(str, checked)), nl=bool(checked))
-    problems = [problem for problem in (*(state.problem for state in states), behind.problem) if problem]
+        if older:
+            click.echo(older.told)
+    problems = [*(state.problem for state in states), behind.problem, older.problem if older else ""]
+    problems = [problem for problem in problems if problem]
     problems += [fault for each in checked for fault in each.faults]
     complain(*problems)
     return FAULT if problems else 0
@@ -133,6 +154,22 @@ async def _state(name: str, one: Store) -> _State:
     finally:
         await one.close()
     return state
+
+
+async def _older(places: Places, chosen: Store) -> _Older | None:
+    """Return what is left in the file beside another store; None where there is no such file."""
+    if not isinstance(chosen, JoinedStore):
+        return None
+    file = SQLiteStore(places.database)
+    found = _Older(str(places.database))
+    try:
+        await file.open()
+        found.holds = bool(await file.fetch(Query(kinds=KINDS), limit=1))
+    except StoreError as error:
+        found.problem = str(error)
+    finally:
+        await file.close()
+    return found
 
 
 def _behind(places: Places) -> _Behind:

@@ -39,6 +39,8 @@ _log = logging.getLogger("consent_mw")
 #: The ledger is carried out at the start, for a restored backup, and then this often, for what a long exchange that had
 #: begun before its visitor's erasure wrote down only afterwards.
 _AGAIN: Final = timedelta(hours=1)
+#: The spool is handed over within seconds.
+_PATIENCE: Final = timedelta(minutes=1)
 #: Named with the day, in case a key's day is over while its last records are still on their way.
 _DAY: Final = timedelta(days=1)
 #: What is as old as the entry was meant too; ids do not tell less apart.
@@ -250,6 +252,7 @@ class Erasure:
             certificate = await self._erased(case.request, now)
             if certificate is None:
                 outcome.waiting.append(case.request.id)
+                outcome.troubles += await self._in_the_way(case.request, now)
                 return
             await self._store.append([certificate.record(self._sealer)], durable=True)
         await self._settle(case, certificate, now)
@@ -365,6 +368,15 @@ class Erasure:
             return True
         oldest = await asyncio.to_thread(lambda: spool.oldest)
         return oldest is None or oldest >= request.registered
+
+    async def _in_the_way(self, request: Request, now: datetime) -> list[str]:
+        """Return what an erasure has waited for too long, with its place."""
+        if self._spool is None or now < request.registered + _PATIENCE or await self._is_drained(request):
+            return []
+        return [
+            f"request {request.id}: {self._spool.directory} still holds what was written before it; see in the log "
+            "which segment stays there, and bring back the keys or the store that it waits for"
+        ]
 
     # -- what follows -------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.person import Person, tokens
 from consent_mw.rights.personal_data import PersonalData
+from consent_mw.rights.reach import Reach
 from consent_mw.rights.request import Case
 from consent_mw.sealer import Sealer
 from consent_mw.stage import ARCHIVE, LIVE, Stage
@@ -58,13 +59,14 @@ class Held(NamedTuple):
 
 class Holdings(NamedTuple):
     """
-    Everything that is held about one person.
+    Everything that is held about one person, and can be opened here.
 
     Attributes:
         receipts: Newest first.
         cases: Their own requests, oldest first.
         disclosures: Those that gave away records of theirs.
         application: What the application holds by itself; None without a hook, or where nobody signed in.
+        beyond: Keyrings that are not at hand and sealed records: what they hold of this person is not in it.
     """
 
     person: Person
@@ -73,6 +75,7 @@ class Holdings(NamedTuple):
     cases: tuple[Case, ...] = ()
     disclosures: tuple[Disclosure, ...] = ()
     application: Mapping[str, Scalar] | None = None
+    beyond: frozenset[str] = frozenset()
 
     @property
     def is_restricted(self) -> bool:
@@ -102,6 +105,7 @@ class Registry:
         self._live = Stage(LIVE, store, sealer, retention)
         self._archived = Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive()) if archive else None
         self._archive = archive
+        self.reach = Reach([self._live, self._archived] if self._archived else [self._live])
         self._desk = Desk(store, sealer, kept_by_store(store))
         self._disclosures = Disclosures(store, sealer)
         self._personal_data = personal_data
@@ -126,6 +130,7 @@ class Registry:
             cases=tuple(await self._desk.filed(made)),
             disclosures=tuple(_concerning(await self._disclosures.all(), person, held)),
             application=await self._application(person),
+            beyond=await self.reach.beyond(now),
         )
 
     async def _held(self, stage: Stage, made: _Tokens, now: datetime) -> list[Held]:

@@ -42,6 +42,7 @@ class Outcome(NamedTuple):
         certificate: What an erasure or a withdrawal has erased; None while it goes on.
         kept: What an erasure leaves, as proof.
         abuse: None where there were no records of abuse, or none were asked about.
+        beyond: Whether records stand there that cannot be looked through here.
     """
 
     action: str
@@ -51,6 +52,7 @@ class Outcome(NamedTuple):
     certificate: ErasureCertificate | None = None
     kept: tuple[Purpose, ...] = ()
     abuse: AbuseOutcome | None = None
+    beyond: bool = False
 
     def document(self, zone: ZoneInfo) -> dict[str, object]:
         """Return it ready for JSON."""
@@ -62,6 +64,7 @@ class Outcome(NamedTuple):
         }
         if self.action in _ERASING:
             told["erased"] = _erased(self.certificate, zone) if self.certificate else None
+            told["out_of_reach"] = self.beyond
         if self.action == "erase":
             told["kept"] = [purpose.name for purpose in self.kept]
             told["abuse"] = {"state": self.abuse.state, "reason": self.abuse.reason} if self.abuse else None

@@ -174,7 +174,11 @@ class MyDataPages:
         if slip is None:
             return None
         async with self._turn(visit, str(slip.number)):
-            return await self._parts.outcomes.of(slip, self._policy)
+            return await self._outcome_at(slip, visit)
+
+    async def _outcome_at(self, slip: Slip, visit: Visit) -> Outcome:
+        outcome = await self._parts.outcomes.of(slip, self._policy)
+        return outcome._replace(beyond=bool(await self._parts.registry.reach.beyond(_now(visit))))
 
     def _unreadable(self, visit: Visit) -> Response:
         """Return the page without what is held. What was asked for before stands on the disk all the same."""
@@ -194,7 +198,7 @@ class MyDataPages:
             said = {"error": "unknown", "kinds": list(REQUEST_KINDS)} if done is None else {"done": done.document(zone)}
             return self._rendering.data(said, status=404 if done is None else 200)
         document = my_data_document(holdings, self._policy, visit.language, _now(visit))
-        document["complete"] = complete
+        document |= {"complete": complete and not holdings.beyond, "out_of_reach": bool(holdings.beyond)}
         if done is not None:
             document["done"] = done.document(zone)
         return self._rendering.data(document, file=f"{_NAME}.json")
@@ -304,16 +308,16 @@ class MyDataPages:
         lang = f"&lang={visit.language}" if "lang" in visit.query else ""
         target = f"{visit.base}/{_NAME}?done={self._slips.write(done.slip)}{lang}"
         if visit.wants_json:
-            told = await self._outcome(done.slip)
+            told = await self._outcome(done.slip, visit)
             response = self._rendering.data({"done": told.document(self._policy.time_zone), "address": target})
         else:
             response = RedirectResponse(target, 303, dict(PERSONAL))
         response.raw_headers += [(b"set-cookie", line) for line in done.lines]
         return response
 
-    async def _outcome(self, slip: Slip) -> Outcome:
+    async def _outcome(self, slip: Slip, visit: Visit) -> Outcome:
         try:
-            return await self._parts.outcomes.of(slip, self._policy)
+            return await self._outcome_at(slip, visit)
         except StoreError:
             return self._parts.outcomes.registered(slip, self._policy)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from pathlib import Path
 from urllib.parse import unquote
 
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.stores.base import Store
+from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.opened import OpenedStore
 from consent_mw.stores.split import SplitStore
 
-__all__ = ["opened_store", "store_from", "without_password"]
+__all__ = ["opened_store", "site_store", "store_from", "without_password"]
 
 _SCHEMES = ("memory", "sqlite", "postgresql", "postgres")
 
@@ -52,6 +54,29 @@ def opened_store(store: str | Store, log_store: str | Store | None = None) -> St
     if log_store is None:
         return OpenedStore(store_from(store))
     return SplitStore(store_from(store), store_from(log_store))
+
+
+def site_store(database: Path, store: str | Store | None, log_store: str | Store | None = None) -> Store:
+    """
+    Return the store of a site whose embedded store is the file `database`, unless it has another `store`. Where it has,
+    and the file is there, what the site kept in it before is looked for, erased and destroyed there too.
+
+    Raises:
+        ConfigurationError: As `store_from`.
+    """
+    chosen = store_from(store or f"sqlite:///{database}")
+    log = None if log_store is None else store_from(log_store)
+    whole = opened_store(chosen, log)
+    if not database.exists() or any(_is_file(each, database) for each in (chosen, log)):
+        return whole
+    from consent_mw.stores.sqlite import SQLiteStore
+
+    return JoinedStore(whole, SQLiteStore(database))
+
+
+def _is_file(store: Store | None, database: Path) -> bool:
+    path = getattr(store, "path", None)
+    return isinstance(path, Path) and path.absolute().resolve() == database.absolute().resolve()
 
 
 def _postgres(url: str) -> Store:

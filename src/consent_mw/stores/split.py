@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from heapq import merge
 from itertools import islice
-from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
@@ -15,6 +13,7 @@ import msgspec
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
+from consent_mw.stores.merging import merged
 from consent_mw.stores.opened import OpenedStore
 
 __all__ = ["LOG_KINDS", "SplitStore"]
@@ -33,8 +32,9 @@ class SplitStore:
     kept.
 
     Args:
-        store: Receipts, requests, waiting cookies, certificates, and every other kind.
-        log_store: Records of `LOG_KINDS`.
+        store: Receipts, requests, waiting cookies, certificates, and every other kind. Records of `LOG_KINDS` are
+            looked for and deleted here too: a site that had no log store at first kept them here.
+        log_store: New records of `LOG_KINDS`.
     """
 
     def __init__(self, store: Store, log_store: Store) -> None:
@@ -59,7 +59,7 @@ class SplitStore:
         if not query.kinds:
             return []
         pages = [await store.fetch(part, after=after, limit=limit) for store, part in self._parts(query)]
-        return pages[0] if len(pages) == 1 else list(islice(merge(*pages, key=attrgetter("id")), limit))
+        return pages[0] if len(pages) == 1 else list(islice(merged(pages), limit))
 
     async def delete(self, query: Query) -> int:
         """Delete every record that matches, in one store after the other, and return how many they were."""
@@ -80,5 +80,5 @@ class SplitStore:
 
     def _parts(self, query: Query) -> list[tuple[OpenedStore, Query]]:
         """Return the stores that may hold what is meant, each with its part of the query."""
-        parts = [(self._log, query.kinds & LOG_KINDS), (self._main, query.kinds - LOG_KINDS)]
+        parts = [(self._log, query.kinds & LOG_KINDS), (self._main, query.kinds)]
         return [(store, msgspec.structs.replace(query, kinds=kinds)) for store, kinds in parts if kinds]

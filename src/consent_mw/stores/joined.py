@@ -1,0 +1,67 @@
+"""A site's store and the one that it had before, which look like one until the older one holds nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Final
+from uuid import UUID
+
+from consent_mw.records import Query, Record
+from consent_mw.stores.base import Store
+from consent_mw.stores.lease import lease
+from consent_mw.stores.merging import merged
+from consent_mw.stores.opened import OpenedStore
+
+__all__ = ["JoinedStore"]
+
+#: What is asked for alone, in requests of anybody, and waits for minutes only: an older store must not hold that up.
+_NEVER_OLD: Final = frozenset({"pending"})
+
+
+class JoinedStore:
+    """
+    The store contract over two, of which the older one gets nothing new. What is looked for, erased, restricted or
+    destroyed is found in both. Each verb is atomic in each store, not over both.
+
+    Args:
+        older: Opened by its first use, and again after an error. While it is away nothing counts as found or erased.
+    """
+
+    def __init__(self, store: Store, older: Store) -> None:
+        self._store = store
+        self._older = OpenedStore(older)
+
+    async def open(self) -> None:
+        """Open the store. Raises as `Store.open`."""
+        await self._store.open()
+
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+        """Keep all of `records` in the newer store. Raises as `Store.append`."""
+        await self._store.append(records, durable=durable)
+
+    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+        """Return at most `limit` records that match, in order of id, from both. Raises as `Store.fetch`."""
+        if query.kinds <= _NEVER_OLD:
+            return await self._store.fetch(query, after=after, limit=limit)
+        old = await self._older.fetch(query, after=after, limit=limit)
+        return list(islice(merged([old, await self._store.fetch(query, after=after, limit=limit)]), limit))
+
+    async def delete(self, query: Query) -> int:
+        """Delete every record that matches, in one store after the other, and return how many they were."""
+        gone = 0 if query.kinds <= _NEVER_OLD else await self._older.delete(query)
+        return gone + await self._store.delete(query)
+
+    async def close(self) -> None:
+        """Close both; the next use opens the older one again."""
+        try:
+            await self._store.close()
+        finally:
+            await self._older.close()
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncGenerator[bool]:
+        """Give True to who holds `name` in the newer store: the older one is this machine's alone."""
+        async with lease(self._store, name) as mine:
+            yield mine
