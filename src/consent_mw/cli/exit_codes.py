@@ -30,7 +30,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "completion": "it could not be written",
     "cookies": "there is no log, or no policy that can be read",
     "demo": "the port is taken, or its directory cannot be written",
-    "disclose add": "it rests on nothing, names somebody under restriction, or could not be written",
+    "disclose add": "it rests on nothing, names somebody under restriction by consent, or could not be written",
     "disclose list": "there is no ledger that can be read",
     "drain": "something could not be handed over",
     "export": "the file is there already or cannot be written, personal fields that were asked for cannot be read, or "
