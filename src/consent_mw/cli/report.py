@@ -118,7 +118,10 @@ def report(
     elif html is None:
         show(found, behind)
     if not found.days:
-        complain("note: no day in this span was counted yet; a day is counted half an hour after it is over")
+        complain(
+            "note: no day in this span was counted yet, or each had fewer than five visitors; "
+            "a day is counted half an hour after it is over"
+        )
     return 0
 
 
