@@ -129,7 +129,9 @@ def test_what_is_on_until_it_is_refused_says_so_before_the_answer_and_nobody_rea
     tmp_path: Path,
 ) -> None:
     opted = POLICY.replace('[purposes.marketing]\nbasis = "consent"', '[purposes.marketing]\nbasis = "opt_out"')
-    assert "On until you refuse: Marketing." in shown_text(loads(opted), "en", "banner")
+    assert "On until you refuse, or a signal of your browser does: Marketing." in shown_text(
+        loads(opted), "en", "banner"
+    )
     assert "On until you refuse" not in shown_text(loads(POLICY), "en", "banner")
 
     async def settings(app: Any) -> str:

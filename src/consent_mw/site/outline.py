@@ -60,9 +60,9 @@ class Outline:
         """Return the purposes for which a record of each exchange is kept, as far as they are allowed."""
         return [self.policy.purposes[name] for name in self.policy.log if name != ABUSE]
 
-    def undecided(self, refused: frozenset[str] = frozenset()) -> list[Purpose]:
-        """Return the purposes that are in use until a visitor refuses, but for those that a signal has `refused`."""
-        return [each for each in self.policy.asked if each.basis == "opt_out" and each.name not in refused]
+    def undecided(self) -> list[Purpose]:
+        """Return the purposes that are in use until a visitor, or a signal that they list, refuses."""
+        return [each for each in self.policy.asked if each.basis == "opt_out"]
 
     def answer_within(self) -> Duration:
         """Return how soon a request about one's data is due to be answered."""
