@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from consent_mw.records import Record, time_of
-from consent_mw.retention import LATE, day_text
-from consent_mw.stage import Stage
+from consent_mw.records import Query, Record, time_of
+from consent_mw.retention import KINDS, LATE, day_text
+from consent_mw.sealer import Sealer
+from consent_mw.stage import PAGE, Stage
+from consent_mw.stores.base import Store
 
-__all__ = ["Due", "due"]
+__all__ = ["Due", "at_work", "due"]
 
 #: A key dies when the last hour of its day has ended: the day's first record ended up to 24 hours before.
 _KEY_LATE: Final = timedelta(hours=1)
+#: A keyring that sealed something since then belongs to a machine that runs. The search goes back in these steps.
+_LATELY: Final = (timedelta(hours=1), timedelta(hours=6), timedelta(hours=24), timedelta(hours=72))
 
 
 class Due(msgspec.Struct, kw_only=True):
@@ -30,6 +34,7 @@ class Due(msgspec.Struct, kw_only=True):
         key: Whether its key still exists.
         records: Rows that can be destroyed here.
         unreached: Rows sealed by keyrings that are not at hand, by the keyring's name.
+        at_work: When those of them sealed something that did so in the last three days.
         late: Whether all of it should be gone by now.
         problem: What keeps it from being destroyed, and the mend; empty if nothing is known to.
     """
@@ -40,8 +45,14 @@ class Due(msgspec.Struct, kw_only=True):
     key: bool = False
     records: int = 0
     unreached: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    at_work: dict[str, datetime] = msgspec.field(default_factory=dict[str, datetime])
     late: bool = False
     problem: str = ""
+
+    @property
+    def is_of_others(self) -> bool:
+        """Whether other machines, which run, are about to destroy all of it themselves."""
+        return not (self.key or self.records or self.late or self.problem)
 
 
 async def due(stages: Iterable[Stage], now: datetime) -> list[Due]:
@@ -51,8 +62,45 @@ async def due(stages: Iterable[Stage], now: datetime) -> list[Due]:
     Raises:
         StoreError: A store or its keys cannot be reached.
     """
+    stages = list(stages)
     found = [entry for stage in stages for entry in (await _Reading(stage, now).all()).values()]
+    rings = frozenset(ring for entry in found for ring in entry.unreached)
+    running = await at_work(stages[0].store, stages[0].sealer, rings, now) if rings else {}
+    for entry in found:
+        entry.at_work = {ring: running[ring] for ring in entry.unreached if ring in running}
+        entry.problem = "; ".join(filter(None, [entry.problem, *_of_other_keyrings(entry)]))
     return sorted(found, key=lambda entry: (entry.day, entry.purpose, entry.where))
+
+
+def _of_other_keyrings(entry: Due) -> Iterator[str]:
+    for ring in entry.unreached:
+        sealed = entry.at_work.get(ring)
+        if sealed is None:
+            yield f"keyring {ring} is not here; run this where it is, or give it up: --lost {ring}"
+        elif entry.late:
+            yield f"keyring {ring} sealed something at {sealed:%Y-%m-%dT%H:%MZ}; see why its machine destroys nothing"
+
+
+async def at_work(store: Store, sealer: Sealer, rings: Set[str], now: datetime) -> dict[str, datetime]:
+    """
+    Return those of `rings` that sealed something in the three days before `now` (aware), with a time when they did.
+
+    Ends as soon as all were found; one that sealed nothing costs reading what was kept in these days.
+
+    Raises:
+        StoreError: The store cannot be reached.
+    """
+    found: dict[str, datetime] = {}
+    until: datetime | None = None  # a machine's clock may be ahead
+    for step in _LATELY:
+        query, after = Query(kinds=KINDS, since=now - step, until=until), None
+        while page := await store.fetch(query, after=after, limit=PAGE):
+            after = page[-1].id
+            found |= {record.ring: time_of(record.id) for record in sealer.whole(page) if record.ring in rings}
+        if len(found) == len(rings):
+            break
+        until = now - step
+    return found
 
 
 class _Reading:
@@ -88,7 +136,6 @@ class _Reading:
                 entry.records += count
             else:
                 entry.unreached[ring] = entry.unreached.get(ring, 0) + count
-                entry.problem = f"keyring {ring} is not here; run this where it is, or give it up: --lost {ring}"
         late = self._stage.retention.ended(day, purpose, self._now - LATE)
         first = time_of(page[0].id)
         entry.late = entry.late or any(window.since <= first < window.until for window in late)

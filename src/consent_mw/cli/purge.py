@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Sequence, Set
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.declaration import load
 from consent_mw.destruction import Destruction, Outcome, Told
-from consent_mw.due import Due, due
+from consent_mw.due import Due, at_work, due
 from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.keyring import Keyring, MemoryKeyring
 from consent_mw.places import Places
@@ -62,6 +62,9 @@ _TRY_SECONDS: Final = 0.1
     metavar="KEYRING",
     help="A keyring that is gone for good: delete its records although its keys cannot be destroyed. May be repeated.",
 )
+@click.option(
+    "--although-at-work", "forced", is_flag=True, help="Give up a --lost keyring that sealed something these days, too."
+)
 def purge(
     file: Path,
     directory: Path | None,
@@ -71,19 +74,20 @@ def purge(
     dry_run: bool,
     json_wanted: bool,
     lost: tuple[str, ...],
+    forced: bool,
 ) -> int:
     """
     Destroy what has ended: keys, then rows, then a certificate. A running site does the same each minute.
 
     Exit code 1 if anything is overdue (more than 24 hours past its end), failed or out of reach, or if another process
-    is at it.
+    is at it. What another machine will destroy itself, whose keyring sealed something these days, is listed only.
     """
     policy = load(file)
     places = Places(directory) if directory else Places.beside(file)
     store = opened_store(existing_store(places, url, log_url))
     sealer = Sealer.of_site(places, _keyring(places, ring))
     destruction = Destruction.of_site(policy, places, store, sealer, spool=_spool(places), lost=frozenset(lost))
-    done, left = asyncio.run(_run(destruction, store, dry_run))
+    done, left = asyncio.run(_run(destruction, store, dry_run, frozenset() if forced else frozenset(lost)))
     if done.busy:
         complain(f"{places.destruction_lock}: another process destroys at this moment; nothing was done here")
         return FAULT
@@ -91,9 +95,10 @@ def purge(
         click.echo(as_json({"dry_run": dry_run, "done": msgspec.to_builtins(done), "left": msgspec.to_builtins(left)}))
     else:
         _say(done, left, dry_run)
-    complain(*done.troubles, *map(_complaint, left if not dry_run else [each for each in left if each.problem]))
-    wrong = done.troubles or any(each.late or each.unreached or each.problem for each in left)
-    return FAULT if wrong else 0
+    wrong = [each for each in left if not each.is_of_others]
+    complain(*done.troubles, *map(_complaint, wrong if not dry_run else [each for each in wrong if each.problem]))
+    failed = done.troubles or any(each.late or each.problem for each in wrong)
+    return FAULT if failed else 0
 
 
 def _keyring(places: Places, ring: str | None) -> Keyring:
@@ -118,9 +123,10 @@ def _spool(places: Places) -> Spool | None:
         return None
 
 
-async def _run(destruction: Destruction, store: Store, dry_run: bool) -> tuple[Outcome, list[Due]]:
+async def _run(destruction: Destruction, store: Store, dry_run: bool, lost: Set[str]) -> tuple[Outcome, list[Due]]:
     now = datetime.now(UTC)
     try:
+        await _refuse_at_work(destruction, store, lost, now)
         with _progress(hidden=dry_run) as told:
             done = Outcome() if dry_run else await _once(destruction, now, told)
         with busy("looking for what has ended"):
@@ -128,6 +134,17 @@ async def _run(destruction: Destruction, store: Store, dry_run: bool) -> tuple[O
     finally:
         await destruction.close()
         await store.close()
+
+
+async def _refuse_at_work(destruction: Destruction, store: Store, lost: Set[str], now: datetime) -> None:
+    """Refuse to give up a keyring that is there: its own machine would certify 0 records for what is deleted here."""
+    if (mine := destruction.stages[0].ring) in lost:
+        raise ConfigurationError(f"--lost {mine}: is the keyring of this data directory; leave it out")
+    for ring, sealed in (await at_work(store, destruction.stages[0].sealer, lost, now)).items() if lost else ():
+        raise ConfigurationError(
+            f"--lost {ring}: sealed something at {sealed:%Y-%m-%dT%H:%MZ}, so its machine runs, and destroys what has "
+            "ended itself; nothing was done. If it is gone since then, add --although-at-work"
+        )
 
 
 async def _once(destruction: Destruction, now: datetime, told: Told) -> Outcome:
@@ -165,7 +182,7 @@ def _list(left: Sequence[Due]) -> None:
     table = Table("day (UTC)", "purpose", "where", "key", "records", "", box=None, pad_edge=False)
     for each in left:
         count = each.records + sum(each.unreached.values())
-        state = "overdue" if each.late else "due"
+        state = "overdue" if each.late else "of another machine" if each.is_of_others else "due"
         row = (each.day, printable(each.purpose), each.where, "live" if each.key else "-", f"{count:,}", state)
         table.add_row(*row)
     console().print(table)
