@@ -71,6 +71,7 @@ LAYERS = [
         "retention",
         "rights",
         "stage",
+        "starting",
         "visits",
         "wholeness",
     },  # what an operator and a visitor ask for

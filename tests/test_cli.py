@@ -206,13 +206,13 @@ def test_check_refuses_a_revision_that_goes_backwards(policy: Path) -> None:
     assert run("check", policy, "--directory", policy.parent / "elsewhere").returncode == 0
 
 
-def test_check_notes_a_change_without_a_new_revision(policy: Path) -> None:
+def test_check_refuses_a_change_without_a_new_revision(policy: Path) -> None:
     Revisions(Places.beside(policy).revisions).keep(load(policy), policy.read_text(encoding="utf-8"))
     assert run("check", policy).stderr == ""
     edit(policy, '"13 months"', '"14 months"')
     result = run("check", policy)
-    assert result.returncode == 0
-    assert "note: " in result.stderr
+    assert result.returncode == 1
+    assert "revision 1 was published with other content (retention.longer of analytics)" in result.stderr
     assert "write revision = 2" in result.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -320,6 +321,55 @@ def test_a_site_is_not_started_with_what_was_never_published(begun: Callable[...
     with pytest.raises(PolicyError, match=r"revision 2 was never published, and 1 was; run: consent-mw publish .*toml"):
         site.worker()
     assert {place.name[:4] for place in (site.data / "revisions").iterdir()} == {"0001"}
+
+
+def test_a_site_is_not_started_with_another_promise_under_the_same_number(
+    begun: Callable[..., Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    site = begun()
+    site.file.write_text(policy(1, "2026-01-01", "2026-01-01", functional="3 years"), "utf-8")
+    with pytest.raises(
+        PolicyError, match=r"revision 1 was published with other content \(retention.longer of functional"
+    ):
+        site.worker()
+    value = loads(site.file.read_text("utf-8"))
+    with pytest.raises(PolicyError, match="published with other content"):
+        ConsentMiddleware(shop, policy=value, secret_keys=[KEY], directory=site.data, clock=site.clock)
+    site.worker(debug=True)  # for development
+    assert "published with other content" in caplog.text
+    with pytest.raises(PolicyError, match="published with other content"):
+        site.worker()
+    site.file.write_text("# a comment\n" + policy(1, "2026-01-01", "2026-01-01"), "utf-8")
+    site.worker()
+
+
+@pytest.mark.parametrize("revision", [1, 2])
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_new_disk_does_not_start_with_what_is_only_announced(tmp_path: Path, revision: int, copied: bool) -> None:
+    site = Site(tmp_path, policy(revision, "2026-11-28", "2026-12-29"), Clock(datetime(2026, 11, 28, tzinfo=UTC)))
+    if copied:  # the new file alone, of several
+        site.publish(site.file.read_text("utf-8"))
+    with pytest.raises(
+        PolicyError, match=r"effective: revision \d takes effect on 2026-12-29 .*put the revisions of the"
+    ):
+        site.worker()
+    assert copied or not (site.data / "revisions").exists()
+    site.clock.set(datetime(2026, 12, 28, 15, tzinfo=UTC))
+    assert site.worker().wiring.policy.revision == revision
+
+
+def test_a_new_disk_starts_with_the_revisions_of_the_running_site(begun: Callable[..., Site], tmp_path: Path) -> None:
+    running = begun(datetime(2026, 11, 28, tzinfo=UTC))
+    second = policy(2, "2026-11-28", "2026-12-29")
+    running.publish(second)
+    other = tmp_path / "other"
+    shutil.copytree(running.data / "revisions", other / "consent-data/revisions")
+    assert Site(other, second, running.clock).worker().wiring.policy.revision == 1
+
+
+def test_a_new_disk_says_that_it_knows_no_earlier_revision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Site(tmp_path, policy(7, "2026-01-01", "2026-01-01"), Clock(datetime(2026, 11, 28, tzinfo=UTC))).worker()
+    assert "is revision 7, and no earlier one is in" in caplog.text
 
 
 def test_a_value_that_was_never_published_is_refused_as_well(begun: Callable[..., Site]) -> None:

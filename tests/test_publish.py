@@ -64,8 +64,8 @@ def begun(desk: Desk) -> Desk:
     return desk
 
 
-def test_the_first_revision_may_hold_at_once_and_says_any_day(desk: Desk) -> None:
-    desk.writes(POLICY, 1, effective=40, published=-3)
+def test_the_first_revision_may_hold_at_once_whenever_it_was_written(desk: Desk) -> None:
+    desk.writes(POLICY, 1, effective=-3, published=-3)
     code, out, err = desk.runs("publish")
     assert (code, err, desk.kept) == (0, "", [1])
     assert "revision 1, the first" in out
@@ -199,6 +199,41 @@ def test_check_says_what_holds(begun: Desk) -> None:
     begun.runs("publish")
     begun.writes(POLICY, 1, effective=-90, published=-90)
     assert "revision 1, not in force any more: revision 2 is" in begun.runs("check")[1]
+
+
+def test_words_are_corrected_under_their_number_and_only_words(begun: Desk) -> None:
+    begun.writes(POLICY.replace('en = "', 'en = "Our ', 1), 1, effective=-90, published=-90)
+    code, _, err = begun.runs("check")
+    assert code == 1
+    assert "revision 1 was published in other words; if they mean the same, run: consent-mw publish --wording" in err
+    assert begun.runs("publish", "--wording", "--dry-run")[0] == 0
+    assert begun.runs("check")[0] == 1
+    code, out, err = begun.runs("publish", "--wording")
+    assert (code, err) == (0, "")
+    assert "Revision 1 is corrected; start the site again to show it." in out
+    assert begun.runs("check")[0] == 0
+    assert len(list(begun.revisions.directory.glob("0001-*.toml"))) == 2, "old receipts prove the words of then"
+    begun.writes(LONGER, 1, effective=-90, published=-90)
+    code, _, err = begun.runs("publish", "--wording")
+    assert code == 1
+    assert "retention.longer of analytics" in err
+
+
+def test_words_of_what_was_never_published_are_no_correction(begun: Desk) -> None:
+    begun.writes(POLICY, 2, effective=30)
+    code, _, err = begun.runs("publish", "--wording")
+    assert code == 1
+    assert "revision 2 is not published; leave out --wording to publish it" in err
+
+
+def test_a_first_revision_whose_day_is_still_to_come_says_so(desk: Desk) -> None:
+    desk.writes(POLICY, 1, effective=30)
+    code, out, _ = desk.runs("publish")
+    assert code == 0
+    assert f"Revision 1 is published and takes effect at {day(30)} 00:00:00 +0900 (Asia/Seoul)." in out
+    code, _, err = desk.runs("check")
+    assert code == 1
+    assert "no revision that is in force now is in" in err
 
 
 def test_of_two_who_publish_at_once_one_is_refused(begun: Desk, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from consent_mw.declaration import loads
 from consent_mw.exceptions import ConfigurationError, PolicyError
 from consent_mw.policy import Policy
 from consent_mw.revisions import Revisions
+from consent_mw.starting import edited, refusals
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 FOUNDING = files("consent_mw").joinpath("founding.toml").read_text("utf-8")
@@ -35,7 +36,7 @@ def revisions(tmp_path: Path) -> Revisions:
 def test_without_a_directory_nothing_was_in_force_and_none_is_made(revisions: Revisions) -> None:
     policy, _ = declaration(1)
     assert revisions.latest() is None
-    assert revisions.check(policy, NOW) == revisions.notes(policy) == []
+    assert revisions.check(policy, NOW) == edited(revisions, policy) == []
     assert not revisions.directory.exists()
 
 
@@ -99,15 +100,53 @@ def test_the_revision_in_force_cannot_be_put_off_by_another_date(revisions: Revi
     )
 
 
-def test_other_content_under_the_same_revision_is_a_note(revisions: Revisions) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# ", "#  "),
+        ('masked"\n"url.path', 'masked" # by the last octet\n"url.path'),
+    ],
+)
+def test_another_comment_under_the_same_revision_may_stand_in_its_place(
+    revisions: Revisions, old: str, new: str
+) -> None:
     revisions.keep(*declaration(2))
-    assert revisions.notes(declaration(2)[0]) == []
-    assert revisions.notes(declaration(3)[0]) == []
-    other, _ = declaration(2, "# another comment\n")
-    (note,) = revisions.notes(other)
-    assert "other content" in note.problem
-    assert "revision = 3" in note.mend
-    assert revisions.check(other, NOW) == []
+    other = loads(declaration(2)[1].replace(old, new))
+    assert other.digest != declaration(2)[0].digest
+    assert edited(revisions, other) == []
+
+
+#: What an edit does to the promise, and the name of the change.
+EDITS = [
+    ('"13 months"', '"5 years"', "retention.longer of analytics"),
+    ('"13 months"', '"12 months"', "retention.shorter of analytics"),
+    ('"client.address" = "masked"', '"client.address" = "full"', "field.more of"),
+    ('undeclared = "block"', 'undeclared = "report"', "undeclared.passes"),
+    ("effective = 2000-01-01", "effective = 2000-01-02", "its dates"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "named"), EDITS)
+def test_another_promise_under_the_same_revision_is_a_fault_that_names_it(
+    revisions: Revisions, old: str, new: str, named: str
+) -> None:
+    policy, text = declaration(2)
+    if old not in text:
+        text = text.replace("[policy]\n", f"[policy]\n{old}\n", 1)
+        policy = loads(text)
+    revisions.keep(policy, text)
+    (fault,) = refusals(revisions, loads(text.replace(old, new, 1)), NOW)
+    assert "revision 2 was published with other content" in fault.problem
+    assert named in fault.problem
+    assert fault.mend == "write revision = 3 and run: consent-mw publish policy.toml"
+
+
+def test_a_kept_file_that_was_changed_allows_no_other_content(revisions: Revisions) -> None:
+    policy, text = declaration(1)
+    longer = text.replace("13 months", "14 months")
+    revisions.keep(policy, text).write_text(longer, encoding="utf-8")
+    (fault,) = refusals(revisions, loads(longer), NOW)
+    assert fault.problem == "was changed since it was kept"
 
 
 def test_of_one_number_the_one_in_force_last_is_read(revisions: Revisions) -> None:
@@ -166,6 +205,7 @@ import sys
 from pathlib import Path
 from consent_mw.declaration import load
 from consent_mw.revisions import Revisions
+from consent_mw.starting import edited, refusals
 source, directory = map(Path, sys.argv[1:])
 policy, revisions = load(source), Revisions(directory)
 print("ready", flush=True)

@@ -12,6 +12,7 @@ from consent_mw.exceptions import PolicyError
 from consent_mw.in_force import begins
 from consent_mw.policy import Policy
 from consent_mw.revisions import Revisions
+from consent_mw.starting import early, edited, notes
 
 __all__ = ["NEVER", "Plan", "Publications"]
 
@@ -47,28 +48,44 @@ class Publications:
         in_force: The revision that held at the start.
     """
 
-    def __init__(self, revisions: Revisions, declared: Policy, file: Path | None, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        revisions: Revisions,
+        declared: Policy,
+        file: Path | None,
+        clock: Callable[[], int],
+        *,
+        trial: bool = False,
+    ) -> None:
         """
         Args:
             declared: What the site is started with. The first of all is thereby published.
             file: Where it was read from, so that it can be kept; None where it came as a value.
+            trial: For development, where nobody was promised anything: other content under a number that was published
+                is only told.
 
         Raises:
-            PolicyError: It was never published, though another revision was; or what holds cannot be read.
+            PolicyError: It was never published, though another revision was; it was, with other content; or what holds
+                cannot be read, or does not hold yet.
             ConfigurationError: The kept revisions cannot be read or written.
         """
         self._revisions = revisions
         self._clock = clock
         faults = revisions.check(declared, self._now())
-        if faults:
-            raise PolicyError(*faults)
+        changed = [] if faults else edited(revisions, declared)
+        if faults or (changed and not trial):
+            raise PolicyError(*faults, *changed)
+        for told in (*changed, *notes(revisions, declared, self._now())):
+            _log.warning("%s", told)
         self._declared = declared
         self._course = revisions.course(declared)
         self._names: frozenset[str] = frozenset()
         self.in_force: Policy = self._course.at(self._now()) or declared
+        if too_early := early(revisions, declared, self._now()):
+            _refuse_unreadable(revisions, self.in_force)
+            raise PolicyError(*too_early)
         if self.in_force.revision == declared.revision:
-            _refuse_early(revisions, declared, self._now())
-            if file is not None:
+            if file is not None and not changed:  # else a trial would make it a published one
                 revisions.keep(declared, file.read_text(encoding="utf-8"))
         elif self.in_force.revision > declared.revision:
             _log.warning(
@@ -102,8 +119,8 @@ class Publications:
         return _EPOCH + timedelta(microseconds=self._clock() // 1_000)
 
 
-def _refuse_early(revisions: Revisions, declared: Policy, now: datetime) -> None:
-    """Raise PolicyError if `declared` only seems to be the first: those before it are there, and cannot be read."""
-    lower = [revision for revision in revisions.numbers() if revision < declared.revision]
-    if lower and begins(declared) > now:
+def _refuse_unreadable(revisions: Revisions, policy: Policy) -> None:
+    """Raise PolicyError if `policy` only seems to be the first: those before it are there, and cannot be read."""
+    lower = [revision for revision in revisions.numbers() if revision < policy.revision]
+    if lower:
         revisions.read(max(lower))

@@ -61,7 +61,7 @@ class Revisions:
         """
         Return what forbids starting the site with `policy`: it was never published, though another one was.
 
-        Under the number that is in force other content is only a note: before a site has visitors it changes often.
+        Whether other content under a number that is in force may stand in its place, `starting` says.
 
         Args:
             now: Aware.
@@ -91,14 +91,6 @@ class Revisions:
         problem = f"revision {policy.revision} is in force, and this says that it begins on {policy.effective}"
         mend = f"write revision = {policy.revision + 1} and run: consent-mw publish {policy.file}"
         return [Fault(policy.file, "effective", problem, mend)]
-
-    def notes(self, policy: Policy) -> list[Fault]:
-        """Return what is allowed but worth knowing: this revision was in force with other content. As `latest`."""
-        if self.has(policy) or policy.revision not in self.numbers():
-            return []
-        problem = f"revision {policy.revision} was in force with other content"
-        mend = f"write revision = {(self.latest() or 0) + 1} if anything changed for visitors"
-        return [Fault(policy.file, "revision", problem, mend)]
 
     def keep(self, policy: Policy, text: str) -> Path:
         """

@@ -93,7 +93,7 @@ class Wiring:
         self.places.prepare()
         self.revisions: Revisions = Revisions(self.places.revisions)
         self._publications: Publications = Publications(
-            self.revisions, declared, None if isinstance(policy, Policy) else Path(policy), clock
+            self.revisions, declared, None if isinstance(policy, Policy) else Path(policy), clock, trial=debug
         )
         self.policy: Policy = self._publications.in_force
         self.proxies: Proxies = proxies or Proxies()

@@ -18,6 +18,7 @@ from consent_mw.places import Places
 from consent_mw.policy import Policy, Purpose
 from consent_mw.receivers import receivers
 from consent_mw.revisions import Revisions
+from consent_mw.starting import early, notes, refusals
 from consent_mw.tags import lookup
 
 __all__ = ["check"]
@@ -57,7 +58,10 @@ def _examined(file: Path, revisions: Revisions) -> tuple[Policy | None, list[Fau
         policy = load(file)
     except PolicyError as error:
         return None, list(error.faults), []
-    return policy, revisions.check(policy, datetime.now(UTC)), [*revisions.notes(policy), *_untranslated(policy)]
+    now = datetime.now(UTC)
+    found = refusals(revisions, policy, now)
+    too_early = early(revisions, policy, now) if revisions.numbers() else []
+    return policy, [*found, *([] if found else too_early)], [*notes(revisions, policy, now), *_untranslated(policy)]
 
 
 def _untranslated(policy: Policy) -> list[Fault]:
@@ -114,7 +118,7 @@ def _state(policy: Policy, course: Course, now: datetime) -> str:
         return f"in force since {policy.effective} ({zone})"
     if course.ahead(now) == policy:
         return f"announced, in force from {policy.effective} ({zone})"
-    return f"in force from its first start, though it says {policy.effective} ({zone})"
+    return f"not in force before {policy.effective} ({zone}), and no site can be started with it earlier"
 
 
 def _summarise(policy: Policy, state: str) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import click
 
+from consent_mw.amendments import amendments
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.declaration import load, loads
 from consent_mw.exceptions import ConfigurationError, Fault
@@ -18,6 +19,7 @@ from consent_mw.policy import Policy
 from consent_mw.revisions import Revisions
 from consent_mw.site.amended import told
 from consent_mw.site.templating import Templates
+from consent_mw.starting import edited, rewords
 
 __all__ = ["publish"]
 
@@ -40,8 +42,14 @@ class _Examined(NamedTuple):
 
     @property
     def from_instant(self) -> datetime | None:
-        """When it takes effect, in the policy's time zone; None for the first, which holds from the beginning."""
-        return begins(self.policy).astimezone(self.policy.time_zone) if self.in_force else None
+        """When it takes effect, in the policy's time zone; None for the first, unless its day is still to come."""
+        instant = begins(self.policy)
+        return instant.astimezone(self.policy.time_zone) if self.in_force or instant > datetime.now(UTC) else None
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it is compared with the revision of its own number, of which it only corrects the words."""
+        return self.in_force is not None and self.in_force.revision == self.policy.revision
 
 
 @click.command(
@@ -54,8 +62,13 @@ class _Examined(NamedTuple):
     help="The site's data directory, which keeps the revisions. [default: consent-data beside the policy]",
 )
 @click.option("--dry-run", is_flag=True, help="Compare and check, and publish nothing.")
+@click.option(
+    "--wording",
+    is_flag=True,
+    help="Correct the words of a published revision: other titles, descriptions or translations, nothing else.",
+)
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of text.")
-def publish(policy_file: Path, directory: Path | None, dry_run: bool, json_wanted: bool) -> int:
+def publish(policy_file: Path, directory: Path | None, dry_run: bool, wording: bool, json_wanted: bool) -> int:
     """Publish a new revision of the policy: from now on every page of the site announces it, until it takes effect.
 
     It is compared with the revision in force. What changes for visitors is announced 7 days before, and 30 if it is
@@ -63,14 +76,17 @@ def publish(policy_file: Path, directory: Path | None, dry_run: bool, json_wante
     the policy's time zone, and the first is not counted.
 
     A running site learns of it within seconds, and changes over by itself at the first instant of the effective day.
+
+    With --wording the words of a published revision are corrected under its own number. Receipts that were given before
+    still prove the words of then. A site shows the corrected ones from its next start.
     """
     places = Places(directory) if directory else Places.beside(policy_file)
     revisions = Revisions(places.revisions)
     policy = load(policy_file)
     if dry_run:
-        examined = _examine(policy, revisions, datetime.now(UTC))
+        examined = _examine(policy, revisions, datetime.now(UTC), wording=wording)
     else:
-        examined = _publish(policy, policy_file, places, revisions)
+        examined = _publish(policy, policy_file, places, revisions, wording=wording)
     if json_wanted:
         click.echo(as_json(_told(examined, dry_run)))
     else:
@@ -79,10 +95,10 @@ def publish(policy_file: Path, directory: Path | None, dry_run: bool, json_wante
     return FAULT if examined.faults else 0
 
 
-def _publish(policy: Policy, file: Path, places: Places, revisions: Revisions) -> _Examined:
+def _publish(policy: Policy, file: Path, places: Places, revisions: Revisions, *, wording: bool) -> _Examined:
     places.prepare()
     with revisions.alone():
-        examined = _examine(policy, revisions, datetime.now(UTC))
+        examined = _examine(policy, revisions, datetime.now(UTC), wording=wording)
         if not examined.faults and not examined.known:
             text = file.read_text(encoding="utf-8")
             if loads(text).digest != policy.digest:
@@ -91,17 +107,31 @@ def _publish(policy: Policy, file: Path, places: Places, revisions: Revisions) -
     return examined
 
 
-def _examine(policy: Policy, revisions: Revisions, now: datetime) -> _Examined:
+def _examine(policy: Policy, revisions: Revisions, now: datetime, *, wording: bool) -> _Examined:
     course = revisions.course()
     in_force, ahead = course.at(now), course.ahead(now)
     if revisions.has(policy):
         before = _before(course, policy)
         return _Examined(policy, before, None, notice(before, policy), policy.published, [], known=True)
+    if wording:
+        return _corrected(policy, revisions)
     owed, today = notice(in_force, policy), now.astimezone(policy.time_zone).date()
     faults = _number(policy, revisions.latest())
     if in_force is not None and not faults:
         faults = owed.faults(policy, today)
     return _Examined(policy, in_force, ahead, owed, today, faults, known=False)
+
+
+def _corrected(policy: Policy, revisions: Revisions) -> _Examined:
+    """Compare with the very revision that is to say the same in other words. It owes no notice."""
+    if policy.revision not in revisions.numbers():
+        fault = Fault(
+            policy.file, "revision", f"revision {policy.revision} is not published", "leave out --wording to publish it"
+        )
+        return _Examined(policy, None, None, notice(None, policy), policy.published, [fault], known=False)
+    kept = revisions.read(policy.revision)
+    faults = [] if rewords(kept, policy) else edited(revisions, policy)
+    return _Examined(policy, kept, None, Notice(amendments(kept, policy), 0), policy.published, faults, known=False)
 
 
 def _before(course: Course, policy: Policy) -> Policy | None:
@@ -128,8 +158,9 @@ def _say(examined: _Examined, dry_run: bool) -> None:
     policy, old = examined.policy, examined.in_force
     lines = [f"{policy.file}: revision {policy.revision}, the first"]
     if old is not None:
-        holds = "was" if examined.known else "is"
-        lines = [f"{policy.file}: revision {policy.revision}, compared with {old.revision}, which {holds} in force"]
+        which = f"which {'was' if examined.known else 'is'} in force"
+        which = "as it was published" if examined.corrects else which
+        lines = [f"{policy.file}: revision {policy.revision}, compared with {old.revision}, {which}"]
         lines += [f"  - {line}" for line in _lines(examined) or ["nothing that visitors read"]]
         lines.append(_owed(examined))
     if not examined.faults:
@@ -140,6 +171,8 @@ def _say(examined: _Examined, dry_run: bool) -> None:
 
 
 def _owed(examined: _Examined) -> str:
+    if examined.corrects:
+        return "The words are other ones under the same number, so it takes no notice."
     count, weighing = len(examined.notice.amendments), sum(1 for each in examined.notice.amendments if each.reason)
     if not count:
         return "It takes no notice, and may hold at once."
@@ -150,6 +183,9 @@ def _owed(examined: _Examined) -> str:
 
 def _done(examined: _Examined, dry_run: bool) -> list[str]:
     policy, instant = examined.policy, examined.from_instant
+    if examined.corrects:
+        verb = "can be corrected" if dry_run else "is corrected; start the site again to show it"
+        return [f"Revision {policy.revision} {verb}.", f"SHA-256: {policy.digest}"]
     when = "holds from the beginning" if instant is None else f"takes effect {_moment(instant, policy)}"
     verb = "was already published" if examined.known else "can be published" if dry_run else "is published"
     lines = [f"Revision {policy.revision} {verb} and {when}.", f"SHA-256: {policy.digest}"]

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import uvicorn
 
+from consent_mw.declaration import load
 from consent_mw.demo.shop import shop
 from consent_mw.escaping import as_json
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.ownership import check_file, make_directory
+from consent_mw.places import Places
+from consent_mw.revisions import Revisions
 
 __all__ = ["serve"]
 
@@ -44,6 +47,7 @@ def serve(
     listener = _listen(host, port)
     with listener:
         key = _prepare(place)
+        _take_effect(place)
         app = ConsentMiddleware(shop(key), policy=place / "policy.toml", secret_keys=[key], directory=place)
         _announce(listener, place, json_wanted=json_wanted)
         config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
@@ -96,6 +100,16 @@ def _prepare(place: Path) -> str:
     except OSError as error:
         problem = f"cannot be written ({error.strerror}); give a directory of your own with --directory"
         raise ConfigurationError(f"{place}: {problem}") from error
+
+
+def _take_effect(place: Path) -> None:
+    """
+    Publish the policy as it stands, without notice: nobody was promised anything by the demo, and who tries it changes
+    the file. A site with visitors is not started with other content under a published number.
+    """
+    file = place / "policy.toml"
+    policy = load(file)
+    Revisions(Places(place).revisions).keep(policy, file.read_text(encoding="utf-8"))
 
 
 def _secret_key(path: Path) -> str:
