@@ -24,6 +24,7 @@ from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
 from consent_mw.places import Places
 from consent_mw.records import Query, Record, new_id
+from consent_mw.rights.ledger import Erased
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.sqlite import SQLiteStore
@@ -153,7 +154,7 @@ async def read(database: Path, sealer: Sealer) -> tuple[list[Record], list[Recor
     store = SQLiteStore(database)
     await store.open()
     found = list(await store.fetch(ALL, limit=10_000))
-    count = (await examined(store, sealer)).changed
+    count = (await examined(store, sealer, Erased())).changed
     await store.close()
     return found, sealer.whole(found), count
 
@@ -259,6 +260,30 @@ def test_records_that_are_moved_to_a_strangers_subject_are_not_opened_for_them(t
         assert f"words of {id(victim)}" not in json.dumps(after)
 
     asyncio.run(work())
+
+
+def test_what_was_erased_and_put_back_is_not_shown_and_counted(tmp_path: Path) -> None:
+    async def work() -> list[tuple[Any, ...]]:
+        app = site(tmp_path)
+        visitor = Visitor(app)
+        await visitor.picks("accept")
+        await visitor.gets("/books")
+        await app.wiring.drain.once()
+        before = rows_of(app.wiring.places.database)
+        await asks(visitor, *ERASE)
+        await erased(app)
+        await app.wiring.drain.stop()
+        return before
+
+    before, places = asyncio.run(work()), Places(tmp_path / "consent-data")
+    purpose = ("--purpose", "analytics", "--directory", str(places.directory))
+    assert told_by("log", "--json", *purpose)[1] == ""
+    with closing(sqlite3.connect(places.database)) as database, database:
+        database.executemany("INSERT OR IGNORE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", before)
+    assert told_by("log", "--json", *purpose)[1] == ""
+    code, said = told_by("store", "check", "--policy", "none", "--directory", str(places.directory), "--json")
+    assert code == 1
+    assert json.loads(said)["records"][0]["brought_back"] >= 1
 
 
 def test_what_one_host_wrote_another_of_the_same_site_checks_and_a_stranger_cannot_write(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -15,10 +14,10 @@ from consent_mw.certificates import KIND as CERTIFICATE
 from consent_mw.certificates import TALLY
 from consent_mw.deletions import DELETION
 from consent_mw.pending import KIND as PENDING
-from consent_mw.records import Query, Record, time_of
+from consent_mw.records import Query, Record
 from consent_mw.rights.certificate import ERASED
 from consent_mw.rights.disclosures import DISCLOSURE
-from consent_mw.rights.ledger import Entry
+from consent_mw.rights.ledger import Erased
 from consent_mw.rights.person import LINK
 from consent_mw.rights.request import ANSWER, REQUEST
 from consent_mw.sealer import Sealer
@@ -68,7 +67,7 @@ class Wholeness(msgspec.Struct):
         return lines
 
 
-async def examined(store: Store, sealer: Sealer, erased: Iterable[Entry] = ()) -> Wholeness:
+async def examined(store: Store, sealer: Sealer, erased: Erased) -> Wholeness:
     """
     Read every record of `store` and return what was found.
 
@@ -78,24 +77,16 @@ async def examined(store: Store, sealer: Sealer, erased: Iterable[Entry] = ()) -
     Raises:
         StoreError: The store cannot be reached.
     """
-    until: dict[bytes, datetime] = {}
-    for entry in erased:
-        for subject in entry.subjects:
-            until[subject] = max(entry.at, until.get(subject, entry.at))
     found = Wholeness()
     async for page in pages(store, Query(kinds=_ALL)):
-        await asyncio.to_thread(_add, found, page, sealer, until)
+        await asyncio.to_thread(_add, found, page, sealer, erased)
     return found
 
 
-def _add(found: Wholeness, page: Sequence[Record], sealer: Sealer, until: dict[bytes, datetime]) -> None:
+def _add(found: Wholeness, page: Sequence[Record], sealer: Sealer, erased: Erased) -> None:
     whole = {record.id for record in sealer.whole(page)}
     changed = [record for record in page if record.id not in whole]
     found.records += len(page)
     found.changed += len(changed)
     found.named += [f"{each.id} ({each.kind}, {each.purpose})" for each in changed[: _NAMED - len(found.named)]]
-    found.brought_back += sum(
-        record.id in whole and record.subject in until and time_of(record.id) <= until[record.subject]
-        for record in page
-        if record.subject is not None
-    )
+    found.brought_back += sum(record.id in whole and erased.has(record) for record in page)

@@ -27,6 +27,7 @@ from consent_mw.policy import ABUSE, Policy, did_you_mean
 from consent_mw.records import Record
 from consent_mw.revisions import Revisions
 from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.ledger import Erased, Ledger
 from consent_mw.rights.person import Person
 from consent_mw.rights.restriction import Restriction, restricted_by
 from consent_mw.sealer import Sealer
@@ -218,19 +219,28 @@ class Access:
 
     Args:
         purposes: Those whose personal fields are meant.
-        demanded: A law demands it: nothing is left out.
+        demanded: A law demands it: nothing is left out for a restriction.
+        erased: What was erased, and may have been put back since.
     """
 
     def __init__(
-        self, sealer: Sealer, *, personal: bool, purposes: Collection[str] = (), demanded: bool = False
+        self,
+        sealer: Sealer,
+        *,
+        personal: bool,
+        purposes: Collection[str] = (),
+        demanded: bool = False,
+        erased: Erased | None = None,
     ) -> None:
         self._sealer = sealer
+        self._erased = erased or Erased()
         self.personal = personal
         self._left_open = demanded or set(purposes) == {ABUSE}
         self._demanded = demanded
         self.records: int = 0
         self.left_out: int = 0
         self.changed: int = 0
+        self.put_back: int = 0
         self.closed: Counter[str] = Counter()
         self._restriction = Restriction((), self._sealer)
         self._untold = ""
@@ -275,10 +285,12 @@ class Access:
         return usable
 
     def whole(self, records: Sequence[Record]) -> list[Record]:
-        """Return those of `records` that are as the site wrote them, and count the others."""
+        """Return those of `records` that are as the site wrote them and were not erased, and count the others."""
         whole = self._sealer.whole(records)
         self.changed += len(records) - len(whole)
-        return whole
+        kept = [record for record in whole if not self._erased.has(record)]
+        self.put_back += len(whole) - len(kept)
+        return kept
 
     def rows(self, records: Sequence[Record]) -> list[dict[str, object]]:
         """Return those of `records` that may be used as staff may read them: see `row`."""
@@ -313,7 +325,8 @@ def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Genera
     """
     site_keys = site_keys_at(places)
     sealer = Sealer(keyring, site_keys) if keyring else Sealer.without_keys(site_keys)
-    access = Access(sealer, personal=errand.personal, purposes=errand.purposes)
+    erased = Erased(Ledger(places.erasures).entries())
+    access = Access(sealer, personal=errand.personal, purposes=errand.purposes, erased=erased)
     try:
         with _recorded(places, errand, access) if access.personal else nullcontext():
             yield access
@@ -327,6 +340,11 @@ def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Genera
             complain(
                 f"note: {access.changed} records are left out: somebody else wrote them, or changed them since the "
                 "site did (consent-mw store check)"
+            )
+        if access.put_back:
+            complain(
+                f"note: {access.put_back} records are left out: they were erased and somebody put them back; the "
+                "running site erases them again within the hour"
             )
 
 

@@ -10,7 +10,7 @@ import msgspec
 from consent_mw.cli.terminal import busy
 from consent_mw.exceptions import ConsentError
 from consent_mw.places import Places
-from consent_mw.rights.ledger import Entry, Ledger
+from consent_mw.rights.ledger import Erased, Ledger
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.base import Store
@@ -51,7 +51,7 @@ def everything_checked(places: Places, store: Store) -> list[Checked]:
     with busy("reading every record"):
         try:
             sealer = Sealer.without_keys(SiteKeys.read(places.site_keys))
-            erased = Ledger(places.erasures).entries()
+            erased = Erased(Ledger(places.erasures).entries())
         except ConsentError as error:
             return [Checked("store", Wholeness(), str(error))]
         found = [asyncio.run(_checked(place, one, sealer, erased)) for place, one in stores.items()]
@@ -61,7 +61,7 @@ def everything_checked(places: Places, store: Store) -> list[Checked]:
     return found
 
 
-async def _checked(place: str, store: Store, sealer: Sealer, erased: list[Entry]) -> Checked:
+async def _checked(place: str, store: Store, sealer: Sealer, erased: Erased) -> Checked:
     try:
         await store.open()
         return Checked(place, await examined(store, sealer, erased))

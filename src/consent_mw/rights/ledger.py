@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -14,8 +14,10 @@ import msgspec
 
 from consent_mw.exceptions import StoreError
 from consent_mw.ownership import unlinked
+from consent_mw.records import Record, time_of
+from consent_mw.rights.holdings import HELD_KINDS
 
-__all__ = ["Entry", "Ledger"]
+__all__ = ["Entry", "Erased", "Ledger"]
 
 _log = logging.getLogger("consent_mw")
 
@@ -51,6 +53,25 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _decode = msgspec.json.Decoder(Entry).decode
+
+
+class Erased:
+    """What some entries say was erased: a record of it that is there was put back."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._until: dict[bytes, datetime] = {}
+        self._ids: set[UUID] = set()
+        for entry in entries:
+            self._ids.update(entry.ids)
+            for subject in entry.subjects:
+                self._until[subject] = max(entry.at, self._until.get(subject, entry.at))
+
+    def has(self, record: Record) -> bool:
+        """Whether `record` was erased."""
+        if record.id in self._ids:
+            return True
+        until = self._until.get(record.subject) if record.subject else None
+        return until is not None and time_of(record.id) <= until and record.kind in HELD_KINDS
 
 
 class Ledger:
