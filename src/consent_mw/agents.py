@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
+
+from consent_mw.memo import remembering
 
 __all__ = ["Agent", "DeviceKind", "is_crawler", "is_probe", "parse_agent"]
 
@@ -17,8 +19,10 @@ DeviceKind: TypeAlias = Literal["desktop", "mobile", "tablet", "bot", "other"]
 LONGEST = 512
 _OTHER = "Other"
 _LONGEST_VERSION = 4
-#: Distinct agents remembered; a busy site sees some hundreds a day, a flood of others must stay bounded (about 3 MB).
-_REMEMBERED = 4096
+#: For the agents of a day, some thousand of a busy site; a flood of others must stay bounded.
+_REMEMBERED_BYTES = 2 << 20
+#: What an agent's families take: five short texts, of which the names are most often others' too.
+_AGENT_BYTES = 400
 
 # What a bot says of itself, whoever wrote it: so that tomorrow's bot is known before any list has it. A URL or a
 # mailbox is where its master can be reached; browsers have neither. CUBOT makes telephones.
@@ -63,7 +67,7 @@ def parse_agent(raw: str) -> Agent:
     """
     Return the families of a User-Agent; never raises, whatever the string.
 
-    Only the first 512 characters are read, and the last 4,096 answers are remembered. A new agent costs 66 microseconds
+    Only the first 512 characters are read, and some thousand answers are remembered. A new agent costs 66 microseconds
     with `ua-parser[regex]`, about 900 without: call it after the request, in a thread.
     """
     return _parse(raw[:LONGEST])
@@ -83,14 +87,11 @@ def is_crawler(raw: str) -> bool:
     return _crawls(raw[:LONGEST])
 
 
-# Remembered by the capped text, so that a flood of agents of 8 kB fills no more memory than one of real ones.
-@lru_cache(maxsize=_REMEMBERED)
-def _crawls(raw: str) -> bool:
+def _read_crawls(raw: str) -> bool:
     return is_probe(raw) or _CRAWLER.search(raw) is not None
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _parse(raw: str) -> Agent:
+def _read(raw: str) -> Agent:
     # The parsers encode to UTF-8, where a lone surrogate has no form.
     raw = raw.encode("utf-8", "replace").decode("utf-8")
     seen = _reader()(raw)
@@ -101,8 +102,7 @@ def _parse(raw: str) -> Agent:
     return Agent(browser, version, _public(seen.os.family), _device(seen, bot), bot)
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _public(family: str) -> str:
+def _known(family: str) -> str:
     """
     Return the family if others have it too, else "Other".
 
@@ -110,6 +110,12 @@ def _public(family: str) -> str:
     kept in clear, so it must be a name that the world knows.
     """
     return family if family in _names() else _OTHER
+
+
+# Remembered by the capped text, so that a flood of agents of 8 kB takes no more room than one of real ones.
+_crawls = remembering(_read_crawls, _REMEMBERED_BYTES // 4)
+_parse = remembering(_read, _REMEMBERED_BYTES, lambda agent: _AGENT_BYTES)
+_public = remembering(_known, _REMEMBERED_BYTES // 4)
 
 
 @cache

@@ -7,14 +7,15 @@ from enum import StrEnum
 import msgspec
 
 from consent_mw.consent import Choice, Consent
-from consent_mw.memo import remember
+from consent_mw.memo import Budget, Memory
 from consent_mw.policy import Cookie, Policy
 
 __all__ = ["Decision", "Permissions", "Reason", "Verdict"]
 
-#: Distinct cookie names whose decision is remembered, for each set of permissions.
-_REMEMBERED = 512
-_REMEMBERED_LINE_BYTES = 512
+#: For the decisions of permissions that stand alone; those of a site share one budget.
+_DECISIONS_BYTES = 1 << 18
+#: What one decision takes beside its name.
+_DECISION_BYTES = 160
 
 
 class Verdict(StrEnum):
@@ -71,7 +72,7 @@ class Permissions:
     nothing that tells them apart.
     """
 
-    __slots__ = ("_decisions", "_standing", "allowed", "answers", "asks", "lines", "policy",
+    __slots__ = ("_decided_lines", "_decisions", "_standing", "allowed", "answers", "asks", "lines", "policy",
                  "refused_by_signal", "report_only", "reserved")  # fmt: skip
 
     def __init__(
@@ -82,7 +83,9 @@ class Permissions:
         *,
         reserved: frozenset[str] = frozenset(),
         report_only: bool = False,
+        budget: Budget | None = None,
     ) -> None:
+        """`budget` bounds what is remembered about names and lines, of which anybody can send new ones."""
         self.policy: Policy = policy
         # Without receipt and day, so that nothing of one visitor is shared with another who answered alike.
         self.answers: Consent = Consent(
@@ -102,9 +105,11 @@ class Permissions:
         self.allowed: frozenset[str] = frozenset(name for name in policy.purposes if self._allows(name))
         #: Whether a choice is missing, or was made about less than a newer revision declares.
         self.asks: bool = bool(policy.asked) and (consent.choice is None or consent.reopened)
-        self._decisions: dict[str, Decision] = {}
+        budget = budget or Budget(_DECISIONS_BYTES)
+        self._decisions: Memory[str, Decision] = Memory(budget)
+        self._decided_lines: Memory[bytes, Decision] = Memory(budget)
         #: What was decided about whole Set-Cookie lines, as far as that is remembered.
-        self.lines: dict[bytes, Decision] = {}
+        self.lines: dict[bytes, Decision] = self._decided_lines.seen
 
     def allows(self, purpose: str) -> bool:
         """
@@ -135,17 +140,16 @@ class Permissions:
 
     def cookie(self, name: str) -> Decision:
         """Return what happens to the cookie called `name` if it is set now, and why."""
-        decision = self._decisions.get(name)
+        decision = self._decisions.seen.get(name)
         if decision is None:
             declared = self.policy.cookie(name)
             decision = Decision(name, *self._judge(name, declared), declared)
-            remember(self._decisions, name, decision, _REMEMBERED)
+            self._decisions.remember(name, decision, _DECISION_BYTES + len(name))
         return decision
 
     def remember(self, line: bytes, decision: Decision) -> None:
         """Remember the decision about a whole Set-Cookie line: sites set the same few lines again and again."""
-        if len(line) <= _REMEMBERED_LINE_BYTES:
-            remember(self.lines, line, decision, _REMEMBERED)
+        self._decided_lines.remember(line, decision, _DECISION_BYTES + len(line) + len(decision.name))
 
     def _judge(self, name: str, declared: Cookie | None) -> tuple[Verdict, Reason]:
         if name in self.reserved:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import urandom
+from sys import getsizeof
 from typing import Final, TypeAlias
 
 import msgspec
@@ -18,7 +19,7 @@ from consent_mw.consent import Consent
 from consent_mw.escaping import printable, readable
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange, route_of
-from consent_mw.memo import remember
+from consent_mw.memo import Budget, Memory
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.redaction import clean, origin, redact_query, redact_url
@@ -35,8 +36,8 @@ __all__ = ["Recorder"]
 _log = logging.getLogger("consent_mw")
 
 _DAY_NS: Final = 86_400_000_000_000
-#: Addresses and referrers that are remembered with what is kept of them.
-_REMEMBERED: Final = 4_096
+#: For addresses, for referrers, and for how an exchange is kept under each set of allowed purposes.
+_REMEMBERED_BYTES: Final = 1 << 20
 #: Different messages about undeclared events that are logged; a name may come from anywhere.
 _TOLD: Final = 100
 
@@ -72,6 +73,11 @@ class _Plan(msgspec.Struct, frozen=True):
     fields: tuple[_Field, ...]
     asked: bool
 
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory, with the set that it is made for."""
+        return 1_000 + len(self.names) + len(self.head) + memoryview(self.layout).nbytes + 64 * len(self.fields)
+
 
 class Recorder:
     """
@@ -89,7 +95,8 @@ class Recorder:
         self._append = spool.append
         self._encode = msgspec.msgpack.Encoder().encode
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
-        self._plans: dict[frozenset[str], _Plan | None] = {}
+        self._plans: Memory[frozenset[str], _Plan | None] = Memory(Budget(_REMEMBERED_BYTES))
+        self._plan_of = self._plans.seen
         self._unasked = frozenset(name for name, purpose in policy.purposes.items() if not purpose.asked)
         self._told: set[str] = set()
         self._quiet_until = 0.0  # monotonic seconds
@@ -110,9 +117,10 @@ class Recorder:
         if own:
             allowed &= self._unasked
         try:
-            plan = self._plans[allowed]
+            plan = self._plan_of[allowed]
         except KeyError:
-            plan = self._plans[allowed] = self._planned(allowed)
+            plan = self._planned(allowed)
+            self._plans.remember(allowed, plan, 0 if plan is None else plan.size_bytes)
         if consent.noted:
             self._with_notes(plan, exchange)
         elif plan is not None:
@@ -368,18 +376,19 @@ def _facts(exchange: Exchange) -> dict[str, Scalar]:
 
 def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> _Field:
     """Return the field of the masked address where no proxy stands in front: the peer's own, remembered."""
-    masks: dict[object, str | None] = {}
+    masks: Memory[object, str | None] = Memory(Budget(_REMEMBERED_BYTES))
+    seen = masks.seen
 
     def masked(exchange: Exchange) -> Scalar:
         client = exchange.scope.get("client")
         host = client[0] if client else None
         try:
-            return masks[host]
+            return seen[host]
         except (KeyError, TypeError):  # new, or no text at all
             address = read(exchange.scope)
         found = None if address is None else mask(address)
-        if isinstance(host, str) and len(host) <= 64:
-            remember(masks, host, found, _REMEMBERED)
+        if isinstance(host, str):
+            masks.remember(host, found, getsizeof(host) + getsizeof(found))
         return found
 
     return masked
@@ -415,18 +424,18 @@ def _referer(exchange: Exchange) -> Scalar:
 
 def _remembered_origin() -> _Field:
     """Return the field of a referrer's origin. A visitor's next pages name the same few again and again."""
-    origins: dict[bytes, str | None] = {}
+    origins: Memory[bytes, str | None] = Memory(Budget(_REMEMBERED_BYTES))
+    seen = origins.seen
 
     def read(exchange: Exchange) -> Scalar:
         referer = exchange.fields.get(b"referer")
         if referer is None:
             return None
         try:
-            return origins[referer]
+            return seen[referer]
         except KeyError:
             found = origin(referer.decode("latin-1")) or None
-        if len(referer) <= 512:
-            remember(origins, referer, found, _REMEMBERED)
+        origins.remember(referer, found, getsizeof(referer) + getsizeof(found))
         return found
 
     return read

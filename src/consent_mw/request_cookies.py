@@ -14,16 +14,25 @@ from consent_mw.consent import NO_CONSENT, Consent
 from consent_mw.consent_cookie import ConsentCookie
 from consent_mw.cookies import delete_line, pairs
 from consent_mw.exceptions import BadConsentCookie
-from consent_mw.memo import remember
+from consent_mw.memo import Budget, Memory
 from consent_mw.permissions import Decision, Permissions, Verdict
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
 
 __all__ = ["Reading", "RequestCookies", "without_cookies"]
 
-#: Whole headers that are remembered with what they say, and the longest that is worth it.
-_REMEMBERED = 4_096
-_REMEMBERED_BYTES = 2_048
+#: Whole headers that are remembered with what they say, some thousand visitors'; and what one takes at least.
+_READINGS_BYTES = 8 << 20
+_READING_BYTES = 1_500
+#: Sets of answers, and what is decided under all of them about names and Set-Cookie lines.
+_PERMISSIONS_BYTES = 2 << 20
+_DECISIONS_BYTES = 2 << 20
+#: What a set of answers takes at least, and one answer or one decision in it.
+_SET_BYTES = 2_000
+_ANSWER_BYTES = 250
+#: Pieces of a header that are all looked at. No browser keeps as many cookies for one site; of what comes after them
+#: only declared names are, so that a header of 15,000 holds nobody up.
+_LOOKED_AT = 200
 #: Cookies that one response expires at most: a header of a thousand must not make an answer of a thousand lines.
 _EXPIRED_AT_ONCE = 30
 #: Directories of an address at which a refused cookie is looked for.
@@ -91,9 +100,13 @@ class RequestCookies:
         self.reserved: frozenset[str] = cookie.names.union(
             *({f"{name}-pending", f"{name}-notice"} for name in cookie.names)
         )
-        self._readings: dict[tuple[bytes | None, frozenset[str], bool], Reading] = {}
+        self._readings: Memory[tuple[bytes | None, frozenset[str], bool], Reading] = Memory(Budget(_READINGS_BYTES))
+        self._reading_of = self._readings.seen
         self._begin_day(0)
-        self._permissions: dict[object, Permissions] = {}
+        undeclared_pass = report_only or policy.undeclared == "report"
+        self._crowd: re.Pattern[bytes] | None = None if undeclared_pass else _pieces(policy, self.reserved)
+        self._permissions: Memory[object, Permissions] = Memory(Budget(_PERMISSIONS_BYTES))
+        self._decisions: Budget = Budget(_DECISIONS_BYTES)
 
     def pending_name(self, *, secure: bool) -> str:
         """Return the name of the session cookie that finds this visitor's waiting cookies."""
@@ -119,10 +132,17 @@ class RequestCookies:
             signals,
             consent.signals,
         )
-        found = self._permissions.get(key)
+        found = self._permissions.seen.get(key)
         if found is None:
-            found = Permissions(self.policy, consent, signals, reserved=self.reserved, report_only=self.report_only)
-            remember(self._permissions, key, found, _REMEMBERED)
+            found = Permissions(
+                self.policy,
+                consent,
+                signals,
+                reserved=self.reserved,
+                report_only=self.report_only,
+                budget=self._decisions,
+            )
+            self._permissions.remember(key, found, _SET_BYTES + _ANSWER_BYTES * _answers(consent))
         return found
 
     def read(self, header: bytes | None, signals: frozenset[str], now_ns: int, secure: bool) -> Reading:
@@ -131,21 +151,21 @@ class RequestCookies:
             self._begin_day(now_ns // _DAY_NS)
         key = (header, signals, secure)
         try:
-            return self._readings[key]
+            return self._reading_of[key]
         except KeyError:
             reading = self._read(header, signals, self._today, secure)
-        if header is None or len(header) <= _REMEMBERED_BYTES:
-            remember(self._readings, key, reading, _REMEMBERED)
+        self._readings.remember(key, reading, _size(header, reading))
         return reading
 
     def _begin_day(self, day: int) -> None:
         self._today = _1970 + timedelta(days=day)
         # Compared in every request, which is faster than to divide.
         self._from_ns, self._until_ns = day * _DAY_NS, (day + 1) * _DAY_NS
-        self._readings.clear()
+        self._reading_of.clear()
 
     def _read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool) -> Reading:
-        found = pairs(header) if header else []
+        thinned = self._thinned(header)
+        found = pairs(thinned or b"")
         consent = self._consent(found, today, secure)
         permissions = self.permissions(consent, signals)
         kept: list[bytes] = []
@@ -156,7 +176,7 @@ class RequestCookies:
                 kept.append(pair)
             else:
                 removed[decision.name] = decision
-        changed = len(kept) != len(found)
+        changed = len(kept) != len(found) or thinned is not header
         pending = self._pending(found, secure)
         return Reading(
             consent=consent,
@@ -176,10 +196,17 @@ class RequestCookies:
         A cookie that was set otherwise than declared is found where the browser puts one without Path and Domain:
         at a directory of the request's `path` (percent-encoded), for the host alone (RFC 6265bis, section 5.1.4).
         """
-        names = dict.fromkeys(name.decode("latin-1") for name, _ in pairs(header or b""))
+        names = dict.fromkeys(name.decode("latin-1") for name, _ in pairs(self._thinned(header) or b""))
         judged = (permissions.cookie(name) for name in names if name not in self.reserved)
         refused = [decision for decision in judged if decision.verdict not in _STAYS]
         return tuple(dict.fromkeys([*_expiries(refused), *_strays(refused, path)]))[:_EXPIRED_AT_ONCE]
+
+    def _thinned(self, header: bytes | None) -> bytes | None:
+        """Return the header; one of a crowd without the pieces that nobody declared, which would be taken out."""
+        if header is None or self._crowd is None or header.count(b";") <= _LOOKED_AT:
+            return header
+        *first, rest = header.split(b";", _LOOKED_AT)
+        return b";".join([*first, *self._crowd.findall(b";" + rest)])
 
     def _consent(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> Consent:
         name = self.cookie.name(secure=secure).encode("latin-1")
@@ -201,6 +228,26 @@ class RequestCookies:
         name = self.pending_name(secure=secure).encode("latin-1")
         values = [pair.partition(b"=")[2] for key, pair in found if key == name]
         return values[0].decode() if len(values) == 1 and _SESSION.fullmatch(values[0]) else None
+
+
+def _pieces(policy: Policy, reserved: Iterable[str]) -> re.Pattern[bytes]:
+    """Return what finds the pieces of a Cookie header that have one of our names or a declared one."""
+    exact = [*reserved, *(cookie.name for cookie in policy.cookies if cookie.prefix is None)]
+    begun = [cookie.prefix for cookie in policy.cookies if cookie.prefix is not None]
+    names = [*map(re.escape, exact), *(re.escape(prefix) + "[^=;]*" for prefix in begun)]
+    return re.compile(rf";([ \t]*(?:{'|'.join(names)})[ \t]*=[^;]*)".encode("latin-1"))
+
+
+def _answers(consent: Consent) -> int:
+    """How much one consent says."""
+    reopened = len(consent.reopened_purposes) + len(consent.reopened_cookies)
+    return len(consent.purposes) + len(consent.cookies) + len(consent.signals) + reopened
+
+
+def _size(header: bytes | None, reading: Reading) -> int:
+    """Return about what a reading takes, with the header that it is found by and the shorter one that it may hold."""
+    size = _READING_BYTES + 2 * len(header or b"") + sum(map(len, reading.expired))
+    return size + _ANSWER_BYTES * (len(reading.removed) + _answers(reading.consent))
 
 
 def _expiries(removed: Iterable[Decision]) -> list[bytes]:

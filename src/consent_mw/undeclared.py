@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from sys import getsizeof
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -26,7 +27,11 @@ _log = logging.getLogger("consent_mw")
 Source: TypeAlias = Literal["response", "request"]
 
 # What a browser sends is any visitor's to invent, so the two are counted apart: nobody can crowd out the site's own.
+# Of names and places as many are known as a record would tell apart, so that a long one takes no more than another.
 _MOST_NAMES: Final = 1_000
+_MOST_BYTES: Final = 1 << 20
+#: What a name or a place takes beside its letters.
+_EACH_BYTES: Final = 400
 _MOST_PLACES: Final = 10
 _LONGEST_NAME: Final = 256
 _LONGEST_PLACE: Final = 512
@@ -42,6 +47,7 @@ class Undeclared:
         self._spool = spool
         self._keeps_paths = policy.log.get(NECESSARY, {}).get("url.path") == "full"
         self._places: dict[Source, dict[str, set[str]]] = {"response": {}, "request": {}}
+        self._left_bytes: dict[Source, int] = {"response": _MOST_BYTES, "request": _MOST_BYTES}
         self._first: dict[str, str] = {}
 
     @property
@@ -57,24 +63,33 @@ class Undeclared:
 
     def _note(self, decision: Decision, exchange: Exchange, source: Source) -> None:
         path = str(exchange.scope.get("path", ""))
-        place = (exchange.route or path) if source == "response" else ""
+        place = ((exchange.route or path) if source == "response" else "")[:_LONGEST_PLACE]
         # The log of the program is neither sealed nor destroyed: it has no path that the policy does not keep.
         told = exchange.route or (path if self._keeps_paths else "a path that the policy does not keep")
-        seen = self._places[source]
-        places = seen.get(decision.name)
+        seen, name = self._places[source], decision.name[:_LONGEST_NAME]
+        places = seen.get(name)
         if places is None:
-            if len(seen) >= _MOST_NAMES:
+            if len(seen) >= _MOST_NAMES or not self._has_room(name, source):
                 return
-            places = seen[decision.name] = set()
+            places = seen[name] = set()
             self._tell(decision, told, source)
-        if place in places or len(places) >= _MOST_PLACES:
+        if place in places or len(places) >= _MOST_PLACES or not self._has_room(place, source):
             return
         places.add(place)
         self._keep(decision, exchange, source)
 
+    def _has_room(self, text: str, source: Source) -> bool:
+        """Whether one more name or place may be known, and take its room if so."""
+        size_bytes = _EACH_BYTES + getsizeof(text)
+        if size_bytes > self._left_bytes[source]:
+            return False
+        self._left_bytes[source] -= size_bytes
+        return True
+
     def _tell(self, decision: Decision, place: str, source: Source) -> None:
-        if decision.name not in self._first:
-            self._first[decision.name] = place
+        known = decision.name[:_LONGEST_NAME]
+        if known not in self._first:
+            self._first[known] = place[:_LONGEST_PLACE]
             # JSON's strings are TOML's too: what steers a terminal is escaped, and what is pasted is one name.
             name = as_json(_name(decision, source))
             _log.warning(_ADVICE, name, decision.verdict, as_json(place[:_LONGEST_PLACE]), self._policy.file, name)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from datetime import timedelta
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from consent_mw._asgi import Header, Scope
@@ -20,6 +20,7 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
 from consent_mw.keyring import FileKeyring, ForeignKeyring, Keyring
+from consent_mw.memo import remembering
 from consent_mw.notices import since
 from consent_mw.pending import Pending
 from consent_mw.permissions import Decision, Verdict
@@ -260,11 +261,11 @@ class Wiring:
         lines = [value for name, value in headers if name.lower() == b"set-cookie"]
         for line, decision in zip(lines, decisions, strict=True):
             declared = decision.declared
-            if declared is None or decision.verdict is Verdict.BLOCKED or decision.name in self._misplaced:
+            if declared is None or decision.verdict is Verdict.BLOCKED or declared.name in self._misplaced:
                 continue
             said = placed(line)
             if said != Placed(declared.domain.lower().lstrip("."), declared.path, declared.partitioned):
-                self._misplaced.add(decision.name)
+                self._misplaced.add(declared.name)
                 _log.warning(_MISPLACED, decision.name, said.domain, said.path, said.partitioned, self.policy.file)
 
     @property
@@ -277,13 +278,14 @@ _JOINED = """%s: what this site kept here before it had another store is still r
 where it is until nothing but certificates and daily counts is left in it (consent-mw store check says when)"""
 _MISPLACED = """the cookie %r is set with Domain=%r, Path=%r, partitioned: %s, and not as it is declared in %s: it could
 not be taken back from the browser. Declare the domain, path and partitioned that it is set with."""
-_REMEMBERED_LINES = 1_024
+_REMEMBERED_LINES_BYTES = 1 << 20
 
 
 def _floors(floor: CookieFloor | None) -> dict[bool, Callable[[bytes], bytes] | None]:
     if floor is None:
         return {False: None, True: None}
-    return {https: lru_cache(_REMEMBERED_LINES)(partial(floor.raised, https=https)) for https in (False, True)}
+    raised = {https: partial(floor.raised, https=https) for https in (False, True)}
+    return {https: remembering(function, _REMEMBERED_LINES_BYTES) for https, function in raised.items()}
 
 
 def _sealer(policy: Policy, keyring: Keyring, site_keys: SiteKeys) -> Sealer:

@@ -11,14 +11,17 @@ from consent_mw._asgi import Scope, header_values
 from consent_mw.amendments import amendments
 from consent_mw.cookies import pairs
 from consent_mw.in_force import begins
+from consent_mw.memo import remember
 from consent_mw.policy import Policy
 from consent_mw.site.documents import NOTICE_CLOSED_FOR
-from consent_mw.site.surfaces import Surfaces
+from consent_mw.site.surfaces import LONGEST_BASE, Surfaces
 
 __all__ = ["Announcement"]
 
 #: Changes that stand in the notice itself; all of them stand where it leads.
 _SHOWN: Final = 3
+#: Notices that are kept: languages times mount points.
+_REMEMBERED: Final = 64
 #: Stand for what differs from page to page in a notice that is kept; no path can hold a NUL.
 _NEXT: Final = "\0next\0"
 _PROOF: Final = "\0token\0"
@@ -54,9 +57,10 @@ class Announcement:
     def html(self, language: str, base: str, next_path: str, token: str = "") -> str:
         """Return the notice; `token` is for the page whose forms carry one."""
         key = (language, base)
-        if key not in self._rendered:
+        html = self._rendered.get(key)
+        if html is None:
             # Made here, not before: the templates are loaded with the first page that needs one.
-            self._rendered[key] = self._above.of(self.policy).render(
+            html = self._above.of(self.policy).render(
                 "notice.html",
                 language,
                 base,
@@ -68,7 +72,9 @@ class Announcement:
                 next=_NEXT,
                 token=_PROOF,
             )
-        return self._rendered[key].replace(_NEXT, escape(next_path)).replace(_PROOF, escape(token))
+            if len(base) <= LONGEST_BASE:
+                remember(self._rendered, key, html, _REMEMBERED)
+        return html.replace(_NEXT, escape(next_path)).replace(_PROOF, escape(token))
 
     def is_closed(self, scope: Scope) -> bool:
         """Return whether this visitor has closed the notice of this very revision."""

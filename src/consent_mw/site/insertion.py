@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from consent_mw._asgi import Header, HeaderList, Message, Scope, header_value, header_values
+from consent_mw.memo import remembering
 from consent_mw.site.opening import Opening, Place
 
 __all__ = [
@@ -254,10 +255,12 @@ def _has_no_odd_length(headers: Iterable[Header]) -> bool:
     return all(value.strip().isdigit() for value in header_values(headers, b"content-length"))
 
 
-@lru_cache(maxsize=64)
-def is_html(kind: bytes) -> bool:
-    """Whether a Content-Type says HTML in a charset that a banner can be put into."""
+def _says_html(kind: bytes) -> bool:
     return kind.partition(b";")[0].strip().lower() == b"text/html" and _readable(_charset(kind))
+
+
+#: Whether a Content-Type says HTML in a charset that a banner can be put into.
+is_html: Final = remembering(_says_html, 1 << 17)
 
 
 def _altered(headers: Iterable[Header], shared: bool) -> HeaderList:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
+from consent_mw.memo import remember
 from consent_mw.policy import Policy
 from consent_mw.site.documents import NOTICE_CLOSED_FOR
 from consent_mw.site.language import spoken
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from consent_mw.request_consent import RequestConsent
     from consent_mw.site.templating import Templates
 
-__all__ = ["SURFACES", "Surface", "Surfaces", "shown_text"]
+__all__ = ["LONGEST_BASE", "SURFACES", "Surface", "Surfaces", "shown_text"]
 
 #: "my-data" is a withdrawal on the page of the visitor's own data, which names the purposes as they are declared.
 #: "api" is a choice that came without any page of ours: the application asked in words of its own, about what the
@@ -32,6 +33,8 @@ SURFACES: Final[tuple[Surface, ...]] = get_args(Surface)
 _NEXT = "\0next\0"
 #: A handful in practice: languages times signals times two. The mount point is the only part that could vary more.
 _REMEMBERED = 64
+#: What is made below a longer mount point is not kept: a visitor may have written it.
+LONGEST_BASE: Final = 256
 
 
 class Surfaces:
@@ -121,9 +124,9 @@ class Surfaces:
     def _kept(self, key: tuple[str, str, str, *tuple[object, ...]], template: str, **context: object) -> str:
         html = self._rendered.get(key)
         if html is None:
-            if len(self._rendered) >= _REMEMBERED:
-                self._rendered.clear()
-            html = self._rendered[key] = self.render(template, key[1], key[2], **context)
+            html = self.render(template, key[1], key[2], **context)
+            if len(key[2]) <= LONGEST_BASE:
+                remember(self._rendered, key, html, _REMEMBERED)
         return html
 
     def waiting(self, language: str, base: str, waiting: Sequence[Waiting], next_path: str) -> str:
