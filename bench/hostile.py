@@ -137,7 +137,6 @@ async def growths(mebibytes: float, directory: Path) -> list[tuple[str, float]]:
         secret_keys=[SECRET],
         directory=directory,
         proxies=Proxies([PROXY]),
-        signals=("gpc", "dnt"),
         cookie_floor=CookieFloor(same_site="lax"),
     )
     for shape in SHAPES:  # modules, templates and the first of everything are loaded

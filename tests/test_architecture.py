@@ -28,6 +28,7 @@ LAYERS = [
         "exports",
         "frames",
         "gate",
+        "header_lines",
         "in_force",
         "memo",
         "pace",
@@ -75,7 +76,16 @@ LAYERS = [
         "visits",
         "wholeness",
     },  # what an operator and a visitor ask for
-    {"console", "drain", "exchange", "recorder", "site", "unbundler", "undeclared"},  # what runs in a request
+    {
+        "console",
+        "drain",
+        "exchange",
+        "illegible",
+        "recorder",
+        "site",
+        "unbundler",
+        "undeclared",
+    },  # what runs in a request
     {"answer", "get_consent", "lifespan", "middleware", "placing", "wiring"},  # composition
     {"__main__", "cli", "demo", "testing"},  # faces
 ]

@@ -27,7 +27,8 @@ NOTHING: Any = None  # a line does not look at the consent
 
 
 def exchange(path: str = "/books/1", kind: str = "http", status: int = 200, outcome: str = "", **more: Any) -> Exchange:
-    made = Exchange(scope(path, kind, **more), {}, NOTHING, 0)
+    asked = scope(path, kind, **more)
+    made = Exchange(asked, asked, {}, NOTHING, 0)
     made.status, made.outcome = status, outcome
     return made
 
@@ -78,7 +79,7 @@ LEAST = console(POLICY.replace(KEPT, "[log.necessary]"))
 @settings(max_examples=100, deadline=None)
 @given(asked=strategies.http_scopes() | strategies.websocket_scopes(), template=st.text(st.characters(codec=None)))
 def test_whatever_was_sent_a_line_is_one_line_that_steers_nothing(asked: dict[str, Any], template: str) -> None:
-    made = Exchange(asked | {"route": SimpleNamespace(path=template)}, {}, NOTHING, 0)
+    made = Exchange(asked, asked | {"route": SimpleNamespace(path=template)}, {}, NOTHING, 0)
     assert MOST.line(made).isprintable()
     assert LEAST.line(made).isprintable()
 

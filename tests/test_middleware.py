@@ -334,7 +334,7 @@ def test_early_hints_pass_as_they_came(site):
         await send(hint)
         await response()(scope, receive, send)
 
-    assert exchange(site(app))[0] is hint
+    assert exchange(site(app))[0] == hint
 
 
 def test_behind_a_trusted_tls_proxy_a_form_of_ours_is_ours_and_the_cookie_is_prefixed(site):
@@ -617,8 +617,8 @@ def test_what_need_not_change_is_handed_on_as_it_came(site):
         await send(body)
 
     sent = exchange(site(app))
-    assert sent[0] is start
-    assert sent[1] is body
+    assert sent[0] == start
+    assert sent[1] == body
 
 
 def test_what_came_is_never_changed_in_place(site):

@@ -11,14 +11,15 @@ from urllib.parse import quote
 import msgspec
 from msgspec.structs import replace
 
-from consent_mw._asgi import HeaderList, Message, Receive, Scope, Send
+from consent_mw._asgi import HeaderList, Message, Receive, Send
 from consent_mw.agents import is_crawler
 from consent_mw.consent import Consent
 from consent_mw.cookies import anchored, name_of
 from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange, websocket_size
 from consent_mw.gate import Gated, gate
-from consent_mw.permissions import Decision, Reason, Verdict
+from consent_mw.header_lines import is_token, own_lines
+from consent_mw.permissions import Decision, Permissions, Reason, Verdict
 from consent_mw.site.insertion import (
     FOR_ONE_VISITOR,
     Insertion,
@@ -38,9 +39,11 @@ __all__ = ["CARRIES_HEADERS", "Answer"]
 
 _log = logging.getLogger("consent_mw")
 
-#: Every message that can carry a Set-Cookie, with the status it means where it does not say one.
+#: Every message that can carry a Set-Cookie, with the status it means where it does not say one; 0 for what stands
+#: beside an answer and is none. Headers of any other, of an extension that is not known yet, are judged likewise.
 CARRIES_HEADERS: Final = {
     "http.response.start": 200,
+    "http.response.early_hint": 0,
     "http.response.push": 0,
     "http.response.trailers": 0,
     "websocket.accept": 101,
@@ -69,6 +72,10 @@ class Answer(msgspec.Struct, eq=False):
     """
     One answer on its way out. Made for each request; `receive` and `send` stand in for the server's own.
 
+    What is judged is what leaves: each message is copied when it is handed over, its headers into pairs of bytes.
+    The application may go on changing its own (a response object that is still written to, a list that another
+    middleware appends to), while a page is held, while a receipt is written, or until a server gets to sending it.
+
     Attributes:
         insertion: The page that the banner is being put into.
         page: The head of a page that asks nothing, until its body is seen.
@@ -82,8 +89,6 @@ class Answer(msgspec.Struct, eq=False):
     _began_with: Consent
     _cookie_header: bytes | None
     _expired: tuple[bytes, ...]
-    # Starlette's Mount writes its own into the scope that it was given; our pages are not below it.
-    _root: object
     _secure: bool
     _own: bool
     _special: bool  # nothing is asked of the usual way: our own page, or debugging
@@ -115,8 +120,11 @@ class Answer(msgspec.Struct, eq=False):
         The usual answer is dealt with here and now, and what comes back is the server's own coroutine: another one
         around it would cost more than the gate.
         """
+        message = {**message}
         kind = message["type"]
         if kind == "http.response.body":
+            if "headers" in message:
+                message = self._aside(message)
             body, more = message.get("body", b""), message.get("more_body", False)
             if self.page is not None:
                 if more or not isinstance(body, bytes) or (body.find(_WAITING) >= 0 and _waits(body)):
@@ -130,7 +138,7 @@ class Answer(msgspec.Struct, eq=False):
             return self._send(message)
         if kind in CARRIES_HEADERS:
             return self._head(message, kind)
-        return self._other(message)
+        return self._other(self._aside(message) if "headers" in message else message)
 
     def record(self) -> None:
         """
@@ -177,6 +185,8 @@ class Answer(msgspec.Struct, eq=False):
     async def _page_body(self, message: Message) -> None:
         """Send what comes of a page's body. Its size is that of what leaves, the banner included."""
         messages: list[Message] = []
+        if message.get("body", b"").__class__ is not bytes:
+            message["body"] = b"".join((message["body"],))  # of a buffer that may be filled again
         if self.page is not None:
             messages = self._begun(self.page, message)
         messages += self.insertion.feed(message) if self.insertion is not None else [message]
@@ -209,34 +219,64 @@ class Answer(msgspec.Struct, eq=False):
     def _head(self, message: Message, kind: str) -> Awaitable[None]:
         """Send a head as it may leave; the usual ones at once, the others in `_special_head`."""
         exchange, wiring = self._exchange, self._wiring
-        status = message.get("status") or CARRIES_HEADERS[kind]
-        if status:
-            exchange.status = status
+        status = CARRIES_HEADERS[kind]
+        if not status:
+            return self._send(self._aside(message))
+        exchange.status = status = message.get("status") or status
+        if kind == "websocket.accept":
+            _check_subprotocol(message)
         consent = exchange.consent
-        if self._special or consent.changed or self._expired or consent.personal:
-            return self._special_head(message)
-        headers: HeaderList = message.get("headers") or []
         permissions = consent.permissions
-        gated = gate(headers, permissions, exchange.started_ns, wiring.cookie_hook, wiring.floors[self._secure])
-        exchange.blocked += gated.blocked
+        if self._special or consent.changed or self._expired or consent.personal:
+            # What is changed from here on holds for the rest of the request, and is not what this head speaks of.
+            chosen, consent.changed = consent.consent if consent.changed else None, False
+            message["headers"], illegible = own_lines(message.get("headers"))
+            wiring.illegible.refuse(illegible)
+            return self._special_head(message, permissions, chosen)
+        headers = message.get("headers")
+        gated = gate(headers or (), permissions, exchange.started_ns, wiring.cookie_hook, wiring.floors[self._secure])
+        if headers is not None:
+            message["headers"] = gated.headers
+        if gated.illegible:
+            wiring.illegible.refuse(gated.illegible)
         if gated.pending:
-            return self._special_head(message, gated)
-        if gated.undeclared:
-            wiring.report(gated.decisions, exchange)
+            return self._special_head(message, permissions, None, gated)
         if status == 200 and wiring.inserts and kind == "http.response.start":
             if not gated.plain or exchange.scope["method"] != "GET":
                 if _is_page(message):
-                    return self._special_head(message, gated)
+                    return self._special_head(message, permissions, None, gated)
             elif gated.kind == _HTML or is_html(gated.kind):
                 if consent.banner_placed or permissions.asks or consent.pending is not None or wiring.site.announces:
-                    return self._special_head(message, gated)
+                    return self._special_head(message, permissions, None, gated)
                 # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
-                gated.kept.extend(FOR_ONE_VISITOR)
-                self.page = {**message, "headers": gated.kept}
-                return _nothing()
+                gated.headers.extend(FOR_ONE_VISITOR)
+                self.page = message
+        exchange.blocked += gated.blocked
+        if gated.undeclared:
+            wiring.report(gated.decisions, exchange)
+        if self.page is message:
+            return _nothing()
         if any(map(_depends, gated.decisions)):
-            return self._leave(personal({**message, "headers": gated.headers}))
-        return self._leave(message if gated.headers is headers else {**message, "headers": gated.headers})
+            return self._leave(personal(message))
+        return self._leave(message)
+
+    def _aside(self, message: Message) -> Message:
+        """Return what stands beside an answer (a push, a hint, trailers) as it may leave: without what has to wait."""
+        wiring, exchange = self._wiring, self._exchange
+        floor = wiring.floors[self._secure]
+        headers = message.get("headers")
+        gated = gate(headers or (), exchange.consent.permissions, exchange.started_ns, wiring.cookie_hook, floor)
+        wiring.illegible.refuse(gated.illegible)
+        exchange.blocked += (*gated.blocked, *_names(gated.pending))
+        if gated.undeclared:
+            wiring.report(gated.decisions, exchange)
+        if headers is not None:
+            message["headers"] = gated.headers
+        if "links" in message:  # of an early hint: each becomes a header
+            lines, illegible = own_lines((b"link", link) for link in message["links"])
+            wiring.illegible.refuse(illegible)
+            message["links"] = [link for _, link in lines]
+        return message
 
     def _leave(self, head: Message) -> Awaitable[None]:
         """Send a head; where it is the whole answer, its record comes first."""
@@ -248,23 +288,30 @@ class Answer(msgspec.Struct, eq=False):
         self._left = head
         return self._send(head)
 
-    async def _special_head(self, message: Message, gated: Gated | None = None) -> None:
-        """Send a head to which something is added, or which waits for its page."""
-        wanted = self._exchange.consent.changed
-        changed = wanted and await self._keep_receipt()
-        if wanted and self._own and not changed and not self._is_crawler():
-            message, gated = self._not_taken(message), None
-            self._exchange.status = message["status"]
-        message, personal_answer = await self._gated(message, changed, gated)
-        personal_answer = personal_answer or self._exchange.consent.personal
+    async def _special_head(
+        self, message: Message, permissions: Permissions, chosen: Consent | None, gated: Gated | None = None
+    ) -> None:
+        """
+        Send a head to which something is added, or which waits for its page.
+
+        Args:
+            message: With headers of its own.
+            permissions: What held when it was handed over.
+            chosen: What was chosen until then, and is now kept; None where nothing was.
+            gated: What the gate made of the headers, where they have passed it.
+        """
+        consent = self._exchange.consent
+        if chosen is not None and not await self._keep_receipt(chosen):
+            permissions = consent.permissions  # as they were before the choice
+            if self._own and not self._is_crawler():
+                message = self._not_taken(message)
+                self._exchange.status = message["status"]
+            chosen = None
+        message, personal_answer = await self._gated(message, permissions, chosen, gated)
+        personal_answer = personal_answer or consent.personal
         if message["type"] == "http.response.start" and await self._with_banner(message, personal_answer):
             return
         await self._leave(personal(message) if personal_answer else message)
-
-    @property
-    def _site_scope(self) -> Scope:
-        """The scope as our pages must see it: with the root path that the server gave."""
-        return {**self._exchange.scope, "root_path": self._root}
 
     @property
     def _path(self) -> str:
@@ -273,27 +320,26 @@ class Answer(msgspec.Struct, eq=False):
 
     # -- the choice ---------------------------------------------------------------------------------------------
 
-    async def _keep_receipt(self) -> bool:
+    async def _keep_receipt(self, chosen: Consent) -> bool:
         """
         Bring the receipt to the disk before the visitor can read "saved"; return whether the cookie may be written.
 
         Without a durable receipt nothing is accepted: the visitor is asked again. A refusal is always honoured.
         """
         consent = self._exchange.consent
-        consent.changed = False
         if self._is_crawler():
             consent.restore(self._began_with)
             return False
         kept = await asyncio.to_thread(
             self._wiring.recorder.receipt,
             self._began_with,
-            consent.consent,
+            chosen,
             consent.shown,
             self._wiring.clock(),
-            sign_in=await self._wiring.site.sign_in(self._exchange.scope) if self._own else None,
+            sign_in=await self._wiring.site.sign_in(self._exchange.inner) if self._own else None,
             registered=consent.withdrawal_kept,
         )
-        if not kept and consent.consent.allows_something:
+        if not kept and chosen.allows_something:
             _log.error("an acceptance could not be kept as a receipt; it was not taken")
             consent.restore(self._began_with)
             return False
@@ -311,33 +357,34 @@ class Answer(msgspec.Struct, eq=False):
         self._send = _without_body(self._send)
         if head["status"] != 303:
             return {**head, "status": 503, "headers": [*kept, (b"retry-after", b"60"), _EMPTY]}
-        again = f"{self._root}{self._wiring.prefix}?again=unsaved"
+        again = f"{self._exchange.scope.get('root_path', '')}{self._wiring.prefix}?again=unsaved"
         return {**head, "headers": [*kept, (b"location", quote(again, safe="/:?=").encode()), _EMPTY]}
 
     # -- the gate -----------------------------------------------------------------------------------------------
 
-    async def _gated(self, message: Message, changed: bool, gated: Gated | None) -> tuple[Message, bool]:
+    async def _gated(
+        self, message: Message, permissions: Permissions, chosen: Consent | None, gated: Gated | None
+    ) -> tuple[Message, bool]:
         """Return the message as it may leave, and whether it is now made for one visitor."""
         wiring, consent = self._wiring, self._exchange.consent
-        headers: HeaderList = message.get("headers") or []
         expired: tuple[bytes, ...] = ()
-        if changed or self._expired:
-            expired = wiring.cookies.expired(self._cookie_header, consent.permissions, self._path)
+        if chosen is not None or self._expired:
+            expired = wiring.cookies.expired(self._cookie_header, permissions, self._path)
         floor = wiring.floors[self._secure]
         if gated is None:
             hook = _released if self._own else wiring.cookie_hook
-            gated = gate(headers, consent.permissions, self._exchange.started_ns, hook, floor)
-            self._exchange.blocked += gated.blocked
+            gated = gate(message["headers"], permissions, self._exchange.started_ns, hook, floor)
+        self._exchange.blocked += gated.blocked
         ours: list[bytes] = []
-        if changed and self._may_keep_consent():
-            ours.append(wiring.cookies.cookie.line(consent.consent, consent.today, secure=self._secure))
+        if chosen is not None and self._may_keep_consent():
+            ours.append(wiring.cookies.cookie.line(chosen, consent.today, secure=self._secure))
         decisions = gated.decisions
         if gated.pending:
             waits, session_line = await self._keep_pending(gated.pending)
             ours += [session_line] if session_line else []
             if not waits:
                 decisions = _blocked(decisions)
-                self._exchange.blocked += tuple(each.declared.name for each, _ in gated.pending if each.declared)
+                self._exchange.blocked += _names(gated.pending)
         added: HeaderList = [(b"set-cookie", floor(line) if floor else line) for line in ours]
         if expired:
             # A deletion by the application may be about another path than ours.
@@ -347,11 +394,9 @@ class Answer(msgspec.Struct, eq=False):
         if gated.undeclared:
             wiring.report(decisions, self._exchange)
         if wiring.debug and decisions:
-            wiring.compare_places(headers, decisions)
+            wiring.compare_places(message["headers"], decisions)
             added.append((b"consent-cookies", _shown(decisions)))
-        if not added and gated.headers is headers:
-            return message, False
-        one_visitor = bool(added) or any(_depends(decision) for decision in decisions)
+        one_visitor = bool(added) or any(map(_depends, decisions))
         # The consent cookie comes first: a client that reads one line reads that one.
         return {**message, "headers": [*added, *gated.headers]}, one_visitor
 
@@ -375,7 +420,7 @@ class Answer(msgspec.Struct, eq=False):
             async with asyncio.timeout(_PENDING_SECONDS):
                 session = await self._wiring.pending.keep(before, placed, self._wiring.clock())
         except (TimeoutError, ConsentError) as error:
-            _log.warning("cookies that should wait were blocked: %s", error or "the store took too long")
+            _log.warning("cookies that should wait were blocked: %s", str(error) or "the store took too long")
             return False, None
         consent.pending = session
         if session == before:
@@ -397,7 +442,7 @@ class Answer(msgspec.Struct, eq=False):
             await self._leave(altered_head(message, shared=shared))
         elif shared or wiring.site.wants_banner(exchange.consent):
             language = language_for_all(message) if shared else wiring.site.language_of(message)
-            scope = self._site_scope
+            scope = exchange.told
             body = await wiring.site.banner(
                 scope, exchange.consent, now_ns=exchange.started_ns, shared=shared, page_language=language
             )
@@ -419,9 +464,17 @@ class Answer(msgspec.Struct, eq=False):
         body: bytes = message.get("body", b"")
         if message.get("more_body", False) or _waits(body):
             site = self._wiring.site
-            self.insertion = Insertion(page, site.head(self._site_scope, site.language_of(page)), "")
+            self.insertion = Insertion(page, site.head(self._exchange.told, site.language_of(page)), "")
             return []
         return [page]
+
+
+def _check_subprotocol(accept: Message) -> None:
+    """Take a subprotocol out that is no token (RFC 6455, section 4.1): some servers write it as it is into a header."""
+    subprotocol = accept.get("subprotocol")
+    if subprotocol is not None and not is_token(str(subprotocol).encode("latin-1", "replace")):
+        _log.error("not sent: a WebSocket's subprotocol that is no token; give one of letters, digits and hyphens")
+        accept["subprotocol"] = None
 
 
 def _without_body(send: Send) -> Send:
@@ -480,6 +533,11 @@ def _blocked(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
         replace(decision, verdict=Verdict.BLOCKED) if decision.verdict is Verdict.PENDING else decision
         for decision in decisions
     )
+
+
+def _names(pending: Sequence[tuple[Decision, bytes]]) -> tuple[str, ...]:
+    """The declared names of cookies that wait."""
+    return tuple(decision.declared.name for decision, _ in pending if decision.declared)
 
 
 def _shown(decisions: Sequence[Decision]) -> bytes:

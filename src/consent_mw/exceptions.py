@@ -10,6 +10,7 @@ __all__ = [
     "ConfigurationError",
     "ConsentError",
     "Fault",
+    "IllegibleHeader",
     "KeyDestroyed",
     "KeyringUnreachable",
     "PolicyError",
@@ -54,6 +55,10 @@ class PolicyError(ConsentError):
 
 class UndeclaredEvent(PolicyError):
     """`record_event` was given an event, or a field of one, that the policy does not declare."""
+
+
+class IllegibleHeader(ConsentError):
+    """The application sent a header line that servers could read otherwise than the gate. Raised with `debug=True`."""
 
 
 class BadConsentCookie(ConsentError):

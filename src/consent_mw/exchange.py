@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from consent_mw._asgi import Message, Scope
+from consent_mw._asgi import HeaderList, Message, Scope
 from consent_mw.redaction import clean
 from consent_mw.request_consent import RequestConsent
 
@@ -22,7 +22,11 @@ class Exchange(msgspec.Struct, eq=False):
     What happened, filled in while it happens. Sizes in bytes, times in nanoseconds.
 
     Attributes:
+        scope: The request as the server told it. The application has another one, so that nothing it writes there
+            (an address that a visitor's header claims, a shorter path) reaches a record.
+        inner: The application's, from which nothing is read but the route.
         fields: The request's headers by lower-case name; of several with one name the last.
+        lines: The same as they came, where some name came twice.
         status: Of the response; 0 where none was started.
         duration_ns: 0 until the last of the answer leaves, which is when the record is made.
         outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
@@ -30,9 +34,11 @@ class Exchange(msgspec.Struct, eq=False):
     """
 
     scope: Scope
+    inner: Scope
     fields: dict[bytes, bytes]
     consent: RequestConsent
     started_ns: int
+    lines: HeaderList | None = None
     duration_ns: int = 0
     status: int = 0
     received_bytes: int = 0
@@ -44,6 +50,11 @@ class Exchange(msgspec.Struct, eq=False):
         return object.__repr__(self)  # nothing of a visitor in a traceback
 
     @property
+    def told(self) -> Scope:
+        """The request as the server told it, its headers included: their list the application may have changed."""
+        return {**self.scope, "headers": [*self.fields.items()] if self.lines is None else self.lines}
+
+    @property
     def method(self) -> str:
         """The method, one of those that are registered or "_OTHER", as OpenTelemetry asks for."""
         method: Any = self.scope.get("method", "GET")
@@ -52,7 +63,7 @@ class Exchange(msgspec.Struct, eq=False):
     @property
     def route(self) -> str | None:
         """The route's template, such as "/books/{id}", where the framework tells it."""
-        return route_of(self.scope)
+        return route_of(self.inner)
 
     @property
     def protocol(self) -> str | None:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from consent_mw._asgi import ASGIApp, Header, Receive, Scope, Send
+from consent_mw._asgi import ASGIApp, Header, HeaderList, Receive, Scope, Send
 from consent_mw.answer import Answer
 from consent_mw.client import Proxies
 from consent_mw.cookies import CookieFloor
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
+from consent_mw.header_lines import fields_of, legible, legible_scope
 from consent_mw.keyring import Keyring
 from consent_mw.lifespan import lifespan
 from consent_mw.placing import SITE, WAITING
@@ -158,11 +159,16 @@ class ConsentMiddleware:
         now_ns = clock()
         if now_ns >= wiring.until_ns:
             wiring = self.wiring = wiring.successor()
-        headers: Sequence[Header] = scope.get("headers") or ()
-        fields = dict(headers)
+        fields, client = fields_of(scope.get("headers")), scope.get("client")
+        if fields is None or not (client is None or client.__class__ is tuple):
+            scope = legible_scope(scope)
+            fields = dict(scope["headers"])
+        headers: Sequence[Header] = scope["headers"]
         cookie_header = fields.get(b"cookie")
+        lines: HeaderList | None = None
         if len(fields) != len(headers):  # some name came twice; HTTP/2 splits Cookie (RFC 9113, section 8.2.3)
-            cookie_header = b"; ".join(value for name, value in headers if name == b"cookie") or None
+            lines = [(name, value) for name, value in headers]
+            cookie_header = b"; ".join(value for name, value in lines if name == b"cookie") or None
         # What the server says, where nobody stands in front of it: this is every request.
         secure = (scope.get("scheme") if self._direct else wiring.proxies.scheme(scope)) in _SECURE
         signals = _NO_SIGNALS
@@ -178,12 +184,13 @@ class ConsentMiddleware:
         state[SITE] = wiring.site, scope
         inner: Scope = dict(scope)
         inner["state"] = state
+        exchange = Exchange(scope, inner, fields, consent, now_ns, lines)
         if reading.changed:
             inner["headers"] = without_cookies(headers, reading.header)
-            wiring.report(reading.removed, Exchange(inner, fields, consent, now_ns), "request")
+            wiring.report(reading.removed, exchange, "request")
         if wiring.inserts:
             if asks_for_less(fields):
-                inner = unconditional(inner, fields)
+                inner = exchange.inner = unconditional(inner, fields)
         elif consent.pending is not None:
             state[WAITING] = await wiring.site.waiting(consent, now_ns)
         path = str(scope.get("path", ""))
@@ -192,7 +199,6 @@ class ConsentMiddleware:
             app, own = self._application(inner)
             if own and secure:
                 inner["scheme"] = "https"  # as the visitor sees it: our forms compare their Origin with it
-        exchange = Exchange(inner, fields, consent, now_ns)
         # By position, as names take four times as long, in every request.
         answer = Answer(
             wiring,
@@ -202,7 +208,6 @@ class ConsentMiddleware:
             reading.consent,
             cookie_header,
             reading.expired,
-            scope.get("root_path", ""),
             secure,
             own,
             own or wiring.debug,
@@ -265,8 +270,12 @@ def _path(scope: Scope) -> str:
 
 def _signals(headers: Sequence[Header], honoured: frozenset[str]) -> frozenset[str]:
     """Return which of the `honoured` signals a request carries."""
-    sent = {(line[0], line[1]) for line in headers}
-    return frozenset(signal for signal in honoured if _SIGNALS[signal] in sent)
+    return frozenset(
+        signal
+        for signal in honoured
+        for line in headers
+        if line[0] == _SIGNALS[signal][0] and legible(line) == _SIGNALS[signal]
+    )
 
 
 def _compiled(exclude: Iterable[str]) -> re.Pattern[str] | None:

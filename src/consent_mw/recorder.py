@@ -242,7 +242,7 @@ class Recorder:
                 exchange.duration_ns,
                 consent.choice,
                 consent.revision,
-                route_of(scope),
+                route_of(exchange.inner),
                 "websocket" if scope["type"] == "websocket" else None,
                 exchange.outcome,
                 consent.receipt if plan.asked else None,
@@ -340,15 +340,15 @@ class Recorder:
             return _masked_peer(read)
 
         def full(exchange: Exchange) -> Scalar:
-            address = read(exchange.scope)
+            address = read(exchange.told)
             return None if address is None else str(address)
 
         def masked(exchange: Exchange) -> Scalar:
-            address = read(exchange.scope)
+            address = read(exchange.told)
             return None if address is None else mask(address)
 
         def token(exchange: Exchange) -> Scalar:
-            address = read(exchange.scope)
+            address = read(exchange.told)
             return None if address is None else self._token(exchange.started_ns, purpose, str(address)).hex()
 
         return {"full": full, "masked": masked, "token": token}[precision]

@@ -19,6 +19,7 @@ from consent_mw.drain import Drain
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
+from consent_mw.illegible import Illegible
 from consent_mw.keyring import FileKeyring, ForeignKeyring, Keyring
 from consent_mw.memo import remembering
 from consent_mw.notices import since
@@ -112,6 +113,7 @@ class Wiring:
         self.floors: dict[bool, Callable[[bytes], bytes] | None] = _floors(cookie_floor)
         self.inserts = inserts
         self.debug = debug
+        self.illegible: Illegible = Illegible(strict=debug)
         self._site_keys: SiteKeys = SiteKeys.kept(self.places.site_keys, self._keys)
         self.sealer: Sealer = _sealer(self.policy, self._keyring, self._site_keys)
         self.pending: Pending = Pending(self.policy, self.store, self.sealer)
