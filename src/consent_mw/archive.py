@@ -12,11 +12,13 @@ from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.records import Query, Record, fixed_id, time_of
 from consent_mw.retention import day_of
+from consent_mw.rights.person import Person
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.site_keys import SiteKeys
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores.pages import pages
 
 __all__ = ["NAMING", "Archive"]
 
@@ -63,26 +65,31 @@ class Archive:
             await self.store.append([*secrets, *copies], durable=True)
         return len(records) - len(copies)
 
-    async def tokens(self, values: Sequence[str]) -> dict[tuple[int, str], frozenset[bytes]]:
+    async def tokens(self, person: Person) -> dict[tuple[int, str], frozenset[bytes]]:
         """
-        Return the tokens of `values` in the archive, by day and purpose.
+        Return the tokens of `person` in the archive, by day and purpose.
 
         Raises:
             StoreError: The archive or its keys cannot be reached.
         """
         found: dict[tuple[int, str], frozenset[bytes]] = {}
-        query = Query(kinds=frozenset((NAMING,)))
-        encoded = [value.encode() for value in values]
-        page: Sequence[Record] = ()
-        while page := await self.store.fetch(query, after=page[-1].id if page else None):
-            for record in page:
-                try:
-                    secret = await asyncio.to_thread(self.sealer.open, record)
-                except (ConfigurationError, KeyDestroyed, RecordDamaged):
-                    continue
-                key = (day_of(time_of(record.id)), record.purpose)
-                found[key] = found.get(key, frozenset()) | {token_of(secret, value) for value in encoded}
+        async for page in pages(self.store, Query(kinds=frozenset((NAMING,)))):
+            await asyncio.to_thread(self._add_tokens, page, person, found)
         return found
+
+    def _add_tokens(
+        self, page: Iterable[Record], person: Person, found: dict[tuple[int, str], frozenset[bytes]]
+    ) -> None:
+        for record in page:
+            key = day, purpose = day_of(time_of(record.id)), record.purpose
+            values = person.values_on(day, purpose)
+            if not values:
+                continue
+            try:
+                secret = self.sealer.open(record)
+            except (ConfigurationError, KeyDestroyed, RecordDamaged):
+                continue
+            found[key] = found.get(key, frozenset()) | {token_of(secret, value.encode()) for value in values}
 
     def _secrets(self, copies: Sequence[Record], live: Sealer) -> Iterator[Record]:
         told = {(day_of(time_of(copy.id)), copy.purpose) for copy in copies if copy.subject is not None}

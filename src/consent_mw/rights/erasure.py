@@ -305,7 +305,7 @@ class Erasure:
         live = await asyncio.to_thread(tokens, self._sealer, person)
         places = [_Place(self._store, self._retention, _meant(live, request.purposes))]
         if self._archive:
-            made = _meant(await self._archive.tokens(person.values), request.purposes)
+            made = _meant(await self._archive.tokens(person), request.purposes)
             places.append(_Place(self._archive.store, self._retention.of_archive(), made))
         return places
 

@@ -122,7 +122,7 @@ class Registry:
         made = await asyncio.to_thread(tokens, self._live.sealer, person)
         held = await self._held(self._live, _but(made, RECEIPTS, REQUESTS), now)
         if self._archived and self._archive:
-            held += await self._held(self._archived, await self._archive.tokens(person.values), now)
+            held += await self._held(self._archived, await self._archive.tokens(person), now)
         return Holdings(
             person=person,
             held=tuple(held),
