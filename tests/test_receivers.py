@@ -117,9 +117,7 @@ def test_check_names_who_receives_something(tmp_path: Path, capsys: pytest.Captu
     file.write_text(POLICY.replace('name = "ad"', 'name = "ad"\nprovider = "Ad-House"'), "utf-8")
     assert main(["check", str(file), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert {name: each["receivers"] for name, each in told["purposes"].items() if each["receivers"]} == {
-        "marketing": ["Ad-House"]
-    }
+    assert {name: names for name, names in told["receivers"].items() if names} == {"marketing": ["Ad-House"]}
 
 
 COOKIE = '[[cookies.declared]]\nname = "new"\npurpose = "{}"\nprovider = "Ad-House"\nexpires = "1 day"\n'

@@ -88,14 +88,10 @@ def _told(file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fa
             "published": policy.published.isoformat(),
             "effective": policy.effective.isoformat(),
             "purposes": {
-                purpose.name: {
-                    "basis": purpose.basis,
-                    "asked": purpose.asked,
-                    "retention": str(purpose.retention),
-                    "receivers": _receivers(policy, purpose),
-                }
+                purpose.name: {"basis": purpose.basis, "asked": purpose.asked, "retention": str(purpose.retention)}
                 for purpose in policy.purposes.values()
             },
+            "receivers": {purpose.name: _receivers(policy, purpose) for purpose in policy.purposes.values()},
             "cookies": [
                 {"name": cookie.name, "purpose": cookie.purpose, "expires": str(cookie.expires or "session")}
                 for cookie in policy.cookies
