@@ -74,6 +74,14 @@ def test_an_entry_says_to_whom_on_which_basis_what_and_how_many(site: Site, caps
     assert "Seoul police" in capsys.readouterr().out
 
 
+def test_the_audit_chain_says_how_many_records_are_given(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert site.runs(*DEMAND, *ANALYTICS, "--json") == 0
+    many = json.loads(capsys.readouterr().out)["records"]
+    assert many > 1
+    assert site.runs(*DEMAND, *ANALYTICS, "--until", "2020-01-01") == 0
+    assert [entry.facts["records"] for entry in chain(site).entries() if "closes" in entry.facts] == [many, 0]
+
+
 def test_who_is_under_restriction_is_not_counted_and_not_named_by_consent(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:

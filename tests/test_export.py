@@ -152,6 +152,18 @@ def test_what_could_not_be_opened_is_counted_and_its_clear_fields_stay(site: Sit
     assert (result.returncode, json.loads(result.stdout)["sealed"]) == (0, "destroyed")
 
 
+def test_the_audit_chain_counts_what_somebody_saw_and_not_what_stayed_closed(site: Site, tmp_path: Path) -> None:
+    other = Site(tmp_path / "other")
+    own = (site.record(NOON, clear=VISIT, url__path="/kept"), site.record(NOON + 5_000_000, clear=VISIT))
+    foreign = (other.record(NOON + n, clear=VISIT, url__path="/foreign") for n in (1_000_000, 2_000_000))
+    site.append(*own, *foreign)
+    other.keyring.close()
+    for command in ("log", "export --format jsonl"):
+        run(*command.split(), "--directory", site.places.directory, "--purpose", "necessary", *BECAUSE)
+    closed = [entry for entry in accesses(site) if "closes" in entry]
+    assert [(entry["records"], entry["not_opened"]) for entry in closed] == [(1, 2), (1, 2)]
+
+
 # -- its trace -----------------------------------------------------------------------------------------------------
 
 

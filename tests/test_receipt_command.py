@@ -159,7 +159,9 @@ def test_who_looked_is_recorded_and_without_a_reason_nobody_looks(
     entries = [json.loads(line) for line in case.places.audit.read_text().splitlines()]
     assert "receipt verify" in str(entries[0])
     assert "complaint 12" in str(entries[0])
-    assert '"records": 1' in case.places.audit.read_text() or '"records":1' in case.places.audit.read_text()
+    assert entries[1]["records"] == 1
+    assert case.verify("00000000-0000-7000-8000-000000000000") == 1  # there is no such receipt
+    assert json.loads(case.places.audit.read_text().splitlines()[-1])["records"] == 0
 
 
 @pytest.mark.parametrize(

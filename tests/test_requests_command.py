@@ -23,6 +23,7 @@ from consent_mw.audit import Audit
 from consent_mw.cli.case_view import short_numbers
 from consent_mw.declaration import load
 from consent_mw.exceptions import AnswerRefused
+from consent_mw.keyring import FileKeyring
 from consent_mw.rights.answering import check_answer
 from consent_mw.rights.contact import contact_item
 from consent_mw.rights.erasure import Erasure
@@ -267,6 +268,13 @@ def test_who_sent_it_takes_a_reason_that_is_recorded_before(site: Site, capsys: 
     entries = [entry.facts for entry in Audit(site.places.audit, site.places.audit_head).entries()]
     assert entries[0]["command"] == f"requests show {number}"
     assert (entries[0]["reason"], entries[1]["records"], entries[1]["ended"]) == ("a test", 1, "whole")
+    keys = site.places.keys.rename(site.places.directory / "of another machine")
+    FileKeyring(site.places.keys).close()
+    assert site.runs("requests", "show", number, *REASON) == 0
+    assert "모두 보여 주세요" not in capsys.readouterr().out
+    *_, last = Audit(site.places.audit, site.places.audit_head).entries()
+    assert (last.facts["records"], last.facts["not_opened"]) == (0, 1)
+    keys.rename(site.places.keys)
     site.places.audit.unlink()
     site.places.audit.mkdir()  # refuses root as well
     assert site.runs("requests", "show", number, *REASON) == 1

@@ -217,6 +217,14 @@ class Access:
     Opens records for one errand, and counts them. Those of persons under restriction are left out, but for records of
     abuse.
 
+    Attributes:
+        records: How many were looked at.
+        opened: Of how many somebody saw personal fields, which is what the audit chain says.
+        closed: How many have such fields and were not opened, by why.
+        left_out: How many nobody may use now.
+        changed: How many are not as the site wrote them.
+        put_back: How many were erased before.
+
     Args:
         purposes: Those whose personal fields are meant.
         demanded: A law demands it: nothing is left out for a restriction.
@@ -238,6 +246,7 @@ class Access:
         self._left_open = demanded or set(purposes) == {ABUSE}
         self._demanded = demanded
         self.records: int = 0
+        self.opened: int = 0
         self.left_out: int = 0
         self.changed: int = 0
         self.put_back: int = 0
@@ -300,9 +309,12 @@ class Access:
         """Return one usable record as staff may read it: see `opened` and `unopened`."""
         self.records += 1
         row = opened(record, self._sealer) if self.personal else unopened(record)
-        why = row.get("sealed")
-        if why is not None and record.ring:
-            self.closed[str(why)] += 1
+        if record.ring:
+            why = row.get("sealed")
+            if why is None:
+                self.opened += 1
+            else:
+                self.closed[str(why)] += 1
         return row
 
     @property
@@ -315,7 +327,7 @@ class Access:
 def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Generator[Access]:
     """
     Give what opens records. If personal fields are to be read, the audit chain says so, durably, before the first of
-    them is shown; a second entry, "closes", says how many it became.
+    them is shown; a second entry, "closes", says of how many records it became so.
 
     Args:
         keys: Another key file than that of the live store.
@@ -357,7 +369,7 @@ def _recorded(places: Places, errand: Errand, access: Access) -> Generator[None]
         yield
         ended = "whole"
     finally:
-        count = {"closes": number, "records": access.records, "not_opened": access.closed.total(), "ended": ended}
+        count = {"closes": number, "records": access.opened, "not_opened": access.closed.total(), "ended": ended}
         try:
             audit.append(count, now=datetime.now(UTC))
         except StoreError as error:  # what was read is recorded all the same

@@ -163,7 +163,7 @@ async def _added(
                       since=disclosure.since, until=disclosure.until)  # fmt: skip
         await _count(store, meant, access)
         chain, now = Audit(places.audit, places.audit_head), datetime.now(UTC)
-        await write(disclosure, store, sealer, chain, _facts(disclosure, name), now=now)
+        await write(disclosure, store, sealer, chain, _facts(disclosure, name), given=access.records, now=now)
         return disclosure, access
     finally:
         await store.close()

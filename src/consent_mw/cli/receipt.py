@@ -181,9 +181,13 @@ async def _verified(
         verdicts: list[_Verdict] = []
         for asked, document in given.items():
             records = await _found(asked, store, sealer)
-            access.records += len(records)
             # Whoever can write to the store can lay anything beside what is meant.
-            verdicts.append(_verdict(asked, sealer.whole(records) or records, sealer, places, templates, document))
+            verdict = _verdict(asked, sealer.whole(records) or records, sealer, places, templates, document)
+            verdicts.append(verdict)
+            if verdict.record == "intact":
+                access.opened += 1
+            elif records:
+                access.closed[verdict.record] += 1
         return verdicts
     finally:
         await store.close()

@@ -185,8 +185,12 @@ def show(
         sealer = sealer_of(places, ring)
         with accessing(places, errand, sealer.keyring) as access:
             every = _read(places, url, sealer)
-            opened = personal(_meant(str(case.request.id), every), every)
-            access.records += 1
+            read = _meant(str(case.request.id), every)
+            opened = personal(read, every)
+            if read.request.readable:
+                access.opened += bool(opened)
+            else:
+                access.closed["unreadable"] += 1
     told = {**clear(case, policy, now), **opened} if json_wanted else None
     _tell(opened, lines(case, policy, now), told)
     if errand.reason is None:

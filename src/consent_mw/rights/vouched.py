@@ -27,7 +27,14 @@ _DIGEST: Final = "sha256"
 
 
 async def write(
-    disclosure: Disclosure, store: Store, sealer: Sealer, chain: Audit, facts: Mapping[str, object], *, now: datetime
+    disclosure: Disclosure,
+    store: Store,
+    sealer: Sealer,
+    chain: Audit,
+    facts: Mapping[str, object],
+    *,
+    given: int,
+    now: datetime,
 ) -> None:
     """
     Write an entry into the ledger, and what vouches for it into the chain. On return both survive a power cut.
@@ -37,6 +44,7 @@ async def write(
 
     Args:
         facts: What the chain says besides: who it was, and why.
+        given: How many records are given.
         now: Aware.
 
     Raises:
@@ -49,7 +57,7 @@ async def write(
         await store.append([record], durable=True)
         ended = "whole"
     finally:
-        chain.append({"closes": begun, "records": int(ended == "whole"), "ended": ended}, now=now)
+        chain.append({"closes": begun, "records": given if ended == "whole" else 0, "ended": ended}, now=now)
 
 
 async def entries_of(store: Store) -> list[Record]:
