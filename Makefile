@@ -26,7 +26,7 @@ coverage: .venv/.dev ## Run the tests and list the lines and branches that none 
 	@scripts/setup browser
 	@.venv/bin/pytest --cov $(ARGS)
 
-check: .venv/.dev ## Lint, formatting and types
+check: .venv/.dev ## Lint, formatting, types, and advisories of the dependencies
 	@mkdir -p .make
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
@@ -36,6 +36,7 @@ check: .venv/.dev ## Lint, formatting and types
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" pyright --verifytypes consent_mw --ignoreexternal > .make/types.log \
 		|| { grep -A 2 ' error: ' .make/types.log; grep completeness .make/types.log; exit 1; }
 	@grep completeness .make/types.log
+	@.venv/bin/python scripts/advisories
 
 format: .venv/.dev ## Format the code and mend what the linter can
 	@.venv/bin/ruff check --fix
