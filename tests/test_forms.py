@@ -198,6 +198,8 @@ def test_a_form_and_its_json_say_the_same(fields: dict[str, list[str]]) -> None:
         ("application/json", b"{", 400),
         ("application/json", b"[]", 400),
         ("application/json", b'{"choice": 1}', 400),
+        ("application/json", b'{"choice": "reject", "choice": "accept"}', 400),
+        (FORM, b"message=%ff", 400),
         ("application/json", b"[" * 16_000, 400),
         ("text/plain", b"choice=accept", 415),
         ("multipart/form-data; boundary=x", b"choice=accept", 415),

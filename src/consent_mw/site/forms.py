@@ -155,12 +155,22 @@ def fields_of(content_type: str, body: bytes) -> dict[str, list[str]]:
     kind = content_type.partition(";")[0].strip().lower()
     try:
         if kind == "application/x-www-form-urlencoded":
-            return _grouped(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+            return _grouped(
+                parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
+            )
         if kind == "application/json":
-            return _grouped(_pairs(json.loads(body)))
+            return _grouped(_pairs(json.loads(body, object_pairs_hook=_once)))
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise BadForm(400, "body") from error
     raise BadForm(415, "content-type", ("application/x-www-form-urlencoded", "application/json"))
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object whose names stand in it once: of two, parsers believe different ones (RFC 8259, section 4)."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
 
 
 def _pairs(value: object) -> list[tuple[str, str]]:

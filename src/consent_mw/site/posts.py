@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from starlette.responses import RedirectResponse, Response
 
-from consent_mw._asgi import Receive
 from consent_mw.site import forms
 from consent_mw.site.forms import BadForm, FormToken, Sender
 from consent_mw.site.rendering import PERSONAL, Rendering
@@ -36,10 +35,10 @@ class Posts:
         Args:
             page: Where such a form stands with a token, below the prefix; the settings unless told.
         """
-        body = await _body(visit.receive, limit_bytes)
-        if body is None:
-            return self.refused(visit, 413, "too-large")
         try:
+            body = await _body(visit, limit_bytes)
+            if body is None:
+                return self.refused(visit, 413, "too-large")
             fields = forms.fields_of(visit.headers.get("content-type", ""), body)
         except BadForm as error:
             return self.bad(visit, error)
@@ -82,13 +81,25 @@ def first(fields: Mapping[str, Sequence[str]], name: str) -> str:
     return next(iter(fields.get(name, ())), "")
 
 
-async def _body(receive: Receive, limit_bytes: int) -> bytes | None:
-    """Return the whole body, or None if it is larger than any form of ours."""
+async def _body(visit: Visit, limit_bytes: int) -> bytes | None:
+    """
+    Return the whole body, or None if it is larger than any form of ours.
+
+    Raises:
+        BadForm: It broke off. What is missing may be a purpose that was refused: nothing of it is an answer.
+    """
     body = bytearray()
-    while True:
-        message = await receive()
+    more = True
+    while more:
+        message = await visit.receive()
+        if message["type"] != "http.request":
+            raise BadForm(400, "body")
         body += message.get("body", b"")
         if len(body) > limit_bytes:
             return None
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return bytes(body)
+        more = message.get("more_body", False)
+    announced = visit.headers.get("content-length", "")
+    # Servers see to it (RFC 9112, section 8); one that does not must not make an answer of half a form.
+    if announced.isascii() and announced.isdigit() and len(body) < int(announced[:20]):
+        raise BadForm(400, "body")
+    return bytes(body)
