@@ -38,6 +38,7 @@ LAYERS = [
         "redaction",
         "request_consent",
         "request_cookies",
+        "room",
     },  # pure: no I/O, no clock read
     {
         "audit",

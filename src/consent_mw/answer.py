@@ -19,6 +19,7 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import Exchange, websocket_size
 from consent_mw.gate import Gated, gate
 from consent_mw.header_lines import is_token, own_lines
+from consent_mw.pending import NoRoom
 from consent_mw.permissions import Decision, Permissions, Reason, Verdict
 from consent_mw.site.insertion import (
     FOR_ONE_VISITOR,
@@ -66,6 +67,10 @@ _HTML: Final = b"text/html; charset=utf-8"
 #: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
 _PENDING_SECONDS: Final = 0.05
 _OPENING_SECONDS: Final = 1.0
+_NO_ROOM: Final = (
+    "cookies that should wait for an answer are blocked: too many wait already, of one network or of all. Where all "
+    "visitors seem to come from one network, name the proxy in front of the site in proxies="
+)
 
 
 class Answer(msgspec.Struct, eq=False):
@@ -380,10 +385,10 @@ class Answer(msgspec.Struct, eq=False):
             ours.append(wiring.cookies.cookie.line(chosen, consent.today, secure=self._secure))
         decisions = gated.decisions
         if gated.pending:
-            waits, session_line = await self._keep_pending(gated.pending)
-            ours += [session_line] if session_line else []
-            if not waits:
-                decisions = _blocked(decisions)
+            waits = await self._keep_pending(gated.pending)
+            ours += [waits] if isinstance(waits, bytes) else []
+            if isinstance(waits, Reason):
+                decisions = _blocked(decisions, waits)
                 self._exchange.blocked += _names(gated.pending)
         added: HeaderList = [(b"set-cookie", floor(line) if floor else line) for line in ours]
         if expired:
@@ -409,23 +414,25 @@ class Answer(msgspec.Struct, eq=False):
         verdict = wiring.cookie_hook(Decision(name, Verdict.KEPT, Reason.NECESSARY, None))
         return verdict is None or verdict is Verdict.KEPT
 
-    async def _keep_pending(self, lines: Sequence[tuple[Decision, bytes]]) -> tuple[bool, bytes | None]:
-        """Return whether the lines now wait on the server, and the session cookie's line where it is new."""
-        consent = self._exchange.consent
+    async def _keep_pending(self, lines: Sequence[tuple[Decision, bytes]]) -> bytes | Reason | None:
+        """Have the lines wait on the server: return the session cookie's line where it is new, or why they do not."""
+        consent, wiring = self._exchange.consent, self._wiring
         before = consent.pending
         placed = [(decision, anchored(line, self._path)) for decision, line in lines]
         try:
             async with asyncio.timeout(_OPENING_SECONDS):
-                await self._wiring.store.open()
+                await wiring.store.open()
             async with asyncio.timeout(_PENDING_SECONDS):
-                session = await self._wiring.pending.keep(before, placed, self._wiring.clock())
+                network = wiring.network(self._exchange.scope)
+                session = await wiring.pending.keep(before, placed, wiring.clock(), network)
+        except NoRoom:
+            wiring.warn_once("pending-full", _NO_ROOM)
+            return Reason.NO_ROOM
         except (TimeoutError, ConsentError) as error:
             _log.warning("cookies that should wait were blocked: %s", str(error) or "the store took too long")
-            return False, None
+            return Reason.NOT_KEPT
         consent.pending = session
-        if session == before:
-            return True, None
-        return True, self._wiring.cookies.pending_line(session, secure=self._secure)
+        return None if session == before else wiring.cookies.pending_line(session, secure=self._secure)
 
     # -- the banner ---------------------------------------------------------------------------------------------
 
@@ -528,9 +535,9 @@ async def _both(send: Send, head: Message, body: Message) -> None:
     await send(body)
 
 
-def _blocked(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+def _blocked(decisions: Sequence[Decision], reason: Reason) -> tuple[Decision, ...]:
     return tuple(
-        replace(decision, verdict=Verdict.BLOCKED) if decision.verdict is Verdict.PENDING else decision
+        replace(decision, verdict=Verdict.BLOCKED, reason=reason) if decision.verdict is Verdict.PENDING else decision
         for decision in decisions
     )
 

@@ -18,10 +18,11 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.permissions import Decision
 from consent_mw.policy import Cookie, Policy
 from consent_mw.records import Query, Record, new_id, time_of
+from consent_mw.room import Room
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 
-__all__ = ["KIND", "WAITS", "Pending", "Waiting"]
+__all__ = ["KIND", "WAITS", "NoRoom", "Pending", "Waiting"]
 
 _log = logging.getLogger("consent_mw")
 
@@ -32,9 +33,19 @@ WAITS: Final = timedelta(minutes=10)
 #: One visitor cannot make us keep more: RFC 6265bis caps name and value at 4,096 bytes, attributes at 1,024 each.
 _MOST_LINES = 20
 _MOST_LINE_BYTES = 8_192
+#: All visitors together: a process keeps 32 MiB, and for one network half a mebibyte, which is a thousand usual lines.
+_TOGETHER_LINES = 64_000
+_TOGETHER_BYTES = 32 << 20
+_SHARE = 64
+#: What a record weighs in a store beside its line.
+_RECORD_BYTES = 256
 
 _KINDS = frozenset((KIND,))
 _MAX_AGE = re.compile(rb"(;[ \t]*max-age[ \t]*=[ \t]*)(\d+)(?=[ \t]*(?:;|$))", re.IGNORECASE)
+
+
+class NoRoom(ConsentError):
+    """So much waits already, of one network or of all, that nothing more is kept."""
 
 
 class Waiting(NamedTuple):
@@ -56,6 +67,9 @@ class Pending:
 
     They are found by a random session id that lives in a session cookie of its own; the store holds only a
     digest of it, and the id links to no other record.
+
+    Anybody can want more to be kept, by leaving that cookie out: so all that this process keeps is bounded, and what
+    one network may take of it.
     """
 
     def __init__(self, policy: Policy, store: Store, sealer: Sealer) -> None:
@@ -63,29 +77,42 @@ class Pending:
         self._store = store
         self._sealer = sealer
         self._tasks: set[asyncio.Task[int]] = set()
+        self._room = Room(things=_TOGETHER_LINES, size=_TOGETHER_BYTES, share=_SHARE, within=WAITS)
 
     def under(self, policy: Policy, sealer: Sealer) -> Pending:
         """Return the same under another revision of the policy; what waits already goes on waiting."""
         other = Pending(policy, self._store, sealer)
         other._tasks = self._tasks
+        other._room = self._room
         return other
 
-    async def keep(self, session: str | None, lines: Sequence[tuple[Decision, bytes]], now_ns: int) -> str:
+    async def keep(
+        self, session: str | None, lines: Sequence[tuple[Decision, bytes]], now_ns: int, network: str = ""
+    ) -> str:
         """
         Keep `lines` for the visitor of `session`, and return it or a new one. Of one name the latest line waits.
 
+        Args:
+            network: Where the visitor comes from, as far as it is known: it has a part of the room.
+
         Raises:
+            NoRoom: Too much waits already. None of them waits.
             StoreError: They could not be kept; then none of them waits.
         """
-        session = session or secrets.token_urlsafe(16)
         latest = {decision.name: (decision, line) for decision, line in lines if len(line) <= _MOST_LINE_BYTES}
-        before = await self._records(session, now_ns)
-        stale = [record.id for record, found in before if found.name in latest]
-        room = _MOST_LINES - (len(before) - len(stale))
+        before = await self._records(session, now_ns) if session else []
+        session = session or secrets.token_urlsafe(16)
+        replaced = [(record, found) for record, found in before if found.name in latest]
+        stale = [record.id for record, _ in replaced]
+        kept = list(latest.values())[: _MOST_LINES - (len(before) - len(stale))]
+        more_bytes = sum(len(line) for _, line in kept) - sum(len(found.line) for _, found in replaced)
+        more_lines = len(kept) - len(replaced)
+        if not self._room.take(network, more_lines, more_bytes + _RECORD_BYTES * more_lines, now_ns):
+            raise NoRoom("too many cookies wait already, of this network or of all")
         records = [
             # A microsecond apart, so that they are shown in the order in which they were set.
             self._record(session, decision, line, now_ns + 1_000 * number)
-            for number, (decision, line) in enumerate(list(latest.values())[:room])
+            for number, (decision, line) in enumerate(kept)
         ]
         if records:
             await self._store.append(records)

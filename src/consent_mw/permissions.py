@@ -44,6 +44,8 @@ class Reason(StrEnum):
     UNREADABLE = "no browser and no parser agree on its name"
     DELETION = "it deletes a cookie"
     HOOK = "the site's own hook decided"
+    NO_ROOM = "the visitor wants to be asked, and too many cookies wait already"
+    NOT_KEPT = "the visitor wants to be asked, and it could not be kept until then"
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):

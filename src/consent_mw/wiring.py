@@ -145,6 +145,7 @@ class Wiring:
         self.console: Console | None = Console(self.policy, self.proxies) if console else None
         self._subject = subject
         self._personal_data = personal_data
+        self._warned: set[str] = set()
         self._enforce()
         self.drain.look = self.look
         self.look()
@@ -173,7 +174,7 @@ class Wiring:
             self.spool,
             self.erasure,
             self.drain.once,
-            client=self._network,
+            client=self.network,
             subject=self._subject,
             personal_data=self._personal_data,
         )
@@ -198,7 +199,8 @@ class Wiring:
     async def _hand_over(self) -> None:
         await self.drain.once()
 
-    def _network(self, scope: Scope) -> str:
+    def network(self, scope: Scope) -> str:
+        """Return the network that a request comes from, for counting; "" where that is not known."""
         return network_of(self.proxies.address(scope))
 
     def look(self) -> None:
@@ -249,6 +251,12 @@ class Wiring:
             self.cookies.pending_name(secure=secure),
             self.cookies.notice_name(secure=secure),
         )
+
+    def warn_once(self, what: str, message: str, *values: object) -> None:
+        """Log a warning that many requests give cause for, once in the life of this process."""
+        if what not in self._warned:
+            self._warned.add(what)
+            _log.warning(message, *values)
 
     def report(self, decisions: Sequence[Decision], exchange: Exchange, source: Source = "response") -> None:
         """Note the cookies that the policy forgot to declare."""
