@@ -44,6 +44,7 @@ LAYERS = [
         "audit",
         "keyring",
         "keyslots",
+        "known_rings",
         "locks",
         "mounts",
         "ownership",

@@ -68,7 +68,15 @@ class Places:
             ) from error
 
     def _files(self) -> Iterator[Path]:
-        yield from (self.keys, self.archive_keys, self.site_keys, self.audit, self.audit_head, self.erasures)
+        yield from (
+            self.keys,
+            self.archive_keys,
+            self.site_keys,
+            self.rings,
+            self.audit,
+            self.audit_head,
+            self.erasures,
+        )
         yield from (self.erasure_lock, self.destruction_lock, self.requests_lock)
         for database in (self.database, self.archive):
             yield database
@@ -88,6 +96,11 @@ class Places:
     def site_keys(self) -> Path:
         """What signs the records. `secret_keys` bring it back, so a backup need not hold it."""
         return self.directory / "site-keys"
+
+    @property
+    def rings(self) -> Path:
+        """Names of the keyrings that were used here, and no keys."""
+        return self.directory / "rings.jsonl"
 
     @property
     def spool(self) -> Path:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from consent_mw._asgi import Header, Scope
+from consent_mw.archive import Archive
 from consent_mw.client import Proxies
 from consent_mw.consent_cookie import ConsentCookie, checked_keys
 from consent_mw.console import Console
@@ -21,6 +22,7 @@ from consent_mw.exchange import Exchange
 from consent_mw.gate import CookieHook
 from consent_mw.illegible import Illegible
 from consent_mw.keyring import FileKeyring, ForeignKeyring, Keyring
+from consent_mw.known_rings import KnownRings, Where
 from consent_mw.memo import remembering
 from consent_mw.notices import since
 from consent_mw.pending import Pending
@@ -146,6 +148,7 @@ class Wiring:
         self._subject = subject
         self._personal_data = personal_data
         self._warned: set[str] = set()
+        _know_rings(self.places, self._keyring, keyring, self.erasure.archive)
         self._enforce()
         self.drain.look = self.look
         self.look()
@@ -296,6 +299,23 @@ def _floors(floor: CookieFloor | None) -> dict[bool, Callable[[bytes], bytes] | 
         return {False: None, True: None}
     raised = {https: partial(floor.raised, https=https) for https in (False, True)}
     return {https: remembering(function, _REMEMBERED_LINES_BYTES) for https, function in raised.items()}
+
+
+def _know_rings(places: Places, live: Keyring, given: Keyring | None, archive: Archive | None) -> None:
+    """Remember the keyrings, and say which of those that were used here are not there any more."""
+    known, rings = KnownRings(places.rings), {places.keys: live}
+    if archive is not None:
+        rings[places.archive_keys] = archive.sealer.keyring
+    for file, keyring in rings.items():
+        where: Where = "live" if file == places.keys else "archive"
+        for name in known.missing(where, keyring.name):
+            _log.error(_MISSING_RING, file, name, keyring.name, name)
+        known.remember(where, keyring, given=where == "live" and given is not None)
+
+
+_MISSING_RING = """%s: the keyring %s was used here before, and now it is %s: what the first one sealed cannot be read,
+requests among it, and those visitors cannot be erased. Put its key file back and start again; if it is gone for good,
+say so: consent-mw purge --lost %s"""
 
 
 def _sealer(policy: Policy, keyring: Keyring, site_keys: SiteKeys) -> Sealer:

@@ -23,9 +23,11 @@ from consent_mw.destruction import Destruction, Outcome, Told
 from consent_mw.due import Due, at_work, due
 from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.keyring import Keyring, MemoryKeyring
+from consent_mw.known_rings import KnownRings, Where
 from consent_mw.places import Places
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
+from consent_mw.stage import LIVE
 from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
 
@@ -87,7 +89,10 @@ def purge(
     store = opened_store(existing_store(places, url, log_url))
     sealer = Sealer.of_site(places, _keyring(places, ring))
     destruction = Destruction.of_site(policy, places, store, sealer, spool=_spool(places), lost=frozenset(lost))
-    done, left = asyncio.run(_run(destruction, store, dry_run, frozenset() if forced else frozenset(lost)))
+    missing = _missing(destruction, places, ring)
+    # One that was used here and is gone is no other machine's.
+    of_others = frozenset[str]() if forced else frozenset(lost).difference(missing)
+    done, left = asyncio.run(_run(destruction, store, dry_run, of_others))
     if done.busy:
         complain(f"{places.destruction_lock}: another process destroys at this moment; nothing was done here")
         return FAULT
@@ -95,10 +100,29 @@ def purge(
         click.echo(as_json({"dry_run": dry_run, "done": msgspec.to_builtins(done), "left": msgspec.to_builtins(left)}))
     else:
         _say(done, left, dry_run)
+    if not dry_run:
+        for name in lost:
+            KnownRings(places.rings).give_up(name)
+    gone = [each for name, each in missing.items() if name not in lost]
     wrong = [each for each in left if not each.is_of_others]
-    complain(*done.troubles, *map(_complaint, wrong if not dry_run else [each for each in wrong if each.problem]))
-    failed = done.troubles or any(each.late or each.problem for each in wrong)
-    return FAULT if failed else 0
+    said = wrong if not dry_run else [each for each in wrong if each.problem]
+    complain(*gone, *done.troubles, *map(_complaint, said))
+    return FAULT if gone or done.troubles or any(each.late or each.problem for each in wrong) else 0
+
+
+def _missing(destruction: Destruction, places: Places, ring: str | None) -> dict[str, str]:
+    """Return what is to be said of keyrings that were used here and are not there, by name."""
+    known, found = KnownRings(places.rings), dict[str, str]()
+    for stage in destruction.stages:
+        where: Where = "live" if stage.where == LIVE else "archive"
+        file = places.keys if where == "live" else places.archive_keys
+        if where == "live" and ring is None and any(each.given for each in known.used("live")[-1:]):
+            continue  # the site's keyring= is not told here, so nobody can say
+        for name in known.missing(where, stage.ring):
+            found[name] = (
+                f"{file}: the keyring {name} was used here, and is not there; put it back, or give it up: --lost {name}"
+            )
+    return found
 
 
 def _keyring(places: Places, ring: str | None) -> Keyring:

@@ -11,18 +11,26 @@ from typing import Final
 import click
 import msgspec
 
-from consent_mw.cli.access import existing_store
+from consent_mw.cli.access import existing_store, policies
 from consent_mw.cli.checked import everything_checked
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
-from consent_mw.exceptions import ConsentError, StoreError
+from consent_mw.exceptions import ConfigurationError, ConsentError, StoreError
+from consent_mw.keyring import FileKeyring, MemoryKeyring
+from consent_mw.known_rings import KnownRings
 from consent_mw.places import Places
 from consent_mw.policy import NECESSARY
 from consent_mw.records import Query, Record, new_id
-from consent_mw.retention import KINDS
+from consent_mw.retention import KINDS, Retention
+from consent_mw.rights.reach import out_of_reach
+from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
 from consent_mw.spool import Spool
+from consent_mw.stage import ARCHIVE, LIVE, Stage
 from consent_mw.stores import without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
+from consent_mw.stores.opened import OpenedStore
 from consent_mw.stores.sqlite import SQLiteStore
 
 __all__ = ["store"]
@@ -90,14 +98,21 @@ def store(context: click.Context) -> int:
 @click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
 @click.option("--store", "url", help="Another store than the one in the directory, such as postgresql://user@host/db.")
 @click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@ring_option
 @click.option("--quick", is_flag=True, help="Do not read the records: for a monitor that asks every minute.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say it as one object.")
 def check(
-    file: Path, directory: Path | None, url: str | None, log_url: str | None, quick: bool, json_wanted: bool
+    file: Path,
+    directory: Path | None,
+    url: str | None,
+    log_url: str | None,
+    ring: str | None,
+    quick: bool,
+    json_wanted: bool,
 ) -> int:
     """
-    Say whether the store is reachable, migrated and writable, how far behind the drain is, and whether every record is
-    as the site wrote it.
+    Say whether the store is reachable, migrated and writable, how far behind the drain is, whether the keys are there,
+    and whether every record is as the site wrote it.
 
     A schema that is missing or older is made or migrated, as the site itself does when it starts. One record is
     written and deleted again. All are read, which takes some ten seconds for a million.
@@ -110,11 +125,12 @@ def check(
     with busy("asking the store"):
         states = asyncio.run(_states(stores))
         older = asyncio.run(_older(places, stores[0][1]))
+        rings = asyncio.run(_rings(places, existing_store(places, url, log_url), ring))
     behind = _behind(places)
     usable = not quick and all(state.writable for state in states)
     checked = everything_checked(places, existing_store(places, url, log_url)) if usable else []
     if json_wanted:
-        told = {"stores": states, "older": older, "drain": behind}
+        told = {"stores": states, "older": older, "drain": behind, "rings": rings}
         records = [each.as_dict() for each in checked]
         click.echo(as_json({name: msgspec.to_builtins(each) for name, each in told.items()} | {"records": records}))
     else:
@@ -122,7 +138,10 @@ def check(
         click.echo("\n".join(map(str, checked)), nl=bool(checked))
         if older:
             click.echo(older.told)
+        for each in rings:
+            click.echo(each.told)
     problems = [*(state.problem for state in states), behind.problem, older.problem if older else ""]
+    problems += [each.problem for each in rings]
     problems = [problem for problem in problems if problem]
     problems += [fault for each in checked for fault in each.faults]
     complain(*problems)
@@ -154,6 +173,59 @@ async def _state(name: str, one: Store) -> _State:
     finally:
         await one.close()
     return state
+
+
+class _Ring(msgspec.Struct):
+    """A keyring whose keys are not here, and what it sealed."""
+
+    name: str
+    records: int
+    problem: str = ""
+
+    @property
+    def told(self) -> str:
+        """One line about it."""
+        return f"{self.records:,} records or more are sealed by keyring {self.name}, whose keys are not here"
+
+
+async def _rings(places: Places, one: Store, ring: str | None) -> list[_Ring]:
+    """
+    Return the keyrings that sealed records here and are not at hand. One that was used here is a fault, and so is any
+    in a file, which no other host can have written to; unless it was given up.
+    """
+    known = KnownRings(places.rings)
+    if ring is None and any(each.given for each in known.used("live")[-1:]):
+        complain("note: this site has a keyring=; give it with --keyring to know whether the keys are there")
+        return []
+    try:
+        stages = _stages(places, one, ring)
+        found = await out_of_reach(stages)
+    except ConsentError as error:  # a store in trouble is told before
+        return [_Ring("", 0, str(error))] if isinstance(error, ConfigurationError) else []
+    finally:
+        await one.close()
+    gone = known.missing("live", stages[0].ring) + known.missing("archive", stages[-1].ring)
+    faults = set(found if isinstance(one, SQLiteStore) else gone) - known.given_up
+    return [_Ring(name, count, _lost(places, name) if name in faults else "") for name, count in sorted(found.items())]
+
+
+def _stages(places: Places, one: Store, ring: str | None) -> list[Stage]:
+    retention = Retention(policies(places))
+    opened = OpenedStore(one)
+    site_keys = SiteKeys.read(places.site_keys)
+    found = [Stage(LIVE, opened, Sealer(keyring_at(places, ring) or MemoryKeyring(), site_keys), retention)]
+    if places.archive.exists():
+        keyring = FileKeyring(places.archive_keys) if places.archive_keys.exists() else MemoryKeyring()
+        archive = OpenedStore(SQLiteStore(places.archive))
+        found.append(Stage(ARCHIVE, archive, Sealer(keyring, site_keys), retention.of_archive()))
+    return found
+
+
+def _lost(places: Places, name: str) -> str:
+    return (
+        f"{places.directory}: the keys of keyring {name} are not here: what it sealed can be neither read nor erased; "
+        f"put its key file back, or give it up: consent-mw purge --lost {name}"
+    )
 
 
 async def _older(places: Places, chosen: Store) -> _Older | None:

@@ -1,0 +1,141 @@
+"""A key file that is lost, or another in its place, is said: at the start of the site, and by what watches it."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.my_data_site import site as started
+from tests.policies import POLICY
+from tests.postgres import PostgresServer
+from tests.sites_with_records import SiteWithRecords
+
+from consent_mw.cli import main
+from consent_mw.keyring import FileKeyring, MemoryKeyring
+from consent_mw.known_rings import KnownRings
+from consent_mw.sealer import Sealer
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> SiteWithRecords:
+    """A site that was started once, with a record."""
+    app = started(tmp_path)
+    made = SiteWithRecords(tmp_path, POLICY)
+    made.keeps(made.record(datetime.now(UTC) - timedelta(hours=1), secret="/"))
+    app.wiring.sealer.keyring.close()
+    return made
+
+
+def runs(site: SiteWithRecords, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    capsys.readouterr()
+    code = main([*words, "--policy", str(site.file)])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+def test_the_start_says_that_the_key_file_was_lost(site: SiteWithRecords, caplog: pytest.LogCaptureFixture) -> None:
+    started(site.file.parent)
+    assert "was used here before" not in caplog.text
+    lost = site.sealer.keyring.name
+    site.places.keys.unlink()
+    for _ in range(2):  # at each start
+        caplog.clear()
+        app = started(site.file.parent)
+        (said,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+        assert f"{site.places.keys}: the keyring {lost} was used here before" in said
+        assert app.wiring.sealer.keyring.name in said
+        assert f"consent-mw purge --lost {lost}" in said
+    assert stat.S_IMODE(site.places.rings.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_the_commands_that_watch_end_with_1_and_name_the_keyring(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str], replaced: bool
+) -> None:
+    lost = site.sealer.keyring.name
+    assert runs(site, capsys, "store", "check")[0] == 0
+    assert runs(site, capsys, "purge", "--dry-run")[0] == 0
+    site.places.keys.unlink()
+    if replaced:
+        FileKeyring(site.places.keys)
+    code, said = runs(site, capsys, "store", "check")
+    assert code == 1
+    assert f"1 records or more are sealed by keyring {lost}, whose keys are not here" in said
+    assert f"put its key file back, or give it up: consent-mw purge --lost {lost}" in said
+    code, said = runs(site, capsys, "purge", "--dry-run")
+    assert code == 1
+    assert f"{site.places.keys}: the keyring {lost} was used here, and is not there" in said
+
+
+def test_a_keyring_that_was_given_up_is_no_fault_any_more(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = site.sealer.keyring.name
+    site.places.keys.unlink()
+    runs(site, capsys, "purge", "--lost", lost)
+    assert runs(site, capsys, "purge", "--dry-run")[0] == 0
+    assert runs(site, capsys, "store", "check")[0] == 0
+    started(site.file.parent)
+    assert "was used here before" not in caplog.text
+
+
+def test_an_archive_whose_keys_were_lost_is_named_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    held = '[purposes.abuse.archive]\nretention = "5 years"\nlaw = "a law"\n'
+    started(tmp_path, POLICY + held)
+    site = SiteWithRecords(tmp_path, POLICY + held)
+    site.keeps(site.record(datetime.now(UTC), secret="/"))
+    lost = FileKeyring(site.places.archive_keys).name
+    site.places.archive_keys.unlink()
+    started(tmp_path, POLICY + held)
+    assert f"{site.places.archive_keys}: the keyring {lost} was used here before" in caplog.text
+    code, said = runs(site, capsys, "purge", "--dry-run")
+    assert (code, lost in said) == (1, True)
+
+
+def test_other_hosts_of_a_database_are_told_and_no_fault(
+    tmp_path: Path, postgres: PostgresServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = SiteWithRecords(tmp_path, POLICY)
+    other = Sealer(MemoryKeyring(), site.sealer.site_keys)
+    assert runs(site, capsys, "store", "check", "--store", postgres.url())[0] == 0
+
+    async def keep(store: object) -> None:
+        from consent_mw.stores.postgres import PostgresStore
+
+        elsewhere = PostgresStore(postgres.url())
+        await elsewhere.open()
+        await elsewhere.append([site.record(datetime.now(UTC), sealer=other, secret="/")])
+        await elsewhere.close()
+
+    started(tmp_path)  # keeps the revision
+    site.using(keep)
+    code, said = runs(site, capsys, "store", "check", "--store", postgres.url())
+    assert code == 0
+    assert f"sealed by keyring {other.keyring.name}, whose keys are not here" in said
+
+
+def test_a_keyring_of_the_site_is_not_taken_for_a_lost_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    given = FileKeyring(tmp_path / "elsewhere")
+    for _ in range(2):
+        started(tmp_path, keyring=given)
+    assert "was used here before" not in caplog.text
+    site = SiteWithRecords(tmp_path, POLICY, keyring=given)
+    site.keeps(site.record(datetime.now(UTC), secret="/"))
+    code, said = runs(site, capsys, "store", "check")
+    assert (code, "give it with --keyring" in said) == (0, True)
+
+
+def test_a_torn_line_hides_no_other_keyring(tmp_path: Path) -> None:
+    known = KnownRings(tmp_path / "rings.jsonl")
+    first, second = FileKeyring(tmp_path / "one"), FileKeyring(tmp_path / "two")
+    known.remember("live", first)
+    known.path.write_bytes(known.path.read_bytes() + b'{"where": "li')
+    known.remember("live", second)
+    assert known.missing("live", second.name) == [first.name]
