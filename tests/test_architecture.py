@@ -39,6 +39,7 @@ LAYERS = [
         "request_consent",
         "request_cookies",
         "room",
+        "signing",
     },  # pure: no I/O, no clock read
     {
         "audit",

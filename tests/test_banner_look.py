@@ -19,6 +19,7 @@ from consent_mw.declaration import load, loads
 from consent_mw.permissions import Permissions
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
+from consent_mw.signing import Signing
 from consent_mw.site.pages import Site
 from consent_mw.site.surfaces import Surfaces
 
@@ -66,7 +67,7 @@ def banner(language: str, consent: Consent = NO_CONSENT, *, policy: Policy = POL
     def make(consent: Consent, signals: frozenset[str]) -> Permissions:
         return Permissions(policy, consent, signals)
 
-    site = Site(policy, secret_keys=[b"a key of at least 16 bytes"], templates=own)
+    site = Site(policy, signing=Signing((b"a key of at least 16 bytes",)), templates=own)
     scope = {"type": "http", "path": "/", "headers": [(b"accept-language", language.encode())]}
     asked = RequestConsent(consent, make(consent, frozenset(["gpc"])), make, date(2026, 1, 1))
     return asyncio.run(site.banner(scope, asked, now_ns=0))

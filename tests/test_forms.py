@@ -15,7 +15,6 @@ from consent_mw.declaration import loads
 from consent_mw.site.forms import (
     Answers,
     BadForm,
-    FormToken,
     Sender,
     WaitingAnswer,
     fields_of,
@@ -55,7 +54,6 @@ expires = "1 year"
 )
 FORM = "application/x-www-form-urlencoded"
 OURS = "https://shop.example"
-HOUR_NS = 3_600_000_000_000
 
 
 def answers(**fields: str) -> Answers | WaitingAnswer:
@@ -111,20 +109,6 @@ def test_no_target_ever_leaves_the_host(target: str) -> None:
     # Browsers take a backslash for a slash and drop tabs and line breaks (WHATWG URL, section 4.4).
     followed = safe_next(target, "/consent").replace("\\", "/").translate({9: None, 10: None, 13: None})
     assert urlsplit(urljoin("https://shop.example/page", followed)).netloc == "shop.example"
-
-
-def test_a_form_token_holds_for_an_hour_and_for_its_keys_alone() -> None:
-    old, new = b"an older key of 24 bytes", b"the newest key, 24 bytes"
-    token = FormToken([old]).make(HOUR_NS)
-    assert FormToken([old]).holds(token, 2 * HOUR_NS)
-    assert FormToken([old, new]).holds(token, HOUR_NS)
-    assert not FormToken([new]).holds(token, HOUR_NS)
-    assert not FormToken([old]).holds(token, 2 * HOUR_NS + 2_000_000_000)
-
-
-@given(st.text(max_size=60))
-def test_no_other_text_is_a_form_token(token: str) -> None:
-    assert not FormToken([b"the newest key, 24 bytes"]).holds(token, HOUR_NS)
 
 
 @pytest.mark.parametrize("choice", ["accept", "prompt", "reject"])

@@ -13,6 +13,7 @@ from tests.policies import POLICY
 
 from consent_mw.declaration import loads
 from consent_mw.rights.request import REQUEST_KINDS
+from consent_mw.signing import Signing
 from consent_mw.site.forms import BadForm
 from consent_mw.site.my_data_forms import ACTIONS, Ask, read
 from consent_mw.site.slip import Slip, Slips
@@ -54,11 +55,12 @@ def test_no_address_that_passes_can_begin_a_header_or_a_tag(text: str) -> None:
 @given(st.sampled_from(ACTIONS), st.uuids())
 def test_a_slip_is_read_as_it_was_written_and_by_nobody_elses_key(action: str, number: UUID) -> None:
     slip = Slip(action, number)
-    old, new = b"an old key of 16 bytes", b"a new key of 16 bytes"
-    written = Slips([old]).write(slip)
-    assert Slips([old, new]).read(written) == slip
-    assert Slips([new]).read(written) is None
-    assert len(written) == len(Slips([old]).write(Slip(action, uuid4())))
+    old, new = Signing((b"an old key of 16 bytes",)), Signing((b"a new key of 16 bytes",))
+    written = Slips(old).write(slip)
+    assert Slips(Signing(old.keys + new.keys)).read(written) == slip
+    assert Slips(new).read(written) is None
+    assert Slips(old._replace(site="staging")).read(written) is None
+    assert len(written) == len(Slips(old).write(Slip(action, uuid4())))
 
 
 def test_a_throttle_admits_so_many_of_each_and_nobody_uses_up_what_is_anothers() -> None:

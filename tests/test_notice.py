@@ -62,7 +62,7 @@ def test_every_page_announces_the_day_the_changes_and_where_to_compare(
         assert "00:00:00 (UTC+09:00), Asia/Seoul" in notice
         assert all(word in notice for word in words)
         assert 'href="/consent/policy/2"' in notice
-        assert page.cookies.keys() <= {"session"}
+        assert page.cookies.keys() <= {"session", "consent-form"}
         assert not visits(app, path, [speaks, CLOSED]).announces
     assert visits(app, "/", [(b"cookie", b"consent-notice=1")]).announces
 
@@ -133,9 +133,10 @@ def test_closing_is_judged_as_a_choice_is(
 
 
 def test_a_browser_that_says_nothing_of_a_form_closes_it_on_the_settings_page(app: ConsentMiddleware) -> None:
-    page = visits(app, "/consent").body
-    token = page.partition('name="token" value="')[2].partition('"')[0]
-    assert answer(post(app, f"announced=2&token={token}"))[2] == [LINE]
+    page = visits(app, "/consent")
+    token = page.body.partition('name="token" value="')[2].partition('"')[0]
+    cookie = page.cookies["consent-form"].partition(b";")[0]
+    assert answer(post(app, f"announced=2&token={token}", (b"cookie", cookie)))[2] == [LINE]
     assert 'name="token" value=""' in visits(app, "/").body  # elsewhere a page may be kept by a cache
 
 

@@ -27,6 +27,7 @@ from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
 from consent_mw.sealer import Sealer
+from consent_mw.signing import Signing
 from consent_mw.site.language import negotiate
 from consent_mw.site.pages import Site
 from consent_mw.site.surfaces import SURFACES, shown_text
@@ -99,7 +100,7 @@ expires = "13 months"
 "client.address" = "masked"
 """
 POLICY = loads(DECLARATION)
-KEYS = [b"a key of at least 16 bytes"]
+SIGNING = Signing((b"a key of at least 16 bytes",))
 NOW_NS = 1_764_000_000_000_000_000
 TODAY = date(2025, 11, 24)
 SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
@@ -139,7 +140,7 @@ def chosen(
 
 
 def site(policy: Policy = POLICY, **options: Any) -> Site:
-    return Site(policy, secret_keys=KEYS, now_ns=lambda: NOW_NS, **options)
+    return Site(policy, signing=SIGNING, now_ns=lambda: NOW_NS, **options)
 
 
 def scope_of(path: str, consent: RequestConsent, method: str, headers: Mapping[str, str], root: str) -> dict[str, Any]:
@@ -524,9 +525,11 @@ def test_without_origin_only_the_settings_page_can_send() -> None:
     turned = post(consent, {"choice": "accept"}, headers={})
     assert (turned.status, turned.header("location")) == (303, "/consent?again=unknown")
     assert not consent.changed
-    token = re.search(r'name="token" value="([^"]+)"', get("/consent").body)
+    page = get("/consent")
+    token = re.search(r'name="token" value="([^"]+)"', page.body)
     assert token is not None
-    assert post(consent, {"choice": "accept", "token": token[1]}, headers={}).status == 303
+    cookie = page.header("set-cookie").partition(";")[0]
+    assert post(consent, {"choice": "accept", "token": token[1]}, headers={"cookie": cookie}).status == 303
     assert consent.choice is Choice.ACCEPT
 
 

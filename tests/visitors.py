@@ -31,7 +31,7 @@ class Visitor:
         """Run one exchange and take its cookies. `cookie` is sent in place of the browser's own header."""
         place = path.encode()
         sends = self.browser.header(place, now()) if cookie is None else cookie
-        given = [(b"host", HOST.encode()), *self.signals, *headers]
+        given = [(b"host", self.browser.host.encode()), *self.signals, *headers]
         given += [(b"cookie", sends)] if sends else []
         scheme = ("https" if kind == "http" else "wss") if self.browser.secure else ("http" if kind == "http" else "ws")
         asked = scope(path, kind, given, scheme=scheme, **more)
@@ -59,7 +59,7 @@ class Visitor:
     @property
     def cookies(self) -> dict[str, str]:
         """What the browser holds beside our own cookies, by name."""
-        ours = {f"{self.prefix}consent", f"{self.prefix}consent-pending"}
+        ours = {f"{self.prefix}consent", f"{self.prefix}consent-pending", f"{self.prefix}consent-form"}
         held = {key.name.decode("latin-1"): held.value.decode("latin-1") for key, held in self.browser.jar.items()}
         return {name: value for name, value in held.items() if name not in ours}
 

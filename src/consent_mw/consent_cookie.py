@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from datetime import date, timedelta
+from typing import Final
 
 from itsdangerous import BadSignature, Signer
 
 from consent_mw.consent import LIFETIME, Consent, dumps, loads
 from consent_mw.cookies import delete_line
 from consent_mw.exceptions import BadConsentCookie, ConfigurationError
+from consent_mw.signing import Signing
 
 __all__ = ["ConsentCookie", "checked_keys"]
 
 #: Shorter keys can be guessed: 112 bits are the least that NIST SP 800-131A allows for an HMAC.
-_LEAST_KEY_BYTES = 16
+_LEAST_KEY_BYTES: Final = 16
 #: Workers on both sides of midnight may differ by a day.
-_GRACE = timedelta(days=-1)
+_GRACE: Final = timedelta(days=-1)
 
 
 def checked_keys(secret_keys: Sequence[str | bytes]) -> list[bytes]:
@@ -45,16 +46,24 @@ class ConsentCookie:
     """
     Reads and writes the consent cookie.
 
-    On https its name has the `__Host-` prefix, so that no other subdomain can toss one in. `domain` shares it
-    between subdomains and gives that protection up.
+    On https its name has the `__Host-` prefix, so that no other subdomain can toss one in.
+
+    `domain` shares it between subdomains and gives that protection up: a neighbour on any of them can set a consent
+    cookie of its own there, and reads the visitor's. So a second cookie, for the host alone, goes with each choice (see
+    `RequestCookies`): only that one opens data, and a choice of another host allows no more than was allowed here.
+
+    A signature holds for one name, one `domain` and one `site`: two deployments with one key are strangers to each
+    other where one of these differs.
     """
 
-    def __init__(self, secret_keys: Sequence[str | bytes], *, name: str = "consent", domain: str = "") -> None:
-        keys = checked_keys(secret_keys)
-        # The newest key signs, every key is believed: itsdangerous takes them oldest to newest.
-        self._signer = Signer(
-            list(keys), salt=b"consent_mw.consent", key_derivation="hmac", digest_method=hashlib.sha256
-        )
+    def __init__(
+        self, secret_keys: Sequence[str | bytes], *, name: str = "consent", domain: str = "", site: str = ""
+    ) -> None:
+        if not site.isprintable():
+            raise ConfigurationError(f'site: {site!r} holds a control character; write a name such as "shop-staging"')
+        self.signing: Signing = Signing(tuple(checked_keys(secret_keys)), name, domain, site)
+        self._signer = self.signing.signer("consent")
+        self._host_signer = self.signing.signer("host")
         self.domain = domain
         self._plain = name
         self._prefixed = name if domain else f"__Host-{name}"
@@ -62,6 +71,10 @@ class ConsentCookie:
     def name(self, *, secure: bool) -> str:
         """Return the cookie's name on this kind of connection. A browser refuses `__Host-` on plain http."""
         return self._prefixed if secure else self._plain
+
+    def companion(self, what: str, *, secure: bool) -> str:
+        """Return the name of another cookie of ours. None is shared, so on https each has the prefix."""
+        return f"__Host-{self._plain}-{what}" if secure else f"{self._plain}-{what}"
 
     @property
     def names(self) -> frozenset[str]:
@@ -75,16 +88,13 @@ class ConsentCookie:
         Raises:
             BadConsentCookie: It is forged, unreadable, or older than its lifetime.
         """
-        text = value.decode("latin-1")
-        try:
-            signed = self._signer.unsign(value).decode("latin-1")
-        except BadSignature as error:
-            raise BadConsentCookie(text, "not signed by us") from error
-        consent = loads(signed)
-        age = today - consent.given_on if consent.given_on else LIFETIME * 2
-        if not _GRACE <= age <= LIFETIME:
-            raise BadConsentCookie(text, "not of the last 180 days")
-        return consent
+        return _read(self._signer, value, today)
+
+    def read_host(self, value: bytes, today: date) -> Consent:
+        """
+        Return the consent that was given on this host, as its own cookie beside a shared one proves. Raises as `read`.
+        """
+        return _read(self._host_signer, value, today)
 
     def sign(self, consent: Consent) -> str:
         """Return the cookie's value for `consent`: the same bytes for the same consent and key."""
@@ -92,12 +102,36 @@ class ConsentCookie:
 
     def line(self, consent: Consent, today: date, *, secure: bool) -> bytes:
         """Return the Set-Cookie line for `consent`, or the one that deletes it where nothing was chosen."""
-        name = self.name(secure=secure)
-        if consent.choice is None or consent.given_on is None:
-            return delete_line(name, domain=self.domain)
-        # Counted from the day of the answer, so that saving something else does not renew it.
-        max_age_seconds = int((consent.given_on + LIFETIME - today).total_seconds())
-        line = f"{name}={self.sign(consent)}; Max-Age={max_age_seconds}; Path=/; HttpOnly; SameSite=Lax"
+        return _line(self.name(secure=secure), self.sign(consent), consent, today, self.domain, secure=secure)
+
+    def lines(self, consent: Consent, today: date, *, secure: bool) -> list[bytes]:
+        """Return the line for `consent`, and where it is shared the one of the cookie that stays on this host."""
+        lines = [self.line(consent, today, secure=secure)]
         if self.domain:
-            line += f"; Domain={self.domain}"
-        return (line + "; Secure" if secure else line).encode("latin-1")
+            value = self._host_signer.sign(dumps(consent)).decode("latin-1")
+            lines.append(_line(self.companion("host", secure=secure), value, consent, today, "", secure=secure))
+        return lines
+
+
+def _read(signer: Signer, value: bytes, today: date) -> Consent:
+    text = value.decode("latin-1")
+    try:
+        signed = signer.unsign(value).decode("latin-1")
+    except BadSignature as error:
+        raise BadConsentCookie(text, "not signed by us") from error
+    consent = loads(signed)
+    age = today - consent.given_on if consent.given_on else LIFETIME * 2
+    if not _GRACE <= age <= LIFETIME:
+        raise BadConsentCookie(text, "not of the last 180 days")
+    return consent
+
+
+def _line(name: str, value: str, consent: Consent, today: date, domain: str, *, secure: bool) -> bytes:
+    if consent.choice is None or consent.given_on is None:
+        return delete_line(name, domain=domain)
+    # Counted from the day of the answer, so that saving something else does not renew it.
+    max_age_seconds = int((consent.given_on + LIFETIME - today).total_seconds())
+    line = f"{name}={value}; Max-Age={max_age_seconds}; Path=/; HttpOnly; SameSite=Lax"
+    if domain:
+        line += f"; Domain={domain}"
+    return (line + "; Secure" if secure else line).encode("latin-1")

@@ -62,7 +62,10 @@ class ConsentMiddleware:
         directory: Keys, spool and the default store; `consent-data` beside the policy unless told.
         proxies: The proxies in front of us; without them only the socket's address and scheme are believed.
         prefix: Where the visitor's pages are.
-        cookie_domain: Shares the choice between subdomains, and gives up the `__Host-` prefix.
+        cookie_domain: Shares the choice between subdomains, and gives up the `__Host-` prefix: any of them can then set
+            a choice, which counts on hosts where the visitor made none. Data open on the host where one was made alone.
+        site: What this deployment is called in its signatures, such as "staging": two with one key believe each other's
+            choices only if this, `cookie_name` and `cookie_domain` agree.
         cookie_hook: May veto a cookie that would pass, or pass one that would not.
         cookie_floor: What every cookie that passes must say of itself at least: Secure on https, HttpOnly, SameSite.
         exclude: Paths, with * for anything, that are left out of the log. Never out of the gate.
@@ -99,6 +102,7 @@ class ConsentMiddleware:
         prefix: str = "/consent",
         cookie_name: str = "consent",
         cookie_domain: str = "",
+        site: str = "",
         cookie_hook: CookieHook | None = None,
         cookie_floor: CookieFloor | None = None,
         exclude: Iterable[str] = (),
@@ -130,6 +134,7 @@ class ConsentMiddleware:
             prefix=prefix,
             cookie_name=cookie_name,
             cookie_domain=cookie_domain,
+            site=site,
             cookie_hook=cookie_hook,
             cookie_floor=cookie_floor,
             report_only=report_only,

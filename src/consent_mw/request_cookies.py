@@ -44,6 +44,8 @@ _STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
 _DAY_NS: Final = 86_400_000_000_000
 _1970: Final = date(1970, 1, 1)
 
+#: What our cookies beside the consent cookie are for.
+_COMPANIONS: Final = ("host", "pending", "notice", "form")
 _SESSION = re.compile(rb"[A-Za-z0-9_-]{22}")
 
 
@@ -98,7 +100,7 @@ class RequestCookies:
         self.cookie = cookie
         self.report_only = report_only
         self.reserved: frozenset[str] = cookie.names.union(
-            *({f"{name}-pending", f"{name}-notice"} for name in cookie.names)
+            cookie.companion(what, secure=secure) for what in _COMPANIONS for secure in (False, True)
         )
         self._readings: Memory[tuple[bytes | None, frozenset[str], bool], Reading] = Memory(Budget(_READINGS_BYTES))
         self._reading_of = self._readings.seen
@@ -110,11 +112,7 @@ class RequestCookies:
 
     def pending_name(self, *, secure: bool) -> str:
         """Return the name of the session cookie that finds this visitor's waiting cookies."""
-        return f"{self.cookie.name(secure=secure)}-pending"
-
-    def notice_name(self, *, secure: bool) -> str:
-        """Return the name of the cookie that says which announcement this visitor has closed."""
-        return f"{self.cookie.name(secure=secure)}-notice"
+        return self.cookie.companion("pending", secure=secure)
 
     def pending_line(self, session: str, *, secure: bool) -> bytes:
         """Return the Set-Cookie line of that session cookie: it lives as long as the browser is open, at most."""

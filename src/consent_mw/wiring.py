@@ -12,7 +12,7 @@ from pathlib import Path
 from consent_mw._asgi import Header, Scope
 from consent_mw.archive import Archive
 from consent_mw.client import Proxies
-from consent_mw.consent_cookie import ConsentCookie, checked_keys
+from consent_mw.consent_cookie import ConsentCookie
 from consent_mw.console import Console
 from consent_mw.cookies import CookieFloor, Placed, placed
 from consent_mw.declaration import load
@@ -76,6 +76,7 @@ class Wiring:
         prefix: str,
         cookie_name: str,
         cookie_domain: str,
+        site: str,
         cookie_hook: CookieHook | None,
         cookie_floor: CookieFloor | None,
         report_only: bool,
@@ -90,7 +91,6 @@ class Wiring:
         subject: SignIn | None,
         personal_data: PersonalData | None,
     ) -> None:
-        self._keys = checked_keys(secret_keys)
         self.clock: Callable[[], int] = clock
         declared = policy if isinstance(policy, Policy) else load(policy)
         self.places: Places = Places(_directory(policy, directory))
@@ -102,7 +102,7 @@ class Wiring:
         self.policy: Policy = self._publications.in_force
         self.proxies: Proxies = proxies or Proxies()
         self._keyring: Keyring = FileKeyring(self.places.keys) if keyring is None else ForeignKeyring(keyring)
-        self._cookie: ConsentCookie = ConsentCookie(self._keys, name=cookie_name, domain=cookie_domain)
+        self._cookie: ConsentCookie = ConsentCookie(secret_keys, name=cookie_name, domain=cookie_domain, site=site)
         self._report_only = report_only
         self.store: Store = site_store(self.places.database, store, log_store)
         if isinstance(self.store, JoinedStore):
@@ -116,7 +116,7 @@ class Wiring:
         self.inserts = inserts
         self.debug = debug
         self.illegible: Illegible = Illegible(strict=debug)
-        self._site_keys: SiteKeys = SiteKeys.kept(self.places.site_keys, self._keys)
+        self._site_keys: SiteKeys = SiteKeys.kept(self.places.site_keys, self._cookie.signing.keys)
         self.sealer: Sealer = _sealer(self.policy, self._keyring, self._site_keys)
         self.pending: Pending = Pending(self.policy, self.store, self.sealer)
         # Only here, and for types in `drain`: an eighth of the time that `import consent_mw` took.
@@ -184,7 +184,7 @@ class Wiring:
         self.site: Site = Site(
             self.policy,
             prefix=self.prefix,
-            secret_keys=self._keys,
+            signing=self._cookie.signing,
             pending=self.pending,
             receipts=Receipts(self.store, self.sealer),
             hand_over=self.drain.once,
@@ -251,8 +251,10 @@ class Wiring:
     def _own_cookies(self, secure: bool) -> OwnCookies:
         return OwnCookies(
             self.cookies.cookie.name(secure=secure),
-            self.cookies.pending_name(secure=secure),
-            self.cookies.notice_name(secure=secure),
+            self._cookie.companion("pending", secure=secure),
+            self._cookie.companion("notice", secure=secure),
+            self._cookie.companion("form", secure=secure),
+            self._cookie.companion("host", secure=secure) if self._cookie.domain else "",
         )
 
     def warn_once(self, what: str, message: str, *values: object) -> None:

@@ -19,11 +19,13 @@ NOTICE_CLOSED_FOR: Final = Duration(30, "day")
 
 
 class OwnCookies(NamedTuple):
-    """What our three cookies are called on this kind of connection."""
+    """What our cookies are called on this kind of connection; "" for one that this site never sets."""
 
     consent: str = "consent"
     pending: str = "consent-pending"
     notice: str = "consent-notice"
+    form: str = "consent-form"
+    host: str = ""
 
 
 def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: Iterable[int]) -> dict[str, object]:
@@ -106,6 +108,8 @@ def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str
         (own.consent, str(Duration(LIFETIME.days, "day"))),
         (own.pending, None),
         (own.notice, str(NOTICE_CLOSED_FOR)),
+        (own.form, None),
+        (own.host, str(Duration(LIFETIME.days, "day"))),
     ]
     named = {cookie.name for cookie in policy.cookies}
     site, retention = _text(policy.controller.name, language), str(policy.purposes[NECESSARY].retention)
@@ -121,7 +125,7 @@ def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str
             "path": "/",
         }
         for name, expires in ours
-        if name not in named
+        if name and name not in named
     ]
     return {"cookies": [*rows, *(_cookie(policy, cookie, language) for cookie in policy.cookies)]}
 

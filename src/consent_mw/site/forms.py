@@ -10,8 +10,6 @@ from typing import Final, Literal, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from itsdangerous import BadData, TimestampSigner
-
 from consent_mw.consent import Choice
 from consent_mw.policy import Policy
 
@@ -19,7 +17,6 @@ __all__ = [
     "BODY_LIMIT_BYTES",
     "Answers",
     "BadForm",
-    "FormToken",
     "Sender",
     "WaitingAnswer",
     "WaitingVerb",
@@ -31,7 +28,6 @@ __all__ = [
 
 BODY_LIMIT_BYTES: Final = 16_384
 _MOST_FIELDS = 400
-_TOKEN_AGE_SECONDS = 3_600
 
 # One slash, then neither a slash nor a backslash: `urlsplit("/\\evil.example")` shows no host, yet browsers go there.
 _NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]{0,2000}")
@@ -62,41 +58,6 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
     if origin in (None, "", "null"):
         return Sender.UNKNOWN
     return Sender.OURS if origin == own_origin else Sender.FOREIGN
-
-
-class _Signer(TimestampSigner):
-    """A signer whose clock is an argument."""
-
-    def __init__(self, keys: Sequence[bytes], now_seconds: int) -> None:
-        super().__init__(list(keys), salt=b"consent_mw.form", key_derivation="hmac")
-        self._now_seconds = now_seconds
-
-    def get_timestamp(self) -> int:
-        return self._now_seconds
-
-
-class FormToken:
-    """
-    What only the settings page carries, for browsers that do not say where a form comes from.
-
-    It is about nobody: it proves that a page of ours was read within the hour, which no other site can do for
-    its visitor.
-    """
-
-    def __init__(self, secret_keys: Sequence[bytes]) -> None:
-        self._keys = secret_keys
-
-    def make(self, now_ns: int) -> str:
-        """Return a token that holds for an hour."""
-        return _Signer(self._keys, now_ns // 1_000_000_000).sign(b"form").decode("ascii")
-
-    def holds(self, token: str, now_ns: int) -> bool:
-        """Whether `token` is one of ours, and of the last hour."""
-        try:
-            signer = _Signer(self._keys, now_ns // 1_000_000_000)
-            return signer.unsign(token, max_age=_TOKEN_AGE_SECONDS) == b"form"
-        except BadData:
-            return False
 
 
 def safe_next(target: str | None, fallback: str) -> str:

@@ -147,7 +147,8 @@ class MyDataPages:
             return await asyncio.to_thread(self._as_json, visit, holdings, done, complete=complete)
         if not holdings.person.is_known:
             status = 404 if visit.form == "csv" else 200
-            return self._rendering.page(visit, "my_data_unknown.html", self._common(visit, done), status=status)
+            told = self._common(visit, done) | {"elsewhere": visit.consent.consent.allows_something}
+            return self._rendering.page(visit, "my_data_unknown.html", told, status=status)
         if visit.form == "csv" and not complete:
             return self._unreadable(visit)  # a table cannot say that something is missing
         if visit.form == "csv":
@@ -233,7 +234,7 @@ class MyDataPages:
             "done": done,
             "slip": visit.query.get("done", "") if done else "",
             "again": visit.query.get("again", ""),
-            "token": self._posts.token.make(visit.now_ns),
+            "proof": self._posts.guard.proof(visit),
             "action": f"{visit.base}/{_NAME}{visit.suffix}",
             "kinds": REQUEST_KINDS,
             "message_limit": MESSAGE_LIMIT,

@@ -20,12 +20,14 @@ from consent_mw.policy import Policy
 from consent_mw.receipts import Receipts
 from consent_mw.request_consent import RequestConsent, Shown
 from consent_mw.revisions import Revisions
+from consent_mw.signing import Signing
 from consent_mw.site import forms
 from consent_mw.site.announcement import Announcement
 from consent_mw.site.assets import Assets
 from consent_mw.site.choosing import Waitings, choose
 from consent_mw.site.documents import OwnCookies
-from consent_mw.site.forms import BadForm, FormToken, safe_next
+from consent_mw.site.form_guard import FormGuard
+from consent_mw.site.forms import BadForm, safe_next
 from consent_mw.site.handing import Handing
 from consent_mw.site.language import negotiate
 from consent_mw.site.my_data_pages import MyData, MyDataPages
@@ -57,7 +59,7 @@ class Site:
 
     Args:
         prefix: Where the pages are, without a slash at its end.
-        secret_keys: Sign the form token, oldest to newest.
+        signing: Signs the tokens of forms, and what an address tells of a request.
         pending: The cookies that wait; without it none do.
         receipts: Where visitors' receipts are found; without it there is no page for them.
         hand_over: Brings what lies in the spool to the store (`Drain.once`), for who asks for a receipt at once.
@@ -76,7 +78,7 @@ class Site:
         policy: Policy,
         *,
         prefix: str = "/consent",
-        secret_keys: Sequence[bytes],
+        signing: Signing,
         pending: Pending | None = None,
         receipts: Receipts | None = None,
         hand_over: Callable[[], Awaitable[object]] | None = None,
@@ -98,7 +100,7 @@ class Site:
         self._hashes: dict[tuple[Surface, str, frozenset[str]], str] = {}
         self._assets = Assets()
         self._rendering = Rendering(self._surfaces, self._assets, prefix)
-        self._posts = Posts(self._rendering, FormToken(secret_keys))
+        self._posts = Posts(self._rendering, FormGuard(signing, lambda secure: own_cookies(secure).form))
         self._default_language = default_language or policy.languages[0]
         self._own_cookies = own_cookies
         self._announcement: Announcement | None = None
@@ -137,7 +139,7 @@ class Site:
                 policy,
                 my_data,
                 posts=self._posts,
-                slips=Slips(secret_keys),
+                slips=Slips(signing),
                 readers=readers,
                 shown=lambda language: self.shown("my-data", language),
             )
@@ -349,7 +351,7 @@ class Site:
             "saved": "saved" in visit.query and consent.choice is not None,
             "has_receipt": consent.consent.receipt is not None and "/receipt" in self._routes,
             "again": visit.query.get("again", ""),
-            "token": self._posts.token.make(visit.now_ns),
+            "proof": self._posts.guard.proof(visit),
         }
         # Our script fetches the dialog; the link that it stands behind leads to the page.
         return self._page(visit, "dialog.html" if "dialog" in visit.query else "settings.html", context)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from starlette.responses import RedirectResponse, Response
 
 from consent_mw.site import forms
-from consent_mw.site.forms import BadForm, FormToken, Sender
+from consent_mw.site.form_guard import FormGuard, Standing
+from consent_mw.site.forms import BadForm, Sender
 from consent_mw.site.rendering import PERSONAL, Rendering
 from consent_mw.site.visit import Visit
 
@@ -19,12 +20,12 @@ class Posts:
     Takes forms, and turns away what none of our pages sends.
 
     Args:
-        token: What a form carries where the browser does not say where it comes from.
+        guard: Makes what a page's forms carry, and judges it where the browser does not say where a form comes from.
     """
 
-    def __init__(self, rendering: Rendering, token: FormToken) -> None:
+    def __init__(self, rendering: Rendering, guard: FormGuard) -> None:
         self._rendering = rendering
-        self.token = token
+        self.guard = guard
 
     async def fields(
         self, visit: Visit, *, page: str = "", limit_bytes: int = forms.BODY_LIMIT_BYTES
@@ -48,11 +49,15 @@ class Posts:
         sender = forms.sender(visit.headers, visit.own_origin)
         if sender is Sender.FOREIGN:
             return self.refused(visit, 403, "foreign")
-        if sender is Sender.UNKNOWN and not self.token.holds(first(fields, "token"), visit.now_ns):
-            if visit.wants_json:
-                return self.refused(visit, 403, "unknown")
-            return RedirectResponse(f"{visit.base}{page}?again=unknown", 303, dict(PERSONAL))
-        return None
+        if sender is Sender.OURS:
+            return None
+        standing = self.guard.standing(visit, first(fields, "token"))
+        if standing is Standing.OURS:
+            return None
+        why = "cookies" if standing is Standing.NO_COOKIE else "unknown"
+        if visit.wants_json:
+            return self.refused(visit, 403, why)
+        return RedirectResponse(f"{visit.base}{page}?again={why}", 303, dict(PERSONAL))
 
     def bad(self, visit: Visit, error: BadForm) -> Response:
         """Return the answer to a form that cannot be meant."""

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from consent_mw.policy import Policy
 from consent_mw.site.assets import Assets
 from consent_mw.site.documents import OwnCookies
+from consent_mw.site.form_guard import Proof
 from consent_mw.site.markdown import markdown_of
 from consent_mw.site.surfaces import Surfaces
 from consent_mw.site.visit import Visit, own_path
@@ -76,8 +77,11 @@ class Rendering:
         """
         surfaces = self.surfaces if policy is None else self.surfaces.of(policy)
         own = surfaces.templates.translation(visit.language)
-        notice = self.notice(visit, str(context.get("token", ""))) if visit.form == "html" else ""
-        html = surfaces.render(template, visit.language, visit.base, notice=notice, **self._common(visit), **context)
+        proof = context.get("proof")
+        proof = proof if isinstance(proof, Proof) else Proof()
+        notice = self.notice(visit, proof.token) if visit.form == "html" else ""
+        common = self._common(visit) | {"token": proof.token}
+        html = surfaces.render(template, visit.language, visit.base, notice=notice, **common, **context)
         said = {**headers, "content-language": own.language}
         if self.announced and "Cookie" not in said.get("vary", ""):
             said["vary"] = (
@@ -87,7 +91,10 @@ class Rendering:
             return Response(markdown_of(html), status, said, media_type="text/markdown")
         if visit.form == "download" and status == 200:
             said["content-disposition"] = f'attachment; filename="{file}"'
-        return HTMLResponse(html, status, said)
+        response = HTMLResponse(html, status, said)
+        if proof.line:
+            response.raw_headers.append((b"set-cookie", proof.line))
+        return response
 
     def _common(self, visit: Visit) -> dict[str, object]:
         own = self.surfaces.templates.translation(visit.language)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from itsdangerous import BadData, Signer
+from itsdangerous import BadData
+
+from consent_mw.signing import Signing
 
 __all__ = ["Slip", "Slips"]
 
@@ -25,8 +26,8 @@ class Slips:
     A slip opens nothing. It leads to what became of one request, as the number on a parcel does, and to no data.
     """
 
-    def __init__(self, secret_keys: Sequence[bytes]) -> None:
-        self._signer = Signer(list(secret_keys), salt=b"consent_mw.slip", key_derivation="hmac")
+    def __init__(self, signing: Signing) -> None:
+        self._signer = signing.signer("slip")
 
     def write(self, slip: Slip) -> str:
         """Return the slip as a text for an address; of one action all have the same length."""

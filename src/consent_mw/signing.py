@@ -1,0 +1,38 @@
+"""The signatures of one site: made in one place, each for one use, and worth nothing on another site."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, NamedTuple, TypeAlias
+
+from itsdangerous import Signer
+
+__all__ = ["Signing", "Use"]
+
+#: What a signature is for. A text that was signed for one use is not believed for another.
+Use: TypeAlias = Literal["consent", "host", "form", "slip", "pending"]
+
+
+class Signing(NamedTuple):
+    """
+    The keys of one site, and what its signatures are bound to.
+
+    Two deployments that share a key do not believe each other's signatures unless all three names agree.
+
+    Attributes:
+        keys: Oldest to newest. The newest signs, every one is believed.
+        cookie_name: The consent cookie's name without its prefix: one site is the same over http and https.
+        cookie_domain: The domain that shares it.
+        site: What the operator calls this deployment.
+    """
+
+    keys: tuple[bytes, ...]
+    cookie_name: str = "consent"
+    cookie_domain: str = ""
+    site: str = ""
+
+    def signer(self, use: Use) -> Signer:
+        """Return what signs for one use."""
+        # A line break can stand in none of the names, so that no two sets of names run together.
+        salt = "\n".join((f"consent_mw.{use}", self.cookie_name, self.cookie_domain, self.site))
+        return Signer(list(self.keys), salt=salt.encode(), key_derivation="hmac", digest_method=hashlib.sha256)
