@@ -774,8 +774,6 @@ def test_a_database_of_a_newer_version_is_left_alone(site):
     ("options", "place"),
     [
         ({"prefix": "consent"}, "prefix"),
-        ({"signals": ("gcp",)}, "signals"),
-        ({"signals": "gpc"}, "signals"),
         ({"exclude": "/health"}, "exclude"),
         ({"directory": "/dev/null/x"}, "/dev/null/x"),
         ({"store": "sqllite:///x"}, "sqllite"),

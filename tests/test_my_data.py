@@ -185,6 +185,21 @@ def test_who_signs_in_sees_what_their_other_browser_left(tmp_path: Path) -> None
     run(work)
 
 
+def test_a_sign_in_is_linked_with_no_receipt_where_another_site_led_to_the_page(tmp_path: Path) -> None:
+    async def work() -> None:
+        app = site(tmp_path, subject=signed_in)
+        visitor = Visitor(app)
+        await visitor.picks("accept")
+        visitor.signals = [(b"x-user", b"attacker")]  # whom another site has signed in here
+        for led in (b"cross-site", b"same-site"):
+            await visitor.gets(PAGE, headers=[(b"sec-fetch-site", led)])
+        assert await records(app, "link") == []
+        await visitor.gets(PAGE, headers=[(b"sec-fetch-site", b"same-origin")])
+        assert len(await records(app, "link")) == 1
+
+    run(work)
+
+
 @pytest.mark.parametrize("answer", [7, "", "x" * 501, "\ud800", OSError("no session store")])
 def test_a_sign_in_that_is_none_makes_no_error(answer: object, tmp_path: Path) -> None:
     def subject(scope: Scope) -> Any:

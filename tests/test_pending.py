@@ -245,7 +245,7 @@ def test_after_ten_minutes_it_is_gone_and_max_age_is_shorter_by_what_it_waited(w
         await visitor.gets()
         now_ns = time.time_ns()
         held = {key.name: held.value for key, held in visitor.browser.jar.items()}
-        session = held[b"__Host-consent-pending"].decode()
+        session = held[b"__Host-consent-pending"].decode().partition(".")[0]
         late = now_ns + WAITS.seconds * 1_000_000_000 + minute
         assert await pending.waiting(session, late) == []
         ids = [each.id for each in await pending.waiting(session, now_ns)]
@@ -318,3 +318,67 @@ def test_a_store_that_is_away_or_slow_blocks_the_cookie_and_leaves_the_page(work
 
     play(worker(store=Broken(seconds), debug=True), story=story)
     assert any("were blocked" in record.getMessage() for record in caplog.records)
+
+
+def pair(visitor, name):
+    """Return what a browser sends of one cookie of ours."""
+    (value,) = [held.value for key, held in visitor.browser.jar.items() if key.name == name]
+    return name + b"=" + value
+
+
+def alone(app):
+    """A browser on a host over plain http whose cookies no neighbour can set, so that lines wait there too."""
+    visitor = Visitor(app, secure=False)
+    visitor.browser.host = "localhost"
+    return visitor
+
+
+@pytest.mark.parametrize("tossed", [b"A" * 22, b"A" * 22 + b"." + b"B" * 43])
+def test_under_an_id_that_nobody_signed_nothing_waits_and_nothing_is_lost(worker, tossed):
+    app = worker()
+
+    async def story(_):
+        victim, attacker = alone(app), alone(app)
+        await attacker.picks("prompt")
+        await victim.picks("prompt")
+        consent = pair(victim, b"consent")
+        sent = await victim.gets("/", cookie=consent + b"; consent-pending=" + tossed)
+        assert set(await waiting(victim)) == {"theme"}, "under an id of the victim's own"
+        assert any(line.startswith(b"consent-pending=") for line in set_cookies(sent))
+        cookie = pair(attacker, b"consent") + b"; consent-pending=" + tossed
+        assert application_lines(await attacker.posts(("waiting", "all"), ("answer", "allow"), cookie=cookie)) == []
+        assert application_lines(await victim.posts(("waiting", "all"), ("answer", "allow"))) == [THEME]
+
+    play(app, story=story)
+
+
+def test_what_waits_belongs_to_one_choice_and_goes_along_when_it_is_changed(worker):
+    app = worker([THEME, AD])
+
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        old = pair(visitor, b"__Host-consent-pending")
+        assert set(await waiting(visitor)) == {"theme", "ad"}
+        sent = await visitor.posts(("choice", "save"), ("purpose.functional", "yes"))
+        assert application_lines(sent) == [THEME]
+        assert set(await waiting(visitor)) == {"ad"}, "under the new choice"
+        consent = pair(visitor, b"__Host-consent")
+        assert await waiting(visitor, cookie=consent + b"; " + old) == {}, "the old session cookie is nothing beside it"
+
+    play(app, story=story)
+
+
+def test_of_two_session_cookies_neither_collects_nor_delivers(worker):
+    app = worker()
+
+    async def story(_):
+        victim, attacker = alone(app), alone(app)
+        for each in (victim, attacker):
+            await each.picks("prompt")
+            await each.gets()
+        both = b"; ".join([pair(victim, b"consent"), *(pair(each, b"consent-pending") for each in (victim, attacker))])
+        assert await waiting(victim, cookie=both) == {}
+        assert set(await waiting(attacker)) == {"theme"}
+
+    play(app, story=story)

@@ -67,6 +67,10 @@ _HTML: Final = b"text/html; charset=utf-8"
 #: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
 _PENDING_SECONDS: Final = 0.05
 _OPENING_SECONDS: Final = 1.0
+_EXPOSED: Final = (
+    "cookies that should wait for an answer are blocked, since http://%s has neighbours that could take them: serve "
+    "the site over https, and name the proxy that ends it in proxies="
+)
 _NO_ROOM: Final = (
     "cookies that should wait for an answer are blocked: too many wait already, of one network or of all. Where all "
     "visitors seem to come from one network, name the proxy in front of the site in proxies="
@@ -337,7 +341,8 @@ class Answer(msgspec.Struct, eq=False):
             return False
         kept = await asyncio.to_thread(
             self._wiring.recorder.receipt,
-            self._began_with,
+            # What was chosen here stands behind the new answer, also where another host has taken it back meanwhile.
+            consent.proven if consent.proven.receipt is not None else self._began_with,
             chosen,
             consent.shown,
             self._wiring.clock(),
@@ -382,7 +387,7 @@ class Answer(msgspec.Struct, eq=False):
         self._exchange.blocked += gated.blocked
         ours: list[bytes] = []
         if chosen is not None and self._may_keep_consent():
-            ours.append(wiring.cookies.cookie.line(chosen, consent.today, secure=self._secure))
+            ours += wiring.cookies.choice_lines(consent, chosen, secure=self._secure)
         decisions = gated.decisions
         if gated.pending:
             waits = await self._keep_pending(gated.pending)
@@ -418,6 +423,9 @@ class Answer(msgspec.Struct, eq=False):
         """Have the lines wait on the server: return the session cookie's line where it is new, or why they do not."""
         consent, wiring = self._exchange.consent, self._wiring
         before = consent.pending
+        if consent.exposed:
+            wiring.warn_once("pending-exposed", _EXPOSED, self._exchange.fields.get(b"host", b"").decode("latin-1"))
+            return Reason.EXPOSED
         placed = [(decision, anchored(line, self._path)) for decision, line in lines]
         try:
             async with asyncio.timeout(_OPENING_SECONDS):
@@ -432,7 +440,7 @@ class Answer(msgspec.Struct, eq=False):
             _log.warning("cookies that should wait were blocked: %s", str(error) or "the store took too long")
             return Reason.NOT_KEPT
         consent.pending = session
-        return None if session == before else wiring.cookies.pending_line(session, secure=self._secure)
+        return None if session == before else wiring.cookies.pending_line(session, consent.value, secure=self._secure)
 
     # -- the banner ---------------------------------------------------------------------------------------------
 

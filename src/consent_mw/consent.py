@@ -77,6 +77,18 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
             and set(self.signals) <= set(other.signals)
         )
 
+    def goes_beyond(self, other: Consent) -> bool:
+        """Whether this may let something pass that `other` does not. What cannot be compared counts as more."""
+        if self.choice is Choice.REJECT:
+            return False
+        if self.revision != other.revision or not set(self.signals) <= set(other.signals):
+            return True
+        if other.choice is Choice.ACCEPT:
+            return False
+        if self.choice is not Choice.PROMPT or other.choice is not Choice.PROMPT:
+            return True
+        return _goes_beyond(self.purposes, other.purposes) or _goes_beyond(self.cookies, other.cookies)
+
 
 NO_CONSENT = Consent()
 
@@ -128,6 +140,12 @@ def loads(text: str) -> Consent:
         )
     except ValueError as error:
         raise BadConsentCookie(text, f"unreadable ({error})") from error
+
+
+def _goes_beyond(answers: Mapping[str, bool], others: Mapping[str, bool]) -> bool:
+    """Whether there is a yes that the others lack, or one of their noes is missing."""
+    new = any(yes and not others.get(name, False) for name, yes in answers.items())
+    return new or any(not yes and answers.get(name, True) for name, yes in others.items())
 
 
 def _sign(yes: bool) -> str:

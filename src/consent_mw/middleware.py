@@ -26,7 +26,7 @@ from consent_mw.keyring import Keyring
 from consent_mw.lifespan import lifespan
 from consent_mw.placing import SITE, WAITING
 from consent_mw.policy import Policy
-from consent_mw.request_cookies import without_cookies
+from consent_mw.request_cookies import stands_alone, without_cookies
 from consent_mw.rights.personal_data import PersonalData, SignIn
 from consent_mw.site.insertion import asks_for_less, unconditional
 from consent_mw.stores.base import Store
@@ -182,7 +182,8 @@ class ConsentMiddleware:
         if b"sec-gpc" in fields or b"dnt" in fields:
             signals = _signals(headers, wiring.signals)
 
-        reading = wiring.cookies.read(cookie_header, signals, now_ns, secure)
+        alone = secure or stands_alone(fields.get(b"host"))
+        reading = wiring.cookies.read(cookie_header, signals, now_ns, secure, alone)
         consent = replace(reading.request)
         state: dict[str, object] = dict(given) if (given := scope.get("state")) else {}
         state["consent"] = consent

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     DELETION = "it deletes a cookie"
     HOOK = "the site's own hook decided"
     NO_ROOM = "the visitor wants to be asked, and too many cookies wait already"
+    EXPOSED = "the visitor wants to be asked, and over plain http a neighbour could take what waits"
     NOT_KEPT = "the visitor wants to be asked, and it could not be kept until then"
 
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from consent_mw.consent import Choice, Consent
+from consent_mw.consent import NO_CONSENT, Choice, Consent
 from consent_mw.exceptions import Fault, PolicyError, UndeclaredEvent
 from consent_mw.permissions import Decision, Permissions, Reason, Verdict
 from consent_mw.policy import ABUSE, NECESSARY, Event, did_you_mean
@@ -74,6 +74,14 @@ class RequestConsent(msgspec.Struct, eq=False):
     withdrawal_kept: bool = False
     shown: Shown = _BY_THE_APPLICATION
     noted: tuple[Noted, ...] = ()
+    #: What was chosen on this very host, as nobody else can have set it: data open to its receipt, and to no other.
+    proven: Consent = NO_CONSENT
+    #: Whether the choice in force was not made on this host but shared by another: to make it here changes something.
+    unproven: bool = False
+    #: Whether a neighbour can set every cookie that this host reads: plain http under a name with a dot.
+    exposed: bool = False
+    #: The consent cookie's value; what waits is bound to it.
+    value: str = ""
 
     def __repr__(self) -> str:
         return object.__repr__(self)  # nothing of a visitor in a traceback
@@ -179,11 +187,12 @@ class RequestConsent(msgspec.Struct, eq=False):
         single = dict(cookies or {}) if inside else {}
         self._check(given, single)
         consent = self._consent(self._settled(choice, given, single), given, single)
-        if consent.same_answers(self.consent):
+        if consent.same_answers(self.consent) and not self.unproven:
             return False
         self.consent = consent
         self.permissions = self._make(consent, self.signals)
         self.changed = True
+        self.unproven = False
         self.shown = shown or Shown()
         return True
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final
 
 import msgspec
 
 from consent_mw._asgi import Header, HeaderList
-from consent_mw.consent import NO_CONSENT, Consent
+from consent_mw.consent import NO_CONSENT, Choice, Consent
 from consent_mw.consent_cookie import ConsentCookie
 from consent_mw.cookies import delete_line, pairs
 from consent_mw.exceptions import BadConsentCookie
@@ -19,7 +21,7 @@ from consent_mw.permissions import Decision, Permissions, Verdict
 from consent_mw.policy import Policy
 from consent_mw.request_consent import RequestConsent
 
-__all__ = ["Reading", "RequestCookies", "without_cookies"]
+__all__ = ["Reading", "RequestCookies", "stands_alone", "without_cookies"]
 
 #: Whole headers that are remembered with what they say, some thousand visitors'; and what one takes at least.
 _READINGS_BYTES = 8 << 20
@@ -44,9 +46,12 @@ _STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
 _DAY_NS: Final = 86_400_000_000_000
 _1970: Final = date(1970, 1, 1)
 
+_SESSION = re.compile(r"[A-Za-z0-9_-]{22}")
+#: Hosts that are remembered, and the longest: a name of 253 letters (RFC 1035, section 2.3.4) and its port.
+_REMEMBERED_HOSTS: Final = 256
+_LONGEST_HOST: Final = 260
 #: What our cookies beside the consent cookie are for.
 _COMPANIONS: Final = ("host", "pending", "notice", "form")
-_SESSION = re.compile(rb"[A-Za-z0-9_-]{22}")
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -102,7 +107,10 @@ class RequestCookies:
         self.reserved: frozenset[str] = cookie.names.union(
             cookie.companion(what, secure=secure) for what in _COMPANIONS for secure in (False, True)
         )
-        self._readings: Memory[tuple[bytes | None, frozenset[str], bool], Reading] = Memory(Budget(_READINGS_BYTES))
+        self._pending_signer = cookie.signing.signer("pending")
+        self._readings: Memory[tuple[bytes | None, frozenset[str], bool, bool], Reading] = Memory(
+            Budget(_READINGS_BYTES)
+        )
         self._reading_of = self._readings.seen
         self._begin_day(0)
         undeclared_pass = report_only or policy.undeclared == "report"
@@ -114,10 +122,27 @@ class RequestCookies:
         """Return the name of the session cookie that finds this visitor's waiting cookies."""
         return self.cookie.companion("pending", secure=secure)
 
-    def pending_line(self, session: str, *, secure: bool) -> bytes:
-        """Return the Set-Cookie line of that session cookie: it lives as long as the browser is open, at most."""
-        line = f"{self.pending_name(secure=secure)}={session}; Path=/; HttpOnly; SameSite=Lax"
+    def pending_line(self, session: str, beside: str, *, secure: bool) -> bytes:
+        """
+        Return the Set-Cookie line of that session cookie: it lives as long as the browser is open, at most.
+
+        Args:
+            beside: The value of the consent cookie with which alone it is believed.
+        """
+        value = f"{session}.{self._pending_signature(session, beside)}"
+        line = f"{self.pending_name(secure=secure)}={value}; Path=/; HttpOnly; SameSite=Lax"
         return (line + "; Secure" if secure else line).encode("latin-1")
+
+    def _pending_signature(self, session: str, beside: str) -> str:
+        return self._pending_signer.get_signature(f"{session}|{beside}").decode("ascii")
+
+    def choice_lines(self, consent: RequestConsent, given: Consent, *, secure: bool) -> list[bytes]:
+        """Return the Set-Cookie lines that keep `given`, what was chosen. What still waits goes on waiting under it."""
+        lines = self.cookie.lines(given, consent.today, secure=secure)
+        consent.value = "" if given.choice is None else self.cookie.sign(given)
+        if consent.pending is not None and given.choice is Choice.PROMPT:
+            lines.append(self.pending_line(consent.pending, consent.value, secure=secure))
+        return lines
 
     def permissions(self, consent: Consent, signals: frozenset[str]) -> Permissions:
         """Return the permissions of everyone who answered alike."""
@@ -143,15 +168,23 @@ class RequestCookies:
             self._permissions.remember(key, found, _SET_BYTES + _ANSWER_BYTES * _answers(consent))
         return found
 
-    def read(self, header: bytes | None, signals: frozenset[str], now_ns: int, secure: bool) -> Reading:
-        """Return what the Cookie `header` says (several lines joined with "; "). Never raises."""
+    def read(
+        self, header: bytes | None, signals: frozenset[str], now_ns: int, secure: bool, alone: bool = True
+    ) -> Reading:
+        """
+        Return what the Cookie `header` says (several lines joined with "; "). Never raises.
+
+        Args:
+            secure: Whether the connection is https, where a browser keeps what has the prefix `__Host-` to one host.
+            alone: On http, whether the host `stands_alone`.
+        """
         if not self._from_ns <= now_ns < self._until_ns:
             self._begin_day(now_ns // _DAY_NS)
-        key = (header, signals, secure)
+        key = (header, signals, secure, alone)
         try:
             return self._reading_of[key]
         except KeyError:
-            reading = self._read(header, signals, self._today, secure)
+            reading = self._read(header, signals, self._today, secure, alone)
         self._readings.remember(key, reading, _size(header, reading))
         return reading
 
@@ -161,10 +194,14 @@ class RequestCookies:
         self._from_ns, self._until_ns = day * _DAY_NS, (day + 1) * _DAY_NS
         self._reading_of.clear()
 
-    def _read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool) -> Reading:
+    def _read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool, alone: bool) -> Reading:
         thinned = self._thinned(header)
         found = pairs(thinned or b"")
-        consent = self._consent(found, today, secure)
+        exposed = not secure and (not alone or self.cookie.domain != "")
+        value = self._only(found, self.cookie.name(secure=secure))
+        consent, proven = self._consents(found, value, today, secure, exposed)
+        unproven = self.cookie.domain != "" and not exposed and consent.choice is not None and proven != consent
+        consent = self._revised(_with_receipt_of(consent, proven))
         permissions = self.permissions(consent, signals)
         kept: list[bytes] = []
         removed: dict[str, Decision] = {}
@@ -175,12 +212,25 @@ class RequestCookies:
             else:
                 removed[decision.name] = decision
         changed = len(kept) != len(found) or thinned is not header
-        pending = self._pending(found, secure)
+        believed = (value or "") if consent.choice is not None else ""
+        pending = None if exposed or not believed else self._pending(found, believed, secure)
         return Reading(
             consent=consent,
             permissions=permissions,
             pending=pending,
-            request=RequestConsent(consent, permissions, self.permissions, today, signals, pending, self._strict),
+            request=RequestConsent(
+                consent,
+                permissions,
+                self.permissions,
+                today,
+                signals,
+                pending,
+                self._strict,
+                proven=proven,
+                unproven=unproven,
+                exposed=exposed,
+                value=believed,
+            ),
             header=(b"; ".join(kept) or None) if changed else header,
             changed=changed,
             expired=tuple(_expiries(removed.values())),
@@ -206,26 +256,85 @@ class RequestCookies:
         *first, rest = header.split(b";", _LOOKED_AT)
         return b";".join([*first, *self._crowd.findall(b";" + rest)])
 
-    def _consent(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> Consent:
-        name = self.cookie.name(secure=secure).encode("latin-1")
-        values = [pair.partition(b"=")[2] for key, pair in found if key == name]
-        if len(values) != 1:
-            return NO_CONSENT  # none, or a second one that somebody else has tossed in: believe neither
-        try:
-            consent = self.cookie.read(values[0].strip(b" \t"), today)
-        except BadConsentCookie:
-            return NO_CONSENT
-        if consent.revision == self.policy.revision:
+    def _only(self, found: list[tuple[bytes, bytes]], name: str) -> str | None:
+        """Return the value of the one cookie called `name`; of two one was tossed in, and neither is believed."""
+        wanted = name.encode("latin-1")
+        values = [pair.partition(b"=")[2] for key, pair in found if key == wanted]
+        return values[0].strip(b" \t").decode("latin-1") if len(values) == 1 else None
+
+    def _consents(
+        self, found: list[tuple[bytes, bytes]], value: str | None, today: date, secure: bool, exposed: bool
+    ) -> tuple[Consent, Consent]:
+        """
+        Return what the visitor chose, and what they chose on this very host, as a cookie proves that only it can set.
+
+        A choice that hosts share may have been tossed in by any of them. It decides where nothing was chosen yet. Where
+        something was, it may allow no more than that; else this host asks again.
+        """
+        consent = _believed(self.cookie.read, value, today)
+        if not self.cookie.domain:
+            return consent, NO_CONSENT if exposed else consent
+        name = self.cookie.companion("host", secure=secure)
+        own = _believed(self.cookie.read_host, self._only(found, name), today)
+        if own == consent:
+            return consent, NO_CONSENT if exposed else own
+        tossed = sum(key == name.encode("latin-1") for key, _ in found) > 1 and consent.goes_beyond(NO_CONSENT)
+        stale = own.given_on is not None and consent.given_on is not None and consent.given_on < own.given_on
+        if tossed or stale or (own.choice is not None and consent.goes_beyond(own)):
+            consent = NO_CONSENT
+        return consent, NO_CONSENT if exposed else own
+
+    def _revised(self, consent: Consent) -> Consent:
+        """Return the consent as it stands under our revision of the policy."""
+        if consent.revision == self.policy.revision or consent.choice is None:
             return consent
         if consent.revision not in self._reopened:
             return NO_CONSENT  # a revision that nobody can compare with ours any more
         purposes, cookies = self._reopened[consent.revision]
         return msgspec.structs.replace(consent, reopened_purposes=purposes, reopened_cookies=cookies)
 
-    def _pending(self, found: list[tuple[bytes, bytes]], secure: bool) -> str | None:
-        name = self.pending_name(secure=secure).encode("latin-1")
-        values = [pair.partition(b"=")[2] for key, pair in found if key == name]
-        return values[0].decode() if len(values) == 1 and _SESSION.fullmatch(values[0]) else None
+    def _pending(self, found: list[tuple[bytes, bytes]], beside: str, secure: bool) -> str | None:
+        value = self._only(found, self.pending_name(secure=secure)) or ""
+        session, _, signature = value.partition(".")
+        if not _SESSION.fullmatch(session):
+            return None
+        signed = self._pending_signer.verify_signature(f"{session}|{beside}", signature)
+        return session if signed else None
+
+
+def stands_alone(host: bytes | None) -> bool:
+    """
+    Whether no other host can set cookies for this `Host`: an address, or a name without a dot.
+
+    `www.example.com` has neighbours: `blog.example.com` may set a cookie for `example.com`.
+    """
+    return host is None or (len(host) <= _LONGEST_HOST and _stands_alone(host))
+
+
+@lru_cache(maxsize=_REMEMBERED_HOSTS)
+def _stands_alone(host: bytes) -> bool:
+    name = host.decode("latin-1").strip()
+    if name.startswith("["):
+        return True  # IPv6
+    name = name.partition(":")[0].rstrip(".")
+    try:
+        ip_address(name)
+    except ValueError:
+        return "." not in name
+    return True
+
+
+def _believed(read: Callable[[bytes, date], Consent], value: str | None, today: date) -> Consent:
+    try:
+        return NO_CONSENT if value is None else read(value.encode("latin-1"), today)
+    except BadConsentCookie:
+        return NO_CONSENT
+
+
+def _with_receipt_of(consent: Consent, proven: Consent) -> Consent:
+    """Return what was chosen, under the receipt that the visitor proved to be theirs, or under none."""
+    receipt = proven.receipt if consent.allows_something else None
+    return consent if receipt == consent.receipt else msgspec.structs.replace(consent, receipt=receipt)
 
 
 def _pieces(policy: Policy, reserved: Iterable[str]) -> re.Pattern[bytes]:

@@ -6,7 +6,7 @@ import inspect
 import logging
 from typing import Final
 
-from consent_mw._asgi import Scope
+from consent_mw._asgi import Scope, header_value
 from consent_mw.exceptions import ConsentError
 from consent_mw.receipts import MOST
 from consent_mw.request_consent import RequestConsent
@@ -61,8 +61,8 @@ class Identity:
         Return who is asking, as far as they proved it just now: without the receipts before, which takes no store.
         Remember that this sign-in uses this receipt.
         """
-        sign_in, receipt = await self.sign_in(scope), consent.consent.receipt
-        if sign_in is not None and receipt is not None:
+        sign_in, receipt = await self.sign_in(scope), consent.proven.receipt
+        if sign_in is not None and receipt is not None and not _led_here(scope):
             await self._link(sign_in, receipt, now_ns)
         return Person((receipt,) if receipt is not None else (), sign_in)
 
@@ -73,7 +73,8 @@ class Identity:
         Raises:
             StoreError: The store or the keyring cannot be reached now.
         """
-        return await self._people.of(consent.consent.receipt, consent.given_on, proof.sign_in, most=most)
+        proven = consent.proven
+        return await self._people.of(proven.receipt, proven.given_on, proof.sign_in, most=most)
 
     async def _link(self, sign_in: str, receipt: str, now_ns: int) -> None:
         """Keep the link, once a day. What fails here is tried again at the next visit."""
@@ -90,6 +91,11 @@ class Identity:
         if len(self._linked) >= _REMEMBERED:
             self._linked.clear()
         self._linked.add(key)
+
+
+def _led_here(scope: Scope) -> bool:
+    """Whether another site led the visitor here: after signing them in as itself, say, it would be linked with them."""
+    return header_value(scope.get("headers") or (), b"sec-fetch-site") in (b"cross-site", b"same-site")
 
 
 def _is_name(name: object) -> bool:

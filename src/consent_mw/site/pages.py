@@ -349,7 +349,7 @@ class Site:
             "waiting": waiting,
             "next": f"{visit.base}?saved=1{'&lang=' + visit.language if 'lang' in visit.query else ''}",
             "saved": "saved" in visit.query and consent.choice is not None,
-            "has_receipt": consent.consent.receipt is not None and "/receipt" in self._routes,
+            "has_receipt": consent.proven.receipt is not None and "/receipt" in self._routes,
             "again": visit.query.get("again", ""),
             "proof": self._posts.guard.proof(visit),
         }

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from starlette.responses import Response
 
 from consent_mw._asgi import Scope
+from consent_mw.consent import Consent
 from consent_mw.exceptions import ConsentError
 from consent_mw.policy import Policy
 from consent_mw.receipts import Receipt, Receipts
@@ -82,9 +83,9 @@ class ReceiptPages:
 
     async def receipt(self, visit: Visit) -> Response:
         """Answer with the receipts that this visitor's cookie leads to, or with why there are none."""
-        consent = visit.consent.consent
+        consent = visit.consent.proven
         if consent.receipt is None or consent.given_on is None:
-            return self._none(visit, "none" if consent.choice is None else "refused", 404)
+            return self._none(visit, _why(visit.consent.consent), 404)
         try:
             found = await self._found(visit)
         except Busy:
@@ -98,7 +99,7 @@ class ReceiptPages:
 
     async def _found(self, visit: Visit) -> list[Receipt]:
         """Return the receipts; those of today and yesterday are waited for, since they may lie in the spool still."""
-        consent = visit.consent.consent
+        consent = visit.consent.proven
         if consent.receipt is None or consent.given_on is None:
             return []
         fresh = consent.given_on >= visit.consent.today - timedelta(days=1)
@@ -154,3 +155,10 @@ class ReceiptPages:
         if visit.wants_json:
             return self._rendering.data({"error": why, "receipts": []}, status=status, headers=headers)
         return self._rendering.page(visit, "receipt.html", {"shown": [], "why": why}, status=status, headers=headers)
+
+
+def _why(consent: Consent) -> str:
+    """Return why nothing that this browser shows leads to a receipt."""
+    if consent.choice is None:
+        return "none"
+    return "elsewhere" if consent.allows_something else "refused"
