@@ -325,9 +325,9 @@ class _Reader(HTMLParser):
 
     @property
     def embeds(self) -> Iterator[tuple[Literal["script", "frame"], str]]:
-        return (
-            (kind, link) for kind, link in ((kind, _joined(self._base, each)) for kind, each in self._embeds) if link
-        )
+        for kind, source in self._embeds:
+            if link := _joined(self._base, source):
+                yield kind, link
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value for name, value in attrs if value}
