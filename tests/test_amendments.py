@@ -16,7 +16,7 @@ from tests.publishing import dated
 from consent_mw.amendments import amendments
 from consent_mw.declaration import loads as read
 from consent_mw.notices import Changes, changes, notice
-from consent_mw.policy import Controller, Cookie, Event, Officer, Policy, Purpose, Recipient
+from consent_mw.policy import Contact, Controller, Cookie, Destruction, Event, Officer, Policy, Purpose, Recipient
 from consent_mw.site.amended import told
 from consent_mw.site.templating import Templates
 
@@ -170,7 +170,7 @@ def test_what_no_visitor_reads_takes_no_notice(new: str) -> None:
 UNREAD = {"file", "digest", "revision", "published", "effective"}
 
 
-@pytest.mark.parametrize("kind", [Policy, Purpose, Cookie, Event, Recipient, Officer, Controller])
+@pytest.mark.parametrize("kind", [Policy, Purpose, Cookie, Event, Recipient, Officer, Controller, Contact, Destruction])
 def test_no_part_of_a_policy_is_forgotten(kind: Any) -> None:
     """Each field of each part stands in the source of the comparison, but for those that nobody reads."""
     source = (PACKAGE / "amendments.py").read_text("utf-8")

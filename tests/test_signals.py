@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.asgi import drive, scope, set_cookies
@@ -11,8 +12,10 @@ from tests.test_middleware import records
 from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
+from consent_mw.amendments import amendments
+from consent_mw.cli import main
 from consent_mw.declaration import loads
-from consent_mw.exceptions import PolicyError
+from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.testing.clock import Clock
 
 LINES = [b"session=1", b"theme=2; Path=/", b"ad=3; Path=/"]
@@ -210,9 +213,16 @@ def test_each_signal_that_the_page_names_refuses_and_no_other_is_heard(directory
     play(site(directory, policy=policy), story)
 
 
-def test_a_signal_for_a_purpose_that_nobody_is_asked_about_is_a_fault():
-    with pytest.raises(PolicyError, match=r"purposes\.abuse\.refused_by: no signal can refuse what is not asked about"):
-        loads(POLICY.replace('basis = "legitimate_interest"', 'basis = "legitimate_interest"\nrefused_by = ["gpc"]'))
+def test_a_signal_for_a_purpose_that_nobody_is_asked_about_is_promised_nowhere_and_check_says_so(tmp_path, capsys):
+    text = POLICY.replace('basis = "legitimate_interest"', 'basis = "legitimate_interest"\nrefused_by = ["dnt"]')
+    policy, later = loads(text), loads(POLICY.replace("revision = 1", "revision = 2"))
+    assert policy.signals == {"gpc"}
+    document: Any = policy_document(policy, "en", OwnCookies(), [1])
+    assert {each["name"] for each in document["purposes"] if each["refused_by"]} == {"marketing"}
+    assert [each.what for each in amendments(policy, later)] == []
+    (tmp_path / "policy.toml").write_text(text)
+    assert main(["check", str(tmp_path / "policy.toml")]) == 0
+    assert "purposes.abuse.refused_by: no signal can refuse what nobody is asked about" in capsys.readouterr().err
 
 
 def test_a_revision_that_names_another_signal_honours_it_from_its_first_instant(directory):

@@ -77,11 +77,13 @@ def _purpose(old: Purpose, new: Purpose) -> _Found:
     if way := _way(old.retention, new.retention):
         yield amended(f"retention.{way}", _KEPT[way], old.retention, new.retention)
     yield from _archive(old, new, amended)
-    for signal in old.refused_by:
-        if signal not in new.refused_by:
+    # None refuses what nobody is asked about, and none is promised there.
+    before_that, from_now = (each.refused_by if each.asked else () for each in (old, new))
+    for signal in before_that:
+        if signal not in from_now:
             yield amended("signal.gone", "rights", signal, None)
-    for signal in new.refused_by:
-        if signal not in old.refused_by:
+    for signal in from_now:
+        if signal not in before_that:
             yield amended("signal.new", None, None, signal)
     for what, before, now in (("title", old.title, new.title), ("description", old.description, new.description)):
         if before != now:

@@ -414,10 +414,6 @@ class _Reading:
             if name in purposes and purposes[name].asked:
                 self.fault(f"purposes.{name}.basis", "cannot be asked about", f'write basis = "{basis}"')
         for purpose in purposes.values():
-            if purpose.refused_by and not purpose.asked:
-                problem = f'no signal can refuse what is not asked about (basis = "{purpose.basis}")'
-                mend = 'leave refused_by out, or write basis = "consent" or "opt_out"'
-                self.fault(f"purposes.{purpose.name}.refused_by", problem, mend)
             if purpose.archive and purpose.archive.retention.seconds <= purpose.retention.seconds:
                 problem = f"{purpose.archive.retention} is no longer than the purpose, {purpose.retention}"
                 self.fault(f"purposes.{purpose.name}.archive.retention", problem, "write the longer one, or no archive")

@@ -193,6 +193,11 @@ class Purpose(_Value, frozen=True, kw_only=True):
         """Whether the visitor decides about it."""
         return self.basis in ("consent", "opt_out")
 
+    @property
+    def signals(self) -> tuple[Literal["gpc", "dnt"], ...]:
+        """The signals that refuse it: none can refuse what nobody is asked about."""
+        return self.refused_by if self.asked else ()
+
 
 class Cookie(_Value, frozen=True, kw_only=True):
     """
@@ -267,7 +272,7 @@ class Policy(_Value, frozen=True, kw_only=True):
     @property
     def signals(self) -> frozenset[str]:
         """The browser's signals that refuse something here. One that no purpose lists is not listened to."""
-        return frozenset(signal for purpose in self.asked for signal in purpose.refused_by)
+        return frozenset(signal for purpose in self.asked for signal in purpose.signals)
 
     def purpose(self, name: str) -> Purpose:
         """

@@ -61,7 +61,8 @@ def _examined(file: Path, revisions: Revisions) -> tuple[Policy | None, list[Fau
     now = datetime.now(UTC)
     found = refusals(revisions, policy, now)
     too_early = early(revisions, policy, now) if revisions.numbers() else []
-    return policy, [*found, *([] if found else too_early)], [*notes(revisions, policy, now), *_untranslated(policy)]
+    worth_knowing = [*notes(revisions, policy, now), *_untranslated(policy), *_unheard(policy)]
+    return policy, [*found, *([] if found else too_early)], worth_knowing
 
 
 def _untranslated(policy: Policy) -> list[Fault]:
@@ -72,6 +73,16 @@ def _untranslated(policy: Policy) -> list[Fault]:
         Fault(policy.file, "languages", f'"{tag}": the pages\' own sentences are English there', mend.format(tag))
         for tag in policy.languages
         if lookup(tag, ours) is None
+    ]
+
+
+def _unheard(policy: Policy) -> list[Fault]:
+    """Return a note for each signal that refuses nothing, since nobody is asked about its purpose."""
+    mend = 'leave refused_by out, or write basis = "consent" or "opt_out"'
+    return [
+        Fault(policy.file, f"purposes.{each.name}.refused_by", "no signal can refuse what nobody is asked about", mend)
+        for each in policy.purposes.values()
+        if each.refused_by and not each.asked
     ]
 
 

@@ -93,7 +93,7 @@ def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, objec
         "retention": str(purpose.retention),
         "archive": purpose.archive
         and {"retention": str(purpose.archive.retention), "law": _text(purpose.archive.law, language)},
-        "refused_by": list(purpose.refused_by),
+        "refused_by": list(purpose.signals),
         "receivers": [_text(name, language) for name in Outline(policy).receivers(purpose)],
         "log": {
             field: precision for field, precision in policy.log.get(purpose.name, {}).items() if precision != "off"
