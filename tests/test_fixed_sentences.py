@@ -14,10 +14,14 @@ from tests.test_receipts import body, receipts, site
 from tests.visitors import Visitor
 
 from consent_mw.cli import main
+from consent_mw.consent import Choice
 from consent_mw.declaration import load, loads
 from consent_mw.exceptions import PolicyError
 from consent_mw.policy import Policy
+from consent_mw.receipts import Receipt
+from consent_mw.records import new_id
 from consent_mw.site.documents import OwnCookies, policy_document
+from consent_mw.site.receipt_document import Addresses, receipt_document
 from consent_mw.site.surfaces import Surfaces, shown_text
 
 #: Nothing is asked, logged, archived or given to anybody, and nobody can be telephoned.
@@ -165,16 +169,12 @@ def test_a_site_that_only_reports_says_on_each_page_that_it_holds_nothing_back(t
     asyncio.run(run())
 
 
-def test_a_receipt_of_records_without_a_seal_does_not_call_them_encrypted(tmp_path: Path) -> None:
-    async def method(text: str) -> str:
-        app = site(tmp_path, text)
-        visitor = Visitor(app)
-        await visitor.picks("accept")
-        (found,) = await receipts(visitor)
-        await app.wiring.drain.stop()
-        return str(found["purposes"][0]["processing_method"])
-
-    assert "encrypted, under a key" in asyncio.run(method(POLICY))
+@pytest.mark.parametrize(("seal", "encrypted"), [("true", True), ("false", False)])
+def test_a_receipt_calls_records_encrypted_exactly_where_they_are(seal: str, encrypted: bool) -> None:
+    policy = loads(POLICY.replace("[log.necessary]", f"[log]\nseal = {seal}\n[log.necessary]"))
+    receipt = Receipt(new_id(0), "n", Choice.ACCEPT, 1, policy.digest, "banner", "en", "", {}, {}, [], "")
+    told: Any = receipt_document(receipt, policy, Addresses(""), words=None)
+    assert {"personal fields encrypted" in each["processing_method"] for each in told["purposes"]} == {encrypted}
 
 
 def test_init_writes_a_policy_that_promises_neither_fax_nor_paper(
