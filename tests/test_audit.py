@@ -57,6 +57,24 @@ def test_a_chain_that_never_began_holds(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_an_older_chain_that_was_put_back_is_noticed_also_after_it_went_on(tmp_path: Path) -> None:
+    audit = chain(tmp_path, 3)
+    backup = [(each, each.read_bytes()) for each in (audit.path, audit.head)]
+    chain(tmp_path, 2)
+    assert audit.verify().broken == ""
+    for file, content in backup:
+        file.write_bytes(content)
+    broken = audit.verify().broken
+    assert broken.startswith("entry 4: missing; the anchor says that there were 5 (as ")
+    assert "audit.seen has seen it, so an older chain was put here" in broken
+    for number in range(10):
+        audit.append({"reason": f"read later {number}"}, now=NOW)
+        assert audit.verify().broken != ""
+    audit.path.unlink()
+    audit.head.unlink()
+    assert audit.verify().broken != ""
+
+
 # -- what others do to it ------------------------------------------------------------------------------------------
 
 
@@ -132,6 +150,7 @@ def test_a_chain_made_anew_holds_and_only_an_anchor_tells(tmp_path: Path) -> Non
     forged = chain(tmp_path / "forged", 3)
     forged.path.replace(audit.path)
     forged.head.replace(audit.head)
+    forged.seen.replace(audit.seen)
     assert audit.verify().broken == ""
     assert audit.verify(anchor).broken == "entry 4: missing; the anchor says that there were 4"
     audit.append({"reason": "another"}, now=NOW)
@@ -194,8 +213,9 @@ def test_a_killed_writer_leaves_a_chain_that_holds_with_all_that_it_was_told(tmp
 @pytest.mark.parametrize("left", [0.3, 0.99])
 def test_an_entry_that_was_torn_in_the_middle_is_told_then_cut(tmp_path: Path, left: float) -> None:
     audit = chain(tmp_path, 2)
-    whole, head = audit.path.read_bytes(), audit.head.read_bytes()
+    whole, head, seen = audit.path.read_bytes(), audit.head.read_bytes(), audit.seen.read_bytes()
     audit.append({"reason": "torn"}, now=NOW)
+    audit.seen.write_bytes(seen)
     torn = audit.path.read_bytes()[len(whole) :]
     kept = int(len(torn) * left)
     audit.path.write_bytes(whole + torn[:kept])

@@ -92,8 +92,10 @@ class Audit:
     The chain in a data directory: `audit.jsonl`, one entry a line, and `audit.head`, which holds its end.
 
     The hash of an entry covers its bytes and the hash before it, so an entry that was changed, removed, inserted or
-    moved breaks the chain there. What was cut off the end is missed by the head. Whoever may write both files can
-    make the whole chain anew: only an anchor that was written down elsewhere shows that.
+    moved breaks the chain there. What was cut off the end is missed by the head. `audit.seen` beside them, which
+    belongs to no backup, holds the furthest end that there ever was: a restored backup of the two is shown by it.
+    Whoever may write all three can make the whole chain anew: only an anchor that was written down elsewhere shows
+    that.
 
     Any number of processes may append and read at once: a lock on the file orders them.
     """
@@ -101,6 +103,7 @@ class Audit:
     def __init__(self, path: Path, head: Path) -> None:
         self.path = path
         self.head = head
+        self.seen: Path = head.with_suffix(".seen")
 
     def append(self, facts: Mapping[str, object], *, now: datetime) -> int:
         """
@@ -125,6 +128,7 @@ class Audit:
                 size = os.fstat(fd).st_size
                 _write(fd, line, size)
                 self._write_head(_Head(head.number + 1, size + len(line), digest))
+                self._see(fd, head, Anchor(head.number + 1, digest))
                 return head.number + 1
         except OSError as error:
             raise StoreError(
@@ -158,7 +162,16 @@ class Audit:
         """
         with self._reading() as file:
             head = self._read_head()
-            return _checked(file, head, anchor)
+            verdict = _checked(file, head, anchor)
+            seen = None if verdict.broken else self._read_seen()
+            if seen is None:
+                return verdict
+            file.seek(0)
+            gone = _checked(file, head, seen).broken
+        if not gone:
+            return verdict
+        mend = "put the longer one back, or remove the file and write down why"
+        return verdict._replace(broken=f"{gone} (as {self.seen} has seen it, so an older chain was put here; {mend})")
 
     # -- the two files ------------------------------------------------------------------------------------------
 
@@ -208,6 +221,33 @@ class Audit:
             os.close(fd)
         if head.number <= 1:
             _sync_directory(self.head.parent)
+
+    def _see(self, chain: int, before: _Head, end: Anchor) -> None:
+        """Note the end, unless the chain was further before, or another one."""
+        seen = self._read_seen()
+        if seen is None or seen == Anchor(before.number, before.hash) or self._runs_through(chain, seen, before):
+            fd = os.open(self.seen, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                written = os.pwrite(fd, str(end).encode() + b"\n", 0)
+                os.ftruncate(fd, written)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    @staticmethod
+    def _runs_through(chain: int, seen: Anchor, before: _Head) -> bool:
+        """Whether what was seen is only behind, as a writer leaves it that was killed before it noted the end."""
+        if seen.number >= before.number:
+            return False
+        with open(os.dup(chain), "rb") as file:
+            file.seek(0)
+            return not _checked(file, None, seen).broken.endswith("up to here or beyond")
+
+    def _read_seen(self) -> Anchor | None:
+        try:
+            return Anchor.parse(self.seen.read_text("ascii"))
+        except (FileNotFoundError, ConfigurationError, UnicodeDecodeError):
+            return None
 
     @contextmanager
     def _locked(self, how: int, flags: int) -> Generator[int]:
