@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.my_data_site import ERASE, KEYS, asks, data, erased, records, site
+from tests.my_data_site import ERASE, KEYS, PAGE, asks, body, data, erased, reads, records, site, words
 from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
@@ -64,8 +64,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     # To spoil a request or an answer is to delete it: what it covered may be said then, and what it answered is open.
     without = [without_kind(places, root / kind, kind) for kind in ("request", "answer")]
     true: dict[tuple[str, ...], set[str]] = {}
-    for words in READERS:
-        true[words] = set().union(*(said_by(words, each) for each in (places, *without)))
+    for reader in READERS:
+        true[reader] = set().union(*(said_by(reader, each) for each in (places, *without)))
     return Lived(places, told, true)
 
 
@@ -77,8 +77,8 @@ def without_kind(places: Places, directory: Path, kind: str) -> Places:
     return found
 
 
-def said_by(words: Sequence[str], places: Places) -> set[str]:
-    return set(told_by(*words, "--directory", str(places.directory))[1].splitlines())
+def said_by(command: Sequence[str], places: Places) -> set[str]:
+    return set(told_by(*command, "--directory", str(places.directory))[1].splitlines())
 
 
 async def live(app: ConsentMiddleware) -> dict[str, Any]:
@@ -94,6 +94,7 @@ async def live(app: ConsentMiddleware) -> dict[str, Any]:
     given = ("disclose", "add", "--to", "a court", "--basis", "lawful_demand", "--reference", "7",
              "--purpose", "abuse")  # fmt: skip
     assert (await asyncio.to_thread(told_by, *given, "--directory", directory))[0] == 0
+    await data(visitor)  # whose request is in the store then
     (number,) = [each.id for each in await records(app, "request") if each.data["request.kind"] == "correction"]
     answered = ("requests", "answer", str(number), "--directory", directory, *REASON)
     assert (await asyncio.to_thread(told_by, *answered))[0] == 0
@@ -106,12 +107,12 @@ async def live(app: ConsentMiddleware) -> dict[str, Any]:
     return told
 
 
-def told_by(*words: str) -> tuple[int, str]:
+def told_by(*command: str) -> tuple[int, str]:
     """Run a command here, and return its exit code and what it printed."""
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, "utf-8")
     with redirect_stdout(out), redirect_stderr(io.StringIO()):
-        code = main(list(words))
+        code = main(list(command))
     out.flush()
     return code, raw.getvalue().decode()
 
@@ -185,12 +186,12 @@ def test_nothing_that_was_changed_is_shown_exported_counted_or_proven(
     shutil.copytree(lived.places.directory, copy.directory, dirs_exist_ok=True)
     if not write(copy.database, *data.draw(st.composite(edited)(rows_of(copy.database)))):
         return
-    for words, true in lived.true.items():
-        assert said_by(words, copy) <= true, words
+    for reader, true in lived.true.items():
+        assert said_by(reader, copy) <= true, reader
     assert counts(copy.directory) <= counts(lived.places.directory)
     changed = asyncio.run(read(copy.database, Sealer.without_keys(SiteKeys.read(copy.site_keys))))[2]
-    for words in (("audit", "verify"), ("store", "check", "--policy", "none")):
-        code, said = told_by(*words, "--directory", str(copy.directory), "--json")
+    for verify in (("audit", "verify"), ("store", "check", "--policy", "none")):
+        code, said = told_by(*verify, "--directory", str(copy.directory), "--json")
         (store,) = json.loads(said)["records"]
         assert store["changed"] == changed
         assert code == (1 if changed else 0)
@@ -250,7 +251,7 @@ def test_records_that_are_moved_to_a_strangers_subject_are_not_opened_for_them(t
                 for purpose, subject in mine.items():
                     moved = "UPDATE records SET subject = ? WHERE kind = ? AND purpose = ?"
                     database.execute(moved, (subject, kind, purpose))
-        after = await data(thief)
+        after = json.loads(body(await thief.gets(f"{PAGE}.json")))  # never whole
         for of in ("requests", "receipts"):
             assert [each for each in after[of] if each not in before[of]] == []
         shown = {each["id"] for held in after["held"] for each in held["records"]}
@@ -258,6 +259,10 @@ def test_records_that_are_moved_to_a_strangers_subject_are_not_opened_for_them(t
             str(each.id) for each in app.wiring.sealer.whole(await records(app, "visit"))
         }
         assert f"words of {id(victim)}" not in json.dumps(after)
+        assert (before["complete"], after["complete"]) == (True, False)
+        told = words(await reads(thief))
+        assert "Somebody changed records of yours since this site wrote them. They are not shown." in told
+        assert "everything that is held" not in told
 
     asyncio.run(work())
 

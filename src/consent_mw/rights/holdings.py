@@ -67,6 +67,7 @@ class Holdings(NamedTuple):
         disclosures: Those that gave away records of theirs.
         application: What the application holds by itself; None without a hook, or where nobody signed in.
         beyond: Keyrings that are not at hand and sealed records: what they hold of this person is not in it.
+        changed: How many records carry a mark of this person and are not as the site wrote them: they are not in it.
     """
 
     person: Person
@@ -76,6 +77,12 @@ class Holdings(NamedTuple):
     disclosures: tuple[Disclosure, ...] = ()
     application: Mapping[str, Scalar] | None = None
     beyond: frozenset[str] = frozenset()
+    changed: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing that is known of is missing."""
+        return not self.beyond and not self.changed and not self.person.is_cut
 
     @property
     def is_restricted(self) -> bool:
@@ -120,9 +127,10 @@ class Registry:
         if not person.is_known:
             return Holdings(person)
         made = await asyncio.to_thread(tokens, self._live.sealer, person)
-        held = await self._held(self._live, _but(made, RECEIPTS, REQUESTS), now)
+        held, changed = await self._held(self._live, _but(made, RECEIPTS, REQUESTS), now)
         if self._archived and self._archive:
-            held += await self._held(self._archived, await self._archive.tokens(person), now)
+            more, also_changed = await self._held(self._archived, await self._archive.tokens(person), now)
+            held, changed = held + more, changed + also_changed
         return Holdings(
             person=person,
             held=tuple(held),
@@ -131,19 +139,23 @@ class Registry:
             disclosures=tuple(_concerning(await self._disclosures.all(), person, held)),
             application=await self._application(person),
             beyond=await self.reach.beyond(now),
+            changed=changed,
         )
 
-    async def _held(self, stage: Stage, made: _Tokens, now: datetime) -> list[Held]:
+    async def _held(self, stage: Stage, made: _Tokens, now: datetime) -> tuple[list[Held], int]:
+        """Return what is held in one place, and how many records there are not as the site wrote them."""
         purposes = frozenset(purpose for _, purpose in made)
         query = Query(kinds=HELD_KINDS, purposes=purposes, subjects=_union(made, *purposes))
-        found = await asyncio.to_thread(stage.sealer.whole, await every(stage.store, query)) if made else []
+        records = await every(stage.store, query) if made else []
+        found = await asyncio.to_thread(stage.sealer.whole, records)
         by_purpose: dict[str, list[Record]] = {}
         for record in found:
             if _is_of(record, made):
                 by_purpose.setdefault(record.purpose, []).append(record)
-        return await asyncio.to_thread(
+        held = await asyncio.to_thread(
             lambda: [_told(stage, purpose, by_purpose[purpose], now) for purpose in sorted(by_purpose)]
         )
+        return held, len(records) - len(found)
 
     async def _receipts(self, made: _Tokens) -> list[Receipt]:
         subjects = _union(made, RECEIPTS)

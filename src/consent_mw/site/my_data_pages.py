@@ -199,7 +199,7 @@ class MyDataPages:
             said = {"error": "unknown", "kinds": list(REQUEST_KINDS)} if done is None else {"done": done.document(zone)}
             return self._rendering.data(said, status=404 if done is None else 200)
         document = my_data_document(holdings, self._policy, visit.language, _now(visit))
-        document |= {"complete": complete and not holdings.beyond, "out_of_reach": bool(holdings.beyond)}
+        document |= {"complete": complete and holdings.is_whole, "out_of_reach": bool(holdings.beyond)}
         if done is not None:
             document["done"] = done.document(zone)
         return self._rendering.data(document, file=f"{_NAME}.json")
