@@ -143,7 +143,12 @@ def test_what_is_on_until_it_is_refused_says_so_before_the_answer_and_nobody_rea
         await app.wiring.drain.stop()
         return page
 
-    plain, in_use = (asyncio.run(settings(site(tmp_path, text))) for text in (POLICY, opted))
+    apart = [tmp_path / name for name in ("plain", "opted")]
+    for directory in apart:
+        directory.mkdir()
+    plain, in_use = (
+        asyncio.run(settings(site(directory, text))) for directory, text in zip(apart, (POLICY, opted), strict=True)
+    )
     assert "nothing of what you are asked about is in use" in plain
     assert "nothing of what you are asked about is in use" not in in_use
     assert "On until you refuse" in in_use
