@@ -372,6 +372,14 @@ def test_a_new_disk_says_that_it_knows_no_earlier_revision(tmp_path: Path, caplo
     assert "is revision 7, and no earlier one is in" in caplog.text
 
 
+def test_revisions_that_were_removed_are_noticed(begun: Callable[..., Site], caplog: pytest.LogCaptureFixture) -> None:
+    site = begun()
+    assert "what it promised is not known" not in caplog.text
+    shutil.rmtree(site.data / "revisions")
+    site.worker()
+    assert "holds no revision: what it promised is not known" in caplog.text
+
+
 def test_a_value_that_was_never_published_is_refused_as_well(begun: Callable[..., Site]) -> None:
     site = begun()
     with pytest.raises(PolicyError, match="never published"):

@@ -243,13 +243,14 @@ def test_promise_9_an_officer_is_named_and_a_late_answer_is_an_exit_code(
 
 
 def test_promise_10_the_agencies_on_the_page_are_those_of_the_declaration(tmp_path: Path) -> None:
-    async def page(text: str) -> str:
-        sent = await Visitor(site(tmp_path, text)).gets("/consent/policy", query_string=b"lang=en")
+    async def page(name: str, text: str) -> str:
+        (tmp_path / name).mkdir()
+        sent = await Visitor(site(tmp_path / name, text)).gets("/consent/policy", query_string=b"lang=en")
         return b"".join(message.get("body", b"") for message in sent).decode()
 
     mine = '[[agencies]]\nname = "The Agency of Elsewhere"\nphone = "4711"\n'
-    assert "The Agency of Elsewhere" in asyncio.run(page(POLICY.replace("[controller]", mine + "[controller]")))
-    assert "118" not in asyncio.run(page(POLICY))
+    assert "The Agency of Elsewhere" in asyncio.run(page("own", POLICY.replace("[controller]", mine + "[controller]")))
+    assert "118" not in asyncio.run(page("law", POLICY))
 
 
 def test_promise_11_a_change_is_published_ahead_and_the_old_rules_hold_until_then(

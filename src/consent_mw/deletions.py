@@ -55,6 +55,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
 
     def settled(self, gone: int) -> Deletion:
         """Return it with its step done, of which `gone` records were really there."""
+        gone = min(gone, len(self.step))  # of a joined store each may have had the same one
         unreadable = min(self.step_unreadable, gone)
         return msgspec.structs.replace(
             self,
@@ -163,7 +164,7 @@ class Deletions:
         query = Query(kinds=KINDS, purposes=frozenset((part.purpose,)), ids=frozenset(step))
         count = await place.delete(query)
         self._known[part] = after.settled(count)
-        return count
+        return self._known[part].records - before.records
 
     async def _keep(self, deletion: Deletion, now: datetime) -> None:
         record = deletion.record(now, self._sealer)

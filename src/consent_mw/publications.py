@@ -56,6 +56,7 @@ class Publications:
         clock: Callable[[], int],
         *,
         trial: bool = False,
+        begun: bool = False,
     ) -> None:
         """
         Args:
@@ -63,6 +64,7 @@ class Publications:
             file: Where it was read from, so that it can be kept; None where it came as a value.
             trial: For development, where nobody was promised anything: other content under a number that was published
                 is only told.
+            begun: Whether the site was started in this data directory before.
 
         Raises:
             PolicyError: It was never published, though another revision was; it was, with other content; or what holds
@@ -75,7 +77,7 @@ class Publications:
         changed = [] if faults else edited(revisions, declared)
         if faults or (changed and not trial):
             raise PolicyError(*faults, *changed)
-        for told in (*changed, *notes(revisions, declared, self._now())):
+        for told in (*changed, *notes(revisions, declared, self._now(), begun=begun and file is not None)):
             _log.warning("%s", told)
         self._declared = declared
         self._course = revisions.course(declared)

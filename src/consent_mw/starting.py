@@ -54,7 +54,7 @@ def edited(revisions: Revisions, policy: Policy) -> list[Fault]:
         return [Fault(policy.file, "revision", f"revision {policy.revision} was published in other words", mend)]
     what = ", ".join([*map(_named, found[:_NAMED]), *(["..."] if len(found) > _NAMED else [])]) or "its dates"
     number = (revisions.latest() or 0) + 1
-    mend = f"write revision = {number} and run: consent-mw publish {policy.file}"
+    mend = f"write revision = {number} and run: consent-mw publish {policy.file}; for development there is debug=True"
     return [
         Fault(policy.file, "revision", f"revision {policy.revision} was published with other content ({what})", mend)
     ]
@@ -85,11 +85,21 @@ def early(revisions: Revisions, policy: Policy, now: datetime) -> list[Fault]:
     return [Fault(policy.file, "effective", problem, mend)]
 
 
-def notes(revisions: Revisions, policy: Policy, now: datetime) -> list[Fault]:
-    """Return what is allowed but worth knowing before the start. Raises as `refusals`."""
+def notes(revisions: Revisions, policy: Policy, now: datetime, *, begun: bool) -> list[Fault]:
+    """
+    Return what is allowed but worth knowing before the start. Raises as `refusals`.
+
+    Args:
+        begun: Whether the site was started in this data directory before.
+    """
     if revisions.numbers():
         return []
     found = early(revisions, policy, now)
+    if begun:
+        problem = (
+            f"the site was started here, and {revisions.directory} holds no revision: what it promised is not known"
+        )
+        found.append(Fault(policy.file, "revision", problem, "restore that directory from a backup"))
     if policy.revision > 1 and not found:
         problem = f"is revision {policy.revision}, and no earlier one is in {revisions.directory}"
         mend = "put the revisions of the running site there; without them who answered an earlier one is asked anew"

@@ -97,7 +97,12 @@ class Wiring:
         self.places.prepare()
         self.revisions: Revisions = Revisions(self.places.revisions)
         self._publications: Publications = Publications(
-            self.revisions, declared, None if isinstance(policy, Policy) else Path(policy), clock, trial=debug
+            self.revisions,
+            declared,
+            None if isinstance(policy, Policy) else Path(policy),
+            clock,
+            trial=debug,
+            begun=self.places.rings.exists(),
         )
         self.policy: Policy = self._publications.in_force
         self.proxies: Proxies = proxies or Proxies()

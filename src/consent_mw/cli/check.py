@@ -41,7 +41,7 @@ def check(policy_file: Path, directory: Path | None, json_wanted: bool) -> int:
     """
     places = Places(directory) if directory else Places.beside(policy_file)
     revisions = Revisions(places.revisions)
-    policy, faults, notes = _examined(policy_file, revisions)
+    policy, faults, notes = _examined(policy_file, revisions, begun=places.rings.exists())
     if json_wanted:
         click.echo(as_json(_told(policy_file, policy, faults, notes)))
     else:
@@ -52,7 +52,7 @@ def check(policy_file: Path, directory: Path | None, json_wanted: bool) -> int:
     return FAULT if faults else 0
 
 
-def _examined(file: Path, revisions: Revisions) -> tuple[Policy | None, list[Fault], list[Fault]]:
+def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy | None, list[Fault], list[Fault]]:
     """Return the policy if it could be read, its faults, and what is allowed but worth knowing."""
     try:
         policy = load(file)
@@ -61,7 +61,7 @@ def _examined(file: Path, revisions: Revisions) -> tuple[Policy | None, list[Fau
     now = datetime.now(UTC)
     found = refusals(revisions, policy, now)
     too_early = early(revisions, policy, now) if revisions.numbers() else []
-    worth_knowing = [*notes(revisions, policy, now), *_untranslated(policy), *_unheard(policy)]
+    worth_knowing = [*notes(revisions, policy, now, begun=begun), *_untranslated(policy), *_unheard(policy)]
     return policy, [*found, *([] if found else too_early)], worth_knowing
 
 
