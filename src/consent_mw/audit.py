@@ -226,7 +226,7 @@ class Audit:
         """Note the end, unless the chain was further before, or another one."""
         seen = self._read_seen()
         if seen is None or seen == Anchor(before.number, before.hash) or self._runs_through(chain, seen, before):
-            fd = os.open(self.seen, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = unlinked(self.seen, os.O_WRONLY | os.O_CREAT)
             try:
                 written = os.pwrite(fd, str(end).encode() + b"\n", 0)
                 os.ftruncate(fd, written)
@@ -245,7 +245,8 @@ class Audit:
 
     def _read_seen(self) -> Anchor | None:
         try:
-            return Anchor.parse(self.seen.read_text("ascii"))
+            with open(self.seen, encoding="ascii", opener=unlinked) as file:
+                return Anchor.parse(file.read())
         except (FileNotFoundError, ConfigurationError, UnicodeDecodeError):
             return None
 

@@ -75,6 +75,7 @@ class Places:
             self.rings,
             self.audit,
             self.audit_head,
+            self.audit_head.with_suffix(".seen"),
             self.erasures,
         )
         yield from (self.erasure_lock, self.destruction_lock, self.requests_lock)
