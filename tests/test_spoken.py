@@ -21,6 +21,7 @@ from consent_mw.declaration import loads
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.receipts import Receipt
 from consent_mw.records import new_id
+from consent_mw.site.documents import OwnCookies
 from consent_mw.site.language import negotiate
 from consent_mw.site.proof import words_of
 from consent_mw.site.surfaces import SURFACES, Surfaces, shown_text
@@ -77,11 +78,7 @@ def test_a_lookup_finds_one_of_those_that_there_are_and_never_raises(wanted: str
 
 def test_a_text_of_a_whole_language_serves_a_regional_reader_without_a_mark() -> None:
     policy = loads(POLICY.replace('["ko", "en"]', '["ko", "en-GB"]'))
-    assert "(English)" not in Surfaces(policy).render("_article.html", "en-GB", "", suffix="", own_cookies=_Own())
-
-
-class _Own:
-    consent, pending, notice = "consent", "consent-pending", "consent-notice"
+    assert "(English)" not in Surfaces(policy).render("_article.html", "en-GB", "", suffix="", own_cookies=OwnCookies())
 
 
 def test_a_declared_language_is_read_in_pages_that_we_have_no_sentences_of() -> None:
