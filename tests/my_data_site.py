@@ -111,8 +111,17 @@ async def data(visitor: Visitor, **more: Any) -> dict[str, Any]:
             return found
 
 
+async def handed_over(app: ConsentMiddleware) -> None:
+    """Bring what was written to the store: where the application's own drain is at it, wait for that."""
+    await app.wiring.drain.once()
+    while app.wiring.spool.waiting_bytes:
+        await asyncio.sleep(0.02)
+        await app.wiring.drain.once()
+
+
 async def erased(app: ConsentMiddleware) -> None:
     """Wait until every open erasure and withdrawal is done: what a visitor waits for is short."""
+    await handed_over(app)
     for _ in range(200):
         outcome = await app.wiring.erasure.once(datetime.now(UTC))
         if not outcome.busy and not outcome.waiting:
@@ -122,7 +131,7 @@ async def erased(app: ConsentMiddleware) -> None:
 
 
 async def cases(app: ConsentMiddleware) -> list[Case]:
-    await app.wiring.drain.once()
+    await handed_over(app)
     return await desk(app).all()
 
 
@@ -131,7 +140,7 @@ def desk(app: ConsentMiddleware) -> Desk:
 
 
 async def records(app: ConsentMiddleware, *kinds: str) -> Sequence[Record]:
-    await app.wiring.drain.once()
+    await handed_over(app)
     return await app.wiring.store.fetch(Query(kinds=frozenset(kinds)))
 
 

@@ -81,8 +81,8 @@ class Holdings(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing that is known of is missing."""
-        return not self.beyond and not self.changed and not self.person.is_cut
+        """Whether nothing is missing of what the receipts that were followed lead to."""
+        return not self.beyond and not self.changed
 
     @property
     def is_restricted(self) -> bool:
