@@ -9,7 +9,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 from psycopg import sql
@@ -23,14 +25,17 @@ from tests.visitors import Visitor
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
 from consent_mw.keyring import MemoryKeyring
-from consent_mw.records import Query, encode_record
+from consent_mw.records import Query, encode_record, time_of
+from consent_mw.retention import Retention, day_of
 from consent_mw.rights.person import Person
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
+from consent_mw.stage import LIVE, Stage
 from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.testing.sample_records import make_record
 
 
 @pytest.fixture
@@ -235,3 +240,20 @@ def test_a_store_and_its_older_one_give_each_record_once_and_in_order(tmp_path: 
         assert list(await joined.fetch(query)) == []
 
     here.using(work)
+
+
+def test_a_record_from_beyond_the_calendar_ends_the_search_through_the_days(tmp_path: Path) -> None:
+    here = Site(tmp_path, UTC_POLICY)
+    today, beyond = here.of(NAME, NOW), make_record(0)
+    here.keeps(today, msgspec.structs.replace(beyond, id=UUID(int=(1 << 128) - 1)))
+
+    async def work(store: SQLiteStore) -> list[int]:
+        stage = Stage(LIVE, store, here.sealer, Retention([here.policy]))
+        days: list[int] = []
+        async for day in stage.days("analytics"):
+            days.append(day)
+            if len(days) > 2:
+                break
+        return days
+
+    assert here.using(work) == [day_of(NOW), day_of(time_of(UUID(int=(1 << 128) - 1)))]

@@ -49,9 +49,13 @@ class Stage:
 
     async def days(self, purpose: str, since: datetime | None = None) -> AsyncIterator[int]:
         """Yield each day that has records of `purpose`, in order. Raises StoreError."""
+        last = -1
         while page := await self.store.fetch(_query(purpose, since), limit=1):
             day = day_of(time_of(page[0].id))
+            if day == last:  # an id from beyond the calendar, which anybody may have written, counts as of its last day
+                return
             yield day
+            last = day
             since = start_of(day + 1)
 
     async def ended(self, purpose: str, now: datetime) -> AsyncIterator[tuple[int, Window]]:
