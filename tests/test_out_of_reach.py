@@ -257,3 +257,9 @@ def test_a_record_from_beyond_the_calendar_ends_the_search_through_the_days(tmp_
         return days
 
     assert here.using(work) == [day_of(NOW), day_of(time_of(UUID(int=(1 << 128) - 1)))]
+
+
+def test_a_keyring_that_somebody_wrote_into_the_store_is_not_out_of_reach(tmp_path: Path) -> None:
+    here = Site(tmp_path, UTC_POLICY)
+    here.keeps(msgspec.structs.replace(here.of(NAME, NOW), ring="another"))
+    assert here.holdings(Person((NAME,))).beyond == frozenset()
