@@ -345,6 +345,18 @@ def test_an_id_is_kept_once_under_whatever_purpose(store: PostgresStore) -> None
     with_store(store, scenario)
 
 
+def test_a_record_cannot_be_laid_into_another_day(store: PostgresStore, admin: psycopg.Connection, schema: str) -> None:
+    fill(store)
+    run(admin, "SELECT {}.make_day('analytics', day + 7) FROM {}.records", schema, schema)
+    with pytest.raises(psycopg.errors.CheckViolation, match="day_of_id"):
+        run(
+            admin,
+            "INSERT INTO {}.records SELECT day + 7, id, kind, purpose, subject, ring, data, sealed FROM {}.records",
+            schema,
+            schema,
+        )
+
+
 def test_a_year_of_days_is_searched_a_stretch_at_a_time(store: PostgresStore, admin, schema: str) -> None:
     purposes = ("analytics", "necessary")
     batch = [

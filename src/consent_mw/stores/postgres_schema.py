@@ -34,7 +34,11 @@ _STEPS: Final = (
         data json NOT NULL,        -- not jsonb, which cannot hold U+0000
         sealed bytea NOT NULL,
         -- In a partition day and purpose are constant: the id first lets one index serve look-ups and order.
-        PRIMARY KEY (id, day, purpose)
+        PRIMARY KEY (id, day, purpose),
+        -- Whoever may insert could lay a copy into another day, where it counts again and outlives its end.
+        CONSTRAINT day_of_id CHECK (
+            day = ('x' || left(encode(uuid_send(id), 'hex'), 12))::bit(48)::bigint / 86400000
+        )
     ) PARTITION BY LIST (purpose);
     CREATE INDEX by_kind ON records (kind, id);
     CREATE INDEX by_subject ON records (subject, id) WHERE subject IS NOT NULL;
