@@ -387,6 +387,21 @@ def test_every_statement_is_a_search_in_an_index(path: Path) -> None:
             assert not any("SCAN records" in step or "TEMP B-TREE" in step for step in plan), (text, plan)
 
 
+def test_a_record_that_somebody_doubled_in_the_file_is_read_once(path: Path) -> None:
+    batch = [make_record(n) for n in range(9)]
+    with_store(path, lambda store: store.append(batch))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE records RENAME TO before")
+        connection.execute("CREATE TABLE records AS SELECT * FROM before UNION ALL SELECT * FROM before")
+
+    async def scenario(store: SQLiteStore) -> None:
+        assert await store.fetch(VISITS) == batch
+        assert await store.fetch(VISITS, after=batch[3].id, limit=2) == batch[4:6]
+        assert await store.fetch(Query(kinds=VISITS.kinds, ids=frozenset((batch[0].id,)))) == batch[:1]
+
+    with_store(path, scenario)
+
+
 @pytest.mark.parametrize("count", [99, 100, 101, 250])
 def test_a_batch_of_any_size_is_kept_whole_and_of_each_id_the_first(path: Path, count: int) -> None:
     batch = [make_record(n, sealed=b"first") for n in range(count)]

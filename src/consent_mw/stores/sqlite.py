@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from heapq import merge
-from itertools import chain, islice, product
+from itertools import chain, groupby, islice, product
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeVar
@@ -226,7 +226,12 @@ class SQLiteStore:
 def _fetched(connection: sqlite3.Connection, query: Query, after: UUID | None, limit: int) -> list[Record]:
     # One read transaction: all streams see the same instant.
     with transaction(connection, "BEGIN"):
-        return [_record_of(row) for row in islice(_rows(connection, query, after, limit), limit)]
+        return [_record_of(row) for row in islice(_once(_rows(connection, query, after, limit)), limit)]
+
+
+def _once(rows: Iterator[_Row]) -> Iterator[_Row]:
+    """Yield one row of each id: whoever can write to the file can take from it the rule that there is one."""
+    return (next(same) for _, same in groupby(rows, key=itemgetter(0)))
 
 
 def _replaced(text: bytes) -> str:
