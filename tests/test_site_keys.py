@@ -50,6 +50,15 @@ def test_workers_that_start_at_once_agree(path: Path) -> None:
     assert len(marks) == 1
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
+def test_a_file_that_others_may_read_is_refused_with_the_command_that_ends_it(path: Path, mode: int) -> None:
+    SiteKeys.kept(path, [OLD])
+    path.chmod(mode)
+    for read in (SiteKeys.read, SiteKeys.kept):
+        with pytest.raises(ConfigurationError, match=f"could sign what they write; chmod 600 {path}"):
+            read(path)
+
+
 def test_without_a_key_nothing_is_believed_and_nothing_signed(path: Path) -> None:
     none = SiteKeys.read(path)
     assert not path.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -131,15 +132,18 @@ def _read(path: Path) -> list[bytes]:
     """Return the keys in a file; none where there is no file. Raises ConfigurationError."""
     try:
         with open(path, "rb", opener=unlinked) as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             keys = [bytes.fromhex(line.decode()) for line in file.read().split()]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise _refused(path, f"cannot be read ({error.strerror})", "let this user read it") from error
     except ValueError:
-        keys = [b""]
+        keys, mode = [b""], 0
     if not keys or any(len(key) != KEY_BYTES for key in keys):
         raise _refused(path, "holds something else", "move it away; the site writes a new one when it starts")
+    if mode & 0o077:
+        raise _refused(path, "may be read by other users, who could sign what they write", f"chmod 600 {path}")
     return keys
 
 
