@@ -253,6 +253,16 @@ def test_root_looks_after_the_directory_of_the_site_s_user(home: Path, as_user: 
         places.check()
 
 
+@pytest.mark.parametrize("part", ["spool", "revisions", "wordings"])
+def test_root_trusts_nobody_with_a_part_of_its_directory(home: Path, as_user: User, part: str) -> None:
+    places = kept(home / "data", 0)
+    directory = places.directory / part
+    directory.mkdir(exist_ok=True)
+    places.check()
+    os.chown(directory, MALLORY, MALLORY)
+    assert f"{directory}: belongs to {MALLORY}" in refusal(places)
+
+
 @pytest.mark.parametrize(("group", "said"), [(SITE, ""), (1, "may be written by the group daemon")])
 def test_a_group_may_write_if_no_other_account_is_in_it(home: Path, as_user: User, group: int, said: str) -> None:
     # What Kubernetes does with fsGroup, and Fedora with a group for each user. Group 1 is that of the user daemon.

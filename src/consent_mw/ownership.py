@@ -29,7 +29,7 @@ def unlinked(path: str | os.PathLike[str], flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def check_directory(directory: Path) -> None:
+def check_directory(directory: Path, within: Path | None = None) -> None:
     """
     Refuse a directory in which another user could replace a file, or that another user could replace.
 
@@ -39,12 +39,15 @@ def check_directory(directory: Path) -> None:
     The owners of the directories above are trusted: they mostly hold the program as well. Root trusts the owner of the
     directory, whose site it looks after.
 
+    Args:
+        within: The data directory that it is a part of: nobody else's may it be than that one's.
+
     Raises:
         ConfigurationError: Another user could; the message has the command that ends it.
         OSError: It is not there, or cannot be looked at.
     """
     status = directory.stat()
-    trusted = _trusted(status)
+    trusted = _trusted(within.stat() if within else status)
     for each in (directory.lstat(), status):  # a link, and what it leads to
         _check_owner(directory, each, trusted)
     _check_writers(directory, status, trusted)

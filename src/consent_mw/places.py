@@ -59,7 +59,7 @@ class Places:
         try:
             for place in (self.directory, self.spool, self.wordings, self.revisions):
                 if place.exists():
-                    check_directory(place)
+                    check_directory(place, self.directory)
             for place in self._files():
                 check_file(place)
         except OSError as error:
