@@ -116,6 +116,18 @@ def test_a_full_queue_turns_away_the_network_that_waits_most() -> None:
     runs(work)
 
 
+def test_who_was_cancelled_just_now_and_is_turned_away_is_nobody_elses_error() -> None:
+    async def work(at: Reading) -> None:
+        for number in range(600):
+            await at.comes(f"m{number}", f"10.{number // 18}.0.0/24")
+        for task in at.gates:
+            task.cancel()
+        async with at.readers.turn("kim", "203.0.113.0/24"):
+            pass
+
+    runs(work)
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("comes"), st.sampled_from("abcdef"), st.sampled_from("xyz")),

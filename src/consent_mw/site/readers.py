@@ -86,7 +86,8 @@ class Readers:
             raise Busy
         last = next(waiter for waiter in reversed(self._waiting) if waiter.network == most)
         self._waiting.remove(last)
-        last.turn.set_exception(Busy())
+        if not last.turn.done():  # who was cancelled just now leaves by itself
+            last.turn.set_exception(Busy())
 
     def _next(self) -> None:
         while self._reading_of_network.total() < _AT_ONCE and (able := [*filter(self._may_read, self._waiting)]):
