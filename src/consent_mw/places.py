@@ -95,7 +95,7 @@ class Places:
 
     @property
     def site_keys(self) -> Path:
-        """What signs the records. `secret_keys` bring it back, so a backup need not hold it."""
+        """What signs the records. `secret_keys` bring it back, but for what was taken out of them."""
         return self.directory / "site-keys"
 
     @property
