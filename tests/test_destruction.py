@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -154,6 +156,17 @@ def test_a_keyring_that_was_given_up_loses_its_rows_and_the_certificate_says_so(
         site.sealer.keyring.name: "key destroyed in place, then rows deleted",
         other.keyring.name: "rows deleted; the keyring was given up as lost",
     }
+
+
+def test_a_keyring_that_somebody_wrote_into_the_store_keeps_no_row_beyond_its_end(site):
+    site.keeps(site.record(THEN, secret="/"), site.record(THEN + HOUR, secret="/"))
+    with closing(sqlite3.connect(site.places.database)) as database, database:
+        database.execute("UPDATE records SET ring = 'nobody' WHERE id = (SELECT min(id) FROM records)")
+    assert not any(each.unreached or each.problem for each in site.left(END + DAY))
+    assert site.destroys(END + DAY).records == 2
+    assert site.records("visit") == []
+    (certificate,) = site.records("certificate")
+    assert certificate.data["certificate.records"] == 2
 
 
 def test_a_key_file_that_is_away_destroys_and_counts_nothing_and_names_place_and_mend(site):

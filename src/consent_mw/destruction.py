@@ -294,7 +294,7 @@ class Destruction:
     async def _count(self, stage: Stage, day: int, purpose: str, run: _Run, *, again: bool = False) -> None:
         counts, rings = DayCounts(day, purpose, skipped=await self._skipped(stage)), Counter[str]()
         async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
-            rings.update(record.ring for record in page if record.kind != NAMING)
+            rings.update(stage.ring_of(record) for record in page if record.kind != NAMING)
             if stage.where == LIVE:
                 await asyncio.to_thread(_add, counts, page, stage.sealer)
         aggregates = counts.records(stage.sealer) if stage.where == LIVE else []
@@ -363,14 +363,15 @@ class Destruction:
 
     async def _move(self, stage: Stage, day: int, purpose: str, page: Sequence[Record], run: _Run) -> None:
         """Delete those of a page that may go here, by their names: what comes between them meanwhile stays."""
-        names = frozenset(record.id for record in page if record.kind == NAMING and stage.reaches(record.ring))
+        by_ring = await asyncio.to_thread(_by_ring, stage, page)
+        names = frozenset(record.id for part in by_ring.values() for record in part if record.kind == NAMING)
         if names:  # the archive's own: they are no records of anybody, and no certificate counts them
             await stage.store.delete(Query(kinds=frozenset((NAMING,)), purposes=frozenset((purpose,)), ids=names))
-        records = [record for record in page if record.kind != NAMING and stage.reaches(record.ring)]
-        for ring in sorted({record.ring for record in records}):
-            part = Part(stage.where, day, purpose, ring)
-            await self._move_part(stage, part, [record for record in records if record.ring == ring], run)
-            run.told(run.outcome.records, max(run.known, run.outcome.records))
+        for ring, found in sorted(by_ring.items()):
+            records = [record for record in found if record.kind != NAMING]
+            if records:
+                await self._move_part(stage, Part(stage.where, day, purpose, ring), records, run)
+                run.told(run.outcome.records, max(run.known, run.outcome.records))
 
     async def _move_part(self, stage: Stage, part: Part, gone: Sequence[Record], run: _Run) -> None:
         archived = unreadable = 0
@@ -437,6 +438,16 @@ class Destruction:
         await self._certificates.keep(certificate, *self._deletions.closing(parts, run.now))
         await self._deletions.close(parts)
         run.outcome.certificates += 1
+
+
+def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return the records of a page that may go here, by the keyring that sealed them. For a thread."""
+    found: dict[str, list[Record]] = {}
+    for record in page:
+        ring = stage.ring_of(record)
+        if stage.reaches(ring):
+            found.setdefault(ring, []).append(record)
+    return found
 
 
 def _add(counts: DayCounts, page: Sequence[Record], sealer: Sealer) -> None:

@@ -131,7 +131,7 @@ class _Reading:
 
     def _rows(self, day: int, purpose: str, page: Sequence[Record]) -> None:
         entry = self._entry(day, purpose)
-        for ring, count in Counter(record.ring for record in page).items():
+        for ring, count in Counter(map(self._stage.ring_of, page)).items():
             if self._stage.reaches(ring):
                 entry.records += count
             else:

@@ -47,6 +47,13 @@ class Stage:
         """Whether what that keyring sealed may be destroyed here; true for "", where no personal field is."""
         return ring in ("", self.ring) or ring in self.lost
 
+    def ring_of(self, record: Record) -> str:
+        """
+        Return the name of the keyring that sealed a record. Of one that is not as the site wrote it nothing is believed:
+        it counts as sealed by none, so that no word in a store keeps it beyond its end.
+        """
+        return record.ring if self.sealer.is_whole(record) else ""
+
     async def days(self, purpose: str, since: datetime | None = None) -> AsyncIterator[int]:
         """Yield each day that has records of `purpose`, in order. Raises StoreError."""
         last = -1
