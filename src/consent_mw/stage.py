@@ -49,8 +49,8 @@ class Stage:
 
     def ring_of(self, record: Record) -> str:
         """
-        Return the name of the keyring that sealed a record. Of one that is not as the site wrote it nothing is believed:
-        it counts as sealed by none, so that no word in a store keeps it beyond its end.
+        Return the name of the keyring that sealed a record. One that is not as the site wrote it counts as sealed by
+        none, so that no word in a store keeps it beyond its end.
         """
         return record.ring if self.sealer.is_whole(record) else ""
 

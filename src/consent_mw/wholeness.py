@@ -22,6 +22,7 @@ from consent_mw.rights.person import LINK
 from consent_mw.rights.request import ANSWER, REQUEST
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
+from consent_mw.stores.others import others
 from consent_mw.stores.pages import pages
 
 __all__ = ["Wholeness", "examined"]
@@ -80,6 +81,11 @@ async def examined(store: Store, sealer: Sealer, erased: Erased) -> Wholeness:
     found = Wholeness()
     async for page in pages(store, Query(kinds=_ALL)):
         await asyncio.to_thread(_add, found, page, sealer, erased)
+    strange = await others(store, _ALL)
+    if strange:
+        found.records += strange
+        found.changed += strange
+        found.named.append(f"{strange} of a kind that is none of ours")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Final
@@ -13,6 +13,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
 from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores.others import others
 
 __all__ = ["JoinedStore"]
 
@@ -52,6 +53,10 @@ class JoinedStore:
         """Delete every record that matches, in one store after the other, and return how many they were."""
         gone = 0 if query.kinds <= _NEVER_OLD else await self._older.delete(query)
         return gone + await self._store.delete(query)
+
+    async def count_others(self, kinds: Set[str]) -> int:
+        """As `Counting.count_others`, in both."""
+        return await others(self._older, kinds) + await others(self._store, kinds)
 
     async def close(self) -> None:
         """Close both; the next use opens the older one again."""

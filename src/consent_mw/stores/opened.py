@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from consent_mw.exceptions import StoreUnavailable
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
+from consent_mw.stores.others import others
 
 __all__ = ["OpenedStore"]
 
@@ -48,6 +49,11 @@ class OpenedStore:
         """As `Store.delete`."""
         await self.open()
         return await self._store.delete(query)
+
+    async def count_others(self, kinds: Set[str]) -> int:
+        """As `Counting.count_others`."""
+        await self.open()
+        return await others(self._store, kinds)
 
     async def close(self) -> None:
         """Close the store; the next use opens it again."""

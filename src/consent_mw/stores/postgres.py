@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
 from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
@@ -31,6 +31,8 @@ logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 _T = TypeVar("_T")
 _Row: TypeAlias = tuple[int, UUID, str, str, bytes | None, str, str, bytes]
 
+_EVERY_DAY: Final = "SELECT DISTINCT day FROM shelves ORDER BY day"
+_OF_OTHER_KINDS: Final = "SELECT count(*) FROM records WHERE day = ANY(%s) AND NOT kind = ANY(%s)"
 _COPY: Final = "COPY pg_temp.batch (day, id, kind, purpose, subject, ring, data, sealed) FROM STDIN (FORMAT BINARY)"
 _TYPES: Final = ("int4", "uuid", "text", "text", "bytea", "text", "text", "bytea")
 
@@ -156,6 +158,18 @@ class PostgresStore:
                 if len(found) >= limit:
                     break
         return found
+
+    async def count_others(self, kinds: Set[str]) -> int:
+        """As `Counting.count_others`."""
+        count = 0
+        async with self._transaction(_READ) as connection:
+            days = [day for (day,) in await (await connection.execute(_EVERY_DAY)).fetchall()]
+            await connection.execute("SAVEPOINT stretch")
+            for first in range(0, len(days), _DAYS):  # so that no more partitions are locked than by a search
+                cursor = await connection.execute(_OF_OTHER_KINDS, [days[first : first + _DAYS], list(kinds)])
+                count += sum([row[0] for row in await cursor.fetchall()])
+                await connection.execute("ROLLBACK TO SAVEPOINT stretch")
+        return count
 
     async def delete(self, query: Query) -> int:
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Final
@@ -64,6 +64,10 @@ class SplitStore:
     async def delete(self, query: Query) -> int:
         """Delete every record that matches, in one store after the other, and return how many they were."""
         return sum([await store.delete(part) for store, part in self._parts(query)])
+
+    async def count_others(self, kinds: Set[str]) -> int:
+        """As `Counting.count_others`, in both."""
+        return await self._main.count_others(kinds) + await self._log.count_others(kinds)
 
     async def close(self) -> None:
         """Close both; the next use opens them again."""

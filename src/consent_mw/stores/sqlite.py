@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -133,6 +133,10 @@ class SQLiteStore:
         """
         return await self._run(self._delete, query)
 
+    async def count_others(self, kinds: Set[str]) -> int:
+        """As `Counting.count_others`."""
+        return await self._run(self._count_others, kinds)
+
     async def close(self) -> None:
         """Release file and thread. Closing twice is harmless."""
         session, self._session = self._session, None
@@ -195,6 +199,14 @@ class SQLiteStore:
             return _fetched(connection, query, after, limit)
         finally:
             connection.text_factory = str
+
+    def _count_others(self, connection: sqlite3.Connection, kinds: Set[str]) -> int:
+        known = ", ".join("?" * len(kinds))
+        found: tuple[int] = connection.execute(
+            f"SELECT count(*) FROM records WHERE kind NOT IN ({known})",  # noqa: S608 - marks alone
+            tuple(kinds),
+        ).fetchone()
+        return found[0]
 
     def _delete(self, connection: sqlite3.Connection, query: Query) -> int:
         _synchronise(connection, durable=True)

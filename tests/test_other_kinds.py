@@ -1,0 +1,60 @@
+"""Records of kinds that are none of ours: no query finds them, so stores count them for the checks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.postgres import PostgresServer
+
+from consent_mw.stores.base import Store
+from consent_mw.stores.joined import JoinedStore
+from consent_mw.stores.memory import MemoryStore
+from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores.others import others
+from consent_mw.stores.postgres import PostgresStore
+from consent_mw.stores.split import SplitStore
+from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.testing.sample_records import NOON, VISITS, make_record
+
+KINDS = frozenset(("visit", "event"))
+
+
+async def strangers(store: Store) -> tuple[int, int]:
+    """Keep visits and something else, of many days; return how many are counted, and how many with that known too."""
+    await store.open()
+    batch = [make_record(n, at=NOON.replace(day=1 + n % 20), kind="visit" if n % 2 else "visot") for n in range(40)]
+    await store.append(batch)
+    found = await others(store, KINDS), await others(store, KINDS | {"visot"})
+    assert len(await store.fetch(VISITS)) == 20
+    await store.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        SQLiteStore,
+        lambda path: OpenedStore(SQLiteStore(path)),
+        lambda path: JoinedStore(OpenedStore(MemoryStore()), SQLiteStore(path)),
+        lambda path: SplitStore(SQLiteStore(path), MemoryStore()),
+    ],
+    ids=["sqlite", "opened", "joined", "split"],
+)
+def test_what_is_of_no_kind_of_ours_is_counted(made: Callable[[Path], Store], tmp_path: Path) -> None:
+    store = made(tmp_path / "records.sqlite3")
+    if isinstance(store, JoinedStore):
+        asyncio.run(strangers(SQLiteStore(tmp_path / "records.sqlite3")))
+        assert asyncio.run(others(store, KINDS)) == 20
+    else:
+        assert asyncio.run(strangers(store)) == (20, 0)
+
+
+def test_postgresql_counts_it_too(postgres: PostgresServer) -> None:
+    assert asyncio.run(strangers(PostgresStore(postgres.url()))) == (20, 0)
+
+
+def test_a_store_that_cannot_tell_counts_none() -> None:
+    assert asyncio.run(strangers(MemoryStore())) == (0, 0)
