@@ -89,8 +89,8 @@ class Cell:
     __slots__ = ("count", "subjects", "unnamed")
 
     def __init__(self) -> None:
-        self.count = 0
-        self.unnamed = 0  # without a subject nobody is told apart: each may be another
+        self.count: int = 0
+        self.unnamed: int = 0  # without a subject nobody is told apart: each may be another
         self.subjects: set[bytes] = set()
 
     def add(self, subject: bytes | None, count: int = 1) -> None:

@@ -112,7 +112,7 @@ class Registry:
         self._live = Stage(LIVE, store, sealer, retention)
         self._archived = Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive()) if archive else None
         self._archive = archive
-        self.reach = Reach([self._live, self._archived] if self._archived else [self._live])
+        self.reach: Reach = Reach([self._live, self._archived] if self._archived else [self._live])
         self._desk = Desk(store, sealer, kept_by_store(store))
         self._disclosures = Disclosures(store, sealer)
         self._personal_data = personal_data
