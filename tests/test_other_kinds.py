@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.postgres import PostgresServer
@@ -53,7 +56,23 @@ def test_what_is_of_no_kind_of_ours_is_counted(made: Callable[[Path], Store], tm
 
 
 def test_postgresql_counts_it_too(postgres: PostgresServer) -> None:
-    assert asyncio.run(strangers(PostgresStore(postgres.url()))) == (20, 0)
+    assert asyncio.run(strangers(PostgresStore(postgres.url(), schema=f"test_{uuid4().hex[:12]}"))) == (20, 0)
+
+
+def test_a_purpose_that_is_no_text_is_found_by_no_query_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "records.sqlite3"
+    asyncio.run(strangers(SQLiteStore(path)))
+    with closing(sqlite3.connect(path)) as database, database:
+        changed = "UPDATE records SET purpose = CAST(x'e1' AS TEXT) WHERE id = (SELECT min(id) FROM records)"
+        assert database.execute(changed).rowcount == 1
+
+    async def counted(store: SQLiteStore) -> int:
+        await store.open()
+        found = await others(store, KINDS | {"visot"})
+        await store.close()
+        return found
+
+    assert asyncio.run(counted(SQLiteStore(path))) == 1
 
 
 def test_a_store_that_cannot_tell_counts_none() -> None:

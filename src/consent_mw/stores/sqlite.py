@@ -46,6 +46,7 @@ _INSERT: Final = f"INSERT INTO records VALUES {_ROW} ON CONFLICT (id) DO NOTHING
 _BY_ID: Final = "SELECT * FROM records WHERE id = ?"
 _BY_SUBJECT: Final = "SELECT * FROM records WHERE subject = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?"
 _BY_PURPOSE: Final = "SELECT * FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?"
+_COUNTED: Final = "SELECT CAST(kind AS BLOB), CAST(purpose AS BLOB), count(*) FROM records GROUP BY kind, purpose"
 _DELETE_BY_ID: Final = "DELETE FROM records WHERE id = ?"
 _DELETE_BY_PURPOSE: Final = "DELETE FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ?"
 
@@ -201,12 +202,10 @@ class SQLiteStore:
             connection.text_factory = str
 
     def _count_others(self, connection: sqlite3.Connection, kinds: Set[str]) -> int:
-        known = ", ".join("?" * len(kinds))
-        found: tuple[int] = connection.execute(
-            f"SELECT count(*) FROM records WHERE kind NOT IN ({known})",  # noqa: S608 - marks alone
-            tuple(kinds),
-        ).fetchone()
-        return found[0]
+        # As bytes: a name that is no text is found by no query either.
+        names = {kind.encode() for kind in kinds}
+        rows = connection.execute(_COUNTED).fetchall()
+        return sum(count for kind, purpose, count in rows if kind not in names or not _is_text(purpose))
 
     def _delete(self, connection: sqlite3.Connection, query: Query) -> int:
         _synchronise(connection, durable=True)
@@ -244,6 +243,14 @@ def _fetched(connection: sqlite3.Connection, query: Query, after: UUID | None, l
 def _once(rows: Iterator[_Row]) -> Iterator[_Row]:
     """Yield one row of each id: whoever can write to the file can take from it the rule that there is one."""
     return (next(same) for _, same in groupby(rows, key=itemgetter(0)))
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _replaced(text: bytes) -> str:
