@@ -66,7 +66,7 @@ def in_place(scope: Any) -> None:
 def everything(scope: Any) -> None:
     in_place(scope)
     scope |= {"client": ("6.6.6.6", 6), "path": "/inner", "raw_path": b"/inner", "query_string": b"inner=1",
-              "method": "DELETE", "scheme": "ftp", "root_path": "/root", "headers": []}  # fmt: skip
+              "method": "DELETE", "scheme": "ftp", "root_path": "/below", "headers": []}  # fmt: skip
 
 
 LAYERS: dict[str, ASGIApp] = {
@@ -199,7 +199,7 @@ def test_the_banner_leads_back_to_where_the_browser_is(site):
     sent = visited(site(page), asked(headers=[(b"accept-language", b"en")]))
     page_sent = b"".join(part.get("body", b"") for part in sent).decode()
     assert 'name="next" value="/ko/books?q=1"' in page_sent
-    assert "/root/consent" not in page_sent
+    assert "/below/consent" not in page_sent
 
 
 # -- on the way in ------------------------------------------------------------------------------------------------

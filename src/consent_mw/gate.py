@@ -121,7 +121,7 @@ def gate(
                 elif declared is not None:
                     blocked += (declared.name,)
                 continue
-            # A line that ends before its end has no name for the gate, so this one does not.
+            # A line with a line end in it has no readable name, so it was not kept.
             kept.append((name, value if floor is None else floor(value)))
             continue
         if role == _LENGTH and value.isdigit():
