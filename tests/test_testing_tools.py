@@ -97,9 +97,9 @@ def test_a_clock_takes_no_instant_without_a_zone() -> None:
 
 def test_a_choice_ends_when_the_clock_says_so(consent_client: ConsentClient, consent_clock: Clock) -> None:
     consent_client.accept()
-    consent_clock.advance(timedelta(days=180))
+    consent_clock.advance(timedelta(days=179))
     assert consent_client.state()["choice"] == "accept"
-    consent_clock.advance(timedelta(days=1))
+    consent_clock.advance(timedelta(days=2))
     assert consent_client.state()["choice"] is None
 
 

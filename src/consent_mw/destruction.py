@@ -128,6 +128,7 @@ class Destruction:
         self._deletions = Deletions(store, sealer)
         self._lock = lock
         self._spool = spool
+        self._told: list[str] = []  # the troubles of the last run
         self._counted: dict[str, int] = {}  # by purpose: no day up to this one is still to be counted
         self._looked_at: frozenset[tuple[int, str]] = frozenset()  # days and purposes: whether anything came late
 
@@ -184,20 +185,23 @@ class Destruction:
         Args:
             clock: Nanoseconds since 1970.
         """
-        told: list[str] = []
         while True:
             await asyncio.sleep(every_seconds)
-            try:
-                await asyncio.to_thread(self.follow)
-                outcome = await self.once(datetime.fromtimestamp(clock() / 1e9, UTC))
-            except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: it is tried again
-                outcome = Outcome(troubles=[f"{type(error).__name__}: {error}"])
-            if outcome.troubles != told:
-                for trouble in outcome.troubles:
-                    _log.error("not destroyed, and tried again each minute: %s", trouble)
-            told = outcome.troubles
-            if outcome.keys or outcome.records:
-                _log.info("destroyed: %d keys, %d records", outcome.keys, outcome.records)
+            await self.run(datetime.fromtimestamp(clock() / 1e9, UTC))
+
+    async def run(self, now: datetime) -> None:
+        """Destroy what has ended by `now` (aware), by what was published meanwhile too. Never raises."""
+        try:
+            await asyncio.to_thread(self.follow)
+            outcome = await self.once(now)
+        except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: it is tried again
+            outcome = Outcome(troubles=[f"{type(error).__name__}: {error}"])
+        if outcome.troubles != self._told:
+            for trouble in outcome.troubles:
+                _log.error("not destroyed, and tried again each minute: %s", trouble)
+        self._told = outcome.troubles
+        if outcome.keys or outcome.records:
+            _log.info("destroyed: %d keys, %d records", outcome.keys, outcome.records)
 
     async def close(self) -> None:
         """Release the archive. Closing twice is harmless."""

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol
@@ -52,7 +53,11 @@ class Chore(Protocol):
     """What goes on beside the drain for as long as it runs. It sees to it that of all processes one works at a time."""
 
     def keep_on(self, clock: Callable[[], int]) -> Coroutine[Any, Any, None]:
-        """Work until cancelled; `clock` tells nanoseconds since 1970."""
+        """Call `run` again and again until cancelled; `clock` tells nanoseconds since 1970."""
+        ...
+
+    async def run(self, now: datetime) -> None:
+        """Do what there is to do at `now` (aware). What goes wrong is logged, and tried again the next time."""
         ...
 
     async def close(self) -> None:
@@ -78,6 +83,8 @@ class Drain:
         handed_over: Records that the store has taken from here since the start.
         loop: On which it runs; None where it does not. A loop that was left without an end stays here, stopped.
         look: Called in a thread each time that the drain keeps: whether anything was published meanwhile.
+        by_itself: False where nothing goes on in the background, and somebody calls `run_once` instead: a test that
+            lets time pass by a clock of its own.
     """
 
     def __init__(
@@ -107,6 +114,7 @@ class Drain:
         self._chores = chores
         self.handed_over: int = 0
         self.look: Callable[[], None] = _nothing
+        self.by_itself: bool = True
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._prepared = -1
@@ -126,6 +134,8 @@ class Drain:
         """Begin, on the running loop, unless it runs already."""
         if self.loop is None or not self.loop.is_running():
             self.loop = loop = asyncio.get_running_loop()
+            if not self.by_itself:
+                return
             work = [self._keep_on(), self._hand_on()] if self._hands_over else [self._keep_on()]
             work += [chore.keep_on(self._clock) for chore in self._chores]
             self._tasks = tuple(loop.create_task(each, name="consent-mw drain") for each in work)
@@ -171,6 +181,20 @@ class Drain:
         await self._close_store()
         for chore in self._chores:
             await chore.close()
+
+    async def run_once(self) -> None:
+        """
+        Do once, at the present of the clock and one after the other, all that goes on in the background: bring what was
+        written to the disk, look for what was published, hand over everything that waits, and run each chore.
+
+        Never raises: what goes wrong is logged, as in the background.
+        """
+        await self._keep()
+        if self._hands_over:
+            self._expire_at = 0.0
+            await self._tick(AT_ONCE)
+        for chore in self._chores:
+            await chore.run(datetime.fromtimestamp(self._clock() / 1e9, UTC))
 
     async def _keep_on(self) -> None:
         while True:

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ import click
 
 from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.audit import Audit
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.keys import keyring_at, site_keys_at
 from consent_mw.cli.opened_record import opened, unopened
 from consent_mw.cli.terminal import complain
@@ -363,7 +364,7 @@ def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Genera
 @contextmanager
 def _recorded(places: Places, errand: Errand, access: Access) -> Generator[None]:
     audit = Audit(places.audit, places.audit_head)
-    number = audit.append(who(errand), now=datetime.now(UTC))
+    number = audit.append(who(errand), now=utc_now())
     ended = "stopped"
     try:
         yield
@@ -371,7 +372,7 @@ def _recorded(places: Places, errand: Errand, access: Access) -> Generator[None]
     finally:
         count = {"closes": number, "records": access.opened, "not_opened": access.closed.total(), "ended": ended}
         try:
-            audit.append(count, now=datetime.now(UTC))
+            audit.append(count, now=utc_now())
         except StoreError as error:  # what was read is recorded all the same
             complain(f"note: {error}")
 

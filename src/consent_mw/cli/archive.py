@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.cli.access import Access, Errand, accessing, policies
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
@@ -173,7 +174,7 @@ async def _listed(store: Store, held: Mapping[str, _Held], json_wanted: bool) ->
 async def _row(store: Store, purpose: str, held: _Held) -> _Row:
     kinds, purposes = frozenset(KINDS), frozenset((purpose,))
     first = await store.fetch(Query(kinds=kinds, purposes=purposes), limit=1)
-    last = await latest(store, kinds, purposes=purposes, limit=1, now=datetime.now(UTC)) if first else []
+    last = await latest(store, kinds, purposes=purposes, limit=1, now=utc_now()) if first else []
     times = [time_of(record.id).astimezone().isoformat(timespec="seconds") for record in (*first, *last)]
     oldest, newest = times or (None, None)
     return _Row(purpose, held.retentions, oldest, newest, held.laws)

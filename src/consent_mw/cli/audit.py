@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from rich.text import Text
 from consent_mw.audit import Anchor, Audit, Verdict
 from consent_mw.cli.access import existing_store, policies
 from consent_mw.cli.checked import Checked, everything_checked
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConsentError
 from consent_mw.places import DATA_DIRECTORY, Places
@@ -75,7 +76,7 @@ def _disclosures(chain: Audit, places: Places, url: str | None) -> Findings:
         records = asyncio.run(_ledger(existing_store(places, url)))
     except ConsentError as error:  # the chain can be told all the same
         return Findings(0, [f"the disclosures cannot be looked up ({error}); name their store with --store"], ())
-    return compared(vouched, records, Retention(policies(places)), datetime.now(UTC))
+    return compared(vouched, records, Retention(policies(places)), utc_now())
 
 
 def _records(places: Places, url: str | None) -> list[Checked]:

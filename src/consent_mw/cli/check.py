@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.declaration import load
 from consent_mw.exceptions import Fault, PolicyError
@@ -47,7 +48,7 @@ def check(policy_file: Path, directory: Path | None, json_wanted: bool) -> int:
     else:
         complain(*map(str, faults))
         if policy and not faults:
-            _summarise(policy, _state(policy, revisions.course(policy), datetime.now(UTC)))
+            _summarise(policy, _state(policy, revisions.course(policy), utc_now()))
         complain(*(f"note: {note}" for note in notes))
     return FAULT if faults else 0
 
@@ -58,7 +59,7 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
         policy = load(file)
     except PolicyError as error:
         return None, list(error.faults), []
-    now = datetime.now(UTC)
+    now = utc_now()
     found = refusals(revisions, policy, now)
     too_early = early(revisions, policy, now) if revisions.numbers() else []
     worth_knowing = [*notes(revisions, policy, now, begun=begun), *_untranslated(policy), *_unheard(policy)]

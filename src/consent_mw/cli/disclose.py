@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ from consent_mw.cli.access import (
     where,
     who,
 )
+from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import ring_option, site_keys_at
@@ -104,13 +104,13 @@ def add(
     records of persons under restriction are not among them, and may not be given; a lawful demand reaches them. The
     audit chain vouches for each entry: consent-mw audit verify misses one that was taken away.
     """
-    places, now = Places(directory), datetime.now(UTC)
+    places, now = Places(directory), utc_now()
     check_purposes(places, purposes)
     _check(policy_in_force(places, now), to, basis, reference, purposes, items)
     if since and until and since >= until:
         raise click.UsageError("--since is not before --until")
     disclosure = Disclosure.new(
-        time.time_ns(), to=to, basis=basis, reference=reference, purposes=purposes, items=items,
+        now_ns(), to=to, basis=basis, reference=reference, purposes=purposes, items=items,
         since=since and since.astimezone(UTC), until=until and until.astimezone(UTC), by=staff(name),
     )  # fmt: skip
     sealer = sealer_of(places, ring)
@@ -162,7 +162,7 @@ async def _added(
         meant = Query(kinds=_KINDS, purposes=frozenset(disclosure.purposes), subjects=own,
                       since=disclosure.since, until=disclosure.until)  # fmt: skip
         await _count(store, meant, access)
-        chain, now = Audit(places.audit, places.audit_head), datetime.now(UTC)
+        chain, now = Audit(places.audit, places.audit_head), utc_now()
         await write(disclosure, store, sealer, chain, _facts(disclosure, name), given=access.records, now=now)
         return disclosure, access
     finally:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import as_json, complain
 from consent_mw.declaration import load
@@ -53,7 +52,7 @@ class _Work(NamedTuple):
     def behind(self) -> tuple[int, int]:
         """Return the bytes that wait, and for how many seconds the oldest of them does."""
         waiting, oldest = self.drain.backlog
-        return waiting, max(0, int((datetime.now(UTC) - oldest).total_seconds())) if oldest else 0
+        return waiting, max(0, int((utc_now() - oldest).total_seconds())) if oldest else 0
 
 
 @click.command(
@@ -110,11 +109,11 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
         raise ConfigurationError(
             f"{missing}: is not there; run the site first, or give its data directory with --directory"
         )
-    spool = Spool(places.spool)
+    spool = Spool(places.spool, clock=now_ns)
     store = site_store(places.database, url, log_url)
     sealer = Sealer.of_site(places, keyring)
     destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
-    work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer))
+    work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=now_ns)
     published = Revisions(places.revisions).course(policy).published
     erasure = Erasure.of_site(published, places, store, sealer, spool=spool)
     return _Work(spool, store, work, (destruction, erasure))
@@ -128,7 +127,7 @@ async def _run(work: _Work, once: bool) -> bool:
         loop.add_signal_handler(number, task.cancel)
     beside = [asyncio.ensure_future(_show(work, once))]
     if not once:  # the middleware only spools, so what has ended is destroyed here
-        beside += [asyncio.ensure_future(chore.keep_on(time.time_ns)) for chore in work.chores]
+        beside += [asyncio.ensure_future(chore.keep_on(now_ns)) for chore in work.chores]
     try:
         await task
     except asyncio.CancelledError:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -26,6 +26,7 @@ from consent_mw.cli.access import (
     policies,
     where,
 )
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
@@ -166,7 +167,7 @@ def _progress(*, shown: bool) -> Generator[_Show]:
         def show(page: Sequence[Record]) -> None:
             nonlocal first
             first = first or time_of(page[0].id)
-            total = (datetime.now(UTC) - first).total_seconds()
+            total = (utc_now() - first).total_seconds()
             progress.update(task, total=total, completed=(time_of(page[-1].id) - first).total_seconds())
 
         yield show

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import ExitStack
-from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
 import click
 
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import as_json
 from consent_mw.declaration import loads
 from consent_mw.exceptions import ConfigurationError
@@ -61,7 +61,7 @@ def init(directory: Path, json_wanted: bool) -> int:
 
 def _founding_policy() -> str:
     text = files("consent_mw").joinpath("founding.toml").read_text("utf-8")
-    today = datetime.now(loads(text).time_zone).date()
+    today = utc_now().astimezone(loads(text).time_zone).date()
     return text.replace(_DAY, today.isoformat())
 
 

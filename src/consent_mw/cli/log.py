@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 from uuid import UUID
@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 
 from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, log_store, where
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
@@ -117,7 +118,7 @@ async def _shown(
         with accessing(places, errand, keyring_at(places, ring)) as access:
             await access.consult(store)
             show = _printer(access, json_wanted)
-            now = datetime.now(UTC)
+            now = utc_now()
             # Asked first: what comes between this and the table is in the table, or still new.
             before = await _since(store, query, now - _LATE) if follow else []
             with busy("reading the log"):
@@ -136,7 +137,7 @@ async def _follow(store: Store, query: Query, seen: set[UUID], show: _Show, acce
     """Show each half second what is not in `seen`, until cancelled."""
     while True:
         await asyncio.sleep(_POLL_SECONDS)
-        edge = datetime.now(UTC) - _LATE
+        edge = utc_now() - _LATE
         recent = await _since(store, query, edge)
         await access.consult(store)
         show([record for record in recent if record.id not in seen])

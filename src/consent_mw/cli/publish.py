@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from consent_mw.amendments import amendments
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.declaration import load, loads
 from consent_mw.exceptions import ConfigurationError, Fault
@@ -44,7 +45,7 @@ class _Examined(NamedTuple):
     def from_instant(self) -> datetime | None:
         """When it takes effect, in the policy's time zone; None for the first, unless its day is still to come."""
         instant = begins(self.policy)
-        return instant.astimezone(self.policy.time_zone) if self.in_force or instant > datetime.now(UTC) else None
+        return instant.astimezone(self.policy.time_zone) if self.in_force or instant > utc_now() else None
 
     @property
     def corrects(self) -> bool:
@@ -84,7 +85,7 @@ def publish(policy_file: Path, directory: Path | None, dry_run: bool, wording: b
     revisions = Revisions(places.revisions)
     policy = load(policy_file)
     if dry_run:
-        examined = _examine(policy, revisions, datetime.now(UTC), wording=wording)
+        examined = _examine(policy, revisions, utc_now(), wording=wording)
     else:
         examined = _publish(policy, policy_file, places, revisions, wording=wording)
     if json_wanted:
@@ -98,7 +99,7 @@ def publish(policy_file: Path, directory: Path | None, dry_run: bool, wording: b
 def _publish(policy: Policy, file: Path, places: Places, revisions: Revisions, *, wording: bool) -> _Examined:
     places.prepare()
     with revisions.alone():
-        examined = _examine(policy, revisions, datetime.now(UTC), wording=wording)
+        examined = _examine(policy, revisions, utc_now(), wording=wording)
         if not examined.faults and not examined.known:
             text = file.read_text(encoding="utf-8")
             if loads(text).digest != policy.digest:

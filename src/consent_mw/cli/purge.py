@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Sequence, Set
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from consent_mw.cli.access import existing_store
+from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.declaration import load
@@ -141,14 +142,14 @@ def _keyring(places: Places, ring: str | None) -> Keyring:
 
 def _spool(places: Places) -> Spool | None:
     try:
-        return Spool(places.spool) if places.spool.exists() else None
+        return Spool(places.spool, clock=now_ns) if places.spool.exists() else None
     except SpoolError as error:
         complain(f"note: {error}")
         return None
 
 
 async def _run(destruction: Destruction, store: Store, dry_run: bool, lost: Set[str]) -> tuple[Outcome, list[Due]]:
-    now = datetime.now(UTC)
+    now = utc_now()
     try:
         await _refuse_at_work(destruction, store, lost, now)
         with _progress(hidden=dry_run) as told:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from consent_mw.cli.access import Access, Errand, accessing, existing_store, from_whom, where
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed
@@ -197,7 +198,7 @@ async def _found(asked: str, store: Store, sealer: Sealer) -> Sequence[Record]:
     try:
         ids = frozenset((UUID(asked),))
     except ValueError:
-        return await Receipts(store, sealer).records(asked, datetime.now(UTC).date())
+        return await Receipts(store, sealer).records(asked, utc_now().date())
     return await store.fetch(Query(kinds=frozenset(("receipt",)), ids=ids))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from consent_mw.aggregates import OTHER
 from consent_mw.cli.access import existing_store, policies, policy_in_force, where
+from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
@@ -100,7 +101,7 @@ def report(
     """
     places = Places(directory)
     store = existing_store(places, url)
-    last = _number(until) if until else day_of(datetime.now(UTC)) - 1
+    last = _number(until) if until else day_of(utc_now()) - 1
     first = _number(since) if since else last - days + 1
     if first > last:
         raise click.UsageError("--since is after --until; give the earlier day first")
@@ -129,7 +130,7 @@ def _queue(places: Places, sealer: Sealer) -> Queue | None:
     """Return what reads the open requests; None where no declaration says by when they are due."""
     if not policies(places):
         return None
-    policy = policy_in_force(places, datetime.now(UTC))
+    policy = policy_in_force(places, utc_now())
 
     async def owed(store: Store, now: datetime) -> list[Owed]:
         return [
@@ -154,7 +155,7 @@ async def _read(store: Store, sealer: Sealer, first: int, last: int, queue: Queu
     try:
         found = await report_of(store, sealer, first, last)
         if queue is not None:
-            found.requests = list(await queue(store, datetime.now(UTC)))
+            found.requests = list(await queue(store, utc_now()))
         return found
     finally:
         await store.close()
@@ -164,12 +165,12 @@ def _endings(places: Places, ring: str | None) -> list[Ending]:
     declared, keyring = policies(places), keyring_at(places, ring)
     if not declared or keyring is None:
         return []
-    return endings(Retention(declared), keyring.live(), datetime.now(UTC))
+    return endings(Retention(declared), keyring.live(), utc_now())
 
 
 def _behind(places: Places) -> Backlog:
     try:
-        return Spool(places.spool).backlog if places.spool.exists() else Backlog(0, None)
+        return Spool(places.spool, clock=now_ns).backlog if places.spool.exists() else Backlog(0, None)
     except ConsentError as error:
         complain(f"note: {error}")
         return Backlog(0, None)
@@ -178,7 +179,7 @@ def _behind(places: Places) -> Backlog:
 def _drain(behind: Backlog) -> dict[str, object]:
     waiting, oldest = behind
     began = oldest if waiting else None
-    seconds = max(0, int((datetime.now(UTC) - began).total_seconds())) if began else 0
+    seconds = max(0, int((utc_now() - began).total_seconds())) if began else 0
     return {
         "waiting_bytes": waiting,
         "behind_seconds": seconds,

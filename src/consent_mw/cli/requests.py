@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ from consent_mw.cli.access import (
     where,
 )
 from consent_mw.cli.case_view import clear, lines, personal, print_table
+from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.keys import ring_option, site_keys_at
 from consent_mw.cli.receipt_holder import receipt_holder
@@ -78,7 +78,7 @@ def list_(directory: Path, url: str | None, everything: bool, json_wanted: bool)
     Who sent them, how to reach them and what they wrote is personal: see consent-mw requests show. Exit code 1 if any
     is overdue.
     """
-    places, now = Places(directory), datetime.now(UTC)
+    places, now = Places(directory), utc_now()
     policy, every = policy_in_force(places, now), _read(places, url)
     shown = [case for case in in_order(every, policy) if everything or case.ended is None]
     if json_wanted:
@@ -136,7 +136,7 @@ def add(
     With --receipt it is from whoever holds that receipt, and the site itself carries out a withdrawal or an erasure.
     Who has none can be answered by hand only.
     """
-    places, now = Places(directory), datetime.now(UTC)
+    places, now = Places(directory), utc_now()
     policy = policy_in_force(places, now)
     moment = _received(received, policy.time_zone, now)
     check_purposes(places, purposes)
@@ -146,7 +146,7 @@ def add(
 
     async def register(desk: Desk, store: Store) -> Request:
         request = Request.new(
-            kind, channel, time.time_ns(), person=await receipt_holder(receipt, store, sealer) if receipt else NOBODY,
+            kind, channel, now_ns(), person=await receipt_holder(receipt, store, sealer) if receipt else NOBODY,
             received=moment, purposes=purposes, email=email, phone=phone, message=message, by=staff(name),
         )  # fmt: skip
         await desk.register(request)
@@ -176,7 +176,7 @@ def show(
     Who sent it, how to reach them, what they wrote and why something was refused take a --reason, and that you looked
     is recorded (consent-mw audit).
     """
-    places, now = Places(directory), datetime.now(UTC)
+    places, now = Places(directory), utc_now()
     policy = policy_in_force(places, now)
     case = _meant(number, _read(places, url))
     errand = Errand(f"requests show {case.request.id}", [REQUESTS], reason, name).asked()
@@ -260,13 +260,13 @@ def _answered(
     name: str,
     json_wanted: bool,
 ) -> int:
-    now = datetime.now(UTC)
+    now = utc_now()
     policy, sealer = policy_in_force(places, now), sealer_of(places, ring)
 
     async def answered(desk: Desk, store: Store) -> Case:
         case = _meant(number, await desk.all())
         check_answer(case, outcome)
-        given = Answer.new(case.request.id, outcome, time.time_ns(), reason=reason, by=staff(name))
+        given = Answer.new(case.request.id, outcome, now_ns(), reason=reason, by=staff(name))
         before = await give(given, desk, store, places.requests_lock)
         return before._replace(answers=(*before.answers, given))
 

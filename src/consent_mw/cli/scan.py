@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import click
 
+from consent_mw.cli.clock import utc_now
 from consent_mw.cli.crawl import Crawl, Line
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of, rounded
 from consent_mw.cli.terminal import FAULT, complain
@@ -103,7 +104,7 @@ def _seen(lines: Iterable[Line]) -> list[_Cookie]:
     """Return what browsers would have stored."""
     found: list[_Cookie] = []
     for line in lines:
-        name, now = name_of(line.line), _date(line.date) or datetime.now(UTC)
+        name, now = name_of(line.line), _date(line.date) or utc_now()
         if name is not None and not is_deletion(line.line, now):
             path = "/" + line.url.split("/", 3)[3].partition("?")[0]
             found.append(_cookie(name, anchored(line.line, path).decode("latin-1"), now, line.url))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ import msgspec
 
 from consent_mw.cli.access import existing_store, policies
 from consent_mw.cli.checked import everything_checked
+from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.exceptions import ConfigurationError, ConsentError, StoreError
@@ -154,8 +154,7 @@ async def _states(stores: list[tuple[str, Store]]) -> list[_State]:
 
 async def _state(name: str, one: Store) -> _State:
     state = _State(name)
-    now_ns = time.time_ns()
-    record = Record(new_id(now_ns), _KIND, NECESSARY, None, "", {}, b"")
+    record = Record(new_id(now_ns()), _KIND, NECESSARY, None, "", {}, b"")
     # By id alone, and within a span that touches today's partition only.
     query = Query(kinds=frozenset((_KIND,)), purposes=frozenset((NECESSARY,)), ids=frozenset((record.id,)))
     try:
@@ -248,10 +247,10 @@ def _behind(places: Places) -> _Behind:
     if not places.spool.exists():
         return _Behind()
     try:
-        waiting, oldest = Spool(places.spool).backlog
+        waiting, oldest = Spool(places.spool, clock=now_ns).backlog
     except ConsentError as error:
         return _Behind(problem=str(error))
-    seconds = max(0, int((datetime.now(UTC) - oldest).total_seconds())) if oldest else 0
+    seconds = max(0, int((utc_now() - oldest).total_seconds())) if oldest else 0
     late = (
         f"{places.spool}: {waiting:,} bytes wait, for {seconds:,} seconds; see that the site or `consent-mw drain` runs"
     )

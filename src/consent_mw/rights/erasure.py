@@ -164,6 +164,7 @@ class Erasure:
         self._desk = Desk(store, sealer, kept_by_store(store))
         self._people = People(store, sealer)
         self._applied: datetime | None = None
+        self._told: list[str] = []  # the troubles of the last run
 
     def follow(self, policies: Sequence[Policy], places: Places) -> None:
         """Erase by these declarations from now on, of which some were published meanwhile. Raises as `of_site`."""
@@ -188,17 +189,20 @@ class Erasure:
         Args:
             clock: Nanoseconds since 1970.
         """
-        told: list[str] = []
         while True:
             await asyncio.sleep(every_seconds)
-            try:
-                outcome = await self.once(datetime.fromtimestamp(clock() / 1e9, UTC))
-            except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: it is tried again
-                outcome = ErasureOutcome(troubles=[f"{type(error).__name__}: {error}"])
-            if outcome.troubles != told:
-                for trouble in outcome.troubles:
-                    _log.error("not erased, and tried again: %s", trouble)
-            told = outcome.troubles
+            await self.run(datetime.fromtimestamp(clock() / 1e9, UTC))
+
+    async def run(self, now: datetime) -> None:
+        """Carry out what is asked at `now` (aware). Never raises."""
+        try:
+            outcome = await self.once(now)
+        except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: it is tried again
+            outcome = ErasureOutcome(troubles=[f"{type(error).__name__}: {error}"])
+        if outcome.troubles != self._told:
+            for trouble in outcome.troubles:
+                _log.error("not erased, and tried again: %s", trouble)
+        self._told = outcome.troubles
 
     async def once(self, now: datetime) -> ErasureOutcome:
         """Carry out what is asked at `now` (aware). Never raises for a store's, a keyring's or the spool's sake."""

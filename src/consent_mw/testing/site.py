@@ -1,0 +1,298 @@
+"""A site that lives through time in a test: its visitors, its background work, its commands, and what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from consent_mw._asgi import ASGIApp
+from consent_mw.aggregates import KIND as AGGREGATE
+from consent_mw.aggregates import PURPOSE as AGGREGATES
+from consent_mw.aggregates import cells_of, days_of
+from consent_mw.certificates import KIND as CERTIFICATE
+from consent_mw.middleware import ConsentMiddleware
+from consent_mw.records import Query
+from consent_mw.retention import day_of
+from consent_mw.rights.certificate import ERASED
+from consent_mw.stores.pages import every
+from consent_mw.testing.client import ADDRESS, ConsentClient
+from consent_mw.testing.clock import Clock
+from consent_mw.testing.commands import Done, run_command
+from consent_mw.testing.kept import Kept, hand_over, kept
+from consent_mw.testing.running import RunningApp
+from consent_mw.wiring import Wiring
+
+__all__ = ["LivingSite"]
+
+_HOUR: Final = timedelta(hours=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_POLICY: Final = "policy.toml"
+_DATA: Final = "consent-data"
+_KEYS: Final = ("only for this test",)
+#: Options of the middleware by which a command has to be told where records are.
+_STORES: Final = {"store": "--store", "log_store": "--log-store"}
+
+
+class LivingSite:
+    """
+    A site in a directory, on a clock that the test moves.
+
+        with LivingSite(app, policy="policy.toml", directory=tmp_path, at=datetime(2028, 2, 1, tzinfo=UTC)) as site:
+            kim = site.visitor()
+            kim.accept()
+            site.pass_time(days=400)
+            assert site.records("receipt") == []
+
+    Nothing happens in the background by itself: records are handed over, requests of visitors are carried out, what has
+    ended is destroyed and what was published is learnt of in `settle` and `pass_time`, by the same code as in a running
+    site. So two runs of a test do the same.
+
+    The directory is laid out as an operator has it: policy.toml, and consent-data beside it. It may be one that another
+    process has left, killed or not, or a backup that was put back. Requests and commands come one after the other, from
+    one thread; not inside a running event loop.
+
+    Args:
+        app: The application, which is wrapped in a `ConsentMiddleware`. `restart` starts it again.
+        directory: Where policy.toml and consent-data are, or will be.
+        policy: The declaration, as a text or a file: it is put into the directory. What is there already if None.
+        at: The instant at which the site starts (aware); the present if None.
+        raise_errors: Raise what the application raises. False answers 500 as a server does.
+        options: Whatever else `ConsentMiddleware` takes.
+
+    Attributes:
+        clock: The clock of all: visitors' cookies, requests, background work and commands.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        directory: str | Path,
+        policy: str | Path | None = None,
+        at: datetime | None = None,
+        raise_errors: bool = True,
+        **options: Any,
+    ) -> None:
+        self.directory: Path = Path(directory)
+        self.clock: Clock = Clock(at)
+        self._inner = app
+        self._raise_errors = raise_errors
+        self._options = options
+        self._visitors: list[ConsentClient] = []
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if policy is not None:
+            (self.directory / _POLICY).write_text(_text(policy), encoding="utf-8")
+        self._running = RunningApp(self._made(), raise_errors=raise_errors)
+
+    # -- its life -----------------------------------------------------------------------------------------------
+
+    def _made(self) -> ConsentMiddleware:
+        options: dict[str, Any] = {"secret_keys": _KEYS, **self._options}
+        app = ConsentMiddleware(
+            self._inner,
+            policy=self.directory / _POLICY,
+            directory=self.directory / _DATA,
+            clock=self.clock,
+            **options,
+        )
+        app.wiring.drain.by_itself = False
+        return app
+
+    def __enter__(self) -> LivingSite:
+        """Start the site."""
+        self._running.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Shut the site down."""
+        for visitor in self._visitors:
+            visitor.close()
+        self._running.stop()
+
+    def restart(self, **options: Any) -> None:
+        """
+        Shut the site down and start it again over the same directory, at the same instant and with the same visitors.
+
+        Args:
+            options: Of `ConsentMiddleware`, in the place of those that the site had; they hold from now on.
+        """
+        self._options = {**self._options, **options}
+        self._running.stop()
+        self._running.begin(self._made())
+
+    @property
+    def app(self) -> ConsentMiddleware:
+        """The application as it is served: since the last `restart` another one."""
+        app = self._running.app
+        assert isinstance(app, ConsentMiddleware)  # noqa: S101 - made here
+        return app
+
+    @property
+    def _wiring(self) -> Wiring:
+        return self.app.wiring
+
+    # -- visitors -----------------------------------------------------------------------------------------------
+
+    def visitor(self, *, address: str | None = ADDRESS, **options: Any) -> ConsentClient:
+        """
+        Return a visitor in a browser of their own: they share nothing with another.
+
+        Args:
+            address: Where they come from, as the server sees it; None is a Unix socket.
+            options: As of `ConsentClient`: `headers={"accept-language": "ko"}`, `base_url`, `follow_redirects`, ...
+        """
+        visitor = ConsentClient(self._running, address=address, **options)
+        self._visitors.append(visitor)
+        return visitor
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        """The instant at which the site stands (aware, UTC)."""
+        return self.clock.now
+
+    @property
+    def today(self) -> date:
+        """The day that it is, in the time zone of the policy in force: `published` of a revision must be it."""
+        return self.now.astimezone(self._wiring.policy.time_zone).date()
+
+    def settle(self) -> None:
+        """
+        Let all background work happen at this instant, once and in this order: what was written reaches the disk, what
+        was published is learnt of, records are handed over to the store, waiting cookies expire, what has ended is
+        counted, destroyed and certified, and what visitors asked for is carried out.
+        """
+        self._running.run(self._wiring.drain.run_once())
+
+    def pass_time(self, *, step: timedelta = _HOUR, **duration: float) -> None:
+        """
+        Let time pass, as `timedelta` counts it: `pass_time(days=3)`. See `pass_until`. A negative duration sets the
+        clock back.
+        """
+        self.pass_until(self.now + timedelta(**duration), step=step)
+
+    def pass_until(self, instant: datetime, *, step: timedelta = _HOUR) -> None:
+        """
+        Let time pass until `instant` (aware), with the background work that happens meanwhile.
+
+        It happens (as in `settle`) before the clock moves, at each full step on the way (each hour, on the hour by UTC,
+        unless told), and at `instant`. So what ends on an hour is destroyed at that very hour, and nothing waits for
+        longer than a step. A larger step is faster, and lets more come due at once, as when a site was away meanwhile.
+        An instant before the present sets the clock back in one step.
+
+        Raises:
+            ValueError: `step` is no time, or `instant` has no time zone.
+        """
+        if step <= timedelta():
+            raise ValueError(f"step={step}: is no time; write step=timedelta(hours=1)")
+        self.settle()
+        for moment in _moments(self.now, instant, step):
+            self.clock.set(moment)
+            self.settle()
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def run(self, *arguments: str, typed: str = "") -> Done:
+        """
+        Run a command of `consent-mw` in this process, at this instant, in the directory of the site, and return what it
+        ended with: `run("purge", "--dry-run", "--json").json()`.
+
+        Where the site has `store=` or `log_store=` as a URL, the command gets it too unless it is given another.
+        `demo`, `log --follow` and `drain` without `--once` never end; do not run them here.
+
+        Args:
+            typed: What stands on its standard input.
+        """
+        stores = {name: url for key, name in _STORES.items() if isinstance(url := self._options.get(key), str)}
+        return run_command(arguments, clock=self.clock, directory=self.directory, options=stores, typed=typed)
+
+    def publish(self, policy: str | Path) -> Done:
+        """
+        Put a revision into the place of policy.toml, publish it at this instant with `consent-mw publish`, and let the
+        site learn of it. It takes effect by itself when its day comes.
+
+        Args:
+            policy: The declaration, as a text or a file.
+
+        Raises:
+            ValueError: It was refused; the message says why. Nothing has changed. To test a refusal use `run`.
+        """
+        file = self.directory / _POLICY
+        before = file.read_bytes()
+        file.write_text(_text(policy), encoding="utf-8")
+        done = self.run("publish", _POLICY)
+        if done.exit_code:
+            file.write_bytes(before)
+            raise ValueError(f"publish: {done.stderr.strip()}")
+        self._wiring.look()
+        return done
+
+    # -- what it keeps ------------------------------------------------------------------------------------------
+
+    def records(self, *kinds: str) -> list[Kept]:
+        """
+        Return the records of these kinds ("visit", "event", "receipt", "request", ...) in the live store, or of all
+        that `consent-mw log` shows; opened, oldest first. What waits in the spool is handed over before.
+        """
+        return self._running.run(_live(self._wiring, kinds))
+
+    def archived(self, *kinds: str) -> list[Kept]:
+        """Return the records that a law keeps in the archive, as `records` does."""
+        return self._running.run(_archived(self._wiring, kinds))
+
+    def certificates(self) -> list[Kept]:
+        """Return the certificates of destruction, as docs/retention.md lists their fields; oldest first."""
+        return self.records(CERTIFICATE)
+
+    def erasures(self) -> list[Kept]:
+        """Return the certificates of erasures and withdrawals, with their fields ("erased.records"); oldest first."""
+        return self.records(ERASED)
+
+    def counts(self, day: date) -> dict[str, dict[str, dict[str, int]]]:
+        """
+        Return what was counted of a day (UTC), by purpose, then by what is counted, then by cell:
+        `counts(day)["necessary"]["route"] == {"/": 12}`. Empty until it is counted, half an hour after the day is over.
+        """
+        return self._running.run(_counts(self._wiring, day))
+
+
+def _text(policy: str | Path) -> str:
+    """Return a declaration that is given as a text, or as the name of a file."""
+    is_text = isinstance(policy, str) and "\n" in policy
+    return str(policy) if is_text else Path(policy).read_text(encoding="utf-8")
+
+
+def _moments(now: datetime, until: datetime, step: timedelta) -> Iterator[datetime]:
+    """Yield the full steps between the two, and `until`."""
+    moment = _EPOCH + ((now - _EPOCH) // step + 1) * step
+    while moment < until:
+        yield moment
+        moment += step
+    yield until
+
+
+async def _live(wiring: Wiring, kinds: tuple[str, ...]) -> list[Kept]:
+    await hand_over(wiring)
+    return await kept(wiring.store, wiring.sealer, kinds)
+
+
+async def _archived(wiring: Wiring, kinds: tuple[str, ...]) -> list[Kept]:
+    archive = wiring.erasure.archive
+    return await kept(archive.store, archive.sealer, kinds) if archive else []
+
+
+async def _counts(wiring: Wiring, day: date) -> dict[str, dict[str, dict[str, int]]]:
+    query = Query(kinds=frozenset((AGGREGATE,)), purposes=frozenset((AGGREGATES,)))
+    number = day_of(datetime(day.year, day.month, day.day, tzinfo=UTC))
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for record in wiring.sealer.whole(await every(wiring.store, query)):
+        if days_of(record) == frozenset((number,)):
+            of, by = str(record.data["aggregate.of"]), str(record.data["aggregate.by"])
+            found.setdefault(of, {})[by] = cells_of(record)
+    return found
