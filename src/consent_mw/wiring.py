@@ -145,7 +145,7 @@ class Wiring:
             self.store,
             self.sealer,
             self.pending,
-            clock,
+            clock=clock,
             hands_over=drain,
             chores=(self.destruction, self.erasure) if drain else (self.erasure,),
         )

@@ -46,6 +46,7 @@ class ConsentClient(Visitor):
         root_path: What the application is mounted under; it goes before every path. A `RunningApp` knows its own.
         prefix: Where the consent pages are, if the outermost layer is not the `ConsentMiddleware`.
         raise_errors: Raise what the application raises. False answers 500 as a server does.
+        clock: By which its cookies expire, if the outermost layer is not the `ConsentMiddleware`.
         options: Whatever else `httpx.Client` takes: `headers`, `follow_redirects`, ...
     """
 
@@ -58,12 +59,11 @@ class ConsentClient(Visitor):
         root_path: str = "",
         prefix: str = "/consent",
         raise_errors: bool = True,
+        clock: Callable[[], int] | None = None,
         **options: Any,
     ) -> None:
-        shared = isinstance(app, RunningApp)
-        running = (
-            app if isinstance(app, RunningApp) else RunningApp(app, root_path=root_path, raise_errors=raise_errors)
-        )
+        shared = app if isinstance(app, RunningApp) else None
+        running = shared or RunningApp(app, root_path=root_path, raise_errors=raise_errors, clock=clock)
         self._running = running
         self._address = address
         self._base = base_url

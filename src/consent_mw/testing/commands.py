@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,8 +59,21 @@ def run_command(
         changed.enter_context(redirect_stderr(err))
         changed.callback(setattr, sys, "stdin", sys.stdin)
         sys.stdin = TextIOWrapper(BytesIO(typed.encode()), "utf-8")
+        changed.enter_context(_logged(err))
         code = main(words)
     return Done(code, _said(out), _said(err))
+
+
+@contextmanager
+def _logged(stream: TextIOWrapper) -> Generator[None]:
+    """Write warnings to `stream`, as Python does in a process of its own where nobody has set up logging."""
+    log, handler = logging.getLogger("consent_mw"), logging.StreamHandler(stream)
+    handler.setLevel(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def _said(stream: TextIOWrapper) -> str:

@@ -35,12 +35,22 @@ class RunningApp:
         app: The application, wrapped in `ConsentMiddleware`; something else may wrap that.
         root_path: What it is mounted under; it goes before every path.
         raise_errors: Raise what the application raises. False answers 500 as a server does.
+        clock: By which visitors' cookies expire, in nanoseconds since 1970. That of the middleware, or the machine's if
+            the middleware is not the outermost layer.
     """
 
-    def __init__(self, app: ASGIApp, *, root_path: str = "", raise_errors: bool = True) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        root_path: str = "",
+        raise_errors: bool = True,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
         self.app: ASGIApp = app
         self.root_path: str = root_path
         self._raise_errors = raise_errors
+        self._clock = clock
         self._runner = asyncio.Runner()
         self._started = self._stopped = False
         self._state: dict[str, Any] = {}
@@ -48,8 +58,10 @@ class RunningApp:
 
     @property
     def clock(self) -> Callable[[], int] | None:
-        """The clock of the middleware, in nanoseconds since 1970; None where something else stands outside it."""
-        return self.app.wiring.clock if isinstance(self.app, ConsentMiddleware) else None
+        """By which cookies expire, in nanoseconds since 1970; None is the machine's."""
+        if self._clock is None and isinstance(self.app, ConsentMiddleware):
+            return self.app.wiring.clock
+        return self._clock
 
     # -- its life -----------------------------------------------------------------------------------------------
 

@@ -212,13 +212,14 @@ class LivingSite:
         stores = {name: url for key, name in _STORES.items() if isinstance(url := self._options.get(key), str)}
         return run_command(arguments, clock=self.clock, directory=self.directory, options=stores, typed=typed)
 
-    def publish(self, policy: str | Path) -> Done:
+    def publish(self, policy: str | Path, *, wording: bool = False) -> Done:
         """
         Put a revision into the place of policy.toml, publish it at this instant with `consent-mw publish`, and let the
         site learn of it. It takes effect by itself when its day comes.
 
         Args:
             policy: The declaration, as a text or a file.
+            wording: It corrects the words of a published revision. The site shows them from its next `restart`.
 
         Raises:
             ValueError: It was refused; the message says why. Nothing has changed. To test a refusal use `run`.
@@ -226,7 +227,7 @@ class LivingSite:
         file = self.directory / _POLICY
         before = file.read_bytes()
         file.write_text(_text(policy), encoding="utf-8")
-        done = self.run("publish", _POLICY)
+        done = self.run("publish", _POLICY, *(["--wording"] if wording else []))
         if done.exit_code:
             file.write_bytes(before)
             raise ValueError(f"publish: {done.stderr.strip()}")

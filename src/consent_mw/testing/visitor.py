@@ -58,6 +58,31 @@ class Visitor(httpx.Client):
         state: dict[str, Any] = _fine(self.get(f"{self._prefix}/state")).json()
         return state
 
+    def my_data(self) -> dict[str, Any]:
+        """
+        Return what is held about this visitor, as `my-data.json` tells it.
+
+        Raises:
+            httpx.HTTPStatusError: The site knows nobody by what the browser sends.
+        """
+        held: dict[str, Any] = _fine(self.get(f"{self._prefix}/my-data.json")).json()
+        return held
+
+    def exercise(self, action: str, **fields: str) -> dict[str, Any]:
+        """
+        Exercise a right on the page of one's data, and return what was done: "action", "number", "state", ...
+
+            visitor.exercise("erase", confirm="yes")
+
+        Args:
+            action: "withdraw", "erase", "correct", "dispute", "restrict", ..., with the fields that go with it.
+
+        Raises:
+            httpx.HTTPStatusError: A field is wrong; the message says which.
+        """
+        done: dict[str, Any] = self._send("my-data", {"action": action, **fields}).json()["done"]
+        return done
+
     def _answer(self, verb: str, word: str, names: Sequence[str]) -> httpx.Response:
         state = self.state()
         waiting = {each["name"]: each["id"] for each in state["waiting"] if each["name"] in names}
@@ -76,8 +101,11 @@ class Visitor(httpx.Client):
         return self._choose({"choice": "save", **fields, **{f"{kinds[name]}.{name}": word for name in answered}})
 
     def _choose(self, fields: dict[str, Any]) -> httpx.Response:
+        return self._send("choice", fields)
+
+    def _send(self, page: str, fields: dict[str, Any]) -> httpx.Response:
         headers = {"accept": "application/json", "sec-fetch-site": "same-origin"}
-        return _fine(self.post(f"{self._prefix}/choice", data=fields, headers=headers))
+        return _fine(self.post(f"{self._prefix}/{page}", data=fields, headers=headers))
 
 
 def _fine(response: httpx.Response) -> httpx.Response:
