@@ -33,6 +33,7 @@ LAYERS = [
         "memo",
         "pace",
         "permissions",
+        "receipt_name",
         "receivers",
         "records",
         "redaction",

@@ -22,7 +22,7 @@ from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.erasure import Erasure, ErasureOutcome
 from consent_mw.rights.holdings import Holdings, Registry
-from consent_mw.rights.person import People, Person, link
+from consent_mw.rights.person import People, Person, links
 from consent_mw.rights.request import Answer, Request
 from consent_mw.rights.restriction import Restriction, restricted
 from consent_mw.spool import Spool
@@ -399,7 +399,9 @@ def test_a_person_is_restricted_until_their_erasure_is_done(site: Site) -> None:
 
     def restricts(record: Record) -> bool:
         found: Restriction = site.using(
-            lambda store: restricted(Desk(store, site.sealer, kept_by_store(store)), site.sealer)
+            lambda store: restricted(
+                Desk(store, site.sealer, kept_by_store(store)), People(store, site.sealer), site.sealer
+            )
         )
         return found.restricts(record)
 
@@ -412,11 +414,9 @@ def test_a_person_is_restricted_until_their_erasure_is_done(site: Site) -> None:
 
 def test_a_sign_in_leads_to_every_receipt_that_it_used(site: Site) -> None:
     site.keeps(site.of(NAME, NOW - DAY), site.of(OTHER, NOW - DAY))
-    links = [link(site.sealer, Person((name,), "user 7"), NOW_NS) for name in (NAME, OTHER)]
-    site.keeps(*filter(None, links))
-    person = site.using(lambda store: People(store, site.sealer).of(None, None, "user 7"))
+    site.keeps(*(each for name in (NAME, OTHER) for each in links(site.sealer, name, "user 7", NOW_NS)))
+    person = site.using(lambda store: People(store, site.sealer).of(Person((), "user 7")))
     assert set(person.names) == {NAME, OTHER}
-    assert site.using(lambda store: People(store, site.sealer).of(None, None, "user 8")).names == ()
+    assert site.using(lambda store: People(store, site.sealer).of(Person((), "user 8"))).names == ()
     site.asks(Request.new("erasure", "site", NOW_NS, person=Person((), "user 7")))
     assert site.erases().done[0].records == 2
-    assert site.records("link") == []

@@ -1,4 +1,4 @@
-"""All receipts of a person are found in one pass: what it costs follows their receipts, and nobody's is left out."""
+"""Who somebody is does not hang on receipts: one name leads to all of theirs, and a sign-in to every name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,11 +18,15 @@ from consent_mw.client import Proxies
 from consent_mw.consent import Choice, Consent
 from consent_mw.declaration import loads
 from consent_mw.keyring import MemoryKeyring
-from consent_mw.receipts import MOST, Receipts
+from consent_mw.receipt_name import born_on, new_name
+from consent_mw.receipts import CLOCK_DAYS, MOST, Receipts
 from consent_mw.recorder import Recorder
 from consent_mw.records import Query, Record, decode_record
 from consent_mw.request_consent import Shown
-from consent_mw.rights.person import People, Person, link, tokens
+from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.person import People, Person, links, tokens
+from consent_mw.rights.request import Request
+from consent_mw.rights.restriction import is_restricted, restricted
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys
 from consent_mw.spool import Spool
@@ -29,7 +34,7 @@ from consent_mw.stores.memory import MemoryStore
 
 TODAY = 20_000
 DAY_NS = 86_400_000_000_000
-PURPOSES = ("abuse", "analytics", "functional", "marketing", "receipts", "requests")
+PURPOSES = ("abuse", "analytics", "functional", "links", "marketing", "receipts", "requests")
 
 
 class CountingStore(MemoryStore):
@@ -73,17 +78,15 @@ class Proofs:
         self._recorder = Recorder(loads(POLICY), sealer, self._spool, Proxies())
         self._number = 0
 
-    def give(self, name: str | None, day: int, before: str | None = None) -> None:
-        """Give the receipt `name`, or refuse, after the one called `before`."""
+    def give(self, name: str, day: int, *, refused: bool = False) -> None:
+        """Choose under `name`, or refuse everything, which ends it."""
         self._number += 1
         now_ns = day * DAY_NS + self._number * 1_000_000
-        kept = self._recorder.receipt(_consent(before, day), _consent(name, day), Shown(), now_ns, registered=True)
-        assert kept
-
-    def chain(self, names: Sequence[str], day: int, *, step: int = 0) -> None:
-        """Give a receipt after the other, the first on `day` and each `step` days later."""
-        for n, name in enumerate(names):
-            self.give(name, day + step * n, names[n - 1] if n else None)
+        before = Consent(choice=Choice.ACCEPT, revision=1, given_on=on(day), receipt=name, changes=self._number - 1)
+        after = msgspec.structs.replace(before, changes=self._number)
+        if refused:
+            after = Consent(choice=Choice.REJECT, revision=1, given_on=on(day))
+        assert self._recorder.receipt(before, after, Shown(), now_ns, registered=True)
 
     def taken(self) -> list[Record]:
         """Return what was given since the last call."""
@@ -100,61 +103,45 @@ def proofs_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sealer], Pr
     return lambda sealer: Proofs(sealer, tmp_path_factory.mktemp("spool"))
 
 
-def _consent(name: str | None, day: int) -> Consent:
-    if name is None:
-        return Consent(choice=Choice.REJECT, revision=1, given_on=on(day))
-    return Consent(choice=Choice.ACCEPT, revision=1, given_on=on(day), receipt=name)
-
-
 def on(day: int) -> date:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date()
 
 
-def test_a_chain_of_sixty_receipts_and_a_year_of_keys_take_one_question_a_step_and_each_key_once(
-    proofs_of: Callable[[Sealer], Proofs],
-) -> None:
-    async def work() -> None:
-        store, keyring, sealer = a_year()
-        names = [f"name {n:02}" for n in range(60)]
-        proofs = proofs_of(sealer)
-        proofs.chain(names, TODAY)
-        await store.append(proofs.taken())
-        keyring.reads = 0
-        person = await People(store, sealer).of(names[-1], on(TODAY))
-        assert person.names == tuple(names[::-1])
-        assert not person.is_cut
-        assert store.fetches <= 61
-        assert store.subjects <= 60 * 185
-        assert keyring.reads <= 366 + 2  # a key of each day makes the tokens of all names, and one opens the receipts
-        keyring.reads = 0
-        made = tokens(sealer, person)
-        # Nothing is recorded under a receipt before it was given.
-        assert sum(map(len, made.values())) <= 60 * 3 * len(PURPOSES)
-        assert keyring.reads <= len(made)
-
-    asyncio.run(work())
+def test_a_name_says_the_day_on_which_it_was_made_and_is_unlike_every_other() -> None:
+    for day in (20_000, TODAY, 63_000):
+        names = {new_name(on(day)) for _ in range(100)}
+        assert len(names) == 100
+        assert {born_on(name) for name in names} == {day}
+        assert all(len(name) == 22 and not name.startswith("-") for name in names)
 
 
-def test_three_hundred_links_of_a_sign_in_take_a_few_questions_and_what_is_not_followed_is_said(
-    proofs_of: Callable[[Sealer], Proofs],
-) -> None:
+@given(st.text(max_size=30))
+def test_a_name_that_is_none_was_made_on_some_day(text: str) -> None:
+    assert 0 <= born_on(text) < 1 << 16
+
+
+def test_tokens_of_a_person_are_made_of_one_name_however_often_they_chose_and_of_no_receipt() -> None:
+    _, keyring, sealer = a_year()
+    keyring.reads = 0
+    made = tokens(sealer, Person((new_name(on(TODAY - 300)),)))
+    assert {day for day, _ in made} == set(range(TODAY - 300 - CLOCK_DAYS, TODAY + 1)), "none from before it was made"
+    assert {len(each) for each in made.values()} == {1}
+    assert keyring.reads <= len(made)
+
+
+def test_three_hundred_links_of_a_sign_in_take_a_few_questions_and_what_is_not_followed_is_said() -> None:
     async def work() -> None:
         store, keyring, sealer = a_year()
         names = [f"name {n:03}" for n in range(300)]
-        proofs = proofs_of(sealer)
-        for name in names:
-            proofs.give(name, TODAY)
-        await store.append(proofs.taken())
-        links = [link(sealer, Person((name,), "kim"), TODAY * DAY_NS) for name in names]
-        await store.append([each for each in links if each])
+        await store.append([each for name in names for each in links(sealer, name, "kim", TODAY * DAY_NS)])
         keyring.reads = 0
         people = People(store, sealer)
-        person = await people.of(None, None, "kim")
+        person = await people.of(Person((), "kim"))
         assert len(person.names) == MOST
         assert person.is_cut
         assert store.fetches <= 4
-        assert keyring.reads <= 2 * 366 + 4
-        whole = await people.whole(person, on(TODAY))
+        assert keyring.reads <= 366 + 4
+        whole = await people.of(person, most=None)
         assert set(whole.names) == set(names)  # whoever is erased is erased whole
         assert not whole.is_cut
 
@@ -165,136 +152,78 @@ def test_the_newest_links_are_followed_first() -> None:
     async def work() -> None:
         store, _, sealer = a_year()
         for day in range(TODAY - 360, TODAY + 1):
-            made = link(sealer, Person((f"of {day}",), "kim"), day * DAY_NS)
-            assert made
-            await store.append([made])
-        person = await People(store, sealer).of(None, None, "kim")
+            await store.append(links(sealer, f"of {day}", "kim", day * DAY_NS))
+        person = await People(store, sealer).of(Person((), "kim"))
         assert set(person.names) == {f"of {day}" for day in range(TODAY - MOST + 1, TODAY + 1)}
 
     asyncio.run(work())
 
 
-def test_refusals_under_an_old_name_hide_no_receipt(proofs_of: Callable[[Sealer], Proofs]) -> None:
+def test_a_sign_in_is_led_to_its_own_browsers_and_to_nobody_who_shares_one_of_them() -> None:
     async def work() -> None:
         store, _, sealer = a_year()
-        proofs = proofs_of(sealer)
-        for _ in range(1_100):
-            proofs.give(None, TODAY - 1, before="second")
-        proofs.chain(["first", "second"], TODAY)
-        await store.append(proofs.taken())
-        assert (await People(store, sealer).of("second", on(TODAY))).names == ("second", "first")
-
-    asyncio.run(work())
-
-
-def test_a_receipt_that_staff_look_for_may_be_older_than_a_consent_may_be(
-    proofs_of: Callable[[Sealer], Proofs],
-) -> None:
-    async def work() -> None:
-        store, _, sealer = a_year()
-        proofs = proofs_of(sealer)
-        proofs.chain(["first", "second"], TODAY - 300)
-        await store.append(proofs.taken())
-        person = await People(store, sealer).whole(Person(("second",)), on(TODAY))
-        assert person.names == ("second", "first")
-
-    asyncio.run(work())
-
-
-@pytest.mark.parametrize("kept", [True, False], ids=["kept", "destroyed"])
-def test_a_superseded_receipt_is_known_by_name_also_after_it_is_gone(
-    kept: bool, proofs_of: Callable[[Sealer], Proofs]
-) -> None:
-    async def work() -> None:
-        store, _, sealer = a_year()
-        proofs = proofs_of(sealer)
-        proofs.chain(["first", "second"], TODAY - 100, step=50)
-        records = proofs.taken()
-        await store.append(records if kept else records[1:])
-        person = await People(store, sealer).of("second", on(TODAY - 50))
-        assert person.names == ("second", "first")
-        (_, (first, last)) = person.days
-        assert first <= TODAY - 100
-        assert last >= TODAY - 100 + 180
-
-    asyncio.run(work())
-
-
-class _Browser:
-    """Changes its mind, lets days pass, and is recorded under the receipt that it holds, as long as that is valid."""
-
-    def __init__(self, sealer: Sealer, proofs: Proofs) -> None:
-        self.sealer = sealer
-        self.day = TODAY - 365
-        self.proofs = proofs
-        self.count = 0
-        self.names: list[str] = []
-        self.given: list[int] = []
-        self.mine: set[bytes] = set()
-
-    def chooses(self) -> None:
-        self.count += 1
-        name = f"name {self.count}"  # no two receipts have one name
-        valid = self.names and self.day - self.given[-1] <= 180
-        before = self.names[-1] if valid else None
-        if not valid:
-            self.names, self.given = [], []
-        self.proofs.give(name, self.day, before)
-        self.names.append(name)
-        self.given.append(self.day)
-
-    def visits(self, back: int) -> None:
-        """With one of its receipts: an older one too, out of a copy of its cookies."""
-        held = [(name, day) for name, day in zip(self.names, self.given, strict=True) if self.day - day <= 180]
-        if held:
-            name, _ = held[-1 - back % len(held)]
-            self.mine.add(self.sealer.token(self.day, "analytics", name.encode()))
-
-
-STEPS = st.lists(st.tuples(st.sampled_from(("choose", "visit", "wait")), st.integers(0, 90)), max_size=30)
-
-
-@settings(max_examples=60, deadline=None)
-@given(steps=STEPS)
-def test_whatever_was_recorded_under_a_receipt_is_found_by_the_last_of_them(
-    proofs_of: Callable[[Sealer], Proofs], steps: list[tuple[str, int]]
-) -> None:
-    async def work() -> None:
-        store, _, sealer = a_year()
-        browser = _Browser(sealer, proofs_of(sealer))
-        browser.chooses()
-        for what, number in steps:
-            if what == "choose":
-                browser.chooses()
-            elif what == "visit":
-                browser.visits(number)
-            else:
-                browser.day = min(TODAY, browser.day + number)
-        await store.append(browser.proofs.taken())
+        for name, sign_in in (("shared", "kim"), ("kim's", "kim"), ("shared", "lee"), ("lee's", "lee")):
+            await store.append(links(sealer, name, sign_in, TODAY * DAY_NS))
         people = People(store, sealer)
-        person = await people.of(browser.names[-1], on(browser.given[-1]))
-        found = frozenset[bytes]().union(*tokens(sealer, person, ("analytics",)).values())
-        mine = {token for token in browser.mine if token in _of(sealer, browser.names)}
-        assert mine <= found
-        whole = await people.whole(Person((browser.names[-1],)), on(browser.day))
-        assert mine <= frozenset[bytes]().union(*tokens(sealer, whole, ("analytics",)).values())
+        assert set((await people.of(Person(("lee's",), "lee"))).names) == {"lee's", "shared"}
+        assert (await people.of(Person(("shared",)))).names == ("shared",), "a browser leads to no sign-in"
+        around = {value.rpartition("\0")[2] for value in await people.around(Person(("kim's",), "kim"))}
+        assert around == {"kim", "kim's", "shared"}
+        around = {value.rpartition("\0")[2] for value in await people.around(Person(("kim's",)))}
+        assert around == {"kim", "kim's", "shared"}, "who was not signed in, and is known by their other browsers since"
 
     asyncio.run(work())
 
 
-def _of(sealer: Sealer, names: Sequence[str]) -> frozenset[bytes]:
-    return frozenset[bytes]().union(*tokens(sealer, Person(tuple(names)), ("analytics",)).values())
+NAMES, SIGN_INS = ("a", "b", "c", "d"), ("kim", "lee", "pak")
 
 
-def test_the_receipts_of_a_page_are_as_many_as_are_followed(proofs_of: Callable[[Sealer], Proofs]) -> None:
+@settings(max_examples=100, deadline=None)
+@given(
+    linked=st.sets(st.tuples(st.sampled_from(NAMES), st.sampled_from(SIGN_INS)), max_size=8),
+    asked=st.lists(
+        st.tuples(st.sets(st.sampled_from(NAMES), max_size=1), st.none() | st.sampled_from(SIGN_INS)), max_size=3
+    ),
+    person=st.tuples(st.sets(st.sampled_from(NAMES), max_size=1), st.none() | st.sampled_from(SIGN_INS)),
+)
+def test_a_person_is_told_to_be_under_restriction_where_staff_may_not_read_something_of_theirs(
+    linked: set[tuple[str, str]],
+    asked: list[tuple[set[str], str | None]],
+    person: tuple[set[str], str | None],
+) -> None:
+    async def work() -> None:
+        keyring = MemoryKeyring()
+        for purpose in PURPOSES:
+            keyring.key(TODAY, purpose, create=True)
+        store, sealer = MemoryStore(), Sealer(keyring, SiteKeys.random())
+        for name, sign_in in linked:
+            await store.append(links(sealer, name, sign_in, TODAY * DAY_NS))
+        desk, people = Desk(store, sealer, kept_by_store(store)), People(store, sealer)
+        for number, (names, sign_in) in enumerate(asked):
+            who = Person(tuple(names), sign_in)
+            if who.is_known:
+                await desk.register(Request.new("restriction", "site", TODAY * DAY_NS + number, person=who))
+        whole = await people.of(Person(tuple(person[0]), person[1]))
+        of_everybody = (await restricted(desk, people, sealer)).is_under(whole)
+        assert await is_restricted(whole, desk, people, sealer) == of_everybody
+
+    asyncio.run(work())
+
+
+def test_the_receipts_of_a_page_are_the_newest(proofs_of: Callable[[Sealer], Proofs]) -> None:
     async def work() -> None:
         store, _, sealer = a_year()
-        names = [f"name {n:03}" for n in range(MOST + 5)]
-        proofs = proofs_of(sealer)
-        proofs.chain(names, TODAY)
+        proofs, name = proofs_of(sealer), "name"
+        for n in range(MOST + 5):
+            proofs.give(name, TODAY - MOST - 5 + n)
+        proofs.give(name, TODAY, refused=True)
         await store.append(proofs.taken())
-        found = await Receipts(store, sealer).of(names[-1], on(TODAY))
-        assert [each.name for each in found] == names[:4:-1]
-        assert (await People(store, sealer).of(names[-1], on(TODAY))).is_cut
+        found = await Receipts(store, sealer).of(name)
+        assert len(found) == MOST
+        assert (found[0].name, found[1].changes, found[-1].changes) == (None, MOST + 5, 7)
+        assert [each.given_at for each in found] == sorted((each.given_at for each in found), reverse=True)
+        since = await Receipts(store, sealer).since([name, "other"], found[3].given_at)
+        assert [each.id for each in since] == [each.id for each in found[:3]]
+        assert await Receipts(store, sealer).of("other") == []
 
     asyncio.run(work())

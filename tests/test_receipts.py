@@ -117,7 +117,8 @@ def test_earlier_answers_follow_the_one_in_force(tmp_path: Path) -> None:
         await visitor.picks("accept")
         await visitor.posts(("choice", "save"), ("purpose.functional", "yes"), ("purpose.analytics", "no"))
         latest, first = await receipts(visitor)
-        assert latest["consent_mw"]["supersedes"] == first["pii_principal_id"]
+        assert latest["pii_principal_id"] == first["pii_principal_id"]
+        assert (first["consent_mw"]["changes"], latest["consent_mw"]["changes"]) == (0, 1)
         assert (latest["consent_mw"]["choice"], first["consent_mw"]["choice"]) == ("prompt", "accept")
         states = {each["purpose_id"]: each["event_state"] for each in latest["purposes"]}
         assert states == {

@@ -12,7 +12,7 @@ from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.records import Query, Record, fixed_id, time_of
 from consent_mw.retention import day_of
-from consent_mw.rights.person import Person
+from consent_mw.rights.person import Person, values_on
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.site_keys import SiteKeys
 from consent_mw.stores import store_from
@@ -82,7 +82,7 @@ class Archive:
     ) -> None:
         for record in page:
             key = day, purpose = day_of(time_of(record.id)), record.purpose
-            values = person.values_on(day, purpose)
+            values = values_on(person.values, day, purpose)
             if not values:
                 continue
             try:

@@ -40,7 +40,9 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
         purposes: Answers by purpose, inside PROMPT.
         cookies: Answers by declared cookie name, inside PROMPT.
         signals: Signals that the visitor's browser sent when they answered: an acceptance then is about them too.
-        receipt: Random name of the receipt; only where something was accepted.
+        receipt: Random name under which the visitor's receipts are kept. It stays the same over changes of mind, and
+            ends when nothing is accepted any more.
+        changes: How often was chosen under that name before: so that two choices with the same answers differ.
     """
 
     choice: Choice | None = None
@@ -50,6 +52,7 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
     cookies: Mapping[str, bool] = {}
     signals: tuple[str, ...] = ()
     receipt: str | None = None
+    changes: int = 0
     #: Never in the cookie: what a later revision of the policy changed, and so is asked again.
     reopened_purposes: frozenset[str] = frozenset()
     reopened_cookies: frozenset[str] = frozenset()
@@ -97,8 +100,8 @@ def dumps(consent: Consent) -> str:
     """
     Return the consent as the text that is signed, in cookie octets only (RFC 6265, section 4.1.1).
 
-    For instance `1|prompt|3|2026-11-23|analytics-/functional+/@theme+||` : version, choice, revision, day,
-    answers (+ yes, - no, @ before a cookie), signals, receipt.
+    For instance `1|prompt|3|2026-11-23|analytics-/functional+/@theme+|||0` : version, choice, revision, day,
+    answers (+ yes, - no, @ before a cookie), signals, the receipts' name and how often it was chosen under.
     """
     answers = [f"{name}{_sign(yes)}" for name, yes in sorted(consent.purposes.items())]
     answers += [f"@{quote(name, safe='')}{_sign(yes)}" for name, yes in sorted(consent.cookies.items())]
@@ -110,6 +113,7 @@ def dumps(consent: Consent) -> str:
         "/".join(answers),
         "/".join(consent.signals),
         consent.receipt or "",
+        str(consent.changes),
     )
     return "|".join(parts)
 
@@ -122,9 +126,9 @@ def loads(text: str) -> Consent:
         BadConsentCookie: It is nothing that `dumps` writes.
     """
     parts = text.split("|")
-    if len(parts) != 7 or parts[0] != _VERSION:
+    if len(parts) != 8 or parts[0] != _VERSION:
         raise BadConsentCookie(text, "not the form of this version")
-    _, choice, revision, day, answers, signals, receipt = parts
+    _, choice, revision, day, answers, signals, receipt, changes = parts
     if receipt and not _RECEIPT.fullmatch(receipt):
         raise BadConsentCookie(text, "not a receipt")
     try:
@@ -137,6 +141,7 @@ def loads(text: str) -> Consent:
             cookies={unquote(name[1:]): yes for name, yes in given if name.startswith("@")},
             signals=tuple(signal for signal in signals.split("/") if signal),
             receipt=receipt or None,
+            changes=int(changes),
         )
     except ValueError as error:
         raise BadConsentCookie(text, f"unreadable ({error})") from error

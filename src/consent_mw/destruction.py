@@ -26,6 +26,7 @@ from consent_mw.records import Query, Record
 from consent_mw.retention import Retention, Window, start_of
 from consent_mw.revisions import Revisions
 from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.person import People
 from consent_mw.rights.restriction import restricted
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
@@ -324,7 +325,8 @@ class Destruction:
         """Return what tells of a record whether it may not be used now, for statistics neither."""
         if stage.where != LIVE:
             return None
-        return (await restricted(Desk(stage.store, stage.sealer, kept_by_store(stage.store)), stage.sealer)).restricts
+        desk, people = Desk(stage.store, stage.sealer, kept_by_store(stage.store)), People(stage.store, stage.sealer)
+        return (await restricted(desk, people, stage.sealer)).restricts
 
     async def _is_countable(self, day: int, now: datetime) -> bool:
         over = start_of(day + 1)

@@ -17,6 +17,7 @@ from consent_mw.tags import lookup
 __all__ = [
     "ABUSE",
     "FIELDS",
+    "LINKS",
     "NECESSARY",
     "RECEIPTS",
     "RECEIPTS_KEPT",
@@ -48,6 +49,9 @@ NECESSARY: Final = "necessary"
 RECEIPTS: Final = "receipts"
 #: A choice holds for 180 days; its proof outlasts it by as much again.
 RECEIPTS_KEPT: Final = Duration(1, "year")
+#: The purpose of what says which sign-in used which receipts. No policy declares it: it is kept as long as what it
+#: leads to.
+LINKS: Final = "links"
 #: The purpose of what visitors ask for about their data, and of the answers. Kept for `REQUESTS_KEPT` unless declared.
 REQUESTS: Final = "requests"
 #: As long as the receipts that a request is proven by.

@@ -24,10 +24,10 @@ from consent_mw.policy import ABUSE, RECEIPTS, Policy
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.redaction import clean, origin, redact_query, redact_url
 from consent_mw.request_consent import DROPPED, Noted, Shown
-from consent_mw.rights.person import Person, link
+from consent_mw.rights.person import links
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Request
-from consent_mw.rights.withdrawal import withdrawal
+from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed, withdrawal
 from consent_mw.sealer import NONCE_BYTES, Sealer, names_of
 from consent_mw.spool import Spool
 
@@ -85,8 +85,18 @@ class Recorder:
     kept is counted as a gap.
     """
 
-    def __init__(self, policy: Policy, sealer: Sealer, spool: Spool, proxies: Proxies) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        sealer: Sealer,
+        spool: Spool,
+        proxies: Proxies,
+        *,
+        removed: Mapping[str, Removed] = NOTHING_REMOVED,
+    ) -> None:
+        """`removed`: the purposes that visitors were asked about under earlier revisions only."""
         self.policy = policy
+        self._removed = removed
         self._sealer = sealer
         self._spool = spool
         self._proxies = proxies
@@ -148,10 +158,10 @@ class Recorder:
         Keep the receipt of a choice, and return whether it is on the disk. Waits for the disk: call it in a thread.
 
         What the choice takes back is registered as a withdrawal in the same write, unless that is `registered`
-        already; who is signed in is linked with their new receipt.
+        already; who is signed in is linked with their receipts.
 
-        Its subject is the token of the receipt's random name, which only the visitor's cookie holds; a refusal
-        has no name, so its receipt belongs to nobody.
+        Its subject is the token of the random name, which only the visitor's cookie holds; a refusal has none, and is
+        filed under the name that ends with it.
         """
         record_id = new_id(now_ns)
         clear: dict[str, Scalar] = {
@@ -167,7 +177,7 @@ class Recorder:
             "cookies": dict(consent.cookies),
             "signals": list(consent.signals),
             "receipt": consent.receipt,
-            "supersedes": before.receipt,
+            "changes": consent.changes,
         }
         try:
             name = consent.receipt or before.receipt
@@ -183,21 +193,21 @@ class Recorder:
         frames = [encode_record(each) for each in (record, *more)]
         kept = self._spool.write(frames, durable=True, reserved=True, right=request is not None)
         if kept and request is not None:
-            self._repeats.keep(request)
+            self._repeats.keep(request, before.changes)
         if not kept and request is not None:
             _log.error("a withdrawal was not kept: it holds, but what was collected stays until its period ends")
         return kept
 
     def _withdrawal(self, before: Consent, consent: Consent, now_ns: int, sign_in: str | None) -> Request | None:
         """Return what a choice takes back; None for nothing, and for what this receipt took back just before."""
-        request = withdrawal(before, consent, self.policy, now_ns, sign_in)
-        return None if request is None or self._repeats.number_of(request) else request
+        request = withdrawal(before, consent, self.policy, now_ns, sign_in, self._removed)
+        return None if request is None or self._repeats.number_of(request, before.changes) else request
 
     def _following(self, consent: Consent, request: Request | None, now_ns: int, sign_in: str | None) -> list[Record]:
         """Return what is kept with a receipt: the withdrawal, and the link."""
         made = request.record(self._sealer) if request else None
-        linked = link(self._sealer, Person((consent.receipt,), sign_in), now_ns) if consent.receipt else None
-        return [record for record in (made, linked) if record]
+        linked = links(self._sealer, consent.receipt, sign_in, now_ns)
+        return [made, *linked] if made else linked
 
     def _lost(self, error: Exception) -> None:
         """Count a record that could not be made, and say so once a minute: each would fill the disk of the log."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Final, NamedTuple
@@ -13,6 +12,7 @@ from consent_mw.consent import NO_CONSENT, Choice, Consent
 from consent_mw.exceptions import Fault, PolicyError, UndeclaredEvent
 from consent_mw.permissions import Decision, Permissions, Reason, Verdict
 from consent_mw.policy import ABUSE, NECESSARY, Event, did_you_mean
+from consent_mw.receipt_name import new_name
 from consent_mw.records import Scalar
 
 __all__ = ["DROPPED", "Noted", "RequestConsent", "Shown"]
@@ -225,8 +225,18 @@ class RequestConsent(msgspec.Struct, eq=False):
             purposes=consent.purposes,
             cookies=consent.cookies,
             signals=tuple(sorted(self.signals)),
-            receipt=_receipt_name(),
+            receipt=self._receipt,
+            changes=self.proven.changes + 1 if self.proven.receipt else 0,
         )
+
+    @property
+    def _receipt(self) -> str:
+        """
+        The name that the new receipt is kept under: the one that was proven on this host, and no other. A neighbour can
+        toss in a cookie with a name of their own, and would read what is collected under it.
+        """
+        chosen_before = self.consent.receipt if self.changed else None
+        return self.proven.receipt or chosen_before or new_name(self.today)
 
     def _check(self, purposes: Iterable[str], cookies: Iterable[str]) -> None:
         policy = self.permissions.policy
@@ -309,9 +319,3 @@ def _plain(value: Scalar) -> Scalar:
     if value is None or isinstance(value, bool):
         return value
     return int(value) if isinstance(value, int) else float(value)
-
-
-def _receipt_name() -> str:
-    """Return a random name of 22 letters. None begins with a hyphen: a command would take it for an option."""
-    name = secrets.token_urlsafe(16)
-    return f"_{name[1:]}" if name.startswith("-") else name

@@ -333,8 +333,10 @@ def _believed(read: Callable[[bytes, date], Consent], value: str | None, today: 
 
 def _with_receipt_of(consent: Consent, proven: Consent) -> Consent:
     """Return what was chosen, under the receipt that the visitor proved to be theirs, or under none."""
-    receipt = proven.receipt if consent.allows_something else None
-    return consent if receipt == consent.receipt else msgspec.structs.replace(consent, receipt=receipt)
+    receipt, changes = (proven.receipt, proven.changes) if consent.allows_something else (None, 0)
+    if (receipt, changes) == (consent.receipt, consent.changes):
+        return consent
+    return msgspec.structs.replace(consent, receipt=receipt, changes=changes)
 
 
 def _pieces(policy: Policy, reserved: Iterable[str]) -> re.Pattern[bytes]:

@@ -8,9 +8,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
 from consent_mw.in_force import Course, begins
-from consent_mw.policy import Holding, Policy
+from consent_mw.policy import ABUSE, LINKS, Holding, Policy
 
 __all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "day_of", "day_text", "start_of"]
 
@@ -149,6 +150,18 @@ def _rules(policy: Policy) -> Iterator[Rule]:
     since = begins(policy)
     for purpose in policy.purposes.values():
         yield Rule(purpose.name, policy.revision, since, purpose.retention, policy.time_zone, purpose.archive)
+    yield Rule(LINKS, policy.revision, since, _links_kept(policy), policy.time_zone, None)
+
+
+def _links_kept(policy: Policy) -> Duration:
+    """
+    How long a link of a sign-in with receipts is kept: until the last record has ended that it may lead to. A choice
+    holds for 180 days after the sign-in was seen, and what is collected on the last of them is kept as was promised.
+    """
+    marked = [purpose for purpose in policy.purposes.values() if purpose.asked or purpose.name == ABUSE]
+    kept = [purpose.retention for purpose in marked] + [each.archive.retention for each in marked if each.archive]
+    longest_days = max((duration.seconds // 86_400 for duration in kept), default=0)
+    return Duration(longest_days + LIFETIME.days + _SLACK.days, "day")
 
 
 def _may_have_ended(day: int, rule: Rule, now: datetime) -> bool:

@@ -36,6 +36,7 @@ from consent_mw.request_cookies import RequestCookies
 from consent_mw.revisions import Revisions
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.personal_data import PersonalData, SignIn
+from consent_mw.rights.withdrawal import removed
 from consent_mw.sealer import PlainSealer, Sealer
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.my_data_pages import MyData
@@ -174,9 +175,11 @@ class Wiring:
             strict=self.debug,
             reopened=since(self.revisions.before(self.policy.revision), self.policy),
         )
-        self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies)
+        policies = [*self.revisions.before(self.policy.revision).values(), self.policy]
+        gone = removed(policies, self.policy)
+        self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies, removed=gone)
         self._my_data: MyData = MyData.of_site(
-            [*self.revisions.before(self.policy.revision).values(), self.policy],
+            policies,
             self.store,
             self.sealer,
             self.spool,
@@ -185,6 +188,7 @@ class Wiring:
             client=self.network,
             subject=self._subject,
             personal_data=self._personal_data,
+            removed=gone,
         )
         self.site: Site = Site(
             self.policy,

@@ -29,7 +29,7 @@ from consent_mw.records import Record
 from consent_mw.revisions import Revisions
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.ledger import Erased, Ledger
-from consent_mw.rights.person import Person
+from consent_mw.rights.person import People, Person
 from consent_mw.rights.restriction import Restriction, restricted_by
 from consent_mw.sealer import Sealer
 from consent_mw.stores import site_store, store_from
@@ -264,7 +264,7 @@ class Access:
             StoreError: The store or the keyring cannot be reached.
         """
         cases = await Desk(store, self._sealer, kept_by_store(store)).all()
-        self._restriction = restricted_by(cases, self._sealer)
+        self._restriction = await restricted_by(cases, People(store, self._sealer), self._sealer)
         closed = [case.request for case in cases if case.restricts and not case.request.readable]
         if not closed or self._left_open:
             return

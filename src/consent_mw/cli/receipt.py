@@ -13,7 +13,6 @@ import click
 import msgspec
 
 from consent_mw.cli.access import Access, Errand, accessing, existing_store, from_whom, where
-from consent_mw.cli.clock import utc_now
 from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed
@@ -198,7 +197,7 @@ async def _found(asked: str, store: Store, sealer: Sealer) -> Sequence[Record]:
     try:
         ids = frozenset((UUID(asked),))
     except ValueError:
-        return await Receipts(store, sealer).records(asked, utc_now().date())
+        return await Receipts(store, sealer).records(asked)
     return await store.fetch(Query(kinds=frozenset(("receipt",)), ids=ids))
 
 
@@ -277,11 +276,15 @@ def _lines(document: Mapping[str, Any], verdict: _Verdict) -> list[tuple[str, st
         ("signals", ", ".join(own["signals"])),
         ("asked on", f"{own['surface']}, in {_languages(document['language'], own['shown'])}"),
         ("name", document["pii_principal_id"] or "none: a refusal belongs to nobody"),
-        ("supersedes", own["supersedes"] or ""),
+        ("changes", _changes(own["changes"])),
         ("declaration", f"revision {notice['version']}, {_kept(verdict.declaration)}, {notice['sha256']}"),
         ("words", _words(verdict, own)),
     ]
     return [(heading, line) for heading, line in lines if line]
+
+
+def _changes(count: int) -> str:
+    return f"{count} before it under that name" if count else ""
 
 
 def _languages(page: str, shown: Mapping[str, Any]) -> str:

@@ -16,7 +16,8 @@ from consent_mw.archive import Archive
 from consent_mw.exceptions import SpoolError, StoreError
 from consent_mw.locks import alone
 from consent_mw.places import Places
-from consent_mw.policy import ABUSE, RECEIPTS, REQUESTS, Policy
+from consent_mw.policy import ABUSE, LINKS, RECEIPTS, REQUESTS, Policy
+from consent_mw.receipts import Receipts
 from consent_mw.records import Query, fixed_id, time_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.rights.certificate import ErasureCertificate, certificates
@@ -30,7 +31,7 @@ from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
-from consent_mw.stores.pages import every, pages
+from consent_mw.stores.pages import pages
 
 __all__ = ["Erasure", "ErasureOutcome", "abuse_number"]
 
@@ -43,9 +44,7 @@ _AGAIN: Final = timedelta(hours=1)
 _PATIENCE: Final = timedelta(minutes=1)
 #: Named with the day, in case a key's day is over while its last records are still on their way.
 _DAY: Final = timedelta(days=1)
-#: What is as old as the entry was meant too; ids do not tell less apart.
-_INSTANT: Final = timedelta(milliseconds=1)
-#: What somebody asked, and by which sign-in.
+#: What somebody asked, and which receipts their sign-in used.
 _ASKED: Final = frozenset((REQUEST, ANSWER, LINK))
 
 _Tokens = Mapping[tuple[int, str], frozenset[bytes]]
@@ -71,16 +70,41 @@ class ErasureOutcome(msgspec.Struct, kw_only=True):
 
 
 class _Place(NamedTuple):
-    """A store, when its records end, and the tokens that are looked for in it."""
+    """
+    A store, when its records end, and the tokens that are looked for in it.
+
+    Attributes:
+        again: When what they stand for was allowed again: what is newer stays. None where it was not.
+    """
 
     store: Store
     retention: Retention
     made: _Tokens
+    again: datetime | None = None
 
     @property
     def query(self) -> Query:
         subjects = frozenset[bytes]().union(*self.made.values())
-        return Query(kinds=HELD_KINDS, purposes=frozenset(purpose for _, purpose in self.made), subjects=subjects)
+        purposes = frozenset(purpose for _, purpose in self.made)
+        return Query(kinds=HELD_KINDS, purposes=purposes, subjects=subjects, until=self.again)
+
+
+class _Part(NamedTuple):
+    """
+    Some of a person's names and some purposes.
+
+    Attributes:
+        purposes: Which; None for all but the `others`.
+        again: From when they were allowed again after the request; None for never.
+    """
+
+    person: Person
+    purposes: frozenset[str] | None = None
+    others: frozenset[str] = frozenset()
+    again: datetime | None = None
+
+    def means(self, purpose: str) -> bool:
+        return purpose in self.purposes if self.purposes is not None else purpose not in self.others
 
 
 class _Found(NamedTuple):
@@ -96,13 +120,17 @@ class Erasure:
     Carries out every open withdrawal and erasure whose sender is known. What interrupts a run, the next one completes.
 
     1. What waits in the spool is handed over.
-    2. The tokens of all their receipts, under every key that lives, are looked for in the store and in the archive.
+    2. Their tokens, under every key that lives, are looked for in the store and in the archive. No receipt and no
+       declaration is needed for it: what is older than all of theirs is found too.
     3. What is found stands in the ledger before it goes, so that it goes again if a backup brings it back.
     4. When nothing is found any more, and nothing that is older than the request waits in the spool, a certificate is
        written; then the request is answered, or gone with the rest of what its sender had asked.
 
     Receipts stay, as the proof that a law demands. Abuse stays until the operator has decided: an erasure registers a
-    request of its own about it.
+    request of its own about it, and leaves the links by which a member finds it. What a sender had asked before stays
+    as long as it is open: somebody waits for the answer.
+
+    What was allowed again after the request is kept from that moment on, by the receipts that say so.
 
     Args:
         hand_over: Brings what lies in the spool to the store; None where another process does.
@@ -163,6 +191,7 @@ class Erasure:
         self._personal_data = personal_data
         self._desk = Desk(store, sealer, kept_by_store(store))
         self._people = People(store, sealer)
+        self._receipts = Receipts(store, sealer)
         self._applied: datetime | None = None
         self._told: list[str] = []  # the troubles of the last run
 
@@ -269,8 +298,8 @@ class Erasure:
         await asyncio.to_thread(self._ledger.prune, now)
         count = 0
         for entry in await asyncio.to_thread(self._ledger.entries):
-            if entry.tokens:
-                query = Query(kinds=HELD_KINDS, subjects=entry.subjects, until=entry.at + _INSTANT)
+            for before, subjects in _by_instant(entry.before).items():
+                query = Query(kinds=HELD_KINDS, subjects=subjects, until=before)
                 count += sum([await _deleted(store, query) for store in self._stores])
             if entry.ids:
                 count += await _deleted(self._store, Query(kinds=_ASKED, ids=frozenset(entry.ids)))
@@ -284,7 +313,7 @@ class Erasure:
 
     async def _erased(self, request: Request, now: datetime) -> ErasureCertificate | None:
         """Erase what is there, and return the certificate if that was all; None if another run must look again."""
-        person = await self._people.whole(request.person, request.registered.date() + _DAY)
+        person = await self._people.of(request.person, most=None)
         places = await self._places(request, person)
         found = [await self._found(place, now) for place in places]
         if not self._entries(request):
@@ -306,12 +335,30 @@ class Erasure:
         )
 
     async def _places(self, request: Request, person: Person) -> list[_Place]:
-        live = await asyncio.to_thread(tokens, self._sealer, person)
-        places = [_Place(self._store, self._retention, _meant(live, request.purposes))]
-        if self._archive:
-            made = _meant(await self._archive.tokens(person), request.purposes)
-            places.append(_Place(self._archive.store, self._retention.of_archive(), made))
+        places: list[_Place] = []
+        for part in await self._parts(request, person):
+            live = await asyncio.to_thread(tokens, self._sealer, part.person)
+            places.append(_Place(self._store, self._retention, _meant(live, request, part), part.again))
+            if self._archive:
+                held = _meant(await self._archive.tokens(part.person), request, part)
+                places.append(_Place(self._archive.store, self._retention.of_archive(), held, part.again))
         return places
+
+    async def _parts(self, request: Request, person: Person) -> list[_Part]:
+        """Return what goes of a person: all, but for what was allowed again, which goes up to that moment."""
+        again: dict[str, dict[str, datetime]] = {}
+        purposes = {purpose for _, purpose in await asyncio.to_thread(self._sealer.keyring.live)}
+        for receipt in await self._receipts.since(person.names, request.registered):  # the newest first
+            if receipt.name is not None:
+                allowed = {purpose: receipt.given_at for purpose in purposes if receipt.answer(purpose)}
+                again[receipt.name] = again.get(receipt.name, {}) | allowed
+        parts = [_Part(person._replace(names=tuple(name for name in person.names if name not in again)))]
+        for name, allowed in again.items():
+            parts.append(_Part(Person((name,)), others=frozenset(allowed)))
+            for instant in sorted(set(allowed.values())):
+                only = frozenset(purpose for purpose, at in allowed.items() if at == instant)
+                parts.append(_Part(Person((name,)), only, again=instant))
+        return parts
 
     async def _found(self, place: _Place, now: datetime) -> _Found:
         records, subjects, until = 0, set[bytes](), None
@@ -329,7 +376,8 @@ class Erasure:
         here = sum(each.records for each in found)
         if entries and not here:
             return entries[-1].total
-        subjects = frozenset[bytes]().union(*(each.subjects for each in found), _recent(places[0].made, now))
+        named = [(place, each.subjects | self._recent(place, now)) for place, each in zip(places, found, strict=True)]
+        subjects = frozenset[bytes]().union(*(some for _, some in named))
         until = max((each.until for each in found if each.until), default=now + _DAY)
         entry = Entry(
             at=now.astimezone(UTC),
@@ -338,15 +386,23 @@ class Erasure:
             total=here + _before(entries, here),
             until=until,
             tokens=tuple(sorted(subject.hex() for subject in subjects)),
+            again={subject.hex(): place.again for place, some in named if place.again for subject in some},
         )
         await asyncio.to_thread(self._ledger.append, entry)
         gone = sum(
             [await place.store.delete(place.query) for place, each in zip(places, found, strict=True) if each.records]
         )
         # What came between looking and deleting went too; what another deletion took meanwhile is counted there.
-        entry = msgspec.structs.replace(entry, gone=True, total=entry.total - here + gone, tokens=())
+        entry = msgspec.structs.replace(entry, gone=True, total=entry.total - here + gone, tokens=(), again={})
         await asyncio.to_thread(self._ledger.append, entry)
         return entry.total
+
+    def _recent(self, place: _Place, now: datetime) -> frozenset[bytes]:
+        """Return the tokens of today and yesterday: an exchange that goes on still is written down under one of them."""
+        if place.store is not self._store:
+            return frozenset()
+        made = ((day, each) for (day, _), each in place.made.items())
+        return frozenset[bytes]().union(*(each for day, each in made if day >= day_of(now) - 1))
 
     def _entries(self, request: Request) -> list[Entry]:
         return [entry for entry in self._ledger.entries() if entry.request == request.id]
@@ -388,10 +444,7 @@ class Erasure:
         """Leave the records of abuse to the operator: an erasure asks for them by a request of its own."""
         if request.kind != "erasure" or request.purposes:
             return
-        made = await asyncio.to_thread(tokens, self._sealer, person, (ABUSE,))
-        subjects = frozenset[bytes]().union(*made.values())
-        query = Query(kinds=HELD_KINDS, purposes=frozenset((ABUSE,)), subjects=subjects)
-        if subjects and await self._store.fetch(query, limit=1):
+        if await self._has_abuse(person):
             asked = msgspec.structs.replace(
                 request, id=abuse_number(request.id), person=person, purposes=(ABUSE,), application=False
             )
@@ -419,19 +472,37 @@ class Erasure:
         await self._store.delete(Query(kinds=_ASKED, ids=frozenset((request.id,))))
 
     async def _asked_by(self, request: Request) -> frozenset[UUID]:
-        """Return the records of this request, of all that its sender asked and that has ended, and of their sign-in."""
-        person = await self._people.whole(request.person, request.registered.date() + _DAY)
+        """Return the records of this request, of all that its sender asked and that has ended, and of their links."""
+        person = await self._people.of(request.person, most=None)
         ended = [each for each in await self._desk.of(person) if each.ended]
-        made = await asyncio.to_thread(tokens, self._sealer, person, (REQUESTS,))
-        links = Query(kinds=frozenset((LINK,)), subjects=frozenset[bytes]().union(*made.values()))
         return frozenset(
             (
                 request.id,
                 *(each.request.id for each in ended),
                 *(answer.id for each in ended for answer in each.answers),
-                *(record.id for record in await every(self._store, links)),
+                *await self._ended_links(person),
             )
         )
+
+    async def _ended_links(self, person: Person) -> list[UUID]:
+        """
+        Return the links of the sign-in that lead to nothing any more. One to a browser whose choice holds leads to what
+        will be collected, and one to records of abuse to what the person may still see.
+        """
+        if person.sign_in is None:
+            return []
+        ended = [name for name in person.names if await self._has_ended(name)]
+        return await self._people.links_between(person.sign_in, ended)
+
+    async def _has_ended(self, name: str) -> bool:
+        """Whether whose receipts these are has refused everything since, and nothing of theirs is left."""
+        latest = await self._receipts.of(name, most=1)
+        return bool(latest) and latest[0].name is None and not await self._has_abuse(Person((name,)))
+
+    async def _has_abuse(self, person: Person) -> bool:
+        made = await asyncio.to_thread(tokens, self._sealer, person, (ABUSE,))
+        query = Query(kinds=HELD_KINDS, purposes=frozenset((ABUSE,)), subjects=frozenset[bytes]().union(*made.values()))
+        return bool(made) and bool(await self._store.fetch(query, limit=1))
 
 
 async def _deleted(store: Store, query: Query) -> int:
@@ -452,15 +523,20 @@ def _is_ours(case: Case) -> bool:
     return ABUSE not in request.purposes or case.granted is not None
 
 
-def _meant(made: _Tokens, purposes: Sequence[str]) -> dict[tuple[int, str], frozenset[bytes]]:
-    kept = (RECEIPTS, REQUESTS, ABUSE)
-    return {key: each for key, each in made.items() if (key[1] in purposes if purposes else key[1] not in kept)}
+def _meant(made: _Tokens, request: Request, part: _Part) -> dict[tuple[int, str], frozenset[bytes]]:
+    named, kept = request.purposes, (RECEIPTS, REQUESTS, LINKS, ABUSE)
+    return {
+        (day, purpose): each
+        for (day, purpose), each in made.items()
+        if (purpose in named if named else purpose not in kept) and part.means(purpose)
+    }
 
 
-def _recent(made: _Tokens, now: datetime) -> frozenset[bytes]:
-    """Return the tokens of today and yesterday: an exchange that still goes on is written down under one of them."""
-    today = day_of(now)
-    return frozenset[bytes]().union(*(each for (day, _), each in made.items() if day >= today - 1))
+def _by_instant(before: Mapping[bytes, datetime]) -> dict[datetime, frozenset[bytes]]:
+    found: dict[datetime, set[bytes]] = {}
+    for subject, instant in before.items():
+        found.setdefault(instant, set()).add(subject)
+    return {instant: frozenset(subjects) for instant, subjects in found.items()}
 
 
 def _before(entries: Sequence[Entry], found: int) -> int:

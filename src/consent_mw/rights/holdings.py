@@ -11,16 +11,17 @@ import msgspec
 
 from consent_mw.archive import Archive
 from consent_mw.exceptions import ConsentError, StoreError
-from consent_mw.policy import RECEIPTS, REQUESTS, Policy
+from consent_mw.policy import LINKS, RECEIPTS, REQUESTS, Policy
 from consent_mw.receipts import Receipt, receipt_of
 from consent_mw.records import Query, Record, Scalar, time_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
-from consent_mw.rights.person import Person, tokens
+from consent_mw.rights.person import People, Person, tokens
 from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.reach import Reach
 from consent_mw.rights.request import Case
+from consent_mw.rights.restriction import is_restricted
 from consent_mw.sealer import Sealer
 from consent_mw.stage import ARCHIVE, LIVE, Stage
 from consent_mw.stores.base import Store
@@ -67,6 +68,7 @@ class Holdings(NamedTuple):
         disclosures: Those that gave away records of theirs.
         application: What the application holds by itself; None without a hook, or where nobody signed in.
         beyond: Keyrings that are not at hand and sealed records: what they hold of this person is not in it.
+        is_restricted: Whether nobody may use any of it now.
         changed: How many records carry a mark of this person and are not as the site wrote them: they are not in it.
     """
 
@@ -78,16 +80,12 @@ class Holdings(NamedTuple):
     application: Mapping[str, Scalar] | None = None
     beyond: frozenset[str] = frozenset()
     changed: int = 0
+    is_restricted: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing is missing of what the receipts that were followed lead to."""
         return not self.beyond and not self.changed
-
-    @property
-    def is_restricted(self) -> bool:
-        """Whether nobody may use any of it now."""
-        return any(case.restricts for case in self.cases)
 
 
 class Registry:
@@ -114,6 +112,7 @@ class Registry:
         self._archive = archive
         self.reach: Reach = Reach([self._live, self._archived] if self._archived else [self._live])
         self._desk = Desk(store, sealer, kept_by_store(store))
+        self._people = People(store, sealer)
         self._disclosures = Disclosures(store, sealer)
         self._personal_data = personal_data
 
@@ -127,7 +126,7 @@ class Registry:
         if not person.is_known:
             return Holdings(person)
         made = await asyncio.to_thread(tokens, self._live.sealer, person)
-        held, changed = await self._held(self._live, _but(made, RECEIPTS, REQUESTS), now)
+        held, changed = await self._held(self._live, _but(made, RECEIPTS, REQUESTS, LINKS), now)
         if self._archived and self._archive:
             more, also_changed = await self._held(self._archived, await self._archive.tokens(person), now)
             held, changed = held + more, changed + also_changed
@@ -140,6 +139,7 @@ class Registry:
             application=await self._application(person),
             beyond=await self.reach.beyond(now),
             changed=changed,
+            is_restricted=await is_restricted(person, self._desk, self._people, self._live.sealer),
         )
 
     async def _held(self, stage: Stage, made: _Tokens, now: datetime) -> tuple[list[Held], int]:

@@ -6,8 +6,9 @@ import errno
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -18,6 +19,9 @@ from consent_mw.records import Record, time_of
 from consent_mw.rights.holdings import HELD_KINDS
 
 __all__ = ["Entry", "Erased", "Ledger"]
+
+#: What is as old as the entry was meant too; ids do not tell less apart.
+_INSTANT: Final = timedelta(milliseconds=1)
 
 _log = logging.getLogger("consent_mw")
 
@@ -34,6 +38,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         gone: Whether this step is done.
         until: When the last key of these tokens is gone (aware, UTC), and they say nothing any more.
         tokens: In hexadecimal. They are pseudonyms, and die with the keys of their days.
+        again: For those of them that were allowed again meanwhile, the instant: what is as old or newer was not meant.
         ids: Single records that go besides: what the person had asked before.
     """
 
@@ -45,11 +50,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime
     tokens: tuple[str, ...] = ()
     ids: tuple[UUID, ...] = ()
+    again: dict[str, datetime] = {}
 
     @property
-    def subjects(self) -> frozenset[bytes]:
-        """The tokens as records carry them."""
-        return frozenset(map(bytes.fromhex, self.tokens))
+    def before(self) -> dict[bytes, datetime]:
+        """The tokens as records carry them, each with the instant before which its records were meant."""
+        after = self.at + _INSTANT
+        return {bytes.fromhex(token): min(after, self.again.get(token, after)) for token in self.tokens}
 
 
 _decode = msgspec.json.Decoder(Entry).decode
@@ -59,19 +66,19 @@ class Erased:
     """What some entries say was erased: a record of it that is there was put back."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._until: dict[bytes, datetime] = {}
+        self._before: dict[bytes, datetime] = {}
         self._ids: set[UUID] = set()
         for entry in entries:
             self._ids.update(entry.ids)
-            for subject in entry.subjects:
-                self._until[subject] = max(entry.at, self._until.get(subject, entry.at))
+            for subject, before in entry.before.items():
+                self._before[subject] = max(before, self._before.get(subject, before))
 
     def has(self, record: Record) -> bool:
         """Whether `record` was erased."""
         if record.id in self._ids:
             return True
-        until = self._until.get(record.subject) if record.subject else None
-        return until is not None and time_of(record.id) <= until and record.kind in HELD_KINDS
+        before = self._before.get(record.subject) if record.subject else None
+        return before is not None and time_of(record.id) < before and record.kind in HELD_KINDS
 
 
 class Ledger:

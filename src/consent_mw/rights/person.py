@@ -1,35 +1,36 @@
-"""Whom a request is about: the receipts of their cookie and their sign-in, and the tokens that their records carry."""
+"""Whom a request is about: the name of their receipts and their sign-in, and the tokens that their records carry."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from datetime import date
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 
 from consent_mw.exceptions import ConsentError, KeyDestroyed
-from consent_mw.policy import REQUESTS
-from consent_mw.receipts import MOST, Receipts, Start, day_number, given, used_by
-from consent_mw.records import Query, Record, fixed_id, time_of
-from consent_mw.retention import day_of
+from consent_mw.policy import LINKS, REQUESTS
+from consent_mw.receipt_name import born_on
+from consent_mw.receipts import CLOCK_DAYS, MOST
+from consent_mw.records import Query, Record, Scalar, fixed_id
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
 
-__all__ = ["LINK", "NOBODY", "People", "Person", "link", "tokens"]
+__all__ = ["LINK", "NOBODY", "People", "Person", "links", "tokens", "tokens_of", "values_on"]
 
-#: A record that says under which receipt somebody was seen who had signed in.
+#: A record that says under which name somebody's receipts are kept who had signed in; another says it the other way.
 LINK: Final = "link"
-#: What a sign-in is told from a receipt by: no receipt's name can hold a NUL.
+_BACK: Final = "link.back"
+#: What a sign-in is told from a name by: no name can hold a NUL.
 _SIGN_IN: Final = "sign-in\0"
+#: Under which a sign-in marks a record: never what was collected about somebody.
+_ASKED: Final = frozenset((REQUESTS, LINKS))
 #: Days whose links are asked for at a time, the newest first; each time four times as many.
 _FIRST_DAYS: Final = 8
-_LINKS: Final = frozenset((LINK,))
-_REQUESTS: Final = frozenset((REQUESTS,))
-#: More than the days that there are.
-_ALWAYS: Final = (0, 1 << 30)
+_KINDS: Final = frozenset((LINK,))
+_PURPOSES: Final = frozenset((LINKS,))
 
 
 class Person(NamedTuple):
@@ -37,16 +38,15 @@ class Person(NamedTuple):
     Somebody who proved who they are.
 
     Attributes:
-        names: Names of their receipts, newest first.
+        names: Under which their receipts are kept: that of their cookie first, then the latest that their sign-in used.
+            What is collected about them carries tokens of these names, whatever they choose, until they refuse
+            everything.
         sign_in: What the application knows them by; None where they did not sign in.
-        days: For each name the first and the last day (since 1970, UTC) on which records can be made under it; empty
-            where that is not known, so that any day counts.
-        is_cut: Whether they have more receipts, which were not looked for.
+        is_cut: Whether they have more names, which were not looked for.
     """
 
     names: tuple[str, ...] = ()
     sign_in: str | None = None
-    days: tuple[tuple[int, int], ...] = ()
     is_cut: bool = False
 
     @property
@@ -59,24 +59,17 @@ class Person(NamedTuple):
         """Whether they proved anything."""
         return bool(self.values)
 
-    def values_on(self, day: int, purpose: str) -> list[str]:
-        """
-        Return what tokens of theirs can be made from on a day (since 1970, UTC) for a purpose.
-
-        A sign-in marks what somebody asked, and nothing that was collected about them. What staff register for the
-        holder of a receipt may come long after its last day.
-        """
-        if purpose != REQUESTS:
-            return [name for name, (first, last) in self._named if first <= day <= last]
-        asked = [name for name, (first, _) in self._named if first <= day]
-        return asked if self.sign_in is None else [*asked, _SIGN_IN + self.sign_in]
-
-    @property
-    def _named(self) -> Iterable[tuple[str, tuple[int, int]]]:
-        return zip(self.names, self.days or (_ALWAYS,) * len(self.names), strict=True)
-
 
 NOBODY: Final = Person()
+
+
+def values_on(values: Iterable[str], day: int, purpose: str) -> list[str]:
+    """Return those of `values` that tokens can be made from on a day (since 1970, UTC) for a purpose."""
+    return [
+        value
+        for value in values
+        if (purpose in _ASKED if value.startswith(_SIGN_IN) else born_on(value) - CLOCK_DAYS <= day)
+    ]
 
 
 def tokens(
@@ -84,7 +77,7 @@ def tokens(
 ) -> dict[tuple[int, str], frozenset[bytes]]:
     """
     Return the tokens of `person` under every key that lives, by day and purpose. Makes no key, and reads each once,
-    however many receipts there are. May take a while: call it in a thread.
+    however many names there are. May take a while: call it in a thread.
 
     Args:
         purposes: Only these; None for all.
@@ -92,109 +85,139 @@ def tokens(
     Raises:
         StoreError: The keyring cannot be reached.
     """
+    return tokens_of(sealer, person.values, purposes)
+
+
+def tokens_of(
+    sealer: Sealer, values: Collection[str], purposes: Collection[str] | None = None
+) -> dict[tuple[int, str], frozenset[bytes]]:
+    """As `tokens`, of everybody whose `values` these are."""
     found: dict[tuple[int, str], frozenset[bytes]] = {}
-    for day, purpose in sealer.keyring.live() if person.is_known else ():
+    for day, purpose in sealer.keyring.live() if values else ():
         if purposes is not None and purpose not in purposes:
             continue
-        if values := person.values_on(day, purpose):
+        if some := values_on(values, day, purpose):
             try:
-                secret = sealer.token_secret(day, purpose, create=False)
+                found[day, purpose] = _made_of(some, sealer.token_secret(day, purpose, create=False))
             except KeyDestroyed:  # meanwhile
                 continue
-            found[day, purpose] = frozenset(token_of(secret, value.encode()) for value in values)
     return found
 
 
-def link(sealer: Sealer, person: Person, now_ns: int) -> Record | None:
+def _made_of(values: Iterable[str], secret: bytes) -> frozenset[bytes]:
+    return frozenset(token_of(secret, value.encode()) for value in values)
+
+
+def links(sealer: Sealer, name: str | None, sign_in: str | None, now_ns: int) -> list[Record]:
     """
-    Return the record that says that this sign-in uses this receipt; None unless both are known. Of one day it has
-    always the same id.
+    Return the records that say that this sign-in uses the receipts of this name, and the other way; none unless both
+    are known. Of one day they have always the same ids.
 
     Raises:
-        KeyDestroyed, StoreError: There is no key to seal it with.
+        KeyDestroyed, StoreError: There is no key to seal them with.
     """
-    if person.sign_in is None or not person.names:
-        return None
+    if sign_in is None or name is None:
+        return []
+    return [
+        _link(sealer, _SIGN_IN + sign_in, name, {}, now_ns),
+        _link(sealer, name, _SIGN_IN + sign_in, {_BACK: True}, now_ns),
+    ]
+
+
+def _link(sealer: Sealer, value: str, to: str, data: dict[str, Scalar], now_ns: int) -> Record:
     day = now_ns // 86_400_000_000_000
-    subject = sealer.token(day, REQUESTS, (_SIGN_IN + person.sign_in).encode())
-    record_id = fixed_id(day, LINK, subject.hex(), person.names[0])
-    plain = msgspec.msgpack.encode(person.names[0])
-    return sealer.record(record_id, LINK, REQUESTS, subject=subject, plain=plain)
+    subject = sealer.token(day, LINKS, value.encode())
+    record_id = fixed_id(day, LINK, subject.hex(), to)
+    return sealer.record(record_id, LINK, LINKS, subject=subject, data=data, plain=msgspec.msgpack.encode(to))
 
 
 class People:
-    """Finds all receipts of who proved one of them, or signed in."""
+    """Finds all names of who proved one of them, or signed in."""
 
     def __init__(self, store: Store, sealer: Sealer) -> None:
         self._store = store
         self._sealer = sealer
-        self._receipts = Receipts(store, sealer)
 
-    async def of(
-        self, name: str | None, given_on: date | None, sign_in: str | None = None, *, most: int = MOST
-    ) -> Person:
+    async def of(self, proof: Person, *, most: int | None = MOST) -> Person:
         """
-        Return who holds the receipt called `name`, given on that day (UTC), and is signed in as `sign_in`. Of somebody
-        with more receipts than `most` it is cut.
+        Return `proof` with the other names that their sign-in was seen with. Of somebody with more than `most` it is
+        cut; None takes all.
 
         Raises:
             StoreError: The store or the keyring cannot be reached now.
         """
-        starts = [given(name, given_on)] if name and given_on else []
-        linked, cut = await self._linked(sign_in, most) if sign_in is not None else ([], False)
-        starts += [start for start in linked if start.name != name]
-        person = await self._person(starts, sign_in, most)
-        return person._replace(is_cut=person.is_cut or cut)
+        if proof.sign_in is None:
+            return proof
+        found = await self._led_to([_SIGN_IN + proof.sign_in], most)
+        names = tuple(dict.fromkeys((*proof.names, *found)))
+        return Person(names[:most], proof.sign_in, most is not None and len(names) > most)
 
-    async def whole(self, person: Person, latest: date) -> Person:
+    async def around(self, person: Person) -> frozenset[str]:
         """
-        Return `person` with the receipts that went before theirs, and those of their sign-in, however many. Raises as
-        `of`.
-
-        Args:
-            latest: The day (UTC) on which the newest of their receipts was given, or a later one.
+        Return what tokens are made from of everybody who may be this person: by their sign-in the names that it was
+        seen with; of a name alone the sign-ins that were seen with it, and their names. Raises as `of`.
         """
-        linked, _ = await self._linked(person.sign_in, None) if person.sign_in is not None else ([], False)
-        # By a letter somebody may name a receipt of any age.
-        starts = [Start(name, _ALWAYS[0], day_number(latest)) for name in person.names]
-        starts += [start for start in linked if start.name not in person.names]
-        return await self._person(starts, person.sign_in, None)
+        sign_ins = _sign_ins(person) or await self._led_to(person.names, None, back=True)
+        return frozenset((*person.values, *sign_ins, *await self._led_to(sign_ins, None)))
 
-    async def _person(self, starts: Sequence[Start], sign_in: str | None, most: int | None) -> Person:
-        if not starts:
-            return Person((), sign_in)
-        chains = await self._receipts.chains(starts, most=most)
-        days = tuple((step.first, step.last) for step in chains.steps.values())
-        return Person(tuple(chains.steps), sign_in, days, chains.cut)
+    async def near(self, person: Person) -> frozenset[str]:
+        """
+        Return what tokens are made from of everybody around whom this person may be: whatever one of them asked, it may
+        be about this person too. Raises as `of`.
+        """
+        sign_ins = [*_sign_ins(person), *await self._led_to(person.names, None, back=True)]
+        return frozenset((*person.values, *sign_ins, *await self._led_to(sign_ins, None)))
 
-    async def _linked(self, sign_in: str, most: int | None) -> tuple[list[Start], bool]:
-        """Return the receipts that a sign-in was seen with, the latest first; and whether there may be more."""
-        made = await asyncio.to_thread(tokens, self._sealer, Person((), sign_in), (REQUESTS,))
-        days: dict[str, tuple[int, int]] = {}
-        async for records in self._links([made[each] for each in sorted(made, reverse=True)]):
-            for name, day in (await asyncio.to_thread(self._opened, records))[::-1]:
-                first, last = days.get(name, (day, day))
-                days[name] = min(first, day), max(last, day)
-            if most is not None and len(days) > most:
+    async def links_between(self, sign_in: str, names: Collection[str]) -> list[UUID]:
+        """Return the links, both ways, of a sign-in with `names`. Raises as `of`."""
+        ends, found = {*names, _SIGN_IN + sign_in}, list[UUID]()
+        if names:
+            made = await asyncio.to_thread(self._subjects, list(ends))
+            async for records in self._links(made):
+                found += [each for each, end in (await asyncio.to_thread(self._ends, records)).items() if end in ends]
+        return found
+
+    async def _led_to(self, values: Sequence[str], most: int | None, *, back: bool = False) -> list[str]:
+        """Return what the links of `values` lead to, the latest first."""
+        found: dict[str, None] = {}
+        async for records in self._links(await asyncio.to_thread(self._subjects, values)):
+            wanted = [record for record in records[::-1] if bool(record.data.get(_BACK)) is back]
+            found |= dict.fromkeys(filter(None, (await asyncio.to_thread(self._ends, wanted)).values()))
+            if most is not None and len(found) > most:
                 break
-        found = [used_by(name, *seen) for name, seen in days.items()]
-        return found[:most], most is not None and len(found) > most
+        return list(found)
+
+    def _subjects(self, values: Sequence[str]) -> list[frozenset[bytes]]:
+        """Return the tokens of `values` under which they are linked, for each day, the newest first."""
+        found: list[frozenset[bytes]] = []
+        for day, purpose in reversed(self._sealer.keyring.live()) if values else ():
+            if purpose != LINKS:
+                continue
+            try:
+                found.append(_made_of(values, self._sealer.token_secret(day, LINKS, create=False)))
+            except KeyDestroyed:  # meanwhile
+                continue
+        return found
 
     async def _links(self, subjects: Sequence[frozenset[bytes]]) -> AsyncIterator[Sequence[Record]]:
         """Yield the links of the newest days first, some days at a time, so that who has many need not wait for all."""
         begin, count = 0, _FIRST_DAYS
         while some := subjects[begin : begin + count]:
-            query = Query(kinds=_LINKS, purposes=_REQUESTS, subjects=frozenset[bytes]().union(*some))
+            query = Query(kinds=_KINDS, purposes=_PURPOSES, subjects=frozenset[bytes]().union(*some))
             async for page in pages(self._store, query):
                 yield page
             begin, count = begin + count, count * 4
 
-    def _opened(self, records: Iterable[Record]) -> list[tuple[str, int]]:
-        found: list[tuple[str, int]] = []
-        for record in records:
-            try:
-                name = msgspec.msgpack.decode(self._sealer.open(record), type=str)
-            except (ConsentError, msgspec.MsgspecError):
-                continue  # of another keyring, or no longer to be opened
-            found.append((name, day_of(time_of(record.id))))
-        return found
+    def _ends(self, records: Iterable[Record]) -> dict[UUID, str | None]:
+        """Return what each link leads to; None if it is of another keyring, or can no longer be opened."""
+        return {record.id: self._end(record) for record in records}
+
+    def _end(self, record: Record) -> str | None:
+        try:
+            return msgspec.msgpack.decode(self._sealer.open(record), type=str)
+        except (ConsentError, msgspec.MsgspecError):
+            return None
+
+
+def _sign_ins(person: Person) -> list[str]:
+    return [value for value in person.values if value.startswith(_SIGN_IN)]

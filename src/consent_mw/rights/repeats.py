@@ -31,18 +31,24 @@ class Repeats:
         self._spool = spool
         self._kept: dict[tuple[object, ...], Request] = {}
 
-    def number_of(self, request: Request) -> UUID | None:
-        """Return the number of the request that `request` repeats; None where it is a new one."""
-        first = self._kept.get(_what(request))
+    def number_of(self, request: Request, changes: int) -> UUID | None:
+        """
+        Return the number of the request that `request` repeats; None where it is a new one.
+
+        Args:
+            changes: How often its sender had chosen (`Consent.changes`): who allows something again in between, and
+                takes it back again, does not repeat themselves.
+        """
+        first = self._kept.get(_what(request, changes))
         if first is None or not request.person.names:
             return None
         since = request.registered - first.registered
         repeats = timedelta() <= since and (since < _SAME or self._holds(first))
         return first.id if repeats else None
 
-    def keep(self, request: Request) -> None:
+    def keep(self, request: Request, changes: int) -> None:
         """Remember a request that is on the disk now."""
-        remember(self._kept, _what(request), request, _REMEMBERED)
+        remember(self._kept, _what(request, changes), request, _REMEMBERED)
 
     def _holds(self, request: Request) -> bool:
         if not self._spool.is_tight:
@@ -54,5 +60,5 @@ class Repeats:
         return oldest is not None and oldest <= request.registered
 
 
-def _what(request: Request) -> tuple[object, ...]:
-    return request.kind, request.purposes, request.person.names[:1], request.person.sign_in
+def _what(request: Request, changes: int) -> tuple[object, ...]:
+    return request.kind, request.purposes, request.person.names[:1], request.person.sign_in, changes

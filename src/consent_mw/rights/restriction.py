@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Final
 
 from consent_mw.exceptions import KeyDestroyed
-from consent_mw.policy import ABUSE
+from consent_mw.policy import ABUSE, REQUESTS
 from consent_mw.records import Record, time_of
 from consent_mw.retention import day_of
 from consent_mw.rights.desk import Desk
-from consent_mw.rights.person import Person
+from consent_mw.rights.person import People, Person, tokens_of, values_on
 from consent_mw.rights.request import Case
 from consent_mw.sealer import Sealer, token_of
 
-__all__ = ["Restriction", "restricted", "restricted_by"]
+__all__ = ["Restriction", "is_restricted", "restricted", "restricted_by"]
 
 #: Tokens that are remembered at a time; each takes some hundred bytes.
 _MOST_TOKENS: Final = 50_000
@@ -29,12 +30,11 @@ class Restriction:
     them comes, and the latest are remembered.
 
     Args:
-        persons: Everybody who is under restriction.
+        values: What the tokens of everybody are made from who is under restriction.
     """
 
-    def __init__(self, persons: Iterable[Person], sealer: Sealer) -> None:
-        self._persons = list(persons)
-        self._values = frozenset(value for person in self._persons for value in person.values)
+    def __init__(self, values: Iterable[str], sealer: Sealer) -> None:
+        self._values = frozenset(values)
         self._sealer = sealer
         self._made: dict[tuple[int, str], frozenset[bytes]] = {}
 
@@ -45,7 +45,7 @@ class Restriction:
         Raises:
             StoreError: The keyring cannot be reached: then nobody's data may be used.
         """
-        if record.subject is None or not self._persons:
+        if record.subject is None or not self._values:
             return False
         return record.subject in self._tokens(day_of(time_of(record.id)), record.purpose)
 
@@ -76,20 +76,42 @@ class Restriction:
             secret = self._sealer.token_secret(day, purpose, create=False)
         except KeyDestroyed:
             return frozenset()  # nobody can tell any more whose records of that day they are
-        values = dict.fromkeys(value for person in self._persons for value in person.values_on(day, purpose))
-        return frozenset(token_of(secret, value.encode()) for value in values)
+        return frozenset(token_of(secret, value.encode()) for value in values_on(self._values, day, purpose))
 
 
-async def restricted(desk: Desk, sealer: Sealer) -> Restriction:
+async def restricted(desk: Desk, people: People, sealer: Sealer) -> Restriction:
     """
     Return those whose data nobody may use.
 
     Raises:
         StoreError: The store cannot be reached: then nobody's data may be used.
     """
-    return restricted_by(await desk.all(), sealer)
+    return await restricted_by(await desk.all(), people, sealer)
 
 
-def restricted_by(cases: Iterable[Case], sealer: Sealer) -> Restriction:
-    """Return those whom one of `cases` restricts."""
-    return Restriction((case.request.person for case in cases if case.restricts), sealer)
+async def restricted_by(cases: Iterable[Case], people: People, sealer: Sealer) -> Restriction:
+    """
+    Return those whom one of `cases` restricts: not the receipts that they had when they asked, but who they are. What
+    is collected under a later choice of theirs is left alone too, and in a browser in which they sign in afterwards.
+
+    Raises:
+        StoreError: The store or the keyring cannot be reached.
+    """
+    values = frozenset[str]()
+    for case in cases:
+        if case.restricts and case.request.person.is_known:
+            values |= await people.around(case.request.person)
+    return Restriction(values, sealer)
+
+
+async def is_restricted(person: Person, desk: Desk, people: People, sealer: Sealer) -> bool:
+    """
+    Whether nobody may use the data of `person`: as `restricted` says it of everybody, without reading what everybody
+    asked.
+
+    Raises:
+        StoreError: The store or the keyring cannot be reached.
+    """
+    near = await people.near(person)
+    asked = await desk.filed(await asyncio.to_thread(tokens_of, sealer, near, (REQUESTS,)))
+    return (await restricted_by(asked, people, sealer)).is_under(person)

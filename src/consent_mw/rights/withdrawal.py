@@ -2,20 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Final, NamedTuple
+
 from consent_mw.consent import Choice, Consent
-from consent_mw.policy import Policy
+from consent_mw.in_force import Course, begins
+from consent_mw.policy import Policy, Purpose
+from consent_mw.receipt_name import born_on
+from consent_mw.retention import day_of
 from consent_mw.rights.person import Person
 from consent_mw.rights.request import Request
 
-__all__ = ["taken_back", "withdrawal"]
+__all__ = ["NOTHING_REMOVED", "Removed", "removed", "taken_back", "withdrawal"]
 
 
-def taken_back(before: Consent, after: Consent, policy: Policy) -> tuple[str, ...]:
-    """Return the purposes that were allowed under a receipt, and no longer are. Pure."""
+class Removed(NamedTuple):
+    """
+    A purpose that visitors were asked about, and are not any more: what was collected for it lives on until its end.
+
+    Attributes:
+        purpose: As it was declared last.
+        last_day: The last day (since 1970, UTC) on which somebody could allow it.
+    """
+
+    purpose: Purpose
+    last_day: int
+
+    def may_be_of(self, name: str) -> bool:
+        """Whether whose receipts are kept under `name` may have allowed it."""
+        return born_on(name) <= self.last_day
+
+
+NOTHING_REMOVED: Final[Mapping[str, Removed]] = {}
+
+
+def removed(policies: Iterable[Policy], policy: Policy) -> dict[str, Removed]:
+    """
+    Return the purposes, by name, that an earlier revision than `policy` asked about and it does not. Pure.
+
+    Args:
+        policies: Every declaration that was published.
+    """
+    now = {purpose.name for purpose in policy.asked}
+    found: dict[str, Removed] = {}
+    for earlier, later in pairwise(Course(policies).holding):
+        if later.revision > policy.revision:
+            break
+        for purpose in earlier.asked:
+            if purpose.name not in now:
+                found[purpose.name] = Removed(purpose, day_of(begins(later)))
+    return found
+
+
+def taken_back(
+    before: Consent, after: Consent, policy: Policy, removed: Mapping[str, Removed] = NOTHING_REMOVED
+) -> tuple[str, ...]:
+    """
+    Return the purposes that were allowed under a receipt, and no longer are. Whoever allows none any more takes back
+    those too that they may have allowed while they were declared. Pure.
+    """
     if before.receipt is None:
         return ()
-    names = (purpose.name for purpose in policy.asked)
-    return tuple(name for name in names if _allows(before, name) and not _allows(after, name))
+    asked = [purpose.name for purpose in policy.asked]
+    names = [name for name in asked if _allows(before, name) and not _allows(after, name)]
+    if not any(_allows(after, name) for name in asked):
+        names += [name for name, each in removed.items() if each.may_be_of(before.receipt)]
+    return tuple(names)
 
 
 def _allows(consent: Consent, purpose: str) -> bool:
@@ -23,10 +76,15 @@ def _allows(consent: Consent, purpose: str) -> bool:
 
 
 def withdrawal(
-    before: Consent, after: Consent, policy: Policy, now_ns: int, sign_in: str | None = None
+    before: Consent,
+    after: Consent,
+    policy: Policy,
+    now_ns: int,
+    sign_in: str | None = None,
+    removed: Mapping[str, Removed] = NOTHING_REMOVED,
 ) -> Request | None:
     """Return the request that a change of mind from `before` to `after` is; None where nothing was taken back."""
-    purposes = taken_back(before, after, policy)
+    purposes = taken_back(before, after, policy, removed)
     if not purposes or before.receipt is None:
         return None
     return Request.new("withdrawal", "site", now_ns, person=Person((before.receipt,), sign_in), purposes=purposes)

@@ -87,7 +87,8 @@ async def take_back(
     try:
         if isinstance(said, Answers):
             return await choose(consent, said, waitings, shown)
-        consent.withdraw(*said, shown=shown)
+        if said:
+            consent.withdraw(*said, shown=shown)
         return await _settle(consent, waitings)
     except StoreError as error:
         _log.warning("waiting cookies cannot be reached: %s", error)

@@ -8,10 +8,9 @@ from typing import Final
 
 from consent_mw._asgi import Scope, header_value
 from consent_mw.exceptions import ConsentError
-from consent_mw.receipts import MOST
 from consent_mw.request_consent import RequestConsent
 from consent_mw.rights.desk import Keep
-from consent_mw.rights.person import People, Person, link
+from consent_mw.rights.person import People, Person, links
 from consent_mw.rights.personal_data import SignIn
 from consent_mw.sealer import Sealer
 
@@ -58,23 +57,23 @@ class Identity:
 
     async def proof(self, scope: Scope, consent: RequestConsent, now_ns: int) -> Person:
         """
-        Return who is asking, as far as they proved it just now: without the receipts before, which takes no store.
-        Remember that this sign-in uses this receipt.
+        Return who is asking, as far as they proved it just now: without what their sign-in leads to, which takes no
+        store. Remember that this sign-in uses these receipts.
         """
         sign_in, receipt = await self.sign_in(scope), consent.proven.receipt
         if sign_in is not None and receipt is not None and not _led_here(scope):
             await self._link(sign_in, receipt, now_ns)
         return Person((receipt,) if receipt is not None else (), sign_in)
 
-    async def of(self, proof: Person, consent: RequestConsent, *, most: int = MOST) -> Person:
+    async def of(self, proof: Person) -> Person:
         """
-        Return who gave this proof with all their receipts that the store has, but no more than `most`.
+        Return who gave this proof, with the names of all browsers that their sign-in was seen in, but no more than
+        `MOST`.
 
         Raises:
             StoreError: The store or the keyring cannot be reached now.
         """
-        proven = consent.proven
-        return await self._people.of(proven.receipt, proven.given_on, proof.sign_in, most=most)
+        return await self._people.of(proof)
 
     async def _link(self, sign_in: str, receipt: str, now_ns: int) -> None:
         """Keep the link, once a day. What fails here is tried again at the next visit."""
@@ -82,8 +81,7 @@ class Identity:
         if key in self._linked:
             return
         try:
-            record = link(self._sealer, Person((receipt,), sign_in), now_ns)
-            if record is None or not await self._keep([record]):
+            if not await self._keep(links(self._sealer, receipt, sign_in, now_ns)):
                 return
         except ConsentError as error:
             _log.warning("a sign-in is not linked with a receipt: %s", error)

@@ -20,6 +20,7 @@ from consent_mw.rights.person import NOBODY, Person
 from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Answer, Case, Request, RequestKind
+from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed
 from consent_mw.site.choosing import take_back
 from consent_mw.site.forms import Answers, BadForm
 from consent_mw.site.handing import Handing
@@ -65,6 +66,7 @@ class Actions:
         erase: Carries out open withdrawals and erasures, as `Erasure.once`.
         handing: Brings to the store what an erasure must find.
         personal_data: What the application holds by itself.
+        removed: The purposes that visitors were asked about under earlier revisions only.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class Actions:
         handing: Handing,
         repeats: Repeats,
         personal_data: PersonalData | None = None,
+        removed: Mapping[str, Removed] = NOTHING_REMOVED,
     ) -> None:
         self._desk = desk
+        self._removed = removed
         self._repeats = repeats
         self._erase = erase
         self._handing = handing
@@ -154,28 +158,32 @@ class Actions:
 
     async def _withdraw(self, action: Withdraw, visit: Visit, person: Person, shown: Shown) -> Done:
         asked = [purpose.name for purpose in visit.consent.permissions.policy.asked]
-        request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=action.purposes or asked)
-        number = await self._kept_once(request)
+        everything = (*asked, *(name for name, each in self._removed.items() if any(map(each.may_be_of, person.names))))
+        request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=action.purposes or everything)
+        number = await self._kept_once(request, visit)
         visit.consent.withdrawal_kept = True
-        said = action.purposes or Answers(Choice.REJECT, {}, {})
+        # Nobody is asked any more about what was removed, so there is no choice to change.
+        named = [name for name in action.purposes if name in asked]
+        said = named if action.purposes else Answers(Choice.REJECT, {}, {})
         lines = await take_back(visit.consent, said, visit.waitings, shown)
         return Done(Slip("withdraw", number), tuple(lines))
 
     async def _erase_all(self, visit: Visit, person: Person, shown: Shown) -> Done:
         application = self._personal_data is not None and person.sign_in is not None
         request = Request.new("erasure", "site", visit.now_ns, person=person, application=application)
-        number = await self._kept_once(request)
+        number = await self._kept_once(request, visit)
         visit.consent.withdrawal_kept = True
         lines = await take_back(visit.consent, Answers(Choice.REJECT, {}, {}), visit.waitings, shown)
         await self._erased_soon(visit.now_ns)
         return Done(Slip("erase", number), tuple(lines))
 
-    async def _kept_once(self, request: Request) -> UUID:
+    async def _kept_once(self, request: Request, visit: Visit) -> UUID:
         """Keep a request unless it was sent twice, and return its number."""
-        number = self._repeats.number_of(request)
+        changes = visit.consent.proven.changes
+        number = self._repeats.number_of(request, changes)
         if number is None:
             await self._keep(request)
-            self._repeats.keep(request)
+            self._repeats.keep(request, changes)
         return number or request.id
 
     async def _erased_soon(self, now_ns: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -108,9 +108,12 @@ _CONTACTS: Final[Mapping[str, ContactItem]] = {item: item for item in CONTACT_IT
 _Fields: TypeAlias = Mapping[str, Sequence[str]]
 
 
-def read(fields: _Fields, policy: Policy) -> Action:
+def read(fields: _Fields, policy: Policy, removed: Collection[str] = ()) -> Action:
     """
     Return what the fields of a form ask for, checked against the policy.
+
+    Args:
+        removed: Purposes that visitors were asked about under earlier revisions only: they can be withdrawn too.
 
     Raises:
         BadForm: A field is missing, stands there twice, or has a value that it cannot have; it says which it may have.
@@ -121,11 +124,11 @@ def read(fields: _Fields, policy: Policy) -> Action:
     reader = _READERS.get(first(fields, "action"))
     if reader is None:
         raise BadForm(422, "action", ACTIONS)
-    return reader(fields, policy)
+    return _withdraw(fields, policy, removed) if reader is _withdraw else reader(fields, policy)
 
 
-def _withdraw(fields: _Fields, policy: Policy) -> Withdraw:
-    named, known = list(fields.get("purpose", ())), [purpose.name for purpose in policy.asked]
+def _withdraw(fields: _Fields, policy: Policy, removed: Collection[str] = ()) -> Withdraw:
+    named, known = list(fields.get("purpose", ())), [*(purpose.name for purpose in policy.asked), *removed]
     if "all" in named:
         return Withdraw()
     if not named or not set(named) <= set(known):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from heapq import nlargest
@@ -24,13 +24,24 @@ from consent_mw.rights.person import People, Person
 from consent_mw.rights.personal_data import PersonalData, SignIn
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import REQUEST_KINDS
+from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed
 from consent_mw.sealer import Sealer
 from consent_mw.site.forms import BadForm
 from consent_mw.site.handing import Handing
 from consent_mw.site.identity import Identity
 from consent_mw.site.my_data_actions import Actions, NotKept
 from consent_mw.site.my_data_documents import my_data_document, my_data_table, state_of
-from consent_mw.site.my_data_forms import BODY_LIMIT_BYTES, MESSAGE_LIMIT, Action, Ask, Erase, Withdraw, read
+from consent_mw.site.my_data_forms import (
+    BODY_LIMIT_BYTES,
+    MESSAGE_LIMIT,
+    Action,
+    Ask,
+    CorrectContact,
+    Erase,
+    Lift,
+    Withdraw,
+    read,
+)
 from consent_mw.site.my_data_outcome import Outcome, Outcomes
 from consent_mw.site.posts import Posts
 from consent_mw.site.readers import Busy, Readers
@@ -49,8 +60,6 @@ _log = logging.getLogger("consent_mw")
 _SHOWN: Final = 40
 _PATIENCE_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 5
-#: Receipts of one person that a restriction reaches.
-_RESTRICTED: Final = 1_000
 _WITHIN: Final = timedelta(minutes=10)
 _NAME: Final = "my-data"
 _CSV: Final = "text/csv; charset=utf-8"
@@ -62,6 +71,7 @@ class MyData(NamedTuple):
 
     Attributes:
         client: Tells from a scope the network that a request came from, for counting; "" where that is not known.
+        removed: The purposes that visitors were asked about under earlier revisions only.
     """
 
     identity: Identity
@@ -70,6 +80,7 @@ class MyData(NamedTuple):
     outcomes: Outcomes
     handing: Handing
     client: Callable[[Scope], str]
+    removed: Mapping[str, Removed]
 
     @classmethod
     def of_site(
@@ -84,6 +95,7 @@ class MyData(NamedTuple):
         client: Callable[[Scope], str],
         subject: SignIn | None = None,
         personal_data: PersonalData | None = None,
+        removed: Mapping[str, Removed] = NOTHING_REMOVED,
     ) -> MyData:
         """Return the parts for a running site; `policies` is every declaration that was in force."""
         keep, handing = kept_by_spool(spool), Handing(hand_over, lambda: spool.oldest)
@@ -91,10 +103,11 @@ class MyData(NamedTuple):
         return cls(
             identity=Identity(People(store, sealer), sealer, keep, subject),
             registry=Registry(policies, store, sealer, archive=erasure.archive, personal_data=personal_data),
-            actions=Actions(desk, erasure.once, handing, Repeats(spool), personal_data),
+            actions=Actions(desk, erasure.once, handing, Repeats(spool), personal_data, removed),
             outcomes=Outcomes(store, desk, sealer),
             handing=handing,
             client=client,
+            removed=removed,
         )
 
 
@@ -164,7 +177,7 @@ class MyDataPages:
             return Holdings(proof), True
         complete = await self._parts.handing.until(now, seconds=_PATIENCE_SECONDS)
         async with self._turn(visit, proof.values[-1]):
-            person = await identity.of(proof, visit.consent)
+            person = await identity.of(proof)
             return await self._parts.registry.of(person, now), complete
 
     def _turn(self, visit: Visit, person: str) -> AbstractAsyncContextManager[None]:
@@ -211,12 +224,13 @@ class MyDataPages:
     def _told(self, visit: Visit, holdings: Holdings, done: Outcome | None) -> dict[str, object]:
         rows = ((row, each.purpose) for each in holdings.held for row in each.rows)
         latest = nlargest(_SHOWN, rows, key=lambda told: str(told[0]["id"]))  # an id fixes the order in time
-        permissions = visit.consent.permissions
+        permissions, held = visit.consent.permissions, {each.purpose for each in holdings.held}
         return self._common(visit, done) | {
             "holdings": holdings,
             "records": latest,
             "more": sum(each.records for each in holdings.held) - len(latest),
             "given": [purpose for purpose in self._policy.asked if permissions.answer(purpose.name)],
+            "removed": [each.purpose for name, each in self._parts.removed.items() if name in held],
             "now": _now(visit),
             "state_of": state_of,
             "contacts": [
@@ -248,7 +262,7 @@ class MyDataPages:
         if isinstance(fields, Response):
             return fields
         try:
-            action = read(fields, self._policy)
+            action = read(fields, self._policy, self._parts.removed)
             proof = await self._parts.identity.proof(visit.scope, visit.consent, visit.now_ns)
             if not (proof.is_known or isinstance(action, Ask)):
                 return self._posts.refused(visit, 403, "nobody")
@@ -289,20 +303,13 @@ class MyDataPages:
 
     async def _person(self, visit: Visit, action: Action, proof: Person) -> Person:
         """
-        Return who asks, with the receipts before theirs where somebody must not use what was collected under them.
-
-        To be told, or to withdraw, takes no look at the store, and to erase none that is there: all receipts are looked
-        for when it is carried out.
+        Return who asks; with their other browsers where it is about something that they asked in one of these. All else
+        takes no look at the store: who they are is found out anew whenever it counts.
         """
-        if isinstance(action, Ask | Withdraw):
+        if not isinstance(action, Lift | CorrectContact):
             return proof
-        try:
-            async with self._turn(visit, proof.values[-1]):
-                return await self._parts.identity.of(proof, visit.consent, most=_RESTRICTED)
-        except (Busy, StoreError):
-            if isinstance(action, Erase):
-                return proof
-            raise
+        async with self._turn(visit, proof.values[-1]):
+            return await self._parts.identity.of(proof)
 
     async def _carried_out(self, visit: Visit, action: Action, person: Person) -> Response:
         done = await self._parts.actions.carry_out(action, visit, person, self._shown(visit.language))

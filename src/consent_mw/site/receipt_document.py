@@ -75,7 +75,7 @@ def receipt_document(
             "signals": list(receipt.signals),
             "surface": receipt.surface,
             "shown": {"language": page, "declared_language": language, "sha256": receipt.text, "text": words},
-            "supersedes": receipt.supersedes,
+            "changes": receipt.changes,
         },
     }
     if policy is not None:

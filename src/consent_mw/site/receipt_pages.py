@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -106,22 +106,21 @@ class ReceiptPages:
         found: list[Receipt] = []
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                while not (found := await self._stored(visit, consent.receipt, consent.given_on)) and fresh:
+                while not _has_latest(found := await self._stored(visit, consent.receipt), consent) and fresh:
                     await self._handing.over()
-                    found = await self._stored(visit, consent.receipt, consent.given_on)
-                    if found:
+                    if _has_latest(found := await self._stored(visit, consent.receipt), consent):
                         break
                     await asyncio.sleep(_BETWEEN_SECONDS)  # another process hands over, or writes still
         except TimeoutError:
             pass
         except ConsentError as error:
             _log.warning("receipts cannot be read: %s", error)
-        return found
+        return found if _has_latest(found, consent) or not fresh else []
 
-    async def _stored(self, visit: Visit, name: str, given_on: date) -> list[Receipt]:
+    async def _stored(self, visit: Visit, name: str) -> list[Receipt]:
         """Return what the store has. Nobody keeps a turn while they wait for the store to have it."""
         async with self._readers.turn(name, self._client(visit.scope)):
-            return await self._receipts.of(name, given_on, most=_SHOWN)
+            return await self._receipts.of(name, most=_SHOWN)
 
     # -- how it is told -----------------------------------------------------------------------------------------
 
@@ -155,6 +154,10 @@ class ReceiptPages:
         if visit.wants_json:
             return self._rendering.data({"error": why, "receipts": []}, status=status, headers=headers)
         return self._rendering.page(visit, "receipt.html", {"shown": [], "why": why}, status=status, headers=headers)
+
+
+def _has_latest(found: Sequence[Receipt], consent: Consent) -> bool:
+    return bool(found) and found[0].changes >= consent.changes
 
 
 def _why(consent: Consent) -> str:
