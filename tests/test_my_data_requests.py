@@ -32,6 +32,7 @@ from tests.my_data_site import (
 from tests.policies import POLICY
 from tests.visitors import Visitor
 
+from consent_mw.rights.person import People
 from consent_mw.rights.request import Answer
 from consent_mw.rights.restriction import restricted
 from consent_mw.testing.clock import Clock
@@ -213,7 +214,7 @@ def test_promise_8_a_fact_of_the_log_is_disputed_and_the_data_is_left_alone_unti
         (case,) = await cases(app)
         assert (case.request.item, case.request.message) == (record, "Not me\nat all")
         held = await records(app, "visit")
-        restriction = await restricted(desk(app), app.wiring.sealer)
+        restriction = await restricted(desk(app), People(app.wiring.store, app.wiring.sealer), app.wiring.sealer)
         assert all(restriction.restricts(each) for each in held if each.subject)
         sent = await asks(visitor, ("action", "correct"), ("number", str(case.request.id)), ("item", "email"),
                           ("value", "lee@example.com"))  # fmt: skip

@@ -196,8 +196,8 @@ def test_a_person_is_told_to_be_under_restriction_where_staff_may_not_read_somet
         for purpose in PURPOSES:
             keyring.key(TODAY, purpose, create=True)
         store, sealer = MemoryStore(), Sealer(keyring, SiteKeys.random())
-        for name, sign_in in linked:
-            await store.append(links(sealer, name, sign_in, TODAY * DAY_NS))
+        for browser, member in linked:
+            await store.append(links(sealer, browser, member, TODAY * DAY_NS))
         desk, people = Desk(store, sealer, kept_by_store(store)), People(store, sealer)
         for number, (names, sign_in) in enumerate(asked):
             who = Person(tuple(names), sign_in)

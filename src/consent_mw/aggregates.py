@@ -56,6 +56,8 @@ _MOST_CELLS: Final = 1_000
 _PAGES: Final = ((1, "1"), (2, "2"), (5, "3 to 5"), (10, "6 to 10"), (30, "11 to 30"))
 _MINUTES: Final = ((1, "up to 1"), (5, "up to 5"), (15, "up to 15"), (60, "up to 60"))
 
+#: Of a receipt: its visitor had chosen in the last days under no name or another one, and stands behind a cell already.
+_AGAIN: Final = "consent.again"
 #: The kinds that a visitor makes. One gap of the server among them would be a small cell, and take another along.
 _KINDS: Final = frozenset(("visit", "event", "abuse", "receipt"))
 #: The declared names of the cookies that an exchange was not allowed to set, parted by spaces.
@@ -118,7 +120,8 @@ class DayCounts:
     **Small cells.** A cell behind which fewer than five visitors stand is counted in "(other)". If that is still
     small, the next smallest cell joins it, so that it cannot be told by subtraction from the whole. If all together are
     small, the count is not written at all. Where records have no subject nobody is told apart, and each record
-    counts as a visitor. Latencies are a property of the server: their cells are written whole, or not at all.
+    counts as a visitor. Whoever chooses again within 28 days after they had refused everything is nobody new.
+    Latencies are a property of the server: their cells are written whole, or not at all.
     Of choices a day is told whole or not at all, so that what it lacks can be told over several days (`periods`).
     Undeclared cookies are counted by where they come from and never by name: anybody may put anybody's name into one.
     What the site itself set is told however few it were.
@@ -126,12 +129,22 @@ class DayCounts:
     Args:
         day: Since 1970-01-01 (UTC).
         skipped: Tells of a record whether it is of somebody whose data is used for nothing at present: none is counted.
+        visitor: Tells whom a record is of, on all the days that are counted together. By itself a record tells of its
+            own day alone.
     """
 
-    def __init__(self, day: int, purpose: str, *, skipped: Callable[[Record], bool] | None = None) -> None:
+    def __init__(
+        self,
+        day: int,
+        purpose: str,
+        *,
+        skipped: Callable[[Record], bool] | None = None,
+        visitor: Callable[[Record], bytes | None] = lambda record: record.subject,
+    ) -> None:
         self._day = day
         self.purpose: str = purpose
         self.skipped: Callable[[Record], bool] | None = skipped
+        self.visitor: Callable[[Record], bytes | None] = visitor
         self._forgotten: dict[str, set[str]] = {}
         self._counts: dict[str, dict[str, Cell]] = {}
         self._visits = Visits()
@@ -217,7 +230,11 @@ class DayCounts:
                     self._cell(by, str(label)).add(visit.subject)
 
     def _count(self, by: str, label: str, record: Record) -> None:
-        self._cell(by, label).add(record.subject)
+        cell = self._cell(by, label)
+        if record.data.get(_AGAIN):
+            cell.count += 1
+        else:
+            cell.add(self.visitor(record))
 
     def _cell(self, by: str, label: str) -> Cell:
         cells = self._counts.setdefault(by, {})

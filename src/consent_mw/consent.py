@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from consent_mw.exceptions import BadConsentCookie
+from consent_mw.receipt_name import AGAIN_DAYS
 
 __all__ = ["LIFETIME", "NO_CONSENT", "Choice", "Consent", "dumps", "loads"]
 
@@ -67,6 +68,10 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
         """Whether anything was accepted."""
         accepted = any(self.purposes.values()) or any(self.cookies.values())
         return self.choice is Choice.ACCEPT or (self.choice is Choice.PROMPT and accepted)
+
+    def is_nameless(self, today: date) -> bool:
+        """Whether something was chosen in the last days that no name was given to."""
+        return self.given_on is not None and self.receipt is None and (today - self.given_on).days < AGAIN_DAYS
 
     def same_answers(self, other: Consent) -> bool:
         """Whether both say the same, whenever and under whatever receipt they said it."""

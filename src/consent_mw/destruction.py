@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -22,6 +23,7 @@ from consent_mw.locks import alone
 from consent_mw.periods import PeriodCounts, closing
 from consent_mw.places import Places
 from consent_mw.policy import RECEIPTS, Policy
+from consent_mw.receipts import visitor_of
 from consent_mw.records import Query, Record
 from consent_mw.retention import Retention, Window, start_of
 from consent_mw.revisions import Revisions
@@ -297,7 +299,8 @@ class Destruction:
             await self._count(stage, day, purpose, run, again=True)
 
     async def _count(self, stage: Stage, day: int, purpose: str, run: _Run, *, again: bool = False) -> None:
-        counts, rings = DayCounts(day, purpose, skipped=await self._skipped(stage)), Counter[str]()
+        visitor = partial(visitor_of, sealer=stage.sealer)
+        counts, rings = DayCounts(day, purpose, skipped=await self._skipped(stage), visitor=visitor), Counter[str]()
         async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
             rings.update(stage.ring_of(record) for record in page if record.kind != NAMING)
             if stage.where == LIVE:

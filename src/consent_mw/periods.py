@@ -28,6 +28,7 @@ from consent_mw.aggregates import (
     days_of,
     folded,
 )
+from consent_mw.receipt_name import AGAIN_DAYS
 from consent_mw.records import Query, Record, Scalar
 from consent_mw.retention import start_of
 from consent_mw.sealer import Sealer
@@ -38,7 +39,7 @@ __all__ = ["PERIOD", "PeriodCounts", "closing"]
 #: What the counts of a period are called by: this, and what the same count of one day is called by.
 PERIOD: Final = "period "
 #: A day waits no longer for a period in which no cell is small; then the small ones are told as "(other)".
-_LONGEST: Final = 28
+_LONGEST: Final = AGAIN_DAYS
 #: Surfaces and languages have more cells, and are told a week at a time.
 _DETAILED: Final = 7
 
@@ -85,7 +86,7 @@ async def closing(store: Store, sealer: Sealer, pages: Pages, day: int, counts: 
     async def counted(earlier: int) -> DayCounts:
         if earlier == day:
             return counts
-        again = DayCounts(earlier, counts.purpose, skipped=counts.skipped)
+        again = DayCounts(earlier, counts.purpose, skipped=counts.skipped, visitor=counts.visitor)
         async for page in pages(earlier):
             again.add(record for record in page if record.kind == "receipt")
         return again

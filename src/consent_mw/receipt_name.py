@@ -7,7 +7,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import date
 from typing import Final
 
-__all__ = ["born_on", "new_name"]
+__all__ = ["AGAIN_DAYS", "born_on", "is_again", "new_name"]
+
+#: Days for which a visitor who chooses again counts as the one who chose before: as many as one count may be about.
+AGAIN_DAYS: Final = 28
 
 _1970: Final = date(1970, 1, 1)
 _DAY_BYTES: Final = 2
@@ -15,21 +18,33 @@ _RANDOM_BYTES: Final = 14
 _LETTERS: Final = 22
 
 
-def new_name(today: date) -> str:
+def new_name(today: date, *, again: bool = False) -> str:
     """
-    Return a name of 22 letters: the day (UTC), and 112 random bits. As in an id (RFC 9562, version 7) the day tells
-    where to look, and nothing that the cookie's own date does not. None begins with a hyphen, which a command would
-    take for an option.
+    Return a name of 22 letters: the day (UTC), a bit, and 111 random ones. As in an id (RFC 9562, version 7) the day
+    tells where to look, and nothing that the cookie's own date does not. None begins with a hyphen, which a command
+    would take for an option.
+
+    Args:
+        again: Whether its holder had chosen in the last days under no name, or another.
     """
-    day = (today - _1970).days.to_bytes(_DAY_BYTES)
-    return urlsafe_b64encode(day + secrets.token_bytes(_RANDOM_BYTES)).rstrip(b"=").decode()
+    first, *rest = secrets.token_bytes(_RANDOM_BYTES)
+    content = (today - _1970).days.to_bytes(_DAY_BYTES) + bytes([first & 0xFE | again, *rest])
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def born_on(name: str) -> int:
     """Return the day (since 1970, UTC) on which `name` was made; 0 where it does not tell. Never raises."""
-    if len(name) != _LETTERS:
-        return 0
+    return int.from_bytes(_begin(name)[:_DAY_BYTES])
+
+
+def is_again(name: str, today: date) -> bool:
+    """Whether the holder of `name` was somebody else in the counts of the last days before `today`. Never raises."""
+    begin = _begin(name)
+    return len(begin) > _DAY_BYTES and bool(begin[_DAY_BYTES] & 1) and (today - _1970).days - born_on(name) < AGAIN_DAYS
+
+
+def _begin(name: str) -> bytes:
     try:
-        return int.from_bytes(urlsafe_b64decode(name[:4])[:_DAY_BYTES])
+        return urlsafe_b64decode(name[:4]) if len(name) == _LETTERS else b""
     except ValueError:
-        return 0
+        return b""

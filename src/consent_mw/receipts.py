@@ -20,7 +20,7 @@ from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
-__all__ = ["CLOCK_DAYS", "MOST", "Receipt", "Receipts", "receipt_of"]
+__all__ = ["CLOCK_DAYS", "MOST", "Receipt", "Receipts", "receipt_of", "visitor_of"]
 
 _KINDS: Final = frozenset(("receipt",))
 _PURPOSES: Final = frozenset((RECEIPTS,))
@@ -38,6 +38,7 @@ class _Sealed(msgspec.Struct, frozen=True):
     cookies: dict[str, bool]
     signals: list[str]
     receipt: str | None
+    under: str | None
     changes: int
 
 
@@ -56,6 +57,7 @@ class Receipt(NamedTuple):
         surface, language, text: Where it was asked, in which language, and the SHA-256 of the words.
         purposes, cookies: The answers inside `Choice.PROMPT`.
         signals: What the browser sent besides.
+        under: Name that it is kept under: of a refusal the one that ended with it, if there was one.
         changes: How often was chosen under that name before.
     """
 
@@ -70,7 +72,8 @@ class Receipt(NamedTuple):
     purposes: Mapping[str, bool]
     cookies: Mapping[str, bool]
     signals: Sequence[str]
-    changes: int
+    under: str | None = None
+    changes: int = 0
 
     @property
     def given_at(self) -> datetime:
@@ -106,8 +109,20 @@ def receipt_of(record: Record, sealer: Sealer) -> Receipt:
         purposes=sealed.purposes,
         cookies=sealed.cookies,
         signals=sealed.signals,
+        under=sealed.under,
         changes=sealed.changes,
     )
+
+
+def visitor_of(record: Record, sealer: Sealer) -> bytes | None:
+    """
+    Return what tells apart whom records are of: of a receipt the name that it is kept under, which is the same on every
+    day; else, and where it cannot be opened here, its token. For counting alone: nothing of it is kept.
+    """
+    if record.kind == "receipt" and record.subject is not None:
+        with suppress(ConsentError, msgspec.MsgspecError, KeyError, ValueError):
+            return (receipt_of(record, sealer).under or "").encode() or record.subject
+    return record.subject
 
 
 class Receipts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from os import urandom
 from sys import getsizeof
@@ -21,6 +22,7 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange, route_of
 from consent_mw.memo import Budget, Memory
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
+from consent_mw.receipt_name import is_again
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.redaction import clean, origin, redact_query, redact_url
 from consent_mw.request_consent import DROPPED, Noted, Shown
@@ -172,15 +174,18 @@ class Recorder:
             "consent.language": shown.language,
             "consent.text": shown.text,
         }
+        name, today = consent.receipt or before.receipt, datetime.fromtimestamp(now_ns / 1e9, UTC).date()
+        if before.is_nameless(today) or (name is not None and is_again(name, today)):
+            clear["consent.again"] = True  # whoever counts visitors has counted this one
         answers: dict[str, object] = {
             "purposes": dict(consent.purposes),
             "cookies": dict(consent.cookies),
             "signals": list(consent.signals),
             "receipt": consent.receipt,
+            "under": name,
             "changes": consent.changes,
         }
         try:
-            name = consent.receipt or before.receipt
             subject = self._token(now_ns, RECEIPTS, name) if name else None
             record = self._sealer.record(
                 record_id, "receipt", RECEIPTS, subject=subject, data=clear, plain=self._encode(answers)

@@ -236,7 +236,7 @@ class RequestConsent(msgspec.Struct, eq=False):
         toss in a cookie with a name of their own, and would read what is collected under it.
         """
         chosen_before = self.consent.receipt if self.changed else None
-        return self.proven.receipt or chosen_before or new_name(self.today)
+        return self.proven.receipt or chosen_before or new_name(self.today, again=self.consent.is_nameless(self.today))
 
     def _check(self, purposes: Iterable[str], cookies: Iterable[str]) -> None:
         policy = self.permissions.policy

@@ -44,6 +44,8 @@ _AGAIN: Final = timedelta(hours=1)
 _PATIENCE: Final = timedelta(minutes=1)
 #: Named with the day, in case a key's day is over while its last records are still on their way.
 _DAY: Final = timedelta(days=1)
+#: Purposes whose records carry tokens although nobody is asked about them: no choice takes them back or allows them.
+_UNASKED: Final = (RECEIPTS, REQUESTS, LINKS, ABUSE)
 #: What somebody asked, and which receipts their sign-in used.
 _ASKED: Final = frozenset((REQUEST, ANSWER, LINK))
 
@@ -347,7 +349,8 @@ class Erasure:
     async def _parts(self, request: Request, person: Person) -> list[_Part]:
         """Return what goes of a person: all, but for what was allowed again, which goes up to that moment."""
         again: dict[str, dict[str, datetime]] = {}
-        purposes = {purpose for _, purpose in await asyncio.to_thread(self._sealer.keyring.live)}
+        live = await asyncio.to_thread(self._sealer.keyring.live)
+        purposes = {purpose for _, purpose in live} - {*_UNASKED}
         for receipt in await self._receipts.since(person.names, request.registered):  # the newest first
             if receipt.name is not None:
                 allowed = {purpose: receipt.given_at for purpose in purposes if receipt.answer(purpose)}
@@ -398,7 +401,7 @@ class Erasure:
         return entry.total
 
     def _recent(self, place: _Place, now: datetime) -> frozenset[bytes]:
-        """Return the tokens of today and yesterday: an exchange that goes on still is written down under one of them."""
+        """Return the tokens of today and yesterday: an exchange may go on that was begun under one of them."""
         if place.store is not self._store:
             return frozenset()
         made = ((day, each) for (day, _), each in place.made.items())
@@ -524,11 +527,11 @@ def _is_ours(case: Case) -> bool:
 
 
 def _meant(made: _Tokens, request: Request, part: _Part) -> dict[tuple[int, str], frozenset[bytes]]:
-    named, kept = request.purposes, (RECEIPTS, REQUESTS, LINKS, ABUSE)
+    named = request.purposes
     return {
         (day, purpose): each
         for (day, purpose), each in made.items()
-        if (purpose in named if named else purpose not in kept) and part.means(purpose)
+        if (purpose in named if named else purpose not in _UNASKED) and part.means(purpose)
     }
 
 
