@@ -13,7 +13,7 @@ from consent_mw.durations import Duration
 from consent_mw.in_force import Course, begins
 from consent_mw.policy import ABUSE, LINKS, Holding, Policy
 
-__all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "day_of", "day_text", "start_of"]
+__all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "day_of", "day_text", "links_kept", "start_of"]
 
 #: What ends with its purpose. Certificates, tallies and aggregates say nothing about a person, and stay.
 KINDS: Final = frozenset(
@@ -150,10 +150,10 @@ def _rules(policy: Policy) -> Iterator[Rule]:
     since = begins(policy)
     for purpose in policy.purposes.values():
         yield Rule(purpose.name, policy.revision, since, purpose.retention, policy.time_zone, purpose.archive)
-    yield Rule(LINKS, policy.revision, since, _links_kept(policy), policy.time_zone, None)
+    yield Rule(LINKS, policy.revision, since, links_kept(policy), policy.time_zone, None)
 
 
-def _links_kept(policy: Policy) -> Duration:
+def links_kept(policy: Policy) -> Duration:
     """
     How long a link of a sign-in with receipts is kept: until the last record has ended that it may lead to. A choice
     holds for 180 days after the sign-in was seen, and what is collected on the last of them is kept as was promised.

@@ -483,24 +483,26 @@ class Erasure:
                 request.id,
                 *(each.request.id for each in ended),
                 *(answer.id for each in ended for answer in each.answers),
-                *await self._ended_links(person),
+                *await self._ended_links(person, request),
             )
         )
 
-    async def _ended_links(self, person: Person) -> list[UUID]:
+    async def _ended_links(self, person: Person, request: Request) -> list[UUID]:
         """
         Return the links of the sign-in that lead to nothing any more. One to a browser whose choice holds leads to what
         will be collected, and one to records of abuse to what the person may still see.
         """
         if person.sign_in is None:
             return []
-        ended = [name for name in person.names if await self._has_ended(name)]
+        proven = request.person.names if request.channel == "site" else ()  # their cookie has become a refusal
+        ended = [name for name in person.names if await self._has_ended(name, name in proven)]
         return await self._people.links_between(person.sign_in, ended)
 
-    async def _has_ended(self, name: str) -> bool:
-        """Whether whose receipts these are has refused everything since, and nothing of theirs is left."""
+    async def _has_ended(self, name: str, proven: bool) -> bool:
+        """Whether everything was refused under a name, and nothing is left that it leads to."""
         latest = await self._receipts.of(name, most=1)
-        return bool(latest) and latest[0].name is None and not await self._has_abuse(Person((name,)))
+        refused = proven or (bool(latest) and latest[0].name is None)
+        return refused and not await self._has_abuse(Person((name,)))
 
     async def _has_abuse(self, person: Person) -> bool:
         made = await asyncio.to_thread(tokens, self._sealer, person, (ABUSE,))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from consent_mw.durations import Duration
 from consent_mw.policy import ABUSE, RECEIPTS, REQUESTS, Cookie, Event, Policy, Precision, Purpose, Text
 from consent_mw.receivers import Receiver, receivers
+from consent_mw.retention import links_kept
 from consent_mw.rights.deadlines import ANSWER_WITHIN
 
 __all__ = ["Kept", "Outline"]
@@ -80,6 +81,10 @@ class Outline:
         """Return the purposes whose records are kept without anything that leads to a visitor."""
         marked = (ABUSE, RECEIPTS, REQUESTS)
         return [each for each in self.policy.purposes.values() if not each.asked and each.name not in marked]
+
+    def links_kept(self) -> Duration:
+        """Return how long is kept in which browsers somebody signed in."""
+        return links_kept(self.policy)
 
     def refused_by(self, signals: Iterable[str]) -> list[Purpose]:
         """Return the purposes that one of `signals` refuses."""

@@ -1,0 +1,428 @@
+"""Who somebody is outlasts their changes of mind: for a restriction, an erasure, what is taken back, and the counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consent_mw import get_consent
+from consent_mw._asgi import Receive, Scope, Send
+from consent_mw.testing.client import ConsentClient
+from consent_mw.testing.commands import Done
+from consent_mw.testing.site import LivingSite
+
+START = datetime(2028, 2, 1, 12, tzinfo=UTC)
+OURS = {"accept": "application/json", "sec-fetch-site": "same-origin"}
+DATA = "/consent/my-data"
+
+
+def policy(revision: int = 1, *, published: str = "2028-01-01", more: str = "", **asked: str) -> str:
+    purposes = "".join(
+        f'[purposes.{name}]\nbasis = "consent"\nretention = "{kept}"\n[log.{name}]\n"url.path" = "full"\n'
+        for name, kept in asked.items()
+    )
+    return f"""
+schema = 1
+revision = {revision}
+published = {published}
+effective = {date.fromisoformat(published) + timedelta(days=0 if revision == 1 else 30)}
+languages = ["en", "ko"]
+[controller]
+name = "x"
+officer = {{ name = "k", email = "p@example.com" }}
+[purposes.necessary]
+basis = "necessary"
+retention = "10 days"
+[purposes.abuse]
+basis = "legitimate_interest"
+retention = "1 year"
+[log.abuse]
+"url.path" = "full"
+{purposes}{more}"""
+
+
+TEXT = policy(analytics="90 days", marketing="13 months")
+
+
+async def page(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"] == "/abuse":
+        get_consent(scope).report_abuse("scraping")
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"x"})
+
+
+def member(scope: Scope) -> str | None:
+    return next((value.decode() for name, value in scope["headers"] if name == b"x-user"), None)
+
+
+@pytest.fixture
+def new_site(tmp_path: Path) -> Callable[..., LivingSite]:
+    def make(text: str | None = TEXT, at: datetime = START, **options: Any) -> LivingSite:
+        options = {"exclude": ("/consent*",), "subject": member, **options}
+        return LivingSite(page, directory=tmp_path, policy=text, at=at, **options)
+
+    return make
+
+
+NewSite = Callable[..., LivingSite]
+
+
+def saves(visitor: ConsentClient, **answers: str) -> None:
+    fields = {"choice": "save"} | {f"purpose.{name}": yes for name, yes in answers.items()}
+    assert visitor.post("/consent/choice", data=fields, headers=OURS).status_code == 200
+
+
+def asks(site: LivingSite, visitor: ConsentClient, action: str, **fields: Any) -> dict[str, Any]:
+    site.clock.advance(timedelta(seconds=1))
+    answer = visitor.post(DATA, data={"action": action, **fields}, headers=OURS)
+    assert answer.status_code == 200, answer.text
+    done: dict[str, Any] = answer.json()["done"]
+    site.clock.advance(timedelta(seconds=1))
+    site.settle()
+    return done
+
+
+def data_of(visitor: ConsentClient) -> dict[str, Any]:
+    found: dict[str, Any] = visitor.get(f"{DATA}.json").json()
+    return found
+
+
+def held(visitor: ConsentClient) -> dict[str, int]:
+    return {each["purpose"]: each["count"] for each in data_of(visitor)["held"]}
+
+
+def kept(site: LivingSite, purpose: str, *kinds: str) -> list[str]:
+    return [str(each.data["url.path"]) for each in site.records(*(kinds or ("visit",))) if each.purpose == purpose]
+
+
+def lines(done: Done) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def read_by_staff(site: LivingSite, purpose: str = "analytics") -> list[str]:
+    site.settle()
+    done = site.run("log", "--kind", "visit", "--purpose", purpose, "--reason", "a test", "--json", "-n", "1000")
+    assert done.exit_code == 0, done.stderr
+    return [str(each["url.path"]) for each in lines(done)]
+
+
+# -- 1: a restriction is about a person ------------------------------------------------------------------------------
+
+
+def test_a_restriction_holds_for_what_comes_after_a_change_of_mind_until_it_is_taken_back(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim, lee = site.visitor(), site.visitor()
+        kim.accept()
+        kim.get("/before")
+        lee.accept()
+        lee.get("/of-lee")
+        asks(site, kim, "restrict", message="leave me alone")
+        saves(kim, analytics="yes", marketing="no")
+        kim.get("/after")
+        site.pass_time(hours=1)
+        saves(kim, analytics="yes", marketing="yes")
+        kim.get("/after-again")
+        assert read_by_staff(site) == ["/of-lee"]
+        exported = site.run("export", "--purpose", "analytics", "--reason", "a test", "--format", "jsonl").stdout
+        assert "/of-lee" in exported
+        assert "/after" not in exported
+        assert "/before" not in exported
+        assert data_of(kim)["restricted"]
+        assert not data_of(lee)["restricted"]
+        asks(site, kim, "lift")
+        assert read_by_staff(site) == ["/before", "/of-lee", "/after", "/after-again"]
+        assert not data_of(kim)["restricted"]
+
+
+def test_a_restriction_holds_for_what_was_still_on_its_way_when_it_was_asked_for(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor()
+        kim.accept()
+        kim.get("/early")
+        saves(kim, analytics="yes", marketing="no")
+        kim.get("/late")  # nothing was handed over yet
+        kim.post(DATA, data={"action": "restrict"}, headers=OURS)
+        site.pass_time(minutes=1)
+        assert read_by_staff(site) == []
+        assert data_of(kim)["restricted"]
+
+
+def test_a_restriction_follows_a_member_into_every_browser_in_which_they_sign_in(new_site: NewSite) -> None:
+    with new_site() as site:
+        desk, phone, other = (site.visitor(headers={"x-user": "kim"}) for _ in range(3))
+        other.headers["x-user"] = "lee"
+        desk.accept()
+        desk.get("/desk")
+        asks(site, desk, "restrict")
+        for browser, path in ((phone, "/phone"), (other, "/of-lee")):
+            browser.accept()
+            browser.get(path)
+        assert read_by_staff(site) == ["/of-lee"]
+        assert (data_of(phone)["restricted"], data_of(other)["restricted"]) == (True, False)
+        del phone.headers["x-user"]  # signed out, and still theirs
+        phone.get("/signed-out")
+        assert data_of(phone)["restricted"]
+        assert read_by_staff(site) == ["/of-lee"]
+
+
+def test_who_was_not_signed_in_when_they_asked_is_known_by_their_sign_in_afterwards(new_site: NewSite) -> None:
+    with new_site() as site:
+        desk, phone = site.visitor(), site.visitor(headers={"x-user": "kim"})
+        for browser, path in ((desk, "/desk"), (phone, "/phone")):
+            browser.accept()
+            browser.get(path)
+        asks(site, desk, "restrict")
+        assert read_by_staff(site) == ["/phone"]
+        desk.headers["x-user"] = "kim"
+        assert data_of(desk)["restricted"]
+        assert read_by_staff(site) == []
+        assert data_of(phone)["restricted"]
+
+
+def test_who_is_under_restriction_is_in_no_count_and_in_no_disclosure_after_a_change_of_mind(
+    new_site: NewSite,
+) -> None:
+    with new_site() as site:
+        crowd = [site.visitor() for _ in range(6)]
+        for visitor in crowd:
+            visitor.accept()
+        asks(site, crowd[0], "restrict")
+        saves(crowd[0], analytics="yes", marketing="no")
+        for visitor in crowd:
+            visitor.get("/x")
+        words = ("--to", "x", "--basis", "consent", "--purpose", "analytics", "--json")
+        site.settle()
+        assert site.run("disclose", "add", *words).json()["records"] == 5
+        site.pass_time(days=1)
+        assert site.counts(START.date())["analytics"]["kind"] == {"visit": 5}
+
+
+# -- 2: an erasure reaches everything --------------------------------------------------------------------------------
+
+
+def test_an_erasure_finds_what_is_older_than_every_receipt_of_its_person(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor()
+        for number, (analytics, days) in enumerate((("yes", 3), ("no", 167), ("yes", 170), ("no", 0))):
+            saves(kim, marketing="yes", analytics=analytics)
+            kim.get(f"/{number}")
+            site.pass_time(days=days, step=timedelta(days=40))
+        site.pass_until(datetime(2029, 2, 10, 12, tzinfo=UTC), step=timedelta(days=40))
+        assert len(site.records("receipt")) == 2, "of four"
+        assert kept(site, "marketing") == ["/0", "/1", "/2", "/3"]
+        assert held(kim) == {"marketing": 4}
+        done = asks(site, kim, "erase", confirm="yes")
+        assert (done["state"], done["erased"]["records"]) == ("done", 4)
+        assert kept(site, "marketing") == []
+
+
+def test_a_member_finds_and_erases_what_a_browser_left_that_they_signed_in_with_long_ago(new_site: NewSite) -> None:
+    text = policy(
+        marketing="13 months", more='[purposes.requests]\nbasis = "legitimate_interest"\nretention = "30 days"\n'
+    )
+    with new_site(text) as site:
+        old = site.visitor(headers={"x-user": "kim"})
+        old.accept()
+        del old.headers["x-user"]
+        site.pass_time(days=170, step=timedelta(days=40))
+        old.get("/old")
+        site.pass_time(days=385, step=timedelta(days=40))
+        assert site.records("receipt") == []
+        new = site.visitor(headers={"x-user": "kim"})
+        assert held(new) == {"marketing": 1}
+        assert asks(site, new, "erase", confirm="yes")["erased"]["records"] == 1
+        assert kept(site, "marketing") == []
+
+
+def test_a_member_still_finds_the_records_of_abuse_that_staff_refused_to_erase(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor(headers={"x-user": "kim"})
+        kim.accept()
+        kim.get("/abuse")
+        asks(site, kim, "erase", confirm="yes")
+        (number,) = [each["number"] for each in lines(site.run("requests", "list", "--json"))]
+        assert site.run("requests", "refuse", number, "--reason", "we need them").exit_code == 0
+        assert held(kim) == {"abuse": 1}
+        asks(site, kim, "erase-abuse", message="please")
+        numbers = [each["number"] for each in lines(site.run("requests", "list", "--json")) if each["state"] == "open"]
+        assert site.run("requests", "grant", numbers[0]).exit_code == 0
+        site.pass_time(minutes=1)
+        assert site.records("abuse") == []
+
+
+def test_an_erasure_forgets_by_which_sign_in_an_ended_browser_was_used_and_no_other(new_site: NewSite) -> None:
+    with new_site() as site:
+        desk, phone = (site.visitor(headers={"x-user": "kim"}) for _ in range(2))
+        desk.accept()
+        phone.accept()
+        asks(site, desk, "erase", confirm="yes")
+        assert len(site.records("link")) == 2, "of the phone, where their choice holds"
+        phone.get("/later")
+        assert held(desk) == {"analytics": 1, "marketing": 1}
+
+
+def test_what_is_still_open_stays_open_after_an_erasure_and_goes_on_to_restrict(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor(headers={"x-user": "kim"})
+        kim.accept()
+        asks(site, kim, "restrict")
+        asks(site, kim, "dispute", message="not me")
+        asks(site, kim, "withdraw", purpose="analytics")
+        asks(site, kim, "erase", confirm="yes")
+        told = data_of(kim)
+        assert [(each["kind"], each["state"]) for each in told["requests"]] == [
+            ("restriction", "open"), ("correction", "open")
+        ]  # fmt: skip
+        assert told["restricted"]
+        page_of = kim.get(f"{DATA}?lang=en").text
+        assert "until it is answered or taken back" in page_of
+
+
+# -- 3: what is taken back is taken back whole -----------------------------------------------------------------------
+
+
+def removed_since(site: LivingSite) -> ConsentClient:
+    """A visitor who allowed `functional`, which revision 2 declares no more."""
+    kim = site.visitor()
+    kim.accept()
+    kim.get("/first")
+    site.settle()
+    site.publish(policy(2, published="2028-02-01", analytics="90 days"))
+    site.pass_time(days=35, step=timedelta(days=40))
+    kim.get("/second")
+    site.settle()
+    assert sorted(each.purpose for each in site.records("visit")) == ["analytics", "analytics", "functional"]
+    return kim
+
+
+BEFORE = policy(functional="13 months", analytics="90 days")
+
+
+@pytest.mark.parametrize("way", ["reject", "withdraw all", "erase", "no to each", "by its name"])
+def test_what_is_taken_back_reaches_a_purpose_that_is_declared_no_more(new_site: NewSite, way: str) -> None:
+    with new_site(BEFORE) as site:
+        kim = removed_since(site)
+        assert held(kim) == {"analytics": 2, "functional": 1}
+        if way == "reject":
+            kim.reject()
+        elif way == "withdraw all":
+            asks(site, kim, "withdraw", purpose="all")
+        elif way == "erase":
+            asks(site, kim, "erase", confirm="yes")
+        elif way == "no to each":
+            saves(kim, analytics="no")
+        else:
+            assert 'name="purpose" value="functional"' in kim.get(DATA).text
+            asks(site, kim, "withdraw", purpose="functional")
+        site.pass_time(minutes=1)
+        left = ["/first", "/second"] if way == "by its name" else []
+        assert (kept(site, "functional"), kept(site, "analytics")) == ([], left)
+        assert kim.state()["choice"] == ("accept" if way == "by its name" else "reject")
+
+
+def test_a_purpose_that_never_was_cannot_be_withdrawn_and_the_answer_lists_those_that_can(new_site: NewSite) -> None:
+    with new_site(BEFORE) as site:
+        kim = removed_since(site)
+        answer = kim.post(DATA, data={"action": "withdraw", "purpose": "marketing"}, headers=OURS)
+        assert (answer.status_code, answer.json()["allowed"]) == (422, ["analytics", "functional", "all"])
+
+
+def test_who_came_after_a_purpose_was_removed_takes_nothing_of_it_back(new_site: NewSite) -> None:
+    with new_site(BEFORE) as site:
+        removed_since(site)
+        lee = site.visitor(headers={"x-user": "lee"})
+        lee.accept()
+        asks(site, lee, "withdraw", purpose="all")
+        (request,) = data_of(lee)["requests"]
+        assert request["purposes"] == ["analytics"]
+
+
+# -- allowed again ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_allowed_again_is_kept_from_then_on_and_nothing_from_before(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor()
+        kim.accept()
+        kim.get("/before")
+        for number in range(3):  # in ten seconds, while nothing is carried out
+            saves(kim, analytics="yes", marketing="no")
+            site.clock.advance(timedelta(seconds=1))
+            saves(kim, analytics="yes", marketing="yes")
+            site.clock.advance(timedelta(seconds=1))
+            kim.get(f"/{number}")
+            site.clock.advance(timedelta(seconds=1))
+        for _ in range(3):  # the ledger is looked at again each hour
+            assert kept(site, "analytics") == ["/before", "/0", "/1", "/2"]
+            site.pass_time(hours=1)
+            assert kept(site, "marketing") == ["/2"]
+        assert read_by_staff(site, "marketing") == ["/2"], "staff do not take it for put back"
+
+
+def test_each_withdrawal_counts_although_the_same_was_withdrawn_seconds_before(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor()
+        kim.accept()
+        for number in range(2):
+            kim.get(f"/{number}")
+            site.clock.advance(timedelta(seconds=1))
+            saves(kim, analytics="yes", marketing="no")
+            site.settle()
+            assert kept(site, "marketing") == []
+            saves(kim, analytics="yes", marketing="yes")
+        assert len(site.records("request")) == 2
+
+
+# -- 7: one person is one in a small cell ----------------------------------------------------------------------------
+
+
+def test_one_visitor_is_one_however_often_they_change_their_mind_in_a_day(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor()
+        for number in range(6):
+            saves(kim, analytics="yes", marketing="no" if number % 2 else "yes")
+            kim.get("/clinic")
+            site.pass_time(minutes=10)
+        site.pass_time(days=1)
+        assert len(site.records("receipt")) == 6
+        assert {by for of in site.counts(START.date()).values() for by in of} <= {"undeclared"}
+
+
+def test_one_visitor_is_one_however_often_they_refuse_everything_and_accept_again(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor()
+        for _ in range(6):
+            kim.accept()
+            kim.get("/clinic")
+            site.pass_time(minutes=10)
+            kim.reject()
+            site.pass_time(minutes=10)
+        site.pass_time(days=1)
+        assert len(site.records("receipt")) == 12
+        assert "receipts" not in site.counts(START.date())
+
+
+def test_one_visitor_is_one_in_a_period_of_days_on_each_of_which_they_choose(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor()
+        for number in range(35):
+            saves(kim, analytics="yes", marketing="no" if number % 2 else "yes")
+            site.pass_time(days=1, step=timedelta(hours=12))
+        told = site.run("report", "--json", "--days", "40").json()
+        assert all(not day.get("choices") for day in told["days"]), told["days"]
+
+
+def test_five_visitors_are_told_although_one_of_them_chose_before(new_site: NewSite) -> None:
+    with new_site() as site:
+        crowd = [site.visitor() for _ in range(6)]
+        crowd[0].reject()
+        for visitor in crowd:
+            visitor.accept()
+        site.pass_time(days=1)
+        found = site.counts(START.date())["receipts"]
+        assert found["kind"] == {"receipt": 7}
