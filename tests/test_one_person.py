@@ -342,6 +342,26 @@ def test_who_came_after_a_purpose_was_removed_takes_nothing_of_it_back(new_site:
         assert request["purposes"] == ["analytics"]
 
 
+def test_a_no_to_a_purpose_that_was_not_declared_for_a_while_reaches_what_was_allowed_before(new_site: NewSite) -> None:
+    with new_site(BEFORE) as site:
+        kim = site.visitor()
+        saves(kim, functional="yes", analytics="yes")
+        kim.get("/first")
+        site.settle()
+        site.publish(policy(2, published="2028-02-01", analytics="90 days", marketing="90 days"))
+        site.pass_time(days=35, step=timedelta(days=40))
+        saves(kim, analytics="yes", marketing="no")
+        published = site.today.isoformat()
+        site.publish(policy(3, published=published, analytics="90 days", functional="13 months"))
+        site.pass_time(days=35, step=timedelta(days=40))
+        saves(kim, analytics="yes")
+        site.pass_time(minutes=1)
+        assert kept(site, "functional") == ["/first"], "they were asked again, and have not answered"
+        saves(kim, analytics="yes", functional="no")
+        site.pass_time(minutes=1)
+        assert (kept(site, "functional"), kept(site, "analytics")) == ([], ["/first"])
+
+
 # -- allowed again ---------------------------------------------------------------------------------------------------
 
 

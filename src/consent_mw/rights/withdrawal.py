@@ -19,7 +19,8 @@ __all__ = ["NOTHING_REMOVED", "Removed", "removed", "taken_back", "withdrawal"]
 
 class Removed(NamedTuple):
     """
-    A purpose that visitors were asked about, and are not any more: what was collected for it lives on until its end.
+    A purpose that visitors were asked about, and then no more: what was collected for it lives on until its end. A
+    later revision may ask about it again.
 
     Attributes:
         purpose: As it was declared last.
@@ -39,18 +40,16 @@ NOTHING_REMOVED: Final[Mapping[str, Removed]] = {}
 
 def removed(policies: Iterable[Policy], policy: Policy) -> dict[str, Removed]:
     """
-    Return the purposes, by name, that an earlier revision than `policy` asked about and it does not. Pure.
+    Return the purposes, by name, that a revision up to `policy` asked about and the next one did not. Pure.
 
     Args:
         policies: Every declaration that was published.
     """
-    now = {purpose.name for purpose in policy.asked}
     found: dict[str, Removed] = {}
-    for earlier, later in pairwise(Course(policies).holding):
-        if later.revision > policy.revision:
-            break
+    for earlier, later in pairwise(each for each in Course(policies).holding if each.revision <= policy.revision):
+        kept = {purpose.name for purpose in later.asked}
         for purpose in earlier.asked:
-            if purpose.name not in now:
+            if purpose.name not in kept:
                 found[purpose.name] = Removed(purpose, day_of(begins(later)))
     return found
 
@@ -59,16 +58,23 @@ def taken_back(
     before: Consent, after: Consent, policy: Policy, removed: Mapping[str, Removed] = NOTHING_REMOVED
 ) -> tuple[str, ...]:
     """
-    Return the purposes that were allowed under a receipt, and no longer are. Whoever allows none any more takes back
-    those too that they may have allowed while they were declared. Pure.
+    Return the purposes that were allowed under a receipt, and no longer are. A no to a purpose that was not declared
+    for a while is also about what was allowed before, and whoever allows none any more takes back all that they may
+    have allowed while it was declared. Pure.
     """
     if before.receipt is None:
         return ()
     asked = [purpose.name for purpose in policy.asked]
     names = [name for name in asked if _allows(before, name) and not _allows(after, name)]
-    if not any(_allows(after, name) for name in asked):
-        names += [name for name, each in removed.items() if each.may_be_of(before.receipt)]
+    allows_none = not any(_allows(after, name) for name in asked)
+    for name, each in removed.items():
+        if (allows_none or _refuses(after, name)) and each.may_be_of(before.receipt) and name not in names:
+            names.append(name)
     return tuple(names)
+
+
+def _refuses(consent: Consent, purpose: str) -> bool:
+    return consent.choice is Choice.REJECT or consent.purposes.get(purpose) is False
 
 
 def _allows(consent: Consent, purpose: str) -> bool:

@@ -158,8 +158,9 @@ class Actions:
 
     async def _withdraw(self, action: Withdraw, visit: Visit, person: Person, shown: Shown) -> Done:
         asked = [purpose.name for purpose in visit.consent.permissions.policy.asked]
-        everything = (*asked, *(name for name, each in self._removed.items() if any(map(each.may_be_of, person.names))))
-        request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=action.purposes or everything)
+        before = [name for name, each in self._removed.items() if any(map(each.may_be_of, person.names))]
+        purposes = action.purposes or tuple(dict.fromkeys((*asked, *before)))
+        request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=purposes)
         number = await self._kept_once(request, visit)
         visit.consent.withdrawal_kept = True
         # Nobody is asked any more about what was removed, so there is no choice to change.

@@ -128,7 +128,8 @@ def read(fields: _Fields, policy: Policy, removed: Collection[str] = ()) -> Acti
 
 
 def _withdraw(fields: _Fields, policy: Policy, removed: Collection[str] = ()) -> Withdraw:
-    named, known = list(fields.get("purpose", ())), [*(purpose.name for purpose in policy.asked), *removed]
+    named = list(fields.get("purpose", ()))
+    known = list(dict.fromkeys((*(purpose.name for purpose in policy.asked), *removed)))
     if "all" in named:
         return Withdraw()
     if not named or not set(named) <= set(known):

@@ -225,12 +225,13 @@ class MyDataPages:
         rows = ((row, each.purpose) for each in holdings.held for row in each.rows)
         latest = nlargest(_SHOWN, rows, key=lambda told: str(told[0]["id"]))  # an id fixes the order in time
         permissions, held = visit.consent.permissions, {each.purpose for each in holdings.held}
+        asked = {purpose.name for purpose in self._policy.asked}
         return self._common(visit, done) | {
             "holdings": holdings,
             "records": latest,
             "more": sum(each.records for each in holdings.held) - len(latest),
             "given": [purpose for purpose in self._policy.asked if permissions.answer(purpose.name)],
-            "removed": [each.purpose for name, each in self._parts.removed.items() if name in held],
+            "removed": [each.purpose for name, each in self._parts.removed.items() if name in held - asked],
             "now": _now(visit),
             "state_of": state_of,
             "contacts": [
