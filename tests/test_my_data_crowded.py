@@ -203,7 +203,7 @@ def test_one_visitor_with_thirty_connections_holds_up_nobody(tmp_path: Path) -> 
     run(work)
 
 
-def test_more_receipts_than_are_followed_are_told_and_all_of_them_erased(tmp_path: Path) -> None:
+def test_more_browsers_than_are_followed_are_told_and_all_of_them_erased(tmp_path: Path) -> None:
     async def work() -> None:
         app = site(tmp_path, subject=signed_in)
         kim = ((b"x-user", b"kim"),)
@@ -220,13 +220,13 @@ def test_more_receipts_than_are_followed_are_told_and_all_of_them_erased(tmp_pat
         told = await data(browser, headers=kim)
         assert told["cut"] is True
         shown = words(await reads(browser, headers=kim))
-        assert "You have more receipts than the newest 100" in shown
+        assert "You have signed in in more than 100 browsers" in shown
         assert "This is everything" not in shown
         table = body(await browser.gets(f"{PAGE}.csv", headers=kim))
         assert [line for line in table.splitlines() if line.startswith(',"cut",') and ",100," in line]
         sent = await asks(browser, *ERASE, headers=((b"sec-fetch-site", b"same-origin"), *kim))
         assert sent[0]["status"] == 303
         await erased(app)
-        assert [each for each in await records(app, "visit", "link") if each.subject] == []
+        assert [each for each in await records(app, "visit") if each.subject] == []
 
     run(work)

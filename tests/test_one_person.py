@@ -202,6 +202,28 @@ def test_who_is_under_restriction_is_in_no_count_and_in_no_disclosure_after_a_ch
         assert site.counts(START.date())["analytics"]["kind"] == {"visit": 5}
 
 
+@pytest.mark.parametrize("granted", [False, True], ids=["open", "in force"])
+def test_a_restriction_outlives_the_record_that_asked_for_it(new_site: NewSite, granted: bool) -> None:
+    requests = '[purposes.requests]\nbasis = "legitimate_interest"\nretention = "60 days"\n'
+    with new_site(policy(analytics="90 days", more=requests)) as site:
+        kim = site.visitor()
+        kim.accept()
+        number = asks(site, kim, "restrict", message="leave me alone")["number"]
+        if granted:
+            assert site.run("requests", "grant", number).exit_code == 0
+        for _ in range(3):
+            kim.get("/later")
+            site.pass_time(days=50, step=timedelta(days=5))
+        assert number not in [each["number"] for each in data_of(kim)["requests"]]
+        assert data_of(kim)["restricted"]
+        assert read_by_staff(site) == []
+        (row,) = lines(site.run("requests", "list", "--json"))
+        assert row["received"][:10] == "2028-02-01"
+        asks(site, kim, "lift")
+        assert len(read_by_staff(site)) == 2
+        assert not data_of(kim)["restricted"]
+
+
 # -- 2: an erasure reaches everything --------------------------------------------------------------------------------
 
 

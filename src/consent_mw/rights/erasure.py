@@ -26,6 +26,7 @@ from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.person import LINK, People, Person, tokens
 from consent_mw.rights.personal_data import PersonalData
+from consent_mw.rights.renewal import renew
 from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
@@ -40,6 +41,8 @@ _log = logging.getLogger("consent_mw")
 #: The ledger is carried out at the start, for a restored backup, and then this often, for what a long exchange that had
 #: begun before its visitor's erasure wrote down only afterwards.
 _AGAIN: Final = timedelta(hours=1)
+#: Whether a restriction must be renewed is looked for this often.
+_RENEWED: Final = timedelta(days=1)
 #: The spool is handed over within seconds.
 _PATIENCE: Final = timedelta(minutes=1)
 #: Named with the day, in case a key's day is over while its last records are still on their way.
@@ -195,6 +198,7 @@ class Erasure:
         self._people = People(store, sealer)
         self._receipts = Receipts(store, sealer)
         self._applied: datetime | None = None
+        self._renewed: datetime | None = None
         self._told: list[str] = []  # the troubles of the last run
 
     def follow(self, policies: Sequence[Policy], places: Places) -> None:
@@ -261,6 +265,9 @@ class Erasure:
         await self._open_cases(now, outcome)
         if self._applied is None or not timedelta() <= now - self._applied < _AGAIN:
             await self._brought_back(now, outcome)
+        if self._renewed is None or not timedelta() <= now - self._renewed < _RENEWED:
+            await renew(self._desk, self._retention, now)
+            self._renewed = now
 
     async def _brought_back(self, now: datetime, outcome: ErasureOutcome) -> None:
         outcome.brought_back += await self._apply_ledger(now)

@@ -1,0 +1,48 @@
+"""A restriction outlives the record that asked for it: before that is destroyed, what is open is asked for anew."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from consent_mw.policy import REQUESTS
+from consent_mw.records import new_id
+from consent_mw.retention import Retention, day_of
+from consent_mw.rights.desk import Desk
+from consent_mw.rights.request import Answer, Case
+
+__all__ = ["renew"]
+
+#: How long before its record ends a request is renewed: a site may be off for some days.
+_AHEAD: Final = timedelta(days=14)
+
+
+async def renew(desk: Desk, retention: Retention, now: datetime) -> int:
+    """
+    Ask anew for what restricts somebody's data and whose record ends soon, and return how many requests these were.
+    The new one says when the first was received, and the first is answered with the number of the new one.
+
+    Raises:
+        KeyDestroyed, StoreError: It could not be kept; nothing changes.
+    """
+    found = [
+        case for case in await desk.all() if case.restricts and case.request.readable and _ends(case, retention, now)
+    ]
+    for case in found:
+        await _renewed(case, desk, int(now.timestamp() * 1e9))
+    return len(found)
+
+
+def _ends(case: Case, retention: Retention, now: datetime) -> bool:
+    end = retention.end(day_of(case.request.registered), REQUESTS, now)
+    return end is not None and end - _AHEAD <= now
+
+
+async def _renewed(case: Case, desk: Desk, now_ns: int) -> None:
+    request = msgspec.structs.replace(case.request, id=new_id(now_ns))
+    answers = [Answer.new(case.request.id, "done", now_ns, renewed=str(request.id))]
+    if case.granted is not None:
+        answers.append(Answer.new(request.id, "granted", now_ns, by=case.granted.by, reason=case.granted.reason))
+    await desk.register(request, answers=answers)
