@@ -95,9 +95,10 @@ class Desk:
         return await asyncio.to_thread(self._cases, found, opened=opened)
 
     async def one(self, number: UUID) -> Case | None:
-        """Return the request of this number with its answers, or None. Raises StoreError."""
+        """Return the request of this number with its answers, or what it was renewed as, or None. Raises StoreError."""
         query = Query(kinds=_ASKED, purposes=_PURPOSES, ids=frozenset((number,)))
-        return next(iter(await self._answered(await self._store.fetch(query))), None)
+        case = next(iter(await self._answered(await self._store.fetch(query))), None)
+        return await self.one(case.renewed) if case and case.renewed else case
 
     async def of(self, person: Person) -> list[Case]:
         """Return the requests that `person` sent as the one they are, oldest first. Raises StoreError."""

@@ -134,7 +134,7 @@ class Registry:
             person=person,
             held=tuple(held),
             receipts=tuple(await self._receipts(made)),
-            cases=tuple(await self._desk.filed(made)),
+            cases=tuple(case for case in await self._desk.filed(made) if not case.renewed),
             disclosures=tuple(_concerning(await self._disclosures.all(), person, held)),
             application=await self._application(person),
             beyond=await self.reach.beyond(now),

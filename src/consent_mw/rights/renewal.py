@@ -27,17 +27,17 @@ async def renew(desk: Desk, retention: Retention, now: datetime) -> int:
     Raises:
         KeyDestroyed, StoreError: It could not be kept; nothing changes.
     """
-    found = [
-        case for case in await desk.all() if case.restricts and case.request.readable and _ends(case, retention, now)
-    ]
+    restricting = (case for case in await desk.all() if case.restricts and case.request.readable)
+    found = [case for case in restricting if _ends_soon(case, retention, now)]
     for case in found:
         await _renewed(case, desk, int(now.timestamp() * 1e9))
     return len(found)
 
 
-def _ends(case: Case, retention: Retention, now: datetime) -> bool:
-    end = retention.end(day_of(case.request.registered), REQUESTS, now)
-    return end is not None and end - _AHEAD <= now
+def _ends_soon(case: Case, retention: Retention, now: datetime) -> bool:
+    registered = case.request.registered
+    end = retention.end(day_of(registered), REQUESTS, now)
+    return end is not None and end - min(_AHEAD, (end - registered) / 2) <= now
 
 
 async def _renewed(case: Case, desk: Desk, now_ns: int) -> None:

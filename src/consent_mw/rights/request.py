@@ -252,6 +252,12 @@ class Case(NamedTuple):
         return next((answer for answer in self.answers if answer.outcome == "granted"), None)
 
     @property
+    def renewed(self) -> UUID | None:
+        """The number under which it was asked for anew, because its record ended; None where it was not."""
+        number = self.ended.facts.get("renewed") if self.ended else None
+        return UUID(number) if isinstance(number, str) else None
+
+    @property
     def restricts(self) -> bool:
         """Whether nobody may use its sender's data until it has ended (GDPR, article 18(1); PIPA, article 36)."""
         return self.ended is None and self.request.kind in ("correction", "restriction", "erasure")
