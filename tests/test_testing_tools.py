@@ -25,6 +25,7 @@ from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send
 from consent_mw.testing.client import ConsentClient
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.driver import Connection, body, drive, http_scope, lifespan, text, websocket_scope
+from consent_mw.testing.running import RunningApp
 
 pytest_plugins = ["consent_mw.testing.plugin"]
 
@@ -190,6 +191,69 @@ def test_the_error_of_the_application_is_raised_or_answered(consent_guard: Guard
         visitor.get("/crash")
     with ConsentClient(app, raise_errors=False) as visitor:
         assert visitor.get("/crash").status_code == 500
+
+
+def test_visitors_of_one_application_share_nothing_but_the_application(
+    consent_client: ConsentClient, consent_app: ConsentMiddleware
+) -> None:
+    with consent_client.another(address="198.51.100.4", headers={"accept-language": "en"}) as other:
+        consent_client.accept()
+        assert other.state()["choice"] is None
+        assert (consent_client.state()["language"], other.state()["language"]) == ("ko", "en")
+        other.get("/")
+        addresses = [
+            kept.data["client.address"] for kept in consent_client.records("visit") if kept.data.get("http.route")
+        ]
+        assert addresses == ["198.51.100.0"]
+    assert consent_client.get("/").cookies["theme"] == "1"  # the application lives on
+
+
+def test_a_running_application_outlives_each_of_its_visitors(consent_app: ConsentMiddleware) -> None:
+    with RunningApp(consent_app) as running:
+        for address in ("203.0.113.7", None):
+            with ConsentClient(running, address=address) as visitor:
+                assert visitor.get("/").status_code == 200
+                assert visitor.app is consent_app
+
+
+def test_cookies_expire_by_the_clock_that_another_layer_is_given(
+    consent_app: ConsentMiddleware, consent_clock: Clock
+) -> None:
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        await consent_app(scope, receive, send)
+
+    with ConsentClient(outer, clock=consent_clock) as visitor:
+        visitor.accept()
+        assert "__Host-consent" in visitor.cookies
+        consent_clock.advance(timedelta(days=181))
+        assert "__Host-consent" not in visitor.cookies
+
+
+def test_cookies_that_a_visitor_begins_with_are_sent_and_followed_by_the_clock(
+    consent_app: ConsentMiddleware, consent_clock: Clock
+) -> None:
+    with RunningApp(consent_app) as running, ConsentClient(running, cookies={"theme": "old"}) as visitor:
+        visitor.accept()
+        assert visitor.cookies["theme"] == "old"
+        visitor.cookies = {"basket": "1"}  # another browser
+        assert visitor.state()["choice"] is None
+        visitor.accept()
+        consent_clock.advance(timedelta(days=181))
+        assert list(visitor.cookies) == ["basket"]
+        visitor.cookies.jar.clear_session_cookies()
+        assert list(visitor.cookies) == []
+
+
+def test_a_visitor_exercises_rights_by_name(consent_client: ConsentClient) -> None:
+    consent_client.accept()
+    consent_client.get("/")
+    assert "analytics" in [each["purpose"] for each in consent_client.my_data()["held"]]
+    assert consent_client.exercise("restrict", message="leave it alone")["action"] == "restrict"
+    assert consent_client.my_data()["restricted"]
+    with pytest.raises(httpx.HTTPStatusError, match="confirm"):
+        consent_client.exercise("erase")
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        consent_client.another().my_data()
 
 
 def test_another_layer_may_stand_outside(consent_app: ConsentMiddleware) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
+from http.cookiejar import CookieJar
 from types import TracebackType
 from typing import Any, Final
 
@@ -62,8 +63,9 @@ class ConsentClient(Visitor):
         clock: Callable[[], int] | None = None,
         **options: Any,
     ) -> None:
-        shared = app if isinstance(app, RunningApp) else None
-        running = shared or RunningApp(app, root_path=root_path, raise_errors=raise_errors, clock=clock)
+        life: dict[str, Any] = {"root_path": root_path, "raise_errors": raise_errors, "clock": clock}
+        shared = isinstance(app, RunningApp)
+        running = app if isinstance(app, RunningApp) else RunningApp(app, **life)
         self._running = running
         self._address = address
         self._base = base_url
@@ -73,10 +75,24 @@ class ConsentClient(Visitor):
             prefix=prefix,
             transport=_Transport(running, address, None if shared else running),
             base_url=base_url + running.root_path,
-            cookies=ClockedJar(running.clock) if running.clock else None,
             **options,
         )
-        self.cookies.update(given)
+        self.cookies = given
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """The cookies of its browser. What is assigned stands in the place of all that were there."""
+        return super().cookies
+
+    @cookies.setter
+    def cookies(self, cookies: httpx.Cookies | CookieJar | dict[str, str] | list[tuple[str, str]] | None) -> None:
+        clock, given = self._running.clock, httpx.Cookies(cookies).jar
+        if clock is not None:
+            jar = ClockedJar(clock)
+            for cookie in given:
+                jar.set_cookie(cookie)
+            given = jar
+        self._cookies = httpx.Cookies(given)  # a jar is taken as it is; what is no jar is copied into one
 
     @property
     def app(self) -> ASGIApp:

@@ -31,6 +31,10 @@ class Done(NamedTuple):
         """Return what it said with `--json`, as one object."""
         return msgspec.json.decode(self.stdout)
 
+    def json_lines(self) -> list[Any]:
+        """Return what it said with `--json` where that is one object a line: `log`, `requests list`, ..."""
+        return [msgspec.json.decode(line) for line in self.stdout.splitlines()]
+
 
 def run_command(
     arguments: Sequence[str],

@@ -189,6 +189,8 @@ class LivingSite:
         Raises:
             ValueError: `step` is no time, or `instant` has no time zone.
         """
+        if instant.tzinfo is None:
+            raise ValueError(f"{instant!r} has no time zone; write datetime(..., tzinfo=UTC)")
         if step <= timedelta():
             raise ValueError(f"step={step}: is no time; write step=timedelta(hours=1)")
         self.settle()
