@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", PAGE, flags=re.DOTAL
 
 
 def test_the_tests_of_the_page_pass_beside_the_policy_that_init_writes(tmp_path: Path, monkeypatch) -> None:
-    assert PAGE.count("```python") == len(BLOCKS) == 5
+    assert PAGE.count("```python") == len(BLOCKS) == 6
     monkeypatch.chdir(tmp_path)
     assert main(["init"]) == 0
     for name, block in BLOCKS:
@@ -25,7 +25,7 @@ def test_the_tests_of_the_page_pass_beside_the_policy_that_init_writes(tmp_path:
     program = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
     done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^7 passed", done.stdout, flags=re.MULTILINE)
+    assert re.search(r"^10 passed", done.stdout, flags=re.MULTILINE)
 
 
 def test_the_page_names_every_strategy() -> None:
