@@ -15,6 +15,7 @@ from consent_mw.durations import Duration
 from consent_mw.exceptions import PolicyError
 from consent_mw.policy import Policy
 from consent_mw.retention import Retention, Window, day_of, start_of
+from consent_mw.spans import Span
 
 HOUR = timedelta(hours=1)
 BEGIN = datetime(2023, 1, 1, tzinfo=UTC)
@@ -75,8 +76,7 @@ def test_no_record_is_destroyed_early_or_left_for_an_hour(retention, zone, momen
         return any(window.since <= moment < window.until for window in rules.ended(day, "necessary", now))
 
     assert not is_in(end)
-    # A local midnight inside an hour may join two dates of which one has to wait for the other: 29 and 28 February.
-    assert is_in(end + (HOUR if zone in ("UTC", "Asia/Seoul", "America/New_York") else timedelta(days=1)))
+    assert is_in(end + HOUR)
 
 
 @given(st.integers(19_000, 22_000))
@@ -125,14 +125,54 @@ def test_a_promise_counts_from_the_first_instant_of_its_day_in_its_own_zone(zone
     assert rules.has_ended(day, "necessary", at(instant))
 
 
-def test_what_was_collected_before_midnight_of_that_zone_was_promised_less():
+def test_a_record_is_kept_as_the_promise_in_force_at_its_instant_said_also_on_the_day_of_a_change():
     longer = policy("1 year", zone="America/New_York", revision=2, effective="2026-02-01")
-    rules, now = Retention([policy("90 days", zone="America/New_York"), longer]), at("2027-06-01T00:00+00:00")
-    found = [rules.rule(day_of(at(f"2026-02-0{day}T00:00+00:00")), "necessary", now) for day in (1, 2)]
-    assert [rule and rule.revision for rule in found] == [
-        1,
-        2,
-    ]  # in the first five hours of the first the older one held
+    rules, day = Retention([policy("90 days", zone="America/New_York"), longer]), day_of(at("2026-02-01T00:00Z"))
+    promised = at("2026-05-02T04:00Z")  # 90 days after the last instant of the older one, at midnight in New York
+    assert rules.ended(day, "necessary", promised) == [Window(start_of(day), start_of(day) + 5 * HOUR)]
+    assert rules.ended(day, "necessary", at("2027-01-31T23:59Z")) == [Window(start_of(day), start_of(day) + 5 * HOUR)]
+    assert rules.has_ended(day, "necessary", at("2027-02-02T00:00Z"))
+
+
+MONTHS = [("1 month", "30 days"), ("3 months", "90 days"), ("13 months", "395 days"), ("1 year", "366 days")]
+
+
+@pytest.mark.parametrize(("first", "second"), [*MONTHS, *(pair[::-1] for pair in MONTHS)])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "Europe/London"])
+def test_of_two_promises_the_one_that_ends_first_counts_for_each_record(first, second, zone):
+    both = [policy(first, zone=zone), policy(second, zone=zone, revision=2, effective="2027-02-20")]
+    rules, later = Retention(both), at("2029-06-01T00:00Z")
+    for number in range(-40, 20):
+        moment = at("2027-02-20T12:10Z") + number * timedelta(days=1)
+        bound = [each for each in both if number < 0 or each.revision == 2]
+        ends = [each.purposes["necessary"].retention.after(moment.astimezone(each.time_zone)) for each in bound]
+        span = Span(48, 49)  # the quarter hour of the record
+        hour = max(each.end(day_of(moment), "necessary", later, span) for each in [Retention([one]) for one in bound][:1])
+        end = rules.end(day_of(moment), "necessary", later, span)
+        assert min(ends) < end <= min(ends) + HOUR
+        assert end <= hour
+        if number < 0:  # the later one does not count yet
+            assert rules.end(day_of(moment), "necessary", at("2027-02-19T00:00Z"), span) == hour
+
+
+def test_a_record_of_february_ends_after_its_month_though_the_30_days_of_a_later_revision_are_less_on_average():
+    rules = Retention([policy("1 month"), policy("30 days", revision=2, effective="2027-02-20")])
+    day, now = day_of(at("2027-02-05T12:10Z")), at("2027-03-05T13:00Z")
+    assert rules.ended(day, "necessary", now) == [Window(start_of(day), start_of(day) + 13 * HOUR)]
+    assert rules.has_ended(day, "necessary", at("2027-03-06T00:00Z"))
+    rule = rules.rule(day, "necessary", now)
+    assert rule is not None
+    assert (rule.revision, str(rule.retention)) == (1, "1 month")
+
+
+def test_an_archive_holds_what_ends_by_a_promise_that_has_one():
+    text = '[purposes.abuse.archive]\nretention = "5 years"\nlaw = "a law"\n'
+    held = msgspec.structs.replace(policy("90 days"), purposes=loads(POLICY + text).purposes)
+    without = policy("90 days", revision=2, effective="2026-02-01")
+    rules, later = Retention([held, without]), at("2030-01-01T00:00Z")
+    before, after = at("2026-01-31T23:59Z"), at("2026-02-01T00:00Z")
+    found = [rules.holding(instant, "abuse", later) for instant in (before, after)]
+    assert [bool(each) for each in found] == [True, False]
 
 
 def test_a_revision_that_never_held_promised_nothing():

@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from consent_mw.durations import Duration
 from consent_mw.policy import Cookie, Event, Policy, Purpose, Recipient, Text
 from consent_mw.receivers import provider_of, receivers, same
+from consent_mw.spans import swing_seconds
 
 __all__ = ["Amendment", "Reason", "Value", "amendments"]
 
@@ -57,26 +58,27 @@ def amendments(old: Policy, new: Policy) -> list[Amendment]:
 
 
 def _purposes(old: Policy, new: Policy) -> _Found:
+    swing = max(swing_seconds(policy.time_zone) for policy in (old, new))
     for name, purpose in new.purposes.items():
         before = old.purposes.get(name)
         if before is None:
             yield Amendment("purpose.new", "used", purpose.title, None, purpose.description, name)
         else:
-            yield from _purpose(before, purpose)
+            yield from _purpose(before, purpose, swing)
     for name, purpose in old.purposes.items():
         if name not in new.purposes:
             yield Amendment("purpose.gone", None, purpose.title, purpose=name)
 
 
-def _purpose(old: Purpose, new: Purpose) -> _Found:
+def _purpose(old: Purpose, new: Purpose, swing: int) -> _Found:
     def amended(what: str, reason: Reason | None, before: Value, now: Value) -> Amendment:
         return Amendment(what, reason, new.title, before, now, new.name)
 
     if old.basis != new.basis:
         yield amended("purpose.basis", "used", old.basis, new.basis)
-    if way := _way(old.retention, new.retention):
+    if way := _way(old.retention, new.retention, swing):
         yield amended(f"retention.{way}", _KEPT[way], old.retention, new.retention)
-    yield from _archive(old, new, amended)
+    yield from _archive(old, new, amended, swing)
     # None refuses what nobody is asked about, and none is promised there.
     before_that, from_now = (each.refused_by if each.asked else () for each in (old, new))
     for signal in before_that:
@@ -93,26 +95,33 @@ def _purpose(old: Purpose, new: Purpose) -> _Found:
 _Amended: TypeAlias = Callable[[str, Reason | None, Value, Value], Amendment]
 
 
-def _archive(old: Purpose, new: Purpose, amended: _Amended) -> _Found:
+def _archive(old: Purpose, new: Purpose, amended: _Amended, swing: int) -> _Found:
     before, now = old.archive, new.archive
     if before is None and now is not None:
         yield amended("archive.new", "kept", None, now.retention)
     elif before is not None and now is None:
         yield amended("archive.gone", None, before.retention, None)
     elif before is not None and now is not None:
-        if way := _way(before.retention, now.retention):
+        if way := _way(before.retention, now.retention, swing):
             yield amended(f"archive.{way}", _KEPT[way], before.retention, now.retention)
         if before.law != now.law:
             yield amended("archive.law", None, before.law, now.law)
 
 
-_KEPT: Final[Mapping[str, Reason | None]] = {"longer": "kept", "shorter": None}
+_KEPT: Final[Mapping[str, Reason | None]] = {"longer": "kept", "other": "kept", "shorter": None}
 
 
-def _way(before: Duration | None, now: Duration | None) -> Literal["longer", "shorter", ""]:
-    """Which way a duration goes: 12 months are a year. None ends with the browser, before all others."""
-    was, becomes = (duration.seconds if duration else 0 for duration in (before, now))
-    return "longer" if becomes > was else "shorter" if becomes < was else ""
+def _way(before: Duration | None, now: Duration | None, swing: int = 0) -> Literal["longer", "other", "shorter", ""]:
+    """
+    Which way a duration goes, by the calendar: 12 months are a year, and 30 days for a month are neither longer nor
+    shorter but another time, which from some dates ends later. None ends with the browser, before all others.
+    """
+    if before is None or now is None:
+        return "" if before is now else "longer" if before is None else "shorter"
+    least, most = now.longer_by(before, swing)
+    if least < 0 < most:
+        return "other"
+    return "longer" if most > 0 else "shorter" if least < 0 else ""
 
 
 # -- what the log keeps -------------------------------------------------------------------------------------------
@@ -243,7 +252,7 @@ def _cookie(old: Cookie, new: Cookie, before: Policy, now: Policy) -> _Found:
     if old.purpose != new.purpose:
         yield amended("purpose", "used", before.purposes[old.purpose].title, now.purposes[new.purpose].title)
     if way := _way(old.expires, new.expires):
-        yield amended(way, "stored" if way == "longer" else None, old.expires, new.expires)
+        yield amended(way, None if way == "shorter" else "stored", old.expires, new.expires)
     provider, provides = old.provider or before.controller.name, new.provider or now.controller.name
     if not same(provider_of(before, old), provider_of(now, new)):
         yield amended("provider", "received", provider, provides)

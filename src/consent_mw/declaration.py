@@ -414,8 +414,8 @@ class _Reading:
             if name in purposes and purposes[name].asked:
                 self.fault(f"purposes.{name}.basis", "cannot be asked about", f'write basis = "{basis}"')
         for purpose in purposes.values():
-            if purpose.archive and purpose.archive.retention.seconds <= purpose.retention.seconds:
-                problem = f"{purpose.archive.retention} is no longer than the purpose, {purpose.retention}"
+            if purpose.archive and purpose.archive.retention.longer_by(purpose.retention)[0] <= 0:
+                problem = f"{purpose.archive.retention} is no longer than the purpose, {purpose.retention}, from every date"
                 self.fault(f"purposes.{purpose.name}.archive.retention", problem, "write the longer one, or no archive")
         purposes.setdefault(RECEIPTS, _PROOF)
         purposes.setdefault(REQUESTS, _HANDLING)

@@ -120,7 +120,7 @@ class _Reading:
 
     def _key(self, day: int, purpose: str) -> None:
         retention = self._stage.retention
-        if retention.rule(day, purpose, self._now) is None:
+        if purpose not in retention.purposes:
             entry = self._entry(day, purpose)
             entry.key = entry.late = True
             entry.problem = "no revision declares the purpose; restore its file in revisions, or declare it again"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import ClassVar, Self
 
 __all__ = ["Duration"]
 
+_CYCLE_MONTHS = 4_800  # 400 years, after which the calendar repeats itself
+_DAY_SECONDS = 86_400
 _FORM = re.compile(r"(\d{1,5}) ?(minute|hour|day|week|month|year)s?")
 
 
@@ -21,7 +24,7 @@ class Duration:
 
     __slots__ = ("count", "unit")
 
-    #: Mean lengths in seconds, for Max-Age and for sorting; never for destruction dates.
+    #: Mean lengths in seconds, for Max-Age; never for destruction dates, nor for which of two promises is the longer.
     SECONDS: ClassVar[dict[str, int]] = {
         "minute": 60,
         "hour": 3_600,
@@ -67,6 +70,36 @@ class Duration:
             return moment + relativedelta(months=sign * self.count)
         return moment + sign * timedelta(seconds=self.count * self.SECONDS[self.unit])
 
+    def longer_by(self, other: Duration, swing_seconds: int = 0) -> tuple[int, int]:
+        """
+        Return the least and the most seconds by which it ends after `other`, of all dates from which both can run.
+
+        A month is longer than 30 days from most dates and shorter from some, so the least may be below 0 and the most
+        above. Of two that are both months, or both days, mean lengths tell which is longer, from whatever date.
+
+        Args:
+            swing_seconds: How far the clocks on the wall go forth and back: days on the calendar follow them, hours do
+                not.
+        """
+        (least, most), (others_least, others_most) = self._range(other, swing_seconds), other._range(self, swing_seconds)
+        return least - others_most, most - others_least
+
+    def _range(self, other: Duration, swing_seconds: int) -> tuple[int, int]:
+        """Its least and greatest length in seconds; where it is of the same sort as `other`, its mean one."""
+        if self._sort == other._sort:
+            return self.seconds, self.seconds
+        swing = swing_seconds if "elapsed" in (self._sort, other._sort) and self._sort != "elapsed" else 0
+        if self._sort != "months":
+            return self.seconds - swing, self.seconds + swing
+        least, most = _days_of_months(self.count * (12 if self.unit == "year" else 1))
+        return least * _DAY_SECONDS - swing, most * _DAY_SECONDS + swing
+
+    @property
+    def _sort(self) -> str:
+        if self.unit in ("month", "year"):
+            return "months"
+        return "days" if self.unit in ("day", "week") else "elapsed"
+
     @property
     def seconds(self) -> int:
         """About how many seconds it lasts."""
@@ -83,3 +116,27 @@ class Duration:
 
     def __hash__(self) -> int:
         return hash((self.count, self.unit))
+
+
+@lru_cache(maxsize=64)
+def _days_of_months(months: int) -> tuple[int, int]:
+    """Return the fewest and the most days that so many months have: they end with a shorter month, if it has no 31st."""
+    least, most = [], []
+    for begin in range(_CYCLE_MONTHS):
+        days = _days_before(begin + months) - _days_before(begin)
+        most.append(days)
+        least.append(days - max(0, _length(begin) - _length(begin + months)))
+    return min(least), max(most)
+
+
+def _length(month: int) -> int:
+    return _days_before(month + 1) - _days_before(month)
+
+
+def _days_before(month: int) -> int:
+    """Return the days before a month, which is counted from January of a year that 400 divides."""
+    year, number = divmod(month, 12)
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    past = year - 1
+    leaps = past // 4 - past // 100 + past // 400 + 1 if year else 0
+    return year * 365 + leaps + (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)[number] + (leap and number > 1)

@@ -1,8 +1,8 @@
-"""When what was collected for a purpose ends: rows by the hour, keys by the day. Pure: no I/O, no clock read."""
+"""When what was collected for a purpose ends: rows by the hour, keys by the part of a day. Pure: no clock read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -12,6 +12,8 @@ from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
 from consent_mw.in_force import Course, begins
 from consent_mw.policy import ABUSE, LINKS, Holding, Policy
+from consent_mw.policy import Holding, Policy
+from consent_mw.spans import QUARTERS, WHOLE, Span, midnights_of
 
 __all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "day_of", "day_text", "links_kept", "start_of"]
 
@@ -27,8 +29,8 @@ KINDS: Final = frozenset(
 LATE: Final = timedelta(hours=24)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_HOUR: Final = timedelta(hours=1)
-_QUARTER: Final = timedelta(minutes=15)  # every time zone's offset, and so every local midnight, falls on one
+_QUARTER: Final = timedelta(minutes=15)
+_HOUR: Final = 4  # quarters
 _INSTANT: Final = timedelta(milliseconds=1)  # ids do not tell less apart
 # The mean lengths of `Duration.seconds` are off by 2.4 days at most (a month that is a February); and the clocks.
 _SLACK: Final = timedelta(days=4)
@@ -52,6 +54,13 @@ class Rule(NamedTuple):
     holding: Holding | None
 
 
+class _End(NamedTuple):
+    """When what was collected in a quarter of an hour ends, whole, and by which promise."""
+
+    at: datetime
+    rule: Rule
+
+
 class Window(NamedTuple):
     """Instants from `since` (inclusive) to `until` (exclusive), aware, in UTC."""
 
@@ -64,18 +73,21 @@ class Retention:
     When records and keys end, from every declaration that was in force.
 
     Durations are counted on the calendar of the policy's time zone: what was kept on 29 February for a year ends at the
-    same hour of 28 February. A day of keys, as everywhere, is one of UTC.
+    same hour of 28 February. A day is one of UTC.
 
-    What was collected under a revision ends as that revision promised. A later one that promises less, once it is in
-    force, counts too; one that promises more does not. The day on which it began is one of the older revision.
+    What was collected under a revision ends as that revision promised. A later one under which it ends sooner, once it
+    is in force, counts too; one under which it ends later does not. Both are told by the instants at which they end:
+    a month is longer than 30 days from most dates, and shorter from some.
     """
 
     def __init__(self, policies: Iterable[Policy]) -> None:
         """`policies` that were published, in any order; of one revision the last counts."""
-        self._rules: dict[str, list[Rule]] = {}
+        self._rules: dict[str, tuple[Rule, ...]] = {}
+        self._zones: tuple[ZoneInfo, ...] = ()
         for policy in Course(policies).holding:
+            self._zones = tuple(dict.fromkeys((*self._zones, policy.time_zone)))
             for rule in _rules(policy):
-                self._rules.setdefault(rule.purpose, []).append(rule)
+                self._rules[rule.purpose] = (*self._rules.get(rule.purpose, ()), rule)
 
     @property
     def purposes(self) -> tuple[str, ...]:
@@ -83,49 +95,73 @@ class Retention:
         return tuple(self._rules)
 
     def rule(self, day: int, purpose: str, now: datetime) -> Rule | None:
-        """Return the promise that ends what was collected on `day`, or None where no revision knows the purpose."""
-        rules = self._rules.get(purpose, [])
-        morning = start_of(day)
-        began = max((number for number, rule in enumerate(rules) if rule.since <= morning), default=0)
-        counting = [rule for rule in rules[began + 1 :] if rule.since <= now]
-        return min([*rules[began : began + 1], *counting], key=lambda rule: rule.retention.seconds, default=None)
+        """Return the promise by which the last of a day ends, or None where no revision knows the purpose."""
+        ends = self._ends(day, purpose, now)
+        return max(ends, key=lambda each: each.at).rule if ends else None
 
-    def holding(self, day: int, purpose: str, now: datetime) -> Holding | None:
-        """Return what the rule of that day and purpose asks to be held afterwards, if anything."""
-        rule = self.rule(day, purpose, now)
-        return rule.holding if rule else None
+    def holding(self, instant: datetime, purpose: str, now: datetime) -> Holding | None:
+        """Return what the promise that ends what was collected at `instant` asks to be held afterwards, if anything."""
+        day = day_of(instant)
+        ends = self._ends(day, purpose, now)
+        return ends[(instant - start_of(day)) // _QUARTER].rule.holding if ends else None
 
-    def end(self, day: int, purpose: str, now: datetime) -> datetime | None:
-        """Return when the last record of that day ends, and with it the key; None where no revision tells."""
-        rule = self.rule(day, purpose, now)
-        return max(_ends(day, rule.retention, rule.zone)) if rule else None
+    def holds(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> bool:
+        """Whether anything that was collected in that part of a day is to be held afterwards."""
+        rules = self._rules.get(purpose, ())
+        return any(rule.holding for rule in rules) and any(
+            each.rule.holding for each in self._ends(day, purpose, now)[span.begin : span.end]
+        )
 
-    def has_ended(self, day: int, purpose: str, now: datetime) -> bool:
-        """Whether the key of that day and purpose must be gone."""
-        rule = self.rule(day, purpose, now)
-        return rule is not None and _may_have_ended(day, rule, now) and max(_ends(day, *rule[3:5])) <= now
+    def end(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> datetime | None:
+        """
+        Return when the last record of that part of a day ends, and with it the key; None where no revision tells.
+
+        A part that begins or ends inside of what goes together, as in `ended`, counts with all of it.
+        """
+        ends = self._ends(day, purpose, now)
+        if not ends:
+            return None
+        pieces = _pieces(day, self._zones)
+        begin = max(piece for piece in pieces if piece <= span.begin)
+        return max(each.at for each in ends[begin : min(piece for piece in pieces if piece >= span.end)])
+
+    def has_ended(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> bool:
+        """Whether the key of that part of a day must be gone."""
+        if not self.may_hold_ended(day, purpose, now):
+            return False
+        end = self.end(day, purpose, now, span)
+        return end is not None and end <= now
 
     def may_hold_ended(self, day: int, purpose: str, now: datetime) -> bool:
         """Whether some of that day's records may have ended; false for every later day too."""
-        rule = self.rule(day, purpose, now)
-        return rule is not None and _may_have_ended(day, rule, now)
+        rules = self._rules.get(purpose, ())
+        began = _in_force(rules, start_of(day))
+        counting = [rule for rule in rules[began + 1 :] if rule.since <= max(now, start_of(day + 1))]
+        bound = [*rules[began : began + 1], *counting]
+        return any(start_of(day) + timedelta(seconds=rule.retention.seconds) - _SLACK <= now for rule in bound)
 
     def ended(self, day: int, purpose: str, now: datetime) -> list[Window]:
         """
-        Return the parts of `day` whose records have ended, in whole hours of UTC, in order.
+        Return the parts of `day` whose records have ended, in order.
 
-        An hour has ended when its last millisecond has; so the cut is exact where records come to the hour.
+        These go in whole hours of UTC, and an hour in which another date begins, in the time zone of any revision, in
+        two. Each has ended when its last millisecond has; so the cut is exact where records come to the hour.
         """
-        rule = self.rule(day, purpose, now)
-        if rule is None or not _may_have_ended(day, rule, now):
+        if not self.may_hold_ended(day, purpose, now):
             return []
-        return list(_joined(day, [end <= now for end in _ends(day, rule.retention, rule.zone)]))
+        return list(_joined(day, _pieces(day, self._zones), [each.at <= now for each in self._ends(day, purpose, now)]))
+
+    def _ends(self, day: int, purpose: str, now: datetime) -> tuple[_End, ...]:
+        """Return the end of each quarter of a day; nothing where no revision knows the purpose."""
+        rules = self._rules.get(purpose, ())
+        return _promised(day, rules, tuple(rule.since <= now for rule in rules)) if rules else ()
 
     def of_archive(self) -> Retention:
         """Return when what was moved into the archive ends there."""
         archive = Retention(())
+        archive._zones = self._zones
         for purpose, rules in self._rules.items():
-            held = [rule._replace(retention=rule.holding.retention) for rule in rules if rule.holding]
+            held = tuple(rule._replace(retention=rule.holding.retention) for rule in rules if rule.holding)
             if held:
                 archive._rules[purpose] = held
         return archive
@@ -164,31 +200,48 @@ def links_kept(policy: Policy) -> Duration:
     return Duration(longest_days + LIFETIME.days + _SLACK.days, "day")
 
 
-def _may_have_ended(day: int, rule: Rule, now: datetime) -> bool:
-    return start_of(day) + timedelta(seconds=rule.retention.seconds) - _SLACK <= now
+def _in_force(rules: Sequence[Rule], instant: datetime) -> int:
+    """Return the place of the promise that held at `instant`; the first one holds from the beginning."""
+    return max((place for place, rule in enumerate(rules) if rule.since <= instant), default=0)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
+def _promised(day: int, rules: tuple[Rule, ...], begun: tuple[bool, ...]) -> tuple[_End, ...]:
+    """Return the end of each quarter of a day: that of the promise in force, or an earlier one of what began since."""
+    ends = [_ends(day, rule.retention, rule.zone) for rule in rules]
+    found: list[_End] = []
+    for quarter in range(QUARTERS):
+        first = _in_force(rules, start_of(day) + quarter * _QUARTER)
+        bound = [first, *(place for place in range(first + 1, len(rules)) if begun[place])]
+        found.append(min((_End(ends[place][quarter], rules[place]) for place in bound), key=lambda each: each.at))
+    return tuple(found)
+
+
+@lru_cache(maxsize=256)
 def _ends(day: int, retention: Duration, zone: ZoneInfo) -> tuple[datetime, ...]:
-    """Return when each of the day's hours has ended, whole."""
-    return tuple(max(_end(hour + n * _QUARTER, retention, zone) for n in range(1, 5)) for hour in _hours(day))
-
-
-def _hours(day: int) -> list[datetime]:
-    return [start_of(day) + n * _HOUR for n in range(24)]
+    """Return when what was collected in each quarter of a day has ended, whole: within one, ends follow as instants."""
+    return tuple(_end(start_of(day) + number * _QUARTER, retention, zone) for number in range(1, QUARTERS + 1))
 
 
 def _end(until: datetime, retention: Duration, zone: ZoneInfo) -> datetime:
     """Return the end of the last instant before `until`. Ends do not always follow each other as instants do:
-    29, 30 and 31 January and a month all end on 28 February, so the four quarters of an hour are asked."""
+    29, 30 and 31 January and a month all end on 28 February, so every quarter is asked."""
     return retention.after((until - _INSTANT).astimezone(zone)).astimezone(UTC) + _INSTANT
 
 
-def _joined(day: int, ended: list[bool]) -> Iterator[Window]:
-    since: datetime | None = None
-    for hour, over in zip([*_hours(day), start_of(day + 1)], [*ended, False], strict=True):
+@lru_cache(maxsize=256)
+def _pieces(day: int, zones: tuple[ZoneInfo, ...]) -> tuple[int, ...]:
+    """Return the quarters at which another piece of a day begins, each of which goes as a whole, and its end."""
+    midnights = frozenset[int]().union(*(midnights_of(day, zone) for zone in zones))
+    return tuple(sorted({*range(0, QUARTERS + 1, _HOUR), *midnights}))
+
+
+def _joined(day: int, pieces: Sequence[int], ended: Sequence[bool]) -> Iterator[Window]:
+    since: int | None = None
+    for begin, end in zip(pieces, [*pieces[1:], None], strict=True):
+        over = end is not None and all(ended[begin:end])
         if over and since is None:
-            since = hour
+            since = begin
         elif not over and since is not None:
-            yield Window(since, hour)
+            yield Window(start_of(day) + since * _QUARTER, start_of(day) + begin * _QUARTER)
             since = None
