@@ -41,7 +41,7 @@ class SiteWithRecords:
         self.policy: Policy = loads(policy)
         self.places = Places.beside(self.file)
         self.places.prepare()
-        self.sealer = Sealer.of_site(self.places, keyring)
+        self.sealer = Sealer.of_site(self.places, keyring, self.policy)
 
     def store(self) -> SQLiteStore:
         return SQLiteStore(self.places.database)

@@ -41,6 +41,7 @@ LAYERS = [
         "request_cookies",
         "room",
         "signing",
+        "spans",
     },  # pure: no I/O, no clock read
     {
         "audit",

@@ -32,6 +32,8 @@ class Archive:
     def __init__(self, store: Store, sealer: Sealer) -> None:
         self.store = store
         self.sealer = sealer
+        # Whose record is whose, that must be told until the last of a day has ended: without a calendar, all of it.
+        self._days = Sealer(sealer.keyring, sealer.site_keys)
 
     @classmethod
     def of_site(cls, policies: Iterable[Policy], places: Places, site_keys: SiteKeys) -> Archive | None:
@@ -42,10 +44,12 @@ class Archive:
         Raises:
             ConfigurationError: Its keys cannot be used.
         """
-        declared = any(purpose.archive for policy in policies for purpose in policy.purposes.values())
+        published = tuple(policies)
+        declared = any(purpose.archive for policy in published for purpose in policy.purposes.values())
         if not declared and not places.archive.exists():
             return None
         sealer = Sealer(FileKeyring(places.archive_keys), site_keys)
+        sealer.follow(published)
         return cls(OpenedStore(store_from(f"sqlite:///{places.archive}")), sealer)
 
     async def keep(self, records: Sequence[Record], live: Sealer) -> int:
@@ -99,7 +103,7 @@ class Archive:
                 secret = live.token_secret(day, purpose, create=False)
             except KeyDestroyed:  # nothing of it was sealed, so that its copies did not need the key
                 continue
-            yield self.sealer.record(record_id, NAMING, purpose, plain=secret)
+            yield self._days.record(record_id, NAMING, purpose, plain=secret)
 
     def _copy(self, record: Record, live: Sealer) -> Record | None:
         try:

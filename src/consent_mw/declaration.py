@@ -415,7 +415,8 @@ class _Reading:
                 self.fault(f"purposes.{name}.basis", "cannot be asked about", f'write basis = "{basis}"')
         for purpose in purposes.values():
             if purpose.archive and purpose.archive.retention.longer_by(purpose.retention)[0] <= 0:
-                problem = f"{purpose.archive.retention} is no longer than the purpose, {purpose.retention}, from every date"
+                held, kept = purpose.archive.retention, purpose.retention
+                problem = f"{held} is no longer than the purpose, {kept}, from every date"
                 self.fault(f"purposes.{purpose.name}.archive.retention", problem, "write the longer one, or no archive")
         purposes.setdefault(RECEIPTS, _PROOF)
         purposes.setdefault(REQUESTS, _HANDLING)

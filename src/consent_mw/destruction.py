@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,12 +25,14 @@ from consent_mw.places import Places
 from consent_mw.policy import RECEIPTS, Policy
 from consent_mw.receipts import visitor_of
 from consent_mw.records import Query, Record
+from consent_mw.records import Query, Record, time_of
 from consent_mw.retention import Retention, Window, start_of
 from consent_mw.revisions import Revisions
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.person import People
 from consent_mw.rights.restriction import restricted
 from consent_mw.sealer import Sealer
+from consent_mw.spans import Span, of_label
 from consent_mw.spool import Spool
 from consent_mw.stage import ARCHIVE, LIVE, Stage
 from consent_mw.stores.base import Store
@@ -176,6 +178,8 @@ class Destruction:
         if self._archive is None:
             self._archive = Archive.of_site(policies, site.places, self.stages[0].sealer.site_keys)
         live = replace(self.stages[0], retention=retention)
+        for sealer in (live.sealer, *([self._archive.sealer] if self._archive else [])):
+            sealer.follow(policies)
         archive = self._archive
         held = [Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive(), live.lost)] if archive else []
         self.stages = [live, *held]
@@ -251,22 +255,23 @@ class Destruction:
         """Destroy the keys that have ended; with `held`, those whose records had to be moved first."""
         keyring = stage.sealer.keyring
         try:
-            for day, purpose in await asyncio.to_thread(keyring.live):
-                if await self._must_go(stage, day, purpose, run, held=held):
-                    run.outcome.keys += await asyncio.to_thread(keyring.destroy, day, purpose)
+            for day, label in await asyncio.to_thread(keyring.live):
+                if await self._must_go(stage, day, *of_label(label), run, held=held):
+                    run.outcome.keys += await asyncio.to_thread(keyring.destroy, day, label)
         except StoreError as error:
             run.unreached.add(stage.where)
             run.outcome.troubles.append(str(error))
 
-    async def _must_go(self, stage: Stage, day: int, purpose: str, run: _Run, *, held: bool) -> bool:
-        if not stage.retention.has_ended(day, purpose, run.now) or self._is_held(stage, day, purpose, run) != held:
+    async def _must_go(self, stage: Stage, day: int, purpose: str, span: Span, run: _Run, *, held: bool) -> bool:
+        if not stage.retention.has_ended(day, purpose, run.now, span):
+            return False
+        moves = self._archives(stage) and stage.retention.holds(day, purpose, run.now, span)
+        if moves != held:
             return False
         return not held or (run.is_done(stage, day, purpose) and await self._is_drained(day))
 
-    def _is_held(self, stage: Stage, day: int, purpose: str, run: _Run) -> bool:
-        return (
-            stage.where == LIVE and self._archive is not None and bool(stage.retention.holding(day, purpose, run.now))
-        )
+    def _archives(self, stage: Stage) -> bool:
+        return stage.where == LIVE and self._archive is not None
 
     # -- counting -----------------------------------------------------------------------------------------------
 
@@ -374,7 +379,9 @@ class Destruction:
         """Delete those of a page that may go here, by their names: what comes between them meanwhile stays."""
         by_ring = await asyncio.to_thread(_by_ring, stage, page)
         names = frozenset(record.id for part in by_ring.values() for record in part if record.kind == NAMING)
-        if names:  # the archive's own: they are no records of anybody, and no certificate counts them
+        # The archive's own: they are no records of anybody, and no certificate counts them. They tell whose the others
+        # of the day are, until the last of these has ended.
+        if names and stage.retention.has_ended(day, purpose, run.now):
             await stage.store.delete(Query(kinds=frozenset((NAMING,)), purposes=frozenset((purpose,)), ids=names))
         for ring, found in sorted(by_ring.items()):
             records = [record for record in found if record.kind != NAMING]
@@ -384,9 +391,10 @@ class Destruction:
 
     async def _move_part(self, stage: Stage, part: Part, gone: Sequence[Record], run: _Run) -> None:
         archived = unreadable = 0
-        if self._archive and self._is_held(stage, part.day, part.purpose, run):
-            unreadable = await self._archive.keep(gone, stage.sealer)
-            archived = len(gone) - unreadable
+        held = [record for record in gone if stage.retention.holding(time_of(record.id), part.purpose, run.now)]
+        if self._archive and held and self._archives(stage):
+            unreadable = await self._archive.keep(held, stage.sealer)
+            archived = len(held) - unreadable
         run.outcome.archived += archived
         run.outcome.unreadable += unreadable
         run.outcome.records += await self._deletions.delete(
@@ -398,10 +406,10 @@ class Destruction:
     async def _certify(self, stage: Stage, run: _Run) -> None:
         """Write a certificate for each key that is gone, each day that needed none, and what was deleted besides."""
         keyring = stage.sealer.keyring
-        gone = await asyncio.to_thread(keyring.destroyed)
-        live = set(await asyncio.to_thread(keyring.live))
+        gone = _by_purpose(await asyncio.to_thread(keyring.destroyed))
+        live = {(day, of_label(label)[0]) for day, label in await asyncio.to_thread(keyring.live)}
         for (day, purpose), place in gone.items():
-            if self._is_owed(stage, day, purpose, stage.ring, run):
+            if (day, purpose) not in live and self._is_owed(stage, day, purpose, stage.ring, run):
                 await self._write(Part(stage.where, day, purpose, stage.ring), stage, place, run)
         for where, day, purpose in list(self._certificates.tallies):
             if where == stage.where and (day, purpose) not in live and self._is_owed(stage, day, purpose, "", run):
@@ -447,6 +455,15 @@ class Destruction:
         await self._certificates.keep(certificate, *self._deletions.closing(parts, run.now))
         await self._deletions.close(parts)
         run.outcome.certificates += 1
+
+
+def _by_purpose(places: Mapping[tuple[int, str], str]) -> dict[tuple[int, str], str]:
+    """Return where the keys of each day and purpose were, which may have had one for each part of the day."""
+    found: dict[tuple[int, str], str] = {}
+    for (day, label), place in sorted(places.items()):
+        key = day, of_label(label)[0]
+        found[key] = f"{found[key]}, {place}" if key in found else place
+    return found
 
 
 def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:

@@ -159,7 +159,10 @@ class Drain:
         day = self._clock() // _DAY_NS
         if day != self._prepared:
             self._prepared = day
-            await asyncio.to_thread(self._sealer.prepare, (day, day + 1), self._policy.purposes)
+            policy = self._policy
+            await asyncio.to_thread(
+                self._sealer.prepare, (day, day + 1), policy.purposes, with_tokens=policy.with_tokens
+            )
 
     async def stop(self) -> None:
         """Hand over what is there, as far as the store takes it within `stop_seconds`, and end."""

@@ -10,15 +10,17 @@ from typing import Final
 
 import msgspec
 
+from consent_mw.archive import NAMING
 from consent_mw.records import Query, Record, time_of
 from consent_mw.retention import KINDS, LATE, day_text
 from consent_mw.sealer import Sealer
+from consent_mw.spans import Span, of_label
 from consent_mw.stage import PAGE, Stage
 from consent_mw.stores.base import Store
 
 __all__ = ["Due", "at_work", "due"]
 
-#: A key dies when the last hour of its day has ended: the day's first record ended up to 24 hours before.
+#: A key dies when the last hour of its part of a day has ended: its first record ended up to 24 hours before.
 _KEY_LATE: Final = timedelta(hours=1)
 #: A keyring that sealed something since then belongs to a machine that runs. The search goes back in these steps.
 _LATELY: Final = (timedelta(hours=1), timedelta(hours=6), timedelta(hours=24), timedelta(hours=72))
@@ -31,7 +33,7 @@ class Due(msgspec.Struct, kw_only=True):
     Attributes:
         where: "live" or "archive".
         day: Such as "2026-11-23", in UTC.
-        key: Whether its key still exists.
+        key: Whether one of its keys still exists that should not.
         records: Rows that can be destroyed here.
         unreached: Rows sealed by keyrings that are not at hand, by the keyring's name.
         at_work: When those of them sealed something that did so in the last three days.
@@ -110,26 +112,30 @@ class _Reading:
         self._found: dict[tuple[int, str], Due] = {}
 
     async def all(self) -> dict[tuple[int, str], Due]:
-        for day, purpose in await asyncio.to_thread(self._stage.sealer.keyring.live):
-            self._key(day, purpose)
+        for day, label in await asyncio.to_thread(self._stage.sealer.keyring.live):
+            self._key(day, *of_label(label))
         for purpose in self._stage.retention.purposes:
             async for day, window in self._stage.ended(purpose, self._now):
                 async for page in self._stage.pages(purpose, window):
                     self._rows(day, purpose, page)
         return self._found
 
-    def _key(self, day: int, purpose: str) -> None:
+    def _key(self, day: int, purpose: str, span: Span) -> None:
         retention = self._stage.retention
         if purpose not in retention.purposes:
             entry = self._entry(day, purpose)
             entry.key = entry.late = True
             entry.problem = "no revision declares the purpose; restore its file in revisions, or declare it again"
-        elif retention.has_ended(day, purpose, self._now):
+        elif retention.has_ended(day, purpose, self._now, span):
             entry = self._entry(day, purpose)
             entry.key = True
-            entry.late = entry.late or retention.has_ended(day, purpose, self._now - _KEY_LATE)
+            entry.late = entry.late or retention.has_ended(day, purpose, self._now - _KEY_LATE, span)
 
     def _rows(self, day: int, purpose: str, page: Sequence[Record]) -> None:
+        if not self._stage.retention.has_ended(day, purpose, self._now):  # what tells whose they are goes with the last
+            page = [record for record in page if record.kind != NAMING]
+            if not page:
+                return
         entry = self._entry(day, purpose)
         for ring, count in Counter(map(self._stage.ring_of, page)).items():
             if self._stage.reaches(ring):

@@ -81,14 +81,15 @@ class Duration:
             swing_seconds: How far the clocks on the wall go forth and back: days on the calendar follow them, hours do
                 not.
         """
-        (least, most), (others_least, others_most) = self._range(other, swing_seconds), other._range(self, swing_seconds)
+        least, most = self._range(other, swing_seconds)
+        others_least, others_most = other._range(self, swing_seconds)
         return least - others_most, most - others_least
 
     def _range(self, other: Duration, swing_seconds: int) -> tuple[int, int]:
         """Its least and greatest length in seconds; where it is of the same sort as `other`, its mean one."""
         if self._sort == other._sort:
             return self.seconds, self.seconds
-        swing = swing_seconds if "elapsed" in (self._sort, other._sort) and self._sort != "elapsed" else 0
+        swing = swing_seconds if other._sort == "elapsed" else 0
         if self._sort != "months":
             return self.seconds - swing, self.seconds + swing
         least, most = _days_of_months(self.count * (12 if self.unit == "year" else 1))
@@ -120,8 +121,9 @@ class Duration:
 
 @lru_cache(maxsize=64)
 def _days_of_months(months: int) -> tuple[int, int]:
-    """Return the fewest and the most days that so many months have: they end with a shorter month, if it has no 31st."""
-    least, most = [], []
+    """Return the fewest and the most days that so many months have: from a 31st they end with a shorter month."""
+    least: list[int] = []
+    most: list[int] = []
     for begin in range(_CYCLE_MONTHS):
         days = _days_before(begin + months) - _days_before(begin)
         most.append(days)

@@ -269,6 +269,12 @@ class Policy(_Value, frozen=True, kw_only=True):
     events: dict[str, Event]
 
     @property
+    def with_tokens(self) -> frozenset[str]:
+        """The purposes under which something is told apart by tokens: visitors, who asks for something, addresses."""
+        fields = (name for name, log in self.log.items() if "token" in log.values())
+        return frozenset((ABUSE, RECEIPTS, REQUESTS, *(purpose.name for purpose in self.asked), *fields))
+
+    @property
     def asked(self) -> tuple[Purpose, ...]:
         """The purposes that the visitor decides about, in the order of the declaration."""
         return tuple(purpose for purpose in self.purposes.values() if purpose.asked)

@@ -181,8 +181,8 @@ class Receipts:
     def _subjects(self, name: str, since: int = 0) -> list[bytes]:
         """Return the tokens of `name` under every key that lives, the newest day first. Makes no key."""
         first, found = max(since, born_on(name) - CLOCK_DAYS), list[bytes]()
-        for day, purpose in reversed(self._sealer.keyring.live()):
-            if purpose != RECEIPTS or day < first:
+        for day, label in reversed(self._sealer.keyring.live()):
+            if label != RECEIPTS or day < first:  # of a whole day
                 continue
             with suppress(KeyDestroyed):  # meanwhile
                 found.append(token_of(self._sealer.token_secret(day, RECEIPTS, create=False), name.encode()))

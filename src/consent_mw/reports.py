@@ -14,6 +14,7 @@ from consent_mw.periods import PERIOD
 from consent_mw.records import Query, Record
 from consent_mw.retention import Retention, day_text, start_of
 from consent_mw.sealer import Sealer
+from consent_mw.spans import of_label
 from consent_mw.stores.base import Store
 
 __all__ = [
@@ -212,14 +213,17 @@ async def report_of(store: Store, sealer: Sealer, first: int, last: int) -> Repo
 
 
 def endings(retention: Retention, live: Iterable[tuple[int, str]], now: datetime) -> list[Ending]:
-    """Return what ends next of each purpose, from the keys (day, purpose) that are alive."""
-    oldest: dict[str, int] = {}
-    for day, purpose in live:
-        oldest[purpose] = min(day, oldest.get(purpose, day))
-    ends = {purpose: retention.end(day, purpose, now) for purpose, day in oldest.items()}
-    found = sorted((end, purpose) for purpose, end in ends.items() if end is not None)
+    """Return what ends next of each purpose, from the keys (day, label) that are alive."""
+    oldest: dict[str, tuple[int, datetime]] = {}
+    for day, label in sorted(live):
+        purpose, span = of_label(label)
+        end = retention.end(day, purpose, now, span)
+        if end is not None:
+            known_day, known_end = oldest.get(purpose, (day, end))
+            oldest[purpose] = known_day, min(end, known_end) if known_day == day else known_end
+    found = sorted((end, purpose) for purpose, (_, end) in oldest.items())
     return [
-        Ending(purpose, day_text(oldest[purpose]), end.astimezone().isoformat(timespec="minutes"))
+        Ending(purpose, day_text(oldest[purpose][0]), end.astimezone().isoformat(timespec="minutes"))
         for end, purpose in found
     ]
 

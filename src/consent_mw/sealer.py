@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -25,8 +25,11 @@ from consent_mw.exceptions import (
 from consent_mw.keyring import FileKeyring, Keyring, MemoryKeyring
 from consent_mw.memo import remember
 from consent_mw.places import Places
+from consent_mw.policy import Policy
 from consent_mw.records import Record, Scalar, id_of
+from consent_mw.revisions import Revisions
 from consent_mw.site_keys import MARK_BYTES, SiteKeys
+from consent_mw.spans import QUARTERS, WHOLE, Calendar, Span, label_of
 
 __all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of"]
 
@@ -34,13 +37,15 @@ __all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of"]
 _MARKED: Final = b"\x03"
 _MARK: Final = slice(1, 1 + MARK_BYTES)
 _BLOB: Final = slice(1 + MARK_BYTES, None)
-# A sealed blob: version (1 byte), stream id (16), nonce (12), ciphertext, tag (16).
-_VERSION = 2
+# A sealed blob: version (1 byte), the part of the day (2), stream id (16), nonce (12), ciphertext, tag (16).
+_VERSION = 3
+_HEAD = bytes([_VERSION])
 _PLAIN = b"\0"  # in the place of the version: nothing is sealed
-_STREAM = slice(1, 17)
-_NONCE = slice(17, 29)
-_TEXT = slice(29, None)
-_LEAST_BYTES = 29 + 16
+_SPAN = slice(1, 3)
+_STREAM = slice(3, 19)
+_NONCE = slice(19, 31)
+_TEXT = slice(31, None)
+_LEAST_BYTES = 31 + 16
 NONCE_BYTES: Final = 12  # NIST SP 800-38D, section 8.2.2: random ones are for at most 2**32 messages under a key
 
 # BLAKE2b's personalisation keeps the uses of a day's key apart.
@@ -49,7 +54,9 @@ _TOKEN = b"consent-mw token"
 _TOKEN_SECRET = b"consent-mw names"
 
 _DAY_MILLISECONDS = 86_400_000
-# Of the days and purposes that are met at a time, which are few, what is made of their keys is remembered.
+_QUARTER_MILLISECONDS = 900_000
+_MILLISECONDS = slice(0, 6)  # of an id
+# Of the hours and purposes that are met at a time, which are few, what is made of their keys is remembered.
 _REMEMBERED = 64
 
 _forks = 0
@@ -64,16 +71,18 @@ os.register_at_fork(after_in_child=_count_fork)
 
 
 class _Stream:
-    """A random id, and the ciphers under keys made from it: each process has keys of its own for a day and purpose."""
+    """
+    A random id, and the ciphers under keys made from it: each process has keys of its own for a part of a day and a
+    purpose. They are found by the quarter hour (since 1970) of what is sealed, with what their blobs begin with.
+    """
 
-    __slots__ = ("ciphers", "forks", "generation", "head", "id")
+    __slots__ = ("ciphers", "forks", "generation", "id")
 
     def __init__(self, generation: int) -> None:
         self.forks = _forks
         self.generation = generation
         self.id = os.urandom(16)
-        self.head = bytes([_VERSION]) + self.id
-        self.ciphers: dict[tuple[int, str], AESGCM] = {}
+        self.ciphers: dict[tuple[int, str], tuple[bytes, AESGCM]] = {}
 
 
 class _Remembered:
@@ -99,20 +108,28 @@ class Sealer:
     Every record carries a mark of the site's keys over all that it says: id, kind, purpose, subject, keyring, clear
     fields and the sealed ones. A record whose mark does not fit is refused wherever it is read.
 
-    The day comes from the record's id. When the clock steps back, a record is sealed under the key of the past day,
-    which is made if that day had none; if it was destroyed, sealing raises KeyDestroyed and the record must be
-    dropped: it would be kept beyond the day on which its like were promised to end.
+    The day comes from the record's id, and so does the part of it, as the calendar of the policies cuts it (`follow`).
+    A sealed blob names its part, so that it opens whatever becomes of the calendar. Tokens are made from the key of the
+    whole day. When the clock steps back, a record is sealed under the key of the past hours, which is made if they had
+    none; if it was destroyed, sealing raises KeyDestroyed and the record must be dropped: it would be kept beyond the
+    day on which its like were promised to end.
     """
 
     @classmethod
-    def of_site(cls, places: Places, keyring: Keyring | None = None) -> Sealer:
+    def of_site(cls, places: Places, keyring: Keyring | None = None, policy: Policy | None = None) -> Sealer:
         """
-        Return what seals and opens the records of the site at `places`: with its key file, or another keyring.
+        Return what seals and opens the records of the site at `places`: with its key file, or another keyring, and by
+        the calendar of its published revisions.
+
+        Args:
+            policy: What the site works by; see `Revisions.course`.
 
         Raises:
-            ConfigurationError: Its keys cannot be used.
+            ConfigurationError: Its keys cannot be used, or the kept revisions not be read.
         """
-        return cls(keyring or FileKeyring(places.keys), SiteKeys.kept(places.site_keys))
+        sealer = cls(keyring or FileKeyring(places.keys), SiteKeys.kept(places.site_keys))
+        sealer.follow(Revisions(places.revisions).course(policy).published)
+        return sealer
 
     @classmethod
     def without_keys(cls, site_keys: SiteKeys) -> Sealer:
@@ -122,8 +139,14 @@ class Sealer:
     def __init__(self, keyring: Keyring, site_keys: SiteKeys) -> None:
         self.keyring = keyring
         self.site_keys = site_keys
+        self._calendar = Calendar()
         self._stream = _Stream(keyring.generation)
         self._remembered = _Remembered(keyring.generation)
+
+    def follow(self, policies: Iterable[Policy]) -> None:
+        """Seal by the calendar of these published policies from now on. Until then a key is for a whole day."""
+        self._calendar = Calendar(policies)
+        self._stream = _Stream(self.keyring.generation)
 
     def record(
         self,
@@ -139,7 +162,7 @@ class Sealer:
         Return the record that says this, marked, and with `plain` sealed; without it nothing is sealed.
 
         Raises:
-            KeyDestroyed: The key of that day and purpose is gone.
+            KeyDestroyed: The key of those hours and that purpose is gone.
             ConfigurationError: There are no site keys here.
             StoreError: The keyring cannot be reached.
         """
@@ -165,7 +188,7 @@ class Sealer:
 
     def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes, nonce: bytes) -> bytes:
         """
-        Return `plain` sealed for this id (16 bytes), kind and purpose, and for no other. 45 bytes longer.
+        Return `plain` sealed for this id (16 bytes), kind and purpose, and for no other. 47 bytes longer.
 
         Args:
             day: Of the id.
@@ -173,26 +196,32 @@ class Sealer:
             nonce: 12 bytes that the operating system has just made, for this alone.
 
         Raises:
-            KeyDestroyed: The key of that day and purpose is gone.
+            KeyDestroyed: The key of those hours and that purpose is gone.
             StoreError: The keyring cannot be reached.
         """
         stream = self._stream
         if stream.forks != _forks or stream.generation != self.keyring.generation:
             stream = self._stream = _Stream(self.keyring.generation)
-        cipher = stream.ciphers.get((day, purpose)) or self._cipher(stream, day, purpose)
-        return stream.head + nonce + cipher.encrypt(nonce, plain, id_bytes + names)
+        quarter = _number(id_bytes[_MILLISECONDS]) // _QUARTER_MILLISECONDS
+        head, cipher = stream.ciphers.get((quarter, purpose)) or self._cipher(stream, quarter, day, purpose)
+        return head + nonce + cipher.encrypt(nonce, plain, id_bytes + names)
 
-    def prepare(self, days: Iterable[int], purposes: Iterable[str]) -> None:
+    def prepare(self, days: Iterable[int], purposes: Iterable[str], *, with_tokens: Container[str] = ()) -> None:
         """
         Make the keys that will be needed, so that no request waits for the disk to have one (5 ms). From a thread.
 
         A key that was destroyed, or a key file in trouble, is left for `seal` to report.
+
+        Args:
+            with_tokens: Of these purposes tokens are made too.
         """
         names = list(purposes)
         for day in days:
+            spans = self._calendar.spans(day)
             for purpose in names:
-                with suppress(KeyDestroyed, StoreError):
-                    self.keyring.key(day, purpose, create=True)
+                for span in dict.fromkeys((*spans, WHOLE)) if purpose in with_tokens else spans:
+                    with suppress(KeyDestroyed, StoreError):
+                        self.keyring.key(day, label_of(purpose, span), create=True)
 
     def check(self, record: Record) -> None:
         """
@@ -243,7 +272,7 @@ class Sealer:
         """As `open`, for what is no record yet and has no mark; its parts are those of `seal_bytes`."""
         if ring != self.keyring.name or len(sealed) < _LEAST_BYTES or sealed[0] != _VERSION:
             raise self._cannot_open(id_bytes, ring, sealed)
-        cipher = self._opener(day, purpose, sealed[_STREAM])
+        cipher = self._opener(day, label_of(purpose, Span(*sealed[_SPAN])), sealed[_STREAM])
         try:
             return cipher.decrypt(sealed[_NONCE], sealed[_TEXT], id_bytes + names)
         except InvalidTag as error:
@@ -252,9 +281,17 @@ class Sealer:
                 f"record {record_id}: changed since it was sealed, or sealed for another record"
             ) from error
 
+    def span_of(self, record: Record) -> Span:
+        """Return the part of its day whose key sealed `record`; of one that is not sealed, as the calendar cuts it."""
+        blob = record.sealed[_BLOB]
+        if record.ring and blob[:1] == _HEAD:
+            return Span(*blob[_SPAN])
+        quarter = (record.id.int >> 80) // _QUARTER_MILLISECONDS
+        return self._calendar.at(_day(record.id), quarter % QUARTERS)
+
     def token(self, day: int, purpose: str, value: bytes) -> bytes:
         """
-        Return a pseudonym (16 bytes) of `value` that holds for one day and purpose and dies with their key.
+        Return a pseudonym (16 bytes) of `value` that holds for one day and purpose and dies with the key of all of it.
 
         Raises:
             KeyDestroyed: The key of that day and purpose is gone.
@@ -276,19 +313,21 @@ class Sealer:
             remember(secrets, (day, purpose), secret, _REMEMBERED)
         return secret
 
-    def _cipher(self, stream: _Stream, day: int, purpose: str) -> AESGCM:
-        cipher = AESGCM(_derived(self.keyring.key(day, purpose, create=True), stream.id))
-        remember(stream.ciphers, (day, purpose), cipher, _REMEMBERED)
-        return cipher
+    def _cipher(self, stream: _Stream, quarter: int, day: int, purpose: str) -> tuple[bytes, AESGCM]:
+        span = self._calendar.at(day, quarter % QUARTERS)
+        cipher = AESGCM(_derived(self.keyring.key(day, label_of(purpose, span), create=True), stream.id))
+        found = bytes((_VERSION, *span)) + stream.id, cipher
+        remember(stream.ciphers, (quarter, purpose), found, _REMEMBERED)
+        return found
 
-    def _opener(self, day: int, purpose: str, stream: bytes) -> AESGCM:
-        """What one process sealed on a day stands together. Raises KeyDestroyed and StoreError."""
+    def _opener(self, day: int, label: str, stream: bytes) -> AESGCM:
+        """What one process sealed in a part of a day stands together. Raises KeyDestroyed and StoreError."""
         openers = self._current().openers
-        cipher = openers.get((day, purpose, stream))
+        cipher = openers.get((day, label, stream))
         if cipher is None:
-            key = self.keyring.key(day, purpose, create=False)
+            key = self.keyring.key(day, label, create=False)
             cipher = AESGCM(_derived(key, stream))
-            remember(openers, (day, purpose, stream), cipher, _REMEMBERED)
+            remember(openers, (day, label, stream), cipher, _REMEMBERED)
         return cipher
 
     def _current(self) -> _Remembered:
@@ -329,6 +368,7 @@ class PlainSealer(Sealer):
 
 
 _urandom = os.urandom
+_number = int.from_bytes
 #: Makes what a mark is of. Stores keep no order among the clear fields, so they are sorted.
 _message = msgspec.msgpack.Encoder(order="sorted").encode
 

@@ -231,6 +231,7 @@ class Wiring:
             self._next = None
         elif self._next is None or self._next.policy != plan.following:
             self._next = self._under(plan.following)
+        self.sealer.follow(plan.published)
         self.site.announce(plan.announced, plan.published)
         self.erasure.follow(plan.published, self.places)
         self.until_ns = plan.from_ns

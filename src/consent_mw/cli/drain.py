@@ -111,7 +111,7 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
         )
     spool = Spool(places.spool, clock=now_ns)
     store = site_store(places.database, url, log_url)
-    sealer = Sealer.of_site(places, keyring)
+    sealer = Sealer.of_site(places, keyring, policy)
     destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=now_ns)
     published = Revisions(places.revisions).course(policy).published

@@ -88,7 +88,7 @@ def purge(
     policy = load(file)
     places = Places(directory) if directory else Places.beside(file)
     store = opened_store(existing_store(places, url, log_url))
-    sealer = Sealer.of_site(places, _keyring(places, ring))
+    sealer = Sealer.of_site(places, _keyring(places, ring), policy)
     destruction = Destruction.of_site(policy, places, store, sealer, spool=_spool(places), lost=frozenset(lost))
     missing = _missing(destruction, places, ring)
     # One that was used here and is gone is no other machine's.

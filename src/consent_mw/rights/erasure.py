@@ -29,6 +29,7 @@ from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.renewal import renew
 from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request
 from consent_mw.sealer import Sealer
+from consent_mw.spans import of_label
 from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
@@ -357,7 +358,7 @@ class Erasure:
         """Return what goes of a person: all, but for what was allowed again, which goes up to that moment."""
         again: dict[str, dict[str, datetime]] = {}
         live = await asyncio.to_thread(self._sealer.keyring.live)
-        purposes = {purpose for _, purpose in live} - {*_UNASKED}
+        purposes = {of_label(label)[0] for _, label in live} - {*_UNASKED}
         for receipt in await self._receipts.since(person.names, request.registered):  # the newest first
             if receipt.name is not None:
                 allowed = {purpose: receipt.given_at for purpose in purposes if receipt.answer(purpose)}

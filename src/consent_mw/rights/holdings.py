@@ -197,7 +197,10 @@ def _told(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) 
     rows = tuple(_row(record, stage.sealer) for record in records)
     items = dict.fromkeys(name for row in rows for name in row if name not in ("time", "kind", "id"))
     first, last = time_of(records[0].id), time_of(records[-1].id)
-    until = stage.retention.end(day_of(last), purpose, now)
+    # Who was later may end sooner: 29, 30 and 31 January and a month are all over on 28 February.
+    parts = {(day_of(time_of(record.id)), stage.sealer.span_of(record)) for record in records}
+    ends = (stage.retention.end(day, purpose, now, span) for day, span in parts)
+    until = max((end for end in ends if end is not None), default=None)
     return Held(purpose, stage.where, len(rows), tuple(items), first, last, until, rows)
 
 

@@ -15,6 +15,7 @@ from consent_mw.receipt_name import born_on
 from consent_mw.receipts import CLOCK_DAYS, MOST
 from consent_mw.records import Query, Record, Scalar, fixed_id
 from consent_mw.sealer import Sealer, token_of
+from consent_mw.spans import WHOLE, of_label
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
 
@@ -93,8 +94,9 @@ def tokens_of(
 ) -> dict[tuple[int, str], frozenset[bytes]]:
     """As `tokens`, of everybody whose `values` these are."""
     found: dict[tuple[int, str], frozenset[bytes]] = {}
-    for day, purpose in sealer.keyring.live() if values else ():
-        if purposes is not None and purpose not in purposes:
+    for day, label in sealer.keyring.live() if values else ():
+        purpose, span = of_label(label)
+        if span != WHOLE or (purposes is not None and purpose not in purposes):
             continue
         if some := values_on(values, day, purpose):
             try:
@@ -190,8 +192,8 @@ class People:
     def _subjects(self, values: Sequence[str]) -> list[frozenset[bytes]]:
         """Return the tokens of `values` under which they are linked, for each day, the newest first."""
         found: list[frozenset[bytes]] = []
-        for day, purpose in reversed(self._sealer.keyring.live()) if values else ():
-            if purpose != LINKS:
+        for day, label in reversed(self._sealer.keyring.live()) if values else ():
+            if label != LINKS:  # of a whole day
                 continue
             try:
                 found.append(_made_of(values, self._sealer.token_secret(day, LINKS, create=False)))
