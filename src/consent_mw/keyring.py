@@ -236,7 +236,7 @@ class FileKeyring:
                 self._map = mmap.mmap(fd, PAGE, access=mmap.ACCESS_READ)
                 # In the byte order of this machine: it only has to differ.
                 self._counter = memoryview(self._map)[GENERATION].cast("Q")
-                self._slots = self._read(fd)
+                self._slots = KeySlots.read(os.pread(fd, os.fstat(fd).st_size, 0))
         except OSError as error:
             raise self._refused(
                 f"cannot be opened ({error.strerror})", "give a path in a directory that this user may write"
@@ -311,7 +311,7 @@ class FileKeyring:
     def _vacancy(self, fd: int, day: int) -> int:
         now = self._slots
         if now.free:
-            return now.free[0]
+            return min(now.free)
         tombstones = ((place[0], number) for place, (number, key) in now.keys.items() if key is None)
         oldest, number = min(tombstones, default=(day, -1))
         if oldest <= day - self.TOMBSTONE_DAYS:
@@ -329,7 +329,7 @@ class FileKeyring:
         os.fsync(fd)
 
     def _read(self, fd: int) -> KeySlots:
-        return KeySlots.read(os.pread(fd, os.fstat(fd).st_size, 0))
+        return KeySlots.read(os.pread(fd, os.fstat(fd).st_size, 0), self._slots)
 
     def _initialise(self, fd: int) -> None:
         os.fchmod(fd, 0o600)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -22,6 +21,7 @@ _PURPOSE_BYTES = 80
 _CHECK_BYTES = 8
 
 SLOT_BYTES = _SLOT.size + _CHECK_BYTES  # 128: a slot never crosses a disk sector, so it is written whole or not
+_SLOTS_A_PAGE = PAGE // SLOT_BYTES
 _FREE = bytes(SLOT_BYTES)
 
 
@@ -31,34 +31,62 @@ class KeySlots:
     What a key file held at one moment.
 
     Attributes:
-        generation: The counter as it stands in the file.
+        blob: All of it.
         keys: By day and purpose: the slot's number and the key, or None for a tombstone.
         free: Numbers of the slots that are all zeros.
         damaged: Numbers of the slots that fail their checksum.
         size: How many slots there are.
     """
 
-    generation: bytes
-    keys: Mapping[tuple[int, str], tuple[int, bytes | None]]
-    free: list[int]
-    damaged: list[int]
+    blob: bytes
+    keys: dict[tuple[int, str], tuple[int, bytes | None]]
+    free: set[int]
+    damaged: set[int]
     size: int
 
     @classmethod
-    def read(cls, blob: bytes) -> KeySlots:
-        """Read a whole file. Never raises: a damaged slot loses that slot only."""
+    def read(cls, blob: bytes, before: KeySlots | None = None) -> KeySlots:
+        """
+        Read a whole file. Never raises: a damaged slot loses that slot only.
+
+        Args:
+            before: What it held earlier: only what is different is read anew. A file has thousands of slots, and every
+                process looks at it whenever one of them changes.
+        """
+        if before is None or len(blob) < len(before.blob):
+            before = cls(b"", {}, set(), set(), 0)
         # An interrupted growth may leave less than a slot at the end; the next one overwrites it.
-        size = (len(blob) - PAGE) // SLOT_BYTES
-        now = cls(blob[GENERATION], keys := {}, [], [], size)
-        for number in range(size):
-            raw = blob[offset(number) : offset(number + 1)]
-            if raw == _FREE:
-                now.free.append(number)
-            elif (found := _slot_read(raw)) is None:
-                now.damaged.append(number)
-            else:
-                keys[found[0]] = number, found[1]
+        size = max(0, len(blob) - PAGE) // SLOT_BYTES
+        now = cls(blob, dict(before.keys), set(before.free), set(before.damaged), size)
+        for first in range(0, size, _SLOTS_A_PAGE):
+            page = slice(offset(first), offset(first + _SLOTS_A_PAGE))
+            if blob[page] != before.blob[page]:
+                for number in range(first, min(first + _SLOTS_A_PAGE, size)):
+                    now._take(number, before)
         return now
+
+    @property
+    def generation(self) -> bytes:
+        """The counter as it stands in the file."""
+        return self.blob[GENERATION]
+
+    def _take(self, number: int, before: KeySlots) -> None:
+        raw, old = self._slot(number), before._slot(number)
+        if raw == old:
+            return
+        if number < before.size and (gone := _slot_read(old)) and self.keys.get(gone[0], (-1, None))[0] == number:
+            del self.keys[gone[0]]
+        self.free.discard(number)
+        self.damaged.discard(number)
+        if raw == _FREE:
+            self.free.add(number)
+        elif (found := _slot_read(raw)) is None:
+            self.damaged.add(number)
+        else:
+            self.keys[found[0]] = number, found[1]
+
+    def _slot(self, number: int) -> bytes:
+        return self.blob[offset(number) : offset(number + 1)]
 
 
 def offset(number: int) -> int:
