@@ -47,6 +47,8 @@ _SETTLED: Final = timedelta(minutes=30)
 #: A spool that is stuck keeps a day from being counted no longer than this.
 _PATIENCE: Final = timedelta(hours=12)
 
+_QUARTER_SECONDS: Final = 900
+
 #: Told after each piece: how many rows are gone, and how many are known to go in all.
 Told: TypeAlias = Callable[[int, int], None]
 
@@ -93,14 +95,14 @@ class Destruction:
     """
     Destroys what has ended, in the live store and in the archive. What interrupts a run, the next one completes.
 
-    1. Every key whose day has ended is overwritten. From that moment its records are unreadable, wherever they lie:
-       in rows, free pages, logs, the spool, a backup. This needs no store, and no room on the disk.
+    1. Every key whose part of a day has ended is overwritten. From that moment its records are unreadable, wherever
+       they lie: in rows, free pages, logs, the spool, a backup. This needs no store, and no room on the disk.
     2. Each day that is over is counted: its aggregates, and a tally of its records, in one durable append. What was
        written down later is counted before the first of its rows goes, as far as it may be told.
     3. Rows are deleted, in pieces, each hour's when it has ended, and how many they are is kept before each piece. What
        a law demands moves into the archive instead, and its key dies when that is done.
-    4. A certificate is written for each day and purpose, with the number that was deleted. What comes later still gets
-       one of its own.
+    4. A certificate is written for each day and purpose when all its keys are gone, with the number that was deleted.
+       What comes later still gets one of its own.
 
     What a keyring sealed that is not at hand is left alone and never counted: its own machine destroys it, or it is
     given up as lost.
@@ -187,13 +189,15 @@ class Destruction:
 
     async def keep_on(self, clock: Callable[[], int], every_seconds: float = 60.0) -> None:
         """
-        Destroy what has ended, again and again until cancelled. What went wrong is logged once.
+        Destroy what has ended, each minute and with each quarter of an hour, until cancelled. What went wrong is logged
+        once.
 
         Args:
             clock: Nanoseconds since 1970.
         """
         while True:
-            await asyncio.sleep(every_seconds)
+            # With a quarter of an hour ends whatever ends, so none of it waits for a minute that begins in between.
+            await asyncio.sleep(min(every_seconds, max(1.0, _QUARTER_SECONDS - clock() / 1e9 % _QUARTER_SECONDS)))
             await self.run(datetime.fromtimestamp(clock() / 1e9, UTC))
 
     async def run(self, now: datetime) -> None:

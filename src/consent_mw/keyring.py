@@ -1,4 +1,4 @@
-"""One key per day and purpose: made once, shared by the workers of a machine, destroyed for good."""
+"""One key per part of a day and purpose: made once, shared by the workers of a machine, destroyed for good."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from consent_mw.ownership import check_directory, check_file, unlinked
 __all__ = ["FileKeyring", "ForeignKeyring", "Keyring", "MemoryKeyring"]
 
 KEY_BYTES = 32
-_GROWTH = 1024  # slots, 128 KiB: five purposes fill them in 200 days
+_GROWTH = 1024  # slots, 128 KiB: five purposes fill them in 200 days, in 70 where days have parts
 
 
 class Keyring(Protocol):
     """
-    Where the keys live. A day is whole days since 1970-01-01 UTC.
+    Where the keys live. A day is whole days since 1970-01-01 UTC. For the key of a part of a day the purpose is
+    followed by its hours, "marketing 15:00-24:00": a keyring need not know, since that is another name.
 
     Destroying a key is how a purpose ends, so a keyring must never leave a second copy of one: no backup, no
     replica, no snapshot that outlives `destroy`.
