@@ -24,7 +24,6 @@ from consent_mw.periods import PeriodCounts, closing
 from consent_mw.places import Places
 from consent_mw.policy import RECEIPTS, Policy
 from consent_mw.receipts import visitor_of
-from consent_mw.records import Query, Record
 from consent_mw.records import Query, Record, time_of
 from consent_mw.retention import Retention, Window, start_of
 from consent_mw.revisions import Revisions

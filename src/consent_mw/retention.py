@@ -12,7 +12,6 @@ from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
 from consent_mw.in_force import Course, begins
 from consent_mw.policy import ABUSE, LINKS, Holding, Policy
-from consent_mw.policy import Holding, Policy
 from consent_mw.spans import QUARTERS, WHOLE, Span, midnights_of
 
 __all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "day_of", "day_text", "links_kept", "start_of"]

@@ -11,7 +11,7 @@ from uuid import UUID
 from consent_mw.policy import REQUESTS
 from consent_mw.records import Query, Record, encode_record, time_of
 from consent_mw.retention import day_of
-from consent_mw.rights.person import Person, tokens
+from consent_mw.rights.person import Person, links, tokens
 from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request, cases, is_right
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
@@ -79,7 +79,13 @@ class Desk:
         return [
             *(request.record(self._sealer) for request in requests),
             *(answer.record(self._sealer) for answer in answers),
+            # A request is filed under a sign-in alone: by its name it is found through this.
+            *(each for request in requests for each in self._links(request)),
         ]
+
+    def _links(self, request: Request) -> list[Record]:
+        person, registered_ns = request.person, int(request.registered.timestamp() * 1e9)
+        return [each for name in person.names[:1] for each in links(self._sealer, name, person.sign_in, registered_ns)]
 
     async def all(self, *, opened: bool = True) -> list[Case]:
         """
