@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, cast
 from uuid import UUID
 
@@ -19,6 +19,8 @@ __all__ = ["ERASED", "ErasureCertificate", "certificates"]
 
 #: The kind of its record, which stays: it tells nothing about a person.
 ERASED: Final = "erased"
+#: By how much a clock may have stepped back between a request and its certificate.
+_CLOCK: Final = timedelta(days=7)
 
 
 class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,10 +77,16 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def certificates(store: Store, sealer: Sealer) -> dict[UUID, ErasureCertificate]:
-    """Return every certificate of an erasure that is whole, by the number of its request. Raises StoreError."""
+async def certificates(store: Store, sealer: Sealer, since: datetime | None = None) -> dict[UUID, ErasureCertificate]:
+    """
+    Return every certificate of an erasure that is whole, by the number of its request. Raises StoreError.
+
+    Args:
+        since: Aware; when the oldest of the requests was registered: those written before are not read.
+    """
     found: dict[UUID, ErasureCertificate] = {}
-    records = await every(store, Query(kinds=frozenset((ERASED,)), purposes=frozenset((REQUESTS,))))
+    begin = None if since is None else since - _CLOCK
+    records = await every(store, Query(kinds=frozenset((ERASED,)), purposes=frozenset((REQUESTS,)), since=begin))
     for record in sealer.whole(records):
         certificate = ErasureCertificate.read(record)
         found.setdefault(certificate.request, certificate)

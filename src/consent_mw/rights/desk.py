@@ -102,9 +102,13 @@ class Desk:
 
     async def one(self, number: UUID) -> Case | None:
         """Return the request of this number with its answers, or what it was renewed as, or None. Raises StoreError."""
-        query = Query(kinds=_ASKED, purposes=_PURPOSES, ids=frozenset((number,)))
-        case = next(iter(await self._answered(await self._store.fetch(query))), None)
+        case = next(iter(await self.numbered(frozenset((number,)))), None)
         return await self.one(case.renewed) if case and case.renewed else case
+
+    async def numbered(self, numbers: frozenset[UUID]) -> list[Case]:
+        """Return those of the requests of these numbers that are there, oldest first. Raises StoreError."""
+        query = Query(kinds=_ASKED, purposes=_PURPOSES, ids=numbers)
+        return await self._answered(await every(self._store, query))
 
     async def of(self, person: Person) -> list[Case]:
         """Return the requests that `person` sent as the one they are, oldest first. Raises StoreError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,7 +23,8 @@ from consent_mw.retention import Retention, day_of
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.holdings import HELD_KINDS
-from consent_mw.rights.ledger import Entry, Ledger
+from consent_mw.rights.ledger import Entry, Erased, Ledger, Walk
+from consent_mw.rights.open_cases import OpenCases
 from consent_mw.rights.person import LINK, People, Person, tokens
 from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.renewal import renew
@@ -39,11 +40,10 @@ __all__ = ["Erasure", "ErasureOutcome", "abuse_number"]
 
 _log = logging.getLogger("consent_mw")
 
-#: The ledger is carried out at the start, for a restored backup, and then this often, for what a long exchange that had
-#: begun before its visitor's erasure wrote down only afterwards.
-_AGAIN: Final = timedelta(hours=1)
 #: Whether a restriction must be renewed is looked for this often.
 _RENEWED: Final = timedelta(days=1)
+#: Tokens of the ledger that are looked for with one question.
+_TOKENS: Final = 1_000
 #: The spool is handed over within seconds.
 _PATIENCE: Final = timedelta(minutes=1)
 #: Named with the day, in case a key's day is over while its last records are still on their way.
@@ -198,7 +198,9 @@ class Erasure:
         self._desk = Desk(store, sealer, kept_by_store(store))
         self._people = People(store, sealer)
         self._receipts = Receipts(store, sealer)
-        self._applied: datetime | None = None
+        self._open = OpenCases(store, sealer, self._desk)
+        self._walk = Walk(ledger)
+        self._begun = False
         self._renewed: datetime | None = None
         self._told: list[str] = []  # the troubles of the last run
 
@@ -261,26 +263,24 @@ class Erasure:
     async def _all(self, now: datetime, outcome: ErasureOutcome) -> None:
         # At the start before all else: what a restored backup brought back was counted already. Later only afterwards:
         # what comes late of somebody whose request is still open counts for its certificate.
-        if self._applied is None:
-            await self._brought_back(now, outcome)
+        if not self._begun:
+            outcome.brought_back += await self._apply_ledger(now)
+            self._begun = True
         await self._open_cases(now, outcome)
-        if self._applied is None or not timedelta() <= now - self._applied < _AGAIN:
-            await self._brought_back(now, outcome)
+        # A few entries at each look: for a backup that is restored while the site runs, and for what a long exchange
+        # that had begun before its visitor's erasure wrote down only afterwards.
+        outcome.brought_back += await self._erased_again(await asyncio.to_thread(self._walk.step, now))
         if self._renewed is None or not timedelta() <= now - self._renewed < _RENEWED:
             await renew(self._desk, self._retention, now)
             self._renewed = now
 
-    async def _brought_back(self, now: datetime, outcome: ErasureOutcome) -> None:
-        outcome.brought_back += await self._apply_ledger(now)
-        self._applied = now
-
     async def _open_cases(self, now: datetime, outcome: ErasureOutcome) -> None:
-        open_cases = [case for case in await self._desk.all() if _is_ours(case)]
+        open_cases = await self._open.at(now)
         if not open_cases:
             return
         if self._hand_over:
             await self._hand_over()
-        certified = await certificates(self._store, self._sealer)
+        certified = await certificates(self._store, self._sealer, open_cases[0].request.registered)
         for case in open_cases:
             try:
                 await self._case(case, certified.get(case.request.id), now, outcome)
@@ -306,13 +306,18 @@ class Erasure:
     async def _apply_ledger(self, now: datetime) -> int:
         """Erase again what the ledger says was erased, and return how many records a backup had brought back."""
         await asyncio.to_thread(self._ledger.prune, now)
+        return await self._erased_again(await asyncio.to_thread(self._ledger.entries))
+
+    async def _erased_again(self, entries: Sequence[Entry]) -> int:
+        """Erase what `entries` name and is there, asking for many of them at once; return how many records it was."""
         count = 0
-        for entry in await asyncio.to_thread(self._ledger.entries):
-            for before, subjects in _by_instant(entry.before).items():
-                query = Query(kinds=HELD_KINDS, subjects=subjects, until=before)
-                count += sum([await _deleted(store, query) for store in self._stores])
-            if entry.ids:
-                count += await _deleted(self._store, Query(kinds=_ASKED, ids=frozenset(entry.ids)))
+        for some in _by_tokens(entries):
+            erased = Erased(some)
+            if erased.subjects:
+                query = Query(kinds=HELD_KINDS, subjects=erased.subjects, until=erased.until)
+                count += sum([await _erased_from(store, query, erased) for store in self._stores])
+            if erased.ids:
+                count += await _deleted(self._store, Query(kinds=_ASKED, ids=erased.ids))
         return count
 
     @property
@@ -523,17 +528,32 @@ async def _deleted(store: Store, query: Query) -> int:
     return await store.delete(query) if await store.fetch(query, limit=1) else 0
 
 
+async def _erased_from(store: Store, query: Query, erased: Erased) -> int:
+    """Delete what `query` finds and was erased: of a token that is still in use what is newer stays."""
+    count = 0
+    async for page in pages(store, query):
+        if ids := frozenset(record.id for record in page if erased.has(record)):
+            count += await store.delete(Query(kinds=HELD_KINDS, ids=ids))
+    return count
+
+
+def _by_tokens(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Yield `entries` in parts of so many tokens that one question may have them."""
+    part: list[Entry] = []
+    count = 0
+    for entry in entries:
+        part.append(entry)
+        count += len(entry.tokens) + len(entry.ids)
+        if count >= _TOKENS:
+            yield part
+            part, count = [], 0
+    if part:
+        yield part
+
+
 def abuse_number(erasure: UUID) -> UUID:
     """Return the number of the request about abuse that the erasure of this number registers, if there is any."""
     return fixed_id(day_of(time_of(erasure)), ABUSE, str(erasure))
-
-
-def _is_ours(case: Case) -> bool:
-    """Whether a request is to be carried out here: what is about abuse only after the operator has granted it."""
-    request = case.request
-    if case.ended or request.kind not in ("withdrawal", "erasure") or not request.person.is_known:
-        return False
-    return ABUSE not in request.purposes or case.granted is not None
 
 
 def _meant(made: _Tokens, request: Request, part: _Part) -> dict[tuple[int, str], frozenset[bytes]]:
@@ -543,13 +563,6 @@ def _meant(made: _Tokens, request: Request, part: _Part) -> dict[tuple[int, str]
         for (day, purpose), each in made.items()
         if (purpose in named if named else purpose not in _UNASKED) and part.means(purpose)
     }
-
-
-def _by_instant(before: Mapping[bytes, datetime]) -> dict[datetime, frozenset[bytes]]:
-    found: dict[datetime, set[bytes]] = {}
-    for subject, instant in before.items():
-        found.setdefault(instant, set()).add(subject)
-    return {instant: frozenset(subjects) for instant, subjects in found.items()}
 
 
 def _before(entries: Sequence[Entry], found: int) -> int:

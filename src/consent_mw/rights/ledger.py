@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -18,7 +20,7 @@ from consent_mw.ownership import unlinked
 from consent_mw.records import Record, time_of
 from consent_mw.rights.holdings import HELD_KINDS
 
-__all__ = ["Entry", "Erased", "Ledger"]
+__all__ = ["Entry", "Erased", "Ledger", "Walk"]
 
 #: What is as old as the entry was meant too; ids do not tell less apart.
 _INSTANT: Final = timedelta(milliseconds=1)
@@ -59,7 +61,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return {bytes.fromhex(token): min(after, self.again.get(token, after)) for token in self.tokens}
 
 
+class _Ending(msgspec.Struct, frozen=True):
+    """What tells whether an entry may be forgotten; its tokens are most of it."""
+
+    until: datetime
+
+
 _decode = msgspec.json.Decoder(Entry).decode
+_decode_ending = msgspec.json.Decoder(_Ending).decode
+
+#: Looks in which a walk goes through all of a ledger, at most. A running site looks each ten seconds: within the hour.
+_STEPS: Final = 300
+#: Of a ledger that is not long a look reads so much: some ten entries.
+_LEAST_BYTES: Final = 4_096
 
 
 class Erased:
@@ -72,6 +86,21 @@ class Erased:
             self._ids.update(entry.ids)
             for subject, before in entry.before.items():
                 self._before[subject] = max(before, self._before.get(subject, before))
+
+    @property
+    def subjects(self) -> frozenset[bytes]:
+        """The tokens of all, of whose records not each needs to be meant."""
+        return frozenset(self._before)
+
+    @property
+    def until(self) -> datetime | None:
+        """The instant from which on nothing of them was meant; None without tokens."""
+        return max(self._before.values(), default=None)
+
+    @property
+    def ids(self) -> frozenset[UUID]:
+        """The single records of all."""
+        return frozenset(self._ids)
 
     def has(self, record: Record) -> bool:
         """Whether `record` was erased."""
@@ -115,6 +144,27 @@ class Ledger:
                 _log.warning("%s: line %d is not whole and was left out", self.path, number)
         return found
 
+    def some(self, place: tuple[int, int]) -> tuple[list[Entry], tuple[int, int]]:
+        """
+        Return the entries at a place of the file, about one in `_STEPS` of it, and the place behind them: `(0, 0)`
+        after the last. A place is the file's number and a byte in it: in another file it is the beginning.
+
+        Raises:
+            StoreError: It is there and cannot be read.
+        """
+        try:
+            with open(self.path, "rb", opener=unlinked) as file:
+                status = os.fstat(file.fileno())
+                file.seek(place[1] if place[0] == status.st_ino else 0)
+                lines = file.readlines(max(_LEAST_BYTES, status.st_size // _STEPS))
+                end = file.tell()
+        except FileNotFoundError:
+            return [], (0, 0)
+        except OSError as error:
+            raise self._failed(error) from error
+        behind = (status.st_ino, end) if lines and end < status.st_size else (0, 0)
+        return list(_whole(lines)), behind
+
     def append(self, entry: Entry) -> None:
         """
         Write an entry; on return it survives a power cut.
@@ -129,15 +179,21 @@ class Ledger:
         """
         Forget the entries whose keys are all gone at `now` (aware), and return how many they were. Raises StoreError.
         """
-        entries = self.entries()
-        kept = [entry for entry in entries if entry.until > now]
-        if len(kept) < len(entries):
+        try:
+            with open(self.path, "rb", opener=unlinked) as file:
+                lines = [line for line in file.read().splitlines() if line]
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise self._failed(error) from error
+        kept = [line for line in lines if not _is_over(line, now)]
+        if len(kept) < len(lines):
             self._replace(kept)
-        return len(entries) - len(kept)
+        return len(lines) - len(kept)
 
-    def _replace(self, entries: Sequence[Entry]) -> None:
+    def _replace(self, lines: Sequence[bytes]) -> None:
         aside = self.path.with_suffix(".new")
-        self._write(aside, os.O_TRUNC, b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
+        self._write(aside, os.O_TRUNC, b"".join(line + b"\n" for line in lines))
         try:
             aside.replace(self.path)
             self._sync_directory()
@@ -169,3 +225,45 @@ class Ledger:
             f"{self.path}: the ledger of erasures failed ({error.strerror}); let this user write it, and see that the "
             "disk has room"
         )
+
+
+class Walk:
+    """
+    Goes through a ledger again and again, a few entries at each look, so that a look takes as long in a site of ten
+    days as in one of a year. In some hundred looks it meets all, also those that were appended meanwhile; where another
+    process has replaced the file, it begins anew.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._place = (0, 0)
+        self._met_over = False
+
+    def step(self, now: datetime) -> list[Entry]:
+        """
+        Return the next entries. At the end of the ledger, forget those whose keys are all gone at `now` (aware), if any
+        were met. Raises StoreError.
+        """
+        entries, self._place = self._ledger.some(self._place)
+        self._met_over = self._met_over or any(entry.until <= now for entry in entries)
+        if self._met_over and self._place == (0, 0):
+            self._ledger.prune(now)
+            self._met_over = False
+        return [entry for entry in entries if entry.until > now]
+
+
+def _whole(lines: Iterable[bytes]) -> Iterator[Entry]:
+    """Yield the entries among `lines`. What a crash tore is told at the start, when all are read."""
+    for line in lines:
+        try:
+            yield _decode(line)
+        except (msgspec.MsgspecError, ValueError):
+            continue
+
+
+def _is_over(line: bytes, now: datetime) -> bool:
+    """Whether a line may go: its keys are gone, or a crash tore it."""
+    try:
+        return _decode_ending(line).until <= now
+    except (msgspec.MsgspecError, ValueError):
+        return True

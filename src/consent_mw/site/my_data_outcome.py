@@ -93,7 +93,8 @@ class Outcomes:
             StoreError: The store cannot be reached.
         """
         erases, whole = slip.action in _ERASING, slip.action == "erase"
-        certificate = (await certificates(self._store, self._sealer)).get(slip.number) if erases else None
+        known = await certificates(self._store, self._sealer, time_of(slip.number)) if erases else {}
+        certificate = known.get(slip.number)
         case = None if certificate else await self._desk.one(slip.number)
         registered = self.registered(slip, policy)
         return registered._replace(

@@ -1,0 +1,229 @@
+"""Nothing slows with age: an old site reads as much as a young one, and what is remembered for it stays right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.sites_with_records import UTC_POLICY, SiteWithRecords
+
+from consent_mw.policy import REQUESTS
+from consent_mw.records import Query, Record
+from consent_mw.rights.certificate import ERASED
+from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.erasure import Erasure
+from consent_mw.rights.person import Person
+from consent_mw.rights.request import ANSWER, Answer, Request
+from consent_mw.stores.base import Store
+from consent_mw.stores.sqlite import SQLiteStore
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+LOOK = timedelta(seconds=10)
+YOUNG, OLD = 10, 100
+
+
+class Counted:
+    """A store that counts what is asked of it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.questions = 0
+        self.rows = 0
+
+    async def open(self) -> None:
+        await self._store.open()
+
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+        await self._store.append(records, durable=durable)
+
+    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+        found = await self._store.fetch(query, after=after, limit=limit)
+        self.questions += 1
+        self.rows += len(found)
+        return found
+
+    async def delete(self, query: Query) -> int:
+        return await self._store.delete(query)
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def during(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[int, int]:
+        """Return how many questions some work asks, and how many rows it is given."""
+        before = self.questions, self.rows
+        await work()
+        return self.questions - before[0], self.rows - before[1]
+
+
+class Living(SiteWithRecords):
+    """A site that lives for some days up to `NOW`."""
+
+    def runs(self, work: Callable[[Counted], Coroutine[Any, Any, Any]]) -> Any:
+        async def run() -> Any:
+            store = Counted(SQLiteStore(self.places.database))
+            await store.open()
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+
+        return asyncio.run(run())
+
+    def visits(self, name: str, moment: datetime, purpose: str = "analytics") -> Record:
+        subject = self.sealer.token(int(moment.timestamp()) // 86_400, purpose, name.encode())
+        return self.record(moment, purpose=purpose, subject=subject, path=f"/{name}")
+
+    def erasure(self, store: Store) -> Erasure:
+        return Erasure.of_site([self.policy], self.places, store, self.sealer)
+
+    async def asks(self, store: Store, name: str, moment: datetime, kind: Any = "withdrawal", **more: Any) -> Request:
+        request = Request.new(kind, "site", int(moment.timestamp() * 1e9), person=Person((name,)), **more)
+        await Desk(store, self.sealer, kept_by_store(store)).register(request)
+        return request
+
+    async def requests_of(self, store: Store, days: int) -> None:
+        """Let some days go by, with a withdrawal and an erasure on each."""
+        erasure = self.erasure(store)
+        for number in range(days, 0, -1):
+            moment = NOW - number * DAY
+            names = f"a{number:021}", f"b{number:021}"
+            await store.append([self.visits(name, moment) for name in names])
+            await self.asks(store, names[0], moment, purposes=("analytics",))
+            await self.asks(store, names[1], moment, "erasure")
+            done = await erasure.once(moment + LOOK)
+            assert (len(done.done), done.troubles) == (2, [])
+        await erasure.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Living:
+    return Living(tmp_path, UTC_POLICY)
+
+
+def aged(tmp_path: Path, policy: str = UTC_POLICY) -> list[tuple[int, Living]]:
+    found: list[tuple[int, Living]] = []
+    for age in (YOUNG, OLD):
+        (tmp_path / str(age)).mkdir()
+        found.append((age, Living(tmp_path / str(age), policy)))
+    return found
+
+
+# -- what is to be erased -------------------------------------------------------------------------------------------
+
+
+def test_a_look_for_what_is_to_be_erased_reads_as_much_in_an_old_site_as_in_a_young_one(tmp_path: Path) -> None:
+    async def looked(site: Living, days: int, store: Counted) -> list[tuple[int, int]]:
+        await site.requests_of(store, days)
+        erasure = site.erasure(store)
+        await erasure.once(NOW)
+        looks = [await store.during(lambda: erasure.once(NOW)) for _ in range(40)]
+        await erasure.close()
+        return looks
+
+    young, old = [site.runs(partial(looked, site, days)) for days, site in aged(tmp_path)]
+    assert max(questions for questions, _ in old) <= max(questions for questions, _ in young) + 2
+    assert max(rows for _, rows in old) <= 1.5 * max(rows for _, rows in young)
+
+
+def test_what_was_erased_goes_again_within_the_hour_from_a_store_that_is_put_back_while_the_site_runs(
+    site: Living,
+) -> None:
+    async def lives(store: Counted) -> list[int]:
+        visit = site.visits("c" * 22, NOW - 60 * DAY)
+        await store.append([visit, *(site.visits("c" * 22, NOW - n * DAY) for n in range(59))])
+        await site.requests_of(store, 30)
+        await site.asks(store, "c" * 22, NOW, "erasure")
+        erasure = site.erasure(store)
+        assert len((await erasure.once(NOW)).done) == 1
+        later = [(await erasure.once(NOW + n * LOOK)).brought_back for n in range(1, 40)]
+        await store.append([visit])  # as the backup had it
+        later += [(await erasure.once(NOW + n * LOOK)).brought_back for n in range(40, 400)]
+        await erasure.close()
+        return [each for each in later if each]
+
+    assert site.runs(lives) == [1]
+
+
+def test_a_request_that_comes_late_is_carried_out_while_the_site_runs(site: Living) -> None:
+    """It waited in a spool for as long as the site lived, or for longer; or its host's clock was behind."""
+
+    async def lives(store: Counted) -> list[UUID]:
+        await site.requests_of(store, 30)
+        erasure = site.erasure(store)
+        await erasure.once(NOW)
+        late = [
+            await site.asks(store, f"{number:022}", NOW - number * DAY, purposes=("analytics",))
+            for number in (0, 3, 12, 29, 50)
+        ]
+        done = [each.request for n in range(12) for each in (await erasure.once(NOW + n * LOOK)).done]
+        await erasure.close()
+        assert sorted(done) == sorted(each.id for each in late)
+        return done
+
+    site.runs(lives)
+
+
+def test_a_request_that_waits_for_the_operator_is_carried_out_once_it_is_granted_however_old(site: Living) -> None:
+    async def lives(store: Counted) -> None:
+        asked = await site.asks(store, "d" * 22, NOW - 20 * DAY, "erasure", purposes=("abuse",))
+        erasure = site.erasure(store)
+        assert [(await erasure.once(NOW + n * LOOK)).done for n in range(5)] == [[]] * 5
+        granted = Answer.new(asked.id, "granted", int((NOW + DAY).timestamp() * 1e9))
+        await Desk(store, site.sealer, kept_by_store(store)).register(answers=[granted])
+        (done,) = (await erasure.once(NOW + DAY + LOOK)).done
+        assert done.request == asked.id
+        assert (await erasure.once(NOW + DAY + 2 * LOOK)).done == []
+        await erasure.close()
+
+    site.runs(lives)
+
+
+def test_what_another_process_has_carried_out_is_not_carried_out_again(site: Living) -> None:
+    async def lives(store: Counted) -> None:
+        one, other = site.erasure(store), site.erasure(store)
+        for number in range(10):
+            moment = NOW + number * DAY
+            await one.once(moment)
+            await other.once(moment)
+            await site.asks(store, f"{number:022}", moment, "erasure" if number % 2 else "withdrawal")
+            first, second = (one, other) if number % 3 else (other, one)
+            assert (len((await first.once(moment + LOOK)).done), len((await second.once(moment + LOOK)).done)) == (1, 0)
+        await one.close()
+        await other.close()
+
+    site.runs(lives)
+
+
+def test_a_request_is_carried_out_again_where_a_restored_backup_has_it_open(site: Living) -> None:
+    async def lives(store: Counted) -> None:
+        asked = await site.asks(store, "e" * 22, NOW, purposes=("analytics",))
+        erasure = site.erasure(store)
+        assert len((await erasure.once(NOW + LOOK)).done) == 1
+        kinds, purposes = frozenset((ANSWER, ERASED)), frozenset((REQUESTS,))
+        assert await store.delete(Query(kinds=kinds, purposes=purposes)) == 2
+        assert [each.request for each in (await erasure.once(NOW + 2 * LOOK)).done] == [asked.id]
+        await erasure.close()
+
+    site.runs(lives)
+
+
+def test_a_store_that_fails_in_the_middle_of_a_look_hides_no_request(site: Living) -> None:
+    async def lives(store: Counted) -> None:
+        await site.requests_of(store, 20)
+        asked = await site.asks(store, "f" * 22, NOW - 15 * DAY, purposes=("analytics",))
+        erasure = site.erasure(store)
+        await store.close()
+        for _ in range(3):
+            assert len((await erasure.once(NOW)).troubles) == 1
+        await store.open()
+        assert [each.request for each in (await erasure.once(NOW)).done] == [asked.id]
+        await erasure.close()
+
+    site.runs(lives)
