@@ -11,13 +11,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.sites_with_records import UTC_POLICY, SiteWithRecords
+from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
 
-from consent_mw.policy import REQUESTS
+from consent_mw.archive import Archive
+from consent_mw.certificates import TALLY
+from consent_mw.destruction import Destruction
+from consent_mw.policy import RECEIPTS, REQUESTS
 from consent_mw.records import Query, Record
 from consent_mw.rights.certificate import ERASED
 from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.erasure import Erasure
+from consent_mw.rights.holdings import Registry
 from consent_mw.rights.person import Person
 from consent_mw.rights.request import ANSWER, Answer, Request
 from consent_mw.stores.base import Store
@@ -27,6 +32,9 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 LOOK = timedelta(seconds=10)
 YOUNG, OLD = 10, 100
+PURPOSES = ("analytics", "marketing")
+#: Abuse ends within the days of the young site, and is held on.
+ARCHIVING = UTC_POLICY.replace('retention = "1 year"', 'retention = "5 days"') + HELD
 
 
 class Counted:
@@ -100,6 +108,19 @@ class Living(SiteWithRecords):
             done = await erasure.once(moment + LOOK)
             assert (len(done.done), done.troubles) == (2, [])
         await erasure.close()
+
+    def destruction(self, store: Store) -> Destruction:
+        return Destruction.of_site(self.policy, self.places, store, self.sealer)
+
+    async def days_of(self, store: Store, days: int) -> None:
+        """Let some days go by, each with visits of two purposes, and abuse that a law holds in the archive."""
+        destruction = self.destruction(store)
+        for number in range(days, 0, -1):
+            moment = NOW - number * DAY
+            day = [self.visits(f"{each:022}", moment, purpose) for each in range(6) for purpose in PURPOSES]
+            await store.append([*day, self.record(moment, kind="abuse", purpose="abuse", reason="tries passwords")])
+            assert (await destruction.once(moment + DAY)).troubles == []
+        await destruction.close()
 
 
 @pytest.fixture
@@ -227,3 +248,91 @@ def test_a_store_that_fails_in_the_middle_of_a_look_hides_no_request(site: Livin
         await erasure.close()
 
     site.runs(lives)
+
+
+# -- what has ended -------------------------------------------------------------------------------------------------
+
+
+def test_a_look_for_what_has_ended_reads_as_much_in_an_old_site_as_in_a_young_one(tmp_path: Path) -> None:
+    async def looked(site: Living, days: int, store: Counted) -> list[tuple[int, int]]:
+        await site.days_of(store, days)
+        await site.destruction(store).once(NOW)  # so that nothing is due
+        destruction = site.destruction(store)
+        looks = [await store.during(lambda: destruction.once(NOW)) for _ in range(3)]
+        await destruction.close()
+        return looks
+
+    young, old = [site.runs(partial(looked, site, days)) for days, site in aged(tmp_path, ARCHIVING)]
+    assert old[0][0] <= young[0][0] + 2, "questions of the first look, which reads all tallies and certificates"
+    for (questions, rows), (later_questions, later_rows) in zip(young[1:], old[1:], strict=True):
+        assert later_questions <= questions + 2
+        assert later_rows <= 1.5 * rows
+
+
+def test_what_another_process_counted_and_certified_is_neither_counted_nor_certified_again(site: Living) -> None:
+    async def lives(store: Counted) -> None:
+        one, other = site.destruction(store), site.destruction(store)
+        for number in range(40):
+            moment = NOW + number * DAY
+            await store.append([site.record(moment), site.visits("a" * 22, moment)])
+            first, second = (one, other) if number % 3 else (other, one)
+            done = await first.once(moment + DAY)
+            assert (done.counted, done.troubles) == (2, [])
+            again = await second.once(moment + DAY)
+            assert (again.counted, again.certificates, again.records, again.troubles) == (0, 0, 0, [])
+        late = NOW + 3 * DAY  # a day and purpose that had nothing when the others were counted
+        await store.append([site.visits("b" * 22, late, "marketing")])
+        later = NOW + 41 * DAY
+        fresh = site.destruction(store)
+        assert (await fresh.once(later)).counted == 1
+        assert ((await one.once(later)).counted, (await other.once(later)).counted) == (0, 0)
+        ended = [await each.once(NOW + 800 * DAY) for each in (one, other, fresh)]
+        assert [bool(each.certificates) for each in ended] == [True, False, False]
+        for each in (one, other, fresh):
+            await each.close()
+
+    site.runs(lives)
+
+
+def test_a_day_whose_tally_went_with_a_restored_backup_is_counted_again(site: Living) -> None:
+    async def lives(store: Counted) -> None:
+        destruction = site.destruction(store)
+        for number in range(5):
+            await store.append([site.record(NOW + number * DAY)])
+            assert (await destruction.once(NOW + (number + 1) * DAY)).counted == 1
+        query = Query(kinds=frozenset((TALLY,)), purposes=frozenset((RECEIPTS,)), since=NOW + 2 * DAY)
+        assert await store.delete(query) == 2
+        await destruction.once(NOW + 5 * DAY)
+        (done,) = [await site.destruction(store).once(NOW + 5 * DAY)]
+        assert done.counted == 2, "by the next process"
+        await destruction.close()
+
+    site.runs(lives)
+
+
+# -- what a person reads --------------------------------------------------------------------------------------------
+
+
+def test_my_data_reads_as_much_in_an_old_site_as_in_a_young_one(tmp_path: Path) -> None:
+    async def read(site: Living, days: int, store: Counted) -> list[tuple[int, int]]:
+        await site.days_of(store, days)
+        for number in range(days, 0, -1):
+            given = Disclosure.new(int((NOW - number * DAY).timestamp() * 1e9), to="a court", basis="lawful_demand")
+            await Disclosures(store, site.sealer).append(given)
+        archive = Archive.of_site([site.policy], site.places, site.sealer.site_keys)
+        assert archive is not None
+        held = Counted(archive.store)
+        registry = Registry([site.policy], store, site.sealer, archive=Archive(held, archive.sealer))
+        today = int(NOW.timestamp()) // 86_400
+        person = Person((f"{0:022}",), None, ((today - 5, today),))
+        counts: list[tuple[int, int]] = []
+        for _ in range(2):
+            before = held.rows
+            questions, rows = await store.during(partial(registry.of, person, NOW))
+            counts.append((questions, rows + held.rows - before))
+        await held.close()
+        return counts
+
+    young, old = [site.runs(partial(read, site, days)) for days, site in aged(tmp_path, ARCHIVING)]
+    assert old[1][0] <= young[1][0] + 2
+    assert old[1][1] <= 1.5 * young[1][1]

@@ -12,6 +12,8 @@ from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.records import Query, Record, fixed_id, time_of
 from consent_mw.retention import day_of
+from consent_mw.retention import day_of, start_of
+from consent_mw.rights.person import Person
 from consent_mw.rights.person import Person, values_on
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.site_keys import SiteKeys
@@ -77,7 +79,8 @@ class Archive:
             StoreError: The archive or its keys cannot be reached.
         """
         found: dict[tuple[int, str], frozenset[bytes]] = {}
-        async for page in pages(self.store, Query(kinds=frozenset((NAMING,)))):
+        since = None if person.first_day is None else start_of(person.first_day)
+        async for page in pages(self.store, Query(kinds=frozenset((NAMING,)), since=since)):
             await asyncio.to_thread(self._add_tokens, page, person, found)
         return found
 

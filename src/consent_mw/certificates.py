@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
 from consent_mw.aggregates import FEWEST, cells_of
 from consent_mw.aggregates import KIND as AGGREGATE
 from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.policy import RECEIPTS
-from consent_mw.records import Query, Record, Scalar, fixed_id, new_id
-from consent_mw.retention import day_text
+from consent_mw.records import Query, Record, Scalar, fixed_id, new_id, time_of
+from consent_mw.retention import day_text, start_of
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
-from consent_mw.stores.pages import every
+from consent_mw.stores.pages import every, pages
 
-__all__ = ["KIND", "TALLY", "Certificate", "Certificates", "Tally"]
+__all__ = ["KIND", "TALLY", "Certificate", "Certificates", "Tallies", "Tally"]
 
 KIND: Final = "certificate"
 #: How many records a day and purpose had when it was counted, which is before the first of them goes.
 TALLY: Final = "tally"
+#: Days before the newest tally of which others may be written still, as nearly all of them are.
+_LATEST_DAYS: Final = 2
+#: By how much the clock of another host may be behind.
+_BEHIND: Final = timedelta(hours=1)
+_1970: Final = date(1970, 1, 1).toordinal()
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +107,12 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
             "tally.where": self.where,
             "tally.rings": msgspec.json.encode(self.rings).decode(),
         }
-        return sealer.record(fixed_id(self.day, TALLY, self.purpose, self.where), TALLY, RECEIPTS, data=data)
+        return sealer.record(self.id, TALLY, RECEIPTS, data=data)
+
+    @property
+    def id(self) -> UUID:
+        """The id of its record."""
+        return fixed_id(self.day, TALLY, self.purpose, self.where)
 
     @classmethod
     def read(cls, record: Record) -> Tally:
@@ -110,6 +121,63 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
         rings = msgspec.json.decode(str(data["tally.rings"]), type=dict[str, int])
         return cls(day=int(str(data["tally.day"])), purpose=str(data["tally.purpose"]), where=str(data["tally.where"]),
                    rings=rings)  # fmt: skip
+
+
+class Tallies:
+    """
+    The tallies of a store. There are as many as days that have not ended, so all are read at first and then once a day;
+    in between the latest alone.
+
+    That is right beside other processes and hosts: one of the latest days is read each time, one of an older day, which
+    came late, is asked for by its id (`look`), and one that is gone by `still`. Where the newest is gone, the store may
+    not be what it was, as after a restored backup: all are read again.
+
+    Attributes:
+        known: By place, day and purpose.
+    """
+
+    def __init__(self, store: Store, sealer: Sealer) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._read_on: int | None = None
+        self.known: dict[tuple[str, int, str], Tally] = {}
+
+    async def refresh(self, today: int) -> None:
+        """Read what is new; `today` is the day since 1970-01-01 (UTC). Raises StoreError."""
+        newest = max(self.known, key=lambda each: each[1], default=None)
+        if newest is not None and self._read_on == today:
+            latest = await self._read(start_of(newest[1] - _LATEST_DAYS))
+            if newest in latest:
+                self.known |= latest
+                return
+        await self.read_all()
+        self._read_on = today
+
+    async def read_all(self) -> None:
+        """Read all of them. Raises StoreError."""
+        self.known = await self._read(None)
+
+    async def look(self, where: str, day: int, purpose: str) -> bool:
+        """Whether there is a tally of that place, day and purpose, also one that came late. Raises StoreError."""
+        return (where, day, purpose) in self.known or await self.still(where, day, purpose)
+
+    async def still(self, where: str, day: int, purpose: str) -> bool:
+        """Whether it is in the store at this moment. Raises StoreError."""
+        number = Tally(day=day, purpose=purpose, where=where, rings={}).id
+        found = self._tallies(await self._store.fetch(_ours(TALLY, number)))
+        self.known.pop((where, day, purpose), None)
+        self.known |= found
+        return bool(found)
+
+    async def _read(self, since: datetime | None) -> dict[tuple[str, int, str], Tally]:
+        found: dict[tuple[str, int, str], Tally] = {}
+        async for page in pages(self._store, replace(_ours(TALLY), since=since)):
+            found |= self._tallies(page)
+        return found
+
+    def _tallies(self, records: Sequence[Record]) -> dict[tuple[str, int, str], Tally]:
+        found = map(Tally.read, self._sealer.whole(records))
+        return {(tally.where, tally.day, tally.purpose): tally for tally in found}
 
 
 class Certificates:
@@ -123,24 +191,47 @@ class Certificates:
         self._store = store
         self._sealer = sealer
         self._latest: UUID | None = None
-        self._certified: set[tuple[str, str, str, str]] = set()
-        self.tallies: dict[tuple[str, int, str], Tally] = {}
+        self._certified: set[tuple[str, int, str, str]] = set()
+        self._tallies = Tallies(store, sealer)
+        self._read_on: int | None = None
 
-    async def refresh(self) -> None:
-        """Read what is new. Raises StoreError."""
-        while page := await self._store.fetch(_ours(KIND), after=self._latest):
+    @property
+    def tallies(self) -> dict[tuple[str, int, str], Tally]:
+        """The tallies, by place, day and purpose."""
+        return self._tallies.known
+
+    async def refresh(self, today: int) -> None:
+        """
+        Read what is new; once a day, and where the latest certificate is gone, as after a restored backup, all of them.
+        Raises StoreError.
+
+        Args:
+            today: The day, since 1970-01-01 (UTC).
+        """
+        latest = self._latest
+        if latest and (self._read_on != today or not await self._store.fetch(_ours(KIND, latest))):
+            latest, self._certified = None, set()
+        self._read_on = today
+        since = time_of(latest) - _BEHIND if latest else None
+        async for page in pages(self._store, replace(_ours(KIND), since=since)):
             self._latest = page[-1].id
-            self._certified.update(_named(record.data) for record in self._sealer.whole(page))
-        self.tallies = {}
-        after: UUID | None = None
-        while page := await self._store.fetch(_ours(TALLY), after=after):
-            after = page[-1].id
-            for tally in map(Tally.read, self._sealer.whole(page)):
-                self.tallies[tally.where, tally.day, tally.purpose] = tally
+            named = {_named(record.data) for record in self._sealer.whole(page)}
+            for where, day, purpose, _ in named - self._certified:
+                self.tallies.pop((where, day, purpose), None)  # which went with its certificate
+            self._certified |= named
+        await self._tallies.refresh(today)
 
     def has(self, where: str, day: int, purpose: str, ring: str) -> bool:
         """Whether there is a certificate for that day, purpose and keyring."""
-        return (where, day_text(day), purpose, ring) in self._certified
+        return (where, day, purpose, ring) in self._certified
+
+    async def is_counted(self, where: str, day: int, purpose: str) -> bool:
+        """Whether there is a tally of that day and purpose, also one that another process wrote. Raises StoreError."""
+        return await self._tallies.look(where, day, purpose)
+
+    async def is_uncertified(self, where: str, day: int, purpose: str) -> bool:
+        """Whether there is one at this moment: it goes with its certificate, whoever writes that. Raises StoreError."""
+        return await self._tallies.still(where, day, purpose)
 
     async def keep_tally(self, tally: Tally, *others: Record) -> None:
         """Keep a tally, durably and together with `others` or not at all. Raises StoreError."""
@@ -185,9 +276,9 @@ def _ours(kind: str, *ids: UUID) -> Query:
     return Query(kinds=frozenset((kind,)), purposes=frozenset((RECEIPTS,)), ids=frozenset(ids) if ids else None)
 
 
-def _named(data: Mapping[str, Scalar]) -> tuple[str, str, str, str]:
+def _named(data: Mapping[str, Scalar]) -> tuple[str, int, str, str]:
     where, day, purpose, ring = (str(data[f"certificate.{name}"]) for name in ("where", "day", "purpose", "ring"))
-    return where, day, purpose, ring
+    return where, date.fromisoformat(day).toordinal() - _1970, purpose, ring
 
 
 def _iso(instant: datetime) -> str:

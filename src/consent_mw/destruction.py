@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -25,7 +25,7 @@ from consent_mw.places import Places
 from consent_mw.policy import RECEIPTS, Policy
 from consent_mw.receipts import visitor_of
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import Retention, Window, start_of
+from consent_mw.retention import Retention, Window, day_of, start_of
 from consent_mw.revisions import Revisions
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.person import People
@@ -90,6 +90,23 @@ class _Site:
         self.revisions = Revisions(self.places.revisions)
 
 
+class _Keys(NamedTuple):
+    """
+    The keys of a keyring.
+
+    Attributes:
+        at: Its name and generation.
+        labels: Of those that exist, in order: the day and the label.
+        live: The days and purposes of which one exists.
+        gone: Where those were that are gone, by day and purpose.
+    """
+
+    at: tuple[str, int]
+    labels: Sequence[tuple[int, str]]
+    live: Set[tuple[int, str]]
+    gone: Mapping[tuple[int, str], str]
+
+
 class Destruction:
     """
     Destroys what has ended, in the live store and in the archive. What interrupts a run, the next one completes.
@@ -135,6 +152,7 @@ class Destruction:
         self._lock = lock
         self._spool = spool
         self._told: list[str] = []  # the troubles of the last run
+        self._listed: dict[str, _Keys] = {}  # by place
         self._counted: dict[str, int] = {}  # by purpose: no day up to this one is still to be counted
         self._looked_at: frozenset[tuple[int, str]] = frozenset()  # days and purposes: whether anything came late
 
@@ -243,7 +261,7 @@ class Destruction:
             run.outcome.troubles.append(str(error))
 
     async def _all_rows(self, run: _Run) -> None:
-        await self._certificates.refresh()
+        await self._certificates.refresh(day_of(run.now))
         await self._deletions.refresh({stage.where: stage.store for stage in self.stages})
         await self._count_days(self.stages[0], run)
         for stage in self.stages:
@@ -258,12 +276,23 @@ class Destruction:
         """Destroy the keys that have ended; with `held`, those whose records had to be moved first."""
         keyring = stage.sealer.keyring
         try:
-            for day, label in await asyncio.to_thread(keyring.live):
+            for day, label in _may_have_ended(stage, (await self._keys(stage)).labels, run.now):
                 if await self._must_go(stage, day, *of_label(label), run, held=held):
                     run.outcome.keys += await asyncio.to_thread(keyring.destroy, day, label)
         except StoreError as error:
             run.unreached.add(stage.where)
             run.outcome.troubles.append(str(error))
+
+    async def _keys(self, stage: Stage) -> _Keys:
+        """Return the keys of a place, listed again only when any process has made or destroyed one."""
+        keyring = stage.sealer.keyring
+        now = keyring.name, keyring.generation  # before they are listed: what changes meanwhile is listed again
+        known = self._listed.get(stage.where)
+        if known is None or known.at != now:
+            labels, gone = await asyncio.to_thread(lambda: (keyring.live(), keyring.destroyed()))
+            live = frozenset((day, of_label(label)[0]) for day, label in labels)
+            known = self._listed[stage.where] = _Keys(now, labels, live, _by_purpose(gone))
+        return known
 
     async def _must_go(self, stage: Stage, day: int, purpose: str, span: Span, run: _Run, *, held: bool) -> bool:
         if not stage.retention.has_ended(day, purpose, run.now, span):
@@ -276,18 +305,30 @@ class Destruction:
     def _archives(self, stage: Stage) -> bool:
         return stage.where == LIVE and self._archive is not None
 
+    def _tallied(self, stage: Stage, run: _Run) -> list[tuple[int, str]]:
+        """Return the days and purposes with a tally that may have ended, in order."""
+        tallied = [(day, purpose) for where, day, purpose in self._certificates.tallies if where == stage.where]
+        return list(_may_have_ended(stage, sorted(tallied), run.now))
+
     # -- counting -----------------------------------------------------------------------------------------------
 
     async def _count_days(self, stage: Stage, run: _Run) -> None:
         """Count every day that is over, so that nothing has to be counted when it must go."""
+        tallied: dict[str, set[int]] = {}
+        for where, day, purpose in self._certificates.tallies:
+            if where == stage.where:
+                tallied.setdefault(purpose, set()).add(day)
         for purpose in stage.retention.purposes:
-            counted = self._counted.get(purpose)
-            async for day in stage.days(purpose, None if counted is None else start_of(counted + 1)):
+            counted, but, waits = self._counted.get(purpose), tallied.get(purpose, set()), None
+            async for day in stage.days(purpose, None if counted is None else start_of(counted + 1), but):
                 if not await self._is_countable(day, run.now):
+                    waits = day
                     break
-                if not self._is_known(stage, day, purpose):
+                if not await self._is_known(stage, day, purpose):
                     await self._count(stage, day, purpose, run)
                 self._counted[purpose] = day
+            done = [day for day in but if waits is None or day < waits]
+            self._counted[purpose] = max([self._counted.get(purpose, -1), *done])
 
     async def _count_late(self, stage: Stage, day: int, purpose: str, run: _Run) -> None:
         """
@@ -351,25 +392,25 @@ class Destruction:
         oldest = await asyncio.to_thread(lambda: spool.oldest)
         return oldest is None or oldest >= start_of(day + 1)
 
-    def _is_known(self, stage: Stage, day: int, purpose: str) -> bool:
+    async def _is_known(self, stage: Stage, day: int, purpose: str) -> bool:
         """Whether its records were counted before the first of them went."""
         known = self._certificates
-        return (stage.where, day, purpose) in known.tallies or any(
-            known.has(stage.where, day, purpose, ring) for ring in (stage.ring, "")
-        )
+        if any(known.has(stage.where, day, purpose, ring) for ring in (stage.ring, "")):
+            return True
+        return await known.is_counted(stage.where, day, purpose)
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
     async def _move_rows(self, stage: Stage, run: _Run) -> None:
         """Delete the rows that have ended, or move them into the archive."""
         run.known += sum(
-            sum(tally.rings.values())
-            for (where, day, purpose), tally in self._certificates.tallies.items()
-            if where == stage.where and stage.retention.has_ended(day, purpose, run.now)
+            sum(self._certificates.tallies[stage.where, day, purpose].rings.values())
+            for day, purpose in self._tallied(stage, run)
+            if stage.retention.has_ended(day, purpose, run.now)
         )
         for purpose in stage.retention.purposes:
             async for day, window in stage.ended(purpose, run.now):
-                if not self._is_known(stage, day, purpose):
+                if not await self._is_known(stage, day, purpose):
                     if not await self._is_countable(day, run.now):
                         run.left.add((stage.where, day, purpose))
                         continue
@@ -408,17 +449,16 @@ class Destruction:
 
     async def _certify(self, stage: Stage, run: _Run) -> None:
         """Write a certificate for each key that is gone, each day that needed none, and what was deleted besides."""
-        keyring = stage.sealer.keyring
-        gone = _by_purpose(await asyncio.to_thread(keyring.destroyed))
-        live = {(day, of_label(label)[0]) for day, label in await asyncio.to_thread(keyring.live)}
+        _, _, live, gone = await self._keys(stage)
         for (day, purpose), place in gone.items():
             if (day, purpose) not in live and self._is_owed(stage, day, purpose, stage.ring, run):
                 await self._write(Part(stage.where, day, purpose, stage.ring), stage, place, run)
-        for where, day, purpose in list(self._certificates.tallies):
-            if where == stage.where and (day, purpose) not in live and self._is_owed(stage, day, purpose, "", run):
-                tally = self._certificates.tallies[where, day, purpose]
-                if not set(tally.rings) - {"", *stage.lost}:
-                    await self._write(Part(where, day, purpose, ""), stage, "", run)
+        for day, purpose in self._tallied(stage, run):
+            if (day, purpose) not in live and self._is_owed(stage, day, purpose, "", run):
+                tally = self._certificates.tallies[stage.where, day, purpose]
+                sealed = set(tally.rings) - {"", *stage.lost}
+                if not sealed and await self._certificates.is_uncertified(stage.where, day, purpose):
+                    await self._write(Part(stage.where, day, purpose, ""), stage, "", run)
         for part in self._deletions.owed:
             ended = stage.retention.has_ended(part.day, part.purpose, run.now) and run.is_done(stage, *part[1:3])
             waits = part.ring not in stage.lost and (part.day, part.purpose) in live
@@ -467,6 +507,17 @@ def _by_purpose(places: Mapping[tuple[int, str], str]) -> dict[tuple[int, str], 
         key = day, of_label(label)[0]
         found[key] = f"{found[key]}, {place}" if key in found else place
     return found
+
+
+def _may_have_ended(stage: Stage, days: Iterable[tuple[int, str]], now: datetime) -> Iterator[tuple[int, str]]:
+    """Yield those of `days` with a purpose, or a label of its keys, that may have ended: up to the first that has not."""
+    later = set[str]()
+    for day, label in days:
+        if label not in later:
+            if stage.retention.may_hold_ended(day, of_label(label)[0], now):
+                yield day, label
+            else:
+                later.add(label)
 
 
 def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -54,15 +54,23 @@ class Stage:
         """
         return record.ring if self.sealer.is_whole(record) else ""
 
-    async def days(self, purpose: str, since: datetime | None = None) -> AsyncIterator[int]:
-        """Yield each day that has records of `purpose`, in order. Raises StoreError."""
+    async def days(
+        self, purpose: str, since: datetime | None = None, but: Set[int] = frozenset()
+    ) -> AsyncIterator[int]:
+        """
+        Yield each day that has records of `purpose`, in order; those of `but` are left out, and cost one question where
+        they follow each other. Raises StoreError.
+        """
         last = -1
         while page := await self.store.fetch(_query(purpose, since), limit=1):
             day = day_of(time_of(page[0].id))
             if day == last:  # an id from beyond the calendar, which anybody may have written, counts as of its last day
                 return
-            yield day
+            if day not in but:
+                yield day
             last = day
+            while day + 1 in but:
+                day += 1
             since = start_of(day + 1)
 
     async def ended(self, purpose: str, now: datetime) -> AsyncIterator[tuple[int, Window]]:

@@ -263,7 +263,7 @@ class Access:
             ConfigurationError: Personal fields were to be read, and some request does not tell here whose they are.
             StoreError: The store or the keyring cannot be reached.
         """
-        cases = await Desk(store, self._sealer, kept_by_store(store)).all()
+        cases = await Desk(store, self._sealer, kept_by_store(store)).not_ended()
         self._restriction = await restricted_by(cases, People(store, self._sealer), self._sealer)
         closed = [case.request for case in cases if case.restricts and not case.request.readable]
         if not closed or self._left_open:

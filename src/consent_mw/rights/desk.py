@@ -100,6 +100,23 @@ class Desk:
         found = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
         return await asyncio.to_thread(self._cases, found, opened=opened)
 
+    async def not_ended(self) -> list[Case]:
+        """
+        Return every request that is kept and whole and has not ended, oldest first. No other is opened. Raises
+        StoreError.
+        """
+        found = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
+        return await asyncio.to_thread(self._open_ones, found)
+
+    def _open_ones(self, records: Sequence[Record]) -> list[Case]:
+        whole = self._sealer.whole(records)
+        answers = [record for record in whole if record.kind == ANSWER]
+        ended = {record.data["answer.request"] for record in answers if record.data["answer.outcome"] != "granted"}
+        asked = [record for record in whole if record.kind == REQUEST and str(record.id) not in ended]
+        numbers = {str(record.id) for record in asked}
+        own = [record for record in answers if record.data["answer.request"] in numbers]
+        return cases([*asked, *own], self._sealer)
+
     async def one(self, number: UUID) -> Case | None:
         """Return the request of this number with its answers, or what it was renewed as, or None. Raises StoreError."""
         case = next(iter(await self.numbered(frozenset((number,)))), None)

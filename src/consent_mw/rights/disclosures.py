@@ -123,9 +123,9 @@ class Disclosures:
         """Write an entry; on return it survives a power cut. Raises StoreError, KeyDestroyed."""
         await self._store.append([disclosure.record(self._sealer)], durable=True)
 
-    async def all(self) -> list[Disclosure]:
-        """Return every entry that is kept and whole, oldest first. Raises StoreError."""
-        query = Query(kinds=frozenset((DISCLOSURE,)), purposes=frozenset((REQUESTS,)))
+    async def all(self, since: datetime | None = None) -> list[Disclosure]:
+        """Return every entry that is kept and whole, of those since then (aware), oldest first. Raises StoreError."""
+        query = Query(kinds=frozenset((DISCLOSURE,)), purposes=frozenset((REQUESTS,)), since=since)
         records = self._sealer.whole(await every(self._store, query))
         return [Disclosure.read(record, self._sealer) for record in records]
 

@@ -14,7 +14,7 @@ from consent_mw.exceptions import ConsentError, StoreError
 from consent_mw.policy import LINKS, RECEIPTS, REQUESTS, Policy
 from consent_mw.receipts import Receipt, receipt_of
 from consent_mw.records import Query, Record, Scalar, time_of
-from consent_mw.retention import Retention, day_of
+from consent_mw.retention import Retention, day_of, start_of
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.person import People, Person, tokens
@@ -135,7 +135,7 @@ class Registry:
             held=tuple(held),
             receipts=tuple(await self._receipts(made)),
             cases=tuple(case for case in await self._desk.filed(made) if not case.renewed),
-            disclosures=tuple(_concerning(await self._disclosures.all(), person, held)),
+            disclosures=tuple(_concerning(await self._disclosed(person), person, held)),
             application=await self._application(person),
             beyond=await self.reach.beyond(now),
             changed=changed,
@@ -170,6 +170,10 @@ class Registry:
             return receipt_of(record, self._live.sealer)
         except (ConsentError, msgspec.MsgspecError):
             return None  # its key went meanwhile, or it was changed: it proves nothing any more
+
+    async def _disclosed(self, person: Person) -> list[Disclosure]:
+        """Return what was disclosed since there was anything of theirs that could be."""
+        return await self._disclosures.all(None if person.first_day is None else start_of(person.first_day))
 
     async def _application(self, person: Person) -> Mapping[str, Scalar] | None:
         if self._personal_data is None or person.sign_in is None:

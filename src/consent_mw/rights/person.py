@@ -60,6 +60,11 @@ class Person(NamedTuple):
         """Whether they proved anything."""
         return bool(self.values)
 
+    @property
+    def first_day(self) -> int | None:
+        """The first day (since 1970, UTC) on which records can be made under one of their names; None without one."""
+        return min((born_on(name) - CLOCK_DAYS for name in self.names), default=None)
+
 
 NOBODY: Final = Person()
 

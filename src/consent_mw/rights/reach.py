@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from consent_mw.certificates import TALLY, Tally
-from consent_mw.policy import RECEIPTS
-from consent_mw.records import Query
-from consent_mw.retention import Window, start_of
+from consent_mw.certificates import Tallies, Tally
+from consent_mw.retention import Window, day_of, start_of
 from consent_mw.stage import Stage
-from consent_mw.stores.pages import every
 
 __all__ = ["Reach", "out_of_reach"]
 
 #: A machine that joins, or keys that go, are noticed this much later.
 _REMEMBERED: Final = timedelta(minutes=5)
+#: A day of the archive fills while it ends, hour by hour; what is older than the newest but these stays as it is.
+_CHANGING_DAYS: Final = 3
 
 
 async def out_of_reach(stages: Iterable[Stage]) -> Counter[str]:
@@ -32,48 +31,84 @@ async def out_of_reach(stages: Iterable[Stage]) -> Counter[str]:
     Raises:
         StoreError: A store cannot be reached.
     """
-    found, every_stage = Counter[str](), list(stages)
-    tallies = await _tallies(every_stage[0])
+    every_stage = list(stages)
+    tallies = Tallies(every_stage[0].store, every_stage[0].sealer)
+    await tallies.read_all()
+    found = Counter[str]()
     for stage in every_stage:
-        counted: dict[str, int] = {}
-        for tally in tallies:
-            if tally.where == stage.where:
-                counted[tally.purpose] = max(tally.day, counted.get(tally.purpose, tally.day))
-                found.update({ring: count for ring, count in tally.rings.items() if not stage.reaches(ring)})
-        for purpose in stage.retention.purposes:
-            after = counted.get(purpose)
-            found += await _later(stage, purpose, None if after is None else start_of(after + 1))
+        found += _counted(stage, tallies.known.values())
+        for purpose, day in _later_than(stage, tallies.known.values()).items():
+            async for _, rings in _later(stage, purpose, day):
+                found += rings
     return found
 
 
-async def _tallies(live: Stage) -> Sequence[Tally]:
-    query = Query(kinds=frozenset((TALLY,)), purposes=frozenset((RECEIPTS,)))
-    return [Tally.read(record) for record in live.sealer.whole(await every(live.store, query))]
-
-
-async def _later(stage: Stage, purpose: str, since: datetime | None) -> Counter[str]:
+def _counted(stage: Stage, tallies: Iterable[Tally]) -> Counter[str]:
     found = Counter[str]()
-    async for day in stage.days(purpose, since):
-        async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
+    for tally in tallies:
+        if tally.where == stage.where:
+            found.update({ring: count for ring, count in tally.rings.items() if not stage.reaches(ring)})
+    return found
+
+
+def _later_than(stage: Stage, tallies: Iterable[Tally]) -> dict[str, int]:
+    """Return by purpose the last day that was counted; -1 where none was."""
+    last = dict.fromkeys(stage.retention.purposes, -1)
+    for tally in tallies:
+        if tally.where == stage.where and tally.purpose in last:
+            last[tally.purpose] = max(tally.day, last[tally.purpose])
+    return last
+
+
+async def _later(stage: Stage, purpose: str, day: int) -> AsyncIterator[tuple[int, Counter[str]]]:
+    """Yield each day after `day` with the keyrings that are not at hand, and how many records of it they sealed."""
+    async for each in stage.days(purpose, start_of(day + 1) if day >= 0 else None):
+        found = Counter[str]()
+        async for page in stage.pages(purpose, Window(start_of(each), start_of(each + 1))):
             apart = [record for record in page if not stage.reaches(record.ring)]
             # Whoever can write to the store can name any keyring.
             found.update(record.ring for record in await asyncio.to_thread(stage.sealer.whole, apart))
             break
-    return found
+        yield each, found
 
 
 class Reach:
-    """Remembers for some minutes whose records are out of reach, so that a page may ask it each time."""
+    """
+    Remembers for some minutes whose records are out of reach, so that a page may ask it each time.
+
+    Days that held nothing out of reach are read once a day; in between those alone that may have changed: the latest
+    of each purpose. As soon as anything is out of reach all are read each time, so that what comes within reach, or
+    goes, is noticed in these minutes too.
+    """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         """`stages`: as for `out_of_reach`."""
         self._stages = stages
         self._rings: frozenset[str] = frozenset()
         self._asked: datetime | None = None
+        self._tallies = Tallies(stages[0].store, stages[0].sealer)
+        self._within: dict[tuple[str, str], int] = {}  # by place and purpose: up to which day nothing was out of reach
 
     async def beyond(self, now: datetime) -> frozenset[str]:
         """Return the names of keyrings that are not at hand and whose records are there. Raises StoreError."""
         if self._asked is None or not timedelta() <= now - self._asked < _REMEMBERED:
-            self._rings = frozenset(await out_of_reach(self._stages))
+            if self._rings or self._asked is None or day_of(now) != day_of(self._asked):
+                await self._tallies.read_all()
+                self._within = {}
+            else:
+                await self._tallies.refresh(day_of(now))
+            self._rings = await self._found()
             self._asked = now
         return self._rings
+
+    async def _found(self) -> frozenset[str]:
+        tallies, found = self._tallies.known.values(), Counter[str]()
+        for stage in self._stages:
+            found += _counted(stage, tallies)
+            for purpose, counted in _later_than(stage, tallies).items():
+                begin = max(counted, self._within.get((stage.where, purpose), -1))
+                async for day, rings in _later(stage, purpose, begin):
+                    found += rings
+                    if not found:
+                        self._within[stage.where, purpose] = day - _CHANGING_DAYS
+        return frozenset(found)
