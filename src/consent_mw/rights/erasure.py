@@ -19,7 +19,7 @@ from consent_mw.places import Places
 from consent_mw.policy import ABUSE, LINKS, RECEIPTS, REQUESTS, Policy
 from consent_mw.receipts import Receipts
 from consent_mw.records import Query, fixed_id, time_of
-from consent_mw.retention import Retention, day_of
+from consent_mw.retention import Retention, day_of, start_of
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.holdings import HELD_KINDS
@@ -313,8 +313,10 @@ class Erasure:
         count = 0
         for some in _by_tokens(entries):
             erased = Erased(some)
-            if erased.subjects:
-                query = Query(kinds=HELD_KINDS, subjects=erased.subjects, until=erased.until)
+            last = erased.until or start_of(0)
+            for week, subjects in _weeks(some).items():
+                since, until = start_of(week * 7), min(start_of(week * 7 + 7), last)
+                query = Query(kinds=HELD_KINDS, subjects=subjects, since=since, until=until)
                 count += sum([await _erased_from(store, query, erased) for store in self._stores])
             if erased.ids:
                 count += await _deleted(self._store, Query(kinds=_ASKED, ids=erased.ids))
@@ -394,6 +396,7 @@ class Erasure:
             return entries[-1].total
         named = [(place, each.subjects | self._recent(place, now)) for place, each in zip(places, found, strict=True)]
         subjects = frozenset[bytes]().union(*(some for _, some in named))
+        days = {each: day for place in places for (day, _), made in place.made.items() for each in made}
         until = max((each.until for each in found if each.until), default=now + _DAY)
         entry = Entry(
             at=now.astimezone(UTC),
@@ -401,7 +404,8 @@ class Erasure:
             found=here,
             total=here + _before(entries, here),
             until=until,
-            tokens=tuple(sorted(subject.hex() for subject in subjects)),
+            tokens=tuple(subject.hex() for subject in sorted(subjects)),
+            days=tuple(days[subject] for subject in sorted(subjects)),
             again={subject.hex(): place.again for place, some in named if place.again for subject in some},
         )
         await asyncio.to_thread(self._ledger.append, entry)
@@ -409,7 +413,7 @@ class Erasure:
             [await place.store.delete(place.query) for place, each in zip(places, found, strict=True) if each.records]
         )
         # What came between looking and deleting went too; what another deletion took meanwhile is counted there.
-        entry = msgspec.structs.replace(entry, gone=True, total=entry.total - here + gone, tokens=(), again={})
+        entry = msgspec.structs.replace(entry, gone=True, total=entry.total - here + gone, tokens=(), days=(), again={})
         await asyncio.to_thread(self._ledger.append, entry)
         return entry.total
 
@@ -535,6 +539,15 @@ async def _erased_from(store: Store, query: Query, erased: Erased) -> int:
         if ids := frozenset(record.id for record in page if erased.has(record)):
             count += await store.delete(Query(kinds=HELD_KINDS, ids=ids))
     return count
+
+
+def _weeks(entries: Sequence[Entry]) -> dict[int, frozenset[bytes]]:
+    """Return the tokens of `entries` by the week whose records carry them: PostgreSQL looks for each in every day."""
+    found: dict[int, set[bytes]] = {}
+    for entry in entries:
+        for token, day in zip(entry.tokens, entry.days, strict=True):
+            found.setdefault(day // 7, set()).add(bytes.fromhex(token))
+    return {week: frozenset(found[week]) for week in sorted(found)}
 
 
 def _by_tokens(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

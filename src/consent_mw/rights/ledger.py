@@ -40,6 +40,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         gone: Whether this step is done.
         until: When the last key of these tokens is gone (aware, UTC), and they say nothing any more.
         tokens: In hexadecimal. They are pseudonyms, and die with the keys of their days.
+        days: Of each token the day (since 1970, UTC) whose records carry it: they are looked for there.
         again: For those of them that were allowed again meanwhile, the instant: what is as old or newer was not meant.
         ids: Single records that go besides: what the person had asked before.
     """
@@ -51,6 +52,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     gone: bool = False
     until: datetime
     tokens: tuple[str, ...] = ()
+    days: tuple[int, ...] = ()
     ids: tuple[UUID, ...] = ()
     again: dict[str, datetime] = {}
 
@@ -88,13 +90,8 @@ class Erased:
                 self._before[subject] = max(before, self._before.get(subject, before))
 
     @property
-    def subjects(self) -> frozenset[bytes]:
-        """The tokens of all, of whose records not each needs to be meant."""
-        return frozenset(self._before)
-
-    @property
     def until(self) -> datetime | None:
-        """The instant from which on nothing of them was meant; None without tokens."""
+        """The instant from which on nothing of their tokens was meant; None without one."""
         return max(self._before.values(), default=None)
 
     @property

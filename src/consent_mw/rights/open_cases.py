@@ -74,11 +74,14 @@ class OpenCases:
         whole = self._sealer.whole(records)
         self._take_requests(record for record in whole if record.kind == REQUEST)
         for record in whole:
-            number = UUID(str(record.data["answer.request"])) if record.kind == ANSWER else None
-            if number in self._open and record.data["answer.outcome"] == "granted":
-                self._open[number] = True
-            elif number is not None:
-                self._open.pop(number, None)
+            if record.kind == ANSWER:
+                self._take_answer(UUID(str(record.data["answer.request"])), record.data["answer.outcome"] == "granted")
+
+    def _take_answer(self, number: UUID, granted: bool) -> None:
+        if not granted:
+            self._open.pop(number, None)
+        elif number in self._open:
+            self._open[number] = True
 
     def _take_requests(self, requests: Iterable[Record]) -> None:
         known: dict[int, set[int]] = {}
