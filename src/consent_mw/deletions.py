@@ -126,11 +126,15 @@ class Deletions:
             known = self._known.get(found.part)
             self._known[found.part] = found if known is None or found.number > known.number else known
             self._kept[found.part] = self._kept.get(found.part, frozenset()) | {record.id}
-        for part, found in self._known.items():
-            if found.step and part.where in places:
-                query = Query(kinds=KINDS, purposes=frozenset((part.purpose,)), ids=frozenset(found.step))
-                left = await every(places[part.where], query)
-                self._known[part] = found.settled(len(found.step) - len(left))
+        for where, place in places.items():
+            steps = {part: found for part, found in self._known.items() if found.step and part.where == where}
+            ids = frozenset(each for found in steps.values() for each in found.step)
+            purposes = frozenset(part.purpose for part in steps)
+            rows = await every(place, Query(kinds=KINDS, purposes=purposes, ids=ids)) if ids else []
+            left = {(record.purpose, record.id) for record in rows}
+            for part, found in steps.items():
+                gone = sum((part.purpose, each) not in left for each in found.step)
+                self._known[part] = found.settled(gone)
 
     def of(self, part: Part) -> Deletion:
         """Return what was deleted of a part, and is not certified yet."""

@@ -75,11 +75,20 @@ class Stage:
 
     async def ended(self, purpose: str, now: datetime) -> AsyncIterator[tuple[int, Window]]:
         """Yield the hours whose records of `purpose` have ended by `now`, joined within each day. Raises StoreError."""
-        async for day in self.days(purpose):
+        since: datetime | None = None
+        while page := await self.store.fetch(_query(purpose, since), limit=1):
+            day = day_of(time_of(page[0].id))
             if not self.retention.may_hold_ended(day, purpose, now):
                 return
             for window in self.retention.ended(day, purpose, now):
                 yield day, window
+            day += 1
+            # Days before their end are known by the calendar: the store is not asked for each of them.
+            while not self.retention.ended(day, purpose, now):
+                if not self.retention.may_hold_ended(day, purpose, now):
+                    return
+                day += 1
+            since = start_of(day)
 
     async def pages(self, purpose: str, window: Window) -> AsyncIterator[Sequence[Record]]:
         """Yield the records of a window, some thousands at a time, in order. They may be deleted meanwhile."""
