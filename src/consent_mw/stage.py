@@ -73,6 +73,25 @@ class Stage:
                 day += 1
             since = start_of(day + 1)
 
+    async def beginnings(
+        self, purpose: str, since: datetime | None = None
+    ) -> AsyncIterator[tuple[int, Sequence[Record]]]:
+        """
+        Yield each day that has records of `purpose`, in order, with the first of them, some thousands at most. Of days
+        with few of them many are read at once. Raises StoreError.
+        """
+        while page := await self.store.fetch(_query(purpose, since), limit=PAGE):
+            by_day: dict[int, list[Record]] = {}
+            for record in page:
+                by_day.setdefault(day_of(time_of(record.id)), []).append(record)
+            *whole, last = by_day
+            is_last = len(page) < PAGE
+            for day in by_day if is_last or not whole else whole:
+                yield day, by_day[day]
+            if is_last:
+                return
+            since = start_of(last if whole else last + 1)
+
     async def ended(self, purpose: str, now: datetime) -> AsyncIterator[tuple[int, Window]]:
         """Yield the hours whose records of `purpose` have ended by `now`, joined within each day. Raises StoreError."""
         since: datetime | None = None

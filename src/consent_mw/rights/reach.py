@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from consent_mw.certificates import Tallies, Tally
-from consent_mw.retention import Window, day_of, start_of
+from consent_mw.retention import day_of, start_of
 from consent_mw.stage import Stage
 
 __all__ = ["Reach", "out_of_reach"]
@@ -62,14 +62,11 @@ def _later_than(stage: Stage, tallies: Iterable[Tally]) -> dict[str, int]:
 
 async def _later(stage: Stage, purpose: str, day: int) -> AsyncIterator[tuple[int, Counter[str]]]:
     """Yield each day after `day` with the keyrings that are not at hand, and how many records of it they sealed."""
-    async for each in stage.days(purpose, start_of(day + 1) if day >= 0 else None):
-        found = Counter[str]()
-        async for page in stage.pages(purpose, Window(start_of(each), start_of(each + 1))):
-            apart = [record for record in page if not stage.reaches(record.ring)]
-            # Whoever can write to the store can name any keyring.
-            found.update(record.ring for record in await asyncio.to_thread(stage.sealer.whole, apart))
-            break
-        yield each, found
+    async for each, page in stage.beginnings(purpose, start_of(day + 1) if day >= 0 else None):
+        apart = [record for record in page if not stage.reaches(record.ring)]
+        # Whoever can write to the store can name any keyring.
+        whole = await asyncio.to_thread(stage.sealer.whole, apart) if apart else []
+        yield each, Counter(record.ring for record in whole)
 
 
 class Reach:
