@@ -17,6 +17,7 @@ from consent_mw.archive import Archive
 from consent_mw.certificates import TALLY
 from consent_mw.destruction import Destruction
 from consent_mw.policy import RECEIPTS, REQUESTS
+from consent_mw.receipt_name import new_name
 from consent_mw.records import Query, Record
 from consent_mw.rights.certificate import ERASED
 from consent_mw.rights.desk import Desk, kept_by_store
@@ -157,10 +158,10 @@ def test_what_was_erased_goes_again_within_the_hour_from_a_store_that_is_put_bac
     site: Living,
 ) -> None:
     async def lives(store: Counted) -> list[int]:
-        visit = site.visits("c" * 22, NOW - 60 * DAY)
-        await store.append([visit, *(site.visits("c" * 22, NOW - n * DAY) for n in range(59))])
+        visit = site.visits("C" * 22, NOW - 60 * DAY)
+        await store.append([visit, *(site.visits("C" * 22, NOW - n * DAY) for n in range(59))])
         await site.requests_of(store, 30)
-        await site.asks(store, "c" * 22, NOW, "erasure")
+        await site.asks(store, "C" * 22, NOW, "erasure")
         erasure = site.erasure(store)
         assert len((await erasure.once(NOW)).done) == 1
         later = [(await erasure.once(NOW + n * LOOK)).brought_back for n in range(1, 40)]
@@ -323,8 +324,7 @@ def test_my_data_reads_as_much_in_an_old_site_as_in_a_young_one(tmp_path: Path) 
         assert archive is not None
         held = Counted(archive.store)
         registry = Registry([site.policy], store, site.sealer, archive=Archive(held, archive.sealer))
-        today = int(NOW.timestamp()) // 86_400
-        person = Person((f"{0:022}",), None, ((today - 5, today),))
+        person = Person((new_name((NOW - DAY).date()),))
         counts: list[tuple[int, int]] = []
         for _ in range(2):
             before = held.rows

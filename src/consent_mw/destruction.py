@@ -510,7 +510,7 @@ def _by_purpose(places: Mapping[tuple[int, str], str]) -> dict[tuple[int, str], 
 
 
 def _may_have_ended(stage: Stage, days: Iterable[tuple[int, str]], now: datetime) -> Iterator[tuple[int, str]]:
-    """Yield those of `days` with a purpose, or a label of its keys, that may have ended: up to the first that has not."""
+    """Yield those of `days`, each with a purpose or a label of its keys, that may have ended, in order."""
     later = set[str]()
     for day, label in days:
         if label not in later:

@@ -28,7 +28,7 @@ _PURPOSES: Final = frozenset((RECEIPTS,))
 MOST: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Days by which a clock may have run ahead when a name was made.
-CLOCK_DAYS: Final = 32
+CLOCK_DAYS: Final = 7
 #: Days that are asked for at a time, the newest first; each time four times as many.
 _FIRST_DAYS: Final = 32
 

@@ -6,8 +6,6 @@ import errno
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Iterable, Sequence
-from datetime import datetime
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
