@@ -43,7 +43,7 @@ format: .venv/.dev ## Format the code and mend what the linter can
 	@.venv/bin/ruff format
 
 bench: .venv/.bench ## Measure side by side, in-process and under uvicorn (ARGS="--markdown")
-	@for part in bench bench.load bench.draining bench.imports; do .venv/bin/python -m $$part $(ARGS); done
+	@for part in bench bench.load bench.draining bench.imports bench.age; do .venv/bin/python -m $$part $(ARGS); done
 
 clean: ## Remove everything that these verbs made, except the demo's data
 	@rm -rf .venv .make .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
