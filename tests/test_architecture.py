@@ -45,6 +45,7 @@ LAYERS = [
     },  # pure: no I/O, no clock read
     {
         "audit",
+        "gaps",
         "keyring",
         "keyslots",
         "known_rings",
@@ -86,6 +87,7 @@ LAYERS = [
         "drain",
         "exchange",
         "illegible",
+        "plans",
         "recorder",
         "site",
         "unbundler",

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from consent_mw import mounts
 from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.frames import HEADER_BYTES, pack, unpack, unpack_from
+from consent_mw.gaps import Gap
 from consent_mw.segment import Segment, SegmentName
-from consent_mw.spool import Gap, Spool
+from consent_mw.spool import Spool
 
 MARKER = bytes(range(8))
 NOW_NS = 1_795_000_000_000_000_000

@@ -1,7 +1,9 @@
 """
 One finished exchange as the spool carries it: its facts once, and the fields of every purpose that may know of it.
 
-The request path seals it whole, in one step; the drain splits it into one record a purpose. Pure: bytes in, values out.
+It may wait there longer than the shortest of these purposes lasts. So the bundle is sealed under the key that is
+destroyed last, and what belongs to purposes that end sooner is sealed apart within it, under theirs. The drain splits
+it into one record a purpose. Pure: bytes in, values out.
 """
 
 from __future__ import annotations
@@ -15,7 +17,17 @@ import msgspec
 from consent_mw.exceptions import RecordDamaged
 from consent_mw.records import Scalar
 
-__all__ = ["AGENT_TO_PARSE", "BUNDLE", "Bundle", "BundleFrame", "Part", "frame_head", "layout_of", "read_frame"]
+__all__ = [
+    "AGENT_TO_PARSE",
+    "BUNDLE",
+    "Apart",
+    "Bundle",
+    "BundleFrame",
+    "Part",
+    "frame_head",
+    "layout_of",
+    "read_frame",
+]
 
 #: What a bundle is sealed as; no record has this kind.
 BUNDLE: Final = "bundle"
@@ -26,6 +38,7 @@ AGENT_TO_PARSE: Final = "user_agent.original to parse"
 #: MessagePack never begins with this byte, so a record's frame is told from a bundle's by its first.
 _MARK: Final = b"\xc1"
 _ID_BYTES: Final = 16
+_COUNT_BYTES: Final = 2
 
 _decoder: msgspec.msgpack.Decoder[Bundle]
 
@@ -38,16 +51,18 @@ class Part(NamedTuple):
         asked: Whether the visitor is asked about the purpose, so that the record carries their token.
         names: Of its declared personal fields.
         values: Where theirs are.
+        seal: In the values of the bundle itself (0), or in those of its first, second, ... part that is sealed apart.
     """
 
     purpose: str
     asked: bool
     names: tuple[str, ...]
     values: slice
+    seal: int
 
-    def fields(self, bundle: Bundle) -> dict[str, Scalar]:
-        """Return the fields that had a value."""
-        fields = dict(zip(self.names, bundle.values[self.values], strict=False))
+    def fields(self, values: tuple[Scalar, ...]) -> dict[str, Scalar]:
+        """Return the fields that had a value, from all values under its seal."""
+        fields = dict(zip(self.names, values[self.values], strict=False))
         if None in fields.values():
             return {name: value for name, value in fields.items() if value is not None}
         return fields
@@ -58,10 +73,13 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
     An exchange. Sizes in bytes, time in nanoseconds.
 
     Attributes:
-        receipt: Random name of the visitor's receipt; only where a purpose that was asked about is among the parts.
-        layout: For each purpose its name, whether it is asked about, and the names of its fields; see `layout_of`.
-        values: Of all these fields, in order.
+        receipt: Random name of the visitor's receipt; only where a purpose that was asked about ends last.
+        layout: For each purpose its name, whether it is asked about, the names of its fields and its seal; see
+            `layout_of`.
+        values: Of the fields of the purposes that end last, in order.
         blocked: Declared names of the cookies that were kept from the answer, one for each of its lines.
+        apart: Sealed `Apart`s of the purposes that end sooner, each under the key of the first purpose of its number
+            in the layout, for the bundle's id. Empty bytes where that key was gone when the exchange was kept.
     """
 
     method: str
@@ -77,7 +95,8 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
     receipt: str | None
     layout: msgspec.Raw
     values: tuple[Scalar, ...]
-    blocked: tuple[str, ...] = ()  # what an earlier version spooled ends before it
+    blocked: tuple[str, ...] = ()
+    apart: tuple[bytes, ...] = ()
 
     @classmethod
     def read(cls, plain: bytes) -> Bundle:
@@ -122,17 +141,42 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
         return _parts(bytes(self.layout))
 
 
+class Apart(NamedTuple):
+    """
+    What of an exchange must not outlive purposes that end before the last.
+
+    Attributes:
+        receipt: As in `Bundle`, for the purposes here; None where the bundle itself has it.
+        values: Of the fields of these purposes, in order.
+    """
+
+    receipt: str | None
+    values: tuple[Scalar, ...]
+
+    @classmethod
+    def read(cls, plain: bytes) -> Apart:
+        """
+        Return what was sealed apart.
+
+        Raises:
+            msgspec.MsgspecError: The bytes are nothing of the kind.
+        """
+        return _aparts.decode(plain)
+
+
 _decoder = msgspec.msgpack.Decoder(Bundle)
-_layouts = msgspec.msgpack.Decoder(tuple[tuple[str, bool, tuple[str, ...]], ...])
+_aparts = msgspec.msgpack.Decoder(Apart)
+_layouts = msgspec.msgpack.Decoder(tuple[tuple[str, bool, tuple[str, ...], int], ...])
 
 
 @lru_cache(maxsize=64)  # one for each set of purposes that a visitor may have allowed
 def _parts(layout: bytes) -> tuple[Part, ...]:
     parts: list[Part] = []
-    start = 0
-    for purpose, asked, names in _layouts.decode(layout):
-        parts.append(Part(purpose, asked, names, slice(start, start + len(names))))
-        start += len(names)
+    ends: dict[int, int] = {}
+    for purpose, asked, names, seal in _layouts.decode(layout):
+        start = ends.get(seal, 0)
+        ends[seal] = start + len(names)
+        parts.append(Part(purpose, asked, names, slice(start, ends[seal]), seal))
     return tuple(parts)
 
 
@@ -144,23 +188,25 @@ class BundleFrame(NamedTuple):
         id: Of the record of the first part; those of the others follow it. 16 bytes.
         ring: Name of the keyring that opens it.
         purpose: Whose key sealed it.
+        records: How many it holds, also for who can no longer open it.
     """
 
     id: bytes
     ring: str
     purpose: str
+    records: int
     sealed: bytes
 
 
-def layout_of(parts: Sequence[tuple[str, bool, Sequence[str]]]) -> msgspec.Raw:
-    """Return the layout of all bundles with these (purpose, asked, field names), encoded once for all of them."""
-    return msgspec.Raw(msgspec.msgpack.encode([(purpose, asked, tuple(names)) for purpose, asked, names in parts]))
+def layout_of(parts: Sequence[tuple[str, bool, Sequence[str], int]]) -> msgspec.Raw:
+    """Return the layout of all bundles with these (purpose, asked, field names, seal), encoded once for all of them."""
+    return msgspec.Raw(msgspec.msgpack.encode(parts))
 
 
-def frame_head(ring: str, purpose: str) -> bytes:
-    """Return what stands before the id and the sealed bytes in the frames of this keyring and purpose."""
+def frame_head(ring: str, purpose: str, records: int) -> bytes:
+    """Return what stands before the id and the sealed bytes in the frames of this keyring, purpose and number."""
     names = (ring.encode(), purpose.encode())
-    return _MARK + b"".join(bytes([len(name)]) + name for name in names)
+    return _MARK + b"".join(bytes([len(name)]) + name for name in names) + records.to_bytes(_COUNT_BYTES)
 
 
 def read_frame(frame: bytes) -> BundleFrame | None:
@@ -174,12 +220,14 @@ def read_frame(frame: bytes) -> BundleFrame | None:
         return None
     ring_end = 2 + frame[1]
     purpose_end = ring_end + 1 + frame[ring_end]
-    id_end = purpose_end + _ID_BYTES
+    head_end = purpose_end + _COUNT_BYTES
+    id_end = head_end + _ID_BYTES
     if len(frame) < id_end:
         raise RecordDamaged(f"a bundle of {len(frame)} bytes is too short; some were cut off")
     return BundleFrame(
-        frame[purpose_end:id_end],
+        frame[head_end:id_end],
         frame[2:ring_end].decode(),
         frame[ring_end + 1 : purpose_end].decode(),
+        int.from_bytes(frame[purpose_end:head_end]),
         frame[id_end:],
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from datetime import timedelta
 from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol
@@ -20,14 +21,16 @@ from consent_mw.exceptions import (
     SpoolError,
     StoreUnavailable,
 )
+from consent_mw.gaps import GAP, Gap, mark_of
 from consent_mw.pace import AT_ONCE, Pace, rest
 from consent_mw.pending import Pending
 from consent_mw.policy import NECESSARY, Policy
-from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_number
+from consent_mw.records import Query, Record, encode_record
 from consent_mw.sealer import Sealer
 from consent_mw.segment import Segment
-from consent_mw.spool import Backlog, Gap, Spool
+from consent_mw.spool import Backlog, Spool
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import pages
 from consent_mw.unbundler import Unbundler
 
 __all__ = ["Chore", "Drain"]
@@ -46,6 +49,13 @@ _LONGEST_PAUSE_SECONDS: Final = 30.0
 _TURN_SECONDS: Final = 5.0
 _EXPIRE_SECONDS: Final = 60.0
 _STAY: Final = "records stay in the spool"
+_LOST: Final = "records are lost"
+_ENDED: Final = (
+    'their purpose ended while they waited in the spool, as every gap of reason "ended" will say; '
+    "hand over more often than the shortest retention"
+)
+#: A clock may have stepped back since a segment was begun.
+_STEP: Final = timedelta(days=1)
 _DAY_NS: Final = 86_400_000_000_000
 
 
@@ -245,11 +255,12 @@ class Drain:
         except Exception as error:  # noqa: BLE001 - as above; it is opened again, or the process ends
             _log.warning("the store did not close: %s", error or "it took too long")
 
-    def _tell(self, what: str, error: Exception) -> None:
+    def _tell(self, what: str, error: Exception | str) -> None:
         """Say it once, not every half minute for as long as the trouble lasts."""
         if self._troubles.get(what) != str(error):
             self._troubles[what] = str(error)
-            _log.warning("%s: %s", what, error, exc_info=None if isinstance(error, ConsentError) else error)
+            trace = error if isinstance(error, Exception) and not isinstance(error, ConsentError) else None
+            _log.warning("%s: %s", what, error, exc_info=trace)
 
     # -- its work -----------------------------------------------------------------------------------------------
 
@@ -307,11 +318,25 @@ class Drain:
                 count += len(batch)
                 self.handed_over += len(batch)
                 await _rest(min(time.monotonic() - began, pace.store_seconds), share)
-        if segment.lost:
-            _log.error("%s: %d frames or more are damaged and lost", segment.path.name, segment.lost)
-            await self._append([_damage(segment, self._sealer)])
+        if segment.gaps:
+            await self._tell_lost(segment)
+        if not segment.ended:
+            self._troubles.pop(_LOST, None)
         segment.discard()
         return count
+
+    async def _tell_lost(self, segment: Segment) -> None:
+        """Have the store know what is lost of a segment, once: whoever was killed since may have told it already."""
+        if segment.lost:
+            _log.error("%s: %d frames or more are damaged and lost", segment.path.name, segment.lost)
+        if segment.ended:
+            self._tell(_LOST, _ENDED)
+        since = segment.created - _STEP
+        query = Query(kinds=frozenset((GAP,)), purposes=frozenset((NECESSARY,)), since=since)
+        told = {mark_of(record.id) async for page in pages(self._store, query) for record in page}
+        found = [gap.found(self._clock(), segment.marker, self._sealer) for gap in segment.gaps]
+        if new := [record for record in found if mark_of(record.id) not in told]:
+            await self._append(new)
 
     async def _batches(
         self, records: Iterator[Record], slice_seconds: float, share: float
@@ -378,7 +403,7 @@ class Drain:
 
     async def _written(self, gap: Gap) -> bool:
         """What was lost is itself a record: into the spool where it takes something again, else into the store."""
-        record = _gap(gap, new_id(gap.last_ns), self._sealer)
+        record = gap.record(self._sealer)
         if self._spool.note(encode_record(record)):
             return True
         try:
@@ -416,27 +441,10 @@ def _hurried(records: Iterator[Record], most: int) -> list[Record]:
     return found
 
 
-def _gap(gap: Gap, record_id: UUID, sealer: Sealer) -> Record:
-    data: dict[str, Scalar] = {
-        "gap.records": gap.frames,
-        "gap.reason": gap.reason,
-        "gap.first_ns": gap.first_ns,
-        "gap.last_ns": gap.last_ns,
-    }
-    return sealer.record(record_id, "gap", NECESSARY, data=data)
-
-
-def _damage(segment: Segment, sealer: Sealer) -> Record:
-    """The gap of a damaged segment. Its id is made from the segment's marker: read again, it is the same gap."""
-    first_ns, last_ns = segment.created_ns, max(segment.created_ns, segment.written_ns)
-    number = new_id_number(first_ns) >> 62 << 62 | int.from_bytes(segment.marker) >> 2
-    return _gap(Gap(segment.lost, first_ns, last_ns, "damaged"), UUID(int=number), sealer)
-
-
 def _refusal(record: Record, sealer: Sealer) -> Record:
     """The gap that stands for a record; of the same instant, and the same each time."""
     at_ns = (record.id.int >> 80) * 1_000_000
-    return _gap(Gap(1, at_ns, at_ns, "refused"), UUID(int=record.id.int ^ 1), sealer)
+    return Gap.at(1, at_ns, "refused").record(sealer, UUID(int=record.id.int ^ 1))
 
 
 def _nothing() -> None:

@@ -9,28 +9,30 @@ from datetime import UTC, datetime
 from functools import partial
 from os import urandom
 from sys import getsizeof
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from consent_mw._asgi import Scope
-from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, frame_head, layout_of
+from consent_mw.bundles import AGENT_TO_PARSE, Bundle, layout_of
 from consent_mw.client import IPAddress, Proxies, mask
 from consent_mw.consent import Consent
 from consent_mw.escaping import printable, readable
-from consent_mw.exceptions import ConsentError
+from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange, route_of
 from consent_mw.memo import Budget, Memory
+from consent_mw.plans import Field, Plan, Plans
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
 from consent_mw.receipt_name import is_again
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.redaction import clean, origin, redact_query, redact_url
 from consent_mw.request_consent import DROPPED, Noted, Shown
+from consent_mw.retention import Retention, day_text
 from consent_mw.rights.person import links
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Request
 from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed, withdrawal
-from consent_mw.sealer import NONCE_BYTES, Sealer, names_of
+from consent_mw.sealer import NONCE_BYTES, Sealer
 from consent_mw.spool import Spool
 
 __all__ = ["Recorder"]
@@ -51,35 +53,6 @@ _QUIET_SECONDS: Final = 60.0
 
 _NO_PARTS: Final = layout_of(())
 
-#: What one declared field of one purpose yields: a value, or None to leave it out.
-_Field: TypeAlias = Callable[[Exchange], Scalar]
-
-
-class _Plan(msgspec.Struct, frozen=True):
-    """
-    How an exchange is kept that serves these purposes. Made once for each set of them.
-
-    Attributes:
-        purpose: Whose key seals the bundle: the one that ends first, so that nothing in it outlives any of them.
-        names: What the seal is bound to.
-        head: What the frame begins with.
-        layout: The purposes and the names of their fields, encoded.
-        fields: All these fields, in order.
-        asked: Whether the visitor was asked about one of the purposes.
-    """
-
-    purpose: str
-    names: bytes
-    head: bytes
-    layout: msgspec.Raw
-    fields: tuple[_Field, ...]
-    asked: bool
-
-    @property
-    def size_bytes(self) -> int:
-        """About what it takes in memory, with the set that it is made for."""
-        return 1_000 + len(self.names) + len(self.head) + memoryview(self.layout).nbytes + 64 * len(self.fields)
-
 
 class Recorder:
     """
@@ -93,10 +66,15 @@ class Recorder:
         sealer: Sealer,
         spool: Spool,
         proxies: Proxies,
+        retention: Retention | None = None,
         *,
         removed: Mapping[str, Removed] = NOTHING_REMOVED,
     ) -> None:
-        """`removed`: the purposes that visitors were asked about under earlier revisions only."""
+        """
+        Args:
+            retention: By every revision that was in force; without it by `policy` alone.
+            removed: The purposes that visitors were asked about under earlier revisions only.
+        """
         self.policy = policy
         self._removed = removed
         self._sealer = sealer
@@ -107,8 +85,8 @@ class Recorder:
         self._append = spool.append
         self._encode = msgspec.msgpack.Encoder().encode
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
-        self._plans: Memory[frozenset[str], _Plan | None] = Memory(Budget(_REMEMBERED_BYTES))
-        self._plan_of = self._plans.seen
+        self._planned = Plans(policy, self._ring, self._fields, retention or Retention((policy,)))
+        self._begin(0)
         self._unasked = frozenset(name for name, purpose in policy.purposes.items() if not purpose.asked)
         self._told: set[str] = set()
         self._quiet_until = 0.0  # monotonic seconds
@@ -128,10 +106,13 @@ class Recorder:
         allowed = consent.permissions.allowed
         if own:
             allowed &= self._unasked
+        day = exchange.started_ns // _DAY_NS
+        if day != self._day:
+            self._begin(day)
         try:
             plan = self._plan_of[allowed]
         except KeyError:
-            plan = self._planned(allowed)
+            plan = self._planned.of(allowed, day)
             self._plans.remember(allowed, plan, 0 if plan is None else plan.size_bytes)
         if consent.noted:
             self._with_notes(plan, exchange)
@@ -140,7 +121,7 @@ class Recorder:
                 append = self._append
                 append(self._bundle(plan, exchange))
             except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
-                self._lost(error)
+                self._lost(error, plan.records)
 
     def noted_since(self, exchange: Exchange) -> None:
         """Keep what was noted after the exchange was kept, in a background task for example. Never raises."""
@@ -214,9 +195,9 @@ class Recorder:
         linked = links(self._sealer, consent.receipt, sign_in, now_ns)
         return [made, *linked] if made else linked
 
-    def _lost(self, error: Exception) -> None:
-        """Count a record that could not be made, and say so once a minute: each would fill the disk of the log."""
-        self._spool.lose(1)
+    def _lost(self, error: Exception, records: int = 1) -> None:
+        """Count records that could not be made, and say so once a minute: each would fill the disk of the log."""
+        self._spool.lose(records)
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET_SECONDS
@@ -224,30 +205,24 @@ class Recorder:
 
     # -- an exchange --------------------------------------------------------------------------------------------
 
-    def _planned(self, allowed: frozenset[str]) -> _Plan | None:
-        """Return how an exchange is kept that serves the `allowed` purposes; None where it leaves no record."""
-        purposes = [purpose for purpose in self._fields if purpose in allowed and purpose != ABUSE]
-        if not purposes:
-            return None
-        first = min(purposes, key=lambda purpose: self.policy.purposes[purpose].retention.seconds)
-        asked = {purpose: self.policy.purposes[purpose].asked for purpose in purposes}
-        return _Plan(
-            purpose=first,
-            names=names_of(BUNDLE, first),
-            head=frame_head(self._ring, first),
-            layout=layout_of([(each, asked[each], [name for name, _ in self._fields[each]]) for each in purposes]),
-            fields=tuple(field for purpose in purposes for _, field in self._fields[purpose]),
-            asked=any(asked.values()),
-        )
+    def _begin(self, day: int) -> None:
+        """Forget how exchanges of another day are kept: which purpose ends last may differ from day to day."""
+        self._day = day
+        self._plans: Memory[frozenset[str], Plan | None] = Memory(Budget(_REMEMBERED_BYTES))
+        self._plan_of = self._plans.seen
 
-    def _bundle(self, plan: _Plan, exchange: Exchange) -> bytes:
+    def _bundle(self, plan: Plan, exchange: Exchange) -> bytes:
         consent = exchange.consent.consent
         scope = exchange.scope
         method = scope.get("method", "GET")
+        last = plan.last
         values: list[Scalar] = []
-        for field in plan.fields:
+        for field in last.fields:
             values.append(field(exchange))  # noqa: PERF401 - a comprehension is a call of its own (CPython 3.11)
         encode, seal = self._encode, self._seal  # see the middleware's clock
+        noise = urandom(NONCE_BYTES)  # of id and nonce, neither of which is a secret: one call of the system
+        id_bytes = new_id_bytes(exchange.started_ns, noise)
+        apart = self._apart(plan, exchange, id_bytes, noise) if plan.apart else ()
         plain = encode(
             (
                 method if method in METHODS else OTHER_METHOD,
@@ -260,31 +235,56 @@ class Recorder:
                 route_of(exchange.inner),
                 "websocket" if scope["type"] == "websocket" else None,
                 exchange.outcome,
-                consent.receipt if plan.asked else None,
+                consent.receipt if last.asked else None,
                 plan.layout,
                 values,
                 exchange.blocked,
+                apart,
             )
         )
-        started_ns = exchange.started_ns
-        noise = urandom(NONCE_BYTES)  # of id and nonce, neither of which is a secret: one call of the system
-        id_bytes = new_id_bytes(started_ns, noise)
-        sealed = seal(id_bytes, started_ns // _DAY_NS, plan.purpose, plan.names, plain, noise)
+        sealed = seal(id_bytes, plan.day, last.purpose, last.names, plain, noise)
+        if b"" in apart:
+            self._lost_apart(plan, apart)
         return plan.head + id_bytes + sealed
 
-    def _with_notes(self, plan: _Plan | None, exchange: Exchange) -> None:
+    def _apart(self, plan: Plan, exchange: Exchange, id_bytes: bytes, nonce: bytes) -> list[bytes]:
+        """Return what is sealed apart: each under a key of its own, so one nonce does for all. b"" for a key gone."""
+        encode, seal, day = self._encode, self._seal, plan.day
+        receipt = exchange.consent.consent.receipt
+        sealed: list[bytes] = []
+        for part in plan.apart:
+            values: list[Scalar] = []
+            try:
+                for field in part.fields:
+                    values.append(field(exchange))  # noqa: PERF401 - as in `_bundle`
+                plain = encode((receipt if part.asked else None, values))
+                sealed.append(seal(id_bytes, day, part.purpose, part.names, plain, nonce))
+            except KeyDestroyed:  # the clock stepped back: what ends later is kept
+                sealed.append(b"")
+        return sealed
+
+    def _lost_apart(self, plan: Plan, sealed: Sequence[bytes]) -> None:
+        """Count what of an exchange could not be sealed."""
+        for part, found in zip(plan.apart, sealed, strict=True):
+            if not found:
+                gone = f'the key for purpose "{part.purpose}" on {day_text(plan.day)} was destroyed'
+                self._lost(KeyDestroyed(gone), part.records)
+
+    def _with_notes(self, plan: Plan | None, exchange: Exchange) -> None:
         """Keep an exchange and what was noted during it, in one write. What fails takes nothing else with it."""
         taken, exchange.consent.noted = exchange.consent.noted, ()  # before anything can fail: it is counted once
         allowed = exchange.consent.permissions.allowed  # which the same request may have taken back since
         noted = [each for each in self._without_dropped(taken) if each.kind != "event" or each.purpose in allowed]
         frames: list[bytes] = []
-        makes: list[Callable[[], bytes]] = [partial(self._bundle, plan, exchange)] if plan else []
-        makes += [partial(self._note, note, exchange) for note in noted]
-        for make in makes:
+        makes: list[tuple[Callable[[], bytes], int]] = []
+        if plan:
+            makes.append((partial(self._bundle, plan, exchange), plan.records))
+        makes += [(partial(self._note, note, exchange), 1) for note in noted]
+        for make, records in makes:
             try:
                 frames.append(make())
             except Exception as error:  # noqa: BLE001 - as in `exchange`
-                self._lost(error)
+                self._lost(error, records)
         if frames:
             urgent = any(note.kind == "abuse" for note in noted)
             self._spool.write(frames, durable=urgent, reserved=urgent)
@@ -335,11 +335,11 @@ class Recorder:
 
     # -- the declared personal fields, each compiled once into a function ---------------------------------------
 
-    def _compiled(self, purpose: str, log: Mapping[str, str]) -> Sequence[tuple[str, _Field]]:
+    def _compiled(self, purpose: str, log: Mapping[str, str]) -> Sequence[tuple[str, Field]]:
         kept = [(name, precision) for name, precision in log.items() if precision != "off"]
         return tuple((_crossing(name, precision), self._field(purpose, name, precision)) for name, precision in kept)
 
-    def _field(self, purpose: str, name: str, precision: str) -> _Field:
+    def _field(self, purpose: str, name: str, precision: str) -> Field:
         if name == "client.address":
             return self._address(purpose, precision)
         return {
@@ -349,7 +349,7 @@ class Recorder:
             "http.request.header.referer": _remembered_origin() if precision == "origin" else _referer,
         }[name]
 
-    def _address(self, purpose: str, precision: str) -> _Field:
+    def _address(self, purpose: str, precision: str) -> Field:
         read = self._proxies.address
         if precision == "masked" and self._proxies.direct:
             return _masked_peer(read)
@@ -389,7 +389,7 @@ def _facts(exchange: Exchange) -> dict[str, Scalar]:
     ).facts
 
 
-def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> _Field:
+def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> Field:
     """Return the field of the masked address where no proxy stands in front: the peer's own, remembered."""
     masks: Memory[object, str | None] = Memory(Budget(_REMEMBERED_BYTES))
     seen = masks.seen
@@ -437,7 +437,7 @@ def _referer(exchange: Exchange) -> Scalar:
     return redact_url(_text(exchange, b"referer") or "") or None
 
 
-def _remembered_origin() -> _Field:
+def _remembered_origin() -> Field:
     """Return the field of a referrer's origin. A visitor's next pages name the same few again and again."""
     origins: Memory[bytes, str | None] = Memory(Budget(_REMEMBERED_BYTES))
     seen = origins.seen

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from consent_mw.exceptions import SpoolError
 from consent_mw.frames import MARKER_BYTES, pack, pack_one, unpack_from, whole
+from consent_mw.gaps import Gap
 
 __all__ = ["OpenSegment", "Segment", "SegmentName"]
 
@@ -125,6 +126,7 @@ class Segment:
         size: Bytes in the file.
         damaged_bytes: Bytes that the last run of `frames` has found to belong to no whole frame.
         lost: Runs of such bytes, so at least as many frames; a reader adds those that hold nothing it understands.
+        ended: What a reader can no longer open, since the key was destroyed while it waited.
         marker: Random, and this segment's alone.
     """
 
@@ -134,6 +136,7 @@ class Segment:
         self.size: int = os.fstat(fd).st_size
         self.damaged_bytes: int = 0
         self.lost: int = 0
+        self.ended: Gap | None = None
         self.created_ns: int = name.created_ns
         self.marker: bytes = name.marker
         self._fd: int | None = fd
@@ -174,6 +177,17 @@ class Segment:
         """Whether it was neither discarded nor released."""
         return self._fd is not None
 
+    @property
+    def gaps(self) -> list[Gap]:
+        """What is lost of it, as far as it was read."""
+        damaged = Gap(self.lost, self.created_ns, max(self.created_ns, self.written_ns), "damaged")
+        return ([damaged] if self.lost else []) + ([self.ended] if self.ended else [])
+
+    def lose(self, records: int, at_ns: int) -> None:
+        """Count records of that instant, which a reader can no longer open, as `ended`."""
+        gap = Gap.at(records, at_ns, "ended")
+        self.ended = self.ended + gap if self.ended else gap
+
     def frames(self) -> Iterator[bytes]:
         """
         Yield each payload in the order written; again from the start at every call.
@@ -185,6 +199,7 @@ class Segment:
             SpoolError: The file cannot be read, or was discarded or released.
         """
         self.damaged_bytes = self.lost = 0
+        self.ended = None
         for piece in unpack_from(self.marker, self._read, self.size):
             if isinstance(piece, bytes):
                 yield piece

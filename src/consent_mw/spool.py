@@ -10,18 +10,18 @@ import time
 import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.frames import HEADER_BYTES
+from consent_mw.gaps import Gap, Reason
 from consent_mw.mounts import network_file_system
 from consent_mw.ownership import unlinked
 from consent_mw.segment import OpenSegment, Segment, SegmentName
 
-__all__ = ["Backlog", "Gap", "Reason", "Spool"]
+__all__ = ["Backlog", "Spool"]
 
 _MEBIBYTE = 1 << 20
 _BREAKER_SECONDS = 1.0
@@ -32,26 +32,6 @@ _LEASE = "drain.lock"
 # Of the reserve, what is reserved but written down for no right of a visitor's may take one part of so many.
 _SHARE = 4
 _monotonic = time.monotonic
-
-
-#: Why frames were lost: the budget was full, the disk refused, somebody removed a segment, the key is gone, a segment
-#: is damaged, or the store takes everything but this.
-Reason: TypeAlias = Literal["full", "disk", "removed", "key", "damaged", "refused", "undeclared"]
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """How many frames were lost and why, and the instants (nanoseconds since 1970) of the first and the last."""
-
-    frames: int
-    first_ns: int
-    last_ns: int
-    reason: Reason = "disk"
-
-    def __add__(self, other: Gap) -> Gap:
-        """Return one gap that covers both."""
-        first_ns, last_ns = min(self.first_ns, other.first_ns), max(self.last_ns, other.last_ns)
-        return Gap(self.frames + other.frames, first_ns, last_ns, self.reason)
 
 
 class Backlog(NamedTuple):
@@ -374,8 +354,7 @@ class Spool:
         self._broken_until = time.monotonic() + _BREAKER_SECONDS
 
     def _lose(self, frames: int, reason: Reason) -> None:
-        now = self._clock()
-        self._add(Gap(frames, now, now, reason))
+        self._add(Gap.at(frames, self._clock(), reason))
 
     def _add(self, gap: Gap) -> None:
         known = self._gaps.get(gap.reason)

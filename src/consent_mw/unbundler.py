@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from consent_mw.agents import parse_agent
-from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Part, read_frame
-from consent_mw.exceptions import ConsentError, KeyDestroyed, RecordDamaged
+from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Apart, Bundle, BundleFrame, Part, read_frame
+from consent_mw.exceptions import KeyDestroyed, RecordDamaged
 from consent_mw.records import Record, Scalar, decode_record
 from consent_mw.sealer import Sealer, names_of
 from consent_mw.segment import Segment
@@ -17,6 +17,7 @@ from consent_mw.segment import Segment
 __all__ = ["Unbundler"]
 
 _DAY_MS: Final = 86_400_000
+_MS_NS: Final = 1_000_000
 #: What the application notes comes as a record of its own, whose agent is still to be parsed.
 _NOTED: Final = frozenset(("event", "abuse"))
 
@@ -33,8 +34,8 @@ class Unbundler:
         """
         Yield the finished records of a segment, in the order in which they were written.
 
-        A frame that holds nothing it understands counts as lost, in `segment.lost`. What can no longer be opened
-        yields nothing: its purpose has ended while it waited.
+        A frame that holds nothing it understands counts as lost, in `segment.lost`. What can no longer be opened, since
+        its purpose has ended while it waited, counts in `segment.ended`: each record of an exchange for itself.
 
         Raises:
             SpoolError: The segment cannot be read.
@@ -44,59 +45,96 @@ class Unbundler:
         for frame in segment.frames():
             try:
                 bundle = read_frame(frame)
-                if bundle is None:
-                    yield self._finished(decode_record(frame))
-                else:
-                    yield from self._split(bundle)
+                if bundle is not None:
+                    yield from self._split(bundle, segment)
+                elif record := self._finished(decode_record(frame), segment):
+                    yield record
             except (RecordDamaged, msgspec.MsgspecError, IndexError, UnicodeDecodeError):
                 segment.lost += 1
 
-    def _split(self, frame: BundleFrame) -> list[Record]:
+    def _split(self, frame: BundleFrame, segment: Segment) -> list[Record]:
         """Return the record of each purpose that an exchange served. Raises RecordDamaged, and as `records`."""
-        id_bytes, ring, purpose, sealed = frame
-        first = int.from_bytes(id_bytes)
-        day = (first >> 80) // _DAY_MS
+        first = int.from_bytes(frame.id)
+        at_ms = first >> 80
+        day = at_ms // _DAY_MS
         try:
-            plain = self._sealer.open_bytes(id_bytes, day, purpose, names_of(BUNDLE, purpose), ring, sealed)
+            plain = self._opened(frame, day, frame.purpose, frame.sealed)
         except KeyDestroyed:
+            segment.lose(frame.records, at_ms * _MS_NS)
             return []
         bundle = Bundle.read(plain)
-        facts = bundle.facts
+        facts, own, parts = bundle.facts, Apart(bundle.receipt, bundle.values), bundle.parts
         records: list[Record] = []
-        for number, part in enumerate(bundle.parts, first):
+        for number, part in enumerate(parts, first):
             try:
-                records.append(self._record(number.to_bytes(16), day, part, bundle, facts))
+                known = self._apart(frame, day, bundle, part.seal) if part.seal else own
+                if known is not None:
+                    records.append(self._record(number.to_bytes(16), day, part, known, facts))
             except KeyDestroyed:  # of this purpose alone
-                continue
+                segment.lose(1, at_ms * _MS_NS)
+            except RecordDamaged:
+                segment.lost += 1
         return records
 
-    def _record(self, id_bytes: bytes, day: int, part: Part, bundle: Bundle, facts: Mapping[str, Scalar]) -> Record:
+    def _apart(self, frame: BundleFrame, day: int, bundle: Bundle, seal: int) -> Apart | None:
+        """
+        Return what a part that is sealed apart may know; None where its key was gone when it was written, which was
+        counted then. Raises as `_record`, and RecordDamaged.
+        """
+        sealed = bundle.apart[seal - 1]
+        if not sealed:
+            return None
+        purpose = next(part.purpose for part in bundle.parts if part.seal == seal)
+        apart = Apart.read(self._opened(frame, day, purpose, sealed))
+        return apart if apart.receipt is not None else apart._replace(receipt=bundle.receipt)
+
+    def _opened(self, frame: BundleFrame, day: int, purpose: str, sealed: bytes) -> bytes:
+        return self._sealer.open_bytes(frame.id, day, purpose, names_of(BUNDLE, purpose), frame.ring, sealed)
+
+    def _record(self, id_bytes: bytes, day: int, part: Part, known: Apart, facts: Mapping[str, Scalar]) -> Record:
         """Return the record of one purpose. Raises as `records`, and KeyDestroyed."""
-        purpose, fields = part.purpose, part.fields(bundle)
+        purpose, fields = part.purpose, part.fields(known.values)
         agent = fields.pop(AGENT_TO_PARSE, None)
         if isinstance(agent, str):
             facts = {**facts, **_families(agent)}
         subject = None
-        if part.asked and bundle.receipt is not None:
-            subject = self._sealer.token(day, purpose, bundle.receipt.encode())
+        if part.asked and known.receipt is not None:
+            subject = self._sealer.token(day, purpose, known.receipt.encode())
         plain = _encode(fields) if fields else None
         return self._sealer.record_bytes(id_bytes, day, "visit", purpose, subject, facts, plain)
 
-    def _finished(self, record: Record) -> Record:
-        """Put the families in the place of the agent, which no store ever sees."""
-        if not record.ring or record.kind not in _NOTED:
+    def _finished(self, record: Record, segment: Segment) -> Record | None:
+        """
+        Return a record that came as one, or None where its key is gone: it has ended, so no store gets it any more.
+
+        Raises as `records`.
+        """
+        if not record.ring:
             return record
+        at_ms = record.id.int >> 80
+        try:
+            if record.kind in _NOTED:
+                return self._with_families(record)
+            if record.ring == self._sealer.keyring.name:
+                self._sealer.token_secret(at_ms // _DAY_MS, record.purpose, create=False)
+        except KeyDestroyed:
+            segment.lose(1, at_ms * _MS_NS)
+            return None
+        return record
+
+    def _with_families(self, record: Record) -> Record:
+        """Put the families in the place of the agent, which no store sees. Raises as `records`, and KeyDestroyed."""
         try:
             sealed = msgspec.msgpack.decode(self._sealer.open(record), type=dict[str, Scalar])
-            agent = sealed.pop(AGENT_TO_PARSE, None)
-            if not isinstance(agent, str):
-                return record
-            data, plain = {**record.data, **_families(agent)}, _encode(sealed)
-            return self._sealer.record(
-                record.id, record.kind, record.purpose, subject=record.subject, data=data, plain=plain
-            )
-        except ConsentError:
-            return record  # its key is gone: nobody can read the agent any more
+        except RecordDamaged:
+            return record  # it says so wherever it is read
+        agent = sealed.pop(AGENT_TO_PARSE, None)
+        if not isinstance(agent, str):
+            return record
+        data, plain = {**record.data, **_families(agent)}, _encode(sealed)
+        return self._sealer.record(
+            record.id, record.kind, record.purpose, subject=record.subject, data=data, plain=plain
+        )
 
 
 def _families(agent: str) -> dict[str, Scalar]:
