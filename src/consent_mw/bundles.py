@@ -52,6 +52,7 @@ class Part(NamedTuple):
         names: Of its declared personal fields.
         values: Where theirs are.
         seal: In the values of the bundle itself (0), or in those of its first, second, ... part that is sealed apart.
+        key: The purpose whose key sealed that part; None for the bundle itself.
     """
 
     purpose: str
@@ -59,6 +60,7 @@ class Part(NamedTuple):
     names: tuple[str, ...]
     values: slice
     seal: int
+    key: str | None
 
     def fields(self, values: tuple[Scalar, ...]) -> dict[str, Scalar]:
         """Return the fields that had a value, from all values under its seal."""
@@ -173,10 +175,12 @@ _layouts = msgspec.msgpack.Decoder(tuple[tuple[str, bool, tuple[str, ...], int],
 def _parts(layout: bytes) -> tuple[Part, ...]:
     parts: list[Part] = []
     ends: dict[int, int] = {}
+    keys: dict[int, str] = {}
     for purpose, asked, names, seal in _layouts.decode(layout):
         start = ends.get(seal, 0)
         ends[seal] = start + len(names)
-        parts.append(Part(purpose, asked, names, slice(start, ends[seal]), seal))
+        key = keys.setdefault(seal, purpose) if seal else None
+        parts.append(Part(purpose, asked, names, slice(start, ends[seal]), seal, key))
     return tuple(parts)
 
 

@@ -64,12 +64,6 @@ class Plan(msgspec.Struct, frozen=True):
     layout: msgspec.Raw
     records: int
 
-    @property
-    def size_bytes(self) -> int:
-        """About what it takes in memory, with the set that it is made for."""
-        fields = sum(len(seal.fields) for seal in (self.last, *self.apart))
-        return 1_000 + 500 * self.records + len(self.head) + memoryview(self.layout).nbytes + 64 * fields
-
 
 class Plans:
     """Makes plans, for one policy. What a plan needs of other revisions is when they end what is collected today."""

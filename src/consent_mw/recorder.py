@@ -20,7 +20,7 @@ from consent_mw.consent import Consent
 from consent_mw.escaping import printable, readable
 from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange, route_of
-from consent_mw.memo import Budget, Memory
+from consent_mw.memo import Budget, Memory, remember
 from consent_mw.plans import Field, Plan, Plans
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
 from consent_mw.receipt_name import is_again
@@ -40,8 +40,10 @@ __all__ = ["Recorder"]
 _log = logging.getLogger("consent_mw")
 
 _DAY_NS: Final = 86_400_000_000_000
-#: For addresses, for referrers, and for how an exchange is kept under each set of allowed purposes.
+#: For addresses, and for referrers.
 _REMEMBERED_BYTES: Final = 1 << 20
+#: Sets of allowed purposes for which it is remembered how an exchange is kept. How large a plan is, the policy decides.
+_PLANS: Final = 256
 #: Different messages about undeclared events that are logged; a name may come from anywhere.
 _TOLD: Final = 100
 
@@ -113,7 +115,7 @@ class Recorder:
             plan = self._plan_of[allowed]
         except KeyError:
             plan = self._planned.of(allowed, day)
-            self._plans.remember(allowed, plan, 0 if plan is None else plan.size_bytes)
+            remember(self._plan_of, allowed, plan, _PLANS)
         if consent.noted:
             self._with_notes(plan, exchange)
         elif plan is not None:
@@ -208,8 +210,7 @@ class Recorder:
     def _begin(self, day: int) -> None:
         """Forget how exchanges of another day are kept: which purpose ends last may differ from day to day."""
         self._day = day
-        self._plans: Memory[frozenset[str], Plan | None] = Memory(Budget(_REMEMBERED_BYTES))
-        self._plan_of = self._plans.seen
+        self._plan_of: dict[frozenset[str], Plan | None] = {}
 
     def _bundle(self, plan: Plan, exchange: Exchange) -> bytes:
         consent = exchange.consent.consent

@@ -31,7 +31,7 @@ from consent_mw.revisions import Revisions
 from consent_mw.site_keys import MARK_BYTES, SiteKeys
 from consent_mw.spans import QUARTERS, WHOLE, Calendar, Span, label_of
 
-__all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of"]
+__all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of", "told"]
 
 # What a record holds as sealed: version (1 byte), mark (20), and the sealed blob, if it has personal fields.
 _MARKED: Final = b"\x03"
@@ -177,13 +177,22 @@ class Sealer:
         subject: bytes | None,
         data: Mapping[str, Scalar],
         plain: bytes | None,
+        nonce: bytes | None = None,
+        told: msgspec.Raw | None = None,
     ) -> Record:
-        """As `record`, for who has the id as 16 bytes and its day."""
+        """
+        As `record`, for who has the id as 16 bytes and its day.
+
+        Args:
+            nonce: As for `seal_bytes`; records of several purposes may share one, since their keys differ.
+            told: What `told` makes of `data`, for who has several records that say the same.
+        """
         ring, blob = "", b""
         if plain is not None:
             ring = self.keyring.name
-            blob = self.seal_bytes(id_bytes, day, purpose, names_of(kind, purpose), plain, _urandom(NONCE_BYTES))
-        mark = self.site_keys.mark(_message((id_bytes, kind, purpose, subject, ring, data, blob)))
+            nonce = nonce or _urandom(NONCE_BYTES)
+            blob = self.seal_bytes(id_bytes, day, purpose, names_of(kind, purpose), plain, nonce)
+        mark = self.site_keys.mark(_message((id_bytes, kind, purpose, subject, ring, told or data, blob)))
         return Record(id_of(id_bytes), kind, purpose, subject, ring, data, _MARKED + mark + blob)
 
     def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes, nonce: bytes) -> bytes:
@@ -371,6 +380,11 @@ _urandom = os.urandom
 _number = int.from_bytes
 #: Makes what a mark is of. Stores keep no order among the clear fields, so they are sorted.
 _message = msgspec.msgpack.Encoder(order="sorted").encode
+
+
+def told(data: Mapping[str, Scalar]) -> msgspec.Raw:
+    """Return clear fields as they go into a mark."""
+    return msgspec.Raw(_message(data))
 
 
 def token_of(secret: bytes, value: bytes) -> bytes:

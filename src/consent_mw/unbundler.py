@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from os import urandom
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -11,7 +12,7 @@ from consent_mw.agents import parse_agent
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Apart, Bundle, BundleFrame, Part, read_frame
 from consent_mw.exceptions import KeyDestroyed, RecordDamaged
 from consent_mw.records import Record, Scalar, decode_record
-from consent_mw.sealer import Sealer, names_of
+from consent_mw.sealer import NONCE_BYTES, Sealer, names_of, told
 from consent_mw.segment import Segment
 
 __all__ = ["Unbundler"]
@@ -20,6 +21,9 @@ _DAY_MS: Final = 86_400_000
 _MS_NS: Final = 1_000_000
 #: What the application notes comes as a record of its own, whose agent is still to be parsed.
 _NOTED: Final = frozenset(("event", "abuse"))
+
+#: What the records of one exchange have in common: what all say, also as it goes into their marks, and a nonce.
+_Shared: TypeAlias = tuple[Mapping[str, Scalar], msgspec.Raw | None, bytes]
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -63,45 +67,43 @@ class Unbundler:
             segment.lose(frame.records, at_ms * _MS_NS)
             return []
         bundle = Bundle.read(plain)
-        facts, own, parts = bundle.facts, Apart(bundle.receipt, bundle.values), bundle.parts
+        facts, parts = bundle.facts, bundle.parts
+        # Their keys differ, so that one nonce does for all; and what all say is encoded once.
+        shared = facts, told(facts) if len(parts) > 1 else None, urandom(NONCE_BYTES)
         records: list[Record] = []
         for number, part in enumerate(parts, first):
+            receipt, values = bundle.receipt, bundle.values
             try:
-                known = self._apart(frame, day, bundle, part.seal) if part.seal else own
-                if known is not None:
-                    records.append(self._record(number.to_bytes(16), day, part, known, facts))
+                if part.key is not None:
+                    sealed = bundle.apart[part.seal - 1]
+                    if not sealed:  # its key was gone when it was written, which was counted then
+                        continue
+                    apart = Apart.read(self._opened(frame, day, part.key, sealed))
+                    receipt, values = apart.receipt or receipt, apart.values
+                records.append(self._record(number.to_bytes(16), day, part, receipt, values, shared))
             except KeyDestroyed:  # of this purpose alone
                 segment.lose(1, at_ms * _MS_NS)
             except RecordDamaged:
                 segment.lost += 1
         return records
 
-    def _apart(self, frame: BundleFrame, day: int, bundle: Bundle, seal: int) -> Apart | None:
-        """
-        Return what a part that is sealed apart may know; None where its key was gone when it was written, which was
-        counted then. Raises as `_record`, and RecordDamaged.
-        """
-        sealed = bundle.apart[seal - 1]
-        if not sealed:
-            return None
-        purpose = next(part.purpose for part in bundle.parts if part.seal == seal)
-        apart = Apart.read(self._opened(frame, day, purpose, sealed))
-        return apart if apart.receipt is not None else apart._replace(receipt=bundle.receipt)
-
     def _opened(self, frame: BundleFrame, day: int, purpose: str, sealed: bytes) -> bytes:
         return self._sealer.open_bytes(frame.id, day, purpose, names_of(BUNDLE, purpose), frame.ring, sealed)
 
-    def _record(self, id_bytes: bytes, day: int, part: Part, known: Apart, facts: Mapping[str, Scalar]) -> Record:
+    def _record(
+        self, id_bytes: bytes, day: int, part: Part, receipt: str | None, values: tuple[Scalar, ...], shared: _Shared
+    ) -> Record:
         """Return the record of one purpose. Raises as `records`, and KeyDestroyed."""
-        purpose, fields = part.purpose, part.fields(known.values)
+        purpose, fields = part.purpose, part.fields(values)
+        facts, said, nonce = shared
         agent = fields.pop(AGENT_TO_PARSE, None)
         if isinstance(agent, str):
-            facts = {**facts, **_families(agent)}
+            facts, said = {**facts, **_families(agent)}, None
         subject = None
-        if part.asked and known.receipt is not None:
-            subject = self._sealer.token(day, purpose, known.receipt.encode())
+        if part.asked and receipt is not None:
+            subject = self._sealer.token(day, purpose, receipt.encode())
         plain = _encode(fields) if fields else None
-        return self._sealer.record_bytes(id_bytes, day, "visit", purpose, subject, facts, plain)
+        return self._sealer.record_bytes(id_bytes, day, "visit", purpose, subject, facts, plain, nonce, said)
 
     def _finished(self, record: Record, segment: Segment) -> Record | None:
         """
