@@ -19,8 +19,9 @@ from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.bundles import BUNDLE, Bundle, read_frame
 from consent_mw.exceptions import KeyDestroyed, KeyringUnreachable, StoreUnavailable
 from consent_mw.keyring import MemoryKeyring
+from consent_mw.recorder import Recorder
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import day_of
+from consent_mw.retention import Retention, day_of
 from consent_mw.sealer import names_of
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.testing.client import ConsentClient
@@ -412,3 +413,31 @@ def test_an_event_of_another_keyring_stays_in_the_spool(tmp_path: Path) -> None:
         await app.wiring.drain.stop()
 
     asyncio.run(work())
+
+
+class CountingRetention(Retention):
+    """Tells how often it was asked."""
+
+    asked = 0
+
+    def end(self, day: int, purpose: str, now: datetime) -> datetime | None:
+        self.asked += 1
+        return super().end(day, purpose, now)
+
+
+def test_the_calendar_is_asked_once_a_day_however_many_purposes_and_pages_there_are(tmp_path: Path) -> None:
+    site = Site(tmp_path, policy("1 month", *[f"{days} days" for days in range(20, 60)]))
+    site.clock.set(NOON)
+    app = site.app()
+    wiring = app.wiring
+    retention = CountingRetention((wiring.policy,))
+    wiring.recorder = Recorder(wiring.policy, wiring.sealer, wiring.spool, wiring.proxies, retention)
+    asked: list[int] = []
+    with ConsentClient(app) as visitor:
+        visitor.accept()
+        for days in (0, 0, 0, 1, 1):
+            site.clock.set(after(days))
+            visitor.get("/a")
+            asked.append(retention.asked)
+    assert asked[0] == asked[2] > 0
+    assert asked[3] == asked[4] > asked[2]
