@@ -92,7 +92,7 @@ class ConsentClient(Visitor):
             for cookie in given:
                 jar.set_cookie(cookie)
             given = jar
-        self._cookies = httpx.Cookies(given)  # a jar is taken as it is; what is no jar is copied into one
+        self._cookies = httpx.Cookies(given)  # it keeps a `CookieJar` as it is, and copies all else
 
     @property
     def app(self) -> ASGIApp:
