@@ -448,23 +448,25 @@ class Destruction:
     # -- certificates -------------------------------------------------------------------------------------------
 
     async def _certify(self, stage: Stage, run: _Run) -> None:
-        """Write a certificate for each key that is gone, each day that needed none, and what was deleted besides."""
+        """Write a certificate for each key that is gone, what was deleted besides, and each day that needed no key."""
         _, _, live, gone = await self._keys(stage)
         for (day, purpose), place in gone.items():
             if (day, purpose) not in live and self._is_owed(stage, day, purpose, stage.ring, run):
                 await self._write(Part(stage.where, day, purpose, stage.ring), stage, place, run)
+        for part in self._deletions.owed:
+            if not self._deletions.of(part).records:  # said by now, with what the keyring at hand had sealed
+                continue
+            ended = stage.retention.has_ended(part.day, part.purpose, run.now) and run.is_done(stage, *part[1:3])
+            waits = part.ring not in stage.lost and (part.day, part.purpose) in live
+            if part.where == stage.where and stage.reaches(part.ring) and ended and not waits:
+                place = gone.get((part.day, part.purpose), "") if part.ring == stage.ring else ""
+                await self._write(part, stage, place, run)
         for day, purpose in self._tallied(stage, run):
             if (day, purpose) not in live and self._is_owed(stage, day, purpose, "", run):
                 tally = self._certificates.tallies[stage.where, day, purpose]
                 sealed = set(tally.rings) - {"", *stage.lost}
                 if not sealed and await self._certificates.is_uncertified(stage.where, day, purpose):
                     await self._write(Part(stage.where, day, purpose, ""), stage, "", run)
-        for part in self._deletions.owed:
-            ended = stage.retention.has_ended(part.day, part.purpose, run.now) and run.is_done(stage, *part[1:3])
-            waits = part.ring not in stage.lost and (part.day, part.purpose) in live
-            if part.where == stage.where and stage.reaches(part.ring) and ended and not waits:
-                place = gone.get((part.day, part.purpose), "") if part.ring == stage.ring else ""
-                await self._write(part, stage, place, run)
 
     def _is_owed(self, stage: Stage, day: int, purpose: str, ring: str, run: _Run) -> bool:
         return (
@@ -501,9 +503,9 @@ class Destruction:
 
 
 def _by_purpose(places: Mapping[tuple[int, str], str]) -> dict[tuple[int, str], str]:
-    """Return where the keys of each day and purpose were, which may have had one for each part of the day."""
+    """Return where the keys of each day and purpose were: it may have had one for each part. For a thread."""
     found: dict[tuple[int, str], str] = {}
-    for (day, label), place in sorted(places.items()):
+    for (day, label), place in places.items():
         key = day, of_label(label)[0]
         found[key] = f"{found[key]}, {place}" if key in found else place
     return found

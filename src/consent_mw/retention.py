@@ -176,6 +176,7 @@ def start_of(day: int) -> datetime:
     return _EPOCH + timedelta(days=day)
 
 
+@lru_cache(maxsize=4096)
 def day_text(day: int) -> str:
     """Return a day as people and records write it: "2026-11-23"."""
     return start_of(day).date().isoformat()
