@@ -17,6 +17,7 @@ from tests.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, Sit
 
 from consent_mw import ConsentMiddleware
 from consent_mw.aggregates import cells_of
+from consent_mw.destruction import Destruction
 from consent_mw.keyring import MemoryKeyring
 from consent_mw.records import Query, Record
 from consent_mw.sealer import Sealer
@@ -73,6 +74,27 @@ def test_visitors_that_are_told_apart_are_not_counted_again(site: SiteWithRecord
     assert counted(site, "kind") == [{"visit": 10}]
 
 
+def test_days_are_counted_that_the_clock_had_left_behind_while_it_was_ahead(site: SiteWithRecords) -> None:
+    async def run(store: Any) -> None:
+        destruction = Destruction.of_site(site.policy, site.places, store, site.sealer)
+        ahead = THEN + 5 * DAY
+        await store.append([site.record(ahead, secret="/")], durable=True)
+        await destruction.once(ahead + DAY + HOUR)
+        await store.append([site.record(THEN + n * HOUR, secret="/") for n in range(10)], durable=True)
+        assert (await destruction.once(THEN + DAY + HOUR)).counted == 1
+        await destruction.close()
+
+    site.using(run)
+    assert counted(site, "kind") == [{"visit": 10}]
+
+
+def test_a_day_of_which_everything_was_given_up_has_one_certificate(site: SiteWithRecords) -> None:
+    lost = Sealer(MemoryKeyring(), site.sealer.site_keys)
+    site.keeps(*(site.record(THEN + n * HOUR, sealer=lost, secret="/") for n in range(3)))
+    site.destroys(END + DAY, lost=frozenset((lost.keyring.name,)))
+    assert certified(site) == [3]
+
+
 def test_what_was_erased_meanwhile_is_in_no_certificate_of_destruction(site: SiteWithRecords) -> None:
     records = [site.record(THEN + n * HOUR, secret="/") for n in range(10)]
     site.keeps(*records)
@@ -110,6 +132,23 @@ def test_what_comes_after_the_certificate_gets_another_also_if_a_run_died_betwee
     assert certified(site) == [1]
     site.destroys(END + DAY)
     assert sorted(certified(site)) == [1, 2]
+
+
+def test_a_run_that_dies_right_after_a_certificate_leaves_no_tally_and_no_count_behind(site: SiteWithRecords) -> None:
+    site.keeps(*(site.record(THEN, secret="/") for _ in range(3)))
+
+    class Dies(type(site.store())):  # type: ignore[misc]
+        async def append(self, records: Any, *, durable: bool = False) -> None:
+            await super().append(records, durable=durable)
+            if any(record.kind == "certificate" for record in records):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        site.using(lambda store: site._destroyed(store, END + DAY), Dies(site.places.database))
+    assert site.records("tally", "deletion")
+    site.destroys(END + DAY)
+    assert site.records("tally", "deletion") == []
+    assert certified(site) == [3]
 
 
 def test_hosts_that_share_a_store_certify_each_what_it_destroyed(tmp_path: Path) -> None:

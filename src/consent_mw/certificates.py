@@ -220,6 +220,19 @@ class Certificates:
                 self.tallies.pop((where, day, purpose), None)  # which went with its certificate
             self._certified |= named
         await self._tallies.refresh(today)
+        for tally in [each for each in self.tallies.values() if self._is_said(each)]:
+            await self._forget(tally)
+
+    def _is_said(self, tally: Tally) -> bool:
+        """Whether its certificates were written: a run died before it forgot the tally."""
+        rings = [ring for ring in tally.rings if ring]
+        said = [self.has(tally.where, tally.day, tally.purpose, ring) for ring in rings]
+        unsealed = (self._sealer.keyring.name, "")
+        return all(said) and any([*said, *(self.has(tally.where, tally.day, tally.purpose, ring) for ring in unsealed)])
+
+    async def _forget(self, tally: Tally) -> None:
+        del self.tallies[tally.where, tally.day, tally.purpose]
+        await self._store.delete(_ours(TALLY, tally.id))
 
     def has(self, where: str, day: int, purpose: str, ring: str) -> bool:
         """Whether there is a certificate for that day, purpose and keyring."""
@@ -262,9 +275,9 @@ class Certificates:
         record = certificate.record(self._sealer)
         await self._store.append([record, *others], durable=True)
         self._certified.add(_named(record.data))
-        tally = self.tallies.pop((certificate.where, certificate.day, certificate.purpose), None)
+        tally = self.tallies.get((certificate.where, certificate.day, certificate.purpose))
         if tally:
-            await self._store.delete(_ours(TALLY, tally.record(self._sealer).id))
+            await self._forget(tally)
 
 
 def _may_follow(before: Mapping[str, int], now: Mapping[str, int]) -> bool:

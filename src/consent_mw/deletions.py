@@ -115,7 +115,8 @@ class Deletions:
 
     async def refresh(self, places: dict[str, Store]) -> None:
         """
-        Read what was kept, and settle the steps that were interrupted. Raises StoreError.
+        Read what was kept, and settle the steps that were interrupted; what a certificate has said, or of which nothing
+        went, is forgotten. Raises StoreError.
 
         Args:
             places: The store of each place whose records are deleted here.
@@ -135,6 +136,7 @@ class Deletions:
             for part, found in steps.items():
                 gone = sum((part.purpose, each) not in left for each in found.step)
                 self._known[part] = found.settled(gone)
+        await self.close([part for part, known in self._known.items() if not (known.records or known.step)])
 
     def of(self, part: Part) -> Deletion:
         """Return what was deleted of a part, and is not certified yet."""

@@ -153,7 +153,8 @@ class Destruction:
         self._spool = spool
         self._told: list[str] = []  # the troubles of the last run
         self._listed: dict[str, _Keys] = {}  # by place
-        self._counted: dict[str, int] = {}  # by purpose: no day up to this one is still to be counted
+        self._counted: dict[str, int] = {}  # by purpose: no day up to this one is still to be counted, as of
+        self._counted_on = -1  # this day: another host may be late, or the clock have been ahead
         self._looked_at: frozenset[tuple[int, str]] = frozenset()  # days and purposes: whether anything came late
 
     @classmethod
@@ -314,6 +315,8 @@ class Destruction:
 
     async def _count_days(self, stage: Stage, run: _Run) -> None:
         """Count every day that is over, so that nothing has to be counted when it must go."""
+        if self._counted_on != day_of(run.now):
+            self._counted, self._counted_on = {}, day_of(run.now)
         tallied: dict[str, set[int]] = {}
         for where, day, purpose in self._certificates.tallies:
             if where == stage.where:
