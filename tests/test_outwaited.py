@@ -369,15 +369,24 @@ def test_the_log_of_the_program_says_it_once(site: Site, caplog: pytest.LogCaptu
     assert len(said) == 1
 
 
-def test_an_event_whose_keys_are_out_of_reach_waits_and_its_agent_reaches_no_store(tmp_path: Path) -> None:
-    text = policy("13 months", "13 months", more=EVENT)
-    site = Site(tmp_path, text.replace('"url.path" = "full"', '"user_agent.original" = "family"'))
+AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0"
+ABUSE_ALONE = Query(kinds=frozenset(("abuse",)))
+
+
+def _that_keeps_abuse_alone(directory: Path) -> Site:
+    """A site whose visits leave no record that could stand before the abuse report in the spool."""
+    text = policy("13 months", "13 months", more=ABUSE + '[log.abuse]\n"user_agent.original" = "family"\n')
+    for name in ("necessary", "marketing"):
+        text = text.replace(f'[log.{name}]\n"url.path" = "full"\n', "")
+    return Site(directory, text)
+
+
+def test_abuse_whose_key_is_out_of_reach_waits_and_its_agent_reaches_no_store(tmp_path: Path) -> None:
+    site = _that_keeps_abuse_alone(tmp_path)
     keyring = AwayAtTimes()
     site.clock.set(NOON)
     with ConsentClient(site.app(keyring=keyring)) as visitor:
-        visitor.accept()
-        visitor.get("/search", headers={"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Firefox/120.0"})
-    events = Query(kinds=frozenset(("event",)))
+        visitor.get("/abuse", headers={"user-agent": AGENT})
 
     async def work() -> None:
         app = site.app(keyring=keyring)
@@ -386,30 +395,29 @@ def test_an_event_whose_keys_are_out_of_reach_waits_and_its_agent_reaches_no_sto
         keyring.away = True
         with pytest.raises(StoreUnavailable):
             await drain.once()
-        assert await store.fetch(events) == []
+        assert await store.fetch(ABUSE_ALONE) == []
         keyring.away = False
         await drain.once()
-        (event,) = await store.fetch(events)
-        assert event.data["user_agent.name"] == "Firefox"
-        assert b"to parse" not in app.wiring.sealer.open(event)
+        (abuse,) = await store.fetch(ABUSE_ALONE)
+        assert abuse.data["user_agent.name"] == "Firefox"
+        assert b"to parse" not in app.wiring.sealer.open(abuse)
         await drain.stop()
 
     asyncio.run(work())
 
 
-def test_an_event_of_another_keyring_stays_in_the_spool(tmp_path: Path) -> None:
-    site = Site(tmp_path, policy("13 months", "13 months", more=EVENT))
+def test_abuse_that_another_keyring_sealed_stays_in_the_spool_with_its_agent_unparsed(tmp_path: Path) -> None:
+    site = _that_keeps_abuse_alone(tmp_path)
     site.clock.set(NOON)
     with ConsentClient(site.app(keyring=AwayAtTimes())) as visitor:
-        visitor.accept()
-        visitor.get("/search")
+        visitor.get("/abuse", headers={"user-agent": AGENT})
 
     async def work() -> None:
         app = site.app()
         await app.wiring.store.open()
         await app.wiring.drain.once()
         assert app.wiring.spool.waiting_bytes > 0
-        assert await app.wiring.store.fetch(Query(kinds=frozenset(("event",)))) == []
+        assert await app.wiring.store.fetch(ABUSE_ALONE) == []
         await app.wiring.drain.stop()
 
     asyncio.run(work())
