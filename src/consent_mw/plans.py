@@ -112,7 +112,7 @@ class Plans:
         """What sorts purposes by when their key of `day` is destroyed. One for an archive waits for the drain."""
         midnight = start_of(day + 1)
         end = self._retention.end(day, purpose, midnight)
-        return bool(self._retention.holding(day, purpose, midnight)), end or _NEVER
+        return self._retention.holds(day, purpose, midnight), end or _NEVER
 
     def _sealed_together(self, purposes: Sequence[str], *, told: bool) -> Seal:
         """Return what seals the fields of `purposes`, and the receipt's name unless it is `told` beside them."""
