@@ -110,7 +110,7 @@ class Life:
             try:
                 at = since + chance.random() * chance.choice([0, 1, 9]) * HOUR
                 subject = chance.choice([None, b"a" * 16])
-                made.append(site.record(at, purpose=purpose, subject=subject, **sealed))
+                made.append(site.record(at, purpose=purpose, subject=subject, data={}, sealer=None, **sealed))
             except KeyDestroyed:  # a gap, and no row
                 continue
         return made

@@ -26,6 +26,7 @@ from consent_mw.keyring import MemoryKeyring
 from consent_mw.places import Places
 from consent_mw.records import Query
 from consent_mw.sealer import Sealer
+from consent_mw.spans import Calendar, label_of
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.testing.driver import Connection, lifespan
@@ -497,8 +498,10 @@ def test_an_abuse_report_is_kept_though_the_key_of_the_visit_is_destroyed(site):
         await response()(scope, receive, send)
 
     wrapped, today = site(app), time.time_ns() // 86_400_000_000_000
-    wrapped.wiring.sealer.keyring.key(today, "necessary", create=True)
-    assert wrapped.wiring.sealer.keyring.destroy(today, "necessary")
+    keyring = wrapped.wiring.sealer.keyring
+    for label in (label_of("necessary", span) for span in Calendar([wrapped.wiring.policy]).spans(today)):
+        keyring.key(today, label, create=True)
+        assert keyring.destroy(today, label)
     assert exchange(wrapped)[0]["status"] == 200
     assert len(records(site.directory, "abuse")) == 1
     ((_, lost, _),) = records(site.directory, "gap")
