@@ -19,6 +19,7 @@ from tests.sites_with_records import HOUR, UTC_POLICY, SiteWithRecords
 
 from consent_mw import ConsentMiddleware
 from consent_mw.declaration import loads
+from consent_mw.destruction import Destruction
 from consent_mw.exceptions import ConsentError
 from consent_mw.policy import Policy
 from consent_mw.records import Query
@@ -252,6 +253,24 @@ def test_a_copy_from_a_backup_opens_for_no_longer_than_a_day(tmp_path: Path, zon
     row, opens = asyncio.run(run())
     assert end - HOUR / 2 < row < end + HOUR
     assert end - HOUR / 2 < opens < end + LATE
+
+
+def test_a_key_does_not_wait_for_the_minute_when_its_part_of_a_day_ends(seoul: SiteWithRecords) -> None:
+    seoul.keeps(seoul.record(FEBRUARY, secret="x"))
+    now = [AUGUST + 15 * HOUR - timedelta(milliseconds=900)]
+
+    async def run(store: Any) -> None:
+        destruction = Destruction.of_site(seoul.policy, seoul.places, store, seoul.sealer)
+        task = asyncio.ensure_future(destruction.keep_on(lambda: int(now[0].timestamp() * 1e9)))
+        await asyncio.sleep(0)
+        now[0] = AUGUST + 15 * HOUR
+        async with asyncio.timeout(20):
+            while seoul.sealer.keyring.live():  # noqa: ASYNC110 - another process would see no more of it
+                await asyncio.sleep(0.05)
+        task.cancel()
+        await destruction.close()
+
+    seoul.using(run)
 
 
 def test_a_site_makes_the_keys_of_today_and_tomorrow_ahead_and_none_that_nothing_needs(tmp_path: Path) -> None:
