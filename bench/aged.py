@@ -21,6 +21,7 @@ from consent_mw import ConsentMiddleware, drain, wiring
 from consent_mw.keyring import FileKeyring
 from consent_mw.retention import day_of
 from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.person import People
 from consent_mw.rights.reach import out_of_reach
 from consent_mw.rights.restriction import restricted
 from consent_mw.stores.base import Store
@@ -82,9 +83,9 @@ async def _visitors(app: ConsentMiddleware, directory: Path) -> dict[str, float]
 async def _staff(app: ConsentMiddleware) -> dict[str, float]:
     parts = app.wiring
     desk = Desk(parts.store, parts.sealer, kept_by_store(parts.store))
-    stages = parts.destruction.stages
+    people, stages = People(parts.store, parts.sealer), parts.destruction.stages
     return {
-        "whom a restriction meets": await _least(lambda: restricted(desk, parts.sealer), 7),
+        "whom a restriction meets": await _least(lambda: restricted(desk, people, parts.sealer), 7),
         "what other keyrings sealed": await _least(lambda: out_of_reach(stages), 7),
     }
 

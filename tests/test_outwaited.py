@@ -23,6 +23,7 @@ from consent_mw.recorder import Recorder
 from consent_mw.records import Query, Record, time_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.sealer import names_of
+from consent_mw.spans import WHOLE, Span
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.testing.client import ConsentClient
 from consent_mw.testing.clock import Clock
@@ -325,7 +326,7 @@ def test_a_clock_that_steps_back_behind_the_shorter_key_loses_that_record_alone(
     assert gaps(found) == {"key": 2}
 
 
-def test_on_the_day_on_which_a_revision_begins_the_promise_of_the_older_one_seals(tmp_path: Path) -> None:
+def test_on_the_day_on_which_a_revision_begins_each_visit_is_sealed_for_the_promise_in_force(tmp_path: Path) -> None:
     seoul = 'languages = ["en"]\ntime_zone = "Asia/Seoul"'
     site = Site(tmp_path, policy("2 months", "10 days").replace('languages = ["en"]', seoul))
     site.visits("/a", at=after(-2))
@@ -333,10 +334,11 @@ def test_on_the_day_on_which_a_revision_begins_the_promise_of_the_older_one_seal
     longer = policy("2 months", "3 months", revision=2, since="2028-03-01").replace('languages = ["en"]', seoul)
     published(tmp_path / "consent-data", longer)
     site.file.write_text(longer)
-    site.visits("/b", at=datetime(2028, 2, 29, 18, tzinfo=UTC))  # the first of March in Seoul, and revision 2 holds
+    site.visits("/b", at=datetime(2028, 2, 29, 14, tzinfo=UTC))
+    site.visits("/c", at=datetime(2028, 2, 29, 18, tzinfo=UTC))  # the first of March in Seoul, and revision 2 holds
     found = site.drained(after(12))
-    assert purposes(found) == {"necessary": 2}
-    assert gaps(found) == {"ended": 1}  # for on that day of UTC marketing was promised ten days
+    assert purposes(found) == {"necessary": 3, "marketing": 1}
+    assert gaps(found) == {"ended": 1}  # of the one that was promised ten days
 
 
 def test_a_revision_that_shortens_the_longer_purpose_while_it_waits_leaves_a_gap_a_record(tmp_path: Path) -> None:
@@ -428,9 +430,9 @@ class CountingRetention(Retention):
 
     asked = 0
 
-    def end(self, day: int, purpose: str, now: datetime) -> datetime | None:
+    def end(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> datetime | None:
         self.asked += 1
-        return super().end(day, purpose, now)
+        return super().end(day, purpose, now, span)
 
 
 def test_the_calendar_is_asked_once_a_day_however_many_purposes_and_pages_there_are(tmp_path: Path) -> None:
