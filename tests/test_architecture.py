@@ -66,6 +66,7 @@ LAYERS = [
         "amendments",
         "archive",
         "certificates",
+        "counting",
         "deletions",
         "destruction",
         "due",

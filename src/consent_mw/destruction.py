@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from consent_mw.aggregates import DayCounts
 from consent_mw.archive import NAMING, Archive
-from consent_mw.certificates import Certificate, Certificates, Tally
+from consent_mw.certificates import Certificate, Certificates
+from consent_mw.counting import Counting
 from consent_mw.deletions import Deletions, Part
 from consent_mw.exceptions import SpoolError, StoreError
 from consent_mw.locks import alone
-from consent_mw.periods import PeriodCounts, closing
 from consent_mw.places import Places
-from consent_mw.policy import RECEIPTS, Policy
-from consent_mw.receipts import visitor_of
+from consent_mw.policy import Policy
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import Retention, Window, day_of, start_of
+from consent_mw.retention import Retention, day_of
 from consent_mw.revisions import Revisions
-from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.person import People
-from consent_mw.rights.restriction import restricted
 from consent_mw.sealer import Sealer
 from consent_mw.spans import Span, of_label
 from consent_mw.spool import Spool
@@ -40,11 +33,6 @@ from consent_mw.stores.lease import lease
 __all__ = ["Destruction", "Outcome", "Told"]
 
 _log = logging.getLogger("consent_mw")
-
-#: A day is counted this long after it is over: what began before midnight has ended and was drained by then.
-_SETTLED: Final = timedelta(minutes=30)
-#: A spool that is stuck keeps a day from being counted no longer than this.
-_PATIENCE: Final = timedelta(hours=12)
 
 _QUARTER_SECONDS: Final = 900
 
@@ -153,9 +141,7 @@ class Destruction:
         self._spool = spool
         self._told: list[str] = []  # the troubles of the last run
         self._listed: dict[str, _Keys] = {}  # by place
-        self._counted: dict[str, int] = {}  # by purpose: no day up to this one is still to be counted, as of
-        self._counted_on = -1  # this day: another host may be late, or the clock have been ahead
-        self._looked_at: frozenset[tuple[int, str]] = frozenset()  # days and purposes: whether anything came late
+        self._counting = Counting(self._certificates, self._deletions, spool)
 
     @classmethod
     def of_site(
@@ -264,7 +250,7 @@ class Destruction:
     async def _all_rows(self, run: _Run) -> None:
         await self._certificates.refresh(day_of(run.now))
         await self._deletions.refresh({stage.where: stage.store for stage in self.stages})
-        await self._count_days(self.stages[0], run)
+        run.outcome.counted += await self._counting.days(self.stages[0], run.now)
         for stage in self.stages:
             if stage.where not in run.unreached:
                 await self._move_rows(stage, run)
@@ -301,7 +287,7 @@ class Destruction:
         moves = self._archives(stage) and stage.retention.holds(day, purpose, run.now, span)
         if moves != held:
             return False
-        return not held or (run.is_done(stage, day, purpose) and await self._is_drained(day))
+        return not held or (run.is_done(stage, day, purpose) and await self._counting.is_drained(day))
 
     def _archives(self, stage: Stage) -> bool:
         return stage.where == LIVE and self._archive is not None
@@ -310,97 +296,6 @@ class Destruction:
         """Return the days and purposes with a tally that may have ended, in order."""
         tallied = [(day, purpose) for where, day, purpose in self._certificates.tallies if where == stage.where]
         return list(_may_have_ended(stage, sorted(tallied), run.now))
-
-    # -- counting -----------------------------------------------------------------------------------------------
-
-    async def _count_days(self, stage: Stage, run: _Run) -> None:
-        """Count every day that is over, so that nothing has to be counted when it must go."""
-        if self._counted_on != day_of(run.now):
-            self._counted, self._counted_on = {}, day_of(run.now)
-        tallied: dict[str, set[int]] = {}
-        for where, day, purpose in self._certificates.tallies:
-            if where == stage.where:
-                tallied.setdefault(purpose, set()).add(day)
-        for purpose in stage.retention.purposes:
-            counted, but, waits = self._counted.get(purpose), tallied.get(purpose, set()), None
-            async for day in stage.days(purpose, None if counted is None else start_of(counted + 1), but):
-                if not await self._is_countable(day, run.now):
-                    waits = day
-                    break
-                if not await self._is_known(stage, day, purpose):
-                    await self._count(stage, day, purpose, run)
-                self._counted[purpose] = day
-            done = [day for day in but if waits is None or day < waits]
-            self._counted[purpose] = max([self._counted.get(purpose, -1), *done])
-
-    async def _count_late(self, stage: Stage, day: int, purpose: str, run: _Run) -> None:
-        """
-        Count a day again of which something was written down only after it was counted, as an open stream is: once, and
-        as long as nothing of it is gone. Not where records tell visitors apart: nobody knows which of them came late,
-        and so whether the difference is fewer than may be told.
-        """
-        tally = self._certificates.tallies.get((stage.where, day, purpose))
-        looked_at, self._looked_at = (day, purpose) in self._looked_at, self._looked_at | {(day, purpose)}
-        if looked_at or tally is None or stage.where != LIVE or self._deletions.has(LIVE, day, purpose):
-            return
-        count, told_apart = 0, False
-        async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
-            count += len(page)
-            told_apart = told_apart or any(record.subject is not None for record in page)
-        if count > sum(tally.rings.values()) and not told_apart:
-            await self._count(stage, day, purpose, run, again=True)
-
-    async def _count(self, stage: Stage, day: int, purpose: str, run: _Run, *, again: bool = False) -> None:
-        visitor = partial(visitor_of, sealer=stage.sealer)
-        counts, rings = DayCounts(day, purpose, skipped=await self._skipped(stage), visitor=visitor), Counter[str]()
-        async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
-            rings.update(stage.ring_of(record) for record in page if record.kind != NAMING)
-            if stage.where == LIVE:
-                await asyncio.to_thread(_add, counts, page, stage.sealer)
-        aggregates = counts.records(stage.sealer) if stage.where == LIVE else []
-        if stage.where == LIVE and purpose == RECEIPTS and not again:  # a period is told once
-            for period in await self._periods(stage, day, counts):
-                aggregates += period.records(stage.sealer)
-        tally = Tally(day=day, purpose=purpose, where=stage.where, rings=dict(rings))
-        if again:
-            aggregates = await self._certificates.replaceable(tally, aggregates)
-        await self._certificates.keep_tally(tally, *aggregates)
-        run.outcome.counted += 1
-
-    async def _periods(self, stage: Stage, day: int, counts: DayCounts) -> list[PeriodCounts]:
-        """Return what may be told of choices now that `day` is counted too."""
-
-        async def pages(earlier: int) -> AsyncIterator[Sequence[Record]]:
-            async for page in stage.pages(RECEIPTS, Window(start_of(earlier), start_of(earlier + 1))):
-                yield await asyncio.to_thread(stage.sealer.whole, page)
-
-        return await closing(stage.store, stage.sealer, pages, day, counts)
-
-    async def _skipped(self, stage: Stage) -> Callable[[Record], bool] | None:
-        """Return what tells of a record whether it may not be used now, for statistics neither."""
-        if stage.where != LIVE:
-            return None
-        desk, people = Desk(stage.store, stage.sealer, kept_by_store(stage.store)), People(stage.store, stage.sealer)
-        return (await restricted(desk, people, stage.sealer)).restricts
-
-    async def _is_countable(self, day: int, now: datetime) -> bool:
-        over = start_of(day + 1)
-        return now >= over + _PATIENCE or (now >= over + _SETTLED and await self._is_drained(day))
-
-    async def _is_drained(self, day: int) -> bool:
-        """Whether the spool of this machine holds nothing of that day any more."""
-        spool = self._spool
-        if spool is None:
-            return True
-        oldest = await asyncio.to_thread(lambda: spool.oldest)
-        return oldest is None or oldest >= start_of(day + 1)
-
-    async def _is_known(self, stage: Stage, day: int, purpose: str) -> bool:
-        """Whether its records were counted before the first of them went."""
-        known = self._certificates
-        if any(known.has(stage.where, day, purpose, ring) for ring in (stage.ring, "")):
-            return True
-        return await known.is_counted(stage.where, day, purpose)
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
@@ -413,12 +308,11 @@ class Destruction:
         )
         for purpose in stage.retention.purposes:
             async for day, window in stage.ended(purpose, run.now):
-                if not await self._is_known(stage, day, purpose):
-                    if not await self._is_countable(day, run.now):
-                        run.left.add((stage.where, day, purpose))
-                        continue
-                    await self._count(stage, day, purpose, run)
-                await self._count_late(stage, day, purpose, run)
+                counted = await self._counting.before_it_goes(stage, day, purpose, run.now)
+                if counted is None:
+                    run.left.add((stage.where, day, purpose))
+                    continue
+                run.outcome.counted += counted
                 async for page in stage.pages(purpose, window):
                     await self._move(stage, day, purpose, page, run)
 
@@ -533,11 +427,6 @@ def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:
         if stage.reaches(ring):
             found.setdefault(ring, []).append(record)
     return found
-
-
-def _add(counts: DayCounts, page: Sequence[Record], sealer: Sealer) -> None:
-    """Count what is as the site wrote it. For a thread."""
-    counts.add(sealer.whole(page))
 
 
 class _Run:
