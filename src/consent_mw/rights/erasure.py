@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,12 +16,13 @@ from consent_mw.archive import Archive
 from consent_mw.exceptions import SpoolError, StoreError
 from consent_mw.locks import alone
 from consent_mw.places import Places
-from consent_mw.policy import ABUSE, LINKS, RECEIPTS, REQUESTS, Policy
+from consent_mw.policy import ABUSE, REQUESTS, Policy
 from consent_mw.receipts import Receipts
 from consent_mw.records import Query, fixed_id, time_of
 from consent_mw.retention import Retention, day_of, start_of
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.extent import Extent, Place
 from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.rights.ledger import Entry, Erased, Ledger, Walk
 from consent_mw.rights.open_cases import OpenCases
@@ -30,7 +31,6 @@ from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.renewal import renew
 from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request
 from consent_mw.sealer import Sealer
-from consent_mw.spans import of_label
 from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
@@ -48,12 +48,8 @@ _TOKENS: Final = 1_000
 _PATIENCE: Final = timedelta(minutes=1)
 #: Named with the day, in case a key's day is over while its last records are still on their way.
 _DAY: Final = timedelta(days=1)
-#: Purposes whose records carry tokens although nobody is asked about them: no choice takes them back or allows them.
-_UNASKED: Final = (RECEIPTS, REQUESTS, LINKS, ABUSE)
 #: What somebody asked, and which receipts their sign-in used.
 _ASKED: Final = frozenset((REQUEST, ANSWER, LINK))
-
-_Tokens = Mapping[tuple[int, str], frozenset[bytes]]
 
 
 class ErasureOutcome(msgspec.Struct, kw_only=True):
@@ -73,44 +69,6 @@ class ErasureOutcome(msgspec.Struct, kw_only=True):
     waiting: list[UUID] = msgspec.field(default_factory=list[UUID])
     brought_back: int = 0
     troubles: list[str] = msgspec.field(default_factory=list[str])
-
-
-class _Place(NamedTuple):
-    """
-    A store, when its records end, and the tokens that are looked for in it.
-
-    Attributes:
-        again: When what they stand for was allowed again: what is newer stays. None where it was not.
-    """
-
-    store: Store
-    retention: Retention
-    made: _Tokens
-    again: datetime | None = None
-
-    @property
-    def query(self) -> Query:
-        subjects = frozenset[bytes]().union(*self.made.values())
-        purposes = frozenset(purpose for _, purpose in self.made)
-        return Query(kinds=HELD_KINDS, purposes=purposes, subjects=subjects, until=self.again)
-
-
-class _Part(NamedTuple):
-    """
-    Some of a person's names and some purposes.
-
-    Attributes:
-        purposes: Which; None for all but the `others`.
-        again: From when they were allowed again after the request; None for never.
-    """
-
-    person: Person
-    purposes: frozenset[str] | None = None
-    others: frozenset[str] = frozenset()
-    again: datetime | None = None
-
-    def means(self, purpose: str) -> bool:
-        return purpose in self.purposes if self.purposes is not None else purpose not in self.others
 
 
 class _Found(NamedTuple):
@@ -198,6 +156,7 @@ class Erasure:
         self._desk = Desk(store, sealer, kept_by_store(store))
         self._people = People(store, sealer)
         self._receipts = Receipts(store, sealer)
+        self._extent = Extent(store, sealer, self._receipts)
         self._open = OpenCases(store, sealer, self._desk)
         self._walk = Walk(ledger)
         self._begun = False
@@ -331,7 +290,7 @@ class Erasure:
     async def _erased(self, request: Request, now: datetime) -> ErasureCertificate | None:
         """Erase what is there, and return the certificate if that was all; None if another run must look again."""
         person = await self._people.of(request.person, most=None)
-        places = await self._places(request, person)
+        places = await self._extent.places(request, person, self._retention, self._archive)
         found = [await self._found(place, now) for place in places]
         if not self._entries(request):
             await self._register_abuse(request, person)
@@ -351,34 +310,7 @@ class Erasure:
             ring=self._sealer.keyring.name,
         )
 
-    async def _places(self, request: Request, person: Person) -> list[_Place]:
-        places: list[_Place] = []
-        for part in await self._parts(request, person):
-            live = await asyncio.to_thread(tokens, self._sealer, part.person)
-            places.append(_Place(self._store, self._retention, _meant(live, request, part), part.again))
-            if self._archive:
-                held = _meant(await self._archive.tokens(part.person), request, part)
-                places.append(_Place(self._archive.store, self._retention.of_archive(), held, part.again))
-        return places
-
-    async def _parts(self, request: Request, person: Person) -> list[_Part]:
-        """Return what goes of a person: all, but for what was allowed again, which goes up to that moment."""
-        again: dict[str, dict[str, datetime]] = {}
-        live = await asyncio.to_thread(self._sealer.keyring.live)
-        purposes = {of_label(label)[0] for _, label in live} - {*_UNASKED}
-        for receipt in await self._receipts.since(person.names, request.registered):  # the newest first
-            if receipt.name is not None:
-                allowed = {purpose: receipt.given_at for purpose in purposes if receipt.answer(purpose)}
-                again[receipt.name] = again.get(receipt.name, {}) | allowed
-        parts = [_Part(person._replace(names=tuple(name for name in person.names if name not in again)))]
-        for name, allowed in again.items():
-            parts.append(_Part(Person((name,)), others=frozenset(allowed)))
-            for instant in sorted(set(allowed.values())):
-                only = frozenset(purpose for purpose, at in allowed.items() if at == instant)
-                parts.append(_Part(Person((name,)), only, again=instant))
-        return parts
-
-    async def _found(self, place: _Place, now: datetime) -> _Found:
+    async def _found(self, place: Place, now: datetime) -> _Found:
         records, subjects, until = 0, set[bytes](), None
         async for page in pages(place.store, place.query):
             records += len(page)
@@ -388,7 +320,7 @@ class Erasure:
                 until = max(filter(None, (until, end)), default=None)
         return _Found(records, frozenset(subjects), until)
 
-    async def _delete(self, request: Request, places: Sequence[_Place], found: Sequence[_Found], now: datetime) -> int:
+    async def _delete(self, request: Request, places: Sequence[Place], found: Sequence[_Found], now: datetime) -> int:
         """Delete what was found, the ledger first; return how many records this request has cost so far."""
         entries = self._entries(request)
         here = sum(each.records for each in found)
@@ -417,7 +349,7 @@ class Erasure:
         await asyncio.to_thread(self._ledger.append, entry)
         return entry.total
 
-    def _recent(self, place: _Place, now: datetime) -> frozenset[bytes]:
+    def _recent(self, place: Place, now: datetime) -> frozenset[bytes]:
         """Return the tokens of today and yesterday: an exchange may go on that was begun under one of them."""
         if place.store is not self._store:
             return frozenset()
@@ -567,15 +499,6 @@ def _by_tokens(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 def abuse_number(erasure: UUID) -> UUID:
     """Return the number of the request about abuse that the erasure of this number registers, if there is any."""
     return fixed_id(day_of(time_of(erasure)), ABUSE, str(erasure))
-
-
-def _meant(made: _Tokens, request: Request, part: _Part) -> dict[tuple[int, str], frozenset[bytes]]:
-    named = request.purposes
-    return {
-        (day, purpose): each
-        for (day, purpose), each in made.items()
-        if (purpose in named if named else purpose not in _UNASKED) and part.means(purpose)
-    }
 
 
 def _before(entries: Sequence[Entry], found: int) -> int:

@@ -1,0 +1,127 @@
+"""How far an erasure reaches: whose records, of which purposes, in which stores, and up to when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, NamedTuple, TypeAlias
+
+from consent_mw.archive import Archive
+from consent_mw.policy import ABUSE, LINKS, RECEIPTS, REQUESTS
+from consent_mw.receipts import Receipts
+from consent_mw.records import Query
+from consent_mw.retention import Retention
+from consent_mw.rights.holdings import HELD_KINDS
+from consent_mw.rights.person import Person, tokens
+from consent_mw.rights.request import Request
+from consent_mw.sealer import Sealer
+from consent_mw.spans import of_label
+from consent_mw.stores.base import Store
+
+__all__ = ["Extent", "Place"]
+
+#: Purposes whose records carry tokens although nobody is asked about them: no choice takes them back or allows them.
+_UNASKED: Final = (RECEIPTS, REQUESTS, LINKS, ABUSE)
+
+_Tokens: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
+
+
+class Place(NamedTuple):
+    """
+    A store, when its records end, and the tokens that are looked for in it.
+
+    Attributes:
+        again: When what they stand for was allowed again: what is newer stays. None where it was not.
+    """
+
+    store: Store
+    retention: Retention
+    made: _Tokens
+    again: datetime | None = None
+
+    @property
+    def query(self) -> Query:
+        """What asks the store for them."""
+        subjects = frozenset[bytes]().union(*self.made.values())
+        purposes = frozenset(purpose for _, purpose in self.made)
+        return Query(kinds=HELD_KINDS, purposes=purposes, subjects=subjects, until=self.again)
+
+
+class _Part(NamedTuple):
+    """
+    Some of a person's names and some purposes.
+
+    Attributes:
+        purposes: Which; None for all but the `others`.
+        again: From when they were allowed again after the request; None for never.
+    """
+
+    person: Person
+    purposes: frozenset[str] | None = None
+    others: frozenset[str] = frozenset()
+    again: datetime | None = None
+
+    def means(self, purpose: str) -> bool:
+        return purpose in self.purposes if self.purposes is not None else purpose not in self.others
+
+
+class Extent:
+    """
+    Tells what a withdrawal or an erasure means.
+
+    What was allowed again after it is kept from that moment on, by the receipts that say so. Where there is none,
+    everything goes: also what a clock that ran ahead dated later.
+    """
+
+    def __init__(self, store: Store, sealer: Sealer, receipts: Receipts) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._receipts = receipts
+
+    async def places(
+        self, request: Request, person: Person, retention: Retention, archive: Archive | None
+    ) -> list[Place]:
+        """
+        Return where what `request` means is looked for.
+
+        Args:
+            person: Its sender, with all their names.
+
+        Raises:
+            StoreError: The store, the archive or the keyring cannot be reached.
+        """
+        places: list[Place] = []
+        for part in await self._parts(request, person):
+            live = await asyncio.to_thread(tokens, self._sealer, part.person)
+            places.append(Place(self._store, retention, _meant(live, request, part), part.again))
+            if archive:
+                held = _meant(await archive.tokens(part.person), request, part)
+                places.append(Place(archive.store, retention.of_archive(), held, part.again))
+        return places
+
+    async def _parts(self, request: Request, person: Person) -> list[_Part]:
+        """Return what goes of a person: all, but for what was allowed again, which goes up to that moment."""
+        again: dict[str, dict[str, datetime]] = {}
+        live = await asyncio.to_thread(self._sealer.keyring.live)
+        purposes = {of_label(label)[0] for _, label in live} - {*_UNASKED}
+        for receipt in await self._receipts.since(person.names, request.registered):  # the newest first
+            if receipt.name is not None:
+                allowed = {purpose: receipt.given_at for purpose in purposes if receipt.answer(purpose)}
+                again[receipt.name] = again.get(receipt.name, {}) | allowed
+        parts = [_Part(person._replace(names=tuple(name for name in person.names if name not in again)))]
+        for name, allowed in again.items():
+            parts.append(_Part(Person((name,)), others=frozenset(allowed)))
+            for instant in sorted(set(allowed.values())):
+                only = frozenset(purpose for purpose, at in allowed.items() if at == instant)
+                parts.append(_Part(Person((name,)), only, again=instant))
+        return parts
+
+
+def _meant(made: _Tokens, request: Request, part: _Part) -> dict[tuple[int, str], frozenset[bytes]]:
+    named = request.purposes
+    return {
+        (day, purpose): each
+        for (day, purpose), each in made.items()
+        if (purpose in named if named else purpose not in _UNASKED) and part.means(purpose)
+    }
