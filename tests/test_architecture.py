@@ -59,6 +59,7 @@ LAYERS = [
         "site_keys",
         "spool",
         "stores",
+        "waiting",
         "wordings",
     },  # the only disk and network I/O
     {

@@ -152,6 +152,31 @@ def test_a_restriction_holds_for_what_was_still_on_its_way_when_it_was_asked_for
         assert data_of(kim)["restricted"]
 
 
+def test_a_restriction_and_its_end_hold_for_staff_while_they_wait_in_the_spool(
+    new_site: NewSite,
+) -> None:
+    def read_now(site: LivingSite) -> list[str]:
+        words = ("log", "--kind", "visit", "--purpose", "analytics", "--reason", "a test", "--json")
+        return [str(each["url.path"]) for each in lines(site.run(*words))]
+
+    def drains(site: LivingSite) -> None:
+        site.settle()  # lets go of what it writes
+        assert site.run("drain", "--once").exit_code == 0
+
+    with new_site(drain=False) as site:
+        kim = site.visitor()
+        kim.accept()
+        kim.get("/x")
+        drains(site)
+        assert read_now(site) == ["/x"]
+        kim.post(DATA, data={"action": "restrict"}, headers=OURS)
+        assert read_now(site) == []
+        drains(site)
+        assert read_now(site) == []
+        assert kim.post(DATA, data={"action": "lift"}, headers=OURS).status_code == 200
+        assert read_now(site) == ["/x"]
+
+
 def test_a_restriction_follows_a_member_into_every_browser_in_which_they_sign_in(new_site: NewSite) -> None:
     with new_site() as site:
         desk, phone, other = (site.visitor(headers={"x-user": "kim"}) for _ in range(3))

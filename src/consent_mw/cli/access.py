@@ -230,6 +230,7 @@ class Access:
         purposes: Those whose personal fields are meant.
         demanded: A law demands it: nothing is left out for a restriction.
         erased: What was erased, and may have been put back since.
+        spool: Where requests may wait that the store does not have yet.
     """
 
     def __init__(
@@ -240,8 +241,10 @@ class Access:
         purposes: Collection[str] = (),
         demanded: bool = False,
         erased: Erased | None = None,
+        spool: Path | None = None,
     ) -> None:
         self._sealer = sealer
+        self._spool = spool
         self._erased = erased or Erased()
         self.personal = personal
         self._left_open = demanded or set(purposes) == {ABUSE}
@@ -261,9 +264,9 @@ class Access:
 
         Raises:
             ConfigurationError: Personal fields were to be read, and some request does not tell here whose they are.
-            StoreError: The store or the keyring cannot be reached.
+            StoreError, SpoolError: The store, the keyring or the spool cannot be reached.
         """
-        cases = await Desk(store, self._sealer, kept_by_store(store)).not_ended()
+        cases = await Desk(store, self._sealer, kept_by_store(store)).not_ended(self._spool)
         self._restriction = await restricted_by(cases, People(store, self._sealer), self._sealer)
         closed = [case.request for case in cases if case.restricts and not case.request.readable]
         if not closed or self._left_open:
@@ -339,7 +342,7 @@ def accessing(places: Places, errand: Errand, keyring: Keyring | None) -> Genera
     site_keys = site_keys_at(places)
     sealer = Sealer(keyring, site_keys) if keyring else Sealer.without_keys(site_keys)
     erased = Erased(Ledger(places.erasures).entries())
-    access = Access(sealer, personal=errand.personal, purposes=errand.purposes, erased=erased)
+    access = Access(sealer, personal=errand.personal, purposes=errand.purposes, erased=erased, spool=places.spool)
     try:
         with _recorded(places, errand, access) if access.personal else nullcontext():
             yield access

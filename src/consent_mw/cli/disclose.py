@@ -150,7 +150,8 @@ async def _added(
     disclosure: Disclosure, receipt: str, places: Places, store: Store, sealer: Sealer, name: str
 ) -> tuple[Disclosure, Access]:
     """Write it, and return it with what counted the records that it means."""
-    access = Access(sealer, personal=True, purposes=disclosure.purposes, demanded=disclosure.basis == "lawful_demand")
+    demanded = disclosure.basis == "lawful_demand"
+    access = Access(sealer, personal=True, purposes=disclosure.purposes, demanded=demanded, spool=places.spool)
     await store.open()
     try:
         await access.consult(store)

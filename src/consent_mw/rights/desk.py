@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
+from consent_mw.waiting import waiting_records
 
 __all__ = ["Desk", "Keep", "kept_by_spool", "kept_by_store"]
 
@@ -100,13 +102,20 @@ class Desk:
         found = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
         return await asyncio.to_thread(self._cases, found, opened=opened)
 
-    async def not_ended(self) -> list[Case]:
+    async def not_ended(self, spool: Path | None = None) -> list[Case]:
         """
-        Return every request that is kept and whole and has not ended, oldest first. No other is opened. Raises
-        StoreError.
+        Return every request that is kept and whole and has not ended, oldest first. No other is opened.
+
+        Args:
+            spool: Where requests and answers may wait that the store does not have yet.
+
+        Raises:
+            StoreError, SpoolError: The store or the spool cannot be read.
         """
-        found = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
-        return await asyncio.to_thread(self._open_ones, found)
+        waiting = await asyncio.to_thread(waiting_records, spool, _KINDS) if spool else []
+        stored = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
+        found = {record.id: record for record in (*waiting, *stored)}
+        return await asyncio.to_thread(self._open_ones, [found[each] for each in sorted(found)])
 
     def _open_ones(self, records: Sequence[Record]) -> list[Case]:
         whole = self._sealer.whole(records)
