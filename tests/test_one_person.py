@@ -50,6 +50,11 @@ TEXT = policy(analytics="90 days", marketing="13 months")
 
 
 async def page(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        return
     if scope["path"] == "/abuse":
         get_consent(scope).report_abuse("scraping")
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
@@ -227,6 +232,20 @@ def test_who_is_under_restriction_is_in_no_count_and_in_no_disclosure_after_a_ch
         assert site.counts(START.date())["analytics"]["kind"] == {"visit": 5}
 
 
+def test_a_restriction_outlives_the_wish_to_be_asked_each_time(new_site: NewSite) -> None:
+    with new_site() as site:
+        kim = site.visitor()
+        kim.accept()
+        asks(site, kim, "restrict")
+        kim.ask()
+        assert data_of(kim)["restricted"]
+        saves(kim, analytics="no")  # about the rest they want to be asked
+        site.pass_time(hours=1)
+        kim.accept()
+        kim.get("/after")
+        assert (read_by_staff(site), data_of(kim)["restricted"]) == ([], True)
+
+
 @pytest.mark.parametrize("granted", [False, True], ids=["open", "in force"])
 def test_a_restriction_outlives_the_record_that_asked_for_it(new_site: NewSite, granted: bool) -> None:
     requests = '[purposes.requests]\nbasis = "legitimate_interest"\nretention = "60 days"\n'
@@ -247,6 +266,27 @@ def test_a_restriction_outlives_the_record_that_asked_for_it(new_site: NewSite, 
         asks(site, kim, "lift")
         assert read_by_staff(site) == ["/later"]
         assert not data_of(kim)["restricted"]
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["requests are kept for a shorter time", "the site was away"])
+def test_a_restriction_outlives_what_ends_its_record_at_once(new_site: NewSite, away: bool) -> None:
+    requests = '[purposes.requests]\nbasis = "legitimate_interest"\nretention = "{}"\n'
+    with new_site(policy(analytics="90 days", more=requests.format("30 days" if away else "1 year"))) as site:
+        kim = site.visitor()
+        kim.accept()
+        kim.get("/x")
+        asks(site, kim, "restrict")
+        if away:
+            site.clock.advance(timedelta(days=45))
+            site.restart()
+        else:
+            site.pass_time(days=40, step=timedelta(days=40))
+            more = requests.format("20 days")
+            site.publish(policy(2, published=site.today.isoformat(), analytics="90 days", more=more))
+        site.pass_time(days=35, step=timedelta(days=7))
+        kim.get("/later")
+        assert read_by_staff(site) == []
+        assert data_of(kim)["restricted"]
 
 
 # -- 2: an erasure reaches everything --------------------------------------------------------------------------------
@@ -300,6 +340,66 @@ def test_a_member_still_finds_the_records_of_abuse_that_staff_refused_to_erase(n
         assert site.run("requests", "grant", numbers[0]).exit_code == 0
         site.pass_time(minutes=1)
         assert site.records("abuse") == []
+
+
+def test_records_of_abuse_that_a_law_keeps_are_found_and_asked_about_too(new_site: NewSite) -> None:
+    more = '[purposes.abuse.archive]\nretention = "1 year"\nlaw = "a law"\n'
+    text = policy(analytics="90 days").replace('retention = "1 year"', 'retention = "30 days"') + more
+    with new_site(text) as site:
+        kim = site.visitor(headers={"x-user": "kim"})
+        kim.accept()
+        kim.get("/abuse")
+        site.pass_time(days=32, step=timedelta(days=32))
+        assert len(site.archived("abuse")) == 1
+        assert held(kim)["abuse"] == 1
+        asks(site, kim, "erase", confirm="yes")
+        assert held(kim) == {"abuse": 1}
+        (request,) = lines(site.run("requests", "list", "--json"))
+        assert request["purposes"] == ["abuse"]
+
+
+def test_a_member_finds_a_browser_in_which_they_signed_in_once_for_as_long_as_it_allows_something(
+    new_site: NewSite,
+) -> None:
+    text = policy(analytics="30 days", marketing="30 days").replace('"1 year"', '"30 days"')
+    with new_site(text) as site:
+        phone, desk = (site.visitor(headers={"x-user": "kim"}) for _ in range(2))
+        phone.accept()
+        del phone.headers["x-user"]
+        for number in range(4):
+            site.pass_time(days=150, step=timedelta(days=10))
+            saves(phone, analytics="yes", marketing="yes" if number % 2 else "no")
+            phone.get(f"/{number}")
+        assert held(desk) == {"analytics": 1, "marketing": 1}
+        assert asks(site, desk, "erase", confirm="yes")["erased"]["records"] == 2
+
+
+def test_links_outlive_a_purpose_that_is_declared_no_more(new_site: NewSite) -> None:
+    with new_site(policy(analytics="30 days", marketing="13 months")) as site:
+        kim = site.visitor(headers={"x-user": "kim"})
+        kim.accept()
+        kim.get("/old")
+        site.settle()
+        site.publish(policy(2, published="2028-02-01", analytics="30 days"))
+        site.pass_time(days=260, step=timedelta(days=20))
+        new = site.visitor(headers={"x-user": "kim"})
+        assert held(new) == {"marketing": 1}
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 1), (0, 30)], ids=["begun days before", "ends a day after"])
+def test_a_long_exchange_is_erased_after_its_end_although_nothing_else_was_found(
+    new_site: NewSite, before: int, after: int
+) -> None:
+    with new_site() as site:
+        kim = site.visitor()
+        kim.accept()
+        with kim.websocket("/ws"):
+            site.pass_time(days=before)
+            asks(site, kim, "erase", confirm="yes")
+            site.pass_time(hours=after)
+        for _ in range(3):
+            site.pass_time(minutes=1)
+        assert [each for each in site.records("visit") if each.purpose != "necessary"] == []
 
 
 def test_an_erasure_forgets_by_which_sign_in_an_ended_browser_was_used_and_no_other(new_site: NewSite) -> None:
@@ -386,7 +486,7 @@ def test_who_came_after_a_purpose_was_removed_takes_nothing_of_it_back(new_site:
         lee.accept()
         asks(site, lee, "withdraw", purpose="all")
         (request,) = data_of(lee)["requests"]
-        assert request["purposes"] == ["analytics"]
+        assert request["purposes"] == []  # everything that they ever allowed
 
 
 def test_a_no_to_a_purpose_that_was_not_declared_for_a_while_reaches_what_was_allowed_before(new_site: NewSite) -> None:
@@ -407,6 +507,35 @@ def test_a_no_to_a_purpose_that_was_not_declared_for_a_while_reaches_what_was_al
         saves(kim, analytics="yes", functional="no")
         site.pass_time(minutes=1)
         assert (kept(site, "functional"), kept(site, "analytics")) == ([], ["/first"])
+
+
+def test_what_a_member_takes_back_reaches_removed_purposes_of_their_other_browsers(new_site: NewSite) -> None:
+    with new_site(BEFORE) as site:
+        old = site.visitor(headers={"x-user": "kim"})
+        old.accept()
+        old.get("/old")
+        site.settle()
+        site.publish(policy(2, published="2028-02-01", analytics="90 days"))
+        site.pass_time(days=35, step=timedelta(days=40))
+        new = site.visitor(headers={"x-user": "kim"})
+        new.accept()
+        assert held(new) == {"analytics": 1, "functional": 1}
+        new.reject()
+        site.pass_time(minutes=1)
+        assert kept(site, "functional") == []
+
+
+def test_a_no_to_what_was_collected_until_somebody_says_no_erases_it(new_site: NewSite) -> None:
+    text = TEXT.replace('[purposes.marketing]\nbasis = "consent"', '[purposes.marketing]\nbasis = "opt_out"')
+    with new_site(text) as site:
+        kim = site.visitor()
+        saves(kim, analytics="yes")
+        kim.get("/x")
+        site.settle()
+        assert kept(site, "marketing") == ["/x"]
+        saves(kim, analytics="yes", marketing="no")
+        site.pass_time(minutes=1)
+        assert (kept(site, "marketing"), kept(site, "analytics")) == ([], ["/x"])
 
 
 # -- allowed again ---------------------------------------------------------------------------------------------------

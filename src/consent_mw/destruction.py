@@ -19,10 +19,12 @@ from consent_mw.deletions import Deletions, Part
 from consent_mw.exceptions import SpoolError, StoreError
 from consent_mw.locks import alone
 from consent_mw.places import Places
-from consent_mw.policy import Policy
+from consent_mw.policy import REQUESTS, Policy
 from consent_mw.records import Query, Record, time_of
 from consent_mw.retention import Retention, day_of
 from consent_mw.revisions import Revisions
+from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.renewal import renew
 from consent_mw.sealer import Sealer
 from consent_mw.spans import Span, of_label
 from consent_mw.spool import Spool
@@ -265,10 +267,21 @@ class Destruction:
         try:
             for day, label in _may_have_ended(stage, (await self._keys(stage)).labels, run.now):
                 if await self._must_go(stage, day, *of_label(label), run, held=held):
+                    if of_label(label)[0] == REQUESTS and stage.where == LIVE:
+                        await self._renew(stage, run)
                     run.outcome.keys += await asyncio.to_thread(keyring.destroy, day, label)
         except StoreError as error:
             run.unreached.add(stage.where)
             run.outcome.troubles.append(str(error))
+
+    async def _renew(self, stage: Stage, run: _Run) -> None:
+        """Ask anew for the restrictions that end now: the site may have been away when it was time for that."""
+        if not run.renewed:
+            run.renewed = True
+            try:
+                await renew(Desk(stage.store, stage.sealer, kept_by_store(stage.store)), stage.retention, run.now)
+            except StoreError as error:  # a key ends on time all the same
+                run.outcome.troubles.append(f"restrictions were not renewed, and may end: {error}")
 
     async def _keys(self, stage: Stage) -> _Keys:
         """Return the keys of a place, listed again only when any process has made or destroyed one."""
@@ -437,6 +450,7 @@ class _Run:
         self.told = told
         self.outcome = Outcome()
         self.unreached: set[str] = set()  # where keys could not be destroyed: nothing there counts as destroyed
+        self.renewed = False  # whether it was seen to that no restriction ends
         self.known = 0  # rows that are known to go
         self.left: set[tuple[str, int, str]] = set()  # where, day and purpose of rows that could not go yet
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from os import urandom
 from sys import getsizeof
@@ -157,7 +157,7 @@ class Recorder:
             "consent.language": shown.language,
             "consent.text": shown.text,
         }
-        name, today = consent.receipt or before.receipt, datetime.fromtimestamp(now_ns / 1e9, UTC).date()
+        name, today = consent.receipt or before.receipt, _day_of(now_ns)
         if before.is_nameless(today) or (name is not None and is_again(name, today)):
             clear["consent.again"] = True  # whoever counts visitors has counted this one
         answers: dict[str, object] = {
@@ -305,8 +305,11 @@ class Recorder:
 
     def _note(self, note: Noted, exchange: Exchange) -> bytes:
         clear = _facts(exchange)
+        receipt = exchange.consent.consent.receipt
         if note.kind == "event":
             clear["event.name"] = note.name
+        elif receipt is not None and is_again(receipt, _day_of(exchange.started_ns)):
+            clear["consent.again"] = True
         sealed: dict[str, Scalar] = {}
         for name, field in self._fields.get(note.purpose, ()):
             value = field(exchange)
@@ -455,3 +458,8 @@ def _remembered_origin() -> Field:
         return found
 
     return read
+
+
+def _day_of(now_ns: int) -> date:
+    """Return the day (UTC) of an instant."""
+    return datetime.fromtimestamp(now_ns / 1e9, UTC).date()

@@ -216,7 +216,7 @@ class RequestConsent(msgspec.Struct, eq=False):
             purposes=purposes if choice is Choice.PROMPT else {},
             cookies=cookies if choice is Choice.PROMPT else {},
         )
-        if not consent.allows_something:
+        if choice is Choice.REJECT or not (consent.allows_something or self.proven.receipt):
             return consent  # identifies nobody: the same bytes for all who refuse on one day
         return Consent(
             choice=consent.choice,

@@ -331,9 +331,13 @@ def _believed(read: Callable[[bytes, date], Consent], value: str | None, today: 
         return NO_CONSENT
 
 
+#: The choices under which a name is kept: it ends when everything is refused.
+_NAMED: Final = (Choice.ACCEPT, Choice.PROMPT)
+
+
 def _with_receipt_of(consent: Consent, proven: Consent) -> Consent:
     """Return what was chosen, under the receipt that the visitor proved to be theirs, or under none."""
-    receipt, changes = (proven.receipt, proven.changes) if consent.allows_something else (None, 0)
+    receipt, changes = (proven.receipt, proven.changes) if consent.choice in _NAMED else (None, 0)
     if (receipt, changes) == (consent.receipt, consent.changes):
         return consent
     return msgspec.structs.replace(consent, receipt=receipt, changes=changes)

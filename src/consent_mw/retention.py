@@ -87,6 +87,10 @@ class Retention:
             self._zones = tuple(dict.fromkeys((*self._zones, policy.time_zone)))
             for rule in _rules(policy):
                 self._rules[rule.purpose] = (*self._rules.get(rule.purpose, ()), rule)
+        # What they lead to was promised by any revision, so a later one shortens nothing.
+        if rules := self._rules.get(LINKS):
+            longest = max((rule.retention for rule in rules), key=lambda kept: kept.seconds)
+            self._rules[LINKS] = tuple(rule._replace(retention=longest) for rule in rules)
 
     @property
     def purposes(self) -> tuple[str, ...]:

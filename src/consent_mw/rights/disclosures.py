@@ -63,6 +63,7 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it gave away records of who holds one of these receipts, made from `first` to `last` (aware)."""
         return (
             (not self.purposes or purpose in self.purposes)
+            and first <= self.at  # what was made afterwards was not among them
             and (self.since is None or last >= self.since)
             and (self.until is None or first < self.until)
             and (not self.receipts or any(name in self.receipts for name in names))

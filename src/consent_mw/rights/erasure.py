@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -46,6 +46,10 @@ _RENEWED: Final = timedelta(days=1)
 _TOKENS: Final = 1_000
 #: The spool is handed over within seconds.
 _PATIENCE: Final = timedelta(minutes=1)
+#: A stream or a WebSocket that began at most so many days before its visitor's erasure, and ends at most so long after,
+#: is written down under a token that the ledger knows.
+_BEGUN_DAYS: Final = 7
+_LONGEST: Final = timedelta(days=30)
 #: Named with the day, in case a key's day is over while its last records are still on their way.
 _DAY: Final = timedelta(days=1)
 #: What somebody asked, and which receipts their sign-in used.
@@ -231,6 +235,7 @@ class Erasure:
         outcome.brought_back += await self._erased_again(await asyncio.to_thread(self._walk.step, now))
         if self._renewed is None or not timedelta() <= now - self._renewed < _RENEWED:
             await renew(self._desk, self._retention, now)
+            await self._people.renew_links(self._retention, now)
             self._renewed = now
 
     async def _open_cases(self, now: datetime, outcome: ErasureOutcome) -> None:
@@ -329,7 +334,7 @@ class Erasure:
         named = [(place, each.subjects | self._recent(place, now)) for place, each in zip(places, found, strict=True)]
         subjects = frozenset[bytes]().union(*(some for _, some in named))
         days = {each: day for place in places for (day, _), made in place.made.items() for each in made}
-        until = max((each.until for each in found if each.until), default=now + _DAY)
+        until = max([now + _LONGEST, *(each.until for each in found if each.until)])
         entry = Entry(
             at=now.astimezone(UTC),
             request=request.id,
@@ -350,11 +355,11 @@ class Erasure:
         return entry.total
 
     def _recent(self, place: Place, now: datetime) -> frozenset[bytes]:
-        """Return the tokens of today and yesterday: an exchange may go on that was begun under one of them."""
+        """Return the tokens of the last days: an exchange may go on that was begun under one of them."""
         if place.store is not self._store:
             return frozenset()
         made = ((day, each) for (day, _), each in place.made.items())
-        return frozenset[bytes]().union(*(each for day, each in made if day >= day_of(now) - 1))
+        return frozenset[bytes]().union(*(each for day, each in made if day >= day_of(now) - _BEGUN_DAYS))
 
     def _entries(self, request: Request) -> list[Entry]:
         return [entry for entry in self._ledger.entries() if entry.request == request.id]
@@ -454,9 +459,14 @@ class Erasure:
         return refused and not await self._has_abuse(Person((name,)))
 
     async def _has_abuse(self, person: Person) -> bool:
-        made = await asyncio.to_thread(tokens, self._sealer, person, (ABUSE,))
+        if self._archive and await self._has_any(self._archive.store, await self._archive.tokens(person)):
+            return True
+        return await self._has_any(self._store, await asyncio.to_thread(tokens, self._sealer, person, (ABUSE,)))
+
+    async def _has_any(self, store: Store, made: Mapping[tuple[int, str], frozenset[bytes]]) -> bool:
+        """Whether a store holds records of abuse that carry one of these tokens."""
         query = Query(kinds=HELD_KINDS, purposes=frozenset((ABUSE,)), subjects=frozenset[bytes]().union(*made.values()))
-        return bool(made) and bool(await self._store.fetch(query, limit=1))
+        return bool(made) and bool(await store.fetch(query, limit=1))
 
 
 async def _deleted(store: Store, query: Query) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -14,10 +15,11 @@ from consent_mw.policy import LINKS, REQUESTS
 from consent_mw.receipt_name import born_on
 from consent_mw.receipts import CLOCK_DAYS, MOST
 from consent_mw.records import Query, Record, Scalar, fixed_id
+from consent_mw.retention import Retention, start_of
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.spans import WHOLE, of_label
 from consent_mw.stores.base import Store
-from consent_mw.stores.pages import pages
+from consent_mw.stores.pages import every, pages
 
 __all__ = ["LINK", "NOBODY", "People", "Person", "links", "tokens", "tokens_of", "values_on"]
 
@@ -31,6 +33,10 @@ _ASKED: Final = frozenset((REQUESTS, LINKS))
 #: Days whose links are asked for at a time, the newest first; each time four times as many.
 _FIRST_DAYS: Final = 8
 _KINDS: Final = frozenset((LINK,))
+#: What a name may lead to.
+_KEPT: Final = frozenset(("visit", "event", "abuse", "receipt"))
+#: How long before it ends a link is kept anew.
+_AHEAD: Final = timedelta(days=30)
 _PURPOSES: Final = frozenset((LINKS,))
 
 
@@ -174,6 +180,39 @@ class People:
         """
         sign_ins = [*_sign_ins(person), *await self._led_to(person.names, None, back=True)]
         return frozenset((*person.values, *sign_ins, *await self._led_to(sign_ins, None)))
+
+    async def renew_links(self, retention: Retention, now: datetime) -> int:
+        """
+        Keep the links anew that end soon and lead to something still, and return how many these were: who signed in
+        once goes on under the same name for as long as they allow anything. Raises as `of`.
+        """
+        ending = [day for day in await self._days() if (retention.end(day, LINKS, now) or now) - _AHEAD <= now]
+        count = 0
+        for day in ending:
+            query = Query(kinds=_KINDS, purposes=_PURPOSES, since=start_of(day), until=start_of(day + 1))
+            for name, sign_in in await asyncio.to_thread(self._pairs, await every(self._store, query), day):
+                if await self._is_led_to_something(name):
+                    found = links(self._sealer, name, sign_in, int(now.timestamp() * 1e9))
+                    await self._store.append(found, durable=True)
+                    count += 1
+        return count
+
+    async def _days(self) -> list[int]:
+        live = await asyncio.to_thread(self._sealer.keyring.live)
+        return [day for day, label in live if label == LINKS]
+
+    def _pairs(self, records: Sequence[Record], day: int) -> list[tuple[str, str]]:
+        """Return which names were used by which sign-ins on a day."""
+        ends = [(record.subject, end) for record in self._sealer.whole(records) if (end := self._end(record))]
+        secret = self._sealer.token_secret(day, LINKS, create=False)
+        names = {token_of(secret, end.encode()): end for _, end in ends if not end.startswith(_SIGN_IN)}
+        back = ((names.get(subject or b""), end) for subject, end in ends if end.startswith(_SIGN_IN))
+        return [(name, end.removeprefix(_SIGN_IN)) for name, end in back if name is not None]
+
+    async def _is_led_to_something(self, name: str) -> bool:
+        made = await asyncio.to_thread(tokens, self._sealer, Person((name,)))
+        subjects = frozenset[bytes]().union(*made.values())
+        return bool(made) and bool(await self._store.fetch(Query(kinds=_KEPT, subjects=subjects), limit=1))
 
     async def links_between(self, sign_in: str, names: Collection[str]) -> list[UUID]:
         """Return the links, both ways, of a sign-in with `names`. Raises as `of`."""

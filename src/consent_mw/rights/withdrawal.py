@@ -56,29 +56,28 @@ def removed(policies: Iterable[Policy], policy: Policy) -> dict[str, Removed]:
 
 def taken_back(
     before: Consent, after: Consent, policy: Policy, removed: Mapping[str, Removed] = NOTHING_REMOVED
-) -> tuple[str, ...]:
+) -> tuple[str, ...] | None:
     """
-    Return the purposes that were allowed under a receipt, and no longer are. A no to a purpose that was not declared
-    for a while is also about what was allowed before, and whoever allows none any more takes back all that they may
-    have allowed while it was declared. Pure.
+    Return the purposes that were allowed under a receipt, and no longer are; none named is everything, and None is
+    nothing. Whoever allows none any more takes all back, also what earlier revisions asked about. A no to a purpose
+    that was not declared for a while is about what was allowed before that, too. Pure.
     """
     if before.receipt is None:
-        return ()
-    asked = [purpose.name for purpose in policy.asked]
-    names = [name for name in asked if _allows(before, name) and not _allows(after, name)]
-    allows_none = not any(_allows(after, name) for name in asked)
-    for name, each in removed.items():
-        if (allows_none or _refuses(after, name)) and each.may_be_of(before.receipt) and name not in names:
-            names.append(name)
-    return tuple(names)
+        return None
+    held = {name: each for name, each in removed.items() if each.may_be_of(before.receipt)}
+    allowed = [purpose.name for purpose in policy.asked if _allows(before, purpose)]
+    if not any(_allows(after, purpose) for purpose in policy.asked):
+        return () if allowed or held else None
+    names = [purpose.name for purpose in policy.asked if purpose.name in allowed and not _allows(after, purpose)]
+    names += [name for name in held if name not in names and after.purposes.get(name) is False]
+    return tuple(names) or None
 
 
-def _refuses(consent: Consent, purpose: str) -> bool:
-    return consent.choice is Choice.REJECT or consent.purposes.get(purpose) is False
-
-
-def _allows(consent: Consent, purpose: str) -> bool:
-    return consent.choice is Choice.ACCEPT or consent.purposes.get(purpose, False)
+def _allows(consent: Consent, purpose: Purpose) -> bool:
+    """Whether it was collected for a purpose: where it is an opt-out, also before an answer."""
+    if consent.choice is Choice.PROMPT:
+        return consent.purposes.get(purpose.name, purpose.basis == "opt_out")
+    return consent.choice is Choice.ACCEPT
 
 
 def withdrawal(
@@ -91,6 +90,6 @@ def withdrawal(
 ) -> Request | None:
     """Return the request that a change of mind from `before` to `after` is; None where nothing was taken back."""
     purposes = taken_back(before, after, policy, removed)
-    if not purposes or before.receipt is None:
+    if purposes is None or before.receipt is None:
         return None
     return Request.new("withdrawal", "site", now_ns, person=Person((before.receipt,), sign_in), purposes=purposes)

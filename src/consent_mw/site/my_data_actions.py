@@ -20,7 +20,6 @@ from consent_mw.rights.person import NOBODY, Person
 from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Answer, Case, Request, RequestKind
-from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed
 from consent_mw.site.choosing import take_back
 from consent_mw.site.forms import Answers, BadForm
 from consent_mw.site.handing import Handing
@@ -66,7 +65,6 @@ class Actions:
         erase: Carries out open withdrawals and erasures, as `Erasure.once`.
         handing: Brings to the store what an erasure must find.
         personal_data: What the application holds by itself.
-        removed: The purposes that visitors were asked about under earlier revisions only.
     """
 
     def __init__(
@@ -76,10 +74,8 @@ class Actions:
         handing: Handing,
         repeats: Repeats,
         personal_data: PersonalData | None = None,
-        removed: Mapping[str, Removed] = NOTHING_REMOVED,
     ) -> None:
         self._desk = desk
-        self._removed = removed
         self._repeats = repeats
         self._erase = erase
         self._handing = handing
@@ -158,9 +154,7 @@ class Actions:
 
     async def _withdraw(self, action: Withdraw, visit: Visit, person: Person, shown: Shown) -> Done:
         asked = [purpose.name for purpose in visit.consent.permissions.policy.asked]
-        before = [name for name, each in self._removed.items() if any(map(each.may_be_of, person.names))]
-        purposes = action.purposes or tuple(dict.fromkeys((*asked, *before)))
-        request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=purposes)
+        request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=action.purposes)
         number = await self._kept_once(request, visit)
         visit.consent.withdrawal_kept = True
         # Nobody is asked any more about what was removed, so there is no choice to change.

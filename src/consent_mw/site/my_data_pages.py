@@ -103,7 +103,7 @@ class MyData(NamedTuple):
         return cls(
             identity=Identity(People(store, sealer), sealer, keep, subject),
             registry=Registry(policies, store, sealer, archive=erasure.archive, personal_data=personal_data),
-            actions=Actions(desk, erasure.once, handing, Repeats(spool), personal_data, removed),
+            actions=Actions(desk, erasure.once, handing, Repeats(spool), personal_data),
             outcomes=Outcomes(store, desk, sealer),
             handing=handing,
             client=client,
