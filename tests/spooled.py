@@ -40,7 +40,7 @@ def spool_records(site: Path, count: int, ring: str = "") -> set[UUID]:
     """Write records of a process that has ended since, sealed by `ring` if given, and return their ids."""
     spool = Spool(site / "consent-data/spool", segment_bytes=1 << 20)
     records = clear_records(count)
-    sealed = frame_head(ring, "necessary", 1)
+    sealed = frame_head(ring)
     frames = [sealed + each.id.bytes + bytes([1]) * 60 if ring else encode_record(each) for each in records]
     assert all(spool.write([frame]) for frame in frames)
     spool.close()

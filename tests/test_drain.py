@@ -106,7 +106,7 @@ async def test_whole_frames_that_hold_nothing_it_understands_are_counted_and_pas
     site: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ring = FileKeyring(Places(site / "consent-data").keys).name
-    head = frame_head(ring, "necessary", 1)
+    head = frame_head(ring)
     spool = Spool(site / "consent-data/spool")
     for end in (1, 2, len(head), len(head) + 15, len(head) + 16, len(head) + 17):
         assert spool.write([(head + bytes([255] * 40))[:end]])

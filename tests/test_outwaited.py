@@ -16,14 +16,12 @@ from tests.publishing import published
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import Receive, Scope, Send
-from consent_mw.bundles import BUNDLE, Bundle, read_frame
-from consent_mw.exceptions import KeyDestroyed, KeyringUnreachable, StoreUnavailable
+from consent_mw.bundles import BUNDLE, Bundle, Own, read_frame
+from consent_mw.exceptions import KeyDestroyed, KeyringUnreachable, RecordDamaged, StoreUnavailable
 from consent_mw.keyring import MemoryKeyring
-from consent_mw.recorder import Recorder
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import Retention, day_of
+from consent_mw.retention import day_of
 from consent_mw.sealer import names_of
-from consent_mw.spans import WHOLE, Span
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.testing.client import ConsentClient
 from consent_mw.testing.clock import Clock
@@ -269,18 +267,23 @@ def test_nothing_of_a_purpose_opens_after_its_key_is_gone_wherever_a_copy_of_the
     app = site.app()
     sealer, (segment,) = app.wiring.sealer, app.wiring.spool.closed()
     (frame,) = [frame for each in segment.frames() if (frame := read_frame(each))]
-    longer = "marketing" if marketing == "13 months" else "necessary"
-    assert frame.purpose == longer
-    day, names = day_of(NOON), names_of(BUNDLE, longer)
-    plain = sealer.open_bytes(frame.id, day, longer, names, frame.ring, frame.sealed)
-    shorter_value, longer_value = (b"of=necessary", b"/of-marketing")[:: 1 if longer == "marketing" else -1]
-    assert longer_value in plain
-    assert shorter_value not in plain
-    bundle = Bundle.read(plain)
-    assert (bundle.receipt is None) == (longer == "necessary")  # which was asked about under `marketing` alone
-    shorter = {"marketing": "necessary", "necessary": "marketing"}[longer]
+    sealed = dict(zip([part.purpose for part in Bundle.read(frame.facts).parts], frame.owns, strict=True))
+
+    def opened(purpose: str) -> Own:
+        names = names_of(BUNDLE, purpose) + frame.facts
+        return Own.read(sealer.open_bytes(frame.id, day_of(NOON), purpose, names, frame.ring, sealed[purpose]))
+
+    longer, shorter = ("marketing", "necessary") if marketing == "13 months" else ("necessary", "marketing")
+    own = opened(longer)
+    assert own.values == (("/of-marketing",) if longer == "marketing" else ("of=necessary",))
+    assert (own.receipt is None) == (longer == "necessary")  # which was asked about under `marketing` alone
     with pytest.raises(KeyDestroyed):
-        sealer.open_bytes(frame.id, day, shorter, names_of(BUNDLE, shorter), frame.ring, bundle.apart[0])
+        opened(shorter)
+    # Neither do the facts hold anything of them, and they cannot be changed.
+    assert b"of" not in frame.facts
+    names = names_of(BUNDLE, longer) + frame.facts.replace(b"GET", b"PUT")
+    with pytest.raises(RecordDamaged):
+        sealer.open_bytes(frame.id, day_of(NOON), longer, names, frame.ring, sealed[longer])
     asyncio.run(app.wiring.drain.stop())
 
 
@@ -341,13 +344,13 @@ def test_on_the_day_on_which_a_revision_begins_each_visit_is_sealed_for_the_prom
     assert gaps(found) == {"ended": 1}  # of the one that was promised ten days
 
 
-def test_a_revision_that_shortens_the_longer_purpose_while_it_waits_leaves_a_gap_a_record(tmp_path: Path) -> None:
+def test_a_revision_that_shortens_the_longer_purpose_while_it_waits_takes_no_other_along(tmp_path: Path) -> None:
     site = Site(tmp_path, policy("2 months", "3 months"))
     site.visits("/a")
     published(tmp_path / "consent-data", policy("2 months", "10 days", revision=2, since="2028-03-02"))
     found = site.drained(after(12))
-    assert purposes(found) == {}
-    assert gaps(found) == {"ended": 2}
+    assert purposes(found) == {"necessary": 1}
+    assert gaps(found) == {"ended": 1}
 
 
 def test_a_drain_that_was_killed_before_it_let_go_of_a_segment_tells_a_gap_once(site: Site, tmp_path: Path) -> None:
@@ -423,31 +426,3 @@ def test_abuse_that_another_keyring_sealed_stays_in_the_spool_with_its_agent_unp
         await app.wiring.drain.stop()
 
     asyncio.run(work())
-
-
-class CountingRetention(Retention):
-    """Tells how often it was asked."""
-
-    asked = 0
-
-    def end(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> datetime | None:
-        self.asked += 1
-        return super().end(day, purpose, now, span)
-
-
-def test_the_calendar_is_asked_once_a_day_however_many_purposes_and_pages_there_are(tmp_path: Path) -> None:
-    site = Site(tmp_path, policy("1 month", *[f"{days} days" for days in range(20, 60)]))
-    site.clock.set(NOON)
-    app = site.app()
-    wiring = app.wiring
-    retention = CountingRetention((wiring.policy,))
-    wiring.recorder = Recorder(wiring.policy, wiring.sealer, wiring.spool, wiring.proxies, retention)
-    asked: list[int] = []
-    with ConsentClient(app) as visitor:
-        visitor.accept()
-        for days in (0, 0, 0, 1, 1):
-            site.clock.set(after(days))
-            visitor.get("/a")
-            asked.append(retention.asked)
-    assert asked[0] == asked[2] > 0
-    assert asked[3] == asked[4] > asked[2]

@@ -1,9 +1,9 @@
 """
 One finished exchange as the spool carries it: its facts once, and the fields of every purpose that may know of it.
 
-It may wait there longer than the shortest of these purposes lasts. So the bundle is sealed under the key that is
-destroyed last, and what belongs to purposes that end sooner is sealed apart within it, under theirs. The drain splits
-it into one record a purpose. Pure: bytes in, values out.
+It may wait there longer than some of these purposes last, and a later revision may shorten any of them. So what belongs
+to a purpose is sealed under that purpose's own key, each for itself. The facts are those that a store shows in clear;
+every seal is bound to them. The drain makes one record a purpose of it. Pure: bytes in, values out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from consent_mw.records import Scalar
 __all__ = [
     "AGENT_TO_PARSE",
     "BUNDLE",
-    "Apart",
     "Bundle",
     "BundleFrame",
+    "Own",
     "Part",
     "frame_head",
     "layout_of",
+    "length_of",
     "read_frame",
 ]
 
@@ -38,33 +39,27 @@ AGENT_TO_PARSE: Final = "user_agent.original to parse"
 #: MessagePack never begins with this byte, so a record's frame is told from a bundle's by its first.
 _MARK: Final = b"\xc1"
 _ID_BYTES: Final = 16
-_COUNT_BYTES: Final = 2
+_LENGTH_BYTES: Final = 4
 
 _decoder: msgspec.msgpack.Decoder[Bundle]
 
 
 class Part(NamedTuple):
     """
-    Which of a bundle's values one purpose gets.
+    What one purpose gets of a bundle.
 
     Attributes:
         asked: Whether the visitor is asked about the purpose, so that the record carries their token.
         names: Of its declared personal fields.
-        values: Where theirs are.
-        seal: In the values of the bundle itself (0), or in those of its first, second, ... part that is sealed apart.
-        key: The purpose whose key sealed that part; None for the bundle itself.
     """
 
     purpose: str
     asked: bool
     names: tuple[str, ...]
-    values: slice
-    seal: int
-    key: str | None
 
     def fields(self, values: tuple[Scalar, ...]) -> dict[str, Scalar]:
-        """Return the fields that had a value, from all values under its seal."""
-        fields = dict(zip(self.names, values[self.values], strict=False))
+        """Return the fields that had a value."""
+        fields = dict(zip(self.names, values, strict=False))
         if None in fields.values():
             return {name: value for name, value in fields.items() if value is not None}
         return fields
@@ -72,16 +67,12 @@ class Part(NamedTuple):
 
 class Bundle(msgspec.Struct, frozen=True, array_like=True):
     """
-    An exchange. Sizes in bytes, time in nanoseconds.
+    What every record of an exchange says. Sizes in bytes, time in nanoseconds. It stands in the spool as it will in the
+    store: none of it tells one visitor from another.
 
     Attributes:
-        receipt: Random name of the visitor's receipt; only where a purpose that was asked about ends last.
-        layout: For each purpose its name, whether it is asked about, the names of its fields and its seal; see
-            `layout_of`.
-        values: Of the fields of the purposes that end last, in order.
+        layout: For each purpose its name, whether it is asked about, and the names of its fields; see `layout_of`.
         blocked: Declared names of the cookies that were kept from the answer, one for each of its lines.
-        apart: Sealed `Apart`s of the purposes that end sooner, each under the key of the first purpose of its number
-            in the layout, for the bundle's id. Empty bytes where that key was gone when the exchange was kept.
     """
 
     method: str
@@ -94,21 +85,18 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
     route: str | None
     protocol: str | None
     outcome: str
-    receipt: str | None
     layout: msgspec.Raw
-    values: tuple[Scalar, ...]
     blocked: tuple[str, ...] = ()
-    apart: tuple[bytes, ...] = ()
 
     @classmethod
-    def read(cls, plain: bytes) -> Bundle:
+    def read(cls, facts: bytes) -> Bundle:
         """
-        Return the bundle that was sealed.
+        Return the bundle that a frame holds.
 
         Raises:
             msgspec.MsgspecError: The bytes are no bundle.
         """
-        return _decoder.decode(plain)
+        return _decoder.decode(facts)
 
     @property
     def facts(self) -> dict[str, Scalar]:
@@ -143,74 +131,82 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
         return _parts(bytes(self.layout))
 
 
-class Apart(NamedTuple):
+class Own(NamedTuple):
     """
-    What of an exchange must not outlive purposes that end before the last.
+    What one purpose alone may know of an exchange: it is sealed under the key of that purpose, which dies with it.
 
     Attributes:
-        receipt: As in `Bundle`, for the purposes here; None where the bundle itself has it.
-        values: Of the fields of these purposes, in order.
+        receipt: Random name under which the visitor's receipts are kept; only where they were asked.
+        values: Of its fields, in order.
     """
 
     receipt: str | None
     values: tuple[Scalar, ...]
 
     @classmethod
-    def read(cls, plain: bytes) -> Apart:
+    def read(cls, plain: bytes) -> Own:
         """
-        Return what was sealed apart.
+        Return what was sealed.
 
         Raises:
             msgspec.MsgspecError: The bytes are nothing of the kind.
         """
-        return _aparts.decode(plain)
+        return _owns.decode(plain)
 
 
 _decoder = msgspec.msgpack.Decoder(Bundle)
-_aparts = msgspec.msgpack.Decoder(Apart)
-_layouts = msgspec.msgpack.Decoder(tuple[tuple[str, bool, tuple[str, ...], int], ...])
+_owns = msgspec.msgpack.Decoder(Own)
+_sealed = msgspec.msgpack.Decoder(tuple[bytes, ...])
+_layouts = msgspec.msgpack.Decoder(tuple[Part, ...])
 
 
 @lru_cache(maxsize=64)  # one for each set of purposes that a visitor may have allowed
 def _parts(layout: bytes) -> tuple[Part, ...]:
-    parts: list[Part] = []
-    ends: dict[int, int] = {}
-    keys: dict[int, str] = {}
-    for purpose, asked, names, seal in _layouts.decode(layout):
-        start = ends.get(seal, 0)
-        ends[seal] = start + len(names)
-        key = keys.setdefault(seal, purpose) if seal else None
-        parts.append(Part(purpose, asked, names, slice(start, ends[seal]), seal, key))
-    return tuple(parts)
+    return _layouts.decode(layout)
 
 
 class BundleFrame(NamedTuple):
     """
-    A sealed bundle in the spool.
+    A bundle in the spool.
 
     Attributes:
         id: Of the record of the first part; those of the others follow it. 16 bytes.
         ring: Name of the keyring that opens it.
-        purpose: Whose key sealed it.
-        records: How many it holds, also for who can no longer open it.
+        facts: The encoded `Bundle`. Each seal is bound to these bytes, so that none of them can be changed.
+        sealed: The encoded `Own` of each purpose, sealed under its own key for the bundle's id. Empty where that key
+            was gone when the exchange was kept.
     """
 
     id: bytes
     ring: str
-    purpose: str
-    records: int
+    facts: bytes
     sealed: bytes
 
+    @property
+    def owns(self) -> tuple[bytes, ...]:
+        """
+        What is sealed, in the order of the parts.
 
-def layout_of(parts: Sequence[tuple[str, bool, Sequence[str], int]]) -> msgspec.Raw:
-    """Return the layout of all bundles with these (purpose, asked, field names, seal), encoded once for all of them."""
+        Raises:
+            msgspec.MsgspecError: The bytes are nothing of the kind.
+        """
+        return _sealed.decode(self.sealed)
+
+
+def layout_of(parts: Sequence[tuple[str, bool, Sequence[str]]]) -> msgspec.Raw:
+    """Return the layout of all bundles with these (purpose, asked, field names), encoded once for all of them."""
     return msgspec.Raw(msgspec.msgpack.encode(parts))
 
 
-def frame_head(ring: str, purpose: str, records: int) -> bytes:
-    """Return what stands before the id and the sealed bytes in the frames of this keyring, purpose and number."""
-    names = (ring.encode(), purpose.encode())
-    return _MARK + b"".join(bytes([len(name)]) + name for name in names) + records.to_bytes(_COUNT_BYTES)
+def frame_head(ring: str) -> bytes:
+    """Return what stands before the id in the frames of this keyring."""
+    name = ring.encode()
+    return _MARK + bytes([len(name)]) + name
+
+
+def length_of(facts: bytes) -> bytes:
+    """Return what stands between the id and the facts."""
+    return len(facts).to_bytes(_LENGTH_BYTES)
 
 
 def read_frame(frame: bytes) -> BundleFrame | None:
@@ -223,15 +219,9 @@ def read_frame(frame: bytes) -> BundleFrame | None:
     if frame[:1] != _MARK:
         return None
     ring_end = 2 + frame[1]
-    purpose_end = ring_end + 1 + frame[ring_end]
-    head_end = purpose_end + _COUNT_BYTES
-    id_end = head_end + _ID_BYTES
-    if len(frame) < id_end:
+    id_end = ring_end + _ID_BYTES
+    facts = id_end + _LENGTH_BYTES
+    facts_end = facts + int.from_bytes(frame[id_end:facts])
+    if len(frame) < facts_end:
         raise RecordDamaged(f"a bundle of {len(frame)} bytes is too short; some were cut off")
-    return BundleFrame(
-        frame[head_end:id_end],
-        frame[2:ring_end].decode(),
-        frame[ring_end + 1 : purpose_end].decode(),
-        int.from_bytes(frame[purpose_end:head_end]),
-        frame[id_end:],
-    )
+    return BundleFrame(frame[ring_end:id_end], frame[2:ring_end].decode(), frame[facts:facts_end], frame[facts_end:])

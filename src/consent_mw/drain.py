@@ -24,7 +24,7 @@ from consent_mw.gaps import GAP, Gap, mark_of
 from consent_mw.pace import AT_ONCE, Pace, rest
 from consent_mw.pending import Pending
 from consent_mw.policy import NECESSARY, Policy
-from consent_mw.records import Query, Record, encode_record
+from consent_mw.records import Query, Record, encode_record, new_id
 from consent_mw.sealer import Sealer
 from consent_mw.segment import Segment
 from consent_mw.spool import Backlog, Spool
@@ -402,7 +402,8 @@ class Drain:
 
     async def _written(self, gap: Gap) -> bool:
         """What was lost is itself a record: into the spool where it takes something again, else into the store."""
-        record = gap.record(self._sealer)
+        # Of the day on which it is written: what was lost may be older than gaps are kept.
+        record = gap.record(self._sealer, new_id(self._clock()))
         if self._spool.note(encode_record(record)):
             return True
         try:

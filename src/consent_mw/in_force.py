@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from consent_mw.policy import Policy
 
@@ -16,8 +17,11 @@ def begins(policy: Policy) -> datetime:
 
     Where the clocks go forward at midnight that day begins at one; where a day was left out, with the next.
     """
-    midnight = datetime.combine(policy.effective, time(), policy.time_zone)
-    return midnight.astimezone(UTC)
+    return _midnight(policy.effective, policy.time_zone)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 class Course:
@@ -54,4 +58,6 @@ class Course:
 
 
 def _replaced(policy: Policy, later: Iterable[Policy]) -> bool:
-    return any(other.published < policy.effective for other in later)
+    """Whether a later one was published before `policy` began: on a day, of its own zone, that was over by then."""
+    began = begins(policy)
+    return any(_midnight(other.published + timedelta(days=1), other.time_zone) <= began for other in later)

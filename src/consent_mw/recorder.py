@@ -14,20 +14,19 @@ from typing import Final
 import msgspec
 
 from consent_mw._asgi import Scope
-from consent_mw.bundles import AGENT_TO_PARSE, Bundle, layout_of
+from consent_mw.bundles import AGENT_TO_PARSE, Bundle, frame_head, layout_of, length_of
 from consent_mw.client import IPAddress, Proxies, mask
 from consent_mw.consent import Consent
 from consent_mw.escaping import printable, readable
 from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange, route_of
 from consent_mw.memo import Budget, Memory, remember
-from consent_mw.plans import Field, Plan, Plans
+from consent_mw.plans import Field, Plan, plan_of
 from consent_mw.policy import ABUSE, RECEIPTS, Policy
 from consent_mw.receipt_name import is_again
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.redaction import clean, origin, redact_query, redact_url
 from consent_mw.request_consent import DROPPED, Noted, Shown
-from consent_mw.retention import Retention, day_text
 from consent_mw.rights.person import links
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Request
@@ -68,15 +67,10 @@ class Recorder:
         sealer: Sealer,
         spool: Spool,
         proxies: Proxies,
-        retention: Retention | None = None,
         *,
         removed: Mapping[str, Removed] = NOTHING_REMOVED,
     ) -> None:
-        """
-        Args:
-            retention: By every revision that was in force; without it by `policy` alone.
-            removed: The purposes that visitors were asked about under earlier revisions only.
-        """
+        """`removed`: the purposes that visitors were asked about under earlier revisions only."""
         self.policy = policy
         self._removed = removed
         self._sealer = sealer
@@ -87,8 +81,8 @@ class Recorder:
         self._append = spool.append
         self._encode = msgspec.msgpack.Encoder().encode
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
-        self._planned = Plans(policy, self._ring, self._fields, retention or Retention((policy,)))
-        self._begin(0)
+        self._head = frame_head(self._ring)
+        self._plan_of: dict[frozenset[str], Plan | None] = {}
         self._unasked = frozenset(name for name, purpose in policy.purposes.items() if not purpose.asked)
         self._told: set[str] = set()
         self._quiet_until = 0.0  # monotonic seconds
@@ -108,13 +102,10 @@ class Recorder:
         allowed = consent.permissions.allowed
         if own:
             allowed &= self._unasked
-        day = exchange.started_ns // _DAY_NS
-        if day != self._day:
-            self._begin(day)
         try:
             plan = self._plan_of[allowed]
         except KeyError:
-            plan = self._planned.of(allowed, day)
+            plan = plan_of(allowed, self.policy, self._fields)
             remember(self._plan_of, allowed, plan, _PLANS)
         if consent.noted:
             self._with_notes(plan, exchange)
@@ -123,7 +114,7 @@ class Recorder:
                 append = self._append
                 append(self._bundle(plan, exchange))
             except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
-                self._lost(error, plan.records)
+                self._lost(error, len(plan.seals))
 
     def noted_since(self, exchange: Exchange) -> None:
         """Keep what was noted after the exchange was kept, in a background task for example. Never raises."""
@@ -207,24 +198,14 @@ class Recorder:
 
     # -- an exchange --------------------------------------------------------------------------------------------
 
-    def _begin(self, day: int) -> None:
-        """Forget how exchanges of another day are kept: which purpose ends last may differ from day to day."""
-        self._day = day
-        self._plan_of: dict[frozenset[str], Plan | None] = {}
-
     def _bundle(self, plan: Plan, exchange: Exchange) -> bytes:
         consent = exchange.consent.consent
         scope = exchange.scope
         method = scope.get("method", "GET")
-        last = plan.last
-        values: list[Scalar] = []
-        for field in last.fields:
-            values.append(field(exchange))  # noqa: PERF401 - a comprehension is a call of its own (CPython 3.11)
-        encode, seal = self._encode, self._seal  # see the middleware's clock
+        encode = self._encode  # see the middleware's clock
         noise = urandom(NONCE_BYTES)  # of id and nonce, neither of which is a secret: one call of the system
         id_bytes = new_id_bytes(exchange.started_ns, noise)
-        apart = self._apart(plan, exchange, id_bytes, noise) if plan.apart else ()
-        plain = encode(
+        facts = encode(
             (
                 method if method in METHODS else OTHER_METHOD,
                 exchange.status,
@@ -236,40 +217,32 @@ class Recorder:
                 route_of(exchange.inner),
                 "websocket" if scope["type"] == "websocket" else None,
                 exchange.outcome,
-                consent.receipt if last.asked else None,
                 plan.layout,
-                values,
                 exchange.blocked,
-                apart,
             )
         )
-        sealed = seal(id_bytes, plan.day, last.purpose, last.names, plain, noise)
-        if b"" in apart:
-            self._lost_apart(plan, apart)
-        return plan.head + id_bytes + sealed
+        sealed = self._sealed(plan, exchange, id_bytes, noise, facts)
+        return self._head + id_bytes + length_of(facts) + facts + encode(sealed)
 
-    def _apart(self, plan: Plan, exchange: Exchange, id_bytes: bytes, nonce: bytes) -> list[bytes]:
-        """Return what is sealed apart: each under a key of its own, so one nonce does for all. b"" for a key gone."""
-        encode, seal, day = self._encode, self._seal, plan.day
+    def _sealed(self, plan: Plan, exchange: Exchange, id_bytes: bytes, nonce: bytes, facts: bytes) -> list[bytes]:
+        """Return what is sealed for each purpose, under a key of its own: so one nonce does for all."""
+        encode, seal, day = self._encode, self._seal, exchange.started_ns // _DAY_NS
         receipt = exchange.consent.consent.receipt
         sealed: list[bytes] = []
-        for part in plan.apart:
+        gone: KeyDestroyed | None = None
+        for part in plan.seals:
             values: list[Scalar] = []
             try:
                 for field in part.fields:
-                    values.append(field(exchange))  # noqa: PERF401 - as in `_bundle`
+                    values.append(field(exchange))  # noqa: PERF401 - a comprehension is a call of its own (CPython 3.11)
                 plain = encode((receipt if part.asked else None, values))
-                sealed.append(seal(id_bytes, day, part.purpose, part.names, plain, nonce))
-            except KeyDestroyed:  # the clock stepped back: what ends later is kept
+                sealed.append(seal(id_bytes, day, part.purpose, part.names + facts, plain, nonce))
+            except KeyDestroyed as error:  # the clock stepped back: what ends later is kept
                 sealed.append(b"")
+                gone = error
+        if gone is not None:
+            self._lost(gone, sealed.count(b""))
         return sealed
-
-    def _lost_apart(self, plan: Plan, sealed: Sequence[bytes]) -> None:
-        """Count what of an exchange could not be sealed."""
-        for part, found in zip(plan.apart, sealed, strict=True):
-            if not found:
-                gone = f'the key for purpose "{part.purpose}" on {day_text(plan.day)} was destroyed'
-                self._lost(KeyDestroyed(gone), part.records)
 
     def _with_notes(self, plan: Plan | None, exchange: Exchange) -> None:
         """Keep an exchange and what was noted during it, in one write. What fails takes nothing else with it."""
@@ -279,7 +252,7 @@ class Recorder:
         frames: list[bytes] = []
         makes: list[tuple[Callable[[], bytes], int]] = []
         if plan:
-            makes.append((partial(self._bundle, plan, exchange), plan.records))
+            makes.append((partial(self._bundle, plan, exchange), len(plan.seals)))
         makes += [(partial(self._note, note, exchange), 1) for note in noted]
         for make, records in makes:
             try:
@@ -386,9 +359,7 @@ def _facts(exchange: Exchange) -> dict[str, Scalar]:
         route=exchange.route,
         protocol=exchange.protocol,
         outcome=exchange.outcome,
-        receipt=None,
         layout=_NO_PARTS,
-        values=(),
         blocked=exchange.blocked,
     ).facts
 

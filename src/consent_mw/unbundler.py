@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from consent_mw.agents import parse_agent
-from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Apart, Bundle, BundleFrame, Part, read_frame
+from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Own, Part, read_frame
 from consent_mw.exceptions import KeyDestroyed, RecordDamaged
 from consent_mw.records import Record, Scalar, decode_record
 from consent_mw.sealer import NONCE_BYTES, Sealer, names_of, told
@@ -61,47 +61,42 @@ class Unbundler:
         first = int.from_bytes(frame.id)
         at_ms = first >> 80
         day = at_ms // _DAY_MS
-        try:
-            plain = self._opened(frame, day, frame.purpose, frame.sealed)
-        except KeyDestroyed:
-            segment.lose(frame.records, at_ms * _MS_NS)
-            return []
-        bundle = Bundle.read(plain)
+        self._check_ring(frame)
+        bundle = Bundle.read(frame.facts)
         facts, parts = bundle.facts, bundle.parts
         # Their keys differ, so that one nonce does for all; and what all say is encoded once.
         shared = facts, told(facts) if len(parts) > 1 else None, urandom(NONCE_BYTES)
         records: list[Record] = []
-        for number, part in enumerate(parts, first):
-            receipt, values = bundle.receipt, bundle.values
+        for number, part, sealed in zip(range(first, first + len(parts)), parts, frame.owns, strict=True):
+            if not sealed:  # its key was gone when it was written, which was counted then
+                continue
             try:
-                if part.key is not None:
-                    sealed = bundle.apart[part.seal - 1]
-                    if not sealed:  # its key was gone when it was written, which was counted then
-                        continue
-                    apart = Apart.read(self._opened(frame, day, part.key, sealed))
-                    receipt, values = apart.receipt or receipt, apart.values
-                records.append(self._record(number.to_bytes(16), day, part, receipt, values, shared))
+                own = Own.read(self._opened(frame, day, part.purpose, sealed))
+                records.append(self._record(number.to_bytes(16), day, part, own, shared))
             except KeyDestroyed:  # of this purpose alone
                 segment.lose(1, at_ms * _MS_NS)
             except RecordDamaged:
                 segment.lost += 1
         return records
 
-    def _opened(self, frame: BundleFrame, day: int, purpose: str, sealed: bytes) -> bytes:
-        return self._sealer.open_bytes(frame.id, day, purpose, names_of(BUNDLE, purpose), frame.ring, sealed)
+    def _check_ring(self, frame: BundleFrame) -> None:
+        if frame.ring != self._sealer.keyring.name:
+            self._opened(frame, 0, "", b"")  # it says so
 
-    def _record(
-        self, id_bytes: bytes, day: int, part: Part, receipt: str | None, values: tuple[Scalar, ...], shared: _Shared
-    ) -> Record:
+    def _opened(self, frame: BundleFrame, day: int, purpose: str, sealed: bytes) -> bytes:
+        names = names_of(BUNDLE, purpose) + frame.facts
+        return self._sealer.open_bytes(frame.id, day, purpose, names, frame.ring, sealed)
+
+    def _record(self, id_bytes: bytes, day: int, part: Part, own: Own, shared: _Shared) -> Record:
         """Return the record of one purpose. Raises as `records`, and KeyDestroyed."""
-        purpose, fields = part.purpose, part.fields(values)
+        purpose, fields = part.purpose, part.fields(own.values)
         facts, said, nonce = shared
         agent = fields.pop(AGENT_TO_PARSE, None)
         if isinstance(agent, str):
             facts, said = {**facts, **_families(agent)}, None
         subject = None
-        if part.asked and receipt is not None:
-            subject = self._sealer.token(day, purpose, receipt.encode())
+        if part.asked and own.receipt is not None:
+            subject = self._sealer.token(day, purpose, own.receipt.encode())
         plain = _encode(fields) if fields else None
         return self._sealer.record_bytes(id_bytes, day, "visit", purpose, subject, facts, plain, nonce, said)
 
@@ -118,10 +113,12 @@ class Unbundler:
             if record.kind in _NOTED:
                 return self._with_families(record)
             if record.ring == self._sealer.keyring.name:
-                self._sealer.token_secret(at_ms // _DAY_MS, record.purpose, create=False)
+                self._sealer.open(record)
         except KeyDestroyed:
             segment.lose(1, at_ms * _MS_NS)
             return None
+        except RecordDamaged:
+            pass  # it says so wherever it is read
         return record
 
     def _with_families(self, record: Record) -> Record:

@@ -33,7 +33,6 @@ from consent_mw.publications import NEVER, Plan, Publications
 from consent_mw.receipts import Receipts
 from consent_mw.recorder import Recorder
 from consent_mw.request_cookies import RequestCookies
-from consent_mw.retention import Retention
 from consent_mw.revisions import Revisions
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.personal_data import PersonalData, SignIn
@@ -178,9 +177,7 @@ class Wiring:
         )
         policies = [*self.revisions.before(self.policy.revision).values(), self.policy]
         gone = removed(policies, self.policy)
-        self.recorder: Recorder = Recorder(
-            self.policy, self.sealer, self.spool, self.proxies, Retention(policies), removed=gone
-        )
+        self.recorder: Recorder = Recorder(self.policy, self.sealer, self.spool, self.proxies, removed=gone)
         self._my_data: MyData = MyData.of_site(
             policies,
             self.store,
