@@ -181,6 +181,7 @@ class _Life:
     async def _choices(self, begin: datetime, left: int) -> list[Browser]:
         """Return who has a receipt now: those who are asked about afterwards first."""
         visitors = [Browser(self._app) for _ in range(ACCEPTED)]
+        visitors[-4].member = f"member {left}"  # of each day somebody is signed in, and asks for a restriction
         if left == KNOWN_DAYS:
             members = [Browser(self._app, "ada") for _ in range(BROWSERS)]
             self.known |= {"visitor": [visitors[0].cookies], "member": [each.cookies for each in members]}

@@ -81,6 +81,7 @@ LAYERS = [
         "rights",
         "stage",
         "starting",
+        "subjects",
         "visits",
         "wholeness",
     },  # what an operator and a visitor ask for

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -16,21 +17,19 @@ from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.policy import RECEIPTS
 from consent_mw.receipt_name import born_on
 from consent_mw.records import Query, Record, time_of
+from consent_mw.retention import day_of
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
+from consent_mw.subjects import questions
 
 __all__ = ["CLOCK_DAYS", "MOST", "Receipt", "Receipts", "receipt_of", "visitor_of"]
 
 _KINDS: Final = frozenset(("receipt",))
-_PURPOSES: Final = frozenset((RECEIPTS,))
 #: Of somebody who changed their mind more often the latest are read.
 MOST: Final = 100
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Days by which a clock may have run ahead when a name was made.
 CLOCK_DAYS: Final = 7
-#: Days that are asked for at a time, the newest first; each time four times as many.
-_FIRST_DAYS: Final = 32
 
 
 class _Sealed(msgspec.Struct, frozen=True):
@@ -142,23 +141,22 @@ class Receipts:
             StoreError: The store or the keyring cannot be reached now.
         """
         found: list[Receipt] = []
-        subjects = await asyncio.to_thread(self._subjects, name)
-        begin, count = 0, _FIRST_DAYS
-        while len(found) < most and (some := subjects[begin : begin + count]):
-            records = await every(self._store, _query(some))
+        for query in await asyncio.to_thread(self._questions, [name]):
+            records = await every(self._store, query)
             found += await asyncio.to_thread(self._opened, records[::-1])
-            begin, count = begin + count, count * 4
+            if len(found) >= most:
+                break
         return found[:most]
 
     async def since(self, names: Collection[str], instant: datetime) -> list[Receipt]:
         """
         Return the receipts under any of `names` that were given after `instant` (aware), newest first. Raises as `of`.
         """
-        since = (instant - _EPOCH).days - 1
-        subjects = await asyncio.to_thread(lambda: [each for name in names for each in self._subjects(name, since)])
-        query = msgspec.structs.replace(_query(subjects), since=instant)
-        found = await asyncio.to_thread(self._opened, await every(self._store, query) if subjects else [])
-        return [receipt for receipt in found[::-1] if receipt.given_at > instant]
+        found: list[Receipt] = []
+        for query in await asyncio.to_thread(self._questions, names, day_of(instant)):
+            records = await every(self._store, query)
+            found += await asyncio.to_thread(self._opened, records[::-1])
+        return [receipt for receipt in found if receipt.given_at > instant]
 
     async def records(self, name: str) -> Sequence[Record]:
         """
@@ -167,8 +165,8 @@ class Receipts:
         Raises:
             StoreError: The store or the keyring cannot be reached now.
         """
-        subjects = await asyncio.to_thread(self._subjects, name)
-        return (await every(self._store, _query(subjects)))[::-1] if subjects else []
+        queries = await asyncio.to_thread(self._questions, [name])
+        return [record for query in queries for record in (await every(self._store, query))[::-1]]
 
     def _opened(self, records: Iterable[Record]) -> list[Receipt]:
         found: list[Receipt] = []
@@ -178,16 +176,12 @@ class Receipts:
                 found.append(receipt_of(record, self._sealer))
         return found
 
-    def _subjects(self, name: str, since: int = 0) -> list[bytes]:
-        """Return the tokens of `name` under every key that lives, the newest day first. Makes no key."""
-        first, found = max(since, born_on(name) - CLOCK_DAYS), list[bytes]()
-        for day, label in reversed(self._sealer.keyring.live()):
-            if label != RECEIPTS or day < first:  # of a whole day
-                continue
+    def _questions(self, names: Collection[str], since: int = 0) -> list[Query]:
+        """Return what finds what is filed under `names` since a day (1970, UTC), the newest days first."""
+        days, made = self._sealer.days().get(RECEIPTS, ()), dict[tuple[int, str], frozenset[bytes]]()
+        first = max(since, min((born_on(name) - CLOCK_DAYS for name in names), default=0))
+        for day in days[bisect_left(days, first) :]:
             with suppress(KeyDestroyed):  # meanwhile
-                found.append(token_of(self._sealer.token_secret(day, RECEIPTS, create=False), name.encode()))
-        return found
-
-
-def _query(subjects: Iterable[bytes]) -> Query:
-    return Query(kinds=_KINDS, purposes=_PURPOSES, subjects=frozenset(subjects))
+                secret = self._sealer.token_secret(day, RECEIPTS, create=False)
+                made[day, RECEIPTS] = frozenset(token_of(secret, name.encode()) for name in names)
+        return questions(made, _KINDS)[::-1] if names else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -29,7 +29,7 @@ from consent_mw.policy import Policy
 from consent_mw.records import Record, Scalar, id_of
 from consent_mw.revisions import Revisions
 from consent_mw.site_keys import MARK_BYTES, SiteKeys
-from consent_mw.spans import QUARTERS, WHOLE, Calendar, Span, label_of
+from consent_mw.spans import QUARTERS, WHOLE, Calendar, Span, label_of, of_label
 
 __all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of", "told"]
 
@@ -58,6 +58,8 @@ _QUARTER_MILLISECONDS = 900_000
 _MILLISECONDS = slice(0, 6)  # of an id
 # Of the hours and purposes that are met at a time, which are few, what is made of their keys is remembered.
 _REMEMBERED = 64
+# Who signs in is looked for under the keys of every day: some 2,000 secrets, 0.4 MB, for two purposes of three years.
+_REMEMBERED_SECRETS = 4_096
 
 _forks = 0
 
@@ -86,12 +88,13 @@ class _Stream:
 
 
 class _Remembered:
-    """What takes longer to make of a key than to use: ciphers that open, and the secrets of tokens."""
+    """What takes longer to make of keys than to use: their days, ciphers that open, and the secrets of tokens."""
 
-    __slots__ = ("generation", "openers", "secrets")
+    __slots__ = ("days", "generation", "openers", "secrets")
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
+        self.days: Mapping[str, Sequence[int]] | None = None
         self.openers: dict[tuple[int, str, bytes], AESGCM] = {}
         self.secrets: dict[tuple[int, str], bytes] = {}
 
@@ -319,8 +322,21 @@ class Sealer:
         if secret is None:
             key = self.keyring.key(day, purpose, create=create)
             secret = blake2b(digest_size=32, key=key, person=_TOKEN_SECRET).digest()
-            remember(secrets, (day, purpose), secret, _REMEMBERED)
+            remember(secrets, (day, purpose), secret, _REMEMBERED_SECRETS)
         return secret
+
+    def days(self) -> Mapping[str, Sequence[int]]:
+        """
+        Return the days (since 1970, UTC) whose tokens can be made, by purpose, in order. They are listed again only
+        when any process has made or destroyed a key. Raises as `token`.
+        """
+        remembered = self._current()
+        if remembered.days is None:
+            found: dict[str, list[int]] = {}
+            for day, label in self.keyring.live():
+                found.setdefault(label, []).append(day)
+            remembered.days = {label: days for label, days in found.items() if of_label(label)[1] == WHOLE}
+        return remembered.days
 
     def _cipher(self, stream: _Stream, quarter: int, day: int, purpose: str) -> tuple[bytes, AESGCM]:
         span = self._calendar.at(day, quarter % QUARTERS)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.records import Query
 from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.rights.person import Person, tokens
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
+from consent_mw.subjects import questions
 
 __all__ = ["receipt_holder"]
 
@@ -24,8 +24,7 @@ async def receipt_holder(name: str, store: Store, sealer: Sealer) -> Person:
     """
     person = Person((name,))
     made = await asyncio.to_thread(tokens, sealer, person)
-    query = Query(kinds=HELD_KINDS | {"receipt"}, subjects=frozenset[bytes]().union(*made.values()))
-    if not made or not await store.fetch(query, limit=1):
+    if not any([await store.fetch(query, limit=1) for query in questions(made, HELD_KINDS | {"receipt"})]):
         raise ConfigurationError(
             f'no receipt called "{name}" is kept here; its name stands in the downloaded file as pii_principal_id'
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Protocol
@@ -11,13 +11,13 @@ from uuid import UUID
 
 from consent_mw.policy import REQUESTS
 from consent_mw.records import Query, Record, encode_record, time_of
-from consent_mw.retention import day_of
 from consent_mw.rights.person import Person, links, tokens
 from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request, cases, is_right
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
+from consent_mw.subjects import Subjects, carried_by, questions
 from consent_mw.waiting import waiting_records
 
 __all__ = ["Desk", "Keep", "kept_by_spool", "kept_by_store"]
@@ -140,14 +140,11 @@ class Desk:
         """Return the requests that `person` sent as the one they are, oldest first. Raises StoreError."""
         return await self.filed(await asyncio.to_thread(tokens, self._sealer, person, (REQUESTS,)))
 
-    async def filed(self, made: Mapping[tuple[int, str], frozenset[bytes]]) -> list[Case]:
-        """As `of`, for who has made the tokens of the person already, by day and purpose."""
-        by_day = {day: subjects for (day, purpose), subjects in made.items() if purpose == REQUESTS}
-        query = Query(kinds=_ASKED, purposes=_PURPOSES, subjects=frozenset[bytes]().union(*by_day.values()))
-        found = await every(self._store, query) if by_day else []
-        # One that was moved here from another day is nobody's.
-        own = [record for record in found if record.subject in by_day.get(day_of(time_of(record.id)), ())]
-        return await self._answered(own)
+    async def filed(self, made: Subjects) -> list[Case]:
+        """As `of`, for who has made the tokens of the person already."""
+        of_requests = {key: subjects for key, subjects in made.items() if key[1] == REQUESTS}
+        found = [each for query in questions(of_requests, _ASKED) for each in await every(self._store, query)]
+        return await self._answered([record for record in found if carried_by(record, made)])
 
     async def _answered(self, requests: Sequence[Record]) -> list[Case]:
         """Return the cases that `requests` are: of all others' no sealed part is opened, and no older answer read."""

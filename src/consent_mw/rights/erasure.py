@@ -35,6 +35,7 @@ from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.pages import pages
+from consent_mw.subjects import questions
 
 __all__ = ["Erasure", "ErasureOutcome", "abuse_number"]
 
@@ -465,8 +466,8 @@ class Erasure:
 
     async def _has_any(self, store: Store, made: Mapping[tuple[int, str], frozenset[bytes]]) -> bool:
         """Whether a store holds records of abuse that carry one of these tokens."""
-        query = Query(kinds=HELD_KINDS, purposes=frozenset((ABUSE,)), subjects=frozenset[bytes]().union(*made.values()))
-        return bool(made) and bool(await store.fetch(query, limit=1))
+        abuse = {key: subjects for key, subjects in made.items() if key[1] == ABUSE}
+        return any([await store.fetch(query, limit=1) for query in questions(abuse, HELD_KINDS)])
 
 
 async def _deleted(store: Store, query: Query) -> int:

@@ -11,7 +11,7 @@ from consent_mw.archive import Archive
 from consent_mw.policy import ABUSE, LINKS, RECEIPTS, REQUESTS
 from consent_mw.receipts import Receipts
 from consent_mw.records import Query
-from consent_mw.retention import Retention
+from consent_mw.retention import Retention, start_of
 from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.rights.person import Person, tokens
 from consent_mw.rights.request import Request
@@ -45,7 +45,8 @@ class Place(NamedTuple):
         """What asks the store for them."""
         subjects = frozenset[bytes]().union(*self.made.values())
         purposes = frozenset(purpose for _, purpose in self.made)
-        return Query(kinds=HELD_KINDS, purposes=purposes, subjects=subjects, until=self.again)
+        since = start_of(min((day for day, _ in self.made), default=0))
+        return Query(kinds=HELD_KINDS, purposes=purposes, subjects=subjects, since=since, until=self.again)
 
 
 class _Part(NamedTuple):

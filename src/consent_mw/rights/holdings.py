@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,7 @@ from consent_mw.archive import Archive
 from consent_mw.exceptions import ConsentError, StoreError
 from consent_mw.policy import LINKS, RECEIPTS, REQUESTS, Policy
 from consent_mw.receipts import Receipt, receipt_of
-from consent_mw.records import Query, Record, Scalar, time_of
+from consent_mw.records import Record, Scalar, time_of
 from consent_mw.retention import Retention, day_of, start_of
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
@@ -26,14 +26,14 @@ from consent_mw.sealer import Sealer
 from consent_mw.stage import ARCHIVE, LIVE, Stage
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
+from consent_mw.subjects import Subjects, carried_by, questions
 
 __all__ = ["HELD_KINDS", "Held", "Holdings", "Registry"]
 
 #: Kinds of records that were collected about somebody. Receipts and requests are told apart from them.
 HELD_KINDS: Final = frozenset(("visit", "event", "abuse"))
+_RECEIPT: Final = frozenset(("receipt",))
 _decode = msgspec.msgpack.Decoder(dict[str, object]).decode
-
-_Tokens: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
 
 
 class Held(NamedTuple):
@@ -125,8 +125,8 @@ class Registry:
         """
         if not person.is_known:
             return Holdings(person)
-        made = await asyncio.to_thread(tokens, self._live.sealer, person)
-        held, changed = await self._held(self._live, _but(made, RECEIPTS, REQUESTS, LINKS), now)
+        made = await asyncio.to_thread(self._tokens, person)
+        held, changed = await self._held(self._live, _but(made, RECEIPTS, REQUESTS), now)
         if self._archived and self._archive:
             more, also_changed = await self._held(self._archived, await self._archive.tokens(person), now)
             held, changed = held + more, changed + also_changed
@@ -142,27 +142,29 @@ class Registry:
             is_restricted=await is_restricted(person, self._desk, self._people, self._live.sealer),
         )
 
-    async def _held(self, stage: Stage, made: _Tokens, now: datetime) -> tuple[list[Held], int]:
+    def _tokens(self, person: Person) -> Subjects:
+        """Return what may stand in the store about a person: no link, which leads to what does."""
+        sealer = self._live.sealer
+        return tokens(sealer, person, sealer.days().keys() - {LINKS})
+
+    async def _held(self, stage: Stage, made: Subjects, now: datetime) -> tuple[list[Held], int]:
         """Return what is held in one place, and how many records there are not as the site wrote them."""
-        purposes = frozenset(purpose for _, purpose in made)
-        query = Query(kinds=HELD_KINDS, purposes=purposes, subjects=_union(made, *purposes))
-        records = await every(stage.store, query) if made else []
+        records = [each for query in questions(made, HELD_KINDS) for each in await every(stage.store, query)]
         found = await asyncio.to_thread(stage.sealer.whole, records)
         by_purpose: dict[str, list[Record]] = {}
         for record in found:
-            if _is_of(record, made):
+            if carried_by(record, made):
                 by_purpose.setdefault(record.purpose, []).append(record)
         held = await asyncio.to_thread(
             lambda: [_told(stage, purpose, by_purpose[purpose], now) for purpose in sorted(by_purpose)]
         )
         return held, len(records) - len(found)
 
-    async def _receipts(self, made: _Tokens) -> list[Receipt]:
-        subjects = _union(made, RECEIPTS)
-        query = Query(kinds=frozenset(("receipt",)), purposes=frozenset((RECEIPTS,)), subjects=subjects)
-        records = await every(self._live.store, query) if subjects else []
+    async def _receipts(self, made: Subjects) -> list[Receipt]:
+        filed = {key: subjects for key, subjects in made.items() if key[1] == RECEIPTS}
+        records = [each for query in questions(filed, _RECEIPT) for each in await every(self._live.store, query)]
         return await asyncio.to_thread(
-            lambda: [each for record in records[::-1] if _is_of(record, made) and (each := self._receipt(record))]
+            lambda: [each for record in records[::-1] if carried_by(record, made) and (each := self._receipt(record))]
         )
 
     def _receipt(self, record: Record) -> Receipt | None:
@@ -184,17 +186,8 @@ class Registry:
             raise StoreError(f"the application's personal_data.read() failed ({error!r})") from error
 
 
-def _but(made: _Tokens, *purposes: str) -> _Tokens:
+def _but(made: Subjects, *purposes: str) -> Subjects:
     return {key: subjects for key, subjects in made.items() if key[1] not in purposes}
-
-
-def _union(made: _Tokens, *purposes: str) -> frozenset[bytes]:
-    return frozenset[bytes]().union(*(subjects for (_, purpose), subjects in made.items() if purpose in purposes))
-
-
-def _is_of(record: Record, made: _Tokens) -> bool:
-    """Whether its token is that of its own day and purpose: one that was moved here from elsewhere is nobody's."""
-    return record.subject in made.get((day_of(time_of(record.id)), record.purpose), ())
 
 
 def _told(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) -> Held:

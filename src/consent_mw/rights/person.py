@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -15,11 +17,13 @@ from consent_mw.policy import LINKS, REQUESTS
 from consent_mw.receipt_name import born_on
 from consent_mw.receipts import CLOCK_DAYS, MOST
 from consent_mw.records import Query, Record, Scalar, fixed_id
+from consent_mw.records import Record, Scalar, fixed_id
 from consent_mw.retention import Retention, start_of
 from consent_mw.sealer import Sealer, token_of
-from consent_mw.spans import WHOLE, of_label
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
+from consent_mw.stores.pages import pages
+from consent_mw.subjects import questions
 
 __all__ = ["LINK", "NOBODY", "People", "Person", "links", "tokens", "tokens_of", "values_on"]
 
@@ -30,8 +34,6 @@ _BACK: Final = "link.back"
 _SIGN_IN: Final = "sign-in\0"
 #: Under which a sign-in marks a record: never what was collected about somebody.
 _ASKED: Final = frozenset((REQUESTS, LINKS))
-#: Days whose links are asked for at a time, the newest first; each time four times as many.
-_FIRST_DAYS: Final = 8
 _KINDS: Final = frozenset((LINK,))
 #: What a name may lead to.
 _KEPT: Final = frozenset(("visit", "event", "abuse", "receipt"))
@@ -77,11 +79,14 @@ NOBODY: Final = Person()
 
 def values_on(values: Iterable[str], day: int, purpose: str) -> list[str]:
     """Return those of `values` that tokens can be made from on a day (since 1970, UTC) for a purpose."""
-    return [
-        value
-        for value in values
-        if (purpose in _ASKED if value.startswith(_SIGN_IN) else born_on(value) - CLOCK_DAYS <= day)
-    ]
+    return [value for value in values if (first := _first_day(value, purpose)) is not None and first <= day]
+
+
+def _first_day(value: str, purpose: str) -> int | None:
+    """Return the first day on which a token for `purpose` can be made from `value`; None where none ever is."""
+    if value.startswith(_SIGN_IN):
+        return 0 if purpose in _ASKED else None
+    return born_on(value) - CLOCK_DAYS
 
 
 def tokens(
@@ -105,20 +110,17 @@ def tokens_of(
 ) -> dict[tuple[int, str], frozenset[bytes]]:
     """As `tokens`, of everybody whose `values` these are."""
     found: dict[tuple[int, str], frozenset[bytes]] = {}
-    for day, label in sealer.keyring.live() if values else ():
-        purpose, span = of_label(label)
-        if span != WHOLE or (purposes is not None and purpose not in purposes):
+    for purpose, days in sealer.days().items() if values else ():
+        if purposes is not None and purpose not in purposes:
             continue
-        if some := values_on(values, day, purpose):
-            try:
-                found[day, purpose] = _made_of(some, sealer.token_secret(day, purpose, create=False))
-            except KeyDestroyed:  # meanwhile
-                continue
+        since = [(first, value.encode()) for value in values if (first := _first_day(value, purpose)) is not None]
+        if not since:
+            continue
+        for day in days[bisect_left(days, min(since)[0]) :]:
+            with suppress(KeyDestroyed):  # meanwhile
+                secret = sealer.token_secret(day, purpose, create=False)
+                found[day, purpose] = frozenset(token_of(secret, value) for first, value in since if first <= day)
     return found
-
-
-def _made_of(values: Iterable[str], secret: bytes) -> frozenset[bytes]:
-    return frozenset(token_of(secret, value.encode()) for value in values)
 
 
 def links(sealer: Sealer, name: str | None, sign_in: str | None, now_ns: int) -> list[Record]:
@@ -218,41 +220,26 @@ class People:
         """Return the links, both ways, of a sign-in with `names`. Raises as `of`."""
         ends, found = {*names, _SIGN_IN + sign_in}, list[UUID]()
         if names:
-            made = await asyncio.to_thread(self._subjects, list(ends))
-            async for records in self._links(made):
+            async for records in self._links(ends):
                 found += [each for each, end in (await asyncio.to_thread(self._ends, records)).items() if end in ends]
         return found
 
     async def _led_to(self, values: Sequence[str], most: int | None, *, back: bool = False) -> list[str]:
         """Return what the links of `values` lead to, the latest first."""
         found: dict[str, None] = {}
-        async for records in self._links(await asyncio.to_thread(self._subjects, values)):
+        async for records in self._links(values):
             wanted = [record for record in records[::-1] if bool(record.data.get(_BACK)) is back]
             found |= dict.fromkeys(filter(None, (await asyncio.to_thread(self._ends, wanted)).values()))
             if most is not None and len(found) > most:
                 break
         return list(found)
 
-    def _subjects(self, values: Sequence[str]) -> list[frozenset[bytes]]:
-        """Return the tokens of `values` under which they are linked, for each day, the newest first."""
-        found: list[frozenset[bytes]] = []
-        for day, label in reversed(self._sealer.keyring.live()) if values else ():
-            if label != LINKS:  # of a whole day
-                continue
-            try:
-                found.append(_made_of(values, self._sealer.token_secret(day, LINKS, create=False)))
-            except KeyDestroyed:  # meanwhile
-                continue
-        return found
-
-    async def _links(self, subjects: Sequence[frozenset[bytes]]) -> AsyncIterator[Sequence[Record]]:
-        """Yield the links of the newest days first, some days at a time, so that who has many need not wait for all."""
-        begin, count = 0, _FIRST_DAYS
-        while some := subjects[begin : begin + count]:
-            query = Query(kinds=_KINDS, purposes=_PURPOSES, subjects=frozenset[bytes]().union(*some))
+    async def _links(self, values: Collection[str]) -> AsyncIterator[Sequence[Record]]:
+        """Yield the links of `values`, of the newest days first: who has many need not wait for all."""
+        made = await asyncio.to_thread(tokens_of, self._sealer, values, _PURPOSES)
+        for query in reversed(questions(made, _KINDS)):
             async for page in pages(self._store, query):
                 yield page
-            begin, count = begin + count, count * 4
 
     def _ends(self, records: Iterable[Record]) -> dict[UUID, str | None]:
         """Return what each link leads to; None if it is of another keyring, or can no longer be opened."""

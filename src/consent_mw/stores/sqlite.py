@@ -50,6 +50,13 @@ _COUNTED: Final = "SELECT CAST(kind AS BLOB), CAST(purpose AS BLOB), count(*) FR
 _DELETE_BY_ID: Final = "DELETE FROM records WHERE id = ?"
 _DELETE_BY_PURPOSE: Final = "DELETE FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ?"
 
+#: Tokens that are looked for with one statement, which is prepared once.
+_TOKENS: Final = 64
+_IN_USE: Final = f"""
+    SELECT column1 FROM (VALUES {", ".join(["(?)"] * _TOKENS)})
+    WHERE EXISTS (SELECT 1 FROM records WHERE subject = column1 AND id >= ? AND id < ?)
+"""  # noqa: S608 - put together from constants
+
 # The purposes of one kind by skipping from one to the next in the index, where DISTINCT would walk all of it.
 _PURPOSES: Final = """
     WITH RECURSIVE found (purpose) AS (
@@ -297,12 +304,22 @@ def _rows(connection: sqlite3.Connection, query: Query, after: UUID | None, limi
         return (row for row in found if _meant(query, row))
     keys: Sequence[_Key]
     if query.subjects is not None:
-        select, keys = _BY_SUBJECT, [(subject,) for subject in query.subjects]
+        select, keys = _BY_SUBJECT, list(_in_use(connection, sorted(query.subjects), (first, behind)))
     else:
         select, keys = _BY_PURPOSE, _shelves(connection, query)
     step = max(1, limit // max(1, len(keys))) + 1
     streams = (_stream(connection, select, key, (first, behind), step) for key in keys)
     return (row for row in merge(*streams, key=itemgetter(0)) if _meant(query, row))
+
+
+def _in_use(connection: sqlite3.Connection, subjects: Sequence[bytes], span: _Span) -> Iterator[tuple[bytes]]:
+    """
+    Yield those of `subjects` that have any record: of one person there is a token for each day, and of a member one for
+    each day of a year.
+    """
+    for start in range(0, len(subjects), _TOKENS):
+        some = subjects[start : start + _TOKENS]
+        yield from connection.execute(_IN_USE, (*some, *[None] * (_TOKENS - len(some)), *span))
 
 
 def _stream(connection: sqlite3.Connection, select: str, key: _Key, span: _Span, step: int) -> Iterator[_Row]:
