@@ -24,7 +24,7 @@ from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Registry
-from consent_mw.rights.person import Person
+from consent_mw.rights.person import People, Person, links
 from consent_mw.rights.request import ANSWER, Answer, Request
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
@@ -45,6 +45,7 @@ class Counted:
         self._store = store
         self.questions = 0
         self.rows = 0
+        self.asked: list[Query] = []
 
     async def open(self) -> None:
         await self._store.open()
@@ -55,6 +56,7 @@ class Counted:
     async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
         found = await self._store.fetch(query, after=after, limit=limit)
         self.questions += 1
+        self.asked.append(query)
         self.rows += len(found)
         return found
 
@@ -336,3 +338,40 @@ def test_my_data_reads_as_much_in_an_old_site_as_in_a_young_one(tmp_path: Path) 
     young, old = [site.runs(partial(read, site, days)) for days, site in aged(tmp_path, ARCHIVING)]
     assert old[1][0] <= young[1][0] + 2
     assert old[1][1] <= 1.5 * young[1][1]
+
+
+def test_a_person_of_some_days_is_looked_for_on_as_many_days_in_an_old_site_as_in_a_young_one(tmp_path: Path) -> None:
+    """Each token is looked for in each day of its question: PostgreSQL has a table for every day and purpose."""
+
+    async def read(site: Living, days: int, store: Counted) -> int:
+        await site.days_of(store, days)
+        person = Person((new_name((NOW - 2 * DAY).date()),))
+        begin = len(store.asked)
+        await Registry([site.policy], store, site.sealer).of(person, NOW)
+        return sum(looked_at(query) for query in store.asked[begin:] if query.subjects is not None)
+
+    young, old = [site.runs(partial(read, site, days)) for days, site in aged(tmp_path)]
+    assert 0 < old <= young
+
+
+def test_a_sign_in_is_looked_for_on_each_day_once_however_many_days_there_are(tmp_path: Path) -> None:
+    """It may have been used on any: so twice as many days cost twice as much, and not four times."""
+
+    async def read(site: Living, days: int, store: Counted) -> int:
+        for number in range(days):
+            await store.append(links(site.sealer, f"{number:022}", "ada", int((NOW - number * DAY).timestamp() * 1e9)))
+        begin = len(store.asked)
+        assert len((await People(store, site.sealer).of(Person(sign_in="ada"), most=None)).names) == days
+        return sum(looked_at(query) for query in store.asked[begin:])
+
+    (_, one), (_, other) = aged(tmp_path)
+    assert other.runs(partial(read, other, 2 * OLD)) <= 2.1 * one.runs(partial(read, one, OLD))
+
+
+def looked_at(query: Query) -> int:
+    """Return in how many places a store looks: each token, on each day, for each purpose."""
+    assert query.subjects is not None
+    assert query.purposes is not None
+    assert query.since is not None, "every day that there ever was"
+    assert query.until is not None, "every day that there will be"
+    return len(query.subjects) * len(query.purposes) * (query.until - query.since).days

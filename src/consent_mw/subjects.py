@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Final, TypeAlias
 
 from consent_mw.records import Query, Record, time_of
 from consent_mw.retention import day_of, start_of
 
-__all__ = ["Subjects", "carried_by", "questions", "union"]
+__all__ = ["Subjects", "carried_by", "questions"]
 
 #: What the records of somebody carry, by day (since 1970, UTC) and purpose.
 Subjects: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
@@ -19,36 +18,22 @@ Subjects: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
 _MOST: Final = 96
 
 
-def questions(made: Subjects, kinds: frozenset[str], until: datetime | None = None) -> list[Query]:
+def questions(made: Subjects, kinds: frozenset[str]) -> list[Query]:
     """
     Return what finds the records of `kinds` that carry the tokens of their day and purpose: each question is about some
     days, the oldest first, so that a store of many years looks at no other. It may find besides what carries a token of
     another of these days or purposes: see `carried_by`.
-
-    Args:
-        until: Only what is older.
     """
-    found: list[Query] = []
-    for some in _stretches(made):
-        first, last = min(day for day, _ in some), max(day for day, _ in some)
-        end = start_of(last + 1)
-        if until is not None and until <= start_of(first):
-            break
-        found.append(
-            Query(
-                kinds=kinds,
-                purposes=frozenset(purpose for _, purpose in some),
-                subjects=union(some),
-                since=start_of(first),
-                until=end if until is None else min(end, until),
-            )
+    return [
+        Query(
+            kinds=kinds,
+            purposes=frozenset(purpose for _, purpose in some),
+            subjects=frozenset[bytes]().union(*some.values()),
+            since=start_of(min(day for day, _ in some)),
+            until=start_of(max(day for day, _ in some) + 1),
         )
-    return found
-
-
-def union(made: Subjects) -> frozenset[bytes]:
-    """Return the tokens of all days and purposes."""
-    return frozenset[bytes]().union(*made.values())
+        for some in _stretches(made)
+    ]
 
 
 def carried_by(record: Record, made: Subjects) -> bool:
