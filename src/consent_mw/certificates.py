@@ -191,7 +191,7 @@ class Certificates:
         self._store = store
         self._sealer = sealer
         self._latest: UUID | None = None
-        self._certified: set[tuple[str, int, str, str]] = set()
+        self._certified: dict[tuple[str, int, str], set[str]] = {}  # by place, day and purpose: the keyrings
         self._tallies = Tallies(store, sealer)
         self._read_on: int | None = None
 
@@ -210,18 +210,19 @@ class Certificates:
         """
         latest = self._latest
         if latest and (self._read_on != today or not await self._store.fetch(_ours(KIND, latest))):
-            latest, self._certified = None, set()
+            latest, self._certified = None, {}
         self._read_on = today
         since = time_of(latest) - _BEHIND if latest else None
         async for page in pages(self._store, replace(_ours(KIND), since=since)):
             self._latest = page[-1].id
-            named = {_named(record.data) for record in self._sealer.whole(page)}
-            for where, day, purpose, _ in named - self._certified:
-                self.tallies.pop((where, day, purpose), None)  # which went with its certificate
-            self._certified |= named
+            for place, ring in [_named(record.data) for record in self._sealer.whole(page)]:
+                if ring not in self._certified.get(place, ()):
+                    self.tallies.pop(place, None)  # which went with its certificate
+                    self._certified.setdefault(place, set()).add(ring)
         await self._tallies.refresh(today)
-        for tally in [each for each in self.tallies.values() if self._is_said(each)]:
-            await self._forget(tally)
+        for place in self.tallies.keys() & self._certified.keys():
+            if self._is_said(self.tallies[place]):
+                await self._forget(self.tallies[place])
 
     def _is_said(self, tally: Tally) -> bool:
         """Whether its certificates were written: a run died before it forgot the tally."""
@@ -236,7 +237,7 @@ class Certificates:
 
     def has(self, where: str, day: int, purpose: str, ring: str) -> bool:
         """Whether there is a certificate for that day, purpose and keyring."""
-        return (where, day, purpose, ring) in self._certified
+        return ring in self._certified.get((where, day, purpose), ())
 
     async def is_counted(self, where: str, day: int, purpose: str) -> bool:
         """Whether there is a tally of that day and purpose, also one that another process wrote. Raises StoreError."""
@@ -274,9 +275,9 @@ class Certificates:
         """
         record = certificate.record(self._sealer)
         await self._store.append([record, *others], durable=True)
-        self._certified.add(_named(record.data))
-        tally = self.tallies.get((certificate.where, certificate.day, certificate.purpose))
-        if tally:
+        place, ring = _named(record.data)
+        self._certified.setdefault(place, set()).add(ring)
+        if tally := self.tallies.get(place):
             await self._forget(tally)
 
 
@@ -289,9 +290,10 @@ def _ours(kind: str, *ids: UUID) -> Query:
     return Query(kinds=frozenset((kind,)), purposes=frozenset((RECEIPTS,)), ids=frozenset(ids) if ids else None)
 
 
-def _named(data: Mapping[str, Scalar]) -> tuple[str, int, str, str]:
+def _named(data: Mapping[str, Scalar]) -> tuple[tuple[str, int, str], str]:
+    """Return the place, day and purpose that a certificate is about, and the keyring."""
     where, day, purpose, ring = (str(data[f"certificate.{name}"]) for name in ("where", "day", "purpose", "ring"))
-    return where, date.fromisoformat(day).toordinal() - _1970, purpose, ring
+    return (where, date.fromisoformat(day).toordinal() - _1970, purpose), ring
 
 
 def _iso(instant: datetime) -> str:

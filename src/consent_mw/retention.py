@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from consent_mw.consent import LIFETIME
 from consent_mw.durations import Duration
 from consent_mw.in_force import Course, begins
+from consent_mw.memo import remember
 from consent_mw.policy import ABUSE, LINKS, Holding, Policy
 from consent_mw.spans import QUARTERS, WHOLE, Span, midnights_of
 
@@ -33,6 +34,8 @@ _HOUR: Final = 4  # quarters
 _INSTANT: Final = timedelta(milliseconds=1)  # ids do not tell less apart
 # The mean lengths of `Duration.seconds` are off by 2.4 days at most (a month that is a February); and the clocks.
 _SLACK: Final = timedelta(days=4)
+#: Ends that are remembered: of a few days before the end of each purpose, each of some parts; half a megabyte.
+_REMEMBERED: Final = 4_096
 
 
 class Rule(NamedTuple):
@@ -83,6 +86,8 @@ class Retention:
         """`policies` that were published, in any order; of one revision the last counts."""
         self._rules: dict[str, tuple[Rule, ...]] = {}
         self._zones: tuple[ZoneInfo, ...] = ()
+        # By day, purpose, part of the day, and how many promises had begun: a look each minute asks the same again.
+        self._known: dict[tuple[int, str, Span, int], datetime | None] = {}
         for policy in Course(policies).holding:
             self._zones = tuple(dict.fromkeys((*self._zones, policy.time_zone)))
             for rule in _rules(policy):
@@ -121,6 +126,12 @@ class Retention:
 
         A part that begins or ends inside of what goes together, as in `ended`, counts with all of it.
         """
+        key = day, purpose, span, sum([rule.since <= now for rule in self._rules.get(purpose, ())])
+        if key not in self._known:
+            remember(self._known, key, self._end(day, purpose, now, span), _REMEMBERED)
+        return self._known[key]
+
+    def _end(self, day: int, purpose: str, now: datetime, span: Span) -> datetime | None:
         ends = self._ends(day, purpose, now)
         if not ends:
             return None
