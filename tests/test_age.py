@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -270,6 +272,36 @@ def test_a_look_for_what_has_ended_reads_as_much_in_an_old_site_as_in_a_young_on
     for (questions, rows), (later_questions, later_rows) in zip(young[1:], old[1:], strict=True):
         assert later_questions <= questions + 2
         assert later_rows <= 1.5 * rows
+
+
+def test_a_look_for_what_has_ended_works_as_much_in_an_old_site_as_in_a_young_one(tmp_path: Path) -> None:
+    async def looked(site: Living, days: int, store: Counted) -> int:
+        await site.days_of(store, days)
+        destruction = site.destruction(store)
+        for _ in range(2):
+            await destruction.once(NOW)
+        calls = await calls_during(lambda: destruction.once(NOW))
+        await destruction.close()
+        return calls
+
+    young, old = [site.runs(partial(looked, site, days)) for days, site in aged(tmp_path, ARCHIVING)]
+    assert old <= 1.25 * young
+
+
+async def calls_during(work: Callable[[], Coroutine[Any, Any, Any]]) -> int:
+    """Return how many functions of Python are called, and generators resumed, by the event loop's thread."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        await work()
+    finally:
+        sys.setprofile(None)
+    return calls
 
 
 def test_what_another_process_counted_and_certified_is_neither_counted_nor_certified_again(site: Living) -> None:
