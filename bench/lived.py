@@ -228,8 +228,8 @@ class _Life:
         if now > self._clock.now:
             self._clock.set(now)
         await self._handed_over()
-        for case in await self._desk.not_ended():
-            if case.request.kind == "access" or "abuse" in case.request.purposes:
+        for case in await self._desk.all(opened=False):
+            if case.ended is None and (case.request.kind == "access" or "abuse" in case.request.purposes):
                 answer = Answer.new(case.request.id, "refused", self._clock(), reason="It is told by letter.")
                 await self._desk.register(answers=[answer])
         if left % DISCLOSED_DAYS == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,6 +19,7 @@ from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
 from consent_mw.archive import Archive
 from consent_mw.certificates import TALLY
 from consent_mw.destruction import Destruction
+from consent_mw.keyring import Keyring
 from consent_mw.policy import RECEIPTS, REQUESTS
 from consent_mw.receipt_name import new_name
 from consent_mw.records import Query, Record
@@ -27,7 +29,9 @@ from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Registry
 from consent_mw.rights.person import People, Person, links
-from consent_mw.rights.request import ANSWER, Answer, Request
+from consent_mw.rights.request import ANSWER, REQUEST, REQUEST_KINDS, RESTRICTING, Answer, Request
+from consent_mw.sealer import Sealer
+from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 
@@ -253,6 +257,39 @@ def test_a_store_that_fails_in_the_middle_of_a_look_hides_no_request(site: Livin
         await erasure.close()
 
     site.runs(lives)
+
+
+def test_whom_a_restriction_meets_is_told_without_looking_at_the_marks_of_what_else_was_asked(site: Living) -> None:
+    async def lives(store: Counted) -> None:
+        numbers = frozenset[UUID]()
+        for number in range(6):
+            asked = [await site.asks(store, f"{number}{kind:0>21}", NOW, kind) for kind in REQUEST_KINDS]
+            ended = [each for each in asked if number % 2]
+            answers = [Answer.new(each.id, "done", int(NOW.timestamp() * 1e9)) for each in ended]
+            granted = [Answer.new(each.id, "granted", int(NOW.timestamp() * 1e9)) for each in asked]
+            await Desk(store, site.sealer, kept_by_store(store)).register(answers=[*granted, *answers])
+            numbers |= {each.id for each in asked if number % 2 == 0 and each.kind in RESTRICTING}
+        looking = Looking(site.sealer.keyring, site.sealer.site_keys)
+        found = await Desk(store, looking, kept_by_store(store)).restricting()
+        assert {case.request.id for case in found} == numbers
+        assert all(case.granted and case.request.person.is_known for case in found)
+        assert looking.kinds == Counter({ANSWER: 6 * 3 + 3 * 3, REQUEST: 2 * 3 * 3}), (
+            "of what restricts once to tell, and once to open it"
+        )
+
+    site.runs(lives)
+
+
+class Looking(Sealer):
+    """A sealer that counts the marks it looks at while it sorts out what is whole."""
+
+    def __init__(self, keyring: Keyring, site_keys: SiteKeys) -> None:
+        super().__init__(keyring, site_keys)
+        self.kinds: Counter[str] = Counter()
+
+    def is_whole(self, record: Record) -> bool:
+        self.kinds[record.kind] += 1
+        return super().is_whole(record)
 
 
 # -- what has ended -------------------------------------------------------------------------------------------------

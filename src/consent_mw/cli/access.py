@@ -266,9 +266,9 @@ class Access:
             ConfigurationError: Personal fields were to be read, and some request does not tell here whose they are.
             StoreError, SpoolError: The store, the keyring or the spool cannot be reached.
         """
-        cases = await Desk(store, self._sealer, kept_by_store(store)).not_ended(self._spool)
+        cases = await Desk(store, self._sealer, kept_by_store(store)).restricting(self._spool)
         self._restriction = await restricted_by(cases, People(store, self._sealer), self._sealer)
-        closed = [case.request for case in cases if case.restricts and not case.request.readable]
+        closed = [case.request for case in cases if not case.request.readable]
         if not closed or self._left_open:
             return
         untold = (

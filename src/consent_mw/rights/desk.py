@@ -12,7 +12,7 @@ from uuid import UUID
 from consent_mw.policy import REQUESTS
 from consent_mw.records import Query, Record, encode_record, time_of
 from consent_mw.rights.person import Person, links, tokens
-from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request, cases, is_right
+from consent_mw.rights.request import ANSWER, REQUEST, RESTRICTING, Answer, Case, Request, cases, is_right
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
@@ -102,9 +102,10 @@ class Desk:
         found = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
         return await asyncio.to_thread(self._cases, found, opened=opened)
 
-    async def not_ended(self, spool: Path | None = None) -> list[Case]:
+    async def restricting(self, spool: Path | None = None) -> list[Case]:
         """
-        Return every request that is kept and whole and has not ended, oldest first. No other is opened.
+        Return every request that is kept and whole and restricts its sender's data now, oldest first. No other is
+        opened, and of those that never did not even the mark is looked at.
 
         Args:
             spool: Where requests and answers may wait that the store does not have yet.
@@ -115,16 +116,16 @@ class Desk:
         waiting = await asyncio.to_thread(waiting_records, spool, _KINDS) if spool else []
         stored = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
         found = {record.id: record for record in (*waiting, *stored)}
-        return await asyncio.to_thread(self._open_ones, [found[each] for each in sorted(found)])
+        return await asyncio.to_thread(self._restricting, [found[each] for each in sorted(found)])
 
-    def _open_ones(self, records: Sequence[Record]) -> list[Case]:
-        whole = self._sealer.whole(records)
-        answers = [record for record in whole if record.kind == ANSWER]
-        ended = {record.data["answer.request"] for record in answers if record.data["answer.outcome"] != "granted"}
-        asked = [record for record in whole if record.kind == REQUEST and str(record.id) not in ended]
+    def _restricting(self, records: Sequence[Record]) -> list[Case]:
+        asked = [each for each in records if each.kind == REQUEST and each.data.get("request.kind") in RESTRICTING]
         numbers = {str(record.id) for record in asked}
-        own = [record for record in answers if record.data["answer.request"] in numbers]
-        return cases([*asked, *own], self._sealer)
+        answers = self._sealer.whole(each for each in records if each.data.get("answer.request") in numbers)
+        ended = {answer.data["answer.request"] for answer in answers if answer.data["answer.outcome"] != "granted"}
+        left = self._sealer.whole(record for record in asked if str(record.id) not in ended)
+        own = [answer for answer in answers if answer.data["answer.request"] not in ended]
+        return cases([*left, *own], self._sealer)
 
     async def one(self, number: UUID) -> Case | None:
         """Return the request of this number with its answers, or what it was renewed as, or None. Raises StoreError."""

@@ -27,7 +27,7 @@ async def renew(desk: Desk, retention: Retention, now: datetime) -> int:
     Raises:
         KeyDestroyed, StoreError: It could not be kept; nothing changes.
     """
-    restricting = (case for case in await desk.not_ended() if case.restricts and case.request.readable)
+    restricting = (case for case in await desk.restricting() if case.request.readable)
     found = [case for case in restricting if _ends_soon(case, retention, now)]
     for case in found:
         await _renewed(case, desk, int(now.timestamp() * 1e9))

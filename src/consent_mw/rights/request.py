@@ -21,6 +21,7 @@ __all__ = [
     "CHANNELS",
     "REQUEST",
     "REQUEST_KINDS",
+    "RESTRICTING",
     "Answer",
     "Case",
     "Channel",
@@ -36,6 +37,8 @@ ANSWER: Final = "answer"
 
 RequestKind: TypeAlias = Literal["access", "correction", "restriction", "withdrawal", "erasure", "complaint"]
 REQUEST_KINDS: Final[tuple[RequestKind, ...]] = get_args(RequestKind)
+#: While one of these is open, nobody may use its sender's data (GDPR, article 18(1); PIPA, article 36).
+RESTRICTING: Final[frozenset[RequestKind]] = frozenset(("correction", "restriction", "erasure"))
 #: How it came. "site": from somebody who proved who they are; "form": from somebody who did not.
 Channel: TypeAlias = Literal["site", "form", "email", "phone", "fax", "post", "person"]
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
@@ -259,8 +262,8 @@ class Case(NamedTuple):
 
     @property
     def restricts(self) -> bool:
-        """Whether nobody may use its sender's data until it has ended (GDPR, article 18(1); PIPA, article 36)."""
-        return self.ended is None and self.request.kind in ("correction", "restriction", "erasure")
+        """Whether nobody may use its sender's data until it has ended."""
+        return self.ended is None and self.request.kind in RESTRICTING
 
     def due(self, policy: Policy) -> date:
         """Return the last day for its answer."""

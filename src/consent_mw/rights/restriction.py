@@ -86,7 +86,7 @@ async def restricted(desk: Desk, people: People, sealer: Sealer) -> Restriction:
     Raises:
         StoreError: The store cannot be reached: then nobody's data may be used.
     """
-    return await restricted_by(await desk.not_ended(), people, sealer)
+    return await restricted_by(await desk.restricting(), people, sealer)
 
 
 async def restricted_by(cases: Iterable[Case], people: People, sealer: Sealer) -> Restriction:
