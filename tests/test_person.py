@@ -205,7 +205,7 @@ def test_a_person_is_told_to_be_under_restriction_where_staff_may_not_read_somet
                 await desk.register(Request.new("restriction", "site", TODAY * DAY_NS + number, person=who))
         whole = await people.of(Person(tuple(person[0]), person[1]))
         of_everybody = (await restricted(desk, people, sealer)).is_under(whole)
-        assert await is_restricted(whole, desk, people, sealer) == of_everybody
+        assert await is_restricted(whole, await desk.of(whole), desk, people, sealer) == of_everybody
 
     asyncio.run(work())
 

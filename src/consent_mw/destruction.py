@@ -308,7 +308,7 @@ class Destruction:
     def _tallied(self, stage: Stage, run: _Run) -> list[tuple[int, str]]:
         """Return the days and purposes with a tally that may have ended, in order."""
         tallied = [(day, purpose) for where, day, purpose in self._certificates.tallies if where == stage.where]
-        return list(_may_have_ended(stage, sorted(tallied), run.now))
+        return sorted(_may_have_ended(stage, tallied, run.now))
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
@@ -422,14 +422,14 @@ def _by_purpose(places: Mapping[tuple[int, str], str]) -> dict[tuple[int, str], 
 
 
 def _may_have_ended(stage: Stage, days: Iterable[tuple[int, str]], now: datetime) -> Iterator[tuple[int, str]]:
-    """Yield those of `days`, each with a purpose or a label of its keys, that may have ended, in order."""
-    later = set[str]()
+    """Yield those of `days`, each with a purpose or a label of its keys, that may have ended."""
+    later = dict[str, int]()  # the first day known that has not, by purpose or label
     for day, label in days:
-        if label not in later:
+        if day < later.get(label, day + 1):
             if stage.retention.may_hold_ended(day, of_label(label)[0], now):
                 yield day, label
             else:
-                later.add(label)
+                later[label] = day
 
 
 def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:

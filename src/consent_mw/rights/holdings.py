@@ -130,16 +130,17 @@ class Registry:
         if self._archived and self._archive:
             more, also_changed = await self._held(self._archived, await self._archive.tokens(person), now)
             held, changed = held + more, changed + also_changed
+        cases = await self._desk.filed(made)
         return Holdings(
             person=person,
             held=tuple(held),
             receipts=tuple(await self._receipts(made)),
-            cases=tuple(case for case in await self._desk.filed(made) if not case.renewed),
+            cases=tuple(case for case in cases if not case.renewed),
             disclosures=tuple(_concerning(await self._disclosed(person), person, held)),
             application=await self._application(person),
             beyond=await self.reach.beyond(now),
             changed=changed,
-            is_restricted=await is_restricted(person, self._desk, self._people, self._live.sealer),
+            is_restricted=await is_restricted(person, cases, self._desk, self._people, self._live.sealer),
         )
 
     def _tokens(self, person: Person) -> Subjects:

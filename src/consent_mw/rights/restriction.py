@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from consent_mw.exceptions import KeyDestroyed
@@ -104,14 +104,17 @@ async def restricted_by(cases: Iterable[Case], people: People, sealer: Sealer) -
     return Restriction(values, sealer)
 
 
-async def is_restricted(person: Person, desk: Desk, people: People, sealer: Sealer) -> bool:
+async def is_restricted(person: Person, own: Sequence[Case], desk: Desk, people: People, sealer: Sealer) -> bool:
     """
     Whether nobody may use the data of `person`: as `restricted` says it of everybody, without reading what everybody
     asked.
 
+    Args:
+        own: What is filed under the person's own names and sign-in.
+
     Raises:
         StoreError: The store or the keyring cannot be reached.
     """
-    near = await people.near(person)
-    asked = await desk.filed(await asyncio.to_thread(tokens_of, sealer, near, (REQUESTS,)))
-    return (await restricted_by(asked, people, sealer)).is_under(person)
+    others = (await people.near(person)).difference(person.values)
+    asked = await desk.filed(await asyncio.to_thread(tokens_of, sealer, others, (REQUESTS,)))
+    return (await restricted_by([*own, *asked], people, sealer)).is_under(person)
