@@ -17,12 +17,10 @@ from consent_mw.policy import LINKS, REQUESTS
 from consent_mw.receipt_name import born_on
 from consent_mw.receipts import CLOCK_DAYS, MOST
 from consent_mw.records import Query, Record, Scalar, fixed_id
-from consent_mw.records import Record, Scalar, fixed_id
 from consent_mw.retention import Retention, start_of
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
-from consent_mw.stores.pages import pages
 from consent_mw.subjects import questions
 
 __all__ = ["LINK", "NOBODY", "People", "Person", "links", "tokens", "tokens_of", "values_on"]
