@@ -316,6 +316,7 @@ def test_a_site_over_postgresql_lives_through_time_too(new_site: NewSite, databa
         site.pass_time(days=1)
         assert site.counts(START.date())["necessary"]["route"] == {"/": 6}
         assert len(site.run("log", "--json", "--kind", "visit").json_lines()) == 6
+        assert site.run("requests").stdout == "no request is open\n"  # of a group the command that none names
         site.pass_time(days=91, step=30 * DAY)
         assert site.records("visit") == []
         assert site.run("purge", "--dry-run").exit_code == 0

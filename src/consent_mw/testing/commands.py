@@ -16,6 +16,7 @@ import msgspec
 from consent_mw.cli import consent_mw as program
 from consent_mw.cli import main
 from consent_mw.cli.clock import by_clock
+from consent_mw.cli.default_group import DefaultGroup
 
 __all__ = ["Done", "run_command"]
 
@@ -89,10 +90,11 @@ def _said(stream: TextIOWrapper) -> str:
 def _missing(arguments: Sequence[str], options: Mapping[str, str]) -> list[str]:
     """Return those of `options` that the command has and was not given."""
     command: click.Command | None = program
-    for word in arguments:
-        if not isinstance(command, click.Group):
-            break
-        command = command.commands.get(word)
+    words = iter(arguments)
+    while isinstance(command, click.Group):
+        found = command.commands.get(next(words, ""))
+        # `requests --all` is `requests list --all`: where none is named, the first is meant.
+        command = found or (command.commands[command.default] if isinstance(command, DefaultGroup) else None)
     known = {name for each in (command.params if command else ()) for name in each.opts}
     given = {word.partition("=")[0] for word in arguments}
     return [part for name, value in options.items() if name in known - given for part in (name, value)]
