@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check format bench clean
+.PHONY: help demo test coverage check format bench year clean
 
 PORT ?= 8000
 DIR ?= demo-data
@@ -44,6 +44,9 @@ format: .venv/.dev ## Format the code and mend what the linter can
 
 bench: .venv/.bench ## Measure side by side, in-process and under uvicorn (ARGS="--markdown")
 	@for part in bench bench.load bench.draining bench.imports bench.age; do .venv/bin/python -m $$part $(ARGS); done
+
+year: .venv/.dev ## Live through a simulated year, judged by the documents (ARGS="--seed 2 --store sqlite")
+	@.venv/bin/python -m tests.year $(ARGS)
 
 clean: ## Remove everything that these verbs made, except the demo's data
 	@rm -rf .venv .make .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
