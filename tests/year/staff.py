@@ -122,8 +122,8 @@ class Staff:
 
     def _disclose(self, purpose: str) -> None:
         answer = self._ends_well(
-            "disclose", "add", "--to", "Ads Inc.", "--basis", "consent", "--reference", "contract 7", "--purpose", purpose,
-            "--json",
+            "disclose", "add", "--to", "Ads Inc.", "--basis", "consent", "--reference", "contract 7",
+            "--purpose", purpose, "--json",
         )  # fmt: skip
         if answer["out"]:
             said = json.loads(answer["out"])
