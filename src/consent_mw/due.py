@@ -143,8 +143,8 @@ class _Reading:
             else:
                 entry.unreached[ring] = entry.unreached.get(ring, 0) + count
         late = self._stage.retention.ended(day, purpose, self._now - LATE)
-        first = time_of(page[0].id)
-        entry.late = entry.late or any(window.since <= first < window.until for window in late)
+        made = [time_of(record.id) for record in page] if late else []  # the first of them need not be the first to end
+        entry.late = entry.late or any(window.since <= each < window.until for each in made for window in late)
 
     def _entry(self, day: int, purpose: str) -> Due:
         return self._found.setdefault((day, purpose), Due(where=self._stage.where, day=day_text(day), purpose=purpose))
