@@ -102,6 +102,31 @@ def test_what_is_replaced_on_its_day_or_later_did_hold() -> None:
 # -- the site -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("second", "third", "instant", "holding"),
+    [
+        # In force since 7 February 15:00 UTC, when New York still had the day before.
+        (("2028-02-08", "Asia/Seoul"), ("2028-02-08", "America/New_York"), "2028-02-08T18:00Z", 2),
+        # Begins on 8 February at 05:00 UTC, at two o'clock in the afternoon of the day on which the third is published.
+        (("2028-02-08", "America/New_York"), ("2028-02-08", "Asia/Seoul"), "2028-02-08T06:00Z", 2),
+        (("2028-02-08", "Asia/Seoul"), ("2028-02-06", "America/New_York"), "2028-02-08T18:00Z", 1),
+    ],
+)
+def test_what_replaced_a_revision_before_its_day_is_told_by_instants_where_their_zones_differ(
+    second: tuple[str, str], third: tuple[str, str], instant: str, holding: int
+) -> None:
+    found = Course(
+        [
+            loads(policy(1, "2028-01-01", "2028-01-01", "UTC")),
+            loads(policy(2, "2028-01-20", *second)),
+            loads(policy(3, third[0], "2028-03-01", third[1])),
+        ]
+    )
+    in_force = found.at(datetime.fromisoformat(instant))
+    assert in_force is not None
+    assert in_force.revision == holding
+
+
 async def shop(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(b"content-type", HTML.encode()), (b"set-cookie", b"theme=1"), (b"set-cookie", b"session=1")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -120,7 +120,9 @@ def _examine(policy: Policy, revisions: Revisions, now: datetime, *, wording: bo
     faults = _number(policy, revisions.latest())
     if in_force is not None and not faults:
         faults = owed.faults(policy, today)
-    return _Examined(policy, in_force, ahead, owed, today, faults, known=False)
+    holding = {each.revision for each in Course([*course.published, policy]).holding}
+    replaced = ahead if ahead is not None and ahead.revision not in holding else None  # else it holds for some hours
+    return _Examined(policy, in_force, replaced, owed, today, faults, known=False)
 
 
 def _corrected(policy: Policy, revisions: Revisions) -> _Examined:
