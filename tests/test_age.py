@@ -18,11 +18,14 @@ from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
 
 from consent_mw.archive import Archive
 from consent_mw.certificates import TALLY
+from consent_mw.declaration import loads
 from consent_mw.destruction import Destruction
 from consent_mw.keyring import Keyring
 from consent_mw.policy import RECEIPTS, REQUESTS
 from consent_mw.receipt_name import new_name
 from consent_mw.records import Query, Record
+from consent_mw.reports import endings
+from consent_mw.retention import Retention, day_of, day_text
 from consent_mw.rights.certificate import ERASED
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
@@ -380,6 +383,21 @@ def test_a_day_whose_tally_went_with_a_restored_backup_is_counted_again(site: Li
         await destruction.close()
 
     site.runs(lives)
+
+
+def test_what_ends_next_is_worked_out_of_the_oldest_day_of_a_purpose_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    end = Retention.end
+
+    def counted(self: Retention, day: int, *more: Any) -> datetime | None:
+        asked.append(day)
+        return end(self, day, *more)
+
+    monkeypatch.setattr(Retention, "end", counted)
+    today = day_of(NOW)
+    live = [(day, label) for day in range(today - 300, today) for label in ("analytics", "analytics 15:00-24:00")]
+    (told,) = endings(Retention([loads(UTC_POLICY)]), live, NOW)
+    assert (told.day, asked) == (day_text(today - 300), [today - 300] * 2)
 
 
 # -- what a person reads --------------------------------------------------------------------------------------------

@@ -213,14 +213,15 @@ async def report_of(store: Store, sealer: Sealer, first: int, last: int) -> Repo
 
 
 def endings(retention: Retention, live: Iterable[tuple[int, str]], now: datetime) -> list[Ending]:
-    """Return what ends next of each purpose, from the keys (day, label) that are alive."""
+    """Return what ends next of each purpose, from the keys (day, label) that are alive: those of its oldest day."""
     oldest: dict[str, tuple[int, datetime]] = {}
     for day, label in sorted(live):
         purpose, span = of_label(label)
+        if purpose in oldest and oldest[purpose][0] != day:
+            continue  # to work out when a day ends takes longer than all else here, and there are hundreds
         end = retention.end(day, purpose, now, span)
         if end is not None:
-            known_day, known_end = oldest.get(purpose, (day, end))
-            oldest[purpose] = known_day, min(end, known_end) if known_day == day else known_end
+            oldest[purpose] = day, min(end, oldest.get(purpose, (day, end))[1])
     found = sorted((end, purpose) for purpose, (_, end) in oldest.items())
     return [
         Ending(purpose, day_text(oldest[purpose][0]), end.astimezone().isoformat(timespec="minutes"))

@@ -126,10 +126,13 @@ class Retention:
 
         A part that begins or ends inside of what goes together, as in `ended`, counts with all of it.
         """
-        key = day, purpose, span, sum([rule.since <= now for rule in self._rules.get(purpose, ())])
+        key = self._key(day, purpose, now, span)
         if key not in self._known:
             remember(self._known, key, self._end(day, purpose, now, span), _REMEMBERED)
         return self._known[key]
+
+    def _key(self, day: int, purpose: str, now: datetime, span: Span) -> tuple[int, str, Span, int]:
+        return day, purpose, span, sum([rule.since <= now for rule in self._rules.get(purpose, ())])
 
     def _end(self, day: int, purpose: str, now: datetime, span: Span) -> datetime | None:
         ends = self._ends(day, purpose, now)
@@ -141,7 +144,7 @@ class Retention:
 
     def has_ended(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> bool:
         """Whether the key of that part of a day must be gone."""
-        if not self.may_hold_ended(day, purpose, now):
+        if self._key(day, purpose, now, span) not in self._known and not self.may_hold_ended(day, purpose, now):
             return False
         end = self.end(day, purpose, now, span)
         return end is not None and end <= now
