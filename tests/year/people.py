@@ -95,9 +95,9 @@ class People:
             return False, set(), set()
         held = set(self.held[before.mark]) if before.mark else set()
         must, may = self._taken(kind, answers, held, revision)
-        if not allows:
+        if kind == "reject":
             after.mark = None
-        elif after.mark is None:
+        elif allows and after.mark is None:
             self._marks += 1
             after.mark = f"{browser}#{self._marks}"
         if taken_in:
