@@ -12,7 +12,7 @@ from uuid import UUID
 
 from tests.policies import POLICY
 
-from consent_mw.bundles import frame_head
+from consent_mw.bundles import frame_head, length_of
 from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Record, encode_record, new_id
@@ -41,7 +41,7 @@ def spool_records(site: Path, count: int, ring: str = "") -> set[UUID]:
     spool = Spool(site / "consent-data/spool", segment_bytes=1 << 20)
     records = clear_records(count)
     sealed = frame_head(ring)
-    frames = [sealed + each.id.bytes + bytes([1]) * 60 if ring else encode_record(each) for each in records]
+    frames = [sealed + each.id.bytes + length_of(b"") + b"\1" * 60 if ring else encode_record(each) for each in records]
     assert all(spool.write([frame]) for frame in frames)
     spool.close()
     return {record.id for record in records}

@@ -118,8 +118,9 @@ def test_whom_an_entry_names_is_sealed_and_concerns_them_alone(site: Site) -> No
     (record,) = using(site, entries_of)
     sealer = Sealer.of_site(site.places)
     (entry,) = using(site, lambda store: Disclosures(store, sealer).all())
-    now = datetime.now(UTC)
-    assert [entry.concerns([name], "analytics", now, now) for name in site.names] == [True, False]
+    before, after = entry.at - timedelta(minutes=1), entry.at + timedelta(minutes=1)
+    assert [entry.concerns([name], "analytics", before, after) for name in site.names] == [True, False]
+    assert not entry.concerns(site.names, "analytics", after, after), "what came afterwards was not given"
     assert site.names[0] not in str(record.data) + site.places.audit.read_text()
 
 

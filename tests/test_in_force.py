@@ -150,7 +150,7 @@ class Site:
 
     def accepted(self, revision: int) -> tuple[bytes, bytes]:
         given = self.clock.now.date()
-        consent = Consent(choice=Choice.ACCEPT, revision=revision, given_on=given, receipt="r" * 22)
+        consent = Consent(choice=Choice.ACCEPT, revision=revision, given_on=given, receipt="R" * 22)
         return (b"cookie", b"consent=" + ConsentCookie([KEY]).sign(consent).encode())
 
 
