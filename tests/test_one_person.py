@@ -525,6 +525,23 @@ def test_what_a_member_takes_back_reaches_removed_purposes_of_their_other_browse
         assert kept(site, "functional") == []
 
 
+def test_to_ask_to_be_asked_again_takes_nothing_back_where_nothing_was_allowed(new_site: NewSite) -> None:
+    with new_site(BEFORE) as site:
+        desk, phone = (site.visitor(headers={"x-user": "kim"}) for _ in range(2))
+        phone.accept()
+        phone.get("/phone")
+        desk.accept()
+        desk.ask()
+        site.pass_time(minutes=1)
+        assert kept(site, "analytics") == [], "what was allowed is taken back in both"
+        phone.get("/again")
+        site.publish(policy(2, published="2028-02-01", analytics="90 days", more="[contact]\n"))
+        site.pass_time(days=35, step=timedelta(days=40))
+        desk.ask()
+        site.pass_time(minutes=1)
+        assert kept(site, "analytics") == ["/again"]
+
+
 def test_a_no_to_what_was_collected_until_somebody_says_no_erases_it(new_site: NewSite) -> None:
     text = TEXT.replace('[purposes.marketing]\nbasis = "consent"', '[purposes.marketing]\nbasis = "opt_out"')
     with new_site(text) as site:

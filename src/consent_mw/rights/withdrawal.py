@@ -66,8 +66,9 @@ def taken_back(
         return None
     held = {name: each for name, each in removed.items() if each.may_be_of(before.receipt)}
     allowed = [purpose.name for purpose in policy.asked if _allows(before, purpose)]
-    if not any(_allows(after, purpose) for purpose in policy.asked):
-        return () if allowed or held else None
+    allows_none = not any(_allows(after, purpose) for purpose in policy.asked)
+    if allows_none and (allowed or (held and after.choice is Choice.REJECT)):
+        return ()
     names = [purpose.name for purpose in policy.asked if purpose.name in allowed and not _allows(after, purpose)]
     names += [name for name in held if name not in names and after.purposes.get(name) is False]
     return tuple(names) or None
