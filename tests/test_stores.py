@@ -8,6 +8,8 @@ import resource
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import closing, contextmanager
@@ -308,6 +310,32 @@ def test_a_store_that_is_opened_again_while_it_still_closes_serves_and_ends_what
         await asyncio.gather(begun, ends)
         await store.append([make_record(11)])
         assert len(await store.fetch(VISITS)) == 5
+
+    with_store(path, scenario)
+
+
+COUNT = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(*connection.execute("SELECT count(*) FROM records").fetchone())
+connection.close()
+"""
+
+
+def counted_elsewhere(path: Path) -> int:
+    """Return the rows that another process sees, which empties and removes the log if nobody else has a lock."""
+    return int(subprocess.run([sys.executable, "-c", COUNT, path], check=True, capture_output=True).stdout)
+
+
+def test_a_second_store_of_a_process_takes_no_lock_from_the_first(path: Path) -> None:
+    async def scenario(store: SQLiteStore) -> None:
+        await store.append([make_record(1)])
+        second = SQLiteStore(path)
+        await second.open()
+        assert await asyncio.to_thread(counted_elsewhere, path) == 1
+        await store.append([make_record(2)], durable=True)
+        assert await asyncio.to_thread(counted_elsewhere, path) == 2
+        await second.close()
 
     with_store(path, scenario)
 

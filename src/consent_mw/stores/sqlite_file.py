@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -175,21 +176,30 @@ def _recognised(path: Path) -> bool:
     """
     Tell whether `path` is a file of ours; one that is missing or empty is not, yet.
 
-    Reads the header itself (https://www.sqlite.org/fileformat2.html#the_database_header): merely opening a file
-    through SQLite may finish or undo somebody else's transaction in it.
+    It is opened as one that never changes (https://www.sqlite.org/uri.html#uriimmutable): otherwise merely opening a
+    file may finish or undo somebody else's transaction in it. And it is SQLite that opens it: whoever else closes a
+    file takes all locks from the connections that this process has to it
+    (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_). Another
+    process then took itself for the last one and removed the log that they wrote to, with all that followed.
     """
     try:
-        with path.open("rb") as file:
-            header = file.read(100)
+        if not path.stat().st_size:
+            return False
     except FileNotFoundError:
         return False
-    if not header:
-        return False
-    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
-        raise SchemaError(f"{path}: is not a SQLite database; name another file, or move this one away")
-    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    try:
+        with closing(_plain_connection(path, "mode=ro&immutable=1")) as connection:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            schema = _schema_of(connection)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
+            raise
+        raise SchemaError(f"{path}: is not a SQLite database; name another file, or move this one away") from error
+    if application != APPLICATION_ID:
         raise SchemaError(f"{path}: is a SQLite database, but not one of consent-mw; name another file")
-    _refuse_newer(path, int.from_bytes(header[60:64], "big"))
+    _refuse_newer(path, schema)
     return True
 
 
@@ -237,10 +247,10 @@ def _refuse_leftovers(path: Path) -> None:
             raise SchemaError(f"{leftover}: is left without its database; restore {path.name}, or move it away")
 
 
-def _plain_connection(path: Path) -> sqlite3.Connection:
+def _plain_connection(path: Path, how: str = "mode=rw") -> sqlite3.Connection:
     # mode=rw: the file is made by `_create` alone. A URI also keeps ":memory:" an ordinary name.
     # As bytes: the name of a file need not be text.
-    uri = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=rw"
+    uri = f"file:{quote(os.fsencode(os.path.abspath(path)))}?{how}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_MS / 1000)
 
 
