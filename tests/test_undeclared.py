@@ -19,8 +19,8 @@ from tests.asgi import drive, scope
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
-from consent_mw.cli.waiting import waiting_records
 from consent_mw.declaration import load
+from consent_mw.waiting import waiting_records
 
 KEY = "a key of these tests only"
 
@@ -161,7 +161,7 @@ def test_what_a_killed_process_had_seen_is_told_while_it_waits_for_the_store(
     spool = policy.parent / "consent-data/spool"
     before = {file: file.read_bytes() for file in spool.iterdir()}
     assert told(policy, capsys)["surprise"]["fates"] == ["blocked"]
-    assert [record.kind for record in waiting_records(spool)] == ["undeclared"] * 2
+    assert [record.kind for record in waiting_records(spool, ("undeclared",))] == ["undeclared"] * 2
     assert {file: file.read_bytes() for file in spool.iterdir()} == before
 
 

@@ -16,7 +16,6 @@ from consent_mw.cli.keys import site_keys_at
 from consent_mw.cli.opened_record import unopened
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of
 from consent_mw.cli.terminal import busy, complain, console, local
-from consent_mw.cli.waiting import waiting_records
 from consent_mw.cli.well_known import guess
 from consent_mw.declaration import load
 from consent_mw.escaping import as_json, printable
@@ -27,7 +26,9 @@ from consent_mw.records import Query, Record
 from consent_mw.sealer import Sealer
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import every
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.waiting import waiting_records
 
 __all__ = ["cookies"]
 
@@ -119,7 +120,7 @@ def _proposals(seen: Sequence[_Seen], policy: Policy) -> list[Proposal]:
 def _records(places: Places, url: str | None) -> list[Record]:
     """Return what the store holds and what still waits in the spool, each record once, oldest first."""
     # The spool first: what is drained between the two readings is in both, and not in neither.
-    found = {record.id: record for record in waiting_records(places.spool) if record.kind == _KIND}
+    found = {record.id: record for record in waiting_records(places.spool, (_KIND,))}
     places.check()
     store = store_from(url or f"sqlite:///{places.database}")
     if not isinstance(store, SQLiteStore) or store.path.exists():
@@ -136,12 +137,7 @@ async def _stored(store: Store) -> list[Record]:
     query = Query(kinds=frozenset((_KIND,)))
     await store.open()
     try:
-        found: list[Record] = []
-        page = await store.fetch(query)
-        while page:
-            found += page
-            page = await store.fetch(query, after=page[-1].id)
-        return found
+        return await every(store, query)
     finally:
         await store.close()
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from consent_mw.archive import Archive
 from consent_mw.policy import ABUSE, LINKS, RECEIPTS, REQUESTS
@@ -18,13 +17,12 @@ from consent_mw.rights.request import Request
 from consent_mw.sealer import Sealer
 from consent_mw.spans import of_label
 from consent_mw.stores.base import Store
+from consent_mw.subjects import Subjects
 
 __all__ = ["Extent", "Place"]
 
 #: Purposes whose records carry tokens although nobody is asked about them: no choice takes them back or allows them.
 _UNASKED: Final = (RECEIPTS, REQUESTS, LINKS, ABUSE)
-
-_Tokens: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
 
 
 class Place(NamedTuple):
@@ -37,7 +35,7 @@ class Place(NamedTuple):
 
     store: Store
     retention: Retention
-    made: _Tokens
+    made: Subjects
     again: datetime | None = None
 
     @property
@@ -119,7 +117,7 @@ class Extent:
         return parts
 
 
-def _meant(made: _Tokens, request: Request, part: _Part) -> dict[tuple[int, str], frozenset[bytes]]:
+def _meant(made: Subjects, request: Request, part: _Part) -> dict[tuple[int, str], frozenset[bytes]]:
     named = request.purposes
     return {
         (day, purpose): each
