@@ -374,6 +374,25 @@ def test_a_member_finds_a_browser_in_which_they_signed_in_once_for_as_long_as_it
         assert asks(site, desk, "erase", confirm="yes")["erased"]["records"] == 2
 
 
+def test_a_link_that_would_end_is_moved_and_leads_on(new_site: NewSite) -> None:
+    text = policy(analytics="30 days", marketing="30 days").replace('"1 year"', '"30 days"')
+    with new_site(text) as site:
+        phone, desk = (site.visitor(headers={"x-user": "kim"}) for _ in range(2))
+        phone.accept()
+        (first,) = {each.time.date() for each in site.records("link")}
+        del phone.headers["x-user"]
+        for _ in range(2):
+            site.pass_time(days=95, step=timedelta(days=5))
+            saves(phone, analytics="yes", marketing="yes")
+            phone.get("/later")
+            site.pass_time(days=1, step=timedelta(days=1))
+        found = site.records("link")
+        assert len(found) == 2
+        assert all(each.time.date() > first for each in found)
+        site.pass_time(days=25, step=timedelta(days=1))
+        assert held(desk) == {"analytics": 1, "marketing": 1}
+
+
 def test_links_outlive_a_purpose_that_is_declared_no_more(new_site: NewSite) -> None:
     with new_site(policy(analytics="30 days", marketing="13 months")) as site:
         kim = site.visitor(headers={"x-user": "kim"})

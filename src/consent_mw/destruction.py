@@ -16,7 +16,7 @@ from consent_mw.archive import NAMING, Archive
 from consent_mw.certificates import Certificate, Certificates
 from consent_mw.counting import Counting
 from consent_mw.deletions import Deletions, Part
-from consent_mw.exceptions import SpoolError, StoreError
+from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
 from consent_mw.locks import alone
 from consent_mw.places import Places
 from consent_mw.policy import REQUESTS, Policy
@@ -280,7 +280,7 @@ class Destruction:
             run.renewed = True
             try:
                 await renew(Desk(stage.store, stage.sealer, kept_by_store(stage.store)), stage.retention, run.now)
-            except StoreError as error:  # a key ends on time all the same
+            except (KeyDestroyed, StoreError) as error:  # a key ends on time all the same
                 run.outcome.troubles.append(f"restrictions were not renewed, and may end: {error}")
 
     async def _keys(self, stage: Stage) -> _Keys:

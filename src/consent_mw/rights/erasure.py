@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.archive import Archive
-from consent_mw.exceptions import SpoolError, StoreError
+from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
 from consent_mw.locks import alone
 from consent_mw.places import Places
 from consent_mw.policy import ABUSE, REQUESTS, Policy
@@ -35,12 +35,14 @@ from consent_mw.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.pages import pages
-from consent_mw.subjects import questions
+from consent_mw.subjects import Subjects, questions
 
 __all__ = ["Erasure", "ErasureOutcome", "abuse_number"]
 
 _log = logging.getLogger("consent_mw")
 
+#: What passes; that today's key is gone, where the clock stepped back for days.
+_TROUBLES: Final = (KeyDestroyed, SpoolError, StoreError)
 #: Whether a restriction must be renewed is looked for this often.
 _RENEWED: Final = timedelta(days=1)
 #: Tokens of the ledger that are looked for with one question.
@@ -220,7 +222,7 @@ class Erasure:
                     outcome.busy = True
         except OSError as error:
             outcome.troubles.append(f"{self._lock}: cannot be locked ({error.strerror}); let this user write it")
-        except (StoreError, SpoolError) as error:
+        except _TROUBLES as error:
             outcome.troubles.append(str(error))
         return outcome
 
@@ -249,7 +251,7 @@ class Erasure:
         for case in open_cases:
             try:
                 await self._case(case, certified.get(case.request.id), now, outcome)
-            except (StoreError, SpoolError) as error:
+            except _TROUBLES as error:
                 outcome.troubles.append(f"request {case.request.id}: {error}")
                 outcome.waiting.append(case.request.id)
 
@@ -464,7 +466,7 @@ class Erasure:
             return True
         return await self._has_any(self._store, await asyncio.to_thread(tokens, self._sealer, person, (ABUSE,)))
 
-    async def _has_any(self, store: Store, made: Mapping[tuple[int, str], frozenset[bytes]]) -> bool:
+    async def _has_any(self, store: Store, made: Subjects) -> bool:
         """Whether a store holds records of abuse that carry one of these tokens."""
         abuse = {key: subjects for key, subjects in made.items() if key[1] == ABUSE}
         return any([await store.fetch(query, limit=1) for query in questions(abuse, HELD_KINDS)])

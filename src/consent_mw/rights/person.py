@@ -17,7 +17,7 @@ from consent_mw.policy import LINKS, REQUESTS
 from consent_mw.receipt_name import born_on
 from consent_mw.receipts import CLOCK_DAYS, MOST
 from consent_mw.records import Query, Record, Scalar, fixed_id
-from consent_mw.retention import Retention, start_of
+from consent_mw.retention import Retention, day_of, start_of
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
@@ -183,31 +183,40 @@ class People:
 
     async def renew_links(self, retention: Retention, now: datetime) -> int:
         """
-        Keep the links anew that end soon and lead to something still, and return how many these were: who signed in
-        once goes on under the same name for as long as they allow anything. Raises as `of`.
+        Move the links that end soon, and lead to something still, to the day of `now`, and return how many pairs of a
+        name and a sign-in these were: who signed in once goes on under the same name for as long as they allow
+        anything. Raises as `of`, and KeyDestroyed.
         """
-        ending = [day for day in await self._days() if (retention.end(day, LINKS, now) or now) - _AHEAD <= now]
         count = 0
-        for day in ending:
+        for day in await self._ending(retention, now):
             query = Query(kinds=_KINDS, purposes=_PURPOSES, since=start_of(day), until=start_of(day + 1))
-            for name, sign_in in await asyncio.to_thread(self._pairs, await every(self._store, query), day):
-                if await self._is_led_to_something(name):
-                    found = links(self._sealer, name, sign_in, int(now.timestamp() * 1e9))
-                    await self._store.append(found, durable=True)
+            moved: list[UUID] = []
+            for pair, ids in (await asyncio.to_thread(self._pairs, await every(self._store, query), day)).items():
+                if await self._is_led_to_something(pair[0]):
+                    await self._store.append(links(self._sealer, *pair, int(now.timestamp() * 1e9)), durable=True)
+                    moved += ids
                     count += 1
+            if moved:  # or they would be found again tomorrow
+                await self._store.delete(Query(kinds=_KINDS, ids=frozenset(moved)))
         return count
 
-    async def _days(self) -> list[int]:
+    async def _ending(self, retention: Retention, now: datetime) -> list[int]:
+        """Return the days before that of `now` whose links end soon."""
         live = await asyncio.to_thread(self._sealer.keyring.live)
-        return [day for day, label in live if label == LINKS]
+        days = [day for day, label in live if label == LINKS and day < day_of(now)]
+        return [day for day in days if (retention.end(day, LINKS, now) or now) - _AHEAD <= now]
 
-    def _pairs(self, records: Sequence[Record], day: int) -> list[tuple[str, str]]:
-        """Return which names were used by which sign-ins on a day."""
-        ends = [(record.subject, end) for record in self._sealer.whole(records) if (end := self._end(record))]
-        secret = self._sealer.token_secret(day, LINKS, create=False)
-        names = {token_of(secret, end.encode()): end for _, end in ends if not end.startswith(_SIGN_IN)}
-        back = ((names.get(subject or b""), end) for subject, end in ends if end.startswith(_SIGN_IN))
-        return [(name, end.removeprefix(_SIGN_IN)) for name, end in back if name is not None]
+    def _pairs(self, records: Sequence[Record], day: int) -> dict[tuple[str, str], list[UUID]]:
+        """Return the links of a day by the name and the sign-in that they connect."""
+        ends = [(record, end) for record in self._sealer.whole(records) if (end := self._end(record))]
+        secret = self._sealer.token_secret(day, LINKS, create=False) if ends else b""
+        whose = {token_of(secret, end.encode()): end for _, end in ends}
+        found: dict[tuple[str, str], list[UUID]] = {}
+        for record, end in ends:
+            if (value := whose.get(record.subject or b"")) is not None:  # the other link of the pair says whose it is
+                name, sign_in = (value, end) if end.startswith(_SIGN_IN) else (end, value)
+                found.setdefault((name, sign_in.removeprefix(_SIGN_IN)), []).append(record.id)
+        return found
 
     async def _is_led_to_something(self, name: str) -> bool:
         made = await asyncio.to_thread(tokens, self._sealer, Person((name,)))
