@@ -120,7 +120,7 @@ def test_what_comes_after_the_certificate_gets_another_also_if_a_run_died_betwee
     site.destroys(END + DAY)
     site.keeps(*late)
 
-    class Dies(type(site.store())):  # type: ignore[misc]
+    class Dies(type(site.store())):  # type: ignore[misc]  # whichever store the site has
         async def append(self, records: Any, *, durable: bool = False) -> None:
             if any(record.kind == "certificate" for record in records):
                 raise KeyboardInterrupt
@@ -137,7 +137,7 @@ def test_what_comes_after_the_certificate_gets_another_also_if_a_run_died_betwee
 def test_a_run_that_dies_right_after_a_certificate_leaves_no_tally_and_no_count_behind(site: SiteWithRecords) -> None:
     site.keeps(*(site.record(THEN, secret="/") for _ in range(3)))
 
-    class Dies(type(site.store())):  # type: ignore[misc]
+    class Dies(type(site.store())):  # type: ignore[misc]  # whichever store the site has
         async def append(self, records: Any, *, durable: bool = False) -> None:
             await super().append(records, durable=durable)
             if any(record.kind == "certificate" for record in records):
@@ -170,7 +170,7 @@ def test_a_record_that_comes_while_a_piece_goes_stays_until_it_is_counted(site: 
 
     crowd = [foreign]
 
-    class Crowded(type(site.store())):  # type: ignore[misc]
+    class Crowded(type(site.store())):  # type: ignore[misc]  # whichever store the site has
         async def delete(self, query: Query) -> int:
             await super().append([crowd.pop()] if crowd else [])
             found: int = await super().delete(query)

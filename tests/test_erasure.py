@@ -292,7 +292,7 @@ def test_what_comes_while_a_step_goes_counts_for_the_certificate(site: Site) -> 
     site.keeps(site.of(NAME, NOW - DAY))
     request, late = site.asks(erasure_of(NAME)), [site.of(NAME, NOW - 2 * DAY)]
 
-    class Crowded(type(site.store())):  # type: ignore[misc]
+    class Crowded(type(site.store())):  # type: ignore[misc]  # whichever store the site has
         async def delete(self, query: Query) -> int:
             if late and query.subjects:
                 await super().append([late.pop()])

@@ -54,7 +54,7 @@ def policy(zone: str, retention: str = "90 days", *, revision: int = 1, effectiv
 def after(moment: datetime, retention: str, zone: ZoneInfo) -> datetime:
     """When a record of `moment` ends: counted here without the package's own calendar."""
     count, unit = retention.split()
-    step = relativedelta(**{f"{unit.rstrip('s')}s": int(count)})  # type: ignore[arg-type]
+    step = relativedelta(**{f"{unit.rstrip('s')}s": int(count)})  # type: ignore[arg-type]  # the unit is one of its names
     return (moment.astimezone(zone).replace(tzinfo=None) + step).replace(tzinfo=zone).astimezone(UTC)
 
 
