@@ -491,6 +491,20 @@ def test_what_is_taken_back_reaches_a_purpose_that_is_declared_no_more(new_site:
         assert kim.state()["choice"] == ("accept" if way == "by its name" else "reject")
 
 
+def test_a_purpose_that_is_declared_no_more_is_told_as_it_was_declared_last(new_site: NewSite) -> None:
+    titled = BEFORE.replace(
+        "[purposes.functional]\n", '[purposes.functional]\ntitle = { en = "Comfort", ko = "편의" }\n'
+    )
+    with new_site(titled) as site:
+        kim = removed_since(site)
+        page = kim.get(DATA, headers={"accept": "text/html", "accept-language": "ko"}).text
+        assert "<h3>편의</h3>" in page
+        assert page.count("</strong>, 편의") == 1
+        (told,) = [each for each in data_of(kim)["held"] if each["purpose"] == "functional"]
+        assert (told["title"], told["basis"], told["retention"]) == ("Comfort", "consent", "13 months")
+        assert "receivers" not in told, "who received it then, the policy of today does not say"
+
+
 def test_a_purpose_that_never_was_cannot_be_withdrawn_and_the_answer_lists_those_that_can(new_site: NewSite) -> None:
     with new_site(BEFORE) as site:
         kim = removed_since(site)

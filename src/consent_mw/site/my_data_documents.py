@@ -23,12 +23,15 @@ SCHEMA: Final = "consent-mw.my-data/1"
 _HEAD: Final = ("time", "kind", "id", "purpose")
 
 
-def my_data_document(holdings: Holdings, policy: Policy, language: str, now: datetime) -> dict[str, object]:
+def my_data_document(
+    holdings: Holdings, policy: Policy, declared: Mapping[str, Purpose], language: str, now: datetime
+) -> dict[str, object]:
     """
     Return everything that is held under the receipts that were followed, ready for JSON. Instants are ISO 8601 in the
     policy's time zone, with the offset.
 
     Args:
+        declared: By name the purposes that records may belong to, also those that `policy` declares no more.
         language: In which purposes and parties are named.
         now: When it was read (aware).
     """
@@ -42,7 +45,7 @@ def my_data_document(holdings: Holdings, policy: Policy, language: str, now: dat
         "known_by": known_by(holdings),
         "cut": holdings.person.is_cut,
         "restricted": holdings.is_restricted,
-        "held": [_held(each, policy, language) for each in holdings.held],
+        "held": [_held(each, policy, declared, language) for each in holdings.held],
         "application": None if holdings.application is None else dict(holdings.application),
         "disclosures": [_disclosure(each, zone) for each in holdings.disclosures],
         "receipts": [_receipt(each, zone) for each in holdings.receipts],
@@ -56,8 +59,8 @@ def known_by(holdings: Holdings) -> list[str]:
     return ["receipt"] * bool(person.names) + ["sign-in"] * (person.sign_in is not None)
 
 
-def _held(held: Held, policy: Policy, language: str) -> dict[str, object]:
-    purpose, zone = policy.purposes.get(held.purpose), policy.time_zone
+def _held(held: Held, policy: Policy, declared: Mapping[str, Purpose], language: str) -> dict[str, object]:
+    purpose, zone = declared.get(held.purpose), policy.time_zone
     return {
         "purpose": held.purpose,
         **(_told(purpose, held, policy, language) if purpose else {}),
@@ -73,13 +76,15 @@ def _held(held: Held, policy: Policy, language: str) -> dict[str, object]:
 
 def _told(purpose: Purpose, held: Held, policy: Policy, language: str) -> dict[str, object]:
     law = purpose.archive.law if purpose.archive and held.where == "archive" else None
-    return {
+    told: dict[str, object] = {
         "title": _text(purpose.title, language),
         "basis": purpose.basis,
         "retention": str(purpose.retention),
         "law": _text(law, language) if law else None,
-        "receivers": [_text(name, language) for name in Outline(policy).receivers(purpose)],
     }
+    if purpose.name in policy.purposes:
+        told["receivers"] = [_text(name, language) for name in Outline(policy).receivers(purpose)]
+    return told
 
 
 def _disclosure(each: Disclosure, zone: ZoneInfo) -> dict[str, object]:

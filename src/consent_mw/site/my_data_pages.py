@@ -134,6 +134,8 @@ class MyDataPages:
         self._rendering = rendering
         self._policy = policy
         self._parts = parts
+        # What records may belong to: also purposes that nobody is asked about any more, as they were declared last.
+        self._declared = {name: each.purpose for name, each in parts.removed.items()} | dict(policy.purposes)
         self._posts = posts
         self._slips = slips
         self._shown = shown
@@ -211,7 +213,7 @@ class MyDataPages:
             said: dict[str, object]
             said = {"error": "unknown", "kinds": list(REQUEST_KINDS)} if done is None else {"done": done.document(zone)}
             return self._rendering.data(said, status=404 if done is None else 200)
-        document = my_data_document(holdings, self._policy, visit.language, _now(visit))
+        document = my_data_document(holdings, self._policy, self._declared, visit.language, _now(visit))
         document |= {"complete": complete and holdings.is_whole, "out_of_reach": bool(holdings.beyond)}
         if done is not None:
             document["done"] = done.document(zone)
@@ -228,6 +230,7 @@ class MyDataPages:
         asked = {purpose.name for purpose in self._policy.asked}
         return self._common(visit, done) | {
             "holdings": holdings,
+            "declared": self._declared,
             "records": latest,
             "more": sum(each.records for each in holdings.held) - len(latest),
             "given": [purpose for purpose in self._policy.asked if permissions.answer(purpose.name)],
