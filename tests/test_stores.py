@@ -340,6 +340,22 @@ def test_a_second_store_of_a_process_takes_no_lock_from_the_first(path: Path) ->
     with_store(path, scenario)
 
 
+def test_a_file_that_lacks_what_its_log_still_holds_is_opened(path: Path) -> None:
+    files: list[dict[str, bytes]] = []
+
+    async def scenario(store: SQLiteStore) -> None:
+        await store.append([make_record(n) for n in range(500)])
+        files.append(contents(path.parent))
+
+    with_store(path, scenario)
+    # As after a crash or on a full disk: only the header was moved from the log into the file.
+    before = files[0]
+    os.truncate(path, len(before["consent.db"]))
+    path.with_name("consent.db-wal").write_bytes(before["consent.db-wal"])
+    fill(path, 0)
+    assert counted_elsewhere(path) == 500
+
+
 # What the file is
 
 

@@ -191,6 +191,9 @@ def _recognised(path: Path) -> bool:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     try:
         with closing(_plain_connection(path, "mode=ro&immutable=1")) as connection:
+            # While the log is moved into the file, as it may be now or when the disk was full, the file is shorter than
+            # its header says; this alone lets SQLite read it all the same.
+            connection.execute("PRAGMA writable_schema = ON")
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             schema = _schema_of(connection)
     except sqlite3.DatabaseError as error:
