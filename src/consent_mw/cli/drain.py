@@ -28,6 +28,7 @@ from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
+from consent_mw.stores.opened import OpenedStore
 
 __all__ = ["drain"]
 
@@ -110,7 +111,7 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
             f"{missing}: is not there; run the site first, or give its data directory with --directory"
         )
     spool = Spool(places.spool, clock=now_ns)
-    store = site_store(places.database, url, log_url)
+    store = OpenedStore(site_store(places.database, url, log_url))  # what erases and destroys beside may come first
     sealer = Sealer.of_site(places, keyring, policy)
     destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=now_ns)
@@ -176,16 +177,18 @@ async def _endless(work: _Work) -> None:
                 complain(f"{error}; records stay in the spool and are tried again")
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         else:
-            if told:
+            if told and count is not None:
                 complain("records go to the store again")
-            pause, told = (0.0 if count else _TICK_SECONDS), ""
+                told = ""
+            pause = 0.0 if count else _TICK_SECONDS
         await asyncio.sleep(pause or 0.0)
         pause = pause or _TICK_SECONDS
 
 
-async def _turn(work: _Work) -> int:
+async def _turn(work: _Work) -> int | None:
+    """Hand some over and return how many, or None where another process of this machine is at it."""
     with work.spool.lease() as mine:
-        return await work.drain.turn() if mine else 0
+        return await work.drain.turn() if mine else None
 
 
 async def _show(work: _Work, once: bool) -> None:
