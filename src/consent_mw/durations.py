@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from calendar import isleap
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import accumulate
 from typing import ClassVar, Self
 
 __all__ = ["Duration"]
 
-_CYCLE_MONTHS = 4_800  # 400 years, after which the calendar repeats itself
+_CYCLE_MONTHS, _CYCLE_DAYS = 4_800, 146_097  # 400 years, after which the calendar repeats itself
 _DAY_SECONDS = 86_400
 _FORM = re.compile(r"(\d{1,5}) ?(minute|hour|day|week|month|year)s?")
 
@@ -122,23 +124,17 @@ class Duration:
 @lru_cache(maxsize=64)
 def _days_of_months(months: int) -> tuple[int, int]:
     """Return the fewest and the most days that so many months have: from a 31st they end with a shorter month."""
-    least: list[int] = []
-    most: list[int] = []
-    for begin in range(_CYCLE_MONTHS):
-        days = _days_before(begin + months) - _days_before(begin)
-        most.append(days)
-        least.append(days - max(0, _length(begin) - _length(begin + months)))
-    return min(least), max(most)
+    cycles, months = divmod(months, _CYCLE_MONTHS)
+    starts, lengths = _two_cycles()
+    days = [starts[begin + months] - starts[begin] for begin in range(_CYCLE_MONTHS)]
+    short = [max(0, lengths[begin] - lengths[begin + months]) for begin in range(_CYCLE_MONTHS)]
+    least = min(each - cut for each, cut in zip(days, short, strict=True))
+    return cycles * _CYCLE_DAYS + least, cycles * _CYCLE_DAYS + max(days)
 
 
-def _length(month: int) -> int:
-    return _days_before(month + 1) - _days_before(month)
-
-
-def _days_before(month: int) -> int:
-    """Return the days before a month, which is counted from January of a year that 400 divides."""
-    year, number = divmod(month, 12)
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    past = year - 1
-    leaps = past // 4 - past // 100 + past // 400 + 1 if year else 0
-    return year * 365 + leaps + (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)[number] + (leap and number > 1)
+@lru_cache(maxsize=1)
+def _two_cycles() -> tuple[list[int], list[int]]:
+    """Return the days before each month of 800 years, and how many each has."""
+    years = ((31, 28 + isleap(year), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31) for year in range(2000, 2800))
+    lengths = [days for year in years for days in year]
+    return [0, *accumulate(lengths)], lengths
