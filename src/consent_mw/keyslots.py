@@ -59,10 +59,10 @@ class KeySlots:
         size = max(0, len(blob) - PAGE) // SLOT_BYTES
         now = cls(blob, dict(before.keys), set(before.free), set(before.damaged), size)
         for first in range(0, size, _SLOTS_A_PAGE):
-            page = slice(offset(first), offset(first + _SLOTS_A_PAGE))
+            page = slice(offset(first), offset(min(first + _SLOTS_A_PAGE, size)))
             if blob[page] != before.blob[page]:
-                for number in range(first, min(first + _SLOTS_A_PAGE, size)):
-                    now._take(number, before)
+                now._forget(first, before)
+                now._take(first, blob[page])
         return now
 
     @property
@@ -70,23 +70,24 @@ class KeySlots:
         """The counter as it stands in the file."""
         return self.blob[GENERATION]
 
-    def _take(self, number: int, before: KeySlots) -> None:
-        raw, old = self._slot(number), before._slot(number)
-        if raw == old:
-            return
-        if number < before.size and (gone := _slot_read(old)) and self.keys.get(gone[0], (-1, None))[0] == number:
-            del self.keys[gone[0]]
-        self.free.discard(number)
-        self.damaged.discard(number)
-        if raw == _FREE:
-            self.free.add(number)
-        elif (found := _slot_read(raw)) is None:
-            self.damaged.add(number)
-        else:
-            self.keys[found[0]] = number, found[1]
+    def _forget(self, first: int, before: KeySlots) -> None:
+        """Forget what the page of slots that begins with `first` held before."""
+        for number in range(first, min(first + _SLOTS_A_PAGE, before.size)):
+            self.free.discard(number)
+            self.damaged.discard(number)
+            gone = _slot_read(before.blob[offset(number) : offset(number + 1)])
+            if gone and self.keys.get(gone[0], (-1, None))[0] == number:
+                del self.keys[gone[0]]
 
-    def _slot(self, number: int) -> bytes:
-        return self.blob[offset(number) : offset(number + 1)]
+    def _take(self, first: int, page: bytes) -> None:
+        for number, at in enumerate(range(0, len(page), SLOT_BYTES), first):
+            raw = page[at : at + SLOT_BYTES]
+            if raw == _FREE:
+                self.free.add(number)
+            elif (found := _slot_read(raw)) is None:
+                self.damaged.add(number)
+            else:
+                self.keys[found[0]] = number, found[1]
 
 
 def offset(number: int) -> int:
