@@ -175,11 +175,13 @@ class People:
 
     async def near(self, person: Person) -> frozenset[str]:
         """
-        Return what tokens are made from of everybody around whom this person may be: whatever one of them asked, it may
-        be about this person too. Raises as `of`.
+        Return what tokens are made from of everybody around whom `person`, as `of` returned it, may be: whatever one of
+        them asked, it may be about this person too. Raises as `of`.
         """
-        sign_ins = [*_sign_ins(person), *await self._led_to(person.names, None, back=True)]
-        return frozenset((*person.values, *sign_ins, *await self._led_to(sign_ins, None)))
+        own = _sign_ins(person)
+        sign_ins = await self._led_to(person.names, None, back=True)
+        unknown = [each for each in sign_ins if each not in own] + (own if person.is_cut else [])
+        return frozenset((*person.values, *sign_ins, *await self._led_to(unknown, None)))
 
     async def renew_links(self, retention: Retention, now: datetime) -> int:
         """
