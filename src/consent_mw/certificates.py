@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from consent_mw.aggregates import FEWEST, cells_of
 from consent_mw.aggregates import KIND as AGGREGATE
 from consent_mw.aggregates import PURPOSE as AGGREGATES
+from consent_mw.deletions import Part
 from consent_mw.policy import RECEIPTS
 from consent_mw.records import Query, Record, Scalar, fixed_id, new_id, time_of
 from consent_mw.retention import day_text, start_of
@@ -59,6 +60,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     retention: str
     ended: datetime
     destroyed: datetime
+
+    @property
+    def part(self) -> Part:
+        """What it is about."""
+        return Part(self.where, self.day, self.purpose, self.ring)
 
     @property
     def method(self) -> str:
@@ -132,52 +138,72 @@ class Tallies:
     came late, is asked for by its id (`look`), and one that is gone by `still`. Where the newest is gone, the store may
     not be what it was, as after a restored backup: all are read again.
 
-    Attributes:
-        known: By place, day and purpose.
+    They are found by place and purpose, and then by day: of thousands a look at what may have ended meets a few.
     """
 
     def __init__(self, store: Store, sealer: Sealer) -> None:
         self._store = store
         self._sealer = sealer
         self._read_on: int | None = None
-        self.known: dict[tuple[str, int, str], Tally] = {}
+        self._known: dict[tuple[str, str], dict[int, Tally]] = {}
+
+    def of(self, where: str, purpose: str) -> Mapping[int, Tally]:
+        """Return those of a place and purpose that are known, by day."""
+        return self._known.get((where, purpose), {})
+
+    def at(self, where: str) -> Iterator[Tally]:
+        """Yield those of a place that are known."""
+        return (tally for (place, _), days in self._known.items() if place == where for tally in days.values())
 
     async def refresh(self, today: int) -> None:
         """Read what is new; `today` is the day since 1970-01-01 (UTC). Raises StoreError."""
-        newest = max(self.known, key=lambda each: each[1], default=None)
+        newest = max((max(days) for days in self._known.values() if days), default=None)
         if newest is not None and self._read_on == today:
-            latest = await self._read(start_of(newest[1] - _LATEST_DAYS))
-            if newest in latest:
-                self.known |= latest
+            latest = await self._read(start_of(newest - _LATEST_DAYS))
+            if any(tally.day == newest for tally in latest):
+                self._take(latest)
                 return
         await self.read_all()
         self._read_on = today
 
     async def read_all(self) -> None:
         """Read all of them. Raises StoreError."""
-        self.known = await self._read(None)
+        found = await self._read(None)
+        self._known = {}
+        self._take(found)
 
     async def look(self, where: str, day: int, purpose: str) -> bool:
         """Whether there is a tally of that place, day and purpose, also one that came late. Raises StoreError."""
-        return (where, day, purpose) in self.known or await self.still(where, day, purpose)
+        return day in self.of(where, purpose) or await self.still(where, day, purpose)
 
     async def still(self, where: str, day: int, purpose: str) -> bool:
         """Whether it is in the store at this moment. Raises StoreError."""
         number = Tally(day=day, purpose=purpose, where=where, rings={}).id
         found = self._tallies(await self._store.fetch(_ours(TALLY, number)))
-        self.known.pop((where, day, purpose), None)
-        self.known |= found
+        self.drop(where, day, purpose)
+        self._take(found)
         return bool(found)
 
-    async def _read(self, since: datetime | None) -> dict[tuple[str, int, str], Tally]:
-        found: dict[tuple[str, int, str], Tally] = {}
+    def keep(self, tally: Tally) -> None:
+        """Know a tally that was just written."""
+        self._take([tally])
+
+    def drop(self, where: str, day: int, purpose: str) -> None:
+        """Know a tally no more."""
+        self._known.get((where, purpose), {}).pop(day, None)
+
+    async def _read(self, since: datetime | None) -> list[Tally]:
+        found: list[Tally] = []
         async for page in pages(self._store, replace(_ours(TALLY), since=since)):
-            found |= self._tallies(page)
+            found += self._tallies(page)
         return found
 
-    def _tallies(self, records: Sequence[Record]) -> dict[tuple[str, int, str], Tally]:
-        found = map(Tally.read, self._sealer.whole(records))
-        return {(tally.where, tally.day, tally.purpose): tally for tally in found}
+    def _tallies(self, records: Sequence[Record]) -> list[Tally]:
+        return list(map(Tally.read, self._sealer.whole(records)))
+
+    def _take(self, tallies: Iterable[Tally]) -> None:
+        for tally in tallies:
+            self._known.setdefault((tally.where, tally.purpose), {})[tally.day] = tally
 
 
 class Certificates:
@@ -191,14 +217,13 @@ class Certificates:
         self._store = store
         self._sealer = sealer
         self._latest: UUID | None = None
-        self._certified: dict[tuple[str, int, str], set[str]] = {}  # by place, day and purpose: the keyrings
+        self._certified: dict[tuple[str, str], dict[str, set[int]]] = {}  # by place and purpose, and by keyring
         self._tallies = Tallies(store, sealer)
         self._read_on: int | None = None
 
-    @property
-    def tallies(self) -> dict[tuple[str, int, str], Tally]:
-        """The tallies, by place, day and purpose."""
-        return self._tallies.known
+    def tallies(self, where: str, purpose: str) -> Mapping[int, Tally]:
+        """Return the tallies of a place and purpose, by day."""
+        return self._tallies.of(where, purpose)
 
     async def refresh(self, today: int) -> None:
         """
@@ -215,14 +240,20 @@ class Certificates:
         since = time_of(latest) - _BEHIND if latest else None
         async for page in pages(self._store, replace(_ours(KIND), since=since)):
             self._latest = page[-1].id
-            for place, ring in [_named(record.data) for record in self._sealer.whole(page)]:
-                if ring not in self._certified.get(place, ()):
-                    self.tallies.pop(place, None)  # which went with its certificate
-                    self._certified.setdefault(place, set()).add(ring)
+            for part in [_part(record.data) for record in self._sealer.whole(page)]:
+                if part.day not in self.certified(part.where, part.purpose, part.ring):
+                    self._tallies.drop(part.where, part.day, part.purpose)  # which went with its certificate
+                    self._take(part)
         await self._tallies.refresh(today)
-        for place in self.tallies.keys() & self._certified.keys():
-            if self._is_said(self.tallies[place]):
-                await self._forget(self.tallies[place])
+        for (where, purpose), by_ring in self._certified.items():
+            tallies = self.tallies(where, purpose)
+            for day in tallies.keys() & set[int]().union(*by_ring.values()):
+                if self._is_said(tallies[day]):
+                    await self._forget(tallies[day])
+
+    def _take(self, part: Part) -> None:
+        by_ring = self._certified.setdefault((part.where, part.purpose), {})
+        by_ring.setdefault(part.ring, set()).add(part.day)
 
     def _is_said(self, tally: Tally) -> bool:
         """Whether its certificates were written: a run died before it forgot the tally."""
@@ -232,12 +263,16 @@ class Certificates:
         return all(said) and any([*said, *(self.has(tally.where, tally.day, tally.purpose, ring) for ring in unsealed)])
 
     async def _forget(self, tally: Tally) -> None:
-        del self.tallies[tally.where, tally.day, tally.purpose]
+        self._tallies.drop(tally.where, tally.day, tally.purpose)
         await self._store.delete(_ours(TALLY, tally.id))
 
     def has(self, where: str, day: int, purpose: str, ring: str) -> bool:
         """Whether there is a certificate for that day, purpose and keyring."""
-        return ring in self._certified.get((where, day, purpose), ())
+        return day in self.certified(where, purpose, ring)
+
+    def certified(self, where: str, purpose: str, ring: str) -> Set[int]:
+        """Return the days of which there are certificates for that purpose and keyring."""
+        return self._certified.get((where, purpose), {}).get(ring, frozenset())
 
     async def is_counted(self, where: str, day: int, purpose: str) -> bool:
         """Whether there is a tally of that day and purpose, also one that another process wrote. Raises StoreError."""
@@ -250,7 +285,7 @@ class Certificates:
     async def keep_tally(self, tally: Tally, *others: Record) -> None:
         """Keep a tally, durably and together with `others` or not at all. Raises StoreError."""
         await self._store.append([tally.record(self._sealer), *others], durable=True)
-        self.tallies[tally.where, tally.day, tally.purpose] = tally
+        self._tallies.keep(tally)
 
     async def replaceable(self, tally: Tally, aggregates: Sequence[Record]) -> list[Record]:
         """
@@ -275,9 +310,9 @@ class Certificates:
         """
         record = certificate.record(self._sealer)
         await self._store.append([record, *others], durable=True)
-        place, ring = _named(record.data)
-        self._certified.setdefault(place, set()).add(ring)
-        if tally := self.tallies.get(place):
+        part = certificate.part
+        self._take(part)
+        if tally := self.tallies(part.where, part.purpose).get(part.day):
             await self._forget(tally)
 
 
@@ -290,10 +325,10 @@ def _ours(kind: str, *ids: UUID) -> Query:
     return Query(kinds=frozenset((kind,)), purposes=frozenset((RECEIPTS,)), ids=frozenset(ids) if ids else None)
 
 
-def _named(data: Mapping[str, Scalar]) -> tuple[tuple[str, int, str], str]:
-    """Return the place, day and purpose that a certificate is about, and the keyring."""
+def _part(data: Mapping[str, Scalar]) -> Part:
+    """Return what a certificate is about."""
     where, day, purpose, ring = (str(data[f"certificate.{name}"]) for name in ("where", "day", "purpose", "ring"))
-    return (where, date.fromisoformat(day).toordinal() - _1970, purpose), ring
+    return Part(where, date.fromisoformat(day).toordinal() - _1970, purpose, ring)
 
 
 def _iso(instant: datetime) -> str:

@@ -59,12 +59,9 @@ class Counting:
         if self._counted_on != day_of(now):
             self._counted, self._counted_on = {}, day_of(now)
         found = 0
-        tallied: dict[str, set[int]] = {}
-        for where, day, purpose in self._certificates.tallies:
-            if where == stage.where:
-                tallied.setdefault(purpose, set()).add(day)
         for purpose in stage.retention.purposes:
-            counted, but, waits = self._counted.get(purpose), tallied.get(purpose, set()), None
+            counted, waits = self._counted.get(purpose), None
+            but = self._certificates.tallies(stage.where, purpose).keys()
             async for day in stage.days(purpose, None if counted is None else start_of(counted + 1), but):
                 if not await self._is_countable(day, now):
                     waits = day
@@ -73,8 +70,8 @@ class Counting:
                     await self._count(stage, day, purpose)
                     found += 1
                 self._counted[purpose] = day
-            done = [day for day in but if waits is None or day < waits]
-            self._counted[purpose] = max([self._counted.get(purpose, -1), *done])
+            done = but if waits is None else [day for day in but if day < waits]
+            self._counted[purpose] = max(self._counted.get(purpose, -1), max(done, default=-1))
         return found
 
     async def before_it_goes(self, stage: Stage, day: int, purpose: str, now: datetime) -> int | None:
@@ -95,7 +92,7 @@ class Counting:
         as long as nothing of it is gone. Not where records tell visitors apart: nobody knows which of them came late,
         and so whether the difference is fewer than may be told.
         """
-        tally = self._certificates.tallies.get((stage.where, day, purpose))
+        tally = self._certificates.tallies(stage.where, purpose).get(day)
         looked_at, self._looked_at = (day, purpose) in self._looked_at, self._looked_at | {(day, purpose)}
         if looked_at or tally is None or stage.where != LIVE or self._deletions.has(LIVE, day, purpose):
             return 0

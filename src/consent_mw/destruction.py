@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 
 from consent_mw.archive import NAMING, Archive
-from consent_mw.certificates import Certificate, Certificates
+from consent_mw.certificates import Certificate, Certificates, Tally
 from consent_mw.counting import Counting
 from consent_mw.deletions import Deletions, Part
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
+from consent_mw.keyring import Keyring
 from consent_mw.locks import alone
 from consent_mw.places import Places
 from consent_mw.policy import REQUESTS, Policy
@@ -86,15 +87,34 @@ class _Keys(NamedTuple):
 
     Attributes:
         at: Its name and generation.
-        labels: Of those that exist, in order: the day and the label.
-        live: The days and purposes of which one exists.
-        gone: Where those were that are gone, by day and purpose.
+        labels: The days of those that exist, in order, by label.
+        live: The days of which one exists, by purpose.
+        gone: Where those were that are gone, by purpose and day.
     """
 
     at: tuple[str, int]
-    labels: Sequence[tuple[int, str]]
-    live: Set[tuple[int, str]]
-    gone: Mapping[tuple[int, str], str]
+    labels: Mapping[str, Sequence[int]]
+    live: Mapping[str, Set[int]]
+    gone: Mapping[str, Mapping[int, str]]
+
+    def has(self, day: int, purpose: str) -> bool:
+        """Whether one of that day and purpose exists."""
+        return day in self.live.get(purpose, ())
+
+    @classmethod
+    def of(cls, keyring: Keyring) -> _Keys:
+        """Return the keys of `keyring`. For a thread. Raises StoreError."""
+        at = keyring.name, keyring.generation  # before they are listed: what changes meanwhile is listed again
+        labels: dict[str, list[int]] = {}
+        live: dict[str, set[int]] = {}
+        gone: dict[str, dict[int, str]] = {}
+        for day, label in keyring.live():
+            labels.setdefault(label, []).append(day)
+            live.setdefault(of_label(label)[0], set()).add(day)
+        for (day, label), place in keyring.destroyed().items():
+            places = gone.setdefault(of_label(label)[0], {})  # a day may have had one for each part
+            places[day] = f"{places[day]}, {place}" if day in places else place
+        return cls(at, labels, live, gone)
 
 
 class Destruction:
@@ -263,13 +283,12 @@ class Destruction:
 
     async def _destroy_keys(self, stage: Stage, run: _Run, *, held: bool) -> None:
         """Destroy the keys that have ended; with `held`, those whose records had to be moved first."""
-        keyring = stage.sealer.keyring
         try:
             for day, label in _may_have_ended(stage, (await self._keys(stage)).labels, run.now):
                 if await self._must_go(stage, day, *of_label(label), run, held=held):
                     if of_label(label)[0] == REQUESTS and stage.where == LIVE:
                         await self._renew(stage, run)
-                    run.outcome.keys += await asyncio.to_thread(keyring.destroy, day, label)
+                    run.outcome.keys += await asyncio.to_thread(stage.sealer.keyring.destroy, day, label)
         except StoreError as error:
             run.unreached.add(stage.where)
             run.outcome.troubles.append(str(error))
@@ -286,12 +305,9 @@ class Destruction:
     async def _keys(self, stage: Stage) -> _Keys:
         """Return the keys of a place, listed again only when any process has made or destroyed one."""
         keyring = stage.sealer.keyring
-        now = keyring.name, keyring.generation  # before they are listed: what changes meanwhile is listed again
         known = self._listed.get(stage.where)
-        if known is None or known.at != now:
-            labels, gone = await asyncio.to_thread(lambda: (keyring.live(), keyring.destroyed()))
-            live = frozenset((day, of_label(label)[0]) for day, label in labels)
-            known = self._listed[stage.where] = _Keys(now, labels, live, _by_purpose(gone))
+        if known is None or known.at != (keyring.name, keyring.generation):
+            known = self._listed[stage.where] = await asyncio.to_thread(_Keys.of, keyring)
         return known
 
     async def _must_go(self, stage: Stage, day: int, purpose: str, span: Span, run: _Run, *, held: bool) -> bool:
@@ -305,19 +321,20 @@ class Destruction:
     def _archives(self, stage: Stage) -> bool:
         return stage.where == LIVE and self._archive is not None
 
-    def _tallied(self, stage: Stage, run: _Run) -> list[tuple[int, str]]:
-        """Return the days and purposes with a tally that may have ended, in order."""
-        tallied = [(day, purpose) for where, day, purpose in self._certificates.tallies if where == stage.where]
-        return sorted(_may_have_ended(stage, tallied, run.now))
+    def _tallied(self, stage: Stage, run: _Run) -> Iterator[Tally]:
+        """Yield the tallies of days and purposes that may have ended, in order."""
+        tallies = {purpose: self._certificates.tallies(stage.where, purpose) for purpose in stage.retention.purposes}
+        for day, purpose in _may_have_ended(stage, {name: sorted(days) for name, days in tallies.items()}, run.now):
+            yield tallies[purpose][day]
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
     async def _move_rows(self, stage: Stage, run: _Run) -> None:
         """Delete the rows that have ended, or move them into the archive."""
         run.known += sum(
-            sum(self._certificates.tallies[stage.where, day, purpose].rings.values())
-            for day, purpose in self._tallied(stage, run)
-            if stage.retention.has_ended(day, purpose, run.now)
+            sum(tally.rings.values())
+            for tally in self._tallied(stage, run)
+            if stage.retention.has_ended(tally.day, tally.purpose, run.now)
         )
         for purpose in stage.retention.purposes:
             async for day, window in stage.ended(purpose, run.now):
@@ -359,24 +376,26 @@ class Destruction:
 
     async def _certify(self, stage: Stage, run: _Run) -> None:
         """Write a certificate for each key that is gone, what was deleted besides, and each day that needed no key."""
-        _, _, live, gone = await self._keys(stage)
-        for (day, purpose), place in gone.items():
-            if (day, purpose) not in live and self._is_owed(stage, day, purpose, stage.ring, run):
-                await self._write(Part(stage.where, day, purpose, stage.ring), stage, place, run)
+        keys = await self._keys(stage)
+        for purpose, places in keys.gone.items():
+            certified = self._certificates.certified(stage.where, purpose, stage.ring)
+            for day in sorted(places.keys() - keys.live.get(purpose, frozenset()) - certified):
+                if self._is_owed(stage, day, purpose, stage.ring, run):
+                    await self._write(Part(stage.where, day, purpose, stage.ring), stage, places[day], run)
         for part in self._deletions.owed:
             if not self._deletions.of(part).records:  # said by now, with what the keyring at hand had sealed
                 continue
             ended = stage.retention.has_ended(part.day, part.purpose, run.now) and run.is_done(stage, *part[1:3])
-            waits = part.ring not in stage.lost and (part.day, part.purpose) in live
+            waits = part.ring not in stage.lost and keys.has(part.day, part.purpose)
             if part.where == stage.where and stage.reaches(part.ring) and ended and not waits:
-                place = gone.get((part.day, part.purpose), "") if part.ring == stage.ring else ""
+                place = keys.gone.get(part.purpose, {}).get(part.day, "") if part.ring == stage.ring else ""
                 await self._write(part, stage, place, run)
-        for day, purpose in self._tallied(stage, run):
-            if (day, purpose) not in live and self._is_owed(stage, day, purpose, "", run):
-                tally = self._certificates.tallies[stage.where, day, purpose]
+        for tally in self._tallied(stage, run):
+            part = Part(stage.where, tally.day, tally.purpose, "")
+            if not keys.has(*part[1:3]) and self._is_owed(stage, *part[1:], run):
                 sealed = set(tally.rings) - {"", *stage.lost}
-                if not sealed and await self._certificates.is_uncertified(stage.where, day, purpose):
-                    await self._write(Part(stage.where, day, purpose, ""), stage, "", run)
+                if not sealed and await self._certificates.is_uncertified(*part[:3]):
+                    await self._write(part, stage, "", run)
 
     def _is_owed(self, stage: Stage, day: int, purpose: str, ring: str, run: _Run) -> bool:
         return (
@@ -412,24 +431,15 @@ class Destruction:
         run.outcome.certificates += 1
 
 
-def _by_purpose(places: Mapping[tuple[int, str], str]) -> dict[tuple[int, str], str]:
-    """Return where the keys of each day and purpose were: it may have had one for each part. For a thread."""
-    found: dict[tuple[int, str], str] = {}
-    for (day, label), place in places.items():
-        key = day, of_label(label)[0]
-        found[key] = f"{found[key]}, {place}" if key in found else place
-    return found
-
-
-def _may_have_ended(stage: Stage, days: Iterable[tuple[int, str]], now: datetime) -> Iterator[tuple[int, str]]:
-    """Yield those of `days`, each with a purpose or a label of its keys, that may have ended."""
-    later = dict[str, int]()  # the first day known that has not, by purpose or label
-    for day, label in days:
-        if day < later.get(label, day + 1):
-            if stage.retention.may_hold_ended(day, of_label(label)[0], now):
-                yield day, label
-            else:
-                later[label] = day
+def _may_have_ended(stage: Stage, days: Mapping[str, Sequence[int]], now: datetime) -> list[tuple[int, str]]:
+    """Return those of `days`, which are in order, by purpose or by the label of their keys, that may have ended."""
+    found: list[tuple[int, str]] = []
+    for label, some in days.items():
+        for day in some:
+            if not stage.retention.may_hold_ended(day, of_label(label)[0], now):
+                break
+            found.append((day, label))
+    return sorted(found)
 
 
 def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:

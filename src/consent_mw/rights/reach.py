@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from consent_mw.certificates import Tallies, Tally
+from consent_mw.certificates import Tallies
 from consent_mw.retention import day_of, start_of
 from consent_mw.stage import Stage
 
@@ -36,28 +36,18 @@ async def out_of_reach(stages: Iterable[Stage]) -> Counter[str]:
     await tallies.read_all()
     found = Counter[str]()
     for stage in every_stage:
-        found += _counted(stage, tallies.known.values())
-        for purpose, day in _later_than(stage, tallies.known.values()).items():
-            async for _, rings in _later(stage, purpose, day):
+        found += _counted(stage, tallies)
+        for purpose in stage.retention.purposes:
+            async for _, rings in _later(stage, purpose, max(tallies.of(stage.where, purpose), default=-1)):
                 found += rings
     return found
 
 
-def _counted(stage: Stage, tallies: Iterable[Tally]) -> Counter[str]:
+def _counted(stage: Stage, tallies: Tallies) -> Counter[str]:
     found = Counter[str]()
-    for tally in tallies:
-        if tally.where == stage.where:
-            found.update({ring: count for ring, count in tally.rings.items() if not stage.reaches(ring)})
+    for tally in tallies.at(stage.where):
+        found.update({ring: count for ring, count in tally.rings.items() if not stage.reaches(ring)})
     return found
-
-
-def _later_than(stage: Stage, tallies: Iterable[Tally]) -> dict[str, int]:
-    """Return by purpose the last day that was counted; -1 where none was."""
-    last = dict.fromkeys(stage.retention.purposes, -1)
-    for tally in tallies:
-        if tally.where == stage.where and tally.purpose in last:
-            last[tally.purpose] = max(tally.day, last[tally.purpose])
-    return last
 
 
 async def _later(stage: Stage, purpose: str, day: int) -> AsyncIterator[tuple[int, Counter[str]]]:
@@ -99,10 +89,11 @@ class Reach:
         return self._rings
 
     async def _found(self) -> frozenset[str]:
-        tallies, found = self._tallies.known.values(), Counter[str]()
+        found = Counter[str]()
         for stage in self._stages:
-            found += _counted(stage, tallies)
-            for purpose, counted in _later_than(stage, tallies).items():
+            found += _counted(stage, self._tallies)
+            for purpose in stage.retention.purposes:
+                counted = max(self._tallies.of(stage.where, purpose), default=-1)
                 begin = max(counted, self._within.get((stage.where, purpose), -1))
                 async for day, rings in _later(stage, purpose, begin):
                     found += rings
