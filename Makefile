@@ -18,9 +18,10 @@ help: ## List the verbs
 demo: .venv/.runtime ## Run the demo site (PORT=8000 DIR=demo-data)
 	@.venv/bin/consent-mw demo --port "$(PORT)" --directory "$(DIR)"
 
+# One process more than there are cores: many tests wait for servers, browsers and processes that they killed.
 test: .venv/.dev ## Run the tests (ARGS="-k cookie" goes to pytest)
 	@scripts/setup browser
-	@.venv/bin/pytest -n auto --dist loadfile $(ARGS)
+	@.venv/bin/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: .venv/.dev ## Run the tests and list the lines and branches that none reached
 	@scripts/setup browser

@@ -20,6 +20,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Files that take long begin first, so that no process is still at one when the others have nothing left.
+_LONG = ("test_two_months.py", "test_drain_command.py", "test_servers.py", "test_strategies.py", "test_postgres.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+
+
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Turn a skip into a failure where CI is set: there, a missing part is a defect of the set-up."""
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
