@@ -237,7 +237,7 @@ class FileKeyring:
                 self._map = mmap.mmap(fd, PAGE, access=mmap.ACCESS_READ)
                 # In the byte order of this machine: it only has to differ.
                 self._counter = memoryview(self._map)[GENERATION].cast("Q")
-                self._slots = KeySlots.read(os.pread(fd, os.fstat(fd).st_size, 0))
+                self._slots = KeySlots.read(b"")  # until a key is asked for: an old site has thousands
         except OSError as error:
             raise self._refused(
                 f"cannot be opened ({error.strerror})", "give a path in a directory that this user may write"
@@ -256,34 +256,38 @@ class FileKeyring:
 
     def key(self, day: int, purpose: str, *, create: bool) -> bytes:
         """Return a key; see `Keyring.key`. A purpose's name has at most 80 bytes."""
-        keys = self._current().keys
-        if create and (day, purpose) not in keys:
-            keys = self._with_new_key(day, purpose).keys
-        _, key = keys.get((day, purpose), (None, None))
+        slots = self._current()
+        if create and slots.number(day, purpose) is None:
+            slots = self._with_new_key(day, purpose)
+        number = slots.number(day, purpose)
+        key = None if number is None else slots.key(number)
         if key is None:
             raise _destroyed(day, purpose)
         return key
 
     def live(self) -> list[tuple[int, str]]:
         """Return the day and purpose of each key that exists, sorted."""
-        return sorted(place for place, (_, key) in self._current().keys.items() if key is not None)
+        slots = self._current()
+        return sorted((day, purpose) for day, purpose, number in slots.places if slots.is_live(number))
 
     def destroy(self, day: int, purpose: str) -> bool:
         """Overwrite a key in place, and every damaged slot; return whether there was a key. See `Keyring.destroy`."""
         with self._in_use(fcntl.LOCK_EX) as fd:
             before = self._read(fd)
-            number, key = before.keys.get((day, purpose), (-1, None))
+            number = before.number(day, purpose)
+            is_live = number is not None and before.is_live(number)
             wiped = dict.fromkeys(before.damaged, empty_slots(1))
-            if key is not None:
+            if number is not None and is_live:
                 wiped[number] = slot(day, purpose, None)
             if wiped:
                 self._overwrite(fd, wiped)
             self._slots = self._read(fd)
-        return key is not None
+        return is_live
 
     def destroyed(self) -> dict[tuple[int, str], str]:
         """Return the slot of each tombstone, as "slot 17", by day and purpose."""
-        return {place: f"slot {number}" for place, (number, key) in self._current().keys.items() if key is None}
+        slots = self._current()
+        return {(day, name): f"slot {number}" for day, name, number in slots.places if not slots.is_live(number)}
 
     def close(self) -> None:
         """Release the mapping. The keys stay in the file. Closing twice is harmless."""
@@ -300,7 +304,7 @@ class FileKeyring:
     def _with_new_key(self, day: int, purpose: str) -> KeySlots:
         with self._in_use(fcntl.LOCK_EX) as fd:
             self._slots = self._read(fd)
-            if (day, purpose) not in self._slots.keys:  # else another worker was first
+            if self._slots.number(day, purpose) is None:  # else another worker was first
                 try:
                     new = slot(day, purpose, os.urandom(KEY_BYTES))
                 except ValueError as error:
@@ -313,7 +317,7 @@ class FileKeyring:
         now = self._slots
         if now.free:
             return min(now.free)
-        tombstones = ((place[0], number) for place, (number, key) in now.keys.items() if key is None)
+        tombstones = ((each, number) for each, _, number in now.places if not now.is_live(number))
         oldest, number = min(tombstones, default=(day, -1))
         if oldest <= day - self.TOMBSTONE_DAYS:
             return number

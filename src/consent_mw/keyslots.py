@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 __all__ = ["GENERATION", "PAGE", "SLOT_BYTES", "KeySlots", "empty_slots", "header", "identity", "offset", "slot"]
@@ -32,14 +34,15 @@ class KeySlots:
 
     Attributes:
         blob: All of it.
-        keys: By day and purpose: the slot's number and the key, or None for a tombstone.
+        numbers: By purpose and day the number of the slot that holds the key, or its tombstone. Numbers alone: a start
+            reads thousands of slots, and an object for each costs more than the rest of it.
         free: Numbers of the slots that are all zeros.
         damaged: Numbers of the slots that fail their checksum.
         size: How many slots there are.
     """
 
     blob: bytes
-    keys: dict[tuple[int, str], tuple[int, bytes | None]]
+    numbers: dict[str, dict[int, int]]
     free: set[int]
     damaged: set[int]
     size: int
@@ -57,7 +60,8 @@ class KeySlots:
             before = cls(b"", {}, set(), set(), 0)
         # An interrupted growth may leave less than a slot at the end; the next one overwrites it.
         size = max(0, len(blob) - PAGE) // SLOT_BYTES
-        now = cls(blob, dict(before.keys), set(before.free), set(before.damaged), size)
+        numbers = {purpose: dict(days) for purpose, days in before.numbers.items()}
+        now = cls(blob, numbers, set(before.free), set(before.damaged), size)
         for first in range(0, size, _SLOTS_A_PAGE):
             page = slice(offset(first), offset(min(first + _SLOTS_A_PAGE, size)))
             if blob[page] != before.blob[page]:
@@ -70,24 +74,45 @@ class KeySlots:
         """The counter as it stands in the file."""
         return self.blob[GENERATION]
 
+    @property
+    def places(self) -> Iterator[tuple[int, str, int]]:
+        """The day, the purpose and the number of each slot that is not free, and not damaged."""
+        return ((day, purpose, number) for purpose, days in self.numbers.items() for day, number in days.items())
+
+    def number(self, day: int, purpose: str) -> int | None:
+        """Return the number of the slot of that day and purpose, or None where there is none."""
+        return self.numbers.get(purpose, {}).get(day)
+
+    def key(self, number: int) -> bytes | None:
+        """Return the key in a slot, or None for a tombstone."""
+        state, _, _, key, _ = _SLOT.unpack_from(self.blob, offset(number))
+        return bytes(key) if state == _LIVE else None
+
+    def is_live(self, number: int) -> bool:
+        """Whether a slot holds a key."""
+        return self.blob[offset(number)] == _LIVE
+
     def _forget(self, first: int, before: KeySlots) -> None:
         """Forget what the page of slots that begins with `first` held before."""
         for number in range(first, min(first + _SLOTS_A_PAGE, before.size)):
             self.free.discard(number)
             self.damaged.discard(number)
-            gone = _slot_read(before.blob[offset(number) : offset(number + 1)])
-            if gone and self.keys.get(gone[0], (-1, None))[0] == number:
-                del self.keys[gone[0]]
+            gone = _place(before.blob[offset(number) : offset(number + 1)])
+            if gone and self.number(*gone) == number:
+                day, purpose = gone
+                del self.numbers[purpose][day]
+                if not self.numbers[purpose]:
+                    del self.numbers[purpose]
 
     def _take(self, first: int, page: bytes) -> None:
         for number, at in enumerate(range(0, len(page), SLOT_BYTES), first):
             raw = page[at : at + SLOT_BYTES]
             if raw == _FREE:
                 self.free.add(number)
-            elif (found := _slot_read(raw)) is None:
+            elif (place := _place(raw)) is None:
                 self.damaged.add(number)
             else:
-                self.keys[found[0]] = number, found[1]
+                self.numbers.setdefault(place[1], {})[place[0]] = number
 
 
 def offset(number: int) -> int:
@@ -138,12 +163,18 @@ def slot(day: int, purpose: str, key: bytes | None) -> bytes:
     return body + _check(body)
 
 
-def _slot_read(raw: bytes) -> tuple[tuple[int, str], bytes | None] | None:
+def _place(raw: bytes) -> tuple[int, str] | None:
+    """Return the day and the purpose of a slot; None where it is damaged."""
     body = raw[: _SLOT.size]
     if _check(body) != raw[_SLOT.size :]:
         return None
-    state, length, day, key, purpose = _SLOT.unpack(body)
-    return (day, purpose[:length].decode()), key if state == _LIVE else None
+    _, length, day, _, purpose = _SLOT.unpack(body)
+    return day, _text(purpose[:length])
+
+
+@lru_cache(maxsize=256)
+def _text(purpose: bytes) -> str:
+    return purpose.decode()
 
 
 def _check(body: bytes) -> bytes:
