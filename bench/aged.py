@@ -18,8 +18,8 @@ from typing import Final
 from bench.lived import Browser, known_of, served
 from bench.running import lifespan
 from consent_mw import ConsentMiddleware, drain, wiring
+from consent_mw.days import day_of
 from consent_mw.keyring import FileKeyring
-from consent_mw.retention import day_of
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.person import People
 from consent_mw.rights.reach import out_of_reach

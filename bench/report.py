@@ -22,12 +22,12 @@ from typing import NamedTuple
 
 from bench.tables import Report, show
 from consent_mw.aggregates import LATENCIES, OTHER
+from consent_mw.days import day_of
 from consent_mw.declaration import load
 from consent_mw.destruction import Destruction
 from consent_mw.places import Places
 from consent_mw.records import Record, Scalar, new_id
 from consent_mw.reports import report_of
-from consent_mw.retention import day_of
 from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
 

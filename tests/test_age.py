@@ -18,6 +18,7 @@ from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
 
 from consent_mw.archive import Archive
 from consent_mw.certificates import TALLY
+from consent_mw.days import day_of, day_text
 from consent_mw.declaration import loads
 from consent_mw.destruction import Destruction
 from consent_mw.keyring import Keyring
@@ -25,7 +26,7 @@ from consent_mw.policy import RECEIPTS, REQUESTS
 from consent_mw.receipt_name import new_name
 from consent_mw.records import Query, Record
 from consent_mw.reports import endings
-from consent_mw.retention import Retention, day_of, day_text
+from consent_mw.retention import Retention
 from consent_mw.rights.certificate import ERASED
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
 
 from consent_mw.aggregates import FEWEST, OTHER, DayCounts, cells_of
+from consent_mw.days import day_of
 from consent_mw.records import Record, Scalar, new_id, time_of
-from consent_mw.retention import day_of
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys
 from consent_mw.visits import Visits

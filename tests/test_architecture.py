@@ -16,7 +16,7 @@ ROOT = "consent_mw"
 
 # The row of a module or subpackage is its layer; docs/architecture.md draws the same picture.
 LAYERS = [
-    {"_asgi", "declaration", "durations", "exceptions", "policy", "presets", "tags"},
+    {"_asgi", "days", "declaration", "durations", "exceptions", "policy", "presets", "tags"},
     {
         "agents",
         "bundles",

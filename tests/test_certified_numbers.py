@@ -14,11 +14,12 @@ from uuid import UUID
 import pytest
 from tests.sites_with_records import DAY, HOUR, UTC_POLICY, SiteWithRecords
 
+from consent_mw.days import day_of, day_text
 from consent_mw.destruction import Destruction
 from consent_mw.exceptions import KeyDestroyed
 from consent_mw.keyring import MemoryKeyring
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import KINDS, day_of, day_text
+from consent_mw.retention import KINDS
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 

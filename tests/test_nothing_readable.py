@@ -25,9 +25,9 @@ from tests.test_export import at_a_terminal
 from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
+from consent_mw.days import day_of
 from consent_mw.exceptions import KeyDestroyed
 from consent_mw.keyring import FileKeyring
-from consent_mw.retention import day_of
 from consent_mw.sealer import Sealer
 from consent_mw.spans import of_label
 

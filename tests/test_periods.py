@@ -18,10 +18,10 @@ from tests.sites_with_records import DAY, THEN, UTC_POLICY, SiteWithRecords
 
 from consent_mw.aggregates import FEWEST, OTHER, DayCounts, cells_of, days_of
 from consent_mw.cli import main
+from consent_mw.days import day_of
 from consent_mw.periods import closing
 from consent_mw.records import Query, Record, new_id
 from consent_mw.reports import Report, report_of
-from consent_mw.retention import day_of
 from consent_mw.revisions import Revisions
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys

@@ -21,12 +21,13 @@ from consent_mw.aggregates import OTHER, DayCounts
 from consent_mw.cli import main
 from consent_mw.cli.report import show
 from consent_mw.cli.report_page import report_page
+from consent_mw.days import day_of
 from consent_mw.declaration import loads
 from consent_mw.keyring import FileKeyring
 from consent_mw.places import Places
 from consent_mw.records import Record, Scalar, new_id
 from consent_mw.reports import Count, Day, Owed, Period, Report, endings, report_of
-from consent_mw.retention import Retention, day_of
+from consent_mw.retention import Retention
 from consent_mw.revisions import Revisions
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys

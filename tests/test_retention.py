@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
+from consent_mw.days import day_of, start_of
 from consent_mw.declaration import loads
 from consent_mw.durations import Duration
 from consent_mw.exceptions import PolicyError
 from consent_mw.policy import Policy
-from consent_mw.retention import Retention, Window, day_of, start_of
+from consent_mw.retention import Retention, Window
 from consent_mw.spans import Span
 
 HOUR = timedelta(hours=1)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from consent_mw.days import day_of, start_of
 from consent_mw.records import Query, Record, new_id
-from consent_mw.retention import day_of, start_of
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.subjects import carried_by, questions
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from consent_mw.days import swing_seconds
 from consent_mw.durations import Duration
 from consent_mw.policy import Cookie, Event, Policy, Purpose, Recipient, Text
 from consent_mw.receivers import provider_of, receivers, same
-from consent_mw.spans import swing_seconds
 
 __all__ = ["Amendment", "Reason", "Value", "amendments"]
 

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from consent_mw.aggregates import FEWEST, cells_of
 from consent_mw.aggregates import KIND as AGGREGATE
 from consent_mw.aggregates import PURPOSE as AGGREGATES
+from consent_mw.days import day_of_date, day_text, start_of
 from consent_mw.deletions import Part
 from consent_mw.policy import RECEIPTS
 from consent_mw.records import Query, Record, Scalar, fixed_id, new_id, time_of
-from consent_mw.retention import day_text, start_of
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
@@ -30,7 +30,6 @@ TALLY: Final = "tally"
 _LATEST_DAYS: Final = 2
 #: By how much the clock of another host may be behind.
 _BEHIND: Final = timedelta(hours=1)
-_1970: Final = date(1970, 1, 1).toordinal()
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -328,7 +327,7 @@ def _ours(kind: str, *ids: UUID) -> Query:
 def _part(data: Mapping[str, Scalar]) -> Part:
     """Return what a certificate is about."""
     where, day, purpose, ring = (str(data[f"certificate.{name}"]) for name in ("where", "day", "purpose", "ring"))
-    return Part(where, date.fromisoformat(day).toordinal() - _1970, purpose, ring)
+    return Part(where, day_of_date(date.fromisoformat(day)), purpose, ring)
 
 
 def _iso(instant: datetime) -> str:

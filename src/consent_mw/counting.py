@@ -12,12 +12,13 @@ from typing import Final
 from consent_mw.aggregates import DayCounts
 from consent_mw.archive import NAMING
 from consent_mw.certificates import Certificates, Tally
+from consent_mw.days import day_of, start_of
 from consent_mw.deletions import Deletions
 from consent_mw.periods import PeriodCounts, closing
 from consent_mw.policy import RECEIPTS
 from consent_mw.receipts import visitor_of
 from consent_mw.records import Record
-from consent_mw.retention import Window, day_of, start_of
+from consent_mw.retention import Window
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.person import People
 from consent_mw.rights.restriction import restricted

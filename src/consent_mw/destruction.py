@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
@@ -15,6 +15,7 @@ import msgspec
 from consent_mw.archive import NAMING, Archive
 from consent_mw.certificates import Certificate, Certificates, Tally
 from consent_mw.counting import Counting
+from consent_mw.days import day_of, instant_of
 from consent_mw.deletions import Deletions, Part
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
 from consent_mw.keyring import Keyring
@@ -22,7 +23,7 @@ from consent_mw.locks import alone
 from consent_mw.places import Places
 from consent_mw.policy import REQUESTS, Policy
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import Retention, day_of
+from consent_mw.retention import Retention
 from consent_mw.revisions import Revisions
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.renewal import renew
@@ -224,7 +225,7 @@ class Destruction:
         while True:
             # With a quarter of an hour ends whatever ends, so none of it waits for a minute that begins in between.
             await asyncio.sleep(min(every_seconds, max(1.0, _QUARTER_SECONDS - clock() / 1e9 % _QUARTER_SECONDS)))
-            await self.run(datetime.fromtimestamp(clock() / 1e9, UTC))
+            await self.run(instant_of(clock()))
 
     async def run(self, now: datetime) -> None:
         """Destroy what has ended by `now` (aware), by what was published meanwhile too. Never raises."""

@@ -7,12 +7,13 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from consent_mw.days import DAY_NS, instant_of
 from consent_mw.exceptions import (
     ConfigurationError,
     ConsentError,
@@ -55,7 +56,6 @@ _ENDED: Final = (
 )
 #: A clock may have stepped back since a segment was begun.
 _STEP: Final = timedelta(days=1)
-_DAY_NS: Final = 86_400_000_000_000
 
 
 class Chore(Protocol):
@@ -165,7 +165,7 @@ class Drain:
 
     async def _prepare_keys(self) -> None:
         """Have the keys of today and tomorrow ready, for every purpose; looked at again with each new day."""
-        day = self._clock() // _DAY_NS
+        day = self._clock() // DAY_NS
         if day != self._prepared:
             self._prepared = day
             policy = self._policy
@@ -206,7 +206,7 @@ class Drain:
             self._expire_at = 0.0
             await self._tick(AT_ONCE)
         for chore in self._chores:
-            await chore.run(datetime.fromtimestamp(self._clock() / 1e9, UTC))
+            await chore.run(instant_of(self._clock()))
 
     async def _keep_on(self) -> None:
         while True:

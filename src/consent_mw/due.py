@@ -11,8 +11,9 @@ from typing import Final
 import msgspec
 
 from consent_mw.archive import NAMING
+from consent_mw.days import day_text
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import KINDS, LATE, day_text
+from consent_mw.retention import KINDS, LATE
 from consent_mw.sealer import Sealer
 from consent_mw.spans import Span, of_label
 from consent_mw.stage import PAGE, Stage

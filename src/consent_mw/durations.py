@@ -9,10 +9,11 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import ClassVar, Self
 
+from consent_mw.days import DAY_SECONDS
+
 __all__ = ["Duration"]
 
 _CYCLE_MONTHS, _CYCLE_DAYS = 4_800, 146_097  # 400 years, after which the calendar repeats itself
-_DAY_SECONDS = 86_400
 _FORM = re.compile(r"(\d{1,5}) ?(minute|hour|day|week|month|year)s?")
 
 
@@ -30,7 +31,7 @@ class Duration:
     SECONDS: ClassVar[dict[str, int]] = {
         "minute": 60,
         "hour": 3_600,
-        "day": 86_400,
+        "day": DAY_SECONDS,
         "week": 604_800,
         "month": 2_629_800,
         "year": 31_557_600,
@@ -95,7 +96,7 @@ class Duration:
         if self._sort != "months":
             return self.seconds - swing, self.seconds + swing
         least, most = _days_of_months(self.count * (12 if self.unit == "year" else 1))
-        return least * _DAY_SECONDS - swing, most * _DAY_SECONDS + swing
+        return least * DAY_SECONDS - swing, most * DAY_SECONDS + swing
 
     @property
     def _sort(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 import msgspec
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 
 from consent_mw._asgi import Header, HeaderList
 from consent_mw.cookies import is_deletion, name_of
+from consent_mw.days import instant_of
 from consent_mw.header_lines import LINE_ENDS, legible
 from consent_mw.permissions import Decision, Permissions, Reason, Verdict
 
@@ -163,4 +163,4 @@ def _read(line: bytes, permissions: Permissions, now_ns: int) -> Decision:
 
 
 def _deletes(line: bytes, now_ns: int) -> bool:
-    return is_deletion(line, datetime.fromtimestamp(now_ns / 1e9, UTC))
+    return is_deletion(line, instant_of(now_ns))

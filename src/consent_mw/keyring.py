@@ -9,10 +9,10 @@ import os
 import stat
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from consent_mw.days import day_text
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed, KeyringUnreachable
 from consent_mw.keyslots import GENERATION, PAGE, KeySlots, empty_slots, header, identity, offset, slot
 from consent_mw.mounts import network_file_system
@@ -143,8 +143,7 @@ class ForeignKeyring:
 
 
 def _destroyed(day: int, purpose: str) -> KeyDestroyed:
-    date = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)
-    return KeyDestroyed(f'there is no key for purpose "{purpose}" on {date:%Y-%m-%d}: it was destroyed, or never made')
+    return KeyDestroyed(f'there is no key for purpose "{purpose}" on {day_text(day)}: it was destroyed, or never made')
 
 
 class MemoryKeyring:

@@ -8,12 +8,13 @@ import logging
 import re
 import secrets
 from collections.abc import Collection, Coroutine, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from consent_mw.days import instant_of
 from consent_mw.exceptions import ConsentError
 from consent_mw.permissions import Decision
 from consent_mw.policy import Cookie, Policy
@@ -215,7 +216,7 @@ def _subject(session: str) -> bytes:
 
 
 def _instant(now_ns: int) -> datetime:
-    return datetime.fromtimestamp(now_ns / 1e9, UTC)
+    return instant_of(now_ns)
 
 
 def _aged(line: bytes, seconds: int) -> bytes:

@@ -28,9 +28,9 @@ from consent_mw.aggregates import (
     days_of,
     folded,
 )
+from consent_mw.days import start_of
 from consent_mw.receipt_name import AGAIN_DAYS
 from consent_mw.records import Query, Record, Scalar
-from consent_mw.retention import start_of
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from consent_mw.days import EPOCH
 from consent_mw.exceptions import PolicyError
 from consent_mw.in_force import begins
 from consent_mw.policy import Policy
@@ -20,7 +21,6 @@ _log = logging.getLogger("consent_mw")
 
 #: An instant that does not come: the year 2262, in nanoseconds since 1970.
 NEVER: Final = (1 << 63) - 1
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Plan(NamedTuple):
@@ -114,11 +114,11 @@ class Publications:
         if holds is not None and holds.revision != policy.revision:
             return Plan(holds, 0, ahead, published)
         if ahead is not None:
-            return Plan(ahead, (begins(ahead) - _EPOCH) // timedelta(microseconds=1) * 1_000, ahead, published)
+            return Plan(ahead, (begins(ahead) - EPOCH) // timedelta(microseconds=1) * 1_000, ahead, published)
         return Plan(None, NEVER, None, published)
 
     def _now(self) -> datetime:
-        return _EPOCH + timedelta(microseconds=self._clock() // 1_000)
+        return EPOCH + timedelta(microseconds=self._clock() // 1_000)
 
 
 def _refuse_unreadable(revisions: Revisions, policy: Policy) -> None:

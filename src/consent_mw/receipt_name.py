@@ -7,12 +7,13 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import date
 from typing import Final
 
+from consent_mw.days import day_of_date
+
 __all__ = ["AGAIN_DAYS", "born_on", "is_again", "new_name"]
 
 #: Days for which a visitor who chooses again counts as the one who chose before: as many as one count may be about.
 AGAIN_DAYS: Final = 28
 
-_1970: Final = date(1970, 1, 1)
 _DAY_BYTES: Final = 2
 _RANDOM_BYTES: Final = 14
 _LETTERS: Final = 22
@@ -28,7 +29,7 @@ def new_name(today: date, *, again: bool = False) -> str:
         again: Whether its holder had chosen in the last days under no name, or another.
     """
     first, *rest = secrets.token_bytes(_RANDOM_BYTES)
-    content = (today - _1970).days.to_bytes(_DAY_BYTES) + bytes([first & 0xFE | again, *rest])
+    content = day_of_date(today).to_bytes(_DAY_BYTES) + bytes([first & 0xFE | again, *rest])
     return urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
@@ -40,7 +41,7 @@ def born_on(name: str) -> int:
 def is_again(name: str, today: date) -> bool:
     """Whether the holder of `name` was somebody else in the counts of the last days before `today`. Never raises."""
     begin = _begin(name)
-    return len(begin) > _DAY_BYTES and bool(begin[_DAY_BYTES] & 1) and (today - _1970).days - born_on(name) < AGAIN_DAYS
+    return len(begin) > _DAY_BYTES and bool(begin[_DAY_BYTES] & 1) and day_of_date(today) - born_on(name) < AGAIN_DAYS
 
 
 def _begin(name: str) -> bytes:

@@ -13,11 +13,11 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.consent import Choice
+from consent_mw.days import day_of
 from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.policy import RECEIPTS
 from consent_mw.receipt_name import born_on
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import day_of
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import partial
 from os import urandom
 from sys import getsizeof
@@ -17,6 +17,7 @@ from consent_mw._asgi import Scope
 from consent_mw.bundles import AGENT_TO_PARSE, Bundle, frame_head, layout_of, length_of
 from consent_mw.client import IPAddress, Proxies, mask
 from consent_mw.consent import Consent
+from consent_mw.days import DAY_NS, instant_of
 from consent_mw.escaping import printable, readable
 from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.exchange import METHODS, OTHER_METHOD, Exchange, route_of
@@ -38,7 +39,6 @@ __all__ = ["Recorder"]
 
 _log = logging.getLogger("consent_mw")
 
-_DAY_NS: Final = 86_400_000_000_000
 #: For addresses, and for referrers.
 _REMEMBERED_BYTES: Final = 1 << 20
 #: Sets of allowed purposes for which it is remembered how an exchange is kept. How large a plan is, the policy decides.
@@ -226,7 +226,7 @@ class Recorder:
 
     def _sealed(self, plan: Plan, exchange: Exchange, id_bytes: bytes, nonce: bytes, facts: bytes) -> list[bytes]:
         """Return what is sealed for each purpose, under a key of its own: so one nonce does for all."""
-        encode, seal, day = self._encode, self._seal, exchange.started_ns // _DAY_NS
+        encode, seal, day = self._encode, self._seal, exchange.started_ns // DAY_NS
         receipt = exchange.consent.consent.receipt
         sealed: list[bytes] = []
         gone: KeyDestroyed | None = None
@@ -308,7 +308,7 @@ class Recorder:
         return self._token(exchange.started_ns, purpose, receipt)
 
     def _token(self, now_ns: int, purpose: str, value: str) -> bytes:
-        return self._sealer.token(now_ns // _DAY_NS, purpose, value.encode())
+        return self._sealer.token(now_ns // DAY_NS, purpose, value.encode())
 
     # -- the declared personal fields, each compiled once into a function ---------------------------------------
 
@@ -433,4 +433,4 @@ def _remembered_origin() -> Field:
 
 def _day_of(now_ns: int) -> date:
     """Return the day (UTC) of an instant."""
-    return datetime.fromtimestamp(now_ns / 1e9, UTC).date()
+    return instant_of(now_ns).date()

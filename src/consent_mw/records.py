@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
+
+from consent_mw.days import DAY_MILLISECONDS, EPOCH
 
 __all__ = [
     "Query",
@@ -36,7 +38,6 @@ _halves = struct.Struct(">QQ").pack
 
 Scalar: TypeAlias = str | int | float | bool | None
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The end of the year 9998: no time zone leads from there past the last year of `datetime`.
 _LAST_MS = 253_370_764_799_999
 
@@ -117,7 +118,7 @@ def fixed_id(day: int, *words: str) -> UUID:
     """Return the one id that a record of this day (since 1970, UTC) and these words can have."""
     noise = int.from_bytes(blake2b("\0".join(words).encode(), digest_size=10).digest())
     fraction, rest = noise >> 68, noise & 0x3FFF_FFFF_FFFF_FFFF
-    return UUID(int=(day * 86_400_000) << 80 | 0x7000 << 64 | fraction << 64 | 1 << 63 | rest)
+    return UUID(int=(day * DAY_MILLISECONDS) << 80 | 0x7000 << 64 | fraction << 64 | 1 << 63 | rest)
 
 
 def time_of(record_id: UUID) -> datetime:
@@ -125,7 +126,7 @@ def time_of(record_id: UUID) -> datetime:
     Return the instant (aware, UTC, to the millisecond) that a version 7 id was made for. An id that nobody made for an
     instant may name a year that Python does not know: it counts as of the last.
     """
-    return _EPOCH + timedelta(milliseconds=min(record_id.int >> 80, _LAST_MS))
+    return EPOCH + timedelta(milliseconds=min(record_id.int >> 80, _LAST_MS))
 
 
 def stored_record(

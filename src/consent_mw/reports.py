@@ -10,9 +10,10 @@ from typing import Final, TypeAlias
 import msgspec
 
 from consent_mw.aggregates import CHOICES, DETAILS, KIND, LATENCIES, OTHER, PURPOSE, TOTAL, cells_of, days_of
+from consent_mw.days import day_text, start_of
 from consent_mw.periods import PERIOD
 from consent_mw.records import Query, Record
-from consent_mw.retention import Retention, day_text, start_of
+from consent_mw.retention import Retention
 from consent_mw.sealer import Sealer
 from consent_mw.spans import of_label
 from consent_mw.stores.base import Store

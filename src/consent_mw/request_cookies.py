@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, timedelta
+from datetime import date
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
@@ -15,6 +15,7 @@ from consent_mw._asgi import Header, HeaderList
 from consent_mw.consent import NO_CONSENT, Choice, Consent
 from consent_mw.consent_cookie import ConsentCookie
 from consent_mw.cookies import delete_line, pairs
+from consent_mw.days import DAY_NS, date_of
 from consent_mw.exceptions import BadConsentCookie
 from consent_mw.memo import Budget, Memory
 from consent_mw.permissions import Decision, Permissions, Verdict
@@ -43,8 +44,6 @@ _DEEPEST = 6
 #: Who wants to be asked each time is asked before a cookie is stored: what the browser holds was allowed.
 _STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
 
-_DAY_NS: Final = 86_400_000_000_000
-_1970: Final = date(1970, 1, 1)
 
 _SESSION = re.compile(r"[A-Za-z0-9_-]{22}")
 #: Hosts that are remembered, and the longest: a name of 253 letters (RFC 1035, section 2.3.4) and its port.
@@ -179,7 +178,7 @@ class RequestCookies:
             alone: On http, whether the host `stands_alone`.
         """
         if not self._from_ns <= now_ns < self._until_ns:
-            self._begin_day(now_ns // _DAY_NS)
+            self._begin_day(now_ns // DAY_NS)
         key = (header, signals, secure, alone)
         try:
             return self._reading_of[key]
@@ -189,9 +188,9 @@ class RequestCookies:
         return reading
 
     def _begin_day(self, day: int) -> None:
-        self._today = _1970 + timedelta(days=day)
+        self._today = date_of(day)
         # Compared in every request, which is faster than to divide.
-        self._from_ns, self._until_ns = day * _DAY_NS, (day + 1) * _DAY_NS
+        self._from_ns, self._until_ns = day * DAY_NS, (day + 1) * DAY_NS
         self._reading_of.clear()
 
     def _read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool, alone: bool) -> Reading:

@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from consent_mw.consent import LIFETIME
+from consent_mw.days import DAY_SECONDS, QUARTER, QUARTERS, day_of, midnights_of, start_of
 from consent_mw.durations import Duration
 from consent_mw.in_force import Course, begins
 from consent_mw.memo import remember
 from consent_mw.policy import ABUSE, LINKS, Holding, Policy
-from consent_mw.spans import QUARTERS, WHOLE, Span, midnights_of
+from consent_mw.spans import WHOLE, Span
 
-__all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "day_of", "day_text", "links_kept", "start_of"]
+__all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "links_kept"]
 
 #: What ends with its purpose. Certificates, tallies and aggregates say nothing about a person, and stay.
 KINDS: Final = frozenset(
@@ -28,8 +29,6 @@ KINDS: Final = frozenset(
 #: The promise: nothing is destroyed later than this after it ended.
 LATE: Final = timedelta(hours=24)
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_QUARTER: Final = timedelta(minutes=15)
 _HOUR: Final = 4  # quarters
 _INSTANT: Final = timedelta(milliseconds=1)  # ids do not tell less apart
 # The mean lengths of `Duration.seconds` are off by 2.4 days at most (a month that is a February); and the clocks.
@@ -111,7 +110,7 @@ class Retention:
         """Return what the promise that ends what was collected at `instant` asks to be held afterwards, if anything."""
         day = day_of(instant)
         ends = self._ends(day, purpose, now)
-        return ends[(instant - start_of(day)) // _QUARTER].rule.holding if ends else None
+        return ends[(instant - start_of(day)) // QUARTER].rule.holding if ends else None
 
     def holds(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> bool:
         """Whether anything that was collected in that part of a day is to be held afterwards."""
@@ -184,22 +183,6 @@ class Retention:
         return archive
 
 
-def day_of(instant: datetime) -> int:
-    """Return the whole days from 1970-01-01 UTC to `instant`, which is aware."""
-    return (instant - _EPOCH) // timedelta(days=1)
-
-
-def start_of(day: int) -> datetime:
-    """Return the first instant of a day."""
-    return _EPOCH + timedelta(days=day)
-
-
-@lru_cache(maxsize=4096)
-def day_text(day: int) -> str:
-    """Return a day as people and records write it: "2026-11-23"."""
-    return start_of(day).date().isoformat()
-
-
 def _rules(policy: Policy) -> Iterator[Rule]:
     since = begins(policy)
     for purpose in policy.purposes.values():
@@ -214,7 +197,7 @@ def links_kept(policy: Policy) -> Duration:
     """
     marked = [purpose for purpose in policy.purposes.values() if purpose.asked or purpose.name == ABUSE]
     kept = [purpose.retention for purpose in marked] + [each.archive.retention for each in marked if each.archive]
-    longest_days = max((duration.seconds // 86_400 for duration in kept), default=0)
+    longest_days = max((duration.seconds // DAY_SECONDS for duration in kept), default=0)
     return Duration(longest_days + LIFETIME.days + _SLACK.days, "day")
 
 
@@ -229,7 +212,7 @@ def _promised(day: int, rules: tuple[Rule, ...], begun: tuple[bool, ...]) -> tup
     ends = [_ends(day, rule.retention, rule.zone) for rule in rules]
     found: list[_End] = []
     for quarter in range(QUARTERS):
-        first = _in_force(rules, start_of(day) + quarter * _QUARTER)
+        first = _in_force(rules, start_of(day) + quarter * QUARTER)
         bound = [first, *(place for place in range(first + 1, len(rules)) if begun[place])]
         found.append(min((_End(ends[place][quarter], rules[place]) for place in bound), key=lambda each: each.at))
     return tuple(found)
@@ -238,7 +221,7 @@ def _promised(day: int, rules: tuple[Rule, ...], begun: tuple[bool, ...]) -> tup
 @lru_cache(maxsize=256)
 def _ends(day: int, retention: Duration, zone: ZoneInfo) -> tuple[datetime, ...]:
     """Return when what was collected in each quarter of a day has ended, whole: within one, ends follow as instants."""
-    return tuple(_end(start_of(day) + number * _QUARTER, retention, zone) for number in range(1, QUARTERS + 1))
+    return tuple(_end(start_of(day) + number * QUARTER, retention, zone) for number in range(1, QUARTERS + 1))
 
 
 def _end(until: datetime, retention: Duration, zone: ZoneInfo) -> datetime:
@@ -261,5 +244,5 @@ def _joined(day: int, pieces: Sequence[int], ended: Sequence[bool]) -> Iterator[
         if over and since is None:
             since = begin
         elif not over and since is not None:
-            yield Window(start_of(day) + since * _QUARTER, start_of(day) + begin * _QUARTER)
+            yield Window(start_of(day) + since * QUARTER, start_of(day) + begin * QUARTER)
             since = None

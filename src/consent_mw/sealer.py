@@ -14,6 +14,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from consent_mw.days import DAY_MILLISECONDS, QUARTER_SECONDS, QUARTERS
 from consent_mw.exceptions import (
     ConfigurationError,
     ConsentError,
@@ -29,7 +30,7 @@ from consent_mw.policy import Policy
 from consent_mw.records import Record, Scalar, id_of
 from consent_mw.revisions import Revisions
 from consent_mw.site_keys import MARK_BYTES, SiteKeys
-from consent_mw.spans import QUARTERS, WHOLE, Calendar, Span, label_of, of_label
+from consent_mw.spans import WHOLE, Calendar, Span, label_of, of_label
 
 __all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of", "told"]
 
@@ -53,8 +54,7 @@ _SEAL = b"consent-mw seal"
 _TOKEN = b"consent-mw token"
 _TOKEN_SECRET = b"consent-mw names"
 
-_DAY_MILLISECONDS = 86_400_000
-_QUARTER_MILLISECONDS = 900_000
+_QUARTER_MILLISECONDS = QUARTER_SECONDS * 1_000
 _MILLISECONDS = slice(0, 6)  # of an id
 # Of the hours and purposes that are met at a time, which are few, what is made of their keys is remembered.
 _REMEMBERED = 64
@@ -409,7 +409,7 @@ def token_of(secret: bytes, value: bytes) -> bytes:
 
 
 def _day(record_id: UUID) -> int:
-    return (record_id.int >> 80) // _DAY_MILLISECONDS
+    return (record_id.int >> 80) // DAY_MILLISECONDS
 
 
 def _derived(key: bytes, stream: bytes) -> bytes:

@@ -6,17 +6,17 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from consent_mw.days import EPOCH
 from consent_mw.exceptions import SpoolError
 from consent_mw.frames import MARKER_BYTES, pack, pack_one, unpack_from, whole
 from consent_mw.gaps import Gap
 
 __all__ = ["OpenSegment", "Segment", "SegmentName"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(rf"(\d{{20}})-([0-9a-f]{{{2 * MARKER_BYTES}}})\.spool1")
 
 
@@ -32,7 +32,7 @@ class SegmentName(NamedTuple):
     @property
     def created(self) -> datetime:
         """When the segment was begun (aware, UTC), by the clock of its process."""
-        return _EPOCH + timedelta(microseconds=self.created_ns // 1000)
+        return EPOCH + timedelta(microseconds=self.created_ns // 1000)
 
     @classmethod
     def parse(cls, name: str) -> SegmentName | None:

@@ -6,29 +6,20 @@ hours. Pure: no I/O, no clock read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from consent_mw.days import QUARTER, QUARTER_SECONDS, QUARTERS, midnights_of, start_of, swing_seconds
 from consent_mw.in_force import Course, begins
 from consent_mw.memo import remember
 from consent_mw.policy import Policy
 
-__all__ = ["QUARTERS", "WHOLE", "Calendar", "Span", "label_of", "midnights_of", "of_label", "swing_seconds"]
+__all__ = ["WHOLE", "Calendar", "Span", "label_of", "of_label"]
 
-#: Quarter hours a day. Every time zone's offset, and so every local midnight, falls on one.
-QUARTERS: Final = 96
 _NOON: Final = 48
-_QUARTER_SECONDS: Final = 900
-_QUARTER: Final = timedelta(seconds=_QUARTER_SECONDS)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _REMEMBERED_DAYS: Final = 64
-
-# Seven days apart, which no change of the clocks and back fits between, for as long as keys of today may live.
-_SWING_FROM: Final = datetime(2020, 1, 1, tzinfo=UTC)
-_WEEK: Final = timedelta(days=7)
-_WEEKS: Final = 80 * 52
 
 
 class Span(NamedTuple):
@@ -84,9 +75,9 @@ class Calendar:
         return next(span for span in self.spans(day) if quarter < span.end)
 
     def _cut(self, day: int) -> Iterator[Span]:
-        zones = [self._zone(_EPOCH + timedelta(days=day) + number * _QUARTER) for number in range(QUARTERS)]
+        zones = [self._zone(start_of(day) + number * QUARTER) for number in range(QUARTERS)]
         midnights = {zone: midnights_of(day, zone) for zone in set(zones)}
-        longest = QUARTERS - 2 * max(map(swing_seconds, midnights)) // _QUARTER_SECONDS
+        longest = QUARTERS - 2 * max(map(swing_seconds, midnights)) // QUARTER_SECONDS
         begin = 0
         for quarter in range(1, QUARTERS + 1):
             if quarter < QUARTERS and zones[quarter] == zones[quarter - 1] and quarter not in midnights[zones[quarter]]:
@@ -100,21 +91,6 @@ class Calendar:
     def _zone(self, instant: datetime) -> ZoneInfo:
         """Return the time zone of the policy that was in force; the first holds from the beginning."""
         return next((zone for since, zone in reversed(self._zones) if since <= instant), self._zones[0][1])
-
-
-@lru_cache(maxsize=256)
-def midnights_of(day: int, zone: ZoneInfo) -> frozenset[int]:
-    """Return the quarter hours of a day, the first one apart, with which another date begins in `zone`."""
-    morning = _EPOCH + timedelta(days=day)
-    dates = [(morning + number * _QUARTER).astimezone(zone).date() for number in range(QUARTERS)]
-    return frozenset(number for number in range(1, QUARTERS) if dates[number] != dates[number - 1])
-
-
-@lru_cache(maxsize=64)
-def swing_seconds(zone: ZoneInfo) -> int:
-    """Return how far the clocks of `zone` go forth and back, as far as is known today; 0 where they never change."""
-    offsets = {(_SWING_FROM + number * _WEEK).astimezone(zone).utcoffset() or timedelta() for number in range(_WEEKS)}
-    return int((max(offsets) - min(offsets)).total_seconds())
 
 
 def _clock(quarter: int) -> str:

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from consent_mw.days import day_of, start_of
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import KINDS, Retention, Window, day_of, start_of
+from consent_mw.retention import KINDS, Retention, Window
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
+from consent_mw.days import day_of, start_of
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import day_of, start_of
 
 __all__ = ["Subjects", "carried_by", "questions"]
 

@@ -10,6 +10,7 @@ import msgspec
 
 from consent_mw.agents import parse_agent
 from consent_mw.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Own, Part, read_frame
+from consent_mw.days import DAY_MILLISECONDS
 from consent_mw.exceptions import KeyDestroyed, RecordDamaged
 from consent_mw.records import Record, Scalar, decode_record
 from consent_mw.sealer import NONCE_BYTES, Sealer, names_of, told
@@ -17,7 +18,6 @@ from consent_mw.segment import Segment
 
 __all__ = ["Unbundler"]
 
-_DAY_MS: Final = 86_400_000
 _MS_NS: Final = 1_000_000
 #: What the application notes comes as a record of its own, whose agent is still to be parsed.
 _NOTED: Final = frozenset(("event", "abuse"))
@@ -60,7 +60,7 @@ class Unbundler:
         """Return the record of each purpose that an exchange served. Raises RecordDamaged, and as `records`."""
         first = int.from_bytes(frame.id)
         at_ms = first >> 80
-        day = at_ms // _DAY_MS
+        day = at_ms // DAY_MILLISECONDS
         self._check_ring(frame)
         bundle = Bundle.read(frame.facts)
         facts, parts = bundle.facts, bundle.parts

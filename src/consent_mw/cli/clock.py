@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime, timedelta
+
+from consent_mw.days import EPOCH
 
 __all__ = ["by_clock", "now_ns", "utc_now"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # No option and no environment variable sets it: whoever could, could have certificates written for another day.
 _clock: ContextVar[Callable[[], int]] = ContextVar("clock of the commands", default=time.time_ns)
@@ -24,7 +24,7 @@ def now_ns() -> int:
 
 def utc_now() -> datetime:
     """Return the present: aware, UTC, to the microsecond."""
-    return _EPOCH + timedelta(microseconds=now_ns() // 1_000)
+    return EPOCH + timedelta(microseconds=now_ns() // 1_000)
 
 
 @contextmanager

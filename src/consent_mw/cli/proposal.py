@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from consent_mw.cli.well_known import family_of, guess
+from consent_mw.days import DAY_SECONDS
 from consent_mw.durations import Duration
 from consent_mw.escaping import as_json, printable
 from consent_mw.policy import Policy
@@ -19,7 +20,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Of the founding policy; asked about, so that a wrong guess sets nothing against a refusal.
 _UNKNOWN: Final = "functional"
 _PLACEHOLDER: Final = "1 year"
-_MINUTE, _HOUR, _DAY, _YEAR = 60, 3_600, 86_400, 365 * 86_400
+_MINUTE, _HOUR, _DAY, _YEAR = 60, 3_600, DAY_SECONDS, 365 * DAY_SECONDS
 
 
 class Proposal(NamedTuple):

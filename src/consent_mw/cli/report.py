@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
+from consent_mw.days import day_of, day_of_date
 from consent_mw.exceptions import ConfigurationError, ConsentError
 from consent_mw.places import Places
 from consent_mw.reports import (
@@ -42,7 +43,7 @@ from consent_mw.reports import (
     title_of_period,
     told,
 )
-from consent_mw.retention import Retention, day_of
+from consent_mw.retention import Retention
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.queue import waiting
 from consent_mw.sealer import Sealer
@@ -64,7 +65,6 @@ _DAY_COLUMNS: Final = 10
 _SEVERAL_DAYS: Final = (
     "a day with too few of one choice is told together with others; the last ones may wait for those that follow"
 )
-_1970: Final = date(1970, 1, 1).toordinal()
 
 
 @click.command(
@@ -147,7 +147,7 @@ def _queue(places: Places, sealer: Sealer) -> Queue | None:
 
 
 def _number(day: datetime) -> int:
-    return day.date().toordinal() - _1970
+    return day_of_date(day.date())
 
 
 async def _read(store: Store, sealer: Sealer, first: int, last: int, queue: Queue | None) -> Report:

@@ -16,6 +16,7 @@ from consent_mw.cli.crawl import Crawl, Line
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of, rounded
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.cookies import anchored, is_deletion, name_of
+from consent_mw.days import DAY_SECONDS
 from consent_mw.declaration import load
 from consent_mw.escaping import as_json, printable
 from consent_mw.policy import Policy
@@ -44,7 +45,7 @@ class _Cookie(NamedTuple):
 @click.option("--max-pages", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Visit no more.")
 @click.option(
     "--max-seconds",
-    type=click.IntRange(1, 86_400),
+    type=click.IntRange(1, DAY_SECONDS),
     default=300,
     show_default=True,
     help="End then, with what was seen; a page has 10 of them.",

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
+from consent_mw.days import DAY_SECONDS
 from consent_mw.demo.texts import LANGUAGES, language_of, texts
 from consent_mw.permissions import Verdict
 from consent_mw.request_consent import RequestConsent
@@ -27,13 +28,12 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-_DAY_SECONDS = 86_400
 _LIFETIMES_SECONDS = {
-    "theme": 365 * _DAY_SECONDS,
-    "reader_name": 180 * _DAY_SECONDS,
-    "_shop_visits": 395 * _DAY_SECONDS,
-    "ad_id": 180 * _DAY_SECONDS,
-    "legacy_tracker": 365 * _DAY_SECONDS,
+    "theme": 365 * DAY_SECONDS,
+    "reader_name": 180 * DAY_SECONDS,
+    "_shop_visits": 395 * DAY_SECONDS,
+    "ad_id": 180 * DAY_SECONDS,
+    "legacy_tracker": 365 * DAY_SECONDS,
 }
 
 _templates = Jinja2Templates(Path(__file__).with_name("templates"))

@@ -13,13 +13,14 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.archive import Archive
+from consent_mw.days import day_of, instant_of, start_of
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
 from consent_mw.locks import alone
 from consent_mw.places import Places
 from consent_mw.policy import ABUSE, REQUESTS, Policy
 from consent_mw.receipts import Receipts
 from consent_mw.records import Query, fixed_id, time_of
-from consent_mw.retention import Retention, day_of, start_of
+from consent_mw.retention import Retention
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.extent import Extent, Place
@@ -195,7 +196,7 @@ class Erasure:
         """
         while True:
             await asyncio.sleep(every_seconds)
-            await self.run(datetime.fromtimestamp(clock() / 1e9, UTC))
+            await self.run(instant_of(clock()))
 
     async def run(self, now: datetime) -> None:
         """Carry out what is asked at `now` (aware). Never raises."""

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from consent_mw.days import day_of, start_of
 from consent_mw.policy import ABUSE, REQUESTS
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import day_of, start_of
 from consent_mw.rights.desk import Desk
 from consent_mw.rights.request import ANSWER, REQUEST, Case
 from consent_mw.sealer import Sealer

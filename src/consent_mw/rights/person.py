@@ -12,12 +12,13 @@ from uuid import UUID
 
 import msgspec
 
+from consent_mw.days import DAY_NS, day_of, start_of
 from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.policy import LINKS, REQUESTS
 from consent_mw.receipt_name import born_on
 from consent_mw.receipts import CLOCK_DAYS, MOST
 from consent_mw.records import Query, Record, Scalar, fixed_id
-from consent_mw.retention import Retention, day_of, start_of
+from consent_mw.retention import Retention
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
@@ -138,7 +139,7 @@ def links(sealer: Sealer, name: str | None, sign_in: str | None, now_ns: int) ->
 
 
 def _link(sealer: Sealer, value: str, to: str, data: dict[str, Scalar], now_ns: int) -> Record:
-    day = now_ns // 86_400_000_000_000
+    day = now_ns // DAY_NS
     subject = sealer.token(day, LINKS, value.encode())
     record_id = fixed_id(day, LINK, subject.hex(), to)
     return sealer.record(record_id, LINK, LINKS, subject=subject, data=data, plain=msgspec.msgpack.encode(to))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from consent_mw.certificates import Tallies
-from consent_mw.retention import day_of, start_of
+from consent_mw.days import day_of, start_of
 from consent_mw.stage import Stage
 
 __all__ = ["Reach", "out_of_reach"]

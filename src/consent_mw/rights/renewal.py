@@ -7,9 +7,10 @@ from typing import Final
 
 import msgspec
 
+from consent_mw.days import day_of
 from consent_mw.policy import REQUESTS
 from consent_mw.records import new_id
-from consent_mw.retention import Retention, day_of
+from consent_mw.retention import Retention
 from consent_mw.rights.desk import Desk
 from consent_mw.rights.request import Answer, Case
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from consent_mw.days import DAY_MILLISECONDS, instant_of
 from consent_mw.exceptions import ConsentError
 from consent_mw.policy import REQUESTS, Policy
 from consent_mw.records import Record, Scalar, new_id, time_of
@@ -110,7 +111,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             id=new_id(now_ns),
             kind=kind,
             channel=channel,
-            received=(received or datetime.fromtimestamp(now_ns / 1e9, UTC)).astimezone(UTC),
+            received=(received or instant_of(now_ns)).astimezone(UTC),
             person=person,
             purposes=tuple(purposes),
             email=email,
@@ -145,7 +146,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         plain = msgspec.msgpack.encode(
             _Sealed(self.person.names, self.person.sign_in, self.email, self.phone, self.message, self.item, self.value)
         )
-        day = (self.id.int >> 80) // 86_400_000
+        day = (self.id.int >> 80) // DAY_MILLISECONDS
         values = self.person.values
         # A sign-in outlasts every receipt; else it is filed under the newest, which leads to those before it.
         subject = sealer.token(day, REQUESTS, values[-1 if self.person.sign_in else 0].encode()) if values else None

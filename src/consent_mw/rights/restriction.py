@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from consent_mw.days import day_of
 from consent_mw.exceptions import KeyDestroyed
 from consent_mw.policy import ABUSE, REQUESTS
 from consent_mw.records import Record, time_of
-from consent_mw.retention import day_of
 from consent_mw.rights.desk import Desk
 from consent_mw.rights.person import People, Person, tokens_of, values_on
 from consent_mw.rights.request import Case

@@ -12,9 +12,10 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.audit import Audit, Entry
+from consent_mw.days import day_of
 from consent_mw.policy import REQUESTS
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import Retention, day_of
+from consent_mw.retention import Retention
 from consent_mw.rights.disclosures import DISCLOSURE, Disclosure
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store

@@ -7,6 +7,7 @@ import logging
 from typing import Final
 
 from consent_mw._asgi import Scope, header_value
+from consent_mw.days import DAY_NS
 from consent_mw.exceptions import ConsentError
 from consent_mw.request_consent import RequestConsent
 from consent_mw.rights.desk import Keep
@@ -21,7 +22,6 @@ _log = logging.getLogger("consent_mw")
 _LONGEST_NAME: Final = 500
 #: Links that this process remembers to have kept; a link that is kept again changes nothing.
 _REMEMBERED: Final = 4_096
-_DAY_NS: Final = 86_400_000_000_000
 
 
 class Identity:
@@ -77,7 +77,7 @@ class Identity:
 
     async def _link(self, sign_in: str, receipt: str, now_ns: int) -> None:
         """Keep the link, once a day. What fails here is tried again at the next visit."""
-        key = (now_ns // _DAY_NS, sign_in, receipt)
+        key = (now_ns // DAY_NS, sign_in, receipt)
         if key in self._linked:
             return
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from consent_mw.consent import Choice
+from consent_mw.days import instant_of
 from consent_mw.exceptions import ConsentError
 from consent_mw.policy import ABUSE
 from consent_mw.records import Scalar
@@ -194,7 +195,7 @@ class Actions:
             self._coming = None
             await self._handing.over()
             try:
-                await self._erase(datetime.fromtimestamp(now_ns / 1e9, UTC))
+                await self._erase(instant_of(now_ns))
             except Exception:  # noqa: BLE001 - a store of somebody else's: what is registered is tried again anyway
                 _log.exception("an erasure is not complete; it goes on in the background")
 

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from heapq import nlargest
 from typing import Final, NamedTuple
 
 from starlette.responses import RedirectResponse, Response
 
 from consent_mw._asgi import Scope
+from consent_mw.days import instant_of
 from consent_mw.exceptions import StoreError
 from consent_mw.policy import Policy
 from consent_mw.request_consent import Shown
@@ -343,4 +344,4 @@ def _give_back(counts: Iterable[tuple[Throttle, str]], now_ns: int) -> None:
 
 
 def _now(visit: Visit) -> datetime:
-    return datetime.fromtimestamp(visit.now_ns / 1e9, UTC)
+    return instant_of(visit.now_ns)

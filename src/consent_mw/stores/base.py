@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
+from consent_mw.days import EPOCH
 from consent_mw.records import Query, Record, time_of
 
 __all__ = ["Store", "first_id", "matches"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -90,7 +90,7 @@ def first_id(instant: datetime) -> UUID:
         TypeError: `instant` has no time zone.
     """
     # An id counts whole milliseconds: what lies between two of them is before the next one.
-    milliseconds = max(0, -((_EPOCH - instant) // _MILLISECOND))
+    milliseconds = max(0, -((EPOCH - instant) // _MILLISECOND))
     return UUID(int=milliseconds << 80)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Set
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from consent_mw.days import EPOCH
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 
 __all__ = ["latest"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NARROWEST = timedelta(milliseconds=1)  # ids do not tell instants apart below it
 
 
@@ -36,7 +36,7 @@ async def latest(
         now: Aware; where the search starts.
     """
     newest: list[Record] = []
-    oldest = since or _EPOCH
+    oldest = since or EPOCH
     enough = 2 * limit
     width = timedelta(minutes=1)
     end: datetime | None = None  # the first window has no end, for clocks that are ahead

@@ -8,13 +8,13 @@ from uuid import UUID
 
 from psycopg import sql
 
+from consent_mw.days import DAY_MILLISECONDS
 from consent_mw.records import Query
 from consent_mw.stores.base import first_id
 
 __all__ = ["Search", "Shelf", "Stretch", "day_of", "stretches"]
 
-_DAY_MS: Final = 86_400_000
-_LAST_DAY: Final = (1 << 48) // _DAY_MS
+_LAST_DAY: Final = (1 << 48) // DAY_MILLISECONDS
 
 # What one statement may touch: the planner takes some 30 microseconds for each partition, and a lock for it and
 # each of its three indexes, of which a server with default settings has 6,400 for all connections together.
@@ -44,7 +44,7 @@ class Stretch(NamedTuple):
 
 def day_of(record_id: UUID) -> int:
     """Return the day of an id, in whole days since 1970."""
-    return (record_id.int >> 80) // _DAY_MS
+    return (record_id.int >> 80) // DAY_MILLISECONDS
 
 
 class Search:
@@ -59,8 +59,8 @@ class Search:
         self._lower = max(lowest, after.int + 1 if after is not None else 0)
         self._upper = first_id(query.until).int if query.until is not None else 1 << 128
         self.ids: list[UUID] | None = self._wanted_ids()
-        self.first_day: int = (self._lower >> 80) // _DAY_MS
-        self.last_day: int = min(((self._upper - 1) >> 80) // _DAY_MS, _LAST_DAY) if self._upper else -1
+        self.first_day: int = (self._lower >> 80) // DAY_MILLISECONDS
+        self.last_day: int = min(((self._upper - 1) >> 80) // DAY_MILLISECONDS, _LAST_DAY) if self._upper else -1
 
     def _wanted_ids(self) -> list[UUID] | None:
         if self.query.ids is None:
@@ -76,12 +76,12 @@ class Search:
 
     def covers(self, shelf: Shelf) -> bool:
         """Tell whether all that the shelf holds, whatever it is, is meant."""
-        starts = self._lower <= (shelf.day * _DAY_MS) << 80
+        starts = self._lower <= (shelf.day * DAY_MILLISECONDS) << 80
         return starts and self.ends(shelf.day) and self.query.kinds.issuperset(shelf.kinds)
 
     def ends(self, day: int) -> bool:
         """Tell whether everybody's records are meant, up to the end of that day."""
-        return self.query.subjects is None and self.ids is None and self._upper >= ((day + 1) * _DAY_MS) << 80
+        return self.query.subjects is None and self.ids is None and self._upper >= ((day + 1) * DAY_MILLISECONDS) << 80
 
     def shelves(self, beyond: int, *, most: int) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement for the shelves of the next `most` days after the day `beyond`, in order of day."""

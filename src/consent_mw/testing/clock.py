@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from consent_mw.days import EPOCH
+
 __all__ = ["Clock"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND_NS: Final = 1_000
 
 
@@ -33,7 +34,7 @@ class Clock:
     @property
     def now(self) -> datetime:
         """Where it stands: aware, UTC, to the microsecond. Looking does not move it."""
-        return _EPOCH + timedelta(microseconds=self._now_ns // _MICROSECOND_NS)
+        return EPOCH + timedelta(microseconds=self._now_ns // _MICROSECOND_NS)
 
     def set(self, now: datetime) -> None:
         """
@@ -44,7 +45,7 @@ class Clock:
         """
         if now.tzinfo is None:
             raise ValueError(f"{now!r} has no time zone; write datetime(..., tzinfo=UTC)")
-        self._now_ns = (now - _EPOCH) // timedelta(microseconds=1) * _MICROSECOND_NS
+        self._now_ns = (now - EPOCH) // timedelta(microseconds=1) * _MICROSECOND_NS
 
     def advance(self, duration: timedelta) -> None:
         """Move it on by `duration`, or back by a negative one."""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
+from consent_mw.days import DAY_MILLISECONDS
 from consent_mw.records import Query, Record, Scalar
 from consent_mw.stores.base import Store, first_id
 
@@ -88,7 +89,7 @@ def records_strategy() -> st.SearchStrategy[list[Record]]:
     record = st.builds(
         make_record,
         st.integers(0, 2**62 - 1) | st.integers(0, 3),
-        at=st.integers(0, 3 * 86_400_000).map(lambda milliseconds: NOON + milliseconds * MILLISECOND),
+        at=st.integers(0, 3 * DAY_MILLISECONDS).map(lambda milliseconds: NOON + milliseconds * MILLISECOND),
         kind=st.sampled_from(["visit", "event"]),
         purpose=st.sampled_from(["analytics", "necessary"]),
         subject=st.none() | st.binary(max_size=64),

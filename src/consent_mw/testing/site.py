@@ -13,9 +13,9 @@ from consent_mw.aggregates import KIND as AGGREGATE
 from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.aggregates import cells_of, days_of
 from consent_mw.certificates import KIND as CERTIFICATE
+from consent_mw.days import EPOCH, day_of
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.records import Query
-from consent_mw.retention import day_of
 from consent_mw.rights.certificate import ERASED
 from consent_mw.stores.pages import every
 from consent_mw.testing.client import ADDRESS, ConsentClient
@@ -28,7 +28,6 @@ from consent_mw.wiring import Wiring
 __all__ = ["LivingSite"]
 
 _HOUR: Final = timedelta(hours=1)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _POLICY: Final = "policy.toml"
 _DATA: Final = "consent-data"
 _KEYS: Final = ("only for this test",)
@@ -273,7 +272,7 @@ def _text(policy: str | Path) -> str:
 
 def _moments(now: datetime, until: datetime, step: timedelta) -> Iterator[datetime]:
     """Yield the full steps between the two, and `until`."""
-    moment = _EPOCH + ((now - _EPOCH) // step + 1) * step
+    moment = EPOCH + ((now - EPOCH) // step + 1) * step
     while moment < until:
         yield moment
         moment += step
