@@ -21,7 +21,7 @@ from consent_mw import ConsentMiddleware, drain, wiring
 from consent_mw.days import day_of
 from consent_mw.keyring import FileKeyring
 from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.person import People
+from consent_mw.rights.people import People
 from consent_mw.rights.reach import out_of_reach
 from consent_mw.rights.restriction import restricted
 from consent_mw.stores.base import Store

@@ -22,6 +22,7 @@ from consent_mw.days import day_of, day_text
 from consent_mw.declaration import loads
 from consent_mw.destruction import Destruction
 from consent_mw.keyring import Keyring
+from consent_mw.person import Person
 from consent_mw.policy import RECEIPTS, REQUESTS
 from consent_mw.receipt_name import new_name
 from consent_mw.records import Query, Record
@@ -32,7 +33,7 @@ from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Registry
-from consent_mw.rights.person import People, Person, links
+from consent_mw.rights.people import People, links
 from consent_mw.rights.request import ANSWER, REQUEST, REQUEST_KINDS, RESTRICTING, Answer, Request
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys

@@ -74,6 +74,7 @@ LAYERS = [
         "notices",
         "pending",
         "periods",
+        "person",
         "publications",
         "receipts",
         "reports",

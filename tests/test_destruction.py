@@ -18,9 +18,9 @@ from consent_mw.aggregates import cells_of
 from consent_mw.days import day_of
 from consent_mw.exceptions import KeyDestroyed, KeyringUnreachable, StoreUnavailable
 from consent_mw.keyring import FileKeyring, MemoryKeyring
+from consent_mw.person import Person
 from consent_mw.records import time_of
 from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.person import Person
 from consent_mw.rights.request import Request
 from consent_mw.sealer import Sealer
 

@@ -16,13 +16,14 @@ import pytest
 from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
 
 from consent_mw.drain import Drain
+from consent_mw.person import Person
 from consent_mw.policy import ABUSE
 from consent_mw.records import Query, Record, Scalar, encode_record
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.erasure import Erasure, ErasureOutcome
 from consent_mw.rights.holdings import Holdings, Registry
-from consent_mw.rights.person import People, Person, links
+from consent_mw.rights.people import People, links
 from consent_mw.rights.request import Answer, Request
 from consent_mw.rights.restriction import Restriction, restricted
 from consent_mw.spool import Spool

@@ -32,7 +32,7 @@ from tests.my_data_site import (
 from tests.policies import POLICY
 from tests.visitors import Visitor
 
-from consent_mw.rights.person import People
+from consent_mw.rights.people import People
 from consent_mw.rights.request import Answer
 from consent_mw.rights.restriction import restricted
 from consent_mw.testing.clock import Clock

@@ -26,9 +26,9 @@ from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
 from consent_mw.days import day_of
 from consent_mw.keyring import MemoryKeyring
+from consent_mw.person import Person
 from consent_mw.records import Query, encode_record, time_of
 from consent_mw.retention import Retention
-from consent_mw.rights.person import Person
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stage import LIVE, Stage

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent_mw.keyring import MemoryKeyring
+from consent_mw.person import Person, tokens
 from consent_mw.records import Record, new_id
-from consent_mw.rights.person import Person, tokens
 from consent_mw.rights.restriction import Restriction
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys

@@ -22,10 +22,10 @@ from consent_mw.days import QUARTERS, day_of, start_of
 from consent_mw.declaration import loads
 from consent_mw.destruction import Destruction
 from consent_mw.exceptions import ConsentError
+from consent_mw.person import Person, tokens
 from consent_mw.policy import Policy
 from consent_mw.records import Query
 from consent_mw.retention import LATE, Retention
-from consent_mw.rights.person import Person, tokens
 from consent_mw.spans import WHOLE, Calendar, Span, label_of, of_label
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.driver import drive, http_scope

@@ -9,10 +9,10 @@ from typing import Final
 from consent_mw.days import day_of, start_of
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError
 from consent_mw.keyring import FileKeyring
+from consent_mw.person import Person, values_on
 from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.records import Query, Record, fixed_id, time_of
-from consent_mw.rights.person import Person, values_on
 from consent_mw.sealer import Sealer, token_of
 from consent_mw.site_keys import SiteKeys
 from consent_mw.stores import store_from

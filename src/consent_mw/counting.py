@@ -20,7 +20,7 @@ from consent_mw.receipts import visitor_of
 from consent_mw.records import Record
 from consent_mw.retention import Window
 from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.person import People
+from consent_mw.rights.people import People
 from consent_mw.rights.restriction import restricted
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool

@@ -28,7 +28,7 @@ from consent_mw.receipt_name import is_again
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.redaction import clean, origin, redact_query, redact_url
 from consent_mw.request_consent import DROPPED, Noted, Shown
-from consent_mw.rights.person import links
+from consent_mw.rights.people import links
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Request
 from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed, withdrawal

@@ -18,7 +18,7 @@ from consent_mw.records import Query, Record
 from consent_mw.rights.certificate import ERASED
 from consent_mw.rights.disclosures import DISCLOSURE
 from consent_mw.rights.ledger import Erased
-from consent_mw.rights.person import LINK
+from consent_mw.rights.people import LINK
 from consent_mw.rights.request import ANSWER, REQUEST
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.person import Person, tokens
 from consent_mw.rights.holdings import HELD_KINDS
-from consent_mw.rights.person import Person, tokens
 from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 from consent_mw.subjects import questions

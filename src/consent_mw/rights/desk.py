@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
 
+from consent_mw.person import Person, tokens
 from consent_mw.policy import REQUESTS
 from consent_mw.records import Query, Record, encode_record, time_of
-from consent_mw.rights.person import Person, links, tokens
+from consent_mw.rights.people import links
 from consent_mw.rights.request import ANSWER, REQUEST, RESTRICTING, Answer, Case, Request, cases, is_right
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool

@@ -16,6 +16,7 @@ from consent_mw.archive import Archive
 from consent_mw.days import day_of, instant_of, start_of
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
 from consent_mw.locks import alone
+from consent_mw.person import Person, tokens
 from consent_mw.places import Places
 from consent_mw.policy import ABUSE, REQUESTS, Policy
 from consent_mw.receipts import Receipts
@@ -27,7 +28,7 @@ from consent_mw.rights.extent import Extent, Place
 from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.rights.ledger import Entry, Erased, Ledger, Walk
 from consent_mw.rights.open_cases import OpenCases
-from consent_mw.rights.person import LINK, People, Person, tokens
+from consent_mw.rights.people import LINK, People
 from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.renewal import renew
 from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request

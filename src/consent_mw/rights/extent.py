@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 from consent_mw.archive import Archive
 from consent_mw.days import start_of
+from consent_mw.person import Person, tokens
 from consent_mw.policy import ABUSE, LINKS, RECEIPTS, REQUESTS
 from consent_mw.receipts import Receipts
 from consent_mw.records import Query
 from consent_mw.retention import Retention
 from consent_mw.rights.holdings import HELD_KINDS
-from consent_mw.rights.person import Person, tokens
 from consent_mw.rights.request import Request
 from consent_mw.sealer import Sealer
 from consent_mw.spans import of_label

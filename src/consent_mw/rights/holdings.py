@@ -12,13 +12,14 @@ import msgspec
 from consent_mw.archive import Archive
 from consent_mw.days import day_of, start_of
 from consent_mw.exceptions import ConsentError, StoreError
+from consent_mw.person import Person, tokens
 from consent_mw.policy import LINKS, RECEIPTS, REQUESTS, Policy
 from consent_mw.receipts import Receipt, receipt_of
 from consent_mw.records import Record, Scalar, time_of
 from consent_mw.retention import Retention
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
-from consent_mw.rights.person import People, Person, tokens
+from consent_mw.rights.people import People
 from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.reach import Reach
 from consent_mw.rights.request import Case

@@ -8,10 +8,11 @@ from typing import Final
 
 from consent_mw.days import day_of
 from consent_mw.exceptions import KeyDestroyed
+from consent_mw.person import Person, tokens_of, values_on
 from consent_mw.policy import ABUSE, REQUESTS
 from consent_mw.records import Record, time_of
 from consent_mw.rights.desk import Desk
-from consent_mw.rights.person import People, Person, tokens_of, values_on
+from consent_mw.rights.people import People
 from consent_mw.rights.request import Case
 from consent_mw.sealer import Sealer, token_of
 

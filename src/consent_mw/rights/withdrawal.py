@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 from consent_mw.consent import Choice, Consent
 from consent_mw.days import day_of
 from consent_mw.in_force import Course, begins
+from consent_mw.person import Person
 from consent_mw.policy import Policy, Purpose
 from consent_mw.receipt_name import born_on
-from consent_mw.rights.person import Person
 from consent_mw.rights.request import Request
 
 __all__ = ["NOTHING_REMOVED", "Removed", "removed", "taken_back", "withdrawal"]

@@ -12,12 +12,12 @@ from uuid import UUID
 from consent_mw.consent import Choice
 from consent_mw.days import instant_of
 from consent_mw.exceptions import ConsentError
+from consent_mw.person import NOBODY, Person
 from consent_mw.policy import ABUSE
 from consent_mw.records import Scalar
 from consent_mw.request_consent import Shown
 from consent_mw.rights.contact import contact_item
 from consent_mw.rights.desk import Desk
-from consent_mw.rights.person import NOBODY, Person
 from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Answer, Case, Request, RequestKind

@@ -15,13 +15,14 @@ from starlette.responses import RedirectResponse, Response
 from consent_mw._asgi import Scope
 from consent_mw.days import instant_of
 from consent_mw.exceptions import StoreError
+from consent_mw.person import Person
 from consent_mw.policy import Policy
 from consent_mw.request_consent import Shown
 from consent_mw.rights.contact import contact_of
 from consent_mw.rights.desk import Desk, kept_by_spool
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Holdings, Registry
-from consent_mw.rights.person import People, Person
+from consent_mw.rights.people import People
 from consent_mw.rights.personal_data import PersonalData, SignIn
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import REQUEST_KINDS

@@ -1,22 +1,20 @@
-"""Whom a request is about: the name of their receipts and their sign-in, and the tokens that their records carry."""
+"""All names of somebody who proved one of them, or signed in: found by the links that a sign-in leaves."""
 
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from consent_mw.days import DAY_NS, day_of, start_of
-from consent_mw.exceptions import ConsentError, KeyDestroyed
-from consent_mw.policy import LINKS, REQUESTS
-from consent_mw.receipt_name import born_on
-from consent_mw.receipts import CLOCK_DAYS, MOST
+from consent_mw.exceptions import ConsentError
+from consent_mw.person import SIGN_IN, Person, tokens, tokens_of
+from consent_mw.policy import LINKS
+from consent_mw.receipts import MOST
 from consent_mw.records import Query, Record, Scalar, fixed_id
 from consent_mw.retention import Retention
 from consent_mw.sealer import Sealer, token_of
@@ -24,102 +22,17 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
 from consent_mw.subjects import questions
 
-__all__ = ["LINK", "NOBODY", "People", "Person", "links", "tokens", "tokens_of", "values_on"]
+__all__ = ["LINK", "People", "links"]
 
 #: A record that says under which name somebody's receipts are kept who had signed in; another says it the other way.
 LINK: Final = "link"
 _BACK: Final = "link.back"
-#: What a sign-in is told from a name by: no name can hold a NUL.
-_SIGN_IN: Final = "sign-in\0"
-#: Under which a sign-in marks a record: never what was collected about somebody.
-_ASKED: Final = frozenset((REQUESTS, LINKS))
 _KINDS: Final = frozenset((LINK,))
 #: What a name may lead to.
 _KEPT: Final = frozenset(("visit", "event", "abuse", "receipt"))
 #: How long before it ends a link is kept anew.
 _AHEAD: Final = timedelta(days=30)
 _PURPOSES: Final = frozenset((LINKS,))
-
-
-class Person(NamedTuple):
-    """
-    Somebody who proved who they are.
-
-    Attributes:
-        names: Under which their receipts are kept: that of their cookie first, then the latest that their sign-in used.
-            What is collected about them carries tokens of these names, whatever they choose, until they refuse
-            everything.
-        sign_in: What the application knows them by; None where they did not sign in.
-        is_cut: Whether they have more names, which were not looked for.
-    """
-
-    names: tuple[str, ...] = ()
-    sign_in: str | None = None
-    is_cut: bool = False
-
-    @property
-    def values(self) -> tuple[str, ...]:
-        """Everything that tokens of theirs are made from."""
-        return self.names if self.sign_in is None else (*self.names, _SIGN_IN + self.sign_in)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether they proved anything."""
-        return bool(self.values)
-
-    @property
-    def first_day(self) -> int | None:
-        """The first day (since 1970, UTC) on which records can be made under one of their names; None without one."""
-        return min((born_on(name) - CLOCK_DAYS for name in self.names), default=None)
-
-
-NOBODY: Final = Person()
-
-
-def values_on(values: Iterable[str], day: int, purpose: str) -> list[str]:
-    """Return those of `values` that tokens can be made from on a day (since 1970, UTC) for a purpose."""
-    return [value for value in values if (first := _first_day(value, purpose)) is not None and first <= day]
-
-
-def _first_day(value: str, purpose: str) -> int | None:
-    """Return the first day on which a token for `purpose` can be made from `value`; None where none ever is."""
-    if value.startswith(_SIGN_IN):
-        return 0 if purpose in _ASKED else None
-    return born_on(value) - CLOCK_DAYS
-
-
-def tokens(
-    sealer: Sealer, person: Person, purposes: Collection[str] | None = None
-) -> dict[tuple[int, str], frozenset[bytes]]:
-    """
-    Return the tokens of `person` under every key that lives, by day and purpose. Makes no key, and reads each once,
-    however many names there are. May take a while: call it in a thread.
-
-    Args:
-        purposes: Only these; None for all.
-
-    Raises:
-        StoreError: The keyring cannot be reached.
-    """
-    return tokens_of(sealer, person.values, purposes)
-
-
-def tokens_of(
-    sealer: Sealer, values: Collection[str], purposes: Collection[str] | None = None
-) -> dict[tuple[int, str], frozenset[bytes]]:
-    """As `tokens`, of everybody whose `values` these are."""
-    found: dict[tuple[int, str], frozenset[bytes]] = {}
-    for purpose, days in sealer.days().items() if values else ():
-        if purposes is not None and purpose not in purposes:
-            continue
-        since = [(first, value.encode()) for value in values if (first := _first_day(value, purpose)) is not None]
-        if not since:
-            continue
-        for day in days[bisect_left(days, min(since)[0]) :]:
-            with suppress(KeyDestroyed):  # meanwhile
-                secret = sealer.token_secret(day, purpose, create=False)
-                found[day, purpose] = frozenset(token_of(secret, value) for first, value in since if first <= day)
-    return found
 
 
 def links(sealer: Sealer, name: str | None, sign_in: str | None, now_ns: int) -> list[Record]:
@@ -133,8 +46,8 @@ def links(sealer: Sealer, name: str | None, sign_in: str | None, now_ns: int) ->
     if sign_in is None or name is None:
         return []
     return [
-        _link(sealer, _SIGN_IN + sign_in, name, {}, now_ns),
-        _link(sealer, name, _SIGN_IN + sign_in, {_BACK: True}, now_ns),
+        _link(sealer, SIGN_IN + sign_in, name, {}, now_ns),
+        _link(sealer, name, SIGN_IN + sign_in, {_BACK: True}, now_ns),
     ]
 
 
@@ -162,7 +75,7 @@ class People:
         """
         if proof.sign_in is None:
             return proof
-        found = await self._led_to([_SIGN_IN + proof.sign_in], most)
+        found = await self._led_to([SIGN_IN + proof.sign_in], most)
         names = tuple(dict.fromkeys((*proof.names, *found)))
         return Person(names[:most], proof.sign_in, most is not None and len(names) > most)
 
@@ -217,8 +130,8 @@ class People:
         found: dict[tuple[str, str], list[UUID]] = {}
         for record, end in ends:
             if (value := whose.get(record.subject or b"")) is not None:  # the other link of the pair says whose it is
-                name, sign_in = (value, end) if end.startswith(_SIGN_IN) else (end, value)
-                found.setdefault((name, sign_in.removeprefix(_SIGN_IN)), []).append(record.id)
+                name, sign_in = (value, end) if end.startswith(SIGN_IN) else (end, value)
+                found.setdefault((name, sign_in.removeprefix(SIGN_IN)), []).append(record.id)
         return found
 
     async def _is_led_to_something(self, name: str) -> bool:
@@ -228,7 +141,7 @@ class People:
 
     async def links_between(self, sign_in: str, names: Collection[str]) -> list[UUID]:
         """Return the links, both ways, of a sign-in with `names`. Raises as `of`."""
-        ends, found = {*names, _SIGN_IN + sign_in}, list[UUID]()
+        ends, found = {*names, SIGN_IN + sign_in}, list[UUID]()
         if names:
             async for records in self._links(ends):
                 found += [each for each, end in (await asyncio.to_thread(self._ends, records)).items() if end in ends]
@@ -263,4 +176,4 @@ class People:
 
 
 def _sign_ins(person: Person) -> list[str]:
-    return [value for value in person.values if value.startswith(_SIGN_IN)]
+    return [value for value in person.values if value.startswith(SIGN_IN)]
