@@ -18,6 +18,7 @@ from consent_mw.declaration import load
 from consent_mw.destruction import Destruction
 from consent_mw.places import Places
 from consent_mw.records import Record, Scalar, new_id
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
 
@@ -64,7 +65,7 @@ async def _measured(size: int, root: Path) -> Figures:
         await store.append(batch)
     filling = time.perf_counter() - began
 
-    destruction = Destruction.of_site(policy, places, store, sealer)
+    destruction = Destruction.of_site(policy, places, store, sealer, SiteRestrictions(store, sealer))
     # A day is counted in the night after it, months before its end.
     counting = await _seconds(lambda: destruction.once(DAY + timedelta(days=2)))
     before = _bytes(places)

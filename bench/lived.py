@@ -21,6 +21,7 @@ from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.erasure import ErasureOutcome
 from consent_mw.rights.request import Answer
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.base import Store
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.driver import body, drive, http_scope
@@ -152,7 +153,12 @@ class _Life:
         self._exchanges = exchanges
         self._parts = parts = app.wiring
         self._destruction = Destruction.of_site(
-            load(directory / "policy.toml"), parts.places, parts.store, parts.sealer, spool=parts.spool
+            load(directory / "policy.toml"),
+            parts.places,
+            parts.store,
+            parts.sealer,
+            SiteRestrictions(parts.store, parts.sealer),
+            spool=parts.spool,
         )
         self._desk = Desk(parts.store, parts.sealer, kept_by_store(parts.store))
         self._restricted: list[tuple[datetime, Browser]] = []

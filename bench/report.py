@@ -28,6 +28,7 @@ from consent_mw.destruction import Destruction
 from consent_mw.places import Places
 from consent_mw.records import Record, Scalar, new_id
 from consent_mw.reports import report_of
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
 
@@ -104,7 +105,7 @@ async def _measured(size: int, root: Path) -> Figures:
     began = time.process_time()
     raw = _raw(places.database)
     raw_seconds = time.process_time() - began
-    destruction = Destruction.of_site(policy, places, store, sealer)
+    destruction = Destruction.of_site(policy, places, store, sealer, SiteRestrictions(store, sealer))
     began = time.process_time()
     done = await destruction.once(START + timedelta(days=DAYS + 1))
     counting = time.process_time() - began

@@ -18,6 +18,7 @@ from consent_mw.keyring import Keyring
 from consent_mw.places import Places
 from consent_mw.policy import Policy
 from consent_mw.records import Query, Record, Scalar, new_id
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
 
@@ -77,7 +78,9 @@ class SiteWithRecords:
         return found
 
     async def _destroyed(self, store: SQLiteStore, now: datetime, **options: Any) -> Outcome:
-        destruction = Destruction.of_site(self.policy, self.places, store, self.sealer, **options)
+        destruction = Destruction.of_site(
+            self.policy, self.places, store, self.sealer, SiteRestrictions(store, self.sealer), **options
+        )
         try:
             return await destruction.once(now)
         finally:
@@ -85,7 +88,9 @@ class SiteWithRecords:
 
     def left(self, now: datetime, **options: Any) -> list[Due]:
         async def read(store: SQLiteStore) -> list[Due]:
-            destruction = Destruction.of_site(self.policy, self.places, store, self.sealer, **options)
+            destruction = Destruction.of_site(
+                self.policy, self.places, store, self.sealer, SiteRestrictions(store, self.sealer), **options
+            )
             try:
                 return await due(destruction.stages, now)
             finally:

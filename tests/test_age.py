@@ -35,6 +35,7 @@ from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Registry
 from consent_mw.rights.people import People, links
 from consent_mw.rights.request import ANSWER, REQUEST, REQUEST_KINDS, RESTRICTING, Answer, Request
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.base import Store
@@ -124,7 +125,7 @@ class Living(SiteWithRecords):
         await erasure.close()
 
     def destruction(self, store: Store) -> Destruction:
-        return Destruction.of_site(self.policy, self.places, store, self.sealer)
+        return Destruction.of_site(self.policy, self.places, store, self.sealer, SiteRestrictions(store, self.sealer))
 
     async def days_of(self, store: Store, days: int) -> None:
         """Let some days go by, each with visits of two purposes, and abuse that a law holds in the archive."""

@@ -84,7 +84,6 @@ LAYERS = [
         "starting",
         "subjects",
         "visits",
-        "wholeness",
     },  # what an operator and a visitor ask for
     {
         "console",

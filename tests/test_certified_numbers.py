@@ -20,6 +20,7 @@ from consent_mw.exceptions import KeyDestroyed
 from consent_mw.keyring import MemoryKeyring
 from consent_mw.records import Query, Record, time_of
 from consent_mw.retention import KINDS
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 
@@ -95,7 +96,9 @@ class Life:
         self.running: Destruction | None = None
 
     def destruction(self, site: SiteWithRecords, lost: frozenset[str] = frozenset()) -> Destruction:
-        found = Destruction.of_site(site.policy, site.places, self.store, site.sealer, lost=lost)
+        found = Destruction.of_site(
+            site.policy, site.places, self.store, site.sealer, SiteRestrictions(self.store, site.sealer), lost=lost
+        )
         archive = found._archive
         assert archive is not None
         archive.store = Counted(archive.store, "archive", self.gone, self.archived)

@@ -20,6 +20,7 @@ from consent_mw.aggregates import cells_of
 from consent_mw.destruction import Destruction
 from consent_mw.keyring import MemoryKeyring
 from consent_mw.records import Query, Record
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.sealer import Sealer
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.driver import drive, http_scope
@@ -76,7 +77,9 @@ def test_visitors_that_are_told_apart_are_not_counted_again(site: SiteWithRecord
 
 def test_days_are_counted_that_the_clock_had_left_behind_while_it_was_ahead(site: SiteWithRecords) -> None:
     async def run(store: Any) -> None:
-        destruction = Destruction.of_site(site.policy, site.places, store, site.sealer)
+        destruction = Destruction.of_site(
+            site.policy, site.places, store, site.sealer, SiteRestrictions(store, site.sealer)
+        )
         ahead = THEN + 5 * DAY
         await store.append([site.record(ahead, secret="/")], durable=True)
         await destruction.once(ahead + DAY + HOUR)

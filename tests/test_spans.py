@@ -26,6 +26,7 @@ from consent_mw.person import Person, tokens
 from consent_mw.policy import Policy
 from consent_mw.records import Query
 from consent_mw.retention import LATE, Retention
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.spans import WHOLE, Calendar, Span, label_of, of_label
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.driver import drive, http_scope
@@ -261,7 +262,9 @@ def test_a_key_does_not_wait_for_the_minute_when_its_part_of_a_day_ends(seoul: S
     now = [AUGUST + 15 * HOUR - timedelta(milliseconds=900)]
 
     async def run(store: Any) -> None:
-        destruction = Destruction.of_site(seoul.policy, seoul.places, store, seoul.sealer)
+        destruction = Destruction.of_site(
+            seoul.policy, seoul.places, store, seoul.sealer, SiteRestrictions(store, seoul.sealer)
+        )
         task = asyncio.ensure_future(destruction.keep_on(lambda: int(now[0].timestamp() * 1e9)))
         await asyncio.sleep(0)
         now[0] = AUGUST + 15 * HOUR

@@ -25,10 +25,10 @@ from consent_mw.cli import main
 from consent_mw.places import Places
 from consent_mw.records import Query, Record, new_id
 from consent_mw.rights.ledger import Erased
+from consent_mw.rights.wholeness import examined
 from consent_mw.sealer import Sealer
 from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.sqlite import SQLiteStore
-from consent_mw.wholeness import examined
 
 COLUMNS = ("id", "kind", "purpose", "subject", "ring", "data", "sealed")
 KINDS = {"visit", "abuse", "receipt", "request", "answer", "disclosure", "erased", "aggregate", "tally", "certificate"}

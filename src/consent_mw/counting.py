@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from consent_mw.aggregates import DayCounts
 from consent_mw.archive import NAMING
@@ -18,20 +18,29 @@ from consent_mw.periods import PeriodCounts, closing
 from consent_mw.policy import RECEIPTS
 from consent_mw.receipts import visitor_of
 from consent_mw.records import Record
-from consent_mw.retention import Window
-from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.people import People
-from consent_mw.rights.restriction import restricted
+from consent_mw.retention import Retention, Window
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stage import LIVE, Stage
 
-__all__ = ["Counting"]
+__all__ = ["Counting", "Restrictions"]
 
 #: A day is counted this long after it is over: what began before midnight has ended and was drained by then.
 _SETTLED: Final = timedelta(minutes=30)
 #: A spool that is stuck keeps a day from being counted no longer than this.
 _PATIENCE: Final = timedelta(hours=12)
+
+
+class Restrictions(Protocol):
+    """Whose data nobody may use: what counting and destruction have to know of the rights that stand above them."""
+
+    async def restricts(self) -> Callable[[Record], bool]:
+        """Return what tells whether nobody may use a record now. Raises StoreError."""
+        ...
+
+    async def renew(self, retention: Retention, now: datetime) -> int:
+        """Ask anew for the restrictions whose records end soon. Raises KeyDestroyed and StoreError."""
+        ...
 
 
 class Counting:
@@ -42,9 +51,12 @@ class Counting:
         spool: Where records may still be on their way.
     """
 
-    def __init__(self, certificates: Certificates, deletions: Deletions, spool: Spool | None) -> None:
+    def __init__(
+        self, certificates: Certificates, deletions: Deletions, restrictions: Restrictions, spool: Spool | None
+    ) -> None:
         self._certificates = certificates
         self._deletions = deletions
+        self._restrictions = restrictions
         self._spool = spool
         self._counted: dict[str, int] = {}  # by purpose: no day up to this one is still to be counted, as of
         self._counted_on = -1  # this day: another host may be late, or the clock have been ahead
@@ -108,7 +120,8 @@ class Counting:
 
     async def _count(self, stage: Stage, day: int, purpose: str, *, again: bool = False) -> None:
         visitor = partial(visitor_of, sealer=stage.sealer)
-        counts, rings = DayCounts(day, purpose, skipped=await self._skipped(stage), visitor=visitor), Counter[str]()
+        skipped = await self._restrictions.restricts() if stage.where == LIVE else None  # for statistics neither
+        counts, rings = DayCounts(day, purpose, skipped=skipped, visitor=visitor), Counter[str]()
         async for page in stage.pages(purpose, Window(start_of(day), start_of(day + 1))):
             rings.update(stage.ring_of(record) for record in page if record.kind != NAMING)
             if stage.where == LIVE:
@@ -130,13 +143,6 @@ class Counting:
                 yield await asyncio.to_thread(stage.sealer.whole, page)
 
         return await closing(stage.store, stage.sealer, pages, day, counts)
-
-    async def _skipped(self, stage: Stage) -> Callable[[Record], bool] | None:
-        """Return what tells of a record whether it may not be used now, for statistics neither."""
-        if stage.where != LIVE:
-            return None
-        desk, people = Desk(stage.store, stage.sealer, kept_by_store(stage.store)), People(stage.store, stage.sealer)
-        return (await restricted(desk, people, stage.sealer)).restricts
 
     async def _is_countable(self, day: int, now: datetime) -> bool:
         over = start_of(day + 1)

@@ -14,7 +14,7 @@ import msgspec
 
 from consent_mw.archive import NAMING, Archive
 from consent_mw.certificates import Certificate, Certificates, Tally
-from consent_mw.counting import Counting
+from consent_mw.counting import Counting, Restrictions
 from consent_mw.days import day_of, instant_of
 from consent_mw.deletions import Deletions, Part
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
@@ -25,8 +25,6 @@ from consent_mw.policy import REQUESTS, Policy
 from consent_mw.records import Query, Record, time_of
 from consent_mw.retention import Retention
 from consent_mw.revisions import Revisions
-from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.renewal import renew
 from consent_mw.sealer import Sealer
 from consent_mw.spans import Span, of_label
 from consent_mw.spool import Spool
@@ -140,6 +138,7 @@ class Destruction:
         retention: Retention,
         store: Store,
         sealer: Sealer,
+        restrictions: Restrictions,
         lock: Path,
         *,
         spool: Spool | None = None,
@@ -148,6 +147,7 @@ class Destruction:
     ) -> None:
         """
         Args:
+            restrictions: Whom no day may count, and what is asked anew before its record ends.
             lock: A file, made if it is missing: of all processes that name it one works at a time.
             spool: Where records may still be on their way.
             archive: None where no revision ever held anything.
@@ -160,11 +160,12 @@ class Destruction:
         self._site: _Site | None = None
         self._certificates = Certificates(store, sealer)
         self._deletions = Deletions(store, sealer)
+        self._restrictions = restrictions
         self._lock = lock
         self._spool = spool
         self._told: list[str] = []  # the troubles of the last run
         self._listed: dict[str, _Keys] = {}  # by place
-        self._counting = Counting(self._certificates, self._deletions, spool)
+        self._counting = Counting(self._certificates, self._deletions, restrictions, spool)
 
     @classmethod
     def of_site(
@@ -173,6 +174,7 @@ class Destruction:
         places: Places,
         store: Store,
         sealer: Sealer,
+        restrictions: Restrictions,
         *,
         spool: Spool | None = None,
         lost: frozenset[str] = frozenset(),
@@ -188,7 +190,7 @@ class Destruction:
         policies = site.revisions.course(policy).published
         archive = Archive.of_site(policies, places, sealer.site_keys)
         lock = places.destruction_lock
-        found = cls(Retention(policies), store, sealer, lock, spool=spool, archive=archive, lost=lost)
+        found = cls(Retention(policies), store, sealer, restrictions, lock, spool=spool, archive=archive, lost=lost)
         found._site = site
         return found
 
@@ -299,7 +301,7 @@ class Destruction:
         if not run.renewed:
             run.renewed = True
             try:
-                await renew(Desk(stage.store, stage.sealer, kept_by_store(stage.store)), stage.retention, run.now)
+                await self._restrictions.renew(stage.retention, run.now)
             except (KeyDestroyed, StoreError) as error:  # a key ends on time all the same
                 run.outcome.troubles.append(f"restrictions were not renewed, and may end: {error}")
 

@@ -127,9 +127,11 @@ class Wiring:
         self.pending: Pending = Pending(self.policy, self.store, self.sealer)
         # Only here, and for types in `drain`: an eighth of the time that `import consent_mw` took.
         from consent_mw.destruction import Destruction
+        from consent_mw.rights.restriction import SiteRestrictions
 
+        restrictions = SiteRestrictions(self.store, self.sealer)
         self.destruction: Destruction = Destruction.of_site(
-            self.policy, self.places, self.store, self.sealer, spool=self.spool
+            self.policy, self.places, self.store, self.sealer, restrictions, spool=self.spool
         )
         self.erasure: Erasure = Erasure.of_site(
             self.revisions.course(self.policy).published,

@@ -24,6 +24,7 @@ from consent_mw.pending import Pending
 from consent_mw.places import Places
 from consent_mw.revisions import Revisions
 from consent_mw.rights.erasure import Erasure
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stores import site_store
@@ -113,7 +114,7 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
     spool = Spool(places.spool, clock=now_ns)
     store = OpenedStore(site_store(places.database, url, log_url))  # what erases and destroys beside may come first
     sealer = Sealer.of_site(places, keyring, policy)
-    destruction = Destruction.of_site(policy, places, store, sealer, spool=spool)
+    destruction = Destruction.of_site(policy, places, store, sealer, SiteRestrictions(store, sealer), spool=spool)
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=now_ns)
     published = Revisions(places.revisions).course(policy).published
     erasure = Erasure.of_site(published, places, store, sealer, spool=spool)

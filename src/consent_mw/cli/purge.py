@@ -26,6 +26,7 @@ from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.keyring import Keyring, MemoryKeyring
 from consent_mw.known_rings import KnownRings, Where
 from consent_mw.places import Places
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.sealer import Sealer
 from consent_mw.spool import Spool
 from consent_mw.stage import LIVE
@@ -89,7 +90,9 @@ def purge(
     places = Places(directory) if directory else Places.beside(file)
     store = opened_store(existing_store(places, url, log_url))
     sealer = Sealer.of_site(places, _keyring(places, ring), policy)
-    destruction = Destruction.of_site(policy, places, store, sealer, spool=_spool(places), lost=frozenset(lost))
+    destruction = Destruction.of_site(
+        policy, places, store, sealer, SiteRestrictions(store, sealer), spool=_spool(places), lost=frozenset(lost)
+    )
     missing = _missing(destruction, places, ring)
     # One that was used here and is gone is no other machine's.
     of_others = frozenset[str]() if forced else frozenset(lost).difference(missing)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Final
 
 from consent_mw.days import day_of
@@ -11,12 +12,15 @@ from consent_mw.exceptions import KeyDestroyed
 from consent_mw.person import Person, tokens_of, values_on
 from consent_mw.policy import ABUSE, REQUESTS
 from consent_mw.records import Record, time_of
-from consent_mw.rights.desk import Desk
+from consent_mw.retention import Retention
+from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.people import People
+from consent_mw.rights.renewal import renew
 from consent_mw.rights.request import Case
 from consent_mw.sealer import Sealer, token_of
+from consent_mw.stores.base import Store
 
-__all__ = ["Restriction", "is_restricted", "restricted", "restricted_by"]
+__all__ = ["Restriction", "SiteRestrictions", "is_restricted", "restricted", "restricted_by"]
 
 #: Tokens that are remembered at a time; each takes some hundred bytes.
 _MOST_TOKENS: Final = 50_000
@@ -78,6 +82,23 @@ class Restriction:
         except KeyDestroyed:
             return frozenset()  # nobody can tell any more whose records of that day they are
         return frozenset(token_of(secret, value.encode()) for value in values_on(self._values, day, purpose))
+
+
+class SiteRestrictions:
+    """What counting and destruction ask of the rights of visitors: `consent_mw.counting.Restrictions` of one store."""
+
+    def __init__(self, store: Store, sealer: Sealer) -> None:
+        self._desk = Desk(store, sealer, kept_by_store(store))
+        self._people = People(store, sealer)
+        self._sealer = sealer
+
+    async def restricts(self) -> Callable[[Record], bool]:
+        """Return what tells whether nobody may use a record now. Raises StoreError."""
+        return (await restricted(self._desk, self._people, self._sealer)).restricts
+
+    async def renew(self, retention: Retention, now: datetime) -> int:
+        """As `consent_mw.rights.renewal.renew`."""
+        return await renew(self._desk, retention, now)
 
 
 async def restricted(desk: Desk, people: People, sealer: Sealer) -> Restriction:
