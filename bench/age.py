@@ -23,12 +23,12 @@ from tests.postgres import PostgresServer
 from bench.aged import MEMORY, START
 from bench.lived import EXCHANGES, lived
 from bench.tables import Report, show, versions
-from consent_mw.aggregates import KIND as AGGREGATE
-from consent_mw.certificates import KIND as CERTIFICATE
-from consent_mw.certificates import TALLY
-from consent_mw.places import Places
+from consent_mw.paths import Places
 from consent_mw.records import Query
-from consent_mw.retention import KINDS
+from consent_mw.retention.aggregates import KIND as AGGREGATE
+from consent_mw.retention.calendar import KINDS
+from consent_mw.retention.certificates import KIND as CERTIFICATE
+from consent_mw.retention.certificates import TALLY
 from consent_mw.rights.certificate import ERASED
 from consent_mw.stores.pages import pages
 from consent_mw.stores.postgres import PostgresStore

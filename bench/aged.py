@@ -17,15 +17,17 @@ from typing import Final
 
 from bench.lived import Browser, known_of, served
 from bench.running import lifespan
-from consent_mw import ConsentMiddleware, drain, wiring
-from consent_mw.days import day_of
-from consent_mw.keyring import FileKeyring
+from consent_mw import ConsentMiddleware
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.log import drain
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.people import People
 from consent_mw.rights.reach import out_of_reach
 from consent_mw.rights.restriction import restricted
+from consent_mw.runtime import wiring
 from consent_mw.stores.base import Store
 from consent_mw.stores.postgres import PostgresStore
+from consent_mw.system.days import day_of
 
 __all__ = ["MEMORY", "START", "figures"]
 

@@ -19,8 +19,8 @@ from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from bench.site import HEADERS
 from consent_mw import Choice, ConsentMiddleware
-from consent_mw.consent import Consent
-from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.consent.choice import Consent
+from consent_mw.cookies.consent_cookie import ConsentCookie
 
 __all__ = ["ACCESS_LINE", "BARE", "CONTESTANTS", "OURS", "OURS_SPOOLING", "PASS_THROUGH", "Contestant", "log_config",
            "request_headers"]  # fmt: skip

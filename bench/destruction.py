@@ -14,12 +14,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from consent_mw.declaration import load
-from consent_mw.destruction import Destruction
-from consent_mw.places import Places
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
 from consent_mw.records import Record, Scalar, new_id
+from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.restriction import SiteRestrictions
-from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
 
 DAY = datetime(2024, 11, 23, tzinfo=UTC)

@@ -19,11 +19,11 @@ from bench.memory import visitors
 from bench.running import lifespan
 from bench.site import new_scope, new_site
 from bench.tables import Report, middle, show, versions
-from consent_mw.declaration import load
-from consent_mw.drain import Drain
-from consent_mw.places import Places
-from consent_mw.sealer import Sealer
-from consent_mw.spool import Spool
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.log.drain import Drain
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
+from consent_mw.spool.spool import Spool
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.stores.sqlite_file import connect, transaction
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from consent_mw import Choice, ConsentMiddleware, Proxies
 from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send
-from consent_mw.agents import is_crawler, parse_agent
-from consent_mw.consent import Consent
-from consent_mw.consent_cookie import ConsentCookie
-from consent_mw.cookies import CookieFloor
+from consent_mw.consent.choice import Consent
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.cookies.lines import CookieFloor
+from consent_mw.log.user_agents import is_crawler, parse_agent
 
 SECRET = "a secret key of the benchmark, long enough"
 #: Letters that a cookie's name can have for a browser, two of which make a name.

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bench.contestants import SECRET
 from bench.site import HEADERS
 from consent_mw import ConsentMiddleware
-from consent_mw.declaration import load
-from consent_mw.destruction import Destruction, Outcome
+from consent_mw.policy.loader import load
+from consent_mw.retention.destruction import Destruction, Outcome
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.erasure import ErasureOutcome

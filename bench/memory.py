@@ -24,8 +24,8 @@ from bench.in_process import _discard, _receive
 from bench.running import lifespan
 from bench.site import new_scope, new_site
 from consent_mw import Choice
-from consent_mw.consent import Consent
-from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.consent.choice import Consent
+from consent_mw.cookies.consent_cookie import ConsentCookie
 
 #: Until here modules, templates and the first of everything are loaded.
 WARM_UP = 1_000

@@ -21,16 +21,16 @@ from statistics import median
 from typing import NamedTuple
 
 from bench.tables import Report, show
-from consent_mw.aggregates import LATENCIES, OTHER
-from consent_mw.days import day_of
-from consent_mw.declaration import load
-from consent_mw.destruction import Destruction
-from consent_mw.places import Places
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
 from consent_mw.records import Record, Scalar, new_id
-from consent_mw.reports import report_of
+from consent_mw.retention.aggregates import LATENCIES, OTHER
+from consent_mw.retention.destruction import Destruction
+from consent_mw.retention.reports import report_of
 from consent_mw.rights.restriction import SiteRestrictions
-from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.system.days import day_of
 
 DAYS = 80
 START = datetime(2026, 8, 1, tzinfo=UTC)

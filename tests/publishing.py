@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from consent_mw.declaration import loads
-from consent_mw.places import Places
-from consent_mw.policy import Policy
-from consent_mw.revisions import Revisions
+from consent_mw.paths import Places
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Policy
+from consent_mw.policy.revisions import Revisions
 
 
 def published(directory: Path, text: str) -> Policy:

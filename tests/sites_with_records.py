@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 from tests.policies import POLICY
 
-from consent_mw.declaration import loads
-from consent_mw.destruction import Destruction, Outcome
-from consent_mw.due import Due, due
-from consent_mw.keyring import Keyring
-from consent_mw.places import Places
-from consent_mw.policy import Policy
+from consent_mw.crypto.keyring import Keyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.paths import Places
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Policy
 from consent_mw.records import Query, Record, Scalar, new_id
+from consent_mw.retention.destruction import Destruction, Outcome
+from consent_mw.retention.overdue import Due, due
 from consent_mw.rights.restriction import SiteRestrictions
-from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
 
 #: 23 November 2024, early in the morning of a day that ended long ago.

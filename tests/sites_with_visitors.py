@@ -15,13 +15,13 @@ from tests.visitors import Visitor
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.cli import main
-from consent_mw.person import Person
-from consent_mw.places import Places
+from consent_mw.consent.data_subject import Person
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.paths import Places
 from consent_mw.records import Record
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.request import Answer, Request, RequestKind
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.sqlite import SQLiteStore
 
 NOW = datetime.now(UTC)

@@ -12,11 +12,11 @@ from uuid import UUID
 
 from tests.policies import POLICY
 
-from consent_mw.bundles import frame_head, length_of
-from consent_mw.keyring import FileKeyring
-from consent_mw.places import Places
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.paths import Places
 from consent_mw.records import Record, encode_record, new_id
-from consent_mw.spool import Spool
+from consent_mw.spool.bundles import frame_head, length_of
+from consent_mw.spool.spool import Spool
 
 
 def make_site(directory: Path) -> Path:

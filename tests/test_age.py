@@ -16,18 +16,19 @@ from uuid import UUID
 import pytest
 from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
 
-from consent_mw.archive import Archive
-from consent_mw.certificates import TALLY
-from consent_mw.days import day_of, day_text
-from consent_mw.declaration import loads
-from consent_mw.destruction import Destruction
-from consent_mw.keyring import Keyring
-from consent_mw.person import Person
-from consent_mw.policy import RECEIPTS, REQUESTS
-from consent_mw.receipt_name import new_name
+from consent_mw.consent.data_subject import Person
+from consent_mw.consent.receipt_name import new_name
+from consent_mw.crypto.keyring import Keyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import RECEIPTS, REQUESTS
 from consent_mw.records import Query, Record
-from consent_mw.reports import endings
-from consent_mw.retention import Retention
+from consent_mw.retention.archive import Archive
+from consent_mw.retention.calendar import Retention
+from consent_mw.retention.certificates import TALLY
+from consent_mw.retention.destruction import Destruction
+from consent_mw.retention.reports import endings
 from consent_mw.rights.certificate import ERASED
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
@@ -36,10 +37,9 @@ from consent_mw.rights.holdings import Registry
 from consent_mw.rights.people import People, links
 from consent_mw.rights.request import ANSWER, REQUEST, REQUEST_KINDS, RESTRICTING, Answer, Request
 from consent_mw.rights.restriction import SiteRestrictions
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.system.days import day_of, day_text
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from consent_mw.agents import Agent, is_crawler, is_probe, parse_agent
+from consent_mw.log.user_agents import Agent, is_crawler, is_probe, parse_agent
 from consent_mw.testing import strategies
 
 MOZILLA = "Mozilla/5.0 "
@@ -118,7 +118,7 @@ def test_without_the_fast_resolver_the_answers_are_the_same():
         "import sys, warnings; warnings.simplefilter('error'); sys.modules['ua_parser_rs'] = None\n"
         "import importlib.util as u; real = u.find_spec\n"
         "u.find_spec = lambda name, *rest: None if name == 'ua_parser_rs' else real(name, *rest)\n"
-        "from consent_mw.agents import parse_agent\n"
+        "from consent_mw.log.user_agents import parse_agent\n"
         "for raw in eval(sys.stdin.read()): print(tuple(parse_agent(raw)))"
     )
     sample = [raw for raw, _ in PEOPLE] + BOTS[:5]

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
 
-from consent_mw.aggregates import FEWEST, OTHER, DayCounts, cells_of
-from consent_mw.days import day_of
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.records import Record, Scalar, new_id, time_of
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
-from consent_mw.visits import Visits
+from consent_mw.retention.aggregates import FEWEST, OTHER, DayCounts, cells_of
+from consent_mw.retention.visits import Visits
+from consent_mw.system.days import day_of
 
 SEALER = Sealer.without_keys(SiteKeys.random())
 START_NS = int(THEN.timestamp()) * 10**9

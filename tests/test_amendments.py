@@ -13,10 +13,10 @@ import pytest
 from tests.policies import POLICY
 from tests.publishing import dated
 
-from consent_mw.amendments import amendments
-from consent_mw.declaration import loads as read
-from consent_mw.notices import Changes, changes, notice
-from consent_mw.policy import Contact, Controller, Cookie, Destruction, Event, Officer, Policy, Purpose, Recipient
+from consent_mw.policy.amendments import amendments
+from consent_mw.policy.loader import loads as read
+from consent_mw.policy.model import Contact, Controller, Cookie, Destruction, Event, Officer, Policy, Purpose, Recipient
+from consent_mw.policy.notice_period import Changes, changes, notice
 from consent_mw.site.amended import told
 from consent_mw.site.templating import Templates
 

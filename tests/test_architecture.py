@@ -1,4 +1,4 @@
-"""The modules of the package stand in layers: imports go down or sideways, never up, never round."""
+"""The packages stand in layers: imports go down, never up, and never round."""
 
 from __future__ import annotations
 
@@ -14,92 +14,28 @@ import pytest
 
 ROOT = "consent_mw"
 
-# The row of a module or subpackage is its layer; docs/architecture.md draws the same picture.
+# The rooms of the package: its packages, and the modules beside them that everybody speaks of. Each imports from its
+# own row or a lower one, and no two of them each other; docs/architecture.md draws the same picture.
 LAYERS = [
-    {"_asgi", "days", "declaration", "durations", "exceptions", "policy", "presets", "tags"},
-    {
-        "agents",
-        "bundles",
-        "client",
-        "consent",
-        "consent_cookie",
-        "cookies",
-        "escaping",
-        "exports",
-        "frames",
-        "gate",
-        "header_lines",
-        "in_force",
-        "memo",
-        "pace",
-        "permissions",
-        "receipt_name",
-        "receivers",
-        "records",
-        "redaction",
-        "request_consent",
-        "request_cookies",
-        "room",
-        "signing",
-        "spans",
-    },  # pure: no I/O, no clock read
-    {
-        "audit",
-        "gaps",
-        "keyring",
-        "keyslots",
-        "known_rings",
-        "locks",
-        "mounts",
-        "ownership",
-        "places",
-        "revisions",
-        "sealer",
-        "segment",
-        "site_keys",
-        "spool",
-        "stores",
-        "waiting",
-        "wordings",
-    },  # the only disk and network I/O
-    {
-        "aggregates",
-        "amendments",
-        "archive",
-        "certificates",
-        "counting",
-        "deletions",
-        "destruction",
-        "due",
-        "notices",
-        "pending",
-        "periods",
-        "person",
-        "publications",
-        "receipts",
-        "reports",
-        "retention",
-        "rights",
-        "stage",
-        "starting",
-        "subjects",
-        "visits",
-    },  # what an operator and a visitor ask for
-    {
-        "console",
-        "drain",
-        "exchange",
-        "illegible",
-        "plans",
-        "recorder",
-        "site",
-        "unbundler",
-        "undeclared",
-    },  # what runs in a request
-    {"answer", "get_consent", "lifespan", "middleware", "placing", "wiring"},  # composition
-    {"__main__", "cli", "demo", "testing"},  # faces
+    {"_asgi", "exceptions"},
+    {"system"},
+    {"audit", "paths", "policy", "proxies", "records"},
+    {"crypto", "exports", "stores"},
+    {"spool"},
+    {"consent"},
+    {"cookies", "retention"},
+    {"rights"},
+    {"log"},
+    {"site"},
+    {"runtime"},
+    {"middleware"},
+    {"demo"},
+    {"cli"},
+    {"__main__", "testing"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+#: More rooms than this are no picture that one can keep in mind.
+MOST_ROOMS = 30
 
 # What only a face, an extra or a first use may load.
 HEAVY = {
@@ -151,11 +87,16 @@ def imports(module: str) -> Iterator[str]:
 IMPORTS = {module: set(imports(module)) for module in TREES}
 
 
+def room(module: str) -> str:
+    """Return the package or the module of the root that a module is in; of the root itself its own name."""
+    return module if module == ROOT else module.split(".")[1]
+
+
 def layer(module: str) -> int:
     """Return the layer of a module below the root; the root itself stands above all."""
     if module == ROOT:
         return len(LAYERS)
-    name = module.split(".")[1]
+    name = room(module)
     assert name in LAYER, f"{module} has no layer: add {name!r} to its row of LAYERS in tests/test_architecture.py"
     return LAYER[name]
 
@@ -171,6 +112,17 @@ def test_the_import_graph_has_no_circle() -> None:
         TopologicalSorter(IMPORTS).prepare()
     except CycleError as error:
         pytest.fail("these modules import each other in a circle: " + " <- ".join(error.args[1]))
+
+
+def test_no_two_rooms_import_each_other() -> None:
+    rooms: dict[str, set[str]] = {}
+    for module, imported in IMPORTS.items():
+        rooms.setdefault(room(module), set()).update({room(each) for each in imported} - {room(module)})
+    assert len(rooms) <= MOST_ROOMS
+    try:
+        TopologicalSorter(rooms).prepare()
+    except CycleError as error:
+        pytest.fail("these rooms import each other in a circle: " + " <- ".join(error.args[1]))
 
 
 def test_no_module_imports_the_package_root() -> None:

@@ -13,8 +13,8 @@ from tests.test_cli import refused, run
 from tests.test_export import at_a_terminal
 
 from consent_mw.audit import Audit
-from consent_mw.declaration import loads
-from consent_mw.revisions import Revisions
+from consent_mw.policy.loader import loads
+from consent_mw.policy.revisions import Revisions
 
 BASIS = ("--basis", "order 2026-114")
 LAW = "Act on Something, article 15"

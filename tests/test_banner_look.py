@@ -14,12 +14,12 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests import browser_site
 
-from consent_mw.consent import NO_CONSENT, Choice, Consent
-from consent_mw.declaration import load, loads
-from consent_mw.permissions import Permissions
-from consent_mw.policy import Policy
-from consent_mw.request_consent import RequestConsent
-from consent_mw.signing import Signing
+from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
+from consent_mw.consent.permissions import Permissions
+from consent_mw.consent.request_consent import RequestConsent
+from consent_mw.crypto.signing import Signing
+from consent_mw.policy.loader import load, loads
+from consent_mw.policy.model import Policy
 from consent_mw.site.pages import Site
 from consent_mw.site.surfaces import Surfaces
 
@@ -33,7 +33,7 @@ def package() -> Path:
     return Path(spec.origin).parent
 
 
-POLICY = load(package() / "founding.toml")
+POLICY = load(package() / "policy" / "founding.toml")
 STYLE = (package() / "site" / "static" / "consent.css").read_text("utf-8")
 ARABIC = loads(browser_site.DECLARATION.replace('languages = ["ko", "en"]', 'languages = ["ar", "ko", "en"]'))
 

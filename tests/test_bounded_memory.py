@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
-from consent_mw.consent_cookie import ConsentCookie
-from consent_mw.cookies import pairs
-from consent_mw.declaration import loads
-from consent_mw.memo import Budget, Memory, remembering
-from consent_mw.permissions import Verdict
-from consent_mw.request_cookies import RequestCookies
+from consent_mw.consent.permissions import Verdict
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.cookies.lines import pairs
+from consent_mw.cookies.request_cookies import RequestCookies
+from consent_mw.policy.loader import loads
+from consent_mw.system.bounded_cache import Budget, Memory, remembering
 
 DAY_NS = 86_400_000_000_000
 MIB = 1 << 20

@@ -14,15 +14,15 @@ from uuid import UUID
 import pytest
 from tests.sites_with_records import DAY, HOUR, UTC_POLICY, SiteWithRecords
 
-from consent_mw.days import day_of, day_text
-from consent_mw.destruction import Destruction
+from consent_mw.crypto.keyring import MemoryKeyring
 from consent_mw.exceptions import KeyDestroyed
-from consent_mw.keyring import MemoryKeyring
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import KINDS
+from consent_mw.retention.calendar import KINDS
+from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.system.days import day_of, day_text
 
 PURPOSES = ("necessary", "functional", "analytics", "abuse")
 SHORT = (

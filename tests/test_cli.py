@@ -31,14 +31,14 @@ import pytest
 
 from consent_mw.cli import main
 from consent_mw.cli.terminal import as_json, printable
-from consent_mw.consent_cookie import checked_keys
-from consent_mw.declaration import load
-from consent_mw.keyring import FileKeyring
-from consent_mw.places import Places
+from consent_mw.cookies.consent_cookie import checked_keys
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Record, Scalar, new_id
-from consent_mw.revisions import Revisions
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.sqlite import SQLiteStore
 
 DAY_NS = 86_400_000_000_000

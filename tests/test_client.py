@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_mw.client import Proxies, mask
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.proxies import Proxies, mask
 from consent_mw.testing import strategies
 
 OURS = ["10.0.0.0/8", "2001:db8:ffff::/48", "unix"]
@@ -288,7 +288,10 @@ def test_the_memory_of_hosts_is_bounded():
 
 
 def test_importing_it_loads_no_agent_parser():
-    script = "import sys, consent_mw.client, consent_mw.agents; print({'user_agents', 'ua_parser'} & set(sys.modules))"
+    script = (
+        "import sys, consent_mw.proxies, consent_mw.log.user_agents;"
+        "print({'user_agents', 'ua_parser'} & set(sys.modules))"
+    )
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
     )

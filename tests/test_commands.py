@@ -21,9 +21,9 @@ from tests.sites_with_records import UTC_POLICY, SiteWithRecords
 from consent_mw.audit import Audit
 from consent_mw.cli import consent_mw
 from consent_mw.cli.exit_codes import CODES, MEANT_BY_ONE, leaves
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import encode_record
-from consent_mw.revisions import Revisions
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 
 ROOT = Path(__file__).parent.parent
 LEAVES = dict(leaves(consent_mw))

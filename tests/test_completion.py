@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.sites_with_records import UTC_POLICY, SiteWithRecords
 
-from consent_mw.revisions import Revisions
+from consent_mw.policy.revisions import Revisions
 
 #: What is typed, and what the line is after Tab.
 LINES = {

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
-from consent_mw import declaration
-from consent_mw.consent import LIFETIME, NO_CONSENT, Choice, Consent, dumps, loads
-from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.consent.choice import LIFETIME, NO_CONSENT, Choice, Consent, dumps, loads
+from consent_mw.consent.permissions import Permissions
+from consent_mw.consent.request_consent import RequestConsent
+from consent_mw.cookies.consent_cookie import ConsentCookie
 from consent_mw.exceptions import BadConsentCookie, ConfigurationError
-from consent_mw.permissions import Permissions
-from consent_mw.request_consent import RequestConsent
+from consent_mw.policy import loader
 
 TODAY = date(2026, 11, 23)
 KEY = "a key that nobody guesses"
@@ -144,7 +144,7 @@ def test_the_cookie_is_prefixed_on_https_only_and_not_for_subdomains():
 
 
 def test_the_name_of_no_receipt_looks_like_an_option():
-    policy = declaration.loads(POLICY)
+    policy = loader.loads(POLICY)
     permissions = Permissions(policy, NO_CONSENT)
     names = set()
     for _ in range(2_000):

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from tests.asgi import scope
 from tests.policies import POLICY
 
-from consent_mw.client import Proxies
-from consent_mw.console import Console
-from consent_mw.declaration import loads
-from consent_mw.exchange import Exchange
+from consent_mw.log.access_line import Console
+from consent_mw.log.exchange import Exchange
+from consent_mw.policy.loader import loads
+from consent_mw.proxies import Proxies
 from consent_mw.testing import strategies
 
 NOTHING: Any = None  # a line does not look at the consent

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
-from consent_mw.declaration import loads
+from consent_mw.policy.loader import loads
 from consent_mw.rights.deadlines import ANSWER_WITHIN, due_date, end_of
 from consent_mw.rights.request import Answer, Case, Request
 

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consent_mw.declaration import load, loads
-from consent_mw.durations import Duration
 from consent_mw.exceptions import Fault, PolicyError
-from consent_mw.policy import FIELDS, Policy
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.loader import load, loads
+from consent_mw.policy.model import FIELDS, Policy
 
-FOUNDING = files("consent_mw").joinpath("founding.toml").read_text("utf-8")
+FOUNDING = files("consent_mw.policy").joinpath("founding.toml").read_text("utf-8")
 
 
 def faults_of(text: str) -> list[Fault]:

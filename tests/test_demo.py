@@ -21,9 +21,9 @@ from tests.ports import free_port
 from websockets.sync.client import connect
 
 import consent_mw.demo
-from consent_mw.declaration import load
+from consent_mw.consent.permissions import Reason, Verdict
 from consent_mw.demo.texts import LANGUAGES, texts
-from consent_mw.permissions import Reason, Verdict
+from consent_mw.policy.loader import load
 
 SERVE = "import sys; from consent_mw.demo import serve; serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])"
 PACKAGE = Path(consent_mw.demo.__file__).parent

@@ -14,15 +14,15 @@ import msgspec
 import pytest
 from tests.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
 
-from consent_mw.aggregates import cells_of
-from consent_mw.days import day_of
+from consent_mw.consent.data_subject import Person
+from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import KeyDestroyed, KeyringUnreachable, StoreUnavailable
-from consent_mw.keyring import FileKeyring, MemoryKeyring
-from consent_mw.person import Person
 from consent_mw.records import time_of
+from consent_mw.retention.aggregates import cells_of
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.request import Request
-from consent_mw.sealer import Sealer
+from consent_mw.system.days import day_of
 
 
 @pytest.fixture

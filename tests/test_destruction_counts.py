@@ -16,12 +16,12 @@ import pytest
 from tests.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
 
 from consent_mw import ConsentMiddleware
-from consent_mw.aggregates import cells_of
-from consent_mw.destruction import Destruction
-from consent_mw.keyring import MemoryKeyring
+from consent_mw.crypto.keyring import MemoryKeyring
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.records import Query, Record
+from consent_mw.retention.aggregates import cells_of
+from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.restriction import SiteRestrictions
-from consent_mw.sealer import Sealer
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.driver import drive, http_scope
 

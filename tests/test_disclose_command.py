@@ -18,13 +18,13 @@ from tests.sites_with_visitors import Site, visited
 from tests.test_cli import run
 
 from consent_mw.audit import Audit
-from consent_mw.declaration import load
-from consent_mw.places import Places
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
 from consent_mw.records import Query, time_of
-from consent_mw.retention import Retention
+from consent_mw.retention.calendar import Retention
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.vouched import compared, entries_of, named
-from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 

@@ -20,10 +20,21 @@ from tests.test_architecture import LAYER, TREES
 from consent_mw._asgi import Message, Scope
 from consent_mw.cli import consent_mw, main
 from consent_mw.cli.default_group import DefaultGroup
-from consent_mw.declaration import loads
-from consent_mw.permissions import Reason
-from consent_mw.policy import FIELDS, Agency, Basis, Controller, Cookie, Event, Officer, Policy, Purpose, Recipient
-from consent_mw.presets import PRESETS
+from consent_mw.consent.permissions import Reason
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import (
+    FIELDS,
+    Agency,
+    Basis,
+    Controller,
+    Cookie,
+    Event,
+    Officer,
+    Policy,
+    Purpose,
+    Recipient,
+)
+from consent_mw.policy.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

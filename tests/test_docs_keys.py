@@ -13,9 +13,9 @@ from tests.policies import POLICY
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw.cli import main
+from consent_mw.crypto.day_parts import of_label
+from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring
 from consent_mw.exceptions import ConfigurationError, KeyringUnreachable
-from consent_mw.keyring import FileKeyring, ForeignKeyring, Keyring
-from consent_mw.spans import of_label
 
 PAGE = Path(__file__).parent.parent / "docs" / "keys.md"
 BLOCK = re.findall(r"^```python\n(# my_keyring\.py\n.*?)^```$", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)[0]

@@ -21,10 +21,10 @@ from tests.sites_with_records import SiteWithRecords
 
 from consent_mw.audit import Audit
 from consent_mw.cli import main
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import encode_record
-from consent_mw.revisions import Revisions
 from consent_mw.rights.request import Request
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 
 PAGE = (Path(__file__).parent.parent / "docs/operator.md").read_text()
 #: These need a file of a visitor; tests/test_receipt_command.py has one.

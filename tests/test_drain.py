@@ -12,15 +12,15 @@ import pytest
 from tests.policies import POLICY
 from tests.spooled import ids_in, make_site, spool_records
 
-from consent_mw.bundles import frame_head
-from consent_mw.declaration import loads
-from consent_mw.drain import Drain
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import StoreUnavailable
-from consent_mw.keyring import FileKeyring
-from consent_mw.places import Places
+from consent_mw.log.drain import Drain
+from consent_mw.paths import Places
+from consent_mw.policy.loader import loads
 from consent_mw.records import Record
-from consent_mw.sealer import Sealer
-from consent_mw.spool import Spool
+from consent_mw.spool.bundles import frame_head
+from consent_mw.spool.spool import Spool
 from consent_mw.stores.sqlite import SQLiteStore
 
 
@@ -131,7 +131,7 @@ async def test_a_segment_that_cannot_be_read_to_its_end_stays(
             raise OSError(5, "Input/output error")
         return read(fd, length, at)
 
-    monkeypatch.setattr("consent_mw.segment.os.pread", bad_block)
+    monkeypatch.setattr("consent_mw.spool.segment.os.pread", bad_block)
     store = SQLiteStore(Places(site / "consent-data").database)
     await store.open()
     await _drain(site, store).once()

@@ -18,7 +18,7 @@ import pytest
 from tests.spooled import ids_in, keep_spooling, make_site, spool_records
 
 from consent_mw.cli import main
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from uuid import UUID
 import pytest
 from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
 
-from consent_mw.drain import Drain
-from consent_mw.person import Person
-from consent_mw.policy import ABUSE
+from consent_mw.consent.data_subject import Person
+from consent_mw.log.drain import Drain
+from consent_mw.policy.model import ABUSE
 from consent_mw.records import Query, Record, Scalar, encode_record
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
@@ -26,7 +26,7 @@ from consent_mw.rights.holdings import Holdings, Registry
 from consent_mw.rights.people import People, links
 from consent_mw.rights.request import Answer, Request
 from consent_mw.rights.restriction import Restriction, restricted
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 
 NAME, OTHER = "A" * 22, "B" * 22
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)

@@ -27,14 +27,14 @@ from tests.test_cli import NOON, VISIT, Site, refused, run
 
 from consent_mw.audit import Audit
 from consent_mw.cli.record_table import RecordTable
-from consent_mw.declaration import loads
-from consent_mw.escaping import as_json, hex_escaped, printable
 from consent_mw.exports import Format
 from consent_mw.exports.combined import Combined
 from consent_mw.exports.jsonl import JSONLines
 from consent_mw.exports.spreadsheet import Spreadsheet
+from consent_mw.policy.loader import loads
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Record, Scalar
-from consent_mw.revisions import Revisions
+from consent_mw.system.escaping import as_json, hex_escaped, printable
 
 BECAUSE = ("--reason", "a test")
 PERSONAL = {"url.path": "/책", "client.address": "192.0.2.0"}

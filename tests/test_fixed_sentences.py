@@ -14,11 +14,11 @@ from tests.test_receipts import body, receipts, site
 from tests.visitors import Visitor
 
 from consent_mw.cli import main
-from consent_mw.consent import Choice
-from consent_mw.declaration import load, loads
+from consent_mw.consent.choice import Choice
+from consent_mw.consent.receipts import Receipt
 from consent_mw.exceptions import PolicyError
-from consent_mw.policy import Policy
-from consent_mw.receipts import Receipt
+from consent_mw.policy.loader import load, loads
+from consent_mw.policy.model import Policy
 from consent_mw.records import new_id
 from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.site.receipt_document import Addresses, receipt_document
@@ -98,7 +98,7 @@ def test_nothing_is_claimed_that_nothing_declares(policy: str) -> None:
 
 def test_the_founding_policy_still_has_eleven_sections_that_each_say_something() -> None:
     for language in ("en", "ko"):
-        html = Surfaces(load("src/consent_mw/founding.toml")).render(
+        html = Surfaces(load("src/consent_mw/policy/founding.toml")).render(
             "_article.html", language, "", suffix="", own_cookies=OwnCookies(), has_my_data=True
         )
         sections = html.split('<section id="section-')[1:]

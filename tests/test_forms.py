@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_mw.consent import Choice
-from consent_mw.declaration import loads
+from consent_mw.consent.choice import Choice
+from consent_mw.policy.loader import loads
 from consent_mw.site.forms import (
     Answers,
     BadForm,

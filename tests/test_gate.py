@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
-from consent_mw.consent import NO_CONSENT, Choice, Consent
-from consent_mw.cookies import name_of
-from consent_mw.declaration import loads
-from consent_mw.gate import gate
-from consent_mw.permissions import Permissions, Reason, Verdict
+from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
+from consent_mw.consent.permissions import Permissions, Reason, Verdict
+from consent_mw.cookies.gate import gate
+from consent_mw.cookies.lines import name_of
+from consent_mw.policy.loader import loads
 from consent_mw.testing.strategies import set_cookie_headers
 
 NOW_NS = 1_795_000_000_000_000_000

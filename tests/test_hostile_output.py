@@ -14,7 +14,7 @@ from tests.test_middleware import KEY, cookie_for
 
 from consent_mw import Choice, ConsentMiddleware, get_consent
 from consent_mw.cli import main
-from consent_mw.policy import FIELDS
+from consent_mw.policy.model import FIELDS
 
 #: A screen cleared, a line forged, the writing turned, a sequence in one byte, a NUL, markup, a formula.
 EVIL = "\x1b[2J\nINFO: forged\u202e\x9b2J\x00\r[red]=cmd|'/c calc'!A1\""

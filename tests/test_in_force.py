@@ -16,11 +16,11 @@ from tests.publishing import dated, published
 
 from consent_mw import Choice, ConsentMiddleware, PolicyError
 from consent_mw._asgi import Message, Receive, Scope, Send
-from consent_mw.consent import Consent
-from consent_mw.consent_cookie import ConsentCookie
-from consent_mw.declaration import loads
-from consent_mw.in_force import Course, begins
-from consent_mw.policy import Policy
+from consent_mw.consent.choice import Consent
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Policy
+from consent_mw.policy.timeline import Course, begins
 from consent_mw.records import Query
 from consent_mw.testing.clock import Clock
 

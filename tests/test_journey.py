@@ -21,10 +21,10 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.demo.texts import texts
-from consent_mw.places import Places
+from consent_mw.paths import Places
 from consent_mw.records import Query, Record
-from consent_mw.sealer import Sealer
 from consent_mw.stores.sqlite import SQLiteStore
 
 SERVE = "import sys; from consent_mw.demo import serve; serve('127.0.0.1', 0, sys.argv[1])"

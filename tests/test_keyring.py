@@ -15,7 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_mw import keyslots, mounts
+from consent_mw.crypto import key_slots
+from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
+from consent_mw.crypto.sealer import Sealer, names_of
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import (
     ConfigurationError,
     KeyDestroyed,
@@ -24,10 +27,8 @@ from consent_mw.exceptions import (
     StoreError,
     StoreUnavailable,
 )
-from consent_mw.keyring import FileKeyring, MemoryKeyring
 from consent_mw.records import Record, new_id
-from consent_mw.sealer import Sealer, names_of
-from consent_mw.site_keys import SiteKeys
+from consent_mw.system import mounts
 
 DAY = 20_780
 NOW_NS = DAY * 86_400_000_000_000 + 3_600_000_000_000
@@ -127,7 +128,7 @@ def test_no_file_holds_a_key_after_it_was_destroyed(tmp_path, path):
 
 MAKE_A_KEY = """
 import sys
-from consent_mw.keyring import FileKeyring
+from consent_mw.crypto.keyring import FileKeyring
 sys.stdin.readline()
 print(FileKeyring(sys.argv[1]).key(20780, "necessary", create=True).hex())
 """
@@ -161,7 +162,7 @@ def test_a_key_destroyed_by_one_process_opens_nothing_in_another_at_once(path):
     sealer = Sealer(FileKeyring(path), SITE_KEYS)
     record = sealed(sealer, b"10.0.0.1")
     assert sealer.open(record) == b"10.0.0.1"
-    run("import sys; from consent_mw.keyring import FileKeyring; "
+    run("import sys; from consent_mw.crypto.keyring import FileKeyring; "
         "assert FileKeyring(sys.argv[1]).destroy(20780, 'necessary')", path)  # fmt: skip
     with pytest.raises(KeyDestroyed):
         sealer.open(record)
@@ -193,7 +194,7 @@ def test_every_damage_to_the_header_is_refused_and_the_file_left_alone(path):
 
 
 def test_a_newer_file_is_refused(path, monkeypatch):
-    monkeypatch.setattr(keyslots, "_VERSION", 2)
+    monkeypatch.setattr(key_slots, "_VERSION", 2)
     FileKeyring(path).close()
     monkeypatch.undo()
     with pytest.raises(ConfigurationError, match="has format 2"):
@@ -230,7 +231,7 @@ def test_a_full_disk_leaves_no_half_made_file(path):
     program = """
 import resource, sys
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.keyring import FileKeyring
+from consent_mw.crypto.keyring import FileKeyring
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
 try:
     FileKeyring(sys.argv[1])
@@ -262,8 +263,8 @@ def test_a_damaged_slot_loses_that_key_only_and_is_wiped_by_the_next_destruction
 def filled(path: Path, *, first_day: int) -> FileKeyring:
     ring = FileKeyring(path)
     ring.key(first_day, "necessary", create=True)
-    content = path.read_bytes()[: keyslots.PAGE]
-    slots = [keyslots.slot(first_day + number, "necessary", os.urandom(32)) for number in range(1024)]
+    content = path.read_bytes()[: key_slots.PAGE]
+    slots = [key_slots.slot(first_day + number, "necessary", os.urandom(32)) for number in range(1024)]
     path.write_bytes(content + b"".join(slots))
     ring.close()
     return FileKeyring(path)
@@ -274,7 +275,7 @@ def test_a_full_file_grows_at_its_end_and_moves_nothing(path):
     before = path.read_bytes()
     new = ring.key(DAY + 1024, "necessary", create=True)
     after = path.read_bytes()
-    assert after[keyslots.PAGE : len(before)] == before[keyslots.PAGE :]
+    assert after[key_slots.PAGE : len(before)] == before[key_slots.PAGE :]
     assert after.index(new) > len(before)
     assert len(ring.live()) == 1025
 
@@ -410,10 +411,10 @@ def test_no_nonce_and_no_id_repeats_in_a_process_that_was_copied_while_it_ran(pa
     """libc's fork, of which Python is not told, stands for the snapshot of a virtual machine that is resumed twice."""
     program = """
 import ctypes, os, sys
-from consent_mw.keyring import FileKeyring
+from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.records import new_id, new_id_number
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
 sealer = Sealer(FileKeyring(sys.argv[1]), SiteKeys.random())
 now_ns = 20780 * 86_400_000_000_000
 sealer.record(new_id(now_ns), "visit", "necessary", plain=b"x")
@@ -432,10 +433,10 @@ os.waitpid(copy, 0)
 def test_no_nonce_repeats_across_forks(path):
     program = """
 import os, sys
-from consent_mw.keyring import FileKeyring
+from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.records import new_id
-from consent_mw.sealer import Sealer, names_of
-from consent_mw.site_keys import SiteKeys
+from consent_mw.crypto.sealer import Sealer, names_of
+from consent_mw.crypto.site_keys import SiteKeys
 sealer = Sealer(FileKeyring(sys.argv[1]), SiteKeys.random())
 record_id = new_id(20780 * 86_400_000_000_000)
 def seal():

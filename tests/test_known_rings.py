@@ -14,9 +14,9 @@ from tests.postgres import PostgresServer
 from tests.sites_with_records import SiteWithRecords
 
 from consent_mw.cli import main
-from consent_mw.keyring import FileKeyring, MemoryKeyring
-from consent_mw.known_rings import KnownRings
-from consent_mw.sealer import Sealer
+from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
+from consent_mw.crypto.known_keyrings import KnownRings
+from consent_mw.crypto.sealer import Sealer
 
 
 @pytest.fixture

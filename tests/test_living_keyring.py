@@ -10,9 +10,9 @@ import pytest
 from tests.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
 
 from consent_mw.cli import main
-from consent_mw.due import at_work
-from consent_mw.keyring import MemoryKeyring
-from consent_mw.sealer import Sealer
+from consent_mw.crypto.keyring import MemoryKeyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.retention.overdue import at_work
 
 
 @pytest.fixture

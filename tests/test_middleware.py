@@ -17,16 +17,16 @@ from tests.asgi import drive, scope, set_cookies
 from tests.policies import POLICY
 
 from consent_mw import Choice, ConfigurationError, ConsentMiddleware, PolicyError, Proxies, get_consent
-from consent_mw.bundles import Bundle
 from consent_mw.cli import main
-from consent_mw.consent import Consent
-from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.consent.choice import Consent
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.crypto.day_parts import Calendar, label_of
+from consent_mw.crypto.keyring import MemoryKeyring
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import StoreUnavailable
-from consent_mw.keyring import MemoryKeyring
-from consent_mw.places import Places
+from consent_mw.paths import Places
 from consent_mw.records import Query
-from consent_mw.sealer import Sealer
-from consent_mw.spans import Calendar, label_of
+from consent_mw.spool.bundles import Bundle
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.testing.driver import Connection, lifespan

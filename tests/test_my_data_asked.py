@@ -34,7 +34,7 @@ from tests.my_data_site import (
 from tests.policies import POLICY
 from tests.visitors import Visitor
 
-from consent_mw.places import Places
+from consent_mw.paths import Places
 from consent_mw.testing.clock import Clock
 
 # -- somebody unknown -----------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
-from consent_mw.declaration import loads
+from consent_mw.crypto.signing import Signing
+from consent_mw.policy.loader import loads
 from consent_mw.rights.request import REQUEST_KINDS
-from consent_mw.signing import Signing
 from consent_mw.site.forms import BadForm
 from consent_mw.site.my_data_forms import ACTIONS, Ask, read
 from consent_mw.site.slip import Slip, Slips

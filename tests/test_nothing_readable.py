@@ -25,11 +25,11 @@ from tests.test_export import at_a_terminal
 from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
-from consent_mw.days import day_of
+from consent_mw.crypto.day_parts import of_label
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import KeyDestroyed
-from consent_mw.keyring import FileKeyring
-from consent_mw.sealer import Sealer
-from consent_mw.spans import of_label
+from consent_mw.system.days import day_of
 
 ADDRESS = "2001:db8:5ec:7e7::4711"
 SECRETS = {
@@ -242,7 +242,7 @@ def held_somewhere(site: SiteWithRecords) -> int:
 
 KEYS = """
 import sys
-from consent_mw.keyring import FileKeyring
+from consent_mw.crypto.keyring import FileKeyring
 ring = FileKeyring(sys.argv[1])
 print("ready", flush=True)
 for day in range(int(sys.argv[2]), 1_000_000):

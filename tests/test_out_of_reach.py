@@ -24,18 +24,18 @@ from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
-from consent_mw.days import day_of
-from consent_mw.keyring import MemoryKeyring
-from consent_mw.person import Person
+from consent_mw.consent.data_subject import Person
+from consent_mw.crypto.keyring import MemoryKeyring
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.records import Query, encode_record, time_of
-from consent_mw.retention import Retention
-from consent_mw.sealer import Sealer
-from consent_mw.spool import Spool
-from consent_mw.stage import LIVE, Stage
+from consent_mw.retention.calendar import Retention
+from consent_mw.retention.tier import LIVE, Stage
+from consent_mw.spool.spool import Spool
 from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.system.days import day_of
 from consent_mw.testing.sample_records import make_record
 
 

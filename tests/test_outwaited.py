@@ -16,13 +16,13 @@ from tests.publishing import published
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import Receive, Scope, Send
-from consent_mw.bundles import BUNDLE, Bundle, Own, read_frame
-from consent_mw.days import day_of
+from consent_mw.crypto.keyring import MemoryKeyring
+from consent_mw.crypto.sealer import names_of
 from consent_mw.exceptions import KeyDestroyed, KeyringUnreachable, RecordDamaged, StoreUnavailable
-from consent_mw.keyring import MemoryKeyring
 from consent_mw.records import Query, Record, time_of
-from consent_mw.sealer import names_of
+from consent_mw.spool.bundles import BUNDLE, Bundle, Own, read_frame
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.system.days import day_of
 from consent_mw.testing.client import ConsentClient
 from consent_mw.testing.clock import Clock
 

@@ -17,9 +17,9 @@ import pytest
 
 from consent_mw.audit import Audit
 from consent_mw.cli import main
+from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.keyring import FileKeyring
-from consent_mw.places import Places
+from consent_mw.paths import Places
 from consent_mw.rights.ledger import Ledger
 
 SITE, MALLORY = 54_321, 54_322

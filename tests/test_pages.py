@@ -12,9 +12,9 @@ import pytest
 from tests.publishing import dated
 from tests.test_site import DECLARATION, SIGNING, Answer, banner, get, post, visitor
 
-from consent_mw.declaration import loads
-from consent_mw.policy import Policy
-from consent_mw.revisions import Revisions
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Policy
+from consent_mw.policy.revisions import Revisions
 from consent_mw.site.comparison import differences
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.markdown import markdown_of

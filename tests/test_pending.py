@@ -10,9 +10,10 @@ from tests.asgi import set_cookies
 from tests.policies import POLICY
 from tests.visitors import Visitor
 
-from consent_mw import ConsentMiddleware, answer
+from consent_mw import ConsentMiddleware
+from consent_mw.cookies.pending import WAITS
 from consent_mw.exceptions import StoreUnavailable
-from consent_mw.pending import WAITS
+from consent_mw.runtime import answer
 from consent_mw.stores.memory import MemoryStore
 
 KEY = "the secret key of the tests"

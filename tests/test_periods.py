@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sites_with_records import DAY, THEN, UTC_POLICY, SiteWithRecords
 
-from consent_mw.aggregates import FEWEST, OTHER, DayCounts, cells_of, days_of
 from consent_mw.cli import main
-from consent_mw.days import day_of
-from consent_mw.periods import closing
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record, new_id
-from consent_mw.reports import Report, report_of
-from consent_mw.revisions import Revisions
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
+from consent_mw.retention.aggregates import FEWEST, OTHER, DayCounts, cells_of, days_of
+from consent_mw.retention.periods import closing
+from consent_mw.retention.reports import Report, report_of
 from consent_mw.stores.memory import MemoryStore
+from consent_mw.system.days import day_of
 
 SEALER = Sealer.without_keys(SiteKeys.random())
 FIRST = 20_000

@@ -14,23 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
-from consent_mw.client import Proxies
-from consent_mw.consent import Choice, Consent
-from consent_mw.declaration import loads
-from consent_mw.keyring import MemoryKeyring
-from consent_mw.person import Person, tokens
-from consent_mw.receipt_name import born_on, new_name
-from consent_mw.receipts import CLOCK_DAYS, MOST, Receipts
-from consent_mw.recorder import Recorder
+from consent_mw.consent.choice import Choice, Consent
+from consent_mw.consent.data_subject import Person, tokens
+from consent_mw.consent.receipt_name import born_on, new_name
+from consent_mw.consent.receipts import CLOCK_DAYS, MOST, Receipts
+from consent_mw.consent.request_consent import Shown
+from consent_mw.crypto.keyring import MemoryKeyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.log.recorder import Recorder
+from consent_mw.policy.loader import loads
+from consent_mw.proxies import Proxies
 from consent_mw.records import Query, Record, decode_record
-from consent_mw.request_consent import Shown
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.people import People, links
 from consent_mw.rights.request import Request
 from consent_mw.rights.restriction import is_restricted, restricted
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 from consent_mw.stores.memory import MemoryStore
 
 TODAY = 20_000

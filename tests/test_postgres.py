@@ -29,7 +29,7 @@ from tests.spooled import clear_records, keep_spooling, make_site
 from consent_mw.exceptions import ConfigurationError, SchemaError, StoreError, StoreUnavailable
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.records import Query, Record, encode_record
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 from consent_mw.stores import postgres_schema, store_from
 from consent_mw.stores.lease import lease
 from consent_mw.stores.postgres import PostgresStore

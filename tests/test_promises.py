@@ -23,16 +23,16 @@ from tests.visitors import Visitor
 
 from consent_mw import get_consent
 from consent_mw._asgi import Message, Receive, Scope, Send
-from consent_mw.aggregates import cells_of
 from consent_mw.cli import main
-from consent_mw.declaration import load, loads
 from consent_mw.exceptions import PolicyError
 from consent_mw.middleware import ConsentMiddleware
-from consent_mw.policy import FIELDS
+from consent_mw.policy.loader import load, loads
+from consent_mw.policy.model import FIELDS
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record
-from consent_mw.revisions import Revisions
+from consent_mw.retention.aggregates import cells_of
 
-FOUNDING = Path("src/consent_mw/founding.toml")
+FOUNDING = Path("src/consent_mw/policy/founding.toml")
 DAY = timedelta(days=1)
 #: What a record says of an exchange: nothing in it tells one visitor from another.
 FACTS = {

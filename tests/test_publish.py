@@ -15,8 +15,8 @@ from tests.policies import POLICY
 from tests.publishing import dated
 
 from consent_mw.cli import main
-from consent_mw.declaration import loads
-from consent_mw.revisions import Revisions
+from consent_mw.policy.loader import loads
+from consent_mw.policy.revisions import Revisions
 
 LONGER = POLICY.replace('"13 months"', '"14 months"', 1)
 REWORDED = POLICY.replace("privacy@", "data@")

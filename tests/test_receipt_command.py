@@ -17,9 +17,9 @@ from tests.visitors import Visitor
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.cli import main
-from consent_mw.keyring import FileKeyring
-from consent_mw.places import Places
-from consent_mw.spans import of_label
+from consent_mw.crypto.day_parts import of_label
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.paths import Places
 
 
 async def shop(scope: Scope, receive: Receive, send: Send) -> None:

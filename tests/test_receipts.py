@@ -15,18 +15,18 @@ from tests.publishing import published
 from tests.visitors import Visitor, now
 
 from consent_mw._asgi import Message, Receive, Scope, Send
-from consent_mw.declaration import loads
-from consent_mw.durations import Duration
+from consent_mw.consent.receipts import Receipt, Receipts, receipt_of
+from consent_mw.consent.wordings import Wordings, text_hash
 from consent_mw.exceptions import PolicyError
 from consent_mw.middleware import ConsentMiddleware
-from consent_mw.places import Places
-from consent_mw.receipts import Receipt, Receipts, receipt_of
+from consent_mw.paths import Places
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.loader import loads
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query
-from consent_mw.revisions import Revisions
 from consent_mw.site.proof import words_of
 from consent_mw.site.receipt_document import SCHEMA, iso_duration
 from consent_mw.site.surfaces import SURFACES, shown_text
-from consent_mw.wordings import Wordings, text_hash
 
 KEYS = ["a key of at least 16 bytes"]
 JSON = [(b"accept", b"application/json")]

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
-from consent_mw.amendments import amendments
 from consent_mw.cli import main
-from consent_mw.consent import Choice
-from consent_mw.declaration import loads
-from consent_mw.policy import Policy
-from consent_mw.receipts import Receipt
+from consent_mw.consent.choice import Choice
+from consent_mw.consent.receipts import Receipt
+from consent_mw.policy.amendments import amendments
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Policy
 from consent_mw.records import new_id
 from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.site.markdown import markdown_of

@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
-from consent_mw.declaration import loads
 from consent_mw.exceptions import PolicyError
-from consent_mw.policy import FIELDS
-from consent_mw.redaction import clean, origin, redact_query, redact_url
+from consent_mw.log.redaction import clean, origin, redact_query, redact_url
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import FIELDS
 
 MARK = "[redacted]"
 

@@ -17,8 +17,8 @@ from tests.policies import POLICY
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.cli import main
-from consent_mw.escaping import hex_escaped, raw, readable
-from consent_mw.redaction import redact_name, redact_query, redact_url
+from consent_mw.log.redaction import redact_name, redact_query, redact_url
+from consent_mw.system.escaping import hex_escaped, raw, readable
 from consent_mw.testing.driver import drive, http_scope, lifespan
 
 MARK = "[redacted]"

@@ -19,9 +19,9 @@ from tests.policies import POLICY
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import ASGIApp, Receive, Scope, Send
-from consent_mw.consent import Choice, Consent
-from consent_mw.consent_cookie import ConsentCookie
-from consent_mw.policy import FIELDS
+from consent_mw.consent.choice import Choice, Consent
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.policy.model import FIELDS
 from consent_mw.testing.driver import lifespan
 
 KEY = "k" * 32

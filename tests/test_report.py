@@ -17,23 +17,23 @@ from tests import browser_site
 from tests.policies import POLICY
 from tests.test_accessibility import faults
 
-from consent_mw.aggregates import OTHER, DayCounts
 from consent_mw.cli import main
 from consent_mw.cli.report import show
 from consent_mw.cli.report_page import report_page
-from consent_mw.days import day_of
-from consent_mw.declaration import loads
-from consent_mw.keyring import FileKeyring
-from consent_mw.places import Places
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.paths import Places
+from consent_mw.policy.loader import loads
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Record, Scalar, new_id
-from consent_mw.reports import Count, Day, Owed, Period, Report, endings, report_of
-from consent_mw.retention import Retention
-from consent_mw.revisions import Revisions
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
-from consent_mw.spool import Backlog
+from consent_mw.retention.aggregates import OTHER, DayCounts
+from consent_mw.retention.calendar import Retention
+from consent_mw.retention.reports import Count, Day, Owed, Period, Report, endings, report_of
+from consent_mw.spool.spool import Backlog
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.system.days import day_of
 
 DAY = (date(2026, 11, 20) - date(1970, 1, 1)).days
 DAY_NS = 86_400_000_000_000

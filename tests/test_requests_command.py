@@ -21,17 +21,17 @@ from tests.test_cli import refused, run
 
 from consent_mw.audit import Audit
 from consent_mw.cli.case_view import short_numbers
-from consent_mw.declaration import load
+from consent_mw.consent.data_subject import Person
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import AnswerRefused
-from consent_mw.keyring import FileKeyring
-from consent_mw.person import Person
+from consent_mw.policy.loader import load
 from consent_mw.rights.answering import check_answer
 from consent_mw.rights.contact import contact_item
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.queue import Queue, queue_of
 from consent_mw.rights.request import Answer, Case, Outcome, Request, RequestKind
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.sqlite import SQLiteStore
 
 SEOUL = ZoneInfo("Asia/Seoul")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_mw.keyring import MemoryKeyring
-from consent_mw.person import Person, tokens
+from consent_mw.consent.data_subject import Person, tokens
+from consent_mw.crypto.keyring import MemoryKeyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.records import Record, new_id
 from consent_mw.rights.restriction import Restriction
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
 
 DAY_NS = 86_400_000_000_000
 PURPOSES = ("analytics", "marketing", "abuse")

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.policies import POLICY
 
-from consent_mw.days import day_of, start_of
-from consent_mw.declaration import loads
-from consent_mw.durations import Duration
+from consent_mw.crypto.day_parts import Span
 from consent_mw.exceptions import PolicyError
-from consent_mw.policy import Policy
-from consent_mw.retention import Retention, Window
-from consent_mw.spans import Span
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Policy
+from consent_mw.retention.calendar import Retention, Window
+from consent_mw.system.days import day_of, start_of
 
 HOUR = timedelta(hours=1)
 BEGIN = datetime(2023, 1, 1, tzinfo=UTC)

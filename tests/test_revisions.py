@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from consent_mw.declaration import loads
 from consent_mw.exceptions import ConfigurationError, PolicyError
-from consent_mw.policy import Policy
-from consent_mw.revisions import Revisions
-from consent_mw.starting import edited, refusals
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Policy
+from consent_mw.policy.revisions import Revisions
+from consent_mw.policy.startup_check import edited, refusals
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
-FOUNDING = files("consent_mw").joinpath("founding.toml").read_text("utf-8")
+FOUNDING = files("consent_mw.policy").joinpath("founding.toml").read_text("utf-8")
 
 
 def declaration(revision: int, more: str = "") -> tuple[Policy, str]:
@@ -203,9 +203,9 @@ def test_processes_that_start_at_once_keep_one_file(revisions: Revisions, tmp_pa
     program = """
 import sys
 from pathlib import Path
-from consent_mw.declaration import load
-from consent_mw.revisions import Revisions
-from consent_mw.starting import edited, refusals
+from consent_mw.policy.loader import load
+from consent_mw.policy.revisions import Revisions
+from consent_mw.policy.startup_check import edited, refusals
 source, directory = map(Path, sys.argv[1:])
 policy, revisions = load(source), Revisions(directory)
 print("ready", flush=True)

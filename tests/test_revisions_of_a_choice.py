@@ -9,10 +9,10 @@ from tests.publishing import published
 from tests.test_middleware import ALL_COOKIES, KEY, cookie_for, cookies, response
 
 from consent_mw import ConsentMiddleware
-from consent_mw.consent import Choice
-from consent_mw.declaration import loads
-from consent_mw.notices import changes
-from consent_mw.request_cookies import RequestCookies
+from consent_mw.consent.choice import Choice
+from consent_mw.cookies.request_cookies import RequestCookies
+from consent_mw.policy.loader import loads
+from consent_mw.policy.notice_period import changes
 
 SECOND = POLICY.replace("revision = 1", "revision = 2")
 

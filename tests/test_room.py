@@ -14,9 +14,10 @@ from tests.asgi import set_cookies
 from tests.policies import POLICY
 from tests.visitors import Visitor
 
-from consent_mw import ConsentMiddleware, answer
+from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Message, Receive, Scope, Send
-from consent_mw.room import Room
+from consent_mw.cookies.quota import Room
+from consent_mw.runtime import answer
 
 MINUTE = 60_000_000_000
 TAKEN = st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(0, 900), st.integers(0, 3 * MINUTE))

@@ -25,7 +25,7 @@ from tests.serving import served
 
 from consent_mw.cli import main
 from consent_mw.cli.proposal import names_of_families, proposed, purposes_of, rounded
-from consent_mw.declaration import load, loads
+from consent_mw.policy.loader import load, loads
 
 HOUR = 3600
 DAY = 24 * HOUR

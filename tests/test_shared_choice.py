@@ -21,11 +21,12 @@ from tests.my_data_site import ERASE, PAGE, asks, body, cases, data, records, si
 from tests.serving import served
 from tests.visitors import Visitor, now
 
-from consent_mw import ConsentMiddleware, answer
-from consent_mw.consent import NO_CONSENT, Choice, Consent
-from consent_mw.declaration import loads
-from consent_mw.permissions import Permissions
-from consent_mw.request_cookies import stands_alone
+from consent_mw import ConsentMiddleware
+from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
+from consent_mw.consent.permissions import Permissions
+from consent_mw.cookies.request_cookies import stands_alone
+from consent_mw.policy.loader import loads
+from consent_mw.runtime import answer
 
 WWW, SHOP = "www.example.com", "shop.example.com"
 SHARED = {"cookie_domain": "example.com"}

@@ -12,9 +12,9 @@ from tests.test_middleware import records
 from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
-from consent_mw.amendments import amendments
 from consent_mw.cli import main
-from consent_mw.declaration import loads
+from consent_mw.policy.amendments import amendments
+from consent_mw.policy.loader import loads
 from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.testing.clock import Clock
 

@@ -12,10 +12,10 @@ from tests.asgi import set_cookies
 from tests.my_data_site import KEYS, body, run, site
 from tests.visitors import Visitor
 
-from consent_mw.consent import Choice, Consent
-from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.consent.choice import Choice, Consent
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.crypto.signing import Signing
 from consent_mw.exceptions import BadConsentCookie, ConfigurationError
-from consent_mw.signing import Signing
 
 TODAY = date(2026, 11, 28)
 CONSENT = Consent(choice=Choice.ACCEPT, revision=1, given_on=TODAY, receipt="r" * 22)

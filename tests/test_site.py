@@ -18,23 +18,23 @@ import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
-from consent_mw.consent import NO_CONSENT, Choice, Consent
-from consent_mw.cookies import name_of
-from consent_mw.declaration import loads
-from consent_mw.pending import Pending
-from consent_mw.permissions import Permissions
-from consent_mw.places import Places
-from consent_mw.policy import Policy
-from consent_mw.request_consent import RequestConsent
-from consent_mw.sealer import Sealer
-from consent_mw.signing import Signing
+from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
+from consent_mw.consent.permissions import Permissions
+from consent_mw.consent.request_consent import RequestConsent
+from consent_mw.consent.wordings import text_hash
+from consent_mw.cookies.lines import name_of
+from consent_mw.cookies.pending import Pending
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.signing import Signing
+from consent_mw.paths import Places
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Policy
 from consent_mw.site.language import negotiate
 from consent_mw.site.pages import Site
 from consent_mw.site.surfaces import SURFACES, shown_text
 from consent_mw.site.templating import TEMPLATES
 from consent_mw.site.translation import CATALOGUES
 from consent_mw.stores.memory import MemoryStore
-from consent_mw.wordings import text_hash
 
 DECLARATION = """
 schema = 1

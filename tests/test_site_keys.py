@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.my_data_site import KEYS, site
 
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.site_keys import SiteKeys
 
 OLD, NEW = b"an old key of a site", b"a new key of a site!"
 

@@ -18,16 +18,16 @@ from tests.policies import POLICY
 from tests.sites_with_records import HOUR, UTC_POLICY, SiteWithRecords
 
 from consent_mw import ConsentMiddleware
-from consent_mw.days import QUARTERS, day_of, start_of
-from consent_mw.declaration import loads
-from consent_mw.destruction import Destruction
+from consent_mw.consent.data_subject import Person, tokens
+from consent_mw.crypto.day_parts import WHOLE, Calendar, Span, label_of, of_label
 from consent_mw.exceptions import ConsentError
-from consent_mw.person import Person, tokens
-from consent_mw.policy import Policy
+from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Policy
 from consent_mw.records import Query
-from consent_mw.retention import LATE, Retention
+from consent_mw.retention.calendar import LATE, Retention
+from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.restriction import SiteRestrictions
-from consent_mw.spans import WHOLE, Calendar, Span, label_of, of_label
+from consent_mw.system.days import QUARTERS, day_of, start_of
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.driver import drive, http_scope
 

@@ -16,17 +16,17 @@ from tests.test_signals import site as setting_cookies
 from tests.visitors import Visitor
 
 from consent_mw.cli import main
-from consent_mw.consent import Choice
-from consent_mw.declaration import loads
+from consent_mw.consent.choice import Choice
+from consent_mw.consent.receipts import Receipt
+from consent_mw.consent.wordings import Wordings, text_hash
 from consent_mw.middleware import ConsentMiddleware
-from consent_mw.receipts import Receipt
+from consent_mw.policy.language_tags import lookup
+from consent_mw.policy.loader import loads
 from consent_mw.records import new_id
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.language import negotiate
 from consent_mw.site.proof import words_of
 from consent_mw.site.surfaces import SURFACES, Surfaces, shown_text
-from consent_mw.tags import lookup
-from consent_mw.wordings import Wordings, text_hash
 
 GERMAN = (
     POLICY.replace('["ko", "en"]', '["en", "de", "ja"]')

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_mw import mounts
 from consent_mw.exceptions import ConfigurationError, SpoolError
-from consent_mw.frames import HEADER_BYTES, pack, unpack, unpack_from
-from consent_mw.gaps import Gap
-from consent_mw.segment import Segment, SegmentName
-from consent_mw.spool import Spool
+from consent_mw.spool.frames import HEADER_BYTES, pack, unpack, unpack_from
+from consent_mw.spool.gaps import Gap
+from consent_mw.spool.segment import Segment, SegmentName
+from consent_mw.spool.spool import Spool
+from consent_mw.system import mounts
 
 MARKER = bytes(range(8))
 NOW_NS = 1_795_000_000_000_000_000
@@ -148,7 +148,7 @@ def test_other_files_in_the_directory_are_left_alone(spool, directory):
 
 WRITE_UNTIL_KILLED = """
 import os, sys
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 spool = Spool(sys.argv[1], segment_bytes=20_000)
 number = 0
 while True:
@@ -188,7 +188,7 @@ def test_sigkill_at_random_moments_loses_nothing_acknowledged_and_doubles_nothin
 def test_both_sides_of_a_fork_write_segments_of_their_own(directory):
     program = """
 import os, sys
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 spool = Spool(sys.argv[1])
 spool.write([b"before"])
 spool.lose(3)
@@ -217,7 +217,7 @@ assert spool.take_gap().frames == 3
 def test_a_child_that_lives_on_does_not_keep_a_dead_parents_segment_and_lease(directory):
     program = """
 import os, signal, sys, time
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 spool = Spool(sys.argv[1])
 spool.write([b"parent"])
 with spool.lease():
@@ -353,7 +353,7 @@ def test_a_full_disk_cuts_back_to_the_last_whole_frame_and_opens_the_breaker(dir
     # RLIMIT_FSIZE stands for the full disk: the kernel shortens the write that crosses it, and refuses the next.
     program = """
 import resource, sys, time
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 spool = Spool(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 assert spool.write([b"a" * 400])
@@ -375,7 +375,7 @@ assert spool.take_gap() is None
 def test_a_disk_that_takes_nothing_loses_and_counts_but_never_raises(directory):
     program = """
 import resource, sys
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 spool = Spool(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 assert not any(spool.write([b"x", b"y"], durable=durable, reserved=True) for durable in (True, False) * 10)
@@ -388,7 +388,7 @@ assert spool.take_gap().frames == 40
 def test_without_descriptors_nothing_is_acknowledged_that_is_not_kept(directory):
     program = """
 import resource, sys
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 spool, unopened = Spool(sys.argv[1]), Spool(sys.argv[1])
 assert spool.write([b"x"])
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -420,7 +420,7 @@ def test_a_directory_that_vanishes_loses_and_counts_but_never_raises(spool, dire
 def test_a_segment_that_somebody_removes_is_counted_as_lost(directory):
     program = """
 import os, sys, time
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 spool = Spool(sys.argv[1])
 assert spool.write([b"x", b"y"])
 for entry in os.scandir(sys.argv[1]):
@@ -509,7 +509,7 @@ def test_one_process_at_a_time_has_the_lease_and_leaves_what_it_did_not_finish(d
 def test_drainers_side_by_side_read_each_frame_once(directory):
     program = """
 import os, sys, time
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 spool = Spool(sys.argv[1])
 sys.stdin.readline()
 for _ in range(200):
@@ -563,7 +563,7 @@ def test_an_unwritable_directory_is_refused_as_another_user():
     program = """
 import os, sys
 from consent_mw.exceptions import SpoolError
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 os.setuid(65534)
 try:
     Spool(sys.argv[1])

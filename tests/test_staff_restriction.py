@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.sites_with_visitors import NOW, REASON, Site, visited
 
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.records import new_id
 from consent_mw.rights.request import Answer, RequestKind
-from consent_mw.sealer import Sealer
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from consent_mw.days import day_of, start_of
 from consent_mw.records import Query, Record, new_id
 from consent_mw.stores.memory import MemoryStore
-from consent_mw.subjects import carried_by, questions
+from consent_mw.stores.subjects import carried_by, questions
+from consent_mw.system.days import day_of, start_of
 
 DAY = day_of(datetime(2026, 11, 28, tzinfo=UTC))
 PURPOSES = ("abuse", "analytics", "marketing", "necessary", "receipts")

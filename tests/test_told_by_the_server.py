@@ -20,7 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from consent_mw import Choice, ConsentMiddleware, Proxies, get_consent
 from consent_mw._asgi import ASGIApp, Receive, Scope, Send
-from consent_mw.console import Console
+from consent_mw.log.access_line import Console
 
 FULL = POLICY.replace(
     '[log.necessary]\n"client.address" = "masked"',

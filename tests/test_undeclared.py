@@ -19,8 +19,8 @@ from tests.asgi import drive, scope
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
-from consent_mw.declaration import load
-from consent_mw.waiting import waiting_records
+from consent_mw.policy.loader import load
+from consent_mw.spool.backlog import waiting_records
 
 KEY = "a key of these tests only"
 

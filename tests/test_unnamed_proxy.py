@@ -9,7 +9,7 @@ import pytest
 from tests.asgi import drive, scope
 from tests.my_data_site import run, site
 
-from consent_mw.client import Proxies
+from consent_mw.proxies import Proxies
 
 FORWARDED = (b"x-forwarded-for", b"203.0.113.7")
 

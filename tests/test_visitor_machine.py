@@ -18,7 +18,8 @@ from tests.browser_model import Browser, Held, Key
 from tests.policies import POLICY
 from tests.visitors import HOST, Visitor, now
 
-from consent_mw import ConsentMiddleware, answer
+from consent_mw import ConsentMiddleware
+from consent_mw.runtime import answer
 from consent_mw.testing.strategies import cookie_headers, set_cookie_lines
 
 NAMES = ["theme", "_ga", "_ga_X", "ad", "session", "csrftoken", "mystery", "__Host-consent", "consent",

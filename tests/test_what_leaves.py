@@ -15,10 +15,11 @@ from tests.asgi import drive, scope
 from tests.policies import POLICY
 from tests.test_middleware import KEY, cookie_for
 
-from consent_mw import Choice, ConsentMiddleware, answer
+from consent_mw import Choice, ConsentMiddleware
 from consent_mw._asgi import Message, Receive, Scope, Send
+from consent_mw.consent.permissions import Verdict
 from consent_mw.exceptions import IllegibleHeader
-from consent_mw.permissions import Verdict
+from consent_mw.runtime import answer
 
 EVIL = (b"set-cookie", b"evil=1; Max-Age=31536000")
 PAGE = b"<!doctype html><html><head></head><body><p data-purpose=analytics>hi</p></body></html>"

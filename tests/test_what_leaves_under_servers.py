@@ -18,8 +18,8 @@ from tests.late_site import LATE, ODD
 from tests.ports import free_port
 
 from consent_mw import Choice
-from consent_mw.consent import Consent
-from consent_mw.consent_cookie import ConsentCookie
+from consent_mw.consent.choice import Consent
+from consent_mw.cookies.consent_cookie import ConsentCookie
 
 #: Each with the parser and the WebSocket library that it can have: they read a header each in a way of their own.
 SERVERS = {

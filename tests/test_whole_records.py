@@ -22,12 +22,12 @@ from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
-from consent_mw.places import Places
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.paths import Places
 from consent_mw.records import Query, Record, new_id
 from consent_mw.rights.ledger import Erased
 from consent_mw.rights.wholeness import examined
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.sqlite import SQLiteStore
 
 COLUMNS = ("id", "kind", "purpose", "subject", "ring", "data", "sealed")

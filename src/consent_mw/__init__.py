@@ -5,18 +5,18 @@ The server keeps the promises that a privacy policy makes.
 else here is for those who write types, hooks or stores.
 """
 
-from consent_mw.client import Proxies
-from consent_mw.consent import Choice
-from consent_mw.declaration import load as load_policy
+from consent_mw.consent.choice import Choice
+from consent_mw.consent.get_consent import get_consent
+from consent_mw.consent.permissions import Decision, Reason, Verdict
+from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.exceptions import ConfigurationError, ConsentError, PolicyError, StoreError
-from consent_mw.get_consent import get_consent
 from consent_mw.middleware import ConsentMiddleware
-from consent_mw.permissions import Decision, Reason, Verdict
-from consent_mw.placing import consent_banner, consent_head
-from consent_mw.policy import Policy
+from consent_mw.policy.loader import load as load_policy
+from consent_mw.policy.model import Policy
+from consent_mw.proxies import Proxies
 from consent_mw.records import Query, Record
-from consent_mw.request_consent import RequestConsent
 from consent_mw.rights.personal_data import PersonalData
+from consent_mw.runtime.template_helper import consent_banner, consent_head
 from consent_mw.stores.base import Store
 
 __all__ = [

@@ -16,7 +16,7 @@ from typing import IO, Final, NamedTuple
 import msgspec
 
 from consent_mw.exceptions import ConfigurationError, StoreError
-from consent_mw.ownership import unlinked
+from consent_mw.system.ownership import unlinked
 
 __all__ = ["Anchor", "Audit", "Entry", "Verdict"]
 

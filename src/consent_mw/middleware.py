@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from consent_mw._asgi import ASGIApp, Header, HeaderList, Receive, Scope, Send
-from consent_mw.answer import Answer
-from consent_mw.client import Proxies
-from consent_mw.cookies import CookieFloor
+from consent_mw.cookies.gate import CookieHook
+from consent_mw.cookies.header_lines import fields_of, legible, legible_scope
+from consent_mw.cookies.lines import CookieFloor
+from consent_mw.cookies.request_cookies import stands_alone, without_cookies
+from consent_mw.crypto.keyring import Keyring
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.exchange import Exchange
-from consent_mw.gate import CookieHook
-from consent_mw.header_lines import fields_of, legible, legible_scope
-from consent_mw.keyring import Keyring
-from consent_mw.lifespan import lifespan
-from consent_mw.placing import SITE, WAITING
-from consent_mw.policy import Policy
-from consent_mw.request_cookies import stands_alone, without_cookies
+from consent_mw.log.exchange import Exchange
+from consent_mw.policy.model import Policy
+from consent_mw.proxies import Proxies
 from consent_mw.rights.personal_data import PersonalData, SignIn
+from consent_mw.runtime.answer import Answer
+from consent_mw.runtime.lifespan import lifespan
+from consent_mw.runtime.template_helper import SITE, WAITING
 from consent_mw.site.insertion import asks_for_less, unconditional
 from consent_mw.stores.base import Store
 
 if TYPE_CHECKING:
-    from consent_mw.wiring import Wiring
+    from consent_mw.runtime.wiring import Wiring
 
 __all__ = ["ConsentMiddleware"]
 
@@ -120,7 +120,7 @@ class ConsentMiddleware:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         # Only here: two thirds of the time that `import consent_mw` took.
-        from consent_mw.wiring import Wiring
+        from consent_mw.runtime.wiring import Wiring
 
         self.app: ASGIApp = app
         self.wiring: Wiring = Wiring(

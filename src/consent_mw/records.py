@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from consent_mw.days import DAY_MILLISECONDS, EPOCH
+from consent_mw.system.days import DAY_MILLISECONDS, EPOCH
 
 __all__ = [
     "Query",

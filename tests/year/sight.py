@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
-from consent_mw.places import Places
+from consent_mw.paths import Places
 from consent_mw.records import Query, Record, decode_record, encode_record
-from consent_mw.sealer import Sealer
 from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
 

@@ -15,24 +15,24 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from consent_mw.aggregates import PURPOSE as AGGREGATES
 from consent_mw.audit import Audit
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.keys import keyring_at, site_keys_at
 from consent_mw.cli.opened_record import opened, unopened
 from consent_mw.cli.terminal import complain
+from consent_mw.consent.data_subject import Person
+from consent_mw.crypto.keyring import Keyring
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, StoreError
-from consent_mw.keyring import Keyring
-from consent_mw.person import Person
-from consent_mw.places import DATA_DIRECTORY, Places
-from consent_mw.policy import ABUSE, Policy, did_you_mean
+from consent_mw.paths import DATA_DIRECTORY, Places
+from consent_mw.policy.model import ABUSE, Policy, did_you_mean
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Record
-from consent_mw.revisions import Revisions
+from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.ledger import Erased, Ledger
 from consent_mw.rights.people import People
 from consent_mw.rights.restriction import Restriction, restricted_by
-from consent_mw.sealer import Sealer
 from consent_mw.stores import site_store, store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.split import SplitStore

@@ -22,10 +22,10 @@ from consent_mw.cli.instant import Instant
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.keyring import FileKeyring
-from consent_mw.places import DATA_DIRECTORY, Places
-from consent_mw.policy import did_you_mean
+from consent_mw.paths import DATA_DIRECTORY, Places
+from consent_mw.policy.model import did_you_mean
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.latest import latest

@@ -17,9 +17,9 @@ from consent_mw.cli.checked import Checked, everything_checked
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConsentError
-from consent_mw.places import DATA_DIRECTORY, Places
+from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.records import Record
-from consent_mw.retention import Retention
+from consent_mw.retention.calendar import Retention
 from consent_mw.rights.vouched import Findings, compared, entries_of, named
 from consent_mw.stores.base import Store
 

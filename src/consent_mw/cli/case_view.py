@@ -12,7 +12,7 @@ from rich.text import Text
 
 from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.terminal import console, printable
-from consent_mw.policy import Policy
+from consent_mw.policy.model import Policy
 from consent_mw.rights.contact import contact_of
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.request import Answer, Case

@@ -12,15 +12,15 @@ from rich.text import Text
 
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
-from consent_mw.declaration import load
 from consent_mw.exceptions import Fault, PolicyError
-from consent_mw.in_force import Course, begins
-from consent_mw.places import Places
-from consent_mw.policy import Policy, Purpose
-from consent_mw.receivers import receivers
-from consent_mw.revisions import Revisions
-from consent_mw.starting import early, notes, refusals
-from consent_mw.tags import lookup
+from consent_mw.paths import Places
+from consent_mw.policy.language_tags import lookup
+from consent_mw.policy.loader import load
+from consent_mw.policy.model import Policy, Purpose
+from consent_mw.policy.recipients import receivers
+from consent_mw.policy.revisions import Revisions
+from consent_mw.policy.startup_check import early, notes, refusals
+from consent_mw.policy.timeline import Course, begins
 
 __all__ = ["check"]
 

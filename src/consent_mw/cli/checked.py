@@ -8,12 +8,12 @@ from typing import NamedTuple
 import msgspec
 
 from consent_mw.cli.terminal import busy
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConsentError
-from consent_mw.places import Places
+from consent_mw.paths import Places
 from consent_mw.rights.ledger import Erased, Ledger
 from consent_mw.rights.wholeness import Wholeness, examined
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 

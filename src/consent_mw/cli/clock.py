@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 
-from consent_mw.days import EPOCH
+from consent_mw.system.days import EPOCH
 
 __all__ = ["by_clock", "now_ns", "utc_now"]
 

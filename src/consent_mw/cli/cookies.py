@@ -17,18 +17,18 @@ from consent_mw.cli.opened_record import unopened
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of
 from consent_mw.cli.terminal import busy, complain, console, local
 from consent_mw.cli.well_known import guess
-from consent_mw.declaration import load
-from consent_mw.escaping import as_json, printable
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.places import Places
-from consent_mw.policy import Policy
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
+from consent_mw.policy.model import Policy
 from consent_mw.records import Query, Record
-from consent_mw.sealer import Sealer
+from consent_mw.spool.backlog import waiting_records
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 from consent_mw.stores.sqlite import SQLiteStore
-from consent_mw.waiting import waiting_records
+from consent_mw.system.escaping import as_json, printable
 
 __all__ = ["cookies"]
 

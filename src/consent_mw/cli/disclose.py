@@ -37,15 +37,15 @@ from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.receipt_holder import receipt_holder
 from consent_mw.cli.terminal import as_json, complain, console, printable
 from consent_mw.cli.words import Words
+from consent_mw.consent.data_subject import Person, tokens
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.person import Person, tokens
-from consent_mw.places import Places
-from consent_mw.policy import Policy
+from consent_mw.paths import Places
+from consent_mw.policy.model import Policy
 from consent_mw.records import Query
 from consent_mw.rights.disclosures import BASES, Basis, Disclosure, Disclosures
 from consent_mw.rights.vouched import write
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
 from consent_mw.stores.base import Store
 
 __all__ = ["disclose"]

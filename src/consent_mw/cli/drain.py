@@ -16,17 +16,17 @@ from rich.progress import BarColumn, Progress, TextColumn
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import as_json, complain
-from consent_mw.declaration import load
-from consent_mw.destruction import Destruction
-from consent_mw.drain import Chore, Drain
+from consent_mw.cookies.pending import Pending
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, SpoolError, StoreUnavailable
-from consent_mw.pending import Pending
-from consent_mw.places import Places
-from consent_mw.revisions import Revisions
+from consent_mw.log.drain import Chore, Drain
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
+from consent_mw.policy.revisions import Revisions
+from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.restriction import SiteRestrictions
-from consent_mw.sealer import Sealer
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
 from consent_mw.stores.opened import OpenedStore

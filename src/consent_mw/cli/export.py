@@ -37,7 +37,7 @@ from consent_mw.exports import Format
 from consent_mw.exports.combined import Combined
 from consent_mw.exports.jsonl import JSONLines
 from consent_mw.exports.spreadsheet import Spreadsheet
-from consent_mw.places import Places
+from consent_mw.paths import Places
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages

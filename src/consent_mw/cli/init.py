@@ -12,9 +12,9 @@ import click
 
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import as_json
-from consent_mw.declaration import loads
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.ownership import check_directory, make_directory
+from consent_mw.policy.loader import loads
+from consent_mw.system.ownership import check_directory, make_directory
 
 __all__ = ["init"]
 
@@ -60,7 +60,7 @@ def init(directory: Path, json_wanted: bool) -> int:
 
 
 def _founding_policy() -> str:
-    text = files("consent_mw").joinpath("founding.toml").read_text("utf-8")
+    text = files("consent_mw.policy").joinpath("founding.toml").read_text("utf-8")
     today = utc_now().astimezone(loads(text).time_zone).date()
     return text.replace(_DAY, today.isoformat())
 

@@ -10,10 +10,10 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.keyring import FileKeyring, ForeignKeyring, Keyring
-from consent_mw.places import Places
-from consent_mw.site_keys import SiteKeys
+from consent_mw.paths import Places
 
 __all__ = ["keyring_at", "ring_option", "site_keys_at"]
 

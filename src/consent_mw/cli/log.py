@@ -20,7 +20,7 @@ from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console
-from consent_mw.places import Places
+from consent_mw.paths import Places
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.latest import latest

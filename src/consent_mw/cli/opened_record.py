@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, StoreError
 from consent_mw.records import Record, time_of
-from consent_mw.sealer import Sealer
 
 __all__ = ["KINDS", "opened", "unopened"]
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from consent_mw.cli.well_known import family_of, guess
-from consent_mw.days import DAY_SECONDS
-from consent_mw.durations import Duration
-from consent_mw.escaping import as_json, printable
-from consent_mw.policy import Policy
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.model import Policy
+from consent_mw.system.days import DAY_SECONDS
+from consent_mw.system.escaping import as_json, printable
 
 __all__ = ["Proposal", "names_of_families", "proposed", "purposes_of", "rounded"]
 

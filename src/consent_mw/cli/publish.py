@@ -8,19 +8,19 @@ from typing import NamedTuple
 
 import click
 
-from consent_mw.amendments import amendments
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
-from consent_mw.declaration import load, loads
 from consent_mw.exceptions import ConfigurationError, Fault
-from consent_mw.in_force import Course, begins
-from consent_mw.notices import Notice, changes, notice
-from consent_mw.places import Places
-from consent_mw.policy import Policy
-from consent_mw.revisions import Revisions
+from consent_mw.paths import Places
+from consent_mw.policy.amendments import amendments
+from consent_mw.policy.loader import load, loads
+from consent_mw.policy.model import Policy
+from consent_mw.policy.notice_period import Notice, changes, notice
+from consent_mw.policy.revisions import Revisions
+from consent_mw.policy.startup_check import edited, rewords
+from consent_mw.policy.timeline import Course, begins
 from consent_mw.site.amended import told
 from consent_mw.site.templating import Templates
-from consent_mw.starting import edited, rewords
 
 __all__ = ["publish"]
 

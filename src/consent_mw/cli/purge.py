@@ -19,17 +19,17 @@ from consent_mw.cli.access import existing_store
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
-from consent_mw.declaration import load
-from consent_mw.destruction import Destruction, Outcome, Told
-from consent_mw.due import Due, at_work, due
+from consent_mw.crypto.keyring import Keyring, MemoryKeyring
+from consent_mw.crypto.known_keyrings import KnownRings, Where
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, SpoolError
-from consent_mw.keyring import Keyring, MemoryKeyring
-from consent_mw.known_rings import KnownRings, Where
-from consent_mw.places import Places
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
+from consent_mw.retention.destruction import Destruction, Outcome, Told
+from consent_mw.retention.overdue import Due, at_work, due
+from consent_mw.retention.tier import LIVE
 from consent_mw.rights.restriction import SiteRestrictions
-from consent_mw.sealer import Sealer
-from consent_mw.spool import Spool
-from consent_mw.stage import LIVE
+from consent_mw.spool.spool import Spool
 from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
 

@@ -15,17 +15,17 @@ import msgspec
 from consent_mw.cli.access import Access, Errand, accessing, existing_store, from_whom, where
 from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
+from consent_mw.consent.receipts import Receipt, Receipts, receipt_of
+from consent_mw.consent.wordings import Wordings
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed
-from consent_mw.places import Places
-from consent_mw.policy import RECEIPTS, Policy
-from consent_mw.receipts import Receipt, Receipts, receipt_of
+from consent_mw.paths import Places
+from consent_mw.policy.model import RECEIPTS, Policy
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record
-from consent_mw.revisions import Revisions
-from consent_mw.sealer import Sealer
 from consent_mw.site.proof import words_of
 from consent_mw.site.receipt_document import Addresses, receipt_document
 from consent_mw.stores.base import Store
-from consent_mw.wordings import Wordings
 
 __all__ = ["receipt"]
 

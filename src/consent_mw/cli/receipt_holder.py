@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from consent_mw.consent.data_subject import Person, tokens
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.person import Person, tokens
 from consent_mw.rights.holdings import HELD_KINDS
-from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
-from consent_mw.subjects import questions
+from consent_mw.stores.subjects import questions
 
 __all__ = ["receipt_holder"]
 

@@ -15,16 +15,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consent_mw.aggregates import OTHER
 from consent_mw.cli.access import existing_store, policies, policy_in_force, where
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
-from consent_mw.days import day_of, day_of_date
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError
-from consent_mw.places import Places
-from consent_mw.reports import (
+from consent_mw.paths import Places
+from consent_mw.retention.aggregates import OTHER
+from consent_mw.retention.calendar import Retention
+from consent_mw.retention.reports import (
     UNTOLD,
     Count,
     Day,
@@ -43,12 +44,11 @@ from consent_mw.reports import (
     title_of_period,
     told,
 )
-from consent_mw.retention import Retention
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.queue import waiting
-from consent_mw.sealer import Sealer
-from consent_mw.spool import Backlog, Spool
+from consent_mw.spool.spool import Backlog, Spool
 from consent_mw.stores.base import Store
+from consent_mw.system.days import day_of, day_of_date
 
 __all__ = ["report", "show"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
 
-from consent_mw.aggregates import OTHER
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.retention.aggregates import OTHER
 
 __all__ = ["columns", "rows"]
 

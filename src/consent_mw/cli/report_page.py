@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader
 
-from consent_mw.aggregates import CHOICES, OTHER
 from consent_mw.cli.report_chart import columns, rows
-from consent_mw.reports import (
+from consent_mw.retention.aggregates import CHOICES, OTHER
+from consent_mw.retention.reports import (
     UNTOLD,
     Count,
     Period,
@@ -24,7 +24,7 @@ from consent_mw.reports import (
     title_of_period,
     told,
 )
-from consent_mw.spool import Backlog
+from consent_mw.spool.spool import Backlog
 
 __all__ = ["report_page"]
 

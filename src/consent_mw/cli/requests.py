@@ -30,15 +30,15 @@ from consent_mw.cli.keys import ring_option, site_keys_at
 from consent_mw.cli.receipt_holder import receipt_holder
 from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.cli.words import Words
+from consent_mw.consent.data_subject import NOBODY
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.person import NOBODY
-from consent_mw.places import Places
-from consent_mw.policy import REQUESTS
+from consent_mw.paths import Places
+from consent_mw.policy.model import REQUESTS
 from consent_mw.rights.answering import check_answer, give
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.queue import in_order
 from consent_mw.rights.request import REQUEST_KINDS, Answer, Case, Channel, Outcome, Request, RequestKind
-from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 
 __all__ = ["requests"]

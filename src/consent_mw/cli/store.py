@@ -15,18 +15,18 @@ from consent_mw.cli.checked import everything_checked
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
+from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
+from consent_mw.crypto.known_keyrings import KnownRings
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError, ConsentError, StoreError
-from consent_mw.keyring import FileKeyring, MemoryKeyring
-from consent_mw.known_rings import KnownRings
-from consent_mw.places import Places
-from consent_mw.policy import NECESSARY
+from consent_mw.paths import Places
+from consent_mw.policy.model import NECESSARY
 from consent_mw.records import Query, Record, new_id
-from consent_mw.retention import KINDS, Retention
+from consent_mw.retention.calendar import KINDS, Retention
+from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
 from consent_mw.rights.reach import out_of_reach
-from consent_mw.sealer import Sealer
-from consent_mw.site_keys import SiteKeys
-from consent_mw.spool import Spool
-from consent_mw.stage import ARCHIVE, LIVE, Stage
+from consent_mw.spool.spool import Spool
 from consent_mw.stores import without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore

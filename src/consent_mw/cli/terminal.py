@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from consent_mw.escaping import as_json, printable
+from consent_mw.system.escaping import as_json, printable
 
 __all__ = ["FAULT", "as_json", "busy", "complain", "console", "local", "printable", "speak_any_encoding"]
 

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
-from consent_mw.days import DAY_SECONDS
+from consent_mw.consent.permissions import Verdict
+from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.demo.texts import LANGUAGES, language_of, texts
-from consent_mw.permissions import Verdict
-from consent_mw.request_consent import RequestConsent
+from consent_mw.system.days import DAY_SECONDS
 
 __all__ = ["THEMES", "Row", "back", "keep", "link", "page"]
 

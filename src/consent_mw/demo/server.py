@@ -13,14 +13,14 @@ from pathlib import Path
 
 import uvicorn
 
-from consent_mw.declaration import load
 from consent_mw.demo.shop import shop
-from consent_mw.escaping import as_json
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.middleware import ConsentMiddleware
-from consent_mw.ownership import check_file, make_directory
-from consent_mw.places import Places
-from consent_mw.revisions import Revisions
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
+from consent_mw.policy.revisions import Revisions
+from consent_mw.system.escaping import as_json
+from consent_mw.system.ownership import check_file, make_directory
 
 __all__ = ["serve"]
 

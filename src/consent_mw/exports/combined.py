@@ -6,8 +6,8 @@ import re
 from datetime import datetime
 from urllib.parse import quote
 
-from consent_mw.escaping import hex_escaped, raw
 from consent_mw.exports import Row
+from consent_mw.system.escaping import hex_escaped, raw
 
 __all__ = ["Combined"]
 

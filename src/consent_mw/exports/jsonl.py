@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from consent_mw.escaping import as_json
 from consent_mw.exports import Row
+from consent_mw.system.escaping import as_json
 
 __all__ = ["JSONLines"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from consent_mw.escaping import as_json, printable
 from consent_mw.exports import Row
+from consent_mw.system.escaping import as_json, printable
 
 __all__ = ["Spreadsheet"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from consent_mw.exceptions import AnswerRefused, ConfigurationError
-from consent_mw.locks import alone
-from consent_mw.policy import ABUSE
+from consent_mw.policy.model import ABUSE
 from consent_mw.rights.desk import Desk
 from consent_mw.rights.request import Answer, Case, Outcome
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
+from consent_mw.system.locks import alone
 
 __all__ = ["check_answer", "give", "needs_decision"]
 

@@ -6,7 +6,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from consent_mw.durations import Duration
+from consent_mw.policy.durations import Duration
 
 __all__ = ["ANSWER_WITHIN", "due_date", "end_of"]
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
 
-from consent_mw.person import Person, tokens
-from consent_mw.policy import REQUESTS
+from consent_mw.consent.data_subject import Person, tokens
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.policy.model import REQUESTS
 from consent_mw.records import Query, Record, encode_record, time_of
 from consent_mw.rights.people import links
 from consent_mw.rights.request import ANSWER, REQUEST, RESTRICTING, Answer, Case, Request, cases, is_right
-from consent_mw.sealer import Sealer
-from consent_mw.spool import Spool
+from consent_mw.spool.backlog import waiting_records
+from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
-from consent_mw.subjects import Subjects, carried_by, questions
-from consent_mw.waiting import waiting_records
+from consent_mw.stores.subjects import Subjects, carried_by, questions
 
 __all__ = ["Desk", "Keep", "kept_by_spool", "kept_by_store"]
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
-from consent_mw.policy import REQUESTS
+from consent_mw.policy.model import REQUESTS
 from consent_mw.records import Query, Record, Scalar, new_id, time_of
-from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 

@@ -12,16 +12,15 @@ from uuid import UUID
 
 import msgspec
 
-from consent_mw.archive import Archive
-from consent_mw.days import day_of, instant_of, start_of
+from consent_mw.consent.data_subject import Person, tokens
+from consent_mw.consent.receipts import Receipts
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
-from consent_mw.locks import alone
-from consent_mw.person import Person, tokens
-from consent_mw.places import Places
-from consent_mw.policy import ABUSE, REQUESTS, Policy
-from consent_mw.receipts import Receipts
+from consent_mw.paths import Places
+from consent_mw.policy.model import ABUSE, REQUESTS, Policy
 from consent_mw.records import Query, fixed_id, time_of
-from consent_mw.retention import Retention
+from consent_mw.retention.archive import Archive
+from consent_mw.retention.calendar import Retention
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.extent import Extent, Place
@@ -32,12 +31,13 @@ from consent_mw.rights.people import LINK, People
 from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.renewal import renew
 from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request
-from consent_mw.sealer import Sealer
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.pages import pages
-from consent_mw.subjects import Subjects, questions
+from consent_mw.stores.subjects import Subjects, questions
+from consent_mw.system.days import day_of, instant_of, start_of
+from consent_mw.system.locks import alone
 
 __all__ = ["Erasure", "ErasureOutcome", "abuse_number"]
 

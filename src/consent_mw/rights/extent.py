@@ -6,19 +6,19 @@ import asyncio
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from consent_mw.archive import Archive
-from consent_mw.days import start_of
-from consent_mw.person import Person, tokens
-from consent_mw.policy import ABUSE, LINKS, RECEIPTS, REQUESTS
-from consent_mw.receipts import Receipts
+from consent_mw.consent.data_subject import Person, tokens
+from consent_mw.consent.receipts import Receipts
+from consent_mw.crypto.day_parts import of_label
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.policy.model import ABUSE, LINKS, RECEIPTS, REQUESTS
 from consent_mw.records import Query
-from consent_mw.retention import Retention
+from consent_mw.retention.archive import Archive
+from consent_mw.retention.calendar import Retention
 from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.rights.request import Request
-from consent_mw.sealer import Sealer
-from consent_mw.spans import of_label
 from consent_mw.stores.base import Store
-from consent_mw.subjects import Subjects
+from consent_mw.stores.subjects import Subjects
+from consent_mw.system.days import start_of
 
 __all__ = ["Extent", "Place"]
 

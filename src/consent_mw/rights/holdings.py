@@ -9,14 +9,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from consent_mw.archive import Archive
-from consent_mw.days import day_of, start_of
+from consent_mw.consent.data_subject import Person, tokens
+from consent_mw.consent.receipts import Receipt, receipt_of
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError, StoreError
-from consent_mw.person import Person, tokens
-from consent_mw.policy import LINKS, RECEIPTS, REQUESTS, Policy
-from consent_mw.receipts import Receipt, receipt_of
+from consent_mw.policy.model import LINKS, RECEIPTS, REQUESTS, Policy
 from consent_mw.records import Record, Scalar, time_of
-from consent_mw.retention import Retention
+from consent_mw.retention.archive import Archive
+from consent_mw.retention.calendar import Retention
+from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.people import People
@@ -24,11 +25,10 @@ from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.reach import Reach
 from consent_mw.rights.request import Case
 from consent_mw.rights.restriction import is_restricted
-from consent_mw.sealer import Sealer
-from consent_mw.stage import ARCHIVE, LIVE, Stage
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
-from consent_mw.subjects import Subjects, carried_by, questions
+from consent_mw.stores.subjects import Subjects, carried_by, questions
+from consent_mw.system.days import day_of, start_of
 
 __all__ = ["HELD_KINDS", "Held", "Holdings", "Registry"]
 

@@ -14,9 +14,9 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.exceptions import StoreError
-from consent_mw.ownership import unlinked
 from consent_mw.records import Record, time_of
 from consent_mw.rights.holdings import HELD_KINDS
+from consent_mw.system.ownership import unlinked
 
 __all__ = ["Entry", "Erased", "Ledger", "Walk"]
 

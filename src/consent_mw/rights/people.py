@@ -10,17 +10,17 @@ from uuid import UUID
 
 import msgspec
 
-from consent_mw.days import DAY_NS, day_of, start_of
+from consent_mw.consent.data_subject import SIGN_IN, Person, tokens, tokens_of
+from consent_mw.consent.receipts import MOST
+from consent_mw.crypto.sealer import Sealer, token_of
 from consent_mw.exceptions import ConsentError
-from consent_mw.person import SIGN_IN, Person, tokens, tokens_of
-from consent_mw.policy import LINKS
-from consent_mw.receipts import MOST
+from consent_mw.policy.model import LINKS
 from consent_mw.records import Query, Record, Scalar, fixed_id
-from consent_mw.retention import Retention
-from consent_mw.sealer import Sealer, token_of
+from consent_mw.retention.calendar import Retention
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
-from consent_mw.subjects import questions
+from consent_mw.stores.subjects import questions
+from consent_mw.system.days import DAY_NS, day_of, start_of
 
 __all__ = ["LINK", "People", "links"]
 

@@ -7,10 +7,10 @@ from datetime import date, datetime
 
 import msgspec
 
-from consent_mw.policy import Policy
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.policy.model import Policy
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.request import Case
-from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 
 __all__ = ["Queue", "in_order", "queue_of", "waiting"]

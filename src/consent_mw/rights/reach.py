@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from consent_mw.certificates import Tallies
-from consent_mw.days import day_of, start_of
-from consent_mw.stage import Stage
+from consent_mw.retention.certificates import Tallies
+from consent_mw.retention.tier import Stage
+from consent_mw.system.days import day_of, start_of
 
 __all__ = ["Reach", "out_of_reach"]
 

@@ -7,12 +7,12 @@ from typing import Final
 
 import msgspec
 
-from consent_mw.days import day_of
-from consent_mw.policy import REQUESTS
+from consent_mw.policy.model import REQUESTS
 from consent_mw.records import new_id
-from consent_mw.retention import Retention
+from consent_mw.retention.calendar import Retention
 from consent_mw.rights.desk import Desk
 from consent_mw.rights.request import Answer, Case
+from consent_mw.system.days import day_of
 
 __all__ = ["renew"]
 

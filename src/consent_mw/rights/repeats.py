@@ -7,9 +7,9 @@ from typing import Final
 from uuid import UUID
 
 from consent_mw.exceptions import SpoolError
-from consent_mw.memo import remember
 from consent_mw.rights.request import Request
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
+from consent_mw.system.bounded_cache import remember
 
 __all__ = ["Repeats"]
 

@@ -9,13 +9,13 @@ from uuid import UUID
 
 import msgspec
 
-from consent_mw.days import DAY_MILLISECONDS, instant_of
+from consent_mw.consent.data_subject import NOBODY, Person
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
-from consent_mw.person import NOBODY, Person
-from consent_mw.policy import REQUESTS, Policy
+from consent_mw.policy.model import REQUESTS, Policy
 from consent_mw.records import Record, Scalar, new_id, time_of
 from consent_mw.rights.deadlines import due_date, end_of
-from consent_mw.sealer import Sealer
+from consent_mw.system.days import DAY_MILLISECONDS, instant_of
 
 __all__ = [
     "ANSWER",

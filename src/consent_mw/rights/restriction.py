@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from consent_mw.days import day_of
+from consent_mw.consent.data_subject import Person, tokens_of, values_on
+from consent_mw.crypto.sealer import Sealer, token_of
 from consent_mw.exceptions import KeyDestroyed
-from consent_mw.person import Person, tokens_of, values_on
-from consent_mw.policy import ABUSE, REQUESTS
+from consent_mw.policy.model import ABUSE, REQUESTS
 from consent_mw.records import Record, time_of
-from consent_mw.retention import Retention
+from consent_mw.retention.calendar import Retention
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.people import People
 from consent_mw.rights.renewal import renew
 from consent_mw.rights.request import Case
-from consent_mw.sealer import Sealer, token_of
 from consent_mw.stores.base import Store
+from consent_mw.system.days import day_of
 
 __all__ = ["Restriction", "SiteRestrictions", "is_restricted", "restricted", "restricted_by"]
 
@@ -85,7 +85,7 @@ class Restriction:
 
 
 class SiteRestrictions:
-    """What counting and destruction ask of the rights of visitors: `consent_mw.counting.Restrictions` of one store."""
+    """What counting and destruction ask of the rights of visitors, of one store: see `daily_counts.Restrictions`."""
 
     def __init__(self, store: Store, sealer: Sealer) -> None:
         self._desk = Desk(store, sealer, kept_by_store(store))

@@ -12,13 +12,13 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.audit import Audit, Entry
-from consent_mw.days import day_of
-from consent_mw.policy import REQUESTS
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.policy.model import REQUESTS
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention import Retention
+from consent_mw.retention.calendar import Retention
 from consent_mw.rights.disclosures import DISCLOSURE, Disclosure
-from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
+from consent_mw.system.days import day_of
 
 __all__ = ["Findings", "compared", "entries_of", "named", "write"]
 

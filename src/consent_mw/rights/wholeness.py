@@ -8,19 +8,19 @@ from typing import Final
 
 import msgspec
 
-from consent_mw.aggregates import KIND as AGGREGATE
-from consent_mw.archive import NAMING
-from consent_mw.certificates import KIND as CERTIFICATE
-from consent_mw.certificates import TALLY
-from consent_mw.deletions import DELETION
-from consent_mw.pending import KIND as PENDING
+from consent_mw.cookies.pending import KIND as PENDING
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.records import Query, Record
+from consent_mw.retention.aggregates import KIND as AGGREGATE
+from consent_mw.retention.archive import NAMING
+from consent_mw.retention.certificates import KIND as CERTIFICATE
+from consent_mw.retention.certificates import TALLY
+from consent_mw.retention.deletions import DELETION
 from consent_mw.rights.certificate import ERASED
 from consent_mw.rights.disclosures import DISCLOSURE
 from consent_mw.rights.ledger import Erased
 from consent_mw.rights.people import LINK
 from consent_mw.rights.request import ANSWER, REQUEST
-from consent_mw.sealer import Sealer
 from consent_mw.stores.base import Store
 from consent_mw.stores.others import others
 from consent_mw.stores.pages import pages

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from consent_mw.consent import Choice, Consent
-from consent_mw.days import day_of
-from consent_mw.in_force import Course, begins
-from consent_mw.person import Person
-from consent_mw.policy import Policy, Purpose
-from consent_mw.receipt_name import born_on
+from consent_mw.consent.choice import Choice, Consent
+from consent_mw.consent.data_subject import Person
+from consent_mw.consent.receipt_name import born_on
+from consent_mw.policy.model import Policy, Purpose
+from consent_mw.policy.timeline import Course, begins
 from consent_mw.rights.request import Request
+from consent_mw.system.days import day_of
 
 __all__ = ["NOTHING_REMOVED", "Removed", "removed", "taken_back", "withdrawal"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from consent_mw.amendments import Amendment
-from consent_mw.policy import Policy
+from consent_mw.policy.amendments import Amendment
+from consent_mw.policy.model import Policy
 from consent_mw.site.reading import lines_of
 
 if TYPE_CHECKING:

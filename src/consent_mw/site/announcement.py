@@ -8,13 +8,13 @@ from html import escape
 from typing import Final
 
 from consent_mw._asgi import Scope, header_values
-from consent_mw.amendments import amendments
-from consent_mw.cookies import pairs
-from consent_mw.in_force import begins
-from consent_mw.memo import remember
-from consent_mw.policy import Policy
+from consent_mw.cookies.lines import pairs
+from consent_mw.policy.amendments import amendments
+from consent_mw.policy.model import Policy
+from consent_mw.policy.timeline import begins
 from consent_mw.site.documents import NOTICE_CLOSED_FOR
 from consent_mw.site.surfaces import LONGEST_BASE, Surfaces
+from consent_mw.system.bounded_cache import remember
 
 __all__ = ["Announcement"]
 

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Collection
 from typing import NamedTuple
 
-from consent_mw.consent import Choice
+from consent_mw.consent.choice import Choice
+from consent_mw.consent.permissions import Verdict
+from consent_mw.consent.request_consent import RequestConsent, Shown
+from consent_mw.cookies.pending import Pending, Waiting
 from consent_mw.exceptions import StoreError
-from consent_mw.pending import Pending, Waiting
-from consent_mw.permissions import Verdict
-from consent_mw.request_consent import RequestConsent, Shown
 from consent_mw.site.forms import Answers, WaitingAnswer
 
 __all__ = ["Waitings", "choose", "take_back"]

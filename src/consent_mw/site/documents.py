@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from consent_mw.consent import LIFETIME
-from consent_mw.durations import Duration
-from consent_mw.policy import NECESSARY, Cookie, Policy, Purpose, Text
-from consent_mw.receivers import Receiver
+from consent_mw.consent.choice import LIFETIME
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.model import NECESSARY, Cookie, Policy, Purpose, Text
+from consent_mw.policy.recipients import Receiver
 from consent_mw.site.outline import Outline
 
 __all__ = ["NOTICE_CLOSED_FOR", "OwnCookies", "cookies_document", "policy_document"]

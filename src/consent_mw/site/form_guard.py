@@ -13,8 +13,8 @@ from itsdangerous import BadData
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from consent_mw._asgi import header_values
-from consent_mw.cookies import pairs
-from consent_mw.signing import Signing
+from consent_mw.cookies.lines import pairs
+from consent_mw.crypto.signing import Signing
 from consent_mw.site.visit import Visit
 
 __all__ = ["FormGuard", "Proof", "Standing"]

@@ -10,8 +10,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from consent_mw.consent import Choice
-from consent_mw.policy import Policy
+from consent_mw.consent.choice import Choice
+from consent_mw.policy.model import Policy
 
 __all__ = [
     "BODY_LIMIT_BYTES",

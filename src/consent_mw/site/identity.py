@@ -7,14 +7,14 @@ import logging
 from typing import Final
 
 from consent_mw._asgi import Scope, header_value
-from consent_mw.days import DAY_NS
+from consent_mw.consent.data_subject import Person
+from consent_mw.consent.request_consent import RequestConsent
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
-from consent_mw.person import Person
-from consent_mw.request_consent import RequestConsent
 from consent_mw.rights.desk import Keep
 from consent_mw.rights.people import People, links
 from consent_mw.rights.personal_data import SignIn
-from consent_mw.sealer import Sealer
+from consent_mw.system.days import DAY_NS
 
 __all__ = ["Identity"]
 

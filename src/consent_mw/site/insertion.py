@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 from consent_mw._asgi import Header, HeaderList, Message, Scope, header_value, header_values
-from consent_mw.memo import remembering
 from consent_mw.site.opening import Opening, Place
+from consent_mw.system.bounded_cache import remembering
 
 __all__ = [
     "FOR_ONE_VISITOR",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consent_mw.tags import lookup
+from consent_mw.policy.language_tags import lookup
 
 __all__ = ["negotiate", "page_and_texts", "spoken"]
 

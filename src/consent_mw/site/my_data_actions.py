@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from consent_mw.consent import Choice
-from consent_mw.days import instant_of
+from consent_mw.consent.choice import Choice
+from consent_mw.consent.data_subject import NOBODY, Person
+from consent_mw.consent.request_consent import Shown
 from consent_mw.exceptions import ConsentError
-from consent_mw.person import NOBODY, Person
-from consent_mw.policy import ABUSE
+from consent_mw.policy.model import ABUSE
 from consent_mw.records import Scalar
-from consent_mw.request_consent import Shown
 from consent_mw.rights.contact import contact_item
 from consent_mw.rights.desk import Desk
 from consent_mw.rights.personal_data import PersonalData
@@ -38,6 +37,7 @@ from consent_mw.site.my_data_forms import (
 )
 from consent_mw.site.slip import Slip
 from consent_mw.site.visit import Visit
+from consent_mw.system.days import instant_of
 
 __all__ = ["Actions", "Done", "NotKept"]
 

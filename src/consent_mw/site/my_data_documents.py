@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from consent_mw.consent.receipts import Receipt
 from consent_mw.exports import Row
 from consent_mw.exports.spreadsheet import Spreadsheet
-from consent_mw.policy import Policy, Purpose, Text
-from consent_mw.receipts import Receipt
+from consent_mw.policy.model import Policy, Purpose, Text
 from consent_mw.rights.disclosures import Disclosure
 from consent_mw.rights.holdings import Held, Holdings
 from consent_mw.rights.request import Answer, Case

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
-from consent_mw.policy import ABUSE, Policy
+from consent_mw.policy.model import ABUSE, Policy
 from consent_mw.rights.contact import CONTACT_ITEMS, ContactItem
 from consent_mw.rights.request import REQUEST_KINDS, RequestKind
 from consent_mw.site.forms import BadForm

@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 from starlette.responses import RedirectResponse, Response
 
 from consent_mw._asgi import Scope
-from consent_mw.days import instant_of
+from consent_mw.consent.data_subject import Person
+from consent_mw.consent.request_consent import Shown
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import StoreError
-from consent_mw.person import Person
-from consent_mw.policy import Policy
-from consent_mw.request_consent import Shown
+from consent_mw.policy.model import Policy
 from consent_mw.rights.contact import contact_of
 from consent_mw.rights.desk import Desk, kept_by_spool
 from consent_mw.rights.erasure import Erasure
@@ -27,7 +27,6 @@ from consent_mw.rights.personal_data import PersonalData, SignIn
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import REQUEST_KINDS
 from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed
-from consent_mw.sealer import Sealer
 from consent_mw.site.forms import BadForm
 from consent_mw.site.handing import Handing
 from consent_mw.site.identity import Identity
@@ -51,8 +50,9 @@ from consent_mw.site.rendering import PERSONAL, Rendering
 from consent_mw.site.slip import Slip, Slips
 from consent_mw.site.throttle import Throttle
 from consent_mw.site.visit import Visit
-from consent_mw.spool import Spool
+from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
+from consent_mw.system.days import instant_of
 
 __all__ = ["MyData", "MyDataPages"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from consent_mw.durations import Duration
-from consent_mw.policy import ABUSE, RECEIPTS, REQUESTS, Cookie, Event, Policy, Precision, Purpose, Text
-from consent_mw.receivers import Receiver, receivers
-from consent_mw.retention import links_kept
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.model import ABUSE, RECEIPTS, REQUESTS, Cookie, Event, Policy, Precision, Purpose, Text
+from consent_mw.policy.recipients import Receiver, receivers
+from consent_mw.retention.calendar import links_kept
 from consent_mw.rights.deadlines import ANSWER_WITHIN
 
 __all__ = ["Kept", "Outline"]

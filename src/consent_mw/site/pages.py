@@ -14,13 +14,14 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 
 from consent_mw._asgi import Message, Receive, Scope, Send, header_value
+from consent_mw.consent.receipts import Receipts
+from consent_mw.consent.request_consent import RequestConsent, Shown
+from consent_mw.consent.wordings import Wordings, text_hash
+from consent_mw.cookies.pending import Pending, Waiting
+from consent_mw.crypto.signing import Signing
 from consent_mw.exceptions import StoreError
-from consent_mw.pending import Pending, Waiting
-from consent_mw.policy import Policy
-from consent_mw.receipts import Receipts
-from consent_mw.request_consent import RequestConsent, Shown
-from consent_mw.revisions import Revisions
-from consent_mw.signing import Signing
+from consent_mw.policy.model import Policy
+from consent_mw.policy.revisions import Revisions
 from consent_mw.site import forms
 from consent_mw.site.announcement import Announcement
 from consent_mw.site.assets import Assets
@@ -39,7 +40,6 @@ from consent_mw.site.rendering import PERSONAL, SECURITY, Rendering
 from consent_mw.site.slip import Slips
 from consent_mw.site.surfaces import SURFACES, Surface, Surfaces, choices
 from consent_mw.site.visit import Visit, form_of, own_path, query_of, target_of
-from consent_mw.wordings import Wordings, text_hash
 
 __all__ = ["Site"]
 

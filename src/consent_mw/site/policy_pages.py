@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from starlette.responses import Response
 
-from consent_mw.amendments import Amendment
-from consent_mw.in_force import Course, begins
-from consent_mw.notices import Changes, changes, notice
-from consent_mw.policy import Policy
+from consent_mw.policy.amendments import Amendment
+from consent_mw.policy.model import Policy
+from consent_mw.policy.notice_period import Changes, changes, notice
+from consent_mw.policy.timeline import Course, begins
 from consent_mw.site.amended import told
 from consent_mw.site.comparison import Difference, differences
 from consent_mw.site.documents import OwnCookies, cookies_document, policy_document

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-from consent_mw.policy import Policy
-from consent_mw.receipts import Receipt
+from consent_mw.consent.receipts import Receipt
+from consent_mw.consent.wordings import Wordings, text_hash
+from consent_mw.policy.model import Policy
 from consent_mw.site.language import page_and_texts
 from consent_mw.site.surfaces import SURFACES, shown_text
-from consent_mw.wordings import Wordings, text_hash
 
 __all__ = ["words_of"]
 

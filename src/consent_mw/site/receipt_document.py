@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from consent_mw.consent import LIFETIME, Choice
-from consent_mw.durations import Duration
-from consent_mw.policy import Agency, Policy, Purpose, Text
-from consent_mw.receipts import Receipt
-from consent_mw.receivers import Receiver
+from consent_mw.consent.choice import LIFETIME, Choice
+from consent_mw.consent.receipts import Receipt
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.model import Agency, Policy, Purpose, Text
+from consent_mw.policy.recipients import Receiver
 from consent_mw.site.language import page_and_texts
 from consent_mw.site.outline import Outline
 

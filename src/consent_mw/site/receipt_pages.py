@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 from starlette.responses import Response
 
 from consent_mw._asgi import Scope
-from consent_mw.consent import Consent
+from consent_mw.consent.choice import Consent
+from consent_mw.consent.receipts import Receipt, Receipts
+from consent_mw.consent.wordings import Wordings
 from consent_mw.exceptions import ConsentError
-from consent_mw.policy import Policy
-from consent_mw.receipts import Receipt, Receipts
-from consent_mw.revisions import Revisions
+from consent_mw.policy.model import Policy
+from consent_mw.policy.revisions import Revisions
 from consent_mw.site.handing import Handing
 from consent_mw.site.language import page_and_texts
 from consent_mw.site.outline import Outline
@@ -25,7 +26,6 @@ from consent_mw.site.readers import Busy, Readers
 from consent_mw.site.receipt_document import Addresses, receipt_document
 from consent_mw.site.rendering import PERSONAL, Rendering
 from consent_mw.site.visit import Visit
-from consent_mw.wordings import Wordings
 
 __all__ = ["ReceiptPages"]
 

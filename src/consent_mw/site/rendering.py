@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from consent_mw.policy import Policy
+from consent_mw.policy.model import Policy
 from consent_mw.site.assets import Assets
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.form_guard import Proof

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from itsdangerous import BadData
 
-from consent_mw.signing import Signing
+from consent_mw.crypto.signing import Signing
 
 __all__ = ["Slip", "Slips"]
 

@@ -7,18 +7,18 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
-from consent_mw.consent import LIFETIME
-from consent_mw.durations import Duration
-from consent_mw.memo import remember
-from consent_mw.policy import Policy
+from consent_mw.consent.choice import LIFETIME
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.model import Policy
 from consent_mw.site.documents import NOTICE_CLOSED_FOR
 from consent_mw.site.language import spoken
 from consent_mw.site.outline import Outline
 from consent_mw.site.reading import text_of
+from consent_mw.system.bounded_cache import remember
 
 if TYPE_CHECKING:
-    from consent_mw.pending import Waiting
-    from consent_mw.request_consent import RequestConsent
+    from consent_mw.consent.request_consent import RequestConsent
+    from consent_mw.cookies.pending import Waiting
     from consent_mw.site.templating import Templates
 
 __all__ = ["LONGEST_BASE", "SURFACES", "Surface", "Surfaces", "shown_text"]

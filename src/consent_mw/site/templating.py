@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from consent_mw.policy import Text
+from consent_mw.policy.model import Text
 from consent_mw.site.translation import CATALOGUES, Translation
 
 __all__ = ["TEMPLATES", "Templates"]

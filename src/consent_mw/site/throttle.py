@@ -6,7 +6,7 @@ from collections import deque
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 
-from consent_mw.client import IPAddress
+from consent_mw.proxies import IPAddress
 
 __all__ = ["Throttle", "network_of"]
 

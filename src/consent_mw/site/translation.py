@@ -14,8 +14,8 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.units import format_unit
 
-from consent_mw.durations import Duration
-from consent_mw.tags import lookup
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.language_tags import lookup
 
 __all__ = ["CATALOGUES", "Translation"]
 

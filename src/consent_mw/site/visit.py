@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote
 from starlette.datastructures import Headers
 
 from consent_mw._asgi import Receive, Scope
-from consent_mw.request_consent import RequestConsent
+from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.site.choosing import Waitings
 
 __all__ = ["Form", "Visit", "form_of", "own_path", "query_of", "target_of"]

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
-from consent_mw.days import EPOCH
 from consent_mw.records import Query, Record, time_of
+from consent_mw.system.days import EPOCH
 
 __all__ = ["Store", "first_id", "matches"]
 

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Set
 from datetime import datetime, timedelta
 
-from consent_mw.days import EPOCH
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
+from consent_mw.system.days import EPOCH
 
 __all__ = ["latest"]
 

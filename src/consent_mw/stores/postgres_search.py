@@ -8,9 +8,9 @@ from uuid import UUID
 
 from psycopg import sql
 
-from consent_mw.days import DAY_MILLISECONDS
 from consent_mw.records import Query
 from consent_mw.stores.base import first_id
+from consent_mw.system.days import DAY_MILLISECONDS
 
 __all__ = ["Search", "Shelf", "Stretch", "day_of", "stretches"]
 

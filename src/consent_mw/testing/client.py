@@ -12,12 +12,12 @@ import httpx
 
 from consent_mw._asgi import ASGIApp
 from consent_mw.middleware import ConsentMiddleware
+from consent_mw.runtime.wiring import Wiring
 from consent_mw.testing.cookie_jar import ClockedJar
 from consent_mw.testing.driver import Connection
 from consent_mw.testing.kept import Kept, hand_over, kept
 from consent_mw.testing.running import RunningApp
 from consent_mw.testing.visitor import Visitor
-from consent_mw.wiring import Wiring
 
 __all__ = ["ADDRESS", "ConsentClient", "Kept", "Socket"]
 

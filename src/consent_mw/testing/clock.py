@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from consent_mw.days import EPOCH
+from consent_mw.system.days import EPOCH
 
 __all__ = ["Clock"]
 

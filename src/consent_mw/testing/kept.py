@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from consent_mw.cli.opened_record import KINDS, opened
+from consent_mw.crypto.sealer import Sealer
 from consent_mw.records import Query, Record, time_of
-from consent_mw.sealer import Sealer
+from consent_mw.runtime.wiring import Wiring
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
-from consent_mw.wiring import Wiring
 
 __all__ = ["Kept", "hand_over", "kept"]
 

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from consent_mw.days import DAY_MILLISECONDS
 from consent_mw.records import Query, Record, Scalar
 from consent_mw.stores.base import Store, first_id
+from consent_mw.system.days import DAY_MILLISECONDS
 
 __all__ = [
     "HOSTILE_BYTES",

@@ -9,21 +9,21 @@ from types import TracebackType
 from typing import Any, Final
 
 from consent_mw._asgi import ASGIApp
-from consent_mw.aggregates import KIND as AGGREGATE
-from consent_mw.aggregates import PURPOSE as AGGREGATES
-from consent_mw.aggregates import cells_of, days_of
-from consent_mw.certificates import KIND as CERTIFICATE
-from consent_mw.days import EPOCH, day_of
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.records import Query
+from consent_mw.retention.aggregates import KIND as AGGREGATE
+from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
+from consent_mw.retention.aggregates import cells_of, days_of
+from consent_mw.retention.certificates import KIND as CERTIFICATE
 from consent_mw.rights.certificate import ERASED
+from consent_mw.runtime.wiring import Wiring
 from consent_mw.stores.pages import every
+from consent_mw.system.days import EPOCH, day_of
 from consent_mw.testing.client import ADDRESS, ConsentClient
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.commands import Done, run_command
 from consent_mw.testing.kept import Kept, hand_over, kept
 from consent_mw.testing.running import RunningApp
-from consent_mw.wiring import Wiring
 
 __all__ = ["LivingSite"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from consent_mw.consent import Choice
+from consent_mw.consent.choice import Choice
 
 __all__ = ["Visitor"]
 

@@ -1,0 +1,223 @@
+"""Cookies that wait for the visitor's answer: on the server, sealed, ten minutes, and delivered once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+import secrets
+from collections.abc import Collection, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.consent.permissions import Decision
+from consent_mw.cookies.quota import Room
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.exceptions import ConsentError
+from consent_mw.policy.model import Cookie, Policy
+from consent_mw.records import Query, Record, new_id, time_of
+from consent_mw.stores.base import Store
+from consent_mw.system.days import instant_of
+
+__all__ = ["KIND", "WAITS", "NoRoom", "Pending", "Waiting"]
+
+_log = logging.getLogger("consent_mw")
+
+KIND: Final = "pending"
+#: After this a line that nobody answered is gone.
+WAITS: Final = timedelta(minutes=10)
+
+#: One visitor cannot make us keep more: RFC 6265bis caps name and value at 4,096 bytes, attributes at 1,024 each.
+_MOST_LINES = 20
+_MOST_LINE_BYTES = 8_192
+#: All visitors together: a process keeps 32 MiB, and for one network half a mebibyte, which is a thousand usual lines.
+_TOGETHER_LINES = 64_000
+_TOGETHER_BYTES = 32 << 20
+_SHARE = 64
+#: What a record weighs in a store beside its line.
+_RECORD_BYTES = 256
+
+_KINDS = frozenset((KIND,))
+_MAX_AGE = re.compile(rb"(;[ \t]*max-age[ \t]*=[ \t]*)(\d+)(?=[ \t]*(?:;|$))", re.IGNORECASE)
+
+
+class NoRoom(ConsentError):
+    """So much waits already, of one network or of all, that nothing more is kept."""
+
+
+class Waiting(NamedTuple):
+    """A cookie that waits: its record, the name it would have, and its declaration."""
+
+    id: UUID
+    name: str
+    cookie: Cookie
+
+
+class _Line(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    line: bytes
+
+
+class Pending:
+    """
+    Keeps Set-Cookie lines that wait, in a store that all workers share.
+
+    They are found by a random session id that lives in a session cookie of its own; the store holds only a
+    digest of it, and the id links to no other record.
+
+    Anybody can want more to be kept, by leaving that cookie out: so all that this process keeps is bounded, and what
+    one network may take of it.
+    """
+
+    def __init__(self, policy: Policy, store: Store, sealer: Sealer) -> None:
+        self._policy = policy
+        self._store = store
+        self._sealer = sealer
+        self._tasks: set[asyncio.Task[int]] = set()
+        self._room = Room(things=_TOGETHER_LINES, size=_TOGETHER_BYTES, share=_SHARE, within=WAITS)
+
+    def under(self, policy: Policy, sealer: Sealer) -> Pending:
+        """Return the same under another revision of the policy; what waits already goes on waiting."""
+        other = Pending(policy, self._store, sealer)
+        other._tasks = self._tasks
+        other._room = self._room
+        return other
+
+    async def keep(
+        self, session: str | None, lines: Sequence[tuple[Decision, bytes]], now_ns: int, network: str = ""
+    ) -> str:
+        """
+        Keep `lines` for the visitor of `session`, and return it or a new one. Of one name the latest line waits.
+
+        Args:
+            network: Where the visitor comes from, as far as it is known: it has a part of the room.
+
+        Raises:
+            NoRoom: Too much waits already. None of them waits.
+            StoreError: They could not be kept; then none of them waits.
+        """
+        latest = {decision.name: (decision, line) for decision, line in lines if len(line) <= _MOST_LINE_BYTES}
+        before = await self._records(session, now_ns) if session else []
+        session = session or secrets.token_urlsafe(16)
+        replaced = [(record, found) for record, found in before if found.name in latest]
+        stale = [record.id for record, _ in replaced]
+        kept = list(latest.values())[: _MOST_LINES - (len(before) - len(stale))]
+        more_bytes = sum(len(line) for _, line in kept) - sum(len(found.line) for _, found in replaced)
+        more_lines = len(kept) - len(replaced)
+        if not self._room.take(network, more_lines, more_bytes + _RECORD_BYTES * more_lines, now_ns):
+            raise NoRoom("too many cookies wait already, of this network or of all")
+        records = [
+            # A microsecond apart, so that they are shown in the order in which they were set.
+            self._record(session, decision, line, now_ns + 1_000 * number)
+            for number, (decision, line) in enumerate(kept)
+        ]
+        if records:
+            await self._store.append(records)
+        if stale:
+            # A deletion waits for the disk, and this one may come late: only the latest line of a name is ever read.
+            self._later(self._store.delete(self._query(session, now_ns, stale)))
+        return session
+
+    def _later(self, deletion: Coroutine[Any, Any, int]) -> None:
+        task = asyncio.get_running_loop().create_task(deletion, name="consent-mw pending")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[int]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.warning("older lines of a waiting cookie expire later: %s", task.exception())
+
+    async def settle(self) -> None:
+        """Wait until what was put off is done: before the store is closed."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def waiting(self, session: str, now_ns: int) -> list[Waiting]:
+        """Return what waits for the visitor of `session`, oldest first. Nothing of anybody else's."""
+        found = await self._records(session, now_ns)
+        declared = [(record, line, self._policy.cookie(line.name)) for record, line in found]
+        return [Waiting(record.id, line.name, cookie) for record, line, cookie in declared if cookie]
+
+    async def claim(self, session: str, ids: Collection[UUID], now_ns: int) -> list[bytes]:
+        """
+        Return the Set-Cookie lines of `ids`, for this caller alone: a line is delivered once, also to two tabs.
+
+        A Max-Age is shortened by the time that the line has waited.
+        """
+        lines: list[bytes] = []
+        found = await self._found(session, now_ns)
+        for record, line in _latest(found):
+            if record.id in ids and await self._store.delete(self._query(session, now_ns, [record.id])) == 1:
+                waited = _instant(now_ns) - time_of(record.id)
+                lines.append(_aged(line.line, int(waited.total_seconds())))
+        if older := _of_their_names(found, ids) - set(ids):
+            await self._store.delete(self._query(session, now_ns, older))
+        return lines
+
+    async def drop(self, session: str, ids: Collection[UUID], now_ns: int) -> int:
+        """Forget the lines of `ids`, which the visitor refused, and return how many they were."""
+        found = await self._found(session, now_ns)
+        return await self._store.delete(self._query(session, now_ns, _of_their_names(found, ids)))
+
+    async def expire(self, now_ns: int) -> int:
+        """Forget every line that has waited too long, whoever's, and return how many they were."""
+        return await self._store.delete(Query(kinds=_KINDS, until=_instant(now_ns) - WAITS))
+
+    def _record(self, session: str, decision: Decision, line: bytes, now_ns: int) -> Record:
+        record_id = new_id(now_ns)
+        purpose = decision.purpose or ""
+        plain = msgspec.msgpack.encode(_Line(decision.name, line))
+        return self._sealer.record(record_id, KIND, purpose, subject=_subject(session), plain=plain)
+
+    async def _records(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
+        return _latest(await self._found(session, now_ns))
+
+    async def _found(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
+        found = await self._store.fetch(self._query(session, now_ns), limit=4 * _MOST_LINES)
+        return [(record, line) for record in found if (line := self._opened(record)) is not None]
+
+    def _opened(self, record: Record) -> _Line | None:
+        try:
+            return msgspec.msgpack.decode(self._sealer.open(record), type=_Line)
+        except (ConsentError, msgspec.MsgspecError):
+            return None  # its key is gone or it is not ours: it can no longer be delivered, and expires
+
+    def _query(self, session: str, now_ns: int, ids: Collection[UUID] | None = None) -> Query:
+        return Query(
+            kinds=_KINDS,
+            subjects=frozenset((_subject(session),)),
+            ids=None if ids is None else frozenset(ids),
+            since=_instant(now_ns) - WAITS,
+        )
+
+
+def _latest(found: Sequence[tuple[Record, _Line]]) -> list[tuple[Record, _Line]]:
+    return list({line.name: (record, line) for record, line in found}.values())
+
+
+def _of_their_names(found: Sequence[tuple[Record, _Line]], ids: Collection[UUID]) -> set[UUID]:
+    """
+    Return `ids` that were found, with the older lines of the same names.
+
+    A line that came too late for its own answer was not seen by the one that came after it. Left alone it would
+    wait again once the latest is answered.
+    """
+    last = {line.name: record.id for record, line in found if record.id in ids}
+    return {record.id for record, line in found if line.name in last and record.id <= last[line.name]}
+
+
+def _subject(session: str) -> bytes:
+    """What the store knows a session by: whoever reads the store cannot claim its lines."""
+    return hashlib.blake2b(session.encode(), digest_size=16, person=b"consent-pending").digest()
+
+
+def _instant(now_ns: int) -> datetime:
+    return instant_of(now_ns)
+
+
+def _aged(line: bytes, seconds: int) -> bytes:
+    return _MAX_AGE.sub(lambda found: found[1] + b"%d" % max(0, int(found[2]) - seconds), line)

@@ -1,0 +1,395 @@
+"""The Cookie header in: the consent is read, and what the visitor refused is taken out. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Final
+
+import msgspec
+
+from consent_mw._asgi import Header, HeaderList
+from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
+from consent_mw.consent.permissions import Decision, Permissions, Verdict
+from consent_mw.consent.request_consent import RequestConsent
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.cookies.lines import delete_line, pairs
+from consent_mw.exceptions import BadConsentCookie
+from consent_mw.policy.model import Policy
+from consent_mw.system.bounded_cache import Budget, Memory
+from consent_mw.system.days import DAY_NS, date_of
+
+__all__ = ["Reading", "RequestCookies", "stands_alone", "without_cookies"]
+
+#: Whole headers that are remembered with what they say, some thousand visitors'; and what one takes at least.
+_READINGS_BYTES = 8 << 20
+_READING_BYTES = 1_500
+#: Sets of answers, and what is decided under all of them about names and Set-Cookie lines.
+_PERMISSIONS_BYTES = 2 << 20
+_DECISIONS_BYTES = 2 << 20
+#: What a set of answers takes at least, and one answer or one decision in it.
+_SET_BYTES = 2_000
+_ANSWER_BYTES = 250
+#: Pieces of a header that are all looked at. No browser keeps as many cookies for one site; of what comes after them
+#: only declared names are, so that a header of 15,000 holds nobody up.
+_LOOKED_AT = 200
+#: Cookies that one response expires at most: a header of a thousand must not make an answer of a thousand lines.
+_EXPIRED_AT_ONCE = 30
+#: Directories of an address at which a refused cookie is looked for.
+_DEEPEST = 6
+
+#: Who wants to be asked each time is asked before a cookie is stored: what the browser holds was allowed.
+_STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
+
+
+_SESSION = re.compile(r"[A-Za-z0-9_-]{22}")
+#: Hosts that are remembered, and the longest: a name of 253 letters (RFC 1035, section 2.3.4) and its port.
+_REMEMBERED_HOSTS: Final = 256
+_LONGEST_HOST: Final = 260
+#: What our cookies beside the consent cookie are for.
+_COMPANIONS: Final = ("host", "pending", "notice", "form")
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """
+    What one Cookie header says. Shared by all requests that send the same bytes: it holds no request's state.
+
+    Attributes:
+        pending: The id under which this visitor's cookies wait, or None.
+        request: What the application sees of it; each request gets a copy.
+        header: What the application may see: the header itself, a shorter one, or None.
+        changed: Whether `header` is not what came.
+        expired: Set-Cookie lines that make the browser forget what it may no longer hold.
+        removed: The decisions about what was taken out.
+    """
+
+    consent: Consent
+    permissions: Permissions
+    pending: str | None
+    request: RequestConsent
+    header: bytes | None
+    changed: bool
+    expired: tuple[bytes, ...]
+    removed: tuple[Decision, ...]
+
+
+class RequestCookies:
+    """
+    Reads Cookie headers under one policy.
+
+    A header that was verified once is remembered whole, by its exact bytes, the signals and the kind of
+    connection, for one day at most: that is the resolution of the consent's own expiry.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        cookie: ConsentCookie,
+        *,
+        report_only: bool = False,
+        strict: bool = False,
+        reopened: Mapping[int, tuple[frozenset[str], frozenset[str]]] | None = None,
+    ) -> None:
+        """
+        Args:
+            strict: An event that is not declared is an error, and not only counted.
+            reopened: For each earlier revision the purposes and cookies that its visitors are asked about again.
+        """
+        self.policy = policy
+        self._strict = strict
+        self._reopened = dict(reopened or {})
+        self.cookie = cookie
+        self.report_only = report_only
+        self.reserved: frozenset[str] = cookie.names.union(
+            cookie.companion(what, secure=secure) for what in _COMPANIONS for secure in (False, True)
+        )
+        self._pending_signer = cookie.signing.signer("pending")
+        self._readings: Memory[tuple[bytes | None, frozenset[str], bool, bool], Reading] = Memory(
+            Budget(_READINGS_BYTES)
+        )
+        self._reading_of = self._readings.seen
+        self._begin_day(0)
+        undeclared_pass = report_only or policy.undeclared == "report"
+        self._crowd: re.Pattern[bytes] | None = None if undeclared_pass else _pieces(policy, self.reserved)
+        self._permissions: Memory[object, Permissions] = Memory(Budget(_PERMISSIONS_BYTES))
+        self._decisions: Budget = Budget(_DECISIONS_BYTES)
+
+    def pending_name(self, *, secure: bool) -> str:
+        """Return the name of the session cookie that finds this visitor's waiting cookies."""
+        return self.cookie.companion("pending", secure=secure)
+
+    def pending_line(self, session: str, beside: str, *, secure: bool) -> bytes:
+        """
+        Return the Set-Cookie line of that session cookie: it lives as long as the browser is open, at most.
+
+        Args:
+            beside: The value of the consent cookie with which alone it is believed.
+        """
+        value = f"{session}.{self._pending_signature(session, beside)}"
+        line = f"{self.pending_name(secure=secure)}={value}; Path=/; HttpOnly; SameSite=Lax"
+        return (line + "; Secure" if secure else line).encode("latin-1")
+
+    def _pending_signature(self, session: str, beside: str) -> str:
+        return self._pending_signer.get_signature(f"{session}|{beside}").decode("ascii")
+
+    def choice_lines(self, consent: RequestConsent, given: Consent, *, secure: bool) -> list[bytes]:
+        """Return the Set-Cookie lines that keep `given`, what was chosen. What still waits goes on waiting under it."""
+        lines = self.cookie.lines(given, consent.today, secure=secure)
+        consent.value = "" if given.choice is None else self.cookie.sign(given)
+        if consent.pending is not None and given.choice is Choice.PROMPT:
+            lines.append(self.pending_line(consent.pending, consent.value, secure=secure))
+        return lines
+
+    def permissions(self, consent: Consent, signals: frozenset[str]) -> Permissions:
+        """Return the permissions of everyone who answered alike."""
+        key = (
+            consent.choice,
+            frozenset(consent.purposes.items()),
+            frozenset(consent.cookies.items()),
+            consent.reopened_purposes,
+            consent.reopened_cookies,
+            signals,
+            consent.signals,
+        )
+        found = self._permissions.seen.get(key)
+        if found is None:
+            found = Permissions(
+                self.policy,
+                consent,
+                signals,
+                reserved=self.reserved,
+                report_only=self.report_only,
+                budget=self._decisions,
+            )
+            self._permissions.remember(key, found, _SET_BYTES + _ANSWER_BYTES * _answers(consent))
+        return found
+
+    def read(
+        self, header: bytes | None, signals: frozenset[str], now_ns: int, secure: bool, alone: bool = True
+    ) -> Reading:
+        """
+        Return what the Cookie `header` says (several lines joined with "; "). Never raises.
+
+        Args:
+            secure: Whether the connection is https, where a browser keeps what has the prefix `__Host-` to one host.
+            alone: On http, whether the host `stands_alone`.
+        """
+        if not self._from_ns <= now_ns < self._until_ns:
+            self._begin_day(now_ns // DAY_NS)
+        key = (header, signals, secure, alone)
+        try:
+            return self._reading_of[key]
+        except KeyError:
+            reading = self._read(header, signals, self._today, secure, alone)
+        self._readings.remember(key, reading, _size(header, reading))
+        return reading
+
+    def _begin_day(self, day: int) -> None:
+        self._today = date_of(day)
+        # Compared in every request, which is faster than to divide.
+        self._from_ns, self._until_ns = day * DAY_NS, (day + 1) * DAY_NS
+        self._reading_of.clear()
+
+    def _read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool, alone: bool) -> Reading:
+        thinned = self._thinned(header)
+        found = pairs(thinned or b"")
+        exposed = not secure and (not alone or self.cookie.domain != "")
+        value = self._only(found, self.cookie.name(secure=secure))
+        consent, proven = self._consents(found, value, today, secure, exposed)
+        unproven = self.cookie.domain != "" and not exposed and consent.choice is not None and proven != consent
+        consent = self._revised(_with_receipt_of(consent, proven))
+        permissions = self.permissions(consent, signals)
+        kept: list[bytes] = []
+        removed: dict[str, Decision] = {}
+        for name, pair in found:
+            decision = permissions.cookie(name.decode("latin-1"))
+            if decision.verdict in _STAYS or decision.name in self.reserved:
+                kept.append(pair)
+            else:
+                removed[decision.name] = decision
+        changed = len(kept) != len(found) or thinned is not header
+        believed = (value or "") if consent.choice is not None else ""
+        pending = None if exposed or not believed else self._pending(found, believed, secure)
+        return Reading(
+            consent=consent,
+            permissions=permissions,
+            pending=pending,
+            request=RequestConsent(
+                consent,
+                permissions,
+                self.permissions,
+                today,
+                signals,
+                pending,
+                self._strict,
+                proven=proven,
+                unproven=unproven,
+                exposed=exposed,
+                value=believed,
+            ),
+            header=(b"; ".join(kept) or None) if changed else header,
+            changed=changed,
+            expired=tuple(_expiries(removed.values())),
+            removed=tuple(removed.values()),
+        )
+
+    def expired(self, header: bytes | None, permissions: Permissions, path: str = "/") -> tuple[bytes, ...]:
+        """
+        Return the lines that make the browser forget what it sent in `header` and `permissions` refuse.
+
+        A cookie that was set otherwise than declared is found where the browser puts one without Path and Domain:
+        at a directory of the request's `path` (percent-encoded), for the host alone (RFC 6265bis, section 5.1.4).
+        """
+        names = dict.fromkeys(name.decode("latin-1") for name, _ in pairs(self._thinned(header) or b""))
+        judged = (permissions.cookie(name) for name in names if name not in self.reserved)
+        refused = [decision for decision in judged if decision.verdict not in _STAYS]
+        return tuple(dict.fromkeys([*_expiries(refused), *_strays(refused, path)]))[:_EXPIRED_AT_ONCE]
+
+    def _thinned(self, header: bytes | None) -> bytes | None:
+        """Return the header; one of a crowd without the pieces that nobody declared, which would be taken out."""
+        if header is None or self._crowd is None or header.count(b";") <= _LOOKED_AT:
+            return header
+        *first, rest = header.split(b";", _LOOKED_AT)
+        return b";".join([*first, *self._crowd.findall(b";" + rest)])
+
+    def _only(self, found: list[tuple[bytes, bytes]], name: str) -> str | None:
+        """Return the value of the one cookie called `name`; of two one was tossed in, and neither is believed."""
+        wanted = name.encode("latin-1")
+        values = [pair.partition(b"=")[2] for key, pair in found if key == wanted]
+        return values[0].strip(b" \t").decode("latin-1") if len(values) == 1 else None
+
+    def _consents(
+        self, found: list[tuple[bytes, bytes]], value: str | None, today: date, secure: bool, exposed: bool
+    ) -> tuple[Consent, Consent]:
+        """
+        Return what the visitor chose, and what they chose on this very host, as a cookie proves that only it can set.
+
+        A choice that hosts share may have been tossed in by any of them. It decides where nothing was chosen yet. Where
+        something was, it may allow no more than that; else this host asks again.
+        """
+        consent = _believed(self.cookie.read, value, today)
+        if not self.cookie.domain:
+            return consent, NO_CONSENT if exposed else consent
+        name = self.cookie.companion("host", secure=secure)
+        own = _believed(self.cookie.read_host, self._only(found, name), today)
+        if own == consent:
+            return consent, NO_CONSENT if exposed else own
+        tossed = sum(key == name.encode("latin-1") for key, _ in found) > 1 and consent.goes_beyond(NO_CONSENT)
+        stale = own.given_on is not None and consent.given_on is not None and consent.given_on < own.given_on
+        if tossed or stale or (own.choice is not None and consent.goes_beyond(own)):
+            consent = NO_CONSENT
+        return consent, NO_CONSENT if exposed else own
+
+    def _revised(self, consent: Consent) -> Consent:
+        """Return the consent as it stands under our revision of the policy."""
+        if consent.revision == self.policy.revision or consent.choice is None:
+            return consent
+        if consent.revision not in self._reopened:
+            return NO_CONSENT  # a revision that nobody can compare with ours any more
+        purposes, cookies = self._reopened[consent.revision]
+        return msgspec.structs.replace(consent, reopened_purposes=purposes, reopened_cookies=cookies)
+
+    def _pending(self, found: list[tuple[bytes, bytes]], beside: str, secure: bool) -> str | None:
+        value = self._only(found, self.pending_name(secure=secure)) or ""
+        session, _, signature = value.partition(".")
+        if not _SESSION.fullmatch(session):
+            return None
+        signed = self._pending_signer.verify_signature(f"{session}|{beside}", signature)
+        return session if signed else None
+
+
+def stands_alone(host: bytes | None) -> bool:
+    """
+    Whether no other host can set cookies for this `Host`: an address, or a name without a dot.
+
+    `www.example.com` has neighbours: `blog.example.com` may set a cookie for `example.com`.
+    """
+    return host is None or (len(host) <= _LONGEST_HOST and _stands_alone(host))
+
+
+@lru_cache(maxsize=_REMEMBERED_HOSTS)
+def _stands_alone(host: bytes) -> bool:
+    name = host.decode("latin-1").strip()
+    if name.startswith("["):
+        return True  # IPv6
+    name = name.partition(":")[0].rstrip(".")
+    try:
+        ip_address(name)
+    except ValueError:
+        return "." not in name
+    return True
+
+
+def _believed(read: Callable[[bytes, date], Consent], value: str | None, today: date) -> Consent:
+    try:
+        return NO_CONSENT if value is None else read(value.encode("latin-1"), today)
+    except BadConsentCookie:
+        return NO_CONSENT
+
+
+#: The choices under which a name is kept: it ends when everything is refused.
+_NAMED: Final = (Choice.ACCEPT, Choice.PROMPT)
+
+
+def _with_receipt_of(consent: Consent, proven: Consent) -> Consent:
+    """Return what was chosen, under the receipt that the visitor proved to be theirs, or under none."""
+    receipt, changes = (proven.receipt, proven.changes) if consent.choice in _NAMED else (None, 0)
+    if (receipt, changes) == (consent.receipt, consent.changes):
+        return consent
+    return msgspec.structs.replace(consent, receipt=receipt, changes=changes)
+
+
+def _pieces(policy: Policy, reserved: Iterable[str]) -> re.Pattern[bytes]:
+    """Return what finds the pieces of a Cookie header that have one of our names or a declared one."""
+    exact = [*reserved, *(cookie.name for cookie in policy.cookies if cookie.prefix is None)]
+    begun = [cookie.prefix for cookie in policy.cookies if cookie.prefix is not None]
+    names = [*map(re.escape, exact), *(re.escape(prefix) + "[^=;]*" for prefix in begun)]
+    return re.compile(rf";([ \t]*(?:{'|'.join(names)})[ \t]*=[^;]*)".encode("latin-1"))
+
+
+def _answers(consent: Consent) -> int:
+    """How much one consent says."""
+    reopened = len(consent.reopened_purposes) + len(consent.reopened_cookies)
+    return len(consent.purposes) + len(consent.cookies) + len(consent.signals) + reopened
+
+
+def _size(header: bytes | None, reading: Reading) -> int:
+    """Return about what a reading takes, with the header that it is found by and the shorter one that it may hold."""
+    size = _READING_BYTES + 2 * len(header or b"") + sum(map(len, reading.expired))
+    return size + _ANSWER_BYTES * (len(reading.removed) + _answers(reading.consent))
+
+
+def _expiries(removed: Iterable[Decision]) -> list[bytes]:
+    """Only declared cookies are expired: of the others neither path nor domain, nor whose they are, is known."""
+    lines = [
+        delete_line(
+            decision.name,
+            path=decision.declared.path,
+            domain=decision.declared.domain,
+            partitioned=decision.declared.partitioned,
+        )
+        for decision in removed
+        if decision.declared is not None
+    ]
+    return lines[:_EXPIRED_AT_ONCE]
+
+
+def _strays(removed: Iterable[Decision], path: str) -> list[bytes]:
+    parts = path.split("/")
+    places = ["/", *("/".join(parts[:depth]) for depth in range(2, min(len(parts), _DEEPEST) + 1) if parts[depth - 1])]
+    return [
+        delete_line(decision.name, path=place, domain=domain)
+        for decision in removed
+        if decision.declared is not None and not decision.name.lower().startswith("__host-")
+        for domain in dict.fromkeys((decision.declared.domain, ""))
+        for place in places
+    ]
+
+
+def without_cookies(headers: Iterable[Header], kept: bytes | None) -> HeaderList:
+    """Return a new header list in which one Cookie line, `kept`, stands for all that came; or none."""
+    rest = [header for header in headers if header[0].lower() != b"cookie"]
+    return rest if kept is None else [*rest, (b"cookie", kept)]

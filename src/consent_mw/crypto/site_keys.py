@@ -1,0 +1,162 @@
+"""The keys that sign every record of a site. They come from `secret_keys`, so all hosts of a site have the same."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from hmac import compare_digest
+from pathlib import Path
+from typing import Final
+
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.system.ownership import unlinked
+
+__all__ = ["MARK_BYTES", "SiteKeys"]
+
+KEY_BYTES: Final = 32
+_ID_BYTES: Final = 4
+_TAG_BYTES: Final = 16
+#: A mark is the id of its key, and a tag.
+MARK_BYTES: Final = _ID_BYTES + _TAG_BYTES
+
+# BLAKE2b's personalisation keeps the uses of a key apart.
+_SITE: Final = b"consent-mw site"
+_NAME: Final = b"consent-mw s-id"
+_MARK: Final = b"consent-mw mark"
+
+
+class SiteKeys:
+    """
+    Signs records and tells whether a record is as this site wrote it.
+
+    The keys of a day die on the calendar and are each host's own. These keys stay, so they can vouch for what outlives
+    a day's key (certificates, counts), and one host can check what another wrote. They open nothing.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """
+        Args:
+            keys: 32 bytes each, oldest to newest: the last signs, all are believed.
+        """
+        self.keys: tuple[bytes, ...] = tuple(keys)
+        # A hash that has taken in its key: to copy it is faster than to key a new one.
+        self._begun = {_id(key): blake2b(key=key, digest_size=_TAG_BYTES, person=_MARK) for key in keys}
+        self._newest = _id(keys[-1]) if keys else b""
+
+    @classmethod
+    def random(cls) -> SiteKeys:
+        """Return a new key that is kept nowhere, for tests and throwaway use."""
+        return cls([os.urandom(KEY_BYTES)])
+
+    @classmethod
+    def made_of(cls, secret_keys: Sequence[bytes]) -> SiteKeys:
+        """Return the keys that come from `secret_keys`, oldest to newest. They tell nothing about those."""
+        return cls([blake2b(key, digest_size=KEY_BYTES, person=_SITE).digest() for key in secret_keys])
+
+    @classmethod
+    def read(cls, path: Path) -> SiteKeys:
+        """
+        Return the keys in the file; none where there is no file, and then nothing counts as written by this site.
+
+        Raises:
+            ConfigurationError: It cannot be read, or is no such file.
+        """
+        return cls(_read(path))
+
+    @classmethod
+    def kept(cls, path: Path, secret_keys: Sequence[bytes] = ()) -> SiteKeys:
+        """
+        Return the keys in the file, those of `secret_keys` (oldest to newest) among them. On return they survive a
+        power cut. Where neither gives a key a random one is made.
+
+        Raises:
+            ConfigurationError: The file cannot be read or written, or is no such file.
+        """
+        derived = cls.made_of(secret_keys).keys
+        try:
+            with _alone(path.parent) as directory:
+                known = _read(path)
+                keys = [*(key for key in known if key not in derived), *derived] or [os.urandom(KEY_BYTES)]
+                if keys != known:
+                    _write(path, keys, directory)
+        except OSError as error:
+            raise _refused(path, f"cannot be written ({error.strerror})", "let this user write it") from error
+        return cls(keys)
+
+    def mark(self, message: bytes) -> bytes:
+        """
+        Return the mark (20 bytes) of `message`.
+
+        Raises:
+            ConfigurationError: There is no key.
+        """
+        if not self._newest:
+            raise ConfigurationError("there are no site keys here; run this in the site's data directory")
+        tag = self._begun[self._newest].copy()
+        tag.update(message)
+        return self._newest + tag.digest()
+
+    def vouches(self, mark: bytes, message: bytes) -> bool:
+        """Whether one of the keys made this mark for this message."""
+        begun = self._begun.get(mark[:_ID_BYTES])
+        if begun is None:
+            return False
+        tag = begun.copy()
+        tag.update(message)
+        return compare_digest(mark[_ID_BYTES:], tag.digest())
+
+
+def _id(key: bytes) -> bytes:
+    return blake2b(key, digest_size=_ID_BYTES, person=_NAME).digest()
+
+
+@contextmanager
+def _alone(directory: Path) -> Generator[int]:
+    """Give the open directory to one process at a time. Raises OSError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            yield fd
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # closing does not unlock while a child forked meanwhile has a copy
+    finally:
+        os.close(fd)
+
+
+def _read(path: Path) -> list[bytes]:
+    """Return the keys in a file; none where there is no file. Raises ConfigurationError."""
+    try:
+        with open(path, "rb", opener=unlinked) as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            keys = [bytes.fromhex(line.decode()) for line in file.read().split()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _refused(path, f"cannot be read ({error.strerror})", "let this user read it") from error
+    except ValueError:
+        keys, mode = [b""], 0
+    if not keys or any(len(key) != KEY_BYTES for key in keys):
+        raise _refused(path, "holds something else", "move it away; the site writes a new one when it starts")
+    if mode & 0o077:
+        raise _refused(path, "may be read by other users, who could sign what they write", f"chmod 600 {path}")
+    return keys
+
+
+def _write(path: Path, keys: Sequence[bytes], directory: int) -> None:
+    """Bring the file to the disk, whole or not at all. Raises OSError."""
+    aside = path.with_name(f".{path.name}")  # one name: whoever writes holds the lock, and a crash leaves one at most
+    with open(aside, "wb", opener=unlinked) as file:
+        file.write(b"".join(key.hex().encode() + b"\n" for key in keys))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    os.fsync(directory)
+
+
+def _refused(path: Path, problem: str, mend: str) -> ConfigurationError:
+    return ConfigurationError(f"{path}: the file of site keys {problem}; {mend}")

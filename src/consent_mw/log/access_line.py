@@ -1,0 +1,144 @@
+"""The access line on standard output, in the place of the server's own: masked, escaped, and never waited for."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import sys
+import threading
+import time
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+from consent_mw.log.exchange import Exchange
+from consent_mw.log.redaction import redact_query
+from consent_mw.policy.model import NECESSARY, Policy
+from consent_mw.proxies import Proxies, mask
+from consent_mw.system.escaping import printable, readable
+
+__all__ = ["Console"]
+
+#: Lines that wait for a slow terminal; what comes on top is counted and not shown.
+_WAITING: Final = 1_000
+_GATHERING_SECONDS: Final = 0.02
+_LONGEST: Final = 512
+_CLOSING_SECONDS: Final = 1.0
+#: As uvicorn writes a path, see RFC 3986, section 3.3.
+_SAFE: Final = "/:@!$&'()*+,;=~"
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Console:
+    """
+    Shows one line for each finished exchange, in the style of uvicorn's access log.
+
+    Standard output is neither sealed nor destroyed, so it gets less than the log: the address masked, also where the
+    policy keeps it whole, and only if [log.necessary] has it; path and query only if [log.necessary] has them, the
+    query redacted; else the route. `show` never waits and never raises: a thread writes, and a closed or slow output
+    loses lines, not requests.
+    """
+
+    def __init__(self, policy: Policy, proxies: Proxies, fd: int | None = None) -> None:
+        """`fd` is where lines go: a copy of standard output if None."""
+        self.follow(policy)
+        self._proxies = proxies
+        self._fd = _standard_output() if fd is None else fd
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._hidden = 0
+
+    def follow(self, policy: Policy) -> None:
+        """Show what another revision of the policy lets be shown, from now on."""
+        kept = policy.log.get(NECESSARY, {})
+        self._address = kept.get("client.address") in ("full", "masked")
+        self._path = kept.get("url.path") == "full"
+        self._query = kept.get("url.query") == "full"
+
+    def line(self, exchange: Exchange) -> str:
+        """Return the line of one exchange, without a line end; every character is printable."""
+        status = exchange.status
+        if exchange.scope["type"] == "websocket":
+            verb, ended = "WebSocket", "[accepted]" if status == 101 else f"{status or '-'}"
+        else:
+            verb, ended = exchange.method, f"{status or '-'} {_PHRASES.get(status, '')}".rstrip()
+        version = "" if verb == "WebSocket" else f" HTTP/{exchange.scope.get('http_version', '1.1')}"
+        outcome = f" ({exchange.outcome})" if exchange.outcome else ""
+        return printable(
+            f'INFO:     {self._who(exchange)} - "{verb} {self._target(exchange)}{version}" {ended}{outcome}'
+        )
+
+    def show(self, exchange: Exchange) -> None:
+        """Have the line of a finished exchange written. Safe after a fork."""
+        if self._pid != os.getpid():
+            self._start()
+        if self._lines.qsize() < _WAITING:
+            self._lines.put(self.line(exchange))
+        else:
+            self._hidden += 1
+
+    def close(self) -> None:
+        """Write what waits, for a second at most. Further lines are written by a new thread."""
+        if self._thread is not None and self._pid == os.getpid():
+            self._lines.put(None)
+            self._thread.join(_CLOSING_SECONDS)
+        self._pid = 0
+
+    def _who(self, exchange: Exchange) -> str:
+        address = self._proxies.address(exchange.told) if self._address else None
+        return "-" if address is None else mask(address)
+
+    def _target(self, exchange: Exchange) -> str:
+        if not self._path:
+            return exchange.route or "-"
+        path = quote(str(exchange.scope.get("path", ""))[:_LONGEST], safe=_SAFE, errors="replace")
+        query: bytes = (exchange.scope.get("query_string") or b"") if self._query else b""
+        return f"{path}?{printable(redact_query(readable(query)))[:_LONGEST]}" if query else path
+
+    # -- the thread ---------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._pid == 0:
+            atexit.register(self.close)
+        self._pid = os.getpid()
+        self._lines = queue.SimpleQueue()  # a fork may have caught the old one locked
+        # A daemon: an output that never takes a line must not keep the server from ending.
+        self._thread = threading.Thread(target=self._run, args=(self._lines,), name="consent-mw console", daemon=True)
+        self._thread.start()
+
+    def _run(self, lines: queue.SimpleQueue[str | None]) -> None:
+        line = lines.get()
+        while line is not None:
+            # What comes meanwhile goes along: a thread that wakes for each line takes the interpreter from requests.
+            time.sleep(_GATHERING_SECONDS)
+            batch = [line]
+            while len(batch) < _WAITING and not lines.empty() and (line := lines.get()) is not None:
+                batch.append(line)
+            self._write(batch)
+            if line is not None:
+                line = lines.get()
+
+    def _write(self, lines: list[str]) -> None:
+        hidden, self._hidden = self._hidden, 0
+        if hidden:
+            lines = [f"INFO:     {hidden} lines are not shown: standard output was too slow", *lines]
+        rest = memoryview("".join(f"{line}\n" for line in lines).encode())
+        try:
+            # Not through sys.stdout: its lock, held here when the interpreter ends, would abort the process.
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:  # closed, full, or not ready: it is a convenience, and nowhere else to say so
+            self._hidden += len(lines)
+
+
+def _standard_output() -> int:
+    """
+    Return a copy, or -1 if there is none: whoever closes number 1 and opens a database in its place must not find our
+    lines in it.
+    """
+    try:
+        return os.dup(sys.stdout.fileno())
+    except (AttributeError, OSError, ValueError):  # None in a daemon, replaced by something in memory, or closed
+        return -1

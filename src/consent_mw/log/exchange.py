@@ -1,0 +1,89 @@
+"""One request and its answer, as the facts that a log may know of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from consent_mw._asgi import HeaderList, Message, Scope
+from consent_mw.consent.request_consent import RequestConsent
+from consent_mw.log.redaction import clean
+
+__all__ = ["METHODS", "OTHER_METHOD", "Exchange", "route_of", "websocket_size"]
+
+#: Those that are registered; what OpenTelemetry calls any other.
+METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))
+OTHER_METHOD = "_OTHER"
+
+
+class Exchange(msgspec.Struct, eq=False):
+    """
+    What happened, filled in while it happens. Sizes in bytes, times in nanoseconds.
+
+    Attributes:
+        scope: The request as the server told it. The application has another one, so that nothing it writes there
+            (an address that a visitor's header claims, a shorter path) reaches a record.
+        inner: The application's, from which nothing is read but the route.
+        fields: The request's headers by lower-case name; of several with one name the last.
+        lines: The same as they came, where some name came twice.
+        status: Of the response; 0 where none was started.
+        duration_ns: 0 until the last of the answer leaves, which is when the record is made.
+        outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
+        blocked: The declared names of the cookies that were kept from the answer, one for each of its lines.
+    """
+
+    scope: Scope
+    inner: Scope
+    fields: dict[bytes, bytes]
+    consent: RequestConsent
+    started_ns: int
+    lines: HeaderList | None = None
+    duration_ns: int = 0
+    status: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    outcome: str = ""
+    blocked: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # nothing of a visitor in a traceback
+
+    @property
+    def told(self) -> Scope:
+        """The request as the server told it, its headers included: their list the application may have changed."""
+        return {**self.scope, "headers": [*self.fields.items()] if self.lines is None else self.lines}
+
+    @property
+    def method(self) -> str:
+        """The method, one of those that are registered or "_OTHER", as OpenTelemetry asks for."""
+        method: Any = self.scope.get("method", "GET")
+        return method if method in METHODS else OTHER_METHOD
+
+    @property
+    def route(self) -> str | None:
+        """The route's template, such as "/books/{id}", where the framework tells it."""
+        return route_of(self.inner)
+
+    @property
+    def protocol(self) -> str | None:
+        """What the connection became, where that is not HTTP."""
+        return "websocket" if self.scope["type"] == "websocket" else None
+
+
+def route_of(scope: Scope) -> str | None:
+    """See `Exchange.route`; for the request path, where a property takes thrice as long as a function."""
+    route = scope.get("route")
+    if route is None:
+        return None
+    template = getattr(route, "path_format", None) or getattr(route, "path", None)
+    return clean(template) if isinstance(template, str) else None
+
+
+def websocket_size(message: Message) -> int:
+    """Return the bytes of the payload of a WebSocket message; a text crosses as UTF-8 (RFC 6455, section 5.6)."""
+    data: bytes | None = message.get("bytes")
+    if data is not None:
+        return len(data)
+    text: str = message.get("text") or ""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,436 @@
+"""One finished exchange becomes what its purposes may know of it, minimised and sealed, in one write to the spool."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from functools import partial
+from os import urandom
+from sys import getsizeof
+from typing import Final
+
+import msgspec
+
+from consent_mw._asgi import Scope
+from consent_mw.consent.choice import Consent
+from consent_mw.consent.receipt_name import is_again
+from consent_mw.consent.request_consent import DROPPED, Noted, Shown
+from consent_mw.crypto.sealer import NONCE_BYTES, Sealer
+from consent_mw.exceptions import ConsentError, KeyDestroyed
+from consent_mw.log.exchange import METHODS, OTHER_METHOD, Exchange, route_of
+from consent_mw.log.plans import Field, Plan, plan_of
+from consent_mw.log.redaction import clean, origin, redact_query, redact_url
+from consent_mw.policy.model import ABUSE, RECEIPTS, Policy
+from consent_mw.proxies import IPAddress, Proxies, mask
+from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
+from consent_mw.rights.people import links
+from consent_mw.rights.repeats import Repeats
+from consent_mw.rights.request import Request
+from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed, withdrawal
+from consent_mw.spool.bundles import AGENT_TO_PARSE, Bundle, frame_head, layout_of, length_of
+from consent_mw.spool.spool import Spool
+from consent_mw.system.bounded_cache import Budget, Memory, remember
+from consent_mw.system.days import DAY_NS, instant_of
+from consent_mw.system.escaping import printable, readable
+
+__all__ = ["Recorder"]
+
+_log = logging.getLogger("consent_mw")
+
+#: For addresses, and for referrers.
+_REMEMBERED_BYTES: Final = 1 << 20
+#: Sets of allowed purposes for which it is remembered how an exchange is kept. How large a plan is, the policy decides.
+_PLANS: Final = 256
+#: Different messages about undeclared events that are logged; a name may come from anywhere.
+_TOLD: Final = 100
+
+#: Characters of an agent that are kept, and the bytes that hold them in UTF-8: none is cut in two.
+_AGENT: Final = 512
+_AGENT_BYTES: Final = 4 * _AGENT
+
+_QUIET_SECONDS: Final = 60.0
+
+_NO_PARTS: Final = layout_of(())
+
+
+class Recorder:
+    """
+    Turns what happened into records. Runs on the application's loop, and never raises into it: what cannot be
+    kept is counted as a gap.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        sealer: Sealer,
+        spool: Spool,
+        proxies: Proxies,
+        *,
+        removed: Mapping[str, Removed] = NOTHING_REMOVED,
+    ) -> None:
+        """`removed`: the purposes that visitors were asked about under earlier revisions only."""
+        self.policy = policy
+        self._removed = removed
+        self._sealer = sealer
+        self._spool = spool
+        self._proxies = proxies
+        self._ring = sealer.keyring.name
+        self._seal = sealer.seal_bytes
+        self._append = spool.append
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
+        self._head = frame_head(self._ring)
+        self._plan_of: dict[frozenset[str], Plan | None] = {}
+        self._unasked = frozenset(name for name, purpose in policy.purposes.items() if not purpose.asked)
+        self._told: set[str] = set()
+        self._quiet_until = 0.0  # monotonic seconds
+        self._repeats = Repeats(spool)
+
+    # -- the three things that are kept -------------------------------------------------------------------------
+
+    def exchange(self, exchange: Exchange, own: bool = False) -> None:
+        """
+        Keep a finished exchange, and what the application noted during it, in one write. Never raises.
+
+        Args:
+            own: It was with our own pages: no visit to the site that somebody was asked about. Who looks at their data,
+                or has just taken their consent back, is in no statistics for it.
+        """
+        consent = exchange.consent
+        allowed = consent.permissions.allowed
+        if own:
+            allowed &= self._unasked
+        try:
+            plan = self._plan_of[allowed]
+        except KeyError:
+            plan = plan_of(allowed, self.policy, self._fields)
+            remember(self._plan_of, allowed, plan, _PLANS)
+        if consent.noted:
+            self._with_notes(plan, exchange)
+        elif plan is not None:
+            try:
+                append = self._append
+                append(self._bundle(plan, exchange))
+            except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
+                self._lost(error, len(plan.seals))
+
+    def noted_since(self, exchange: Exchange) -> None:
+        """Keep what was noted after the exchange was kept, in a background task for example. Never raises."""
+        self._with_notes(None, exchange)
+
+    def receipt(
+        self,
+        before: Consent,
+        consent: Consent,
+        shown: Shown,
+        now_ns: int,
+        *,
+        sign_in: str | None = None,
+        registered: bool = False,
+    ) -> bool:
+        """
+        Keep the receipt of a choice, and return whether it is on the disk. Waits for the disk: call it in a thread.
+
+        What the choice takes back is registered as a withdrawal in the same write, unless that is `registered`
+        already; who is signed in is linked with their receipts.
+
+        Its subject is the token of the random name, which only the visitor's cookie holds; a refusal has none, and is
+        filed under the name that ends with it.
+        """
+        record_id = new_id(now_ns)
+        clear: dict[str, Scalar] = {
+            "consent.choice": consent.choice,
+            "consent.revision": consent.revision,
+            "consent.policy": self.policy.digest,
+            "consent.surface": shown.surface,
+            "consent.language": shown.language,
+            "consent.text": shown.text,
+        }
+        name, today = consent.receipt or before.receipt, _day_of(now_ns)
+        if before.is_nameless(today) or (name is not None and is_again(name, today)):
+            clear["consent.again"] = True  # whoever counts visitors has counted this one
+        answers: dict[str, object] = {
+            "purposes": dict(consent.purposes),
+            "cookies": dict(consent.cookies),
+            "signals": list(consent.signals),
+            "receipt": consent.receipt,
+            "under": name,
+            "changes": consent.changes,
+        }
+        try:
+            subject = self._token(now_ns, RECEIPTS, name) if name else None
+            record = self._sealer.record(
+                record_id, "receipt", RECEIPTS, subject=subject, data=clear, plain=self._encode(answers)
+            )
+            request = None if registered else self._withdrawal(before, consent, now_ns, sign_in)
+            more = self._following(consent, request, now_ns, sign_in)
+        except ConsentError as error:
+            _log.error("no receipt: %s", error)
+            return False
+        frames = [encode_record(each) for each in (record, *more)]
+        kept = self._spool.write(frames, durable=True, reserved=True, right=request is not None)
+        if kept and request is not None:
+            self._repeats.keep(request, before.changes)
+        if not kept and request is not None:
+            _log.error("a withdrawal was not kept: it holds, but what was collected stays until its period ends")
+        return kept
+
+    def _withdrawal(self, before: Consent, consent: Consent, now_ns: int, sign_in: str | None) -> Request | None:
+        """Return what a choice takes back; None for nothing, and for what this receipt took back just before."""
+        request = withdrawal(before, consent, self.policy, now_ns, sign_in, self._removed)
+        return None if request is None or self._repeats.number_of(request, before.changes) else request
+
+    def _following(self, consent: Consent, request: Request | None, now_ns: int, sign_in: str | None) -> list[Record]:
+        """Return what is kept with a receipt: the withdrawal, and the link."""
+        made = request.record(self._sealer) if request else None
+        linked = links(self._sealer, consent.receipt, sign_in, now_ns)
+        return [made, *linked] if made else linked
+
+    def _lost(self, error: Exception, records: int = 1) -> None:
+        """Count records that could not be made, and say so once a minute: each would fill the disk of the log."""
+        self._spool.lose(records)
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET_SECONDS
+            _log.warning('not recorded, as every gap of reason "key" will say: %s', printable(str(error)))
+
+    # -- an exchange --------------------------------------------------------------------------------------------
+
+    def _bundle(self, plan: Plan, exchange: Exchange) -> bytes:
+        consent = exchange.consent.consent
+        scope = exchange.scope
+        method = scope.get("method", "GET")
+        encode = self._encode  # see the middleware's clock
+        noise = urandom(NONCE_BYTES)  # of id and nonce, neither of which is a secret: one call of the system
+        id_bytes = new_id_bytes(exchange.started_ns, noise)
+        facts = encode(
+            (
+                method if method in METHODS else OTHER_METHOD,
+                exchange.status,
+                exchange.received_bytes,
+                exchange.sent_bytes,
+                exchange.duration_ns,
+                consent.choice,
+                consent.revision,
+                route_of(exchange.inner),
+                "websocket" if scope["type"] == "websocket" else None,
+                exchange.outcome,
+                plan.layout,
+                exchange.blocked,
+            )
+        )
+        sealed = self._sealed(plan, exchange, id_bytes, noise, facts)
+        return self._head + id_bytes + length_of(facts) + facts + encode(sealed)
+
+    def _sealed(self, plan: Plan, exchange: Exchange, id_bytes: bytes, nonce: bytes, facts: bytes) -> list[bytes]:
+        """Return what is sealed for each purpose, under a key of its own: so one nonce does for all."""
+        encode, seal, day = self._encode, self._seal, exchange.started_ns // DAY_NS
+        receipt = exchange.consent.consent.receipt
+        sealed: list[bytes] = []
+        gone: KeyDestroyed | None = None
+        for part in plan.seals:
+            values: list[Scalar] = []
+            try:
+                for field in part.fields:
+                    values.append(field(exchange))  # noqa: PERF401 - a comprehension is a call of its own (CPython 3.11)
+                plain = encode((receipt if part.asked else None, values))
+                sealed.append(seal(id_bytes, day, part.purpose, part.names + facts, plain, nonce))
+            except KeyDestroyed as error:  # the clock stepped back: what ends later is kept
+                sealed.append(b"")
+                gone = error
+        if gone is not None:
+            self._lost(gone, sealed.count(b""))
+        return sealed
+
+    def _with_notes(self, plan: Plan | None, exchange: Exchange) -> None:
+        """Keep an exchange and what was noted during it, in one write. What fails takes nothing else with it."""
+        taken, exchange.consent.noted = exchange.consent.noted, ()  # before anything can fail: it is counted once
+        allowed = exchange.consent.permissions.allowed  # which the same request may have taken back since
+        noted = [each for each in self._without_dropped(taken) if each.kind != "event" or each.purpose in allowed]
+        frames: list[bytes] = []
+        makes: list[tuple[Callable[[], bytes], int]] = []
+        if plan:
+            makes.append((partial(self._bundle, plan, exchange), len(plan.seals)))
+        makes += [(partial(self._note, note, exchange), 1) for note in noted]
+        for make, records in makes:
+            try:
+                frames.append(make())
+            except Exception as error:  # noqa: BLE001 - as in `exchange`
+                self._lost(error, records)
+        if frames:
+            urgent = any(note.kind == "abuse" for note in noted)
+            self._spool.write(frames, durable=urgent, reserved=urgent)
+
+    def _without_dropped(self, noted: Sequence[Noted]) -> list[Noted]:
+        """Count the events that nobody declared, and say of each once what to mend."""
+        kept = [note for note in noted if note.kind != DROPPED]
+        if len(kept) < len(noted):
+            self._spool.lose(len(noted) - len(kept), "undeclared")
+        for message in dict.fromkeys(note.name for note in noted if note.kind == DROPPED):
+            if message not in self._told and len(self._told) < _TOLD:
+                self._told.add(message)
+                _log.error("an event was dropped: %s", printable(message))
+        return kept
+
+    # -- what was noted during it -------------------------------------------------------------------------------
+
+    def _note(self, note: Noted, exchange: Exchange) -> bytes:
+        clear = _facts(exchange)
+        receipt = exchange.consent.consent.receipt
+        if note.kind == "event":
+            clear["event.name"] = note.name
+        elif receipt is not None and is_again(receipt, _day_of(exchange.started_ns)):
+            clear["consent.again"] = True
+        sealed: dict[str, Scalar] = {}
+        for name, field in self._fields.get(note.purpose, ()):
+            value = field(exchange)
+            if value is not None:
+                sealed[name] = value
+        for key, value in note.data.items():
+            sealed[f"{note.kind}.{key}"] = clean(value) if isinstance(value, str) else value
+        record_id = new_id(exchange.started_ns)
+        subject = self._subject(note.purpose, exchange)
+        plain = self._encode(sealed) if sealed else None
+        return encode_record(
+            self._sealer.record(record_id, note.kind, note.purpose, subject=subject, data=clear, plain=plain)
+        )
+
+    def _subject(self, purpose: str, exchange: Exchange) -> bytes | None:
+        """
+        A token only where the visitor allowed this very purpose: who refuses is told apart from nobody. Abuse of
+        somebody who allowed anything is theirs too, so that they can see what is held against them.
+        """
+        receipt = exchange.consent.consent.receipt
+        if receipt is None or not (self.policy.purposes[purpose].asked or purpose == ABUSE):
+            return None
+        return self._token(exchange.started_ns, purpose, receipt)
+
+    def _token(self, now_ns: int, purpose: str, value: str) -> bytes:
+        return self._sealer.token(now_ns // DAY_NS, purpose, value.encode())
+
+    # -- the declared personal fields, each compiled once into a function ---------------------------------------
+
+    def _compiled(self, purpose: str, log: Mapping[str, str]) -> Sequence[tuple[str, Field]]:
+        kept = [(name, precision) for name, precision in log.items() if precision != "off"]
+        return tuple((_crossing(name, precision), self._field(purpose, name, precision)) for name, precision in kept)
+
+    def _field(self, purpose: str, name: str, precision: str) -> Field:
+        if name == "client.address":
+            return self._address(purpose, precision)
+        return {
+            "url.path": _path,
+            "url.query": _query,
+            "user_agent.original": _agent,
+            "http.request.header.referer": _remembered_origin() if precision == "origin" else _referer,
+        }[name]
+
+    def _address(self, purpose: str, precision: str) -> Field:
+        read = self._proxies.address
+        if precision == "masked" and self._proxies.direct:
+            return _masked_peer(read)
+
+        def full(exchange: Exchange) -> Scalar:
+            address = read(exchange.told)
+            return None if address is None else str(address)
+
+        def masked(exchange: Exchange) -> Scalar:
+            address = read(exchange.told)
+            return None if address is None else mask(address)
+
+        def token(exchange: Exchange) -> Scalar:
+            address = read(exchange.told)
+            return None if address is None else self._token(exchange.started_ns, purpose, str(address)).hex()
+
+        return {"full": full, "masked": masked, "token": token}[precision]
+
+
+def _facts(exchange: Exchange) -> dict[str, Scalar]:
+    consent = exchange.consent.consent
+    return Bundle(
+        method=exchange.method,
+        status=exchange.status,
+        received_bytes=exchange.received_bytes,
+        sent_bytes=exchange.sent_bytes,
+        duration_ns=exchange.duration_ns,
+        choice=consent.choice,
+        revision=consent.revision,
+        route=exchange.route,
+        protocol=exchange.protocol,
+        outcome=exchange.outcome,
+        layout=_NO_PARTS,
+        blocked=exchange.blocked,
+    ).facts
+
+
+def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> Field:
+    """Return the field of the masked address where no proxy stands in front: the peer's own, remembered."""
+    masks: Memory[object, str | None] = Memory(Budget(_REMEMBERED_BYTES))
+    seen = masks.seen
+
+    def masked(exchange: Exchange) -> Scalar:
+        client = exchange.scope.get("client")
+        host = client[0] if client else None
+        try:
+            return seen[host]
+        except (KeyError, TypeError):  # new, or no text at all
+            address = read(exchange.scope)
+        found = None if address is None else mask(address)
+        if isinstance(host, str):
+            masks.remember(host, found, getsizeof(host) + getsizeof(found))
+        return found
+
+    return masked
+
+
+def _crossing(name: str, precision: str) -> str:
+    """The name under which a field crosses the spool."""
+    return AGENT_TO_PARSE if name == "user_agent.original" and precision == "family" else name
+
+
+def _text(exchange: Exchange, header: bytes) -> str | None:
+    value = exchange.fields.get(header)
+    return None if value is None else readable(value)
+
+
+def _path(exchange: Exchange) -> Scalar:
+    return clean(str(exchange.scope.get("path", "")))
+
+
+def _query(exchange: Exchange) -> Scalar:
+    query: bytes = exchange.scope.get("query_string") or b""
+    return redact_query(readable(query)) if query else None
+
+
+def _agent(exchange: Exchange) -> Scalar:
+    agent = exchange.fields.get(b"user-agent")
+    return None if agent is None else readable(agent[:_AGENT_BYTES])[:_AGENT]
+
+
+def _referer(exchange: Exchange) -> Scalar:
+    return redact_url(_text(exchange, b"referer") or "") or None
+
+
+def _remembered_origin() -> Field:
+    """Return the field of a referrer's origin. A visitor's next pages name the same few again and again."""
+    origins: Memory[bytes, str | None] = Memory(Budget(_REMEMBERED_BYTES))
+    seen = origins.seen
+
+    def read(exchange: Exchange) -> Scalar:
+        referer = exchange.fields.get(b"referer")
+        if referer is None:
+            return None
+        try:
+            return seen[referer]
+        except KeyError:
+            found = origin(referer.decode("latin-1")) or None
+        origins.remember(referer, found, getsizeof(referer) + getsizeof(found))
+        return found
+
+    return read
+
+
+def _day_of(now_ns: int) -> date:
+    """Return the day (UTC) of an instant."""
+    return instant_of(now_ns).date()

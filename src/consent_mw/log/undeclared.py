@@ -1,0 +1,132 @@
+"""Cookies that the policy forgot to declare: told once in the log of the program, and kept as records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from sys import getsizeof
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from consent_mw.consent.permissions import Decision, Reason
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.exceptions import ConsentError
+from consent_mw.log.exchange import Exchange
+from consent_mw.log.redaction import clean, redact_name
+from consent_mw.policy.model import NECESSARY, Policy
+from consent_mw.records import Scalar, encode_record, new_id
+from consent_mw.spool.spool import Spool
+from consent_mw.system.escaping import as_json, readable
+
+__all__ = ["Source", "Undeclared"]
+
+_log = logging.getLogger("consent_mw")
+
+#: Where a cookie was seen: in what the application answers, or in what a browser sends.
+Source: TypeAlias = Literal["response", "request"]
+
+# What a browser sends is any visitor's to invent, so the two are counted apart: nobody can crowd out the site's own.
+# Of names and places as many are known as a record would tell apart, so that a long one takes no more than another.
+_MOST_NAMES: Final = 1_000
+_MOST_BYTES: Final = 1 << 20
+#: What a name or a place takes beside its letters.
+_EACH_BYTES: Final = 400
+_MOST_PLACES: Final = 10
+_LONGEST_NAME: Final = 256
+_LONGEST_PLACE: Final = 512
+_FORGOTTEN: Final = (Reason.UNDECLARED, Reason.REPORTED)
+
+
+class Undeclared:
+    """What this process has seen since its start. A record is written once for each name, source and route."""
+
+    def __init__(self, policy: Policy, sealer: Sealer, spool: Spool) -> None:
+        self._policy = policy
+        self._sealer = sealer
+        self._spool = spool
+        self._keeps_paths = policy.log.get(NECESSARY, {}).get("url.path") == "full"
+        self._places: dict[Source, dict[str, set[str]]] = {"response": {}, "request": {}}
+        self._left_bytes: dict[Source, int] = {"response": _MOST_BYTES, "request": _MOST_BYTES}
+        self._first: dict[str, str] = {}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Each name, with the route or path that it was first seen at."""
+        return dict(self._first)
+
+    def look(self, decisions: Iterable[Decision], exchange: Exchange, source: Source = "response") -> None:
+        """Note those of `decisions` that are about a cookie which is not declared. Never raises."""
+        for decision in decisions:
+            if decision.declared is None and decision.reason in _FORGOTTEN:
+                self._note(decision, exchange, source)
+
+    def _note(self, decision: Decision, exchange: Exchange, source: Source) -> None:
+        path = str(exchange.scope.get("path", ""))
+        place = ((exchange.route or path) if source == "response" else "")[:_LONGEST_PLACE]
+        # The log of the program is neither sealed nor destroyed: it has no path that the policy does not keep.
+        told = exchange.route or (path if self._keeps_paths else "a path that the policy does not keep")
+        seen, name = self._places[source], decision.name[:_LONGEST_NAME]
+        places = seen.get(name)
+        if places is None:
+            if len(seen) >= _MOST_NAMES or not self._has_room(name, source):
+                return
+            places = seen[name] = set()
+            self._tell(decision, told, source)
+        if place in places or len(places) >= _MOST_PLACES or not self._has_room(place, source):
+            return
+        places.add(place)
+        self._keep(decision, exchange, source)
+
+    def _has_room(self, text: str, source: Source) -> bool:
+        """Whether one more name or place may be known, and take its room if so."""
+        size_bytes = _EACH_BYTES + getsizeof(text)
+        if size_bytes > self._left_bytes[source]:
+            return False
+        self._left_bytes[source] -= size_bytes
+        return True
+
+    def _tell(self, decision: Decision, place: str, source: Source) -> None:
+        known = decision.name[:_LONGEST_NAME]
+        if known not in self._first:
+            self._first[known] = place[:_LONGEST_PLACE]
+            # JSON's strings are TOML's too: what steers a terminal is escaped, and what is pasted is one name.
+            name = as_json(_name(decision, source))
+            _log.warning(_ADVICE, name, decision.verdict, as_json(place[:_LONGEST_PLACE]), self._policy.file, name)
+
+    def _keep(self, decision: Decision, exchange: Exchange, source: Source) -> None:
+        """Write the record. A path is personal, so it is sealed, and kept only where the policy says so."""
+        data: dict[str, Scalar] = {
+            "cookie.name": _name(decision, source),
+            "cookie.source": source,
+            "cookie.verdict": str(decision.verdict),
+            "cookie.reason": str(decision.reason),
+        }
+        record_id, plain = new_id(exchange.started_ns), None
+        route = exchange.route
+        if route is not None and source == "response":
+            data["http.route"] = clean(route)
+        elif self._keeps_paths and source == "response":
+            plain = msgspec.msgpack.encode({"url.path": clean(str(exchange.scope.get("path", "")))})
+        try:
+            record = self._sealer.record(record_id, "undeclared", NECESSARY, data=data, plain=plain)
+        except ConsentError as error:
+            _log.warning("an undeclared cookie is recorded without its path: %s", error)
+            record = self._sealer.record(record_id, "undeclared", NECESSARY, data=data)
+        self._spool.write([encode_record(record)])
+
+
+def _name(decision: Decision, source: Source) -> str:
+    """The name as it is told. The site's own is the same for all; what a browser sends may hold somebody's id."""
+    name = readable(decision.name.encode("latin-1", "replace"))[:_LONGEST_NAME]
+    return clean(name) if source == "response" else redact_name(name)
+
+
+_ADVICE = """the cookie %s is not declared and was %s, at %s. To declare it, add to %s:
+
+[[cookies.declared]]
+name = %s
+purpose = "functional"        # which of your purposes?
+expires = "1 year"
+description = { ko = "…", en = "…" }
+"""

@@ -1,0 +1,313 @@
+"""What one revision of a policy changes, item by item, and whether it weighs. Pure: two policies in, a list out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.model import Cookie, Event, Policy, Purpose, Recipient, Text
+from consent_mw.policy.recipients import provider_of, receivers, same
+from consent_mw.system.days import swing_seconds
+
+__all__ = ["Amendment", "Reason", "Value", "amendments"]
+
+#: Why a change weighs: more is collected, it is used for something else, kept longer, received by others, stored in the
+#: browser, protected less, or the visitor's rights are others. Such a change is announced 30 days before.
+Reason: TypeAlias = Literal["collected", "used", "kept", "received", "stored", "protected", "rights"]
+Value: TypeAlias = Text | Duration | str | None
+
+
+class Amendment(NamedTuple):
+    """
+    One thing that visitors read and that changes.
+
+    Attributes:
+        what: Which thing and how, such as "retention.longer". The texts stand in templates/_amendment.html.
+        reason: Why it weighs (it is material); None for what is ordinary.
+        about: Whose change it is: the title of a purpose, the name of a cookie, of a field, of a recipient.
+        purpose: The declared name of the purpose that it belongs to; "" for the policy as a whole.
+        cookie: The declared name of the cookie, where it is one's; else "".
+    """
+
+    what: str
+    reason: Reason | None
+    about: Value
+    before: Value = None
+    now: Value = None
+    purpose: str = ""
+    cookie: str = ""
+
+
+_Found: TypeAlias = Iterator[Amendment]
+
+
+def amendments(old: Policy, new: Policy) -> list[Amendment]:
+    """
+    Return everything that visitors read and that `new` changes; nothing for a comment, or another order.
+
+    A text is never judged: other words for a purpose are ordinary, and other items for a recipient weigh, since the one
+    is a description and the other a promise. Where it is in doubt whether a visitor gains, the change weighs.
+    """
+    parts = (_purposes, _fields, _events, _recipients, _cookies, _people, _whole)
+    found = [each for part in parts for each in part(old, new)]
+    return sorted(found, key=lambda each: each.reason is None)  # what weighs comes first; sorting is stable
+
+
+# -- purposes -----------------------------------------------------------------------------------------------------
+
+
+def _purposes(old: Policy, new: Policy) -> _Found:
+    swing = max(swing_seconds(policy.time_zone) for policy in (old, new))
+    for name, purpose in new.purposes.items():
+        before = old.purposes.get(name)
+        if before is None:
+            yield Amendment("purpose.new", "used", purpose.title, None, purpose.description, name)
+        else:
+            yield from _purpose(before, purpose, swing)
+    for name, purpose in old.purposes.items():
+        if name not in new.purposes:
+            yield Amendment("purpose.gone", None, purpose.title, purpose=name)
+
+
+def _purpose(old: Purpose, new: Purpose, swing: int) -> _Found:
+    def amended(what: str, reason: Reason | None, before: Value, now: Value) -> Amendment:
+        return Amendment(what, reason, new.title, before, now, new.name)
+
+    if old.basis != new.basis:
+        yield amended("purpose.basis", "used", old.basis, new.basis)
+    if way := _way(old.retention, new.retention, swing):
+        yield amended(f"retention.{way}", _KEPT[way], old.retention, new.retention)
+    yield from _archive(old, new, amended, swing)
+    # None refuses what nobody is asked about, and none is promised there.
+    before_that, from_now = (each.refused_by if each.asked else () for each in (old, new))
+    for signal in before_that:
+        if signal not in from_now:
+            yield amended("signal.gone", "rights", signal, None)
+    for signal in from_now:
+        if signal not in before_that:
+            yield amended("signal.new", None, None, signal)
+    for what, before, now in (("title", old.title, new.title), ("description", old.description, new.description)):
+        if before != now:
+            yield amended(f"purpose.{what}", None, before, now)
+
+
+_Amended: TypeAlias = Callable[[str, Reason | None, Value, Value], Amendment]
+
+
+def _archive(old: Purpose, new: Purpose, amended: _Amended, swing: int) -> _Found:
+    before, now = old.archive, new.archive
+    if before is None and now is not None:
+        yield amended("archive.new", "kept", None, now.retention)
+    elif before is not None and now is None:
+        yield amended("archive.gone", None, before.retention, None)
+    elif before is not None and now is not None:
+        if way := _way(before.retention, now.retention, swing):
+            yield amended(f"archive.{way}", _KEPT[way], before.retention, now.retention)
+        if before.law != now.law:
+            yield amended("archive.law", None, before.law, now.law)
+
+
+_KEPT: Final[Mapping[str, Reason | None]] = {"longer": "kept", "other": "kept", "shorter": None}
+
+
+def _way(before: Duration | None, now: Duration | None, swing: int = 0) -> Literal["longer", "other", "shorter", ""]:
+    """
+    Which way a duration goes, by the calendar: 12 months are a year, and 30 days for a month are neither longer nor
+    shorter but another time, which from some dates ends later. None ends with the browser, before all others.
+    """
+    if before is None or now is None:
+        return "" if before is now else "longer" if before is None else "shorter"
+    least, most = now.longer_by(before, swing)
+    if least < 0 < most:
+        return "other"
+    return "longer" if most > 0 else "shorter" if least < 0 else ""
+
+
+# -- what the log keeps -------------------------------------------------------------------------------------------
+
+#: From telling nothing to telling everything.
+_PRECISIONS: Final = ("off", "family", "origin", "token", "masked", "full")
+
+
+def _fields(old: Policy, new: Policy) -> _Found:
+    for purpose in dict.fromkeys((*new.log, *old.log)):
+        before, now = _log(old, purpose), _log(new, purpose)
+        for field in dict.fromkeys((*now, *before)):
+            was, becomes = before.get(field, "off"), now.get(field, "off")
+            if was != becomes:
+                yield _field(field, was, becomes, purpose)
+
+
+def _log(policy: Policy, purpose: str) -> Mapping[str, str]:
+    return {field: precision for field, precision in policy.log.get(purpose, {}).items() if precision != "off"}
+
+
+def _field(field: str, before: str, now: str, purpose: str) -> Amendment:
+    if before == "off":
+        return Amendment("field.new", "collected", field, None, now, purpose)
+    if now == "off":
+        return Amendment("field.gone", None, field, before, None, purpose)
+    more = _PRECISIONS.index(now) > _PRECISIONS.index(before)
+    return Amendment("field.more" if more else "field.less", "collected" if more else None, field, before, now, purpose)
+
+
+def _events(old: Policy, new: Policy) -> _Found:
+    for name, event in new.events.items():
+        before = old.events.get(name)
+        if before is None:
+            fields = ", ".join(event.fields) or None
+            yield Amendment("event.new", "collected", name, None, fields, event.purpose)
+        else:
+            yield from _event(before, event, old, new)
+    for name, event in old.events.items():
+        if name not in new.events:
+            yield Amendment("event.gone", None, name, purpose=event.purpose)
+
+
+def _event(old: Event, new: Event, before: Policy, now: Policy) -> _Found:
+    if old.purpose != new.purpose:
+        was, becomes = before.purposes[old.purpose].title, now.purposes[new.purpose].title
+        yield Amendment("event.purpose", "used", new.name, was, becomes, new.purpose)
+    for field, kind in new.fields.items():
+        if field not in old.fields:
+            yield Amendment("event.field", "collected", new.name, None, field, new.purpose)
+        elif old.fields[field] != kind:
+            about = f"{new.name}.{field}"
+            yield Amendment("event.kind", "collected", about, old.fields[field], kind, new.purpose)
+    for field in old.fields:
+        if field not in new.fields:
+            yield Amendment("event.less", None, new.name, field, None, new.purpose)
+
+
+# -- who receives it ----------------------------------------------------------------------------------------------
+
+
+def _recipients(old: Policy, new: Policy) -> _Found:
+    for recipient in new.recipients:
+        before = _found(recipient, old.recipients)
+        if before is None:
+            yield Amendment("recipient.new", "received", recipient.name, None, recipient.items, recipient.purpose)
+        else:
+            yield from _recipient(before, recipient)
+    for recipient in old.recipients:
+        if _found(recipient, new.recipients) is None:
+            yield Amendment("recipient.gone", None, recipient.name, purpose=recipient.purpose)
+    yield from _providers(old, new)
+
+
+def _providers(old: Policy, new: Policy) -> _Found:
+    """Those who receive something from now on because a new cookie is theirs, also where nobody is asked about it."""
+    known = {cookie.name for cookie in old.cookies}
+    for purpose in new.purposes:
+        before = [receiver.name for receiver in receivers(old, purpose)]
+        for receiver in receivers(new, purpose):
+            added = ", ".join(cookie.name for cookie in receiver.cookies if cookie.name not in known)
+            if added and not receiver.declared and not any(same(receiver.name, name) for name in before):
+                yield Amendment("recipient.new", "received", receiver.name, None, added, purpose)
+
+
+def _found(recipient: Recipient, others: Iterable[Recipient]) -> Recipient | None:
+    of_purpose = (other for other in others if other.purpose == recipient.purpose)
+    return next((other for other in of_purpose if same(other.name, recipient.name)), None)
+
+
+def _recipient(old: Recipient, new: Recipient) -> _Found:
+    def amended(what: str, reason: Reason | None, before: Value, now: Value) -> Amendment:
+        return Amendment(f"recipient.{what}", reason, new.name, before, now, new.purpose)
+
+    if not same(old.items, new.items):
+        yield amended("items", "received", old.items, new.items)
+    elif old.items != new.items:
+        yield amended("items", None, old.items, new.items)
+    if way := _way(old.retention, new.retention):
+        yield amended(way, _KEPT[way], old.retention, new.retention)
+    if old.country != new.country:
+        yield amended("country", "received", old.country, new.country)
+    if old.name != new.name:
+        yield amended("name", None, old.name, new.name)
+
+
+# -- cookies ------------------------------------------------------------------------------------------------------
+
+
+def _cookies(old: Policy, new: Policy) -> _Found:
+    known = {cookie.name: cookie for cookie in old.cookies}
+    for cookie in new.cookies:
+        before = known.pop(cookie.name, None)
+        if before is None:
+            asked = new.purposes[cookie.purpose].asked
+            reason: Reason | None = "stored" if asked else None
+            yield Amendment("cookie.new", reason, cookie.name, None, cookie.expires, cookie.purpose, cookie.name)
+        else:
+            yield from _cookie(before, cookie, old, new)
+    for cookie in known.values():
+        yield Amendment("cookie.gone", None, cookie.name, purpose=cookie.purpose, cookie=cookie.name)
+
+
+def _cookie(old: Cookie, new: Cookie, before: Policy, now: Policy) -> _Found:
+    def amended(what: str, reason: Reason | None, was: Value, becomes: Value) -> Amendment:
+        return Amendment(f"cookie.{what}", reason, new.name, was, becomes, new.purpose, new.name)
+
+    if old.purpose != new.purpose:
+        yield amended("purpose", "used", before.purposes[old.purpose].title, now.purposes[new.purpose].title)
+    if way := _way(old.expires, new.expires):
+        yield amended(way, None if way == "shorter" else "stored", old.expires, new.expires)
+    provider, provides = old.provider or before.controller.name, new.provider or now.controller.name
+    if not same(provider_of(before, old), provider_of(now, new)):
+        yield amended("provider", "received", provider, provides)
+    elif old.provider != new.provider:
+        yield amended("provider", None, provider, provides)
+    if old.domain != new.domain:
+        yield amended("domain", "stored", old.domain, new.domain)
+    if old.description != new.description:
+        yield amended("description", None, old.description, new.description)
+    if old.path != new.path:
+        yield amended("path", None, old.path, new.path)
+
+
+# -- the rest -----------------------------------------------------------------------------------------------------
+
+
+def _people(old: Policy, new: Policy) -> _Found:
+    before, now = old.controller, new.controller
+    if before.name != now.name:
+        yield Amendment("controller", None if same(before.name, now.name) else "received", None, before.name, now.name)
+    if before.officer.name != now.officer.name:
+        yield Amendment("officer.name", None, None, before.officer.name, now.officer.name)
+    for what, was, becomes in (
+        ("email", before.officer.email, now.officer.email),
+        ("phone", before.officer.phone, now.officer.phone),
+    ):
+        if was != becomes:
+            yield Amendment(f"officer.{what}", None, None, was, becomes)
+    for agency in new.agencies:
+        if agency not in old.agencies:
+            known = any(same(agency.name, other.name) for other in old.agencies)
+            yield Amendment("agency.changed" if known else "agency.new", None, agency.name)
+    for agency in old.agencies:
+        if not any(same(agency.name, other.name) for other in new.agencies):
+            yield Amendment("agency.gone", None, agency.name)
+
+
+def _whole(old: Policy, new: Policy) -> _Found:
+    if old.undeclared != new.undeclared:
+        passes = new.undeclared == "report"
+        yield Amendment("undeclared.passes" if passes else "undeclared.blocked", "protected" if passes else None, None)
+    if old.seal != new.seal:
+        yield Amendment("seal.on" if new.seal else "seal.off", None if new.seal else "protected", None)
+    if old.contact.ways != new.contact.ways:
+        yield Amendment("contact.ways", None, None, ", ".join(old.contact.ways), ", ".join(new.contact.ways))
+    if old.destruction.paper != new.destruction.paper:
+        before, now = old.destruction.paper, new.destruction.paper
+        yield Amendment("paper", None if now else "protected", None, before or "", now or "")
+    if old.jurisdiction != new.jurisdiction:
+        yield Amendment("jurisdiction", "rights", None, old.jurisdiction, new.jurisdiction)
+    if old.time_zone.key != new.time_zone.key:
+        yield Amendment("time_zone", None, None, old.time_zone.key, new.time_zone.key)
+    for language in new.languages:
+        if language not in old.languages:
+            yield Amendment("language.new", None, language)
+    for language in old.languages:
+        if language not in new.languages:
+            yield Amendment("language.gone", None, language)

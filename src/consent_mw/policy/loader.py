@@ -1,0 +1,513 @@
+"""From `policy.toml` to a `Policy`: every fault is found in one reading, each with its place and its mend."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from zoneinfo import ZoneInfo, available_timezones
+
+import msgspec
+
+from consent_mw.exceptions import Fault, PolicyError
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.model import (
+    ABUSE,
+    FIELDS,
+    NECESSARY,
+    RECEIPTS,
+    RECEIPTS_KEPT,
+    REQUESTS,
+    REQUESTS_KEPT,
+    Agency,
+    Contact,
+    Controller,
+    Cookie,
+    Destruction,
+    Event,
+    Policy,
+    Purpose,
+    Recipient,
+    Text,
+    did_you_mean,
+)
+from consent_mw.policy.presets import PRESETS
+
+__all__ = ["SCHEMA", "load", "loads"]
+
+#: The shape of the declaration that this version reads.
+SCHEMA = 1
+
+_JURISDICTIONS = ("KR", "EU", "UK")
+_TOP = (
+    "schema",
+    "revision",
+    "published",
+    "effective",
+    "time_zone",
+    "languages",
+    "jurisdiction",
+    "controller",
+    "contact",
+    "destruction",
+    "agencies",
+    "recipients",
+    "purposes",
+    "cookies",
+    "log",
+    "events",
+)
+_REQUIRED = ("schema", "revision", "published", "effective", "languages", "controller")
+
+#: How to mend what is missing, by key: an example that can be pasted.
+_EXAMPLES: Mapping[str, str] = {
+    "schema": "schema = 1",
+    "revision": "revision = 1",
+    "published": "published = 2026-01-01",
+    "effective": "effective = 2026-01-08",
+    "languages": 'languages = ["ko", "en"]',
+    "controller": "a [controller] table with name and officer",
+    "retention": 'retention = "90 days"',
+    "archive": 'archive = { retention = "5 years", law = { ko = "…", en = "…" } }',
+    "law": 'law = { ko = "…", en = "…" }',
+    "basis": 'basis = "consent"',
+    "title": 'title = { ko = "…", en = "…" }',
+    "description": 'description = { ko = "…", en = "…" }',
+    "purpose": 'purpose = "functional"',
+    "expires": 'expires = "1 year", or expires = "session"',
+    "ways": 'ways = ["form", "email", "phone", "fax", "post", "person"]',
+    "paper": 'paper = { ko = "…", en = "…" }',
+    "officer": 'officer = { name = "…", email = "…" }',
+    "name": "name = …",
+    "email": 'email = "privacy@example.com"',
+    "items": 'items = { ko = "…", en = "…" }',
+}
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+# RFC 6265, section 4.1.1: a cookie name is a token (RFC 9110, section 5.6.2).
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# Longer ones leave the calendar: dates end with the year 9999.
+_LONGEST = Duration(100, "year")
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def load(path: str | Path) -> Policy:
+    """
+    Read and check the declaration at `path`.
+
+    Raises:
+        PolicyError: It cannot be read or enforced; `faults` holds every fault.
+    """
+    place = Path(path)
+    try:
+        text = place.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PolicyError(Fault(str(path), "", "there is no such file", "write one with: consent-mw init")) from None
+    except OSError as error:
+        raise PolicyError(
+            Fault(str(path), "", f"cannot be read ({error.strerror})", "check its permissions")
+        ) from error
+    except UnicodeDecodeError as error:
+        mend = "save it as UTF-8, which TOML requires"
+        raise PolicyError(Fault(str(path), f"byte {error.start}", "is no UTF-8", mend)) from error
+    return loads(text, file=str(path))
+
+
+def loads(text: str, *, file: str = "policy.toml") -> Policy:
+    """
+    Read and check a declaration that is already in memory; `file` names it in messages.
+
+    Raises:
+        PolicyError: As `load`.
+    """
+    try:
+        raw = tomllib.loads(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+    except tomllib.TOMLDecodeError as error:
+        problem, _, place = str(error).rpartition(" (at ")
+        raise PolicyError(
+            Fault(file, place.rstrip(")"), f"no valid TOML: {problem or error}", "mend the line; dates are 2026-12-31")
+        ) from error
+    except (ValueError, RecursionError) as error:  # tomllib lets through a number of 5,000 digits, brackets 1,000 deep
+        mend = "start again from the file of: consent-mw init"
+        raise PolicyError(Fault(file, "", f"no valid TOML: {error}", mend)) from error
+    reading = _Reading(file)
+    policy = reading.policy(raw, digest)
+    if policy is None or reading.faults:
+        raise PolicyError(*reading.faults)
+    return policy
+
+
+def _decode(kind: type, value: object) -> object:
+    """Build what msgspec does not know, from the TOML value; a ValueError becomes its validation error."""
+    if kind is Duration:
+        if not isinstance(value, str):
+            raise ValueError('a duration is a text such as "90 days"')
+        duration = Duration.parse(value)
+        if duration.count == 0:
+            raise ValueError('a duration of nothing keeps nothing; write at least "1 day"')
+        if duration.seconds > _LONGEST.seconds:
+            raise ValueError(f'"{value}" has no end that anybody lives to see; write at most "{_LONGEST}"')
+        return duration
+    if kind is Text:
+        return _text(value)
+    raise NotImplementedError(kind)  # msgspec's own sign for "not mine"
+
+
+#: Purposes that the package itself relies on whatever a visitor picks, each with a basis that fits.
+_NEVER_ASKED = {
+    NECESSARY: "necessary",
+    ABUSE: "legitimate_interest",
+    RECEIPTS: "legitimate_interest",
+    REQUESTS: "legitimate_interest",
+}
+
+#: Proof of consent is owed whether or not the policy thinks of it (GDPR, article 7(1)). No law says
+#: for how long, so none is claimed: a policy that knows one declares the purpose with its own basis.
+_PROOF = Purpose(
+    name=RECEIPTS,
+    basis="legitimate_interest",
+    title=Text({"ko": "동의 기록", "en": "Proof of your choice"}),
+    description=Text(
+        {
+            "ko": "무엇을 물었고 어떻게 답했는지 증명하기 위해 보관합니다.",
+            "en": "Kept to prove what was asked and what you answered.",
+        }
+    ),
+    retention=RECEIPTS_KEPT,
+)
+
+#: So is an answer to whoever asks about their data, and being able to show it (GDPR, articles 12(3) and 5(2)).
+_HANDLING = Purpose(
+    name=REQUESTS,
+    basis="legitimate_interest",
+    title=Text({"ko": "정보 주체의 요청 처리", "en": "Your requests"}),
+    description=Text(
+        {
+            "ko": "열람·정정·삭제 등의 요청에 답하고, 답했음을 증명하기 위해 보관합니다.",
+            "en": "Kept to answer what you ask about your data, and to prove the answer.",
+        }
+    ),
+    retention=REQUESTS_KEPT,
+)
+
+
+# Every file of the database is looked into for it, and a command may read each revision that was kept.
+_time_zones = lru_cache(maxsize=1)(available_timezones)
+
+
+def _text(value: object) -> Text:
+    if isinstance(value, str) and value.strip():
+        return Text({"": value})
+    if isinstance(value, dict) and value:
+        table = cast("dict[str, object]", value)
+        if all(isinstance(text, str) and text.strip() for text in table.values()):
+            return Text(cast("dict[str, str]", table))
+    raise ValueError('expected a text; write "…", or a table by language such as { ko = "…", en = "…" }')
+
+
+class _Reading:
+    """One reading of a declaration: what was found wrong so far, and the parts as they are read."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.faults: list[Fault] = []
+
+    def fault(self, place: str, problem: str, mend: str) -> None:
+        self.faults.append(Fault(self.file, place, problem, mend))
+
+    # -- generic: one table into one frozen value ---------------------------------------------------------------
+
+    def value(self, kind: type[S], raw: object, place: str, **given: object) -> S | None:
+        """Read one table as `kind`, noting each unknown, missing and ill-typed key; `given` is not in the table."""
+        if not isinstance(raw, dict):
+            # agencies[1] is written as [[agencies]]
+            header = f"[[{place.partition('[')[0]}]]" if place.endswith("]") else f"[{place}]"
+            self.fault(place, "is no table", f"write it as {header}")
+            return None
+        table = cast("dict[str, object]", raw)
+        fields = {field.name: field for field in msgspec.structs.fields(kind) if field.name not in given}
+        self.unknown(table, fields, place)
+        found = dict(given)
+        whole = True
+        for name, field in fields.items():
+            if name in table:
+                read = self.scalar(table[name], field.type, f"{place}.{name}")
+                whole = whole and read is not _BAD
+                found[name] = read
+            elif field.required:
+                whole = False
+                self.fault(place, f"has no {name}", f"add {_EXAMPLES.get(name, name + ' = …')}")
+        return kind(**found) if whole else None
+
+    def scalar(self, raw: object, kind: Any, place: str) -> object:
+        try:
+            return msgspec.convert(raw, kind, dec_hook=_decode)
+        except msgspec.ValidationError as error:
+            problem, _, inner = str(error).partition(" - at `$")
+            problem = problem[0].lower() + problem[1:]
+            if "; " in problem:
+                self.fault(place + inner.rstrip("`"), *problem.split("; ", 1))
+            else:
+                self.fault(place + inner.rstrip("`"), problem, self.mend(kind, place))
+            return _BAD
+
+    def mend(self, kind: Any, place: str) -> str:
+        allowed = getattr(kind, "__args__", ())
+        if allowed and all(isinstance(word, str) for word in allowed):
+            return f"allowed are: {', '.join(allowed)}"
+        key = place.rpartition(".")[2]
+        return f"write it like {_EXAMPLES[key]}" if key in _EXAMPLES else "see the commented file of: consent-mw init"
+
+    def unknown(self, table: Mapping[str, object], known: Iterable[str], place: str) -> None:
+        for key in table:
+            if key not in known:
+                self.fault(f"{place}.{key}" if place else key, "is no known key", did_you_mean(key, list(known)))
+
+    def table(self, raw: Mapping[str, object], key: str) -> dict[str, object]:
+        value = raw.get(key, {})
+        if isinstance(value, dict):
+            return cast("dict[str, object]", value)
+        self.fault(key, "is no table", f"write it as [{key}]")
+        return {}
+
+    def rows(self, raw: object, key: str) -> list[object]:
+        if isinstance(raw, list):
+            return cast("list[object]", raw)
+        self.fault(key, "is no list of tables", f"write each as [[{key}]]")
+        return []
+
+    def each(self, kind: type[S], raw: object, key: str) -> tuple[S, ...]:
+        read = [self.value(kind, row, f"{key}[{number}]") for number, row in enumerate(self.rows(raw, key), 1)]
+        return tuple(value for value in read if value is not None)
+
+    # -- the parts of a policy ----------------------------------------------------------------------------------
+
+    def policy(self, raw: dict[str, object], digest: str) -> Policy | None:
+        self.unknown(raw, _TOP, "")
+        for key in _REQUIRED:
+            if key not in raw:
+                self.fault("", f"has no {key}", f"add {_EXAMPLES[key]}")
+        self.schema(raw.get("schema", SCHEMA))
+        languages = self.languages(raw.get("languages", ["en"]))
+        declared = self.table(raw, "purposes")  # references are checked by name: a faulty purpose is still declared
+        purposes = self.purposes(declared)
+        cookies, undeclared = self.cookies(self.table(raw, "cookies"), declared)
+        published = self.day(raw.get("published"), "published")
+        effective = self.day(raw.get("effective"), "effective")
+        if published and effective and effective < published:
+            self.fault("effective", f"{effective} is before published, {published}", "announce first, then take effect")
+        recipients = self.each(Recipient, raw.get("recipients", []), "recipients")
+        for number, recipient in enumerate(recipients, 1):
+            self.known_purpose(recipient.purpose, declared, f"recipients[{number}]")
+        controller = self.value(Controller, raw["controller"], "controller") if "controller" in raw else None
+        contact = self.value(Contact, raw.get("contact", {}), "contact")
+        if contact and "phone" in contact.ways and controller and not controller.officer.phone:
+            self.fault("contact.ways", '"phone" has no number', "add controller.officer.phone, or leave it out")
+        destruction = self.value(Destruction, raw.get("destruction", {}), "destruction")
+        revision = self.revision(raw.get("revision", 1))
+        agencies = self.each(Agency, raw.get("agencies", []), "agencies")
+        kept = self.table(raw, "log")
+        seal = self.seal(kept)
+        log = self.log(kept, declared)
+        events = self.events(self.table(raw, "events"), declared)
+        zone = self.zone(raw.get("time_zone", "UTC"))
+        jurisdiction = self.one_of(raw.get("jurisdiction", "EU"), _JURISDICTIONS, "jurisdiction")
+        if self.faults or controller is None or published is None or effective is None:
+            return None
+        return Policy(
+            file=self.file,
+            digest=digest,
+            revision=revision,
+            published=published,
+            effective=effective,
+            time_zone=zone,
+            languages=languages,
+            jurisdiction=jurisdiction,
+            controller=controller,
+            contact=contact or Contact(),
+            destruction=destruction or Destruction(),
+            agencies=agencies,
+            recipients=recipients,
+            purposes=purposes,
+            cookies=cookies,
+            undeclared="report" if undeclared == "report" else "block",
+            log=log,
+            seal=seal,
+            events=events,
+        )
+
+    def schema(self, raw: object) -> None:
+        if type(raw) is not int or raw != SCHEMA:  # to Python, true and 1.0 are 1 as well
+            newer = type(raw) is int and raw > SCHEMA
+            mend = "upgrade consent-mw" if newer else f"write schema = {SCHEMA}"
+            self.fault("schema", f"{raw!r} is not {SCHEMA}, which this version reads", mend)
+
+    def revision(self, raw: object) -> int:
+        if isinstance(raw, int) and not isinstance(raw, bool) and 1 <= raw < 1_000_000:
+            return raw
+        self.fault("revision", f"{raw!r} is no revision", "write a whole number from 1, raised with each change")
+        return 1
+
+    def day(self, raw: object, key: str) -> date | None:
+        if isinstance(raw, date) and not isinstance(raw, datetime):
+            return raw
+        if raw is not None:
+            self.fault(key, f"{raw!r} is no date", f"write a date without quotes: {_EXAMPLES[key]}")
+        return None
+
+    def zone(self, raw: object) -> ZoneInfo:
+        if isinstance(raw, str) and raw in _time_zones():
+            return ZoneInfo(raw)
+        mend = did_you_mean(str(raw), sorted(_time_zones())).split("known are")[0]
+        self.fault("time_zone", f"{raw!r} is no time zone", mend or 'write one such as "Asia/Seoul"')
+        return ZoneInfo("UTC")
+
+    def languages(self, raw: object) -> tuple[str, ...]:
+        tags = cast("list[object]", raw) if isinstance(raw, list) else []
+        if tags and all(isinstance(tag, str) and re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", tag) for tag in tags):
+            return tuple(cast("list[str]", tags))
+        self.fault("languages", f"{raw!r} is no list of language tags", f"write {_EXAMPLES['languages']}")
+        return ("en",)
+
+    def one_of(self, raw: object, allowed: tuple[str, ...], place: str) -> str:
+        if raw in allowed:
+            return str(raw)
+        self.fault(place, f"{raw!r} is not known", f"allowed are: {', '.join(allowed)}")
+        return allowed[0]
+
+    def named(
+        self, kind: type[S], raw: Mapping[str, object], key: str, adjust: Callable[[str, object], object] | None = None
+    ) -> dict[str, S]:
+        """Read the tables [key.NAME], each under its name."""
+        read: dict[str, S] = {}
+        for name, table in raw.items():
+            place = f"{key}.{name}"
+            if not _NAME.fullmatch(name):
+                self.fault(place, "is no usable name", "use small letters, digits and _, at most 32, a letter first")
+                continue
+            value = self.value(kind, adjust(name, table) if adjust else table, place, name=name)
+            if value is not None:
+                read[name] = value
+        return read
+
+    def purposes(self, raw: Mapping[str, object]) -> dict[str, Purpose]:
+        def titled(name: str, table: object) -> object:
+            """A purpose may go without texts: its own name then stands for the title, and no description is shown."""
+            if not isinstance(table, dict):
+                return table
+            plain = {"title": name.replace("_", " ").capitalize(), "description": name.replace("_", " ").capitalize()}
+            return plain | cast("dict[str, object]", table)
+
+        if NECESSARY not in raw:
+            mend = 'add it with basis = "necessary": the consent cookie itself is for it'
+            self.fault("purposes", f'"{NECESSARY}" is not declared', mend)
+        purposes = self.named(Purpose, raw, "purposes", titled)
+        for name, basis in _NEVER_ASKED.items():
+            if name in purposes and purposes[name].asked:
+                self.fault(f"purposes.{name}.basis", "cannot be asked about", f'write basis = "{basis}"')
+        for purpose in purposes.values():
+            if purpose.archive and purpose.archive.retention.longer_by(purpose.retention)[0] <= 0:
+                held, kept = purpose.archive.retention, purpose.retention
+                problem = f"{held} is no longer than the purpose, {kept}, from every date"
+                self.fault(f"purposes.{purpose.name}.archive.retention", problem, "write the longer one, or no archive")
+        purposes.setdefault(RECEIPTS, _PROOF)
+        purposes.setdefault(REQUESTS, _HANDLING)
+        return purposes
+
+    def cookies(self, raw: dict[str, object], purposes: Mapping[str, object]) -> tuple[tuple[Cookie, ...], str]:
+        self.unknown(raw, ("presets", "undeclared", "declared"), "cookies")
+        read: list[Cookie] = []
+        for number, row in enumerate(self.rows(raw.get("declared", []), "cookies.declared"), 1):
+            cookie = self.cookie(row, f"cookies.declared[{number}]", purposes)
+            if cookie and any(cookie.name == other.name for other in read):
+                self.fault(f'cookies.declared[{number}] "{cookie.name}"', "is declared twice", "keep one of them")
+            elif cookie:
+                read.append(cookie)
+        read += self.presets(raw.get("presets", []), purposes, {cookie.name for cookie in read})
+        undeclared = self.one_of(raw.get("undeclared", "block"), ("block", "report"), "cookies.undeclared")
+        return tuple(read), undeclared
+
+    def presets(self, raw: object, purposes: Mapping[str, object], declared: set[str]) -> Iterable[Cookie]:
+        for preset in self.rows(raw, "cookies.presets"):
+            if not isinstance(preset, str) or preset not in PRESETS:
+                self.fault("cookies.presets", f"{preset!r} is not known", did_you_mean(str(preset), list(PRESETS)))
+                continue
+            for row in PRESETS[preset]:
+                if row["name"] not in declared:  # what the site says itself wins, and of two presets the first
+                    declared.add(row["name"])
+                    cookie = self.cookie(row, f'cookies.presets "{preset}"', purposes)
+                    if cookie:
+                        yield cookie
+
+    def cookie(self, row: object, place: str, purposes: Mapping[str, object]) -> Cookie | None:
+        if not isinstance(row, dict):
+            self.fault(place, "is no table", "write each as [[cookies.declared]]")
+            return None
+        table = dict(cast("dict[str, object]", row))
+        name = table.get("name")
+        if isinstance(name, str):
+            place = f'{place} "{name}"'
+            if not _TOKEN.fullmatch(name) or "*" in name[:-1] or name == "*":
+                self.fault(place, "is no cookie name", "use the name in Set-Cookie; a * may stand at the end only")
+        if isinstance(table.get("expires"), str) and table["expires"] == "session":
+            table["expires"] = None
+        table.setdefault("description", name if isinstance(name, str) and name else "?")
+        cookie = self.value(Cookie, table, place)
+        if cookie:
+            self.known_purpose(cookie.purpose, purposes, place)
+            if not cookie.path.startswith("/"):
+                self.fault(place, f'path "{cookie.path}" does not begin with /', 'write path = "/"')
+            for word in (cookie.path, cookie.domain):
+                if not word.isascii() or not word.isprintable() or ";" in word:
+                    self.fault(place, f"{word!r} cannot stand in a Set-Cookie line", "use printable ASCII without ;")
+        return cookie
+
+    def known_purpose(self, name: str, purposes: Mapping[str, object], place: str) -> bool:
+        if name in purposes:
+            return True
+        self.fault(place, f'purpose "{name}" is not declared', did_you_mean(name, purposes))
+        return False
+
+    def seal(self, log: Mapping[str, object]) -> bool:
+        """Read `seal` in [log]. A table of that name belongs to a purpose called so."""
+        raw = log.get("seal", True)
+        if not isinstance(raw, bool | dict):
+            self.fault("log.seal", f"{raw!r} is neither true nor false", "write seal = true, or leave it out")
+        return raw is not False
+
+    def log(self, raw: Mapping[str, object], purposes: Mapping[str, object]) -> dict[str, dict[str, Any]]:
+        read: dict[str, dict[str, Any]] = {}
+        for purpose, table in raw.items():
+            if purpose == "seal" and not isinstance(table, dict):
+                continue
+            place = f"log.{purpose}"
+            if not isinstance(table, dict):
+                self.fault(place, "is no table", f"write it as [{place}]")
+            elif self.known_purpose(purpose, purposes, place):
+                fields = cast("dict[str, object]", table)
+                self.unknown(fields, FIELDS, place)
+                read[purpose] = {
+                    name: self.one_of(value, FIELDS[name], f'{place}."{name}"')
+                    for name, value in fields.items()
+                    if name in FIELDS
+                }
+        return read
+
+    def events(self, raw: Mapping[str, object], purposes: Mapping[str, object]) -> dict[str, Event]:
+        events = self.named(Event, raw, "events")
+        for name, event in events.items():
+            self.known_purpose(event.purpose, purposes, f"events.{name}")
+            if event.purpose == ABUSE:
+                self.fault(f"events.{name}", "an event cannot be abuse", "record it with report_abuse")
+        return events
+
+
+_BAD = object()

@@ -1,0 +1,309 @@
+"""The declaration as values: purposes, cookies, fields, events. Frozen; `declaration` reads them from TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from difflib import get_close_matches
+from typing import Final, Literal, TypeAlias
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from consent_mw.exceptions import Fault, PolicyError
+from consent_mw.policy.durations import Duration
+from consent_mw.policy.language_tags import lookup
+
+__all__ = [
+    "ABUSE",
+    "FIELDS",
+    "LINKS",
+    "NECESSARY",
+    "RECEIPTS",
+    "RECEIPTS_KEPT",
+    "REQUESTS",
+    "REQUESTS_KEPT",
+    "Agency",
+    "Basis",
+    "Contact",
+    "Controller",
+    "Cookie",
+    "Destruction",
+    "Event",
+    "Holding",
+    "Officer",
+    "Policy",
+    "Precision",
+    "Purpose",
+    "Recipient",
+    "Text",
+    "Way",
+    "did_you_mean",
+]
+
+#: The purpose under which `report_abuse` keeps its records; the records of ordinary exchanges never use it.
+ABUSE: Final = "abuse"
+#: The purpose that every policy declares: the consent cookie itself is for it.
+NECESSARY: Final = "necessary"
+#: The purpose of the receipts. A policy that does not declare it keeps them for `RECEIPTS_KEPT`.
+RECEIPTS: Final = "receipts"
+#: A choice holds for 180 days; its proof outlasts it by as much again.
+RECEIPTS_KEPT: Final = Duration(1, "year")
+#: The purpose of what says which sign-in used which receipts. No policy declares it: it is kept as long as what it
+#: leads to.
+LINKS: Final = "links"
+#: The purpose of what visitors ask for about their data, and of the answers. Kept for `REQUESTS_KEPT` unless declared.
+REQUESTS: Final = "requests"
+#: As long as the receipts that a request is proven by.
+REQUESTS_KEPT: Final = Duration(1, "year")
+
+Basis: TypeAlias = Literal["necessary", "contract", "legal_obligation", "legitimate_interest", "opt_out", "consent"]
+Way: TypeAlias = Literal["form", "email", "phone", "fax", "post", "person"]
+Precision: TypeAlias = Literal["full", "masked", "token", "family", "origin", "off"]
+
+#: The closed list of personal fields that a log may keep, each with the precisions it can be kept at.
+FIELDS: Mapping[str, tuple[Precision, ...]] = {
+    "client.address": ("full", "masked", "token", "off"),
+    "url.path": ("full", "off"),
+    "url.query": ("full", "off"),
+    "user_agent.original": ("full", "family", "off"),
+    "http.request.header.referer": ("full", "origin", "off"),
+}
+
+
+def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
+    """Return how to mend an unknown `word`: the nearest known one, or all of them."""
+    near = get_close_matches(word, list(known), n=1)
+    if near:
+        return f'did you mean "{near[0]}"?'
+    return f"known are: {', '.join(known)}" if known else "none is declared"
+
+
+class Text:
+    """What a visitor reads, by language. A single string serves every language."""
+
+    __slots__ = ("by_language",)
+
+    def __init__(self, by_language: Mapping[str, str]) -> None:
+        self.by_language: dict[str, str] = dict(by_language)
+
+    def read(self, language: str) -> tuple[str, str]:
+        """
+        Return the text and the language it is in; the first declared one where nothing serves a reader of `language`.
+
+        The second is "" for a text that serves every language, and `language` for one that serves its readers.
+        """
+        if language in self.by_language:
+            return self.by_language[language], language
+        found = lookup(language, self.by_language)
+        if found:
+            return self.by_language[found], language
+        first = next(iter(self.by_language))
+        return self.by_language[first], first
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Text) and self.by_language == other.by_language
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.by_language.items()))
+
+    def __repr__(self) -> str:
+        return f"Text({self.by_language!r})"
+
+
+class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all parts of a policy share."""
+
+
+class Officer(_Value, frozen=True, kw_only=True):
+    """Who answers for the data."""
+
+    name: Text
+    email: str
+    phone: str = ""
+
+
+class Controller(_Value, frozen=True, kw_only=True):
+    """Whose site it is."""
+
+    name: Text
+    officer: Officer
+
+
+class Contact(_Value, frozen=True, kw_only=True):
+    """By which ways visitors reach the site; the page of their own data is always one, and need not be named."""
+
+    ways: tuple[Way, ...] = ()
+
+
+class Destruction(_Value, frozen=True, kw_only=True):
+    """How is destroyed what the server does not hold. `paper`: in the site's own words; None: nothing is promised."""
+
+    paper: Text | None = None
+
+
+class Agency(_Value, frozen=True, kw_only=True):
+    """Where a visitor may complain."""
+
+    name: Text
+    phone: str = ""
+    url: str = ""
+
+
+class Recipient(_Value, frozen=True, kw_only=True):
+    """A third party that receives data."""
+
+    name: Text
+    purpose: str
+    items: Text
+    retention: Duration
+    country: str = ""
+
+
+class Holding(_Value, frozen=True, kw_only=True):
+    """
+    What must be held after its purpose ended, apart and used for nothing else.
+
+    Attributes:
+        retention: How long in all, from the record on; then it is destroyed there.
+        law: What demands it, as the visitor and whoever opens the archive read it.
+    """
+
+    retention: Duration
+    law: Text
+
+
+class Purpose(_Value, frozen=True, kw_only=True):
+    """
+    What data and cookies are for.
+
+    Attributes:
+        basis: Only "consent" and "opt_out" depend on the visitor; an undecided "opt_out" counts as allowed.
+        retention: How long what was collected for it is kept.
+        refused_by: Signals ("gpc", "dnt") that are a standing refusal of it. Each one that is listed is honoured.
+        archive: Where a law demands longer than the purpose; None: destroyed when it ends.
+    """
+
+    name: str
+    basis: Basis
+    title: Text
+    description: Text
+    retention: Duration
+    refused_by: tuple[Literal["gpc", "dnt"], ...] = ()
+    archive: Holding | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the visitor decides about it."""
+        return self.basis in ("consent", "opt_out")
+
+    @property
+    def signals(self) -> tuple[Literal["gpc", "dnt"], ...]:
+        """The signals that refuse it: none can refuse what nobody is asked about."""
+        return self.refused_by if self.asked else ()
+
+
+class Cookie(_Value, frozen=True, kw_only=True):
+    """
+    A declared cookie.
+
+    Attributes:
+        name: As in Set-Cookie, case-sensitive; a trailing * stands for any ending.
+        expires: How long it lasts; None until the browser closes.
+        domain: The Domain it is set with; empty for the host alone. Needed to expire it.
+        partitioned: Whether it is set with Partitioned, in a jar for each site that embeds us. Needed to expire it.
+    """
+
+    name: str
+    purpose: str
+    expires: Duration | None
+    description: Text
+    provider: Text | None = None
+    domain: str = ""
+    path: str = "/"
+    partitioned: bool = False
+
+    @property
+    def prefix(self) -> str | None:
+        """The beginning that a trailing * stands behind, or None for an exact name."""
+        return self.name[:-1] if self.name.endswith("*") else None
+
+
+class Event(_Value, frozen=True, kw_only=True):
+    """A usage event that `record_event` may keep."""
+
+    name: str
+    purpose: str
+    fields: dict[str, Literal["str", "int", "float", "bool"]] = {}
+
+
+class Policy(_Value, frozen=True, kw_only=True):
+    """
+    One revision of a site's privacy policy, whole. Made by `declaration.load`, which checks it.
+
+    Attributes:
+        log: By purpose, the personal fields that its records hold and at which precision.
+        seal: Whether the personal fields of records are encrypted; without it nothing can be destroyed for good.
+        digest: SHA-256 of the declaration as it was read, in hexadecimal.
+        file: Where it was read from, for messages.
+    """
+
+    file: str
+    digest: str
+    revision: int
+    published: date
+    effective: date
+    time_zone: ZoneInfo
+    languages: tuple[str, ...]
+    jurisdiction: str
+    controller: Controller
+    contact: Contact = Contact()
+    destruction: Destruction = Destruction()
+    agencies: tuple[Agency, ...]
+    recipients: tuple[Recipient, ...]
+    purposes: dict[str, Purpose]
+    cookies: tuple[Cookie, ...]
+    undeclared: Literal["block", "report"]
+    log: dict[str, dict[str, Precision]]
+    seal: bool = True
+    events: dict[str, Event]
+
+    @property
+    def with_tokens(self) -> frozenset[str]:
+        """The purposes under which something is told apart by tokens: visitors, who asks for something, addresses."""
+        fields = (name for name, log in self.log.items() if "token" in log.values())
+        return frozenset((ABUSE, RECEIPTS, REQUESTS, *(purpose.name for purpose in self.asked), *fields))
+
+    @property
+    def asked(self) -> tuple[Purpose, ...]:
+        """The purposes that the visitor decides about, in the order of the declaration."""
+        return tuple(purpose for purpose in self.purposes.values() if purpose.asked)
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """The browser's signals that refuse something here. One that no purpose lists is not listened to."""
+        return frozenset(signal for purpose in self.asked for signal in purpose.signals)
+
+    def purpose(self, name: str) -> Purpose:
+        """
+        Return the purpose called `name`.
+
+        Raises:
+            PolicyError: There is none; the message says which there are.
+        """
+        if name not in self.purposes:
+            mend = did_you_mean(name, self.purposes)
+            raise PolicyError(Fault(self.file, "purposes", f'"{name}" is not declared', mend))
+        return self.purposes[name]
+
+    def cookie(self, name: str) -> Cookie | None:
+        """Return the declaration that covers the cookie called `name`: an exact one before the longest *, or None."""
+        best: Cookie | None = None
+        for cookie in self.cookies:
+            prefix = cookie.prefix
+            if prefix is None:
+                if cookie.name == name:
+                    return cookie
+            elif name.startswith(prefix) and (best is None or len(cookie.name) > len(best.name)):
+                best = cookie
+        return best

@@ -1,0 +1,59 @@
+"""Who else receives what is collected for a purpose: one answer for every page, document and comparison. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from consent_mw.policy.model import Cookie, Policy, Recipient, Text
+
+__all__ = ["Receiver", "provider_of", "receivers", "same"]
+
+
+class Receiver(NamedTuple):
+    """
+    One who receives something for one purpose.
+
+    Attributes:
+        purpose: The declared name of the purpose.
+        declared: What [[recipients]] says about it: what it gets, for how long. Empty for a cookie's provider.
+        cookies: The cookies of that purpose that are its own.
+    """
+
+    name: Text
+    purpose: str
+    declared: tuple[Recipient, ...]
+    cookies: tuple[Cookie, ...]
+
+
+def receivers(policy: Policy, purpose: str) -> list[Receiver]:
+    """Return everyone who receives something for `purpose`, each once: recipients first, then cookies' providers."""
+    found: list[Receiver] = []
+    for recipient in policy.recipients:
+        if recipient.purpose == purpose:
+            _add(found, Receiver(recipient.name, purpose, (recipient,), ()))
+    for cookie in policy.cookies:
+        provider = provider_of(policy, cookie)
+        if cookie.purpose == purpose and provider:
+            _add(found, Receiver(provider, purpose, (), (cookie,)))
+    return found
+
+
+def provider_of(policy: Policy, cookie: Cookie) -> Text | None:
+    """Return whose `cookie` is if it is somebody else's: naming oneself as the provider makes nobody a receiver."""
+    return None if same(cookie.provider, policy.controller.name) else cookie.provider
+
+
+def same(one: Text | None, other: Text | None) -> bool:
+    """Whether two names mean the same: a translation more or less makes nobody another."""
+    if one is None or other is None:
+        return one is other
+    return not set(one.by_language.values()).isdisjoint(other.by_language.values())
+
+
+def _add(found: list[Receiver], new: Receiver) -> None:
+    for number, known in enumerate(found):
+        if same(known.name, new.name):
+            declared, cookies = known.declared + new.declared, known.cookies + new.cookies
+            found[number] = known._replace(declared=declared, cookies=cookies)
+            return
+    found.append(new)

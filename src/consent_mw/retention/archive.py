@@ -1,0 +1,121 @@
+"""What a law demands beyond its purpose: moved out of the live store, sealed under keys of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from consent_mw.consent.data_subject import Person, values_on
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.crypto.sealer import Sealer, token_of
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError
+from consent_mw.paths import Places
+from consent_mw.policy.model import Policy
+from consent_mw.records import Query, Record, fixed_id, time_of
+from consent_mw.stores import store_from
+from consent_mw.stores.base import Store
+from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores.pages import pages
+from consent_mw.system.days import day_of, start_of
+
+__all__ = ["NAMING", "Archive"]
+
+#: A record of the archive with which the subjects of a day and purpose can be told after their live key is gone.
+NAMING: Final = "naming"
+
+
+class Archive:
+    """A store and a keyring apart from the live ones. Its keys follow the day of the record, not of the move."""
+
+    def __init__(self, store: Store, sealer: Sealer) -> None:
+        self.store = store
+        self.sealer = sealer
+        # Whose record is whose, that must be told until the last of a day has ended: without a calendar, all of it.
+        self._days = Sealer(sealer.keyring, sealer.site_keys)
+
+    @classmethod
+    def of_site(cls, policies: Iterable[Policy], places: Places, site_keys: SiteKeys) -> Archive | None:
+        """
+        Return the archive of the site at `places`; None where none of its declarations ever held anything, and no file
+        says otherwise.
+
+        Raises:
+            ConfigurationError: Its keys cannot be used.
+        """
+        published = tuple(policies)
+        declared = any(purpose.archive for policy in published for purpose in policy.purposes.values())
+        if not declared and not places.archive.exists():
+            return None
+        sealer = Sealer(FileKeyring(places.archive_keys), site_keys)
+        sealer.follow(published)
+        return cls(OpenedStore(store_from(f"sqlite:///{places.archive}")), sealer)
+
+    async def keep(self, records: Sequence[Record], live: Sealer) -> int:
+        """
+        Keep copies of `records`, sealed anew, and return how many could not be opened and are left out.
+
+        On return the copies survive a power cut, so the originals may go. Doing it again after a crash is harmless:
+        the first copy of a record stays. Subjects come along with the secret that they were made with, sealed under the
+        archive's own key: who asks for their data, or for its erasure, is found here too.
+
+        Raises:
+            StoreError: Store or keys of either side cannot be reached; then nothing was kept.
+        """
+        copies = await asyncio.to_thread(lambda: [copy for record in records if (copy := self._copy(record, live))])
+        if copies:
+            secrets = await asyncio.to_thread(lambda: list(self._secrets(copies, live)))
+            await self.store.append([*secrets, *copies], durable=True)
+        return len(records) - len(copies)
+
+    async def tokens(self, person: Person) -> dict[tuple[int, str], frozenset[bytes]]:
+        """
+        Return the tokens of `person` in the archive, by day and purpose.
+
+        Raises:
+            StoreError: The archive or its keys cannot be reached.
+        """
+        found: dict[tuple[int, str], frozenset[bytes]] = {}
+        since = None if person.first_day is None else start_of(person.first_day)
+        async for page in pages(self.store, Query(kinds=frozenset((NAMING,)), since=since)):
+            await asyncio.to_thread(self._add_tokens, page, person, found)
+        return found
+
+    def _add_tokens(
+        self, page: Iterable[Record], person: Person, found: dict[tuple[int, str], frozenset[bytes]]
+    ) -> None:
+        for record in page:
+            key = day, purpose = day_of(time_of(record.id)), record.purpose
+            values = values_on(person.values, day, purpose)
+            if not values:
+                continue
+            try:
+                secret = self.sealer.open(record)
+            except (ConfigurationError, KeyDestroyed, RecordDamaged):
+                continue
+            found[key] = found.get(key, frozenset()) | {token_of(secret, value.encode()) for value in values}
+
+    def _secrets(self, copies: Sequence[Record], live: Sealer) -> Iterator[Record]:
+        told = {(day_of(time_of(copy.id)), copy.purpose) for copy in copies if copy.subject is not None}
+        for day, purpose in sorted(told):
+            record_id = fixed_id(day, NAMING, purpose, live.keyring.name)
+            try:
+                secret = live.token_secret(day, purpose, create=False)
+            except KeyDestroyed:  # nothing of it was sealed, so that its copies did not need the key
+                continue
+            yield self._days.record(record_id, NAMING, purpose, plain=secret)
+
+    def _copy(self, record: Record, live: Sealer) -> Record | None:
+        try:
+            plain = live.open(record)
+            return self.sealer.record(
+                record.id,
+                record.kind,
+                record.purpose,
+                subject=record.subject,
+                data=record.data,
+                plain=plain if record.ring else None,
+            )
+        except (ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError):
+            return None

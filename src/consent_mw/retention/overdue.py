@@ -1,0 +1,151 @@
+"""What has ended and is still there: the list that an operator reads before and after a destruction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from consent_mw.crypto.day_parts import Span, of_label
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.records import Query, Record, time_of
+from consent_mw.retention.archive import NAMING
+from consent_mw.retention.calendar import KINDS, LATE
+from consent_mw.retention.tier import PAGE, Stage
+from consent_mw.stores.base import Store
+from consent_mw.system.days import day_text
+
+__all__ = ["Due", "at_work", "due"]
+
+#: A key dies when the last hour of its part of a day has ended: its first record ended up to 24 hours before.
+_KEY_LATE: Final = timedelta(hours=1)
+#: A keyring that sealed something since then belongs to a machine that runs. The search goes back in these steps.
+_LATELY: Final = (timedelta(hours=1), timedelta(hours=6), timedelta(hours=24), timedelta(hours=72))
+
+
+class Due(msgspec.Struct, kw_only=True):
+    """
+    What is left of one day and purpose.
+
+    Attributes:
+        where: "live" or "archive".
+        day: Such as "2026-11-23", in UTC.
+        key: Whether one of its keys still exists that should not.
+        records: Rows that can be destroyed here.
+        unreached: Rows sealed by keyrings that are not at hand, by the keyring's name.
+        at_work: When those of them sealed something that did so in the last three days.
+        late: Whether all of it should be gone by now.
+        problem: What keeps it from being destroyed, and the mend; empty if nothing is known to.
+    """
+
+    where: str
+    day: str
+    purpose: str
+    key: bool = False
+    records: int = 0
+    unreached: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    at_work: dict[str, datetime] = msgspec.field(default_factory=dict[str, datetime])
+    late: bool = False
+    problem: str = ""
+
+    @property
+    def is_of_others(self) -> bool:
+        """Whether other machines, which run, are about to destroy all of it themselves."""
+        return not (self.key or self.records or self.late or self.problem)
+
+
+async def due(stages: Iterable[Stage], now: datetime) -> list[Due]:
+    """
+    Return what has ended by `now` (aware) and is still there, oldest first. Changes nothing.
+
+    Raises:
+        StoreError: A store or its keys cannot be reached.
+    """
+    stages = list(stages)
+    found = [entry for stage in stages for entry in (await _Reading(stage, now).all()).values()]
+    rings = frozenset(ring for entry in found for ring in entry.unreached)
+    running = await at_work(stages[0].store, stages[0].sealer, rings, now) if rings else {}
+    for entry in found:
+        entry.at_work = {ring: running[ring] for ring in entry.unreached if ring in running}
+        entry.problem = "; ".join(filter(None, [entry.problem, *_of_other_keyrings(entry)]))
+    return sorted(found, key=lambda entry: (entry.day, entry.purpose, entry.where))
+
+
+def _of_other_keyrings(entry: Due) -> Iterator[str]:
+    for ring in entry.unreached:
+        sealed = entry.at_work.get(ring)
+        if sealed is None:
+            yield f"keyring {ring} is not here; run this where it is, or give it up: --lost {ring}"
+        elif entry.late:
+            yield f"keyring {ring} sealed something at {sealed:%Y-%m-%dT%H:%MZ}; see why its machine destroys nothing"
+
+
+async def at_work(store: Store, sealer: Sealer, rings: Set[str], now: datetime) -> dict[str, datetime]:
+    """
+    Return those of `rings` that sealed something in the three days before `now` (aware), with a time when they did.
+
+    Ends as soon as all were found; one that sealed nothing costs reading what was kept in these days.
+
+    Raises:
+        StoreError: The store cannot be reached.
+    """
+    found: dict[str, datetime] = {}
+    until: datetime | None = None  # a machine's clock may be ahead
+    for step in _LATELY:
+        query, after = Query(kinds=KINDS, since=now - step, until=until), None
+        while page := await store.fetch(query, after=after, limit=PAGE):
+            after = page[-1].id
+            found |= {record.ring: time_of(record.id) for record in sealer.whole(page) if record.ring in rings}
+        if len(found) == len(rings):
+            break
+        until = now - step
+    return found
+
+
+class _Reading:
+    def __init__(self, stage: Stage, now: datetime) -> None:
+        self._stage = stage
+        self._now = now
+        self._found: dict[tuple[int, str], Due] = {}
+
+    async def all(self) -> dict[tuple[int, str], Due]:
+        for day, label in await asyncio.to_thread(self._stage.sealer.keyring.live):
+            self._key(day, *of_label(label))
+        for purpose in self._stage.retention.purposes:
+            async for day, window in self._stage.ended(purpose, self._now):
+                async for page in self._stage.pages(purpose, window):
+                    self._rows(day, purpose, page)
+        return self._found
+
+    def _key(self, day: int, purpose: str, span: Span) -> None:
+        retention = self._stage.retention
+        if purpose not in retention.purposes:
+            entry = self._entry(day, purpose)
+            entry.key = entry.late = True
+            entry.problem = "no revision declares the purpose; restore its file in revisions, or declare it again"
+        elif retention.has_ended(day, purpose, self._now, span):
+            entry = self._entry(day, purpose)
+            entry.key = True
+            entry.late = entry.late or retention.has_ended(day, purpose, self._now - _KEY_LATE, span)
+
+    def _rows(self, day: int, purpose: str, page: Sequence[Record]) -> None:
+        if not self._stage.retention.has_ended(day, purpose, self._now):  # what tells whose they are goes with the last
+            page = [record for record in page if record.kind != NAMING]
+            if not page:
+                return
+        entry = self._entry(day, purpose)
+        for ring, count in Counter(map(self._stage.ring_of, page)).items():
+            if self._stage.reaches(ring):
+                entry.records += count
+            else:
+                entry.unreached[ring] = entry.unreached.get(ring, 0) + count
+        late = self._stage.retention.ended(day, purpose, self._now - LATE)
+        made = [time_of(record.id) for record in page] if late else []  # the first of them need not be the first to end
+        entry.late = entry.late or any(window.since <= each < window.until for each in made for window in late)
+
+    def _entry(self, day: int, purpose: str) -> Due:
+        return self._found.setdefault((day, purpose), Due(where=self._stage.where, day=day_text(day), purpose=purpose))

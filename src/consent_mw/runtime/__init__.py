@@ -1,0 +1,1 @@
+"""The middleware at work: its parts put together, its answers filtered, its lifespan."""

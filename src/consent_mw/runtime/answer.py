@@ -1,0 +1,561 @@
+"""What becomes of an application's messages on their way out: gate, receipt, expiries, banner, in that order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec.structs import replace
+
+from consent_mw._asgi import HeaderList, Message, Receive, Send
+from consent_mw.consent.choice import Consent
+from consent_mw.consent.permissions import Decision, Permissions, Reason, Verdict
+from consent_mw.cookies.gate import Gated, gate
+from consent_mw.cookies.header_lines import is_token, own_lines
+from consent_mw.cookies.lines import anchored, name_of
+from consent_mw.cookies.pending import NoRoom
+from consent_mw.exceptions import ConsentError
+from consent_mw.log.exchange import Exchange, websocket_size
+from consent_mw.log.user_agents import is_crawler
+from consent_mw.site.insertion import (
+    FOR_ONE_VISITOR,
+    Insertion,
+    altered,
+    altered_head,
+    insertable,
+    is_html,
+    is_public,
+    language_for_all,
+    personal,
+)
+
+if TYPE_CHECKING:
+    from consent_mw.runtime.wiring import Wiring
+
+__all__ = ["CARRIES_HEADERS", "Answer"]
+
+_log = logging.getLogger("consent_mw")
+
+#: Every message that can carry a Set-Cookie, with the status it means where it does not say one; 0 for what stands
+#: beside an answer and is none. Headers of any other, of an extension that is not known yet, are judged likewise.
+CARRIES_HEADERS: Final = {
+    "http.response.start": 200,
+    "http.response.early_hint": 0,
+    "http.response.push": 0,
+    "http.response.trailers": 0,
+    "websocket.accept": 101,
+    "websocket.http.response.start": 403,
+}
+#: Messages other than a body with which an answer is whole.
+_LAST: Final = frozenset(("http.response.pathsend", "websocket.close"))
+#: Whose head is the whole answer (RFC 9110, section 6.4.1), and a server sends it at once.
+_BODILESS: Final = frozenset((204, 205, 304))
+#: So does the head of an answer that says so, as redirects do.
+_EMPTY: Final = (b"content-length", b"0")
+#: What our script acts on in a page that asks nothing. Looked for as it is nearly always written: a pattern that
+#: ignores case takes forty times as long. And by `find`: `in` first raises an error within, because it is no number.
+_WAITING: Final = b"data-"
+_WAITS: Final = (b"data-purpose", b"data-category", b"data-consent")
+#: No set: to hash a member of an enumeration takes longer than to compare it with all of these.
+_SAME_FOR_ALL: Final = (Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED)
+#: As it is nearly always written.
+_HTML: Final = b"text/html; charset=utf-8"
+#: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
+_PENDING_SECONDS: Final = 0.05
+_OPENING_SECONDS: Final = 1.0
+_EXPOSED: Final = (
+    "cookies that should wait for an answer are blocked, since http://%s has neighbours that could take them: serve "
+    "the site over https, and name the proxy that ends it in proxies="
+)
+_NO_ROOM: Final = (
+    "cookies that should wait for an answer are blocked: too many wait already, of one network or of all. Where all "
+    "visitors seem to come from one network, name the proxy in front of the site in proxies="
+)
+
+
+class Answer(msgspec.Struct, eq=False):
+    """
+    One answer on its way out. Made for each request; `receive` and `send` stand in for the server's own.
+
+    What is judged is what leaves: each message is copied when it is handed over, its headers into pairs of bytes.
+    The application may go on changing its own (a response object that is still written to, a list that another
+    middleware appends to), while a page is held, while a receipt is written, or until a server gets to sending it.
+
+    Attributes:
+        insertion: The page that the banner is being put into.
+        page: The head of a page that asks nothing, until its body is seen.
+        started: Whether something that a visitor sees has left.
+    """
+
+    _wiring: Wiring
+    _receive: Receive
+    _send: Send
+    _exchange: Exchange
+    _began_with: Consent
+    _cookie_header: bytes | None
+    _expired: tuple[bytes, ...]
+    _secure: bool
+    _own: bool
+    _special: bool  # nothing is asked of the usual way: our own page, or debugging
+    _logged: bool
+    insertion: Insertion | None = None
+    page: Message | None = None
+    _left: Message | None = None
+    started: bool = False
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # nothing of a visitor in a traceback
+
+    async def receive(self) -> Message:
+        """Return the server's next message, and count what it carries."""
+        message = await self._receive()
+        exchange, kind = self._exchange, message["type"]
+        if kind == "http.request":
+            exchange.received_bytes += len(message.get("body", b""))
+        elif kind == "websocket.receive":
+            exchange.received_bytes += websocket_size(message)
+        elif kind == "http.disconnect" and not exchange.duration_ns:
+            exchange.outcome = "disconnected"
+        return message
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """
+        Take one message of the application, and return what sends what becomes of it.
+
+        The usual answer is dealt with here and now, and what comes back is the server's own coroutine: another one
+        around it would cost more than the gate.
+        """
+        message = {**message}
+        kind = message["type"]
+        if kind == "http.response.body":
+            if "headers" in message:
+                message = self._aside(message)
+            body, more = message.get("body", b""), message.get("more_body", False)
+            if self.page is not None:
+                if more or not isinstance(body, bytes) or (body.find(_WAITING) >= 0 and _waits(body)):
+                    return self._page_body(message)
+                return self._whole_page(self.page, message, len(body))
+            if self.insertion is not None:
+                return self._page_body(message)
+            self._exchange.sent_bytes += len(body)
+            if not more or self._is_whole():
+                self.record()
+            return self._send(message)
+        if kind in CARRIES_HEADERS:
+            return self._head(message, kind)
+        return self._other(self._aside(message) if "headers" in message else message)
+
+    def record(self) -> None:
+        """
+        Keep the record of this exchange, once. The last of an answer leaves only when its record is written: who
+        kills the process after the visitor has read the page finds it in the log.
+        """
+        exchange = self._exchange
+        if exchange.duration_ns:
+            if self._logged and exchange.consent.noted:  # since then, by a background task
+                self._wiring.recorder.noted_since(exchange)
+            return
+        clock = self._wiring.clock
+        duration_ns = clock() - exchange.started_ns
+        # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
+        exchange.duration_ns = duration_ns if duration_ns > 0 else 1
+        if self._logged:
+            self._wiring.recorder.exchange(exchange, self._own)
+
+    def _is_whole(self) -> bool:
+        """Whether a client has all, though the application will say so only with an empty last message."""
+        length = _content_length(self._left) if self._left is not None else None
+        return length is not None and self._exchange.sent_bytes >= length
+
+    async def finish(self) -> None:
+        """Send what is still held, for an application that stopped before its answer was complete."""
+        if self.page is not None:
+            await self._send_all([self.page])
+        if self.insertion is not None:
+            await self._send_all(self.insertion.close())
+
+    def _whole_page(self, head: Message, body: Message, size: int) -> Awaitable[None]:
+        """Send a page that asks nothing and in which nothing waits: as it came, in one piece."""
+        self.page = None
+        self.started = True
+        self._exchange.sent_bytes += size
+        self.record()
+        return _both(self._send, head, body)
+
+    async def _send_all(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.started = True
+            await self._send(message)
+
+    async def _page_body(self, message: Message) -> None:
+        """Send what comes of a page's body. Its size is that of what leaves, the banner included."""
+        messages: list[Message] = []
+        if message.get("body", b"").__class__ is not bytes:
+            message["body"] = b"".join((message["body"],))  # of a buffer that may be filled again
+        if self.page is not None:
+            messages = self._begun(self.page, message)
+        messages += self.insertion.feed(message) if self.insertion is not None else [message]
+        for each in messages:
+            self._exchange.sent_bytes += len(each.get("body", b""))
+            if each["type"] == "http.response.start":
+                self._left = each
+        if not message.get("more_body", False) or self._is_whole():
+            self.record()
+        await self._send_all(messages)
+
+    async def _other(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "websocket.send":
+            self._exchange.sent_bytes += websocket_size(message)
+        elif kind == "websocket.close" and not self.started:
+            self._exchange.status = 403  # what a server answers to a handshake that was closed
+        held = [self.page] if self.page is not None else []
+        if self.insertion is not None:
+            held = self.insertion.close()
+        self.page = None
+        if kind == "http.response.pathsend":  # the server reads the file, of which the head has the size
+            head = next((each for each in held if each["type"] == "http.response.start"), self._left)
+            size = _content_length(head) if head is not None else None
+            self._exchange.sent_bytes = size or 0
+        if kind in _LAST:
+            self.record()
+        await self._send_all([*held, message])
+
+    def _head(self, message: Message, kind: str) -> Awaitable[None]:
+        """Send a head as it may leave; the usual ones at once, the others in `_special_head`."""
+        exchange, wiring = self._exchange, self._wiring
+        status = CARRIES_HEADERS[kind]
+        if not status:
+            return self._send(self._aside(message))
+        exchange.status = status = message.get("status") or status
+        if kind == "websocket.accept":
+            _check_subprotocol(message)
+        consent = exchange.consent
+        permissions = consent.permissions
+        if self._special or consent.changed or self._expired or consent.personal:
+            # What is changed from here on holds for the rest of the request, and is not what this head speaks of.
+            chosen, consent.changed = consent.consent if consent.changed else None, False
+            message["headers"], illegible = own_lines(message.get("headers"))
+            wiring.illegible.refuse(illegible)
+            return self._special_head(message, permissions, chosen)
+        headers = message.get("headers")
+        gated = gate(headers or (), permissions, exchange.started_ns, wiring.cookie_hook, wiring.floors[self._secure])
+        if headers is not None:
+            message["headers"] = gated.headers
+        if gated.illegible:
+            wiring.illegible.refuse(gated.illegible)
+        if gated.pending:
+            return self._special_head(message, permissions, None, gated)
+        if status == 200 and wiring.inserts and kind == "http.response.start":
+            if not gated.plain or exchange.scope["method"] != "GET":
+                if _is_page(message):
+                    return self._special_head(message, permissions, None, gated)
+            elif gated.kind == _HTML or is_html(gated.kind):
+                if consent.banner_placed or permissions.asks or consent.pending is not None or wiring.site.announces:
+                    return self._special_head(message, permissions, None, gated)
+                # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
+                gated.headers.extend(FOR_ONE_VISITOR)
+                self.page = message
+        exchange.blocked += gated.blocked
+        if gated.undeclared:
+            wiring.report(gated.decisions, exchange)
+        if self.page is message:
+            return _nothing()
+        if any(map(_depends, gated.decisions)):
+            return self._leave(personal(message))
+        return self._leave(message)
+
+    def _aside(self, message: Message) -> Message:
+        """Return what stands beside an answer (a push, a hint, trailers) as it may leave: without what has to wait."""
+        wiring, exchange = self._wiring, self._exchange
+        floor = wiring.floors[self._secure]
+        headers = message.get("headers")
+        gated = gate(headers or (), exchange.consent.permissions, exchange.started_ns, wiring.cookie_hook, floor)
+        wiring.illegible.refuse(gated.illegible)
+        exchange.blocked += (*gated.blocked, *_names(gated.pending))
+        if gated.undeclared:
+            wiring.report(gated.decisions, exchange)
+        if headers is not None:
+            message["headers"] = gated.headers
+        if "links" in message:  # of an early hint: each becomes a header
+            lines, illegible = own_lines((b"link", link) for link in message["links"])
+            wiring.illegible.refuse(illegible)
+            message["links"] = [link for _, link in lines]
+        return message
+
+    def _leave(self, head: Message) -> Awaitable[None]:
+        """Send a head; where it is the whole answer, its record comes first."""
+        bodiless = self._exchange.status in _BODILESS or _EMPTY in (head.get("headers") or ())
+        if bodiless or self._exchange.scope.get("method") == "HEAD":
+            self.record()
+        if self._exchange.status:
+            self.started = True
+        self._left = head
+        return self._send(head)
+
+    async def _special_head(
+        self, message: Message, permissions: Permissions, chosen: Consent | None, gated: Gated | None = None
+    ) -> None:
+        """
+        Send a head to which something is added, or which waits for its page.
+
+        Args:
+            message: With headers of its own.
+            permissions: What held when it was handed over.
+            chosen: What was chosen until then, and is now kept; None where nothing was.
+            gated: What the gate made of the headers, where they have passed it.
+        """
+        consent = self._exchange.consent
+        if chosen is not None and not await self._keep_receipt(chosen):
+            permissions = consent.permissions  # as they were before the choice
+            if self._own and not self._is_crawler():
+                message = self._not_taken(message)
+                self._exchange.status = message["status"]
+            chosen = None
+        message, personal_answer = await self._gated(message, permissions, chosen, gated)
+        personal_answer = personal_answer or consent.personal
+        if message["type"] == "http.response.start" and await self._with_banner(message, personal_answer):
+            return
+        await self._leave(personal(message) if personal_answer else message)
+
+    @property
+    def _path(self) -> str:
+        """The address as the browser wrote it; a ";" cannot stand in a Path attribute and stays encoded."""
+        return quote(str(self._exchange.scope.get("path", "")), safe="/:@!$&'()*+,=~", errors="replace")
+
+    # -- the choice ---------------------------------------------------------------------------------------------
+
+    async def _keep_receipt(self, chosen: Consent) -> bool:
+        """
+        Bring the receipt to the disk before the visitor can read "saved"; return whether the cookie may be written.
+
+        Without a durable receipt nothing is accepted: the visitor is asked again. A refusal is always honoured.
+        """
+        consent = self._exchange.consent
+        if self._is_crawler():
+            consent.restore(self._began_with)
+            return False
+        kept = await asyncio.to_thread(
+            self._wiring.recorder.receipt,
+            # What was chosen here stands behind the new answer, also where another host has taken it back meanwhile.
+            consent.proven if consent.proven.receipt is not None else self._began_with,
+            chosen,
+            consent.shown,
+            self._wiring.clock(),
+            sign_in=await self._wiring.site.sign_in(self._exchange.inner) if self._own else None,
+            registered=consent.withdrawal_kept,
+        )
+        if not kept and chosen.allows_something:
+            _log.error("an acceptance could not be kept as a receipt; it was not taken")
+            consent.restore(self._began_with)
+            return False
+        return True
+
+    def _is_crawler(self) -> bool:
+        return is_crawler(self._exchange.fields.get(b"user-agent", b"").decode("latin-1"))
+
+    def _not_taken(self, head: Message) -> Message:
+        """
+        Return the head that stands for our own page's "saved", where nothing was: a form is asked again, a script is
+        refused. What the choice had released stays here too.
+        """
+        kept = [line for line in head["headers"] if line[0] not in (b"set-cookie", b"location", b"content-length")]
+        self._send = _without_body(self._send)
+        if head["status"] != 303:
+            return {**head, "status": 503, "headers": [*kept, (b"retry-after", b"60"), _EMPTY]}
+        again = f"{self._exchange.scope.get('root_path', '')}{self._wiring.prefix}?again=unsaved"
+        return {**head, "headers": [*kept, (b"location", quote(again, safe="/:?=").encode()), _EMPTY]}
+
+    # -- the gate -----------------------------------------------------------------------------------------------
+
+    async def _gated(
+        self, message: Message, permissions: Permissions, chosen: Consent | None, gated: Gated | None
+    ) -> tuple[Message, bool]:
+        """Return the message as it may leave, and whether it is now made for one visitor."""
+        wiring, consent = self._wiring, self._exchange.consent
+        expired: tuple[bytes, ...] = ()
+        if chosen is not None or self._expired:
+            expired = wiring.cookies.expired(self._cookie_header, permissions, self._path)
+        floor = wiring.floors[self._secure]
+        if gated is None:
+            hook = _released if self._own else wiring.cookie_hook
+            gated = gate(message["headers"], permissions, self._exchange.started_ns, hook, floor)
+        self._exchange.blocked += gated.blocked
+        ours: list[bytes] = []
+        if chosen is not None and self._may_keep_consent():
+            ours += wiring.cookies.choice_lines(consent, chosen, secure=self._secure)
+        decisions = gated.decisions
+        if gated.pending:
+            waits = await self._keep_pending(gated.pending)
+            ours += [waits] if isinstance(waits, bytes) else []
+            if isinstance(waits, Reason):
+                decisions = _blocked(decisions, waits)
+                self._exchange.blocked += _names(gated.pending)
+        added: HeaderList = [(b"set-cookie", floor(line) if floor else line) for line in ours]
+        if expired:
+            # A deletion by the application may be about another path than ours.
+            kept = {d.name for d in decisions if d.verdict is Verdict.KEPT and d.reason is not Reason.DELETION}
+            added += [(b"set-cookie", line) for line in expired if name_of(line) not in kept]
+            self._expired = ()
+        if gated.undeclared:
+            wiring.report(decisions, self._exchange)
+        if wiring.debug and decisions:
+            wiring.compare_places(message["headers"], decisions)
+            added.append((b"consent-cookies", _shown(decisions)))
+        one_visitor = bool(added) or any(map(_depends, decisions))
+        # The consent cookie comes first: a client that reads one line reads that one.
+        return {**message, "headers": [*added, *gated.headers]}, one_visitor
+
+    def _may_keep_consent(self) -> bool:
+        """Whether the site's own hook lets the consent cookie pass, as it may any other."""
+        wiring = self._wiring
+        if wiring.cookie_hook is None:
+            return True
+        name = wiring.cookies.cookie.name(secure=self._secure)
+        verdict = wiring.cookie_hook(Decision(name, Verdict.KEPT, Reason.NECESSARY, None))
+        return verdict is None or verdict is Verdict.KEPT
+
+    async def _keep_pending(self, lines: Sequence[tuple[Decision, bytes]]) -> bytes | Reason | None:
+        """Have the lines wait on the server: return the session cookie's line where it is new, or why they do not."""
+        consent, wiring = self._exchange.consent, self._wiring
+        before = consent.pending
+        if consent.exposed:
+            wiring.warn_once("pending-exposed", _EXPOSED, self._exchange.fields.get(b"host", b"").decode("latin-1"))
+            return Reason.EXPOSED
+        placed = [(decision, anchored(line, self._path)) for decision, line in lines]
+        try:
+            async with asyncio.timeout(_OPENING_SECONDS):
+                await wiring.store.open()
+            async with asyncio.timeout(_PENDING_SECONDS):
+                network = wiring.network(self._exchange.scope)
+                session = await wiring.pending.keep(before, placed, wiring.clock(), network)
+        except NoRoom:
+            wiring.warn_once("pending-full", _NO_ROOM)
+            return Reason.NO_ROOM
+        except (TimeoutError, ConsentError) as error:
+            _log.warning("cookies that should wait were blocked: %s", str(error) or "the store took too long")
+            return Reason.NOT_KEPT
+        consent.pending = session
+        return None if session == before else wiring.cookies.pending_line(session, consent.value, secure=self._secure)
+
+    # -- the banner ---------------------------------------------------------------------------------------------
+
+    async def _with_banner(self, message: Message, personal_answer: bool) -> bool:
+        """Begin to insert the banner, and return whether this message waits for the page's body."""
+        wiring, exchange = self._wiring, self._exchange
+        if self._own or not wiring.inserts or exchange.consent.banner_placed or not _is_page(message):
+            return False
+        shared = not personal_answer and is_public(message)
+        method = exchange.scope["method"]
+        if not insertable("GET" if method == "HEAD" else method, message):
+            return False
+        if method == "HEAD":
+            await self._leave(altered_head(message, shared=shared))
+        elif shared or wiring.site.wants_banner(exchange.consent):
+            language = language_for_all(message) if shared else wiring.site.language_of(message)
+            scope = exchange.told
+            body = await wiring.site.banner(
+                scope, exchange.consent, now_ns=exchange.started_ns, shared=shared, page_language=language
+            )
+            head = wiring.site.head(scope, language)
+            self.insertion = Insertion(message, head, body, shared=shared)
+        else:
+            # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
+            self.page = altered(message)
+        return True
+
+    def _begun(self, page: Message, message: Message) -> list[Message]:
+        """
+        Begin a page that asks nothing, now that the first of its body is here; return what can leave already.
+
+        It gets the script all the same if something in it waits for a purpose or opens the settings, and a stream
+        always: the rest is not known yet.
+        """
+        self.page = None
+        body: bytes = message.get("body", b"")
+        if message.get("more_body", False) or _waits(body):
+            site = self._wiring.site
+            self.insertion = Insertion(page, site.head(self._exchange.told, site.language_of(page)), "")
+            return []
+        return [page]
+
+
+def _check_subprotocol(accept: Message) -> None:
+    """Take a subprotocol out that is no token (RFC 6455, section 4.1): some servers write it as it is into a header."""
+    subprotocol = accept.get("subprotocol")
+    if subprotocol is not None and not is_token(str(subprotocol).encode("latin-1", "replace")):
+        _log.error("not sent: a WebSocket's subprotocol that is no token; give one of letters, digits and hyphens")
+        accept["subprotocol"] = None
+
+
+def _without_body(send: Send) -> Send:
+    async def emptied(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return emptied
+
+
+def _released(decision: Decision) -> Verdict | None:
+    """Let a cookie pass that waits or is ours: our own pages set only what the visitor has just asked for."""
+    ours = decision.verdict is Verdict.PENDING or decision.reason is Reason.RESERVED
+    return Verdict.KEPT if ours else None
+
+
+def _content_length(message: Message) -> int | None:
+    """The length of the body that a head announces."""
+    for name, value in message.get("headers") or ():
+        if len(name) == 14 and name.lower() == b"content-length":
+            return int(value) if value.isdigit() else None
+    return None
+
+
+def _is_page(message: Message) -> bool:
+    """The cheapest look first: most answers are no pages."""
+    if message.get("status") != 200:
+        return False
+    headers: HeaderList = message.get("headers") or []
+    return any(
+        len(name) == 12 and name.lower() == b"content-type" and value[:9].lower() == b"text/html"
+        for name, value in headers
+    )
+
+
+def _depends(decision: Decision) -> bool:
+    """Whether another visitor could get another answer about this cookie."""
+    return decision.reason not in _SAME_FOR_ALL
+
+
+def _waits(body: bytes) -> bool:
+    """Whether something in a page waits for a purpose, or opens the settings."""
+    return _WAITING in body and any(word in body for word in _WAITS)
+
+
+async def _nothing() -> None:
+    """What is awaited where nothing can be sent yet."""
+
+
+async def _both(send: Send, head: Message, body: Message) -> None:
+    await send(head)
+    await send(body)
+
+
+def _blocked(decisions: Sequence[Decision], reason: Reason) -> tuple[Decision, ...]:
+    return tuple(
+        replace(decision, verdict=Verdict.BLOCKED, reason=reason) if decision.verdict is Verdict.PENDING else decision
+        for decision in decisions
+    )
+
+
+def _names(pending: Sequence[tuple[Decision, bytes]]) -> tuple[str, ...]:
+    """The declared names of cookies that wait."""
+    return tuple(decision.declared.name for decision, _ in pending if decision.declared)
+
+
+def _shown(decisions: Sequence[Decision]) -> bytes:
+    """The debug header: `theme;blocked;"no choice yet"`, one for each cookie, nothing of its value."""
+    parts = (f'{decision.name[:64]}; {decision.verdict}; "{decision.reason}"' for decision in decisions)
+    return ", ".join(parts).encode("ascii", "replace").replace(b"\r", b"?").replace(b"\n", b"?").replace(b"\0", b"?")

@@ -1,0 +1,82 @@
+"""The banner in a template of the application's own, instead of being inserted into what the template sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, cast
+
+from consent_mw.consent.get_consent import HasScope, get_consent
+from consent_mw.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from consent_mw._asgi import Scope
+    from consent_mw.cookies.pending import Waiting
+    from consent_mw.site.pages import Site
+
+__all__ = ["SITE", "WAITING", "consent_banner", "consent_head"]
+
+#: Under these names the middleware leaves in the scope's state what the two functions need: the site with the scope as
+#: the server made it (below a mount its `root_path` is another one), and the cookies that wait, read beforehand
+#: because a template cannot wait for a store.
+SITE: Final = "consent_site"
+WAITING: Final = "consent_waiting"
+
+
+def consent_banner(
+    scope_or_request: Mapping[str, object] | HasScope, *, language: str | None = None, shared: bool = False
+) -> Markup:
+    """
+    Return the banner's HTML for the beginning of `<body>`; empty where there is nothing to ask. None is inserted then.
+
+    The page is thereby made for one visitor, and leaves with `Cache-Control: private` and `Vary: Cookie`. Works in
+    every template language, below every mount; needs `consent_head` on the same page.
+
+    Cookies that wait are asked about here with `ConsentMiddleware(banner=False)`. Without that a page where some wait
+    gets its question inserted, since only then it is known before the page is written.
+
+    Args:
+        language: The page's language; the visitor's unless told.
+        shared: One hidden banner for everyone, for a page that a shared cache may keep: our script shows it.
+
+    Raises:
+        ConfigurationError: `ConsentMiddleware` does not wrap the application that serves this request.
+    """
+    from markupsafe import Markup
+
+    site, scope, state = _placed(scope_or_request)
+    consent = get_consent(scope_or_request)
+    waiting = cast("Sequence[Waiting] | None", state.get(WAITING))
+    asked_elsewhere = waiting is None and consent.pending is not None
+    consent.personal = consent.personal or not shared
+    if asked_elsewhere and not shared and not site.asks(consent):
+        return Markup()  # what waits is known to the insertion only; it brings the notice of a revision too
+    html = site.banner_of(scope, consent, waiting or (), shared=shared, page_language=language)
+    consent.banner_placed = True
+    return Markup(html)  # noqa: S704 - our own template, which escapes
+
+
+def consent_head(scope_or_request: Mapping[str, object] | HasScope, *, language: str | None = None) -> Markup:
+    """
+    Return the tags of our style sheet and script, for `<head>`. Raises as `consent_banner`.
+
+    On a page that asks nothing they are what opens the settings and starts the scripts that wait for a purpose.
+    """
+    from markupsafe import Markup
+
+    site, scope, _ = _placed(scope_or_request)
+    return Markup(site.head(scope, language))  # noqa: S704 - our own template, which escapes
+
+
+def _placed(scope_or_request: Mapping[str, object] | HasScope) -> tuple[Site, Scope, Mapping[str, object]]:
+    scope = scope_or_request if isinstance(scope_or_request, Mapping) else scope_or_request.scope
+    state = scope.get("state")
+    known: Mapping[str, object] = cast("Mapping[str, object]", state) if isinstance(state, Mapping) else {}
+    placed = cast("tuple[Site, Scope] | None", known.get(SITE))
+    if placed is None:
+        raise ConfigurationError(
+            "consent_banner: this request did not pass ConsentMiddleware; wrap the whole application in it, "
+            "as the outermost layer: app = ConsentMiddleware(app, policy=…, secret_keys=[…])"
+        )
+    return (*placed, known)

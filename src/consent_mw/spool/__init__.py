@@ -1,0 +1,1 @@
+"""Frames on the local disk until a store has them."""

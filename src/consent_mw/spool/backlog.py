@@ -1,0 +1,61 @@
+"""What waits in a spool, seen by who neither writes nor hands it over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from consent_mw.exceptions import RecordDamaged, SpoolError
+from consent_mw.records import Record, decode_record
+from consent_mw.spool.bundles import read_frame
+from consent_mw.spool.frames import unpack_from
+from consent_mw.spool.segment import SegmentName
+
+__all__ = ["waiting_records"]
+
+
+def waiting_records(directory: Path, kinds: Collection[str]) -> list[Record]:
+    """
+    Return the records of these kinds that wait in the spool at `directory`, as they were written. Exchanges, which are
+    no records yet, are passed over, and so is what is being written at this moment. May take a while: call it in a
+    thread, and before the store is asked, for a drain moves what is here to there.
+
+    Raises:
+        SpoolError: A segment cannot be read.
+    """
+    try:
+        names = sorted(name for entry in os.scandir(directory) if (name := SegmentName.parse(entry.name)))
+        return [record for name in names for record in _records(directory / str(name), name) if record.kind in kinds]
+    except FileNotFoundError:
+        return []  # there is no spool
+    except OSError as error:
+        raise SpoolError(f"{directory}: the spool cannot be read ({error.strerror}); let this user read it") from error
+
+
+def _records(path: Path, name: SegmentName) -> Iterator[Record]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return  # handed over meanwhile
+    try:
+        read = partial(_read, fd)
+        for piece in unpack_from(name.marker, read, os.fstat(fd).st_size):
+            if isinstance(piece, bytes) and (record := _record(piece)):
+                yield record
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, at: int, length: int) -> bytes:
+    return os.pread(fd, length, at)
+
+
+def _record(frame: bytes) -> Record | None:
+    try:
+        return decode_record(frame) if read_frame(frame) is None else None
+    except (RecordDamaged, msgspec.MsgspecError, IndexError, UnicodeDecodeError):
+        return None  # the drain counts it

@@ -1,0 +1,69 @@
+"""What was lost, how much of it and why: a gap, and the record that tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+from uuid import UUID
+
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.policy.model import NECESSARY
+from consent_mw.records import Record, Scalar, new_id, new_id_number
+
+__all__ = ["GAP", "Gap", "Reason", "mark_of"]
+
+#: The kind of such a record.
+GAP: Final = "gap"
+
+_REST: Final = (1 << 62) - 1  # of an id: its random bits
+
+#: Why frames were lost: the budget was full, the disk refused, somebody removed a segment, the key was gone when it was
+#: to be written, the purpose ended while it waited, a segment is damaged, or the store takes everything but this.
+Reason: TypeAlias = Literal["full", "disk", "removed", "key", "ended", "damaged", "refused", "undeclared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How many frames were lost and why, and the instants (nanoseconds since 1970) of the first and the last."""
+
+    frames: int
+    first_ns: int
+    last_ns: int
+    reason: Reason = "disk"
+
+    @classmethod
+    def at(cls, frames: int, at_ns: int, reason: Reason) -> Gap:
+        """Return what was lost at one instant."""
+        return cls(frames, at_ns, at_ns, reason)
+
+    def __add__(self, other: Gap) -> Gap:
+        """Return one gap that covers both."""
+        first_ns, last_ns = min(self.first_ns, other.first_ns), max(self.last_ns, other.last_ns)
+        return Gap(self.frames + other.frames, first_ns, last_ns, self.reason)
+
+    def record(self, sealer: Sealer, record_id: UUID | None = None) -> Record:
+        """Return the record that tells of it: of its last instant, unless it is to have another id."""
+        data: dict[str, Scalar] = {
+            "gap.records": self.frames,
+            "gap.reason": self.reason,
+            "gap.first_ns": self.first_ns,
+            "gap.last_ns": self.last_ns,
+        }
+        return sealer.record(record_id or new_id(self.last_ns), GAP, NECESSARY, data=data)
+
+    def found(self, now_ns: int, marker: bytes, sealer: Sealer) -> Record:
+        """
+        Return the record of what is found lost only now, in the segment with this marker, which may be old: it is kept
+        as long as anything else that is written down today. Whoever finds it again knows it by its `mark_of`.
+        """
+        number = new_id_number(now_ns) & ~_REST | _rest(marker, self.reason)
+        return self.record(sealer, UUID(int=number))
+
+
+def mark_of(record_id: UUID) -> int:
+    """Return what of the id of a gap's record does not depend on when it was written."""
+    return record_id.int & _REST
+
+
+def _rest(marker: bytes, reason: Reason) -> int:
+    return (int.from_bytes(marker) & _REST) ^ (reason == "ended")

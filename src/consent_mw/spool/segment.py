@@ -1,0 +1,262 @@
+"""One file of the spool: written by the process that holds its lock, read by whoever takes the lock afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from consent_mw.exceptions import SpoolError
+from consent_mw.spool.frames import MARKER_BYTES, pack, pack_one, unpack_from, whole
+from consent_mw.spool.gaps import Gap
+from consent_mw.system.days import EPOCH
+
+__all__ = ["OpenSegment", "Segment", "SegmentName"]
+
+_NAME = re.compile(rf"(\d{{20}})-([0-9a-f]{{{2 * MARKER_BYTES}}})\.spool1")
+
+
+class SegmentName(NamedTuple):
+    """What a file's name says: when the segment was begun, and the marker of its frames. Names sort by age."""
+
+    created_ns: int
+    marker: bytes
+
+    def __str__(self) -> str:
+        return f"{self.created_ns:020d}-{self.marker.hex()}.spool1"
+
+    @property
+    def created(self) -> datetime:
+        """When the segment was begun (aware, UTC), by the clock of its process."""
+        return EPOCH + timedelta(microseconds=self.created_ns // 1000)
+
+    @classmethod
+    def parse(cls, name: str) -> SegmentName | None:
+        """Return what the name says, or None for a file that is no segment of this format."""
+        match = _NAME.fullmatch(name)
+        return cls(int(match[1]), bytes.fromhex(match[2])) if match else None
+
+
+class OpenSegment:
+    """
+    A segment that this process appends to. Its lock is held until it is closed or the process is dead.
+
+    Attributes:
+        size: Bytes in the file.
+        frames: Frames in the file.
+        dirty: Something was appended since the last `sync`.
+    """
+
+    def __init__(self, directory: Path, now_ns: int) -> None:
+        """Make the file (mode 0600) and lock it. Raises OSError."""
+        self._directory = directory
+        self._fd, self._marker = _created(directory, now_ns)
+        self._listed = False  # the directory's entry is on the disk
+        self.size: int = 0
+        self.frames: int = 0
+        self.dirty: bool = False
+
+    def append(self, payloads: Sequence[bytes]) -> int:
+        """
+        Append the frames in one `os.write`, and return how many of them are whole in the file.
+
+        A short write is cut back to the last whole frame. After an OSError the tail may be torn: close the segment.
+        """
+        blob = pack(self._marker, payloads)
+        kept, size = len(payloads), os.write(self._fd, blob)
+        self.dirty = True
+        if size < len(blob):
+            kept, size = whole(payloads, size)
+            os.ftruncate(self._fd, self.size + size)
+        self.size += size
+        self.frames += kept
+        return kept
+
+    def append_one(self, payload: bytes) -> bool:
+        """As `append` of one frame, and return whether it is whole in the file."""
+        blob = pack_one(self._marker, payload)
+        self.dirty = True
+        written = os.write(self._fd, blob)
+        if written != len(blob):
+            os.ftruncate(self._fd, self.size)
+            return False
+        self.size += written
+        self.frames += 1
+        return True
+
+    def copy(self) -> int:
+        """Return a second descriptor of the file, so that `sync` need not keep others from appending."""
+        return os.dup(self._fd)
+
+    def sync(self, copy: int) -> None:
+        """Bring what was appended to the disk, the directory's entry included, and close `copy`. Raises OSError."""
+        try:
+            self.dirty = False
+            os.fdatasync(copy)
+        finally:
+            os.close(copy)
+        if not self._listed:
+            _sync_directory(self._directory)
+            self._listed = True
+
+    def is_unlinked(self) -> bool:
+        """Tell whether somebody removed the file, and with it what was appended."""
+        return os.fstat(self._fd).st_nlink == 0
+
+    def close(self) -> None:
+        """Let go of the file, for a drain to take."""
+        _unlock(self._fd)
+
+    def forget(self) -> None:
+        """Close what a forked child inherited. The parent's lock stays."""
+        os.close(self._fd)
+
+
+class Segment:
+    """
+    A segment that nobody appends to any more, locked by this process until it is discarded or released.
+
+    Attributes:
+        path: Where it lies.
+        created: When it was begun (aware, UTC).
+        size: Bytes in the file.
+        damaged_bytes: Bytes that the last run of `frames` has found to belong to no whole frame.
+        lost: Runs of such bytes, so at least as many frames; a reader adds those that hold nothing it understands.
+        ended: What a reader can no longer open, since the key was destroyed while it waited.
+        marker: Random, and this segment's alone.
+    """
+
+    def __init__(self, path: Path, name: SegmentName, fd: int) -> None:
+        self.path = path
+        self.created: datetime = name.created
+        self.size: int = os.fstat(fd).st_size
+        self.damaged_bytes: int = 0
+        self.lost: int = 0
+        self.ended: Gap | None = None
+        self.created_ns: int = name.created_ns
+        self.marker: bytes = name.marker
+        self._fd: int | None = fd
+
+    @classmethod
+    def adopt(cls, path: Path, name: SegmentName) -> Segment | None:
+        """
+        Take the lock of a segment whose process let go of it or is dead; None if another has it, or it is gone.
+
+        One that holds nothing is removed. Raises OSError.
+        """
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        segment = cls(path, name, fd)
+        # Whoever drained it between our open and our lock has unlinked it; reading it now would be a second time.
+        if os.fstat(fd).st_nlink == 0:
+            segment.release()
+            return None
+        if segment.size == 0:
+            segment.discard()
+            return None
+        return segment
+
+    @property
+    def written_ns(self) -> int:
+        """When something was last written to it (nanoseconds since 1970), by the file system's clock."""
+        return os.fstat(self._fd).st_mtime_ns if self._fd is not None else 0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was neither discarded nor released."""
+        return self._fd is not None
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What is lost of it, as far as it was read."""
+        damaged = Gap(self.lost, self.created_ns, max(self.created_ns, self.written_ns), "damaged")
+        return ([damaged] if self.lost else []) + ([self.ended] if self.ended else [])
+
+    def lose(self, records: int, at_ns: int) -> None:
+        """Count records of that instant, which a reader can no longer open, as `ended`."""
+        gap = Gap.at(records, at_ns, "ended")
+        self.ended = self.ended + gap if self.ended else gap
+
+    def frames(self) -> Iterator[bytes]:
+        """
+        Yield each payload in the order written; again from the start at every call.
+
+        A torn tail is cut, and damage in the middle loses only the frames that it hit; `damaged_bytes` counts both. The
+        file is read in pieces, so that a drain's memory does not follow the size of segments.
+
+        Raises:
+            SpoolError: The file cannot be read, or was discarded or released.
+        """
+        self.damaged_bytes = self.lost = 0
+        self.ended = None
+        for piece in unpack_from(self.marker, self._read, self.size):
+            if isinstance(piece, bytes):
+                yield piece
+            else:
+                self.damaged_bytes += piece
+                self.lost += 1
+
+    def _read(self, at: int, length: int) -> bytes:
+        if self._fd is None:
+            raise SpoolError(f"{self.path}: the segment is no longer held; ask the spool for its segments again")
+        try:
+            return os.pread(self._fd, length, at)
+        except OSError as error:
+            raise SpoolError(f"{self.path}: the segment cannot be read ({error.strerror}); check the disk") from error
+
+    def discard(self) -> None:
+        """Remove the file, once the store has committed its frames. Twice is harmless. Raises OSError."""
+        if self._fd is not None:
+            self.path.unlink(missing_ok=True)
+            self.release()
+
+    def release(self) -> None:
+        """Let go of the file and leave it for the next drain. Twice is harmless."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            _unlock(fd)
+
+    def forget(self) -> None:
+        """Close what a forked child inherited. The parent's lock stays."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def _created(directory: Path, now_ns: int) -> tuple[int, bytes]:
+    while True:
+        name = SegmentName(now_ns, os.urandom(MARKER_BYTES))
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(directory / str(name), flags, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink:
+                return fd, name.marker
+        except BlockingIOError:
+            pass
+        # A drain took the empty file before we could lock it, and removes it: begin another.
+        os.close(fd)
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unlock(fd: int) -> None:
+    fcntl.flock(fd, fcntl.LOCK_UN)  # closing does not unlock while a child forked meanwhile has a copy
+    os.close(fd)

@@ -1,0 +1,437 @@
+"""Frames on the local disk until a store has them: they survive a SIGKILL, and a write never fails a request."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from consent_mw.exceptions import ConfigurationError, SpoolError
+from consent_mw.spool.frames import HEADER_BYTES
+from consent_mw.spool.gaps import Gap, Reason
+from consent_mw.spool.segment import OpenSegment, Segment, SegmentName
+from consent_mw.system.mounts import network_file_system
+from consent_mw.system.ownership import unlinked
+
+__all__ = ["Backlog", "Spool"]
+
+_MEBIBYTE = 1 << 20
+_BREAKER_SECONDS = 1.0
+_COUNT_SECONDS = 1.0
+# While this many segments wait, a drain has enough to do; rotating further would only make more small files.
+_BACKLOG = 64
+_LEASE = "drain.lock"
+# Of the reserve, what is reserved but written down for no right of a visitor's may take one part of so many.
+_SHARE = 4
+_monotonic = time.monotonic
+
+
+class Backlog(NamedTuple):
+    """What waits for the store, of every process: its bytes, and when the oldest of it was begun (aware, UTC)."""
+
+    bytes: int
+    oldest: datetime | None
+
+
+class Spool:
+    """
+    A directory of append-only segments, one open for each process, drained by one process of the machine at a time.
+
+    What `write` acknowledged survives a SIGKILL of the process; a power cut may take what was written since the last
+    `sync`, unless it was written with `durable`. A segment goes only when its reader discards it, so a crash
+    between the store's commit and that moment yields its frames once more: they are then appended again, which the
+    ids of records make harmless.
+
+    A child after a fork begins a segment of its own and counts gaps of its own. Threads may share a spool.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        budget_bytes: int = 256 * _MEBIBYTE,
+        reserve_bytes: int = 16 * _MEBIBYTE,
+        segment_bytes: int = 8 * _MEBIBYTE,
+        sync_interval: timedelta = timedelta(seconds=1),
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """
+        Make the directory (mode 0700) if it is missing, and see that it can be used.
+
+        Args:
+            directory: On a local file system, shared by the workers of one machine.
+            budget_bytes: Most that all processes' segments may take together. Each process counts the others' once
+                a second, so they may overshoot by what they write within one.
+            reserve_bytes: The part of the budget that only `right` frames may use, and a quarter of it `reserved` ones.
+            segment_bytes: A segment that has grown to this size is closed.
+            sync_interval: How often the drain calls `sync`; the spool has no timer of its own.
+            clock: Nanoseconds since 1970, for the names of segments and the times of gaps.
+
+        Raises:
+            ConfigurationError: The reserve leaves nothing of the budget.
+            SpoolError: The directory is not writable, or lies on a network file system.
+        """
+        if not 0 <= reserve_bytes < budget_bytes:
+            raise ConfigurationError(f"reserve_bytes={reserve_bytes}: must be less than budget_bytes={budget_bytes}")
+        self.directory: Path = Path(directory)
+        self.sync_interval = sync_interval
+        self._budget = budget_bytes
+        self._reserve = reserve_bytes
+        self._segment_bytes = segment_bytes
+        self._clock = clock
+        _prepare(self.directory)
+        self._start()
+        _spools.add(self)
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._segment: OpenSegment | None = None
+        self._retired: list[OpenSegment] = []
+        self._held: dict[Path, Segment] = {}
+        self._lease: int | None = None
+        self._gaps: dict[Reason, Gap] = {}
+        self._broken_until = 0.0  # monotonic seconds
+        self._counted_until = 0.0
+        self._used = 0  # bytes of all segments in the directory
+        # What ordinary frames may add to the open segment before anything but the time has to be looked at.
+        self._room = 0
+
+    def write(
+        self, frames: Sequence[bytes], *, durable: bool = False, reserved: bool = False, right: bool = False
+    ) -> bool:
+        """
+        Append `frames` in one `os.write`. Never raises for the disk's sake.
+
+        Args:
+            durable: Wait until the frames are on the disk (measured: 180 microseconds and more).
+            reserved: The frames may use a quarter of the reserve when the rest of the budget is full.
+            right: They may use all of the reserve. For what a visitor's rights are written down by (a withdrawal, an
+                erasure), which nothing that strangers send may leave without room.
+
+        Returns:
+            Whether all frames are kept, and with `durable` known to be on the disk. Each frame that is not kept is
+            counted in the gap: when the budget is full, and for a second after an error of the disk.
+        """
+        with self._lock:
+            kept, segment, reason = self._append(frames, self._limit(reserved=reserved, right=right))
+            if kept < len(frames):
+                self._lose(len(frames) - kept, reason)
+                return False
+            if not durable or segment is None:
+                return True
+            try:
+                copy = segment.copy()
+            except OSError:
+                return False
+        return self._synced(segment, copy)
+
+    def append(self, frame: bytes) -> bool:
+        """As `write` of one ordinary frame, which every request waits for: in the fewest steps."""
+        size = HEADER_BYTES + len(frame)
+        with self._lock:
+            segment = self._segment
+            if segment is not None and size <= self._room and _monotonic() < self._counted_until:
+                self._room -= size
+                self._used += size
+                try:
+                    if segment.append_one(frame):
+                        return True
+                except OSError:
+                    pass
+                self._break()
+                self._lose(1, "disk")
+                return False
+        return self.write([frame])
+
+    def sync(self) -> bool:
+        """
+        Bring everything written so far to the disk; return False if the disk refused. Call it from a thread: it
+        waits for the disk, and writers do not wait for it.
+        """
+        try:
+            with self._lock:
+                segment = self._segment if self._segment and self._segment.dirty else None
+                copy = segment.copy() if segment else -1
+                retired, self._retired = self._retired, []
+        except OSError:
+            return False
+        fine = self._synced(segment, copy) if segment else True
+        for old in retired:
+            fine = self._let_go(old) and fine
+        return fine
+
+    def rotate(self) -> None:
+        """
+        Let go of what this process has written, for whoever holds the lease. Every worker without it calls this
+        now and then. While many segments wait already, nothing is done. Raises SpoolError.
+        """
+        waiting = len(self._surveyed()[1])
+        with self._lock:
+            if self._segment and self._segment.size and waiting <= _BACKLOG:
+                self._retire()
+        self.sync()
+
+    def closed(self) -> list[Segment]:
+        """
+        Return the oldest segments (64 at most) that no process appends to, each locked for this one, oldest first.
+
+        They are this process's own, rotated now, those that other workers let go of, and those of dead processes.
+        One that is neither discarded nor released is returned again.
+
+        Raises:
+            SpoolError: The directory cannot be read.
+        """
+        self.rotate()
+        self._held = {path: segment for path, segment in self._held.items() if segment.is_held}
+        names = self._surveyed()[1]
+        try:
+            for name in names:
+                path = self.directory / str(name)
+                if len(self._held) < _BACKLOG and path not in self._held and (found := Segment.adopt(path, name)):
+                    self._held[path] = found
+        except OSError as error:
+            raise self._failed(error) from error
+        return [self._held[path] for path in sorted(self._held)]
+
+    @contextmanager
+    def lease(self) -> Generator[bool]:
+        """
+        Give True to one process of the machine at a time, and False at once to every other.
+
+        When it ends, segments that were not discarded are released, so that the next holder finds them.
+
+        Raises:
+            SpoolError: The directory is gone.
+        """
+        try:
+            fd = unlinked(self.directory / _LEASE, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            yield False
+            return
+        self._lease = fd
+        try:
+            yield True
+        finally:
+            self._release()
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits now, in one look. Raises SpoolError."""
+        waiting, names = self._surveyed()
+        return Backlog(waiting, names[0].created if names else None)
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether all but the reserve is used, as far as this process has counted."""
+        return self._used >= self._budget - self._reserve
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of all segments, of every process, now. Raises SpoolError."""
+        return self._surveyed()[0]
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest segment was begun (aware, UTC), by the clock of its process. Raises SpoolError."""
+        names = self._surveyed()[1]
+        return names[0].created if names else None
+
+    def lose(self, frames: int, reason: Reason = "key") -> None:
+        """Count frames that could not even be written here, such as one whose key is gone."""
+        with self._lock:
+            self._lose(frames, reason)
+
+    def note(self, frame: bytes) -> bool:
+        """Append the record of a gap, from the reserve. If it cannot be kept, that is no loss more: try again later."""
+        with self._lock:
+            return self._append([frame], self._budget)[0] == 1
+
+    def take_gap(self) -> Gap | None:
+        """Return what this process lost for one reason since the last call, and forget it; None for nothing (more)."""
+        with self._lock:
+            return self._gaps.popitem()[1] if self._gaps else None
+
+    def give_back(self, gap: Gap) -> None:
+        """Count a gap again whose record could not be written."""
+        with self._lock:
+            self._add(gap)
+
+    def close(self) -> None:
+        """Sync, and let go of everything for the next process. A later write begins a new segment."""
+        with self._lock:
+            self._retire()
+        self.sync()
+        self._release()
+
+    def _limit(self, *, reserved: bool, right: bool) -> int:
+        """Return the bytes to which such frames may fill the spool."""
+        if right:
+            return self._budget
+        return self._budget - self._reserve + (self._reserve // _SHARE if reserved else 0)
+
+    def _append(self, frames: Sequence[bytes], limit: int) -> tuple[int, OpenSegment | None, Reason]:
+        """Return how many frames were kept, the segment that has them, and why the others were not."""
+        # One frame is what nearly every request writes.
+        size = (len(frames[0]) if len(frames) == 1 else sum(map(len, frames))) + HEADER_BYTES * len(frames)
+        try:
+            segment = self._admitted(size, limit)
+            if segment is None:
+                return 0, None, "disk" if time.monotonic() < self._broken_until else "full"
+            before = segment.size
+            kept = segment.append(frames)
+        except OSError:
+            self._break()
+            return 0, None, "disk"
+        self._used += segment.size - before
+        self._room = min(self._segment_bytes - segment.size, self._budget - self._reserve - self._used)
+        if kept < len(frames):
+            self._break()
+        return kept, segment, "disk"
+
+    def _admitted(self, size: int, limit: int) -> OpenSegment | None:
+        """Return the segment to append to; None while the breaker is open or the budget full. Raises OSError."""
+        now = time.monotonic()
+        if now < self._broken_until:
+            return None
+        if now >= self._counted_until:
+            self._survey()
+            self._counted_until = now + _COUNT_SECONDS
+            self._leave_unlinked()
+        if self._used + size > limit:
+            return None
+        if self._segment and self._segment.size >= self._segment_bytes:
+            self._retire()
+        if self._segment is None:
+            self._segment = OpenSegment(self.directory, self._clock())
+        return self._segment
+
+    def _leave_unlinked(self) -> None:
+        if self._segment and self._segment.is_unlinked():
+            self._lose(self._segment.frames, "removed")
+            self._retire()
+
+    def _survey(self) -> list[SegmentName]:
+        """Count the directory's bytes and return its segments, oldest first. Raises OSError."""
+        found: list[SegmentName] = []
+        used = 0
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                if name := SegmentName.parse(entry.name):
+                    try:
+                        size = entry.stat().st_size
+                    except FileNotFoundError:  # discarded meanwhile
+                        continue
+                    found.append(name)
+                    used += size
+        self._used = used
+        self._room = 0
+        return sorted(found)
+
+    def _surveyed(self) -> tuple[int, list[SegmentName]]:
+        with self._lock:
+            try:
+                names = self._survey()
+            except OSError as error:
+                raise self._failed(error) from error
+            return self._used, names
+
+    def _break(self) -> None:
+        # The segment is left as it is: a torn tail is cut by its reader, and the next write begins another.
+        self._retire()
+        self._broken_until = time.monotonic() + _BREAKER_SECONDS
+
+    def _lose(self, frames: int, reason: Reason) -> None:
+        self._add(Gap.at(frames, self._clock(), reason))
+
+    def _add(self, gap: Gap) -> None:
+        known = self._gaps.get(gap.reason)
+        self._gaps[gap.reason] = known + gap if known else gap
+
+    def _retire(self) -> None:
+        if self._segment:
+            self._retired.append(self._segment)
+            self._segment = None
+            self._room = 0
+
+    def _synced(self, segment: OpenSegment, copy: int) -> bool:
+        try:
+            segment.sync(copy)
+        except OSError:
+            # What the kernel could not write it now calls clean (fsync(2)): begin afresh elsewhere.
+            with self._lock:
+                self._break()
+            return False
+        with self._lock:
+            # A file that somebody removed takes frames and brings them to no disk. One that is ours no longer may go.
+            removed = segment is self._segment and segment.is_unlinked()
+            self._leave_unlinked()
+        return not removed
+
+    def _let_go(self, segment: OpenSegment) -> bool:
+        try:
+            return not segment.dirty or self._synced(segment, segment.copy())
+        except OSError:
+            return False
+        finally:
+            segment.close()
+
+    def _release(self) -> None:
+        for segment in self._held.values():
+            segment.release()
+        self._held = {}
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            fcntl.flock(lease, fcntl.LOCK_UN)  # closing does not unlock while a child forked meanwhile has a copy
+            os.close(lease)
+
+    def _failed(self, error: OSError) -> SpoolError:
+        return SpoolError(f"{self.directory}: the spool failed ({error.strerror}); see that the directory is there")
+
+    def forget(self) -> None:
+        """Begin anew in a forked child: close what it inherited, so that the parent's locks die with the parent."""
+        for segment in (self._segment, *self._retired, *self._held.values()):
+            if segment:
+                segment.forget()
+        if self._lease is not None:
+            os.close(self._lease)
+        self._start()
+
+
+_spools: weakref.WeakSet[Spool] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for spool in list(_spools):
+        spool.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _prepare(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not writable")
+        os.close(unlinked(directory / _LEASE, os.O_RDWR | os.O_CREAT))
+    except OSError as error:
+        raise SpoolError(
+            f"{directory}: the spool cannot be kept here ({error.strerror}); give a directory that this user may write"
+        ) from error
+    if kind := network_file_system(directory):
+        raise SpoolError(
+            f"{directory}: the spool lies on a network file system ({kind}); give a directory on a local disk"
+        )

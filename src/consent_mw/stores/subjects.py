@@ -1,0 +1,56 @@
+"""The tokens of somebody by day and purpose, and the questions with which any store finds what carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, TypeAlias
+
+from consent_mw.records import Query, Record, time_of
+from consent_mw.system.days import day_of, start_of
+
+__all__ = ["Subjects", "carried_by", "questions"]
+
+#: What the records of somebody carry, by day (since 1970, UTC) and purpose.
+Subjects: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
+
+#: Days, times purposes, of one question. PostgreSQL looks for each token in each of them, and reads as many partitions
+#: with one statement; a question itself costs as much as some dozen tokens.
+_MOST: Final = 96
+
+
+def questions(made: Subjects, kinds: frozenset[str]) -> list[Query]:
+    """
+    Return what finds the records of `kinds` that carry the tokens of their day and purpose: each question is about some
+    days, the oldest first, so that a store of many years looks at no other. It may find besides what carries a token of
+    another of these days or purposes: see `carried_by`.
+    """
+    return [
+        Query(
+            kinds=kinds,
+            purposes=frozenset(purpose for _, purpose in some),
+            subjects=frozenset[bytes]().union(*some.values()),
+            since=start_of(min(day for day, _ in some)),
+            until=start_of(max(day for day, _ in some) + 1),
+        )
+        for some in _stretches(made)
+    ]
+
+
+def carried_by(record: Record, made: Subjects) -> bool:
+    """Whether its token is that of its own day and purpose: one that was moved here from elsewhere is nobody's."""
+    return record.subject in made.get((day_of(time_of(record.id)), record.purpose), ())
+
+
+def _stretches(made: Subjects) -> Iterator[Subjects]:
+    """Yield whole days that follow each other in `made`, as many as one question may have, at least one."""
+    by_day: dict[int, dict[tuple[int, str], frozenset[bytes]]] = {}
+    for key in sorted(made):
+        by_day.setdefault(key[0], {})[key] = made[key]
+    some: dict[tuple[int, str], frozenset[bytes]] = {}
+    for each in by_day.values():
+        if some and len(some) + len(each) > _MOST:
+            yield some
+            some = {}
+        some |= each
+    if some:
+        yield some
