@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -16,6 +15,8 @@ from typing import IO, Final, NamedTuple
 import msgspec
 
 from consent_mw.exceptions import ConfigurationError, StoreError
+from consent_mw.system import durable
+from consent_mw.system.locks import locked
 from consent_mw.system.ownership import unlinked
 
 __all__ = ["Anchor", "Audit", "Entry", "Verdict"]
@@ -126,7 +127,7 @@ class Audit:
                 entry = {"n": head.number + 1, "time": time, **_shortened(facts), **remarks}
                 line, digest = _linked(msgspec.json.encode(entry), head.hash)
                 size = os.fstat(fd).st_size
-                _write(fd, line, size)
+                durable.write_at(fd, line, size)
                 self._write_head(_Head(head.number + 1, size + len(line), digest))
                 self._see(fd, head, Anchor(head.number + 1, digest))
                 return head.number + 1
@@ -211,28 +212,13 @@ class Audit:
         return _Head(int(found[1]), int(found[2]), found[3].decode()) if found else None
 
     def _write_head(self, head: _Head) -> None:
-        fd = unlinked(self.head, os.O_WRONLY | os.O_CREAT)
-        try:
-            # In place and in one piece of 103 bytes: less than a disk tears.
-            written = os.pwrite(fd, b"%018d %018d %s\n" % (head.number, head.size, head.hash.encode()), 0)
-            os.ftruncate(fd, written)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        if head.number <= 1:
-            _sync_directory(self.head.parent)
+        durable.overwrite(self.head, b"%018d %018d %s\n" % (head.number, head.size, head.hash.encode()))
 
     def _see(self, chain: int, before: _Head, end: Anchor) -> None:
         """Note the end, unless the chain was further before, or another one."""
         seen = self._read_seen()
         if seen is None or seen == Anchor(before.number, before.hash) or self._runs_through(chain, seen, before):
-            fd = unlinked(self.seen, os.O_WRONLY | os.O_CREAT)
-            try:
-                written = os.pwrite(fd, str(end).encode() + b"\n", 0)
-                os.ftruncate(fd, written)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            durable.overwrite(self.seen, str(end).encode() + b"\n")
 
     @staticmethod
     def _runs_through(chain: int, seen: Anchor, before: _Head) -> bool:
@@ -254,8 +240,8 @@ class Audit:
     def _locked(self, how: int, flags: int) -> Generator[int]:
         fd = unlinked(self.path, flags)
         try:
-            fcntl.flock(fd, how)
-            yield fd
+            with locked(fd, how):
+                yield fd
         finally:
             os.close(fd)
 
@@ -271,29 +257,10 @@ class Audit:
             raise StoreError(f"{self.path}: cannot be read ({error.strerror}); let this user read it") from error
 
 
-def _write(fd: int, blob: bytes, at: int) -> None:
-    """Add `blob` at the end of the file, whole and durable, or not at all."""
-    try:
-        if os.pwrite(fd, blob, at) < len(blob):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(fd)
-    except OSError:
-        os.ftruncate(fd, at)
-        raise
-
-
 def _end_line(fd: int, size: int) -> None:
     """Let what comes next begin on a line of its own, whatever was done to the last one."""
     if size and os.pread(fd, 1, size - 1) != b"\n":
-        _write(fd, b"\n", size)
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        durable.write_at(fd, b"\n", size)
 
 
 def _shortened(facts: Mapping[str, object]) -> dict[str, object]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 from pathlib import Path
+
+from consent_mw.system import durable
 
 __all__ = ["Wordings", "text_hash"]
 
@@ -39,7 +39,7 @@ class Wordings:
         place = self.directory / f"{name}.txt"
         if not place.exists():
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._write(place, text.encode())
+            durable.keep(place, text.encode())
         return name
 
     def read(self, name: str) -> str | None:
@@ -51,17 +51,3 @@ class Wordings:
         except OSError:
             return None
         return text if text_hash(text) == name else None
-
-    def _write(self, place: Path, content: bytes) -> None:
-        aside = self.directory / f".{secrets.token_hex(8)}"
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(place)
-        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

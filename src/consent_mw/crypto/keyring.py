@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import mmap
 import os
@@ -15,6 +14,8 @@ from typing import Protocol
 from consent_mw.crypto.key_slots import GENERATION, PAGE, KeySlots, empty_slots, header, identity, offset, slot
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed, KeyringUnreachable
 from consent_mw.system.days import day_text
+from consent_mw.system.durable import sync_directory, write_at
+from consent_mw.system.locks import locked
 from consent_mw.system.mounts import network_file_system
 from consent_mw.system.ownership import check_directory, check_file, unlinked
 
@@ -320,7 +321,7 @@ class FileKeyring:
         oldest, number = min(tombstones, default=(day, -1))
         if oldest <= day - self.TOMBSTONE_DAYS:
             return number
-        _write_all(fd, empty_slots(_GROWTH), offset(now.size))
+        write_at(fd, empty_slots(_GROWTH), offset(now.size))
         return now.size
 
     def _overwrite(self, fd: int, slots: Mapping[int, bytes]) -> None:
@@ -338,12 +339,8 @@ class FileKeyring:
     def _initialise(self, fd: int) -> None:
         os.fchmod(fd, 0o600)
         # Written, not only allocated: a full disk must not stop a key from being overwritten later.
-        _write_all(fd, header(os.urandom(8)) + empty_slots(_GROWTH), 0)
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_at(fd, header(os.urandom(8)) + empty_slots(_GROWTH), 0)
+        sync_directory(self.path.parent)
 
     def _check_kind(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
@@ -377,18 +374,7 @@ class FileKeyring:
         # Opened anew each time: flock belongs to the open file, which a forked child would share with its parent.
         fd = unlinked(self.path, os.O_RDWR | flags)
         try:
-            fcntl.flock(fd, how)
-            try:
+            with locked(fd, how):
                 yield fd
-            finally:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # closing does not unlock while a child forked meanwhile has a copy
         finally:
             os.close(fd)
-
-
-def _write_all(fd: int, blob: bytes, start: int) -> None:
-    written = os.pwrite(fd, blob, start)
-    if written < len(blob):
-        os.ftruncate(fd, start)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.fsync(fd)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -10,6 +9,7 @@ import msgspec
 
 from consent_mw.crypto.keyring import Keyring, MemoryKeyring
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.system import durable
 from consent_mw.system.ownership import unlinked
 
 __all__ = ["KnownRing", "KnownRings", "Where"]
@@ -97,12 +97,7 @@ class KnownRings:
 
     def _append(self, ring: KnownRing) -> None:
         try:
-            fd = unlinked(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            try:
-                os.write(fd, b"\n" + msgspec.json.encode(ring) + b"\n")
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            durable.append(self.path, b"\n" + msgspec.json.encode(ring) + b"\n")
         except OSError as error:
             raise self._failed(error) from error
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 from pathlib import Path
 from typing import Final
 
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.system import durable
+from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import unlinked
 
 __all__ = ["MARK_BYTES", "SiteKeys"]
@@ -78,11 +78,11 @@ class SiteKeys:
         """
         derived = cls.made_of(secret_keys).keys
         try:
-            with _alone(path.parent) as directory:
+            with in_turn(path.parent):
                 known = _read(path)
                 keys = [*(key for key in known if key not in derived), *derived] or [os.urandom(KEY_BYTES)]
                 if keys != known:
-                    _write(path, keys, directory)
+                    durable.replace(path, b"".join(key.hex().encode() + b"\n" for key in keys))
         except OSError as error:
             raise _refused(path, f"cannot be written ({error.strerror})", "let this user write it") from error
         return cls(keys)
@@ -114,20 +114,6 @@ def _id(key: bytes) -> bytes:
     return blake2b(key, digest_size=_ID_BYTES, person=_NAME).digest()
 
 
-@contextmanager
-def _alone(directory: Path) -> Generator[int]:
-    """Give the open directory to one process at a time. Raises OSError."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        try:
-            yield fd
-        finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)  # closing does not unlock while a child forked meanwhile has a copy
-    finally:
-        os.close(fd)
-
-
 def _read(path: Path) -> list[bytes]:
     """Return the keys in a file; none where there is no file. Raises ConfigurationError."""
     try:
@@ -145,17 +131,6 @@ def _read(path: Path) -> list[bytes]:
     if mode & 0o077:
         raise _refused(path, "may be read by other users, who could sign what they write", f"chmod 600 {path}")
     return keys
-
-
-def _write(path: Path, keys: Sequence[bytes], directory: int) -> None:
-    """Bring the file to the disk, whole or not at all. Raises OSError."""
-    aside = path.with_name(f".{path.name}")  # one name: whoever writes holds the lock, and a crash leaves one at most
-    with open(aside, "wb", opener=unlinked) as file:
-        file.write(b"".join(key.hex().encode() + b"\n" for key in keys))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    os.fsync(directory)
 
 
 def _refused(path: Path, problem: str, mend: str) -> ConfigurationError:

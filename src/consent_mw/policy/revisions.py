@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +15,8 @@ from consent_mw.exceptions import ConfigurationError, Fault, PolicyError
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy
 from consent_mw.policy.timeline import Course, begins
+from consent_mw.system import durable
+from consent_mw.system.locks import in_turn
 
 __all__ = ["Revisions"]
 
@@ -111,7 +111,7 @@ class Revisions:
             try:
                 os.utime(place)
             except FileNotFoundError:
-                self._write(place, text.encode())
+                durable.keep(place, text.encode())
         except OSError as error:
             raise self._failed(error, "give a directory that this user may write") from error
         return place
@@ -182,17 +182,13 @@ class Revisions:
         Raises:
             ConfigurationError: The directory cannot be written.
         """
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise self._failed(error, "give a directory that this user may write") from error
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX)
+        with ExitStack() as turn:
+            try:
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                turn.enter_context(in_turn(self.directory))
+            except OSError as error:
+                raise self._failed(error, "give a directory that this user may write") from error
             yield
-        finally:
-            fcntl.flock(directory, fcntl.LOCK_UN)  # closing does not unlock while a forked child has a copy
-            os.close(directory)
 
     def _readable(self) -> dict[int, Policy]:
         found: dict[int, Policy] = {}
@@ -209,30 +205,6 @@ class Revisions:
         except OSError as error:
             raise self._failed(error, "let this user read the directory") from error
         return [(int(found[1]), path) for path in paths if (found := _NAME.fullmatch(path.name))]
-
-    def _write(self, place: Path, content: bytes) -> None:
-        # Written aside and linked: unlike a rename, link(2) never replaces what another process kept meanwhile.
-        aside = self.directory / f".{secrets.token_hex(8)}"
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(aside, place)
-            except FileExistsError:
-                return
-        finally:
-            aside.unlink()
-        self._sync()
-
-    def _sync(self) -> None:
-        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
     def _failed(self, error: OSError, mend: str) -> ConfigurationError:
         return ConfigurationError(f"{self.directory}: the revisions failed ({error.strerror}); {mend}")

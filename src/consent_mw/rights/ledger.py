@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ import msgspec
 from consent_mw.exceptions import StoreError
 from consent_mw.records import Record, time_of
 from consent_mw.rights.holdings import HELD_KINDS
+from consent_mw.system import durable
 from consent_mw.system.ownership import unlinked
 
 __all__ = ["Entry", "Erased", "Ledger", "Walk"]
@@ -168,7 +168,7 @@ class Ledger:
             StoreError: It could not be written, so nothing may be erased.
         """
         # A line of its own, also behind one that a crash tore.
-        self._write(self.path, os.O_APPEND, b"\n" + msgspec.json.encode(entry) + b"\n")
+        self._kept(durable.append, b"\n" + msgspec.json.encode(entry) + b"\n")
 
     def prune(self, now: datetime) -> int:
         """
@@ -183,37 +183,14 @@ class Ledger:
             raise self._failed(error) from error
         kept = [line for line in lines if not _is_over(line, now)]
         if len(kept) < len(lines):
-            self._replace(kept)
+            self._kept(durable.replace, b"".join(line + b"\n" for line in kept))
         return len(lines) - len(kept)
 
-    def _replace(self, lines: Sequence[bytes]) -> None:
-        aside = self.path.with_suffix(".new")
-        self._write(aside, os.O_TRUNC, b"".join(line + b"\n" for line in lines))
+    def _kept(self, write: Callable[[Path, bytes], None], content: bytes) -> None:
         try:
-            aside.replace(self.path)
-            self._sync_directory()
+            write(self.path, content)
         except OSError as error:
             raise self._failed(error) from error
-
-    def _write(self, path: Path, flags: int, content: bytes) -> None:
-        try:
-            fd = unlinked(path, os.O_WRONLY | os.O_CREAT | flags)
-            try:
-                if os.write(fd, content) < len(content):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            self._sync_directory()
-        except OSError as error:
-            raise self._failed(error) from error
-
-    def _sync_directory(self) -> None:
-        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
     def _failed(self, error: OSError) -> StoreError:
         return StoreError(

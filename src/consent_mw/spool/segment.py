@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,8 @@ from consent_mw.exceptions import SpoolError
 from consent_mw.spool.frames import MARKER_BYTES, pack, pack_one, unpack_from, whole
 from consent_mw.spool.gaps import Gap
 from consent_mw.system.days import EPOCH
+from consent_mw.system.durable import sync_directory
+from consent_mw.system.locks import taken, unlock
 
 __all__ = ["OpenSegment", "Segment", "SegmentName"]
 
@@ -100,7 +101,7 @@ class OpenSegment:
         finally:
             os.close(copy)
         if not self._listed:
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
             self._listed = True
 
     def is_unlinked(self) -> bool:
@@ -152,9 +153,7 @@ class Segment:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not taken(fd):
             os.close(fd)
             return None
         segment = cls(path, name, fd)
@@ -239,24 +238,12 @@ def _created(directory: Path, now_ns: int) -> tuple[int, bytes]:
         name = SegmentName(now_ns, os.urandom(MARKER_BYTES))
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(directory / str(name), flags, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_nlink:
-                return fd, name.marker
-        except BlockingIOError:
-            pass
+        if taken(fd) and os.fstat(fd).st_nlink:
+            return fd, name.marker
         # A drain took the empty file before we could lock it, and removes it: begin another.
         os.close(fd)
 
 
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _unlock(fd: int) -> None:
-    fcntl.flock(fd, fcntl.LOCK_UN)  # closing does not unlock while a child forked meanwhile has a copy
+    unlock(fd)
     os.close(fd)

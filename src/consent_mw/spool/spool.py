@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.spool.frames import HEADER_BYTES
 from consent_mw.spool.gaps import Gap, Reason
 from consent_mw.spool.segment import OpenSegment, Segment, SegmentName
+from consent_mw.system.locks import taken, unlock
 from consent_mw.system.mounts import network_file_system
 from consent_mw.system.ownership import unlinked
 
@@ -215,9 +215,7 @@ class Spool:
             fd = unlinked(self.directory / _LEASE, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise self._failed(error) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not taken(fd):
             os.close(fd)
             yield False
             return
@@ -394,7 +392,7 @@ class Spool:
         self._held = {}
         lease, self._lease = self._lease, None
         if lease is not None:
-            fcntl.flock(lease, fcntl.LOCK_UN)  # closing does not unlock while a child forked meanwhile has a copy
+            unlock(lease)
             os.close(lease)
 
     def _failed(self, error: OSError) -> SpoolError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import sqlite3
 from collections.abc import Generator
@@ -14,6 +13,8 @@ from typing import Final
 from urllib.parse import quote
 
 from consent_mw.exceptions import SchemaError, StoreError, StoreUnavailable
+from consent_mw.system.durable import sync_directory
+from consent_mw.system.locks import in_turn
 
 __all__ = ["APPLICATION_ID", "SCHEMA", "connect", "shrink", "told_plainly", "transaction", "truncate_wal"]
 
@@ -220,9 +221,7 @@ def _create(path: Path) -> None:
 
     Processes that start at once take turns; who comes second finds the work done.
     """
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+    with in_turn(path.parent):
         if _recognised(path):
             return
         _refuse_leftovers(path)
@@ -237,9 +236,7 @@ def _create(path: Path) -> None:
                 _migrate(connection, new)
                 connection.execute("PRAGMA journal_mode = WAL")
             new.replace(path)
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        sync_directory(path.parent)
 
 
 def _refuse_leftovers(path: Path) -> None:
