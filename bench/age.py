@@ -23,13 +23,9 @@ from tests.postgres import PostgresServer
 from bench.aged import MEMORY, START
 from bench.lived import EXCHANGES, lived
 from bench.tables import Report, show, versions
+from consent_mw.kinds import AGGREGATE, CERTIFICATE, ENDING, ERASED, TALLY
 from consent_mw.paths import Places
 from consent_mw.records import Query
-from consent_mw.retention.aggregates import KIND as AGGREGATE
-from consent_mw.retention.calendar import KINDS
-from consent_mw.retention.certificates import KIND as CERTIFICATE
-from consent_mw.retention.certificates import TALLY
-from consent_mw.rights.certificate import ERASED
 from consent_mw.stores.pages import pages
 from consent_mw.stores.postgres import PostgresStore
 from consent_mw.stores.sqlite import SQLiteStore
@@ -131,7 +127,7 @@ async def _copied(database: Path, copy: PostgresStore) -> None:
     store = SQLiteStore(database)
     await store.open()
     await copy.open()
-    kinds = KINDS | {AGGREGATE, CERTIFICATE, ERASED, TALLY}
+    kinds = ENDING | {AGGREGATE, CERTIFICATE, ERASED, TALLY}
     async for page in pages(store, Query(kinds=kinds)):
         await copy.append(page)
     await store.close()

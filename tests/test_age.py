@@ -21,21 +21,20 @@ from consent_mw.consent.receipt_name import new_name
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.kinds import ANSWER, ERASED, REQUEST, TALLY
 from consent_mw.policy.loader import loads
 from consent_mw.policy.model import RECEIPTS, REQUESTS
 from consent_mw.records import Query, Record
 from consent_mw.retention.archive import Archive
 from consent_mw.retention.calendar import Retention
-from consent_mw.retention.certificates import TALLY
 from consent_mw.retention.destruction import Destruction
 from consent_mw.retention.reports import endings
-from consent_mw.rights.certificate import ERASED
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Registry
 from consent_mw.rights.people import People, links
-from consent_mw.rights.request import ANSWER, REQUEST, REQUEST_KINDS, RESTRICTING, Answer, Request
+from consent_mw.rights.request import REQUEST_KINDS, RESTRICTING, Answer, Request
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore

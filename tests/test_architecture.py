@@ -17,7 +17,7 @@ ROOT = "consent_mw"
 # The rooms of the package: its packages, and the modules beside them that everybody speaks of. Each imports from its
 # own row or a lower one, and no two of them each other; docs/architecture.md draws the same picture.
 LAYERS = [
-    {"_asgi", "exceptions"},
+    {"_asgi", "exceptions", "kinds"},
     {"system"},
     {"audit", "paths", "policy", "proxies", "records"},
     {"crypto", "exports", "stores"},

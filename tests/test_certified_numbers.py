@@ -16,8 +16,8 @@ from tests.sites_with_records import DAY, HOUR, UTC_POLICY, SiteWithRecords
 
 from consent_mw.crypto.keyring import MemoryKeyring
 from consent_mw.exceptions import KeyDestroyed
+from consent_mw.kinds import ENDING
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention.calendar import KINDS
 from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.base import Store
@@ -56,7 +56,7 @@ class Counted:
     async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
         self._step()
         await self._store.append(records, durable=durable)
-        self._came |= {record.id for record in records if record.kind in KINDS - {"naming"}}
+        self._came |= {record.id for record in records if record.kind in ENDING - {"naming"}}
         self._step()
 
     async def fetch(self, *of: Any, **also: Any) -> Sequence[Record]:
@@ -69,7 +69,7 @@ class Counted:
         await self._store.append(late)
         records = await self._store.fetch(query, limit=100_000)
         count = await self._store.delete(query)
-        rows = [record for record in records if record.kind in KINDS - {"naming"}]
+        rows = [record for record in records if record.kind in ENDING - {"naming"}]
         self._gone.update((self._where, day_text(day_of(time_of(row.id))), row.purpose) for row in rows)
         self._step()
         return count
@@ -148,8 +148,8 @@ class Life:
             elif way == "erased":
                 if self.running is None:  # what a dead run was about to delete would count for both
                     continue
-                rows = await store.fetch(Query(kinds=KINDS))
-                await store.delete(Query(kinds=KINDS, ids=frozenset(row.id for row in rows[::3])))
+                rows = await store.fetch(Query(kinds=ENDING))
+                await store.delete(Query(kinds=ENDING, ids=frozenset(row.id for row in rows[::3])))
             else:
                 await self.destroys()
         self.now += timedelta(days=60)
@@ -161,8 +161,8 @@ class Life:
 def test_the_numbers_of_all_certificates_are_the_rows_that_went(tmp_path: Path, seed: int) -> None:
     life = Life(tmp_path, ("UTC", "Asia/Seoul", "Europe/London")[seed % 3], seed)
     life.one.using(life.goes_on)
-    assert life.one.records(*KINDS, "deletion", "tally") == []
-    assert life.one.records(*KINDS, archive=True) == []
+    assert life.one.records(*ENDING, "deletion", "tally") == []
+    assert life.one.records(*ENDING, archive=True) == []
     told: Counter[Place] = Counter()
     archived = 0
     for record in life.one.records("certificate"):

@@ -19,11 +19,11 @@ from rich.text import Text
 from consent_mw.cli.access import Access, Errand, accessing, policies
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.instant import Instant
-from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.kinds import SHOWN
 from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.policy.model import did_you_mean
 from consent_mw.records import Query, Record, time_of
@@ -100,7 +100,7 @@ def archive(
     laws = _of(purpose, held)
     errand = Errand("archive", [purpose], None, name, _iso(since), _iso(until), _stated(basis), laws)
     complain(*(f"note: {purpose} is held by: {law}" for law in laws))
-    query = Query(kinds=frozenset(KINDS), purposes=frozenset((purpose,)), since=since, until=until)
+    query = Query(kinds=frozenset(SHOWN), purposes=frozenset((purpose,)), since=since, until=until)
     # Opening a key file that is not there would make it.
     keyring = FileKeyring(places.archive_keys) if places.archive_keys.exists() else None
     with accessing(places, errand, keyring) as access:
@@ -172,7 +172,7 @@ async def _listed(store: Store, held: Mapping[str, _Held], json_wanted: bool) ->
 
 
 async def _row(store: Store, purpose: str, held: _Held) -> _Row:
-    kinds, purposes = frozenset(KINDS), frozenset((purpose,))
+    kinds, purposes = frozenset(SHOWN), frozenset((purpose,))
     first = await store.fetch(Query(kinds=kinds, purposes=purposes), limit=1)
     last = await latest(store, kinds, purposes=purposes, limit=1, now=utc_now()) if first else []
     times = [time_of(record.id).astimezone().isoformat(timespec="seconds") for record in (*first, *last)]

@@ -19,6 +19,7 @@ from consent_mw.cli.terminal import busy, complain, console, local
 from consent_mw.cli.well_known import guess
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.kinds import UNDECLARED
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy
@@ -32,7 +33,6 @@ from consent_mw.system.escaping import as_json, printable
 
 __all__ = ["cookies"]
 
-_KIND = "undeclared"
 _SEALED = "(a sealed path)"
 
 
@@ -120,7 +120,7 @@ def _proposals(seen: Sequence[_Seen], policy: Policy) -> list[Proposal]:
 def _records(places: Places, url: str | None) -> list[Record]:
     """Return what the store holds and what still waits in the spool, each record once, oldest first."""
     # The spool first: what is drained between the two readings is in both, and not in neither.
-    found = {record.id: record for record in waiting_records(places.spool, (_KIND,))}
+    found = {record.id: record for record in waiting_records(places.spool, (UNDECLARED,))}
     places.check()
     store = store_from(url or f"sqlite:///{places.database}")
     if not isinstance(store, SQLiteStore) or store.path.exists():
@@ -134,7 +134,7 @@ def _records(places: Places, url: str | None) -> list[Record]:
 
 
 async def _stored(store: Store) -> list[Record]:
-    query = Query(kinds=frozenset((_KIND,)))
+    query = Query(kinds=frozenset((UNDECLARED,)))
     await store.open()
     try:
         return await every(store, query)

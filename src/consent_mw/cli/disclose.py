@@ -41,6 +41,7 @@ from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.kinds import DISCLOSED
 from consent_mw.paths import Places
 from consent_mw.policy.model import Policy
 from consent_mw.records import Query
@@ -51,7 +52,6 @@ from consent_mw.stores.base import Store
 __all__ = ["disclose"]
 
 #: The records that are about somebody.
-_KINDS: Final = frozenset(("visit", "event", "abuse", "receipt"))
 _HEADINGS: Final = ("when", "to", "basis", "reference", "purposes", "items", "period", "of whom", "by")
 
 
@@ -160,7 +160,7 @@ async def _added(
             person = await receipt_holder(receipt, store, sealer)
             own = await _subjects(person, sealer, access, disclosure.purposes)
             disclosure = msgspec.structs.replace(disclosure, receipts=person.names)
-        meant = Query(kinds=_KINDS, purposes=frozenset(disclosure.purposes), subjects=own,
+        meant = Query(kinds=DISCLOSED, purposes=frozenset(disclosure.purposes), subjects=own,
                       since=disclosure.since, until=disclosure.until)  # fmt: skip
         await _count(store, meant, access)
         chain, now = Audit(places.audit, places.audit_head), utc_now()

@@ -30,13 +30,13 @@ from consent_mw.cli.clock import utc_now
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
-from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.exports import Format
 from consent_mw.exports.combined import Combined
 from consent_mw.exports.jsonl import JSONLines
 from consent_mw.exports.spreadsheet import Spreadsheet
+from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
@@ -98,7 +98,7 @@ def export(
     check_purposes(places, purposes)
     period = [time.isoformat() if time else "" for time in (since, until)]
     errand = Errand(f"export --format {format_name}", purposes, reason, name, *period).asked()
-    query = Query(kinds=frozenset(KINDS), purposes=frozenset(purposes) or None, since=since, until=until)
+    query = Query(kinds=frozenset(SHOWN), purposes=frozenset(purposes) or None, since=since, until=until)
     with accessing(places, errand, keyring_at(places, ring)) as access:
         asyncio.run(_written(store, query, access, _format(format_name, places, purpose), output))
     return _told(access)

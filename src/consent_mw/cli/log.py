@@ -17,9 +17,9 @@ from consent_mw.cli.clock import utc_now
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
-from consent_mw.cli.opened_record import KINDS
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console
+from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
@@ -45,7 +45,7 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
 @click.option("-n", "--number", type=click.IntRange(0, _MOST), default=20, show_default=True, help="How many at most.")
 @click.option("--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
 @click.option("--json", "json_wanted", is_flag=True, help="One object a line, all fields, named as in OpenTelemetry.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these; may be repeated.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(SHOWN), help="Only these; may be repeated.")
 @click.option(
     "--purpose", "purposes", multiple=True, shell_complete=purposes_of_site, help="Only these; may be repeated."
 )
@@ -75,7 +75,7 @@ def log(
     store = existing_store(places, url, log_url)
     check_purposes(places, purposes)
     errand = Errand("log", purposes, reason, name, since.isoformat() if since else "").asked()
-    query = Query(kinds=frozenset(kinds or KINDS), purposes=frozenset(purposes) if purposes else None, since=since)
+    query = Query(kinds=frozenset(kinds or SHOWN), purposes=frozenset(purposes) if purposes else None, since=since)
     changed = asyncio.run(_shown(store, query, number, follow, places, errand, ring, json_wanted))
     if errand.reason is None:
         complain(_HINT)

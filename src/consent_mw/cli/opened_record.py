@@ -10,11 +10,7 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, StoreError
 from consent_mw.records import Record, time_of
 
-__all__ = ["KINDS", "opened", "unopened"]
-
-#: The kinds that are shown; what waits for an answer is not.
-KINDS = ("visit", "event", "abuse", "receipt", "gap", "undeclared", "certificate", "aggregate", "request", "answer",
-         "disclosure", "erased")  # fmt: skip
+__all__ = ["opened", "unopened"]
 
 _decode = msgspec.msgpack.Decoder(dict[str, object] | list[object] | str).decode
 

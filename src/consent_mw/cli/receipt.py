@@ -19,6 +19,7 @@ from consent_mw.consent.receipts import Receipt, Receipts, receipt_of
 from consent_mw.consent.wordings import Wordings
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed
+from consent_mw.kinds import RECEIPT
 from consent_mw.paths import Places
 from consent_mw.policy.model import RECEIPTS, Policy
 from consent_mw.policy.revisions import Revisions
@@ -198,7 +199,7 @@ async def _found(asked: str, store: Store, sealer: Sealer) -> Sequence[Record]:
         ids = frozenset((UUID(asked),))
     except ValueError:
         return await Receipts(store, sealer).records(asked)
-    return await store.fetch(Query(kinds=frozenset(("receipt",)), ids=ids))
+    return await store.fetch(Query(kinds=frozenset((RECEIPT,)), ids=ids))
 
 
 def _verdict(

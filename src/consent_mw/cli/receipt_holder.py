@@ -7,7 +7,7 @@ import asyncio
 from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.rights.holdings import HELD_KINDS
+from consent_mw.kinds import HELD, RECEIPT
 from consent_mw.stores.base import Store
 from consent_mw.stores.subjects import questions
 
@@ -24,7 +24,7 @@ async def receipt_holder(name: str, store: Store, sealer: Sealer) -> Person:
     """
     person = Person((name,))
     made = await asyncio.to_thread(tokens, sealer, person)
-    if not any([await store.fetch(query, limit=1) for query in questions(made, HELD_KINDS | {"receipt"})]):
+    if not any([await store.fetch(query, limit=1) for query in questions(made, HELD | {RECEIPT})]):
         raise ConfigurationError(
             f'no receipt called "{name}" is kept here; its name stands in the downloaded file as pii_principal_id'
         )

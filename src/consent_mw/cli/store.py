@@ -20,10 +20,11 @@ from consent_mw.crypto.known_keyrings import KnownRings
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError, ConsentError, StoreError
+from consent_mw.kinds import ENDING
 from consent_mw.paths import Places
 from consent_mw.policy.model import NECESSARY
 from consent_mw.records import Query, Record, new_id
-from consent_mw.retention.calendar import KINDS, Retention
+from consent_mw.retention.calendar import Retention
 from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
 from consent_mw.rights.reach import out_of_reach
 from consent_mw.spool.spool import Spool
@@ -235,7 +236,7 @@ async def _older(places: Places, chosen: Store) -> _Older | None:
     found = _Older(str(places.database))
     try:
         await file.open()
-        found.holds = bool(await file.fetch(Query(kinds=KINDS), limit=1))
+        found.holds = bool(await file.fetch(Query(kinds=ENDING), limit=1))
     except StoreError as error:
         found.problem = str(error)
     finally:

@@ -18,16 +18,16 @@ from consent_mw.consent.permissions import Decision
 from consent_mw.cookies.quota import Room
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
+from consent_mw.kinds import PENDING
 from consent_mw.policy.model import Cookie, Policy
 from consent_mw.records import Query, Record, new_id, time_of
 from consent_mw.stores.base import Store
 from consent_mw.system.days import instant_of
 
-__all__ = ["KIND", "WAITS", "NoRoom", "Pending", "Waiting"]
+__all__ = ["WAITS", "NoRoom", "Pending", "Waiting"]
 
 _log = logging.getLogger("consent_mw")
 
-KIND: Final = "pending"
 #: After this a line that nobody answered is gone.
 WAITS: Final = timedelta(minutes=10)
 
@@ -41,7 +41,7 @@ _SHARE = 64
 #: What a record weighs in a store beside its line.
 _RECORD_BYTES = 256
 
-_KINDS = frozenset((KIND,))
+_KINDS = frozenset((PENDING,))
 _MAX_AGE = re.compile(rb"(;[ \t]*max-age[ \t]*=[ \t]*)(\d+)(?=[ \t]*(?:;|$))", re.IGNORECASE)
 
 
@@ -171,7 +171,7 @@ class Pending:
         record_id = new_id(now_ns)
         purpose = decision.purpose or ""
         plain = msgspec.msgpack.encode(_Line(decision.name, line))
-        return self._sealer.record(record_id, KIND, purpose, subject=_subject(session), plain=plain)
+        return self._sealer.record(record_id, PENDING, purpose, subject=_subject(session), plain=plain)
 
     async def _records(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
         return _latest(await self._found(session, now_ns))

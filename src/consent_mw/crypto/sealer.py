@@ -25,6 +25,7 @@ from consent_mw.exceptions import (
     SchemaError,
     StoreError,
 )
+from consent_mw.kinds import KINDS
 from consent_mw.paths import Places
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
@@ -186,10 +187,17 @@ class Sealer:
         """
         As `record`, for who has the id as 16 bytes and its day.
 
+        Raises besides:
+            ValueError: There is no such kind.
+
         Args:
             nonce: As for `seal_bytes`; records of several purposes may share one, since their keys differ.
             told: What `told` makes of `data`, for who has several records that say the same.
         """
+        if kind not in KINDS:
+            raise ValueError(
+                f'"{kind}" is no kind of record: give it a row in consent_mw.kinds, which says when it ends'
+            )
         ring, blob = "", b""
         if plain is not None:
             ring = self.keyring.name

@@ -7,6 +7,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from consent_mw.exports import Row
+from consent_mw.kinds import ABUSE, VISIT
 from consent_mw.system.escaping import hex_escaped, raw
 
 __all__ = ["Combined"]
@@ -37,7 +38,7 @@ class Combined:
 
     def line(self, row: Row) -> str:
         """Return the line of one exchange."""
-        if row["kind"] not in ("visit", "abuse"):
+        if row["kind"] not in (VISIT, ABUSE):
             return ""
         address, referer = _word(row, "client.address"), _text(row, "http.request.header.referer", _REFERER_LIMIT)
         status, size = row.get("http.response.status_code") or _NO_ANSWER, row.get("http.response.body.size", "-")

@@ -22,11 +22,12 @@ from consent_mw.exceptions import (
     SpoolError,
     StoreUnavailable,
 )
+from consent_mw.kinds import GAP
 from consent_mw.log.duty_cycle import AT_ONCE, Pace, rest
 from consent_mw.log.unbundler import Unbundler
 from consent_mw.policy.model import NECESSARY, Policy
 from consent_mw.records import Query, Record, encode_record, new_id
-from consent_mw.spool.gaps import GAP, Gap, mark_of
+from consent_mw.spool.gaps import Gap, mark_of
 from consent_mw.spool.segment import Segment
 from consent_mw.spool.spool import Backlog, Spool
 from consent_mw.stores.base import Store

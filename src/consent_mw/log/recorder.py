@@ -19,6 +19,7 @@ from consent_mw.consent.receipt_name import is_again
 from consent_mw.consent.request_consent import DROPPED, Noted, Shown
 from consent_mw.crypto.sealer import NONCE_BYTES, Sealer
 from consent_mw.exceptions import ConsentError, KeyDestroyed
+from consent_mw.kinds import RECEIPT
 from consent_mw.log.exchange import METHODS, OTHER_METHOD, Exchange, route_of
 from consent_mw.log.plans import Field, Plan, plan_of
 from consent_mw.log.redaction import clean, origin, redact_query, redact_url
@@ -162,7 +163,7 @@ class Recorder:
         try:
             subject = self._token(now_ns, RECEIPTS, name) if name else None
             record = self._sealer.record(
-                record_id, "receipt", RECEIPTS, subject=subject, data=clear, plain=self._encode(answers)
+                record_id, RECEIPT, RECEIPTS, subject=subject, data=clear, plain=self._encode(answers)
             )
             request = None if registered else self._withdrawal(before, consent, now_ns, sign_in)
             more = self._following(consent, request, now_ns, sign_in)

@@ -10,6 +10,7 @@ import msgspec
 
 from consent_mw.crypto.sealer import NONCE_BYTES, Sealer, names_of, told
 from consent_mw.exceptions import KeyDestroyed, RecordDamaged
+from consent_mw.kinds import ABUSE, EVENT, VISIT
 from consent_mw.log.user_agents import parse_agent
 from consent_mw.records import Record, Scalar, decode_record
 from consent_mw.spool.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame, Own, Part, read_frame
@@ -20,7 +21,7 @@ __all__ = ["Unbundler"]
 
 _MS_NS: Final = 1_000_000
 #: What the application notes comes as a record of its own, whose agent is still to be parsed.
-_NOTED: Final = frozenset(("event", "abuse"))
+_NOTED: Final = frozenset((EVENT, ABUSE))
 
 #: What the records of one exchange have in common: what all say, also as it goes into their marks, and a nonce.
 _Shared: TypeAlias = tuple[Mapping[str, Scalar], msgspec.Raw | None, bytes]
@@ -98,7 +99,7 @@ class Unbundler:
         if part.asked and own.receipt is not None:
             subject = self._sealer.token(day, purpose, own.receipt.encode())
         plain = _encode(fields) if fields else None
-        return self._sealer.record_bytes(id_bytes, day, "visit", purpose, subject, facts, plain, nonce, said)
+        return self._sealer.record_bytes(id_bytes, day, VISIT, purpose, subject, facts, plain, nonce, said)
 
     def _finished(self, record: Record, segment: Segment) -> Record | None:
         """

@@ -12,6 +12,7 @@ import msgspec
 from consent_mw.consent.permissions import Decision, Reason
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
+from consent_mw.kinds import UNDECLARED
 from consent_mw.log.exchange import Exchange
 from consent_mw.log.redaction import clean, redact_name
 from consent_mw.policy.model import NECESSARY, Policy
@@ -109,10 +110,10 @@ class Undeclared:
         elif self._keeps_paths and source == "response":
             plain = msgspec.msgpack.encode({"url.path": clean(str(exchange.scope.get("path", "")))})
         try:
-            record = self._sealer.record(record_id, "undeclared", NECESSARY, data=data, plain=plain)
+            record = self._sealer.record(record_id, UNDECLARED, NECESSARY, data=data, plain=plain)
         except ConsentError as error:
             _log.warning("an undeclared cookie is recorded without its path: %s", error)
-            record = self._sealer.record(record_id, "undeclared", NECESSARY, data=data)
+            record = self._sealer.record(record_id, UNDECLARED, NECESSARY, data=data)
         self._spool.write([encode_record(record)])
 
 

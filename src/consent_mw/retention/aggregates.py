@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import AGGREGATE, COUNTED, EVENT, RECEIPT, UNDECLARED, VISIT
 from consent_mw.records import Record, Scalar, fixed_id, time_of
 from consent_mw.retention.visits import Visit, Visits
 
@@ -17,7 +18,6 @@ __all__ = [
     "CHOICES_BY_LANGUAGE",
     "DETAILS",
     "FEWEST",
-    "KIND",
     "LANGUAGES",
     "LATENCIES",
     "OTHER",
@@ -31,7 +31,6 @@ __all__ = [
     "folded",
 ]
 
-KIND: Final = "aggregate"
 #: Of no person and under no key, so its purpose is not one of the policy's and never ends.
 PURPOSE: Final = "aggregates"
 #: A cell that fewer visitors stand behind is never written.
@@ -59,7 +58,6 @@ _MINUTES: Final = ((1, "up to 1"), (5, "up to 5"), (15, "up to 15"), (60, "up to
 #: Of a receipt: its visitor had chosen in the last days under no name or another one, and stands behind a cell already.
 _AGAIN: Final = "consent.again"
 #: The kinds that a visitor makes. One gap of the server among them would be a small cell, and take another along.
-_KINDS: Final = frozenset(("visit", "event", "abuse", "receipt"))
 #: The declared names of the cookies that an exchange was not allowed to set, parted by spaces.
 _BLOCKED: Final = "consent.cookies.blocked"
 #: Of "undeclared": by source the label, and how many names there must be. What browsers send may be one visitor's.
@@ -67,7 +65,7 @@ _SOURCES: Final = {"response": ("set by the site", 1), "request": ("sent by brow
 
 #: The clear fields that are counted as they are, by kind of record: the name of the count, and the field.
 _FIELDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
-    "visit": (
+    VISIT: (
         ("route", "http.route"),
         ("method", "http.request.method"),
         ("browser", "user_agent.name"),
@@ -76,8 +74,8 @@ _FIELDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("choice", "consent.choice"),
         ("error", "error.type"),
     ),
-    "event": (("event", "event.name"),),
-    "receipt": (
+    EVENT: (("event", "event.name"),),
+    RECEIPT: (
         ("receipt choice", "consent.choice"),
         ("receipt surface", "consent.surface"),
         ("receipt language", "consent.language"),
@@ -154,19 +152,19 @@ class DayCounts:
         for record in records:
             if self.skipped is not None and self.skipped(record):
                 continue
-            if record.kind in _KINDS:
+            if record.kind in COUNTED:
                 self._count("kind", record.kind, record)
                 self._count(f"{record.kind} hour", f"{time_of(record.id).hour:02}", record)
             for by, field in _FIELDS.get(record.kind, ()):
                 value = record.data.get(field)
                 if value is not None or field == "consent.choice":
                     self._count(by, "none" if value is None else str(value), record)
-            if record.kind == "visit":
+            if record.kind == VISIT:
                 self._exchange(record)
-            elif record.kind == "receipt":
+            elif record.kind == RECEIPT:
                 language, choice = record.data.get("consent.language"), record.data.get("consent.choice")
                 self._count("receipt language choice", f"{language or 'none'}: {choice or 'none'}", record)
-            elif record.kind == "undeclared":
+            elif record.kind == UNDECLARED:
                 self._forget(record)
             self._joined(self._visits.add(record))
 
@@ -250,7 +248,7 @@ class DayCounts:
             "aggregate.cells": msgspec.json.encode(cells).decode(),
             **self.facts(),
         }
-        return sealer.record(fixed_id(self._day, KIND, self.purpose, by), KIND, PURPOSE, data=data)
+        return sealer.record(fixed_id(self._day, AGGREGATE, self.purpose, by), AGGREGATE, PURPOSE, data=data)
 
 
 def cells_of(record: Record) -> dict[str, int]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
 
 from consent_mw.consent.data_subject import Person, values_on
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.crypto.sealer import Sealer, token_of
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError
+from consent_mw.kinds import NAMING
 from consent_mw.paths import Places
 from consent_mw.policy.model import Policy
 from consent_mw.records import Query, Record, fixed_id, time_of
@@ -20,10 +20,7 @@ from consent_mw.stores.opened import OpenedStore
 from consent_mw.stores.pages import pages
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["NAMING", "Archive"]
-
-#: A record of the archive with which the subjects of a day and purpose can be told after their live key is gone.
-NAMING: Final = "naming"
+__all__ = ["Archive"]
 
 
 class Archive:

@@ -16,15 +16,7 @@ from consent_mw.policy.timeline import Course, begins
 from consent_mw.system.bounded_cache import remember
 from consent_mw.system.days import DAY_SECONDS, QUARTER, QUARTERS, day_of, midnights_of, start_of
 
-__all__ = ["KINDS", "LATE", "Retention", "Rule", "Window", "links_kept"]
-
-#: What ends with its purpose. Certificates, tallies and aggregates say nothing about a person, and stay.
-KINDS: Final = frozenset(
-    (
-        "visit", "event", "abuse", "receipt", "pending", "gap", "undeclared", "request", "answer", "link", "disclosure",
-        "naming",
-    )
-)  # fmt: skip
+__all__ = ["LATE", "Retention", "Rule", "Window", "links_kept"]
 
 #: The promise: nothing is destroyed later than this after it ended.
 LATE: Final = timedelta(hours=24)

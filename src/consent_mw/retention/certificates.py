@@ -11,21 +11,18 @@ import msgspec
 from msgspec.structs import replace
 
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import AGGREGATE, CERTIFICATE, TALLY
 from consent_mw.policy.model import RECEIPTS
 from consent_mw.records import Query, Record, Scalar, fixed_id, new_id, time_of
 from consent_mw.retention.aggregates import FEWEST, cells_of
-from consent_mw.retention.aggregates import KIND as AGGREGATE
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
 from consent_mw.retention.deletions import Part
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
 from consent_mw.system.days import day_of_date, day_text, start_of
 
-__all__ = ["KIND", "TALLY", "Certificate", "Certificates", "Tallies", "Tally"]
+__all__ = ["Certificate", "Certificates", "Tallies", "Tally"]
 
-KIND: Final = "certificate"
-#: How many records a day and purpose had when it was counted, which is before the first of them goes.
-TALLY: Final = "tally"
 #: Days before the newest tally of which others may be written still, as nearly all of them are.
 _LATEST_DAYS: Final = 2
 #: By how much the clock of another host may be behind.
@@ -89,7 +86,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             "certificate.ended": _iso(self.ended),
             "certificate.destroyed": _iso(self.destroyed),
         }
-        return sealer.record(new_id(int(self.destroyed.timestamp() * 1e9)), KIND, RECEIPTS, data=data)
+        return sealer.record(new_id(int(self.destroyed.timestamp() * 1e9)), CERTIFICATE, RECEIPTS, data=data)
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,11 +230,11 @@ class Certificates:
             today: The day, since 1970-01-01 (UTC).
         """
         latest = self._latest
-        if latest and (self._read_on != today or not await self._store.fetch(_ours(KIND, latest))):
+        if latest and (self._read_on != today or not await self._store.fetch(_ours(CERTIFICATE, latest))):
             latest, self._certified = None, {}
         self._read_on = today
         since = time_of(latest) - _BEHIND if latest else None
-        async for page in pages(self._store, replace(_ours(KIND), since=since)):
+        async for page in pages(self._store, replace(_ours(CERTIFICATE), since=since)):
             self._latest = page[-1].id
             for part in [_part(record.data) for record in self._sealer.whole(page)]:
                 if part.day not in self.certified(part.where, part.purpose, part.ring):

@@ -11,10 +11,10 @@ from typing import Final, Protocol
 
 from consent_mw.consent.receipts import visitor_of
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import NAMING
 from consent_mw.policy.model import RECEIPTS
 from consent_mw.records import Record
 from consent_mw.retention.aggregates import DayCounts
-from consent_mw.retention.archive import NAMING
 from consent_mw.retention.calendar import Retention, Window
 from consent_mw.retention.certificates import Certificates, Tally
 from consent_mw.retention.deletions import Deletions

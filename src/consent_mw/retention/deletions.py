@@ -10,15 +10,14 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import DELETION, ENDING
 from consent_mw.policy.model import RECEIPTS
 from consent_mw.records import Query, Record, Scalar, new_id
-from consent_mw.retention.calendar import KINDS
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
-__all__ = ["DELETION", "Deletion", "Deletions", "Part"]
+__all__ = ["Deletion", "Deletions", "Part"]
 
-DELETION: Final = "deletion"
 _ID_CHARACTERS: Final = 32
 
 
@@ -131,7 +130,7 @@ class Deletions:
             steps = {part: found for part, found in self._known.items() if found.step and part.where == where}
             ids = frozenset(each for found in steps.values() for each in found.step)
             purposes = frozenset(part.purpose for part in steps)
-            rows = await every(place, Query(kinds=KINDS, purposes=purposes, ids=ids)) if ids else []
+            rows = await every(place, Query(kinds=ENDING, purposes=purposes, ids=ids)) if ids else []
             left = {(record.purpose, record.id) for record in rows}
             for part, found in steps.items():
                 gone = sum((part.purpose, each) not in left for each in found.step)
@@ -167,7 +166,7 @@ class Deletions:
             before, number=before.number + 1, step=step, step_archived=archived, step_unreadable=unreadable
         )
         await self._keep(after, now)
-        query = Query(kinds=KINDS, purposes=frozenset((part.purpose,)), ids=frozenset(step))
+        query = Query(kinds=ENDING, purposes=frozenset((part.purpose,)), ids=frozenset(step))
         count = await place.delete(query)
         self._known[part] = after.settled(count)
         return self._known[part].records - before.records

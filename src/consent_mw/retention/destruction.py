@@ -16,11 +16,12 @@ from consent_mw.crypto.day_parts import Span, of_label
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
+from consent_mw.kinds import NAMING
 from consent_mw.paths import Places
 from consent_mw.policy.model import REQUESTS, Policy
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention.archive import NAMING, Archive
+from consent_mw.retention.archive import Archive
 from consent_mw.retention.calendar import Retention
 from consent_mw.retention.certificates import Certificate, Certificates, Tally
 from consent_mw.retention.daily_counts import Counting, Restrictions

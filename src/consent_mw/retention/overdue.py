@@ -12,9 +12,9 @@ import msgspec
 
 from consent_mw.crypto.day_parts import Span, of_label
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import ENDING, NAMING
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention.archive import NAMING
-from consent_mw.retention.calendar import KINDS, LATE
+from consent_mw.retention.calendar import LATE
 from consent_mw.retention.tier import PAGE, Stage
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_text
@@ -96,7 +96,7 @@ async def at_work(store: Store, sealer: Sealer, rings: Set[str], now: datetime) 
     found: dict[str, datetime] = {}
     until: datetime | None = None  # a machine's clock may be ahead
     for step in _LATELY:
-        query, after = Query(kinds=KINDS, since=now - step, until=until), None
+        query, after = Query(kinds=ENDING, since=now - step, until=until), None
         while page := await store.fetch(query, after=after, limit=PAGE):
             after = page[-1].id
             found |= {record.ring: time_of(record.id) for record in sealer.whole(page) if record.ring in rings}

@@ -15,11 +15,11 @@ from typing import Final, TypeAlias
 
 from consent_mw.consent.receipt_name import AGAIN_DAYS
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import AGGREGATE, RECEIPT
 from consent_mw.records import Query, Record, Scalar
 from consent_mw.retention.aggregates import (
     CHOICES,
     CHOICES_BY_LANGUAGE,
-    KIND,
     LANGUAGES,
     OTHER,
     PURPOSE,
@@ -88,7 +88,7 @@ async def closing(store: Store, sealer: Sealer, pages: Pages, day: int, counts: 
             return counts
         again = DayCounts(earlier, counts.purpose, skipped=counts.skipped, visitor=counts.visitor)
         async for page in pages(earlier):
-            again.add(record for record in page if record.kind == "receipt")
+            again.add(record for record in page if record.kind == RECEIPT)
         return again
 
     found: list[PeriodCounts] = []
@@ -128,7 +128,7 @@ async def _known(store: Store, sealer: Sealer, day: int) -> _Known:
     known = _Known()
     # Twice as far: details wait for the choices, which wait for the longest period.
     since, until = start_of(day - 2 * _LONGEST), start_of(day + 1)
-    query = Query(kinds=frozenset((KIND,)), purposes=frozenset((PURPOSE,)), since=since, until=until)
+    query = Query(kinds=frozenset((AGGREGATE,)), purposes=frozenset((PURPOSE,)), since=since, until=until)
     page = await store.fetch(query)
     while page:
         for record in sealer.whole(page):

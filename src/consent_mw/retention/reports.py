@@ -11,8 +11,9 @@ import msgspec
 
 from consent_mw.crypto.day_parts import of_label
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import AGGREGATE
 from consent_mw.records import Query, Record
-from consent_mw.retention.aggregates import CHOICES, DETAILS, KIND, LATENCIES, OTHER, PURPOSE, TOTAL, cells_of, days_of
+from consent_mw.retention.aggregates import CHOICES, DETAILS, LATENCIES, OTHER, PURPOSE, TOTAL, cells_of, days_of
 from consent_mw.retention.calendar import Retention
 from consent_mw.retention.periods import PERIOD
 from consent_mw.stores.base import Store
@@ -277,7 +278,7 @@ def _rank(by: str) -> tuple[int, str]:
 
 async def _aggregates(store: Store, sealer: Sealer, first: int, last: int) -> AsyncIterator[Record]:
     query = Query(
-        kinds=frozenset((KIND,)),
+        kinds=frozenset((AGGREGATE,)),
         purposes=frozenset((PURPOSE,)),
         since=start_of(first),
         until=start_of(last + 1),

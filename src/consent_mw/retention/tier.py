@@ -9,8 +9,9 @@ from typing import Final
 from uuid import UUID
 
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import ENDING
 from consent_mw.records import Query, Record, time_of
-from consent_mw.retention.calendar import KINDS, Retention, Window
+from consent_mw.retention.calendar import Retention, Window
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of, start_of
 
@@ -119,4 +120,4 @@ class Stage:
 
 
 def _query(purpose: str, since: datetime | None, until: datetime | None = None) -> Query:
-    return Query(kinds=KINDS, purposes=frozenset((purpose,)), since=since, until=until)
+    return Query(kinds=ENDING, purposes=frozenset((purpose,)), since=since, until=until)

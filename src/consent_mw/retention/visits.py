@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from consent_mw.kinds import VISIT
 from consent_mw.records import Record, Scalar, time_of
 
 __all__ = ["IDLE", "Visit", "Visits"]
@@ -49,7 +50,7 @@ class Visits:
         """Take in the next record, and yield the visits that have ended before it."""
         now = time_of(record.id)
         yield from self._ended(now)
-        if record.subject is None or record.kind != "visit":
+        if record.subject is None or record.kind != VISIT:
             return
         route = record.data.get("http.route")
         visit = self._open.pop(record.subject, None) or Visit(record.subject, now, now, 0, route, route)

@@ -9,16 +9,15 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import ERASED
 from consent_mw.policy.model import REQUESTS
 from consent_mw.records import Query, Record, Scalar, new_id
 from consent_mw.rights.request import RequestKind
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
-__all__ = ["ERASED", "ErasureCertificate", "certificates"]
+__all__ = ["ErasureCertificate", "certificates"]
 
-#: The kind of its record, which stays: it tells nothing about a person.
-ERASED: Final = "erased"
 #: By how much a clock may have stepped back between a request and its certificate.
 _CLOCK: Final = timedelta(days=7)
 

@@ -11,10 +11,11 @@ from uuid import UUID
 
 from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import ANSWER, REQUEST
 from consent_mw.policy.model import REQUESTS
 from consent_mw.records import Query, Record, encode_record, time_of
 from consent_mw.rights.people import links
-from consent_mw.rights.request import ANSWER, REQUEST, RESTRICTING, Answer, Case, Request, cases, is_right
+from consent_mw.rights.request import RESTRICTING, Answer, Case, Request, cases, is_right
 from consent_mw.spool.backlog import waiting_records
 from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store

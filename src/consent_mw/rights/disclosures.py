@@ -11,14 +11,14 @@ import msgspec
 
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
+from consent_mw.kinds import DISCLOSURE
 from consent_mw.policy.model import REQUESTS
 from consent_mw.records import Query, Record, Scalar, new_id, time_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
-__all__ = ["BASES", "DISCLOSURE", "Basis", "Disclosure", "Disclosures"]
+__all__ = ["BASES", "Basis", "Disclosure", "Disclosures"]
 
-DISCLOSURE: Final = "disclosure"
 #: Founding policy, section 3: with prior consent, or on a demand under the law by the proper procedure.
 Basis: TypeAlias = Literal["consent", "lawful_demand"]
 BASES: Final[tuple[Basis, ...]] = get_args(Basis)

@@ -16,6 +16,7 @@ from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.consent.receipts import Receipts
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
+from consent_mw.kinds import ANSWER, HELD, LINK, REQUEST
 from consent_mw.paths import Places
 from consent_mw.policy.model import ABUSE, REQUESTS, Policy
 from consent_mw.records import Query, fixed_id, time_of
@@ -24,13 +25,12 @@ from consent_mw.retention.calendar import Retention
 from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.extent import Extent, Place
-from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.rights.ledger import Entry, Erased, Ledger, Walk
 from consent_mw.rights.open_cases import OpenCases
-from consent_mw.rights.people import LINK, People
+from consent_mw.rights.people import People
 from consent_mw.rights.personal_data import PersonalData
 from consent_mw.rights.renewal import renew
-from consent_mw.rights.request import ANSWER, REQUEST, Answer, Case, Request
+from consent_mw.rights.request import Answer, Case, Request
 from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
@@ -285,7 +285,7 @@ class Erasure:
             last = erased.until or start_of(0)
             for week, subjects in _weeks(some).items():
                 since, until = start_of(week * 7), min(start_of(week * 7 + 7), last)
-                query = Query(kinds=HELD_KINDS, subjects=subjects, since=since, until=until)
+                query = Query(kinds=HELD, subjects=subjects, since=since, until=until)
                 count += sum([await _erased_from(store, query, erased) for store in self._stores])
             if erased.ids:
                 count += await _deleted(self._store, Query(kinds=_ASKED, ids=erased.ids))
@@ -471,7 +471,7 @@ class Erasure:
     async def _has_any(self, store: Store, made: Subjects) -> bool:
         """Whether a store holds records of abuse that carry one of these tokens."""
         abuse = {key: subjects for key, subjects in made.items() if key[1] == ABUSE}
-        return any([await store.fetch(query, limit=1) for query in questions(abuse, HELD_KINDS)])
+        return any([await store.fetch(query, limit=1) for query in questions(abuse, HELD)])
 
 
 async def _deleted(store: Store, query: Query) -> int:
@@ -484,7 +484,7 @@ async def _erased_from(store: Store, query: Query, erased: Erased) -> int:
     count = 0
     async for page in pages(store, query):
         if ids := frozenset(record.id for record in page if erased.has(record)):
-            count += await store.delete(Query(kinds=HELD_KINDS, ids=ids))
+            count += await store.delete(Query(kinds=HELD, ids=ids))
     return count
 
 

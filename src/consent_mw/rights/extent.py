@@ -10,11 +10,11 @@ from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.consent.receipts import Receipts
 from consent_mw.crypto.day_parts import of_label
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import HELD
 from consent_mw.policy.model import ABUSE, LINKS, RECEIPTS, REQUESTS
 from consent_mw.records import Query
 from consent_mw.retention.archive import Archive
 from consent_mw.retention.calendar import Retention
-from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.rights.request import Request
 from consent_mw.stores.base import Store
 from consent_mw.stores.subjects import Subjects
@@ -45,7 +45,7 @@ class Place(NamedTuple):
         subjects = frozenset[bytes]().union(*self.made.values())
         purposes = frozenset(purpose for _, purpose in self.made)
         since = start_of(min((day for day, _ in self.made), default=0))
-        return Query(kinds=HELD_KINDS, purposes=purposes, subjects=subjects, since=since, until=self.again)
+        return Query(kinds=HELD, purposes=purposes, subjects=subjects, since=since, until=self.again)
 
 
 class _Part(NamedTuple):

@@ -13,6 +13,7 @@ from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.consent.receipts import Receipt, receipt_of
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError, StoreError
+from consent_mw.kinds import HELD, RECEIPT
 from consent_mw.policy.model import LINKS, RECEIPTS, REQUESTS, Policy
 from consent_mw.records import Record, Scalar, time_of
 from consent_mw.retention.archive import Archive
@@ -30,11 +31,9 @@ from consent_mw.stores.pages import every
 from consent_mw.stores.subjects import Subjects, carried_by, questions
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["HELD_KINDS", "Held", "Holdings", "Registry"]
+__all__ = ["Held", "Holdings", "Registry"]
 
-#: Kinds of records that were collected about somebody. Receipts and requests are told apart from them.
-HELD_KINDS: Final = frozenset(("visit", "event", "abuse"))
-_RECEIPT: Final = frozenset(("receipt",))
+_RECEIPT: Final = frozenset((RECEIPT,))
 _decode = msgspec.msgpack.Decoder(dict[str, object]).decode
 
 
@@ -152,7 +151,7 @@ class Registry:
 
     async def _held(self, stage: Stage, made: Subjects, now: datetime) -> tuple[list[Held], int]:
         """Return what is held in one place, and how many records there are not as the site wrote them."""
-        records = [each for query in questions(made, HELD_KINDS) for each in await every(stage.store, query)]
+        records = [each for query in questions(made, HELD) for each in await every(stage.store, query)]
         found = await asyncio.to_thread(stage.sealer.whole, records)
         by_purpose: dict[str, list[Record]] = {}
         for record in found:

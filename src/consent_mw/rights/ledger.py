@@ -13,8 +13,8 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.exceptions import StoreError
+from consent_mw.kinds import HELD
 from consent_mw.records import Record, time_of
-from consent_mw.rights.holdings import HELD_KINDS
 from consent_mw.system import durable
 from consent_mw.system.ownership import unlinked
 
@@ -102,7 +102,7 @@ class Erased:
         if record.id in self._ids:
             return True
         before = self._before.get(record.subject) if record.subject else None
-        return before is not None and time_of(record.id) < before and record.kind in HELD_KINDS
+        return before is not None and time_of(record.id) < before and record.kind in HELD
 
 
 class Ledger:

@@ -9,10 +9,11 @@ from typing import Final
 from uuid import UUID
 
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import ANSWER, REQUEST
 from consent_mw.policy.model import ABUSE, REQUESTS
 from consent_mw.records import Query, Record, time_of
 from consent_mw.rights.desk import Desk
-from consent_mw.rights.request import ANSWER, REQUEST, Case
+from consent_mw.rights.request import Case
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 from consent_mw.system.days import day_of, start_of

@@ -14,6 +14,7 @@ from consent_mw.consent.data_subject import SIGN_IN, Person, tokens, tokens_of
 from consent_mw.consent.receipts import MOST
 from consent_mw.crypto.sealer import Sealer, token_of
 from consent_mw.exceptions import ConsentError
+from consent_mw.kinds import HELD, LINK, RECEIPT
 from consent_mw.policy.model import LINKS
 from consent_mw.records import Query, Record, Scalar, fixed_id
 from consent_mw.retention.calendar import Retention
@@ -22,14 +23,12 @@ from consent_mw.stores.pages import every, pages
 from consent_mw.stores.subjects import questions
 from consent_mw.system.days import DAY_NS, day_of, start_of
 
-__all__ = ["LINK", "People", "links"]
+__all__ = ["People", "links"]
 
-#: A record that says under which name somebody's receipts are kept who had signed in; another says it the other way.
-LINK: Final = "link"
 _BACK: Final = "link.back"
 _KINDS: Final = frozenset((LINK,))
 #: What a name may lead to.
-_KEPT: Final = frozenset(("visit", "event", "abuse", "receipt"))
+_KEPT: Final = HELD | {RECEIPT}
 #: How long before it ends a link is kept anew.
 _AHEAD: Final = timedelta(days=30)
 _PURPOSES: Final = frozenset((LINKS,))

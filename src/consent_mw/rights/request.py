@@ -12,15 +12,14 @@ import msgspec
 from consent_mw.consent.data_subject import NOBODY, Person
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
+from consent_mw.kinds import ANSWER, REQUEST
 from consent_mw.policy.model import REQUESTS, Policy
 from consent_mw.records import Record, Scalar, new_id, time_of
 from consent_mw.rights.deadlines import due_date, end_of
 from consent_mw.system.days import DAY_MILLISECONDS, instant_of
 
 __all__ = [
-    "ANSWER",
     "CHANNELS",
-    "REQUEST",
     "REQUEST_KINDS",
     "RESTRICTING",
     "Answer",
@@ -33,8 +32,6 @@ __all__ = [
     "is_right",
 ]
 
-REQUEST: Final = "request"
-ANSWER: Final = "answer"
 
 RequestKind: TypeAlias = Literal["access", "correction", "restriction", "withdrawal", "erasure", "complaint"]
 REQUEST_KINDS: Final[tuple[RequestKind, ...]] = get_args(RequestKind)

@@ -13,10 +13,11 @@ import msgspec
 
 from consent_mw.audit import Audit, Entry
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import DISCLOSURE
 from consent_mw.policy.model import REQUESTS
 from consent_mw.records import Query, Record, time_of
 from consent_mw.retention.calendar import Retention
-from consent_mw.rights.disclosures import DISCLOSURE, Disclosure
+from consent_mw.rights.disclosures import Disclosure
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of
 

@@ -8,29 +8,18 @@ from typing import Final
 
 import msgspec
 
-from consent_mw.cookies.pending import KIND as PENDING
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import (
+    KINDS,
+)
 from consent_mw.records import Query, Record
-from consent_mw.retention.aggregates import KIND as AGGREGATE
-from consent_mw.retention.archive import NAMING
-from consent_mw.retention.certificates import KIND as CERTIFICATE
-from consent_mw.retention.certificates import TALLY
-from consent_mw.retention.deletions import DELETION
-from consent_mw.rights.certificate import ERASED
-from consent_mw.rights.disclosures import DISCLOSURE
 from consent_mw.rights.ledger import Erased
-from consent_mw.rights.people import LINK
-from consent_mw.rights.request import ANSWER, REQUEST
 from consent_mw.stores.base import Store
 from consent_mw.stores.others import others
 from consent_mw.stores.pages import pages
 
 __all__ = ["Wholeness", "examined"]
 
-_ALL: Final = frozenset((
-    "visit", "event", "abuse", "receipt", "gap", "undeclared", AGGREGATE, CERTIFICATE, TALLY, DELETION, NAMING, PENDING,
-    REQUEST, ANSWER, DISCLOSURE, ERASED, LINK,
-))  # fmt: skip
 #: How many changed records are named. Whoever can write to a store can change any number.
 _NAMED: Final = 10
 
@@ -79,9 +68,9 @@ async def examined(store: Store, sealer: Sealer, erased: Erased) -> Wholeness:
         StoreError: The store cannot be reached.
     """
     found = Wholeness()
-    async for page in pages(store, Query(kinds=_ALL)):
+    async for page in pages(store, Query(kinds=frozenset(KINDS))):
         await asyncio.to_thread(_add, found, page, sealer, erased)
-    strange = await others(store, _ALL)
+    strange = await others(store, frozenset(KINDS))
     if strange:
         found.records += strange
         found.changed += strange

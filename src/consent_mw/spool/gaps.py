@@ -7,13 +7,12 @@ from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import GAP
 from consent_mw.policy.model import NECESSARY
 from consent_mw.records import Record, Scalar, new_id, new_id_number
 
-__all__ = ["GAP", "Gap", "Reason", "mark_of"]
+__all__ = ["Gap", "Reason", "mark_of"]
 
-#: The kind of such a record.
-GAP: Final = "gap"
 
 _REST: Final = (1 << 62) - 1  # of an id: its random bits
 

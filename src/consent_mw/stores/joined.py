@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
+from consent_mw.kinds import PENDING
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
@@ -18,7 +19,7 @@ from consent_mw.stores.others import others
 __all__ = ["JoinedStore"]
 
 #: What is asked for alone, in requests of anybody, and waits for minutes only: an older store must not hold that up.
-_NEVER_OLD: Final = frozenset({"pending"})
+_NEVER_OLD: Final = frozenset({PENDING})
 
 
 class JoinedStore:

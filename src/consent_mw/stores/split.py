@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import Final
 from uuid import UUID
 
 import msgspec
 
+from consent_mw.kinds import IN_LOG_STORE
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
 from consent_mw.stores.opened import OpenedStore
 
-__all__ = ["LOG_KINDS", "SplitStore"]
-
-#: What goes to the log store: many, and nobody waits for one of them.
-LOG_KINDS: Final = frozenset({"visit", "event"})
+__all__ = ["SplitStore"]
 
 
 class SplitStore:
@@ -32,9 +29,9 @@ class SplitStore:
     kept.
 
     Args:
-        store: Receipts, requests, waiting cookies, certificates, and every other kind. Records of `LOG_KINDS` are
+        store: Receipts, requests, waiting cookies and every other kind. Those of `kinds.IN_LOG_STORE` are
             looked for and deleted here too: a site that had no log store at first kept them here.
-        log_store: New records of `LOG_KINDS`.
+        log_store: New records of those kinds.
     """
 
     def __init__(self, store: Store, log_store: Store) -> None:
@@ -48,8 +45,8 @@ class SplitStore:
     async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
         """Keep all of `records`: first what is not of the log, then what is. Raises as `Store.append`."""
         for store, part in (
-            (self._main, [record for record in records if record.kind not in LOG_KINDS]),
-            (self._log, [record for record in records if record.kind in LOG_KINDS]),
+            (self._main, [record for record in records if record.kind not in IN_LOG_STORE]),
+            (self._log, [record for record in records if record.kind in IN_LOG_STORE]),
         ):
             if part:
                 await store.append(part, durable=durable)
@@ -84,5 +81,5 @@ class SplitStore:
 
     def _parts(self, query: Query) -> list[tuple[OpenedStore, Query]]:
         """Return the stores that may hold what is meant, each with its part of the query."""
-        parts = [(self._log, query.kinds & LOG_KINDS), (self._main, query.kinds)]
+        parts = [(self._log, query.kinds & IN_LOG_STORE), (self._main, query.kinds)]
         return [(store, msgspec.structs.replace(query, kinds=kinds)) for store, kinds in parts if kinds]

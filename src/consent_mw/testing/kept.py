@@ -8,8 +8,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from consent_mw.cli.opened_record import KINDS, opened
+from consent_mw.cli.opened_record import opened
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.kinds import SHOWN
 from consent_mw.records import Query, Record, time_of
 from consent_mw.runtime.wiring import Wiring
 from consent_mw.stores.base import Store
@@ -40,7 +41,7 @@ async def kept(store: Store, sealer: Sealer, kinds: Collection[str]) -> list[Kep
     Return what a store holds of these kinds, or of all that `consent-mw log` shows, oldest first. What is not as the
     site wrote it is left out.
     """
-    found = await every(store, Query(kinds=frozenset(kinds or KINDS)))
+    found = await every(store, Query(kinds=frozenset(kinds or SHOWN)))
     return [_opened(record, sealer) for record in sealer.whole(found)]
 
 

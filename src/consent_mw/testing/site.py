@@ -9,13 +9,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from consent_mw._asgi import ASGIApp
+from consent_mw.kinds import AGGREGATE, CERTIFICATE, ERASED
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.records import Query
-from consent_mw.retention.aggregates import KIND as AGGREGATE
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
 from consent_mw.retention.aggregates import cells_of, days_of
-from consent_mw.retention.certificates import KIND as CERTIFICATE
-from consent_mw.rights.certificate import ERASED
 from consent_mw.runtime.wiring import Wiring
 from consent_mw.stores.pages import every
 from consent_mw.system.days import EPOCH, day_of

@@ -1,0 +1,94 @@
+"""
+Every kind of record, and what follows from being one: how long it is kept, who is shown it, where it lies.
+
+A kind without a row here cannot be sealed, so nothing is kept for ever because a list somewhere forgot it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+__all__ = ["COUNTED", "DISCLOSED", "ENDING", "HELD", "IN_LOG_STORE", "KINDS", "SHOWN", "Kind"]
+
+VISIT: Final = "visit"
+EVENT: Final = "event"
+ABUSE: Final = "abuse"
+RECEIPT: Final = "receipt"
+PENDING: Final = "pending"
+GAP: Final = "gap"
+UNDECLARED: Final = "undeclared"
+REQUEST: Final = "request"
+ANSWER: Final = "answer"
+LINK: Final = "link"
+DISCLOSURE: Final = "disclosure"
+NAMING: Final = "naming"
+CERTIFICATE: Final = "certificate"
+TALLY: Final = "tally"
+DELETION: Final = "deletion"
+AGGREGATE: Final = "aggregate"
+ERASED: Final = "erased"
+
+
+class Kind(NamedTuple):
+    """
+    What follows from a record's kind.
+
+    Attributes:
+        says: What one says.
+        ends: Whether it is destroyed when its purpose ends. What does not end says nothing about a person.
+        held: Whether somebody's own are told under *My data* as what is held, and go with an erasure.
+        shown: Whether staff are shown it by `consent-mw log` and `export`.
+        counted: Whether a day counts how many there were, hour by hour.
+        disclosed: Whether it can be handed to others.
+        in_log_store: Whether it goes into `log_store=`, where a site has one: many, and nobody waits for one of them.
+    """
+
+    says: str
+    ends: bool
+    held: bool = False
+    shown: bool = False
+    counted: bool = False
+    disclosed: bool = False
+    in_log_store: bool = False
+
+
+#: By name, in the order in which commands name them.
+KINDS: Final[Mapping[str, Kind]] = {
+    VISIT: Kind(
+        "a request and its answer",
+        ends=True, held=True, shown=True, counted=True, disclosed=True, in_log_store=True,
+    ),
+    EVENT: Kind(
+        "what the application noted about a visitor",
+        ends=True, held=True, shown=True, counted=True, disclosed=True, in_log_store=True,
+    ),
+    ABUSE: Kind(
+        "what the application noted to defend the site",
+        ends=True, held=True, shown=True, counted=True, disclosed=True,
+    ),
+    RECEIPT: Kind("a visitor's choice, and what it was made from", ends=True, shown=True, counted=True, disclosed=True),
+    GAP: Kind("what was lost, how much of it and why", ends=True, shown=True),
+    UNDECLARED: Kind("cookies that the policy forgot to declare", ends=True, shown=True),
+    CERTIFICATE: Kind("that something was destroyed", ends=False, shown=True),
+    AGGREGATE: Kind("counts of a day or a period", ends=False, shown=True),
+    REQUEST: Kind("what a visitor asked for", ends=True, shown=True),
+    ANSWER: Kind("what became of a request", ends=True, shown=True),
+    DISCLOSURE: Kind("what was handed to others", ends=True, shown=True),
+    ERASED: Kind("that a visitor's data was erased", ends=False, shown=True),
+    PENDING: Kind("a cookie that waits for its visitor's answer", ends=True),
+    LINK: Kind("under which name the receipts of a sign-in are kept", ends=True),
+    NAMING: Kind("of the archive: what tells whose the records of a day are", ends=True),
+    TALLY: Kind("how many records a day had when it was counted", ends=False),
+    DELETION: Kind("how many records a deletion took", ends=False),
+}  # fmt: skip
+
+#: What is destroyed when its purpose ends.
+ENDING: Final = frozenset(name for name, kind in KINDS.items() if kind.ends)
+#: What *My data* tells, and an erasure takes.
+HELD: Final = frozenset(name for name, kind in KINDS.items() if kind.held)
+#: What staff are shown, in order.
+SHOWN: Final = tuple(name for name, kind in KINDS.items() if kind.shown)
+COUNTED: Final = frozenset(name for name, kind in KINDS.items() if kind.counted)
+DISCLOSED: Final = frozenset(name for name, kind in KINDS.items() if kind.disclosed)
+IN_LOG_STORE: Final = frozenset(name for name, kind in KINDS.items() if kind.in_log_store)
