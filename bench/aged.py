@@ -24,7 +24,7 @@ from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.people import People
 from consent_mw.rights.reach import out_of_reach
 from consent_mw.rights.restriction import restricted
-from consent_mw.runtime import wiring
+from consent_mw.runtime import runtime
 from consent_mw.stores.base import Store
 from consent_mw.stores.postgres import PostgresStore
 from consent_mw.system.days import day_of
@@ -36,7 +36,7 @@ MEMORY: Final = "resident memory after an hour's work"
 #: An hour has 60 looks of destruction and 360 of erasure, which are alike.
 _HOUR_OF_LOOKS: Final = 60
 _HOUR: Final = timedelta(minutes=61)
-_LOADED: Final = (drain, wiring)  # a site's start is not to be that of Python's modules
+_LOADED: Final = (drain, runtime)  # a site's start is not to be that of Python's modules
 
 
 async def figures(directory: Path, store: Store | None) -> dict[str, float]:
@@ -54,7 +54,7 @@ async def figures(directory: Path, store: Store | None) -> dict[str, float]:
 
 
 async def _looks(app: ConsentMiddleware) -> dict[str, float]:
-    erasure, destruction = app.wiring.erasure, app.wiring.destruction
+    erasure, destruction = app.runtime.erasure, app.runtime.destruction
     hours = (datetime.now(UTC) + number * _HOUR for number in range(1, 100))
     return {
         "first look for what is to be erased": await _least(lambda: erasure.once(datetime.now(UTC)), 1),
@@ -83,7 +83,7 @@ async def _visitors(app: ConsentMiddleware, directory: Path) -> dict[str, float]
 
 
 async def _staff(app: ConsentMiddleware) -> dict[str, float]:
-    parts = app.wiring
+    parts = app.runtime
     desk = Desk(parts.store, parts.sealer, kept_by_store(parts.store))
     people, stages = People(parts.store, parts.sealer), parts.destruction.stages
     return {
@@ -94,9 +94,9 @@ async def _staff(app: ConsentMiddleware) -> dict[str, float]:
 
 def _keys(app: ConsentMiddleware) -> dict[str, float]:
     """Measure in a copy of the key file: keys that are made for it would stay."""
-    with tempfile.TemporaryDirectory(dir=app.wiring.places.directory) as place:
+    with tempfile.TemporaryDirectory(dir=app.runtime.places.directory) as place:
         file = Path(place, "keys")
-        shutil.copy(app.wiring.places.keys, file)
+        shutil.copy(app.runtime.places.keys, file)
         making, reading = FileKeyring(file), FileKeyring(file)
         made: list[float] = []
         read: list[float] = []
@@ -117,8 +117,8 @@ async def _hour(app: ConsentMiddleware) -> float:
     visitor = Browser(app)
     for number in range(_HOUR_OF_LOOKS):
         now = datetime.now(UTC) + number * timedelta(minutes=1)
-        await app.wiring.destruction.once(now)
-        await app.wiring.erasure.once(now)
+        await app.runtime.destruction.once(now)
+        await app.runtime.erasure.once(now)
         for _ in range(10):
             await visitor.get(f"/items/{number}")
     gc.collect()

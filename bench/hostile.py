@@ -142,15 +142,15 @@ async def growths(mebibytes: float, directory: Path) -> list[tuple[str, float]]:
     for shape in SHAPES:  # modules, templates and the first of everything are loaded
         await _sent(site, shape, 1)
     parse_agent("Mozilla/5.0")
-    await site.wiring.drain.begin()
-    await site.wiring.drain.once()
+    await site.runtime.drain.begin()
+    await site.runtime.drain.once()
     first = _resident()
     found: list[tuple[str, float]] = []
     for shape in SHAPES:
         await _sent(site, shape, int(mebibytes * (1 << 20)))
-        await site.wiring.drain.once()
+        await site.runtime.drain.once()
         found.append((shape.__name__.replace("_", " "), _resident() - first))
-    await site.wiring.drain.stop()
+    await site.runtime.drain.stop()
     return found
 
 

@@ -151,7 +151,7 @@ class _Life:
         self._app = app
         self._clock = clock
         self._exchanges = exchanges
-        self._parts = parts = app.wiring
+        self._parts = parts = app.runtime
         self._destruction = Destruction.of_site(
             load(directory / "policy.toml"),
             parts.places,
@@ -166,7 +166,7 @@ class _Life:
 
     async def end(self) -> None:
         await self._destruction.close()
-        await self._app.wiring.drain.stop()
+        await self._app.runtime.drain.stop()
 
     async def day(self, morning: datetime, left: int) -> None:
         """Live through one day; `left` is how many there are with it."""
@@ -181,7 +181,7 @@ class _Life:
         if now > self._clock.now:
             self._clock.set(now)
         await self._handed_over()
-        await self._done(lambda: self._app.wiring.erasure.once(self._clock.now))
+        await self._done(lambda: self._app.runtime.erasure.once(self._clock.now))
         await self._done(lambda: self._destruction.once(self._clock.now))
 
     async def _choices(self, begin: datetime, left: int) -> list[Browser]:

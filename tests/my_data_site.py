@@ -113,17 +113,17 @@ async def data(visitor: Visitor, **more: Any) -> dict[str, Any]:
 
 async def handed_over(app: ConsentMiddleware) -> None:
     """Bring what was written to the store: where the application's own drain is at it, wait for that."""
-    await app.wiring.drain.once()
-    while app.wiring.spool.waiting_bytes:
+    await app.runtime.drain.once()
+    while app.runtime.spool.waiting_bytes:
         await asyncio.sleep(0.02)
-        await app.wiring.drain.once()
+        await app.runtime.drain.once()
 
 
 async def erased(app: ConsentMiddleware) -> None:
     """Wait until every open erasure and withdrawal is done: what a visitor waits for is short."""
     await handed_over(app)
     for _ in range(200):
-        outcome = await app.wiring.erasure.once(datetime.now(UTC))
+        outcome = await app.runtime.erasure.once(datetime.now(UTC))
         if not outcome.busy and not outcome.waiting:
             return
         await asyncio.sleep(0.05)
@@ -136,12 +136,12 @@ async def cases(app: ConsentMiddleware) -> list[Case]:
 
 
 def desk(app: ConsentMiddleware) -> Desk:
-    return Desk(app.wiring.store, app.wiring.sealer, kept_by_store(app.wiring.store))
+    return Desk(app.runtime.store, app.runtime.sealer, kept_by_store(app.runtime.store))
 
 
 async def records(app: ConsentMiddleware, *kinds: str) -> Sequence[Record]:
     await handed_over(app)
-    return await app.wiring.store.fetch(Query(kinds=frozenset(kinds)))
+    return await app.runtime.store.fetch(Query(kinds=frozenset(kinds)))
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -85,7 +85,7 @@ def visited(root: Path) -> Site:
             sent = await visitor.gets("/consent/receipt.json")
             document = json.loads(b"".join(message.get("body", b"") for message in sent))
             names.append(document["receipts"][0]["pii_principal_id"])
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return names
 
     return Site(Places(root / "consent-data"), asyncio.run(visit()))

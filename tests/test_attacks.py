@@ -49,7 +49,7 @@ def play(middleware, story, *, secure=True):
         try:
             return await story(visitor)
         finally:
-            await middleware.wiring.drain.stop()
+            await middleware.runtime.drain.stop()
 
     return asyncio.run(run())
 

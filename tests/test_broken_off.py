@@ -56,7 +56,7 @@ def test_what_broke_off_changes_nothing(tmp_path: Path, case: str, path: str) ->
         assert set_cookies(sent) == []
         assert await records(app, "receipt", "request", "erased") == []
         assert await cases(app) == []
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     asyncio.run(run())
 
@@ -80,7 +80,7 @@ def test_a_body_that_is_not_what_it_says_changes_nothing(tmp_path: Path, content
         assert sent[0]["status"] in (400, 413, 415, 422)
         assert set_cookies(sent) == []
         assert await records(app, "receipt") == []
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     asyncio.run(run())
 
@@ -100,6 +100,6 @@ def test_a_connection_that_is_cut_on_a_real_server_registers_nothing(tmp_path: P
 
     async def kept() -> None:
         assert await records(app, "receipt", "request", "erased") == []
-        await app.wiring.store.close()
+        await app.runtime.store.close()
 
     asyncio.run(kept())

@@ -237,22 +237,22 @@ def test_a_stream_that_was_open_over_midnight_is_certified_and_counted(tmp_path:
         clock = Clock()
         clock.set(datetime(2026, 12, 1, 23, 50, tzinfo=UTC))
         asgi = ConsentMiddleware(app, policy=site.file, secret_keys=["a key of at least 16 bytes"], clock=clock)
-        wiring = asgi.wiring
-        await wiring.store.open()
+        runtime = asgi.runtime
+        await runtime.store.open()
         for _ in range(10):
             await drive(asgi, http_scope("/"))
         streams = [asyncio.create_task(drive(asgi, http_scope("/stream"))) for _ in range(7)]
         await began.wait()
         await asyncio.sleep(0)
-        await wiring.drain.once()
+        await runtime.drain.once()
         clock.set(datetime(2026, 12, 2, 0, 40, tzinfo=UTC))
-        await wiring.destruction.once(datetime(2026, 12, 2, 0, 40, tzinfo=UTC))
+        await runtime.destruction.once(datetime(2026, 12, 2, 0, 40, tzinfo=UTC))
         clock.set(datetime(2026, 12, 2, 1, 30, tzinfo=UTC))
         go.set()
         await asyncio.gather(*streams)
-        await wiring.drain.once()
-        await wiring.destruction.once(datetime(2027, 3, 5, tzinfo=UTC))
-        await wiring.drain.stop()
+        await runtime.drain.once()
+        await runtime.destruction.once(datetime(2027, 3, 5, tzinfo=UTC))
+        await runtime.drain.stop()
 
     asyncio.run(run())
     assert certified(site, purpose="necessary", day="2026-12-01") == [17]

@@ -44,7 +44,7 @@ def visited(keyring: Keyring, drain: bool = True) -> None:
     async def visit() -> None:
         site = ConsentMiddleware(app, policy="policy.toml", secret_keys=["k" * 32], keyring=keyring, drain=drain)
         await drive(site, scope("/books"))
-        await site.wiring.drain.stop()
+        await site.runtime.drain.stop()
 
     asyncio.run(visit())
 

@@ -140,7 +140,7 @@ def test_what_is_on_until_it_is_refused_says_so_before_the_answer_and_nobody_rea
 
     async def settings(app: Any) -> str:
         page = body(await Visitor(app).gets("/consent/", query_string=b"lang=en"))
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return page
 
     apart = [tmp_path / name for name in ("plain", "opted")]
@@ -169,7 +169,7 @@ def test_a_site_that_only_reports_says_on_each_page_that_it_holds_nothing_back(t
         await visitor.posts(("choice", "accept"), ("surface", "banner"), ("language", "en"))
         (found,) = await receipts(visitor)
         assert ("only observes" in found["consent_mw"]["shown"]["text"]) is reports
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     asyncio.run(run())
 

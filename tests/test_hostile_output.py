@@ -42,9 +42,9 @@ async def visited(directory: Path) -> None:
     headers = [(b"user-agent", BYTES), (b"referer", b"https://a.example/" + BYTES), (b"cookie", sent)]
     asked = {"path": f"/{EVIL}\ud800", "query_string": BYTES, "method": EVIL, "http_version": EVIL}
     await drive(site, {**scope(headers=headers), **asked})
-    await site.wiring.drain.stop()
-    assert site.wiring.console is not None
-    site.wiring.console.close()
+    await site.runtime.drain.stop()
+    assert site.runtime.console is not None
+    site.runtime.console.close()
 
 
 def test_no_output_obeys_what_a_visitor_sent(

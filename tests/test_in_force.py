@@ -160,7 +160,7 @@ def visits(app: ConsentMiddleware, path: str = "/", headers: Iterable[tuple[byte
             given = dict([(b"accept-language", b"en"), *headers])
             return await drive(app, scope(path, headers=given.items(), **more))
         finally:
-            await app.wiring.drain.stop()
+            await app.runtime.drain.stop()
 
     return Page(asyncio.run(run()))
 
@@ -186,7 +186,7 @@ def test_the_old_rules_apply_to_the_second_before_and_the_new_ones_from_the_inst
     answered = site.accepted(1)
     second = policy(2, (effective - timedelta(days=31)).date().isoformat(), day, zone, functional="200 days")
     site.publish(second)
-    running.wiring.look()  # as the drain does, each second
+    running.runtime.poll_published()  # as the drain does, each second
     site.file.write_text(second, "utf-8")
     restarted = site.worker()
     for app in (running, restarted):
@@ -195,13 +195,13 @@ def test_the_old_rules_apply_to_the_second_before_and_the_new_ones_from_the_inst
         assert page.announces
         assert not page.asks  # announced is not asked
         assert page.cookies.keys() == {"theme", "session"}
-        assert app.wiring.policy.revision == 1
+        assert app.runtime.policy.revision == 1
         clock.set(effective)
         page = visits(app, headers=[answered])
         assert not page.announces
         assert page.asks
         assert page.cookies.keys() == {"session"}
-        assert app.wiring.policy.revision == 2
+        assert app.runtime.policy.revision == 2
 
 
 def test_a_worker_learns_by_itself_of_what_is_published(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_worker_learns_by_itself_of_what_is_published(tmp_path: Path) -> None:
                 break
             await asyncio.sleep(0.02)
         assert b"consent-notice" in page
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     asyncio.run(run())
 
@@ -233,7 +233,7 @@ def test_a_request_that_began_before_the_instant_ends_under_the_old_rules(tmp_pa
 
     app = site.worker(slow)
     site.publish(policy(2, "2026-12-01", "2026-12-31", functional="200 days"))
-    app.wiring.look()
+    app.runtime.poll_published()
     assert "theme" in visits(app, headers=[site.accepted(1)]).cookies
     assert "theme" not in visits(app, headers=[site.accepted(1)]).cookies
 
@@ -244,7 +244,7 @@ def test_a_consent_that_was_given_before_never_carries_over_to_a_new_purpose(tmp
     app = site.worker()
     new = '[purposes.surveys]\nbasis = "consent"\nretention = "1 day"\n'
     site.publish(policy(2, "2026-12-01", "2026-12-31").replace('purpose = "functional"', 'purpose = "surveys"') + new)
-    app.wiring.look()
+    app.runtime.poll_published()
     answered = site.accepted(1)
     before = visits(app, headers=[answered])
     assert "theme" in before.cookies
@@ -260,14 +260,14 @@ def test_a_form_of_the_old_revision_is_asked_anew_after_the_instant(tmp_path: Pa
     site = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01"), clock)
     app = site.worker()
     site.publish(policy(2, "2026-12-01", "2026-12-31", functional="200 days"))
-    app.wiring.look()
+    app.runtime.poll_published()
 
     async def post() -> int:
         form = b"choice=accept&revision=1"
         headers = [(b"sec-fetch-site", b"same-origin"), (b"accept", b"application/json"), FORM]
         incoming = [{"type": "http.request", "body": form, "more_body": False}]
         sent = await drive(app, scope("/consent/choice", headers=headers, method="POST"), incoming)
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return int(sent[0]["status"])
 
     assert asyncio.run(post()) == 200
@@ -284,24 +284,24 @@ def test_records_are_kept_and_destroyed_by_the_revision_of_their_time(tmp_path: 
     site = Site(tmp_path, first, clock)
     app = site.worker()
     site.publish(policy(2, "2026-12-01", "2026-12-31").replace('retention = "90 days"', 'retention = "30 days"', 1))
-    app.wiring.look()
+    app.runtime.poll_published()
 
     async def run() -> None:
-        wiring = app.wiring
+        runtime, revision = app.runtime, app.runtime.revision
         await drive(app, scope())
-        await wiring.drain.once()
+        await runtime.drain.once()
         clock.advance(timedelta(hours=2))  # the second revision holds
         await drive(app, scope())
-        await app.wiring.drain.once()
-        assert app.wiring is not wiring
-        assert app.wiring.store is wiring.store
+        await app.runtime.drain.once()
+        assert runtime.revision is not revision
+        assert runtime.revision.shared.storage.store is revision.shared.storage.store
         visits = Query(kinds=frozenset(("visit",)))
-        assert len(await wiring.store.fetch(visits)) == 2
+        assert len(await runtime.store.fetch(visits)) == 2
         for now, left in ((clock.now + timedelta(days=29), 2), (clock.now + timedelta(days=31), 0)):
-            wiring.destruction.follow()
-            assert not (await wiring.destruction.once(now)).troubles
-            assert len(await wiring.store.fetch(visits)) == left
-        await app.wiring.drain.stop()
+            runtime.destruction.follow()
+            assert not (await runtime.destruction.once(now)).troubles
+            assert len(await runtime.store.fetch(visits)) == left
+        await app.runtime.drain.stop()
 
     asyncio.run(run())
 
@@ -313,15 +313,15 @@ def test_a_revision_that_is_only_announced_destroys_nothing_sooner(tmp_path: Pat
 
     async def run() -> None:
         await drive(app, scope())
-        await app.wiring.drain.once()
+        await app.runtime.drain.once()
         visits = Query(kinds=frozenset(("visit",)))
         site.publish(policy(2, "2026-11-01", "2026-12-31").replace('retention = "90 days"', 'retention = "30 days"', 1))
-        app.wiring.destruction.follow()
+        app.runtime.destruction.follow()
         for now, left in (("2026-12-29T23:00:00", 1), ("2026-12-30T16:00:00", 0)):
             at = datetime.fromisoformat(now).replace(tzinfo=UTC)
-            assert not (await app.wiring.destruction.once(at)).troubles
-            assert len(await app.wiring.store.fetch(visits)) == left
-        await app.wiring.drain.stop()
+            assert not (await app.runtime.destruction.once(at)).troubles
+            assert len(await app.runtime.store.fetch(visits)) == left
+        await app.runtime.drain.stop()
 
     # 90 days after 1 October are 30 December: one that is announced for the 31st must not have cut it at 30 days.
     asyncio.run(run())
@@ -380,7 +380,7 @@ def test_a_new_disk_does_not_start_with_what_is_only_announced(tmp_path: Path, r
         site.worker()
     assert copied or not (site.data / "revisions").exists()
     site.clock.set(datetime(2026, 12, 28, 15, tzinfo=UTC))
-    assert site.worker().wiring.policy.revision == revision
+    assert site.worker().runtime.policy.revision == revision
 
 
 def test_a_new_disk_starts_with_the_revisions_of_the_running_site(begun: Callable[..., Site], tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_a_new_disk_starts_with_the_revisions_of_the_running_site(begun: Callabl
     running.publish(second)
     other = tmp_path / "other"
     shutil.copytree(running.data / "revisions", other / "consent-data/revisions")
-    assert Site(other, second, running.clock).worker().wiring.policy.revision == 1
+    assert Site(other, second, running.clock).worker().runtime.policy.revision == 1
 
 
 def test_a_new_disk_says_that_it_knows_no_earlier_revision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -419,7 +419,7 @@ def test_a_site_that_is_started_with_the_old_file_serves_what_is_in_force(
     site = begun()
     site.publish(policy(2, "2026-12-01", "2026-12-31"))
     site.clock.set(datetime(2027, 1, 1, tzinfo=UTC))
-    assert site.worker().wiring.policy.revision == 2
+    assert site.worker().runtime.policy.revision == 2
     assert "which revision 2 replaced on 2026-12-31; that one is in force" in caplog.text
 
 
@@ -442,7 +442,7 @@ def test_a_published_file_that_cannot_be_read_is_told_and_announces_nothing(
     site.publish(policy(2, "2026-12-01", "2026-12-31"))
     for kept in (site.data / "revisions").glob("0002-*"):
         kept.write_text("schema = 1\n")
-    app.wiring.look()
+    app.runtime.poll_published()
     assert not visits(app).announces
     assert "revision 2 cannot be read; restore it" in caplog.text
 
@@ -452,9 +452,9 @@ def test_an_announcement_can_be_replaced_by_another_and_taken_back(begun: Callab
     app = site.worker()
     for revision, effective, announced in ((2, "2026-12-31", True), (3, "2027-01-10", True), (4, "2026-12-01", False)):
         site.publish(policy(revision, "2026-12-01", effective))
-        app.wiring.look()
+        app.runtime.poll_published()
         page = visits(app, headers=[site.accepted(1)])
         assert page.announces == announced
         assert (f'/consent/policy/{revision}"' in page.body) == announced
-    assert app.wiring.policy.revision == 4  # the old rules under a higher number, at once
+    assert app.runtime.policy.revision == 4  # the old rules under a higher number, at once
     assert "never was in force" in visits(app, "/consent/policy/3").body

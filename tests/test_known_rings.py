@@ -25,7 +25,7 @@ def site(tmp_path: Path) -> SiteWithRecords:
     app = started(tmp_path)
     made = SiteWithRecords(tmp_path, POLICY)
     made.keeps(made.record(datetime.now(UTC) - timedelta(hours=1), secret="/"))
-    app.wiring.sealer.keyring.close()
+    app.runtime.sealer.keyring.close()
     return made
 
 
@@ -46,7 +46,7 @@ def test_the_start_says_that_the_key_file_was_lost(site: SiteWithRecords, caplog
         app = started(site.file.parent)
         (said,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
         assert f"{site.places.keys}: the keyring {lost} was used here before" in said
-        assert app.wiring.sealer.keyring.name in said
+        assert app.runtime.sealer.keyring.name in said
         assert f"consent-mw purge --lost {lost}" in said
     assert stat.S_IMODE(site.places.rings.stat().st_mode) == 0o600
 

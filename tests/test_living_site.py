@@ -85,9 +85,9 @@ def test_nothing_is_destroyed_before_time_passes_and_all_of_it_at_its_hour(new_s
 def test_settling_does_the_work_of_this_instant_and_moves_no_time(new_site: NewSite) -> None:
     with new_site() as site:
         site.visitor().get("/")
-        assert site.app.wiring.spool.waiting_bytes
+        assert site.app.runtime.spool.waiting_bytes
         site.settle()
-        assert not site.app.wiring.spool.waiting_bytes
+        assert not site.app.runtime.spool.waiting_bytes
         assert site.now - START < timedelta(seconds=1)
 
 
@@ -225,14 +225,14 @@ def test_work_is_done_before_the_clock_moves_on_each_full_step_and_at_the_end(ne
 
 def moments(site: LivingSite) -> list[str]:
     """Return a list that tells each moment at which background work happens."""
-    drain, seen = site.app.wiring.drain, list[str]()
-    look = drain.look
+    drain, seen = site.app.runtime.drain, list[str]()
+    look = drain.poll_published
 
     def noted() -> None:
         seen.append(f"{site.now:%H:%M}")
         look()
 
-    drain.look = noted
+    drain.poll_published = noted
     return seen
 
 
@@ -263,7 +263,7 @@ def test_a_site_starts_again_over_its_directory_with_the_same_visitors(new_site:
         first = site.app
         site.restart(debug=True)
         assert site.app is not first
-        assert site.app.wiring.debug
+        assert site.app.runtime.options.debug
         assert kim.state()["choice"] == "accept"
         assert len(site.records("receipt")) == 1
         site.pass_time(hours=1)

@@ -85,7 +85,7 @@ def exchange(app, *args, incoming=(), **more):
         try:
             return await drive(app, scope(*args, **more), incoming)
         finally:
-            await app.wiring.drain.stop()
+            await app.runtime.drain.stop()
 
     return asyncio.run(run())
 
@@ -498,8 +498,8 @@ def test_an_abuse_report_is_kept_though_the_key_of_the_visit_is_destroyed(site):
         await response()(scope, receive, send)
 
     wrapped, today = site(app), time.time_ns() // 86_400_000_000_000
-    keyring = wrapped.wiring.sealer.keyring
-    for label in (label_of("necessary", span) for span in Calendar([wrapped.wiring.policy]).spans(today)):
+    keyring = wrapped.runtime.sealer.keyring
+    for label in (label_of("necessary", span) for span in Calendar([wrapped.runtime.policy]).spans(today)):
         keyring.key(today, label, create=True)
         assert keyring.destroy(today, label)
     assert exchange(wrapped)[0]["status"] == 200
@@ -550,7 +550,7 @@ def test_a_cancelled_request_is_recorded_and_stays_cancelled(site):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await wrapped.wiring.drain.stop()
+        await wrapped.runtime.drain.stop()
 
     asyncio.run(run())
     ((_, clear, _),) = records(site.directory, "visit")
@@ -638,7 +638,7 @@ def test_what_came_is_never_changed_in_place(site):
 
     async def run():
         await drive(wrapped, given)
-        await wrapped.wiring.drain.stop()
+        await wrapped.runtime.drain.stop()
 
     asyncio.run(run())
     assert json.dumps(given, default=repr) == before
@@ -661,7 +661,7 @@ def test_a_hostile_request_gets_the_answer_that_it_would_get_without_us(site, ho
 
     async def run():
         sent = await drive(wrapped, hostile)
-        await wrapped.wiring.drain.stop()
+        await wrapped.runtime.drain.stop()
         return sent
 
     sent = asyncio.run(run())
@@ -754,7 +754,7 @@ def test_an_undeclared_cookie_is_reported_once_with_what_to_paste(site, caplog):
     assert "[[cookies.declared]]" in message
     debug = dict(sent[0]["headers"])[b"consent-cookies"]
     assert b'mystery; blocked; "not declared in the policy"' in debug
-    assert wrapped.wiring.undeclared == {"mystery": "/"}
+    assert wrapped.runtime.revision.undeclared == {"mystery": "/"}
 
 
 def test_a_store_that_cannot_be_opened_never_changes_an_answer(site):
@@ -815,7 +815,7 @@ def test_the_record_is_written_before_a_client_can_know_that_it_has_all(tmp_path
     middleware = ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=[KEY])
 
     async def send(message):
-        written.append((message.get("body"), middleware.wiring.spool.waiting_bytes > 0))
+        written.append((message.get("body"), middleware.runtime.spool.waiting_bytes > 0))
 
     async def receive():
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -832,7 +832,7 @@ def test_the_record_of_an_empty_answer_is_written_before_its_head(tmp_path):
     middleware = ConsentMiddleware(redirect, policy=tmp_path / "policy.toml", secret_keys=[KEY])
 
     async def send(message):
-        written.append(middleware.wiring.spool.waiting_bytes)
+        written.append(middleware.runtime.spool.waiting_bytes)
 
     async def receive():
         raise AssertionError
@@ -852,12 +852,12 @@ def test_a_process_that_only_writes_leaves_its_records_to_another(tmp_path):
 
     async def run():
         await drive(middleware, scope("/"))
-        await middleware.wiring.drain.stop()
+        await middleware.runtime.drain.stop()
 
     asyncio.run(run())
-    assert middleware.wiring.spool.waiting_bytes > 0
+    assert middleware.runtime.spool.waiting_bytes > 0
     assert main(["drain", "--once", "--policy", str(tmp_path / "policy.toml")]) == 0
-    assert middleware.wiring.spool.waiting_bytes == 0
+    assert middleware.runtime.spool.waiting_bytes == 0
 
 
 @pytest.mark.parametrize("option", [{"spool_bytes": 4096}, {"sync_interval": timedelta()}])
@@ -887,8 +887,8 @@ def test_what_fits_no_more_into_the_spool_is_a_counted_gap_and_the_pages_go_on(t
             assert sent[-1]["body"] == b"x"
 
     asyncio.run(run())
-    gap = middleware.wiring.spool.take_gap()
+    gap = middleware.runtime.spool.take_gap()
     assert gap is not None
     assert gap.reason == "full"
     assert 0 < gap.frames < 6_000
-    assert middleware.wiring.spool.waiting_bytes <= 1 << 20
+    assert middleware.runtime.spool.waiting_bytes <= 1 << 20

@@ -73,7 +73,7 @@ def test_promise_3_the_report_shows_to_whom_something_was_given(tmp_path: Path) 
         await visitor.picks("accept")
         await visitor.gets("/")
         assert (await data(visitor))["disclosures"] == []
-        ledger, now_ns = Disclosures(app.wiring.store, app.wiring.sealer), app.wiring.clock()
+        ledger, now_ns = Disclosures(app.runtime.store, app.runtime.sealer), app.runtime.options.clock()
         await ledger.append(Disclosure.new(now_ns, to="Court of <Seoul>", basis="lawful_demand", reference="2026-77"))
         await ledger.append(Disclosure.new(now_ns, to="Somebody else", basis="consent", purposes=("marketing",)))
         (given,) = (await data(visitor))["disclosures"]
@@ -146,7 +146,7 @@ def test_what_is_still_on_its_way_to_the_store_is_said_to_be_missing(tmp_path: P
         one, other = site(tmp_path), site(tmp_path)
         visitor = Visitor(one)
         await visitor.picks("accept")
-        with one.wiring.spool.lease():  # another process hands over, and is slow
+        with one.runtime.spool.lease():  # another process hands over, and is slow
             assert "last moments may be missing" in words(await reads(visitor, app=other))
             assert (await visitor.gets(f"{PAGE}.csv", app=other))[0]["status"] == 503
         assert (await data(visitor))["complete"] is True
@@ -259,6 +259,6 @@ def test_the_example_lets_members_read_correct_and_erase_what_it_holds(tmp_path:
         assert "Erased records:" in words(await reads(visitor, sent))
         assert sorted(example["MEMBERS"]) == ["lee"]
         assert "Hello" not in body(await visitor.gets("/"))
-        await example["app"].wiring.drain.stop()
+        await example["app"].runtime.drain.stop()
 
     run(work)

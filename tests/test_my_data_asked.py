@@ -210,9 +210,9 @@ def test_what_cannot_be_kept_is_not_claimed_and_nothing_is_changed(tmp_path: Pat
         app = site(tmp_path)
         visitor = Visitor(app)
         await visitor.picks("accept")
-        await app.wiring.drain.once()
-        keyring = app.wiring.sealer.keyring
-        day = app.wiring.clock() // 86_400_000_000_000
+        await app.runtime.drain.once()
+        keyring = app.runtime.sealer.keyring
+        day = app.runtime.options.clock() // 86_400_000_000_000
         keyring.key(day, "requests", create=True)
         keyring.destroy(day, "requests")
         for fields in (ERASE, (("action", "withdraw"), ("purpose", "all")), (("action", "restrict"),)):
@@ -245,7 +245,7 @@ def test_while_the_store_is_away_what_was_asked_stands_and_nothing_else_is_told(
         await visitor.picks("accept")
         sent = await asks(visitor, ("action", "restrict"))
         told = await data(visitor)
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         take_away(Places(tmp_path / "consent-data").database)
         shown = await reads(visitor, sent)
         assert (shown[0]["status"], header(shown, "retry-after")) == (503, "5")

@@ -141,13 +141,13 @@ def test_to_withdraw_and_to_erase_takes_no_store_and_reaches_every_receipt_when_
             await visitor.gets("/")
         await visitor.posts(("choice", "save"), ("purpose.analytics", "yes"))
         await visitor.gets("/")
-        await app.wiring.drain.once()
+        await app.runtime.drain.once()
         store.away = True
         withdrawing = same(visitor)
         assert (await asks(withdrawing, *WITHDRAW))[0]["status"] == 303
         assert (await asks(visitor, *ERASE))[0]["status"] == 303
         store.away = False
-        await app.wiring.drain.once()
+        await app.runtime.drain.once()
         await erased(app)
         left = await records(app, "visit", "event")
         assert [each for each in left if each.subject] == []
@@ -162,7 +162,7 @@ def test_acceptances_and_abuse_while_the_store_is_away_leave_room_to_withdraw_an
         victims = [await accepts(app) for _ in range(3)]
         replayed = victims.pop()
         store.away = True
-        while app.wiring.spool.write([bytes(1_000)]):  # visits, as many as there is room for
+        while app.runtime.spool.write([bytes(1_000)]):  # visits, as many as there is room for
             pass
         networks = (f"10.{number >> 8}.{number & 255}.1" for number in count())
         while (await asks(Visitor(app), *ASK, client=(next(networks), 1)))[0]["status"] == 303:
@@ -176,12 +176,12 @@ def test_acceptances_and_abuse_while_the_store_is_away_leave_room_to_withdraw_an
             await same(replayed).picks("reject")
             assert (await asks(same(replayed), *WITHDRAW))[0]["status"] == 303
         assert (await asks(victims[0], *WITHDRAW))[0]["status"] == 303
-        before = app.wiring.spool.waiting_bytes
+        before = app.runtime.spool.waiting_bytes
         await victims[1].picks("reject")
-        assert app.wiring.spool.waiting_bytes > before  # its withdrawal is kept, whatever becomes of the receipt
+        assert app.runtime.spool.waiting_bytes > before  # its withdrawal is kept, whatever becomes of the receipt
         assert (await asks(victims[1], *ERASE))[0]["status"] == 403  # who has refused all is known to nobody
         store.away = False
-        await app.wiring.drain.once()
+        await app.runtime.drain.once()
         kinds = [case.request.kind for case in await cases(app) if case.request.person.is_known]
         assert kinds == ["withdrawal"] * 4
 

@@ -165,7 +165,9 @@ def test_promise_4_the_company_decides_about_records_of_abuse_and_the_visitor_re
         assert "There are records of abuse" in words(await reads(visitor, sent))
         (case,) = await cases(app)
         assert case.request.purposes == ("abuse",)
-        answer = Answer.new(case.request.id, outcome, app.wiring.clock(), reason="a police report of 3 May", by="park")
+        answer = Answer.new(
+            case.request.id, outcome, app.runtime.options.clock(), reason="a police report of 3 May", by="park"
+        )
         await desk(app).register(answers=[answer])
         await erased(app)
         told = words(await reads(visitor, sent))
@@ -214,13 +216,13 @@ def test_promise_8_a_fact_of_the_log_is_disputed_and_the_data_is_left_alone_unti
         (case,) = await cases(app)
         assert (case.request.item, case.request.message) == (record, "Not me\nat all")
         held = await records(app, "visit")
-        restriction = await restricted(desk(app), People(app.wiring.store, app.wiring.sealer), app.wiring.sealer)
+        restriction = await restricted(desk(app), People(app.runtime.store, app.runtime.sealer), app.runtime.sealer)
         assert all(restriction.restricts(each) for each in held if each.subject)
         sent = await asks(visitor, ("action", "correct"), ("number", str(case.request.id)), ("item", "email"),
                           ("value", "lee@example.com"))  # fmt: skip
         assert 'value="lee@example.com"' in body(await reads(visitor, sent))
         await desk(app).register(
-            answers=[Answer.new(case.request.id, "refused", app.wiring.clock(), reason="It was your browser.")]
+            answers=[Answer.new(case.request.id, "refused", app.runtime.options.clock(), reason="It was your browser.")]
         )
         told = words(await reads(visitor))
         assert "It was your browser." in told

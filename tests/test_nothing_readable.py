@@ -122,7 +122,7 @@ async def visited(middleware: ConsentMiddleware, files: Files) -> None:
         await visitor.picks(choice)
         await visitor.gets(SECRETS["path"], **seen)
         files.keep(copies=True)
-    await middleware.wiring.drain.once()
+    await middleware.runtime.drain.once()
     files.keep(copies=True)
     await drive(middleware, scope(SECRETS["path"], **seen))  # and this one stays in the spool
     files.keep()
@@ -148,8 +148,8 @@ def test_no_file_ever_written_tells_anything_after_the_end_and_without_sealing_e
 
 async def story(root: Path, files: Files, *, seal: bool) -> list[bytes]:
     middleware = ConsentMiddleware(app, policy=root / "policy.toml", secret_keys=["a secret key of the tests"])
-    wiring, ring = middleware.wiring, middleware.wiring.sealer.keyring
-    await wiring.drain.begin()  # which makes the keys of today and tomorrow: later they would not be among `live`
+    runtime, ring = middleware.runtime, middleware.runtime.sealer.keyring
+    await runtime.drain.begin()  # which makes the keys of today and tomorrow: later they would not be among `live`
     await visited(middleware, files)
     before = files.all()
     live = ring.live()
@@ -159,14 +159,14 @@ async def story(root: Path, files: Files, *, seal: bool) -> list[bytes]:
     sealed = {of_label(label)[0] for _, label in live}
     assert not seal or sealed >= {"necessary", "analytics", "functional", "abuse", "receipts"}
     for years in (2, 8):  # the purposes, then the archive
-        await wiring.drain.once()
-        done = await wiring.destruction.once(datetime.now(UTC) + timedelta(days=366 * years))
+        await runtime.drain.once()
+        done = await runtime.destruction.once(datetime.now(UTC) + timedelta(days=366 * years))
         assert done.troubles == []
         files.keep()
-        keys += archive_keys(wiring.places.archive_keys)
+        keys += archive_keys(runtime.places.archive_keys)
     files.keep(copies=True)
     assert ring.live() == []
-    await wiring.drain.stop()
+    await runtime.drain.stop()
     return keys
 
 
@@ -373,10 +373,10 @@ def test_a_running_site_destroys_by_itself(tmp_path):
             raise AssertionError
 
         middleware = ConsentMiddleware(nothing, policy=site.file, secret_keys=["a secret key of the tests"])
-        task = asyncio.ensure_future(middleware.wiring.destruction.keep_on(time.time_ns, every_seconds=0.01))
+        task = asyncio.ensure_future(middleware.runtime.destruction.keep_on(time.time_ns, every_seconds=0.01))
         await asyncio.to_thread(wait_for_certificate)
         task.cancel()
-        await middleware.wiring.drain.stop()
+        await middleware.runtime.drain.stop()
 
     def wait_for_certificate() -> None:
         while not site.records("certificate"):

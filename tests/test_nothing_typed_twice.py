@@ -53,15 +53,15 @@ async def _is_destroyed_after(site: Site, kept: timedelta) -> None:
     app = site.worker()
     site.clock.set(RECORDED)
     await drive(app, scope(headers=[site.accepted(1), (b"user-agent", b"Mozilla/5.0 Firefox/140.0")]))
-    wiring = app.wiring
-    await wiring.drain.once()
-    assert len(await wiring.store.fetch(ANALYTICS)) == 1
+    runtime = app.runtime
+    await runtime.drain.once()
+    assert len(await runtime.store.fetch(ANALYTICS)) == 1
     # What the visitor reads about it.
     sent = await drive(app, scope("/consent/my-data.json", headers=[site.accepted(1)]))
     (held,) = json.loads(b"".join(message.get("body", b"") for message in sent))["held"]
     until = datetime.fromisoformat(held["until"])
     assert RECORDED + kept <= until < RECORDED + kept + timedelta(days=1), "the last hour of that day"
     for late, left in ((-timedelta(hours=1), 1), (timedelta(minutes=30), 0)):
-        assert not (await wiring.destruction.once(RECORDED + kept + late)).troubles
-        assert len(await wiring.store.fetch(ANALYTICS)) == left
-    await wiring.drain.stop()
+        assert not (await runtime.destruction.once(RECORDED + kept + late)).troubles
+        assert len(await runtime.store.fetch(ANALYTICS)) == left
+    await runtime.drain.stop()

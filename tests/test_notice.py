@@ -85,7 +85,7 @@ def test_the_announced_revision_is_readable_and_says_that_it_is_not_in_force(app
 
 
 def test_what_is_announced_is_no_part_of_the_words_that_a_receipt_is_about(app: ConsentMiddleware) -> None:
-    assert "200 days" not in app.wiring.site.shown("banner", "en").text
+    assert "200 days" not in app.runtime.revision.site.shown("banner", "en").text
     assert visits(app, "/consent/policy").body.count("200 days") == 1  # in the notice alone
     assert visits(app, "/consent/policy.md").body.count("200 days") == 0
     assert "200 days" not in visits(app, "/consent/policy.html").body
@@ -95,7 +95,7 @@ def post(app: ConsentMiddleware, form: str, *headers: tuple[bytes, bytes], **mor
     async def run() -> list[Message]:
         incoming = [{"type": "http.request", "body": form.encode(), "more_body": False}]
         sent = await drive(app, scope("/consent/notice", headers=[FORM, *headers], method="POST", **more), incoming)
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return sent
 
     return asyncio.run(run())

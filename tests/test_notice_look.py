@@ -23,7 +23,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     app = site(directory, DECLARATION)
     today = datetime.now(UTC).date()
     published(directory / "consent-data", dated(SECOND, str(today), str(today + timedelta(days=40))))
-    app.wiring.look()
+    app.runtime.poll_published()
     with served(app) as port:
         yield f"http://127.0.0.1:{port}"
 

@@ -56,7 +56,7 @@ async def moved(directory: Path, visitor: Visitor, store: str) -> ConsentMiddlew
     for path in ("/books", "/abuse"):
         await visitor.gets(path)
     assert isinstance(visitor.app, ConsentMiddleware)
-    await visitor.app.wiring.drain.stop()
+    await visitor.app.runtime.drain.stop()
     visitor.app = after = site(directory, store=store)
     return after
 
@@ -79,7 +79,7 @@ def test_what_a_site_kept_before_it_moved_is_shown_erased_and_counted(
         assert told
         assert int(told[1]) >= count
         assert [record.purpose for record in await records(app, "visit", "abuse") if record.subject] == ["abuse"]
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     run(work)
 
@@ -93,7 +93,7 @@ def test_open_requests_and_restrictions_move_along(
         await asks(visitor, ("action", "restrict"))
         app = await moved(tmp_path, visitor, database)
         assert (await data(visitor))["restricted"]
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     run(work)
     monkeypatch.chdir(tmp_path)
@@ -121,7 +121,7 @@ def test_an_older_file_that_cannot_be_read_keeps_an_erasure_open_and_is_named(tm
         old = tmp_path / "consent-data/consent.sqlite3"
         whole = old.read_bytes()
         old.write_bytes(b"this is no database at all" * 100)
-        outcome = await app.wiring.erasure.once(datetime.now(UTC))
+        outcome = await app.runtime.erasure.once(datetime.now(UTC))
         assert outcome.done == []
         assert str(old) in outcome.troubles[0]
         assert "cannot be reached" in words(await reads(visitor))
@@ -129,7 +129,7 @@ def test_an_older_file_that_cannot_be_read_keeps_an_erasure_open_and_is_named(tm
             left.unlink()
         old.write_bytes(whole)
         assert (await data(visitor))["held"]
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     run(work)
 
@@ -178,7 +178,7 @@ def test_my_data_is_not_everything_where_another_keyring_sealed_records(tmp_path
         await visitor.picks("accept")
         assert "This is everything that is held about you" in words(await reads(visitor))
         other = SiteWithRecords(tmp_path, POLICY, keyring=MemoryKeyring())
-        await app.wiring.store.append([other.record(datetime.now(UTC), purpose="analytics", path="/")])
+        await app.runtime.store.append([other.record(datetime.now(UTC), purpose="analytics", path="/")])
         visitor.app = site(tmp_path)
         told = words(await reads(visitor))
         assert "This is what was found about you." in told
@@ -192,7 +192,7 @@ def test_my_data_is_not_everything_where_another_keyring_sealed_records(tmp_path
         sent = await asks(visitor, *ERASE)
         await erased(visitor.app)
         assert "an erasure here does not reach them" in words(await reads(visitor, sent))
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     run(work)
 
@@ -217,7 +217,7 @@ def test_a_withdrawal_says_that_its_records_are_erased_only_when_they_are(tmp_pa
         told = words(await reads(visitor, sent))
         assert "Your consent is withdrawn." in told
         assert ("What was collected under it is erased." in told) == ("Erased records:" in told)
-        await app.wiring.drain.once()
+        await app.runtime.drain.once()
         await erased(app)
         assert "What was collected under it is erased." in words(await reads(visitor, sent))
 

@@ -113,18 +113,18 @@ class Site:
                 visitor.get(path)
 
     async def _destroy(self, app: ConsentMiddleware) -> None:
-        await app.wiring.store.open()
-        outcome = await app.wiring.destruction.once(self.clock.now)
+        await app.runtime.store.open()
+        outcome = await app.runtime.destruction.once(self.clock.now)
         assert outcome.troubles == []
 
     async def _later(self, at: datetime) -> list[Record]:
         self.clock.set(at)
         app = self.app()
         await self._destroy(app)
-        await app.wiring.drain.once()
-        found = await app.wiring.store.fetch(Query(kinds=KINDS))
-        assert app.wiring.spool.waiting_bytes == 0
-        await app.wiring.drain.stop()
+        await app.runtime.drain.once()
+        found = await app.runtime.store.fetch(Query(kinds=KINDS))
+        assert app.runtime.spool.waiting_bytes == 0
+        await app.runtime.drain.stop()
         return list(found)
 
     def drained(self, at: datetime) -> list[Record]:
@@ -138,7 +138,7 @@ class Site:
         async def work() -> None:
             app = self.app()
             await self._destroy(app)
-            await app.wiring.drain.stop()
+            await app.runtime.drain.stop()
 
         asyncio.run(work())
 
@@ -265,7 +265,7 @@ def test_nothing_of_a_purpose_opens_after_its_key_is_gone_wherever_a_copy_of_the
     shutil.copytree(tmp_path / "copy", site.spool)
 
     app = site.app()
-    sealer, (segment,) = app.wiring.sealer, app.wiring.spool.closed()
+    sealer, (segment,) = app.runtime.sealer, app.runtime.spool.closed()
     (frame,) = [frame for each in segment.frames() if (frame := read_frame(each))]
     sealed = dict(zip([part.purpose for part in Bundle.read(frame.facts).parts], frame.owns, strict=True))
 
@@ -284,7 +284,7 @@ def test_nothing_of_a_purpose_opens_after_its_key_is_gone_wherever_a_copy_of_the
     names = names_of(BUNDLE, longer) + frame.facts.replace(b"GET", b"PUT")
     with pytest.raises(RecordDamaged):
         sealer.open_bytes(frame.id, day_of(NOON), longer, names, frame.ring, sealed[longer])
-    asyncio.run(app.wiring.drain.stop())
+    asyncio.run(app.runtime.drain.stop())
 
 
 def test_what_was_spooled_as_a_record_of_its_own_is_a_gap_too_once_its_key_is_gone(tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_abuse_whose_key_is_out_of_reach_waits_and_its_agent_reaches_no_store(tm
 
     async def work() -> None:
         app = site.app(keyring=keyring)
-        drain, store = app.wiring.drain, app.wiring.store
+        drain, store = app.runtime.drain, app.runtime.store
         await store.open()
         keyring.away = True
         with pytest.raises(StoreUnavailable):
@@ -405,7 +405,7 @@ def test_abuse_whose_key_is_out_of_reach_waits_and_its_agent_reaches_no_store(tm
         await drain.once()
         (abuse,) = await store.fetch(ABUSE_ALONE)
         assert abuse.data["user_agent.name"] == "Firefox"
-        assert b"to parse" not in app.wiring.sealer.open(abuse)
+        assert b"to parse" not in app.runtime.sealer.open(abuse)
         await drain.stop()
 
     asyncio.run(work())
@@ -419,10 +419,10 @@ def test_abuse_that_another_keyring_sealed_stays_in_the_spool_with_its_agent_unp
 
     async def work() -> None:
         app = site.app()
-        await app.wiring.store.open()
-        await app.wiring.drain.once()
-        assert app.wiring.spool.waiting_bytes > 0
-        assert await app.wiring.store.fetch(ABUSE_ALONE) == []
-        await app.wiring.drain.stop()
+        await app.runtime.store.open()
+        await app.runtime.drain.once()
+        assert app.runtime.spool.waiting_bytes > 0
+        assert await app.runtime.store.fetch(ABUSE_ALONE) == []
+        await app.runtime.drain.stop()
 
     asyncio.run(work())

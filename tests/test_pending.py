@@ -53,7 +53,7 @@ def play(*workers, story):
             return await story(*map(Visitor, workers))
         finally:
             for each in workers:
-                await each.wiring.drain.stop()
+                await each.runtime.drain.stop()
 
     return asyncio.run(run())
 
@@ -238,7 +238,7 @@ def test_one_visitor_cannot_make_us_keep_more_than_twenty_lines_or_a_long_one(wo
 
 def test_after_ten_minutes_it_is_gone_and_max_age_is_shorter_by_what_it_waited(worker):
     middleware = worker([THEME, AD, b"_ga=1; Max-Age=60; Path=/"])
-    pending = middleware.wiring.pending
+    pending = middleware.runtime.revision.pending
     minute = 60_000_000_000
 
     async def story(visitor):

@@ -566,9 +566,9 @@ def test_a_server_that_dies_between_two_batches_takes_neither(
     spool.close()
 
     async def handed_over() -> set[UUID]:
-        await app.wiring.drain.once()
+        await app.runtime.drain.once()
         held = await everything(store)
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return {record.id for record in held}
 
     postgres.stop()
@@ -591,24 +591,24 @@ def test_pages_are_served_and_the_spool_holds_while_the_server_is_away(
         app = ConsentMiddleware(Starlette(), policy=site / "policy.toml", secret_keys=["k" * 32], store=store)
 
         async def away() -> None:
-            await app.wiring.drain.begin()
+            await app.runtime.drain.begin()
             sent = await drive(app, scope())
             assert sent[0]["status"] == 404
             with pytest.raises(StoreUnavailable):
-                await app.wiring.drain.once()
-            await app.wiring.drain.stop()
+                await app.runtime.drain.once()
+            await app.runtime.drain.stop()
 
         asyncio.run(away())
-        assert app.wiring.spool.backlog[0] > 0
+        assert app.runtime.spool.backlog[0] > 0
     finally:
         postgres.start()
 
     async def back() -> None:
-        assert await app.wiring.drain.once() >= 1
-        await app.wiring.drain.stop()
+        assert await app.runtime.drain.once() >= 1
+        await app.runtime.drain.stop()
 
     asyncio.run(back())
-    assert app.wiring.spool.backlog[0] == 0
+    assert app.runtime.spool.backlog[0] == 0
 
 
 # What a URL names

@@ -66,17 +66,17 @@ def site(directory: Path, text: str = POLICY, **options: Any) -> ConsentMiddlewa
 
 async def drained(app: ConsentMiddleware) -> None:
     """Wait until the store has everything: the site's own drain may be at it."""
-    while app.wiring.spool.waiting_bytes:
-        await app.wiring.drain.once()
+    while app.runtime.spool.waiting_bytes:
+        await app.runtime.drain.once()
         await asyncio.sleep(0.01)
 
 
 async def kept(app: ConsentMiddleware, *kinds: str) -> list[tuple[Record, dict[str, Any]]]:
     """Return the records that the store has, each with its fields opened."""
-    wiring = app.wiring
+    runtime = app.runtime
     await drained(app)
-    found = await wiring.store.fetch(Query(kinds=frozenset(kinds)))
-    opened = [msgspec.msgpack.decode(wiring.sealer.open(each)) if each.ring else {} for each in found]
+    found = await runtime.store.fetch(Query(kinds=frozenset(kinds)))
+    opened = [msgspec.msgpack.decode(runtime.sealer.open(each)) if each.ring else {} for each in found]
     return [(each, {**each.data, **fields}) for each, fields in zip(found, opened, strict=True)]
 
 
@@ -91,7 +91,7 @@ def test_promise_1_a_stored_record_has_no_field_outside_the_declared_list(tmp_pa
         await visitor.picks("accept")
         agent = [(b"user-agent", b"Mozilla/5.0 Firefox/140.0"), (b"referer", b"https://other.example/from?q=1")]
         await visitor.gets("/abuse", headers=[*agent, (b"authorization", b"Bearer x")], query_string=b"q=secret")
-        declared = app.wiring.policy.log
+        declared = app.runtime.policy.log
         records = await kept(app, "visit", "abuse", "event")
         assert {record.kind for record, _ in records} == {"visit", "event", "abuse"}
         for record, fields in records:
@@ -215,7 +215,7 @@ def test_promise_8_a_withdrawal_erases_what_was_collected_until_it_is_certified(
         sent = await visitor.picks("reject")
         assert any(line.startswith(b"theme=; Max-Age=0") for line in set_cookies(sent))
         await drained(app)
-        outcome = await app.wiring.erasure.once(datetime.now(UTC) + timedelta(seconds=1))
+        outcome = await app.runtime.erasure.once(datetime.now(UTC) + timedelta(seconds=1))
         assert (outcome.troubles, len(outcome.done)) == ([], 1)
         assert {record.purpose for record, _ in await kept(app, "visit", "event")} == {"necessary"}
         assert len(await kept(app, "erased")) == 1
@@ -271,4 +271,4 @@ def test_promise_11_a_change_is_published_ahead_and_the_old_rules_hold_until_the
     assert "30" in "".join(capsys.readouterr())
     assert second(30) == 0
     app = ConsentMiddleware(shop, policy=tmp_path / "policy.toml", secret_keys=["a key of at least 16 bytes"])
-    assert app.wiring.policy.revision == 1
+    assert app.runtime.policy.revision == 1

@@ -60,7 +60,7 @@ def case(tmp_path: Path, request: pytest.FixtureRequest) -> Case:
         visitor = Visitor(app)
         await choose(visitor)
         sent = await visitor.gets("/consent/receipt.json")
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return b"".join(message.get("body", b"") for message in sent)
 
     file = tmp_path / "consent-receipt.json"

@@ -91,7 +91,7 @@ def test_another_worker_finds_the_receipt_that_this_one_has_not_handed_over(tmp_
 
 async def _rotating(app: ConsentMiddleware) -> None:
     while True:
-        app.wiring.spool.rotate()
+        app.runtime.spool.rotate()
         await asyncio.sleep(0.1)
 
 
@@ -100,12 +100,12 @@ def test_a_receipt_that_cannot_be_filed_yet_is_said_to_be_kept(tmp_path: Path) -
         one, other = site(tmp_path), site(tmp_path)
         visitor = Visitor(one)
         await visitor.picks("accept")
-        with one.wiring.spool.lease():  # another process hands over, and is slow
+        with one.runtime.spool.lease():  # another process hands over, and is slow
             sent = await visitor.gets("/consent/receipt", query_string=b"lang=en", app=other)
         assert (sent[0]["status"], header(sent, "retry-after")) == (503, "5")
         assert "safely kept" in body(sent)
-        one.wiring.spool.close()
-        other.wiring.spool.close()
+        one.runtime.spool.close()
+        other.runtime.spool.close()
 
     asyncio.run(run())
 
@@ -164,7 +164,7 @@ def test_a_receipt_whose_key_is_destroyed_is_gone_and_looking_for_it_makes_no_ke
         visitor = Visitor(app)
         await visitor.picks("accept")
         (receipt,) = await receipts(visitor)
-        keyring = app.wiring.sealer.keyring
+        keyring = app.runtime.sealer.keyring
         live = keyring.live()
         for day, purpose in live:
             if purpose == "receipts":
@@ -172,7 +172,7 @@ def test_a_receipt_whose_key_is_destroyed_is_gone_and_looking_for_it_makes_no_ke
         sent = await visitor.gets("/consent/receipt", query_string=b"lang=en")
         assert sent[0]["status"] in (404, 503)
         assert receipt["record_id"] not in body(sent)
-        found = await Receipts(app.wiring.store, app.wiring.sealer).of(receipt["pii_principal_id"])
+        found = await Receipts(app.runtime.store, app.runtime.sealer).of(receipt["pii_principal_id"])
         assert found == []
         assert [day for day, _ in keyring.live() if day < min(day for day, _ in live)] == []
 
@@ -241,9 +241,9 @@ def test_a_duration_is_written_as_iso_8601_writes_it(text: str, iso: str) -> Non
 
 
 async def _stored(app: ConsentMiddleware, visitor: Visitor) -> Receipt:
-    await app.wiring.drain.once()
-    (record,) = await app.wiring.store.fetch(Query(kinds=frozenset(("receipt",))))
-    return receipt_of(record, app.wiring.sealer)
+    await app.runtime.drain.once()
+    (record,) = await app.runtime.store.fetch(Query(kinds=frozenset(("receipt",))))
+    return receipt_of(record, app.runtime.sealer)
 
 
 @pytest.mark.parametrize("surface", SURFACES)
@@ -256,7 +256,7 @@ def test_the_words_of_a_receipt_can_be_made_again_after_the_policy_has_moved_on(
         visitor = Visitor(app)
         await visitor.posts(("choice", "accept"), ("surface", surface), ("language", language))
         receipt = await _stored(app, visitor)
-        await app.wiring.store.close()
+        await app.runtime.store.close()
         later = POLICY.replace("revision = 1", "revision = 2").replace('"13 months"', '"17 weeks"')
         published(tmp_path / "consent-data", later)
         site(tmp_path, later)
@@ -296,7 +296,7 @@ def test_the_words_outlive_the_template_that_showed_them(tmp_path: Path) -> None
         visitor = Visitor(app)
         await visitor.posts(("choice", "accept"), ("surface", "banner"), ("language", "en"))
         (own / "_three.html").write_text("<button>Something else</button>", "utf-8")
-        app.wiring.spool.close()
+        app.runtime.spool.close()
         (told,) = await receipts(visitor, app=site(tmp_path, templates=own))
         assert "Whatever you like" in told["consent_mw"]["shown"]["text"]
 

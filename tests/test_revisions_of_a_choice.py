@@ -67,7 +67,7 @@ def revised(tmp_path):
 
         async def run():
             sent = await drive(app, scope(headers=[header]))
-            await app.wiring.drain.stop()
+            await app.runtime.drain.stop()
             return sent
 
         return set_cookies(asyncio.run(run()))
@@ -109,11 +109,11 @@ def test_a_revision_that_nobody_kept_is_asked_from_the_beginning(tmp_path):
 
     async def run():
         sent = await drive(app, scope(headers=[cookie_for(Choice.ACCEPT)]))
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return sent
 
     assert set_cookies(asyncio.run(run())) == [b"session=1"]
-    assert isinstance(app.wiring.cookies, RequestCookies)
+    assert isinstance(app.runtime.revision.cookies, RequestCookies)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_banner_returns_and_says_what_changed(tmp_path, language, words):
 
     async def run():
         sent = await drive(app, scope(headers=headers))
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return b"".join(message.get("body", b"") for message in sent).decode()
 
     body = asyncio.run(run())

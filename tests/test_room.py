@@ -87,7 +87,7 @@ def test_who_leaves_the_session_out_fills_the_room_of_their_own_network_alone(
         await other.picks("prompt")
         sent = await other.gets("/", client=("198.51.100.9", 1))
         assert b"theme; pending" in told(sent), "somebody else still has room"
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     with caplog.at_level(logging.WARNING, "consent_mw"):
         asyncio.run(run())
@@ -100,6 +100,6 @@ def test_a_cookie_that_is_set_again_and_again_in_one_session_takes_its_room_once
         await visitor.picks("prompt")
         for _ in range(200):
             assert b"theme; pending" in told(await visitor.gets("/"))
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     asyncio.run(run())

@@ -37,7 +37,7 @@ def play(app: ConsentMiddleware, story: Callable[..., Awaitable[None]], *, secur
         try:
             await story(Visitor(app, secure=secure), Visitor(app, secure=secure))
         finally:
-            await app.wiring.drain.stop()
+            await app.runtime.drain.stop()
 
     asyncio.run(run())
 

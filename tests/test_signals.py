@@ -49,7 +49,7 @@ def play(middleware, steps):
         try:
             return await steps(visitor)
         finally:
-            await middleware.wiring.drain.stop()
+            await middleware.runtime.drain.stop()
 
     return asyncio.run(run())
 
@@ -229,10 +229,10 @@ def test_a_revision_that_names_another_signal_honours_it_from_its_first_instant(
     clock = Clock(datetime(2026, 11, 23, tzinfo=UTC))
     middleware = site(directory, clock=clock)
     later = WITH_DNT.replace("revision = 1", "revision = 2").replace("2026-11-23", "2026-11-24")
-    middleware.wiring.revisions.keep(loads(later), later)
+    middleware.runtime.storage.revisions.keep(loads(later), later)
 
     async def story(visitor):
-        middleware.wiring.look()
+        middleware.runtime.poll_published()
         visitor.signals = DNT
         before = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
         clock.advance(timedelta(days=2))
@@ -271,7 +271,7 @@ def test_the_site_says_that_it_honours_the_signal_only_where_the_operator_opts_i
 
     async def run():
         sent = await drive(middleware, scope("/.well-known/gpc.json"))
-        await middleware.wiring.drain.stop()
+        await middleware.runtime.drain.stop()
         return sent
 
     sent = asyncio.run(run())

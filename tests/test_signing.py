@@ -69,6 +69,6 @@ def test_a_deployment_of_another_name_takes_neither_choice_nor_token_of_this_one
         assert set_cookies(sent) == []
         assert '"choice":"accept"' in body(await visitor.gets("/consent/state", app=staging))
         for app in (production, staging):
-            await app.wiring.drain.stop()
+            await app.runtime.drain.stop()
 
     run(work)

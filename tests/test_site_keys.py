@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_site_keeps_them_where_its_commands_find_them(tmp_path: Path) -> None:
-    places = site(tmp_path).wiring.places
+    places = site(tmp_path).runtime.places
     assert stat.S_IMODE(places.site_keys.stat().st_mode) == 0o600
     mark = SiteKeys.made_of([KEYS[0].encode()]).mark(b"a record")
     assert SiteKeys.read(places.site_keys).vouches(mark, b"a record")

@@ -233,23 +233,23 @@ def test_a_copy_from_a_backup_opens_for_no_longer_than_a_day(tmp_path: Path, zon
 
         clock = Clock(instant)
         asgi = ConsentMiddleware(app, policy=site.file, secret_keys=["a key of at least 16 bytes"], clock=clock)
-        wiring = asgi.wiring
-        await wiring.store.open()
+        runtime = asgi.runtime
+        await runtime.store.open()
         await drive(asgi, http_scope("/secret"))
-        assert await wiring.drain.once() == 1
-        (copy,) = await wiring.store.fetch(Query(kinds=frozenset(("visit",))))
+        assert await runtime.drain.once() == 1
+        (copy,) = await runtime.store.fetch(Query(kinds=frozenset(("visit",))))
         opens = row = instant
         for number in range(-4, 4 * 30):
             now = end + number * _QUARTER
-            assert (await wiring.destruction.once(now)).troubles == []
-            if await wiring.store.fetch(Query(kinds=frozenset(("visit",)))):
+            assert (await runtime.destruction.once(now)).troubles == []
+            if await runtime.store.fetch(Query(kinds=frozenset(("visit",)))):
                 row = now
             try:
-                wiring.sealer.open(copy)
+                runtime.sealer.open(copy)
                 opens = now
             except ConsentError:
                 break
-        await wiring.drain.stop()
+        await runtime.drain.stop()
         return row, opens
 
     row, opens = asyncio.run(run())

@@ -123,7 +123,7 @@ def test_a_receipt_names_the_language_and_the_words_that_were_rendered(
         assert named in page
         await visitor.posts(("choice", "accept"), ("surface", surface), ("language", posted))
         (found,) = await receipts(visitor)
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return found
 
     found = asyncio.run(run())
@@ -145,7 +145,7 @@ def test_a_receipt_is_told_in_its_own_language_whoever_reads_it(tmp_path: Path) 
         assert "Statistik" in [each["purpose"] for each in json.loads(body(sent))["receipts"][0]["purposes"]]
         page = body(await visitor.gets("/consent/receipt", headers=[(b"accept-language", b"en")]))
         assert "in the banner, English (the site's own texts: German)" in page
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     asyncio.run(run())
 
@@ -156,7 +156,7 @@ def _read(app: ConsentMiddleware, tmp_path: Path, found: dict[str, Any]) -> str 
     receipt = Receipt(
         new_id(0), "n", Choice.ACCEPT, 1, "", found["consent_mw"]["surface"], spoken, shown["sha256"], {}, {}, [], ""
     )
-    return words_of(receipt, Wordings(tmp_path / "lost"), app.wiring.policy)
+    return words_of(receipt, Wordings(tmp_path / "lost"), app.runtime.policy)
 
 
 def test_words_in_two_languages_are_rendered_again_where_they_are_lost(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_words_in_two_languages_are_rendered_again_where_they_are_lost(tmp_path:
         visitor = Visitor(app)
         await visitor.posts(("choice", "accept"), ("surface", "settings"), ("language", "de"))
         (found,) = await receipts(visitor)
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return found
 
     found = asyncio.run(run())
@@ -186,7 +186,7 @@ def test_a_receipt_about_one_waiting_cookie_does_not_claim_that_others_were_aske
         assert {each["name"] for each in waiting} == {"theme", "ad"}
         await visitor.posts(("answer", "purpose"), ("waiting", theme), ("surface", "waiting"), ("language", "en"))
         found = (await receipts(visitor))[0]
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return found
 
     found = asyncio.run(run())

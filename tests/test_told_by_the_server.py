@@ -102,7 +102,7 @@ def visited(app: Any, asked: Scope, incoming: Iterable[Any] = ()) -> Any:
         try:
             return await drive(app, asked, incoming)
         finally:
-            await app.wiring.drain.stop()
+            await app.runtime.drain.stop()
 
     return asyncio.run(run())
 
@@ -116,7 +116,7 @@ def all_forms(app: Any, **more: Any) -> None:
     async def run() -> None:
         for form in FORMS:
             await drive(app, asked(form, **more))
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     asyncio.run(run())
 
@@ -185,7 +185,7 @@ def test_an_access_line_says_what_the_server_told(site):
         def show(self, exchange: Any) -> None:
             lines.append(self.line(exchange))
 
-    app.wiring.console = Shown(app.wiring.policy, Proxies())
+    app.runtime.console = Shown(app.runtime.policy, Proxies())
     visited(app, asked())
     assert lines == ['INFO:     192.0.2.0 - "GET /ko/books?q=1 HTTP/1.1" 200 OK']
 

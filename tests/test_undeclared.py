@@ -55,7 +55,7 @@ def asked(app, *paths: str, cookie: bytes = b"") -> None:
     async def all_of_them() -> None:
         for path in paths:
             await drive(app, scope(path, headers=[(b"cookie", cookie)] if cookie else []))
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     asyncio.run(all_of_them())
 
@@ -174,7 +174,7 @@ def test_nobody_can_crowd_out_the_site_s_own_cookies_or_fill_the_disk(
         for number in range(60):
             sent = b"; ".join(b"junk%d_%d=1" % (number, each) for each in range(20))
             await drive(app, scope(f"/books/{number}", headers=[(b"cookie", sent)]))
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
 
     asyncio.run(flood())
     seen = told(policy, capsys)

@@ -98,7 +98,7 @@ class VisitorMachine(RuleBasedStateMachine):
         self.injected.clear()
 
     def teardown(self):
-        self.runner.run(self.middleware.wiring.drain.stop())
+        self.runner.run(self.middleware.runtime.drain.stop())
         self.runner.close()
         self.patience.undo()
         shutil.rmtree(self.directory)

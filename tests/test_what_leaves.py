@@ -65,7 +65,7 @@ def answers(app: Any, *args: Any, **more: Any) -> list[tuple[bytes, bytes]]:
         try:
             return await drive(app, scope(*args, **more))
         finally:
-            await app.wiring.drain.stop()
+            await app.runtime.drain.stop()
 
     return leaves(asyncio.run(run()))
 
@@ -116,7 +116,7 @@ def test_no_spelling_of_a_header_line_carries_a_cookie_past_the_gate(site, name)
             kept = leaves(await drive(wrapped, scope(kind="websocket" if kind.startswith("websocket") else "http")))
             assert (b"x-fine", b"1") in kept
             assert not any(b"evil" in value or b"cookie" in header for header, value in kept), kind
-        await wrapped.wiring.drain.stop()
+        await wrapped.runtime.drain.stop()
 
     asyncio.run(run())
 
@@ -150,7 +150,7 @@ def test_a_hint_has_no_link_and_an_acceptance_no_subprotocol_that_holds_a_line(s
     async def run(kind: str) -> Message:
         wrapped = site(app)
         sent = await drive(wrapped, scope(kind=kind))
-        await wrapped.wiring.drain.stop()
+        await wrapped.runtime.drain.stop()
         return sent[0]
 
     assert asyncio.run(run("http"))["links"] == [b"</a.css>; rel=preload"]
@@ -168,7 +168,7 @@ def test_what_is_not_sent_is_told_once_without_its_value_and_an_error_in_develop
     async def twice() -> None:
         await drive(wrapped, scope())
         await drive(wrapped, scope())
-        await wrapped.wiring.drain.stop()
+        await wrapped.runtime.drain.stop()
 
     asyncio.run(twice())
     told = [record.message for record in caplog.records if "not sent" in record.message]
@@ -311,7 +311,7 @@ def stage(tmp_path_factory):
         patience.setattr(answer, "_PENDING_SECONDS", 5.0)
         site = Site(tmp_path_factory.mktemp("site"))
         yield site, runner.run
-        runner.run(site.app.wiring.drain.stop())
+        runner.run(site.app.runtime.drain.stop())
 
 
 @settings(max_examples=300)
@@ -336,7 +336,7 @@ def test_a_buffer_that_is_filled_again_spoils_no_page_that_is_held(site):
     async def run() -> bytes:
         wrapped = site(app)
         sent = await drive(wrapped, scope())
-        await wrapped.wiring.drain.stop()
+        await wrapped.runtime.drain.stop()
         return b"".join(bytes(part.get("body", b"")) for part in sent)
 
     page = asyncio.run(run())

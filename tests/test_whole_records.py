@@ -90,7 +90,7 @@ async def live(app: ConsentMiddleware) -> dict[str, Any]:
     await asks(visitor, ("action", "dispute"), ("message", "not mine"))
     await asks(gone, *ERASE)
     await erased(app)
-    directory = str(app.wiring.places.directory)
+    directory = str(app.runtime.places.directory)
     given = ("disclose", "add", "--to", "a court", "--basis", "lawful_demand", "--reference", "7",
              "--purpose", "abuse")  # fmt: skip
     assert (await asyncio.to_thread(told_by, *given, "--directory", directory))[0] == 0
@@ -99,11 +99,11 @@ async def live(app: ConsentMiddleware) -> dict[str, Any]:
     answered = ("requests", "answer", str(number), "--directory", directory, *REASON)
     assert (await asyncio.to_thread(told_by, *answered))[0] == 0
     for days in (2, 100):
-        await app.wiring.destruction.once(datetime.now(UTC) + timedelta(days=days))
+        await app.runtime.destruction.once(datetime.now(UTC) + timedelta(days=days))
     found = {record.kind for record in await records(app, *KINDS)}
     assert found == KINDS
     told = await data(visitor)
-    await app.wiring.drain.stop()
+    await app.runtime.drain.stop()
     return told
 
 
@@ -247,7 +247,7 @@ def test_records_that_are_moved_to_a_strangers_subject_are_not_opened_for_them(t
         for kind in ("visit", "abuse", "request", "receipt"):
             found = await records(app, kind)
             mine = {each.purpose: each.subject for each in found if each.subject}
-            with closing(sqlite3.connect(app.wiring.places.database)) as database, database:
+            with closing(sqlite3.connect(app.runtime.places.database)) as database, database:
                 for purpose, subject in mine.items():
                     moved = "UPDATE records SET subject = ? WHERE kind = ? AND purpose = ?"
                     database.execute(moved, (subject, kind, purpose))
@@ -256,7 +256,7 @@ def test_records_that_are_moved_to_a_strangers_subject_are_not_opened_for_them(t
             assert [each for each in after[of] if each not in before[of]] == []
         shown = {each["id"] for held in after["held"] for each in held["records"]}
         assert shown <= {each["id"] for held in before["held"] for each in held["records"]} | {
-            str(each.id) for each in app.wiring.sealer.whole(await records(app, "visit"))
+            str(each.id) for each in app.runtime.sealer.whole(await records(app, "visit"))
         }
         assert f"words of {id(victim)}" not in json.dumps(after)
         assert (before["complete"], after["complete"]) == (True, False)
@@ -273,11 +273,11 @@ def test_what_was_erased_and_put_back_is_not_shown_and_counted(tmp_path: Path) -
         visitor = Visitor(app)
         await visitor.picks("accept")
         await visitor.gets("/books")
-        await app.wiring.drain.once()
-        before = rows_of(app.wiring.places.database)
+        await app.runtime.drain.once()
+        before = rows_of(app.runtime.places.database)
         await asks(visitor, *ERASE)
         await erased(app)
-        await app.wiring.drain.stop()
+        await app.runtime.drain.stop()
         return before
 
     before, places = asyncio.run(work()), Places(tmp_path / "consent-data")

@@ -16,6 +16,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.proxies import Proxies
 from consent_mw.records import Query, Record
 from consent_mw.rights.personal_data import PersonalData
+from consent_mw.runtime.options import Options
 from consent_mw.runtime.template_helper import consent_banner, consent_head
 from consent_mw.stores.base import Store
 
@@ -25,6 +26,7 @@ __all__ = [
     "ConsentError",
     "ConsentMiddleware",
     "Decision",
+    "Options",
     "PersonalData",
     "Policy",
     "PolicyError",

@@ -29,7 +29,7 @@ class ConsentError(Exception):
 
 
 class ConfigurationError(ConsentError):
-    """The wiring is wrong: a key, a path, an option. Raised at start-up, never in a request."""
+    """The set-up is wrong: a key, a path, an option. Raised at start-up, never in a request."""
 
 
 class Fault(NamedTuple):

@@ -324,7 +324,7 @@ def _hop_count(hops: int | None, networks: bool, header: str) -> int:
         return 0
     if networks:
         raise ConfigurationError("hops= and trusted= exclude each other; name the networks and drop hops=")
-    if isinstance(hops, bool) or not isinstance(hops, int) or hops < 1:  # pyright: ignore[reportUnnecessaryIsInstance] - wiring comes from untyped code too
+    if isinstance(hops, bool) or not isinstance(hops, int) or hops < 1:  # pyright: ignore[reportUnnecessaryIsInstance] - options come from untyped code too
         raise ConfigurationError(
             f"hops={hops!r} is no count of proxies; write 1 for one proxy, or leave it out for none"
         )

@@ -31,7 +31,7 @@ class Child:
         )  # fmt: skip
         self._site.__enter__()
         self._visitor = self._site.visitor()
-        self._sight = Sight(self._site.app.wiring.places, store)
+        self._sight = Sight(self._site.app.runtime.places, store)
 
     def do(self, order: dict[str, Any]) -> dict[str, Any]:
         verb: Callable[..., dict[str, Any]] = getattr(self, f"do_{order.pop('do')}")
@@ -71,7 +71,7 @@ class Child:
 
     def do_look(self, since: str = "") -> dict[str, Any]:
         """Tell which records are in the store: their ids, and what is new of them, opened."""
-        return self._sight.look(self._site.app.wiring.sealer, datetime.fromisoformat(since) if since else None)
+        return self._sight.look(self._site.app.runtime.sealer, datetime.fromisoformat(since) if since else None)
 
     def do_archived(self) -> dict[str, Any]:
         """Tell what is held in the archive."""
@@ -83,7 +83,7 @@ class Child:
 
     def do_open(self, copies: list[str]) -> dict[str, Any]:
         """Try to open copies of rows."""
-        return {"opened": [opens(each, self._site.app.wiring.sealer) for each in copies]}
+        return {"opened": [opens(each, self._site.app.runtime.sealer) for each in copies]}
 
     def do_stop(self) -> dict[str, Any]:
         """Shut down in order."""

@@ -92,7 +92,7 @@ class Drain:
     Attributes:
         handed_over: Records that the store has taken from here since the start.
         loop: On which it runs; None where it does not. A loop that was left without an end stays here, stopped.
-        look: Called in a thread each time that the drain keeps: whether anything was published meanwhile.
+        poll_published: Called in a thread each time that the drain keeps: whether anything was published meanwhile.
         by_itself: False where nothing goes on in the background, and somebody calls `run_once` instead: a test that
             lets time pass by a clock of its own.
     """
@@ -110,6 +110,7 @@ class Drain:
         pace: Pace | None = None,
         stop_seconds: float = 5.0,
         chores: Sequence[Chore] = (),
+        poll_published: Callable[[], None] = lambda: None,
     ) -> None:
         self._policy = policy
         self._spool = spool
@@ -123,7 +124,7 @@ class Drain:
         self._stop_seconds = stop_seconds
         self._chores = chores
         self.handed_over: int = 0
-        self.look: Callable[[], None] = _nothing
+        self.poll_published: Callable[[], None] = poll_published
         self.by_itself: bool = True
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -228,7 +229,7 @@ class Drain:
         except ConsentError as error:
             self._tell("the spool cannot be used", error)
         try:
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.poll_published)
         except Exception as error:  # noqa: BLE001 - whatever lies in that directory, records are kept on
             self._tell("what is published cannot be read", error)
         while gap := self._spool.take_gap():
@@ -446,7 +447,3 @@ def _refusal(record: Record, sealer: Sealer) -> Record:
     """The gap that stands for a record; of the same instant, and the same each time."""
     at_ns = (record.id.int >> 80) * 1_000_000
     return Gap.at(1, at_ns, "refused").record(sealer, UUID(int=record.id.int ^ 1))
-
-
-def _nothing() -> None:
-    """What is looked at where there is nothing to see."""

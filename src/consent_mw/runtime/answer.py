@@ -34,7 +34,7 @@ from consent_mw.site.insertion import (
 )
 
 if TYPE_CHECKING:
-    from consent_mw.runtime.wiring import Wiring
+    from consent_mw.runtime.revision import Revision
 
 __all__ = ["CARRIES_HEADERS", "Answer"]
 
@@ -91,17 +91,17 @@ class Answer(msgspec.Struct, eq=False):
         started: Whether something that a visitor sees has left.
     """
 
-    _wiring: Wiring
-    _receive: Receive
-    _send: Send
-    _exchange: Exchange
-    _began_with: Consent
-    _cookie_header: bytes | None
-    _expired: tuple[bytes, ...]
-    _secure: bool
-    _own: bool
-    _special: bool  # nothing is asked of the usual way: our own page, or debugging
-    _logged: bool
+    revision: Revision
+    server_receive: Receive
+    server_send: Send
+    exchange: Exchange
+    began_with: Consent
+    cookie_header: bytes | None
+    expired: tuple[bytes, ...]
+    secure: bool
+    own: bool
+    special: bool  # nothing is asked of the usual way: our own page, or debugging
+    logged: bool
     insertion: Insertion | None = None
     page: Message | None = None
     _left: Message | None = None
@@ -112,8 +112,8 @@ class Answer(msgspec.Struct, eq=False):
 
     async def receive(self) -> Message:
         """Return the server's next message, and count what it carries."""
-        message = await self._receive()
-        exchange, kind = self._exchange, message["type"]
+        message = await self.server_receive()
+        exchange, kind = self.exchange, message["type"]
         if kind == "http.request":
             exchange.received_bytes += len(message.get("body", b""))
         elif kind == "websocket.receive":
@@ -141,10 +141,10 @@ class Answer(msgspec.Struct, eq=False):
                 return self._whole_page(self.page, message, len(body))
             if self.insertion is not None:
                 return self._page_body(message)
-            self._exchange.sent_bytes += len(body)
+            self.exchange.sent_bytes += len(body)
             if not more or self._is_whole():
                 self.record()
-            return self._send(message)
+            return self.server_send(message)
         if kind in CARRIES_HEADERS:
             return self._head(message, kind)
         return self._other(self._aside(message) if "headers" in message else message)
@@ -154,22 +154,22 @@ class Answer(msgspec.Struct, eq=False):
         Keep the record of this exchange, once. The last of an answer leaves only when its record is written: who
         kills the process after the visitor has read the page finds it in the log.
         """
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange.duration_ns:
-            if self._logged and exchange.consent.noted:  # since then, by a background task
-                self._wiring.recorder.noted_since(exchange)
+            if self.logged and exchange.consent.noted:  # since then, by a background task
+                self.revision.recorder.noted_since(exchange)
             return
-        clock = self._wiring.clock
+        clock = self.revision.shared.storage.clock
         duration_ns = clock() - exchange.started_ns
         # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
         exchange.duration_ns = duration_ns if duration_ns > 0 else 1
-        if self._logged:
-            self._wiring.recorder.exchange(exchange, self._own)
+        if self.logged:
+            self.revision.recorder.exchange(exchange, self.own)
 
     def _is_whole(self) -> bool:
         """Whether a client has all, though the application will say so only with an empty last message."""
         length = _content_length(self._left) if self._left is not None else None
-        return length is not None and self._exchange.sent_bytes >= length
+        return length is not None and self.exchange.sent_bytes >= length
 
     async def finish(self) -> None:
         """Send what is still held, for an application that stopped before its answer was complete."""
@@ -182,14 +182,14 @@ class Answer(msgspec.Struct, eq=False):
         """Send a page that asks nothing and in which nothing waits: as it came, in one piece."""
         self.page = None
         self.started = True
-        self._exchange.sent_bytes += size
+        self.exchange.sent_bytes += size
         self.record()
-        return _both(self._send, head, body)
+        return _both(self.server_send, head, body)
 
     async def _send_all(self, messages: Iterable[Message]) -> None:
         for message in messages:
             self.started = True
-            await self._send(message)
+            await self.server_send(message)
 
     async def _page_body(self, message: Message) -> None:
         """Send what comes of a page's body. Its size is that of what leaves, the banner included."""
@@ -200,7 +200,7 @@ class Answer(msgspec.Struct, eq=False):
             messages = self._begun(self.page, message)
         messages += self.insertion.feed(message) if self.insertion is not None else [message]
         for each in messages:
-            self._exchange.sent_bytes += len(each.get("body", b""))
+            self.exchange.sent_bytes += len(each.get("body", b""))
             if each["type"] == "http.response.start":
                 self._left = each
         if not message.get("more_body", False) or self._is_whole():
@@ -210,9 +210,9 @@ class Answer(msgspec.Struct, eq=False):
     async def _other(self, message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.send":
-            self._exchange.sent_bytes += websocket_size(message)
+            self.exchange.sent_bytes += websocket_size(message)
         elif kind == "websocket.close" and not self.started:
-            self._exchange.status = 403  # what a server answers to a handshake that was closed
+            self.exchange.status = 403  # what a server answers to a handshake that was closed
         held = [self.page] if self.page is not None else []
         if self.insertion is not None:
             held = self.insertion.close()
@@ -220,49 +220,55 @@ class Answer(msgspec.Struct, eq=False):
         if kind == "http.response.pathsend":  # the server reads the file, of which the head has the size
             head = next((each for each in held if each["type"] == "http.response.start"), self._left)
             size = _content_length(head) if head is not None else None
-            self._exchange.sent_bytes = size or 0
+            self.exchange.sent_bytes = size or 0
         if kind in _LAST:
             self.record()
         await self._send_all([*held, message])
 
     def _head(self, message: Message, kind: str) -> Awaitable[None]:
         """Send a head as it may leave; the usual ones at once, the others in `_special_head`."""
-        exchange, wiring = self._exchange, self._wiring
+        exchange, revision = self.exchange, self.revision
         status = CARRIES_HEADERS[kind]
         if not status:
-            return self._send(self._aside(message))
+            return self.server_send(self._aside(message))
         exchange.status = status = message.get("status") or status
         if kind == "websocket.accept":
             _check_subprotocol(message)
         consent = exchange.consent
         permissions = consent.permissions
-        if self._special or consent.changed or self._expired or consent.personal:
+        if self.special or consent.changed or self.expired or consent.personal:
             # What is changed from here on holds for the rest of the request, and is not what this head speaks of.
             chosen, consent.changed = consent.consent if consent.changed else None, False
             message["headers"], illegible = own_lines(message.get("headers"))
-            wiring.illegible.refuse(illegible)
+            revision.shared.illegible.refuse(illegible)
             return self._special_head(message, permissions, chosen)
         headers = message.get("headers")
-        gated = gate(headers or (), permissions, exchange.started_ns, wiring.cookie_hook, wiring.floors[self._secure])
+        gated = gate(
+            headers or (),
+            permissions,
+            exchange.started_ns,
+            revision.shared.options.cookie_hook,
+            revision.shared.floors[self.secure],
+        )
         if headers is not None:
             message["headers"] = gated.headers
         if gated.illegible:
-            wiring.illegible.refuse(gated.illegible)
+            revision.shared.illegible.refuse(gated.illegible)
         if gated.pending:
             return self._special_head(message, permissions, None, gated)
-        if status == 200 and wiring.inserts and kind == "http.response.start":
+        if status == 200 and revision.shared.options.banner and kind == "http.response.start":
             if not gated.plain or exchange.scope["method"] != "GET":
                 if _is_page(message):
                     return self._special_head(message, permissions, None, gated)
             elif gated.kind == _HTML or is_html(gated.kind):
-                if consent.banner_placed or permissions.asks or consent.pending is not None or wiring.site.announces:
+                if consent.banner_placed or permissions.asks or consent.pending is not None or revision.site.announces:
                     return self._special_head(message, permissions, None, gated)
                 # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
                 gated.headers.extend(FOR_ONE_VISITOR)
                 self.page = message
         exchange.blocked += gated.blocked
         if gated.undeclared:
-            wiring.report(gated.decisions, exchange)
+            revision.report(gated.decisions, exchange)
         if self.page is message:
             return _nothing()
         if any(map(_depends, gated.decisions)):
@@ -271,31 +277,33 @@ class Answer(msgspec.Struct, eq=False):
 
     def _aside(self, message: Message) -> Message:
         """Return what stands beside an answer (a push, a hint, trailers) as it may leave: without what has to wait."""
-        wiring, exchange = self._wiring, self._exchange
-        floor = wiring.floors[self._secure]
+        revision, exchange = self.revision, self.exchange
+        floor = revision.shared.floors[self.secure]
         headers = message.get("headers")
-        gated = gate(headers or (), exchange.consent.permissions, exchange.started_ns, wiring.cookie_hook, floor)
-        wiring.illegible.refuse(gated.illegible)
+        gated = gate(
+            headers or (), exchange.consent.permissions, exchange.started_ns, revision.shared.options.cookie_hook, floor
+        )
+        revision.shared.illegible.refuse(gated.illegible)
         exchange.blocked += (*gated.blocked, *_names(gated.pending))
         if gated.undeclared:
-            wiring.report(gated.decisions, exchange)
+            revision.report(gated.decisions, exchange)
         if headers is not None:
             message["headers"] = gated.headers
         if "links" in message:  # of an early hint: each becomes a header
             lines, illegible = own_lines((b"link", link) for link in message["links"])
-            wiring.illegible.refuse(illegible)
+            revision.shared.illegible.refuse(illegible)
             message["links"] = [link for _, link in lines]
         return message
 
     def _leave(self, head: Message) -> Awaitable[None]:
         """Send a head; where it is the whole answer, its record comes first."""
-        bodiless = self._exchange.status in _BODILESS or _EMPTY in (head.get("headers") or ())
-        if bodiless or self._exchange.scope.get("method") == "HEAD":
+        bodiless = self.exchange.status in _BODILESS or _EMPTY in (head.get("headers") or ())
+        if bodiless or self.exchange.scope.get("method") == "HEAD":
             self.record()
-        if self._exchange.status:
+        if self.exchange.status:
             self.started = True
         self._left = head
-        return self._send(head)
+        return self.server_send(head)
 
     async def _special_head(
         self, message: Message, permissions: Permissions, chosen: Consent | None, gated: Gated | None = None
@@ -309,12 +317,12 @@ class Answer(msgspec.Struct, eq=False):
             chosen: What was chosen until then, and is now kept; None where nothing was.
             gated: What the gate made of the headers, where they have passed it.
         """
-        consent = self._exchange.consent
+        consent = self.exchange.consent
         if chosen is not None and not await self._keep_receipt(chosen):
             permissions = consent.permissions  # as they were before the choice
-            if self._own and not self._is_crawler():
+            if self.own and not self._is_crawler():
                 message = self._not_taken(message)
-                self._exchange.status = message["status"]
+                self.exchange.status = message["status"]
             chosen = None
         message, personal_answer = await self._gated(message, permissions, chosen, gated)
         personal_answer = personal_answer or consent.personal
@@ -325,7 +333,7 @@ class Answer(msgspec.Struct, eq=False):
     @property
     def _path(self) -> str:
         """The address as the browser wrote it; a ";" cannot stand in a Path attribute and stays encoded."""
-        return quote(str(self._exchange.scope.get("path", "")), safe="/:@!$&'()*+,=~", errors="replace")
+        return quote(str(self.exchange.scope.get("path", "")), safe="/:@!$&'()*+,=~", errors="replace")
 
     # -- the choice ---------------------------------------------------------------------------------------------
 
@@ -335,28 +343,28 @@ class Answer(msgspec.Struct, eq=False):
 
         Without a durable receipt nothing is accepted: the visitor is asked again. A refusal is always honoured.
         """
-        consent = self._exchange.consent
+        consent = self.exchange.consent
         if self._is_crawler():
-            consent.restore(self._began_with)
+            consent.restore(self.began_with)
             return False
         kept = await asyncio.to_thread(
-            self._wiring.recorder.receipt,
+            self.revision.recorder.receipt,
             # What was chosen here stands behind the new answer, also where another host has taken it back meanwhile.
-            consent.proven if consent.proven.receipt is not None else self._began_with,
+            consent.proven if consent.proven.receipt is not None else self.began_with,
             chosen,
             consent.shown,
-            self._wiring.clock(),
-            sign_in=await self._wiring.site.sign_in(self._exchange.inner) if self._own else None,
+            self.revision.shared.storage.clock(),
+            sign_in=await self.revision.site.sign_in(self.exchange.inner) if self.own else None,
             registered=consent.withdrawal_kept,
         )
         if not kept and chosen.allows_something:
             _log.error("an acceptance could not be kept as a receipt; it was not taken")
-            consent.restore(self._began_with)
+            consent.restore(self.began_with)
             return False
         return True
 
     def _is_crawler(self) -> bool:
-        return is_crawler(self._exchange.fields.get(b"user-agent", b"").decode("latin-1"))
+        return is_crawler(self.exchange.fields.get(b"user-agent", b"").decode("latin-1"))
 
     def _not_taken(self, head: Message) -> Message:
         """
@@ -364,10 +372,10 @@ class Answer(msgspec.Struct, eq=False):
         refused. What the choice had released stays here too.
         """
         kept = [line for line in head["headers"] if line[0] not in (b"set-cookie", b"location", b"content-length")]
-        self._send = _without_body(self._send)
+        self.server_send = _without_body(self.server_send)
         if head["status"] != 303:
             return {**head, "status": 503, "headers": [*kept, (b"retry-after", b"60"), _EMPTY]}
-        again = f"{self._exchange.scope.get('root_path', '')}{self._wiring.prefix}?again=unsaved"
+        again = f"{self.exchange.scope.get('root_path', '')}{self.revision.shared.options.prefix}?again=unsaved"
         return {**head, "headers": [*kept, (b"location", quote(again, safe="/:?=").encode()), _EMPTY]}
 
     # -- the gate -----------------------------------------------------------------------------------------------
@@ -376,35 +384,35 @@ class Answer(msgspec.Struct, eq=False):
         self, message: Message, permissions: Permissions, chosen: Consent | None, gated: Gated | None
     ) -> tuple[Message, bool]:
         """Return the message as it may leave, and whether it is now made for one visitor."""
-        wiring, consent = self._wiring, self._exchange.consent
+        revision, consent = self.revision, self.exchange.consent
         expired: tuple[bytes, ...] = ()
-        if chosen is not None or self._expired:
-            expired = wiring.cookies.expired(self._cookie_header, permissions, self._path)
-        floor = wiring.floors[self._secure]
+        if chosen is not None or self.expired:
+            expired = revision.cookies.expired(self.cookie_header, permissions, self._path)
+        floor = revision.shared.floors[self.secure]
         if gated is None:
-            hook = _released if self._own else wiring.cookie_hook
-            gated = gate(message["headers"], permissions, self._exchange.started_ns, hook, floor)
-        self._exchange.blocked += gated.blocked
+            hook = _released if self.own else revision.shared.options.cookie_hook
+            gated = gate(message["headers"], permissions, self.exchange.started_ns, hook, floor)
+        self.exchange.blocked += gated.blocked
         ours: list[bytes] = []
         if chosen is not None and self._may_keep_consent():
-            ours += wiring.cookies.choice_lines(consent, chosen, secure=self._secure)
+            ours += revision.cookies.choice_lines(consent, chosen, secure=self.secure)
         decisions = gated.decisions
         if gated.pending:
             waits = await self._keep_pending(gated.pending)
             ours += [waits] if isinstance(waits, bytes) else []
             if isinstance(waits, Reason):
                 decisions = _blocked(decisions, waits)
-                self._exchange.blocked += _names(gated.pending)
+                self.exchange.blocked += _names(gated.pending)
         added: HeaderList = [(b"set-cookie", floor(line) if floor else line) for line in ours]
         if expired:
             # A deletion by the application may be about another path than ours.
             kept = {d.name for d in decisions if d.verdict is Verdict.KEPT and d.reason is not Reason.DELETION}
             added += [(b"set-cookie", line) for line in expired if name_of(line) not in kept]
-            self._expired = ()
+            self.expired = ()
         if gated.undeclared:
-            wiring.report(decisions, self._exchange)
-        if wiring.debug and decisions:
-            wiring.compare_places(message["headers"], decisions)
+            revision.report(decisions, self.exchange)
+        if revision.shared.options.debug and decisions:
+            revision.compare_places(message["headers"], decisions)
             added.append((b"consent-cookies", _shown(decisions)))
         one_visitor = bool(added) or any(map(_depends, decisions))
         # The consent cookie comes first: a client that reads one line reads that one.
@@ -412,42 +420,44 @@ class Answer(msgspec.Struct, eq=False):
 
     def _may_keep_consent(self) -> bool:
         """Whether the site's own hook lets the consent cookie pass, as it may any other."""
-        wiring = self._wiring
-        if wiring.cookie_hook is None:
+        revision = self.revision
+        if revision.shared.options.cookie_hook is None:
             return True
-        name = wiring.cookies.cookie.name(secure=self._secure)
-        verdict = wiring.cookie_hook(Decision(name, Verdict.KEPT, Reason.NECESSARY, None))
+        name = revision.cookies.cookie.name(secure=self.secure)
+        verdict = revision.shared.options.cookie_hook(Decision(name, Verdict.KEPT, Reason.NECESSARY, None))
         return verdict is None or verdict is Verdict.KEPT
 
     async def _keep_pending(self, lines: Sequence[tuple[Decision, bytes]]) -> bytes | Reason | None:
         """Have the lines wait on the server: return the session cookie's line where it is new, or why they do not."""
-        consent, wiring = self._exchange.consent, self._wiring
+        consent, revision = self.exchange.consent, self.revision
         before = consent.pending
         if consent.exposed:
-            wiring.warn_once("pending-exposed", _EXPOSED, self._exchange.fields.get(b"host", b"").decode("latin-1"))
+            revision.shared.warn_once(
+                "pending-exposed", _EXPOSED, self.exchange.fields.get(b"host", b"").decode("latin-1")
+            )
             return Reason.EXPOSED
         placed = [(decision, anchored(line, self._path)) for decision, line in lines]
         try:
             async with asyncio.timeout(_OPENING_SECONDS):
-                await wiring.store.open()
+                await revision.shared.storage.store.open()
             async with asyncio.timeout(_PENDING_SECONDS):
-                network = wiring.network(self._exchange.scope)
-                session = await wiring.pending.keep(before, placed, wiring.clock(), network)
+                network = revision.shared.network(self.exchange.scope)
+                session = await revision.pending.keep(before, placed, revision.shared.storage.clock(), network)
         except NoRoom:
-            wiring.warn_once("pending-full", _NO_ROOM)
+            revision.shared.warn_once("pending-full", _NO_ROOM)
             return Reason.NO_ROOM
         except (TimeoutError, ConsentError) as error:
             _log.warning("cookies that should wait were blocked: %s", str(error) or "the store took too long")
             return Reason.NOT_KEPT
         consent.pending = session
-        return None if session == before else wiring.cookies.pending_line(session, consent.value, secure=self._secure)
+        return None if session == before else revision.cookies.pending_line(session, consent.value, secure=self.secure)
 
     # -- the banner ---------------------------------------------------------------------------------------------
 
     async def _with_banner(self, message: Message, personal_answer: bool) -> bool:
         """Begin to insert the banner, and return whether this message waits for the page's body."""
-        wiring, exchange = self._wiring, self._exchange
-        if self._own or not wiring.inserts or exchange.consent.banner_placed or not _is_page(message):
+        revision, exchange = self.revision, self.exchange
+        if self.own or not revision.shared.options.banner or exchange.consent.banner_placed or not _is_page(message):
             return False
         shared = not personal_answer and is_public(message)
         method = exchange.scope["method"]
@@ -455,13 +465,13 @@ class Answer(msgspec.Struct, eq=False):
             return False
         if method == "HEAD":
             await self._leave(altered_head(message, shared=shared))
-        elif shared or wiring.site.wants_banner(exchange.consent):
-            language = language_for_all(message) if shared else wiring.site.language_of(message)
+        elif shared or revision.site.wants_banner(exchange.consent):
+            language = language_for_all(message) if shared else revision.site.language_of(message)
             scope = exchange.told
-            body = await wiring.site.banner(
+            body = await revision.site.banner(
                 scope, exchange.consent, now_ns=exchange.started_ns, shared=shared, page_language=language
             )
-            head = wiring.site.head(scope, language)
+            head = revision.site.head(scope, language)
             self.insertion = Insertion(message, head, body, shared=shared)
         else:
             # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
@@ -478,8 +488,8 @@ class Answer(msgspec.Struct, eq=False):
         self.page = None
         body: bytes = message.get("body", b"")
         if message.get("more_body", False) or _waits(body):
-            site = self._wiring.site
-            self.insertion = Insertion(page, site.head(self._exchange.told, site.language_of(page)), "")
+            site = self.revision.site
+            self.insertion = Insertion(page, site.head(self.exchange.told, site.language_of(page)), "")
             return []
         return [page]
 

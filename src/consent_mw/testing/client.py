@@ -12,7 +12,7 @@ import httpx
 
 from consent_mw._asgi import ASGIApp
 from consent_mw.middleware import ConsentMiddleware
-from consent_mw.runtime.wiring import Wiring
+from consent_mw.runtime.runtime import Runtime
 from consent_mw.testing.cookie_jar import ClockedJar
 from consent_mw.testing.driver import Connection
 from consent_mw.testing.kept import Kept, hand_over, kept
@@ -70,7 +70,7 @@ class ConsentClient(Visitor):
         self._address = address
         self._base = base_url
         given = options.pop("cookies", None)
-        prefix = running.app.wiring.prefix if isinstance(running.app, ConsentMiddleware) else prefix
+        prefix = running.app.runtime.options.prefix if isinstance(running.app, ConsentMiddleware) else prefix
         super().__init__(
             prefix=prefix,
             transport=_Transport(running, address, None if shared else running),
@@ -152,7 +152,7 @@ class ConsentClient(Visitor):
         """
         if not isinstance(self.app, ConsentMiddleware):
             raise TypeError("records: the outermost layer of the application is not a ConsentMiddleware")
-        return self._running.run(_kept(self.app.wiring, kinds))
+        return self._running.run(_kept(self.app.runtime, kinds))
 
     def __enter__(self) -> ConsentClient:
         """Start the application."""
@@ -232,6 +232,6 @@ class _Transport(httpx.BaseTransport):
         self.close()
 
 
-async def _kept(wiring: Wiring, kinds: Sequence[str]) -> list[Kept]:
-    await hand_over(wiring)
-    return await kept(wiring.store, wiring.sealer, kinds)
+async def _kept(runtime: Runtime, kinds: Sequence[str]) -> list[Kept]:
+    await hand_over(runtime)
+    return await kept(runtime.store, runtime.sealer, kinds)

@@ -12,7 +12,7 @@ from consent_mw.cli.opened_record import opened
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.kinds import SHOWN
 from consent_mw.records import Query, Record, time_of
-from consent_mw.runtime.wiring import Wiring
+from consent_mw.runtime.runtime import Runtime
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
@@ -45,14 +45,14 @@ async def kept(store: Store, sealer: Sealer, kinds: Collection[str]) -> list[Kep
     return [_opened(record, sealer) for record in sealer.whole(found)]
 
 
-async def hand_over(wiring: Wiring) -> None:
+async def hand_over(runtime: Runtime) -> None:
     """Bring what the spool holds to the store: the application's own drain may be at it, and then does it."""
     with suppress(TimeoutError):  # what nothing can hand over, such as a segment of another keyring, is not found
         async with asyncio.timeout(_HANDED_OVER_SECONDS):
-            await wiring.drain.once()
-            while wiring.spool.waiting_bytes:
+            await runtime.drain.once()
+            while runtime.spool.waiting_bytes:
                 await asyncio.sleep(_BETWEEN_SECONDS)
-                await wiring.drain.once()
+                await runtime.drain.once()
 
 
 def _opened(record: Record, sealer: Sealer) -> Kept:

@@ -60,7 +60,7 @@ class RunningApp:
     def clock(self) -> Callable[[], int] | None:
         """By which cookies expire, in nanoseconds since 1970; None is the machine's."""
         if self._clock is None and isinstance(self.app, ConsentMiddleware):
-            return self.app.wiring.clock
+            return self.app.runtime.options.clock
         return self._clock
 
     # -- its life -----------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class RunningApp:
         try:
             self.run(self._life.aclose())
             if not self._started and isinstance(self.app, ConsentMiddleware):
-                self.run(self.app.wiring.drain.stop())
+                self.run(self.app.runtime.drain.stop())
         finally:
             self._runner.close()
 

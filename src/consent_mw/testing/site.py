@@ -14,7 +14,7 @@ from consent_mw.middleware import ConsentMiddleware
 from consent_mw.records import Query
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
 from consent_mw.retention.aggregates import cells_of, days_of
-from consent_mw.runtime.wiring import Wiring
+from consent_mw.runtime.runtime import Runtime
 from consent_mw.stores.pages import every
 from consent_mw.system.days import EPOCH, day_of
 from consent_mw.testing.client import ADDRESS, ConsentClient
@@ -95,7 +95,7 @@ class LivingSite:
             clock=self.clock,
             **options,
         )
-        app.wiring.drain.by_itself = False
+        app.runtime.drain.by_itself = False
         return app
 
     def __enter__(self) -> LivingSite:
@@ -130,8 +130,8 @@ class LivingSite:
         return app
 
     @property
-    def _wiring(self) -> Wiring:
-        return self.app.wiring
+    def _runtime(self) -> Runtime:
+        return self.app.runtime
 
     # -- visitors -----------------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class LivingSite:
     @property
     def today(self) -> date:
         """The day that it is, in the time zone of the policy in force: `published` of a revision must be it."""
-        return self.now.astimezone(self._wiring.policy.time_zone).date()
+        return self.now.astimezone(self._runtime.policy.time_zone).date()
 
     def settle(self) -> None:
         """
@@ -165,7 +165,7 @@ class LivingSite:
         was published is learnt of, records are handed over to the store, waiting cookies expire, what has ended is
         counted, destroyed and certified, and what visitors asked for is carried out.
         """
-        self._running.run(self._wiring.drain.run_once())
+        self._running.run(self._runtime.drain.run_once())
 
     def pass_time(self, *, step: timedelta = _HOUR, **duration: float) -> None:
         """
@@ -230,7 +230,7 @@ class LivingSite:
         if done.exit_code:
             file.write_bytes(before)
             raise ValueError(f"publish: {done.stderr.strip()}")
-        self._wiring.look()
+        self._runtime.poll_published()
         return done
 
     # -- what it keeps ------------------------------------------------------------------------------------------
@@ -240,11 +240,11 @@ class LivingSite:
         Return the records of these kinds ("visit", "event", "receipt", "request", ...) in the live store, or of all
         that `consent-mw log` shows; opened, oldest first. What waits in the spool is handed over before.
         """
-        return self._running.run(_live(self._wiring, kinds))
+        return self._running.run(_live(self._runtime, kinds))
 
     def archived(self, *kinds: str) -> list[Kept]:
         """Return the records that a law keeps in the archive, as `records` does."""
-        return self._running.run(_archived(self._wiring, kinds))
+        return self._running.run(_archived(self._runtime, kinds))
 
     def certificates(self) -> list[Kept]:
         """Return the certificates of destruction, as docs/retention.md lists their fields; oldest first."""
@@ -259,7 +259,7 @@ class LivingSite:
         Return what was counted of a day (UTC), by purpose, then by what is counted, then by cell:
         `counts(day)["necessary"]["route"] == {"/": 12}`. Empty until it is counted, half an hour after the day is over.
         """
-        return self._running.run(_counts(self._wiring, day))
+        return self._running.run(_counts(self._runtime, day))
 
 
 def _text(policy: str | Path) -> str:
@@ -277,21 +277,21 @@ def _moments(now: datetime, until: datetime, step: timedelta) -> Iterator[dateti
     yield until
 
 
-async def _live(wiring: Wiring, kinds: tuple[str, ...]) -> list[Kept]:
-    await hand_over(wiring)
-    return await kept(wiring.store, wiring.sealer, kinds)
+async def _live(runtime: Runtime, kinds: tuple[str, ...]) -> list[Kept]:
+    await hand_over(runtime)
+    return await kept(runtime.store, runtime.sealer, kinds)
 
 
-async def _archived(wiring: Wiring, kinds: tuple[str, ...]) -> list[Kept]:
-    archive = wiring.erasure.archive
+async def _archived(runtime: Runtime, kinds: tuple[str, ...]) -> list[Kept]:
+    archive = runtime.erasure.archive
     return await kept(archive.store, archive.sealer, kinds) if archive else []
 
 
-async def _counts(wiring: Wiring, day: date) -> dict[str, dict[str, dict[str, int]]]:
+async def _counts(runtime: Runtime, day: date) -> dict[str, dict[str, dict[str, int]]]:
     query = Query(kinds=frozenset((AGGREGATE,)), purposes=frozenset((AGGREGATES,)))
     number = day_of(datetime(day.year, day.month, day.day, tzinfo=UTC))
     found: dict[str, dict[str, dict[str, int]]] = {}
-    for record in wiring.sealer.whole(await every(wiring.store, query)):
+    for record in runtime.sealer.whole(await every(runtime.store, query)):
         if days_of(record) == frozenset((number,)):
             of, by = str(record.data["aggregate.of"]), str(record.data["aggregate.by"])
             found.setdefault(of, {})[by] = cells_of(record)

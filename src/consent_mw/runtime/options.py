@@ -1,0 +1,156 @@
+"""What the caller of the middleware may say: each option documented, and checked, once."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Required, TypedDict
+
+from consent_mw.cookies.gate import CookieHook
+from consent_mw.cookies.lines import CookieFloor
+from consent_mw.crypto.keyring import Keyring
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.policy.model import Policy
+from consent_mw.proxies import Proxies
+from consent_mw.rights.personal_data import PersonalData, SignIn
+from consent_mw.stores.base import Store
+
+__all__ = ["Given", "Options"]
+
+#: Below this not even one segment fits beside the reserve.
+_LEAST_SPOOL_BYTES = 1 << 20
+
+
+class Given(TypedDict, total=False):
+    """The keyword arguments of `ConsentMiddleware`; `Options` documents them."""
+
+    policy: Required[Policy | str | Path]
+    secret_keys: Required[Sequence[str | bytes]]
+    store: Store | str | None
+    log_store: Store | str | None
+    directory: str | Path | None
+    keyring: Keyring | None
+    proxies: Proxies | None
+    prefix: str
+    cookie_name: str
+    cookie_domain: str
+    site: str
+    cookie_hook: CookieHook | None
+    cookie_floor: CookieFloor | None
+    exclude: Iterable[str]
+    report_only: bool
+    banner: bool
+    debug: bool
+    console: bool
+    templates: str | Path | None
+    gpc_url: bool
+    drain: bool
+    spool_bytes: int
+    sync_interval: timedelta
+    subject: SignIn | None
+    personal_data: PersonalData | None
+    clock: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """
+    The options of `ConsentMiddleware`.
+
+    Attributes:
+        policy: The declaration: a path to `policy.toml`, or a `Policy` that was loaded.
+        secret_keys: What signs the consent cookie, oldest to newest: the last signs, all are believed.
+        store: Where records go: a `Store`, or a URL such as "sqlite:///log.sqlite3". SQLite in `directory` by default.
+        log_store: Where visits and events go instead, as many as there are; everything else stays in `store`.
+        directory: Keys, spool and the default store; `consent-data` beside the policy unless told.
+        keyring: Where the keys of days live, if not in the key file of `directory`.
+        proxies: The proxies in front of us; without them only the socket's address and scheme are believed.
+        prefix: Where the visitor's pages are.
+        cookie_name: What the consent cookie is called, without its prefix `__Host-`.
+        cookie_domain: Shares the choice between subdomains, and gives up the `__Host-` prefix: any of them can then set
+            a choice, which counts on hosts where the visitor made none. Data open on the host where one was made alone.
+        site: What this deployment is called in its signatures, such as "staging": two with one key believe each other's
+            choices only if this, `cookie_name` and `cookie_domain` agree.
+        cookie_hook: May veto a cookie that would pass, or pass one that would not.
+        cookie_floor: What every cookie that passes must say of itself at least: Secure on https, HttpOnly, SameSite.
+        exclude: Paths, with * for anything, that are left out of the log. Never out of the gate.
+        report_only: Block nothing and report everything, for a site that moves in.
+        banner: Whether the banner is inserted into pages; a template can place it instead.
+        debug: Tell in a response header what became of each cookie, and raise on an event that is not declared.
+        console: Write an access line for each exchange, masked, in the place of the server's (`--no-access-log`).
+        templates: A folder whose templates stand in for ours of the same name.
+        gpc_url: Serve `/.well-known/gpc.json`, which says whether the policy honours the signal.
+        drain: False where `consent-mw drain` hands records to the store: this process then only writes them down.
+        spool_bytes: Most that records may take on this machine's disk while they wait for the store, a sixteenth of
+            it kept for receipts, erasures and abuse.
+        sync_interval: How often records are forced to the disk: what a power cut may take.
+        subject: Tells from a request's scope who is signed in, or None: then they see their data wherever they sign in.
+        personal_data: What the application itself holds about who is signed in: read, corrected and erased through it.
+        clock: Nanoseconds since 1970; for tests (`consent_mw.testing.clock.Clock`).
+
+    Raises:
+        ConfigurationError: One of them is wrong; the message names it.
+    """
+
+    policy: Policy | str | Path
+    secret_keys: Sequence[str | bytes]
+    store: Store | str | None = None
+    log_store: Store | str | None = None
+    directory: str | Path | None = None
+    keyring: Keyring | None = None
+    proxies: Proxies | None = None
+    prefix: str = "/consent"
+    cookie_name: str = "consent"
+    cookie_domain: str = ""
+    site: str = ""
+    cookie_hook: CookieHook | None = None
+    cookie_floor: CookieFloor | None = None
+    exclude: Iterable[str] = ()
+    report_only: bool = False
+    banner: bool = True
+    debug: bool = False
+    console: bool = False
+    templates: str | Path | None = None
+    gpc_url: bool = False
+    drain: bool = True
+    spool_bytes: int = 256 << 20
+    sync_interval: timedelta = timedelta(seconds=1)
+    subject: SignIn | None = None
+    personal_data: PersonalData | None = None
+    clock: Callable[[], int] = time.time_ns
+
+    def __post_init__(self) -> None:
+        prefix, spool_bytes, interval = self.prefix, self.spool_bytes, self.sync_interval
+        if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix:
+            raise ConfigurationError(
+                f'prefix: "{prefix}" must begin with / and not end with it; write prefix="/consent"'
+            )
+        if spool_bytes < _LEAST_SPOOL_BYTES:
+            raise ConfigurationError(f"spool_bytes={spool_bytes}: is less than a mebibyte; write spool_bytes=256 << 20")
+        if interval <= timedelta():
+            raise ConfigurationError(f"sync_interval={interval}: is no time; write sync_interval=timedelta(seconds=1)")
+        if isinstance(self.exclude, str):
+            raise ConfigurationError(f'exclude: is one text; write exclude=("{self.exclude}",)')
+
+    @property
+    def file(self) -> Path | None:
+        """Where the declaration was read from; None for a `Policy` that was loaded."""
+        return None if isinstance(self.policy, Policy) else Path(self.policy)
+
+    @property
+    def data_directory(self) -> Path:
+        """Where records are kept: as told, or `consent-data` beside the policy."""
+        if self.directory is not None:
+            return Path(self.directory)
+        return Path("consent-data") if self.file is None else self.file.resolve().parent / "consent-data"
+
+    @property
+    def excluded(self) -> re.Pattern[str] | None:
+        """What a path matches that is left out of the log; None where all are in it."""
+        patterns = list(self.exclude)
+        return re.compile("|".join(map(fnmatch.translate, patterns))) if patterns else None

@@ -1,0 +1,165 @@
+"""A site at work: what its options make, put together once and checked at start-up, and the revision that serves."""
+
+from __future__ import annotations
+
+import logging
+
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.cookies.illegible import Illegible
+from consent_mw.cookies.pending import Pending
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.log.access_line import Console
+from consent_mw.log.drain import Drain
+from consent_mw.paths import Places
+from consent_mw.policy.loader import load
+from consent_mw.policy.model import Policy
+from consent_mw.policy.rollout import Publications
+from consent_mw.proxies import Proxies
+from consent_mw.retention.destruction import Destruction
+from consent_mw.rights.erasure import Erasure
+from consent_mw.rights.restriction import SiteRestrictions
+from consent_mw.runtime.options import Options
+from consent_mw.runtime.revision import Revision
+from consent_mw.runtime.shared import Shared, floors_of
+from consent_mw.runtime.storage import Storage
+from consent_mw.spool.spool import Spool
+from consent_mw.stores.base import Store
+
+__all__ = ["Runtime"]
+
+_log = logging.getLogger("consent_mw")
+
+
+class Runtime:
+    """
+    What a middleware is made of.
+
+    Attributes:
+        revision: What serves now.
+    """
+
+    def __init__(self, options: Options) -> None:
+        """Raises as `ConsentMiddleware`."""
+        declared = options.policy if isinstance(options.policy, Policy) else load(options.policy)
+        places = Places(options.data_directory)
+        places.prepare()
+        cookie = ConsentCookie(
+            options.secret_keys, name=options.cookie_name, domain=options.cookie_domain, site=options.site
+        )
+        begun = places.rings.exists()
+        self.options: Options = options
+        self.storage: Storage = Storage.of(options, places, cookie.signing.keys)
+        self._publications = Publications(
+            self.storage.revisions, declared, options.file, options.clock, trial=options.debug, begun=begun
+        )
+        policy = self._publications.in_force
+        sealer = self.storage.sealer(policy)
+        pending = Pending(policy, self.storage.store, sealer)
+        proxies = options.proxies or Proxies()
+        self.console: Console | None = Console(policy, proxies) if options.console else None
+        self.destruction: Destruction = self._destruction(policy, sealer)
+        self.erasure: Erasure = Erasure.of_site(
+            self.storage.revisions.course(policy).published,
+            places,
+            self.storage.store,
+            sealer,
+            spool=self.storage.spool,
+            hand_over=self._hand_over,
+            personal_data=options.personal_data,
+        )
+        self.drain: Drain = Drain(
+            policy,
+            self.storage.spool,
+            self.storage.store,
+            sealer,
+            pending,
+            clock=options.clock,
+            hands_over=options.drain,
+            chores=(self.destruction, self.erasure) if options.drain else (self.erasure,),
+            poll_published=self.poll_published,
+        )
+        self.storage.know_keyrings(self.erasure.archive, given=options.keyring is not None)
+        shared = Shared(
+            options=options,
+            storage=self.storage,
+            cookie=cookie,
+            proxies=proxies,
+            erasure=self.erasure,
+            drain=self.drain,
+            illegible=Illegible(strict=options.debug),
+            floors=floors_of(options.cookie_floor),
+        )
+        self.revision: Revision = Revision(policy, sealer, pending, shared)
+        self.poll_published()
+
+    def _destruction(self, policy: Policy, sealer: Sealer) -> Destruction:
+        storage = self.storage
+        restrictions = SiteRestrictions(storage.store, sealer)
+        return Destruction.of_site(policy, storage.places, storage.store, sealer, restrictions, spool=storage.spool)
+
+    async def _hand_over(self) -> None:
+        await self.drain.once()
+
+    # What others ask for by name, so that nobody has to know where it is kept.
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.revision.policy
+
+    @property
+    def sealer(self) -> Sealer:
+        """What seals records under it."""
+        return self.revision.sealer
+
+    @property
+    def store(self) -> Store:
+        """Where records are."""
+        return self.storage.store
+
+    @property
+    def spool(self) -> Spool:
+        """Where they wait for it."""
+        return self.storage.spool
+
+    @property
+    def places(self) -> Places:
+        """Where everything stands."""
+        return self.storage.places
+
+    # One policy, and the next.
+
+    def poll_published(self) -> None:
+        """
+        Learn what was published meanwhile: announce it, and have ready what is to serve when it holds.
+
+        Reads the disk, so the drain does it in a thread; a request only compares its instant with `until_ns`.
+
+        Raises:
+            ConfigurationError: The kept revisions cannot be read.
+        """
+        revision = self.revision  # a request may go on to the next one meanwhile
+        plan = self._publications.plan(revision.policy)
+        if plan == revision.plan:
+            return
+        if plan.following is None:
+            revision.following = None
+        elif revision.following is None or revision.following.policy != plan.following:
+            revision.following = revision.under(plan.following)
+        revision.sealer.follow(plan.published)
+        revision.site.announce(plan.announced, plan.published)
+        self.erasure.follow(plan.published, self.places)
+        revision.until_ns = plan.from_ns
+        revision.plan = plan
+
+    def succeed(self) -> Revision:
+        """Go on to what serves from now on, and return it: the instant `until_ns` has come."""
+        following = self.revision.following
+        if following is None:
+            return self.revision
+        self.drain.follow(following.policy, following.sealer, following.pending)
+        if self.console is not None:
+            self.console.follow(following.policy)
+        self.revision = following
+        _log.info("revision %d of the policy holds from now on", following.policy.revision)
+        return following

@@ -1,0 +1,62 @@
+"""What requests share under every revision of the policy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from consent_mw._asgi import Scope
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.cookies.illegible import Illegible
+from consent_mw.cookies.lines import CookieFloor
+from consent_mw.log.drain import Drain
+from consent_mw.proxies import Proxies
+from consent_mw.rights.erasure import Erasure
+from consent_mw.runtime.options import Options
+from consent_mw.runtime.storage import Storage
+from consent_mw.site.throttle import network_of
+from consent_mw.system.bounded_cache import remembering
+
+__all__ = ["Floors", "Shared", "floors_of"]
+
+_log = logging.getLogger("consent_mw")
+
+_REMEMBERED_LINES_BYTES = 1 << 20
+
+#: What raises the attributes of a Set-Cookie line that passes, by whether the connection is secure; None for nothing.
+Floors = dict[bool, Callable[[bytes], bytes] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """Everything that a change of the policy leaves as it is."""
+
+    options: Options
+    storage: Storage
+    cookie: ConsentCookie
+    proxies: Proxies
+    erasure: Erasure
+    drain: Drain
+    illegible: Illegible
+    floors: Floors
+    _warned: set[str] = field(default_factory=set[str])
+
+    def network(self, scope: Scope) -> str:
+        """Return the network that a request comes from, for counting; "" where that is not known."""
+        return network_of(self.proxies.address(scope))
+
+    def warn_once(self, what: str, message: str, *values: object) -> None:
+        """Log a warning that many requests give cause for, once in the life of this process."""
+        if what not in self._warned:
+            self._warned.add(what)
+            _log.warning(message, *values)
+
+
+def floors_of(floor: CookieFloor | None) -> Floors:
+    """Return what applies `cookie_floor=` to a line."""
+    if floor is None:
+        return {False: None, True: None}
+    raised = {https: partial(floor.raised, https=https) for https in (False, True)}
+    return {https: remembering(function, _REMEMBERED_LINES_BYTES) for https, function in raised.items()}

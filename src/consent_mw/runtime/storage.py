@@ -1,0 +1,111 @@
+"""Where a site keeps what it writes down: its files, its store, its spool and its keys."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring
+from consent_mw.crypto.known_keyrings import KnownRings, Where
+from consent_mw.crypto.sealer import PlainSealer, Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.paths import Places
+from consent_mw.policy.model import Policy
+from consent_mw.policy.revisions import Revisions
+from consent_mw.retention.archive import Archive
+from consent_mw.runtime.options import Options
+from consent_mw.spool.spool import Spool
+from consent_mw.stores import site_store
+from consent_mw.stores.base import Store
+from consent_mw.stores.joined import JoinedStore
+
+__all__ = ["Storage"]
+
+_log = logging.getLogger("consent_mw")
+
+_JOINED = """%s: what this site kept here before it had another store is still read, erased and destroyed here; leave it
+where it is until nothing but certificates and daily counts is left in it (consent-mw store check says when)"""
+_MISSING_RING = """%s: the keyring %s was used here before, and now it is %s: what the first one sealed cannot be read,
+requests among it, and those visitors cannot be erased. Put its key file back and start again; if it is gone for good,
+say so: consent-mw purge --lost %s"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """
+    What all revisions of a site share of disks, stores and keys.
+
+    Attributes:
+        clock: Nanoseconds since 1970.
+    """
+
+    places: Places
+    revisions: Revisions
+    store: Store
+    spool: Spool
+    keyring: Keyring
+    site_keys: SiteKeys
+    clock: Callable[[], int]
+
+    @classmethod
+    def of(cls, options: Options, places: Places, secret_keys: tuple[bytes, ...]) -> Storage:
+        """
+        Return what these options name.
+
+        Args:
+            secret_keys: From which the keys of the site come, oldest to newest.
+
+        Raises:
+            ConfigurationError, SpoolError: Keys, store or directory cannot be used.
+        """
+        keyring = options.keyring
+        storage = cls(
+            places=places,
+            revisions=Revisions(places.revisions),
+            store=site_store(places.database, options.store, options.log_store),
+            spool=Spool(
+                places.spool,
+                budget_bytes=options.spool_bytes,
+                reserve_bytes=options.spool_bytes // 16,
+                segment_bytes=min(8 << 20, options.spool_bytes // 8),
+                sync_interval=options.sync_interval,
+                clock=options.clock,
+            ),
+            keyring=FileKeyring(places.keys) if keyring is None else ForeignKeyring(keyring),
+            site_keys=SiteKeys.kept(places.site_keys, secret_keys),
+            clock=options.clock,
+        )
+        if isinstance(storage.store, JoinedStore):
+            _log.warning(_JOINED, places.database)
+        return storage
+
+    def sealer(self, policy: Policy) -> Sealer:
+        """Return what seals records under a policy."""
+        if policy.seal:
+            return Sealer(self.keyring, self.site_keys)
+        _log.warning(
+            "%s: log.seal = false: personal fields are written as they are, and nothing can be destroyed for good; "
+            "remove it, unless this is a test",
+            policy.file,
+        )
+        return PlainSealer(self.keyring, self.site_keys)
+
+    def know_keyrings(self, archive: Archive | None, *, given: bool) -> None:
+        """
+        Remember the keyrings that work here, and say which of those that were used here are not there any more.
+
+        Args:
+            given: Whether the live one is the application's own.
+
+        Raises:
+            ConfigurationError: The list cannot be read or written.
+        """
+        known, keyrings = KnownRings(self.places.rings), {self.places.keys: self.keyring}
+        if archive is not None:
+            keyrings[self.places.archive_keys] = archive.sealer.keyring
+        for file, keyring in keyrings.items():
+            where: Where = "live" if file == self.places.keys else "archive"
+            for name in known.missing(where, keyring.name):
+                _log.error(_MISSING_RING, file, name, keyring.name, name)
+            known.remember(where, keyring, given=where == "live" and given)

@@ -1,0 +1,45 @@
+"""What the caller may say stands in one place, is described there, and is checked before anything is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from consent_mw import ConsentMiddleware
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.runtime.options import Given, Options
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("nobody asks")
+
+
+def test_each_option_is_described_and_can_be_given() -> None:
+    names = [field.name for field in fields(Options)]
+    described = re.findall(r"^        (\w+): ", (Options.__doc__ or "").split("Raises:")[0], flags=re.MULTILINE)
+    assert described == names == list(get_type_hints(Given))
+
+
+def test_an_option_that_there_is_not_is_named() -> None:
+    with pytest.raises(TypeError, match="'stor'"):
+        ConsentMiddleware(app, policy="policy.toml", secret_keys=["k" * 32], stor=None)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"prefix": "consent"}, 'prefix: "consent" must begin with /'),
+        ({"spool_bytes": 5}, "spool_bytes=5: is less than a mebibyte"),
+        ({"sync_interval": timedelta()}, "sync_interval=0:00:00: is no time"),
+        ({"exclude": "/health"}, 'exclude: is one text; write exclude=("/health",)'),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=["k" * 32], **wrong)
+    assert list(tmp_path.iterdir()) == []
