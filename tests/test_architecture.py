@@ -25,7 +25,7 @@ LAYERS = [
     {"consent"},
     {"cookies", "retention"},
     {"rights"},
-    {"log"},
+    {"log", "staff"},
     {"site"},
     {"runtime"},
     {"middleware"},

@@ -21,10 +21,10 @@ from tests.policies import POLICY
 from tests.ports import free_port
 
 from consent_mw.cli import main
-from consent_mw.cli.opened_record import opened
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.paths import Places
 from consent_mw.records import Query
+from consent_mw.staff.opened_record import opened
 from consent_mw.stores.sqlite import SQLiteStore
 
 SITE = """

@@ -27,7 +27,7 @@ from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.paths import Places
 from consent_mw.records import Query, Record, new_id
 from consent_mw.rights.ledger import Erased
-from consent_mw.rights.wholeness import examined
+from consent_mw.staff.wholeness import examined
 from consent_mw.stores.sqlite import SQLiteStore
 
 COLUMNS = ("id", "kind", "purpose", "subject", "ring", "data", "sealed")
@@ -215,7 +215,7 @@ def counts(directory: Path) -> set[tuple[str, str]]:
         """data = json_set(data, '$."consent.more"', 'x')""",
         "subject = randomblob(16)",
         "purpose = 'requests'",
-        "id = CAST(substr(id, 1, 15) || x'00' AS BLOB)",
+        "id = CAST(substr(id, 1, 15) || iif(substr(id, 16) = x'00', x'01', x'00') AS BLOB)",
         "sealed = (SELECT sealed FROM records WHERE kind = 'visit')",
         "sealed = x''",
     ],

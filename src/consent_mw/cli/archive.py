@@ -16,7 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from consent_mw.cli.access import Access, Errand, accessing, policies
+from consent_mw.cli.access import accessing
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.record_table import RecordTable
@@ -27,6 +27,9 @@ from consent_mw.kinds import SHOWN
 from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.policy.model import did_you_mean
 from consent_mw.records import Query, Record, time_of
+from consent_mw.staff.access import Access
+from consent_mw.staff.errand import Errand
+from consent_mw.staff.existing_site import policies
 from consent_mw.stores.base import Store
 from consent_mw.stores.latest import latest
 from consent_mw.stores.pages import pages

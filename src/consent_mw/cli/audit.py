@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.audit import Anchor, Audit, Verdict
-from consent_mw.cli.access import existing_store, policies
 from consent_mw.cli.checked import Checked, everything_checked
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
@@ -21,6 +20,7 @@ from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.records import Record
 from consent_mw.retention.calendar import Retention
 from consent_mw.rights.vouched import Findings, compared, entries_of, named
+from consent_mw.staff.existing_site import existing_store, policies
 from consent_mw.stores.base import Store
 
 __all__ = ["audit"]

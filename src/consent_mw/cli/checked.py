@@ -13,7 +13,7 @@ from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConsentError
 from consent_mw.paths import Places
 from consent_mw.rights.ledger import Erased, Ledger
-from consent_mw.rights.wholeness import Wholeness, examined
+from consent_mw.staff.wholeness import Wholeness, examined
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from consent_mw.cli.access import policies
 from consent_mw.cli.terminal import as_json
 from consent_mw.exceptions import ConsentError
 from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
+from consent_mw.staff.existing_site import policies
 
 __all__ = ["COMPLETING", "completion", "purposes_of_site"]
 

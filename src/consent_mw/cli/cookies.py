@@ -12,8 +12,6 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from consent_mw.cli.keys import site_keys_at
-from consent_mw.cli.opened_record import unopened
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of
 from consent_mw.cli.terminal import busy, complain, console, local
 from consent_mw.cli.well_known import guess
@@ -25,6 +23,8 @@ from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy
 from consent_mw.records import Query, Record
 from consent_mw.spool.backlog import waiting_records
+from consent_mw.staff.existing_site import site_keys_at
+from consent_mw.staff.opened_record import unopened
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every

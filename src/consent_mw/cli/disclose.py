@@ -17,24 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.audit import Audit
-from consent_mw.cli.access import (
-    Access,
-    Errand,
-    check_purposes,
-    existing_store,
-    log_store,
-    policy_in_force,
-    sealer_of,
-    staff,
-    where,
-    who,
-)
+from consent_mw.cli.access import log_store, note, sealer_of, where
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.instant import Instant
-from consent_mw.cli.keys import ring_option, site_keys_at
+from consent_mw.cli.keys import ring_option
 from consent_mw.cli.local_time import local, local_json
-from consent_mw.cli.receipt_holder import receipt_holder
 from consent_mw.cli.terminal import as_json, complain, console, printable
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import Person, tokens
@@ -47,6 +35,10 @@ from consent_mw.policy.model import Policy
 from consent_mw.records import Query
 from consent_mw.rights.disclosures import BASES, Basis, Disclosure, Disclosures
 from consent_mw.rights.vouched import write
+from consent_mw.staff.access import Access
+from consent_mw.staff.errand import Errand, staff, who
+from consent_mw.staff.existing_site import check_purposes, existing_store, policy_in_force, site_keys_at
+from consent_mw.staff.receipt_holder import receipt_holder
 from consent_mw.stores.base import Store
 
 __all__ = ["disclose"]
@@ -151,7 +143,9 @@ async def _added(
 ) -> tuple[Disclosure, Access]:
     """Write it, and return it with what counted the records that it means."""
     demanded = disclosure.basis == "lawful_demand"
-    access = Access(sealer, personal=True, purposes=disclosure.purposes, demanded=demanded, spool=places.spool)
+    access = Access(
+        sealer, personal=True, purposes=disclosure.purposes, demanded=demanded, spool=places.spool, note=note
+    )
     await store.open()
     try:
         await access.consult(store)

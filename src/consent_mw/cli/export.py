@@ -15,17 +15,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from consent_mw.cli.access import (
-    Access,
-    Errand,
-    accessing,
-    check_purposes,
-    existing_store,
-    from_whom,
-    log_store,
-    policies,
-    where,
-)
+from consent_mw.cli.access import accessing, asked, from_whom, log_store, where
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
@@ -39,6 +29,9 @@ from consent_mw.exports.spreadsheet import Spreadsheet
 from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places
 from consent_mw.records import Query, Record, time_of
+from consent_mw.staff.access import Access
+from consent_mw.staff.errand import Errand
+from consent_mw.staff.existing_site import check_purposes, existing_store, policies
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
 
@@ -97,7 +90,7 @@ def export(
     store = existing_store(places, url, log_url)
     check_purposes(places, purposes)
     period = [time.isoformat() if time else "" for time in (since, until)]
-    errand = Errand(f"export --format {format_name}", purposes, reason, name, *period).asked()
+    errand = asked(Errand(f"export --format {format_name}", purposes, reason, name, *period))
     query = Query(kinds=frozenset(SHOWN), purposes=frozenset(purposes) or None, since=since, until=until)
     with accessing(places, errand, keyring_at(places, ring)) as access:
         asyncio.run(_written(store, query, access, _format(format_name, places, purpose), output))

@@ -11,11 +11,10 @@ from typing import Any, TypeVar, cast
 import click
 
 from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring
-from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.paths import Places
 
-__all__ = ["keyring_at", "ring_option", "site_keys_at"]
+__all__ = ["keyring_at", "ring_option"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -28,22 +27,6 @@ def ring_option(command: _Command) -> _Command:
         metavar="MODULE:NAME",
         help="The site's own keyring=, or a function that makes it, if the keys are not in the data directory.",
     )(command)
-
-
-def site_keys_at(places: Places) -> SiteKeys:
-    """
-    Return what tells whether a record is as the site wrote it.
-
-    Raises:
-        ConfigurationError: The site has none here, so nothing could be believed; or they cannot be read.
-    """
-    site_keys = SiteKeys.read(places.site_keys)
-    if not site_keys.keys:
-        raise ConfigurationError(
-            f"{places.site_keys}: is not there, so no record can be checked; run the site first, or give its data "
-            "directory with --directory"
-        )
-    return site_keys
 
 
 def keyring_at(places: Places, ring: str | None) -> Keyring | None:

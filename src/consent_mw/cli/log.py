@@ -12,7 +12,7 @@ from uuid import UUID
 
 import click
 
-from consent_mw.cli.access import Access, Errand, accessing, check_purposes, existing_store, from_whom, log_store, where
+from consent_mw.cli.access import accessing, asked, from_whom, log_store, where
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
@@ -22,6 +22,9 @@ from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console
 from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places
 from consent_mw.records import Query, Record, time_of
+from consent_mw.staff.access import Access
+from consent_mw.staff.errand import Errand
+from consent_mw.staff.existing_site import check_purposes, existing_store
 from consent_mw.stores.base import Store
 from consent_mw.stores.latest import latest
 
@@ -74,7 +77,7 @@ def log(
     places = Places(directory)
     store = existing_store(places, url, log_url)
     check_purposes(places, purposes)
-    errand = Errand("log", purposes, reason, name, since.isoformat() if since else "").asked()
+    errand = asked(Errand("log", purposes, reason, name, since.isoformat() if since else ""))
     query = Query(kinds=frozenset(kinds or SHOWN), purposes=frozenset(purposes) if purposes else None, since=since)
     changed = asyncio.run(_shown(store, query, number, follow, places, errand, ring, json_wanted))
     if errand.reason is None:

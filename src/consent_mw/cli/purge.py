@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from consent_mw.cli.access import existing_store
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
@@ -30,6 +29,7 @@ from consent_mw.retention.overdue import Due, at_work, due
 from consent_mw.retention.tier import LIVE
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.spool.spool import Spool
+from consent_mw.staff.existing_site import existing_store
 from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
 

@@ -12,8 +12,8 @@ from uuid import UUID
 import click
 import msgspec
 
-from consent_mw.cli.access import Access, Errand, accessing, existing_store, from_whom, where
-from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
+from consent_mw.cli.access import accessing, asked, from_whom, where
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
 from consent_mw.consent.receipts import Receipt, Receipts, receipt_of
 from consent_mw.consent.wordings import Wordings
@@ -26,6 +26,9 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record
 from consent_mw.site.proof import words_of
 from consent_mw.site.receipt_document import Addresses, receipt_document
+from consent_mw.staff.access import Access
+from consent_mw.staff.errand import Errand
+from consent_mw.staff.existing_site import existing_store, site_keys_at
 from consent_mw.stores.base import Store
 
 __all__ = ["receipt"]
@@ -123,7 +126,7 @@ def verify(
     """
     places = Places(directory)
     store = existing_store(places, url)
-    errand = Errand("receipt verify", [RECEIPTS], reason, name).asked()
+    errand = asked(Errand("receipt verify", [RECEIPTS], reason, name))
     if errand.reason is None:
         raise click.UsageError("a receipt says what somebody answered; say why you read it, with --reason")
     given = _given(receipt)

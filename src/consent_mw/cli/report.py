@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consent_mw.cli.access import existing_store, policies, policy_in_force, where
+from consent_mw.cli.access import where
 from consent_mw.cli.clock import now_ns, utc_now
-from consent_mw.cli.keys import keyring_at, ring_option, site_keys_at
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
 from consent_mw.crypto.sealer import Sealer
@@ -47,6 +47,7 @@ from consent_mw.retention.reports import (
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.queue import waiting
 from consent_mw.spool.spool import Backlog, Spool
+from consent_mw.staff.existing_site import existing_store, policies, policy_in_force, site_keys_at
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of, day_of_date
 

@@ -12,22 +12,11 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from consent_mw.cli.access import (
-    Errand,
-    accessing,
-    check_purposes,
-    existing_store,
-    from_whom,
-    policy_in_force,
-    sealer_of,
-    staff,
-    where,
-)
+from consent_mw.cli.access import accessing, asked, from_whom, sealer_of, where
 from consent_mw.cli.case_view import clear, lines, personal, print_table
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
-from consent_mw.cli.keys import ring_option, site_keys_at
-from consent_mw.cli.receipt_holder import receipt_holder
+from consent_mw.cli.keys import ring_option
 from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import NOBODY
@@ -39,6 +28,9 @@ from consent_mw.rights.answering import check_answer, give
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.queue import in_order
 from consent_mw.rights.request import REQUEST_KINDS, Answer, Case, Channel, Outcome, Request, RequestKind
+from consent_mw.staff.errand import Errand, staff
+from consent_mw.staff.existing_site import check_purposes, existing_store, policy_in_force, site_keys_at
+from consent_mw.staff.receipt_holder import receipt_holder
 from consent_mw.stores.base import Store
 
 __all__ = ["requests"]
@@ -179,7 +171,7 @@ def show(
     places, now = Places(directory), utc_now()
     policy = policy_in_force(places, now)
     case = _meant(number, _read(places, url))
-    errand = Errand(f"requests show {case.request.id}", [REQUESTS], reason, name).asked()
+    errand = asked(Errand(f"requests show {case.request.id}", [REQUESTS], reason, name))
     opened: dict[str, str | list[str]] = {}
     if errand.reason is not None:
         sealer = sealer_of(places, ring)

@@ -10,7 +10,6 @@ from typing import Final
 import click
 import msgspec
 
-from consent_mw.cli.access import existing_store, policies
 from consent_mw.cli.checked import everything_checked
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
@@ -28,6 +27,7 @@ from consent_mw.retention.calendar import Retention
 from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
 from consent_mw.rights.reach import out_of_reach
 from consent_mw.spool.spool import Spool
+from consent_mw.staff.existing_site import existing_store, policies
 from consent_mw.stores import without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore

@@ -8,11 +8,11 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from consent_mw.cli.opened_record import opened
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.kinds import SHOWN
 from consent_mw.records import Query, Record, time_of
 from consent_mw.runtime.runtime import Runtime
+from consent_mw.staff.opened_record import opened
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 

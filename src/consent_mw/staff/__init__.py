@@ -1,0 +1,1 @@
+"""What staff may read of a site: personal fields take a purpose and a reason, and leave a trace."""

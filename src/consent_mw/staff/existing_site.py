@@ -1,0 +1,105 @@
+"""A site that is there already, as who looks after it finds it: its store, its keys, its declarations."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.paths import Places
+from consent_mw.policy.model import Policy, did_you_mean
+from consent_mw.policy.revisions import Revisions
+from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
+from consent_mw.stores import site_store, store_from
+from consent_mw.stores.base import Store
+from consent_mw.stores.split import SplitStore
+from consent_mw.stores.sqlite import SQLiteStore
+
+__all__ = ["check_purposes", "existing_store", "policies", "policy_in_force", "site_keys_at"]
+
+_EVERY_REVISION = sys.maxsize
+
+
+def existing_store(places: Places, url: str | None, log_url: str | None = None) -> Store:
+    """
+    Return the store that is meant, and refuse a file that is not there: opening would make it. Beside a database what
+    the site kept in its file before is in it too.
+
+    Args:
+        log_url: Where visits and events are; None where everything is in one store.
+
+    Raises:
+        ConfigurationError: There is no such store, or another user could replace the keys beside it.
+    """
+    places.check()
+    store = _existing(url or f"sqlite:///{places.database}")
+    if url is None or isinstance(store, SQLiteStore):  # another file may be a copy of this one: it is read alone
+        return SplitStore(store, _existing(log_url)) if log_url else store
+    return site_store(places.database, store, _existing(log_url) if log_url else None)
+
+
+def _existing(url: str) -> Store:
+    store = store_from(url)
+    if isinstance(store, SQLiteStore) and not store.path.exists():
+        raise ConfigurationError(
+            f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
+        )
+    return store
+
+
+def check_purposes(places: Places, named: Sequence[str]) -> None:
+    """
+    Refuse a purpose that no declaration of the site ever had. Where none was kept, any name may be one.
+
+    Raises:
+        ConfigurationError: One of `named` is such a one; or the directory cannot be read.
+    """
+    declared = {name for policy in policies(places) for name in policy.purposes}
+    known = {*declared, AGGREGATES}
+    for name in named if declared else ():
+        if name not in known:
+            raise ConfigurationError(f'the purpose "{name}" is not known here; {did_you_mean(name, sorted(known))}')
+
+
+def policies(places: Places) -> list[Policy]:
+    """
+    Return every declaration of the site that was published and can be read.
+
+    Raises:
+        ConfigurationError: The directory cannot be read.
+    """
+    return list(Revisions(places.revisions).before(_EVERY_REVISION).values())
+
+
+def policy_in_force(places: Places, now: datetime) -> Policy:
+    """
+    Return the declaration that holds at `now` (aware): by its jurisdiction and time zone the operator's clocks run.
+
+    Raises:
+        ConfigurationError: None was kept that can be read; or the directory cannot be read.
+    """
+    found = Revisions(places.revisions).course().at(now)
+    if found is None:
+        raise ConfigurationError(
+            f"{places.revisions}: no declaration is kept here; run the site first, or give its data directory with "
+            "--directory"
+        )
+    return found
+
+
+def site_keys_at(places: Places) -> SiteKeys:
+    """
+    Return what tells whether a record is as the site wrote it.
+
+    Raises:
+        ConfigurationError: The site has none here, so nothing could be believed; or they cannot be read.
+    """
+    site_keys = SiteKeys.read(places.site_keys)
+    if not site_keys.keys:
+        raise ConfigurationError(
+            f"{places.site_keys}: is not there, so no record can be checked; run the site first, or give its data "
+            "directory with --directory"
+        )
+    return site_keys
