@@ -20,7 +20,7 @@ from consent_mw import Choice, ConsentMiddleware, Proxies
 from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send
 from consent_mw.consent.choice import Consent
 from consent_mw.cookies.consent_cookie import ConsentCookie
-from consent_mw.cookies.lines import CookieFloor
+from consent_mw.cookies.cookie_lines import CookieFloor
 from consent_mw.log.user_agents import is_crawler, parse_agent
 
 SECRET = "a secret key of the benchmark, long enough"

@@ -14,7 +14,7 @@ from tests.policies import POLICY
 
 from consent_mw.consent.permissions import Verdict
 from consent_mw.cookies.consent_cookie import ConsentCookie
-from consent_mw.cookies.lines import pairs
+from consent_mw.cookies.cookie_lines import pairs
 from consent_mw.cookies.request_cookies import RequestCookies
 from consent_mw.policy.loader import loads
 from consent_mw.system.bounded_cache import Budget, Memory, remembering

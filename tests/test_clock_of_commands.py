@@ -27,7 +27,9 @@ TELL = {
     "email.utils": {"formatdate", "localtime"},
 }
 #: Whose argument has the machine's clock as its default: who makes one within the package has to give another.
-CLOCKED = {"Drain": "clock", "Spool": "clock", "Site": "now_ns", "ConsentMiddleware": "clock"}
+CLOCKED = {"Drain": "clock", "Spool": "clock", "Site": "now_ns", "Options": "clock"}
+#: And who hands its options on to one of them.
+HANDING_ON = {"ConsentMiddleware": "clock"}
 
 
 def readings(tree: ast.Module) -> Iterator[ast.Attribute]:
@@ -41,10 +43,13 @@ def defaults(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     """Yield the class and the default of each argument of an `__init__` that is the machine's clock."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
-            for function in node.body:
-                if isinstance(function, ast.FunctionDef) and function.name == "__init__":
-                    found = [*function.args.defaults, *filter(None, function.args.kw_defaults)]
-                    yield from ((node.name, each) for each in found if ast.unparse(each) == "time.time_ns")
+            for part in node.body:
+                found: list[ast.expr] = []
+                if isinstance(part, ast.AnnAssign) and part.value:  # of a dataclass
+                    found = [part.value]
+                if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+                    found = [*part.args.defaults, *filter(None, part.args.kw_defaults)]
+                yield from ((node.name, each) for each in found if ast.unparse(each) == "time.time_ns")
 
 
 @pytest.mark.parametrize("module", sorted(TREES.keys() - READERS))
@@ -65,12 +70,13 @@ def test_a_module_imports_nothing_by_which_it_could_read_the_clock_unseen(module
 
 def test_whatever_has_the_clock_of_the_machine_as_a_default_is_given_another_within_the_package() -> None:
     assert {name for tree in TREES.values() for name, _ in defaults(tree)} == CLOCKED.keys()
+    clocked = CLOCKED | HANDING_ON
     for module, tree in TREES.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and module.split(".")[1:2] != ["demo"]:
                 name = ast.unparse(node.func).rpartition(".")[2]
                 given = {each.arg for each in node.keywords}  # None: `**options`
-                assert name not in CLOCKED or {CLOCKED[name], None} & given, f"{module}, line {node.lineno}"
+                assert name not in clocked or {clocked[name], None} & given, f"{module}, line {node.lineno}"
 
 
 def test_a_command_takes_the_present_from_the_clock_of_the_call_and_from_the_machine_again_after_it() -> None:

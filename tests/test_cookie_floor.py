@@ -8,7 +8,7 @@ from tests.policies import POLICY
 from tests.test_attacks import directory, play, site  # noqa: F401 - fixtures
 
 from consent_mw.consent.permissions import Reason, Verdict
-from consent_mw.cookies.lines import CookieFloor, is_deletion, name_of
+from consent_mw.cookies.cookie_lines import CookieFloor, is_deletion, name_of
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.strategies import set_cookie_headers
 

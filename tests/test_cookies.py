@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_mw.cookies.lines import anchored, delete_line, is_deletion, name_of, pairs
+from consent_mw.cookies.cookie_lines import anchored, delete_line, is_deletion, name_of, pairs
 from consent_mw.testing.strategies import cookie_headers, set_cookie_lines
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -23,8 +23,8 @@ from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.records import Query, time_of
 from consent_mw.retention.calendar import Retention
+from consent_mw.rights.disclosure_proof import compared, entries_of, named
 from consent_mw.rights.disclosures import Disclosure, Disclosures
-from consent_mw.rights.vouched import compared, entries_of, named
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 

@@ -19,9 +19,9 @@ from consent_mw.consent.data_subject import Person
 from consent_mw.log.drain import Drain
 from consent_mw.policy.model import ABUSE
 from consent_mw.records import Query, Record, Scalar, encode_record
-from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.erasure import Erasure, ErasureOutcome
+from consent_mw.rights.erasure_certificate import ErasureCertificate, certificates
 from consent_mw.rights.holdings import Holdings, Registry
 from consent_mw.rights.people import People, links
 from consent_mw.rights.request import Answer, Request

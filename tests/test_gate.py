@@ -9,8 +9,8 @@ from tests.policies import POLICY
 
 from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Permissions, Reason, Verdict
+from consent_mw.cookies.cookie_lines import name_of
 from consent_mw.cookies.gate import gate
-from consent_mw.cookies.lines import name_of
 from consent_mw.policy.loader import loads
 from consent_mw.testing.strategies import set_cookie_headers
 

@@ -16,7 +16,7 @@ from consent_mw.policy.loader import loads
 from consent_mw.rights.request import REQUEST_KINDS
 from consent_mw.site.forms import BadForm
 from consent_mw.site.my_data_forms import ACTIONS, Ask, read
-from consent_mw.site.slip import Slip, Slips
+from consent_mw.site.status_token import Slip, Slips
 from consent_mw.site.throttle import Throttle, network_of
 
 SECOND = 1_000_000_000

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from consent_mw.cookies.lines import is_deletion, name_of
+from consent_mw.cookies.cookie_lines import is_deletion, name_of
 
 ARGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
         "--no-first-run", "--disable-gpu"]  # fmt: skip

@@ -15,9 +15,9 @@ from tests.postgres import PostgresServer
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.memory import MemoryStore
-from consent_mw.stores.opened import OpenedStore
-from consent_mw.stores.others import others
+from consent_mw.stores.other_kinds import others
 from consent_mw.stores.postgres import PostgresStore
+from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.testing.sample_records import NOON, VISITS, make_record

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_mw.site.readers import Busy, Readers
+from consent_mw.site.reader_queue import Busy, Readers
 
 
 class Reading:

@@ -24,8 +24,8 @@ from consent_mw.policy.durations import Duration
 from consent_mw.policy.loader import loads
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query
-from consent_mw.site.proof import words_of
 from consent_mw.site.receipt_document import SCHEMA, iso_duration
+from consent_mw.site.receipt_words import words_of
 from consent_mw.site.surfaces import SURFACES, shown_text
 
 KEYS = ["a key of at least 16 bytes"]

@@ -22,7 +22,7 @@ from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Permissions
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.consent.wordings import text_hash
-from consent_mw.cookies.lines import name_of
+from consent_mw.cookies.cookie_lines import name_of
 from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.signing import Signing

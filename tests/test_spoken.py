@@ -25,7 +25,7 @@ from consent_mw.policy.loader import loads
 from consent_mw.records import new_id
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.language import negotiate
-from consent_mw.site.proof import words_of
+from consent_mw.site.receipt_words import words_of
 from consent_mw.site.surfaces import SURFACES, Surfaces, shown_text
 
 GERMAN = (

@@ -19,7 +19,7 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.records import Record
 from consent_mw.retention.calendar import Retention
-from consent_mw.rights.vouched import Findings, compared, entries_of, named
+from consent_mw.rights.disclosure_proof import Findings, compared, entries_of, named
 from consent_mw.staff.existing_site import existing_store, policies
 from consent_mw.stores.base import Store
 

@@ -33,8 +33,8 @@ from consent_mw.kinds import DISCLOSED
 from consent_mw.paths import Places
 from consent_mw.policy.model import Policy
 from consent_mw.records import Query
+from consent_mw.rights.disclosure_proof import write
 from consent_mw.rights.disclosures import BASES, Basis, Disclosure, Disclosures
-from consent_mw.rights.vouched import write
 from consent_mw.staff.access import Access
 from consent_mw.staff.errand import Errand, staff, who
 from consent_mw.staff.existing_site import check_purposes, existing_store, policy_in_force, site_keys_at

@@ -29,7 +29,7 @@ from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.spool.spool import Spool
 from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
-from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores.self_opening import OpenedStore
 
 __all__ = ["drain"]
 

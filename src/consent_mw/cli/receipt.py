@@ -24,8 +24,8 @@ from consent_mw.paths import Places
 from consent_mw.policy.model import RECEIPTS, Policy
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record
-from consent_mw.site.proof import words_of
 from consent_mw.site.receipt_document import Addresses, receipt_document
+from consent_mw.site.receipt_words import words_of
 from consent_mw.staff.access import Access
 from consent_mw.staff.errand import Errand
 from consent_mw.staff.existing_site import existing_store, site_keys_at

@@ -31,7 +31,7 @@ from consent_mw.staff.existing_site import existing_store, policies
 from consent_mw.stores import without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
-from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.sqlite import SQLiteStore
 
 __all__ = ["store"]

@@ -9,7 +9,7 @@ from typing import Final
 from itsdangerous import BadSignature, Signer
 
 from consent_mw.consent.choice import LIFETIME, Consent, dumps, loads
-from consent_mw.cookies.lines import delete_line
+from consent_mw.cookies.cookie_lines import delete_line
 from consent_mw.crypto.signing import Signing
 from consent_mw.exceptions import BadConsentCookie, ConfigurationError
 

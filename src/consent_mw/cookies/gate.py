@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from consent_mw._asgi import Header, HeaderList
 from consent_mw.consent.permissions import Decision, Permissions, Reason, Verdict
+from consent_mw.cookies.cookie_lines import is_deletion, name_of
 from consent_mw.cookies.header_lines import LINE_ENDS, legible
-from consent_mw.cookies.lines import is_deletion, name_of
 from consent_mw.system.days import instant_of
 
 __all__ = ["CookieHook", "Gated", "gate"]

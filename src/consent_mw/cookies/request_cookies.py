@@ -16,7 +16,7 @@ from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Decision, Permissions, Verdict
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.cookies.consent_cookie import ConsentCookie
-from consent_mw.cookies.lines import delete_line, pairs
+from consent_mw.cookies.cookie_lines import delete_line, pairs
 from consent_mw.exceptions import BadConsentCookie
 from consent_mw.policy.model import Policy
 from consent_mw.system.bounded_cache import Budget, Memory

@@ -1,4 +1,4 @@
-"""The declaration as values: purposes, cookies, fields, events. Frozen; `declaration` reads them from TOML."""
+"""The declaration as values: purposes, cookies, fields, events. Frozen; `loader` reads them from TOML."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ class Event(_Value, frozen=True, kw_only=True):
 
 class Policy(_Value, frozen=True, kw_only=True):
     """
-    One revision of a site's privacy policy, whole. Made by `declaration.load`, which checks it.
+    One revision of a site's privacy policy, whole. Made by `loader.load`, which checks it.
 
     Attributes:
         log: By purpose, the personal fields that its records hold and at which precision.

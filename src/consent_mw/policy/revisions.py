@@ -61,7 +61,7 @@ class Revisions:
         """
         Return what forbids starting the site with `policy`: it was never published, though another one was.
 
-        Whether other content under a number that is in force may stand in its place, `starting` says.
+        Whether other content under a number that is in force may stand in its place, `startup_check` says.
 
         Args:
             now: Aware.

@@ -16,8 +16,8 @@ from consent_mw.policy.model import Policy
 from consent_mw.records import Query, Record, fixed_id, time_of
 from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
-from consent_mw.stores.opened import OpenedStore
 from consent_mw.stores.pages import pages
+from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.system.days import day_of, start_of
 
 __all__ = ["Archive"]

@@ -22,8 +22,8 @@ from consent_mw.policy.model import ABUSE, REQUESTS, Policy
 from consent_mw.records import Query, fixed_id, time_of
 from consent_mw.retention.archive import Archive
 from consent_mw.retention.calendar import Retention
-from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.desk import Desk, kept_by_store
+from consent_mw.rights.erasure_certificate import ErasureCertificate, certificates
 from consent_mw.rights.extent import Extent, Place
 from consent_mw.rights.ledger import Entry, Erased, Ledger, Walk
 from consent_mw.rights.open_cases import OpenCases

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from consent_mw._asgi import HeaderList, Message, Receive, Send
 from consent_mw.consent.choice import Consent
 from consent_mw.consent.permissions import Decision, Permissions, Reason, Verdict
+from consent_mw.cookies.cookie_lines import anchored, name_of
 from consent_mw.cookies.gate import Gated, gate
 from consent_mw.cookies.header_lines import is_token, own_lines
-from consent_mw.cookies.lines import anchored, name_of
 from consent_mw.cookies.pending import NoRoom
 from consent_mw.exceptions import ConsentError
 from consent_mw.log.exchange import Exchange, websocket_size

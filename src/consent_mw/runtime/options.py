@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Required, TypedDict
 
+from consent_mw.cookies.cookie_lines import CookieFloor
 from consent_mw.cookies.gate import CookieHook
-from consent_mw.cookies.lines import CookieFloor
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.policy.model import Policy

@@ -10,7 +10,7 @@ from consent_mw._asgi import Header
 from consent_mw.consent.permissions import Decision, Verdict
 from consent_mw.consent.receipts import Receipts
 from consent_mw.consent.wordings import Wordings
-from consent_mw.cookies.lines import Placed, placed
+from consent_mw.cookies.cookie_lines import Placed, placed
 from consent_mw.cookies.pending import Pending
 from consent_mw.cookies.request_cookies import RequestCookies
 from consent_mw.crypto.sealer import Sealer

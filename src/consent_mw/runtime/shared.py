@@ -9,8 +9,8 @@ from functools import partial
 
 from consent_mw._asgi import Scope
 from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.cookies.cookie_lines import CookieFloor
 from consent_mw.cookies.illegible import Illegible
-from consent_mw.cookies.lines import CookieFloor
 from consent_mw.log.drain import Drain
 from consent_mw.proxies import Proxies
 from consent_mw.rights.erasure import Erasure

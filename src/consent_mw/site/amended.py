@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from consent_mw.policy.amendments import Amendment
 from consent_mw.policy.model import Policy
-from consent_mw.site.reading import lines_of
+from consent_mw.site.page_text import lines_of
 
 if TYPE_CHECKING:
     from consent_mw.site.templating import Templates

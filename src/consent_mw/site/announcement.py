@@ -8,7 +8,7 @@ from html import escape
 from typing import Final
 
 from consent_mw._asgi import Scope, header_values
-from consent_mw.cookies.lines import pairs
+from consent_mw.cookies.cookie_lines import pairs
 from consent_mw.policy.amendments import amendments
 from consent_mw.policy.model import Policy
 from consent_mw.policy.timeline import begins

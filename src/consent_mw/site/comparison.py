@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Final, NamedTuple
 
-from consent_mw.site.reading import lines_of
+from consent_mw.site.page_text import lines_of
 
 __all__ = ["Difference", "differences"]
 

@@ -13,7 +13,7 @@ from itsdangerous import BadData
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from consent_mw._asgi import header_values
-from consent_mw.cookies.lines import pairs
+from consent_mw.cookies.cookie_lines import pairs
 from consent_mw.crypto.signing import Signing
 from consent_mw.site.visit import Visit
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from consent_mw._asgi import Header, HeaderList, Message, Scope, header_value, header_values
-from consent_mw.site.opening import Opening, Place
+from consent_mw.site.body_start import Opening, Place
 from consent_mw.system.bounded_cache import remembering
 
 __all__ = [

@@ -22,7 +22,7 @@ from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Answer, Case, Request, RequestKind
 from consent_mw.site.choosing import take_back
 from consent_mw.site.forms import Answers, BadForm
-from consent_mw.site.handing import Handing
+from consent_mw.site.hand_over import Handing
 from consent_mw.site.my_data_forms import (
     Action,
     Ask,
@@ -35,7 +35,7 @@ from consent_mw.site.my_data_forms import (
     Restrict,
     Withdraw,
 )
-from consent_mw.site.slip import Slip
+from consent_mw.site.status_token import Slip
 from consent_mw.site.visit import Visit
 from consent_mw.system.days import instant_of
 

@@ -11,8 +11,8 @@ from uuid import UUID
 from consent_mw.policy.model import ABUSE, Policy
 from consent_mw.rights.contact import CONTACT_ITEMS, ContactItem
 from consent_mw.rights.request import REQUEST_KINDS, RequestKind
+from consent_mw.site.form_posts import first
 from consent_mw.site.forms import BadForm
-from consent_mw.site.posts import first
 
 __all__ = [
     "ACTIONS",

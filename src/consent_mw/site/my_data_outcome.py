@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.policy.model import ABUSE, RECEIPTS, Policy, Purpose
 from consent_mw.records import time_of
-from consent_mw.rights.certificate import ErasureCertificate, certificates
 from consent_mw.rights.deadlines import due_date
 from consent_mw.rights.desk import Desk
 from consent_mw.rights.erasure import abuse_number
+from consent_mw.rights.erasure_certificate import ErasureCertificate, certificates
 from consent_mw.site.my_data_documents import state_of
-from consent_mw.site.slip import Slip
+from consent_mw.site.status_token import Slip
 from consent_mw.stores.base import Store
 
 __all__ = ["AbuseOutcome", "Outcome", "Outcomes"]

@@ -27,8 +27,9 @@ from consent_mw.rights.personal_data import PersonalData, SignIn
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import REQUEST_KINDS
 from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed
+from consent_mw.site.form_posts import Posts
 from consent_mw.site.forms import BadForm
-from consent_mw.site.handing import Handing
+from consent_mw.site.hand_over import Handing
 from consent_mw.site.identity import Identity
 from consent_mw.site.my_data_actions import Actions, NotKept
 from consent_mw.site.my_data_documents import my_data_document, my_data_table, state_of
@@ -44,10 +45,9 @@ from consent_mw.site.my_data_forms import (
     read,
 )
 from consent_mw.site.my_data_outcome import Outcome, Outcomes
-from consent_mw.site.posts import Posts
-from consent_mw.site.readers import Busy, Readers
+from consent_mw.site.reader_queue import Busy, Readers
 from consent_mw.site.rendering import PERSONAL, Rendering
-from consent_mw.site.slip import Slip, Slips
+from consent_mw.site.status_token import Slip, Slips
 from consent_mw.site.throttle import Throttle
 from consent_mw.site.visit import Visit
 from consent_mw.spool.spool import Spool

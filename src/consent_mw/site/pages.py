@@ -28,16 +28,16 @@ from consent_mw.site.assets import Assets
 from consent_mw.site.choosing import Waitings, choose
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.form_guard import FormGuard
+from consent_mw.site.form_posts import Posts, first
 from consent_mw.site.forms import BadForm, safe_next
-from consent_mw.site.handing import Handing
+from consent_mw.site.hand_over import Handing
 from consent_mw.site.language import negotiate
 from consent_mw.site.my_data_pages import MyData, MyDataPages
 from consent_mw.site.policy_pages import PolicyPages
-from consent_mw.site.posts import Posts, first
-from consent_mw.site.readers import Readers
+from consent_mw.site.reader_queue import Readers
 from consent_mw.site.receipt_pages import ReceiptPages
 from consent_mw.site.rendering import PERSONAL, SECURITY, Rendering
-from consent_mw.site.slip import Slips
+from consent_mw.site.status_token import Slips
 from consent_mw.site.surfaces import SURFACES, Surface, Surfaces, choices
 from consent_mw.site.visit import Visit, form_of, own_path, query_of, target_of
 

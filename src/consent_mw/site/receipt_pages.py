@@ -18,12 +18,12 @@ from consent_mw.consent.wordings import Wordings
 from consent_mw.exceptions import ConsentError
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
-from consent_mw.site.handing import Handing
+from consent_mw.site.hand_over import Handing
 from consent_mw.site.language import page_and_texts
 from consent_mw.site.outline import Outline
-from consent_mw.site.proof import words_of
-from consent_mw.site.readers import Busy, Readers
+from consent_mw.site.reader_queue import Busy, Readers
 from consent_mw.site.receipt_document import Addresses, receipt_document
+from consent_mw.site.receipt_words import words_of
 from consent_mw.site.rendering import PERSONAL, Rendering
 from consent_mw.site.visit import Visit
 

@@ -13,7 +13,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.site.documents import NOTICE_CLOSED_FOR
 from consent_mw.site.language import spoken
 from consent_mw.site.outline import Outline
-from consent_mw.site.reading import text_of
+from consent_mw.site.page_text import text_of
 from consent_mw.system.bounded_cache import remember
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from consent_mw.kinds import (
 from consent_mw.records import Query, Record
 from consent_mw.rights.ledger import Erased
 from consent_mw.stores.base import Store
-from consent_mw.stores.others import others
+from consent_mw.stores.other_kinds import others
 from consent_mw.stores.pages import pages
 
 __all__ = ["Wholeness", "examined"]

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
-from consent_mw.stores.opened import OpenedStore
+from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.split import SplitStore
 
 __all__ = ["opened_store", "site_store", "store_from", "without_password"]

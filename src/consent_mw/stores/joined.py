@@ -13,8 +13,8 @@ from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
-from consent_mw.stores.opened import OpenedStore
-from consent_mw.stores.others import others
+from consent_mw.stores.other_kinds import others
+from consent_mw.stores.self_opening import OpenedStore
 
 __all__ = ["JoinedStore"]
 

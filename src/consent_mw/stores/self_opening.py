@@ -10,7 +10,7 @@ from consent_mw.exceptions import StoreUnavailable
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
-from consent_mw.stores.others import others
+from consent_mw.stores.other_kinds import others
 
 __all__ = ["OpenedStore"]
 
