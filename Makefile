@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check format bench year clean
+.PHONY: help demo test coverage check format reference bench year clean
 
 PORT ?= 8000
 DIR ?= demo-data
@@ -42,6 +42,9 @@ check: .venv/.dev ## Lint, formatting, types, and advisories of the dependencies
 format: .venv/.dev ## Format the code and mend what the linter can
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
+
+reference: .venv/.runtime ## Write docs/reference from the code
+	@.venv/bin/python scripts/reference
 
 bench: .venv/.bench ## Measure side by side, in-process and under uvicorn (ARGS="--markdown")
 	@for part in bench bench.load bench.draining bench.imports bench.age; do .venv/bin/python -m $$part $(ARGS); done
