@@ -37,11 +37,11 @@ from consent_mw.policy.model import (
 from consent_mw.policy.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # These have tests of their own: their blocks are files of one project, or parts of the examples.
 RUN = [page for page in PAGES if page.name not in ("frameworks.md", "operator.md", "testing.md", "write-a-store.md")]
 
-by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -192,7 +192,7 @@ def test_every_command_and_option_exists(page: Path) -> None:
         command = consent_mw.commands.get(words[0])
         if isinstance(command, DefaultGroup):
             command = command.commands.get(words[1] if words[1:] else "") or command.commands[command.default]
-        elif isinstance(command, click.Group):
+        elif isinstance(command, click.Group) and words[1:]:
             command = command.commands.get(words[1])
         assert command is not None, f"consent-mw {' '.join(words[:2])}"
         known = {option for param in command.params if isinstance(param, click.Option) for option in param.opts}

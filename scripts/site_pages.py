@@ -1,0 +1,68 @@
+"""
+What the site has besides docs/: pages of the repository's root, examples, and links that lead to them.
+
+The files stay where GitHub shows them, with links that work there; here each link is led to its place in the site.
+A page that would fetch something from elsewhere fails the build.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parent.parent
+#: What stands in the root, by its name in the site.
+PLACES = {
+    "README.md": "first-steps.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changes.md",
+    "LICENSE": "licence.txt",
+}
+#: A folder is no page: whoever links it is led to the page that tells of it.
+FOLDERS = {"examples/": "frameworks.md"}
+LINK = re.compile(r"(?<=\]\()([^)\s#]+)")
+#: GitHub takes the backslash from a pipe in a table's code, the site's Markdown does not need it and shows it.
+CODE_IN_A_ROW = re.compile(r"(?<=\| )`[^`\n]*`(?= \|)")
+ELSEWHERE = re.compile(
+    r"""<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=["']?(?:https?:)?//"""
+    r"""|<link\b(?![^>]*\brel=["']?(?:canonical|prev|next))[^>]*\bhref=["']?(?:https?:)?//"""
+    r"""|url\(["']?(?:https?:)?//|@import|<(?:pre|div) class=["']?mermaid"""
+)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add what does not lie in docs/."""
+    for name, place in PLACES.items():
+        files.append(File.generated(config, place, content=(ROOT / name).read_text(encoding="utf-8")))
+    for example in sorted((ROOT / "examples").glob("*.py")):
+        files.append(File.generated(config, f"examples/{example.name}", abs_src_path=str(example)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead the links of a page to where their targets are in the site."""
+    at_the_root = page.file.src_uri in PLACES.values()
+    markdown = CODE_IN_A_ROW.sub(lambda code: code[0].replace(r"\|", "|"), markdown)
+    return LINK.sub(lambda link: placed(link[1], at_the_root), markdown)
+
+
+def placed(target: str, at_the_root: bool) -> str:
+    """Return a link of a page of the root, or of docs/, as it is in the site."""
+    if at_the_root:
+        target = target.removeprefix("docs/")
+    outside = target.removeprefix("../")
+    if outside in FOLDERS or outside in PLACES:
+        return FOLDERS.get(outside) or PLACES[outside]
+    return outside if outside.startswith("examples/") else target
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Fail where a built page or style would fetch something from elsewhere."""
+    for made in Path(config.site_dir).rglob("*"):
+        if made.suffix in (".html", ".css") and (found := ELSEWHERE.search(made.read_text(encoding="utf-8"))):
+            raise PluginError(f"{made}: would fetch from elsewhere: {found[0]}")
