@@ -80,7 +80,10 @@ class ConsentMiddleware:
 
         reading = revision.cookies.read(cookie_header, signals, now_ns, secure, alone)
         exchange = _begun(revision, reading, scope, fields, lines, now_ns)
-        await self._prepare(revision, exchange)
+        if self._options.banner:
+            _ask_for_a_page(exchange)
+        elif exchange.consent.pending is not None:
+            exchange.inner["state"][WAITING] = await revision.site.waiting(exchange.consent, now_ns)
         app, own = self._application(revision, exchange, secure)
         answer = Answer(
             revision=revision,
@@ -137,14 +140,6 @@ class ConsentMiddleware:
                 named,
             )
 
-    async def _prepare(self, revision: Revision, exchange: Exchange) -> None:
-        """Ask the application for what a banner can be put into, or have ready what waits where none is put."""
-        if self._options.banner:
-            if asks_for_less(exchange.fields):
-                exchange.inner = unconditional(exchange.inner, exchange.fields)
-        elif exchange.consent.pending is not None:
-            exchange.inner["state"][WAITING] = await revision.site.waiting(exchange.consent, exchange.started_ns)
-
     def _application(self, revision: Revision, exchange: Exchange, secure: bool) -> tuple[ASGIApp, bool]:
         """Return who answers, and whether it is our own pages."""
         scope, prefix = exchange.inner, self._options.prefix
@@ -196,6 +191,12 @@ def _begun(
         inner["headers"] = without_cookies(scope["headers"], reading.header)
         revision.report(reading.removed, exchange, "request")
     return exchange
+
+
+def _ask_for_a_page(exchange: Exchange) -> None:
+    """Ask the application for the whole of a page, which a banner can be put into."""
+    if asks_for_less(exchange.fields):
+        exchange.inner = unconditional(exchange.inner, exchange.fields)
 
 
 def _may_signal(fields: Mapping[bytes, bytes]) -> bool:
