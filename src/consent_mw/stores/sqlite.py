@@ -60,9 +60,9 @@ _IN_USE: Final = f"""
 # The purposes of one kind by skipping from one to the next in the index, where DISTINCT would walk all of it.
 _PURPOSES: Final = """
     WITH RECURSIVE found (purpose) AS (
-        SELECT min(purpose) FROM records WHERE kind = ?1
+        SELECT min(purpose) FROM records WHERE kind = :kind
         UNION ALL
-        SELECT (SELECT min(purpose) FROM records WHERE kind = ?1 AND purpose > found.purpose)
+        SELECT (SELECT min(purpose) FROM records WHERE kind = :kind AND purpose > found.purpose)
         FROM found WHERE found.purpose IS NOT NULL
     )
     SELECT purpose FROM found WHERE purpose IS NOT NULL
@@ -345,7 +345,7 @@ def _shelves(connection: sqlite3.Connection, query: Query) -> list[tuple[str, st
     """Return each kind and purpose that the query may mean."""
     if query.purposes is not None:
         return list(product(query.kinds, query.purposes))
-    return [(kind, purpose) for kind in query.kinds for (purpose,) in connection.execute(_PURPOSES, (kind,))]
+    return [(kind, purpose) for kind in query.kinds for (purpose,) in connection.execute(_PURPOSES, {"kind": kind})]
 
 
 def _span(query: Query, after: UUID | None) -> _Span:
