@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
+from weakref import finalize
 
 import msgspec
 
@@ -176,6 +177,9 @@ class SQLiteStore:
     def _connect(self, session: _Session) -> None:
         if session.connection is None:
             session.connection = connect(self.path)
+            # A site that is driven without its lifespan is never closed, and Python 3.13 warns of a connection that is
+            # collected open. Not in the session's thread: collecting may come amid anything, and must take no lock.
+            finalize(session, session.connection.close).atexit = False
 
     def _disconnect(self, session: _Session) -> None:
         connection, session.connection = session.connection, None
