@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import shutil
@@ -580,3 +581,20 @@ def test_a_url_that_names_no_store_is_refused_with_the_mend(url: str, mend: str)
         store_from(url)
     assert mend in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_store_that_is_forgotten_open_is_closed_without_a_warning(path: Path) -> None:
+    async def forget() -> None:
+        store = SQLiteStore(path)
+        await store.open()
+        await store.append([make_record(0)])
+
+    asyncio.run(forget())
+    gc.collect()  # from Python 3.13 on a connection that is collected open is a ResourceWarning, and fails the test
+    held = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [name for name in held if name.startswith(str(path))]
+    with_store(path, one_is_there)
+
+
+async def one_is_there(store: SQLiteStore) -> None:
+    assert len(await store.fetch(VISITS)) == 1

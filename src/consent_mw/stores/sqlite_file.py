@@ -251,7 +251,8 @@ def _plain_connection(path: Path, how: str = "mode=rw") -> sqlite3.Connection:
     # mode=rw: the file is made by `_create` alone. A URI also keeps ":memory:" an ordinary name.
     # As bytes: the name of a file need not be text.
     uri = f"file:{quote(os.fsencode(os.path.abspath(path)))}?{how}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_MS / 1000)
+    # One thread uses it; which one closes what was forgotten is the collector's choice.
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_MS / 1000, check_same_thread=False)
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
