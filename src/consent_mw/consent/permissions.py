@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why. The texts are stable: they stand in debug headers and in records."""
+    """Why a cookie is kept, blocked or left waiting. The texts are stable: they stand in debug headers and records."""
 
     NECESSARY = "its purpose is never asked"
     ALLOWED = "the visitor allowed it"
