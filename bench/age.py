@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 
 from rich.console import Console
 from rich.progress import Progress
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 from bench.aged import MEMORY, START
 from bench.lived import EXCHANGES, lived

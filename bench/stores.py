@@ -24,7 +24,7 @@ import msgspec
 import psycopg
 from rich.console import Console
 from rich.progress import Progress
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 from bench.tables import Report, show
 from consent_mw.records import Query, Record, Scalar

@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 # Nothing is asserted about time on the clock: a busy machine is no fault of the code.
 settings.register_profile("patient", deadline=None)

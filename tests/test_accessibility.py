@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests import browser_site
-from tests.browser_site import DECLARATION, SECOND, site
-from tests.publishing import published
-from tests.serving import served
+from tests.support import browser_site
+from tests.support.browser_site import DECLARATION, SECOND, site
+from tests.support.publishing import published
+from tests.support.serving import served
 
 AXE = """() => axe.run(document, {rules: {"target-size": {enabled: true}}, resultTypes: ["violations"]})
     .then(found => found.violations

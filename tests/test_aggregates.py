@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
+from tests.support.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
 
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.policies import POLICY
-from tests.publishing import dated
+from tests.support.policies import POLICY
+from tests.support.publishing import dated
 
 from consent_mw.policy.amendments import amendments
 from consent_mw.policy.loader import loads as read

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.sites_with_records import HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
+from tests.support.sites_with_records import HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
 from tests.test_cli import refused, run
 from tests.test_export import at_a_terminal
 

@@ -9,10 +9,10 @@ from urllib.parse import quote, urlencode
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.asgi import set_cookies
-from tests.policies import POLICY
+from tests.support.asgi import set_cookies
+from tests.support.policies import POLICY
+from tests.support.visitors import HOST, Visitor
 from tests.test_middleware import records
-from tests.visitors import HOST, Visitor
 
 from consent_mw import Choice, ConsentMiddleware
 from consent_mw.site.forms import safe_next

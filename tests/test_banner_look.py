@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-from tests import browser_site
+from tests.support import browser_site
 
 from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Permissions

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw.consent.permissions import Verdict
 from consent_mw.cookies.consent_cookie import ConsentCookie

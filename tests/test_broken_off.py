@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from tests.asgi import set_cookies
-from tests.my_data_site import ERASE, FORM, OURS, PAGE, cases, records, signed_in, site
-from tests.serving import served
-from tests.visitors import Visitor
+from tests.support.asgi import set_cookies
+from tests.support.my_data_site import ERASE, FORM, OURS, PAGE, cases, records, signed_in, site
+from tests.support.serving import served
+from tests.support.visitors import Visitor
 
 from consent_mw._asgi import Header, Message
 

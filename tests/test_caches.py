@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from tests.asgi import drive, scope
-from tests.nginx import shared_cache
-from tests.policies import POLICY
-from tests.serving import served
+from tests.support.asgi import drive, scope
+from tests.support.nginx import shared_cache
+from tests.support.policies import POLICY
+from tests.support.serving import served
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw.site.insertion import unconditional

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.sites_with_records import DAY, HOUR, UTC_POLICY, SiteWithRecords
+from tests.support.sites_with_records import DAY, HOUR, UTC_POLICY, SiteWithRecords
 
 from consent_mw.crypto.keyring import MemoryKeyring
 from consent_mw.exceptions import KeyDestroyed

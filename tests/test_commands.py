@@ -15,8 +15,8 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.commands import Commands, Result
-from tests.sites_with_records import UTC_POLICY, SiteWithRecords
+from tests.support.commands import Commands, Result
+from tests.support.sites_with_records import UTC_POLICY, SiteWithRecords
 
 from consent_mw.audit import Audit
 from consent_mw.cli import consent_mw

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.sites_with_records import UTC_POLICY, SiteWithRecords
+from tests.support.sites_with_records import UTC_POLICY, SiteWithRecords
 
 from consent_mw.policy.revisions import Revisions
 

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw.consent.choice import LIFETIME, NO_CONSENT, Choice, Consent, dumps, loads
 from consent_mw.consent.permissions import Permissions

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.asgi import scope
-from tests.policies import POLICY
+from tests.support.asgi import scope
+from tests.support.policies import POLICY
 
 from consent_mw.log.access_line import Console
 from consent_mw.log.exchange import Exchange
@@ -169,8 +169,8 @@ def test_what_a_slow_output_missed_is_told() -> None:
 SITE = """
 import asyncio, sys
 from pathlib import Path
-from tests.asgi import drive, scope
-from tests.policies import POLICY
+from tests.support.asgi import drive, scope
+from tests.support.policies import POLICY
 from consent_mw import ConsentMiddleware
 
 async def app(scope, receive, send):

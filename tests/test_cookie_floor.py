@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.asgi import set_cookies
-from tests.policies import POLICY
+from tests.support.asgi import set_cookies
+from tests.support.policies import POLICY
 from tests.test_attacks import directory, play, site  # noqa: F401 - fixtures
 
 from consent_mw.consent.permissions import Reason, Verdict

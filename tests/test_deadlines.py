@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw.policy.loader import loads
 from consent_mw.rights.deadlines import ANSWER_WITHIN, due_date, end_of

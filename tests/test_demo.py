@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from tests.ports import free_port
+from tests.support.ports import free_port
 from websockets.sync.client import connect
 
 import consent_mw.demo

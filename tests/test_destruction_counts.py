@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
+from tests.support.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
 
 from consent_mw import ConsentMiddleware
 from consent_mw.crypto.keyring import MemoryKeyring
@@ -188,7 +188,7 @@ KILLED = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from tests.sites_with_records import SiteWithRecords
+from tests.support.sites_with_records import SiteWithRecords
 site = SiteWithRecords(Path(sys.argv[1]), Path(sys.argv[1], "policy.toml").read_text())
 print("ready", flush=True)
 assert site.destroys(datetime.fromisoformat(sys.argv[2])).troubles == []

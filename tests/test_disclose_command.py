@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.sites_with_visitors import Site, visited
+from tests.support.sites_with_visitors import Site, visited
 from tests.test_cli import run
 
 from consent_mw.audit import Audit

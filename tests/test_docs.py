@@ -14,7 +14,7 @@ from typing import Any, get_args
 import click
 import msgspec
 import pytest
-from tests.asgi import drive, scope
+from tests.support.asgi import drive, scope
 from tests.test_architecture import LAYER, TREES
 
 from consent_mw._asgi import Message, Scope

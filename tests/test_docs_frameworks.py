@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.frameworks import EXAMPLES, FRAMEWORKS
+from tests.support.frameworks import EXAMPLES, FRAMEWORKS
 
 PAGE = (Path(__file__).parent.parent / "docs/frameworks.md").read_text()
 SECTIONS = {

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.asgi import drive, scope
-from tests.policies import POLICY
+from tests.support.asgi import drive, scope
+from tests.support.policies import POLICY
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw.cli import main

@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.postgres import PostgresServer
-from tests.sites_with_records import SiteWithRecords
+from tests.support.postgres import PostgresServer
+from tests.support.sites_with_records import SiteWithRecords
 
 from consent_mw.audit import Audit
 from consent_mw.cli import main

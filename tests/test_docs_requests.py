@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from tests.sites_with_visitors import Site, visited
+from tests.support.sites_with_visitors import Site, visited
 
 from consent_mw.cli import main
 from consent_mw.rights.request import REQUEST_KINDS

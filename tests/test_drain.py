@@ -9,8 +9,8 @@ from functools import wraps
 from pathlib import Path
 
 import pytest
-from tests.policies import POLICY
-from tests.spooled import ids_in, make_site, spool_records
+from tests.support.policies import POLICY
+from tests.support.spooled import ids_in, make_site, spool_records
 
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.crypto.sealer import Sealer

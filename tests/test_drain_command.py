@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.spooled import ids_in, keep_spooling, make_site, spool_records
+from tests.support.spooled import ids_in, keep_spooling, make_site, spool_records
 
 from consent_mw.cli import main
 from consent_mw.spool.spool import Spool

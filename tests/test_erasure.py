@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
+from tests.support.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
 
 from consent_mw.consent.data_subject import Person
 from consent_mw.log.drain import Drain

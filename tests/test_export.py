@@ -22,7 +22,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 from tests.test_cli import NOON, VISIT, Site, refused, run
 
 from consent_mw.audit import Audit

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.policies import POLICY
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 from tests.test_receipts import body, receipts, site
-from tests.visitors import Visitor
 
 from consent_mw.cli import main
 from consent_mw.consent.choice import Choice

@@ -15,11 +15,11 @@ from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import sync_playwright
-from tests.asgi import set_cookies
-from tests.browser_site import ARGUMENTS
-from tests.my_data_site import ERASE, JSON, PAGE, asks, body, cases, header, signed_in, site
-from tests.serving import served
-from tests.visitors import Visitor, now
+from tests.support.asgi import set_cookies
+from tests.support.browser_site import ARGUMENTS
+from tests.support.my_data_site import ERASE, JSON, PAGE, asks, body, cases, header, signed_in, site
+from tests.support.serving import served
+from tests.support.visitors import Visitor, now
 
 from consent_mw import ConsentMiddleware, Proxies
 from consent_mw._asgi import ASGIApp, Header, Message, Receive, Scope, Send

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.frameworks import EXAMPLES, FRAMEWORKS, WITHOUT_WEBSOCKET, Talks, scenario, searches
+from tests.support.frameworks import EXAMPLES, FRAMEWORKS, WITHOUT_WEBSOCKET, Talks, scenario, searches
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Permissions, Reason, Verdict

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.asgi import drive, scope
-from tests.policies import POLICY
+from tests.support.asgi import drive, scope
+from tests.support.policies import POLICY
 from tests.test_middleware import KEY, cookie_for
 
 from consent_mw import Choice, ConsentMiddleware, get_consent

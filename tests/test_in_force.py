@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.asgi import drive, scope, set_cookies
-from tests.policies import POLICY
-from tests.publishing import dated, published
+from tests.support.asgi import drive, scope, set_cookies
+from tests.support.policies import POLICY
+from tests.support.publishing import dated, published
 
 from consent_mw import Choice, ConsentMiddleware, PolicyError
 from consent_mw._asgi import Message, Receive, Scope, Send

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.asgi import drive, scope
-from tests.policies import POLICY
+from tests.support.asgi import drive, scope
+from tests.support.policies import POLICY
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import ASGIApp, Message

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.my_data_site import site as started
-from tests.policies import POLICY
-from tests.postgres import PostgresServer
-from tests.sites_with_records import SiteWithRecords
+from tests.support.my_data_site import site as started
+from tests.support.policies import POLICY
+from tests.support.postgres import PostgresServer
+from tests.support.sites_with_records import SiteWithRecords
 
 from consent_mw.cli import main
 from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring

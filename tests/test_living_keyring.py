@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
+from tests.support.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
 
 from consent_mw.cli import main
 from consent_mw.crypto.keyring import MemoryKeyring

@@ -20,8 +20,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
-from tests.policies import POLICY
-from tests.postgres import PostgresServer
+from tests.support.policies import POLICY
+from tests.support.postgres import PostgresServer
 
 from consent_mw.exceptions import PolicyError
 from consent_mw.middleware import ConsentMiddleware

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.asgi import drive, scope, set_cookies
-from tests.policies import POLICY
+from tests.support.asgi import drive, scope, set_cookies
+from tests.support.policies import POLICY
 
 from consent_mw import Choice, ConfigurationError, ConsentMiddleware, PolicyError, Proxies, get_consent
 from consent_mw.cli import main

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.my_data_site import (
+from tests.support.my_data_site import (
     ERASE,
     EXAMPLES,
     FORM,
@@ -31,7 +31,7 @@ from tests.my_data_site import (
     site,
     words,
 )
-from tests.visitors import Visitor
+from tests.support.visitors import Visitor
 
 from consent_mw._asgi import Message, Scope
 from consent_mw.rights.disclosures import Disclosure, Disclosures

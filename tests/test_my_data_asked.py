@@ -14,8 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.asgi import set_cookies
-from tests.my_data_site import (
+from tests.support.asgi import set_cookies
+from tests.support.my_data_site import (
     ERASE,
     JSON,
     OURS,
@@ -31,8 +31,8 @@ from tests.my_data_site import (
     site,
     words,
 )
-from tests.policies import POLICY
-from tests.visitors import Visitor
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 
 from consent_mw.paths import Places
 from consent_mw.testing.clock import Clock

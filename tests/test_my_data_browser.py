@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests import browser_site
-from tests.browser_site import site
-from tests.my_data_site import Members, signed_in
-from tests.serving import served
+from tests.support import browser_site
+from tests.support.browser_site import site
+from tests.support.my_data_site import Members, signed_in
+from tests.support.serving import served
 from tests.test_accessibility import faults
 
 MY_DATA = "/consent/my-data"

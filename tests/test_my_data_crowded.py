@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from uuid import UUID
 
-from tests.my_data_site import (
+from tests.support.my_data_site import (
     ERASE,
     JSON,
     PAGE,
@@ -28,7 +28,7 @@ from tests.my_data_site import (
     site,
     words,
 )
-from tests.visitors import Visitor
+from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
 from consent_mw.exceptions import StoreUnavailable

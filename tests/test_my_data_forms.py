@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw.crypto.signing import Signing
 from consent_mw.policy.loader import loads

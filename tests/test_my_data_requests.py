@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.asgi import set_cookies
-from tests.my_data_site import (
+from tests.support.asgi import set_cookies
+from tests.support.my_data_site import (
     ERASE,
     JSON,
     OURS,
@@ -29,8 +29,8 @@ from tests.my_data_site import (
     site,
     words,
 )
-from tests.policies import POLICY
-from tests.visitors import Visitor
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 
 from consent_mw.rights.people import People
 from consent_mw.rights.request import Answer

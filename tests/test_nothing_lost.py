@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from tests.policies import POLICY
-from tests.ports import free_port
+from tests.support.policies import POLICY
+from tests.support.ports import free_port
 
 from consent_mw.cli import main
 from consent_mw.crypto.sealer import Sealer

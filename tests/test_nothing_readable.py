@@ -18,11 +18,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.asgi import drive, scope
-from tests.policies import POLICY
-from tests.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
+from tests.support.asgi import drive, scope
+from tests.support.policies import POLICY
+from tests.support.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
+from tests.support.visitors import Visitor
 from tests.test_export import at_a_terminal
-from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw.crypto.day_parts import of_label
@@ -183,7 +183,7 @@ RUN = """
 import asyncio, sys
 from datetime import datetime
 from pathlib import Path
-from tests.sites_with_records import SiteWithRecords
+from tests.support.sites_with_records import SiteWithRecords
 site = SiteWithRecords(Path(sys.argv[1]), Path(sys.argv[1], "policy.toml").read_text())
 print("ready", flush=True)
 done = site.destroys(datetime.fromisoformat(sys.argv[2]))
@@ -283,7 +283,7 @@ FULL_DISK = """
 import resource, sys
 from datetime import datetime
 from pathlib import Path
-from tests.sites_with_records import SiteWithRecords
+from tests.support.sites_with_records import SiteWithRecords
 site = SiteWithRecords(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 done = site.destroys(datetime.fromisoformat(sys.argv[2]))

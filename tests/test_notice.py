@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.asgi import drive, scope
-from tests.publishing import dated
+from tests.support.asgi import drive, scope
+from tests.support.publishing import dated
 from tests.test_in_force import FORM, KEY, Site, policy, shop, visits
 
 from consent_mw import ConsentMiddleware, consent_banner, consent_head

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests import browser_site
-from tests.browser_site import DECLARATION, SECOND, site
-from tests.publishing import dated, published
-from tests.serving import served
+from tests.support import browser_site
+from tests.support.browser_site import DECLARATION, SECOND, site
+from tests.support.publishing import dated, published
+from tests.support.serving import served
 from tests.test_accessibility import SHIFT, STORED, WATCH, faults
 
 NOTICE = ".consent-notice"

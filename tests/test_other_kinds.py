@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore

@@ -15,12 +15,12 @@ import msgspec
 import psycopg
 import pytest
 from psycopg import sql
-from tests.my_data_site import ERASE, PAGE, asks, body, data, erased, reads, records, run, site, words
-from tests.policies import POLICY
-from tests.postgres import PostgresServer
-from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
+from tests.support.my_data_site import ERASE, PAGE, asks, body, data, erased, reads, records, run, site, words
+from tests.support.policies import POLICY
+from tests.support.postgres import PostgresServer
+from tests.support.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
+from tests.support.visitors import Visitor
 from tests.test_erasure import DAY, NAME, NOW, NOW_NS, OTHER, Site, erasure_of
-from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main

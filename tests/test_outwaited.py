@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.publishing import published
+from tests.support.publishing import published
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import Receive, Scope, Send

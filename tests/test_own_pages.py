@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.my_data_site import KEYS, asks, page, records, run, site
-from tests.policies import POLICY
-from tests.visitors import Visitor
+from tests.support.my_data_site import KEYS, asks, page, records, run, site
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import Receive, Scope, Send

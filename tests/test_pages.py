@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.publishing import dated
+from tests.support.publishing import dated
 from tests.test_site import DECLARATION, SIGNING, Answer, banner, get, post, visitor
 
 from consent_mw.policy.loader import loads

@@ -6,9 +6,9 @@ import time
 from uuid import UUID
 
 import pytest
-from tests.asgi import set_cookies
-from tests.policies import POLICY
-from tests.visitors import Visitor
+from tests.support.asgi import set_cookies
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cookies.pending import WAITS

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sites_with_records import DAY, THEN, UTC_POLICY, SiteWithRecords
+from tests.support.sites_with_records import DAY, THEN, UTC_POLICY, SiteWithRecords
 
 from consent_mw.cli import main
 from consent_mw.crypto.sealer import Sealer

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw.consent.choice import Choice, Consent
 from consent_mw.consent.data_subject import Person, tokens

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.templating import Jinja2Templates
-from tests.policies import POLICY
-from tests.visitors import Visitor
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, consent_banner, consent_head
 from consent_mw._asgi import Message

@@ -22,9 +22,9 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from starlette.applications import Starlette
-from tests.asgi import drive, scope
-from tests.postgres import PostgresServer
-from tests.spooled import clear_records, keep_spooling, make_site
+from tests.support.asgi import drive, scope
+from tests.support.postgres import PostgresServer
+from tests.support.spooled import clear_records, keep_spooling, make_site
 
 from consent_mw.exceptions import ConfigurationError, SchemaError, StoreError, StoreUnavailable
 from consent_mw.middleware import ConsentMiddleware

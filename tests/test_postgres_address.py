@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 from consent_mw.exceptions import StoreError
 from consent_mw.stores.postgres import PostgresStore

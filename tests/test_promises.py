@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.asgi import set_cookies
-from tests.policies import POLICY
-from tests.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
-from tests.visitors import Visitor
+from tests.support.asgi import set_cookies
+from tests.support.policies import POLICY
+from tests.support.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
+from tests.support.visitors import Visitor
 
 from consent_mw import get_consent
 from consent_mw._asgi import Message, Receive, Scope, Send

@@ -11,8 +11,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.policies import POLICY
-from tests.publishing import dated
+from tests.support.policies import POLICY
+from tests.support.publishing import dated
 
 from consent_mw.cli import main
 from consent_mw.policy.loader import loads

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.policies import POLICY
-from tests.visitors import Visitor
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import Receive, Scope, Send

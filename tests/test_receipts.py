@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.policies import POLICY
-from tests.publishing import published
-from tests.visitors import Visitor, now
+from tests.support.policies import POLICY
+from tests.support.publishing import published
+from tests.support.visitors import Visitor, now
 
 from consent_mw._asgi import Message, Receive, Scope, Send
 from consent_mw.consent.receipts import Receipt, Receipts, receipt_of

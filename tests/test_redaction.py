@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw.exceptions import PolicyError
 from consent_mw.log.redaction import clean, origin, redact_query, redact_url

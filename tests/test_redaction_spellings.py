@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from tests.asgi import drive, scope
-from tests.policies import POLICY
+from tests.support.asgi import drive, scope
+from tests.support.policies import POLICY
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import ASGIApp, Receive, Scope, Send

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import sync_playwright
-from tests import browser_site
-from tests.policies import POLICY
+from tests.support import browser_site
+from tests.support.policies import POLICY
 from tests.test_accessibility import faults
 
 from consent_mw.cli import main

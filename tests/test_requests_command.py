@@ -16,7 +16,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.sites_with_visitors import NOW, REASON, Site, visited
+from tests.support.sites_with_visitors import NOW, REASON, Site, visited
 from tests.test_cli import refused, run
 
 from consent_mw.audit import Audit

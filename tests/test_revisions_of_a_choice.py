@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from tests.asgi import drive, scope, set_cookies
-from tests.policies import POLICY
-from tests.publishing import published
+from tests.support.asgi import drive, scope, set_cookies
+from tests.support.policies import POLICY
+from tests.support.publishing import published
 from tests.test_middleware import ALL_COOKIES, KEY, cookie_for, cookies, response
 
 from consent_mw import ConsentMiddleware

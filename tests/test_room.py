@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.asgi import set_cookies
-from tests.policies import POLICY
-from tests.visitors import Visitor
+from tests.support.asgi import set_cookies
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Message, Receive, Scope, Send

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
-from tests.serving import served
+from tests.support.serving import served
 
 from consent_mw.cli import main
 from consent_mw.cli.proposal import names_of_families, proposed, purposes_of, rounded

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from tests.frameworks import EXAMPLES, FRAMEWORKS, WITHOUT_WEBSOCKET, Talks, scenario, searches
-from tests.ports import free_port
+from tests.support.frameworks import EXAMPLES, FRAMEWORKS, WITHOUT_WEBSOCKET, Talks, scenario, searches
+from tests.support.ports import free_port
 from websockets.sync.client import connect
 
 from consent_mw.records import Query

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import sync_playwright
-from tests.asgi import set_cookies
-from tests.browser_site import ARGUMENTS
-from tests.my_data_site import ERASE, PAGE, asks, body, cases, data, records, signed_in, site
-from tests.serving import served
-from tests.visitors import Visitor, now
+from tests.support.asgi import set_cookies
+from tests.support.browser_site import ARGUMENTS
+from tests.support.my_data_site import ERASE, PAGE, asks, body, cases, data, records, signed_in, site
+from tests.support.serving import served
+from tests.support.visitors import Visitor, now
 
 from consent_mw import ConsentMiddleware
 from consent_mw.consent.choice import NO_CONSENT, Choice, Consent

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.asgi import drive, scope, set_cookies
-from tests.policies import POLICY
+from tests.support.asgi import drive, scope, set_cookies
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 from tests.test_middleware import records
-from tests.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw.cli import main

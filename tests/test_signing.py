@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.asgi import set_cookies
-from tests.my_data_site import KEYS, body, run, site
-from tests.visitors import Visitor
+from tests.support.asgi import set_cookies
+from tests.support.my_data_site import KEYS, body, run, site
+from tests.support.visitors import Visitor
 
 from consent_mw.consent.choice import Choice, Consent
 from consent_mw.cookies.consent_cookie import ConsentCookie

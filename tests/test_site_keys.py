@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.my_data_site import KEYS, site
+from tests.support.my_data_site import KEYS, site
 
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError

@@ -14,8 +14,8 @@ import pytest
 from dateutil.relativedelta import relativedelta
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policies import POLICY
-from tests.sites_with_records import HOUR, UTC_POLICY, SiteWithRecords
+from tests.support.policies import POLICY
+from tests.support.sites_with_records import HOUR, UTC_POLICY, SiteWithRecords
 
 from consent_mw import ConsentMiddleware
 from consent_mw.consent.data_subject import Person, tokens

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.policies import POLICY
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 from tests.test_receipts import JSON, body, receipts, site
 from tests.test_signals import site as setting_cookies
-from tests.visitors import Visitor
 
 from consent_mw.cli import main
 from consent_mw.consent.choice import Choice

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.sites_with_visitors import NOW, REASON, Site, visited
+from tests.support.sites_with_visitors import NOW, REASON, Site, visited
 
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.records import new_id

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 from consent_mw.exceptions import SchemaError, StoreUnavailable
 from consent_mw.testing.store_suite import NewStore, StoreSuite

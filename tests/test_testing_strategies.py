@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from hypothesis import Phase, find, settings
-from tests.browser_model import Browser
-from tests.visitors import now
+from tests.support.browser_model import Browser
+from tests.support.visitors import now
 
 from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send
 from consent_mw.testing.driver import body, drive, http_scope

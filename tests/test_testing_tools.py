@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from tests.asgi import drive, scope
+from tests.support.asgi import drive, scope
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
@@ -142,7 +142,7 @@ def test_no_value_of_a_cookie_is_kept(policy: Path) -> None:
 
 PROCESS = """
 import asyncio, os, signal, sys
-from tests.asgi import drive, scope
+from tests.support.asgi import drive, scope
 from tests.test_undeclared import application
 from pathlib import Path
 async def serve():

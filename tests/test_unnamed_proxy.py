@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from tests.asgi import drive, scope
-from tests.my_data_site import run, site
+from tests.support.asgi import drive, scope
+from tests.support.my_data_site import run, site
 
 from consent_mw.proxies import Proxies
 

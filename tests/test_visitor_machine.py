@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.asgi import set_cookies
-from tests.browser_model import Browser, Held, Key
-from tests.policies import POLICY
-from tests.visitors import HOST, Visitor, now
+from tests.support.asgi import set_cookies
+from tests.support.browser_model import Browser, Held, Key
+from tests.support.policies import POLICY
+from tests.support.visitors import HOST, Visitor, now
 
 from consent_mw import ConsentMiddleware
 from consent_mw.runtime import answer

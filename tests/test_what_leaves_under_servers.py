@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.late_site import LATE, ODD
-from tests.ports import free_port
+from tests.support.late_site import LATE, ODD
+from tests.support.ports import free_port
 
 from consent_mw import Choice
 from consent_mw.consent.choice import Consent
@@ -42,7 +42,7 @@ VISITORS = {
 def started(words: list[str], directory: Path) -> Iterator[int]:
     port = free_port()
     address = f"127.0.0.1:{port}" if words[-1] == "--bind" else str(port)
-    program = [sys.executable, "-m", *words, address, "tests.late_site:app"]
+    program = [sys.executable, "-m", *words, address, "tests.support.late_site:app"]
     with (directory / "said.txt").open("wb") as said:
         environment = {**os.environ, "LATE_SITE": str(directory)}
         process = subprocess.Popen(

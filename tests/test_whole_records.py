@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.my_data_site import ERASE, KEYS, PAGE, asks, body, data, erased, reads, records, site, words
-from tests.visitors import Visitor
+from tests.support.my_data_site import ERASE, KEYS, PAGE, asks, body, data, erased, reads, records, site, words
+from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main

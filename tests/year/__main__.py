@@ -17,7 +17,7 @@ from typing import NamedTuple
 import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 from tests.year.backups import Backups, PostgresBackups, SqliteBackups
 from tests.year.judge import Judge
 from tests.year.run import ZONES, judged, story

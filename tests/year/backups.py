@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import psycopg
-from tests.postgres import PostgresServer
+from tests.support.postgres import PostgresServer
 
 from consent_mw.records import Query
 from consent_mw.stores.base import Store

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.asgi import drive, scope, set_cookies
-from tests.browser_model import Browser, Key
+from tests.support.asgi import drive, scope, set_cookies
+from tests.support.browser_model import Browser, Key
 
 from consent_mw._asgi import ASGIApp, Message
 

@@ -9,7 +9,7 @@ import httpx
 
 from consent_mw.testing.visitor import Visitor
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FRAMEWORKS = [
     "blacksheep",
     "django",

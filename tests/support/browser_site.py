@@ -48,7 +48,7 @@ def launch(playwright: Playwright, chromium: str) -> Browser:
 
 def axe() -> str:
     """Return the source of axe-core, as `scripts/setup browser` fetched it."""
-    found = sorted(Path(__file__).parent.parent.glob(".make/axe-core-*.js"))
+    found = sorted(Path(__file__).parents[2].glob(".make/axe-core-*.js"))
     if not found:
         pytest.skip("no axe-core: scripts/setup browser")
     return found[-1].read_text("utf-8")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 # `proxy_cache_valid` is the hard case: it keeps each 200 that does not say otherwise. One process, in the foreground:
 # it stays the user that starts it, and ends with the test.

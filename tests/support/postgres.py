@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 _USER = "consent"
 _PASSWORD = "the owner's"

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from tests.policies import POLICY
-from tests.visitors import Visitor
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware, PersonalData, get_consent
 from consent_mw._asgi import Message, Receive, Scope, Send
@@ -26,7 +26,7 @@ PAGE = "/consent/my-data"
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
 OURS = (b"sec-fetch-site", b"same-origin")
 JSON = (b"accept", b"application/json")
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 ERASE = (("action", "erase"), ("confirm", "yes"))
 
 

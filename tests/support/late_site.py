@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.responses import StreamingResponse
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send

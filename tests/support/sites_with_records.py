@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer

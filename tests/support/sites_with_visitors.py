@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.policies import POLICY
-from tests.visitors import Visitor
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import UUID
 
-from tests.policies import POLICY
+from tests.support.policies import POLICY
 
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.paths import Places
