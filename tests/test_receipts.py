@@ -27,6 +27,7 @@ from consent_mw.records import Query
 from consent_mw.site.receipt_document import SCHEMA, iso_duration
 from consent_mw.site.receipt_words import words_of
 from consent_mw.site.surfaces import SURFACES, shown_text
+from consent_mw.testing.kept import hand_over
 
 KEYS = ["a key of at least 16 bytes"]
 JSON = [(b"accept", b"application/json")]
@@ -241,7 +242,7 @@ def test_a_duration_is_written_as_iso_8601_writes_it(text: str, iso: str) -> Non
 
 
 async def _stored(app: ConsentMiddleware, visitor: Visitor) -> Receipt:
-    await app.runtime.drain.once()
+    await hand_over(app.runtime)
     (record,) = await app.runtime.store.fetch(Query(kinds=frozenset(("receipt",))))
     return receipt_of(record, app.runtime.sealer)
 
