@@ -11,6 +11,8 @@ import pytest
 from hypothesis import settings
 from tests.support.postgres import PostgresServer
 
+from consent_mw.runtime import answer
+
 # Nothing is asserted about time on the clock: a busy machine is no fault of the code.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -48,6 +50,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _refuse_skip(report)
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_answers() -> Generator[None]:
+    """Cookies that wait are kept however long the disk of a busy machine takes; who tests the limit sets it again."""
+    with pytest.MonkeyPatch.context() as patience:
+        patience.setattr(answer, "_PENDING_SECONDS", 5.0)
+        yield
 
 
 @pytest.fixture(scope="session")
