@@ -165,18 +165,28 @@ def test_a_synchronisation_that_is_left_out_is_noticed(
     assert disk.lacks(directory) != []
 
 
+def written_within(limit: int, call: str, place: Path) -> str:
+    """Let a process write where no file may have more than `limit` bytes, and return what it complained of."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from consent_mw.system import durable;"
+        f"signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
+        f"durable.{call}"
+    )
+    return subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True).stderr
+
+
 def test_a_file_is_replaced_whole_or_stays_as_it_was(directory: Path) -> None:
     place = directory / "file"
     durable.replace(place, b"before")
-    code = (
-        "import resource, signal, sys; from pathlib import Path; from consent_mw.system import durable;"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4, 4));"
-        "durable.replace(Path(sys.argv[1]), b'after' * 9)"
-    )
-    ended = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True)
-    assert "File too large" in ended.stderr
+    assert "File too large" in written_within(4, "replace(Path(sys.argv[1]), b'after' * 9)", place)
     assert place.read_bytes() == b"before"
     assert [file.name for file in directory.iterdir()] == ["file"]
+
+
+def test_what_a_crash_left_aside_is_gone_with_the_next_write(directory: Path) -> None:
+    (directory / ".file").write_bytes(b"a key, and much more than what follows")
+    durable.replace(directory / "file", b"after")
+    assert {file.name: file.read_bytes() for file in directory.iterdir()} == {"file": b"after"}
 
 
 def test_a_file_that_is_there_is_kept(directory: Path) -> None:
@@ -189,13 +199,7 @@ def test_a_file_that_is_there_is_kept(directory: Path) -> None:
 def test_an_addition_that_does_not_fit_is_cut_off_again(directory: Path) -> None:
     place = directory / "file"
     durable.append(place, b"one\n")
-    code = (
-        "import resource, signal, sys; from pathlib import Path; from consent_mw.system import durable;"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (6, 6));"
-        "durable.append(Path(sys.argv[1]), b'two\\n')"
-    )
-    ended = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True)
-    assert "No space left on device" in ended.stderr
+    assert "No space left on device" in written_within(6, "append(Path(sys.argv[1]), b'two\\n')", place)
     assert place.read_bytes() == b"one\n"
 
 

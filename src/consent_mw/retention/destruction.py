@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -30,14 +30,12 @@ from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
 from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
-from consent_mw.system.days import day_of, instant_of
+from consent_mw.system.days import QUARTER_SECONDS, day_of, instant_of
 from consent_mw.system.locks import alone
 
 __all__ = ["Destruction", "Outcome", "Told"]
 
 _log = logging.getLogger("consent_mw")
-
-_QUARTER_SECONDS: Final = 900
 
 #: Told after each piece: how many rows are gone, and how many are known to go in all.
 Told: TypeAlias = Callable[[int, int], None]
@@ -227,7 +225,7 @@ class Destruction:
         """
         while True:
             # With a quarter of an hour ends whatever ends, so none of it waits for a minute that begins in between.
-            await asyncio.sleep(min(every_seconds, max(1.0, _QUARTER_SECONDS - clock() / 1e9 % _QUARTER_SECONDS)))
+            await asyncio.sleep(min(every_seconds, max(1.0, QUARTER_SECONDS - clock() / 1e9 % QUARTER_SECONDS)))
             await self.run(instant_of(clock()))
 
     async def run(self, now: datetime) -> None:

@@ -24,10 +24,13 @@ def replace(path: Path, content: bytes) -> None:
     """
     Put `content` (mode 0600) in the place of a file, whole or not at all. On return it survives a power cut.
 
+    For one writer at a time, which a lock has to see to. So the name aside is always the same: what a crash leaves
+    there, keys or tokens, is gone with the next write.
+
     Raises:
         OSError: It could not; the file is as it was.
     """
-    with _aside(path, content) as aside:
+    with _aside(content, path.with_name(f".{path.name}"), os.O_TRUNC) as aside:
         aside.replace(path)
     sync_directory(path.parent)
 
@@ -38,7 +41,7 @@ def keep(path: Path, content: bytes) -> None:
 
     Unlike a rename, link(2) never replaces what another process kept meanwhile. Raises as `replace`.
     """
-    with _aside(path, content) as aside:
+    with _aside(content, path.with_name(f".{path.name}.{secrets.token_hex(8)}"), os.O_EXCL) as aside:
         try:
             os.link(aside, path)
         except FileExistsError:
@@ -106,10 +109,9 @@ def sync_directory(directory: Path) -> None:
 
 
 @contextmanager
-def _aside(path: Path, content: bytes) -> Generator[Path]:
-    """Write `content` beside `path`, synchronised, for the block to move; what it leaves is removed. Raises OSError."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = unlinked(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+def _aside(content: bytes, aside: Path, flags: int) -> Generator[Path]:
+    """Write `content`, synchronised, for the block to move; where it fails nothing is left. Raises OSError."""
+    fd = unlinked(aside, os.O_WRONLY | os.O_CREAT | flags)
     try:
         with open(fd, "wb") as file:
             file.write(content)
