@@ -68,7 +68,7 @@ def arrive(browser: Browser, address: str) -> Iterator[Any]:
 
 
 def banner(page: Page) -> Any:
-    return page.locator("#consent")
+    return page.locator("#consent-mw")
 
 
 def is_asked(page: Page) -> None:
@@ -76,9 +76,9 @@ def is_asked(page: Page) -> None:
     banner(page).locator("button[value=prompt]").click()
     for _ in range(3):
         page.goto("/?fetch")
-        if page.locator(".consent-waiting").count():
+        if page.locator(".consent-mw-waiting").count():
             return
-    expect(page.locator(".consent-waiting")).to_be_visible()
+    expect(page.locator(".consent-mw-waiting")).to_be_visible()
 
 
 def opens_settings(page: Page) -> None:
@@ -94,7 +94,7 @@ def faults(page: Page, source: str) -> list[str]:
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 640})
         wide = page.evaluate(
-            "[...document.querySelectorAll('html, .consent, dialog')].some(e => e.scrollWidth > innerWidth)"
+            "[...document.querySelectorAll('html, .consent-mw, dialog')].some(e => e.scrollWidth > innerWidth)"
         )
         found += [f"wider than {width}"] if wide else []
         for scheme in SCHEMES:
@@ -151,7 +151,7 @@ def test_nothing_moves_nothing_is_inline_and_nothing_is_stored(arrive: Any, path
 def test_the_settings_open_over_the_page_and_give_the_focus_back(arrive: Any) -> None:
     page = arrive()
     opens_settings(page)
-    heading = page.locator("#consent-dialog-title")
+    heading = page.locator("#consent-mw-dialog-title")
     expect(heading).to_be_focused()
     assert page.locator("dialog :checked").count() == 0
     inside = "document.activeElement === document.body || !!document.activeElement.closest('dialog')"
@@ -178,7 +178,7 @@ def test_to_save_answers_nothing_that_was_not_ticked(arrive: Any) -> None:
             page.locator(f'dialog input[name="purpose.{purpose}"][value="{answer}"]').check()
         page.locator("dialog button[value=save]").click()
         expect(page.locator("dialog")).to_have_count(0)
-        expect(page.locator(".consent-status")).to_have_text("Your choice is saved.")
+        expect(page.locator(".consent-mw-status")).to_have_text("Your choice is saved.")
         state = page.evaluate("consent.refresh()")
         assert state["choice"] != "accept"
         assert [name for name, answer in state["purposes"].items() if answer] == list(ticked)
@@ -186,7 +186,7 @@ def test_to_save_answers_nothing_that_was_not_ticked(arrive: Any) -> None:
 
 
 def test_the_address_and_each_link_lead_to_the_settings(arrive: Any) -> None:
-    page = arrive("/?fetch#consent")
+    page = arrive("/?fetch#consent-mw")
     expect(page.locator(OPENED)).to_be_visible()
     page.get_by_role("button", name="Close").click()
     expect(page.locator("dialog")).to_have_count(0)
@@ -214,7 +214,7 @@ def test_without_javascript_everything_is_reached_by_keyboard_and_nothing_by_its
 def test_always_and_never_answer_for_the_purpose(arrive: Any, javascript: bool, answer: str, held: list[str]) -> None:
     page = arrive(java_script_enabled=javascript)
     is_asked(page)
-    asked = page.locator(".consent-waiting li").filter(has=page.get_by_text("ad_id", exact=True))
+    asked = page.locator(".consent-mw-waiting li").filter(has=page.get_by_text("ad_id", exact=True))
     looks = (
         asked.locator("button").evaluate_all(
             "found => found.map(each => [each.offsetWidth, each.offsetHeight, getComputedStyle(each).font].join())"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from datetime import date
 from importlib.util import find_spec
@@ -59,7 +60,7 @@ const ground = (element) => {
         if (read(getComputedStyle(at).backgroundColor)[3] === 255) return getComputedStyle(at).backgroundColor;
     return "white";
 };
-const banner = document.querySelector("#consent"), all = (selector) => [...banner.querySelectorAll(selector)];
+const banner = document.querySelector("#consent-mw"), all = (selector) => [...banner.querySelectorAll(selector)];
 """
 
 
@@ -104,6 +105,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "ko": document(banner("ko")),
         "en": document(banner("en")),
         "styled": document(banner("en"), browser_site.HOSTILE),
+        "ruled": document(
+            banner("en"), ".consent-mw-button { border-radius: 7px } body section form button { color: red }"
+        ),
         "changed": document(banner("en", changed)),
         "ar": document(banner("ar", policy=ARABIC, own=folder)),
         "waiting": document(waiting("en")),
@@ -164,7 +168,7 @@ def test_a_small_phone_shows_the_whole_banner_at_once(show: Any, name: str) -> N
     assert measured(page, "banner.scrollHeight - banner.clientHeight") == 0
     words, buttons = measured(
         page,
-        """[Math.max(...all(".consent-purposes, .consent-signal").map((each) => each.getBoundingClientRect().bottom)),
+        """[Math.max(...all(".consent-mw-purposes, .consent-mw-signal").map((e) => e.getBoundingClientRect().bottom)),
             all("button")[0].getBoundingClientRect().top]""",
     )
     assert words <= buttons, "what is asked stands before the answers, and under nothing"
@@ -201,7 +205,7 @@ def test_words_and_edges_stand_out_enough(show: Any, name: str, width: int, sche
 
 
 def targets_of(page: Page) -> int:
-    return page.locator("#consent :is(a, button)").count()
+    return page.locator("#consent-mw :is(a, button)").count()
 
 
 @pytest.mark.parametrize("name", ["en", "waiting"])
@@ -214,7 +218,7 @@ def test_the_focus_is_never_under_the_banner(show: Any, name: str, width: int) -
         clear.append(
             page.evaluate(
                 """() => {
-                const banner = document.querySelector("#consent"), focused = document.activeElement;
+                const banner = document.querySelector("#consent-mw"), focused = document.activeElement;
                 const box = focused.getBoundingClientRect();
                 if (focused === document.body) return null;
                 if (banner.contains(focused))
@@ -246,7 +250,7 @@ def test_nothing_scrolls_sideways(show: Any, name: str, width: int) -> None:
 def test_when_zoomed_everything_is_reached(show: Any, name: str, width: int, height: int) -> None:
     """A window of 1280 pixels that is zoomed to 200 % is 640 CSS pixels wide; 320 is WCAG's narrowest."""
     page = show(name, width, height, device_scale_factor=1280 // width)
-    for each in page.locator("#consent :is(a, button, h2, li)").all():
+    for each in page.locator("#consent-mw :is(a, button, h2, li)").all():
         each.scroll_into_view_if_needed()
         top, bottom, room = each.evaluate(
             "each => { const box = each.getBoundingClientRect(); return [box.top, box.bottom, innerHeight] }"
@@ -288,7 +292,7 @@ def test_forced_colours_leave_edges_and_focus(show: Any) -> None:
 def test_nothing_is_animated_whether_or_not_the_reader_minds(show: Any) -> None:
     for wish in ("reduce", "no-preference"):
         page = show("en", 1280, reduced_motion=wish)
-        page.locator("#consent button").first.hover()
+        page.locator("#consent-mw button").first.hover()
         assert page.evaluate("document.getAnimations().length") == 0
         assert set(measured(page, "all('*').map((each) => getComputedStyle(each).transitionDuration)")) == {"0s"}
 
@@ -306,3 +310,16 @@ def test_from_right_to_left_everything_is_mirrored(show: Any) -> None:
     assert first > last > link
     assert heading > 1_000
     assert measured(page, "[banner.lang, banner.dir, getComputedStyle(banner).direction]") == ["ar", "rtl", "rtl"]
+
+
+def test_a_rule_of_the_site_that_names_a_class_of_ours_wins_and_one_about_elements_does_not(show: Any) -> None:
+    style = "(element) => [getComputedStyle(element).borderTopLeftRadius, getComputedStyle(element).color]"
+    radius, colour = show("ruled", 1280).locator("#consent-mw button").first.evaluate(style)
+    assert (radius, colour) == ("7px", "rgb(27, 31, 36)")
+
+
+@pytest.mark.parametrize("name", ["en", "changed", "waiting"])
+def test_every_name_of_ours_in_a_page_is_prefixed(documents: dict[str, str], name: str) -> None:
+    names = re.findall(r' (?:id|class|for|aria-labelledby)="([^"]+)"', documents[name])
+    assert names
+    assert {each for some in names for each in some.split() if not re.match("consent-mw(-|$)", each)} == set()

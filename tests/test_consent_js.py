@@ -13,9 +13,18 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-import consent_mw.site
+from consent_mw.site.assets import Assets
 
-SCRIPT = Path(consent_mw.site.__file__).parent / "static" / "consent.js"
+ASSETS = Assets()
+
+
+def served(file: str) -> bytes:
+    """Return the bytes that the server sends of one of our files."""
+    asset = ASSETS.get(ASSETS.name(file) or "")
+    assert asset is not None
+    return asset.body
+
+
 OPTIONS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
            "--no-first-run", "--disable-gpu"]  # fmt: skip
 STRICT = (
@@ -29,12 +38,12 @@ JS = """<script defer src="/consent/static/consent.0123.js" data-once="한 번" 
 BUTTONS = "".join(
     f'<button type="submit" name="choice" value="{value}">{value}</button>' for value in ("accept", "prompt", "reject")
 )
-BANNER = f"""<section id="consent" class="consent" data-consent="banner" data-prefix="/consent"
- aria-labelledby="consent-title" lang="en" %s><h2 id="consent-title">Your choice</h2>
+BANNER = f"""<section id="consent-mw" class="consent-mw" data-consent="banner" data-prefix="/consent"
+ aria-labelledby="consent-mw-title" lang="en" %s><h2 id="consent-mw-title">Your choice</h2>
 <form method="post" action="/consent/choice" data-consent="choice">
 <input type="hidden" name="next" value="/">{BUTTONS}<a href="/consent" data-consent="settings">Settings</a></form>
 </section>"""
-WAITING = """<section id="consent" data-consent="waiting" aria-labelledby="t"><h2 id="t">May they?</h2>
+WAITING = """<section id="consent-mw" data-consent="waiting" aria-labelledby="t"><h2 id="t">May they?</h2>
 <ul>%s</ul></section>"""
 ITEM = """<li>{0}<form method="post" action="/consent/choice" data-consent="waiting">
 <input type="hidden" name="waiting" value="{0}"><button type="submit" name="answer" value="allow">allow {0}</button>
@@ -92,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.reads += 1
             self._send(json.dumps(self.server.state()), "application/json")
         elif path.startswith("/consent/static/"):
-            self._send(SCRIPT.with_stem(Path(path).name.partition(".")[0]).read_text(), "text/javascript")
+            self._send(served(Path(path).name.partition(".")[0] + ".js").decode(), "text/javascript")
         elif path.endswith(".js"):
             self._send(f"(window.ran = window.ran || []).push('{path[1:-3]}');", "text/javascript")
         else:
@@ -180,8 +189,9 @@ def ran(page: Page) -> object:
 
 
 def test_script_and_style_stay_small() -> None:
-    script, style = (len(gzip.compress(file.read_bytes(), 9)) for file in (SCRIPT, SCRIPT.with_suffix(".css")))
-    assert script + style <= 7_000
+    bodies = [served("consent.js"), served("consent.css")]
+    assert sum(len(gzip.compress(body, 9)) for body in bodies) <= 7_000
+    assert [b"/*" in body or b" // " in body for body in bodies] == [False, False]
 
 
 @pytest.mark.parametrize("choice", ["accept", "prompt", "reject"])
@@ -190,7 +200,7 @@ def test_a_choice_is_taken_without_a_reload(page: Page, server: Server, choice: 
     page.evaluate("changed = []; addEventListener('consentchange', (event) => changed.push(event.detail.choice))")
     page.locator(f"button[value={choice}]").focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#consent")).to_be_hidden()
+    expect(page.locator("#consent-mw")).to_be_hidden()
     expect(page.get_by_role("status")).to_have_text("Saved.")
     expect(page.locator("main")).to_be_focused()
     assert server.posts == [("application/json", {"next": ["/"], "choice": [choice]})]
@@ -257,7 +267,7 @@ def test_scripts_start_once_and_in_their_order_when_their_purpose_is_allowed(pag
     becomes_true(page, "window.ran && ran.includes('two') && ran.includes('three')")
     assert [name for name in page.evaluate("ran") if name != "three"] == ["one", "inline", "two"]
     expect(page.locator("#inside")).to_be_visible()
-    expect(page.locator("#consent")).to_be_hidden()
+    expect(page.locator("#consent-mw")).to_be_hidden()
     page.locator("button[value=accept]").dispatch_event("click")
     becomes_true(page, "ran.includes('both')")
     page.evaluate("consent.refresh()")
@@ -308,11 +318,11 @@ def test_always_allows_the_purpose_and_keeps_the_other_answers(page: Page, serve
 
 def test_a_page_that_all_share_shows_its_banner_only_to_those_who_have_not_chosen(page: Page, server: Server) -> None:
     opens(page, server, BANNER % "data-shared hidden")
-    expect(page.locator("#consent")).to_be_visible()
+    expect(page.locator("#consent-mw")).to_be_visible()
     server.take({"choice": ["reject"]})
     page.reload()
     page.wait_for_load_state("networkidle")
-    expect(page.locator("#consent")).to_be_hidden()
+    expect(page.locator("#consent-mw")).to_be_hidden()
 
 
 def test_another_tab_follows(page: Page, context: BrowserContext, server: Server) -> None:
@@ -320,7 +330,7 @@ def test_another_tab_follows(page: Page, context: BrowserContext, server: Server
     other = context.new_page()
     opens(other, server, BANNER % "" + BLOCKED)
     other.locator("button[value=accept]").click()
-    expect(page.locator("#consent")).to_be_hidden()
+    expect(page.locator("#consent-mw")).to_be_hidden()
     becomes_true(page, "window.ran && ran.includes('both')")
 
 
@@ -333,7 +343,7 @@ def test_a_page_that_comes_back_follows(browser: Browser, server: Server) -> Non
     page.evaluate("history.back()")
     page.wait_for_url(server.origin + "/", wait_until="commit")
     assert page.evaluate("window.mark") == "the very same page"
-    expect(page.locator("#consent")).to_be_hidden()
+    expect(page.locator("#consent-mw")).to_be_hidden()
     page.close()
 
 
@@ -359,7 +369,7 @@ DIALOG = f"""<dialog data-consent="dialog" aria-labelledby="d"><link rel="styles
 def test_each_way_back_opens_the_settings_that_hold_now_and_focus_returns(page: Page, server: Server) -> None:
     server.take({"choice": ["accept"]})
     server.pages["/consent"] = DIALOG
-    opens(page, server, '<a href="#consent">Cookies</a> <button data-consent="settings">B</button>')
+    opens(page, server, '<a href="#consent-mw">Cookies</a> <button data-consent="settings">B</button>')
     for way in (page.get_by_role("link", name="Cookies"), page.get_by_role("button", name="B", exact=True)):
         way.focus()
         page.keyboard.press("Enter")
@@ -402,7 +412,7 @@ def test_without_a_banner_the_way_back_leads_to_the_settings(page: Page, server:
     opens(page, server, '<button data-consent="settings">B</button>')
     page.locator("button").click()
     page.wait_for_url("**/consent")
-    opens(page, server, "", "/plain#consent")
+    opens(page, server, "", "/plain#consent-mw")
     page.wait_for_url("**/consent")
 
 

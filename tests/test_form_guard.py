@@ -281,5 +281,5 @@ def test_in_chromium_another_site_chooses_for_nobody_and_the_visitor_still_can(
         page.go_back()
         page.locator("main button[value=reject]").first.click()
         page.wait_for_url("**/consent?saved=1")
-        assert "rejected" in page.locator(".consent-lead").first.inner_text()
+        assert "rejected" in page.locator(".consent-mw-lead").first.inner_text()
         browser.close()

@@ -132,8 +132,8 @@ def test_markup_that_is_named_like_what_is_read_changes_nothing(page: Page, serv
     )
     becomes_true(page, "window.ran && ran.includes('last')")
     expect(page.get_by_role("group", name="Map")).to_be_visible()
-    page.locator("#consent button[value=accept]").click()
-    expect(page.locator("#consent")).to_be_hidden()
+    page.locator("#consent-mw button[value=accept]").click()
+    expect(page.locator("#consent-mw")).to_be_hidden()
     expect(page.locator("iframe[title=Map]")).to_have_attribute("src", "/map")
     assert page.evaluate("consent.allows('analytics')") is True
 
@@ -215,11 +215,11 @@ def test_a_refused_image_takes_its_other_sources_with_it(page: Page, server: Ser
 def test_the_notice_is_closed_at_our_address_only(page: Page, server: Server) -> None:  # noqa: F811
     form = '<form method="{}" action="{}"><input name="action"><button>{}</button></form>'
     forms = form.format("post", "/consent/notice", "Close") + form.format("get", "/search", "Search")
-    body = f'<div class="consent-notice">{forms}</div>'
+    body = f'<div class="consent-mw-notice">{forms}</div>'
     opens(page, server, f'<img name="currentScript"><script src="/consent/static/notice.0.js" data-closed="-notice=2">'
           f'</script><img name="activeElement"><img name="body"><img name="querySelector">{body}')  # fmt: skip
     page.get_by_role("button", name="Close").click()
-    becomes_true(page, "document.documentElement.classList.contains('consent-noticed')")
+    becomes_true(page, "document.documentElement.classList.contains('consent-mw-noticed')")
     page.get_by_role("button", name="Search").click()
     page.wait_for_url("**/search?action=")
     assert [fields for _, fields in server.posts] == [{}]

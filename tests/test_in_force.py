@@ -171,7 +171,7 @@ class Page:
     def __init__(self, sent: list[Message]) -> None:
         self.cookies = {line.partition(b"=")[0].decode(): line for line in set_cookies(sent)}
         self.body = b"".join(message.get("body", b"") for message in sent).decode()
-        self.announces = 'class="consent consent-notice"' in self.body
+        self.announces = 'class="consent-mw consent-mw-notice"' in self.body
         self.asks = 'data-consent="banner"' in self.body
 
 
@@ -214,10 +214,10 @@ def test_a_worker_learns_by_itself_of_what_is_published(tmp_path: Path) -> None:
         site.publish(policy(2, "2026-12-01", "2026-12-31", functional="200 days"))
         for _ in range(500):
             page = b"".join(each.get("body", b"") for each in await drive(app, scope()))
-            if b"consent-notice" in page:
+            if b"consent-mw-notice" in page:
                 break
             await asyncio.sleep(0.02)
-        assert b"consent-notice" in page
+        assert b"consent-mw-notice" in page
         await app.runtime.drain.stop()
 
     asyncio.run(run())
@@ -248,7 +248,7 @@ def test_a_consent_that_was_given_before_never_carries_over_to_a_new_purpose(tmp
     answered = site.accepted(1)
     before = visits(app, headers=[answered])
     assert "theme" in before.cookies
-    assert "Surveys" not in before.body.partition("consent-notice")[0]
+    assert "Surveys" not in before.body.partition("consent-mw-notice")[0]
     clock.advance(2 * SECOND)
     after = visits(app, headers=[answered])
     assert after.asks

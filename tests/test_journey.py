@@ -230,7 +230,7 @@ def test_ignoring_the_banner_chooses_nothing(arrive):
 
 # How much of the view moved: with ours at any time, and with anything once the page has been read whole.
 MOVED = """new Promise(done => {
-    const ours = (source) => source.node?.parentElement?.closest(".consent") || source.node?.matches?.(".consent");
+    const ours = ({ node }) => node?.parentElement?.closest(".consent-mw") || node?.matches?.(".consent-mw");
     const read = performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd;
     const moved = [];
     new PerformanceObserver(list => moved.push(...list.getEntries())).observe({type: "layout-shift", buffered: true});
@@ -290,7 +290,7 @@ def test_a_banner_that_comes_in_pieces_is_seen_when_it_is_whole(shop, browser, w
     page = browser.new_page(viewport={"width": width, "height": 900})
     with urlopen(Request(f"{shop.address}/", headers={"accept": "text/html"})) as answer:
         whole = answer.read()
-    begin, end = whole.index(b'<section id="consent"'), whole.index(b"</section>")
+    begin, end = whole.index(b'<section id="consent-mw"'), whole.index(b"</section>")
     for line.first in range(begin + 300, end, 300):
         page.goto(line.address)
         expect(page.locator('[data-consent="banner"]')).to_be_visible()
@@ -407,7 +407,7 @@ def test_from_any_page_an_acceptance_is_taken_back_and_its_cookies_go(arrive, ja
     visitor.goes_to("/about")
     assert {"_shop_visits", "ad_id"} <= visitor.cookies.keys()
     visitor.page.get_by_role("link", name="Change your mind").click()
-    visitor.page.locator('.consent-main button[name="choice"][value="reject"]').click()
+    visitor.page.locator('.consent-mw-main button[name="choice"][value="reject"]').click()
     expect(visitor.page.locator("dialog")).to_have_count(0)  # with JavaScript it was one, over the page
     visitor.page.wait_for_load_state()
     visitor.goes_to("/about")

@@ -50,8 +50,8 @@ def arrive(browser: Browser, address: str) -> Iterator[Any]:
 
 
 def accepts(page: Page) -> None:
-    page.locator("#consent button[value=accept]").click()
-    expect(page.locator("#consent")).not_to_be_visible()
+    page.locator("#consent-mw button[value=accept]").click()
+    expect(page.locator("#consent-mw")).not_to_be_visible()
 
 
 def sends(page: Page, form: str) -> None:
@@ -107,8 +107,8 @@ def test_promise_8_ones_own_data_is_two_actions_away_from_every_page(arrive: Any
     starts = ["/?fetch", "/consent", "/consent/policy/1", "/consent/cookies", "/consent/receipt", "/consent/nowhere"]
     before = [actions_to(page, start, javascript=javascript) for start in starts]  # the banner is there
     page.goto("/?fetch")
-    page.locator("#consent button[value=reject]").click()
-    expect(page.locator("#consent")).not_to_be_visible()
+    page.locator("#consent-mw button[value=reject]").click()
+    expect(page.locator("#consent-mw")).not_to_be_visible()
     after = [actions_to(page, start, javascript=javascript) for start in starts]
     assert max(before + after) <= 2
 
@@ -125,7 +125,7 @@ def test_promise_8_consent_is_withdrawn_from_every_page_in_two_actions(arrive: A
         if start == "/consent/my-data":
             page.locator("button[value=all]").click()
         else:
-            page.locator('footer a, .consent-header a[href="/consent"]').first.click()
+            page.locator('footer a, .consent-mw-header a[href="/consent"]').first.click()
             page.locator("button[value=reject]:visible").click()
         expect(page.locator("dialog")).to_have_count(0)  # the answer has come
         assert page.context.request.get("/consent/state").json()["choice"] == "reject"
@@ -133,7 +133,7 @@ def test_promise_8_consent_is_withdrawn_from_every_page_in_two_actions(arrive: A
 
 def test_without_javascript_and_by_keyboard_alone_data_is_read_withdrawn_and_erased(arrive: Any) -> None:
     page = arrive(java_script_enabled=False, viewport={"width": 320, "height": 640})
-    page.locator("#consent button[value=accept]").press("Enter")
+    page.locator("#consent-mw button[value=accept]").press("Enter")
     page.goto(MY_DATA)
     expect(page.get_by_role("heading", name="Analytics")).to_be_visible()
     page.get_by_role("checkbox", name="Analytics").press("Space")

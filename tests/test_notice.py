@@ -57,7 +57,7 @@ def test_every_page_announces_the_day_the_changes_and_where_to_compare(
     speaks = (b"accept-language", language.encode())
     for path in PAGES:
         page = visits(app, path, [speaks])
-        notice = page.body.partition('<section class="consent consent-notice"')[2].partition("</section>")[0]
+        notice = page.body.partition('<section class="consent-mw consent-mw-notice"')[2].partition("</section>")[0]
         assert f'lang="{language}"' in notice
         assert "00:00:00 (UTC+09:00), Asia/Seoul" in notice
         assert all(word in notice for word in words)
@@ -182,7 +182,7 @@ def test_the_template_helpers_bring_the_notice(announced: Site, inserts: bool) -
         await send({"type": "http.response.body", "body": html.encode()})
 
     page = visits(announced.worker(app, banner=inserts))
-    assert page.body.count('class="consent consent-notice"') == page.body.count("notice.") == 1
+    assert page.body.count('class="consent-mw consent-mw-notice"') == page.body.count("notice.") == 1
     assert page.body.count('data-consent="banner"') == 1
     assert not visits(announced.worker(app, banner=inserts), "/", [CLOSED]).announces
 

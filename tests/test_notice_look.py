@@ -14,7 +14,7 @@ from tests.support.publishing import dated, published
 from tests.support.serving import served
 from tests.test_accessibility import SHIFT, STORED, WATCH, faults
 
-NOTICE = ".consent-notice"
+NOTICE = ".consent-mw-notice"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_the_notice_takes_no_focus_moves_nothing_and_stands_before_the_page(arri
 
 IN_SIGHT = """(() => {
     const each = document.activeElement, box = each.getBoundingClientRect();
-    return !!each.closest(".consent-notice")
+    return !!each.closest(".consent-mw-notice")
         && document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2) === each;
 })()"""
 

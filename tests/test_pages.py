@@ -81,7 +81,7 @@ def test_the_policy_as_json_tells_what_the_page_tells() -> None:
 
 
 def test_a_missing_text_is_marked_in_every_form() -> None:
-    marked = '<span lang="ko">광고</span> <small class="consent-foreign">(Korean)</small>'
+    marked = '<span lang="ko">광고</span> <small class="consent-mw-foreign">(Korean)</small>'
     assert marked in get("/consent/policy?lang=en").body
     assert "광고 (Korean)" in get("/consent/policy.md?lang=en").body
     titles = [each["title"] for each in json.loads(get("/consent/policy.json?lang=en").body)["purposes"]]

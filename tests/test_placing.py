@@ -102,8 +102,8 @@ def test_a_template_places_the_one_banner_with_the_sites_own_addresses(
     app = site(tmp_path, banner=inserting)
     path = f"{root}{mount}/placed"
     page = body(visit(app, path, root_path=root))
-    assert page.count('id="consent"') == 1
-    assert '<aside><section id="consent"' in page
+    assert page.count('id="consent-mw"') == 1
+    assert '<aside><section id="consent-mw"' in page
     assert f'action="{root}/consent/choice"' in page
     assert f'name="next" value="{path}"' in page
     assert f'<head><link rel="stylesheet" href="{root}/consent/static/' in page
@@ -147,7 +147,7 @@ def test_nothing_is_placed_for_who_has_answered(inserting: bool, tmp_path: Path)
         await visitor.picks("accept")
         page = body(await visitor.gets("/placed"))
         assert "<aside></aside>" in page
-        assert 'id="consent"' not in page
+        assert 'id="consent-mw"' not in page
         assert "/consent/static/consent." in page  # the script is there, for what waits and for the settings
 
     asyncio.run(run())
@@ -163,7 +163,7 @@ def test_what_waits_is_asked_about_once(inserting: bool, tmp_path: Path) -> None
         assert page.count('data-consent="waiting" data-prefix') == 1
         assert 'data-prefix="/consent"' in page
         assert "theme" in page
-        assert ('<aside><section id="consent"' in page) != inserting
+        assert ('<aside><section id="consent-mw"' in page) != inserting
 
     asyncio.run(run())
 
@@ -171,7 +171,7 @@ def test_what_waits_is_asked_about_once(inserting: bool, tmp_path: Path) -> None
 def test_a_route_can_do_without_the_banner(tmp_path: Path) -> None:
     app = site(tmp_path)
     assert body(visit(app, "/unwanted")) == "<!doctype html><body>embedded</body>"
-    assert 'id="consent"' in body(visit(app, "/plain"))
+    assert 'id="consent-mw"' in body(visit(app, "/plain"))
 
 
 @pytest.mark.parametrize(

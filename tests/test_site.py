@@ -289,7 +289,9 @@ def test_durations_and_dates_are_written_as_each_language_does() -> None:
 
 
 def test_a_text_that_is_missing_in_a_language_falls_back_and_says_so() -> None:
-    assert '<span lang="ko">광고</span> <small class="consent-foreign">(Korean)</small>' in get("/consent?lang=en").body
+    assert (
+        '<span lang="ko">광고</span> <small class="consent-mw-foreign">(Korean)</small>' in get("/consent?lang=en").body
+    )
 
 
 def test_every_sentence_of_the_templates_is_translated_into_korean() -> None:
@@ -392,9 +394,9 @@ def test_a_policy_with_only_necessary_cookies_shows_no_banner() -> None:
 def test_the_three_answers_are_the_same_element_with_the_same_class() -> None:
     buttons = re.findall(r"<button (.*?)>", banner(visitor()))
     assert [re.sub(r'value="\w+"', "", button) for button in buttons] == [
-        'type="submit" name="choice"  class="consent-button"'
+        'type="submit" name="choice"  class="consent-mw-button"'
     ] * 3
-    assert re.findall(r'value="(\w+)" class="consent-button"', banner(visitor())) == ["accept", "prompt", "reject"]
+    assert re.findall(r'value="(\w+)" class="consent-mw-button"', banner(visitor())) == ["accept", "prompt", "reject"]
 
 
 def test_purpose_duration_and_recipients_stand_before_the_answers() -> None:

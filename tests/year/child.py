@@ -51,7 +51,7 @@ class Child:
             "status": answer.status_code,
             "cookies": answer.headers.get_list("set-cookie"),
             "banner": 'data-consent="banner"' in answer.text,
-            "notice": 'class="consent consent-notice"' in answer.text,
+            "notice": 'class="consent-mw consent-mw-notice"' in answer.text,
             "body": answer.text if "application/json" in answer.headers.get("content-type", "") else "",
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,12 @@ __all__ = ["Asset", "Assets"]
 
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
+#: What only a reader of the source needs: comments that fill a line or end one, and indentation. No text of ours spans
+#: lines, and none holds what a comment begins with.
+_FOR_READERS = {
+    ".css": re.compile(rb"/\*.*?\*/|^\s+", re.DOTALL | re.MULTILINE),
+    ".js": re.compile(rb"(?:^|\s)\s*// .*$|^\s+", re.MULTILINE),
+}
 
 
 class Asset(NamedTuple):
@@ -21,7 +28,7 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """Every file of static/, read once."""
+    """Every file of static/, read once, without what only its readers need."""
 
     def __init__(self, folder: Path = _FOLDER) -> None:
         files = [file for file in sorted(folder.iterdir()) if file.suffix in _TYPES]
@@ -39,5 +46,5 @@ class Assets:
 
 
 def _asset(file: Path) -> Asset:
-    body = file.read_bytes()
+    body = _FOR_READERS[file.suffix].sub(b"", file.read_bytes())
     return Asset(f"{file.stem}.{hashlib.sha256(body).hexdigest()[:12]}{file.suffix}", _TYPES[file.suffix], body)

@@ -84,6 +84,6 @@ def _read(text: Text, translation: Translation) -> Markup:
         return Markup("{}").format(words)
     if language == translation.asked:
         return Markup('<span lang="{}">{}</span>').format(language, words)
-    return Markup('<span lang="{}">{}</span> <small class="consent-foreign">({})</small>').format(
+    return Markup('<span lang="{}">{}</span> <small class="consent-mw-foreign">({})</small>').format(
         language, words, translation.name(language)
     )

@@ -1,7 +1,7 @@
 // The banner answers without a reload; what waits for a purpose starts once it is allowed. Stores nothing.
 (() => {
   "use strict";
-  const TWICE = Symbol.for("consent");
+  const TWICE = Symbol.for("consent-mw");
   if (window[TWICE]) return;
   window[TWICE] = true;
   // Markup can name an element like what is read here, <img name="currentScript"> or <input name="closest">, and would
@@ -29,7 +29,7 @@
     try {
       work(element);
     } catch (error) {
-      console.warn("consent:", element, error);
+      console.warn("consent-mw:", element, error);
     }
   });
   // Whether the page's markup leads to this path below our prefix, and nowhere else.
@@ -75,12 +75,12 @@
   };
 
   let tabs;
-  const hear = () => (tabs = new BroadcastChannel("consent")).onmessage = refresh;
+  const hear = () => (tabs = new BroadcastChannel("consent-mw")).onmessage = refresh;
   hear();
   addEventListener("pagehide", () => tabs.close()); // an open channel would keep the page out of the bfcache
   addEventListener("pageshow", (event) => event.persisted && (hear(), refresh()));
 
-  const status = make("p", { className: "consent-status" });
+  const status = make("p", { className: "consent-mw-status" });
   status.setAttribute("role", "status");
   find("body").append(status);
   const say = (text) => {
@@ -152,12 +152,12 @@
     opening = null;
   };
   listen(page, "click", (event) => {
-    const way = near(event.target, '[data-consent="settings"],a[href="#consent"]');
+    const way = near(event.target, '[data-consent="settings"],a[href="#consent-mw"]');
     if (!way || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     show(way.href);
   });
-  const hash = () => location.hash === "#consent" && show();
+  const hash = () => location.hash === "#consent-mw" && show();
   addEventListener("hashchange", hash);
 
   const placeholders = new WeakMap(), once = new WeakSet(), made = new WeakSet();
@@ -193,7 +193,7 @@
     const waits = script.src && script.isConnected && !script.async && !script.noModule && RUNS.test(script.type);
     if (waits) setTimeout(done, PATIENCE_MS);
     else done();
-  })).catch((error) => console.warn("consent:", old, error));
+  })).catch((error) => console.warn("consent-mw:", old, error));
   const start = (element) => {
     if (element.localName === "script") {
       element.type = "text/queued"; // so that it is found once
@@ -230,12 +230,12 @@
     if (placeholders.has(element)) return;
     const words = (name) => element.dataset[name] || me.dataset[name] || "";
     const host = web(source(element)).host;
-    const box = make("div", { className: "consent-placeholder" });
+    const box = make("div", { className: "consent-mw-placeholder" });
     if (state) box.lang = state.language;
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", element.title || host);
     const button = (textContent, onclick) =>
-      make("button", { type: "button", className: "consent-button", textContent, onclick });
+      make("button", { type: "button", className: "consent-mw-button", textContent, onclick });
     box.append(make("p", { textContent: `${words("why")} ${host}`.trim() }), 
       button(words("once") || "Once", () => (once.add(element), start(element))), button(words("always") || "Always", () => always(element)));
     placeholders.set(element, box);

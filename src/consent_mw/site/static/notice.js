@@ -11,10 +11,10 @@
   const closest = pure(Element, "closest"), contains = pure(Node, "contains"), active = pure(Document, "activeElement");
   const action = pure(HTMLFormElement, "action"), submit = pure(HTMLFormElement, "submit");
   const ours = me.src.replace(/\/static\/[^/]*$/, "/notice");
-  const hide = () => root.classList.add("consent-noticed");
+  const hide = () => root.classList.add("consent-mw-noticed");
   if (pure(Document, "cookie")(page).split("; ").some((pair) => pair.endsWith(me.dataset.closed))) hide();
   pure(EventTarget, "addEventListener")(page, "submit", async (event) => {
-    const form = event.target, notice = closest(form, ".consent-notice");
+    const form = event.target, notice = closest(form, ".consent-mw-notice");
     if (!notice || event.defaultPrevented || action(form) !== ours) return;
     event.preventDefault();
     try {
