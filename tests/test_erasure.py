@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import subprocess
@@ -86,6 +87,26 @@ def site(tmp_path: Path) -> Site:
 
 def erasure_of(*names: str, **more: Any) -> Request:
     return Request.new("erasure", "site", NOW_NS, person=Person(names), **more)
+
+
+def test_a_second_look_of_one_process_waits_for_the_first_and_sees_what_it_did(site: Site) -> None:
+    site.keeps(site.of(NAME, NOW - DAY))
+    request = site.asks(erasure_of(NAME))
+
+    async def look_twice(store: Any) -> tuple[ErasureOutcome, ErasureOutcome]:
+        erasure = site.erasure(store)
+        try:
+            first, second = await asyncio.gather(erasure.once(NOW), erasure.once(NOW))
+        finally:
+            await erasure.close()
+        return first, second
+
+    first, second = site.using(look_twice)
+    assert not first.busy
+    assert not second.busy
+    assert [certificate.request for certificate in first.done] == [request.id]
+    assert not second.done
+    assert not second.waiting
 
 
 def test_an_erasure_leaves_nothing_of_its_sender_and_everything_of_others(site: Site) -> None:

@@ -167,6 +167,7 @@ class Erasure:
         self._receipts = Receipts(store, sealer)
         self._extent = Extent(store, sealer, self._receipts)
         self._open = OpenCases(store, sealer, self._desk)
+        self._turn = asyncio.Lock()
         self._walk = Walk(ledger)
         self._begun = False
         self._renewed: datetime | None = None
@@ -211,22 +212,29 @@ class Erasure:
         self._told = outcome.troubles
 
     async def once(self, now: datetime) -> ErasureOutcome:
-        """Carry out what is asked at `now` (aware). Never raises for a store's, a keyring's or the spool's sake."""
+        """
+        Carry out what is asked at `now` (aware). Never raises for a store's, a keyring's or the spool's sake.
+
+        While a visitor's own request is at it in this process, it waits, and looks then.
+        """
         outcome = ErasureOutcome()
         try:
-            with alone(self._lock) as mine:
-                if mine:
-                    async with lease(self._store, "erasure") as only:
-                        outcome.busy = not only
-                        if only:
-                            await self._all(now, outcome)
-                else:
-                    outcome.busy = True
+            async with self._turn:
+                await self._alone(now, outcome)
         except OSError as error:
             outcome.troubles.append(f"{self._lock}: cannot be locked ({error.strerror}); let this user write it")
         except _TROUBLES as error:
             outcome.troubles.append(str(error))
         return outcome
+
+    async def _alone(self, now: datetime, outcome: ErasureOutcome) -> None:
+        with alone(self._lock) as mine:
+            outcome.busy = not mine
+            if mine:
+                async with lease(self._store, "erasure") as only:
+                    outcome.busy = not only
+                    if only:
+                        await self._all(now, outcome)
 
     async def _all(self, now: datetime, outcome: ErasureOutcome) -> None:
         # At the start before all else: what a restored backup brought back was counted already. Later only afterwards:
