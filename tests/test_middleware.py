@@ -190,12 +190,19 @@ def test_an_unreadable_consent_cookie_is_no_choice_and_no_error(site, value):
     assert set_cookies(sent) == [b"session=1"]
 
 
-def test_a_duplicated_consent_cookie_is_no_choice(site):
-    name, value = cookie_for(Choice.ACCEPT)
-    sent = exchange(site(response(200, cookies())), headers=[(name, value + b"; " + value)])
-    assert set_cookies(sent) == [b"session=1"]
-    sent = exchange(site(response(200, cookies())), headers=[(name, value), (name, value)])
-    assert set_cookies(sent) == [b"session=1"]
+def test_of_several_consent_cookies_over_http_the_one_that_allows_least_holds(site):
+    name, accepted = cookie_for(Choice.ACCEPT)
+    _, rejected = cookie_for(Choice.REJECT)
+    forged = accepted[:-4] + b"AAAA"
+    for others in ([rejected], [rejected, forged]):
+        for lines in ([accepted, *others], [*others, accepted]):
+            sent = exchange(site(response(200, cookies())), headers=[(name, line) for line in lines])
+            assert set_cookies(sent) == [b"session=1"]
+    once = exchange(site(response(200, cookies())), headers=[(name, accepted)])
+    # What somebody else calls by the name takes no choice away.
+    assert set_cookies(
+        exchange(site(response(200, cookies())), headers=[(name, accepted + b"; " + forged)])
+    ) == set_cookies(once)
 
 
 def test_on_https_a_cookie_without_the_prefix_is_not_believed(site):

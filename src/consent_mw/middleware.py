@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from consent_mw._asgi import ASGIApp, Header, HeaderList, Receive, Scope, Send
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.cookies.header_lines import fields_of, legible, legible_scope
-from consent_mw.cookies.request_cookies import Reading, stands_alone, without_cookies
+from consent_mw.cookies.request_cookies import Reading, foreign_request, stands_alone, without_cookies
 from consent_mw.log.exchange import Exchange
 from consent_mw.runtime.answer import Answer
 from consent_mw.runtime.lifespan import lifespan
@@ -33,6 +33,7 @@ _log = logging.getLogger("consent_mw")
 _SIGNALS: Final = {"gpc": (b"sec-gpc", b"1"), "dnt": (b"dnt", b"1")}
 _EXCHANGES: Final = ("http", "websocket")
 _SECURE: Final = ("https", "wss")
+_AT_HOME: Final = (b"", b"same-origin", b"none", b"same-site")
 _NO_SIGNALS: Final[frozenset[str]] = frozenset()
 
 
@@ -78,7 +79,8 @@ class ConsentMiddleware:
         signals = _signals(scope["headers"], revision.signals) if _may_signal(fields) else _NO_SIGNALS
         alone = secure or stands_alone(fields.get(b"host"))
 
-        reading = revision.cookies.read(cookie_header, signals, now_ns, secure, alone)
+        foreign = _may_be_foreign(fields) and foreign_request(scope, fields)
+        reading = revision.cookies.read(cookie_header, signals, now_ns, secure, alone, foreign)
         exchange = _begun(revision, reading, scope, fields, lines, now_ns)
         if self._options.banner:
             _ask_for_a_page(exchange)
@@ -197,6 +199,11 @@ def _ask_for_a_page(exchange: Exchange) -> None:
     """Ask the application for the whole of a page, which a banner can be put into."""
     if asks_for_less(exchange.fields):
         exchange.inner = unconditional(exchange.inner, exchange.fields)
+
+
+def _may_be_foreign(fields: Mapping[bytes, bytes]) -> bool:
+    """The cheapest look first: most requests say that they come from the site itself."""
+    return fields.get(b"sec-fetch-site", b"") not in _AT_HOME or b"sec-purpose" in fields or b"origin" in fields
 
 
 def _may_signal(fields: Mapping[bytes, bytes]) -> bool:

@@ -82,6 +82,9 @@ class RequestConsent(msgspec.Struct, eq=False):
     exposed: bool = False
     #: The consent cookie's value; what waits is bound to it.
     value: str = ""
+    #: Whether the visitor may have chosen and the browser left it out of this request: one from another site, by POST.
+    #: Then nothing is allowed and nothing that the browser holds is taken back; the page asks who has not chosen.
+    withheld: bool = False
 
     def __repr__(self) -> str:
         return object.__repr__(self)  # nothing of a visitor in a traceback

@@ -63,6 +63,7 @@ class ConsentCookie:
             raise ConfigurationError(f'site: {site!r} holds a control character; write a name such as "shop-staging"')
         self.signing: Signing = Signing(tuple(checked_keys(secret_keys)), name, domain, site)
         self._signer = self.signing.signer("consent")
+        self._former_signer = self.signing._replace(cookie_domain="").signer("consent")
         self._host_signer = self.signing.signer("host")
         self.domain = domain
         self._plain = name
@@ -79,7 +80,7 @@ class ConsentCookie:
     @property
     def names(self) -> frozenset[str]:
         """Every name that it can have; the application may set none of them."""
-        return frozenset((self._plain, self._prefixed))
+        return frozenset((self._plain, self._prefixed, f"__Host-{self._plain}"))
 
     def read(self, value: bytes, today: date) -> Consent:
         """
@@ -96,6 +97,16 @@ class ConsentCookie:
         """
         return _read(self._host_signer, value, today)
 
+    def read_former(self, value: bytes, today: date) -> Consent:
+        """
+        Return the consent that was given on this host before `domain` shared it. Raises as `read`.
+        """
+        return _read(self._former_signer, value, today)
+
+    def former(self, *, secure: bool) -> str:
+        """Return the name of the cookie that was this host's alone, before `domain` shared it."""
+        return f"__Host-{self._plain}" if secure else self._plain
+
     def sign(self, consent: Consent) -> str:
         """Return the cookie's value for `consent`: the same bytes for the same consent and key."""
         return self._signer.sign(dumps(consent)).decode("latin-1")
@@ -105,11 +116,15 @@ class ConsentCookie:
         return _line(self.name(secure=secure), self.sign(consent), consent, today, self.domain, secure=secure)
 
     def lines(self, consent: Consent, today: date, *, secure: bool) -> list[bytes]:
-        """Return the line for `consent`, and where it is shared the one of the cookie that stays on this host."""
+        """
+        Return the line for `consent`. Where it is shared, with that of the cookie that stays on this host, and with the
+        end of one from before it was shared, which a browser would send beside the new one.
+        """
         lines = [self.line(consent, today, secure=secure)]
         if self.domain:
             value = self._host_signer.sign(dumps(consent)).decode("latin-1")
             lines.append(_line(self.companion("host", secure=secure), value, consent, today, "", secure=secure))
+            lines.append(delete_line(self.former(secure=secure)))
         return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from ipaddress import ip_address
@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from consent_mw._asgi import Header, HeaderList
+from consent_mw._asgi import Header, HeaderList, Scope
 from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Decision, Permissions, Verdict
 from consent_mw.consent.request_consent import RequestConsent
@@ -22,7 +22,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.system.bounded_cache import Budget, Memory
 from consent_mw.system.days import DAY_NS, date_of
 
-__all__ = ["Reading", "RequestCookies", "stands_alone", "without_cookies"]
+__all__ = ["Reading", "RequestCookies", "foreign_request", "stands_alone", "without_cookies"]
 
 #: Whole headers that are remembered with what they say, some thousand visitors'; and what one takes at least.
 _READINGS_BYTES = 8 << 20
@@ -46,6 +46,8 @@ _STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
 
 
 _SESSION = re.compile(r"[A-Za-z0-9_-]{22}")
+#: Methods that a link can have (RFC 9110, section 9.2.1).
+_SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 #: Hosts that are remembered, and the longest: a name of 253 letters (RFC 1035, section 2.3.4) and its port.
 _REMEMBERED_HOSTS: Final = 256
 _LONGEST_HOST: Final = 260
@@ -64,6 +66,7 @@ class Reading(msgspec.Struct, frozen=True):
         changed: Whether `header` is not what came.
         expired: Set-Cookie lines that make the browser forget what it may no longer hold.
         removed: The decisions about what was taken out.
+        withheld: Whether the browser may hold a choice that it left out of this request.
     """
 
     consent: Consent
@@ -74,6 +77,7 @@ class Reading(msgspec.Struct, frozen=True):
     changed: bool
     expired: tuple[bytes, ...]
     removed: tuple[Decision, ...]
+    withheld: bool = False
 
 
 class RequestCookies:
@@ -107,7 +111,7 @@ class RequestCookies:
             cookie.companion(what, secure=secure) for what in _COMPANIONS for secure in (False, True)
         )
         self._pending_signer = cookie.signing.signer("pending")
-        self._readings: Memory[tuple[bytes | None, frozenset[str], bool, bool], Reading] = Memory(
+        self._readings: Memory[tuple[bytes | None, frozenset[str], bool, bool, bool], Reading] = Memory(
             Budget(_READINGS_BYTES)
         )
         self._reading_of = self._readings.seen
@@ -168,7 +172,13 @@ class RequestCookies:
         return found
 
     def read(
-        self, header: bytes | None, signals: frozenset[str], now_ns: int, secure: bool, alone: bool = True
+        self,
+        header: bytes | None,
+        signals: frozenset[str],
+        now_ns: int,
+        secure: bool,
+        alone: bool = True,
+        foreign: bool = False,
     ) -> Reading:
         """
         Return what the Cookie `header` says (several lines joined with "; "). Never raises.
@@ -176,14 +186,15 @@ class RequestCookies:
         Args:
             secure: Whether the connection is https, where a browser keeps what has the prefix `__Host-` to one host.
             alone: On http, whether the host `stands_alone`.
+            foreign: Whether a browser leaves the consent cookie out of such a request (see `foreign_request`).
         """
         if not self._from_ns <= now_ns < self._until_ns:
             self._begin_day(now_ns // DAY_NS)
-        key = (header, signals, secure, alone)
+        key = (header, signals, secure, alone, foreign)
         try:
             return self._reading_of[key]
         except KeyError:
-            reading = self._read(header, signals, self._today, secure, alone)
+            reading = self._read(header, signals, self._today, secure, alone, foreign)
         self._readings.remember(key, reading, _size(header, reading))
         return reading
 
@@ -193,12 +204,17 @@ class RequestCookies:
         self._from_ns, self._until_ns = day * DAY_NS, (day + 1) * DAY_NS
         self._reading_of.clear()
 
-    def _read(self, header: bytes | None, signals: frozenset[str], today: date, secure: bool, alone: bool) -> Reading:
+    def _read(
+        self, header: bytes | None, signals: frozenset[str], today: date, secure: bool, alone: bool, foreign: bool
+    ) -> Reading:
         thinned = self._thinned(header)
         found = pairs(thinned or b"")
         exposed = not secure and (not alone or self.cookie.domain != "")
-        value = self._only(found, self.cookie.name(secure=secure))
-        consent, proven = self._consents(found, value, today, secure, exposed)
+        consent, proven, value = self._consents(found, today, secure, exposed)
+        # What is not there was not refused: nothing is expired on its account, and what the browser holds of what is
+        # declared was allowed. Over http the choice may have been made over https, whose cookie does not come here.
+        absent = consent.choice is None and not any(key.decode("latin-1") in self.cookie.names for key, _ in found)
+        withheld = foreign and absent
         unproven = self.cookie.domain != "" and not exposed and consent.choice is not None and proven != consent
         consent = self._revised(_with_receipt_of(consent, proven))
         permissions = self.permissions(consent, signals)
@@ -206,12 +222,13 @@ class RequestCookies:
         removed: dict[str, Decision] = {}
         for name, pair in found:
             decision = permissions.cookie(name.decode("latin-1"))
-            if decision.verdict in _STAYS or decision.name in self.reserved:
+            stays = decision.verdict in _STAYS or (withheld and decision.declared is not None)
+            if stays or decision.name in self.reserved:
                 kept.append(pair)
             else:
                 removed[decision.name] = decision
         changed = len(kept) != len(found) or thinned is not header
-        believed = (value or "") if consent.choice is not None else ""
+        believed = value if consent.choice is not None else ""
         pending = None if exposed or not believed else self._pending(found, believed, secure)
         return Reading(
             consent=consent,
@@ -229,11 +246,13 @@ class RequestCookies:
                 unproven=unproven,
                 exposed=exposed,
                 value=believed,
+                withheld=withheld,
             ),
             header=(b"; ".join(kept) or None) if changed else header,
             changed=changed,
-            expired=tuple(_expiries(removed.values())),
+            expired=() if absent and (foreign or exposed) else tuple(_expiries(removed.values())),
             removed=tuple(removed.values()),
+            withheld=withheld,
         )
 
     def expired(self, header: bytes | None, permissions: Permissions, path: str = "/") -> tuple[bytes, ...]:
@@ -257,31 +276,49 @@ class RequestCookies:
 
     def _only(self, found: list[tuple[bytes, bytes]], name: str) -> str | None:
         """Return the value of the one cookie called `name`; of two one was tossed in, and neither is believed."""
-        wanted = name.encode("latin-1")
-        values = [pair.partition(b"=")[2] for key, pair in found if key == wanted]
-        return values[0].strip(b" \t").decode("latin-1") if len(values) == 1 else None
+        values = _values(found, name)
+        return values[0] if len(values) == 1 else None
+
+    def _signed(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> list[tuple[Consent, str]]:
+        """
+        Return every choice that we signed, with its value; what others call by our cookie's name is none.
+
+        A browser has one of a name that begins with `__Host-`: of two one is not ours, and neither is believed.
+        """
+        read = [(self.cookie.name(secure=secure), self.cookie.read)]
+        if self.cookie.domain:
+            read.append((self.cookie.former(secure=secure), self.cookie.read_former))
+        values = {name: _values(found, name) for name, _ in read}
+        signed = [
+            (_believed(reader, value, today), value)
+            for name, reader in read
+            if len(values[name]) == 1 or not name.startswith("__Host-")
+            for value in values[name]
+        ]
+        return [(consent, value) for consent, value in signed if consent.choice is not None]
 
     def _consents(
-        self, found: list[tuple[bytes, bytes]], value: str | None, today: date, secure: bool, exposed: bool
-    ) -> tuple[Consent, Consent]:
+        self, found: list[tuple[bytes, bytes]], today: date, secure: bool, exposed: bool
+    ) -> tuple[Consent, Consent, str]:
         """
-        Return what the visitor chose, and what they chose on this very host, as a cookie proves that only it can set.
+        Return what the visitor chose; what they chose on this very host, as a cookie proves that only it can set; and
+        the value that says the first.
 
         A choice that hosts share may have been tossed in by any of them. It decides where nothing was chosen yet. Where
         something was, it may allow no more than that; else this host asks again.
         """
-        consent = _believed(self.cookie.read, value, today)
+        consent, value = _agreed(self._signed(found, today, secure), guarded=self.cookie.domain != "")
         if not self.cookie.domain:
-            return consent, NO_CONSENT if exposed else consent
+            return consent, NO_CONSENT if exposed else consent, value
         name = self.cookie.companion("host", secure=secure)
         own = _believed(self.cookie.read_host, self._only(found, name), today)
         if own == consent:
-            return consent, NO_CONSENT if exposed else own
+            return consent, NO_CONSENT if exposed else own, value
         tossed = sum(key == name.encode("latin-1") for key, _ in found) > 1 and consent.goes_beyond(NO_CONSENT)
         stale = own.given_on is not None and consent.given_on is not None and consent.given_on < own.given_on
         if tossed or stale or (own.choice is not None and consent.goes_beyond(own)):
             consent = NO_CONSENT
-        return consent, NO_CONSENT if exposed else own
+        return consent, NO_CONSENT if exposed else own, value
 
     def _revised(self, consent: Consent) -> Consent:
         """Return the consent as it stands under our revision of the policy."""
@@ -321,6 +358,54 @@ def _stands_alone(host: bytes) -> bool:
     except ValueError:
         return "." not in name
     return True
+
+
+def foreign_request(scope: Scope, fields: Mapping[bytes, bytes]) -> bool:
+    """
+    Whether a browser leaves cookies with SameSite=Lax out of such a request (RFC 6265bis, section 5.2): one from
+    another site that is no top-level navigation with a safe method, or one for a page that nobody asked for yet.
+
+    A return by POST from a bank or a sign-in is one. So is what stands in a frame of another site.
+
+    Args:
+        fields: The request's headers by lower-case name.
+    """
+    site = fields.get(b"sec-fetch-site")
+    if site is None:
+        # Over plain http, and from browsers older than these headers, only a POST says where it comes from.
+        origin = fields.get(b"origin")
+        return origin is not None and scope.get("method") not in _SAFE and not _same_host(origin, fields.get(b"host"))
+    if b"prefetch" in fields.get(b"sec-purpose", b""):
+        return True
+    if site != b"cross-site":
+        return False
+    to_top = fields.get(b"sec-fetch-mode") == b"navigate" and fields.get(b"sec-fetch-dest") == b"document"
+    return not to_top or scope.get("method") not in _SAFE
+
+
+def _same_host(origin: bytes, host: bytes | None) -> bool:
+    return host is not None and origin.rpartition(b"//")[2].lower() == host.strip().lower()
+
+
+def _values(found: list[tuple[bytes, bytes]], name: str) -> list[str]:
+    """Return the values of all cookies called `name`, in the order in which they came."""
+    wanted = name.encode("latin-1")
+    return [pair.partition(b"=")[2].strip(b" \t").decode("latin-1") for key, pair in found if key == wanted]
+
+
+def _agreed(signed: Sequence[tuple[Consent, str]], *, guarded: bool) -> tuple[Consent, str]:
+    """
+    Return which of several choices holds, with its value.
+
+    Where a cookie of the host alone guards them the last day's do; elsewhere one may be tossed in, of any day. Of those
+    that remain it is the one that allows no more than each other.
+    """
+    newest = max((consent.given_on for consent, _ in signed if consent.given_on), default=None)
+    rivals = [(consent, value) for consent, value in signed if not guarded or consent.given_on == newest]
+    for consent, value in rivals:
+        if not any(consent.goes_beyond(other) for other, _ in rivals):
+            return consent, value
+    return NO_CONSENT, ""
 
 
 def _believed(read: Callable[[bytes, date], Consent], value: str | None, today: date) -> Consent:

@@ -468,8 +468,10 @@ class Answer(msgspec.Struct, eq=False):
         elif shared or revision.site.wants_banner(exchange.consent):
             language = language_for_all(message) if shared else revision.site.language_of(message)
             scope = exchange.told
+            # Who has chosen is known to our script only, where the choice could not come along.
+            hidden = shared or exchange.consent.withheld
             body = await revision.site.banner(
-                scope, exchange.consent, now_ns=exchange.started_ns, shared=shared, page_language=language
+                scope, exchange.consent, now_ns=exchange.started_ns, shared=hidden, page_language=language
             )
             head = revision.site.head(scope, language)
             self.insertion = Insertion(message, head, body, shared=shared)

@@ -50,6 +50,7 @@ def consent_banner(
     waiting = cast("Sequence[Waiting] | None", state.get(WAITING))
     asked_elsewhere = waiting is None and consent.pending is not None
     consent.personal = consent.personal or not shared
+    shared = shared or consent.withheld  # who has chosen is known to our script only
     if asked_elsewhere and not shared and not site.asks(consent):
         return Markup()  # what waits is known to the insertion only; it brings the notice of a revision too
     html = site.banner_of(scope, consent, waiting or (), shared=shared, page_language=language)
