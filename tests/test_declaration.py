@@ -322,7 +322,7 @@ def test_what_is_no_toml_is_one_fault(text: str) -> None:
 def test_a_file_is_named_as_it_was_given(tmp_path: Path) -> None:
     place = tmp_path / "site.toml"
     place.write_text(changed("revision = 1", "revision = 0"), encoding="utf-8")
-    with pytest.raises(PolicyError, match=re.escape(f"{place}: revision: 0 is no revision; write a whole number")):
+    with pytest.raises(PolicyError, match=re.escape(f"{place}:16: revision: 0 is no revision; write a whole number")):
         load(place)
 
 

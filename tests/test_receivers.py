@@ -112,9 +112,12 @@ def test_the_question_about_a_waiting_cookie_names_who_receives_what_its_purpose
     assert named(shown_text(loads(POLICY + recipient), "en", "waiting")) == {"Post-Office"}
 
 
+RECIPIENT = '[[recipients]]\nname = "Ad-House"\npurpose = "marketing"\nitems = "x"\nretention = "1 day"\n'
+
+
 def test_check_names_who_receives_something(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "policy.toml"
-    file.write_text(POLICY.replace('name = "ad"', 'name = "ad"\nprovider = "Ad-House"'), "utf-8")
+    file.write_text(POLICY.replace('name = "ad"', 'name = "ad"\nprovider = "Ad-House"') + RECIPIENT, "utf-8")
     assert main(["check", str(file), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {name: names for name, names in told["receivers"].items() if names} == {"marketing": ["Ad-House"]}

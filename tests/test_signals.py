@@ -221,7 +221,7 @@ def test_a_signal_for_a_purpose_that_nobody_is_asked_about_is_promised_nowhere_a
     assert {each["name"] for each in document["purposes"] if each["refused_by"]} == {"marketing"}
     assert [each.what for each in amendments(policy, later)] == []
     (tmp_path / "policy.toml").write_text(text)
-    assert main(["check", str(tmp_path / "policy.toml")]) == 0
+    assert main(["check", str(tmp_path / "policy.toml")]) == 1
     assert "purposes.abuse.refused_by: no signal can refuse what nobody is asked about" in capsys.readouterr().err
 
 

@@ -33,15 +33,22 @@ class ConfigurationError(ConsentError):
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong in a policy: where it stands, what it is, and how to mend it."""
+    """
+    One thing that is wrong in a policy: where it stands, what it is, and how to mend it.
+
+    Attributes:
+        line: Of the file, from 1; 0 where it is not known, or no line is to blame.
+    """
 
     file: str
     place: str
     problem: str
     mend: str
+    line: int = 0
 
     def __str__(self) -> str:
-        where = f"{self.file}: {self.place}" if self.place else self.file
+        file = f"{self.file}:{self.line}" if self.line else self.file
+        where = f"{file}: {self.place}" if self.place else file
         return f"{where}: {self.problem}; {self.mend}"
 
 

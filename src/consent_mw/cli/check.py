@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import click
+from msgspec import to_builtins
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -14,13 +15,16 @@ from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.paths import Places
+from consent_mw.policy.checklist import Finding, findings, in_short, unsaid, wrong_bases
 from consent_mw.policy.language_tags import lookup
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy, Purpose
+from consent_mw.policy.plausible import implausible, placeholders
 from consent_mw.policy.recipients import receivers
 from consent_mw.policy.revisions import Revisions
 from consent_mw.policy.startup_check import early, notes, refusals
 from consent_mw.policy.timeline import Course, begins
+from consent_mw.policy.toml_lines import with_lines
 
 __all__ = ["check"]
 
@@ -34,22 +38,34 @@ _CATALOGUES = Path(str(files("consent_mw"))) / "site" / "locale"
     type=click.Path(path_type=Path),
     help="The site's data directory, which knows the revisions that were in force. [default: consent-data beside it]",
 )
+@click.option("--strict", is_flag=True, help="What the law demands and the page does not say is a fault.")
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of text.")
-def check(policy_file: Path, directory: Path | None, json_wanted: bool) -> int:
-    """Check POLICY and say what it promises, or every fault with its place and how to mend it.
+def check(policy_file: Path, directory: Path | None, strict: bool, json_wanted: bool) -> int:
+    """Check POLICY and say what it promises, or every fault with its line, its place and how to mend it.
 
-    Exit code 0 if it can be enforced, 1 if not.
+    What the law of its jurisdiction asks a privacy policy to say, and this one does not, is noted: a checklist, and
+    no legal advice. Exit code 0 if it can be enforced, 1 if not.
     """
     places = Places(directory) if directory else Places.beside(policy_file)
     revisions = Revisions(places.revisions)
     policy, faults, notes = _examined(policy_file, revisions, begun=places.rings.exists())
+    duties = findings(policy) if policy else []
+    if policy:
+        must, other = unsaid(policy, duties)
+        faults += [*placeholders(policy), *must] if strict else []
+        if not faults or json_wanted:  # first things first
+            notes += other if strict else [*placeholders(policy), *must, *other]
+        text = policy_file.read_text("utf-8")
+        faults, notes = with_lines(text, faults), with_lines(text, notes)
     if json_wanted:
-        click.echo(as_json(_told(policy_file, policy, faults, notes)))
+        click.echo(as_json(_told(policy_file, policy, faults, notes, duties)))
     else:
         complain(*map(str, faults))
         if policy and not faults:
             _summarise(policy, _state(policy, revisions.course(policy), utc_now()))
         complain(*(f"note: {note}" for note in notes))
+        if policy and duties and not faults:
+            complain(in_short(policy, duties))
     return FAULT if faults else 0
 
 
@@ -62,8 +78,9 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
     now = utc_now()
     found = refusals(revisions, policy, now)
     too_early = early(revisions, policy, now) if revisions.numbers() else []
-    worth_knowing = [*notes(revisions, policy, now, begun=begun), *_untranslated(policy), *_unheard(policy)]
-    return policy, [*found, *([] if found else too_early)], worth_knowing
+    worth_knowing = [*notes(revisions, policy, now, begun=begun), *_untranslated(policy)]
+    meant = [*implausible(policy), *wrong_bases(policy), *_unheard(policy)]
+    return policy, [*found, *([] if found else too_early), *meant], worth_knowing
 
 
 def _untranslated(policy: Policy) -> list[Fault]:
@@ -78,7 +95,7 @@ def _untranslated(policy: Policy) -> list[Fault]:
 
 
 def _unheard(policy: Policy) -> list[Fault]:
-    """Return a note for each signal that refuses nothing, since nobody is asked about its purpose."""
+    """Return a fault for each signal that refuses nothing, since nobody is asked about its purpose."""
     mend = 'leave refused_by out, or write basis = "consent" or "opt_out"'
     return [
         Fault(policy.file, f"purposes.{each.name}.refused_by", "no signal can refuse what nobody is asked about", mend)
@@ -87,12 +104,15 @@ def _unheard(policy: Policy) -> list[Fault]:
     ]
 
 
-def _told(file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fault]) -> dict[str, object]:
+def _told(
+    file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fault], duties: list[Finding]
+) -> dict[str, object]:
     answer: dict[str, object] = {
         "file": str(file),
         "ok": not faults,
         "faults": [fault._asdict() for fault in faults],
         "notes": [note._asdict() for note in notes],
+        "law": [{**to_builtins(duty), "unsaid": list(places)} for duty, places in duties],
     }
     if policy:
         answer |= {

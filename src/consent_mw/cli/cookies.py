@@ -12,7 +12,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of
+from consent_mw.cli.proposal import Proposal, names_of_families, proposed, providers, purposes_of
 from consent_mw.cli.terminal import busy, complain, console, local
 from consent_mw.cli.well_known import guess
 from consent_mw.crypto.sealer import Sealer
@@ -94,8 +94,8 @@ def cookies(policy_file: Path, directory: Path | None, url: str | None, json_wan
     with busy("reading the records"):
         seen = [each for each in _gathered(_records(places, url)) if policy.cookie(each.name) is None]
     proposals = _proposals(seen, policy)
+    toml = [proposal.toml(policy.languages) for proposal in proposals] + providers(proposals, policy, policy.languages)
     if json_wanted:
-        toml = [proposal.toml(policy.languages) for proposal in proposals]
         click.echo(as_json({"policy": str(policy_file), "cookies": [each.as_dict() for each in seen], "toml": toml}))
     elif not seen:
         click.echo(f"No cookie was seen that {printable(str(policy_file))} does not declare.")
@@ -103,7 +103,7 @@ def cookies(policy_file: Path, directory: Path | None, url: str | None, json_wan
         _show(seen)
         if proposals:
             click.echo(f"\nTo declare them, add to {printable(str(policy_file))}:\n")
-            click.echo("\n".join(proposal.toml(policy.languages) for proposal in proposals), nl=False)
+            click.echo("\n".join(toml), nl=False)
     return 0
 
 

@@ -13,7 +13,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.system.days import DAY_SECONDS
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["Proposal", "names_of_families", "proposed", "purposes_of", "rounded"]
+__all__ = ["Proposal", "names_of_families", "proposed", "providers", "purposes_of", "rounded"]
 
 #: What the policy can declare: a token (RFC 6265, section 4.1.1).
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -58,6 +58,21 @@ class Proposal(NamedTuple):
         texts = (f"{tag} = {_quoted(self.description.get(tag, '…'))}" for tag in languages)
         lines.append(f"description = {{ {', '.join(texts)} }}")
         return "\n".join(lines) + "\n"
+
+
+def providers(proposals: Iterable[Proposal], policy: Policy | None, languages: Sequence[str]) -> list[str]:
+    """Return a table to paste for each provider of a proposed cookie that `policy` does not name as a recipient."""
+    named = {text for party in policy.recipients for text in party.name.by_language.values()} if policy else set[str]()
+    texts = ", ".join(f"{tag} = {_quoted('…')}" for tag in languages)
+    found: dict[str, str] = {}
+    for each in proposals:
+        if each.provider and each.provider not in named:
+            lasts = each.expires if each.expires and each.expires != "session" else _PLACEHOLDER
+            lines = ("[[recipients]]", f"name = {_quoted(each.provider)}", f"purpose = {_quoted(each.purpose)}")
+            kept = _remarked(f"retention = {_quoted(lasts)}", "how long do they keep it?")
+            table = (*lines, _remarked(f"items = {{ {texts} }}", "what do they get?"), kept)
+            found.setdefault(each.provider, "\n".join(table) + "\n")
+    return list(found.values())
 
 
 def proposed(name: str, purposes: Sequence[str], *, expires: str | None = None) -> Proposal:

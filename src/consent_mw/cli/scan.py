@@ -13,7 +13,7 @@ import click
 
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.crawl import Crawl, Line
-from consent_mw.cli.proposal import Proposal, names_of_families, proposed, purposes_of, rounded
+from consent_mw.cli.proposal import Proposal, names_of_families, proposed, providers, purposes_of, rounded
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.cookies.cookie_lines import anchored, is_deletion, name_of
 from consent_mw.policy.loader import load
@@ -196,6 +196,8 @@ def _write(crawl: Crawl, found: Sequence[_Found], policy: Policy | None) -> None
         more = len(each.pages) - _SHOWN_PAGES
         where = ", ".join(each.pages[:_SHOWN_PAGES]) + (f" and {more} more pages" if more > 0 else "")
         click.echo(f"# {printable(names)}set by {printable(where)}\n{each.proposal.toml(languages)}")
+    for table in providers((each.proposal for each in found), policy, languages):
+        click.echo(table)
     for party in _third_parties(crawl):
         click.echo(
             f"# a {party['kind']} from {printable(str(party['host']))}, pages: {party['pages']}; what does it set?"

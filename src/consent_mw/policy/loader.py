@@ -37,6 +37,7 @@ from consent_mw.policy.model import (
     did_you_mean,
 )
 from consent_mw.policy.presets import PRESETS
+from consent_mw.policy.toml_lines import with_lines
 
 __all__ = ["SCHEMA", "load", "loads"]
 
@@ -141,7 +142,7 @@ def loads(text: str, *, file: str = "policy.toml") -> Policy:
     reading = _Reading(file)
     policy = reading.policy(raw, digest)
     if policy is None or reading.faults:
-        raise PolicyError(*reading.faults)
+        raise PolicyError(*with_lines(text, reading.faults))
     return policy
 
 

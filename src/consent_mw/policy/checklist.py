@@ -1,0 +1,150 @@
+"""What the law of a policy's jurisdiction asks a privacy policy to say, as data, and what one policy does not say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import date
+from functools import lru_cache
+from importlib.resources import files
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from consent_mw.exceptions import Fault
+from consent_mw.policy.model import Policy
+from consent_mw.policy.pointer import declarable, lacking, somewhere
+
+__all__ = ["Basis", "Checklist", "Duty", "Finding", "checklist", "findings", "in_short", "unsaid", "wrong_bases"]
+
+#: What the page says whatever is declared.
+_PAGE: Final = "page"
+
+
+class Duty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    One thing that a privacy policy has to say.
+
+    Attributes:
+        since: From which day on the law reads so.
+        says: What has to be said, in English.
+        states: Where only they ask for it: as in "CA" of "US-CA". Empty: all of the jurisdiction.
+        when: Pointers (see `pointer`): it is asked for only if one of them leads somewhere. Empty: always.
+        said_by: Pointers: each one says it. "page": the page says it whatever is declared.
+        fix: How to declare it.
+    """
+
+    id: str
+    level: Literal["must", "should", "may"]
+    article: str
+    source: str
+    since: date
+    says: str
+    said_by: tuple[str, ...]
+    fix: str
+    when: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+
+
+class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A basis that a law does not know, and why."""
+
+    article: str
+    problem: str
+    fix: str
+
+
+class Checklist(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    The duties of one jurisdiction.
+
+    Attributes:
+        written: On which day the list was written down. What the law became since is not in it.
+        bases: Those that this law does not know, by their name in a policy.
+    """
+
+    jurisdiction: str
+    written: date
+    entry: tuple[Duty, ...]
+    bases: Mapping[str, Basis] = {}
+
+
+class Finding(NamedTuple):
+    """One duty that applies to a policy. `places`: where it is not said; none: it is said."""
+
+    duty: Duty
+    places: tuple[str, ...]
+
+
+@lru_cache(maxsize=8)
+def checklist(jurisdiction: str) -> Checklist | None:
+    """Return the list for "KR", "EU", "UK", "US" or a state as "US-CA", or None where there is none."""
+    name = f"{jurisdiction.partition('-')[0].lower()}.toml"
+    place = files("consent_mw.policy") / "law" / name
+    if not place.is_file():
+        return None
+    return msgspec.toml.decode(place.read_bytes(), type=Checklist)
+
+
+def findings(policy: Policy) -> list[Finding]:
+    """Return each duty that applies to `policy`, in the order of the list, with the places where it is not said."""
+    law = checklist(policy.jurisdiction)
+    return [Finding(duty, _unsaid(policy, duty)) for duty in law.entry if _applies(policy, duty)] if law else []
+
+
+def unsaid(policy: Policy, found: Iterable[Finding]) -> tuple[list[Fault], list[Fault]]:
+    """Return what `policy` must say and does not, and what it should or may say, each place of it on its own."""
+    must: list[Fault] = []
+    other: list[Fault] = []
+    for duty, places in found:
+        for place in places:
+            problem = f"{policy.jurisdiction} {duty.level}: {duty.says} ({duty.article})"
+            can = any(map(declarable, duty.said_by))
+            fix = duty.fix if can else "this version has no key for it: say it elsewhere"
+            (must if can and duty.level == "must" else other).append(Fault(policy.file, place, problem, fix))
+    return must, other
+
+
+def in_short(policy: Policy, found: Iterable[Finding]) -> str:
+    """Return in one line how much of what the law asks for is said, and what this is not."""
+    law = checklist(policy.jurisdiction)
+    counts = Counter((duty.level, not places) for duty, places in found)
+    parts = (
+        f"{counts[level, True]} of {counts[level, True] + counts[level, False]} that it {level} say"
+        for level in ("must", "should", "may")
+    )
+    of = f"a checklist of {law.written}" if law else "a checklist"
+    return f"law of {policy.jurisdiction}: the page says {', '.join(parts)}; {of}, no legal advice"
+
+
+def wrong_bases(policy: Policy) -> list[Fault]:
+    """Return a fault for each purpose whose basis the law of the jurisdiction does not know."""
+    law = checklist(policy.jurisdiction)
+    unknown = law.bases if law else dict[str, Basis]()
+    return [
+        Fault(
+            policy.file,
+            f"purposes.{purpose.name}.basis",
+            f'"{purpose.basis}" under jurisdiction = "{policy.jurisdiction}": {basis.problem} ({basis.article})',
+            basis.fix,
+        )
+        for purpose in policy.purposes.values()
+        if (basis := unknown.get(purpose.basis))
+    ]
+
+
+def _applies(policy: Policy, duty: Duty) -> bool:
+    state = policy.jurisdiction.partition("-")[2]
+    if duty.states and state not in duty.states:
+        return False
+    return not duty.when or any(somewhere(policy, pointer) for pointer in duty.when)
+
+
+def _unsaid(policy: Policy, duty: Duty) -> tuple[str, ...]:
+    missing: list[list[str]] = []
+    for pointer in duty.said_by:
+        places = [] if pointer == _PAGE else lacking(policy, pointer)
+        if not places:
+            return ()
+        missing.append(places)
+    return tuple(missing[0])

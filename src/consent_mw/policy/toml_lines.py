@@ -1,0 +1,77 @@
+"""On which line of a TOML file the place of a fault stands, which the parser does not tell. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from consent_mw.exceptions import Fault
+
+__all__ = ["line_of", "lines_of", "with_lines"]
+
+_HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY: Final = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_PART: Final = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+_INLINE: Final = re.compile(r"(?:[{,]\s*)([\w-]+)\s*=")
+_FENCE: Final = re.compile(r'"""|\'\'\'')
+
+
+def with_lines(text: str, faults: Iterable[Fault]) -> list[Fault]:
+    """Return `faults`, each with the line of `text` that it is about, where that can be told."""
+    places = lines_of(text)
+    return [fault._replace(line=fault.line or line_of(fault.place, places) or 0) for fault in faults]
+
+
+def lines_of(text: str) -> dict[str, int]:
+    """
+    Return the line, from 1, of each table and key of a TOML file, by its place: "purposes.ads.retention",
+    "recipients[2]", "cookies.declared[1].name". Keys of inline tables stand on the line that begins them.
+    """
+    places: dict[str, int] = {}
+    tables: Counter[str] = Counter()
+    table, fence = "", ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if fence:
+            fence = "" if fence in line else fence
+            continue
+        if header := _HEADER.match(line):
+            table = _table(header[1], _path(header[2]), tables)
+            places.setdefault(table, number)
+        elif key := _KEY.match(line):
+            place = ".".join(filter(None, (table, _path(key[1]))))
+            places.setdefault(place, number)
+            for inner in _INLINE.findall(line[key.end() :]):
+                places.setdefault(f"{place}.{inner}", number)
+        fences = _FENCE.findall(line)
+        fence = fences[0] if len(fences) == 1 else ""
+    return places
+
+
+def line_of(place: str, places: dict[str, int]) -> int | None:
+    """Return the line of `place`, or of the nearest table around it; None for what stands nowhere."""
+    place = re.sub(r' "[^"]*"', "", place).replace('"', "")  # cookies.declared[1] "name"
+    while place:
+        if place in places:
+            return places[place]
+        place = place.rpartition("[")[0] if place.endswith("]") else place.rpartition(".")[0]
+    return None
+
+
+def _path(written: str) -> str:
+    return ".".join(part.strip("\"'") for part in _PART.findall(written))
+
+
+def _table(bracket: str, path: str, tables: Counter[str]) -> str:
+    """Return the place of a table: one of a list has its number, and one below a list stands in the newest of it."""
+    head, _, rest = path.partition(".")
+    found = head
+    while rest:
+        found = f"{found}[{tables[found]}]" if tables[found] else found
+        head, _, rest = rest.partition(".")
+        found = f"{found}.{head}"
+    if bracket == "[[":
+        tables[found] += 1
+        return f"{found}[{tables[found]}]"
+    return found

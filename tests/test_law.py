@@ -1,0 +1,140 @@
+"""What the law asks a privacy policy to say: the lists are whole, and `check` tells what one policy does not say."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.support.policies import POLICY
+
+from consent_mw.cli import main
+from consent_mw.policy.checklist import checklist, findings
+from consent_mw.policy.loader import loads
+from consent_mw.policy.plausible import implausible, placeholders
+from consent_mw.policy.toml_lines import line_of, lines_of
+
+LAWS = ("KR", "EU", "UK", "US", "US-CA")
+FOUNDING = (files("consent_mw.policy") / "founding.toml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("jurisdiction", LAWS)
+def test_each_duty_names_its_article_its_source_and_its_day_once(jurisdiction: str) -> None:
+    law = checklist(jurisdiction)
+    assert law is not None
+    assert len({duty.id for duty in law.entry}) == len(law.entry)
+    for duty in law.entry:
+        assert re.search(r"\d|지침|Act", duty.article), duty.id
+        assert duty.source.startswith("https://"), duty.id
+        assert duty.since <= law.written, duty.id
+        assert duty.fix or duty.said_by == ("page",), f"{duty.id} can be missing and tells no way to say it"
+        for pointer in (*duty.when, *duty.said_by):
+            assert re.fullmatch(r"([a-z_*]+(\[[a-z_]+!?=[a-z_]+\])*\.?)+(~.+)?", pointer), pointer
+            re.compile(pointer.partition("~")[2])
+
+
+def test_a_jurisdiction_without_a_list_is_asked_for_nothing() -> None:
+    assert checklist("XX") is None
+    assert findings(msgspec.structs.replace(loads(POLICY), jurisdiction="XX")) == []
+
+
+def test_a_duty_of_a_state_is_asked_for_in_that_state_alone() -> None:
+    policy = loads(POLICY)
+    asked = {
+        name: {found.duty.id for found in findings(msgspec.structs.replace(policy, jurisdiction=name))}
+        for name in ("US", "US-CA", "US-VA")
+    }
+    assert "ca-sold" in asked["US-CA"] - asked["US"] - asked["US-VA"]
+    assert asked["US"] <= asked["US-CA"] & asked["US-VA"]
+
+
+def test_check_notes_what_must_be_said_and_strict_refuses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY, "utf-8")
+    assert main(["check", str(file)]) == 0
+    told = capsys.readouterr().err
+    assert "agencies: EU must: the right to complain to a supervisory authority (GDPR, article 13(2)(d), 77)" in told
+    assert told.splitlines()[-1].endswith("no legal advice")
+    assert main(["check", str(file), "--strict"]) == 1
+    assert "agencies: EU must" in capsys.readouterr().err
+    file.write_text(POLICY + '[[agencies]]\nname = "DPA"\n', "utf-8")
+    assert main(["check", str(file), "--json"]) == 0
+    said = {each["id"]: each["unsaid"] for each in json.loads(capsys.readouterr().out)["law"]}
+    assert said["complain"] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('"privacy@example.com"', '"no e-mail at all"', 'controller.officer.email: "no e-mail at all" is no e-mail'),
+        ('"privacy@example.com"', '"privacy@localhost"', 'controller.officer.email: "privacy@localhost" is no e-mail'),
+        ('"ko", "en"', '"ko", "xx"', 'languages[2]: "xx" is no language'),
+        ("https://ecrm.police.go.kr", "ecrm.police", 'agencies[4].url: "ecrm.police" is no address of a page'),
+        ("https://ecrm.police.go.kr", "javascript:x", "agencies[4].url"),
+        ("https://ecrm.police.go.kr", "https://[::1", "agencies[4].url"),
+        ("#[[cookies.declared]]\n#name",
+         '[[cookies.declared]]\nprovider = "G"\npurpose = "analytics"\nexpires = "1 day"\nname',
+         '"_ga*".provider: "G" is neither a recipient nor a processor'),
+        ('basis = "consent"', 'basis = "opt_out"', 'purposes.functional.basis: "opt_out" under jurisdiction = "KR"'),
+        ('basis = "legitimate_interest"', 'basis = "legitimate_interest"\nrefused_by = ["gpc"]',
+         "purposes.abuse.refused_by: no signal can refuse"),
+    ],
+)  # fmt: skip
+def test_check_refuses_what_cannot_be_meant_and_names_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, fault: str
+) -> None:
+    file = tmp_path / "policy.toml"
+    assert old in FOUNDING
+    file.write_text(FOUNDING.replace(old, new), "utf-8")
+    assert main(["check", str(file)]) == 1
+    told = capsys.readouterr().err
+    assert fault in told
+    number = int(told.partition("policy.toml:")[2].partition(":")[0])
+    lines = "\n".join(file.read_text("utf-8").splitlines()[number - 3 : number + 1])
+    assert new.splitlines()[-1].split(" = ")[0] in lines or new.splitlines()[0] in lines
+
+
+@pytest.mark.parametrize("country", ["US", "KR", "GB", "XK"])
+def test_a_country_of_iso_3166_is_one(country: str) -> None:
+    assert implausible(loads(POLICY + RECIPIENT.format(country))) == []
+
+
+@pytest.mark.parametrize(
+    ("country", "meant"), [("Amerika", "US"), ("us", "US"), ("Germany", "DE"), ("독일", "DE"), ("EU", "")]
+)
+def test_any_other_country_is_told_with_the_one_that_was_meant(country: str, meant: str) -> None:
+    (fault,) = implausible(loads(POLICY + RECIPIENT.format(country)))
+    assert fault.problem == f'"{country}" is no country'
+    assert meant in fault.mend
+
+
+def test_what_init_left_to_be_written_is_noted() -> None:
+    assert {note.place for note in placeholders(loads(FOUNDING))} == {
+        "controller.name",
+        "controller.officer.name",
+        "controller.officer.email",
+        "controller.officer.phone",
+    }
+
+
+def test_every_table_and_key_of_the_founding_policy_is_found_on_its_line() -> None:
+    places, lines = lines_of(FOUNDING), FOUNDING.splitlines()
+    assert len(places) > 60
+    for place, number in places.items():
+        key = re.sub(r"\[\d+\]", "", place).rpartition(".")[2]
+        assert key in lines[number - 1], place
+
+
+def test_a_place_below_a_list_and_around_a_text_of_several_lines_is_found() -> None:
+    text = '[[a]]\nx = """\n[b]\ny = 1\n"""\n[[a]]\n[a.t]\nz = 1 # [c]\n"q r" = { s = 2 }\n'
+    places = lines_of(text)
+    assert places == {"a[1]": 1, "a[1].x": 2, "a[2]": 6, "a[2].t": 7, "a[2].t.z": 8, "a[2].t.q r": 9, "a[2].t.q r.s": 9}
+    assert [line_of(place, places) for place in ("a[2].t.z", "a[2].other", 'a[1] "name".x', "b.y")] == [8, 6, 2, None]
+
+
+RECIPIENT = '[[recipients]]\nname = "R"\npurpose = "marketing"\nitems = "x"\nretention = "1 day"\ncountry = "{}"\n'
