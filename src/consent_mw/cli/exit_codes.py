@@ -26,7 +26,7 @@ CODES: Final[Mapping[int, str]] = {
 MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "archive": "there is no archive, the access cannot be recorded, or records could not be opened",
     "audit": "verify: an entry was changed, removed or inserted, a disclosure is missing, or a record was changed",
-    "check": "the policy cannot be enforced or meant, or goes against a revision that was published; strict: against the law",
+    "check": "the policy cannot be enforced or meant, or goes against a published revision; strict: against the law",
     "completion": "it could not be written",
     "cookies": "there is no log, or no policy that can be read",
     "demo": "the port is taken, or its directory cannot be written",
