@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import struct
@@ -17,10 +18,16 @@ import pytest
 
 from consent_mw.audit import Audit
 from consent_mw.cli import main
+from consent_mw.consent.wordings import Wordings
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.paths import Places
+from consent_mw.policy.loader import load
+from consent_mw.policy.revisions import Revisions
 from consent_mw.rights.ledger import Ledger
+from consent_mw.spool.spool import Spool
+from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.system.locks import alone
 
 SITE, MALLORY = 54_321, 54_322
 User: TypeAlias = Callable[[int], AbstractContextManager[None]]
@@ -251,6 +258,41 @@ def test_root_looks_after_the_directory_of_the_site_s_user(home: Path, as_user: 
     os.chown(places.keys, 0, 0)  # as a command of root made it
     with as_user(SITE):
         places.check()
+
+
+def test_what_root_makes_in_the_directory_of_the_site_s_user_is_that_user_s(home: Path, as_user: User) -> None:
+    directory = home / "site"
+    directory.mkdir()
+    os.chown(directory, SITE, SITE)
+    assert main(["init", str(directory)]) == 0
+    places = Places(directory / "consent-data")
+    places.prepare()
+    FileKeyring(places.keys).close()
+    Audit(places.audit, places.audit_head).append({"reason": "by root"}, now=datetime.now(UTC))
+    Wordings(places.wordings).keep("words")
+    policy = directory / "policy.toml"
+    Revisions(places.revisions).keep(load(policy), policy.read_text())
+    with alone(places.destruction_lock) as mine:
+        assert mine
+    spool = Spool(places.spool)
+    spool.write([b"a frame"])
+    asyncio.run(SQLiteStore(places.database).open())
+    found = list(directory.rglob("*"))
+    assert {each.name for each in found} >= {"keys", "audit.jsonl", "audit.head", "destruction.lock", "consent.sqlite3"}
+    assert {each: each.stat().st_uid for each in found} == dict.fromkeys(found, SITE)
+    spool.close()
+    with as_user(SITE):
+        places.check()
+
+
+def test_root_gives_no_file_away_that_the_owner_has_linked_to(home: Path, as_user: User) -> None:
+    places = kept(home / "data", SITE)
+    secret = home / "of-root"
+    secret.write_text("secret")
+    os.link(secret, places.destruction_lock)
+    with alone(places.destruction_lock) as mine:
+        assert mine
+    assert secret.stat().st_uid == 0
 
 
 @pytest.mark.parametrize("part", ["spool", "revisions", "wordings"])

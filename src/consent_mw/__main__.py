@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+from io import TextIOWrapper
+from types import FrameType
 
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def main() -> int:
     """Run the command that was called. Ctrl-C is no traceback, also while the commands are still being loaded."""
+    _open_what_is_closed()
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         from consent_mw.cli import main as run
 
@@ -21,6 +29,21 @@ def main() -> int:
         return run()
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _open_what_is_closed() -> None:
+    """Let a standard stream that is closed (`>&-`) lead nowhere: else the next file that is opened is the output."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free is this one's, as those before it are taken.
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            file = open(nowhere, "rb" if number == 0 else "wb", closefd=False)  # noqa: SIM115 - as long as the process
+            setattr(sys, name, TextIOWrapper(file, "utf-8"))
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """End on SIGTERM: to process 1, as in a container, the system does nothing by itself."""
+    raise SystemExit(_TERMINATED)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from consent_mw.cli.cookies import cookies
 from consent_mw.cli.demo import demo
 from consent_mw.cli.disclose import disclose
 from consent_mw.cli.drain import drain
-from consent_mw.cli.exit_codes import HAD_ENOUGH, INTERRUPTED, tell
+from consent_mw.cli.exit_codes import HAD_ENOUGH, INTERRUPTED, TERMINATED, tell
 from consent_mw.cli.export import export
 from consent_mw.cli.init import init
 from consent_mw.cli.log import log
@@ -106,8 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _interrupted()
     except OSError as error:
         return _unusable(error)
-    except SystemExit:  # click's own end where a pipe was closed, or after it has completed a word for a shell
-        if COMPLETING in os.environ:
+    except SystemExit as end:  # click's own end where a pipe was closed, or after it has completed a word for a shell
+        if COMPLETING in os.environ or end.code == TERMINATED:
             raise
         return HAD_ENOUGH
     return code if isinstance(code, int) else 0

@@ -7,11 +7,12 @@ from typing import Final
 
 import click
 
-__all__ = ["CODES", "HAD_ENOUGH", "INTERRUPTED", "MEANT_BY_ONE", "leaves", "tell"]
+__all__ = ["CODES", "HAD_ENOUGH", "INTERRUPTED", "MEANT_BY_ONE", "TERMINATED", "leaves", "tell"]
 
 #: As shells count: 128 and the number of the signal.
 INTERRUPTED: Final = 130
 HAD_ENOUGH: Final = 141
+TERMINATED: Final = 143
 
 #: Of every command.
 CODES: Final[Mapping[int, str]] = {
@@ -20,6 +21,7 @@ CODES: Final[Mapping[int, str]] = {
     2: "the command was not understood; nothing was done",
     INTERRUPTED: "ended by Ctrl-C",
     HAD_ENOUGH: "whoever read the output had had enough (such as head)",
+    TERMINATED: "ended by SIGTERM",
 }
 
 #: When a command ends with 1, by its path. Anything that keeps it from its work (a file, a store, a key) is meant too.

@@ -14,7 +14,7 @@ from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import as_json
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.policy.loader import loads
-from consent_mw.system.ownership import check_directory, make_directory
+from consent_mw.system.ownership import check_directory, give_to_owner, make_directory
 
 __all__ = ["init"]
 
@@ -75,6 +75,7 @@ def _write(contents: dict[Path, bytes]) -> None:
             for place, content in contents.items():
                 fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if place.suffix == ".key" else 0o644)
                 undo.callback(place.unlink)
+                give_to_owner(fd, place.parent)
                 with os.fdopen(fd, "wb") as file:
                     file.write(content)
         except OSError as error:

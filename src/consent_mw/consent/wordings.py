@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from consent_mw.system import durable
+from consent_mw.system.ownership import make_directory
 
 __all__ = ["Wordings", "text_hash"]
 
@@ -38,7 +39,7 @@ class Wordings:
         name = text_hash(text)
         place = self.directory / f"{name}.txt"
         if not place.exists():
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.directory)
             durable.keep(place, text.encode())
         return name
 

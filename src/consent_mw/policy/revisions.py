@@ -17,6 +17,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.policy.timeline import Course, begins
 from consent_mw.system import durable
 from consent_mw.system.locks import in_turn
+from consent_mw.system.ownership import make_directory
 
 __all__ = ["Revisions"]
 
@@ -107,7 +108,7 @@ class Revisions:
             raise ValueError(f"the text is not the one that revision {policy.revision} was read from")
         place = self.directory / _file_name(policy)
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.directory)
             try:
                 os.utime(place)
             except FileNotFoundError:
@@ -184,7 +185,7 @@ class Revisions:
         """
         with ExitStack() as turn:
             try:
-                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_directory(self.directory)
                 turn.enter_context(in_turn(self.directory))
             except OSError as error:
                 raise self._failed(error, "give a directory that this user may write") from error

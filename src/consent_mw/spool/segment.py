@@ -15,6 +15,7 @@ from consent_mw.spool.gaps import Gap
 from consent_mw.system.days import EPOCH
 from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import taken, unlock
+from consent_mw.system.ownership import give_to_owner
 
 __all__ = ["OpenSegment", "Segment", "SegmentName"]
 
@@ -238,6 +239,7 @@ def _created(directory: Path, now_ns: int) -> tuple[int, bytes]:
         name = SegmentName(now_ns, os.urandom(MARKER_BYTES))
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(directory / str(name), flags, 0o600)
+        give_to_owner(fd, directory)
         if taken(fd) and os.fstat(fd).st_nlink:
             return fd, name.marker
         # A drain took the empty file before we could lock it, and removes it: begin another.

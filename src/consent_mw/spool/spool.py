@@ -19,7 +19,7 @@ from consent_mw.spool.gaps import Gap, Reason
 from consent_mw.spool.segment import OpenSegment, Segment, SegmentName
 from consent_mw.system.locks import taken, unlock
 from consent_mw.system.mounts import network_file_system
-from consent_mw.system.ownership import unlinked
+from consent_mw.system.ownership import make_directory, unlinked
 
 __all__ = ["Backlog", "Spool"]
 
@@ -421,7 +421,7 @@ os.register_at_fork(after_in_child=_forget_all)
 
 def _prepare(directory: Path) -> None:
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory)
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "not writable")
         os.close(unlinked(directory / _LEASE, os.O_RDWR | os.O_CREAT))

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from consent_mw.exceptions import SchemaError, StoreError, StoreUnavailable
 from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import in_turn
+from consent_mw.system.ownership import give_to_owner
 
 __all__ = ["APPLICATION_ID", "SCHEMA", "connect", "shrink", "told_plainly", "transaction", "truncate_wal"]
 
@@ -228,7 +229,9 @@ def _create(path: Path) -> None:
         with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as private:
             new = Path(private, path.name)
             # SQLite gives its companions, -wal and -shm, the mode of the file.
-            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            give_to_owner(fd, path.parent)
+            os.close(fd)
             with closing(_plain_connection(new)) as connection:
                 # Before anything is written: later the file would have to be rewritten whole.
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

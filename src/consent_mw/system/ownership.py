@@ -11,22 +11,57 @@ from pathlib import Path
 
 from consent_mw.exceptions import ConfigurationError
 
-__all__ = ["check_directory", "check_file", "make_directory", "unlinked"]
+__all__ = ["check_directory", "check_file", "give_to_owner", "make_directory", "unlinked"]
 
 _ROOT = 0
 
 
 def make_directory(directory: Path, mode: int = 0o700) -> None:
-    """Make the directory, and what is missing above it for no other to write, whatever the umask. Raises OSError."""
+    """
+    Make the directory, and what is missing above it for no other to write, whatever the umask. What root makes belongs
+    to the owner of the directory above. Raises OSError.
+    """
     for above in reversed(directory.parents):
         if not above.exists():
-            above.mkdir(mode=0o755, exist_ok=True)
-    directory.mkdir(mode=mode, exist_ok=True)
+            _make(above, 0o755)
+    if not directory.exists():
+        _make(directory, mode)
 
 
 def unlinked(path: str | os.PathLike[str], flags: int) -> int:
-    """Open a file of ours, for `open(opener=…)` and by itself: never what a symbolic link in its place leads to."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """
+    Open a file of ours, for `open(opener=…)` and by itself: never what a symbolic link in its place leads to. What root
+    makes belongs to the owner of the directory.
+    """
+    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if flags & os.O_CREAT:
+        give_to_owner(fd, Path(path).parent)
+    return fd
+
+
+def give_to_owner(fd: int, directory: Path) -> None:
+    """
+    Give an open file or directory, which root has made in `directory`, to that one's owner: a command run by root
+    (`docker exec`, `sudo`) must leave nothing that the site cannot use. Raises OSError; `fd` is closed then.
+    """
+    if os.geteuid() != _ROOT:
+        return
+    try:
+        made, above = os.fstat(fd), directory.stat()
+        # With another name elsewhere it may be a file of root's own that the owner has linked to here.
+        alone = stat.S_ISDIR(made.st_mode) or made.st_nlink == 1
+        if made.st_uid == _ROOT != above.st_uid and alone:
+            os.fchown(fd, above.st_uid, above.st_gid)
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def _make(directory: Path, mode: int) -> None:
+    directory.mkdir(mode=mode, exist_ok=True)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    give_to_owner(fd, directory.parent)
+    os.close(fd)
 
 
 def check_directory(directory: Path, within: Path | None = None) -> None:
