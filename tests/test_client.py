@@ -295,3 +295,13 @@ def test_importing_it_loads_no_agent_parser():
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
     )
+
+
+@pytest.mark.parametrize("client", [None, ("", "0"), ["", 0]])
+def test_a_peer_without_an_address_came_by_a_unix_socket(client):
+    forwarded = {"scheme": "http", "headers": [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https")]}
+    named = Proxies(["unix"])
+    assert str(named.address({**forwarded, "client": client})) == "203.0.113.9"
+    assert named.scheme({**forwarded, "client": client}) == "https"
+    assert Proxies().unnamed({**forwarded, "client": client}) == 'Proxies(["unix"])'
+    assert Proxies(["10.0.0.0/8"]).address({**forwarded, "client": client}) is None

@@ -23,7 +23,7 @@ from consent_mw.policy.loader import loads
 from consent_mw.proxies import Proxies
 from consent_mw.testing import strategies
 
-NOTHING: Any = None  # a line does not look at the consent
+NOTHING: Any = SimpleNamespace(route=None)  # a line looks at nothing else of the consent
 
 
 def exchange(path: str = "/books/1", kind: str = "http", status: int = 200, outcome: str = "", **more: Any) -> Exchange:

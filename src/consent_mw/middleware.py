@@ -14,6 +14,7 @@ from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.cookies.header_lines import fields_of, legible, legible_scope
 from consent_mw.cookies.request_cookies import Reading, foreign_request, stands_alone, without_cookies
 from consent_mw.log.exchange import Exchange
+from consent_mw.log.route import Routes
 from consent_mw.runtime.answer import Answer
 from consent_mw.runtime.lifespan import lifespan
 from consent_mw.runtime.options import Given, Options
@@ -62,6 +63,7 @@ class ConsentMiddleware:
         self._options = self.runtime.options
         self._excluded = self._options.excluded
         self._proxies = self.runtime.revision.shared.proxies
+        self._routes = Routes(app)
         self._proxy_untold = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,6 +84,7 @@ class ConsentMiddleware:
         foreign = _may_be_foreign(fields) and foreign_request(scope, fields)
         reading = revision.cookies.read(cookie_header, signals, now_ns, secure, alone, foreign)
         exchange = _begun(revision, reading, scope, fields, lines, now_ns)
+        exchange.routes = self._routes
         if self._options.banner:
             _ask_for_a_page(exchange)
         elif exchange.consent.pending is not None:

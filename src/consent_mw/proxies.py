@@ -162,7 +162,7 @@ class Proxies:
         if name is None or peer.ours:
             return None
         if peer.address is None:
-            trusted = "unix" if scope.get("client") is None else None
+            trusted = "unix" if _is_unix(scope.get("client")) else None
         else:
             trusted = str(peer.address) if not (peer.address.is_global or _names(scope, peer.address)) else None
         header = f', header="{name}"' if name != _LIST_HEADERS[0] else ""
@@ -170,10 +170,9 @@ class Proxies:
 
     def _peer(self, scope: Mapping[str, Any]) -> _Hop:
         client = scope.get("client")
-        if isinstance(client, list | tuple) and client and isinstance(client[0], str):
+        if isinstance(client, list | tuple) and client and isinstance(client[0], str) and client[0]:
             return self._remembered(client[0])
-        # ASGI: a server that listens on a Unix socket has no peer address to give.
-        return _Hop(None, self._hops > 0 or (self._unix and client is None))
+        return _Hop(None, self._hops > 0 or (self._unix and _is_unix(client)))
 
     def _single(self, scope: Mapping[str, Any]) -> IPAddress | None:
         # Joined: a second line leaves a comma, and with it no address.
@@ -232,6 +231,11 @@ def _mask(number: int, version: int) -> str:
         return mask(mapped)
     dropped = 88 if number >> 112 == 0x2002 else 80
     return str(IPv6Address(number >> dropped << dropped))
+
+
+def _is_unix(client: object) -> bool:
+    """Whether the peer came by a Unix socket: it has no address, which ASGI writes as None and Granian as ("", "0")."""
+    return client is None or (isinstance(client, list | tuple) and client[:1] in (("",), [""]))
 
 
 def _read_node(text: str) -> IPAddress | None:

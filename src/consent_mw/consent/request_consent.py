@@ -70,6 +70,9 @@ class RequestConsent(msgspec.Struct, eq=False):
     banner_placed: bool = False
     #: Set to True by a page that shows something of this visitor's: then no shared cache may keep it.
     personal: bool = False
+    #: What the log calls the route, where its path does not tell: `consent.route = "query Books"`. The field is clear:
+    #: a template or a name, never an id of somebody. None: the template that the framework tells.
+    route: str | None = None
     #: Set to True by who has registered already what a change takes back.
     withdrawal_kept: bool = False
     shown: Shown = _BY_THE_APPLICATION

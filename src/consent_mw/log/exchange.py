@@ -9,12 +9,15 @@ import msgspec
 from consent_mw._asgi import HeaderList, Message, Scope
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.log.redaction import clean
+from consent_mw.log.route import LONGEST as _LONGEST_ROUTE
+from consent_mw.log.route import Routes
 
 __all__ = ["METHODS", "OTHER_METHOD", "Exchange", "route_of", "websocket_size"]
 
 #: Those that are registered; what OpenTelemetry calls any other.
 METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))
 OTHER_METHOD = "_OTHER"
+_NO_ROUTES = Routes(None)
 
 
 class Exchange(msgspec.Struct, eq=False):
@@ -31,6 +34,7 @@ class Exchange(msgspec.Struct, eq=False):
         duration_ns: 0 until the last of the answer leaves, which is when the record is made.
         outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
         blocked: The declared names of the cookies that were kept from the answer, one for each of its lines.
+        routes: Those of the application.
     """
 
     scope: Scope
@@ -45,6 +49,7 @@ class Exchange(msgspec.Struct, eq=False):
     sent_bytes: int = 0
     outcome: str = ""
     blocked: tuple[str, ...] = ()
+    routes: Routes = _NO_ROUTES
 
     def __repr__(self) -> str:
         return object.__repr__(self)  # nothing of a visitor in a traceback
@@ -62,8 +67,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     @property
     def route(self) -> str | None:
-        """The route's template, such as "/books/{id}", where the framework tells it."""
-        return route_of(self.inner)
+        """The whole template of the route, such as "/books/{id}", or what the application named it; None: neither."""
+        return route_of(self)
 
     @property
     def protocol(self) -> str | None:
@@ -71,13 +76,12 @@ class Exchange(msgspec.Struct, eq=False):
         return "websocket" if self.scope["type"] == "websocket" else None
 
 
-def route_of(scope: Scope) -> str | None:
+def route_of(exchange: Exchange) -> str | None:
     """See `Exchange.route`; for the request path, where a property takes thrice as long as a function."""
-    route = scope.get("route")
-    if route is None:
-        return None
-    template = getattr(route, "path_format", None) or getattr(route, "path", None)
-    return clean(template) if isinstance(template, str) else None
+    named: object = exchange.consent.route
+    if isinstance(named, str):
+        return clean(named)[:_LONGEST_ROUTE]
+    return exchange.routes.template(exchange.scope, exchange.inner)
 
 
 def websocket_size(message: Message) -> int:

@@ -215,7 +215,7 @@ class Recorder:
                 exchange.duration_ns,
                 consent.choice,
                 consent.revision,
-                route_of(exchange.inner),
+                route_of(exchange),
                 "websocket" if scope["type"] == "websocket" else None,
                 exchange.outcome,
                 plan.layout,

@@ -1,0 +1,207 @@
+"""
+The template of the route that answered, such as "/api/{version}/books/{id}": whole, with the prefix of every mount.
+
+Never the path itself: the field is clear, and a path may hold an id of somebody. What the application named with
+`consent.route = ...` goes before everything else. Starlette, FastAPI and Litestar tell theirs in the scope; Quart,
+Flask, Django, Falcon and BlackSheep keep theirs for themselves, so their router is asked once more.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeAlias
+
+from consent_mw._asgi import ASGIApp, Scope
+from consent_mw.log.redaction import clean
+from consent_mw.system.bounded_cache import remembering
+
+__all__ = ["LONGEST", "Routes"]
+
+#: Characters of a template that are kept: it stands in every record.
+LONGEST: Final = 500
+#: Layers around a framework's own application that are looked through, and mounts inside one another.
+_DEEPEST: Final = 20
+#: Where a layer keeps what it wraps: middleware, adapters of WSGI, bound methods, partial functions.
+_WRAPPED: Final = ("app", "wsgi_application", "application", "__self__", "func")
+#: What is remembered are the prefixes of mounts, by the path that they took: visitors choose how many there are.
+_REMEMBERED_BYTES: Final = 1 << 18
+
+#: Takes a method, a path below the application, and whether it is a WebSocket; returns the template, or None.
+_Router: TypeAlias = Callable[[str, str, bool], str | None]
+
+
+class Routes:
+    """The routes of an application, of whatever framework it is."""
+
+    def __init__(self, app: ASGIApp | None) -> None:
+        self._app = app
+        self._mounted = remembering(self._find_mounted, _REMEMBERED_BYTES, lambda found: 200 + len(found[0]))
+
+    def template(self, scope: Scope, inner: Scope) -> str | None:
+        """
+        Return the template of the route that answered, or None where there is none or nobody tells it. Never raises.
+
+        Args:
+            scope: The server's.
+            inner: The application's, after it has answered.
+        """
+        told = _told(inner)
+        root, below = str(scope.get("root_path") or ""), str(inner.get("root_path") or "")
+        if told is not None and len(root) == len(below):
+            return clean(told)
+        try:
+            found = self._below(told, scope, root, below)
+        except Exception:  # noqa: BLE001 - routers of somebody else, asked after the answer: the record is kept
+            found = told
+        return None if found is None else clean(found)[:LONGEST]
+
+    def _below(self, told: str | None, scope: Scope, root: str, below: str) -> str | None:
+        """Return the template where a mount stands before it, or where only the framework's router knows it."""
+        prefix, router = self._mounted(below[len(root) :])
+        if told is not None:
+            return prefix + told
+        if router is None:
+            return f"{prefix}/{{path}}" if prefix else None
+        websocket = scope["type"] == "websocket"
+        path = str(scope.get("path", ""))
+        path = path.removeprefix(below if prefix else root) or "/"
+        template = router(str(scope.get("method", "GET")), path, websocket)
+        return None if template is None else prefix + template
+
+    def _find_mounted(self, taken: str) -> tuple[str, _Router | None]:
+        """
+        Return the template of the mounts that took this beginning of the path, and whom to ask about the rest.
+
+        No route is looked at, only mounts, and those that take just this: so that of a sub-application which is
+        mounted twice the right one is found.
+        """
+        prefix, app = next(_mounts(self._app, taken, _DEEPEST), ("", self._app))
+        return prefix, _router_of(app)
+
+
+def _told(inner: Scope) -> str | None:
+    """
+    Return what stands in the scope: within FastAPI with the prefix of its routers, without that of mounts. None where
+    the last that Starlette knows is a mount.
+    """
+    route = inner.get("route")
+    if route is None:
+        template: Any = inner.get("path_template")  # Litestar's, with every prefix of its own
+        return template if isinstance(template, str) else None
+    context: Any = inner.get("fastapi")
+    if context.__class__ is dict:
+        # Since 0.137 its routers are no copies with the prefix in them; what holds stands beside the route.
+        effective = context.get("effective_route_context")
+        if effective is not None and getattr(effective, "original_route", None) is route:
+            route = getattr(effective, "starlette_route", None) or effective
+    if hasattr(route, "routes"):
+        return None
+    template = getattr(route, "path_format", None) or getattr(route, "path", None)
+    return template if isinstance(template, str) else None
+
+
+def _mounts(app: Any, taken: str, deepest: int) -> Iterator[tuple[str, Any]]:
+    """Yield the templates under which mounts inside `app` take just `taken`, with what is mounted there."""
+    if not taken:
+        yield "", app
+        return
+    if deepest == 0:
+        return
+    for mount in _mounts_in(app):
+        regex, mounted = getattr(mount, "path_regex", None), getattr(mount, "app", None)
+        if regex is None:  # a Host, which takes nothing of the path
+            yield from _mounts(mounted, taken, deepest - 1)
+            continue
+        template = str(mount.path_format).removesuffix("/{path}")
+        # A path converter takes as much as it can, which with the end given is as much as the mount took.
+        for end in (at for at in range(len(taken), 0, -1) if at == len(taken) or taken[at] == "/"):
+            match = regex.match(f"{taken[:end]}/")
+            if match is not None and match.group("path") == "":
+                yield from ((template + rest, found) for rest, found in _mounts(mounted, taken[end:], deepest - 1))
+
+
+def _mounts_in(app: Any) -> Iterator[Any]:
+    """Yield the mounts and hosts of a Starlette application or router, those of FastAPI's included routers too."""
+    for layer in _layers(app):
+        routes: Any = getattr(layer, "routes", None)
+        if routes.__class__ is list:
+            yield from _flat(routes)
+            return
+
+
+def _flat(routes: Iterable[Any]) -> Iterator[Any]:
+    for route in routes:
+        if hasattr(route, "effective_candidates"):
+            yield from _flat(route.effective_candidates())
+            continue
+        mount = getattr(route, "starlette_route", None) or route
+        if hasattr(mount, "app") and hasattr(mount, "routes"):
+            yield mount
+
+
+def _layers(app: Any) -> Iterator[Any]:
+    """Yield the application and what it wraps, from the outside in."""
+    for _ in range(_DEEPEST):
+        if app is None:
+            return
+        yield app
+        by_protocol: Any = getattr(app, "application_mapping", None)  # of Channels
+        if by_protocol.__class__ is dict:
+            app = by_protocol.get("http")
+        else:
+            app = next((found for name in _WRAPPED if (found := getattr(app, name, None)) is not None), None)
+
+
+def _router_of(app: Any) -> _Router | None:
+    """Return what asks the router of a framework that tells nothing in the scope."""
+    django: Any = sys.modules.get("django.core.handlers.base")
+    for layer in _layers(app):
+        if hasattr(getattr(layer, "url_map", None), "bind"):
+            return _werkzeug(layer.url_map)
+        if django is not None and isinstance(layer, django.BaseHandler):
+            return _django
+        if hasattr(getattr(layer, "_router", None), "find"):
+            return _falcon(layer._router)
+        if hasattr(getattr(layer, "router", None), "get_matching_route"):
+            return _blacksheep(layer.router)
+    return None
+
+
+def _werkzeug(url_map: Any) -> _Router:
+    """Quart's and Flask's: "/books/<int:id>"."""
+
+    def template(method: str, path: str, websocket: bool) -> str | None:
+        adapter = url_map.bind("localhost", url_scheme="ws" if websocket else "http", path_info=path)
+        rule, _ = adapter.match(method=method, return_rule=True, websocket=websocket)
+        return str(rule.rule)
+
+    return template
+
+
+def _django(method: str, path: str, websocket: bool) -> str | None:
+    """Django's: "/books/<int:id>"."""
+    urls: Any = sys.modules["django.urls"]
+    return f"/{urls.resolve(path).route}"
+
+
+def _falcon(router: Any) -> _Router:
+    """Falcon's: "/books/{id}"."""
+
+    def template(method: str, path: str, websocket: bool) -> str | None:
+        found = router.find(path)
+        return None if found is None else found[3]
+
+    return template
+
+
+def _blacksheep(router: Any) -> _Router:
+    """BlackSheep's: "/books/{id}"."""
+
+    def template(method: str, path: str, websocket: bool) -> str | None:
+        # Bytes, as it asks itself: it remembers what it was asked.
+        found = router.get_matching_route("GET_WS" if websocket else method, path.encode())
+        pattern = getattr(found, "pattern", None)
+        return pattern.decode() if isinstance(pattern, bytes) else None
+
+    return template
