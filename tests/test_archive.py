@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.support.commands import refused, run
 from tests.support.sites_with_records import HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
-from tests.test_cli import refused, run
 from tests.test_export import at_a_terminal
 
 from consent_mw.audit import Audit

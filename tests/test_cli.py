@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import json
 import os
 import pty
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -20,7 +18,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -28,46 +26,17 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from tests.support.commands import refused, run
+from tests.support.sites_of_commands import NOON, READS, VISIT, Site
 
 from consent_mw.cli import main
 from consent_mw.cli.terminal import as_json, printable
 from consent_mw.cookies.consent_cookie import checked_keys
-from consent_mw.crypto.keyring import FileKeyring
-from consent_mw.crypto.sealer import Sealer
-from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.policy.revisions import Revisions
-from consent_mw.records import Record, Scalar, new_id
-from consent_mw.stores.sqlite import SQLiteStore
 
-DAY_NS = 86_400_000_000_000
-NOON = 20_780 * DAY_NS + DAY_NS // 2 + 123_000_000  # 2026-11-23 12:00:00.123 UTC
 HOSTILE = "/\x1b[2J\x1b]0;owned\x07\u202egpj.exe\x9b31m\n[red]x[/red]"
-
-
-def run(
-    *arguments: object, cwd: Path | None = None, prepare: Callable[[], None] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "consent_mw", *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | {"TZ": "Asia/Seoul"},
-        preexec_fn=prepare,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def refused(result: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    """Return the one line on standard error of a command that failed as it should."""
-    assert result.returncode == code, result
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("consent-mw: ")
-    return line
 
 
 # -- init ----------------------------------------------------------------------------------------------------------
@@ -110,12 +79,8 @@ def test_init_overwrites_nothing(tmp_path: Path, there: str, dangling: bool) -> 
 
 
 def test_init_leaves_nothing_behind_when_the_disk_refuses(tmp_path: Path) -> None:
-    def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))  # enough for the key, not for the policy
-
-    assert "policy.toml: cannot be written (File too large); give" in refused(
-        run("init", tmp_path, prepare=little_room)
-    )
+    # Enough for the key, not for the policy.
+    assert "policy.toml: cannot be written (File too large); give" in refused(run("init", tmp_path, file_bytes=1_000))
     assert os.listdir(tmp_path) == []
 
 
@@ -236,53 +201,6 @@ def test_what_a_policy_contains_cannot_steer_the_terminal(policy: Path) -> None:
 
 
 # -- log -----------------------------------------------------------------------------------------------------------
-
-
-class Site:
-    """A data directory with a store and keys, as a running site leaves them."""
-
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir()
-        self.places = Places(directory)
-        self.keyring = FileKeyring(self.places.keys)
-        # Every host of a site has the same secret keys.
-        self.sealer = Sealer(self.keyring, SiteKeys.kept(self.places.site_keys, [b"a key of at least 16 bytes"]))
-
-    def record(
-        self,
-        at_ns: int,
-        kind: str = "visit",
-        purpose: str = "necessary",
-        clear: dict[str, Scalar] | None = None,
-        **sealed: Scalar,
-    ) -> Record:
-        record_id = new_id(at_ns)
-        plain = {name.replace("__", "."): value for name, value in sealed.items()}
-        packed = msgspec.msgpack.encode(plain) if plain else None
-        return self.sealer.record(record_id, kind, purpose, data=clear, plain=packed)
-
-    def append(self, *records: Record) -> None:
-        async def append() -> None:
-            store = SQLiteStore(self.places.database)
-            await store.open()
-            await store.append(records)
-            await store.close()
-
-        asyncio.run(append())
-
-    def log(self, *options: object) -> subprocess.CompletedProcess[str]:
-        """Read the personal fields of `necessary`."""
-        return run("log", "--directory", self.places.directory, *READS, *options)
-
-
-READS = ("--purpose", "necessary", "--reason", "a test")
-
-VISIT: dict[str, Scalar] = {
-    "http.request.method": "GET",
-    "http.response.status_code": 200,
-    "http.server.request.duration": 0.0123,
-    "http.route": "/books/{id}",
-}
 
 
 @pytest.fixture

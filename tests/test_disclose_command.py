@@ -14,8 +14,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from tests.support.commands import run
 from tests.support.sites_with_visitors import Site, visited
-from tests.test_cli import run
 
 from consent_mw.audit import Audit
 from consent_mw.crypto.sealer import Sealer

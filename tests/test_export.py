@@ -22,8 +22,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.commands import Ran, refused, run
 from tests.support.policies import POLICY
-from tests.test_cli import NOON, VISIT, Site, refused, run
+from tests.support.sites_of_commands import NOON, VISIT, Site
 
 from consent_mw.audit import Audit
 from consent_mw.cli.record_table import RecordTable
@@ -48,7 +49,7 @@ def site(tmp_path: Path) -> Generator[Site]:
     made.keyring.close()
 
 
-def export(site: Site, form: str, *options: object) -> subprocess.CompletedProcess[str]:
+def export(site: Site, form: str, *options: object) -> Ran:
     return run("export", "--directory", site.places.directory, "--format", form, *options)
 
 
@@ -281,16 +282,10 @@ def test_a_file_is_its_owners_and_only_a_terminal_sees_progress(site: Site, tmp_
 
 
 def test_a_file_that_could_not_be_finished_does_not_stay(site: Site, tmp_path: Path) -> None:
-    import resource
-
-    def little_room() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-
     site.append(*(site.record(NOON + n * 1_000, clear=VISIT, url__path="/" + "x" * 500) for n in range(1_500)))
     output = tmp_path / "out.jsonl"
     arguments = ("--directory", site.places.directory, "--purpose", "necessary", *BECAUSE, "--output", output)
-    result = run("export", "--format", "jsonl", *arguments, prepare=little_room)
+    result = run("export", "--format", "jsonl", *arguments, file_bytes=200_000)
     assert "out.jsonl: cannot be written (File too large)" in refused(result)
     assert not output.exists()
     assert accesses(site)[-1]["ended"] == "stopped"

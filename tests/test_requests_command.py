@@ -16,8 +16,8 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.support.commands import refused, run
 from tests.support.sites_with_visitors import NOW, REASON, Site, visited
-from tests.test_cli import refused, run
 
 from consent_mw.audit import Audit
 from consent_mw.cli.case_view import short_numbers

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import traceback
 import warnings
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +23,7 @@ from typing import Any, NamedTuple
 
 from consent_mw.__main__ import main
 
-__all__ = ["Commands", "Result"]
+__all__ = ["Commands", "Ran", "Result", "refused", "run"]
 
 _NOBODY = 65_534
 
@@ -29,6 +34,44 @@ class Result(NamedTuple):
     code: int
     stdout: bytes
     stderr: str
+
+
+class Ran(NamedTuple):
+    """As `Result`, with what was printed as text."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*words: object, cwd: Path | None = None, **how: Any) -> Ran:
+    """Run one command in Seoul, with the environment of the test. `how` is as of `Commands.run`."""
+    env = {name: os.environ.get(name) for name in {*os.environ, *_ENVIRONMENT}} | {"TZ": "Asia/Seoul"}
+    done = _commands().run(*words, cwd=cwd or Path.cwd(), env=env, **how)
+    return Ran(done.code, done.stdout.decode(), done.stderr)
+
+
+def refused(result: Ran, code: int = 1) -> str:
+    """Return the one line on standard error of a command that failed as it should."""
+    assert result.returncode == code, result
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("consent-mw: ")
+    return line
+
+
+#: What the process that forks has; a test may have taken some of it away.
+_ENVIRONMENT = dict(os.environ)
+
+
+@cache
+def _commands() -> Commands:
+    """One for all tests of this process."""
+    scratch = Path(tempfile.mkdtemp(prefix="consent-mw-commands-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    commands = Commands(scratch)
+    atexit.register(commands.__exit__, None, None, None)
+    return commands
 
 
 class Commands:
@@ -110,6 +153,7 @@ def _become(asked: dict[str, Any]) -> None:
     os.chdir(asked["cwd"])
     for name, value in asked.get("env", {}).items():
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    time.tzset()
     if asked.get("nobody"):
         os.setgroups([])
         os.setgid(_NOBODY)
@@ -120,7 +164,7 @@ def _become(asked: dict[str, Any]) -> None:
     signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     if "seconds" in asked:  # Ctrl-C may come between the opening of a file and its `with`
         warnings.filterwarnings("ignore", category=ResourceWarning)
-    signal.setitimer(signal.ITIMER_REAL, asked.get("seconds", 10))
+    signal.setitimer(signal.ITIMER_REAL, asked.get("seconds", 60))
     sys.argv[1:] = asked["words"]
     code = main()
     try:

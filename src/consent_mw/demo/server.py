@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import uvicorn
@@ -69,13 +69,15 @@ def _listen(host: str, port: int) -> socket.socket:
     """Take the address before anything is written or printed, so that a busy port leaves no trace."""
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(128)
+        with ExitStack() as unless_it_listens:
+            listener = unless_it_listens.enter_context(socket.socket(family, kind))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(128)
+            unless_it_listens.pop_all()
+            return listener
     except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: no name of a host can be that
         raise ConfigurationError(f"{host}:{port}: {_refusal(error)}") from error
-    return listener
 
 
 def _refusal(error: Exception) -> str:
