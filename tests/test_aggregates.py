@@ -67,6 +67,18 @@ def test_a_day_is_counted_by_each_of_its_facts():
     }
 
 
+def test_what_stays_open_is_counted_apart_from_answers():
+    answers = [visit(n, http__server__request__duration=0.009) for n in range(94)]
+    sockets = [
+        visit(100 + n, http__server__request__duration=1800.0, network__protocol__name="websocket") for n in range(6)
+    ]
+    streams = [visit(200 + n, http__server__request__duration=120.0, http__response__streamed=True) for n in range(5)]
+    found = counted([*answers, *sockets, *streams])
+    assert found["latency"] == {"0.01": 94}
+    assert found["websocket minutes"] == {"up to 60": 6}
+    assert found["stream minutes"] == {"up to 5": 5}
+
+
 def test_a_cell_of_one_busy_visitor_is_as_small_as_one_of_a_short_one():
     crowd = [visit(n, subject=bytes([n]), http__route="/") for n in range(5)]
     alone = [visit(9, subject=b"one", http__route="/secret", minutes=n) for n in range(50)]

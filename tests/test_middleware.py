@@ -545,6 +545,72 @@ def test_a_client_that_leaves_early_is_recorded_as_such(site):
     assert clear["error.type"] == "disconnected"
 
 
+@pytest.mark.parametrize("body_first", [True, False], ids=["a body before it", "at once"])
+def test_a_client_that_left_before_a_late_answer_is_recorded_though_nobody_asked(site, body_first):
+    async def app(scope, receive, send):
+        await asyncio.sleep(0.03)
+        await response(200)(scope, receive, send)
+
+    body = [{"type": "http.request", "body": b"", "more_body": False}] if body_first else []
+    exchange(site(app), incoming=[*body, {"type": "http.disconnect"}])
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert (clear["error.type"], clear["http.response.status_code"]) == ("disconnected", 499)
+
+
+def test_a_late_answer_loses_nothing_of_the_body_that_was_looked_at(site):
+    parts = [{"type": "http.request", "body": b"%d" % n, "more_body": n < 2} for n in range(3)]
+    read = []
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(0.03)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        read.extend([(await receive()).get("body") for _ in parts])
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    exchange(site(app), incoming=list(parts))
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert read == [b"0", b"1", b"2"]
+    assert (clear["http.response.status_code"], clear["http.request.body.size"]) == (200, 3)
+    assert "error.type" not in clear
+
+
+def test_an_upload_that_broke_off_is_no_error_of_the_site(site):
+    async def app(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await response(500)(scope, receive, send)
+
+    async def raises(scope, receive, send):
+        await receive()
+        await receive()
+        raise LookupError
+
+    exchange(
+        site(app), incoming=[{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+    )
+    with pytest.raises(LookupError):
+        exchange(
+            site(raises),
+            incoming=[{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}],
+        )
+    found = [
+        (clear["error.type"], clear["http.response.status_code"]) for _, clear, _ in records(site.directory, "visit")
+    ]
+    assert found == [("disconnected", 499)] * 2
+
+
+@pytest.mark.parametrize(("headers", "streamed"), [([], True), ([(b"Content-Length", b"6")], None)])
+def test_a_body_in_parts_without_a_length_is_a_stream(site, headers, streamed):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"abc", "more_body": True})
+        await send({"type": "http.response.body", "body": b"def"})
+
+    exchange(site(app))
+    ((_, clear, _),) = records(site.directory, "visit")
+    assert clear.get("http.response.streamed") is streamed
+
+
 def test_a_cancelled_request_is_recorded_and_stays_cancelled(site):
     async def app(scope, receive, send):
         await asyncio.sleep(60)
@@ -607,7 +673,9 @@ def test_a_cookie_that_waits_is_not_blocked_and_one_that_cannot_wait_is(site, st
 
 
 def test_a_bundle_that_an_earlier_version_spooled_is_read():
-    facts = Bundle.read(msgspec.msgpack.encode(("GET", 200, 0, 5, 1_000, None, 0, None, None, "", None, (), ()))).facts
+    facts = Bundle.read(
+        msgspec.msgpack.encode(("GET", 200, 0, 5, 1_000, None, 0, None, None, "", None, (), False, ()))
+    ).facts
     assert facts["http.response.status_code"] == 200
     assert "consent.cookies.blocked" not in facts
 
@@ -717,6 +785,19 @@ def test_lifespan_is_passed_on_and_ends_with_everything_in_the_store(site):
     assert len(records(site.directory, "visit")) == 1
 
 
+@pytest.mark.parametrize("error", [KeyError("DATABASE_URL"), RuntimeError("no database"), ValueError("bad port")])
+def test_a_start_up_that_fails_before_it_asks_fails_as_bare(site, error):
+    async def app(scope, receive, send):
+        raise error
+
+    async def run():
+        async with Connection(site(app), {"type": "lifespan"}) as connection:
+            await connection.send({"type": "lifespan.startup"})
+
+    with pytest.raises(type(error)):
+        asyncio.run(run())
+
+
 async def raises_at_lifespan(scope, receive, send):
     assert scope["type"] == "http"
     await response()(scope, receive, send)
@@ -727,7 +808,18 @@ async def ignores_lifespan(scope, receive, send):
         await response()(scope, receive, send)
 
 
-@pytest.mark.parametrize("app", [raises_at_lifespan, ignores_lifespan])
+async def looks_for_a_path(scope, receive, send):
+    assert scope["path"]
+    await response()(scope, receive, send)
+
+
+async def names_what_it_knows(scope, receive, send):
+    if scope["type"] != "http":
+        raise ValueError(f"this application can only handle HTTP connections, not {scope['type']}.")
+    await response()(scope, receive, send)
+
+
+@pytest.mark.parametrize("app", [raises_at_lifespan, ignores_lifespan, looks_for_a_path, names_what_it_knows])
 def test_without_lifespan_in_the_application_everything_is_in_the_store_at_the_end_too(site, app):
     wrapped = site(app)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Unpack
@@ -111,11 +110,10 @@ class ConsentMiddleware:
             if answer.page is not None or answer.insertion is not None:
                 await answer.finish()
         except BaseException as error:
-            exchange.outcome = "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
-            if not answer.started:
-                exchange.status = 500  # what the server will answer for us
+            answer.failed(error)
             raise
         finally:
+            answer.end()
             if not exchange.duration_ns or exchange.consent.noted:
                 answer.record()
             if runtime.console is not None:

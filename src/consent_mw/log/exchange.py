@@ -35,6 +35,8 @@ class Exchange(msgspec.Struct, eq=False):
         outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
         blocked: The declared names of the cookies that were kept from the answer, one for each of its lines.
         routes: Those of the application.
+        streamed: Whether the body came in parts without a length that was announced: its duration is that of a
+            connection, and not of an answer.
     """
 
     scope: Scope
@@ -50,6 +52,7 @@ class Exchange(msgspec.Struct, eq=False):
     outcome: str = ""
     blocked: tuple[str, ...] = ()
     routes: Routes = _NO_ROUTES
+    streamed: bool = False
 
     def __repr__(self) -> str:
         return object.__repr__(self)  # nothing of a visitor in a traceback

@@ -220,6 +220,7 @@ class Recorder:
                 exchange.outcome,
                 plan.layout,
                 exchange.blocked,
+                exchange.streamed,
             )
         )
         sealed = self._sealed(plan, exchange, id_bytes, noise, facts)
@@ -362,6 +363,7 @@ def _facts(exchange: Exchange) -> dict[str, Scalar]:
         outcome=exchange.outcome,
         layout=_NO_PARTS,
         blocked=exchange.blocked,
+        streamed=exchange.streamed,
     ).facts
 
 

@@ -53,6 +53,7 @@ TOTAL: Final = "receipt hour"
 # What a stranger may invent (an agent's name) must not fill the memory; the 1,001st name of a day is another.
 _MOST_CELLS: Final = 1_000
 _PAGES: Final = ((1, "1"), (2, "2"), (5, "3 to 5"), (10, "6 to 10"), (30, "11 to 30"))
+_OPEN_MINUTES: Final = ((1, "up to 1"), (5, "up to 5"), (15, "up to 15"), (60, "up to 60"), (240, "up to 240"))
 _MINUTES: Final = ((1, "up to 1"), (5, "up to 5"), (15, "up to 15"), (60, "up to 60"))
 
 #: Of a receipt: its visitor had chosen in the last days under no name or another one, and stands behind a cell already.
@@ -202,7 +203,8 @@ class DayCounts:
         if isinstance(status, int):
             self._count("status", f"{status // 100}xx" if status else "none", record)
         if isinstance(seconds, float | int):
-            self._count("latency", _latency(float(seconds)), record)
+            by, label = _lasted(record, float(seconds))
+            self._count(by, label, record)
         if "device.type" in record.data:
             agent = record.data.get("user_agent.synthetic.type")
             self._count("agent", str(agent) if agent else "visitor", record)
@@ -289,6 +291,15 @@ _LATENCY_LABELS: Final = (*map(str, LATENCIES), "more")
 
 def _latency(seconds: float) -> str:
     return _LATENCY_LABELS[bisect_left(LATENCIES, seconds)]
+
+
+def _lasted(record: Record, seconds: float) -> tuple[str, str]:
+    """Return what a duration is counted as: how long a connection was open says nothing of how fast a site answers."""
+    if record.data.get("network.protocol.name") == "websocket":
+        return "websocket minutes", _banded(seconds / 60, _OPEN_MINUTES)
+    if record.data.get("http.response.streamed"):
+        return "stream minutes", _banded(seconds / 60, _OPEN_MINUTES)
+    return "latency", _latency(seconds)
 
 
 def _banded(value: float, bands: Iterable[tuple[int, str]]) -> str:

@@ -56,6 +56,8 @@ _TITLES: Final = {
     "joined exit": "last page of a visit",
     "joined exchanges": "requests of a visit",
     "joined minutes": "minutes of a visit",
+    "websocket minutes": "minutes that WebSockets were open",
+    "stream minutes": "minutes that streams lasted",
     "choice": "choice in force, by request",
     "receipt choice": "choices",
     "receipt language": "in which language they chose",

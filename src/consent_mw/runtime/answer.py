@@ -64,6 +64,13 @@ _WAITS: Final = (b"data-purpose", b"data-category", b"data-consent")
 _SAME_FOR_ALL: Final = (Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED)
 #: As it is nearly always written.
 _HTML: Final = b"text/html; charset=utf-8"
+#: What took longer than this is worth a look whether the visitor is still there. Nobody tells an application that never
+#: asks; and who left sooner, left before they could have seen that it takes long.
+_WORTH_A_LOOK_NS: Final = 20_000_000
+#: Turns of the loop in which a server has told it, where it knows.
+_TURNS: Final = 4
+#: As nginx calls an answer whose visitor left before it began.
+_LEFT: Final = 499
 #: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
 _PENDING_SECONDS: Final = 0.05
 _OPENING_SECONDS: Final = 1.0
@@ -106,13 +113,20 @@ class Answer(msgspec.Struct, eq=False):
     page: Message | None = None
     _left: Message | None = None
     started: bool = False
+    _gone: bool = False  # the visitor left before the answer began
+    _asked: bool = False  # the application waits for the server's next message, and will be told
+    _ahead: list[asyncio.Future[Message]] = []  # messages of the server that were asked for before the application did
 
     def __repr__(self) -> str:
         return object.__repr__(self)  # nothing of a visitor in a traceback
 
     async def receive(self) -> Message:
         """Return the server's next message, and count what it carries."""
-        message = await self.server_receive()
+        self._asked = True
+        try:
+            message = await (self._ahead.pop(0) if self._ahead else self.server_receive())
+        finally:
+            self._asked = False
         exchange, kind = self.exchange, message["type"]
         if kind == "http.request":
             exchange.received_bytes += len(message.get("body", b""))
@@ -120,6 +134,7 @@ class Answer(msgspec.Struct, eq=False):
             exchange.received_bytes += websocket_size(message)
         elif kind == "http.disconnect" and not exchange.duration_ns:
             exchange.outcome = "disconnected"
+            self._gone = not self.started
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -142,10 +157,14 @@ class Answer(msgspec.Struct, eq=False):
             if self.insertion is not None:
                 return self._page_body(message)
             self.exchange.sent_bytes += len(body)
+            if more and body and not self.exchange.streamed:
+                self.exchange.streamed = self._left is not None and _content_length(self._left) is None
             if not more or self._is_whole():
                 self.record()
             return self.server_send(message)
         if kind in CARRIES_HEADERS:
+            if kind == "http.response.start" and self._is_late:
+                return self._late_head(message, kind)
             return self._head(message, kind)
         return self._other(self._aside(message) if "headers" in message else message)
 
@@ -159,12 +178,56 @@ class Answer(msgspec.Struct, eq=False):
             if self.logged and exchange.consent.noted:  # since then, by a background task
                 self.revision.recorder.noted_since(exchange)
             return
+        if self._gone:
+            exchange.status, exchange.outcome = _LEFT, "disconnected"
         clock = self.revision.shared.storage.clock
         duration_ns = clock() - exchange.started_ns
         # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
         exchange.duration_ns = duration_ns if duration_ns > 0 else 1
         if self.logged:
             self.revision.recorder.exchange(exchange, self.own)
+
+    def failed(self, error: BaseException) -> None:
+        """Note that the application ended with an error. Of a visitor who left before it is no error of the site."""
+        exchange = self.exchange
+        exchange.outcome = "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
+        if not self.started:
+            exchange.status = 500  # what the server will answer for us
+
+    def end(self) -> None:
+        """Take back what was asked of the server ahead, and nobody wanted."""
+        for each in self._ahead:
+            if not each.cancel() and not each.cancelled():
+                each.exception()  # looked at, or the loop would complain of it
+
+    @property
+    def _is_late(self) -> bool:
+        exchange = self.exchange
+        return self.revision.shared.storage.clock() - exchange.started_ns > _WORTH_A_LOOK_NS
+
+    async def _late_head(self, message: Message, kind: str) -> None:
+        """Send a head that took long, once it is known whether the visitor has waited for it."""
+        headers = message.get("headers")
+        if headers is not None:
+            message["headers"] = [(name, value) for name, value in headers]  # of a list that may still be written to
+        if not (self._gone or self._asked):
+            await self._look()
+        await self._head(message, kind)
+
+    async def _look(self) -> None:
+        """
+        Ask the server ahead whether the visitor has left. What it says instead waits for the application: the end of a
+        body at most, after which comes the departure.
+        """
+        for _ in range(_TURNS):
+            last = self._ahead[-1] if self._ahead else None
+            if last is None or (last.done() and _ends_body(last)):
+                last = asyncio.ensure_future(self.server_receive())
+                self._ahead.append(last)
+            await asyncio.sleep(0)
+            if last.done() and _is_departure(last):
+                self._gone = True
+                return
 
     def _is_whole(self) -> bool:
         """Whether a client has all, though the application will say so only with an empty last message."""
@@ -494,6 +557,18 @@ class Answer(msgspec.Struct, eq=False):
             self.insertion = Insertion(page, site.head(self.exchange.told, site.language_of(page)), "")
             return []
         return [page]
+
+
+def _ends_body(asked: asyncio.Future[Message]) -> bool:
+    """Whether a message is the last of a body: a departure is all that can follow."""
+    if asked.cancelled() or asked.exception() is not None:
+        return False
+    message = asked.result()
+    return message["type"] == "http.request" and not message.get("more_body", False)
+
+
+def _is_departure(asked: asyncio.Future[Message]) -> bool:
+    return not asked.cancelled() and asked.exception() is None and asked.result()["type"] == "http.disconnect"
 
 
 def _check_subprotocol(accept: Message) -> None:

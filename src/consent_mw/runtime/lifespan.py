@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from consent_mw.log.drain import Drain
 
 __all__ = ["lifespan"]
+
+#: The keys that a scope of lifespan lacks (ASGI, HTTP and WebSocket connection scope).
+_OF_A_REQUEST: Final = tuple(
+    (name,)
+    for name in ("method", "path", "raw_path", "query_string", "headers", "client", "server", "scheme", "root_path")
+)
+
+_SAYS_SO: Final = ("lifespan", "scope", "unknown type", "unsupported", "get_consent:")
 
 _log = logging.getLogger("consent_mw")
 
@@ -20,7 +28,8 @@ async def lifespan(app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, s
     Begin the drain once the application has started, and stop it once it has ended.
 
     An application that never asks what to do does not speak lifespan (Django raises, others return). Then we
-    speak it, or the records of the last moments would wait in the spool for the next start.
+    speak it, or the records of the last moments would wait in the spool for the next start. One whose start-up is
+    broken before it asks fails as it does without us: whether it is served then is for the server to say.
     """
     asked = False
 
@@ -39,12 +48,26 @@ async def lifespan(app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, s
     try:
         await app(scope, noted, with_drain)
     except Exception as error:
-        if asked:
+        if asked or not _speaks_no_lifespan(error):
             raise
         # ASGI, lifespan: an exception at the scope is how an application says that it does not know it.
         _log.debug("the application does not speak lifespan: %r", error)
     if not asked:
         await _alone(receive, with_drain)
+
+
+def _speaks_no_lifespan(error: Exception) -> bool:
+    """
+    Whether this is how an application says that it does not know the scope: by an assertion about its type, by naming
+    it, or by looking for what only a request has. Anything else is a start-up that is broken.
+    """
+    if isinstance(error, AssertionError | NotImplementedError):
+        return True
+    if isinstance(error, KeyError):
+        return error.args[:1] in _OF_A_REQUEST
+    return any(
+        word in str(error).lower() for word in ("lifespan", "scope", "unknown type", "unsupported", "get_consent:")
+    )
 
 
 async def _alone(receive: Receive, send: Send) -> None:

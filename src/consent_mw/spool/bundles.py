@@ -73,6 +73,7 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         layout: For each purpose its name, whether it is asked about, and the names of its fields; see `layout_of`.
         blocked: Declared names of the cookies that were kept from the answer, one for each of its lines.
+        streamed: Whether the body came in parts without a length that was announced.
     """
 
     method: str
@@ -87,6 +88,7 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
     outcome: str
     layout: msgspec.Raw
     blocked: tuple[str, ...] = ()
+    streamed: bool = False
 
     @classmethod
     def read(cls, facts: bytes) -> Bundle:
@@ -114,6 +116,8 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
             facts["http.route"] = self.route
         if self.protocol:
             facts["network.protocol.name"] = self.protocol
+        if self.streamed:
+            facts["http.response.streamed"] = True
         if self.outcome:
             facts["error.type"] = self.outcome
         if self.blocked:
