@@ -31,7 +31,8 @@ by_command = pytest.mark.parametrize("path", LEAVES)
 
 GARBAGE = bytes(range(256)) * 20
 #: What a required argument gets where anything may stand; by default "x".
-ARGUMENTS = {"url": "http://127.0.0.1:9/", "shell": "bash", "receipt": "019ae000-0000-7000-8000-000000000000"}
+ARGUMENTS = {"url": "http://127.0.0.1:9/", "shell": "bash", "receipt": "019ae000-0000-7000-8000-000000000000",
+             "target": "backups"}  # fmt: skip
 #: What lets a command do its work and end, beside its required arguments.
 WORKS = {
     "demo": ["--port", "0"],
@@ -44,10 +45,11 @@ WORKS = {
     "requests refuse": ["--reason", "a test"],
     "requests show": ["--reason", "a test"],
 }
-#: How they end there: no receipt and no request has that number, nothing listens there, and no law holds anything.
+#: How they end there: no receipt and no request has that number, nothing listens there, no backup is there, and no law
+#: holds anything.
 WITH_JSON = {
     "archive": 1, "receipt verify": 1, "requests answer": 1, "requests grant": 1, "requests refuse": 1,
-    "requests show": 1, "scan": 1,
+    "requests show": 1, "restore": 1, "scan": 1,
 }  # fmt: skip
 #: Those that go on until Ctrl-C.
 ENDLESS = {"demo"}
@@ -89,8 +91,8 @@ def arguments(path: str, place: str | None = None) -> list[str]:
             continue
         is_file = isinstance(param.type, click.Path)
         choices = param.type.choices if isinstance(param.type, click.Choice) else ()
-        words.append(place or "policy.toml" if is_file else str(choices[0]) if choices else
-                     ARGUMENTS.get(str(param.name), "x"))  # fmt: skip
+        usual = ARGUMENTS.get(str(param.name), "policy.toml" if is_file else "x")
+        words.append(place or usual if is_file else str(choices[0]) if choices else usual)
     return words
 
 

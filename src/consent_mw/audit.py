@@ -174,6 +174,44 @@ class Audit:
         mend = "put the longer one back, or remove the file and write down why"
         return verdict._replace(broken=f"{gone} (as {self.seen} has seen it, so an older chain was put here; {mend})")
 
+    def copied(self) -> tuple[bytes, bytes]:
+        """
+        Return the bytes of both files, the chain and its head, of one moment; none where there is no chain.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        with self._reading() as file:
+            try:
+                return file.read(), self.head.read_bytes()
+            except FileNotFoundError:
+                return b"", b""
+
+    def put_back(self, chain: bytes, head: bytes) -> bool:
+        """
+        Take the copy of a chain where it goes on from the one that is here, and return whether the one that is here is
+        as long or longer. A chain never goes backwards.
+
+        Raises:
+            StoreError: The two are different chains, or the files cannot be written. Nothing was changed.
+        """
+        try:
+            with self._locked(fcntl.LOCK_EX, os.O_RDWR | os.O_CREAT) as fd:
+                size = os.fstat(fd).st_size
+                here = os.pread(fd, size, 0)
+                if here.startswith(chain):
+                    return True
+                if not chain.startswith(here):
+                    raise StoreError(
+                        f"{self.path}: is another chain than the one of the backup; move audit.jsonl, audit.head and "
+                        "audit.seen away, and write down why"
+                    )
+                durable.write_at(fd, chain[size:], size)
+                durable.overwrite(self.head, head)
+                return False
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be written ({error.strerror}); let this user write it") from error
+
     # -- the two files ------------------------------------------------------------------------------------------
 
     def _settled(self, fd: int) -> tuple[_Head, dict[str, object]]:

@@ -13,6 +13,7 @@ import click
 
 from consent_mw.cli.archive import archive
 from consent_mw.cli.audit import audit
+from consent_mw.cli.backup import backup
 from consent_mw.cli.check import check
 from consent_mw.cli.completion import COMPLETING, completion
 from consent_mw.cli.cookies import cookies
@@ -28,6 +29,7 @@ from consent_mw.cli.purge import purge
 from consent_mw.cli.receipt import receipt
 from consent_mw.cli.report import report
 from consent_mw.cli.requests import requests
+from consent_mw.cli.restore import restore
 from consent_mw.cli.scan import scan
 from consent_mw.cli.store import store
 from consent_mw.cli.terminal import FAULT, complain, speak_any_encoding
@@ -73,6 +75,8 @@ for _command in (
     report,
     requests,
     store,
+    backup,
+    restore,
     completion,
 ):
     consent_mw.add_command(_command)

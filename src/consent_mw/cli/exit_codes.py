@@ -28,6 +28,7 @@ CODES: Final[Mapping[int, str]] = {
 MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "archive": "there is no archive, the access cannot be recorded, or records could not be opened",
     "audit": "verify: an entry was changed, removed or inserted, a disclosure is missing, or a record was changed",
+    "backup": "there is nothing to back up, or it could not be written whole; no half of one is left",
     "check": "the policy cannot be enforced or meant, or goes against a published revision; strict: against the law",
     "completion": "it could not be written",
     "cookies": "there is no log, or no policy that can be read",
@@ -49,6 +50,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "requests list": "a request is overdue",
     "requests refuse": "there is no such request, it was answered already, or nobody may refuse it",
     "requests show": "there is no such request, or the access cannot be recorded",
+    "restore": "it is no whole backup of this site, the site runs, or something that came after the backup is lost",
     "scan": "the site cannot be visited, the time was over, or the policy that was named cannot be read",
     "store check": "the store cannot be used, something has waited for more than five minutes, or records were changed",
 }

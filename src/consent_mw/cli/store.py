@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,7 @@ from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
 from consent_mw.rights.reach import out_of_reach
 from consent_mw.spool.spool import Spool
 from consent_mw.staff.existing_site import existing_store, policies
-from consent_mw.stores import without_password
+from consent_mw.stores import sqlite_copy, without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.self_opening import OpenedStore
@@ -116,7 +117,7 @@ def check(
     and whether every record is as the site wrote it.
 
     A schema that is missing or older is made or migrated, as the site itself does when it starts. One record is
-    written and deleted again. All are read, which takes some ten seconds for a million.
+    written and deleted again. All are read, and every page of a file, which takes some ten seconds for a million.
     """
     places = Places(directory) if directory else Places.beside(file)
     named = url or f"sqlite:///{places.database}"
@@ -145,8 +146,19 @@ def check(
     problems += [each.problem for each in rings]
     problems = [problem for problem in problems if problem]
     problems += [fault for each in checked for fault in each.faults]
+    problems += [] if quick else _damage(places)
     complain(*problems)
     return FAULT if problems else 0
+
+
+def _damage(places: Places) -> list[str]:
+    """Return what is wrong with the structure of the files here: a half of a copy, or an old log in it."""
+    found: list[str] = []
+    with busy("reading every page"):
+        for database in (places.database, places.archive):
+            with suppress(ConsentError):  # one that cannot be opened is told before
+                found += sqlite_copy.faults(database) if database.exists() else []
+    return found
 
 
 async def _states(stores: list[tuple[str, Store]]) -> list[_State]:

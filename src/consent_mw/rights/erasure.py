@@ -39,7 +39,7 @@ from consent_mw.stores.subjects import Subjects, questions
 from consent_mw.system.days import day_of, instant_of, start_of
 from consent_mw.system.locks import alone
 
-__all__ = ["Erasure", "ErasureOutcome", "abuse_number"]
+__all__ = ["Erasure", "ErasureOutcome", "abuse_number", "erased_again"]
 
 _log = logging.getLogger("consent_mw")
 
@@ -286,18 +286,7 @@ class Erasure:
         return await self._erased_again(await asyncio.to_thread(self._ledger.entries))
 
     async def _erased_again(self, entries: Sequence[Entry]) -> int:
-        """Erase what `entries` name and is there, asking for many of them at once; return how many records it was."""
-        count = 0
-        for some in _by_tokens(entries):
-            erased = Erased(some)
-            last = erased.until or start_of(0)
-            for week, subjects in _weeks(some).items():
-                since, until = start_of(week * 7), min(start_of(week * 7 + 7), last)
-                query = Query(kinds=HELD, subjects=subjects, since=since, until=until)
-                count += sum([await _erased_from(store, query, erased) for store in self._stores])
-            if erased.ids:
-                count += await _deleted(self._store, Query(kinds=_ASKED, ids=erased.ids))
-        return count
+        return await erased_again(entries, *self._stores)
 
     @property
     def _stores(self) -> list[Store]:
@@ -480,6 +469,30 @@ class Erasure:
         """Whether a store holds records of abuse that carry one of these tokens."""
         abuse = {key: subjects for key, subjects in made.items() if key[1] == ABUSE}
         return any([await store.fetch(query, limit=1) for query in questions(abuse, HELD)])
+
+
+async def erased_again(entries: Sequence[Entry], store: Store, *others: Store) -> int:
+    """
+    Erase what `entries` of the ledger name and is there, asking for many of them at once; return how many records it
+    was.
+
+    Args:
+        others: Stores beside the live one: the archive.
+
+    Raises:
+        StoreError: A store failed; to do it again is harmless.
+    """
+    count = 0
+    for some in _by_tokens(entries):
+        erased = Erased(some)
+        last = erased.until or start_of(0)
+        for week, subjects in _weeks(some).items():
+            since, until = start_of(week * 7), min(start_of(week * 7 + 7), last)
+            query = Query(kinds=HELD, subjects=subjects, since=since, until=until)
+            count += sum([await _erased_from(each, query, erased) for each in (store, *others)])
+        if erased.ids:
+            count += await _deleted(store, Query(kinds=_ASKED, ids=erased.ids))
+    return count
 
 
 async def _deleted(store: Store, query: Query) -> int:

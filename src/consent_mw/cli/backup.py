@@ -1,0 +1,52 @@
+"""`consent-mw backup`: a whole copy of what a site keeps, while it runs, and never a key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from consent_mw.cli.clock import utc_now
+from consent_mw.cli.terminal import as_json, busy, complain
+from consent_mw.paths import Places
+from consent_mw.staff.backup import back_up, forget_old, read_manifest
+
+__all__ = ["backup"]
+
+
+@click.command(
+    epilog="Example: consent-mw backup /var/backups/mysite --keep 14. Put it back with consent-mw restore.",
+)
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--policy",
+    "file",
+    type=click.Path(path_type=Path),
+    default="policy.toml",
+    show_default=True,
+    help="The site's declaration; its data directory is consent-data beside it.",
+)
+@click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
+@click.option("--keep", type=click.IntRange(1), help="Remove all backups in TARGET but the latest so many.")
+@click.option("--json", "json_wanted", is_flag=True, help="Say what was made as one object.")
+def backup(target: Path, file: Path, directory: Path | None, keep: int | None, json_wanted: bool) -> int:
+    """
+    Back up records, archive, declarations, wordings and audit chain into a new directory below TARGET.
+
+    The site may run. Nobody but this user can read the backup. Keys are in none: what can be restored was not
+    destroyed. A database of PostgreSQL is backed up by its own tools, the rest by this.
+    """
+    places = Places(directory) if directory else Places.beside(file)
+    places.check()
+    with busy("backing up"):
+        made = back_up(places, file, target, utc_now())
+    gone = forget_old(target, keep) if keep else []
+    held = sorted(read_manifest(made).files)
+    if json_wanted:
+        click.echo(as_json({"backup": str(made), "files": held, "removed": [str(each) for each in gone]}))
+    else:
+        click.echo(f"{made}: {len(held)} files, no keys among them")
+        click.echo("".join(f"removed: {each}\n" for each in gone), nl=False)
+    if places.database.name not in held:
+        complain(f"note: {places.database}: is not there; if the records are in PostgreSQL, back them up with pg_dump")
+    return 0

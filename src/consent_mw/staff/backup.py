@@ -1,0 +1,159 @@
+"""A backup of a site's data directory: whole, for its owner alone, and never with a key in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from consent_mw.audit import Audit
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.paths import Places
+from consent_mw.stores import sqlite_copy
+from consent_mw.system.durable import keep, sync_directory
+from consent_mw.system.ownership import make_directory, unlinked
+
+__all__ = ["MANIFEST", "Manifest", "back_up", "copy_file", "forget_old", "read_manifest"]
+
+#: Written last, with the digest of each other file: a backup without it was cut off.
+MANIFEST: Final = "backup.json"
+_FORMAT: Final = 1
+_NAME: Final = re.compile(r"\d{4}-\d{2}-\d{2}-\d{6}")
+_UNFINISHED: Final = ".unfinished"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a backup holds.
+
+    Attributes:
+        format: Of the backup; a higher one was made by a newer version.
+        version: Of the package that made it.
+        made: When it was begun (aware, UTC).
+        files: By their names in the backup the SHA-256 of their bytes.
+    """
+
+    format: int
+    version: str
+    made: datetime
+    files: dict[str, str]
+
+
+def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
+    """
+    Make a backup below `target`, in a directory (mode 0700) named after `now` (aware), and return it. The site may run.
+
+    Raises:
+        ConfigurationError: There is nothing to back up, or `target` cannot be written.
+        StoreError: The store cannot be read whole, so no backup of it was made.
+    """
+    place = target / f"{now.astimezone():%Y-%m-%d-%H%M%S}"
+    unfinished = place.with_name(f"{place.name}{_UNFINISHED}")
+    try:
+        make_directory(target)
+        _clear(target)
+        if place.exists():
+            raise ConfigurationError(f"{place}: is there already; try again in a second")
+        make_directory(unfinished)
+        _fill(places, policy, unfinished)
+        files = {str(each.relative_to(unfinished)): _digest(each) for each in _files(unfinished)}
+        if not files.keys() - {policy.name}:
+            raise ConfigurationError(f"{places.directory}: there is nothing to back up; name the data directory")
+        made = Manifest(format=_FORMAT, version=version("consent-mw"), made=now.astimezone(UTC), files=files)
+        keep(unfinished / MANIFEST, msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+        unfinished.rename(place)
+        sync_directory(target)
+    except OSError as error:
+        raise ConfigurationError(f"{target}: cannot be written ({error.strerror}); see that there is room") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return place
+
+
+def read_manifest(backup: Path) -> Manifest:
+    """
+    Return what a backup holds, each file of it read and found as it was written.
+
+    Raises:
+        ConfigurationError: It is none, was cut off or changed, or is of a newer version.
+    """
+    try:
+        manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
+        if manifest.format > _FORMAT:
+            raise ConfigurationError(
+                f"{backup}: was made by a newer consent-mw ({manifest.version}); upgrade the package to restore it"
+            )
+        for name, digest in manifest.files.items():
+            if ".." in Path(name).parts or Path(name).is_absolute() or _digest(backup / name) != digest:
+                raise ConfigurationError(f"{backup / name}: was cut off or changed since; take another backup")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigurationError(
+            f"{error.filename}: is not there: {backup} is no backup, or one that was cut off; take another"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(f"{backup}: cannot be read ({error.strerror}); let this user read it") from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ConfigurationError(f"{backup / MANIFEST}: was changed; take another backup") from error
+    return manifest
+
+
+def forget_old(target: Path, number: int) -> list[Path]:
+    """Remove all backups below `target` but the latest `number`, and return what went. Raises OSError."""
+    made = sorted(each for each in target.iterdir() if _NAME.fullmatch(each.name) and (each / MANIFEST).is_file())
+    old = made[:-number]
+    for each in old:
+        shutil.rmtree(each)
+    return old
+
+
+def copy_file(source: Path, to: Path) -> None:
+    """Copy a file (mode 0600) with its time to a place where there is none. It survives a power cut. Raises OSError."""
+    with source.open("rb") as read, open(unlinked(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as written:
+        shutil.copyfileobj(read, written)
+        written.flush()
+        os.fsync(written.fileno())
+        status = os.fstat(read.fileno())
+        os.utime(written.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _fill(places: Places, policy: Path, backup: Path) -> None:
+    for database in (places.database, places.archive):
+        if database.exists():
+            to = backup / database.name
+            os.close(unlinked(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            sqlite_copy.copy(database, to)
+    for directory in (places.revisions, places.wordings):
+        for file in sorted(directory.iterdir()) if directory.exists() else ():
+            if not file.name.startswith("."):  # what is being kept at this moment
+                make_directory(backup / directory.name)
+                copy_file(file, backup / directory.name / file.name)
+    # After the store: whatever that one says was disclosed, the chain vouches for.
+    chain, head = Audit(places.audit, places.audit_head).copied()
+    for name, content in ((places.audit.name, chain), (places.audit_head.name, head)):
+        if content:
+            keep(backup / name, content)
+    if policy.exists():
+        copy_file(policy, backup / policy.name)
+
+
+def _clear(target: Path) -> None:
+    """Remove what a backup left that was stopped."""
+    for each in target.glob(f"*{_UNFINISHED}"):
+        shutil.rmtree(each)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    return (each for each in sorted(directory.rglob("*")) if each.is_file())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

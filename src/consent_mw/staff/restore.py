@@ -1,0 +1,253 @@
+"""A backup put back: nothing of it is believed unseen, nothing that came since is dropped unsaid."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.audit import Audit
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.exceptions import ConfigurationError, ConsentError, SchemaError, StoreUnavailable
+from consent_mw.kinds import ANSWER, CERTIFICATE, DISCLOSURE, ERASED, KINDS, LINK, RECEIPT, REQUEST
+from consent_mw.paths import Places
+from consent_mw.records import Query, time_of
+from consent_mw.rights.erasure import erased_again
+from consent_mw.rights.ledger import Ledger
+from consent_mw.staff.backup import Manifest, copy_file, read_manifest
+from consent_mw.staff.errand import Errand, who
+from consent_mw.stores import sqlite_copy
+from consent_mw.stores.base import Store
+from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.system.durable import sync_directory
+from consent_mw.system.locks import alone, in_turn
+from consent_mw.system.ownership import make_directory
+
+__all__ = ["Restored", "restore"]
+
+#: What a restored store must not lose, though it came after the backup.
+_CARRIED: Final = frozenset((REQUEST, ANSWER, LINK, ERASED, CERTIFICATE, DISCLOSURE, RECEIPT))
+#: Records that are looked at to tell whose backup it is.
+_LOOKED_AT: Final = 1_000
+_COMPANIONS: Final = ("-wal", "-shm", "-journal")
+
+
+class Restored(msgspec.Struct, kw_only=True):
+    """
+    What a restoration did.
+
+    Attributes:
+        made: When the backup was made (aware, UTC).
+        put_back: The names of what was put in place of something else, or was missing.
+        aside: Where what was replaced lies now; "" where nothing was.
+        carried: From the store that was replaced: how many records of each kind that came after the backup.
+        requests: Those of them that visitors asked, by number.
+        certificates: When something was certified since (ISO 8601, UTC): of destruction, and of erasure.
+        erased_again: How many records of the backup were erased, since erasures went on after it.
+        lost: What cannot be put back, one line each.
+        notes: What is worth knowing.
+    """
+
+    made: datetime
+    put_back: list[str] = []
+    aside: str = ""
+    carried: dict[str, int] = {}
+    requests: list[str] = []
+    certificates: list[str] = []
+    erased_again: int = 0
+    lost: list[str] = []
+    notes: list[str] = []
+
+
+def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restored:
+    """
+    Put `backup` in the place of what is there. Everything is checked first, and what is replaced is moved aside.
+
+    What is interrupted is done again from the start; until the store is replaced, in one step, the old one stands.
+
+    Raises:
+        ConfigurationError: It is no whole backup, is another site's or a newer version's, or the site runs. Nothing
+            was changed.
+        StoreError: A file cannot be used; the message says which.
+    """
+    manifest = read_manifest(backup)
+    names = [name for name in (places.database.name, places.archive.name) if name in manifest.files]
+    site_keys = SiteKeys.read(places.site_keys)
+    places.prepare()
+    done = Restored(made=manifest.made)
+    try:
+        with _workplace(places) as work, ExitStack() as turn:
+            for name in names:  # the copies are looked at: to open a store may write to it
+                copy_file(backup / name, work / name)
+                _check_store(work / name, backup / name, site_keys)
+            turn.enter_context(_site_at_rest(places))
+            aside = places.directory / f"before-restore-{now.astimezone():%Y-%m-%d-%H%M%S}"
+            for name in names:
+                _replace(places.directory / name, work / name, aside, done)
+            _put_files(places, manifest, backup, policy, done)
+            _put_chain(places, backup, done, now)
+        if places.database.exists():
+            _erase_again(places, done)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename or places.directory}: cannot be used ({error.strerror}); see that there is room, and "
+            "begin again"
+        ) from error
+    return done
+
+
+def _check_store(copy: Path, file: Path, site_keys: SiteKeys) -> None:
+    """Refuse a `copy` of `file` that is damaged, or of another site."""
+    if sqlite_copy.faults(copy):
+        raise ConfigurationError(f"{file}: is damaged; take another backup")
+    if site_keys.keys:
+        asyncio.run(_check_site(SQLiteStore(copy), Sealer.without_keys(site_keys), file))
+
+
+async def _check_site(store: Store, sealer: Sealer, file: Path) -> None:
+    await store.open()
+    try:
+        records = await store.fetch(Query(kinds=frozenset(KINDS)), limit=_LOOKED_AT)
+    finally:
+        await store.close()
+    if records and not sealer.whole(records):
+        raise ConfigurationError(
+            f"{file}: no record of it was written by this site; give a backup of this site, or the site-keys that "
+            "belong to it"
+        )
+
+
+@contextmanager
+def _site_at_rest(places: Places) -> Generator[None]:
+    """Hold what a site and its commands take turns by, and refuse where one is at work."""
+    with ExitStack() as held:
+        for lock in (places.destruction_lock, places.erasure_lock, places.requests_lock):
+            if not held.enter_context(alone(lock)):
+                raise _at_work(places)
+        for segment in places.spool.glob("*.spool1"):  # a process that serves requests holds the one that it writes
+            if not held.enter_context(alone(segment)):
+                raise _at_work(places)
+        if places.database.exists():
+            try:
+                sqlite_copy.settle(places.database)
+            except StoreUnavailable as error:
+                raise _at_work(places, f" ({error.__cause__})") from error
+            except SchemaError:
+                pass  # damaged: that is why somebody restores it
+        held.enter_context(in_turn(places.directory))  # a site that starts now waits, and makes no file of its own
+        yield
+
+
+def _at_work(places: Places, why: str = "") -> ConfigurationError:
+    return ConfigurationError(
+        f"{places.directory}: a site or a command is at work in it{why}; stop the site and its drain, then restore"
+    )
+
+
+@contextmanager
+def _workplace(places: Places) -> Generator[Path]:
+    """Give a directory beside the files, for what is not whole yet; one that was left is emptied."""
+    work = places.directory / ".restore"
+    make_directory(work)
+    for each in work.iterdir():
+        each.unlink()
+    try:
+        yield work
+    finally:
+        for each in work.iterdir():
+            each.unlink()
+        work.rmdir()
+
+
+def _replace(old: Path, new: Path, aside: Path, done: Restored) -> None:
+    """Put a store in the place of another, with what came to that one since."""
+    if old.exists():
+        try:
+            carried = sqlite_copy.carry_over(new, old, _CARRIED)
+        except ConsentError as error:
+            done.lost.append(
+                f"{old}: cannot be read ({error}); requests and receipts since the backup are lost with it"
+            )
+            done.lost += _erasures_since(old.parent, done.made)
+        else:
+            _count(carried, done)
+        make_directory(aside)
+        for ending in _COMPANIONS:  # they belong to the file that goes, and to no other
+            left = old.with_name(f"{old.name}{ending}")
+            if left.exists():
+                left.rename(aside / left.name)
+        os.link(old, aside / old.name)
+        done.aside = str(aside)
+    for ending in _COMPANIONS:
+        new.with_name(f"{new.name}{ending}").unlink(missing_ok=True)
+    new.replace(old)
+    sync_directory(old.parent)
+    done.put_back.append(old.name)
+
+
+def _count(carried: list[tuple[UUID, str]], done: Restored) -> None:
+    for each, kind in carried:
+        done.carried[kind] = done.carried.get(kind, 0) + 1
+        if kind == REQUEST:
+            done.requests.append(str(each))
+        if kind in (CERTIFICATE, ERASED):
+            done.certificates.append(time_of(each).isoformat(timespec="seconds"))
+
+
+def _erasures_since(directory: Path, made: datetime) -> list[str]:
+    entries = Ledger(Places(directory).erasures).entries()
+    numbers = sorted({entry.request for entry in entries if entry.at >= made})
+    return [
+        f"request {each}: was erased after the backup; its certificate is lost, not the erasure" for each in numbers
+    ]
+
+
+def _put_files(places: Places, manifest: Manifest, backup: Path, policy: Path, done: Restored) -> None:
+    """Put back what is missing of the declarations and wordings; what is there is the same, by its name."""
+    for directory in (places.revisions, places.wordings):
+        for name in sorted(manifest.files):
+            to = directory / Path(name).name
+            if Path(name).parent == Path(directory.name) and not to.exists():
+                make_directory(directory)
+                copy_file(backup / name, to)
+                done.put_back.append(name)
+    if policy.name in manifest.files:
+        if not policy.exists():
+            copy_file(backup / policy.name, policy)
+            done.put_back.append(policy.name)
+        elif policy.read_bytes() != (backup / policy.name).read_bytes():
+            done.notes.append(f"{policy}: differs from {backup / policy.name}, and was left as it is")
+
+
+def _put_chain(places: Places, backup: Path, done: Restored, now: datetime) -> None:
+    audit = Audit(places.audit, places.audit_head)
+    if (backup / places.audit.name).exists():
+        chain, head = ((backup / each.name).read_bytes() for each in (places.audit, places.audit_head))
+        if not audit.put_back(chain, head):
+            done.put_back.append(places.audit.name)
+    errand = Errand("restore", (), f"the backup of {done.made:%Y-%m-%dT%H:%M:%SZ}")
+    audit.append({**who(errand), "records": 0}, now=now)
+
+
+def _erase_again(places: Places, done: Restored) -> None:
+    entries = Ledger(places.erasures).entries()
+    stores = [SQLiteStore(each) for each in (places.database, places.archive) if each.exists()]
+
+    async def erase() -> int:
+        try:
+            for store in stores:
+                await store.open()
+            return await erased_again(entries, stores[0], *stores[1:])
+        finally:
+            for store in stores:
+                await store.close()
+
+    done.erased_again = asyncio.run(erase())

@@ -1,0 +1,84 @@
+"""A SQLite file of records copied while it is in use, put in the place of another, and examined."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+from uuid import UUID
+
+from consent_mw.exceptions import StoreError
+from consent_mw.stores.sqlite_file import connect, told_plainly, transaction
+
+__all__ = ["carry_over", "copy", "faults", "settle"]
+
+_COLUMNS: Final = "id, kind, purpose, subject, ring, data, sealed"
+_PATIENCE_SECONDS: Final = 1.0
+
+
+def copy(path: Path, to: Path) -> None:
+    """
+    Copy the records in `path`, as they are at one moment, into the empty file `to`. Writers go on meanwhile.
+
+    Raises:
+        SchemaError: `path` is not ours, or cannot be read.
+        StoreUnavailable: One of the two cannot be used.
+    """
+    with told_plainly(path), closing(connect(path)) as source, closing(sqlite3.connect(to)) as target:
+        # In one step: a copy in several begins anew with each commit of another process.
+        source.backup(target)
+        # A log beside a copy that is carried about would be left behind.
+        target.execute("PRAGMA journal_mode = DELETE")
+
+
+def faults(path: Path) -> list[str]:
+    """
+    Return what is wrong with the structure of a file of ours: pages that are missing, as in a half of a copy, or that
+    belong to another version of it, as where an old log was replayed. Reads all of it.
+
+    Raises:
+        SchemaError, StoreUnavailable: It cannot be opened.
+    """
+    with told_plainly(path), closing(connect(path)) as store:
+        try:
+            rows = store.execute("PRAGMA quick_check(3)").fetchall()
+        except sqlite3.DatabaseError as error:
+            rows = [(str(error),)]
+    said = [line for (text,) in rows for line in str(text).splitlines() if line != "ok" and not line.startswith("***")]
+    return [f"{path}: is damaged ({'; '.join(said)}); restore a backup: consent-mw restore"] if said else []
+
+
+def settle(path: Path) -> None:
+    """
+    Bring the log of a file into it, and leave no log beside it.
+
+    Raises:
+        StoreUnavailable: Another process uses the file.
+        SchemaError: It is not ours, or is damaged.
+    """
+    with told_plainly(path), closing(connect(path)) as store:
+        store.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_SECONDS * 1000)}")
+        (mode,) = store.execute("PRAGMA journal_mode = DELETE").fetchone()
+    if mode != "delete":
+        raise StoreError(f"{path}: its log cannot be brought into it (mode {mode}); end what uses the file")
+
+
+def carry_over(path: Path, older: Path, kinds: Collection[str]) -> list[tuple[UUID, str]]:
+    """
+    Add to `path` what `older`, a settled file, has of these kinds and it has not; return id and kind of each.
+
+    Raises:
+        SchemaError, StoreUnavailable: `older` cannot be read whole; nothing was added.
+    """
+    marks = ", ".join("?" * len(kinds))
+    wanted = f"FROM before.records WHERE kind IN ({marks}) AND id NOT IN (SELECT id FROM records)"  # noqa: S608
+    with told_plainly(older), closing(connect(path)) as store:
+        store.execute("ATTACH ? AS before", [f"file:{quote(str(older.absolute()))}?mode=ro"])
+        store.execute("PRAGMA synchronous = FULL")
+        with transaction(store, "BEGIN IMMEDIATE"):
+            rows = store.execute(f"SELECT id, kind {wanted} ORDER BY id", [*kinds]).fetchall()
+            store.execute(f"INSERT INTO records ({_COLUMNS}) SELECT {_COLUMNS} {wanted}", [*kinds])
+    return [(UUID(bytes=bytes(each)), kind) for each, kind in rows]
