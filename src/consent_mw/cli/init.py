@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import click
 
 from consent_mw.cli.clock import utc_now
-from consent_mw.cli.terminal import as_json
+from consent_mw.cli.draft import Draft, drafted
+from consent_mw.cli.existing_page import read_page
+from consent_mw.cli.terminal import as_json, complain
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.policy.loader import loads
 from consent_mw.system.ownership import check_directory, give_to_owner, make_directory
@@ -39,24 +42,45 @@ In your application:
     epilog="Example: consent-mw init mysite, which writes mysite/policy.toml and mysite/secret.key.",
 )
 @click.argument("directory", type=click.Path(path_type=Path), default=".")
+@click.option(
+    "--from",
+    "page",
+    metavar="PAGE",
+    type=click.Path(path_type=Path),
+    help="A policy page that you have, in Markdown or HTML: propose a declaration of it.",
+)
 @click.option("--json", "json_wanted", is_flag=True, help="Where they are, as one object.")
-def init(directory: Path, json_wanted: bool) -> int:
+def init(directory: Path, page: Path | None, json_wanted: bool) -> int:
     """Write policy.toml, the founding policy with an explanation of each line, and secret.key into DIRECTORY.
 
     Nothing is overwritten. The policy takes effect today: nothing was promised before the first revision, so there
     is nobody to give notice to.
+
+    With --from the policy is proposed from a page, by rules and without the network. What is unsure is marked in the
+    file, and what was not placed stands at its end and is listed.
     """
     policy, key = directory / "policy.toml", directory / "secret.key"
     # lexists, so that a dangling link counts as something too.
     for place in (policy, key):
         if os.path.lexists(place):
             raise ConfigurationError(f"{place}: is already there; move it away, or give another directory")
-    _write({key: f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode(), policy: _founding_policy().encode()})
+    draft = drafted(read_page(page), page.name, utc_now().date()) if page else None
+    content = draft.text if draft else _founding_policy()
+    _write({key: f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode(), policy: content.encode()})
     if json_wanted:
-        click.echo(as_json({"policy": str(policy), "key": str(key)}))
+        told = {"placed": draft.placed, "unsure": draft.unsure, "unplaced": draft.unplaced} if draft else {}
+        click.echo(as_json({"policy": str(policy), "key": str(key), **told}))
     else:
         click.echo(_NEXT.format(policy=policy, key=key), nl=False)
+        complain(*(_told(draft, policy) if draft else ()))
     return 0
+
+
+def _told(draft: Draft, policy: Path) -> Iterator[str]:
+    """Yield what was placed, what has to be decided, and what was not placed."""
+    yield f"placed: {', '.join(draft.placed) or 'nothing'}"
+    yield f"unsure: {len(draft.unsure)} lines, marked in {policy}"
+    yield from (f"not placed: {each}" for each in draft.unplaced)
 
 
 def _founding_policy() -> str:

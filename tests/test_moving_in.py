@@ -1,0 +1,185 @@
+"""`init --from`: an existing policy page becomes a declaration that loads, and nothing of it is lost in silence."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consent_mw.cli import main
+from consent_mw.cli.draft import Draft, drafted
+from consent_mw.cli.existing_page import Table, read_page
+from consent_mw.cli.page_facts import date_of, duration_of
+from consent_mw.policy.loader import loads
+
+KOREAN = """<!doctype html><html lang="ko"><head><title>개인정보 처리방침</title></head>
+<body><nav><p>메뉴</p></nav><main>
+<h1>개인정보 처리방침</h1>
+<p>(주)솔내음(이하 '회사')은 「개인정보 보호법」 제30조에 따라 다음과 같이 처리방침을 수립·공개합니다.</p>
+<h2>제1조(개인정보의 제3자 제공)</h2>
+<table><tr><th>제공받는 자</th><th>제공 목적</th><th>제공 항목</th><th>보유 및 이용 기간</th></tr>
+<tr><td>바람택배</td><td rowspan="2">배송</td><td>이름, 주소</td><td>3개월</td></tr>
+<tr><td>구름물류</td><td>이름</td><td>계약 종료 시까지</td></tr></table>
+<h2>제2조(개인정보 처리의 위탁)</h2>
+<table><tr><th>수탁업체</th><th>위탁업무</th></tr><tr><td>달빛호스팅</td><td>서버</td></tr></table>
+<h2>제3조(개인정보의 안전성 확보조치)</h2><ul><li>기술적 조치: 암호화</li></ul>
+<h2>제4조(쿠키)</h2><table><tr><th>쿠키명</th><th>용도</th><th>만료</th></tr>
+<tr><td>_ga</td><td>방문 분석</td><td>2년</td></tr><tr><td>a; b</td><td>모름</td><td>-</td></tr></table>
+<h2>제5조(개인정보 보호책임자)</h2><p>성명: 나보호</p><p>전화: 02-555-0199</p><p>이메일: privacy@solnaeum.kr</p>
+<h2>제6조(권익침해 구제방법)</h2><ul><li>개인정보침해신고센터 : (국번없이) 118 (privacy.kisa.or.kr)</li>
+<li>대검찰청 : 1301 (www.spo.go.kr)</li></ul><p>이 방침은 2025년 3월 2일부터 시행됩니다.</p></main></body></html>"""
+
+ENGLISH = """# Privacy notice
+
+Heron Trust ("we") follows the UK GDPR.
+
+## Contact
+
+Name: Jo Marsh
+Email: dpo@herontrust.org.uk, telephone 01603 555 123
+
+## Cookies
+
+| Cookie | Purpose | Expiry | Notes |
+|---|---|---|---|
+| csrftoken | Necessary: protects forms | 1 year | sent by us |
+
+## Who we share data with
+
+| Recipient | What | Why | How long |
+|---|---|---|---|
+| HMRC | Donations | Gift Aid | 6 years |
+
+## Volunteers
+
+We keep the names of volunteers.
+"""
+
+
+def draft(tmp_path: Path, text: str, name: str) -> Draft:
+    file = tmp_path / name
+    file.write_text(text, "utf-8")
+    return drafted(read_page(file), name, date(2026, 11, 29))
+
+
+def test_a_korean_page_becomes_a_declaration_that_loads(tmp_path: Path) -> None:
+    made = draft(tmp_path, KOREAN, "policy.html")
+    policy = loads(made.text)
+    assert policy.jurisdiction == "KR"
+    assert policy.controller.name.read("ko")[0] == "(주)솔내음"
+    assert policy.controller.officer.email == "privacy@solnaeum.kr"
+    assert policy.controller.officer.phone == "02-555-0199"
+    assert [(each.phone, each.url) for each in policy.agencies] == [
+        ("118", "https://privacy.kisa.or.kr"),
+        ("1301", "https://www.spo.go.kr"),
+    ]
+    assert [(each.name, str(each.expires), each.purpose) for each in policy.cookies] == [
+        ("_ga", "2 years", "analytics")
+    ]
+    assert [each.name.read("ko")[0] for each in policy.recipients] == ["바람택배", "구름물류"]
+    assert 'the page says "계약 종료 시까지"' in made.text, "an event is no length of time, and is not turned into one"
+    assert "2025-03-02" in made.text
+
+
+def test_an_english_page_of_markdown_becomes_one_too(tmp_path: Path) -> None:
+    made = draft(tmp_path, ENGLISH, "policy.md")
+    policy = loads(made.text)
+    assert (policy.jurisdiction, policy.controller.name.read("en")[0]) == ("UK", "Heron Trust")
+    assert policy.controller.officer.phone == "01603 555 123"
+    assert policy.cookies[0].purpose == "necessary"
+    assert str(policy.recipients[0].retention) == "6 years"
+    assert "# the page says besides: sent by us" in made.text
+
+
+@pytest.mark.parametrize(("text", "name"), [(KOREAN, "policy.html"), (ENGLISH, "policy.md")])
+def test_every_word_of_the_page_stands_in_the_proposal(tmp_path: Path, text: str, name: str) -> None:
+    made = draft(tmp_path, text, name)
+    units = {"(국번없이)": "118", "3개월": "3 months", "2년": "2 years", "방문 분석": "analytics"}
+    page = read_page(tmp_path / name)
+    cells = [
+        cell
+        for part in page.parts
+        for block in part.blocks
+        for cell in ((cell for row in block.rows[1:] for cell in row) if isinstance(block, Table) else block.split())
+    ]
+    listed = "\n".join(made.unplaced)
+    for cell in filter(None, cells):
+        words = units.get(cell, cell)
+        assert words in made.text or words.strip(".,:()'\"") in made.text or words in listed, cell
+    assert "메뉴" not in made.text
+
+
+def test_what_was_not_placed_is_listed_and_what_is_unsure_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "policy.html"
+    page.write_text(KOREAN, "utf-8")
+    assert main(["init", str(tmp_path / "site"), "--from", str(page)]) == 0
+    told = capsys.readouterr().err
+    assert "not placed: 제4조(쿠키)" in told, "a name that no cookie can have is not made into another"
+    assert re.search(r"unsure: \d+ lines", told)
+    assert main(["check", str(tmp_path / "site" / "policy.toml")]) == 0
+    capsys.readouterr()
+    assert main(["init", str(tmp_path / "other"), "--from", str(page), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["unsure"]
+    assert answer["unplaced"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("policy.pdf", b"x", "is neither Markdown nor HTML"),
+        ("none.md", None, "cannot be read"),
+        ("policy.html", b"<p>" + b"x" * 5_000_000, "is larger than 4 MiB"),
+        ("policy.html", b"<div>" * 20_000 + b"<p>x", "nested too deep"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert main(["init", str(tmp_path / "site"), "--from", str(tmp_path / name)]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
+
+
+@given(
+    st.lists(
+        st.sampled_from(["<h2>", "</h2>", "<table>", "</table>", "<tr>", "<td colspan=3>", "<td>", "<li>", "<p>",
+                         "쿠키 ", "제공받는 자 ",
+                         "항목 ", "기간 ", "2년 ", "a@b.kr ", "\"\"\" ", "\\ ", "] # ", "\x1b[2J ", "_ga ",
+                         "cookie name ", "118 "]),
+        max_size=60,
+    )
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_page_holds_the_proposal_loads(tmp_path_factory: pytest.TempPathFactory, pieces: list[str]) -> None:
+    made = draft(tmp_path_factory.mktemp("page"), "".join(pieces), "policy.html")
+    loads(made.text)
+    assert "\x1b" not in made.text
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [("3개월", "3 months"), ("1년간", "1 year"), ("for 13 months", "13 months"), ("세션", "session"),
+     ("3개월 또는 1년", ""),
+     ("until you leave", ""), ("30 days after you leave", "30 days"), ("0 days", "")],
+)  # fmt: skip
+def test_a_length_of_time_is_read_where_there_is_one(text: str, duration: str) -> None:
+    assert duration_of(text) == duration
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [("2025년 3월 2일", "2025-03-02"), ("2025. 3. 2.", "2025-03-02"), ("3 April 2025", "2025-04-03"),
+     ("April 3, 2025", "2025-04-03"), ("2025-13-41", ""), ("", "")],
+)  # fmt: skip
+def test_a_date_is_read_in_the_usual_ways(text: str, day: str) -> None:
+    assert date_of(text) == day
