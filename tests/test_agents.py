@@ -67,7 +67,45 @@ BOTS = [
     "TomorrowsCrawler/0.1",
 ]
 
-PROBES = ["kube-probe/1.33", "ELB-HealthChecker/2.0", "GoogleHC/1.0", "Blackbox Exporter/0.27.0", "Consul Health Check"]
+NAMED = [
+    (
+        f"{MOZILLA}AppleWebKit/537.36 (KHTML, like Gecko); compatible; ChatGPT-User/1.0; +https://openai.com/bot",
+        "ChatGPT-User",
+        "1",
+    ),
+    (
+        f"{MOZILLA}AppleWebKit/537.36 (KHTML, like Gecko; compatible; Claude-User/1.0; +Claude-User@anthropic.com)",
+        "Claude-User",
+        "1",
+    ),
+    (
+        f"{MOZILLA}(Linux; Android 5.0) AppleWebKit/537.36 (compatible; Bytespider; a@bytedance.com)",
+        "Bytespider",
+        "",
+    ),
+    (f"{MOZILLA}(compatible; MistralAI-User/1.0; +https://docs.mistral.ai/robots)", "MistralAI-User", "1"),
+    (f"{MOZILLA}(compatible) AI2Bot (+https://www.allenai.org/crawler)", "AI2Bot", ""),
+    (
+        "meta-externalagent/1.1 (+https://developers.facebook.com/docs/sharing/webmasters/crawler)",
+        "meta-externalagent",
+        "1",
+    ),
+    ("GoogleOther", "GoogleOther", ""),
+    ("Prometheus/2.45.0", "Prometheus", "2"),
+    ("kube-probe/1.33", "kube-probe", "1"),
+    ("kube-probe/471100099999", "kube-probe", ""),
+    (f"{MOZILLA}(compatible; Daum/4.1; +http://cs.daum.net/faq/15/4118.html?faqId=28966)", "Daum", "4"),
+]
+
+PROBES = [
+    "Prometheus/3.1.0",
+    "Uptime-Kuma/1.23.11",
+    "kube-probe/1.33",
+    "ELB-HealthChecker/2.0",
+    "GoogleHC/1.0",
+    "Blackbox Exporter/0.27.0",
+    "Consul Health Check",
+]
 
 
 @pytest.mark.parametrize(("raw", "expected"), PEOPLE)
@@ -86,6 +124,13 @@ def test_a_bot_is_labelled(raw):
 def test_a_health_check_is_told_from_other_bots(raw):
     assert is_probe(raw)
     assert not any(map(is_probe, BOTS))
+
+
+@pytest.mark.parametrize(("raw", "name", "version"), NAMED)
+def test_a_crawler_or_probe_has_the_name_that_its_maker_gave_it(raw, name, version):
+    assert parse_agent(raw)[:2] == (name, version)
+    assert parse_agent(raw).bot
+    assert is_crawler(raw)
 
 
 @given(strategies.user_agents())

@@ -37,7 +37,54 @@ _CALLS_ITSELF_BOT = re.compile(
 _CRAWLER = re.compile(r"(?<!cu)bot(?!tle)|crawl|spider|slurp", re.IGNORECASE)
 _PROBE = re.compile(
     r"kube-probe|elb-healthchecker|googlehc|health[ -]?check|consul health|blackbox[ -]exporter|haproxy|envoy/hc"
-    r"|alwayson|amazon-route53|pingdom|uptimerobot|statuscake|betteruptime|better uptime|zabbix|check_http|nagios",
+    r"|alwayson|amazon-route53|pingdom|uptimerobot|statuscake|betteruptime|better uptime|zabbix|check_http|nagios"
+    r"|^prometheus/|^grafana[ /]|uptime-kuma|datadog[/ ]?synthetics|newrelicpinger|site24x7|^checkly"
+    r"|uptime probe|traffic-manager/|opentelemetry-collector|[- ]health$",
+    re.IGNORECASE,
+)
+#: Crawlers and helpers of AI companies, probes, and Korean crawlers, as their makers document them. The parsers name
+#: several after something else ("com/bot" for ChatGPT-User, the browser that it pretends to be), or not at all.
+_OWN_NAMES = {
+    name.lower(): name
+    for name in (
+        *(
+            "AI2Bot",
+            "Ai2Bot-Dolma",
+            "Amazonbot",
+            "Applebot",
+            "Applebot-Extended",
+            "Bytespider",
+            "CCBot",
+            "ChatGPT-User",
+        ),
+        *("Claude-SearchBot", "Claude-User", "Claude-Web", "ClaudeBot", "DeepSeekBot", "Diffbot", "DuckAssistBot"),
+        *(
+            "Gemini-Deep-Research",
+            "Google-CloudVertexBot",
+            "Google-Extended",
+            "Google-NotebookLM",
+            "GoogleAgent-Mariner",
+        ),
+        *("GoogleOther", "GPTBot", "GrokBot", "MistralAI-User", "OAI-SearchBot", "PanguBot", "Perplexity-User"),
+        *("PerplexityBot", "PetalBot", "TikTokSpider", "Timpibot", "YouBot", "anthropic-ai", "cohere-ai"),
+        *("cohere-training-data-crawler", "meta-externalagent", "meta-externalfetcher", "meta-webindexer", "xAI-Bot"),
+        *(
+            "Blackbox Exporter",
+            "Consul Health Check",
+            "ELB-HealthChecker",
+            "Envoy/HC",
+            "GoogleHC",
+            "Grafana",
+            "HAProxy",
+        ),
+        *("NewRelicPinger", "Pingdom", "Prometheus", "Site24x7", "StatusCake", "Uptime-Kuma", "UptimeRobot", "Zabbix"),
+        *("check_http", "kube-probe"),
+        *("Daum", "Yeti", "kakaotalk-scrap"),
+    )
+}
+_NAMED = re.compile(
+    rf"(?<![\w-])({'|'.join(sorted(map(re.escape, _OWN_NAMES), key=len, reverse=True))})(?![\w-])"
+    r"(?:/v?([0-9]{1,4})(?![0-9]))?",
     re.IGNORECASE,
 )
 
@@ -88,13 +135,16 @@ def is_crawler(raw: str) -> bool:
 
 
 def _read_crawls(raw: str) -> bool:
-    return is_probe(raw) or _CRAWLER.search(raw) is not None
+    return is_probe(raw) or _CRAWLER.search(raw) is not None or _NAMED.search(raw) is not None
 
 
 def _read(raw: str) -> Agent:
     # The parsers encode to UTF-8, where a lone surrogate has no form.
     raw = raw.encode("utf-8", "replace").decode("utf-8")
     seen = _reader()(raw)
+    named = _NAMED.search(raw)
+    if named is not None:
+        return Agent(_OWN_NAMES[named[1].lower()], named[2] or "", _public(seen.os.family), "bot", bot=True)
     bot = bool(seen.is_bot or _CALLS_ITSELF_BOT.search(raw) or _PROBE.search(raw) or _listed()(raw))
     browser, version = _public(seen.browser.family), str(seen.browser.version[0]) if seen.browser.version else ""
     if browser == _OTHER or len(version) > _LONGEST_VERSION:
