@@ -195,7 +195,7 @@ def test_a_page_not_said_to_be_utf_8_gets_character_references(kind: str) -> Non
 @pytest.mark.parametrize(
     "answer",
     [
-        *(start(status=status) for status in (201, 204, 206, 304, 404, 500)),
+        *(start(status=status) for status in (103, 204, 205, 206, 302, 304)),
         *(start(kind=kind) for kind in ("text/plain", "text/event-stream", "application/xhtml+xml", "text/htmlx", "")),
         *(start(kind=f"text/html; charset={name}") for name in ("utf-16", "utf-32le", "iso-2022-jp", "hz", "x-none")),
         start(("Content-Encoding", "gzip")),
@@ -212,6 +212,11 @@ def test_a_page_not_said_to_be_utf_8_gets_character_references(kind: str) -> Non
 def test_what_is_no_complete_readable_page_is_left_alone(answer: Message) -> None:
     assert not insertable("GET", answer)
     assert altered_head(answer) is answer
+
+
+@pytest.mark.parametrize("status", [200, 201, 403, 404, 422, 500])
+def test_a_page_that_says_what_went_wrong_is_one(status: int) -> None:
+    assert insertable("GET", start(status=status))
 
 
 def test_a_page_is_taken_for_every_method_but_head() -> None:

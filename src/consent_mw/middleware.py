@@ -19,6 +19,7 @@ from consent_mw.runtime.lifespan import lifespan
 from consent_mw.runtime.options import Given, Options
 from consent_mw.runtime.template_helper import SITE, WAITING
 from consent_mw.site.insertion import asks_for_less, unconditional
+from consent_mw.site.insertion import legible as legible_page
 
 if TYPE_CHECKING:
     from consent_mw.runtime.revision import Revision
@@ -198,6 +199,7 @@ def _begun(
 
 def _ask_for_a_page(exchange: Exchange) -> None:
     """Ask the application for the whole of a page, which a banner can be put into."""
+    exchange.inner = legible_page(exchange.inner, exchange.fields)
     if asks_for_less(exchange.fields):
         exchange.inner = unconditional(exchange.inner, exchange.fields)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -12,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from consent_mw._asgi import HeaderList, Message, Receive, Send
-from consent_mw.consent.choice import Consent
+from consent_mw.consent.choice import Choice, Consent
 from consent_mw.consent.permissions import Decision, Permissions, Reason, Verdict
 from consent_mw.cookies.cookie_lines import anchored, name_of
 from consent_mw.cookies.gate import Gated, gate
@@ -23,15 +24,18 @@ from consent_mw.log.exchange import Exchange, websocket_size
 from consent_mw.log.user_agents import is_crawler
 from consent_mw.site.insertion import (
     FOR_ONE_VISITOR,
+    FRAMES,
     Insertion,
     altered,
     altered_head,
     insertable,
     is_html,
+    is_page_status,
     is_public,
     language_for_all,
     personal,
 )
+from consent_mw.site.page_nonce import nonce_of, with_nonce
 
 if TYPE_CHECKING:
     from consent_mw.runtime.revision import Revision
@@ -71,6 +75,8 @@ _WORTH_A_LOOK_NS: Final = 20_000_000
 _TURNS: Final = 4
 #: As nginx calls an answer whose visitor left before it began.
 _LEFT: Final = 499
+#: Which a page can read of what its scripts fetch (Server Timing, section 4): something waits for an answer.
+_TELLS_OUR_SCRIPT: Final = (b"server-timing", b'consent-mw;desc="waiting"')
 #: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
 _PENDING_SECONDS: Final = 0.05
 _OPENING_SECONDS: Final = 1.0
@@ -319,7 +325,7 @@ class Answer(msgspec.Struct, eq=False):
             revision.shared.illegible.refuse(gated.illegible)
         if gated.pending:
             return self._special_head(message, permissions, None, gated)
-        if status == 200 and revision.shared.options.banner and kind == "http.response.start":
+        if revision.shared.options.banner and kind == "http.response.start" and is_page_status(status):
             if not gated.plain or exchange.scope["method"] != "GET":
                 if _is_page(message):
                     return self._special_head(message, permissions, None, gated)
@@ -458,15 +464,20 @@ class Answer(msgspec.Struct, eq=False):
         self.exchange.blocked += gated.blocked
         ours: list[bytes] = []
         if chosen is not None and self._may_keep_consent():
+            if chosen.choice is Choice.PROMPT and not consent.exposed and _may_wait(permissions):
+                # With the choice itself: two answers at once would each make a session, and one of them be lost.
+                consent.pending = consent.pending or secrets.token_urlsafe(16)
             ours += revision.cookies.choice_lines(consent, chosen, secure=self.secure)
         decisions = gated.decisions
+        told: HeaderList = []
         if gated.pending:
             waits = await self._keep_pending(gated.pending)
             ours += [waits] if isinstance(waits, bytes) else []
+            told = [] if isinstance(waits, Reason) else [_TELLS_OUR_SCRIPT]
             if isinstance(waits, Reason):
                 decisions = _blocked(decisions, waits)
                 self.exchange.blocked += _names(gated.pending)
-        added: HeaderList = [(b"set-cookie", floor(line) if floor else line) for line in ours]
+        added: HeaderList = [*((b"set-cookie", floor(line) if floor else line) for line in ours), *told]
         if expired:
             # A deletion by the application may be about another path than ours.
             kept = {d.name for d in decisions if d.verdict is Verdict.KEPT and d.reason is not Reason.DELETION}
@@ -528,6 +539,9 @@ class Answer(msgspec.Struct, eq=False):
             return False
         if method == "HEAD":
             await self._leave(altered_head(message, shared=shared))
+        elif exchange.fields.get(b"sec-fetch-dest") in FRAMES:
+            # A preview, an editor, a window of the site's own: the page around it asks.
+            self.page = _varied(altered(message), b"Sec-Fetch-Dest")
         elif shared or revision.site.wants_banner(exchange.consent):
             language = language_for_all(message) if shared else revision.site.language_of(message)
             scope = exchange.told
@@ -536,7 +550,7 @@ class Answer(msgspec.Struct, eq=False):
             body = await revision.site.banner(
                 scope, exchange.consent, now_ns=exchange.started_ns, shared=hidden, page_language=language
             )
-            head = revision.site.head(scope, language)
+            head = with_nonce(revision.site.head(scope, language), nonce_of(message))
             self.insertion = Insertion(message, head, body, shared=shared)
         else:
             # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
@@ -554,7 +568,8 @@ class Answer(msgspec.Struct, eq=False):
         body: bytes = message.get("body", b"")
         if message.get("more_body", False) or _waits(body):
             site = self.revision.site
-            self.insertion = Insertion(page, site.head(self.exchange.told, site.language_of(page)), "")
+            head = site.head(self.exchange.told, site.language_of(page))
+            self.insertion = Insertion(page, with_nonce(head, nonce_of(page)), "")
             return []
         return [page]
 
@@ -569,6 +584,16 @@ def _ends_body(asked: asyncio.Future[Message]) -> bool:
 
 def _is_departure(asked: asyncio.Future[Message]) -> bool:
     return not asked.cancelled() and asked.exception() is None and asked.result()["type"] == "http.disconnect"
+
+
+def _may_wait(permissions: Permissions) -> bool:
+    """Whether there is a purpose that is asked about each time."""
+    return any(permissions.answer(purpose.name) is None for purpose in permissions.policy.asked)
+
+
+def _varied(start: Message, field: bytes) -> Message:
+    """Return `start` as one that another value of a request's header brings another answer than."""
+    return {**start, "headers": [*start["headers"], (b"vary", field)]}
 
 
 def _check_subprotocol(accept: Message) -> None:
@@ -602,7 +627,7 @@ def _content_length(message: Message) -> int | None:
 
 def _is_page(message: Message) -> bool:
     """The cheapest look first: most answers are no pages."""
-    if message.get("status") != 200:
+    if not is_page_status(message.get("status", 0)):
         return False
     headers: HeaderList = message.get("headers") or []
     return any(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from consent_mw.consent.get_consent import HasScope, get_consent
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.site.page_nonce import Nonce, with_nonce
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -58,16 +60,23 @@ def consent_banner(
     return Markup(html)  # noqa: S704 - our own template, which escapes
 
 
-def consent_head(scope_or_request: Mapping[str, object] | HasScope, *, language: str | None = None) -> Markup:
+def consent_head(
+    scope_or_request: Mapping[str, object] | HasScope, *, language: str | None = None, nonce: str = ""
+) -> Markup:
     """
     Return the tags of our style sheet and script, for `<head>`. Raises as `consent_banner`.
+
+    Args:
+        nonce: Of the page's Content-Security-Policy, for both tags. Scripts that wait for a purpose need it too.
 
     On a page that asks nothing they are what opens the settings and starts the scripts that wait for a purpose.
     """
     from markupsafe import Markup
 
     site, scope, _ = _placed(scope_or_request)
-    return Markup(site.head(scope, language))  # noqa: S704 - our own template, which escapes
+    if not re.fullmatch(r"[A-Za-z0-9+/_-]*={0,2}", nonce):
+        raise ConfigurationError(f"consent_head: nonce={nonce!r} is none; give it in base64, without 'nonce-'")
+    return Markup(with_nonce(site.head(scope, language), Nonce(nonce, nonce, bool(nonce))))  # noqa: S704 - our own template, which escapes
 
 
 def _placed(scope_or_request: Mapping[str, object] | HasScope) -> tuple[Site, Scope, Mapping[str, object]]:

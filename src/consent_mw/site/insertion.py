@@ -17,14 +17,17 @@ from consent_mw.system.bounded_cache import remembering
 
 __all__ = [
     "FOR_ONE_VISITOR",
+    "FRAMES",
     "Insertion",
     "altered",
     "altered_head",
     "asks_for_less",
     "insertable",
     "is_html",
+    "is_page_status",
     "is_public",
     "language_for_all",
+    "legible",
     "personal",
     "unconditional",
 ]
@@ -48,6 +51,11 @@ _TARGETED: Final = frozenset((b"cdn-cache-control", b"surrogate-control", b"x-ac
 
 # What asks for less than the whole page: for none, if it is still the one that the browser holds, or for a part.
 _ASKS_FOR_LESS: Final = frozenset((b"if-modified-since", b"if-none-match", b"if-range", b"range"))
+#: Successes without a body, and a part of one.
+_NO_PAGE: Final = frozenset((204, 205, 206))
+_BY_PATH: Final = "http.response.pathsend"
+#: What `Sec-Fetch-Dest` says of a page that stands in another one.
+FRAMES: Final = frozenset((b"iframe", b"frame", b"embed", b"object", b"fencedframe"))
 _READS: Final = frozenset(("GET", "HEAD"))
 
 #: What an answer says that is made for one visitor and said nothing of caches before.
@@ -60,12 +68,13 @@ _ABOUT_CACHES: Final = _TARGETED | {b"cache-control", b"vary"}
 
 def insertable(method: str, start: Message) -> bool:
     """
-    Whether the response that `start` begins may be a page for the banner: a complete, readable `text/html` 200.
+    Whether the response that `start` begins may be a page for the banner: complete and readable `text/html`, also one
+    that says what went wrong.
 
-    Never for HEAD, a part, an attachment, another content coding, `no-transform` or a charset that is not a
+    Never for HEAD, a redirect, a part, an attachment, another content coding, `no-transform` or a charset that is not a
     superset of ASCII. Whether it has a `<body>` only its bytes say.
     """
-    if method == "HEAD" or start.get("status") != 200:
+    if method == "HEAD" or not is_page_status(start.get("status", 0)):
         return False
     headers = _headers(start)
     kinds = header_values(headers, b"content-type")
@@ -81,6 +90,11 @@ def insertable(method: str, start: Message) -> bool:
         and "no-transform" not in _names(_directives(headers))
         and _has_no_odd_length(headers)
     )
+
+
+def is_page_status(status: int) -> bool:
+    """Whether an answer with this status can be a page that a browser shows: no part, no redirect, nothing empty."""
+    return status == 200 or status >= 400 or (200 < status < 300 and status not in _NO_PAGE)
 
 
 def asks_for_less(fields: Mapping[bytes, bytes]) -> bool:
@@ -106,6 +120,25 @@ def unconditional(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
     if scope.get("method") not in _READS:
         return scope
     return {**scope, "headers": [line for line in scope["headers"] if line[0].lower() not in _ASKS_FOR_LESS]}
+
+
+def legible(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
+    """
+    Return `scope` so that the answer can be read and added to, if it asks for a page; `scope` itself otherwise.
+
+    Neither may the application compress it then, nor have the server send a file by its path.
+
+    Args:
+        fields: The request's headers by lower-case name.
+    """
+    if b"text/html" not in fields.get(b"accept", b"") or scope.get("method") not in _READS:
+        return scope
+    extensions = scope.get("extensions")
+    if extensions and _BY_PATH in extensions:
+        scope = {**scope, "extensions": {name: each for name, each in extensions.items() if name != _BY_PATH}}
+    if b"accept-encoding" in fields:
+        scope = {**scope, "headers": [line for line in scope["headers"] if line[0].lower() != b"accept-encoding"]}
+    return scope
 
 
 def language_for_all(start: Message) -> str | None:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from consent_mw._asgi import Message, Receive, Scope, Send, header_value
 from consent_mw.consent.receipts import Receipts
@@ -340,6 +340,8 @@ class Site:
 
     async def _settings(self, visit: Visit) -> Response:
         consent = visit.consent
+        if "waiting" in visit.query:
+            return await self._question(visit)
         waiting = [(str(each.id), each.name, each.cookie) for each in await _readable(visit.waitings)]
         context = choices(consent) | {
             "given_on": consent.given_on,
@@ -355,6 +357,14 @@ class Site:
         }
         # Our script fetches the dialog; the link that it stands behind leads to the page.
         return self._page(visit, "dialog.html" if "dialog" in visit.query else "settings.html", context)
+
+    async def _question(self, visit: Visit) -> Response:
+        """Return what waits as our script puts it into a page that was loaded before; 404 where nothing does."""
+        waiting = await _readable(visit.waitings)
+        if not waiting:
+            return self._missing(visit)
+        html = self._surfaces.waiting(visit.language, visit.base, waiting, visit.base)
+        return HTMLResponse(html, headers=dict(PERSONAL))
 
     async def _state(self, visit: Visit) -> Response:
         return self._rendering.data(_state(visit, await _readable(visit.waitings), self.policy, self._announcement))

@@ -96,8 +96,11 @@ def query_of(scope: Scope) -> dict[str, str]:
 def target_of(scope: Scope, query: bytes) -> str:
     """
     Return the request's own address as a path to come back to; `safe_next` judges it when it comes back.
+    Nothing, and so the settings, for the answer to a form: asked for by a link there may be no such page.
 
     The path of a scope holds its root path, says the specification; below Hypercorn, or a proxy that took it off, not.
     """
+    if scope.get("method", "GET") not in ("GET", "HEAD"):
+        return ""
     path = quote(str(scope.get("root_path") or "") + own_path(scope), safe="/:@!$&'()*+,;=~", errors="replace")
     return f"{path}?{query.decode('latin-1')}" if query and query.isascii() else path

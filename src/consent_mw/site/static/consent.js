@@ -24,6 +24,13 @@
   const find = (selector) => query(root, selector);
   const near = (node, selector) => kind(node) === 1 && closest(node, selector);
   const make = (name, props) => Object.assign(create(page, name), props);
+  // Under require-trusted-types-for; a site that names its policies names ours: trusted-types consent-mw.
+  let trust = { createHTML: String, createScript: String, createScriptURL: String };
+  try {
+    trust = window.trustedTypes?.createPolicy("consent-mw", trust) || trust;
+  } catch (error) {
+    console.warn("consent-mw:", error);
+  }
   // One element in trouble does not stop the others.
   const each = (elements, work) => elements.forEach((element) => {
     try {
@@ -43,47 +50,65 @@
   };
 
   let state = null, loading, loaded = false, turn = 0;
+  // A banner may come from a cache, a view that was kept, or a page that a script put into this one.
+  const showBanners = () => {
+    const due = state.show && !(state.choice && state.waiting.length);
+    each(all(root, BANNER), (banner) => banner !== find(BANNER) ? remove(banner) : due ? banner.hidden = false : leave(banner));
+  };
   const apply = (next) => {
     const news = JSON.stringify(next) !== JSON.stringify(state);
     state = next;
     loaded = true;
     showWhatWaits();
+    bringWhatWaits();
+    showBanners();
     if (!news) return;
-    const due = state.show && !(state.choice && state.waiting.length);
-    each(all(root, BANNER), (banner) => due ? banner.hidden = false : leave(banner));
     each(all(root, OPEN), recall);
     scan(root);
     dispatchEvent(new CustomEvent("consentchange", { detail: state }));
   };
-  const ask = async (path, body) => {
-    const mine = body ? 0 : ++turn;
+  const read = async (path, body) => {
     const answer = await fetch(base + path, {
       method: body ? "POST" : "GET", body, headers: { Accept: "application/json" }, cache: "no-store", keepalive: !!body,
       redirect: "error",
     });
     if (!answer.ok) throw answer;
-    const next = await answer.json();
+    return answer.json();
+  };
+  const ask = async (path, body) => {
+    const mine = body ? 0 : ++turn;
+    const next = await read(path, body);
     if (body) turn++; // an older reading that is still on its way is out of date
     if (body || mine === turn) apply(next);
   };
   const refresh = () => ask("/state").catch(() => (loaded = true, scan(root))).then(() => state);
   const need = () => loading || (loading = refresh());
   const allows = (purpose) => (state || need(), !!state && state.allowed.includes(purpose));
+  // Resolves to whether the answer came back: a browser may take no cookies.
   const choose = async (fields) => {
     await ask("/choice", new URLSearchParams(fields));
-    tabs.postMessage("");
+    tabs?.postMessage("");
+    const mine = state.choice;
+    return read("/state").then((next) => !mine || !!next.choice, () => true);
   };
 
   let tabs;
-  const hear = () => (tabs = new BroadcastChannel("consent-mw")).onmessage = refresh;
+  const hear = () => {
+    try {
+      (tabs = new BroadcastChannel("consent-mw")).onmessage = refresh;
+    } catch (error) {} // cookies are blocked, or there is none
+  };
   hear();
-  addEventListener("pagehide", () => tabs.close()); // an open channel would keep the page out of the bfcache
+  addEventListener("pagehide", () => tabs?.close()); // an open channel would keep the page out of the bfcache
   addEventListener("pageshow", (event) => event.persisted && (hear(), refresh()));
+  listen(page, "prerenderingchange", refresh);
 
   const status = make("p", { className: "consent-mw-status" });
   status.setAttribute("role", "status");
-  find("body").append(status);
+  const stand = () => status.isConnected || find("body")?.append(status); // also after the body was swapped
+  stand();
   const say = (text) => {
+    stand();
     status.textContent = ""; // the same words twice are heard twice
     status.textContent = text;
   };
@@ -107,6 +132,19 @@
     });
     if (!section.hidden && !query(section, "form")) leave(section);
   });
+  // What waits and is asked about nowhere on the page: an application without navigation gets its question here.
+  let bringing;
+  const bringWhatWaits = async () => {
+    const asked = [...all(root, WAITING + " [name=waiting]")].map((field) => field.value).join();
+    if (bringing || !state.choice || state.waiting.every(({ id }) => asked.includes(id))) return;
+    bringing = true;
+    try {
+      const body = await markup(base + "?waiting=1");
+      each(all(root, WAITING + ".consent-mw-pinned"), remove);
+      find("body").prepend(body);
+    } catch (error) {} // nobody is asked, nothing is set
+    bringing = false;
+  };
   const action = pure(HTMLFormElement, "action"), submit = pure(HTMLFormElement, "requestSubmit");
   let busy = false, plain = false;
   listen(page, "submit", async (event) => {
@@ -118,8 +156,8 @@
     if (busy) return;
     busy = true;
     try {
-      await choose([...new FormData(form), [button.name, button.value]]);
-      say(me.dataset.saved || "");
+      const kept = await choose([...new FormData(form), [button.name, button.value]]);
+      say(me.dataset[kept ? "saved" : "unsaved"] || "");
       if (box.localName === "dialog") box.close();
       else if (matches(box, BANNER)) leave(box);
     } catch (error) { // no connection, or refused: the browser sends it, after this event
@@ -127,10 +165,17 @@
     }
     busy = false;
   });
-  const fetched = async (address) => {
+  const markup = async (address) => {
     const answer = await fetch(address, { cache: "no-store", redirect: "error" });
     if (!answer.ok) throw answer;
-    find("body").insertAdjacentHTML("beforeend", await answer.text());
+    const template = make("template");
+    template.innerHTML = trust.createHTML(await answer.text());
+    each(template.content.querySelectorAll("link"), (link) => link.nonce = me.nonce);
+    return template.content;
+  };
+  const fetched = async (address) => {
+    const content = await markup(address);
+    find("body").append(content);
     const dialog = find(DIALOG), style = dialog.querySelector("link");
     dialog.addEventListener("close", () => {
       dialog.remove(); // the next one shows what holds then
@@ -151,20 +196,26 @@
     }
     opening = null;
   };
+  // Before the listeners of a router or hx-boost, which would swap our page into the site's.
   listen(page, "click", (event) => {
     const way = near(event.target, '[data-consent="settings"],a[href="#consent-mw"]');
     if (!way || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
+    event.stopPropagation();
     show(way.href);
-  });
+  }, true);
   const hash = () => location.hash === "#consent-mw" && show();
   addEventListener("hashchange", hash);
 
   const placeholders = new WeakMap(), once = new WeakSet(), made = new WeakSet();
+  // What the policy declares; a shop's own data-category="shoes" is none of ours.
+  const declared = me.dataset.purposes?.split(" "), warned = new WeakSet();
   const purposes = (element) => {
-    const names = (element.dataset.purpose || element.dataset.category || "").split(/[\s,]+/).filter(Boolean);
-    if (names.length) return names;
-    throw new Error("names no purpose");
+    const names = (element.dataset.purpose || element.dataset.category || "").split(/[\s,]+/);
+    const known = names.filter((name) => declared ? declared.includes(name) : name);
+    if (known.length || warned.has(element) || !(element.localName === "script" || element.dataset.purpose)) return known;
+    warned.add(element);
+    throw new Error("names no purpose of the policy");
   };
   // Of a script, a frame or an image; never javascript:, data: or blob:. Throws for what is no address at all.
   const web = (address) => {
@@ -178,24 +229,27 @@
   const run = (old) => queue = queue.then(() => new Promise((done) => {
     const script = make("script");
     for (const attribute of old.attributes) {
-      if (attribute.name !== "type") script.setAttributeNode(attribute.cloneNode());
+      if (!/^(type|src)$/.test(attribute.name)) script.setAttributeNode(attribute.cloneNode());
     }
     if (old.dataset.type) script.type = old.dataset.type;
-    if (old.dataset.src) script.src = old.dataset.src;
+    if (old.dataset.src || old.src) script.src = trust.createScriptURL(old.dataset.src || old.src);
     script.nonce = old.nonce;
-    script.text = old.text;
+    script.text = trust.createScript(old.text);
     script.async = old.hasAttribute("async");
     script.addEventListener("load", done);
     script.addEventListener("error", done);
     made.add(script);
     old.replaceWith(script);
     // The others keep their order, and do not wait for what is not run, was taken away or does not come.
-    const waits = script.src && script.isConnected && !script.async && !script.noModule && RUNS.test(script.type);
+    const waits = script.src && script.isConnected && !script.async && !script.noModule && !(script.event && script.htmlFor)
+      && RUNS.test(script.type);
     if (waits) setTimeout(done, PATIENCE_MS);
     else done();
   })).catch((error) => console.warn("consent-mw:", old, error));
   const start = (element) => {
     if (element.localName === "script") {
+      // Where what we start is trusted because we are, only what the page trusts too is started.
+      if (me.dataset.strict !== undefined && element.nonce !== me.nonce) throw new Error("has no nonce");
       element.type = "text/queued"; // so that it is found once
       return run(element);
     }
@@ -244,17 +298,44 @@
   };
   const visit = (element) => {
     if (made.has(element) || element.namespaceURI !== root.namespaceURI) return;
+    const names = purposes(element);
+    if (!names.length) return;
     if (!loaded) return need();
     if (source(element)) web(source(element));
-    if (purposes(element).every(allows)) start(element);
+    if (names.every(allows)) start(element);
     else if (element.dataset.src && element.localName !== "script") hold(element);
   };
   const scan = (within) => each(all(within, BLOCKED), visit);
-  new MutationObserver((changes) => changes.forEach(({ addedNodes }) => each(addedNodes, (node) => {
-    if (kind(node) !== 1) return;
-    scan(node);
-    if (matches(node, BLOCKED)) visit(node);
-  }))).observe(page, { childList: true, subtree: true });
+  const asks = (node) => matches(node, BANNER) || query(node, BANNER), back = new WeakSet();
+  new MutationObserver((changes) => {
+    const added = [], removed = [];
+    changes.forEach((change) => {
+      added.push(...change.addedNodes);
+      removed.push(...change.removedNodes);
+    });
+    const elements = added.filter((node) => kind(node) === 1);
+    each(elements, (node) => {
+      scan(node);
+      if (matches(node, BLOCKED)) visit(node);
+    });
+    stand();
+    if (elements.some(asks)) {
+      if (state) showBanners();
+      refresh();
+    }
+    // A framework that hydrates the whole document throws out what it did not render: once it is put back.
+    each(removed, (node) => {
+      if (kind(node) !== 1 || !matches(node, BANNER) || back.has(node) || find(BANNER) || !state?.show || state.choice) return;
+      back.add(node);
+      find("body")?.prepend(node);
+    });
+  }).observe(page, { childList: true, subtree: true });
+  // An answer that left a cookie waiting says so, to whoever fetched it.
+  try {
+    new PerformanceObserver((list) => {
+      if (list.getEntries().some(({ serverTiming = [] }) => serverTiming.some(({ name }) => name === "consent-mw"))) refresh();
+    }).observe({ type: "resource" });
+  } catch (error) {}
 
   const subscribe = (listener) => {
     const on = (event) => listener(event.detail);
@@ -264,7 +345,7 @@
     return () => removeEventListener("consentchange", on);
   };
   window.consent = Object.freeze({ allows, show: () => void show(), subscribe, refresh });
-  if (find(BANNER + "[data-shared]")) need();
+  if (find(BANNER)) need();
   scan(root);
   hash();
 })();
