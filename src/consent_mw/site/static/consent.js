@@ -51,9 +51,10 @@
 
   let state = null, loading, loaded = false, turn = 0;
   // A banner may come from a cache, a view that was kept, or a page that a script put into this one.
+  const due = () => !state || (state.show && !(state.choice && state.waiting.length));
   const showBanners = () => {
-    const due = state.show && !(state.choice && state.waiting.length);
-    each(all(root, BANNER), (banner) => banner !== find(BANNER) ? remove(banner) : due ? banner.hidden = false : leave(banner));
+    each([...all(root, "#consent-mw" + BANNER)].slice(1), remove);
+    if (state) each(all(root, BANNER), (banner) => due() ? banner.hidden = false : leave(banner));
   };
   const apply = (next) => {
     const news = JSON.stringify(next) !== JSON.stringify(state);
@@ -105,7 +106,11 @@
 
   const status = make("p", { className: "consent-mw-status" });
   status.setAttribute("role", "status");
-  const stand = () => status.isConnected || find("body")?.append(status); // also after the body was swapped
+  const stand = () => { // also after the body was swapped, for a view that was kept with an older one
+    if (status.isConnected) return;
+    each(all(root, ".consent-mw-status"), remove);
+    find("body")?.append(status);
+  };
   stand();
   const say = (text) => {
     stand();
@@ -320,12 +325,12 @@
     });
     stand();
     if (elements.some(asks)) {
-      if (state) showBanners();
+      showBanners();
       refresh();
     }
     // A framework that hydrates the whole document throws out what it did not render: once it is put back.
     each(removed, (node) => {
-      if (kind(node) !== 1 || !matches(node, BANNER) || back.has(node) || find(BANNER) || !state?.show || state.choice) return;
+      if (kind(node) !== 1 || !matches(node, BANNER) || back.has(node) || find(BANNER) || !due()) return;
       back.add(node);
       find("body")?.prepend(node);
     });
@@ -345,7 +350,10 @@
     return () => removeEventListener("consentchange", on);
   };
   window.consent = Object.freeze({ allows, show: () => void show(), subscribe, refresh });
-  if (find(BANNER)) need();
+  // The server has just said what is asked, unless this page comes from somewhere else.
+  const [came] = performance.getEntriesByType("navigation");
+  const fresh = came && came.transferSize && !came.workerStart && came.type !== "back_forward";
+  if (find(BANNER + (fresh ? "[data-shared]" : ""))) need();
   scan(root);
   hash();
 })();
