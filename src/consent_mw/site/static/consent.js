@@ -85,12 +85,12 @@
   const refresh = () => ask("/state").catch(() => (loaded = true, scan(root))).then(() => state);
   const need = () => loading || (loading = refresh());
   const allows = (purpose) => (state || need(), !!state && state.allowed.includes(purpose));
-  // Resolves to whether the answer came back: a browser may take no cookies.
+  // Resolves, once it is taken, to what asks whether it came back: a browser may keep no cookies.
   const choose = async (fields) => {
     await ask("/choice", new URLSearchParams(fields));
     tabs?.postMessage("");
     const mine = state.choice;
-    return read("/state").then((next) => !mine || !!next.choice, () => true);
+    return () => read("/state").then((next) => !mine || !!next.choice, () => true);
   };
 
   let tabs;
@@ -162,7 +162,7 @@
     busy = true;
     try {
       const kept = await choose([...new FormData(form), [button.name, button.value]]);
-      say(me.dataset[kept ? "saved" : "unsaved"] || "");
+      kept().then((held) => say(me.dataset[held ? "saved" : "unsaved"] || ""));
       if (box.localName === "dialog") box.close();
       else if (matches(box, BANNER)) leave(box);
     } catch (error) { // no connection, or refused: the browser sends it, after this event
