@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent_mw._asgi import HeaderList, Message
+from consent_mw.site.body_start import Opening
 from consent_mw.site.insertion import Insertion, altered_head, insertable, is_public, personal
 
 HEAD = "<link>"
@@ -122,6 +123,31 @@ PAGES = st.lists(st.sampled_from(PIECES), max_size=20).map(lambda pieces: "".joi
 @given(page=PAGES | st.binary(), cuts=st.lists(st.integers(0, 200)))
 def test_it_does_not_matter_how_the_page_is_cut_into_chunks(page: bytes, cuts: list[int]) -> None:
     assert inserted(page, cuts) == inserted(page)
+
+
+#: What a usual head is made of, and what is nearly that.
+PIECES = [
+    b"<!doctype html>", b"<!DOCTYPE html PUBLIC 'x>'>", b"<HTML lang=en>", b"<head class='a>b'>", b"</head>",
+    b"</HEAD >",
+    b"<meta a = 'x' b=c>", b'<meta content="a>b"/>', b'<meta a=b">', b"<meta =a>", b"<meta a==>", b"<metax>", b"<meta",
+    b"<link href=a/b>", b"<base href=>", b"<title>a<b</title>", b"<title></b></title>", b"<TITLE>x</title x='>'>",
+    b"<title>", b"</title>", b"<script>a<b</script>", b"<script><!-- <script> --></script>", b"<script>", b"</SCRIPT>",
+    b"<style>a{}</style>", b"<!-- a -->", b"<!-->", b"<!--->", b"<!-- a--!>", b"<!-- -- -->", b" ", b"\n", b"x",
+    b"<div>",
+    b"\xef\xbb\xbf", b"<noscript><p></noscript>", b"<template><body></template>", b"</body>", b"<body>", b"<bodyx>",
+    b"<BODY class='a>b'>", b"<body\n>",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=9), st.sampled_from([b"<body>", b"<body a='>'>x", b""]))
+@settings(max_examples=500)
+def test_a_usual_head_is_read_at_once_as_it_is_read_byte_by_byte(pieces: list[bytes], end: bytes) -> None:
+    page = b"".join(pieces) + end
+    at_once, slowly = Opening(), Opening()
+    place = at_once.read(page, last=True)
+    steps = (slowly.read(page[at : at + 1], last=at == len(page) - 1) for at in range(len(page)))
+    assert place == next((found for found in steps if found is not None), None)
+    assert place is not None or not page or (at_once.ended == slowly.ended)
 
 
 @given(page=PAGES, cuts=st.lists(st.integers(0, 200)), limit=st.integers(1, 60))

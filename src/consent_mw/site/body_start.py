@@ -28,6 +28,25 @@ _TEXT_END: Final = {
     for name in (b"script", b"style", b"title", b"noscript", b"noframes")
 }
 _EMPTY: Final = frozenset((b"base", b"basefont", b"bgsound", b"link", b"meta"))
+_TO_TAG_END: Final = rb"""(?=[\t\n\f\r />])
+    (?:[^>=]++ | =[\t\n\f\r ]*+ (?:"[^"]*+" | '[^']*+' | [^\t\n\f\r >"'][^\t\n\f\r >]*+ | (?=>)))* >"""
+#: What nearly every page begins with, in one step: a `<body>` tag after a head without anything that needs a closer
+#: look. Each of its steps matches in one way only, so that it takes linear time.
+_USUAL: Final = re.compile(
+    rb"""(?:\xef\xbb\xbf)?
+    (?: [\t\n\f\r ]++
+      | <!doctype [^>]*+ >
+      | <(?:meta|link|html|head|base) TAG
+      | <title TAG PLAIN </title TAG
+      | <script TAG PLAIN </script TAG
+      | <style TAG PLAIN </style TAG
+      | <!-- (?![->]) (?:[^-]++ | -(?!-))* -->
+    )*
+    (?P<head></head TAG)? [\t\n\f\r ]*+ (?P<body><body TAG)""".replace(b"TAG", _TO_TAG_END).replace(
+        b"PLAIN", rb"(?:[^<]++ | <(?!/|!--))*"
+    ),
+    re.IGNORECASE | re.VERBOSE,
+)
 # The longest that a pattern above may have begun before the end of what has arrived: b"</noframes".
 _OVERLAP_BYTES: Final = 12
 
@@ -68,6 +87,9 @@ class Opening:
 
     def read(self, chunk: bytes, *, last: bool = False) -> Place | None:
         """Take the next bytes of the document; return the place once it is known. `last`: nothing follows."""
+        if not self._seen and (usual := _USUAL.match(chunk)):
+            self._seen += chunk
+            return Place(usual.start("body" if usual["head"] is None else "head"), usual.end())
         self._seen += chunk
         self._complete = last
         try:

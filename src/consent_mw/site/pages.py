@@ -40,6 +40,7 @@ from consent_mw.site.rendering import PERSONAL, SECURITY, Rendering
 from consent_mw.site.status_token import Slips
 from consent_mw.site.surfaces import SURFACES, Surface, Surfaces, choices
 from consent_mw.site.visit import Visit, form_of, own_path, query_of, target_of
+from consent_mw.system.bounded_cache import remembering
 
 __all__ = ["Site"]
 
@@ -49,6 +50,8 @@ _IMMUTABLE: Final[Mapping[str, str]] = {"cache-control": "public, max-age=315360
 
 #: Surfaces times languages are a handful; which cookies wait together could be more.
 _HASHES: Final = 256
+#: Of each browser's Accept-Language, which of the policy's languages it likes best: asked twice for each page.
+_LANGUAGES_BYTES: Final = 256 << 10
 
 _Page: TypeAlias = Callable[[Visit], Awaitable[Response]]
 
@@ -102,6 +105,7 @@ class Site:
         self._rendering = Rendering(self._surfaces, self._assets, prefix)
         self._posts = Posts(self._rendering, FormGuard(signing, lambda secure: own_cookies(secure).form))
         self._default_language = default_language or policy.languages[0]
+        self._liked = remembering(self._like, _LANGUAGES_BYTES)
         self._own_cookies = own_cookies
         self._announcement: Announcement | None = None
         #: Whether something is announced: every page then has something to tell.
@@ -158,8 +162,10 @@ class Site:
             asked = query_of(scope).get("lang", "")
             if asked in self.policy.languages:
                 return asked
-        accepted = ",".join(Headers(scope=scope).getlist("accept-language"))
-        return negotiate(accepted, self.policy.languages) or self._default_language
+        return self._liked(b",".join([value for name, value in scope["headers"] if name == b"accept-language"]))
+
+    def _like(self, accepted: bytes) -> str:
+        return negotiate(accepted.decode("latin-1"), self.policy.languages) or self._default_language
 
     def announce(self, policy: Policy | None, published: Sequence[Policy] = ()) -> None:
         """Tell on every page of `policy`, which is published and not in force yet; of nothing any more if None."""
