@@ -1,5 +1,6 @@
 """The choice as a value, on the wire and back."""
 
+import re
 from datetime import date, timedelta
 
 import pytest
@@ -153,3 +154,13 @@ def test_the_name_of_no_receipt_looks_like_an_option():
         names.add(consent.consent.receipt or "-")
     assert len(names) == 2_000
     assert not any(name.startswith("-") for name in names)
+
+
+def test_many_single_answers_fit_the_cookie_of_a_browser() -> None:
+    cookies = {f"partner_tracking_{number:03}": bool(number % 3) for number in range(200)}
+    consent = Consent(choice=Choice.PROMPT, revision=1, given_on=date(2026, 1, 1), cookies=cookies)
+    assert len(dumps(consent)) < 3_800
+    assert re.fullmatch(r"[!#-+\--:<-\[\]-~]*", dumps(consent))
+    assert loads(dumps(consent)) == consent
+    with pytest.raises(BadConsentCookie):
+        loads("2|" + "x" * 41)

@@ -296,3 +296,17 @@ def test_a_personal_page_is_for_no_shared_cache(
 )
 def test_a_page_is_public_where_it_says_so(control: str, public: bool) -> None:
     assert is_public(start(("Cache-Control", control))) is public
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        b"<script><!-- var t = '<script src=x></script>'; //--></script>",
+        b"<script><!-- <script> <script> </script> x</script>",
+        b"<script><!--><script></script>",
+        b"<script>var t = '<script>'</script>",
+    ],
+)
+def test_a_script_ends_where_a_browser_ends_it(script: bytes) -> None:
+    page = b"<!doctype html><html><head>" + script + b"</head><body><p>x</p></body></html>"
+    assert script + HEAD.encode() in body(send(Insertion(start(), HEAD, BODY), page))

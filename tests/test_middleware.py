@@ -991,3 +991,25 @@ def test_what_fits_no_more_into_the_spool_is_a_counted_gap_and_the_pages_go_on(t
     assert gap.reason == "full"
     assert 0 < gap.frames < 6_000
     assert middleware.runtime.spool.waiting_bytes <= 1 << 20
+
+
+def test_wrapped_twice_it_asks_once_and_says_so(site, caplog):
+    page = response(200, [(b"content-type", b"text/html")], b"<!doctype html><body>x")
+    inner = site(page)
+    outer = site(inner)
+    for _ in range(2):
+        sent = exchange(outer)
+        assert b"".join(each.get("body", b"") for each in sent).count(b'id="consent-mw"') == 1
+    assert len([record for record in caplog.records if "stands inside another" in record.message]) == 1
+
+
+def test_inside_a_session_middleware_it_warns_once(site, caplog):
+    app = site(response())
+
+    async def session(scope, receive, send):
+        await app({**scope, "session": {}}, receive, send)
+
+    session.runtime = app.runtime
+    for _ in range(2):
+        exchange(session)
+    assert len([record for record in caplog.records if "session middleware" in record.message]) == 1

@@ -38,6 +38,15 @@ _AT_HOME: Final = (b"", b"same-origin", b"none", b"same-site")
 _NO_SIGNALS: Final[frozenset[str]] = frozenset()
 
 
+_TWICE: Final = (
+    "ConsentMiddleware stands inside another ConsentMiddleware and does nothing: wrap the application once, outermost"
+)
+_SESSION: Final = (
+    "ConsentMiddleware stands inside a session middleware, whose cookie passes the gate by unseen: wrap the whole "
+    "application in it, app = ConsentMiddleware(app, ...), or add it last"
+)
+
+
 class ConsentMiddleware:
     """
     Keeps the promises of a privacy policy in front of an ASGI application.
@@ -70,6 +79,9 @@ class ConsentMiddleware:
         """Serve one connection of the server."""
         if scope["type"] not in _EXCHANGES:
             await self._other(scope, receive, send)
+            return
+        if ("session" in scope or SITE in (scope.get("state") or ())) and self._stands_inside(scope):
+            await self.app(scope, receive, send)
             return
         runtime = self.runtime
         now_ns, revision = self._options.clock(), runtime.revision
@@ -126,6 +138,15 @@ class ConsentMiddleware:
             await lifespan(self.app, self.runtime.drain, scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+    def _stands_inside(self, scope: Scope) -> bool:
+        """Say once what this middleware should not stand inside of; return whether the outer one does all already."""
+        shared = self.runtime.revision.shared
+        if SITE in (scope.get("state") or ()):
+            shared.warn_once("twice", _TWICE)
+            return True
+        shared.warn_once("session", _SESSION)
+        return False
 
     def _is_secure(self, scope: Scope, fields: Mapping[bytes, bytes]) -> bool:
         """Whether the visitor's connection is encrypted: as the server says, or a proxy that is named."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import date, timedelta
 from enum import StrEnum
@@ -19,6 +21,9 @@ __all__ = ["LIFETIME", "NO_CONSENT", "Choice", "Consent", "dumps", "loads"]
 LIFETIME = timedelta(days=180)
 
 _VERSION = "1"
+#: How a text begins that is packed, and how long one may be that is not.
+_PACKED = "2"
+_READABLE = 1_500
 _RECEIPT = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
@@ -106,7 +111,8 @@ def dumps(consent: Consent) -> str:
     Return the consent as the text that is signed, in cookie octets only (RFC 6265, section 4.1.1).
 
     For instance `1|prompt|3|2026-11-23|analytics-/functional+/@theme+|||0` : version, choice, revision, day,
-    answers (+ yes, - no, @ before a cookie), signals, the receipts' name and how often it was chosen under.
+    answers (+ yes, - no, @ before a cookie), signals, the receipts' name and how often it was chosen under. One of many
+    single answers is packed (zlib, base64): a browser drops what is longer than 4,096 bytes.
     """
     answers = [f"{name}{_sign(yes)}" for name, yes in sorted(consent.purposes.items())]
     answers += [f"@{quote(name, safe='')}{_sign(yes)}" for name, yes in sorted(consent.cookies.items())]
@@ -120,7 +126,11 @@ def dumps(consent: Consent) -> str:
         consent.receipt or "",
         str(consent.changes),
     )
-    return "|".join(parts)
+    text = "|".join(parts)
+    if len(text) <= _READABLE:
+        return text
+    # A browser keeps 4,096 bytes of a cookie, its name and attributes included.
+    return f"{_PACKED}|{urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip('=')}"
 
 
 def loads(text: str) -> Consent:
@@ -130,7 +140,7 @@ def loads(text: str) -> Consent:
     Raises:
         BadConsentCookie: It is nothing that `dumps` writes.
     """
-    parts = text.split("|")
+    parts = (_unpacked(text) if text.startswith(f"{_PACKED}|") else text).split("|")
     if len(parts) != 8 or parts[0] != _VERSION:
         raise BadConsentCookie(text, "not the form of this version")
     _, choice, revision, day, answers, signals, receipt, changes = parts
@@ -149,6 +159,14 @@ def loads(text: str) -> Consent:
             changes=int(changes),
         )
     except ValueError as error:
+        raise BadConsentCookie(text, f"unreadable ({error})") from error
+
+
+def _unpacked(text: str) -> str:
+    packed = text.partition("|")[2]
+    try:
+        return zlib.decompress(urlsafe_b64decode(packed + "=" * (-len(packed) % 4))).decode()
+    except (ValueError, zlib.error) as error:
         raise BadConsentCookie(text, f"unreadable ({error})") from error
 
 

@@ -220,7 +220,7 @@ class RequestConsent(msgspec.Struct, eq=False):
             revision=self.permissions.policy.revision,
             given_on=self.today,
             purposes=purposes if choice is Choice.PROMPT else {},
-            cookies=cookies if choice is Choice.PROMPT else {},
+            cookies=self._different(purposes, cookies) if choice is Choice.PROMPT else {},
         )
         if choice is Choice.REJECT or not (consent.allows_something or self.proven.receipt):
             return consent  # identifies nobody: the same bytes for all who refuse on one day
@@ -234,6 +234,11 @@ class RequestConsent(msgspec.Struct, eq=False):
             receipt=self._receipt,
             changes=self.proven.changes + 1 if self.proven.receipt else 0,
         )
+
+    def _different(self, purposes: Mapping[str, bool], cookies: Mapping[str, bool]) -> dict[str, bool]:
+        """Return the answers about single cookies that are not their purpose's: the others say nothing more."""
+        declared = {cookie.name: cookie.purpose for cookie in self.permissions.policy.cookies}
+        return {name: yes for name, yes in cookies.items() if purposes.get(declared[name]) is not yes}
 
     @property
     def _receipt(self) -> str:

@@ -21,6 +21,8 @@ _IN_TAG: Final = re.compile(rb"[>=]")
 _UNQUOTED_END: Final = re.compile(rb"[\t\n\f\r >]")
 _QUOTE_END: Final = {b'"': re.compile(rb'"'), b"'": re.compile(rb"'")}
 _TEMPLATE_TAG: Final = re.compile(rb"<(/?)template[\t\n\f\r />]", re.IGNORECASE)
+#: In a script a comment may hold scripts, with their end tags: as counters once wrote themselves for old browsers.
+_IN_SCRIPT: Final = re.compile(rb"<!--|-->|</?script[\t\n\f\r />]", re.IGNORECASE)
 #: Elements of a head whose content is text to their end tag, whatever it looks like. A `<noscript>` is here too: with
 #: or without scripts, nothing in it is the body.
 _TEXT_END: Final = {
@@ -145,8 +147,27 @@ class Opening:
         at = yield from self._tag_end(token + 1 + len(name))
         if name == b"template":
             return (yield from self._template_end(at))
+        if name == b"script":
+            return (yield from self._script_end(at))
         at = yield from self._end(_TEXT_END[name], at)
         return (yield from self._tag_end(at - 1))
+
+    def _script_end(self, at: int) -> _Reading:
+        """Follow the states "script data", "escaped" and "double escaped" (section 13.2.5.4 and those after it)."""
+        escaped = double = False
+        while True:
+            at = yield from self._end(_IN_SCRIPT, at)
+            if self._seen.startswith(b"<!--", at - 4):
+                escaped = True
+                at -= 2  # its dashes may be those of the end
+            elif self._seen.startswith(b"-->", at - 3):
+                escaped = double = False
+            elif not self._seen.startswith(b"</", at - len(b"</script>")):
+                double = escaped
+            elif double:
+                double = False
+            else:
+                return (yield from self._tag_end(at - 1))
 
     def _template_end(self, at: int) -> _Reading:
         depth = 1

@@ -28,7 +28,12 @@ class Posts:
         self.guard = guard
 
     async def fields(
-        self, visit: Visit, *, page: str = "", limit_bytes: int = forms.BODY_LIMIT_BYTES
+        self,
+        visit: Visit,
+        *,
+        page: str = "",
+        limit_bytes: int = forms.BODY_LIMIT_BYTES,
+        most_fields: int = forms.MOST_FIELDS,
     ) -> dict[str, list[str]] | Response:
         """
         Return the values of each field, or the answer to what cannot be a form of ours.
@@ -40,7 +45,7 @@ class Posts:
             body = await _body(visit, limit_bytes)
             if body is None:
                 return self.refused(visit, 413, "too-large")
-            fields = forms.fields_of(visit.headers.get("content-type", ""), body)
+            fields = forms.fields_of(visit.headers.get("content-type", ""), body, most_fields)
         except BadForm as error:
             return self.bad(visit, error)
         return self._turned_away(visit, fields, page) or fields

@@ -15,19 +15,21 @@ from consent_mw.policy.model import Policy
 
 __all__ = [
     "BODY_LIMIT_BYTES",
+    "MOST_FIELDS",
     "Answers",
     "BadForm",
     "Sender",
     "WaitingAnswer",
     "WaitingVerb",
     "fields_of",
+    "limits_of",
     "read",
     "safe_next",
     "sender",
 ]
 
 BODY_LIMIT_BYTES: Final = 16_384
-_MOST_FIELDS = 400
+MOST_FIELDS: Final = 400
 
 # One slash, then neither a slash nor a backslash: `urlsplit("/\\evil.example")` shows no host, yet browsers go there.
 _NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]{0,2000}")
@@ -106,7 +108,13 @@ class WaitingAnswer(NamedTuple):
     ids: frozenset[UUID] | None
 
 
-def fields_of(content_type: str, body: bytes) -> dict[str, list[str]]:
+def limits_of(policy: Policy) -> tuple[int, int]:
+    """Return how many bytes and fields a form about everything that is declared has at most."""
+    names = [*(purpose.name for purpose in policy.asked), *(cookie.name for cookie in policy.cookies)]
+    return BODY_LIMIT_BYTES + sum(3 * len(name.encode()) + 32 for name in names), MOST_FIELDS + len(names)
+
+
+def fields_of(content_type: str, body: bytes, most_fields: int = MOST_FIELDS) -> dict[str, list[str]]:
     """
     Return the values of each field of a body, form or JSON. In JSON a value is a text or a list of texts.
 
@@ -117,7 +125,7 @@ def fields_of(content_type: str, body: bytes) -> dict[str, list[str]]:
     try:
         if kind == "application/x-www-form-urlencoded":
             return _grouped(
-                parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
+                parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=most_fields, errors="strict")
             )
         if kind == "application/json":
             return _grouped(_pairs(json.loads(body, object_pairs_hook=_once)))

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from consent_mw._asgi import Message, Receive, Scope, Send, header_value
+from consent_mw.consent.choice import Consent, dumps
 from consent_mw.consent.receipts import Receipts
 from consent_mw.consent.request_consent import RequestConsent, Shown
 from consent_mw.consent.wordings import Wordings, text_hash
@@ -47,6 +48,9 @@ __all__ = ["Site"]
 _log = logging.getLogger("consent_mw")
 
 _IMMUTABLE: Final[Mapping[str, str]] = {"cache-control": "public, max-age=31536000, immutable"}
+
+#: Of the answers alone: 4,000 with day, name and signature.
+_MOST_COOKIE_BYTES: Final = 3_800
 
 #: Surfaces times languages are a handful; which cookies wait together could be more.
 _HASHES: Final = 256
@@ -378,7 +382,8 @@ class Site:
     # -- the choice ---------------------------------------------------------------------------------------------
 
     async def _choice(self, visit: Visit) -> Response:
-        fields = await self._posts.fields(visit)
+        limit_bytes, most_fields = forms.limits_of(self.policy)
+        fields = await self._posts.fields(visit, limit_bytes=limit_bytes, most_fields=most_fields)
         if isinstance(fields, Response):
             return fields
         revision = first(fields, "revision")
@@ -390,6 +395,8 @@ class Site:
             said = forms.read(fields, self.policy)
         except BadForm as error:
             return self._posts.bad(visit, error)
+        if isinstance(said, forms.Answers) and _size(said) > _MOST_COOKIE_BYTES:
+            return self._posts.refused(visit, 413, "too-large")  # no browser would keep it
         return await self._take(visit, fields, said)
 
     async def _take(
@@ -466,6 +473,11 @@ async def _readable(waitings: Waitings) -> list[Waiting]:
     except StoreError as error:
         _log.warning("waiting cookies cannot be read: %s", error)
         return []
+
+
+def _size(said: forms.Answers) -> int:
+    """Return the bytes of the answers as the consent cookie holds them."""
+    return len(dumps(Consent(choice=said.choice, purposes=said.purposes or {}, cookies=said.cookies or {})))
 
 
 def _state(
