@@ -126,7 +126,7 @@ def test_it_does_not_matter_how_the_page_is_cut_into_chunks(page: bytes, cuts: l
 
 
 #: What a usual head is made of, and what is nearly that.
-PIECES = [
+HEADS = [
     b"<!doctype html>", b"<!DOCTYPE html PUBLIC 'x>'>", b"<HTML lang=en>", b"<head class='a>b'>", b"</head>",
     b"</HEAD >",
     b"<meta a = 'x' b=c>", b'<meta content="a>b"/>', b'<meta a=b">', b"<meta =a>", b"<meta a==>", b"<metax>", b"<meta",
@@ -139,7 +139,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=9), st.sampled_from([b"<body>", b"<body a='>'>x", b""]))
+@given(st.lists(st.sampled_from(HEADS), max_size=9), st.sampled_from([b"<body>", b"<body a='>'>x", b""]))
 @settings(max_examples=500)
 def test_a_usual_head_is_read_at_once_as_it_is_read_byte_by_byte(pieces: list[bytes], end: bytes) -> None:
     page = b"".join(pieces) + end
