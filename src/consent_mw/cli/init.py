@@ -14,6 +14,7 @@ import click
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.draft import Draft, drafted
 from consent_mw.cli.existing_page import read_page
+from consent_mw.cli.template import KINDS, LANGUAGES, from_template
 from consent_mw.cli.terminal import as_json, complain
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.policy.loader import loads
@@ -49,23 +50,45 @@ In your application:
     type=click.Path(path_type=Path),
     help="A policy page that you have, in Markdown or HTML: propose a declaration of it.",
 )
+@click.option("--template", "kind", type=click.Choice(KINDS), help="A policy to start from for such a site.")
+@click.option(
+    "--language",
+    "languages",
+    multiple=True,
+    type=click.Choice(LANGUAGES),
+    help="With --template: a language of the site, the first of several first. [default: ko and en]",
+)
+@click.option("--jurisdiction", help="With --template: whose law, such as EU. [default: KR, or EU without Korean]")
 @click.option("--json", "json_wanted", is_flag=True, help="Where they are, as one object.")
-def init(directory: Path, page: Path | None, json_wanted: bool) -> int:
+def init(
+    directory: Path,
+    page: Path | None,
+    kind: str | None,
+    languages: tuple[str, ...],
+    jurisdiction: str | None,
+    json_wanted: bool,
+) -> int:
     """Write policy.toml, the founding policy with an explanation of each line, and secret.key into DIRECTORY.
 
     Nothing is overwritten. The policy takes effect today: nothing was promised before the first revision, so there
     is nobody to give notice to.
 
+    With --template it is one for such a site, in the languages and for the law that are named.
+
     With --from the policy is proposed from a page, by rules and without the network. What is unsure is marked in the
     file, and what was not placed stands at its end and is listed.
     """
+    if kind is None and (languages or jurisdiction):
+        raise click.UsageError("--language and --jurisdiction go with --template")
+    if kind and page:
+        raise click.UsageError("--from and --template are two ways; take one")
     policy, key = directory / "policy.toml", directory / "secret.key"
     # lexists, so that a dangling link counts as something too.
     for place in (policy, key):
         if os.path.lexists(place):
             raise ConfigurationError(f"{place}: is already there; move it away, or give another directory")
     draft = drafted(read_page(page), page.name, utc_now().date()) if page else None
-    content = draft.text if draft else _founding_policy()
+    content = draft.text if draft else _template(kind, languages, jurisdiction) if kind else _founding_policy()
     _write({key: f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode(), policy: content.encode()})
     if json_wanted:
         told = {"placed": draft.placed, "unsure": draft.unsure, "unplaced": draft.unplaced} if draft else {}
@@ -81,6 +104,13 @@ def _told(draft: Draft, policy: Path) -> Iterator[str]:
     yield f"placed: {', '.join(draft.placed) or 'nothing'}"
     yield f"unsure: {len(draft.unsure)} lines, marked in {policy}"
     yield from (f"not placed: {each}" for each in draft.unplaced)
+
+
+def _template(kind: str, languages: tuple[str, ...], jurisdiction: str | None) -> str:
+    spoken = tuple(dict.fromkeys(languages)) or LANGUAGES
+    law = jurisdiction or ("KR" if "ko" in spoken else "EU")
+    text = from_template(kind, spoken, law, utc_now().date())
+    return from_template(kind, spoken, law, utc_now().astimezone(loads(text).time_zone).date())
 
 
 def _founding_policy() -> str:

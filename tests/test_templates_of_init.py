@@ -1,0 +1,61 @@
+"""`init --template`: a policy to start from for each kind of site, which loads and says what the law asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from consent_mw.cli import main
+from consent_mw.cli.template import KINDS
+from consent_mw.policy.checklist import findings, unsaid
+from consent_mw.policy.loader import load
+from consent_mw.policy.plausible import implausible, placeholders
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("options", "languages", "law"),
+    [
+        ((), ("ko", "en"), "KR"),
+        (("--language", "ko"), ("ko",), "KR"),
+        (("--language", "en"), ("en",), "EU"),
+        (("--language", "en", "--jurisdiction", "UK"), ("en",), "UK"),
+        (("--language", "en", "--language", "ko", "--jurisdiction", "EU"), ("en", "ko"), "EU"),
+    ],
+)
+def test_each_template_loads_and_says_all_that_the_law_demands(
+    tmp_path: Path, kind: str, options: tuple[str, ...], languages: tuple[str, ...], law: str
+) -> None:
+    assert main(["init", str(tmp_path), "--template", kind, *options]) == 0
+    policy = load(tmp_path / "policy.toml")
+    assert (policy.languages, policy.jurisdiction) == (languages, law)
+    assert implausible(policy) == []
+    assert unsaid(policy, findings(policy))[0] == []
+    assert {note.place for note in placeholders(policy)} >= {"controller.name", "controller.officer.email"}
+    if len(languages) == 1:
+        assert list(policy.purposes["necessary"].title.by_language) == [""]
+
+
+def test_templates_differ_by_what_such_sites_do(tmp_path: Path) -> None:
+    for kind in KINDS:
+        assert main(["init", str(tmp_path / kind), "--template", kind]) == 0
+    assert "marketing" in load(tmp_path / "shop" / "policy.toml").purposes
+    assert "marketing" not in load(tmp_path / "public" / "policy.toml").purposes
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--template", "shop", "--jurisdiction", "XX"), 1, "'XX' is not known"),
+        (("--template", "bakery"), 2, "'bakery' is not one of"),
+        (("--language", "ko"), 2, "go with --template"),
+        (("--template", "shop", "--from", "x.md"), 2, "take one"),
+    ],
+)
+def test_a_wrong_option_is_told_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], code: int, said: str
+) -> None:
+    assert main(["init", str(tmp_path / "site"), *options]) == code
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
