@@ -106,12 +106,17 @@ def started(name: str) -> list[list[str]]:
 
 
 def test_the_watch_is_content_with_a_healthy_site_and_not_with_a_broken_promise(site: SiteWithRecords) -> None:
-    for words in started("consent-mw-watch.service"):
-        assert subprocess.run(words, cwd=site.file.parent, check=False).returncode == 0, words
+    Audit(site.places.audit, site.places.audit_head).append({"reason": "before"}, now=datetime.now(UTC))
+    assert main(["backup", "backups"]) == 0
+    (words,) = started("consent-mw-watch.service")
+    words = ["backups" if word == "/var/backups/mysite" else word for word in words]
+    well = subprocess.run(words, cwd=site.file.parent, check=False, capture_output=True, text=True)
+    assert (well.returncode, well.stderr) == (0, "")
     site.keeps(site.record(datetime.now(UTC) - timedelta(days=400), url__path="/late"))
-    codes = [subprocess.run(words, cwd=site.file.parent, check=False).returncode
-             for words in started("consent-mw-watch.service")]  # fmt: skip
-    assert codes == [0, 1, 0, 0, 0]
+    told = subprocess.run(words, cwd=site.file.parent, check=False, capture_output=True, text=True)
+    assert told.returncode == 1
+    assert "destruction: 1 wrong" in told.stdout
+    assert "overdue" in told.stderr
 
 
 def test_the_drain_service_hands_over_what_waits_and_ends_in_order(site: SiteWithRecords) -> None:

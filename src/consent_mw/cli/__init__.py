@@ -19,6 +19,7 @@ from consent_mw.cli.completion import COMPLETING, completion
 from consent_mw.cli.cookies import cookies
 from consent_mw.cli.demo import demo
 from consent_mw.cli.disclose import disclose
+from consent_mw.cli.doctor import doctor
 from consent_mw.cli.drain import drain
 from consent_mw.cli.exit_codes import HAD_ENOUGH, INTERRUPTED, TERMINATED, tell
 from consent_mw.cli.export import export
@@ -75,6 +76,7 @@ for _command in (
     report,
     requests,
     store,
+    doctor,
     backup,
     restore,
     completion,

@@ -23,7 +23,7 @@ from consent_mw.rights.disclosure_proof import Findings, compared, entries_of, n
 from consent_mw.staff.existing_site import existing_store, policies
 from consent_mw.stores.base import Store
 
-__all__ = ["audit"]
+__all__ = ["audit", "compared_disclosures"]
 
 _HEADINGS = ("n", "time", "who", "command", "purposes", "records", "reason")
 
@@ -56,7 +56,7 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
     if action == "verify":
         known = Anchor.parse(anchor) if anchor else None
         with busy("reading the chain"):
-            verdict, disclosures = chain.verify(known), _disclosures(chain, places, url)
+            verdict, disclosures = chain.verify(known), compared_disclosures(chain, places, url)
         return _verified(verdict, disclosures, _records(places, url), json_wanted)
     rows = [{"n": entry.number, **entry.facts, **_local(entry.facts.get("time"))} for entry in chain.entries()]
     if json_wanted:
@@ -67,7 +67,7 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
     return 0
 
 
-def _disclosures(chain: Audit, places: Places, url: str | None) -> Findings:
+def compared_disclosures(chain: Audit, places: Places, url: str | None) -> Findings:
     """Hold the ledger of disclosures against the chain. Where neither is there, all is well."""
     vouched = named(chain.entries())
     if not vouched and not url and not places.database.exists():

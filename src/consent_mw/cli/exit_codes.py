@@ -35,6 +35,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "demo": "the port is taken, or its directory cannot be written",
     "disclose add": "it rests on nothing, names somebody under restriction by consent, or could not be written",
     "disclose list": "there is no ledger that can be read",
+    "doctor": "anything that it examined is not as it should be",
     "drain": "something could not be handed over",
     "export": "the file is there already or cannot be written, personal fields that were asked for cannot be read, or "
     "records were changed",

@@ -33,7 +33,7 @@ from consent_mw.staff.existing_site import existing_store
 from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
 
-__all__ = ["purge"]
+__all__ = ["complaint", "purge"]
 
 # A running site looks each minute, for some milliseconds where nothing has ended.
 _PATIENCE_SECONDS: Final = 3.0
@@ -110,7 +110,7 @@ def purge(
     gone = [each for name, each in missing.items() if name not in lost]
     wrong = [each for each in left if not each.is_of_others]
     said = wrong if not dry_run else [each for each in wrong if each.problem]
-    complain(*gone, *done.troubles, *map(_complaint, said))
+    complain(*gone, *done.troubles, *map(complaint, said))
     return FAULT if gone or done.troubles or any(each.late or each.problem for each in wrong) else 0
 
 
@@ -216,7 +216,8 @@ def _list(left: Sequence[Due]) -> None:
     console().print(table)
 
 
-def _complaint(each: Due) -> str:
+def complaint(each: Due) -> str:
+    """Return one line about what is left, with what keeps it."""
     what = [*(["its key"] if each.key else []), *([f"{each.records:,} records"] if each.records else [])]
     what += [f"{count:,} records of keyring {ring}" for ring, count in each.unreached.items()]
     why = each.problem or "try again; if it stays, look into the log of the site"

@@ -21,7 +21,7 @@ from consent_mw.stores import sqlite_copy
 from consent_mw.system.durable import keep, sync_directory
 from consent_mw.system.ownership import make_directory, unlinked
 
-__all__ = ["MANIFEST", "Manifest", "back_up", "copy_file", "forget_old", "read_manifest"]
+__all__ = ["MANIFEST", "Manifest", "back_up", "copy_file", "forget_old", "latest_backup", "read_manifest"]
 
 #: Written last, with the digest of each other file: a backup without it was cut off.
 MANIFEST: Final = "backup.json"
@@ -107,11 +107,21 @@ def read_manifest(backup: Path) -> Manifest:
 
 def forget_old(target: Path, number: int) -> list[Path]:
     """Remove all backups below `target` but the latest `number`, and return what went. Raises OSError."""
-    made = sorted(each for each in target.iterdir() if _NAME.fullmatch(each.name) and (each / MANIFEST).is_file())
-    old = made[:-number]
+    old = _backups(target)[:-number]
     for each in old:
         shutil.rmtree(each)
     return old
+
+
+def latest_backup(target: Path) -> datetime | None:
+    """
+    Return when the latest backup below `target` was made (aware, UTC), each file of it read; None without any.
+
+    Raises:
+        ConfigurationError: It was changed since, or cannot be read.
+    """
+    made = _backups(target) if target.is_dir() else []
+    return read_manifest(made[-1]).made if made else None
 
 
 def copy_file(source: Path, to: Path) -> None:
@@ -122,6 +132,10 @@ def copy_file(source: Path, to: Path) -> None:
         os.fsync(written.fileno())
         status = os.fstat(read.fileno())
         os.utime(written.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _backups(target: Path) -> list[Path]:
+    return sorted(each for each in target.iterdir() if _NAME.fullmatch(each.name) and (each / MANIFEST).is_file())
 
 
 def _fill(places: Places, policy: Path, backup: Path) -> None:

@@ -1,0 +1,210 @@
+"""`consent-mw doctor`: whether a site keeps its promises, by everything that the other commands can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from consent_mw.audit import Audit
+from consent_mw.cli.audit import compared_disclosures
+from consent_mw.cli.check import check
+from consent_mw.cli.clock import utc_now
+from consent_mw.cli.keys import ring_option
+from consent_mw.cli.purge import complaint, purge
+from consent_mw.cli.requests import requests
+from consent_mw.cli.store import store
+from consent_mw.cli.terminal import FAULT, as_json, busy, complain
+from consent_mw.exceptions import ConsentError, Fault, PolicyError
+from consent_mw.kinds import KINDS
+from consent_mw.paths import Places
+from consent_mw.records import Query
+from consent_mw.retention.overdue import Due
+from consent_mw.staff.backup import latest_backup
+from consent_mw.staff.existing_site import existing_store
+
+__all__ = ["doctor"]
+
+#: Hosts that set their clock by the network are milliseconds apart.
+_AHEAD: Final = timedelta(minutes=5)
+_BEGINNING: Final = "consent-mw: "
+_NOTE: Final = "note: "
+_UNSAID: Final = "something is wrong"
+
+
+class _Finding(msgspec.Struct):
+    """What one examination found. `told` is what its command says with `--json`; None where it is none's."""
+
+    name: str
+    problems: list[str] = []
+    notes: list[str] = []
+    told: Any = None
+
+
+@click.command(epilog="Example: consent-mw doctor --backups /var/backups/mysite, each night by a timer.")
+@click.option(
+    "--policy",
+    "file",
+    type=click.Path(path_type=Path),
+    default="policy.toml",
+    show_default=True,
+    help="The site's declaration; its data directory is consent-data beside it.",
+)
+@click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
+@click.option("--store", "url", help="Another store than the one in the directory, such as postgresql://user@host/db.")
+@click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@ring_option
+@click.option("--backups", type=click.Path(path_type=Path), help="Where `consent-mw backup` puts them.")
+@click.option(
+    "--backup-hours",
+    type=click.IntRange(1),
+    default=48,
+    show_default=True,
+    help="How old the latest backup may be.",
+)
+@click.option("--quick", is_flag=True, help="Do not read every record: for a monitor that asks every minute.")
+@click.option("--json", "json_wanted", is_flag=True, help="Say everything that was found as one object.")
+def doctor(
+    file: Path,
+    directory: Path | None,
+    url: str | None,
+    log_url: str | None,
+    ring: str | None,
+    backups: Path | None,
+    backup_hours: int,
+    quick: bool,
+    json_wanted: bool,
+) -> int:
+    """
+    Examine the policy, the owners of files, the store, the drain, the keys, what should be destroyed by now, requests,
+    the audit chain, the clock and the backups. One line for each, one exit code for all.
+
+    Everything is examined, whatever is found first. What the site's own --keyring and its proxies are, a command
+    cannot see: give the first, and look at the site's log for the second.
+    """
+    places = Places(directory) if directory else Places.beside(file)
+    where = ["--directory", str(places.directory)]
+    stores = [*_given("--store", url), *_given("--log-store", log_url)]
+    opens = ["--policy", str(file), *where, *stores, *_given("--keyring", ring)]
+    examinations: dict[str, Callable[[], _Finding]] = {
+        "policy": lambda: _policy([str(file), *where]),
+        "files": lambda: _Finding("", [*_owners(places)]),
+        "store": lambda: _by(store.commands["check"], [*opens, *(["--quick"] if quick else [])]),
+        "destruction": lambda: _destruction([*opens, "--dry-run"]),
+        "requests": lambda: _by(requests.commands["list"], [*where, *_given("--store", url)]),
+        "audit": lambda: _chain(places, url),
+        "clock": lambda: _Finding("", asyncio.run(_ahead(places, url, log_url))),
+    }
+    if backups:
+        examinations["backup"] = lambda: _Finding("", [*_age(backups, timedelta(hours=backup_hours))])
+    with busy("examining"):
+        found = [_examined(name, examine) for name, examine in examinations.items()]
+    if json_wanted:
+        checks = [{"ok": not each.problems, **msgspec.to_builtins(each)} for each in found]
+        click.echo(as_json({"ok": not any(each.problems for each in found), "checks": checks}))
+    else:
+        for each in found:
+            click.echo(f"{each.name}: {f'{len(each.problems)} wrong' if each.problems else 'well'}")
+    for each in found:
+        complain(*(f"{_NOTE}{each.name}: {line}" for line in each.notes))
+        complain(*(f"{each.name}: {line}" for line in each.problems))
+    return FAULT if any(each.problems for each in found) else 0
+
+
+def _given(option: str, value: str | None) -> list[str]:
+    return [] if value is None else [option, value]
+
+
+def _examined(name: str, examine: Callable[[], _Finding]) -> _Finding:
+    try:
+        found = examine()
+    except PolicyError as error:
+        found = _Finding("", [str(fault) for fault in error.faults])
+    except (ConsentError, OSError) as error:
+        found = _Finding("", [str(error)])
+    found.name = name
+    return found
+
+
+def _by(command: click.Command, words: list[str]) -> _Finding:
+    """Run another command, and tell what it says on standard error as problems and notes."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        code = command.main([*words, "--json"], prog_name=command.name, standalone_mode=False)
+    found = _Finding("")
+    for line in err.getvalue().splitlines():
+        text = line.removeprefix(_BEGINNING)
+        (found.notes if text.startswith(_NOTE) else found.problems).append(text.removeprefix(_NOTE))
+    # Of a name that is no text an escape stands there, which only this reads.
+    lines: list[Any] = [json.loads(line) for line in out.getvalue().splitlines()]
+    found.told = lines[0] if len(lines) == 1 else lines
+    if not code:  # what was said, it finds worth knowing
+        found.problems, found.notes = [], found.notes + found.problems
+    elif not found.problems:
+        found.problems.append(_UNSAID)
+    return found
+
+
+def _policy(words: list[str]) -> _Finding:
+    found = _by(check, words)
+    if found.problems:
+        found.problems = [str(Fault(**fault)) for fault in found.told["faults"]] or found.problems
+    return found
+
+
+def _destruction(words: list[str]) -> _Finding:
+    found = _by(purge, words)
+    if found.problems:  # a table tells it otherwise
+        left = msgspec.convert(found.told["left"], list[Due])
+        said = [line for line in found.problems if line != _UNSAID]
+        told = [complaint(each) for each in left if each.late and not each.is_of_others]
+        found.problems = list(dict.fromkeys([*said, *told])) or [_UNSAID]
+    return found
+
+
+def _chain(places: Places, url: str | None) -> _Finding:
+    chain = Audit(places.audit, places.audit_head)
+    verdict, disclosures = chain.verify(), compared_disclosures(chain, places, url)
+    broken = [f"the chain is broken at {verdict.broken}"] if verdict.broken else []
+    notes = [note for note in (verdict.note, *disclosures.notes) if note]
+    return _Finding("", [*broken, *disclosures.broken], notes, {"anchor": str(verdict.anchor)})
+
+
+def _owners(places: Places) -> Iterator[str]:
+    """Yield what the site's user cannot use, as a command of another user made it."""
+    places.check()
+    if not places.directory.exists():
+        yield f"{places.directory}: is not there; run the site first, or name its data directory with --directory"
+        return
+    owner = places.directory.stat().st_uid
+    for each in sorted(places.directory.rglob("*")):
+        if each.lstat().st_uid != owner != 0:
+            yield f"{each}: does not belong to the owner of {places.directory}; run: chown -h {owner} {each}"
+
+
+async def _ahead(places: Places, url: str | None, log_url: str | None) -> list[str]:
+    """Return that a record is of the future: the clock of this host, or of another one, is or was wrong."""
+    since = utc_now() + _AHEAD
+    found = existing_store(places, url, log_url)
+    try:
+        await found.open()
+        late = await found.fetch(Query(kinds=frozenset(KINDS), since=since), limit=1)
+    finally:
+        await found.close()
+    mend = "set the clock of every host by the network (chrony, systemd-timesyncd)"
+    return [f"a {late[0].kind} is of later than {since:%Y-%m-%dT%H:%M:%SZ}; {mend}"] if late else []
+
+
+def _age(backups: Path, most: timedelta) -> Iterator[str]:
+    made = latest_backup(backups)
+    if made is None:
+        yield f"{backups}: there is no whole backup; run: consent-mw backup {backups}"
+    elif (age := utc_now() - made) > most:
+        yield f"{backups}: the latest backup is {age // timedelta(hours=1)} hours old; run: consent-mw backup {backups}"

@@ -1,0 +1,139 @@
+"""The doctor examines everything, whatever it finds first, and names what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.sites_with_records import SiteWithRecords
+
+from consent_mw.audit import Audit
+from consent_mw.cli import main
+from consent_mw.crypto.known_keyrings import KnownRings
+from consent_mw.policy.revisions import Revisions
+from consent_mw.records import encode_record
+from consent_mw.rights.request import Request
+from consent_mw.spool.spool import Spool
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteWithRecords:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 0
+    text = Path("policy.toml").read_text()
+    made = SiteWithRecords(tmp_path, text)
+    Revisions(made.places.revisions).keep(made.policy, text)
+    KnownRings(made.places.rings).remember("live", made.sealer.keyring)
+    chain = Audit(made.places.audit, made.places.audit_head)
+    for reason in ("one", "two"):
+        chain.append({"reason": reason}, now=datetime.now(UTC))
+    made.keeps(made.record(datetime.now(UTC), url__path="/"))
+    assert main(["backup", "backups"]) == 0
+    return made
+
+
+def examined(capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict[str, list[str]]]:
+    capsys.readouterr()
+    code = main(["doctor", "--backups", "backups", "--json", *more])
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is (code == 0)
+    return code, {each["name"]: each["problems"] for each in told["checks"] if not each["ok"]}
+
+
+def test_a_healthy_site_is_well(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
+    assert examined(capsys) == (0, {})
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [f"{name}: well" for name in (
+        "policy", "files", "store", "destruction", "requests", "audit", "clock")]  # fmt: skip
+    assert said.err == ""
+
+
+def another_policy(site: SiteWithRecords) -> None:
+    site.file.write_text(site.file.read_text().replace('retention = "90 days"', 'retention = "5 years"'))
+
+
+def a_strange_owner(site: SiteWithRecords) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(site.places.directory, 54_321, 54_321)
+
+
+def what_waits(site: SiteWithRecords) -> None:
+    spool = Spool(site.places.spool, clock=lambda: time.time_ns() - 3_600 * 10**9)
+    spool.write([encode_record(site.record(datetime.now(UTC), url__path="/waits"))])
+    spool.close()
+
+
+def a_half_of_the_store(site: SiteWithRecords) -> None:
+    site.places.database.write_bytes(site.places.database.read_bytes()[:8192])
+
+
+def what_has_ended(site: SiteWithRecords) -> None:
+    site.keeps(site.record(datetime.now(UTC) - timedelta(days=400), url__path="/late"))
+
+
+def a_lost_key(site: SiteWithRecords) -> None:
+    site.places.keys.unlink()
+
+
+def a_late_request(site: SiteWithRecords) -> None:
+    asked = datetime.now(UTC) - timedelta(days=60)
+    site.keeps(
+        Request.new("access", "phone", int(asked.timestamp() * 1e9), email="kim@example.com").record(site.sealer)
+    )
+
+
+def a_shorter_chain(site: SiteWithRecords) -> None:
+    site.places.audit.write_bytes(site.places.audit.read_bytes().splitlines(keepends=True)[0])
+
+
+def a_clock_ahead(site: SiteWithRecords) -> None:
+    site.keeps(site.record(datetime.now(UTC) + timedelta(days=1), url__path="/tomorrow"))
+
+
+def an_old_backup(site: SiteWithRecords) -> None:
+    (made,) = Path("backups").glob("*/backup.json")
+    told = json.loads(made.read_text())
+    made.write_text(json.dumps({**told, "made": (datetime.now(UTC) - timedelta(days=3)).isoformat()}))
+
+
+def a_backup_cut_off(site: SiteWithRecords) -> None:
+    (copy,) = Path("backups").glob("*/consent.sqlite3")
+    copy.write_bytes(copy.read_bytes()[:4096])
+
+
+@pytest.mark.parametrize(
+    ("harm", "where"),
+    [
+        (another_policy, "policy"),
+        (a_strange_owner, "files"),
+        (what_waits, "store"),
+        (a_half_of_the_store, "store"),
+        (what_has_ended, "destruction"),
+        (a_lost_key, "destruction"),
+        (a_late_request, "requests"),
+        (a_shorter_chain, "audit"),
+        (a_clock_ahead, "clock"),
+        (an_old_backup, "backup"),
+        (a_backup_cut_off, "backup"),
+    ],
+)
+def test_what_is_wrong_is_found_and_told_in_lines(
+    harm: Callable[[SiteWithRecords], None], where: str, site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm(site)
+    code, wrong = examined(capsys)
+    assert code == 1
+    assert where in wrong
+    assert "something is wrong" not in wrong[where]
+    assert main(["doctor", "--backups", "backups", "--quick"]) == 1
+    said = capsys.readouterr()
+    assert re.search(rf"^{where}: \d+ wrong$", said.out, re.MULTILINE)
+    assert all(line.startswith("consent-mw: ") for line in said.err.splitlines())
