@@ -213,3 +213,20 @@ def test_any_fields_are_answers_or_a_bad_form_and_answers_are_about_asked_purpos
         assert said.cookies.keys() <= {"theme"}
     else:
         assert said.ids is None or all(isinstance(each, UUID) for each in said.ids)
+
+
+@pytest.mark.parametrize(
+    ("origin", "own"),
+    [
+        ("http://shop.example", "http://shop.example:80"),
+        ("https://shop.example", "https://Shop.EXAMPLE:443"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+    ],
+)
+def test_an_origin_is_the_same_in_each_spelling_of_its_host(origin: str, own: str) -> None:
+    assert sender({"origin": origin}, own) is Sender.OURS
+
+
+@pytest.mark.parametrize("own", ["http://shop.example:8080", "https://shop.example", "http://shop.example:443"])
+def test_another_port_or_scheme_is_another_origin(own: str) -> None:
+    assert sender({"origin": "http://shop.example"}, own) is Sender.FOREIGN

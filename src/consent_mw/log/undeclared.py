@@ -93,7 +93,11 @@ class Undeclared:
             self._first[known] = place[:_LONGEST_PLACE]
             # JSON's strings are TOML's too: what steers a terminal is escaped, and what is pasted is one name.
             name = as_json(_name(decision, source))
-            _log.warning(_ADVICE, name, decision.verdict, as_json(place[:_LONGEST_PLACE]), self._policy.file, name)
+            if source == "response":
+                told = f"was {decision.verdict}, at {as_json(place[:_LONGEST_PLACE])}"
+            else:
+                told = "came from a browser; no page seen here has set it"
+            _log.warning(_ADVICE, name, told, self._policy.file, name)
 
     def _keep(self, decision: Decision, exchange: Exchange, source: Source) -> None:
         """Write the record. A path is personal, so it is sealed, and kept only where the policy says so."""
@@ -123,7 +127,7 @@ def _name(decision: Decision, source: Source) -> str:
     return clean(name) if source == "response" else redact_name(name)
 
 
-_ADVICE = """the cookie %s is not declared and was %s, at %s. To declare it, add to %s:
+_ADVICE = """the cookie %s is not declared and %s. To declare it, add to %s:
 
 [[cookies.declared]]
 name = %s

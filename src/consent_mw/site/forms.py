@@ -30,6 +30,7 @@ __all__ = [
 
 BODY_LIMIT_BYTES: Final = 16_384
 MOST_FIELDS: Final = 400
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 # One slash, then neither a slash nor a backslash: `urlsplit("/\\evil.example")` shows no host, yet browsers go there.
 _NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]{0,2000}")
@@ -59,7 +60,14 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
         return Sender.FOREIGN
     if origin in (None, "", "null"):
         return Sender.UNKNOWN
-    return Sender.OURS if origin == own_origin else Sender.FOREIGN
+    return Sender.OURS if _normal(origin) == _normal(own_origin) else Sender.FOREIGN
+
+
+def _normal(origin: str | None) -> str:
+    """Return an origin as browsers write it: in lower case, without the port that its scheme has anyway."""
+    text = (origin or "").strip().lower()
+    scheme, _, host = text.partition("://")
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}"
 
 
 def safe_next(target: str | None, fallback: str) -> str:
