@@ -38,6 +38,7 @@ class TestSQLAlchemyOnSQLite(StoreSuite):
 
 
 class TestSQLAlchemyOnPostgres(StoreSuite):
+    crashes = 4  # each opens an engine
     rows = 3_000
 
     @pytest.fixture

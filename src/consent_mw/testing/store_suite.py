@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import ClassVar
 
 import pytest
 
+from consent_mw.exceptions import ConsentError
 from consent_mw.records import Query
 from consent_mw.stores.base import Store
+from consent_mw.testing.crash_points import calls_of, killed_at
 from consent_mw.testing.sample_records import VISITS, NewStore, everything, make_record, opened
 from consent_mw.testing.volatile_store_suite import VolatileStoreSuite
 
@@ -22,6 +25,11 @@ __all__ = ["NewStore", "StoreSuite", "VolatileStoreSuite"]
 # What each process of a test appends: so many batches of so many records.
 _BATCH = 20
 _BATCHES = 25
+#: Enough that a verb takes some milliseconds, in which a loop that is free turns hundreds of times.
+_MANY = 3_000
+_FEWEST_TURNS = 3
+#: What is appended or deleted at once while the process is killed.
+_TOGETHER = [make_record(n, purpose=f"purpose {n % 3}") for n in range(9)]
 
 
 class StoreSuite(VolatileStoreSuite):
@@ -31,7 +39,13 @@ class StoreSuite(VolatileStoreSuite):
     The store that `new_store` returns, and every other that it returns in the same test, keep their records in one
     place. The callable crosses into other processes, so it can be pickled: `functools.partial` of the store's
     class can, a lambda cannot.
+
+    Attributes:
+        crashes: At how many calls within `append` and `delete`, evenly apart, the process is killed; more of them
+            before a release.
     """
+
+    crashes: ClassVar[int] = 10
 
     @asynccontextmanager
     async def several(self, new_store: NewStore, count: int) -> AsyncGenerator[list[Store]]:
@@ -52,6 +66,91 @@ class StoreSuite(VolatileStoreSuite):
                 assert await store.fetch(VISITS) == [batch[0], batch[2]]
 
         asyncio.run(scenario())
+
+    @pytest.mark.parametrize("moment", ["before it was opened", "after it was closed"])
+    def test_a_store_that_is_not_open_raises_no_error_of_its_driver(self, new_store: NewStore, moment: str) -> None:
+        async def scenario() -> None:
+            store = new_store()
+            if moment == "after it was closed":
+                await store.open()
+                await store.close()
+            for verb in (
+                lambda: store.append([make_record(1)]),
+                lambda: store.fetch(VISITS),
+                lambda: store.delete(VISITS),
+            ):
+                try:
+                    await verb()
+                except ConsentError:
+                    pass  # that it works is as good
+                except Exception as error:  # noqa: BLE001 - which one is what is asked
+                    pytest.fail(f"{type(error).__name__} reached the caller; raise StoreUnavailable from it: {error}")
+            await store.close()
+
+        asyncio.run(scenario())
+
+    def test_no_verb_blocks_the_loop(self, new_store: NewStore) -> None:
+        batch = [make_record(n, sealed=bytes(500)) for n in range(_MANY)]
+
+        async def turns_during(verb: Awaitable[object]) -> int:
+            task, turns = asyncio.ensure_future(verb), 0
+            while not task.done():
+                await asyncio.sleep(0)
+                turns += 1
+            await task
+            return turns
+
+        async def scenario() -> None:
+            async with opened(new_store) as store:
+                for name, verb in (
+                    ("append", lambda: store.append(batch, durable=True)),
+                    ("fetch", lambda: store.fetch(VISITS, limit=_MANY)),
+                    ("delete", lambda: store.delete(VISITS)),
+                ):
+                    turns = await turns_during(verb())
+                    assert turns >= _FEWEST_TURNS, f"{name} lets nobody else run: do its work in a thread"
+
+        asyncio.run(scenario())
+
+    @pytest.mark.parametrize("verb", ["append", "delete"])
+    def test_a_crash_at_any_call_leaves_all_or_nothing(self, new_store: NewStore, verb: str) -> None:
+        act = partial(_act, verb)
+
+        async def found() -> int:
+            """Return how many there are, and leave what the next act begins with."""
+            async with opened(new_store) as store:
+                number = len(await everything(store))
+                await store.delete(VISITS)
+                if verb == "delete":
+                    await store.append(_TOGETHER)
+                return number
+
+        asyncio.run(found())
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        counting = spawn.Process(target=calls_of, args=(new_store, act, theirs))
+        counting.start()
+        theirs.close()
+        calls = int(ours.recv())
+        counting.join()
+        asyncio.run(found())
+        ours, theirs = spawn.Pipe()
+        points = sorted({calls * step // self.crashes for step in range(self.crashes)})
+        dying = spawn.Process(target=killed_at, args=(new_store, act, points, theirs))
+        dying.start()
+        theirs.close()
+        try:
+            for point in points:
+                ours.recv()
+                number = asyncio.run(found())
+                assert number in (0, len(_TOGETHER)), (
+                    f"killed in {verb} at call {point} of {calls}, half of it was there"
+                )
+                ours.send(True)
+        finally:
+            ours.close()  # it ends when nobody answers
+            dying.kill()
+            dying.join()
 
     def test_stores_that_open_an_empty_place_at_once_agree(self, new_store: NewStore) -> None:
         async def scenario() -> None:
@@ -102,6 +201,10 @@ class StoreSuite(VolatileStoreSuite):
                 assert len(await everything(store)) == len(numbers) + _BATCH
 
         asyncio.run(scenario())
+
+
+async def _act(verb: str, store: Store) -> None:
+    await (store.append(_TOGETHER) if verb == "append" else store.delete(VISITS))
 
 
 def _append_many(new_store: NewStore, writer: int) -> None:

@@ -1,0 +1,82 @@
+"""Kill a process at a chosen point of a call: a race with a crash that is made, and not waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from itertools import count
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any
+
+from consent_mw.stores.base import Store
+from consent_mw.testing.sample_records import NewStore
+
+__all__ = ["Act", "calls_of", "killed_at"]
+
+#: What is done to an open store: append, or delete.
+Act = Callable[[Store], Awaitable[object]]
+#: Told of every call and return, of Python and of C, in every thread.
+_EVENTS = frozenset(("call", "c_call", "c_return"))
+
+
+def calls_of(new_store: NewStore, act: Act, report: Connection) -> None:
+    """Report how many calls `act` makes, of Python and of C. To be run in a process of its own."""
+    counted = count()
+    asyncio.run(_watched(new_store, act, lambda: next(counted)))
+    report.send(next(counted))
+    report.close()
+
+
+def killed_at(new_store: NewStore, act: Act, points: list[int], report: Connection) -> None:
+    """
+    Do `act` once for each of `points`, each in a fork that dies by SIGKILL as it makes that call, and report each.
+
+    To be run in a process of its own, which has one thread: only such a one may be forked. It waits for an answer
+    before it goes on, so that the store can be looked at.
+    """
+    for point in points:
+        child = os.fork()
+        if child == 0:
+            _die_at(new_store, act, point)
+        _, status = os.waitpid(child, 0)
+        report.send(status)
+        report.recv()
+    report.close()
+
+
+def _die_at(new_store: NewStore, act: Act, point: int) -> None:
+    counted = count()
+
+    def die() -> None:
+        if next(counted) == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        asyncio.run(_watched(new_store, act, die))
+    finally:
+        os._exit(0)
+
+
+async def _watched(new_store: NewStore, act: Act, seen: Callable[[], object]) -> None:
+    def profile(frame: FrameType, event: str, arg: Any) -> None:
+        if event in _EVENTS and watching:
+            seen()
+
+    watching: list[bool] = []
+    threading.setprofile(profile)  # of the threads that the store begins
+    store = new_store()
+    await store.open()
+    sys.setprofile(profile)
+    watching.append(True)
+    try:
+        await act(store)
+    finally:
+        watching.clear()
+        sys.setprofile(None)
+        threading.setprofile(None)
+    await store.close()
