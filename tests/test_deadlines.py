@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.policies import POLICY
 
 from consent_mw.policy.loader import loads
-from consent_mw.rights.deadlines import ANSWER_WITHIN, due_date, end_of
+from consent_mw.rights.deadlines import due_date, end_of
 from consent_mw.rights.request import Answer, Case, Request
 
 SECOND = timedelta(seconds=1)
@@ -93,7 +93,7 @@ def test_what_has_ended_is_never_overdue_and_what_was_granted_still_is() -> None
 
 @given(
     received=st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds the zone
-    jurisdiction=st.sampled_from(sorted(ANSWER_WITHIN)),
+    jurisdiction=st.sampled_from(("KR", "EU", "UK", "US", "US-CA")),
     zone=st.sampled_from(["Asia/Seoul", "Europe/London", "America/Sao_Paulo", "Pacific/Apia", "Asia/Kathmandu"]),
 )
 def test_nobody_has_less_time_than_promised(received: datetime, jurisdiction: str, zone: str) -> None:

@@ -17,7 +17,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consent_mw.exceptions import Fault, PolicyError
-from consent_mw.policy.durations import Duration
 from consent_mw.policy.loader import load, loads
 from consent_mw.policy.model import FIELDS, Policy
 
@@ -434,7 +433,7 @@ def check_outcome(text: str) -> None:
             assert fault.problem.strip()
             assert fault.mend.strip()
         return
-    assert all(isinstance(purpose.retention, Duration) for purpose in policy.purposes.values())
+    assert policy.kept.keys() | {purpose.name for purpose in policy.by_application} == policy.purposes.keys()
     assert {cookie.purpose for cookie in policy.cookies} <= policy.purposes.keys()
     assert {event.purpose for event in policy.events.values()} <= policy.purposes.keys()
     assert policy.log.keys() <= policy.purposes.keys()
@@ -442,8 +441,8 @@ def check_outcome(text: str) -> None:
     assert not policy.purposes["necessary"].asked
     assert policy.languages
     moment = datetime(2026, 11, 23, tzinfo=UTC)
-    for purpose in policy.purposes.values():  # each promise has a date on which it ends
-        assert purpose.retention.before(moment) < moment < purpose.retention.after(moment)
+    for kept in policy.kept.values():  # each promise of the server has a date on which it ends
+        assert kept.before(moment) < moment < kept.after(moment)
 
 
 def test_the_writer_of_these_tests_writes_what_was_meant() -> None:

@@ -135,7 +135,7 @@ def test_of_two_promises_the_one_that_ends_first_counts_for_each_record(first, s
     for number in range(-40, 20):
         moment = at("2027-02-20T12:10Z") + number * timedelta(days=1)
         bound = [each for each in both if number < 0 or each.revision == 2]
-        ends = [each.purposes["necessary"].retention.after(moment.astimezone(each.time_zone)) for each in bound]
+        ends = [each.kept["necessary"].after(moment.astimezone(each.time_zone)) for each in bound]
         # A row goes with its hour.
         end = rules.end(day_of(moment), "necessary", later, Span(48, 52))
         assert end is not None

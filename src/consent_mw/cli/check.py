@@ -120,7 +120,7 @@ def _told(
             "published": policy.published.isoformat(),
             "effective": policy.effective.isoformat(),
             "purposes": {
-                purpose.name: {"basis": purpose.basis, "asked": purpose.asked, "retention": str(purpose.retention)}
+                purpose.name: {"basis": purpose.basis, "asked": purpose.asked, "retention": _lasts(policy, purpose)}
                 for purpose in policy.purposes.values()
             },
             "receivers": {purpose.name: _receivers(policy, purpose) for purpose in policy.purposes.values()},
@@ -132,6 +132,10 @@ def _told(
             "log": policy.log,
         }
     return answer
+
+
+def _lasts(policy: Policy, purpose: Purpose) -> str:
+    return str(purpose.retention or (purpose.until and purpose.until.read(policy.languages[0])[0]))
 
 
 def _receivers(policy: Policy, purpose: Purpose) -> list[str]:
@@ -157,9 +161,9 @@ def _summarise(policy: Policy, state: str) -> None:
     for purpose in policy.purposes.values():
         cookies = ", ".join(cookie.name for cookie in policy.cookies if cookie.purpose == purpose.name)
         fields = ", ".join(f"{name} ({how})" for name, how in policy.log.get(purpose.name, {}).items() if how != "off")
-        asked = "asked" if purpose.asked else "not asked"
+        asked = "asked" if purpose.asked else "not asked" if purpose.held_by == "server" else "not asked here"
         goes_to = ", ".join(_receivers(policy, purpose))
-        row = (purpose.name, asked, str(purpose.retention), cookies or "-", fields or "-", goes_to or "-")
+        row = (purpose.name, asked, _lasts(policy, purpose), cookies or "-", fields or "-", goes_to or "-")
         table.add_row(*(Text(printable(cell)) for cell in row))
     out.print(table)
     fate = {"block": "is blocked", "report": "passes and is reported"}[policy.undeclared]

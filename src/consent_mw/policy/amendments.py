@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from consent_mw.policy.durations import Duration
-from consent_mw.policy.model import Cookie, Event, Policy, Purpose, Recipient, Text
+from consent_mw.policy.model import Cookie, Event, Policy, Processor, Purpose, Recipient, Text, Transfer
 from consent_mw.policy.recipients import provider_of, receivers, same
 from consent_mw.system.days import swing_seconds
 
@@ -49,7 +49,7 @@ def amendments(old: Policy, new: Policy) -> list[Amendment]:
     A text is never judged: other words for a purpose are ordinary, and other items for a recipient weigh, since the one
     is a description and the other a promise. Where it is in doubt whether a visitor gains, the change weighs.
     """
-    parts = (_purposes, _fields, _events, _recipients, _cookies, _people, _whole)
+    parts = (_purposes, _fields, _events, _recipients, _processors, _cookies, _people, _contacts, _sections, _whole)
     found = [each for part in parts for each in part(old, new)]
     return sorted(found, key=lambda each: each.reason is None)  # what weighs comes first; sorting is stable
 
@@ -76,8 +76,11 @@ def _purpose(old: Purpose, new: Purpose, swing: int) -> _Found:
 
     if old.basis != new.basis:
         yield amended("purpose.basis", "used", old.basis, new.basis)
-    if way := _way(old.retention, new.retention, swing):
-        yield amended(f"retention.{way}", _KEPT[way], old.retention, new.retention)
+    if old.held_by != new.held_by:
+        reason: Reason | None = "protected" if new.held_by == "application" else None
+        yield amended(f"purpose.held_by_{new.held_by}", reason, None, None)
+    yield from _end(old, new, amended, swing)
+    yield from _words(old, new, amended)
     yield from _archive(old, new, amended, swing)
     # None refuses what nobody is asked about, and none is promised there.
     before_that, from_now = (each.refused_by if each.asked else () for each in (old, new))
@@ -90,6 +93,52 @@ def _purpose(old: Purpose, new: Purpose, swing: int) -> _Found:
     for what, before, now in (("title", old.title, new.title), ("description", old.description, new.description)):
         if before != now:
             yield amended(f"purpose.{what}", None, before, now)
+
+
+def _end(
+    old: Purpose | Recipient | Processor, new: Purpose | Recipient | Processor, amended: _Amended, swing: int = 0
+) -> _Found:
+    """When something ends, by the calendar or by an event; nobody can tell which of two events comes first."""
+    before, now = old.retention or old.until, new.retention or new.until
+    if old.retention and new.retention:
+        if way := _way(old.retention, new.retention, swing):
+            yield amended(f"retention.{way}", _KEPT[way], old.retention, new.retention)
+    elif before != now:
+        yield amended("retention.event", "kept" if not _translated(before, now) else None, before, now)
+
+
+def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Found:
+    """What is told of data that the application holds, and why they may be held."""
+    was, becomes = (_items(each) for each in (old, new))
+    for what, before, now in (
+        ("required", was[0], becomes[0]),
+        ("optional", was[1], becomes[1]),
+        ("source", old.source, new.source),
+    ):
+        if before != now:
+            yield amended(f"purpose.{what}", "collected" if now and not _translated(before, now) else None, before, now)
+    for what, before, now in (("grounds", old.grounds, new.grounds), ("law", old.law, new.law)):
+        if before != now:
+            yield amended(f"purpose.{what}", None, before, now)
+    for each in new.kept:
+        known = next((other for other in old.kept if same(each.what, other.what)), None)
+        if known is None:
+            yield amended("kept.new", "kept", None, each.what)
+        elif way := _way(known.retention, each.retention):
+            yield amended(f"retention.{way}", _KEPT[way], known.retention, each.retention)
+        elif known.law != each.law:
+            yield amended("purpose.law", None, known.law, each.law)
+    for each in old.kept:
+        if not any(same(each.what, other.what) for other in new.kept):
+            yield amended("kept.gone", None, each.what, None)
+
+
+def _items(purpose: Purpose) -> tuple[Text | None, Text | None]:
+    return (purpose.items.required, purpose.items.optional) if purpose.items else (None, None)
+
+
+def _translated(before: Value, now: Value) -> bool:
+    return isinstance(before, Text) and isinstance(now, Text) and same(before, now)
 
 
 _Amended: TypeAlias = Callable[[str, Reason | None, Value, Value], Amendment]
@@ -220,12 +269,85 @@ def _recipient(old: Recipient, new: Recipient) -> _Found:
         yield amended("items", "received", old.items, new.items)
     elif old.items != new.items:
         yield amended("items", None, old.items, new.items)
-    if way := _way(old.retention, new.retention):
-        yield amended(way, _KEPT[way], old.retention, new.retention)
+    if old.retention and new.retention:
+        if way := _way(old.retention, new.retention):
+            yield amended(way, _KEPT[way], old.retention, new.retention)
+    elif old.retention or new.retention or old.until != new.until:
+        before, now = old.retention or old.until, new.retention or new.until
+        yield amended("end", None if _translated(before, now) else "kept", before, now)
+    if old.contact != new.contact:
+        yield amended("contact", None, old.contact, new.contact)
+    yield from _transfer(old.transfer, new.transfer, amended)
     if old.country != new.country:
         yield amended("country", "received", old.country, new.country)
     if old.name != new.name:
         yield amended("name", None, old.name, new.name)
+
+
+def _processors(old: Policy, new: Policy) -> _Found:
+    for processor in new.processors:
+        before = next((each for each in old.processors if same(each.name, processor.name)), None)
+        if before is None:
+            yield Amendment("processor.new", "received", processor.name, None, processor.task)
+        else:
+            yield from _processor(before, processor, old, new)
+    for processor in old.processors:
+        if not any(same(processor.name, each.name) for each in new.processors):
+            yield Amendment("processor.gone", None, processor.name)
+
+
+def _processor(old: Processor, new: Processor, before: Policy, now: Policy) -> _Found:
+    def amended(what: str, reason: Reason | None, before: Value, now: Value) -> Amendment:
+        return Amendment(f"processor.{what}", reason, new.name, before, now)
+
+    if old.task != new.task:
+        yield amended("task", None if same(old.task, new.task) else "received", old.task, new.task)
+    for name in new.purposes:
+        if name not in old.purposes:
+            yield amended("purpose", "received", None, now.purposes[name].title)
+    for name in old.purposes:
+        if name not in new.purposes:
+            yield amended("less", None, before.purposes[name].title, None)
+    was, becomes = old.retention or old.until, new.retention or new.until
+    if was != becomes:
+        shorter = _shorter(old.retention, new.retention)
+        yield amended("end", None if shorter or _translated(was, becomes) else "kept", was, becomes)
+    for sub in new.sub:
+        if not any(same(sub, each) for each in old.sub):
+            yield amended("sub", "received", None, sub)
+    for sub in old.sub:
+        if not any(same(sub, each) for each in new.sub):
+            yield amended("sub_gone", None, sub, None)
+    if old.contact != new.contact:
+        yield amended("contact", None, old.contact, new.contact)
+    if old.name != new.name:
+        yield amended("name", None, old.name, new.name)
+    yield from _transfer(old.transfer, new.transfer, amended)
+
+
+def _shorter(before: Duration | None, now: Duration | None) -> bool:
+    return bool(before and now and _way(before, now) in ("shorter", ""))
+
+
+def _transfer(old: Transfer | None, new: Transfer | None, amended: _Amended) -> _Found:
+    """A transfer abroad weighs where it is new, or goes elsewhere, takes more along or stands on another ground."""
+    if old is None or new is None:
+        if new:
+            yield amended("transfer", "received", None, ", ".join(new.countries))
+        elif old:
+            yield amended("transfer_gone", None, ", ".join(old.countries), None)
+        return
+    if old.countries != new.countries:
+        more = not set(new.countries) <= set(old.countries)
+        yield amended("transfer", "received" if more else None, ", ".join(old.countries), ", ".join(new.countries))
+    if old.basis != new.basis:
+        yield amended("transfer_basis", "received", old.basis, new.basis)
+    for what, before, now in (("items", old.items, new.items), ("refuse", old.refuse, new.refuse)):
+        if before != now:
+            reason: Reason = "received" if what == "items" else "rights"
+            yield amended(f"transfer_{what}", None if _translated(before, now) else reason, before, now)
+    if old.how != new.how:
+        yield amended("transfer_how", None, old.how, new.how)
 
 
 # -- cookies ------------------------------------------------------------------------------------------------------
@@ -288,6 +410,63 @@ def _people(old: Policy, new: Policy) -> _Found:
     for agency in old.agencies:
         if not any(same(agency.name, other.name) for other in new.agencies):
             yield Amendment("agency.gone", None, agency.name)
+
+
+def _contacts(old: Policy, new: Policy) -> _Found:
+    before, now = old.controller, new.controller
+    officer, other = before.officer, now.officer
+    for what, was, becomes in (
+        ("controller.address", before.address, now.address),
+        ("controller.registration", before.registration, now.registration),
+        ("officer.title", officer.title, other.title),
+        ("officer.department", officer.department, other.department),
+        ("officer.fax", officer.fax, other.fax),
+    ):
+        if was != becomes:
+            yield Amendment(what, None, None, was or "", becomes or "")
+    for each in new.joint_controllers:
+        if not any(same(each.name, known.name) for known in old.joint_controllers):
+            yield Amendment("joint.new", "received", each.name)
+        elif each not in old.joint_controllers:
+            yield Amendment("joint.changed", None, each.name)
+    for each in old.joint_controllers:
+        if not any(same(each.name, known.name) for known in new.joint_controllers):
+            yield Amendment("joint.gone", None, each.name)
+    for person in new.contacts:
+        if person not in old.contacts:
+            yield Amendment("contact.changed", None, person.name)
+    for person in old.contacts:
+        if person.role not in {each.role for each in new.contacts}:
+            yield Amendment("contact.gone", None, person.name)
+
+
+def _sections(old: Policy, new: Policy) -> _Found:
+    """A section weighs where the site says that it does; what a new one adds to the page is told in full."""
+    for section in new.sections:
+        before = next((each for each in old.sections if same(each.title, section.title)), None)
+        weighs: Reason | None = "rights" if section.important else None
+        if before is None:
+            yield Amendment("section.new", weighs, section.title)
+        elif (before.text, before.title) != (section.text, section.title):
+            weighs = "rights" if section.important or before.important else None
+            translated = same(before.text, section.text)
+            yield Amendment("section.changed", None if translated else weighs, section.title)
+        elif before.after != section.after:
+            yield Amendment("section.moved", None, section.title)
+    for section in old.sections:
+        if not any(same(section.title, each.title) for each in new.sections):
+            yield Amendment("section.gone", "rights" if section.important else None, section.title)
+    for what, was, becomes in (
+        ("preamble", old.preamble, new.preamble),
+        ("scope", old.scope.applies_to if old.scope else None, new.scope.applies_to if new.scope else None),
+    ):
+        if was != becomes:
+            reason: Reason | None = None if what == "preamble" or _translated(was, becomes) else "used"
+            yield Amendment(what, reason, None, was or "", becomes or "")
+    if old.headings != new.headings:
+        yield Amendment("headings", None, None)
+    if old.earlier != new.earlier:
+        yield Amendment("earlier", None, None)
 
 
 def _whole(old: Policy, new: Policy) -> _Found:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
@@ -29,10 +29,17 @@ from consent_mw.policy.model import (
     Controller,
     Cookie,
     Destruction,
+    Earlier,
     Event,
+    JointController,
+    Person,
+    Place,
     Policy,
+    Processor,
     Purpose,
     Recipient,
+    Scope,
+    Section,
     Text,
     did_you_mean,
 )
@@ -44,7 +51,11 @@ __all__ = ["SCHEMA", "load", "loads"]
 #: The shape of the declaration that this version reads.
 SCHEMA = 1
 
-_JURISDICTIONS = ("KR", "EU", "UK")
+_JURISDICTIONS = ("KR", "EU", "UK", "US")
+#: Of the United States: those of ISO 3166-2 that are states, and the district.
+_STATES = re.compile(
+    "US-(A[LKZR]|C[AOT]|D[EC]|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[TA]|W[AVIY])"
+)
 _TOP = (
     "schema",
     "revision",
@@ -54,10 +65,18 @@ _TOP = (
     "languages",
     "jurisdiction",
     "controller",
+    "joint_controllers",
+    "contacts",
     "contact",
+    "preamble",
+    "scope",
+    "earlier",
+    "sections",
+    "headings",
     "destruction",
     "agencies",
     "recipients",
+    "processors",
     "purposes",
     "cookies",
     "log",
@@ -86,6 +105,15 @@ _EXAMPLES: Mapping[str, str] = {
     "officer": 'officer = { name = "…", email = "…" }',
     "name": "name = …",
     "email": 'email = "privacy@example.com"',
+    "task": 'task = { ko = "…", en = "…" }',
+    "purposes": 'purposes = ["orders"]',
+    "text": 'text = { ko = "…", en = "…" }',
+    "role": 'role = "dpo"',
+    "until": 'until = { ko = "…", en = "…" }, or a date without quotes in [[earlier]]',
+    "url": 'url = "https://…"',
+    "applies_to": 'applies_to = { ko = "…", en = "…" }',
+    "what": 'what = { ko = "…", en = "…" }',
+    "countries": 'countries = ["US"]',
     "items": 'items = { ko = "…", en = "…" }',
 }
 
@@ -240,13 +268,22 @@ class _Reading:
         whole = True
         for name, field in fields.items():
             if name in table:
-                read = self.scalar(table[name], field.type, f"{place}.{name}")
+                read = self.field(table[name], field.type, f"{place}.{name}")
                 whole = whole and read is not _BAD
                 found[name] = read
             elif field.required:
                 whole = False
                 self.fault(place, f"has no {name}", f"add {_EXAMPLES.get(name, name + ' = …')}")
         return kind(**found) if whole else None
+
+    def field(self, raw: object, kind: Any, place: str) -> object:
+        """Read what stands under one key: a table of ours key by key, so that each of its faults is told."""
+        parts = [part for part in getattr(kind, "__args__", (kind,)) if _is_table(part)]
+        if not parts:
+            return self.scalar(raw, kind, place)
+        before = len(self.faults)
+        read = self.each(parts[0], raw, place) if get_origin(kind) is tuple else self.value(parts[0], raw, place)
+        return _BAD if len(self.faults) > before else read
 
     def scalar(self, raw: object, kind: Any, place: str) -> object:
         try:
@@ -305,9 +342,8 @@ class _Reading:
         effective = self.day(raw.get("effective"), "effective")
         if published and effective and effective < published:
             self.fault("effective", f"{effective} is before published, {published}", "announce first, then take effect")
-        recipients = self.each(Recipient, raw.get("recipients", []), "recipients")
-        for number, recipient in enumerate(recipients, 1):
-            self.known_purpose(recipient.purpose, declared, f"recipients[{number}]")
+        recipients = self.recipients(raw.get("recipients", []), declared)
+        processors = self.processors(raw.get("processors", []), declared)
         controller = self.value(Controller, raw["controller"], "controller") if "controller" in raw else None
         contact = self.value(Contact, raw.get("contact", {}), "contact")
         if contact and "phone" in contact.ways and controller and not controller.officer.phone:
@@ -320,7 +356,20 @@ class _Reading:
         log = self.log(kept, declared)
         events = self.events(self.table(raw, "events"), declared)
         zone = self.zone(raw.get("time_zone", "UTC"))
-        jurisdiction = self.one_of(raw.get("jurisdiction", "EU"), _JURISDICTIONS, "jurisdiction")
+        jurisdiction = self.jurisdiction(raw.get("jurisdiction", "EU"))
+        self.only_told(purposes, cookies, log, events, declared)
+        preamble = self.scalar(raw["preamble"], Text, "preamble") if "preamble" in raw else None
+        scope = self.value(Scope, raw["scope"], "scope") if "scope" in raw else None
+        sections = self.each(Section, raw.get("sections", []), "sections")
+        self.stand(
+            sections,
+            bool(processors),
+            any(part.transfer for part in recipients) or any(part.transfer for part in processors),
+        )
+        headings = self.headings(self.table(raw, "headings"))
+        joint = self.each(JointController, raw.get("joint_controllers", []), "joint_controllers")
+        contacts = self.contacts(raw.get("contacts", []))
+        earlier = self.earlier(raw.get("earlier", []))
         if self.faults or controller is None or published is None or effective is None:
             return None
         return Policy(
@@ -337,6 +386,14 @@ class _Reading:
             destruction=destruction or Destruction(),
             agencies=agencies,
             recipients=recipients,
+            processors=processors,
+            joint_controllers=joint,
+            contacts=contacts,
+            preamble=cast("Text | None", preamble),
+            scope=scope,
+            sections=sections,
+            headings=headings,
+            earlier=earlier,
             purposes=purposes,
             cookies=cookies,
             undeclared="report" if undeclared == "report" else "block",
@@ -344,6 +401,109 @@ class _Reading:
             seal=seal,
             events=events,
         )
+
+    # -- who, and what a site says in its own words ---------------------------------------------------------------
+
+    def recipients(self, raw: object, purposes: Mapping[str, object]) -> tuple[Recipient, ...]:
+        read = self.each(Recipient, raw, "recipients")
+        for number, recipient in enumerate(read, 1):
+            self.known_purpose(recipient.purpose, purposes, f"recipients[{number}]")
+            self.one_end(recipient, f"recipients[{number}]")
+        return read
+
+    def processors(self, raw: object, purposes: Mapping[str, object]) -> tuple[Processor, ...]:
+        read = self.each(Processor, raw, "processors")
+        for number, processor in enumerate(read, 1):
+            place = f"processors[{number}]"
+            for name in processor.purposes:
+                self.known_purpose(name, purposes, place)
+            if not processor.purposes:
+                self.fault(f"{place}.purposes", "names none", f"add {_EXAMPLES['purposes']}")
+            self.one_end(processor, place)
+        return read
+
+    def one_end(self, each: Recipient | Processor, place: str) -> None:
+        if each.retention and each.until:
+            self.fault(f"{place}.until", "says another end than retention", "keep one of them")
+        if each.transfer and not each.transfer.countries:
+            self.fault(f"{place}.transfer.countries", "names none", f"write {_EXAMPLES['countries']}")
+
+    def contacts(self, raw: object) -> tuple[Person, ...]:
+        read = self.each(Person, raw, "contacts")
+        for number, person in enumerate(read, 1):
+            if not (person.email or person.phone or person.fax or person.address):
+                self.fault(f"contacts[{number}]", "cannot be reached", "add email, phone, fax or address")
+        return read
+
+    def earlier(self, raw: object) -> tuple[Earlier, ...]:
+        read = self.each(Earlier, raw, "earlier")
+        for number, each in enumerate(read, 1):
+            if not each.url.startswith(("https://", "http://")):
+                self.fault(f"earlier[{number}].url", f'"{each.url}" is no address', "write it whole, from https:// on")
+        return read
+
+    def headings(self, raw: Mapping[str, object]) -> dict[Place, Text]:
+        places = [place for place in get_args(Place) if place != "top"]
+        self.unknown(raw, places, "headings")
+        read = {name: self.scalar(raw[name], Text, f"headings.{name}") for name in places if name in raw}
+        return {name: text for name, text in read.items() if isinstance(text, Text)}
+
+    def stand(self, sections: Iterable[Section], processors: bool, transfers: bool) -> None:
+        """Note sections behind one of ours that this policy has no reason to print."""
+        for number, section in enumerate(sections, 1):
+            for place, there in (("processors", processors), ("transfers", transfers)):
+                if section.after == place and not there:
+                    self.fault(
+                        f"sections[{number}].after", f"there is no section {place}", 'write after = "recipients"'
+                    )
+
+    def jurisdiction(self, raw: object) -> str:
+        if isinstance(raw, str) and _STATES.fullmatch(raw):
+            return raw
+        if isinstance(raw, str) and raw.startswith("US-"):
+            self.fault("jurisdiction", f"{raw!r} is no state", 'write one such as "US-CA", or "US"')
+            return "US"
+        return self.one_of(raw, _JURISDICTIONS, "jurisdiction")
+
+    def only_told(
+        self,
+        purposes: Mapping[str, Purpose],
+        cookies: Iterable[Cookie],
+        log: Iterable[str],
+        events: Mapping[str, Event],
+        declared: Mapping[str, object],
+    ) -> None:
+        """Note what this server would have to keep for a purpose whose data the application holds."""
+        mend = 'declare a purpose of its own for it, or leave out held_by = "application"'
+        used = [(cookie.purpose, f'cookies.declared "{cookie.name}"') for cookie in cookies]
+        used += [(name, f"log.{name}") for name in log]
+        used += [(event.purpose, f"events.{event.name}") for event in events.values()]
+        for name, place in used:
+            if name in declared and name in purposes and purposes[name].held_by == "application":
+                self.fault(place, f"is for {name}, which the application holds", mend)
+
+    def held(self, purpose: Purpose, place: str) -> None:
+        """Note what contradicts who holds the data of a purpose, and how long."""
+        ours = purpose.held_by == "server"
+        if ours and not purpose.retention:
+            mend = f'add {_EXAMPLES["retention"]}, or held_by = "application" with until'
+            self.fault(place, "has no retention", mend)
+        elif not purpose.retention and not purpose.until:
+            self.fault(place, "has neither retention nor until", f"add {_EXAMPLES['retention']}, or until = …")
+        for key in ("until", "items", "kept", "source") if ours else ("archive", "refused_by"):
+            if getattr(purpose, key):
+                who = "the application" if ours else "this server"
+                mend = (
+                    'add held_by = "application", or leave it out' if ours else "write [[kept]] lines, or leave it out"
+                )
+                self.fault(f"{place}.{key}", f"is only for what {who} holds", mend)
+        if purpose.law and purpose.basis != "legal_obligation":
+            mend = 'write basis = "legal_obligation", or grounds = … for another basis'
+            self.fault(f"{place}.law", f'does not go with basis = "{purpose.basis}"', mend)
+        if not ours and purpose.name in (*_NEVER_ASKED,):
+            self.fault(f"{place}.held_by", "is always this server", "leave it out")
+        if not ours and purpose.retention and purpose.until:
+            self.fault(f"{place}.until", "says another end than retention", "keep one of them")
 
     def schema(self, raw: object) -> None:
         if type(raw) is not int or raw != SCHEMA:  # to Python, true and 1.0 are 1 as well
@@ -415,7 +575,8 @@ class _Reading:
             if name in purposes and purposes[name].asked:
                 self.fault(f"purposes.{name}.basis", "cannot be asked about", f'write basis = "{basis}"')
         for purpose in purposes.values():
-            if purpose.archive and purpose.archive.retention.longer_by(purpose.retention)[0] <= 0:
+            self.held(purpose, f"purposes.{purpose.name}")
+            if purpose.archive and purpose.retention and purpose.archive.retention.longer_by(purpose.retention)[0] <= 0:
                 held, kept = purpose.archive.retention, purpose.retention
                 problem = f"{held} is no longer than the purpose, {kept}, from every date"
                 self.fault(f"purposes.{purpose.name}.archive.retention", problem, "write the longer one, or no archive")
@@ -509,6 +670,10 @@ class _Reading:
             if event.purpose == ABUSE:
                 self.fault(f"events.{name}", "an event cannot be abuse", "record it with report_abuse")
         return events
+
+
+def _is_table(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 _BAD = object()

@@ -29,14 +29,26 @@ __all__ = [
     "Controller",
     "Cookie",
     "Destruction",
+    "Earlier",
     "Event",
     "Holding",
+    "Items",
+    "JointController",
+    "Kept",
     "Officer",
+    "Person",
+    "Place",
     "Policy",
     "Precision",
+    "Processor",
     "Purpose",
     "Recipient",
+    "Role",
+    "Safeguard",
+    "Scope",
+    "Section",
     "Text",
+    "Transfer",
     "Way",
     "did_you_mean",
 ]
@@ -57,7 +69,36 @@ REQUESTS: Final = "requests"
 #: As long as the receipts that a request is proven by.
 REQUESTS_KEPT: Final = Duration(1, "year")
 
-Basis: TypeAlias = Literal["necessary", "contract", "legal_obligation", "legitimate_interest", "opt_out", "consent"]
+Basis: TypeAlias = Literal[
+    "necessary",
+    "contract",
+    "legal_obligation",
+    "public_task",
+    "vital_interests",
+    "legitimate_interest",
+    "opt_out",
+    "consent",
+]
+Place: TypeAlias = Literal[
+    "top",
+    "collection",
+    "purposes",
+    "recipients",
+    "processors",
+    "transfers",
+    "retention",
+    "destruction",
+    "other",
+    "cookies",
+    "rights",
+    "officer",
+    "agencies",
+    "changes",
+]
+Role: TypeAlias = Literal["dpo", "access", "complaints", "representative"]
+Safeguard: TypeAlias = Literal[
+    "consent", "law", "contract_processing", "certified", "recognised", "adequacy", "scc", "bcr"
+]
 Way: TypeAlias = Literal["form", "email", "phone", "fax", "post", "person"]
 Precision: TypeAlias = Literal["full", "masked", "token", "family", "origin", "off"]
 
@@ -121,13 +162,68 @@ class Officer(_Value, frozen=True, kw_only=True):
     name: Text
     email: str
     phone: str = ""
+    title: Text | None = None
+    department: Text | None = None
+    fax: str = ""
 
 
 class Controller(_Value, frozen=True, kw_only=True):
-    """Whose site it is."""
+    """Whose site it is. `registration`: under which number an authority knows it."""
 
     name: Text
     officer: Officer
+    address: Text | None = None
+    registration: str = ""
+
+
+class JointController(_Value, frozen=True, kw_only=True):
+    """Who decides together with the controller, and for what each of them answers."""
+
+    name: Text
+    address: Text | None = None
+    email: str = ""
+    responsible: Text | None = None
+
+
+class Person(_Value, frozen=True, kw_only=True):
+    """Whom to reach for one thing, beside the officer."""
+
+    role: Role
+    name: Text
+    department: Text | None = None
+    email: str = ""
+    phone: str = ""
+    fax: str = ""
+    address: Text | None = None
+
+
+class Scope(_Value, frozen=True, kw_only=True):
+    """What the policy holds for, where the site's name does not tell."""
+
+    applies_to: Text
+
+
+class Earlier(_Value, frozen=True, kw_only=True):
+    """A policy from before this declaration: until when it held, and where it can be read."""
+
+    until: date
+    url: str
+
+
+class Section(_Value, frozen=True, kw_only=True):
+    """
+    A section in the site's own words.
+
+    Attributes:
+        after: Behind which of ours it stands; those behind the same one in the order of the declaration.
+        text: Paragraphs, lists ("- ") and links ("[words](https://...)") of Markdown, nothing else.
+        important: Whether other words in it change the visitor's rights, and are announced 30 days before.
+    """
+
+    title: Text
+    text: Text
+    after: Place = "rights"
+    important: bool = False
 
 
 class Contact(_Value, frozen=True, kw_only=True):
@@ -150,14 +246,54 @@ class Agency(_Value, frozen=True, kw_only=True):
     url: str = ""
 
 
+class Transfer(_Value, frozen=True, kw_only=True):
+    """
+    How data leave the country.
+
+    Attributes:
+        countries: Codes of ISO 3166-1, such as "US".
+        how: When and by which way.
+        basis: What allows it, or guards it.
+        refuse: How a visitor refuses it, and what then.
+    """
+
+    countries: tuple[str, ...]
+    basis: Safeguard
+    items: Text | None = None
+    how: Text | None = None
+    refuse: Text | None = None
+
+
 class Recipient(_Value, frozen=True, kw_only=True):
-    """A third party that receives data."""
+    """A third party that receives data for its own ends. It keeps them for `retention` or `until`, or nobody says."""
 
     name: Text
     purpose: str
     items: Text
-    retention: Duration
+    retention: Duration | None = None
+    until: Text | None = None
     country: str = ""
+    contact: str = ""
+    transfer: Transfer | None = None
+
+
+class Processor(_Value, frozen=True, kw_only=True):
+    """
+    Who works on data for the site, and is no third party.
+
+    Attributes:
+        sub: Whom it has work for it in turn.
+        contact: Where it can be reached: a telephone number, an e-mail address or a page.
+    """
+
+    name: Text
+    task: Text
+    purposes: tuple[str, ...]
+    retention: Duration | None = None
+    until: Text | None = None
+    contact: str = ""
+    sub: tuple[Text, ...] = ()
+    transfer: Transfer | None = None
 
 
 class Holding(_Value, frozen=True, kw_only=True):
@@ -173,13 +309,35 @@ class Holding(_Value, frozen=True, kw_only=True):
     law: Text
 
 
+class Items(_Value, frozen=True, kw_only=True):
+    """What the application asks a person for: what it cannot do without, and what is up to them."""
+
+    required: Text | None = None
+    optional: Text | None = None
+
+
+class Kept(_Value, frozen=True, kw_only=True):
+    """What the application keeps because a law demands it."""
+
+    what: Text
+    retention: Duration
+    law: Text
+
+
 class Purpose(_Value, frozen=True, kw_only=True):
     """
     What data and cookies are for.
 
     Attributes:
         basis: Only "consent" and "opt_out" depend on the visitor; an undecided "opt_out" counts as allowed.
-        retention: How long what was collected for it is kept.
+        retention: How long what was collected for it is kept; None where `until` says it.
+        held_by: "application": what is said of it is the promise of the application and its people. This server keeps
+            no record, cookie or archive for it, asks nobody about it, and destroys nothing of it.
+        until: Until which event the application keeps it.
+        grounds: The article that the basis is in, or the interest that is legitimate.
+        law: What obliges to it, under basis = "legal_obligation".
+        source: Where the application has the data from, if not from the person.
+        kept: What the application keeps longer, one law each.
         refused_by: Signals ("gpc", "dnt") that are a standing refusal of it. Each one that is listed is honoured.
         archive: Where a law demands longer than the purpose; None: destroyed when it ends.
     """
@@ -188,14 +346,21 @@ class Purpose(_Value, frozen=True, kw_only=True):
     basis: Basis
     title: Text
     description: Text
-    retention: Duration
+    retention: Duration | None = None
+    held_by: Literal["server", "application"] = "server"
+    until: Text | None = None
+    grounds: Text | None = None
+    law: Text | None = None
+    source: Text | None = None
+    items: Items | None = None
+    kept: tuple[Kept, ...] = ()
     refused_by: tuple[Literal["gpc", "dnt"], ...] = ()
     archive: Holding | None = None
 
     @property
     def asked(self) -> bool:
-        """Whether the visitor decides about it."""
-        return self.basis in ("consent", "opt_out")
+        """Whether the visitor decides about it here: the application asks for what it holds itself."""
+        return self.basis in ("consent", "opt_out") and self.held_by == "server"
 
     @property
     def signals(self) -> tuple[Literal["gpc", "dnt"], ...]:
@@ -257,10 +422,18 @@ class Policy(_Value, frozen=True, kw_only=True):
     languages: tuple[str, ...]
     jurisdiction: str
     controller: Controller
+    joint_controllers: tuple[JointController, ...] = ()
+    contacts: tuple[Person, ...] = ()
     contact: Contact = Contact()
+    preamble: Text | None = None
+    scope: Scope | None = None
+    earlier: tuple[Earlier, ...] = ()
+    sections: tuple[Section, ...] = ()
+    headings: dict[Place, Text] = {}
     destruction: Destruction = Destruction()
     agencies: tuple[Agency, ...]
     recipients: tuple[Recipient, ...]
+    processors: tuple[Processor, ...] = ()
     purposes: dict[str, Purpose]
     cookies: tuple[Cookie, ...]
     undeclared: Literal["block", "report"]
@@ -278,6 +451,20 @@ class Policy(_Value, frozen=True, kw_only=True):
     def asked(self) -> tuple[Purpose, ...]:
         """The purposes that the visitor decides about, in the order of the declaration."""
         return tuple(purpose for purpose in self.purposes.values() if purpose.asked)
+
+    @property
+    def kept(self) -> dict[str, Duration]:
+        """How long this server keeps what is collected for each purpose that it holds."""
+        return {
+            name: purpose.retention
+            for name, purpose in self.purposes.items()
+            if purpose.held_by == "server" and purpose.retention
+        }
+
+    @property
+    def by_application(self) -> tuple[Purpose, ...]:
+        """The purposes whose data the application holds."""
+        return tuple(purpose for purpose in self.purposes.values() if purpose.held_by == "application")
 
     @property
     def signals(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from consent_mw.policy.model import Cookie, Policy, Recipient, Text
+from consent_mw.policy.model import Cookie, Policy, Processor, Recipient, Text
 
 __all__ = ["Receiver", "provider_of", "receivers", "same"]
 
@@ -17,20 +17,25 @@ class Receiver(NamedTuple):
         purpose: The declared name of the purpose.
         declared: What [[recipients]] says about it: what it gets, for how long. Empty for a cookie's provider.
         cookies: The cookies of that purpose that are its own.
+        processor: What [[processors]] says about it, if it works for the site; then it is no third party.
     """
 
     name: Text
     purpose: str
     declared: tuple[Recipient, ...]
     cookies: tuple[Cookie, ...]
+    processor: Processor | None = None
 
 
 def receivers(policy: Policy, purpose: str) -> list[Receiver]:
-    """Return everyone who receives something for `purpose`, each once: recipients first, then cookies' providers."""
+    """Return everyone who receives something for `purpose`, each once: recipients first, then processors and cookies' providers."""
     found: list[Receiver] = []
     for recipient in policy.recipients:
         if recipient.purpose == purpose:
             _add(found, Receiver(recipient.name, purpose, (recipient,), ()))
+    for processor in policy.processors:
+        if purpose in processor.purposes:
+            _add(found, Receiver(processor.name, purpose, (), (), processor))
     for cookie in policy.cookies:
         provider = provider_of(policy, cookie)
         if cookie.purpose == purpose and provider:
@@ -54,6 +59,8 @@ def _add(found: list[Receiver], new: Receiver) -> None:
     for number, known in enumerate(found):
         if same(known.name, new.name):
             declared, cookies = known.declared + new.declared, known.cookies + new.cookies
-            found[number] = known._replace(declared=declared, cookies=cookies)
+            found[number] = known._replace(
+                declared=declared, cookies=cookies, processor=known.processor or new.processor
+            )
             return
     found.append(new)

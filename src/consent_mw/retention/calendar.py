@@ -177,8 +177,8 @@ class Retention:
 
 def _rules(policy: Policy) -> Iterator[Rule]:
     since = begins(policy)
-    for purpose in policy.purposes.values():
-        yield Rule(purpose.name, policy.revision, since, purpose.retention, policy.time_zone, purpose.archive)
+    for name, kept in policy.kept.items():
+        yield Rule(name, policy.revision, since, kept, policy.time_zone, policy.purposes[name].archive)
     yield Rule(LINKS, policy.revision, since, links_kept(policy), policy.time_zone, None)
 
 
@@ -188,7 +188,9 @@ def links_kept(policy: Policy) -> Duration:
     holds for 180 days after the sign-in was seen, and what is collected on the last of them is kept as was promised.
     """
     marked = [purpose for purpose in policy.purposes.values() if purpose.asked or purpose.name == ABUSE]
-    kept = [purpose.retention for purpose in marked] + [each.archive.retention for each in marked if each.archive]
+    kept = [purpose.retention for purpose in marked if purpose.retention] + [
+        each.archive.retention for each in marked if each.archive
+    ]
     longest_days = max((duration.seconds // DAY_SECONDS for duration in kept), default=0)
     return Duration(longest_days + LIFETIME.days + _SLACK.days, "day")
 

@@ -8,11 +8,21 @@ from zoneinfo import ZoneInfo
 
 from consent_mw.policy.durations import Duration
 
-__all__ = ["ANSWER_WITHIN", "due_date", "end_of"]
+__all__ = ["answer_within", "due_date", "end_of"]
 
 #: By jurisdiction. KR: Enforcement Decree of the Personal Information Protection Act, articles 41(4), 43(3), 44(2).
-#: EU and UK: GDPR, article 12(3).
-ANSWER_WITHIN: Final = {"KR": Duration(10, "day"), "EU": Duration(1, "month"), "UK": Duration(1, "month")}
+#: EU and UK: GDPR, article 12(3). US: California Civil Code, section 1798.130(a)(2); other states have the same.
+_ANSWER_WITHIN: Final = {
+    "KR": Duration(10, "day"),
+    "EU": Duration(1, "month"),
+    "UK": Duration(1, "month"),
+    "US": Duration(45, "day"),
+}
+
+
+def answer_within(jurisdiction: str) -> Duration:
+    """Return how long an answer may take under "KR", "EU", "UK", "US", or a state as "US-CA"."""
+    return _ANSWER_WITHIN[jurisdiction.partition("-")[0]]
 
 
 def due_date(received: datetime, jurisdiction: str, zone: ZoneInfo) -> date:
@@ -23,7 +33,7 @@ def due_date(received: datetime, jurisdiction: str, zone: ZoneInfo) -> date:
     day of February.
     """
     day = datetime.combine(received.astimezone(zone).date(), time(), zone)
-    return ANSWER_WITHIN[jurisdiction].after(day).date()
+    return answer_within(jurisdiction).after(day).date()
 
 
 def end_of(day: date, zone: ZoneInfo) -> datetime:

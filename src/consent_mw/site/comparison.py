@@ -37,10 +37,16 @@ def _sections(html: str) -> dict[str, Sequence[str]]:
     return {name: lines_of(part) for name, part in named}
 
 
+def _unnumbered(heading: str) -> str:
+    return re.sub(r"^\d+\. ", "", heading)
+
+
 def _difference(old: Sequence[str], new: Sequence[str]) -> Difference:
     before: list[str] = []
     now: list[str] = []
-    for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    # What a new section moves to another number is not changed by it.
+    plain_old, plain_new = (list(map(_unnumbered, lines[:1])) + list(lines[1:]) for lines in (old, new))
+    for kind, i, j, k, m in SequenceMatcher(None, plain_old, plain_new, autojunk=False).get_opcodes():
         if kind != "equal":
             before += old[i:j]
             now += new[k:m]

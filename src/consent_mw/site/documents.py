@@ -75,7 +75,7 @@ def _receiver(receiver: Receiver, language: str) -> list[dict[str, object]]:
             "name": _text(receiver.name, language),
             "purpose": receiver.purpose,
             "items": _text(declared.items, language) if declared else None,
-            "retention": str(declared.retention) if declared else None,
+            "retention": str(declared.retention) if declared and declared.retention else None,
             "country": declared.country if declared else "",
             "cookies": cookies,
         }
@@ -90,7 +90,7 @@ def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, objec
         "description": _text(purpose.description, language),
         "basis": purpose.basis,
         "asked": purpose.asked,
-        "retention": str(purpose.retention),
+        "retention": str(purpose.retention) if purpose.retention else None,
         "archive": purpose.archive
         and {"retention": str(purpose.archive.retention), "law": _text(purpose.archive.law, language)},
         "refused_by": list(purpose.signals),
@@ -112,7 +112,7 @@ def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str
         (own.host, str(Duration(LIFETIME.days, "day"))),
     ]
     named = {cookie.name for cookie in policy.cookies}
-    site, retention = _text(policy.controller.name, language), str(policy.purposes[NECESSARY].retention)
+    site, retention = _text(policy.controller.name, language), str(policy.kept[NECESSARY])
     rows = [
         {
             "name": name,
@@ -136,7 +136,7 @@ def _cookie(policy: Policy, cookie: Cookie, language: str) -> dict[str, object]:
         "purpose": cookie.purpose,
         "provider": _text(cookie.provider or policy.controller.name, language),
         "expires": str(cookie.expires) if cookie.expires else None,
-        "retention": str(policy.purposes[cookie.purpose].retention),
+        "retention": str(policy.kept[cookie.purpose]),
         "description": _text(cookie.description, language),
         "domain": cookie.domain,
         "path": cookie.path,

@@ -6,10 +6,23 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from consent_mw.policy.durations import Duration
-from consent_mw.policy.model import ABUSE, RECEIPTS, REQUESTS, Cookie, Event, Policy, Precision, Purpose, Text
+from consent_mw.policy.model import (
+    ABUSE,
+    RECEIPTS,
+    REQUESTS,
+    Cookie,
+    Event,
+    Policy,
+    Precision,
+    Processor,
+    Purpose,
+    Recipient,
+    Section,
+    Text,
+)
 from consent_mw.policy.recipients import Receiver, receivers
 from consent_mw.retention.calendar import links_kept
-from consent_mw.rights.deadlines import ANSWER_WITHIN
+from consent_mw.rights.deadlines import answer_within
 
 __all__ = ["Kept", "Outline"]
 
@@ -40,9 +53,34 @@ class Outline:
         """Return the names of those who receive something for `purpose`, each once."""
         return [receiver.name for receiver in receivers(self.policy, purpose.name)]
 
+    def others(self, purpose: Purpose) -> list[Text]:
+        """Return the names of third parties that receive something for `purpose`: no processor."""
+        return [each.name for each in receivers(self.policy, purpose.name) if each.declared or not each.processor]
+
+    def processors(self, purpose: Purpose) -> list[Text]:
+        """Return the names of those who work for the site on what is collected for `purpose`."""
+        return [each.name for each in receivers(self.policy, purpose.name) if each.processor and not each.declared]
+
     def all_receivers(self) -> list[Receiver]:
         """Return everyone who receives something, by purpose."""
         return [receiver for purpose in self.policy.purposes for receiver in receivers(self.policy, purpose)]
+
+    def third_parties(self) -> list[Receiver]:
+        """Return everyone who receives something for ends of their own, by purpose: no processor."""
+        return [each for each in self.all_receivers() if each.declared or not each.processor]
+
+    def transfers(self) -> list[Recipient | Processor]:
+        """Return those to whom data leave the country."""
+        parties: list[Recipient | Processor] = [*self.policy.recipients, *self.policy.processors]
+        return [each for each in parties if each.transfer]
+
+    def own(self, place: str) -> list[tuple[int, Section]]:
+        """Return the site's own sections that stand behind `place`, each with its number in the declaration."""
+        return [(n, each) for n, each in enumerate(self.policy.sections, 1) if each.after == place]
+
+    def here(self) -> list[Purpose]:
+        """Return the purposes whose data this server holds."""
+        return [self.policy.purposes[name] for name in self.policy.kept]
 
     def kept(self) -> list[Kept]:
         """Return the personal fields that the log keeps, in the order of the declaration."""
@@ -67,7 +105,7 @@ class Outline:
 
     def answer_within(self) -> Duration:
         """Return how soon a request about one's data is due to be answered."""
-        return ANSWER_WITHIN[self.policy.jurisdiction]
+        return answer_within(self.policy.jurisdiction)
 
     def legal(self) -> list[Purpose]:
         """Return the purposes that a law demands."""
@@ -80,7 +118,11 @@ class Outline:
     def unmarked(self) -> list[Purpose]:
         """Return the purposes whose records are kept without anything that leads to a visitor."""
         marked = (ABUSE, RECEIPTS, REQUESTS)
-        return [each for each in self.policy.purposes.values() if not each.asked and each.name not in marked]
+        return [
+            each
+            for each in self.policy.purposes.values()
+            if each.held_by == "server" and not each.asked and each.name not in marked
+        ]
 
     def links_kept(self) -> Duration:
         """Return how long is kept in which browsers somebody signed in."""

@@ -114,7 +114,7 @@ def _purpose(
         ],
         "pii_controllers": [_CONTROLLER],
         "recipient_third_parties": [_read(name, language) for name in outline.receivers(purpose)],
-        "retention_period": iso_duration(purpose.retention),
+        "retention_period": purpose.retention and iso_duration(purpose.retention),
         "archive": purpose.archive
         and {
             "retention_period": iso_duration(purpose.archive.retention),
@@ -156,7 +156,7 @@ def _receiver(receiver: Receiver, language: str) -> list[dict[str, object]]:
             "purpose_id": receiver.purpose,
             "pii_items": _read(declared.items, language) if declared else None,
             "cookies": [cookie.name for cookie in receiver.cookies],
-            "retention_period": iso_duration(declared.retention) if declared else None,
+            "retention_period": iso_duration(declared.retention) if declared and declared.retention else None,
         }
         for declared in receiver.declared or (None,)
     ]

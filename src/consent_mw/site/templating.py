@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from consent_mw.policy.model import Text
+from consent_mw.site.own_words import own_words
 from consent_mw.site.translation import CATALOGUES, Translation
 
 __all__ = ["TEMPLATES", "Templates"]
@@ -68,6 +69,8 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
     cast("_Translatable", environment).install_gettext_translations(translation.messages, newstyle=True)
     environment.filters["date"] = translation.date
     environment.filters["moment"] = translation.moment
+    environment.filters["country"] = translation.country
+    environment.filters["own_words"] = lambda text: own_words(text, translation)
     environment.filters["duration"] = translation.duration
     environment.filters["text"] = partial(_read, translation=translation)
     return environment

@@ -67,6 +67,10 @@ class Translation:
         named = _locale(tag)
         return (named.get_display_name(self._locale) if named else None) or tag
 
+    def country(self, code: str) -> str:
+        """Return what this language calls the country with that code of ISO 3166-1, or the code itself."""
+        return str(self._locale.territories.get(code, code))
+
     def own_name(self, tag: str) -> str:
         """Return what the language `tag` calls itself, or the tag."""
         named = _locale(tag)

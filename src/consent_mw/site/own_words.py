@@ -1,0 +1,48 @@
+"""A section of the site's own as HTML: paragraphs, lists and links of Markdown. All else stays a text."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from markupsafe import Markup
+
+from consent_mw.policy.model import Text
+from consent_mw.site.translation import Translation
+
+__all__ = ["own_words"]
+
+_LINK: Final = re.compile(r"\[([^\[\]]+)\]\(((?:https?://|mailto:|/)[^\s()]+)\)")
+_ITEM: Final = re.compile(r"\s*[-*] +")
+
+
+def own_words(text: Text, translation: Translation) -> Markup:
+    """Return `text` in the reader's language; in another one than the page it carries its `lang`."""
+    words, language = text.read(translation.asked)
+    blocks = Markup().join(_block(block.splitlines()) for block in re.split(r"\n\s*\n", words.strip()))
+    if language in ("", translation.language):
+        return blocks
+    return Markup('<div lang="{}">{}</div>').format(language, blocks)
+
+
+def _block(lines: list[str]) -> Markup:
+    """A list behind the words that introduce it, or a paragraph."""
+    first = next((number for number, line in enumerate(lines) if _ITEM.match(line)), len(lines))
+    items: list[str] = []
+    for line in lines[first:]:
+        if _ITEM.match(line):
+            items.append(_ITEM.sub("", line, count=1))
+        else:
+            items[-1] += f" {line.strip()}"
+    before = Markup("<p>{}</p>\n").format(_inline(" ".join(lines[:first]))) if first else Markup()
+    rows = Markup().join(Markup("<li>{}</li>\n").format(_inline(item)) for item in items)
+    return before + (Markup("<ul>\n{}</ul>\n").format(rows) if items else Markup())
+
+
+def _inline(words: str) -> Markup:
+    found = Markup()
+    end = 0
+    for link in _LINK.finditer(words):
+        found += Markup('{}<a href="{}" rel="noreferrer">{}</a>').format(words[end : link.start()], link[2], link[1])
+        end = link.end()
+    return found + words[end:]
