@@ -15,7 +15,22 @@ from tests.support.publishing import dated
 
 from consent_mw.policy.amendments import amendments
 from consent_mw.policy.loader import loads as read
-from consent_mw.policy.model import Contact, Controller, Cookie, Destruction, Event, Officer, Policy, Purpose, Recipient
+from consent_mw.policy.model import (
+    Contact,
+    Controller,
+    Cookie,
+    Destruction,
+    Event,
+    Items,
+    Kept,
+    Officer,
+    Policy,
+    Processor,
+    Purpose,
+    Recipient,
+    Section,
+    Transfer,
+)
 from consent_mw.policy.notice_period import Changes, changes, notice
 from consent_mw.site.amended import told
 from consent_mw.site.templating import Templates
@@ -41,7 +56,72 @@ AGENCY = '[[agencies]]\nname = "Agency"\nphone = "118"\n'
 PROVIDED = '[[cookies.declared]]\nname = "seen"\npurpose = "analytics"\nprovider = "Counter"\nexpires = "1 year"\n'
 SURVEYS = '[purposes.surveys]\nbasis = "consent"\nretention = "1 day"\n'
 FONT = '[[cookies.declared]]\nname = "font"\npurpose = "{}"\nexpires = "1 day"\n'
-FULL = POLICY + RECIPIENT + ARCHIVED + AGENCY + PROVIDED
+TRANSFER = """
+[{}.transfer]
+countries = ["US"]
+basis = "scc"
+items = "Mail"
+how = "Sealed"
+refuse = "Ask us."
+"""
+MEMBERS = """
+[purposes.members]
+held_by = "application"
+basis = "contract"
+until = "you leave"
+grounds = "Article 6(1)(b)"
+source = "the log-in service"
+items = { required = "E-mail", optional = "Telephone" }
+kept = [{ what = "Contracts", retention = "5 years", law = "Act 6" }]
+[purposes.duty]
+basis = "legal_obligation"
+law = "Act 7"
+retention = "90 days"
+"""
+PROCESSOR = """
+[[processors]]
+name = { ko = "Cloud", en = "Cloud" }
+task = "Hosting"
+purposes = ["functional", "members"]
+retention = "1 year"
+contact = "118"
+sub = ["Sub"]
+"""
+RECEIVING = """
+[[recipients]]
+name = "Bank"
+purpose = "members"
+items = "Name"
+until = "paid"
+contact = "119"
+"""
+WORDS = """
+[[joint_controllers]]
+name = "Twin"
+email = "twin@example.com"
+[[contacts]]
+role = "dpo"
+name = "Dee"
+phone = "3"
+[[earlier]]
+until = 2025-12-31
+url = "https://example.com/old"
+[[sections]]
+title = "Security"
+text = "We lock the door."
+[[sections]]
+title = "Children"
+text = "None."
+important = true
+"""
+HEADED = 'languages = ["ko", "en"]'
+SAID = 'preamble = "Under the Act."\nscope = { applies_to = "example.com" }\nheadings = { rights = "Rights" }\n'
+FULL = POLICY.replace(HEADED, SAID + HEADED).replace(
+    'phone = "1" }',
+    'phone = "1", title = "T", department = "D", fax = "9" }\naddress = "Street 1"\nregistration = "R1"',
+)
+FULL += RECIPIENT + ARCHIVED + AGENCY + PROVIDED + MEMBERS + PROCESSOR + TRANSFER.format("processors")
+FULL += RECEIVING + TRANSFER.format("recipients") + WORDS
 
 #: What is written instead of what, what that is, and why it weighs.
 CASES: list[tuple[str, str, str, str | None]] = [
@@ -109,6 +189,69 @@ CASES: list[tuple[str, str, str, str | None]] = [
     # -- what else is promised
     ("", '[contact]\nways = ["form", "fax"]\n', "contact.ways", None),
     ("", '[destruction]\npaper = "Burnt."\n', "paper", None),
+    # -- what the application holds
+    ('until = "you leave"', 'until = "one year after you leave"', "retention.event", "kept"),
+    ('until = "you leave"', 'retention = "1 year"', "retention.event", "kept"),
+    ('required = "E-mail"', 'required = "E-mail, name"', "purpose.required", "collected"),
+    ('optional = "Telephone"', 'optional = "Telephone, age"', "purpose.optional", "collected"),
+    (', optional = "Telephone"', "", "purpose.optional", None),
+    ("the log-in service", "two log-in services", "purpose.source", "collected"),
+    ("Article 6(1)(b)", "Article 6(1)(a)", "purpose.grounds", None),
+    ("Act 7", "Act 8", "purpose.law", None),
+    ("Act 6", "Act 9", "purpose.law", None),
+    ('kept = [{ what = "Contracts", retention = "5 years", law = "Act 6" }]\n', "", "kept.gone", None),
+    (
+        'basis = "legal_obligation"\nlaw = "Act 7"\n',
+        'basis = "legal_obligation"\nheld_by = "application"\nlaw = "Act 7"\n',
+        "purpose.held_by_application",
+        "protected",
+    ),
+    # -- who works for us, and what goes abroad
+    (PROCESSOR + TRANSFER.format("processors"), "", "processor.gone", None),
+    ('task = "Hosting"', 'task = "Hosting, mail"', "processor.task", "received"),
+    ('["functional", "members"]', '["functional", "members", "analytics"]', "processor.purpose", "received"),
+    ('retention = "1 year"\ncontact = "118"', 'retention = "2 years"\ncontact = "118"', "processor.end", "kept"),
+    ('retention = "1 year"\ncontact = "118"', 'retention = "1 month"\ncontact = "118"', "processor.end", None),
+    ('sub = ["Sub"]', 'sub = ["Sub", "Other"]', "processor.sub", "received"),
+    ('contact = "118"', 'contact = "117"', "processor.contact", None),
+    ('en = "Cloud" }', 'en = "Cloud Ltd" }', "processor.name", None),
+    ('until = "paid"', 'until = "told"', "recipient.end", "kept"),
+    ('contact = "119"', 'contact = "120"', "recipient.contact", None),
+    *(
+        (
+            before + TRANSFER.format(f"{who}s"),
+            before + (TRANSFER.format(f"{who}s").replace(old, new) if old else ""),
+            f"{who}.{what}",
+            reason,
+        )
+        for who, before in (("processor", PROCESSOR), ("recipient", RECEIVING))
+        for old, new, what, reason in (
+            ("", "", "transfer_gone", None),
+            ('["US"]', '["US", "IN"]', "transfer", "received"),
+            ('"scc"', '"consent"', "transfer_basis", "received"),
+            ('"Mail"', '"Mail, name"', "transfer_items", "received"),
+            ('"Ask us."', '"Leave."', "transfer_refuse", "rights"),
+            ('"Sealed"', '"Encrypted"', "transfer_how", None),
+        )
+    ),
+    # -- whom to reach, and the words of the site
+    ("Street 1", "Street 2", "controller.address", None),
+    ("R1", "R2", "controller.registration", None),
+    ('title = "T"', 'title = "U"', "officer.title", None),
+    ('department = "D"', 'department = "E"', "officer.department", None),
+    ('fax = "9"', 'fax = "8"', "officer.fax", None),
+    ("", '[[joint_controllers]]\nname = "Third"\n', "joint.new", "received"),
+    ("twin@", "both@", "joint.changed", None),
+    ('phone = "3"', 'phone = "4"', "contact.changed", None),
+    ('[[contacts]]\nrole = "dpo"\nname = "Dee"\nphone = "3"\n', "", "contact.gone", None),
+    ("2025-12-31", "2025-12-30", "earlier", None),
+    ("We lock the door.", "We lock the doors.", "section.changed", None),
+    ('text = "None."', 'text = "Some."', "section.changed", "rights"),
+    ('[[sections]]\ntitle = "Children"\ntext = "None."\nimportant = true\n', "", "section.gone", "rights"),
+    ('text = "None."', 'text = "None."\nafter = "top"', "section.moved", None),
+    ("Under the Act.", "Under Act 1.", "preamble", None),
+    ('applies_to = "example.com"', 'applies_to = "all of ours"', "scope", "used"),
+    ('rights = "Rights"', 'rights = "Your rights"', "headings", None),
     # -- the whole
     ("[cookies]", '[cookies]\nundeclared = "report"', "undeclared.passes", "protected"),
     ("[log.necessary]", "[log]\nseal = false\n[log.necessary]", "seal.off", "protected"),
@@ -175,7 +318,25 @@ def test_what_no_visitor_reads_takes_no_notice(new: str) -> None:
 UNREAD = {"file", "digest", "revision", "published", "effective"}
 
 
-@pytest.mark.parametrize("kind", [Policy, Purpose, Cookie, Event, Recipient, Officer, Controller, Contact, Destruction])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Policy,
+        Purpose,
+        Cookie,
+        Event,
+        Recipient,
+        Officer,
+        Controller,
+        Contact,
+        Destruction,
+        Processor,
+        Transfer,
+        Section,
+        Kept,
+        Items,
+    ],
+)
 def test_no_part_of_a_policy_is_forgotten(kind: Any) -> None:
     """Each field of each part stands in the source of the comparison, but for those that nobody reads."""
     source = (PACKAGE / "policy" / "amendments.py").read_text("utf-8")

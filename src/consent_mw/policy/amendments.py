@@ -252,7 +252,11 @@ def _providers(old: Policy, new: Policy) -> _Found:
         before = [receiver.name for receiver in receivers(old, purpose)]
         for receiver in receivers(new, purpose):
             added = ", ".join(cookie.name for cookie in receiver.cookies if cookie.name not in known)
-            if added and not receiver.declared and not any(same(receiver.name, name) for name in before):
+            if (
+                added
+                and not (receiver.declared or receiver.processor)
+                and not any(same(receiver.name, name) for name in before)
+            ):
                 yield Amendment("recipient.new", "received", receiver.name, None, added, purpose)
 
 
@@ -309,9 +313,9 @@ def _processor(old: Processor, new: Processor, before: Policy, now: Policy) -> _
         if name not in new.purposes:
             yield amended("less", None, before.purposes[name].title, None)
     was, becomes = old.retention or old.until, new.retention or new.until
-    if was != becomes:
-        shorter = _shorter(old.retention, new.retention)
-        yield amended("end", None if shorter or _translated(was, becomes) else "kept", was, becomes)
+    way = _way(old.retention, new.retention) if old.retention and new.retention else ""
+    if way or (was != becomes and not (old.retention and new.retention)):
+        yield amended("end", None if way == "shorter" or _translated(was, becomes) else "kept", was, becomes)
     for sub in new.sub:
         if not any(same(sub, each) for each in old.sub):
             yield amended("sub", "received", None, sub)
@@ -323,10 +327,6 @@ def _processor(old: Processor, new: Processor, before: Policy, now: Policy) -> _
     if old.name != new.name:
         yield amended("name", None, old.name, new.name)
     yield from _transfer(old.transfer, new.transfer, amended)
-
-
-def _shorter(before: Duration | None, now: Duration | None) -> bool:
-    return bool(before and now and _way(before, now) in ("shorter", ""))
 
 
 def _transfer(old: Transfer | None, new: Transfer | None, amended: _Amended) -> _Found:

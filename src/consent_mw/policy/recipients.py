@@ -28,7 +28,7 @@ class Receiver(NamedTuple):
 
 
 def receivers(policy: Policy, purpose: str) -> list[Receiver]:
-    """Return everyone who receives something for `purpose`, each once: recipients first, then processors and cookies' providers."""
+    """Return all who receive something for `purpose`, each once: recipients, processors, providers of cookies."""
     found: list[Receiver] = []
     for recipient in policy.recipients:
         if recipient.purpose == purpose:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
+
+import msgspec
 
 from consent_mw.consent.choice import LIFETIME
 from consent_mw.policy.durations import Duration
@@ -49,16 +51,29 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
         "digest": policy.digest,
         "controller": {
             "name": _text(policy.controller.name, language),
+            "address": _may(policy.controller.address, language),
+            "registration": policy.controller.registration,
             "officer": {
                 "name": _text(policy.controller.officer.name, language),
                 "email": policy.controller.officer.email,
                 "phone": policy.controller.officer.phone,
+                "title": _may(policy.controller.officer.title, language),
+                "department": _may(policy.controller.officer.department, language),
+                "fax": policy.controller.officer.fax,
             },
         },
+        "joint_controllers": [_plain(each, language) for each in policy.joint_controllers],
+        "contacts": [_plain(each, language) for each in policy.contacts],
+        "preamble": _may(policy.preamble, language),
+        "scope": policy.scope and _text(policy.scope.applies_to, language),
+        "earlier": [_plain(each, language) for each in policy.earlier],
+        "sections": [_plain(each, language) for each in policy.sections],
+        "headings": {place: _text(words, language) for place, words in policy.headings.items()},
         "contact": {"ways": list(policy.contact.ways)},
         "destruction": {"paper": policy.destruction.paper and _text(policy.destruction.paper, language)},
         "purposes": [_purpose(policy, purpose, language) for purpose in policy.purposes.values()],
-        "recipients": [row for receiver in Outline(policy).all_receivers() for row in _receiver(receiver, language)],
+        "recipients": [row for receiver in Outline(policy).third_parties() for row in _receiver(receiver, language)],
+        "processors": [_plain(each, language) for each in policy.processors],
         **cookies_document(policy, language, own),
         "agencies": [
             {"name": _text(agency.name, language), "phone": agency.phone, "url": agency.url}
@@ -76,7 +91,10 @@ def _receiver(receiver: Receiver, language: str) -> list[dict[str, object]]:
             "purpose": receiver.purpose,
             "items": _text(declared.items, language) if declared else None,
             "retention": str(declared.retention) if declared and declared.retention else None,
+            "until": _may(declared.until, language) if declared else None,
             "country": declared.country if declared else "",
+            "contact": declared.contact if declared else "",
+            "transfer": _plain(declared.transfer, language) if declared else None,
             "cookies": cookies,
         }
         for declared in receiver.declared or (None,)
@@ -89,7 +107,14 @@ def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, objec
         "title": _text(purpose.title, language),
         "description": _text(purpose.description, language),
         "basis": purpose.basis,
+        "grounds": _may(purpose.grounds, language),
+        "law": _may(purpose.law, language),
+        "held_by": purpose.held_by,
         "asked": purpose.asked,
+        "items": _plain(purpose.items, language),
+        "source": _may(purpose.source, language),
+        "until": _may(purpose.until, language),
+        "kept": _plain(purpose.kept, language),
         "retention": str(purpose.retention) if purpose.retention else None,
         "archive": purpose.archive
         and {"retention": str(purpose.archive.retention), "law": _text(purpose.archive.law, language)},
@@ -141,6 +166,22 @@ def _cookie(policy: Policy, cookie: Cookie, language: str) -> dict[str, object]:
         "domain": cookie.domain,
         "path": cookie.path,
     }
+
+
+def _plain(value: object, language: str) -> object:
+    """Return a part of the policy key by key, as it is declared."""
+    if isinstance(value, Text):
+        return _text(value, language)
+    if isinstance(value, msgspec.Struct):
+        keys = (field.name for field in msgspec.structs.fields(value))
+        return {key: _plain(getattr(value, key), language) for key in keys}
+    if isinstance(value, tuple):
+        return [_plain(each, language) for each in cast("tuple[object, ...]", value)]
+    return value if value is None or isinstance(value, str | bool) else str(value)
+
+
+def _may(text: Text | None, language: str) -> dict[str, str] | None:
+    return _text(text, language) if text else None
 
 
 def _text(text: Text, language: str) -> dict[str, str]:
