@@ -400,6 +400,8 @@ def _agreed(signed: Sequence[tuple[Consent, str]], *, guarded: bool) -> tuple[Co
     Where a cookie of the host alone guards them the last day's do; elsewhere one may be tossed in, of any day. Of those
     that remain it is the one that allows no more than each other.
     """
+    if len(signed) == 1:
+        return signed[0]
     newest = max((consent.given_on for consent, _ in signed if consent.given_on), default=None)
     rivals = [(consent, value) for consent, value in signed if not guarded or consent.given_on == newest]
     for consent, value in rivals:
