@@ -47,9 +47,9 @@ class Routes:
             inner: The application's, after it has answered.
         """
         told = _told(inner)
-        root, below = str(scope.get("root_path") or ""), str(inner.get("root_path") or "")
-        if told is not None and len(root) == len(below):
+        if told is not None and inner.get("root_path") == scope.get("root_path"):  # no mount: the usual way, and first
             return clean(told)
+        root, below = str(scope.get("root_path") or ""), str(inner.get("root_path") or "")
         try:
             found = self._below(told, scope, root, below)
         except Exception:  # noqa: BLE001 - routers of somebody else, asked after the answer: the record is kept
