@@ -474,6 +474,7 @@ seal()
         ("/mnt/share/local", None),
         ("/mnt/with space/x", "cifs"),
         ("/twice", "fuse.sshfs"),
+        ("/host/site", "virtiofs"),
     ],
 )
 def test_a_network_file_system_is_told_by_the_deepest_and_latest_mount(tmp_path, monkeypatch, path, kind):
@@ -482,6 +483,7 @@ def test_a_network_file_system_is_told_by_the_deepest_and_latest_mount(tmp_path,
         "20 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
         "21 20 0:30 / /mnt/share rw - nfs4 server:/export rw\n"
         "22 21 8:2 / /mnt/share/local rw master:2 propagate_from:1 - xfs /dev/sdb1 rw\n"
+        "26 20 0:33 / /host rw - virtiofs share rw\n"
         "23 20 0:31 / /mnt/with\\040space rw - cifs //server/share rw\n"
         "24 20 0:32 / /twice rw - tmpfs none rw\n"
         "25 20 0:33 / /twice rw - fuse.sshfs me@server: rw\n"

@@ -43,3 +43,22 @@ def test_what_is_wrong_is_said_before_anything_is_written(wrong: dict[str, Any],
     with pytest.raises(ConfigurationError, match=re.escape(said)):
         ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=["k" * 32], **wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_release_does_not_begin_with_an_empty_log_while_the_one_before_keeps_its_own(tmp_path: Path) -> None:
+    for number in ("1", "2"):
+        release = tmp_path / "releases" / number
+        release.mkdir(parents=True)
+        (release / "policy.toml").touch()
+    current = tmp_path / "current"
+    current.symlink_to("releases/1")
+    first = Options(policy=current / "policy.toml", secret_keys=["a key of the tests, long enough"])
+    first.data_directory.mkdir()
+    assert first.data_directory == tmp_path / "releases/1/consent-data"
+    current.unlink()
+    current.symlink_to("releases/2")
+    with pytest.raises(ConfigurationError, match=r"releases/1/consent-data beside it holds data; .* directory="):
+        _ = first.data_directory
+    assert not (tmp_path / "releases/2/consent-data").exists()
+    elsewhere = Options(policy=current / "policy.toml", secret_keys=["a key of the tests"], directory=tmp_path / "data")
+    assert elsewhere.data_directory == tmp_path / "data"

@@ -147,10 +147,29 @@ class Options:
         """Where records are kept: as told, or `consent-data` beside the policy."""
         if self.directory is not None:
             return Path(self.directory)
-        return Path("consent-data") if self.file is None else self.file.resolve().parent / "consent-data"
+        return Path("consent-data") if self.file is None else _beside(self.file)
 
     @property
     def excluded(self) -> re.Pattern[str] | None:
         """What a path matches that is left out of the log; None where all are in it."""
         patterns = list(self.exclude)
         return re.compile("|".join(map(fnmatch.translate, patterns))) if patterns else None
+
+
+def _beside(file: Path) -> Path:
+    """
+    Return `consent-data` beside the declaration.
+
+    Raises:
+        ConfigurationError: A link leads to a new release, and one beside it holds data: nobody would destroy those.
+    """
+    release = file.resolve().parent
+    here = release / "consent-data"
+    if release != file.absolute().parent and not here.exists():
+        left = sorted(release.parent.glob("*/consent-data"))
+        if left:
+            raise ConfigurationError(
+                f"{here}: is reached by a link, as that of a release, and {left[-1]} beside it holds data; keep "
+                'them outside of all releases, and name that place: directory="…"'
+            )
+    return here

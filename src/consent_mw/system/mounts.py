@@ -18,6 +18,11 @@ NETWORK_TYPES = frozenset(
         *("ceph", "glusterfs", "lustre", "beegfs", "gpfs", "ocfs2", "gfs", "gfs2", "pvfs2", "orangefs", "wekafs"),
         *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.curlftpfs", "fuse.davfs2"),
         *("fuse.s3fs", "fuse.goofys", "fuse.mount-s3", "fuse.rclone", "fuse.gcsfuse", "fuse.blobfuse"),
+        # What a virtual machine or a container on another system mounts of its host: locks do not reach across
+        # (virtiofsd takes none to the host by default; the names are those of the drivers of QEMU, WSL, VirtualBox,
+        # VMware, Parallels and Docker Desktop).
+        *("virtiofs", "drvfs", "vboxsf", "vmhgfs", "fuse.vmhgfs-fuse", "prl_fs", "prl_fs_mpfs"),
+        *("osxfs", "fuse.osxfs", "grpcfuse", "fuse.grpcfuse", "fakeowner"),
         *("fuse.blobfuse2", "fuse.juicefs", "fuse.mfs", "fuse.moosefs", "fuse.lizardfs", "fuse.seaweedfs"),
     }
 )
