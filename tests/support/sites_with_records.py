@@ -20,6 +20,7 @@ from consent_mw.records import Query, Record, Scalar, new_id
 from consent_mw.retention.destruction import Destruction, Outcome
 from consent_mw.retention.overdue import Due, due
 from consent_mw.rights.restriction import SiteRestrictions
+from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 
 #: 23 November 2024, early in the morning of a day that ended long ago.
@@ -61,7 +62,7 @@ class SiteWithRecords:
 
         self.using(keep)
 
-    def using(self, work: Any, store: SQLiteStore | None = None) -> Any:
+    def using(self, work: Any, store: Store | None = None) -> Any:
         async def run() -> Any:
             opened = store or self.store()
             await opened.open()

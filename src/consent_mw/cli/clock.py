@@ -10,11 +10,16 @@ from datetime import datetime, timedelta
 
 from consent_mw.system.days import EPOCH
 
-__all__ = ["by_clock", "now_ns", "utc_now"]
+__all__ = ["by_clock", "clock_of_commands", "now_ns", "utc_now"]
 
 
 # No option and no environment variable sets it: whoever could, could have certificates written for another day.
 _clock: ContextVar[Callable[[], int]] = ContextVar("clock of the commands", default=time.time_ns)
+
+
+def clock_of_commands() -> Callable[[], int]:
+    """Return what tells the present: the machine's clock, unless a test gave another."""
+    return _clock.get()
 
 
 def now_ns() -> int:

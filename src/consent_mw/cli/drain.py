@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from consent_mw.cli.clock import now_ns, utc_now
+from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import as_json, complain
 from consent_mw.cookies.pending import Pending
@@ -114,8 +114,10 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
     spool = Spool(places.spool, clock=now_ns)
     store = OpenedStore(site_store(places.database, url, log_url))  # what erases and destroys beside may come first
     sealer = Sealer.of_site(places, keyring, policy)
-    destruction = Destruction.of_site(policy, places, store, sealer, SiteRestrictions(store, sealer), spool=spool)
-    work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=now_ns)
+    clock = clock_of_commands()
+    restrictions = SiteRestrictions(store, sealer)
+    destruction = Destruction.of_site(policy, places, store, sealer, restrictions, spool=spool, clock=clock)
+    work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=clock)
     published = Revisions(places.revisions).course(policy).published
     erasure = Erasure.of_site(published, places, store, sealer, spool=spool)
     return _Work(spool, store, work, (destruction, erasure))

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from consent_mw.cli.clock import now_ns, utc_now
+from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.crypto.keyring import Keyring, MemoryKeyring
@@ -91,7 +91,14 @@ def purge(
     store = opened_store(existing_store(places, url, log_url))
     sealer = Sealer.of_site(places, _keyring(places, ring), policy)
     destruction = Destruction.of_site(
-        policy, places, store, sealer, SiteRestrictions(store, sealer), spool=_spool(places), lost=frozenset(lost)
+        policy,
+        places,
+        store,
+        sealer,
+        SiteRestrictions(store, sealer),
+        spool=_spool(places),
+        lost=frozenset(lost),
+        clock=clock_of_commands(),
     )
     missing = _missing(destruction, places, ring)
     # One that was used here and is gone is no other machine's.

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from consent_mw.cli.checked import everything_checked
-from consent_mw.cli.clock import now_ns, utc_now
+from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
@@ -34,6 +34,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.stores.store_clock import StoreClock
 
 __all__ = ["store"]
 
@@ -180,6 +181,7 @@ async def _state(name: str, one: Store) -> _State:
         if len(kept) != 1 or await one.delete(query) != 1:
             raise StoreError(f"{name}: does not give back what it took; see that it is a store of records")
         state.writable = True
+        state.problem = await StoreClock(one, clock_of_commands()).fault(utc_now())
     except StoreError as error:
         state.problem = str(error)
     finally:

@@ -32,6 +32,7 @@ from consent_mw.spool.segment import Segment
 from consent_mw.spool.spool import Backlog, Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
+from consent_mw.stores.store_clock import StoreClock
 from consent_mw.system.days import DAY_NS, instant_of
 
 __all__ = ["Chore", "Drain"]
@@ -119,6 +120,7 @@ class Drain:
         self._unbundler = Unbundler(sealer)
         self._pending = pending
         self._clock = clock
+        self._store_clock = StoreClock(store, clock)
         self._hands_over = hands_over
         self._pace = pace or Pace()
         self._stop_seconds = stop_seconds
@@ -304,7 +306,9 @@ class Drain:
     async def _expire(self) -> None:
         """Forget what waited in vain, once a minute: a deletion waits for the disk, and others for it."""
         if self._pending is not None and time.monotonic() >= self._expire_at:
-            await self._pending.expire(self._clock())
+            # What waits in a shared store may be another host's: a clock that is ahead must not end it.
+            if not await self._store_clock.fault(instant_of(self._clock())):
+                await self._pending.expire(self._clock())
             self._expire_at = time.monotonic() + _EXPIRE_SECONDS
 
     async def _segment(self, segment: Segment, pace: Pace) -> int:

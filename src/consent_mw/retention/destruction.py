@@ -30,6 +30,7 @@ from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
 from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
+from consent_mw.stores.store_clock import StoreClock
 from consent_mw.system.days import QUARTER_SECONDS, day_of, instant_of
 from consent_mw.system.locks import alone
 
@@ -120,13 +121,16 @@ class Destruction:
     Destroys what has ended, in the live store and in the archive. What interrupts a run, the next one completes.
 
     1. Every key whose part of a day has ended is overwritten. From that moment its records are unreadable, wherever
-       they lie: in rows, free pages, logs, the spool, a backup. This needs no store, and no room on the disk.
+       they lie: in rows, free pages, logs, the spool, a backup. This needs no room on the disk, and of a store at most
+       its clock.
     2. Each day that is over is counted: its aggregates, and a tally of its records, in one durable append. What was
        written down later is counted before the first of its rows goes, as far as it may be told.
     3. Rows are deleted, in pieces, each hour's when it has ended, and how many they are is kept before each piece. What
        a law demands moves into the archive instead, and its key dies when that is done.
     4. A certificate is written for each day and purpose when all its keys are gone, with the number that was deleted.
        What comes later still gets one of its own.
+
+    Nothing of all this is done while this machine's clock and that of a shared store are more than a minute apart.
 
     What a keyring sealed that is not at hand is left alone and never counted: its own machine destroys it, or it is
     given up as lost.
@@ -143,6 +147,7 @@ class Destruction:
         spool: Spool | None = None,
         archive: Archive | None = None,
         lost: frozenset[str] = frozenset(),
+        clock: Callable[[], int] | None = None,
     ) -> None:
         """
         Args:
@@ -151,6 +156,7 @@ class Destruction:
             spool: Where records may still be on their way.
             archive: None where no revision ever held anything.
             lost: Names of keyrings that will never be at hand again: their rows are deleted all the same.
+            clock: From which the instants of all runs come, as `StoreClock` has it.
         """
         self.stages: list[Stage] = [Stage(LIVE, store, sealer, retention, lost)]
         if archive:
@@ -160,6 +166,7 @@ class Destruction:
         self._certificates = Certificates(store, sealer)
         self._deletions = Deletions(store, sealer)
         self._restrictions = restrictions
+        self._clock = StoreClock(store, clock)
         self._lock = lock
         self._spool = spool
         self._told: list[str] = []  # the troubles of the last run
@@ -177,6 +184,7 @@ class Destruction:
         *,
         spool: Spool | None = None,
         lost: frozenset[str] = frozenset(),
+        clock: Callable[[], int] | None = None,
     ) -> Destruction:
         """
         Return what destroys the records of the site at `places`, by every revision of it that was published.
@@ -189,7 +197,8 @@ class Destruction:
         policies = site.revisions.course(policy).published
         archive = Archive.of_site(policies, places, sealer.site_keys)
         lock = places.destruction_lock
-        found = cls(Retention(policies), store, sealer, restrictions, lock, spool=spool, archive=archive, lost=lost)
+        retention = Retention(policies)
+        found = cls(retention, store, sealer, restrictions, lock, spool=spool, archive=archive, lost=lost, clock=clock)
         found._site = site
         return found
 
@@ -260,6 +269,9 @@ class Destruction:
         return run.outcome
 
     async def _all(self, run: _Run) -> None:
+        if fault := await self._clock.fault(run.now):
+            run.outcome.troubles.append(fault)
+            return
         for stage in self.stages:
             await self._destroy_keys(stage, run, held=False)
         try:

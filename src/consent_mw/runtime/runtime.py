@@ -95,7 +95,10 @@ class Runtime:
     def _destruction(self, policy: Policy, sealer: Sealer) -> Destruction:
         storage = self.storage
         restrictions = SiteRestrictions(storage.store, sealer)
-        return Destruction.of_site(policy, storage.places, storage.store, sealer, restrictions, spool=storage.spool)
+        places, store = storage.places, storage.store
+        return Destruction.of_site(
+            policy, places, store, sealer, restrictions, spool=storage.spool, clock=storage.clock
+        )
 
     async def _hand_over(self) -> None:
         await self.drain.once()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import asynccontextmanager
+from datetime import datetime
 from itertools import islice
 from typing import Final
 from uuid import UUID
@@ -15,6 +16,7 @@ from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
 from consent_mw.stores.other_kinds import others
 from consent_mw.stores.self_opening import OpenedStore
+from consent_mw.stores.store_clock import store_now
 
 __all__ = ["JoinedStore"]
 
@@ -58,6 +60,10 @@ class JoinedStore:
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`, in both."""
         return await others(self._older, kinds) + await others(self._store, kinds)
+
+    async def now(self) -> datetime | None:
+        """As `Timed.now`: the newer store's. Raises as `Store.fetch`."""
+        return await store_now(self._store)
 
     async def close(self) -> None:
         """Close both; the next use opens the older one again."""

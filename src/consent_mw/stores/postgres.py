@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -192,6 +193,13 @@ class PostgresStore:
         count = await self._again(lambda: self._delete(_DELETE, search, [], parts)) if parts else 0
         await self._drop_empty([part for part in parts if search.ends(part[0])])
         return count
+
+    async def now(self) -> datetime:
+        """As `Timed.now`: the server's clock, not that of a transaction's beginning."""
+        async with self._connection() as connection:
+            ((found,),) = await (await connection.execute("SELECT clock_timestamp()")).fetchall()
+        instant: datetime = found
+        return instant.astimezone(UTC)
 
     async def close(self) -> None:
         """Release the connections. Closing twice is harmless."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import asynccontextmanager
+from datetime import datetime
 from uuid import UUID
 
 from consent_mw.exceptions import StoreUnavailable
@@ -11,6 +12,7 @@ from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.other_kinds import others
+from consent_mw.stores.store_clock import Timed, store_now
 
 __all__ = ["OpenedStore"]
 
@@ -54,6 +56,13 @@ class OpenedStore:
         """As `Counting.count_others`."""
         await self.open()
         return await others(self._store, kinds)
+
+    async def now(self) -> datetime | None:
+        """As `Timed.now`. Raises as `Store.open`."""
+        if not isinstance(self._store, Timed):
+            return None
+        await self.open()
+        return await store_now(self._store)
 
     async def close(self) -> None:
         """Close the store; the next use opens it again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import asynccontextmanager
+from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
 from consent_mw.stores.self_opening import OpenedStore
+from consent_mw.stores.store_clock import store_now
 
 __all__ = ["SplitStore"]
 
@@ -65,6 +67,10 @@ class SplitStore:
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`, in both."""
         return await self._main.count_others(kinds) + await self._log.count_others(kinds)
+
+    async def now(self) -> datetime | None:
+        """As `Timed.now`: the main store's. Raises as `Store.fetch`."""
+        return await store_now(self._main)
 
     async def close(self) -> None:
         """Close both; the next use opens them again."""

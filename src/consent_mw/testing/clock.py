@@ -22,6 +22,9 @@ class Clock:
         now: Where it stands, aware; the present unless told.
     """
 
+    #: So that no store's own clock is compared with it.
+    invented: Final = True
+
     def __init__(self, now: datetime | None = None) -> None:
         self._now_ns = 0
         self.set(now or datetime.now(UTC))
