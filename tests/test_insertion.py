@@ -310,3 +310,14 @@ def test_a_page_is_public_where_it_says_so(control: str, public: bool) -> None:
 def test_a_script_ends_where_a_browser_ends_it(script: bytes) -> None:
     page = b"<!doctype html><html><head>" + script + b"</head><body><p>x</p></body></html>"
     assert script + HEAD.encode() in body(send(Insertion(start(), HEAD, BODY), page))
+
+
+def test_below_a_base_of_the_page_our_addresses_are_whole() -> None:
+    ours = '<a href="/consent/policy">p</a>'
+    absolute = ("/consent", "https://shop.example/consent")
+    for head, expected in (
+        (b'<BASE href="//cdn.example/">', b'"https://shop.example/consent/policy"'),
+        (b"", b'"/consent/policy"'),
+    ):
+        page = b"<!doctype html><head>" + head + b"</head><body></body>"
+        assert expected in body(send(Insertion(start(), "", ours, absolute=absolute), page))

@@ -1005,11 +1005,6 @@ def test_wrapped_twice_it_asks_once_and_says_so(site, caplog):
 
 def test_inside_a_session_middleware_it_warns_once(site, caplog):
     app = site(response())
-
-    async def session(scope, receive, send):
-        await app({**scope, "session": {}}, receive, send)
-
-    session.runtime = app.runtime
     for _ in range(2):
-        exchange(session)
+        exchange(app, session={})
     assert len([record for record in caplog.records if "session middleware" in record.message]) == 1

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Iterable, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -551,11 +552,17 @@ class Answer(msgspec.Struct, eq=False):
                 scope, exchange.consent, now_ns=exchange.started_ns, shared=hidden, page_language=language
             )
             head = with_nonce(revision.site.head(scope, language), nonce_of(message))
-            self.insertion = Insertion(message, head, body, shared=shared)
+            absolute = ("", "") if shared else self._absolute(revision.site.base(scope))
+            self.insertion = Insertion(message, head, body, shared=shared, absolute=absolute)
         else:
             # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
             self.page = altered(message)
         return True
+
+    def _absolute(self, base: str) -> tuple[str, str]:
+        """Return how our addresses begin, and with the host that this visitor asked for."""
+        host = self.exchange.fields.get(b"host", b"").decode("latin-1")
+        return base, f"{'https' if self.secure else 'http'}://{escape(host)}{base}" if host else ""
 
     def _begun(self, page: Message, message: Message) -> list[Message]:
         """
@@ -569,7 +576,8 @@ class Answer(msgspec.Struct, eq=False):
         if message.get("more_body", False) or _waits(body):
             site = self.revision.site
             head = site.head(self.exchange.told, site.language_of(page))
-            self.insertion = Insertion(page, with_nonce(head, nonce_of(page)), "")
+            absolute = self._absolute(site.base(self.exchange.told))
+            self.insertion = Insertion(page, with_nonce(head, nonce_of(page)), "", absolute=absolute)
             return []
         return [page]
 

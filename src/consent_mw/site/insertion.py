@@ -202,18 +202,27 @@ class Insertion:
         body: HTML for the beginning of its body.
         shared: The page has one body for everyone, so its caching headers stay.
         limit_bytes: How far the body may begin into the page; beyond that it leaves unchanged.
+        absolute: How our addresses begin, and how they do where a `<base>` of the page would lead them elsewhere.
     """
 
-    __slots__ = ("_body", "_head", "_held", "_limit_bytes", "_opening", "_shared", "_start")
+    __slots__ = ("_absolute", "_body", "_head", "_held", "_limit_bytes", "_opening", "_shared", "_start")
 
     def __init__(
-        self, start: Message, head: str, body: str, *, shared: bool = False, limit_bytes: int = _LIMIT_BYTES
+        self,
+        start: Message,
+        head: str,
+        body: str,
+        *,
+        shared: bool = False,
+        limit_bytes: int = _LIMIT_BYTES,
+        absolute: tuple[str, str] = ("", ""),
     ) -> None:
         self._start = start
         self._head = head
         self._body = body
         self._shared = shared
         self._limit_bytes = limit_bytes
+        self._absolute = absolute
         self._held: list[Message] = []
         self._opening: Opening | None = Opening()
 
@@ -245,8 +254,11 @@ class Insertion:
         return place
 
     def _inserted(self, place: Place) -> list[Message]:
-        head, body = self._encoded(self._head), self._encoded(self._body)
         page = b"".join(message.get("body", b"") for message in self._held)
+        head, body = self._encoded(self._head), self._encoded(self._body)
+        path, absolute = (f'="{each}'.encode() for each in self._absolute)
+        if self._absolute[1] and b"<base" in page[: place.body].lower():
+            head, body = head.replace(path, absolute), body.replace(path, absolute)
         page = b"".join((page[: place.head], head, page[place.head : place.body], body, page[place.body :]))
         headers = _lengthened(_altered(_headers(self._start), self._shared), len(head) + len(body))
         messages: list[Message] = [{**self._start, "headers": headers}, {**self._held[-1], "body": page}]
