@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from consent_mw.exceptions import Fault
+from consent_mw.policy.loader import HANDLING, PROOF
 from consent_mw.policy.model import Policy
 from consent_mw.policy.pointer import declarable, lacking, somewhere
 
@@ -142,8 +143,11 @@ def _applies(policy: Policy, duty: Duty) -> bool:
 
 def _unsaid(policy: Policy, duty: Duty) -> tuple[str, ...]:
     missing: list[list[str]] = []
+    # Our own purposes say in their description which interest they pursue.
+    told = {f"purposes.{each.name}.grounds" for each in (PROOF, HANDLING) if policy.purposes.get(each.name) == each}
     for pointer in duty.said_by:
-        places = [] if pointer == _PAGE else lacking(policy, pointer)
+        found = [] if pointer == _PAGE else lacking(policy, pointer)
+        places = [place for place in found if place not in told]
         if not places:
             return ()
         missing.append(places)

@@ -46,7 +46,7 @@ from consent_mw.policy.model import (
 from consent_mw.policy.presets import PRESETS
 from consent_mw.policy.toml_lines import with_lines
 
-__all__ = ["SCHEMA", "load", "loads"]
+__all__ = ["HANDLING", "PROOF", "SCHEMA", "load", "loads"]
 
 #: The shape of the declaration that this version reads.
 SCHEMA = 1
@@ -200,7 +200,7 @@ _NEVER_ASKED = {
 
 #: Proof of consent is owed whether or not the policy thinks of it (GDPR, article 7(1)). No law says
 #: for how long, so none is claimed: a policy that knows one declares the purpose with its own basis.
-_PROOF = Purpose(
+PROOF = Purpose(
     name=RECEIPTS,
     basis="legitimate_interest",
     title=Text({"ko": "동의 기록", "en": "Proof of your choice"}),
@@ -214,7 +214,7 @@ _PROOF = Purpose(
 )
 
 #: So is an answer to whoever asks about their data, and being able to show it (GDPR, articles 12(3) and 5(2)).
-_HANDLING = Purpose(
+HANDLING = Purpose(
     name=REQUESTS,
     basis="legitimate_interest",
     title=Text({"ko": "정보 주체의 요청 처리", "en": "Your requests"}),
@@ -580,8 +580,8 @@ class _Reading:
                 held, kept = purpose.archive.retention, purpose.retention
                 problem = f"{held} is no longer than the purpose, {kept}, from every date"
                 self.fault(f"purposes.{purpose.name}.archive.retention", problem, "write the longer one, or no archive")
-        purposes.setdefault(RECEIPTS, _PROOF)
-        purposes.setdefault(REQUESTS, _HANDLING)
+        purposes.setdefault(RECEIPTS, PROOF)
+        purposes.setdefault(REQUESTS, HANDLING)
         return purposes
 
     def cookies(self, raw: dict[str, object], purposes: Mapping[str, object]) -> tuple[tuple[Cookie, ...], str]:
