@@ -39,8 +39,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what does not lie in docs/."""
     for name, place in PLACES.items():
         files.append(File.generated(config, place, content=(ROOT / name).read_text(encoding="utf-8")))
-    for example in sorted((ROOT / "examples").glob("*.py")):
-        files.append(File.generated(config, f"examples/{example.name}", abs_src_path=str(example)))
+    for example in sorted([*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("policies/*.toml")]):
+        name = example.relative_to(ROOT).as_posix()
+        files.append(File.generated(config, name, abs_src_path=str(example)))
     return files
 
 
