@@ -37,7 +37,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "certificate": ("retention.md", "So the certificate says how many rows were deleted, whatever is interrupted"),
     "request": ("requests.md", "What visitors ask about their data is registered, dated, answered and kept"),
     "due": ("requests.md", "one month for `EU` and `UK`, on the calendar of its time zone"),
-    "command": ("operator.md", "These change nothing that you would miss, and end with 1 when somebody should look"),
+    "command": ("operator.md", "It changes nothing that you would miss"),
     "gap": ("durability.md", "**What is lost is itself a record**"),
 }  # fmt: skip
 

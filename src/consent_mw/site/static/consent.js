@@ -137,11 +137,11 @@
     });
     if (!section.hidden && !query(section, "form")) leave(section);
   });
-  // What waits and is asked about nowhere on the page: an application without navigation gets its question here.
+  // What waits and is asked about nowhere on a page of the site: an application without navigation gets its question here.
   let bringing;
   const bringWhatWaits = async () => {
     const asked = [...all(root, WAITING + " [name=waiting]")].map((field) => field.value).join();
-    if (bringing || !state.choice || state.waiting.every(({ id }) => asked.includes(id))) return;
+    if (find("body.consent-mw") || bringing || !state.choice || state.waiting.every(({ id }) => asked.includes(id))) return;
     bringing = true;
     try {
       const body = await markup(base + "?waiting=1");
