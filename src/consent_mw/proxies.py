@@ -172,7 +172,7 @@ class Proxies:
         client = scope.get("client")
         if isinstance(client, list | tuple) and client and isinstance(client[0], str) and client[0]:
             return self._remembered(client[0])
-        return _Hop(None, self._hops > 0 or (self._unix and _is_unix(client)))
+        return _Hop(None, self._hops > 0 or (self._unix and _is_unix(scope.get("client"))))
 
     def _single(self, scope: Mapping[str, Any]) -> IPAddress | None:
         # Joined: a second line leaves a comma, and with it no address.

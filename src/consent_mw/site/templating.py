@@ -70,7 +70,7 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
     environment.filters["date"] = translation.date
     environment.filters["moment"] = translation.moment
     environment.filters["country"] = translation.country
-    environment.filters["own_words"] = lambda text: own_words(text, translation)
+    environment.filters["own_words"] = partial(own_words, translation=translation)
     environment.filters["duration"] = translation.duration
     environment.filters["text"] = partial(_read, translation=translation)
     return environment

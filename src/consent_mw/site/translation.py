@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from gettext import GNUTranslations
 from io import BytesIO
 from pathlib import Path
+from typing import cast
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
@@ -69,7 +70,8 @@ class Translation:
 
     def country(self, code: str) -> str:
         """Return what this language calls the country with that code of ISO 3166-1, or the code itself."""
-        return str(self._locale.territories.get(code, code))
+        names = cast("Mapping[str, str]", self._locale.territories)
+        return names.get(code, code)
 
     def own_name(self, tag: str) -> str:
         """Return what the language `tag` calls itself, or the tag."""
