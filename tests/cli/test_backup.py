@@ -1,0 +1,251 @@
+"""A backup is whole and holds no key; a restored one loses nothing that came since, and nothing goes backwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.repository import ROOT
+from tests.support.sites_with_records import SiteWithRecords
+
+from consent_mw.audit import Audit
+from consent_mw.cli import main
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.policy.revisions import Revisions
+from consent_mw.records import Query
+from consent_mw.rights.ledger import Entry, Ledger
+from consent_mw.rights.request import Request
+from consent_mw.system.locks import alone
+
+WRITER = """
+import asyncio, os, sys
+from pathlib import Path
+from tests.support.sites_with_records import SiteWithRecords
+from datetime import UTC, datetime
+site = SiteWithRecords(Path(sys.argv[1]), Path(sys.argv[1], "policy.toml").read_text())
+async def run():
+    store = site.store()
+    await store.open()
+    while True:
+        await store.append([site.record(datetime.now(UTC), url__path="/x") for _ in range(50)])
+        print(flush=True)
+asyncio.run(run())
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteWithRecords:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 0
+    text = Path("policy.toml").read_text()
+    made = SiteWithRecords(tmp_path, text)
+    SiteKeys.kept(made.places.site_keys)
+    made = SiteWithRecords(tmp_path, text)
+    Revisions(made.places.revisions).keep(made.policy, text)
+    Audit(made.places.audit, made.places.audit_head).append({"reason": "before"}, now=datetime.now(UTC))
+    made.keeps(*(made.record(datetime.now(UTC), url__path=f"/{n}") for n in range(5)))
+    return made
+
+
+def backed_up(capsys: pytest.CaptureFixture[str], *more: str) -> Path:
+    capsys.readouterr()
+    assert main(["backup", "backups", "--json", *more]) == 0
+    return Path(json.loads(capsys.readouterr().out)["backup"])
+
+
+def restored(capsys: pytest.CaptureFixture[str], backup: Path, code: int = 0) -> dict[str, Any]:
+    capsys.readouterr()
+    found = main(["restore", str(backup), "--json"])
+    said = capsys.readouterr()
+    assert found == code, said
+    answer: dict[str, Any] = json.loads(said.out)
+    return answer
+
+
+def test_a_backup_is_its_owner_s_alone_and_has_no_key(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    assert {each.name for each in kept.iterdir()} == {
+        "audit.head", "audit.jsonl", "backup.json", "consent.sqlite3", "policy.toml", "revisions"}  # fmt: skip
+    assert {stat.S_IMODE(each.stat().st_mode) & 0o077 for each in (kept, *kept.rglob("*"))} == {0}
+    times = [[each.stat().st_mtime_ns for each in sorted(place.iterdir())]
+             for place in (site.places.revisions, kept / "revisions")]  # fmt: skip
+    assert times[0] == times[1], "which of a number was put in force last is told by the time"
+
+
+def test_a_backup_is_made_while_the_site_writes(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [sys.executable, "-c", WRITER, str(Path.cwd())]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout
+        process.stdout.readline()
+        kept = backed_up(capsys)
+        assert main(["restore", str(kept)]) == 1
+        assert "stop the site" in capsys.readouterr().err
+        process.kill()
+    with closing(sqlite3.connect(kept / "consent.sqlite3")) as store:
+        assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        (count,) = store.execute("SELECT count(*) FROM records").fetchone()
+    assert count % 50 == 5
+    restored(capsys, kept)  # the killed writer has left a log beside the file
+    assert len(site.records("visit")) == count
+    assert main(["store", "check"]) == 0
+
+
+def test_what_came_after_the_backup_is_carried_over_and_named(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    request = Request.new("access", "site", time.time_ns(), email="kim@example.com")
+    site.keeps(request.record(site.sealer), site.record(datetime.now(UTC), secret="/lost"))
+    Audit(site.places.audit, site.places.audit_head).append({"reason": "after"}, now=datetime.now(UTC))
+    done = restored(capsys, kept)
+    assert (done["requests"], done["carried"]) == ([str(request.id)], {"request": 1})
+    assert len(site.records("visit")) == 5
+    chain = Audit(site.places.audit, site.places.audit_head)
+    assert [entry.facts["reason"] for entry in chain.entries()][:2] == ["before", "after"]
+    assert main(["audit", "verify"]) == 0
+    aside = Path(done["aside"])
+    with closing(sqlite3.connect(aside / "consent.sqlite3")) as store:
+        assert store.execute("SELECT count(*) FROM records WHERE kind = 'visit'").fetchone() == (6,)
+
+
+def test_what_was_erased_since_is_erased_again(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime.now(UTC)
+    theirs = site.record(now, subject=b"a token of them!", url__path="/theirs")
+    site.keeps(theirs)
+    kept = backed_up(capsys)
+    site.using(lambda store: store.delete(Query(kinds=frozenset(("visit",)), ids=frozenset((theirs.id,)))))
+    Ledger(site.places.erasures).append(
+        Entry(
+            at=now + timedelta(seconds=1), request=theirs.id, found=1, total=1, gone=True,
+            until=now + timedelta(days=9), tokens=(b"a token of them!".hex(),), days=(int(now.timestamp() // 86_400),),
+        )
+    )  # fmt: skip
+    assert restored(capsys, kept)["erased_again"] == 1
+    assert theirs.id not in {record.id for record in site.records("visit")}
+
+
+def test_a_store_that_cannot_be_read_is_replaced_and_what_is_lost_is_said(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    site.places.database.write_bytes(b"no database" * 1_000)
+    site.places.database.with_name("consent.sqlite3-wal").write_bytes(b"an old log")
+    assert main(["store", "check"]) == 1
+    (lost,) = restored(capsys, kept, code=1)["lost"]
+    assert "requests and receipts since the backup are lost" in lost
+    assert len(site.records("visit")) == 5
+    assert main(["store", "check"]) == 0
+
+
+def cut_off(backup: Path) -> None:
+    file = backup / "consent.sqlite3"
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def without_manifest(backup: Path) -> None:
+    (backup / "backup.json").unlink()
+
+
+def newer(backup: Path) -> None:
+    made = json.loads((backup / "backup.json").read_text())
+    (backup / "backup.json").write_text(json.dumps({**made, "format": 2, "version": "9.0"}))
+
+
+def of_another_site(backup: Path) -> None:
+    Path("consent-data/site-keys").unlink()
+    SiteKeys.kept(Path("consent-data/site-keys"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (cut_off, "was cut off or changed since"),
+        (without_manifest, "is no backup, or one that was cut off"),
+        (newer, "was made by a newer consent-mw (9.0)"),
+        (of_another_site, "no record of it was written by this site"),
+        (shutil.rmtree, "is no backup, or one that was cut off"),
+    ],
+)
+def test_a_backup_that_is_none_of_this_site_s_changes_nothing(
+    harm: Callable[[Path], None], said: str, site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    harm(kept)
+    before = site.places.database.read_bytes()
+    assert main(["restore", str(kept)]) == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert site.places.database.read_bytes() == before
+    assert not list(site.places.directory.glob("*restore*"))
+
+
+def test_a_restoration_waits_for_no_command_that_is_at_work(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    with alone(site.places.destruction_lock):
+        assert main(["restore", str(kept)]) == 1
+    assert "a site or a command is at work in it" in capsys.readouterr().err
+
+
+def test_a_data_directory_is_made_from_a_backup_alone(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    shutil.rmtree(site.places.directory)
+    Path("policy.toml").unlink()
+    done = restored(capsys, kept)
+    assert {"consent.sqlite3", "audit.jsonl", "policy.toml"} <= set(done["put_back"])
+    assert len(site.records("visit")) == 5
+    chain = Audit(site.places.audit, site.places.audit_head)
+    assert [entry.facts.get("command") for entry in chain.entries()] == [None, "restore"]
+
+
+def test_a_restoration_that_was_killed_is_begun_again(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    site.keeps(Request.new("access", "site", time.time_ns(), email="kim@example.com").record(site.sealer))
+    for milliseconds in range(0, 2_000, 250):
+        with subprocess.Popen([sys.executable, "-m", "consent_mw", "restore", str(kept)],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+            time.sleep(milliseconds / 1000)
+            process.send_signal(signal.SIGKILL)
+        assert site.places.database.exists()
+    restored(capsys, kept)
+    assert (len(site.records("visit")), len(site.records("request"))) == (5, 1)
+    assert main(["store", "check"]) == 0
+
+
+def test_only_the_latest_backups_are_kept(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("backups/2020-01-01-000000").mkdir(parents=True)  # of somebody else: it has no manifest
+    backed_up(capsys).rename("backups/2021-01-01-000000")
+    Path("backups/2021-01-02-000000.unfinished").mkdir()  # as a crash leaves one
+    kept = backed_up(capsys, "--keep", "1")
+    assert {each.name for each in Path("backups").iterdir()} == {kept.name, "2020-01-01-000000"}
+
+
+def test_a_half_of_a_copy_is_found(site: SiteWithRecords) -> None:
+    site.keeps(*(site.record(datetime.now(UTC), url__path="/" + "x" * 500) for _ in range(500)))
+    asyncio.run(site.store().close())
+    with closing(sqlite3.connect(site.places.database)) as store:
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    os.truncate(site.places.database, site.places.database.stat().st_size // 8192 * 4096)
+    assert main(["store", "check"]) == 1

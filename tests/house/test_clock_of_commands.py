@@ -1,0 +1,99 @@
+"""Nothing but the outermost places reads the machine's clock: all else is told the present, commands too."""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from tests.house.test_architecture import TREES
+
+from consent_mw.cli.clock import by_clock, now_ns, utc_now
+from consent_mw.testing.clock import Clock
+
+#: Where the machine's clock may be read, and why.
+READERS = {
+    "consent_mw.cli.clock",  # the one place of the commands
+    "consent_mw.testing.clock",  # where a test's clock stands unless told
+    "consent_mw.demo.page",  # a shop in front of a real browser
+}
+#: Of the modules and classes that tell the present, what does.
+TELL = {
+    "time": {"time", "time_ns", "localtime", "gmtime", "ctime", "asctime", "strftime"},
+    "datetime": {"now", "utcnow", "today"},
+    "date": {"today"},
+    "email.utils": {"formatdate", "localtime"},
+}
+#: Whose argument has the machine's clock as its default: who makes one within the package has to give another.
+CLOCKED = {"Drain": "clock", "Spool": "clock", "Site": "now_ns", "Options": "clock"}
+#: And who hands its options on to one of them.
+HANDING_ON = {"ConsentMiddleware": "clock"}
+
+
+def readings(tree: ast.Module) -> Iterator[ast.Attribute]:
+    """Yield each place that names what tells the machine's time."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in TELL.get(ast.unparse(node.value).rpartition(".")[2], ()):
+            yield node
+
+
+def defaults(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the class and the default of each argument of an `__init__` that is the machine's clock."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for part in node.body:
+                found: list[ast.expr] = []
+                if isinstance(part, ast.AnnAssign) and part.value:  # of a dataclass
+                    found = [part.value]
+                if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+                    found = [*part.args.defaults, *filter(None, part.args.kw_defaults)]
+                yield from ((node.name, each) for each in found if ast.unparse(each) == "time.time_ns")
+
+
+@pytest.mark.parametrize("module", sorted(TREES.keys() - READERS))
+def test_a_module_reads_no_clock_of_the_machine(module: str) -> None:
+    allowed = {default for _, default in defaults(TREES[module])}
+    guilty = [f"line {each.lineno}: {ast.unparse(each)}" for each in readings(TREES[module]) if each not in allowed]
+    assert guilty == [], f"{module}: take `now` as an argument; a command asks consent_mw.cli.clock"
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_a_module_imports_nothing_by_which_it_could_read_the_clock_unseen(module: str) -> None:
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.ImportFrom) and node.module in ("time", "email.utils"):
+            assert not {alias.name for alias in node.names} & TELL[node.module]
+        names = node.names if isinstance(node, ast.Import | ast.ImportFrom) else []
+        assert not [each for each in names if each.asname and each.name in ("time", "datetime", "date")]
+
+
+def test_whatever_has_the_clock_of_the_machine_as_a_default_is_given_another_within_the_package() -> None:
+    assert {name for tree in TREES.values() for name, _ in defaults(tree)} == CLOCKED.keys()
+    clocked = CLOCKED | HANDING_ON
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and module.split(".")[1:2] != ["demo"]:
+                name = ast.unparse(node.func).rpartition(".")[2]
+                given = {each.arg for each in node.keywords}  # None: `**options`
+                assert name not in clocked or {clocked[name], None} & given, f"{module}, line {node.lineno}"
+
+
+def test_a_command_takes_the_present_from_the_clock_of_the_call_and_from_the_machine_again_after_it() -> None:
+    clock = Clock(datetime(2028, 2, 29, 12, tzinfo=UTC))
+    with by_clock(clock):
+        assert utc_now().date() == datetime(2028, 2, 29, tzinfo=UTC).date()
+        with by_clock(lambda: 0):
+            assert now_ns() == 0
+        assert utc_now() > datetime(2028, 2, 29, tzinfo=UTC)
+    assert abs(now_ns() - time.time_ns()) < 60 * 10**9
+
+
+def test_only_the_toolkit_for_tests_can_set_the_clock_of_a_command() -> None:
+    callers = {
+        module
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "by_clock"
+    }
+    assert callers == {"consent_mw.testing.commands"}

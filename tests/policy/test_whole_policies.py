@@ -1,0 +1,55 @@
+"""The whole policies of `examples/policies`: they pass the strictest check, and their pages say what they declare."""
+
+from __future__ import annotations
+
+from html import unescape
+from pathlib import Path
+
+import pytest
+from tests.support.repository import ROOT
+
+from consent_mw.cli import main
+from consent_mw.policy.checklist import checklist
+from consent_mw.policy.loader import load
+from consent_mw.policy.plausible import placeholders
+from consent_mw.policy.pointer import declarable
+from consent_mw.site.documents import OwnCookies
+from consent_mw.site.surfaces import Surfaces
+
+FILES = sorted((ROOT / "examples" / "policies").glob("*.toml"))
+
+
+def test_there_is_one_for_each_law() -> None:
+    assert {load(file).jurisdiction for file in FILES} == {"KR", "EU", "UK", "US-CA"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_each_passes_the_strictest_check(file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["check", str(file), "--strict", "--directory", str(tmp_path)]) == 0
+    assert "should:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_page_of_each_says_who_works_for_it_what_the_application_holds_and_its_own_sections(file: Path) -> None:
+    policy = load(file)
+    assert placeholders(policy) == []
+    for language in policy.languages:
+        page = unescape(
+            Surfaces(policy).render(
+                "_article.html", language, "", suffix="", own_cookies=OwnCookies(), has_my_data=True
+            )
+        )
+        told = [policy.controller.name, policy.controller.address]
+        told += [text for processor in policy.processors for text in (processor.name, processor.task)]
+        told += [text for section in policy.sections for text in (section.title,)]
+        told += [text for purpose in policy.by_application for text in (purpose.title, purpose.until, purpose.grounds)]
+        for text in filter(None, told):
+            assert text.read(language)[0] in page
+
+
+@pytest.mark.parametrize("law", ["KR", "EU", "UK", "US"])
+def test_every_duty_can_be_declared(law: str) -> None:
+    duties = checklist(law)
+    assert duties is not None
+    for duty in duties.entry:
+        assert duty.said_by == ("page",) or any(map(declarable, duty.said_by)), duty.id
