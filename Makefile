@@ -62,7 +62,7 @@ reference: $(VENV)/.runtime ## Write docs/reference from the code
 	@$(VENV)/bin/python scripts/reference
 
 bench: $(VENV)/.bench ## Measure side by side, in-process and under uvicorn (ARGS="--markdown")
-	@for part in bench bench.load bench.draining bench.imports bench.age; do $(VENV)/bin/python -m $$part $(ARGS); done
+	@for part in bench.mix bench bench.load bench.draining bench.imports bench.age; do $(VENV)/bin/python -m $$part $(ARGS); done
 
 year: $(VENV)/.dev ## Live through a simulated year, judged by the documents (ARGS="--seed 2 --store sqlite")
 	@$(VENV)/bin/python -m tests.year $(ARGS)

@@ -17,15 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
-from bench.site import HEADERS
+from bench.site import HEADERS, SECRET
 from consent_mw import Choice, ConsentMiddleware
 from consent_mw.consent.choice import Consent
 from consent_mw.cookies.consent_cookie import ConsentCookie
 
 __all__ = ["ACCESS_LINE", "BARE", "CONTESTANTS", "OURS", "OURS_SPOOLING", "PASS_THROUGH", "Contestant", "log_config",
            "request_headers"]  # fmt: skip
-
-SECRET = "a secret key of the benchmark, long enough"
 
 
 class Contestant(NamedTuple):
@@ -98,14 +96,14 @@ def access_line(app: ASGIApp, directory: Path) -> ASGIApp:
 
     async def wrapper(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_wrapper(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.accept"):
                 logger.info(
                     '%s - "%s %s HTTP/%s" %d',
                     get_client_addr(scope),  # type: ignore[arg-type]  # uvicorn's TypedDict of the same scope
-                    scope["method"],
+                    scope.get("method", "GET"),
                     get_path_with_query_string(scope),  # type: ignore[arg-type]  # the same
                     scope["http_version"],
-                    message["status"],
+                    message.get("status", 101),
                 )
             await send(message)
 

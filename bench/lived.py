@@ -12,8 +12,7 @@ from urllib.parse import urlencode
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bench.contestants import SECRET
-from bench.site import HEADERS
+from bench.site import HEADERS, SECRET
 from consent_mw import ConsentMiddleware
 from consent_mw.policy.loader import load
 from consent_mw.retention.destruction import Destruction, Outcome

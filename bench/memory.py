@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import track
 
 from bench.agents import AGENT
-from bench.contestants import OURS, SECRET, request_headers
+from bench.contestants import OURS, request_headers
 from bench.in_process import _discard, _receive
 from bench.running import lifespan
-from bench.site import new_scope, new_site
+from bench.site import SECRET, new_scope, new_site
 from consent_mw import Choice
 from consent_mw.consent.choice import Consent
 from consent_mw.cookies.consent_cookie import ConsentCookie

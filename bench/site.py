@@ -8,7 +8,10 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
-__all__ = ["HEADERS", "PATH", "new_scope", "new_site"]
+__all__ = ["HEADERS", "PATH", "SECRET", "new_scope", "new_site"]
+
+#: Signs the cookies of all visitors.
+SECRET = "a secret key of the benchmark, long enough"
 
 PAGE = f"<!doctype html><html lang=en><title>A page</title><body><h1>A page</h1><p>{'Some words. ' * 80}</body></html>"
 
