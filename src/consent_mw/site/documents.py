@@ -11,7 +11,7 @@ from consent_mw.consent.choice import LIFETIME
 from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import NECESSARY, Cookie, Policy, Purpose, Text
 from consent_mw.policy.recipients import Receiver
-from consent_mw.site.outline import Outline
+from consent_mw.site.outline import Outline, Summary
 
 __all__ = ["NOTICE_CLOSED_FOR", "OwnCookies", "cookies_document", "policy_document"]
 
@@ -71,6 +71,7 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
         "headings": {place: _text(words, language) for place, words in policy.headings.items()},
         "contact": {"ways": list(policy.contact.ways)},
         "destruction": {"paper": policy.destruction.paper and _text(policy.destruction.paper, language)},
+        "summary": [_summary(row, language) for row in Outline(policy).summary()],
         "purposes": [_purpose(policy, purpose, language) for purpose in policy.purposes.values()],
         "recipients": [row for receiver in Outline(policy).third_parties() for row in _receiver(receiver, language)],
         "processors": [_plain(each, language) for each in policy.processors],
@@ -79,6 +80,26 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
             {"name": _text(agency.name, language), "phone": agency.phone, "url": agency.url}
             for agency in policy.agencies
         ],
+    }
+
+
+def _summary(row: Summary, language: str) -> dict[str, object]:
+    """What stands on top of the page; `purposes` and the lists below tell it in full."""
+    purpose = row.purpose
+    return {
+        "purpose": purpose.name,
+        "title": _text(purpose.title, language),
+        "basis": purpose.basis,
+        "held_by": purpose.held_by,
+        "items": _plain(purpose.items, language),
+        "recorded": row.recorded,
+        "fields": list(row.fields),
+        "events": list(row.events),
+        "cookies": list(row.cookies),
+        "retention": str(purpose.retention) if purpose.retention else None,
+        "until": _may(purpose.until, language),
+        "recipients": [_text(name, language) for name in row.others],
+        "processors": [_text(name, language) for name in row.processors],
     }
 
 

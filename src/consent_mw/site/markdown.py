@@ -68,8 +68,9 @@ class _Writer(HTMLParser):
         elif tag == "br":
             self._line += " · " if self._cells is not None else "  \n"
         elif tag == "a":
-            self._links.append(dict(attrs).get("href") or "")
-            self._line += "["
+            target = dict(attrs).get("href") or ""
+            self._links.append("" if target.startswith("#") else target)  # a file has no such places to go to
+            self._line += "[" if self._links[-1] else ""
         if tag in _AROUND:
             self._line += _AROUND[tag]
             self._code += _AROUND[tag] == "`"
@@ -79,7 +80,8 @@ class _Writer(HTMLParser):
             self._line = self._line.rstrip() + _AROUND[tag]
             self._code -= _AROUND[tag] == "`"
         if tag == "a" and self._links:
-            self._line += f"](<{self._links.pop()}>)"
+            target = self._links.pop()
+            self._line += f"](<{target}>)" if target else ""
         elif tag in ("td", "th") and self._cells is not None:
             self._cells.append(self._line.strip())
             self._line = ""

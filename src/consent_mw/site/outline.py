@@ -24,7 +24,7 @@ from consent_mw.policy.recipients import Receiver, receivers
 from consent_mw.retention.calendar import links_kept
 from consent_mw.rights.deadlines import answer_within
 
-__all__ = ["Kept", "Outline"]
+__all__ = ["Kept", "Outline", "Summary"]
 
 
 class Kept(NamedTuple):
@@ -35,11 +35,45 @@ class Kept(NamedTuple):
     purpose: Purpose
 
 
+class Summary(NamedTuple):
+    """
+    One purpose in one line: what is collected for it, why, how long it stays, and who receives it.
+
+    Attributes:
+        recorded: Whether each request leaves a record, beside the personal `fields` of it.
+        cookies: Their names. `events`: the uses of the service that are recorded.
+        others: Third parties that receive something. `processors`: those who work for the site.
+    """
+
+    purpose: Purpose
+    recorded: bool
+    fields: tuple[str, ...]
+    cookies: tuple[str, ...]
+    events: tuple[str, ...]
+    others: tuple[Text, ...]
+    processors: tuple[Text, ...]
+
+
 class Outline:
     """One policy, as the templates ask about it. Computed on demand from the declaration, so nothing can drift."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+
+    def summary(self) -> list[Summary]:
+        """Return a line for each purpose: what stands on top of the page, before the sections tell it in full."""
+        return [
+            Summary(
+                purpose,
+                purpose.name in self.policy.log and purpose.name != ABUSE,
+                tuple(kept.field for kept in self.kept() if kept.purpose is purpose),
+                tuple(cookie.name for cookie in self.cookies(purpose)),
+                tuple(event.name for event in self.events() if event.purpose == purpose.name),
+                tuple(self.others(purpose)),
+                tuple(self.processors(purpose)),
+            )
+            for purpose in self.policy.purposes.values()
+        ]
 
     def cookies(self, purpose: Purpose) -> list[Cookie]:
         """Return the declared cookies of `purpose`."""

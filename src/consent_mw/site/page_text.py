@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-__all__ = ["lines_of", "text_of"]
+__all__ = ["contents_of", "lines_of", "text_of"]
 
 
 def text_of(html: str) -> str:
@@ -16,6 +16,12 @@ def text_of(html: str) -> str:
 def lines_of(html: str) -> list[str]:
     """Return the words of `html`, one block a line, and a row of a table as one: `Statistics · 13 months`."""
     return [line.removesuffix(" ·") for line in _lines(html, _RowReader())]
+
+
+def contents_of(html: str) -> list[tuple[str, str]]:
+    """Return the id of each section and the words of its heading, in order."""
+    found = re.findall(r'<section id="([\w-]+)">\s*<h2>(.*?)</h2>', html, re.DOTALL)
+    return [(name, text_of(heading)) for name, heading in found]
 
 
 def _lines(html: str, reader: _Reader) -> list[str]:

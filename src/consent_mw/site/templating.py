@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from consent_mw.policy.model import Text
 from consent_mw.site.own_words import own_words
+from consent_mw.site.page_text import contents_of
 from consent_mw.site.translation import CATALOGUES, Translation
 
 __all__ = ["TEMPLATES", "Templates"]
@@ -69,6 +70,7 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
     cast("_Translatable", environment).install_gettext_translations(translation.messages, newstyle=True)
     environment.filters["date"] = translation.date
     environment.filters["moment"] = translation.moment
+    environment.filters["contents"] = contents_of
     environment.filters["country"] = translation.country
     environment.filters["own_words"] = partial(own_words, translation=translation)
     environment.filters["duration"] = translation.duration
