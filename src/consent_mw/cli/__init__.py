@@ -25,6 +25,7 @@ from consent_mw.cli.exit_codes import HAD_ENOUGH, INTERRUPTED, TERMINATED, tell
 from consent_mw.cli.export import export
 from consent_mw.cli.init import init
 from consent_mw.cli.log import log
+from consent_mw.cli.policy import policy
 from consent_mw.cli.publish import publish
 from consent_mw.cli.purge import purge
 from consent_mw.cli.receipt import receipt
@@ -61,6 +62,7 @@ def consent_mw(context: click.Context) -> int:
 for _command in (
     init,
     check,
+    policy,
     publish,
     cookies,
     scan,

@@ -41,6 +41,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "records were changed",
     "init": "a file is already there, or cannot be written",
     "log": "there is no log, the access cannot be recorded, or records were changed",
+    "policy": "it cannot be read, or has a fault",
     "publish": "the revision is refused: its number, its dates, or a fault; nothing was published",
     "purge": "something is overdue, failed or out of reach, or another process is at it",
     "receipt verify": "something about the receipt cannot be proven",

@@ -40,6 +40,10 @@ class Assets:
         asset = self._by_file.get(file)
         return asset.name if asset else None
 
+    def text(self, file: str) -> str:
+        """Return what stands in the file called `file`, for a page that is one file itself."""
+        return self._by_file[file].body.decode()
+
     def get(self, name: str) -> Asset | None:
         """Return the asset under its hashed name, or None."""
         return self._by_name.get(name)

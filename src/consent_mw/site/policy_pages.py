@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from starlette.responses import Response
 
+from consent_mw.exports.dpv import policy_graph
 from consent_mw.policy.amendments import Amendment
 from consent_mw.policy.model import Policy
 from consent_mw.policy.notice_period import Changes, changes, notice
@@ -91,6 +92,8 @@ class PolicyPages:
         return "past" if revision in self._held and revision < self._policy.revision else "never"
 
     def _revision(self, visit: Visit, policy: Policy, before: Policy | None) -> Response:
+        if visit.form == "graph":
+            return self._rendering.data(policy_graph(policy), headers=FOR_ALL, media_type="application/ld+json")
         own = self._own_cookies(visit.secure)
         compared = self._compared(visit, before, policy, own) if before else None
         if visit.wants_json:

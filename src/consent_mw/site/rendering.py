@@ -109,11 +109,17 @@ class Rendering:
         }
 
     def data(
-        self, document: object, *, headers: Mapping[str, str] = PERSONAL, status: int = 200, file: str = ""
+        self,
+        document: object,
+        *,
+        headers: Mapping[str, str] = PERSONAL,
+        status: int = 200,
+        file: str = "",
+        media_type: str | None = None,
     ) -> Response:
-        """Return a document as JSON; with `file` as one to keep under that name."""
+        """Return a document as JSON, or what is written in it; with `file` as one to keep under that name."""
         said = {**headers, "content-disposition": f'attachment; filename="{file}"'} if file else dict(headers)
-        return JSONResponse(document, status, said)
+        return JSONResponse(document, status, said, media_type)
 
     def article(self, policy: Policy, language: str, base: str, own: OwnCookies) -> str:
         """Return the sections of a revision's policy page alone, for comparing two of them."""

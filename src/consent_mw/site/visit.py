@@ -13,10 +13,23 @@ from consent_mw.site.choosing import Waitings
 
 __all__ = ["Form", "Visit", "form_of", "own_path", "query_of", "target_of"]
 
-#: What a page is answered as: for reading, for machines, for text, for keeping as a file, or for a spreadsheet.
-Form: TypeAlias = Literal["html", "json", "markdown", "download", "csv"]
+#: What a page is answered as: for reading, for machines, for text, for keeping as a file, for a spreadsheet, or in
+#: the terms of a public vocabulary.
+Form: TypeAlias = Literal["html", "json", "markdown", "download", "csv", "graph"]
 
-_ENDINGS: Final[dict[str, Form]] = {".json": "json", ".md": "markdown", ".html": "download", ".csv": "csv"}
+_ENDINGS: Final[dict[str, Form]] = {
+    ".json": "json",
+    ".md": "markdown",
+    ".html": "download",
+    ".csv": "csv",
+    ".jsonld": "graph",
+}
+#: The first that is accepted wins.
+_TYPES: Final[dict[str, Form]] = {
+    "application/ld+json": "graph",
+    "application/json": "json",
+    "text/markdown": "markdown",
+}
 
 
 class Visit(NamedTuple):
@@ -73,11 +86,9 @@ def form_of(path: str, headers: Headers) -> tuple[str, Form]:
         if path.endswith(ending):
             return path.removesuffix(ending), form
     accept = headers.get("accept", "").lower()
-    if "text/html" not in accept:
-        if "application/json" in accept:
-            return path, "json"
-        if "text/markdown" in accept:
-            return path, "markdown"
+    for kind, form in _TYPES.items():
+        if kind in accept and "text/html" not in accept:
+            return path, form
     return path, "html"
 
 
