@@ -31,9 +31,9 @@ from consent_mw.policy.loader import loads
 from consent_mw.policy.model import Policy
 from consent_mw.site.language import negotiate
 from consent_mw.site.pages import Site
+from consent_mw.site.sentences import CATALOGUES
 from consent_mw.site.surfaces import SURFACES, shown_text
 from consent_mw.site.templating import TEMPLATES
-from consent_mw.site.translation import CATALOGUES
 from consent_mw.stores.memory import MemoryStore
 
 DECLARATION = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 
 import click
@@ -16,7 +15,6 @@ from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.paths import Places
 from consent_mw.policy.checklist import Finding, findings, in_short, unsaid, wrong_bases
-from consent_mw.policy.language_tags import lookup
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy, Purpose
 from consent_mw.policy.plausible import implausible, placeholders
@@ -27,8 +25,6 @@ from consent_mw.policy.timeline import Course, begins
 from consent_mw.policy.toml_lines import with_lines
 
 __all__ = ["check"]
-
-_CATALOGUES = Path(str(files("consent_mw"))) / "site" / "locale"
 
 
 @click.command(epilog="Example: consent-mw check policy.toml && systemctl restart mysite")
@@ -84,14 +80,24 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
 
 
 def _untranslated(policy: Policy) -> list[Fault]:
-    """Return a note for each language in which our own sentences do not come with the package."""
-    ours = [folder.name.replace("_", "-") for folder in _CATALOGUES.iterdir() if folder.is_dir()]
-    mend = "bring locale/{}/LC_MESSAGES/consent_mw.po in the folder of templates=, or leave the language out"
-    return [
-        Fault(policy.file, "languages", f'"{tag}": the pages\' own sentences are English there', mend.format(tag))
-        for tag in policy.languages
-        if lookup(tag, ours) is None
-    ]
+    """Return a note for each language in which our own sentences are not all there, or were not read by anybody."""
+    from consent_mw.site.sentences import untranslated
+
+    found: list[Fault] = []
+    for tag in policy.languages:
+        missing, of, by_machine = untranslated(tag)
+        catalogue = f"locale/{tag}/LC_MESSAGES/consent_mw.po in the folder of templates="
+        if missing == of:
+            said, mend = "the pages' own sentences are English there", f"bring {catalogue}, or leave the language out"
+        elif missing:
+            said, mend = f"{missing} of the pages' {of} own sentences are English there", f"bring them in {catalogue}"
+        elif by_machine:
+            said, mend = "a machine translated the pages' own sentences", f"have them read; correct some in {catalogue}"
+        else:
+            continue
+        also = "; a machine translated the others" if by_machine and missing else ""
+        found.append(Fault(policy.file, "languages", f'"{tag}": {said}{also}', mend))
+    return found
 
 
 def _unheard(policy: Policy) -> list[Fault]:

@@ -28,6 +28,10 @@ _SCRIPTS: Final[Mapping[str, str]] = {
     "uz": "latn", "uz-af": "arab", "yue": "hant", "yue-cn": "hans", "zh": "hans", "zh-hk": "hant", "zh-mo": "hant",
     "zh-tw": "hant",
 }  # fmt: skip
+#: Who is served by another language where there is nothing in their own (CLDR, languageMatching: a distance below 5).
+_NEAR: Final[Mapping[str, str]] = {"nb": "nn", "nn": "nb", "yue": "zh"}
+#: Languages of their own that may stand behind a larger one's name: "zh-yue" is "yue" (RFC 5646, section 2.2.2).
+_EXTENDED: Final = frozenset(("cmn", "yue"))
 _MOST_SUBTAGS: Final = 8
 
 
@@ -37,9 +41,17 @@ def lookup(wanted: str, available: Iterable[str]) -> str | None:
 
     RFC 4647, section 3.4: a tag is shortened from the right until one fits, so that "en-GB" finds "en"; one for a
     whole language also finds a regional variety, so that "pt" finds "pt-BR". Old subtags mean the new ones ("iw" is
-    "he"), and nobody gets a script that they did not ask for: "zh-Hant" and "zh-TW" do not find "zh".
+    "he"), and nobody gets a script that they did not ask for: "zh-Hant" and "zh-TW" do not find "zh". An underscore
+    counts as a hyphen.
     """
     parts, script = _parts(wanted)
+    available = tuple(available)
+    found = _found(parts, script, available)
+    near = _NEAR.get(parts[0])
+    return found or (_found((near, *parts[1:]), script, available) if near else None)
+
+
+def _found(parts: tuple[str, ...], script: str, available: Iterable[str]) -> str | None:
     known: dict[tuple[str, ...], str] = {}
     for tag in available:
         subtags, written = _parts(tag)
@@ -53,7 +65,9 @@ def lookup(wanted: str, available: Iterable[str]) -> str | None:
 
 def _parts(tag: str) -> tuple[tuple[str, ...], str]:
     """Return the subtags of a tag in their newer form, without its script, and the script that it means."""
-    first, *rest = tag.lower().split("-")[:_MOST_SUBTAGS]
+    first, *rest = tag.lower().replace("_", "-").split("-")[:_MOST_SUBTAGS]
+    if first == "zh" and rest and rest[0] in _EXTENDED:
+        first = rest.pop(0)
     first, _, script = _ALIASES.get(first, first).partition("-")
     if rest and len(rest[0]) == 4 and rest[0].isalpha():
         script = rest.pop(0)

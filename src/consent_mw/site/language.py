@@ -16,25 +16,34 @@ def negotiate(accept_language: str, available: Sequence[str]) -> str | None:
     """
     Return the one of `available` that an Accept-Language header likes best, or None. Never raises.
 
-    What serves whom is `tags.lookup`; the browser's order and weights decide between several.
+    What serves whom is `language_tags.lookup`; the browser's order and weights decide between several. A language of
+    weight 0 is not meant by a `*` (RFC 9110, section 12.5.4).
     """
-    for wanted in _wanted(accept_language):
-        if wanted == "*":
-            return available[0] if available else None
-        found = lookup(wanted, available)
+    ranges = _ranges(accept_language)
+    for wanted in _wanted(ranges):
+        found = _any_but(ranges, available) if wanted == "*" else lookup(wanted, available)
         if found:
             return found
     return None
 
 
-def _wanted(header: str) -> list[str]:
-    weighed: list[tuple[float, int, str]] = []
-    for place, part in enumerate(header.split(",", _MOST_RANGES)[:_MOST_RANGES]):
+def _any_but(ranges: Sequence[tuple[str, float]], available: Sequence[str]) -> str | None:
+    refused = {lookup(tag, available) for tag, quality in ranges if not quality}
+    return next((tag for tag in available if tag not in refused), None)
+
+
+def _wanted(ranges: Sequence[tuple[str, float]]) -> list[str]:
+    return [tag for tag, quality in sorted(ranges, key=lambda each: -each[1]) if quality]
+
+
+def _ranges(header: str) -> list[tuple[str, float]]:
+    """Return the ranges of a header with their weights, in its order."""
+    found: list[tuple[str, float]] = []
+    for part in header.split(",", _MOST_RANGES)[:_MOST_RANGES]:
         tag, _, weight = part.partition(";")
-        quality = _quality(weight)
-        if tag.strip() and quality > 0:
-            weighed.append((-quality, place, tag.strip().lower()))
-    return [tag for _, _, tag in sorted(weighed)]
+        if tag.strip():
+            found.append((tag.strip().lower(), _quality(weight)))
+    return found
 
 
 def _quality(text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from gettext import GNUTranslations
+from gettext import NullTranslations
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -14,7 +14,8 @@ from markupsafe import Markup
 from consent_mw.policy.model import Text
 from consent_mw.site.own_words import own_words
 from consent_mw.site.page_text import contents_of
-from consent_mw.site.translation import CATALOGUES, Translation
+from consent_mw.site.sentences import CATALOGUES, marked
+from consent_mw.site.translation import Translation
 
 __all__ = ["TEMPLATES", "Templates"]
 
@@ -24,7 +25,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 class _Translatable(Protocol):
     """What the extension adds to an environment, and its type does not say."""
 
-    def install_gettext_translations(self, translations: GNUTranslations, newstyle: bool | None = None) -> None: ...
+    def install_gettext_translations(self, translations: NullTranslations, newstyle: bool | None = None) -> None: ...
 
 
 class Templates:
@@ -33,7 +34,7 @@ class Templates:
 
     Args:
         own: A folder of the site's own. A file in it replaces ours of the same name, and a catalogue in
-            locale/LANGUAGE/LC_MESSAGES/consent_mw.po adds a language.
+            locale/LANGUAGE/LC_MESSAGES/consent_mw.po adds a language, or sentences of its own to one of ours.
     """
 
     def __init__(self, own: Path | None = None) -> None:
@@ -54,7 +55,9 @@ class Templates:
         environment = self._environments.get(language)
         if environment is None:
             environment = self._environments[language] = _environment(self._folders, self.translation(language))
-        return environment.get_template(name).render(context, translation=self.translation(language))
+        spoken = self.translation(language)
+        html = environment.get_template(name).render(context, translation=spoken)
+        return marked(html, spoken.language, spoken.direction)
 
 
 def _environment(folders: Sequence[Path], translation: Translation) -> Environment:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from gettext import GNUTranslations
-from io import BytesIO
+from gettext import NullTranslations
 from pathlib import Path
 from typing import cast
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale
 from babel.dates import format_date
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from babel.units import format_unit
 
 from consent_mw.policy.durations import Duration
-from consent_mw.policy.language_tags import lookup
+from consent_mw.site.sentences import CATALOGUES, SOURCE, locale_of, sentences
 
-__all__ = ["CATALOGUES", "Translation"]
-
-#: Our own catalogues. The sentences of the templates are English, so English needs no translation of its own.
-CATALOGUES = Path(__file__).parent / "locale"
-_SOURCE = "en"
+__all__ = ["Translation"]
 
 
 class Translation:
@@ -31,7 +24,7 @@ class Translation:
 
     Args:
         language: The tag that was asked for. Without a catalogue that serves its readers, English speaks.
-        folders: Where to look for LANGUAGE/LC_MESSAGES/consent_mw.po, the first that has one wins.
+        folders: Where to look for LANGUAGE/LC_MESSAGES/consent_mw.po, for each sentence the first that has it wins.
 
     Attributes:
         language: The tag of the language that is really spoken.
@@ -40,11 +33,11 @@ class Translation:
     """
 
     def __init__(self, language: str, folders: Sequence[Path] = (CATALOGUES,)) -> None:
-        found, messages = _catalogue(language, folders)
-        self.language: str = found
+        found = sentences(language, folders)
+        self.language: str = found.language
         self.asked: str = language
-        self.messages: GNUTranslations = messages
-        self._locale = _locale(self.language) or Locale(_SOURCE)
+        self.messages: NullTranslations = found.messages
+        self._locale = locale_of(self.language) or Locale(SOURCE)
         self.direction: str = self._locale.text_direction
 
     def date(self, day: date) -> str:
@@ -65,7 +58,7 @@ class Translation:
 
     def name(self, tag: str) -> str:
         """Return what this language calls the language `tag`, or the tag itself."""
-        named = _locale(tag)
+        named = locale_of(tag)
         return (named.get_display_name(self._locale) if named else None) or tag
 
     def country(self, code: str) -> str:
@@ -75,34 +68,5 @@ class Translation:
 
     def own_name(self, tag: str) -> str:
         """Return what the language `tag` calls itself, or the tag."""
-        named = _locale(tag)
+        named = locale_of(tag)
         return (named.get_display_name(named) if named else None) or tag
-
-
-def _locale(tag: str) -> Locale | None:
-    try:
-        return Locale.parse(tag, sep="-")
-    except (UnknownLocaleError, ValueError):
-        return None
-
-
-def _catalogue(language: str, folders: Sequence[Path]) -> tuple[str, GNUTranslations]:
-    for wanted in (language, _SOURCE):
-        for folder in folders:
-            files = {
-                file.parts[-3].replace("_", "-"): file for file in sorted(folder.glob("*/LC_MESSAGES/consent_mw.po"))
-            }
-            tag = lookup(wanted, files)
-            if tag:
-                return wanted, _read(files[tag], tag)
-    raise FileNotFoundError(f"{CATALOGUES}: has no catalogue; install the package again")
-
-
-def _read(file: Path, tag: str) -> GNUTranslations:
-    """Compile in memory, so that no compiled file lies beside its source and grows stale."""
-    with file.open("rb") as source:
-        catalogue = read_po(source, locale=_locale(tag) and tag.replace("-", "_"))
-    compiled = BytesIO()
-    write_mo(compiled, catalogue)
-    compiled.seek(0)
-    return GNUTranslations(compiled)

@@ -1,0 +1,200 @@
+"""Our sentences in one language, from its catalogues; one that none of them has stays English and says so."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from gettext import GNUTranslations, NullTranslations
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+
+from babel import Locale, UnknownLocaleError
+from babel.messages.catalog import Catalog, Message
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+from consent_mw.policy.language_tags import lookup
+
+__all__ = [
+    "CATALOGUES",
+    "SOURCE",
+    "Sentences",
+    "files_in",
+    "fits",
+    "is_whole",
+    "locale_of",
+    "marked",
+    "sentences",
+    "untranslated",
+]
+
+_log = logging.getLogger("consent_mw")
+
+#: Our own catalogues. The sentences of the templates are English, so English needs no translation of its own.
+CATALOGUES: Final = Path(__file__).parent / "locale"
+SOURCE: Final = "en"
+
+# Noncharacters of Unicode: around an English sentence, and around what is filled into it.
+_ENGLISH, _END, _FILLED, _FILLED_END = "\ufdd0\ufdd1\ufdd2\ufdd3"
+_FIELD: Final = re.compile(r"%\(\w+\)s")
+#: Where no element can stand: in a tag, and in what holds text alone.
+_TEXT_ALONE: Final = re.compile(r"<(title|option|textarea)\b.*?</\1>|<[^>]*>", re.DOTALL)
+
+
+class Sentences(NamedTuple):
+    """
+    Attributes:
+        language: The tag whose catalogues were found, or English.
+        messages: What looks a sentence up.
+    """
+
+    language: str
+    messages: NullTranslations
+
+
+class _English(NullTranslations):
+    """Sentences as the templates have them, with marks where they are foreign to the page."""
+
+    def gettext(self, message: str) -> str:
+        filled = _FIELD.sub(lambda field: f"{_FILLED}{field[0]}{_FILLED_END}", message)
+        return f"{_ENGLISH}{filled}{_END}"
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return self.gettext(msgid1 if n == 1 else msgid2)
+
+    def pgettext(self, context: str, message: str) -> str:
+        return self.gettext(message)
+
+    def npgettext(self, context: str, msgid1: str, msgid2: str, n: int) -> str:
+        return self.ngettext(msgid1, msgid2, n)
+
+
+def sentences(language: str, folders: Sequence[Path] = (CATALOGUES,)) -> Sentences:
+    """
+    Return our sentences for a reader of `language`.
+
+    Each is looked for in the catalogues LANGUAGE/LC_MESSAGES/consent_mw.po of the folders in turn, within one folder in
+    that of the region before that of the whole language. Without any, all is English.
+    """
+    chain = [_read(file, tag) for folder in folders for tag, file in _serving(language, files_in(folder))]
+    if not chain:
+        return Sentences(SOURCE, NullTranslations())
+    chain.append(NullTranslations() if lookup(language, (SOURCE,)) else _English())
+    for upper, lower in pairwise(chain):
+        upper.add_fallback(lower)
+    return Sentences(language, chain[0])
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    """Return the catalogues below a folder, by language tag."""
+    files = sorted(folder.glob("*/LC_MESSAGES/consent_mw.po"))
+    return {file.parts[-3].replace("_", "-"): file for file in files}
+
+
+def _serving(language: str, files: Mapping[str, Path]) -> list[tuple[str, Path]]:
+    """Return the catalogues that serve a reader of `language`, the nearest first."""
+    left = dict(files)
+    found: list[tuple[str, Path]] = []
+    while tag := lookup(language, left):
+        found.append((tag, left.pop(tag)))
+    return found
+
+
+def locale_of(tag: str) -> Locale | None:
+    """Return what CLDR knows of a language, or None."""
+    try:
+        return Locale.parse(tag.replace("_", "-"), sep="-")
+    except (UnknownLocaleError, ValueError):
+        return None
+
+
+def _read(file: Path, tag: str) -> NullTranslations:
+    """Compile in memory, so that no compiled file lies beside its source and grows stale."""
+    with file.open("rb") as source:
+        catalogue = read_po(source, locale=locale_of(tag) and tag.replace("-", "_"))
+    for message in catalogue:
+        if message.id and not is_whole(message):
+            message.string = ""
+        elif message.id and not fits(message):
+            _log.warning(
+                "%s:%s: what is filled in, as in %%(time)s, is not that of the sentence; it stays English",
+                file,
+                message.lineno or "?",
+            )
+            message.string = ""
+    compiled = BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return GNUTranslations(compiled)
+
+
+def _forms(text: object) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", text) if isinstance(text, tuple | list) else (str(text),)
+
+
+def is_whole(message: Message) -> bool:
+    """Whether a sentence is translated, in each form that its language counts with."""
+    return not message.fuzzy and all(_forms(message.string))
+
+
+def fits(message: Message) -> bool:
+    """Whether each form of a translation fills in what its sentence does; a singular and a dual may leave it out."""
+    asked = _forms(message.id)
+    wanted = Counter(_FIELD.findall(asked[-1]))
+    several = len(asked) > 1
+    for form in _forms(message.string):
+        found = Counter(_FIELD.findall(form))
+        rest = _FIELD.sub("", form).replace("%%", "")
+        if "%" in rest and "%" not in _FIELD.sub("", asked[-1]).replace("%%", ""):
+            return False
+        if not (found <= wanted if several else found == wanted):
+            return False
+    return True
+
+
+def untranslated(language: str, folder: Path = CATALOGUES) -> tuple[int, int, bool]:
+    """
+    Return how many of our sentences are English to a reader of `language`, how many there are, and whether a machine
+    made the translation.
+    """
+    files = files_in(folder)
+    wanted = {_key(message) for message in _catalogue(files[SOURCE]) if message.id}
+    left, by_machine = set(wanted), False
+    for _, file in _serving(language, files):
+        catalogue = _catalogue(file)
+        left -= {_key(message) for message in catalogue if is_whole(message)}
+        by_machine = by_machine or any(name == "X-Machine-Made" for name, _ in catalogue.mime_headers)
+    return (0 if lookup(language, (SOURCE,)) else len(left)), len(wanted), by_machine
+
+
+def _catalogue(file: Path) -> Catalog:
+    with file.open("rb") as source:
+        return read_po(source)
+
+
+def _key(message: Message) -> tuple[object, ...]:
+    return message.context, *_forms(message.id)
+
+
+def marked(html: str, language: str, direction: str) -> str:
+    """
+    Return a rendered template with an element for each sentence that is English in a page of another language.
+
+    Where no element can stand, in an attribute or a title, the sentence is left alone.
+    """
+    if _ENGLISH not in html:
+        return html
+    html = _TEXT_ALONE.sub(lambda found: _unmarked(found[0]), html)
+    turns = (' dir="ltr"', f' dir="{direction}"') if direction != "ltr" else ("", "")
+    html = html.replace(_ENGLISH, f'<span lang="{SOURCE}"{turns[0]}>').replace(_END, "</span>")
+    return html.replace(_FILLED, f'<span lang="{language}"{turns[1]}>').replace(_FILLED_END, "</span>")
+
+
+def _unmarked(text: str) -> str:
+    for mark in (_ENGLISH, _END, _FILLED, _FILLED_END):
+        text = text.replace(mark, "")
+    return text
