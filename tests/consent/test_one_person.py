@@ -446,7 +446,7 @@ def test_what_is_still_open_stays_open_after_an_erasure_and_goes_on_to_restrict(
         ]  # fmt: skip
         assert told["restricted"]
         page_of = kim.get(f"{DATA}?lang=en").text
-        assert "until it is answered or taken back" in page_of
+        assert "until they are answered or withdrawn" in page_of
 
 
 # -- 3: what is taken back is taken back whole -----------------------------------------------------------------------

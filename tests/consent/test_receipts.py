@@ -104,7 +104,7 @@ def test_a_receipt_that_cannot_be_filed_yet_is_said_to_be_kept(tmp_path: Path) -
         with one.runtime.spool.lease():  # another process hands over, and is slow
             sent = await visitor.gets("/consent/receipt", query_string=b"lang=en", app=other)
         assert (sent[0]["status"], header(sent, "retry-after")) == (503, "5")
-        assert "safely kept" in body(sent)
+        assert "receipt is being filed" in body(sent)
         one.runtime.spool.close()
         other.runtime.spool.close()
 
@@ -128,7 +128,7 @@ def test_earlier_answers_follow_the_one_in_force(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(("choice", "told"), [("", "not chosen yet"), ("reject", "allowed nothing")])
+@pytest.mark.parametrize(("choice", "told"), [("", "chosen yet"), ("reject", "refused everything")])
 def test_who_has_no_receipt_reads_why(choice: str, told: str, tmp_path: Path) -> None:
     async def run() -> None:
         visitor = Visitor(site(tmp_path))
@@ -338,7 +338,7 @@ def test_an_acceptance_without_a_receipt_on_the_disk_is_told_to_be_none(
         sent = await visitor.picks("accept")
         assert (sent[0]["status"], header(sent, "location")) == (303, "/consent?again=unsaved")
         page = await visitor.gets("/consent", query_string=b"again=unsaved&lang=en")
-        assert "could not be recorded" in body(page)
+        assert "couldn't be recorded" in body(page)
         assert 'status">Your choice is saved' not in body(page)
         sent = await visitor.picks("accept", headers=script)
         assert (sent[0]["status"], body(sent), header(sent, "set-cookie")) == (503, "", "")

@@ -384,12 +384,12 @@ def test_the_words_are_those_of_a_visitors_language() -> None:
     text = LONGER.replace('country = "KR"', 'country = "US"')
     found = amendments(loads(FULL), loads(text))
     assert told(found, loads(FULL), loads(text), "en", TEMPLATES) == [
-        "Functional is kept longer. Before: 180 days; after: 200 days (important: it is kept longer)",
-        "The country of Delivery. Before: KR; after: US (important: others receive it, or more of it)",
+        "Functional is kept longer (180 days → 200 days) (important: it is kept longer)",
+        "The country of Delivery (KR → US) (important: others receive it, or more of it)",
     ]
     assert told(found, loads(FULL), loads(text), "ko", TEMPLATES) == [
-        "보유 기간 연장: Functional. 변경 전: 180일; 변경 후: 200일 (중요: 보유 기간이 길어집니다)",
-        "제공받는 자의 국가: 배송사. 변경 전: KR; 변경 후: US (중요: 제공받는 자나 제공하는 항목이 늘어납니다)",
+        "Functional 보유 기간 연장 (180일 → 200일) (중요: 보유 기간이 길어집니다)",
+        "제공받는 자의 국가: 배송사 (KR → US) (중요: 제공받는 자나 제공하는 항목이 늘어납니다)",
     ]
 
 

@@ -133,7 +133,7 @@ def test_what_is_on_until_it_is_refused_says_so_before_the_answer_and_nobody_rea
     tmp_path: Path,
 ) -> None:
     opted = POLICY.replace('[purposes.marketing]\nbasis = "consent"', '[purposes.marketing]\nbasis = "opt_out"')
-    assert "On until you refuse, or a signal of your browser does: Marketing." in shown_text(
+    assert "On until you refuse, or your browser's privacy signal does: Marketing." in shown_text(
         loads(opted), "en", "banner"
     )
     assert "On until you refuse" not in shown_text(loads(POLICY), "en", "banner")
@@ -149,8 +149,8 @@ def test_what_is_on_until_it_is_refused_says_so_before_the_answer_and_nobody_rea
     plain, in_use = (
         asyncio.run(settings(site(directory, text))) for directory, text in zip(apart, (POLICY, opted), strict=True)
     )
-    assert "nothing of what you are asked about is in use" in plain
-    assert "nothing of what you are asked about is in use" not in in_use
+    assert "everything optional stays off" in plain
+    assert "everything optional stays off" not in in_use
     assert "On until you refuse" in in_use
 
 
@@ -164,11 +164,11 @@ def test_a_site_that_only_reports_says_on_each_page_that_it_holds_nothing_back(t
         for path in ("/", "/consent/", "/consent/policy", "/consent/cookies"):
             page = body(await visitor.gets(path, headers=html, query_string=b"lang=en"))
             page += body(await visitor.gets(path, headers=[*html, (b"accept-language", b"en")]))
-            assert ("This site only observes for now" in page) is reports, path
-            assert not (reports and ("neither sets a cookie" in page or "is not let through" in page)), path
+            assert ("This site is only testing for now" in page) is reports, path
+            assert not (reports and ("neither sets a cookie" in page or "blocks any other" in page)), path
         await visitor.posts(("choice", "accept"), ("surface", "banner"), ("language", "en"))
         (found,) = await receipts(visitor)
-        assert ("only observes" in found["consent_mw"]["shown"]["text"]) is reports
+        assert ("only testing" in found["consent_mw"]["shown"]["text"]) is reports
         await app.runtime.drain.stop()
 
     asyncio.run(run())

@@ -261,8 +261,8 @@ def test_records_that_are_moved_to_a_strangers_subject_are_not_opened_for_them(t
         assert f"words of {id(victim)}" not in json.dumps(after)
         assert (before["complete"], after["complete"]) == (True, False)
         told = words(await reads(thief))
-        assert "Somebody changed records of yours since this site wrote them. They are not shown." in told
-        assert "everything that is held" not in told
+        assert "Some of your records were changed after this site wrote them, so they aren't shown." in told
+        assert "everything we hold" not in told
 
     asyncio.run(work())
 

@@ -147,7 +147,7 @@ def test_what_is_still_on_its_way_to_the_store_is_said_to_be_missing(tmp_path: P
         visitor = Visitor(one)
         await visitor.picks("accept")
         with one.runtime.spool.lease():  # another process hands over, and is slow
-            assert "last moments may be missing" in words(await reads(visitor, app=other))
+            assert "The latest records may be missing" in words(await reads(visitor, app=other))
             assert (await visitor.gets(f"{PAGE}.csv", app=other))[0]["status"] == 503
         assert (await data(visitor))["complete"] is True
 
@@ -210,7 +210,7 @@ def test_a_sign_in_that_is_none_makes_no_error(answer: object, tmp_path: Path) -
     async def work() -> None:
         sent = await Visitor(site(tmp_path, subject=subject)).gets(PAGE, query_string=b"lang=en")
         assert sent[0]["status"] == 200
-        assert "nothing by which we could know you" in words(sent)
+        assert "can't identify you from this browser" in words(sent)
 
     run(work)
 

@@ -249,7 +249,7 @@ def test_while_the_store_is_away_what_was_asked_stands_and_nothing_else_is_told(
         take_away(Places(tmp_path / "consent-data").database)
         shown = await reads(visitor, sent)
         assert (shown[0]["status"], header(shown, "retry-after")) == (503, "5")
-        assert "Number to quote: " + told["requests"][0]["number"] in words(shown)
+        assert "Reference number: " + told["requests"][0]["number"] in words(shown)
         assert "cannot be reached" in words(shown)
         sent = await asks(visitor, ("action", "ask"), ("kind", "access"), ("email", "kim@example.com"))
         assert sent[0]["status"] == 303  # the spool takes it

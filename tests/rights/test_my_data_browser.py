@@ -137,12 +137,12 @@ def test_without_javascript_and_by_keyboard_alone_data_is_read_withdrawn_and_era
     page.goto(MY_DATA)
     expect(page.get_by_role("heading", name="Analytics")).to_be_visible()
     page.get_by_role("checkbox", name="Analytics").press("Space")
-    page.get_by_role("button", name="Withdraw the marked ones").press("Enter")
+    page.get_by_role("button", name="Withdraw selected").press("Enter")
     expect(page.get_by_role("status")).to_contain_text("Your consent is withdrawn.")
     page.locator("#erase summary").first.press("Enter")  # the first action
     page.get_by_role("button", name="Erase everything for good").press("Enter")  # the second
-    expect(page.get_by_role("status")).to_contain_text("The erasure of your data is registered.")
+    expect(page.get_by_role("status")).to_contain_text("We've received your request to erase your data.")
     while not page.get_by_text("Erased records:").count():  # a machine under load is not done at once
-        page.get_by_role("link", name="See how far it is").press("Enter")
+        page.get_by_role("link", name="Check progress").press("Enter")
     page.goto(MY_DATA)
-    expect(page.get_by_text("nothing by which we could know you")).to_be_visible()
+    expect(page.get_by_text("can't identify you from this browser")).to_be_visible()

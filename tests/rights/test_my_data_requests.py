@@ -120,14 +120,14 @@ def test_promise_8_an_erasure_leaves_nothing_tells_the_day_and_makes_the_visitor
         visitor.signals = []
         told = words(await reads(visitor, sent))
         for word in (
-            "Number to quote",
+            "Reference number",
             "Erased records:",
             "last key is destroyed",
             "Proof of your choice",
             "Kept for 1 year",
         ):
             assert word in told
-        assert "nothing by which we could know you" in told
+        assert "can't identify you from this browser" in told
         told = json.loads(
             body(await visitor.gets(f"{PAGE}.json", query_string=header(sent, "location").encode()[len(PAGE) + 1 :]))
         )
@@ -162,7 +162,7 @@ def test_promise_4_the_company_decides_about_records_of_abuse_and_the_visitor_re
         assert {held["purpose"] for held in (await data(visitor))["held"]} == {"analytics", "abuse"}
         sent = await asks(visitor, *ERASE)
         await erased(app)
-        assert "There are records of abuse" in words(await reads(visitor, sent))
+        assert "There are abuse records" in words(await reads(visitor, sent))
         (case,) = await cases(app)
         assert case.request.purposes == ("abuse",)
         answer = Answer.new(
@@ -192,7 +192,7 @@ def test_promise_8_what_the_application_holds_is_corrected_at_once_or_by_staff(t
         assert "It is corrected" in words(await reads(visitor, sent))
         assert (await data(visitor))["restricted"] is False
         sent = await asks(visitor, ("action", "correct"), ("item", "note"), ("value", "other"))
-        assert "Somebody looks at it" in words(await reads(visitor, sent))
+        assert "somebody has looked at it" in words(await reads(visitor, sent))
         assert (await data(visitor))["restricted"] is True
         sent = await asks(visitor, ("action", "correct"), ("item", "shoe size"), ("value", "9"), headers=[OURS, JSON])
         assert (sent[0]["status"], json.loads(body(sent))["allowed"]) == (422, ["name", "note"])
@@ -211,8 +211,8 @@ def test_promise_8_a_fact_of_the_log_is_disputed_and_the_data_is_left_alone_unti
         record = (await data(visitor))["held"][0]["records"][0]["id"]
         sent = await asks(visitor, ("action", "dispute"), ("record", record), ("message", "Not me\r\nat all"),
                           ("email", "kim@example.com"))  # fmt: skip
-        assert "Until we have answered it your data is not used" in words(await reads(visitor, sent))
-        assert "Your data is not used now" in words(await reads(visitor))
+        assert "We won't use your data until we've answered it" in words(await reads(visitor, sent))
+        assert "We're not using your data" in words(await reads(visitor))
         (case,) = await cases(app)
         assert (case.request.item, case.request.message) == (record, "Not me\nat all")
         held = await records(app, "visit")
@@ -226,7 +226,7 @@ def test_promise_8_a_fact_of_the_log_is_disputed_and_the_data_is_left_alone_unti
         )
         told = words(await reads(visitor))
         assert "It was your browser." in told
-        assert "Your data is not used now" not in told
+        assert "We're not using your data" not in told
 
     run(work)
 
@@ -239,7 +239,7 @@ def test_promise_8_a_restriction_is_asked_for_and_taken_back(tmp_path: Path) -> 
         await asks(visitor, ("action", "restrict"), ("message", "until the trial"))
         assert (await data(visitor))["restricted"] is True
         sent = await asks(visitor, ("action", "lift"))
-        assert "taken back" in words(await reads(visitor, sent))
+        assert "may be used again" in words(await reads(visitor, sent))
         assert (await data(visitor))["restricted"] is False
         assert (await asks(visitor, ("action", "lift")))[0]["status"] == 422
 
@@ -254,7 +254,7 @@ def test_promise_9_a_request_tells_its_last_day_and_when_that_is_over(tmp_path: 
         )
         await visitor.picks("accept")
         sent = await asks(visitor, ("action", "dispute"), ("message", "Not me"))
-        assert "You have an answer by December 7, 2026" in words(await reads(visitor, sent))
+        assert "We'll answer by 7 December 2026" in words(await reads(visitor, sent))
         (case,) = (await data(visitor))["requests"]
         assert (case["due"], case["overdue"]) == ("2026-12-07", False)
         clock.advance(timedelta(days=10, hours=18, minutes=59))

@@ -176,12 +176,12 @@ def test_my_data_is_not_everything_where_another_keyring_sealed_records(tmp_path
     async def work() -> None:
         visitor = Visitor(app := site(tmp_path))
         await visitor.picks("accept")
-        assert "This is everything that is held about you" in words(await reads(visitor))
+        assert "This is everything we hold about you" in words(await reads(visitor))
         other = SiteWithRecords(tmp_path, POLICY, keyring=MemoryKeyring())
         await app.runtime.store.append([other.record(datetime.now(UTC), purpose="analytics", path="/")])
         visitor.app = site(tmp_path)
         told = words(await reads(visitor))
-        assert "This is what was found about you." in told
+        assert "This is what we found about you." in told
         assert "everything" not in told.replace("Withdraw everything", "").replace("Erase everything for good", "")
         assert "records that cannot be searched here" in told
         korean = body(await visitor.gets(PAGE, query_string=b"lang=ko"))

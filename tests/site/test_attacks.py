@@ -87,7 +87,7 @@ def test_no_other_site_chooses_for_the_visitor(site, directory, headers, choice)
     assert sent[0]["status"] == 403
     assert set_cookies(sent) == []
     assert "Nothing was changed" in text(sent)
-    assert "This answer was sent by another site. Only you can choose, and only here." in text(sent)
+    assert "Another site sent this answer. Only you can choose, and only here." in text(sent)
     assert records(directory / "consent-data", "receipt") == []
 
 
@@ -382,7 +382,7 @@ def test_a_body_that_no_form_has_is_refused_before_it_is_read_whole(site):
 
     sent = play(site(), story)
     assert sent[0]["status"] == 413
-    assert "larger than any answer can be" in text(sent)
+    assert "Your answer is too large" in text(sent)
 
 
 @pytest.mark.parametrize(

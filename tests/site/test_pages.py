@@ -120,7 +120,7 @@ def test_what_a_law_demands_is_told_with_its_period_and_its_law() -> None:
 
 def test_the_pages_claim_no_more_than_the_declaration_does() -> None:
     assert "stored encrypted" in get("/consent/policy?lang=en").body
-    assert "is not let through" in get("/consent/cookies?lang=en").body
+    assert "blocks any other" in get("/consent/cookies?lang=en").body
     first = "[[cookies.declared]]"
     plain = DECLARATION.replace(first, f'[cookies]\nundeclared = "report"\n{first}', 1) + "\n[log]\nseal = false\n"
     app = Site(loads(plain), signing=SIGNING)
@@ -209,7 +209,9 @@ def test_head_says_what_get_says_and_sends_no_body(page: str) -> None:
 
 @pytest.mark.parametrize("page", ["", "/policy", "/policy/3", "/cookies", "/state", "/static/x.css"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-@pytest.mark.parametrize(("language", "told"), [("ko", "요청할 수 없습니다"), ("en", "cannot be asked")])
+@pytest.mark.parametrize(
+    ("language", "told"), [("ko", "처리할 수 없는 요청 방식"), ("en", "does not take this kind of request")]
+)
 def test_another_method_is_refused_in_the_visitors_language(page: str, method: str, language: str, told: str) -> None:
     answer = get(f"/consent{page}", method=method, headers={"accept-language": language})
     assert (answer.status, answer.header("allow")) == (405, "GET, HEAD")

@@ -68,7 +68,6 @@ class Announcement:
                 count=len(self._amendments),
                 old=self._in_force,
                 new=self.policy,
-                begins=self.begins,
                 next=_NEXT,
                 token=_PROOF,
             )

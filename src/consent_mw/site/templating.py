@@ -74,6 +74,7 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
     environment.filters["date"] = translation.date
     environment.filters["moment"] = translation.moment
     environment.filters["contents"] = contents_of
+    environment.filters["city"] = translation.city
     environment.filters["country"] = translation.country
     environment.filters["own_words"] = partial(own_words, translation=translation)
     environment.filters["duration"] = translation.duration

@@ -7,9 +7,10 @@ from datetime import date, datetime
 from gettext import NullTranslations
 from pathlib import Path
 from typing import cast
+from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date
+from babel.dates import format_date, get_timezone_location
 from babel.units import format_unit
 
 from consent_mw.policy.durations import Duration
@@ -39,15 +40,21 @@ class Translation:
         self.messages: NullTranslations = found.messages
         self._locale = locale_of(self.language) or Locale(SOURCE)
         self.direction: str = self._locale.text_direction
+        # Our own sentences are British; "en-US" asks for American dates.
+        self._dates = Locale("en", "GB") if self.language == SOURCE else self._locale
 
     def date(self, day: date) -> str:
         """Return "23 November 2026", or how this language writes it."""
-        return format_date(day, "long", locale=self._locale)
+        return format_date(day, "long", locale=self._dates)
 
     def moment(self, instant: datetime) -> str:
         """Return an aware instant as day, time and zone, the way this language writes it."""
         offset = f"{instant:%z}"  # CLDR's own long form ends in "+0900", and says AM inside a Korean sentence
         return f"{self.date(instant.date())} {instant:%H:%M:%S} (UTC{offset[:3]}:{offset[3:]})"
+
+    def city(self, zone: ZoneInfo) -> str:
+        """Return "Seoul" for Asia/Seoul, or what this language calls the place by whose clocks a zone goes."""
+        return get_timezone_location(zone, locale=self._locale, return_city=True)
 
     def duration(self, duration: Duration) -> str:
         """Return "13 months", or how this language counts."""
