@@ -93,7 +93,7 @@ def _rounds(
     task = progress.add_task("measuring", total=2 * (rounds + 1))
     for age, directory in sites.items():
         _command(directory, ("purge",))
-        _move(directory, server.url(), _schema(age))
+        move(directory, server.url(), _schema(age))
         progress.advance(task)
     for _ in range(rounds):
         for (age, directory), figures in zip(sites.items(), found, strict=True):
@@ -101,7 +101,7 @@ def _rounds(
                 figures.setdefault(name, []).append(_command(directory, words))
             for name, figure in _measured(directory).items():
                 figures.setdefault(name, []).append(figure)
-            in_postgres = _measured(_moved(directory), server.url(), _schema(age))
+            in_postgres = _measured(moved(directory), server.url(), _schema(age))
             for name in _ALSO_POSTGRES:
                 figures.setdefault(f"{name}, PostgreSQL", []).append(in_postgres[name])
             progress.advance(task)
@@ -112,14 +112,15 @@ def _schema(age: int) -> str:
     return f"age{age}"
 
 
-def _moved(directory: Path) -> Path:
+def moved(directory: Path) -> Path:
     """Return where the same site is with PostgreSQL in the place of its file."""
     return directory.with_name(f"{directory.name}-postgres")
 
 
-def _move(directory: Path, url: str, schema: str) -> None:
-    shutil.rmtree(_moved(directory), ignore_errors=True)
-    shutil.copytree(directory, _moved(directory), ignore=shutil.ignore_patterns("consent.sqlite3*"))
+def move(directory: Path, url: str, schema: str) -> None:
+    """Copy a site, its records into a schema of PostgreSQL."""
+    shutil.rmtree(moved(directory), ignore_errors=True)
+    shutil.copytree(directory, moved(directory), ignore=shutil.ignore_patterns("consent.sqlite3*"))
     asyncio.run(_copied(Places.beside(directory / "policy.toml").database, PostgresStore(url, schema=schema)))
 
 

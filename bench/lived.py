@@ -25,7 +25,7 @@ from consent_mw.stores.base import Store
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.driver import body, drive, http_scope
 
-__all__ = ["EXCHANGES", "Browser", "Known", "known_of", "lived", "served"]
+__all__ = ["DAY", "EXCHANGES", "Browser", "Known", "begin", "handed_over", "known_of", "lived", "served"]
 
 #: Each day as busy as every other, so that only the age of two sites differs.
 EXCHANGES: Final = 200
@@ -121,13 +121,13 @@ async def lived(
     directory: Path, days: int, exchanges: int = EXCHANGES, told: Callable[[], None] = lambda: None
 ) -> None:
     """Let a site live in `directory` for so many days, of which today is the last; `told` is called after each."""
-    _begin(directory)
-    begin = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - days * DAY
-    clock = Clock(begin)
+    begin(directory)
+    first = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - days * DAY
+    clock = Clock(first)
     life = _Life(served(directory, clock), directory, clock, exchanges)
     try:
         for number in range(days):
-            await life.day(begin + number * DAY, days - number)
+            await life.day(first + number * DAY, days - number)
             told()
         await life.night(datetime.now(UTC) - timedelta(minutes=1))
     finally:
@@ -135,9 +135,18 @@ async def lived(
     _end(directory, life.known)
 
 
-def _begin(directory: Path) -> None:
+def begin(directory: Path) -> None:
+    """Put the policy into the directory of a site that is to live."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "policy.toml").write_text(Path(__file__).with_name("age.toml").read_text())
+
+
+async def handed_over(app: ConsentMiddleware) -> None:
+    """Wait until a site's store has all that its spool had."""
+    await app.runtime.drain.once()
+    while app.runtime.spool.waiting_bytes:
+        await asyncio.sleep(0.01)
+        await app.runtime.drain.once()
 
 
 def _end(directory: Path, known: Known) -> None:
@@ -179,7 +188,7 @@ class _Life:
         """Hand over, erase, count and destroy what is due by then."""
         if now > self._clock.now:
             self._clock.set(now)
-        await self._handed_over()
+        await handed_over(self._app)
         await self._done(lambda: self._app.runtime.erasure.once(self._clock.now))
         await self._done(lambda: self._destruction.once(self._clock.now))
 
@@ -210,7 +219,7 @@ class _Life:
 
     async def _asked(self, begin: datetime, visitors: Sequence[Browser]) -> None:
         self._clock.set(begin)
-        await self._handed_over()
+        await handed_over(self._app)
         for each in visitors[-2:]:
             self._clock.advance(timedelta(minutes=11))
             await each.post("/consent/my-data", action="withdraw", purpose="marketing")
@@ -232,7 +241,7 @@ class _Life:
         """Answer the letters, decide what an erasure left open, and disclose now and then."""
         if now > self._clock.now:
             self._clock.set(now)
-        await self._handed_over()
+        await handed_over(self._app)
         for case in await self._desk.all(opened=False):
             if case.ended is None and (case.request.kind == "access" or "abuse" in case.request.purposes):
                 answer = Answer.new(case.request.id, "refused", self._clock(), reason="It is told by letter.")
@@ -240,12 +249,6 @@ class _Life:
         if left % DISCLOSED_DAYS == 0:
             given = Disclosure.new(self._clock(), to="a court", basis="lawful_demand", purposes=("necessary",))
             await Disclosures(self._parts.store, self._parts.sealer).append(given)
-
-    async def _handed_over(self) -> None:
-        await self._parts.drain.once()
-        while self._parts.spool.waiting_bytes:
-            await asyncio.sleep(0.01)
-            await self._parts.drain.once()
 
     async def _done(self, work: Callable[[], Awaitable[Outcome | ErasureOutcome]]) -> None:
         """Work until nobody else is at it: the site's own tasks run beside."""

@@ -35,7 +35,7 @@ from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.pages import pages
-from consent_mw.stores.subjects import Subjects, questions
+from consent_mw.stores.subjects import Subjects, questions, tokens_at_once
 from consent_mw.system.days import day_of, instant_of, start_of
 from consent_mw.system.locks import alone
 
@@ -468,7 +468,7 @@ class Erasure:
     async def _has_any(self, store: Store, made: Subjects) -> bool:
         """Whether a store holds records of abuse that carry one of these tokens."""
         abuse = {key: subjects for key, subjects in made.items() if key[1] == ABUSE}
-        return any([await store.fetch(query, limit=1) for query in questions(abuse, HELD)])
+        return any([await store.fetch(query, limit=1) for query in questions(abuse, HELD, tokens_at_once(store))])
 
 
 async def erased_again(entries: Sequence[Entry], store: Store, *others: Store) -> int:

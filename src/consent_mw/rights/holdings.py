@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
@@ -28,12 +28,14 @@ from consent_mw.rights.request import Case
 from consent_mw.rights.restriction import is_restricted
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
-from consent_mw.stores.subjects import Subjects, carried_by, questions
+from consent_mw.stores.subjects import Subjects, carried_by, questions, tokens_at_once
 from consent_mw.system.days import day_of, start_of
 
 __all__ = ["Held", "Holdings", "Registry"]
 
 _RECEIPT: Final = frozenset((RECEIPT,))
+#: By how much at most an older record ends later than a newer one: lengths of months, and clocks that change.
+_NEAR: Final = timedelta(days=7)
 _decode = msgspec.msgpack.Decoder(dict[str, object]).decode
 
 
@@ -151,7 +153,8 @@ class Registry:
 
     async def _held(self, stage: Stage, made: Subjects, now: datetime) -> tuple[list[Held], int]:
         """Return what is held in one place, and how many records there are not as the site wrote them."""
-        records = [each for query in questions(made, HELD) for each in await every(stage.store, query)]
+        asked = questions(made, HELD, tokens_at_once(stage.store))
+        records = [each for query in asked for each in await every(stage.store, query)]
         found = await asyncio.to_thread(stage.sealer.whole, records)
         by_purpose: dict[str, list[Record]] = {}
         for record in found:
@@ -164,7 +167,8 @@ class Registry:
 
     async def _receipts(self, made: Subjects) -> list[Receipt]:
         filed = {key: subjects for key, subjects in made.items() if key[1] == RECEIPTS}
-        records = [each for query in questions(filed, _RECEIPT) for each in await every(self._live.store, query)]
+        asked = questions(filed, _RECEIPT, tokens_at_once(self._live.store))
+        records = [each for query in asked for each in await every(self._live.store, query)]
         return await asyncio.to_thread(
             lambda: [each for record in records[::-1] if carried_by(record, made) and (each := self._receipt(record))]
         )
@@ -196,8 +200,10 @@ def _told(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) 
     rows = tuple(_row(record, stage.sealer) for record in records)
     items = dict.fromkeys(name for row in rows for name in row if name not in ("time", "kind", "id"))
     first, last = time_of(records[0].id), time_of(records[-1].id)
-    # Who was later may end sooner: 29, 30 and 31 January and a month are all over on 28 February.
-    parts = {(day_of(time_of(record.id)), stage.sealer.span_of(record)) for record in records}
+    # What binds a newer record binds an older one too. But who was later may end sooner, by some days: 29, 30 and 31
+    # January and a month are all over on 28 February.
+    latest = (record for record in records if last - time_of(record.id) <= _NEAR)
+    parts = {(day_of(time_of(record.id)), stage.sealer.span_of(record)) for record in latest}
     ends = (stage.retention.end(day, purpose, now, span) for day, span in parts)
     until = max((end for end in ends if end is not None), default=None)
     return Held(purpose, stage.where, len(rows), tuple(items), first, last, until, rows)

@@ -9,7 +9,7 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.kinds import HELD, RECEIPT
 from consent_mw.stores.base import Store
-from consent_mw.stores.subjects import questions
+from consent_mw.stores.subjects import questions, tokens_at_once
 
 __all__ = ["receipt_holder"]
 
@@ -24,7 +24,7 @@ async def receipt_holder(name: str, store: Store, sealer: Sealer) -> Person:
     """
     person = Person((name,))
     made = await asyncio.to_thread(tokens, sealer, person)
-    if not any([await store.fetch(query, limit=1) for query in questions(made, HELD | {RECEIPT})]):
+    if not any([await store.fetch(query, limit=1) for query in questions(made, HELD | {RECEIPT}, tokens_at_once(store))]):
         raise ConfigurationError(
             f'no receipt called "{name}" is kept here; its name stands in the downloaded file as pii_principal_id'
         )

@@ -17,6 +17,7 @@ from consent_mw.stores.merging import merged
 from consent_mw.stores.other_kinds import others
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.store_clock import store_now
+from consent_mw.stores.subjects import tokens_at_once
 
 __all__ = ["JoinedStore"]
 
@@ -56,6 +57,11 @@ class JoinedStore:
         """Delete every record that matches, in one store after the other, and return how many they were."""
         gone = 0 if query.kinds <= _NEVER_OLD else await self._older.delete(query)
         return gone + await self._store.delete(query)
+
+    @property
+    def tokens_at_once(self) -> int:
+        """As `Searching.tokens_at_once`, of the narrower one."""
+        return min(tokens_at_once(self._store), tokens_at_once(self._older))
 
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`, in both."""

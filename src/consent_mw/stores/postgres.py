@@ -332,7 +332,7 @@ class PostgresStore:
 
     async def _stretches(self, connection: _Connection, search: Search) -> AsyncIterator[Stretch]:
         """Give one stretch of days after the other. What was read of one is unlocked before the next."""
-        days = 1
+        days = 1 if search.query.subjects is None else _DAYS  # of one person a page is never soon full
         async for shelves in self._shelves(connection, search):
             await connection.execute("SAVEPOINT stretch")
             for stretch in stretches(shelves, search.query.kinds, days):

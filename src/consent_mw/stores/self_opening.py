@@ -13,6 +13,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.other_kinds import others
 from consent_mw.stores.store_clock import Timed, store_now
+from consent_mw.stores.subjects import tokens_at_once
 
 __all__ = ["OpenedStore"]
 
@@ -51,6 +52,11 @@ class OpenedStore:
         """As `Store.delete`."""
         await self.open()
         return await self._store.delete(query)
+
+    @property
+    def tokens_at_once(self) -> int:
+        """As `Searching.tokens_at_once`."""
+        return tokens_at_once(self._store)
 
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`."""

@@ -17,6 +17,7 @@ from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.store_clock import store_now
+from consent_mw.stores.subjects import tokens_at_once
 
 __all__ = ["SplitStore"]
 
@@ -63,6 +64,11 @@ class SplitStore:
     async def delete(self, query: Query) -> int:
         """Delete every record that matches, in one store after the other, and return how many they were."""
         return sum([await store.delete(part) for store, part in self._parts(query)])
+
+    @property
+    def tokens_at_once(self) -> int:
+        """As `Searching.tokens_at_once`, of the narrower one."""
+        return min(tokens_at_once(self._main), tokens_at_once(self._log))
 
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`, in both."""

@@ -51,12 +51,14 @@ _COUNTED: Final = "SELECT CAST(kind AS BLOB), CAST(purpose AS BLOB), count(*) FR
 _DELETE_BY_ID: Final = "DELETE FROM records WHERE id = ?"
 _DELETE_BY_PURPOSE: Final = "DELETE FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ?"
 
-#: Tokens that are looked for with one statement, which is prepared once.
-_TOKENS: Final = 64
-_IN_USE: Final = f"""
-    SELECT column1 FROM (VALUES {", ".join(["(?)"] * _TOKENS)})
-    WHERE EXISTS (SELECT 1 FROM records WHERE subject = column1 AND id >= ? AND id < ?)
-"""  # noqa: S608 - put together from constants
+# Which of any number of subjects of one length have a record: they come as one value, in a row.
+_IN_USE: Final = """
+    WITH RECURSIVE place (at) AS (
+        SELECT 1 UNION ALL SELECT at + :length FROM place WHERE at + :length < length(:subjects)
+    )
+    SELECT substr(:subjects, at, :length) AS one FROM place
+    WHERE EXISTS (SELECT 1 FROM records WHERE subject = one AND id >= :first AND id < :behind)
+"""
 
 # The purposes of one kind by skipping from one to the next in the index, where DISTINCT would walk all of it.
 _PURPOSES: Final = """
@@ -100,6 +102,9 @@ class SQLiteStore:
     Args:
         path: The file, made by `open`; its directory must exist and be local, for a WAL needs shared memory.
     """
+
+    #: As `Searching.tokens_at_once`: of six purposes, the tokens of ten years.
+    tokens_at_once: int = 20_000
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Path = Path(path)
@@ -318,12 +323,13 @@ def _rows(connection: sqlite3.Connection, query: Query, after: UUID | None, limi
 
 def _in_use(connection: sqlite3.Connection, subjects: Sequence[bytes], span: _Span) -> Iterator[tuple[bytes]]:
     """
-    Yield those of `subjects` that have any record: of one person there is a token for each day, and of a member one for
-    each day of a year.
+    Yield those of `subjects` that have any record: of one person there is a token for each day and purpose. However
+    many days these are, it is one statement.
     """
-    for start in range(0, len(subjects), _TOKENS):
-        some = subjects[start : start + _TOKENS]
-        yield from connection.execute(_IN_USE, (*some, *[None] * (_TOKENS - len(some)), *span))
+    first, behind = span
+    for length, some in groupby(sorted(subjects, key=len), key=len):
+        values = {"subjects": b"".join(some), "length": length, "first": first, "behind": behind}
+        yield from connection.execute(_IN_USE, values) if length else [(b"",)]
 
 
 def _stream(connection: sqlite3.Connection, select: str, key: _Key, span: _Span, step: int) -> Iterator[_Row]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from consent_mw.records import Query, Record, time_of
+from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["Subjects", "carried_by", "questions"]
+__all__ = ["Searching", "Subjects", "carried_by", "questions", "tokens_at_once"]
 
 #: What the records of somebody carry, by day (since 1970, UTC) and purpose.
 Subjects: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
@@ -18,11 +19,29 @@ Subjects: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
 _MOST: Final = 96
 
 
-def questions(made: Subjects, kinds: frozenset[str]) -> list[Query]:
+@runtime_checkable
+class Searching(Protocol):
+    """What a store may have beside the five verbs, if it has one index of subjects for all days and purposes."""
+
+    @property
+    def tokens_at_once(self) -> int:
+        """How many subjects one `fetch` may name that costs no more than they and what is found."""
+        ...
+
+
+def tokens_at_once(store: Store) -> int:
+    """Return how many subjects, each of another day and purpose, `store` is asked for with one question."""
+    return store.tokens_at_once if isinstance(store, Searching) else _MOST
+
+
+def questions(made: Subjects, kinds: frozenset[str], most: int = _MOST) -> list[Query]:
     """
     Return what finds the records of `kinds` that carry the tokens of their day and purpose: each question is about some
     days, the oldest first, so that a store of many years looks at no other. It may find besides what carries a token of
     another of these days or purposes: see `carried_by`.
+
+    Args:
+        most: Days, times purposes, of one question; see `tokens_at_once`.
     """
     return [
         Query(
@@ -32,7 +51,7 @@ def questions(made: Subjects, kinds: frozenset[str]) -> list[Query]:
             since=start_of(min(day for day, _ in some)),
             until=start_of(max(day for day, _ in some) + 1),
         )
-        for some in _stretches(made)
+        for some in _stretches(made, most)
     ]
 
 
@@ -41,14 +60,14 @@ def carried_by(record: Record, made: Subjects) -> bool:
     return record.subject in made.get((day_of(time_of(record.id)), record.purpose), ())
 
 
-def _stretches(made: Subjects) -> Iterator[Subjects]:
+def _stretches(made: Subjects, most: int) -> Iterator[Subjects]:
     """Yield whole days that follow each other in `made`, as many as one question may have, at least one."""
     by_day: dict[int, dict[tuple[int, str], frozenset[bytes]]] = {}
     for key in sorted(made):
         by_day.setdefault(key[0], {})[key] = made[key]
     some: dict[tuple[int, str], frozenset[bytes]] = {}
     for each in by_day.values():
-        if some and len(some) + len(each) > _MOST:
+        if some and len(some) + len(each) > most:
             yield some
             some = {}
         some |= each
