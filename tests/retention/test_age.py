@@ -38,6 +38,7 @@ from consent_mw.rights.request import REQUEST_KINDS, RESTRICTING, Answer, Reques
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.stores.subjects import tokens_at_once
 from consent_mw.system.days import day_of, day_text
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -54,6 +55,7 @@ class Counted:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.tokens_at_once = 96  # as of PostgreSQL
         self.questions = 0
         self.rows = 0
         self.asked: list[Query] = []
@@ -441,6 +443,23 @@ def test_a_person_of_some_days_is_looked_for_on_as_many_days_in_an_old_site_as_i
 
     young, old = [site.runs(partial(read, site, days)) for days, site in aged(tmp_path)]
     assert 0 < old <= young
+
+
+def test_my_data_asks_a_store_of_one_index_as_often_for_a_year_of_a_visitor_as_for_ten_days(tmp_path: Path) -> None:
+    async def read(site: Living, days: int, store: Counted) -> int:
+        store.tokens_at_once = tokens_at_once(SQLiteStore(site.places.database))
+        born = NOW - days * DAY
+        name = new_name(born.date())
+        for number in range(days):
+            await store.append([site.visits(name, born + number * DAY)])
+        registry = Registry([site.policy], store, site.sealer)
+        (held,) = (await registry.of(Person((name,)), NOW)).held
+        assert (held.records, held.until) == (days, Retention([site.policy]).end(day_of(NOW) - 1, "analytics", NOW))
+        questions, _ = await store.during(partial(registry.of, Person((name,)), NOW))
+        return questions
+
+    (_, young), (_, old) = aged(tmp_path)
+    assert old.runs(partial(read, old, 3 * OLD)) == young.runs(partial(read, young, YOUNG))
 
 
 def test_a_sign_in_is_looked_for_on_each_day_once_however_many_days_there_are(tmp_path: Path) -> None:

@@ -433,6 +433,29 @@ def test_every_statement_is_a_search_in_an_index(path: Path) -> None:
             assert not any("SCAN records" in step or "TEMP B-TREE" in step for step in plan), (text, plan)
 
 
+@pytest.mark.parametrize("lengths", [(16,), (0, 1, 16, 64)])
+def test_subjects_of_any_length_are_looked_for_by_one_statement_for_each_length(
+    path: Path, lengths: tuple[int, ...]
+) -> None:
+    people = [bytes([length]) * length for length in lengths]
+
+    async def scenario(store: SQLiteStore) -> None:
+        batch = [make_record(n, subject=subject) for n, subject in enumerate(people)]
+        await store.append(batch)
+        counts: list[int] = []
+        for many in (2, 5_000):
+            statements: list[str] = []
+            await store._run(sqlite3.Connection.set_trace_callback, statements.append)
+            strangers = (
+                n.to_bytes(8, "big").rjust(length, b"s") for n in range(many) for length in lengths if length > 8
+            )
+            assert await store.fetch(Query(kinds=VISITS.kinds, subjects=frozenset((*people, *strangers)))) == batch
+            counts.append(len(statements))
+        assert counts[0] == counts[1]
+
+    with_store(path, scenario)
+
+
 def test_a_record_that_somebody_doubled_in_the_file_is_read_once(path: Path) -> None:
     batch = [make_record(n) for n in range(9)]
     with_store(path, lambda store: store.append(batch))

@@ -146,7 +146,11 @@ class Desk:
     async def filed(self, made: Subjects) -> list[Case]:
         """As `of`, for who has made the tokens of the person already."""
         of_requests = {key: subjects for key, subjects in made.items() if key[1] == REQUESTS}
-        found = [each for query in questions(of_requests, _ASKED, tokens_at_once(self._store)) for each in await every(self._store, query)]
+        found = [
+            each
+            for query in questions(of_requests, _ASKED, tokens_at_once(self._store))
+            for each in await every(self._store, query)
+        ]
         return await self._answered([record for record in found if carried_by(record, made)])
 
     async def _answered(self, requests: Sequence[Record]) -> list[Case]:

@@ -24,7 +24,9 @@ async def receipt_holder(name: str, store: Store, sealer: Sealer) -> Person:
     """
     person = Person((name,))
     made = await asyncio.to_thread(tokens, sealer, person)
-    if not any([await store.fetch(query, limit=1) for query in questions(made, HELD | {RECEIPT}, tokens_at_once(store))]):
+    if not any(
+        [await store.fetch(query, limit=1) for query in questions(made, HELD | {RECEIPT}, tokens_at_once(store))]
+    ):
         raise ConfigurationError(
             f'no receipt called "{name}" is kept here; its name stands in the downloaded file as pii_principal_id'
         )
