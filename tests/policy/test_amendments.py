@@ -70,6 +70,7 @@ held_by = "application"
 basis = "contract"
 until = "you leave"
 grounds = "Article 6(1)(b)"
+subjects = "members"
 source = "the log-in service"
 items = { required = "E-mail", optional = "Telephone" }
 kept = [{ what = "Contracts", retention = "5 years", law = "Act 6" }]
@@ -195,6 +196,7 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ('required = "E-mail"', 'required = "E-mail, name"', "purpose.required", "collected"),
     ('optional = "Telephone"', 'optional = "Telephone, age"', "purpose.optional", "collected"),
     (', optional = "Telephone"', "", "purpose.optional", None),
+    ('subjects = "members"', 'subjects = "members and their guests"', "purpose.subjects", "collected"),
     ("the log-in service", "two log-in services", "purpose.source", "collected"),
     ("Article 6(1)(b)", "Article 6(1)(a)", "purpose.grounds", None),
     ("Act 7", "Act 8", "purpose.law", None),

@@ -9,13 +9,14 @@ from typing import Final, NamedTuple, TypeAlias
 import click
 
 from consent_mw.cli.clock import utc_now
-from consent_mw.cli.terminal import as_json
+from consent_mw.cli.terminal import as_json, complain
 from consent_mw.exports.dpv import policy_graph
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy
 from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.site.markdown import markdown_of
 from consent_mw.site.policy_file import policy_file
+from consent_mw.site.processing_record import processing_record, record_gaps, record_sheet
 
 __all__ = ["policy"]
 
@@ -44,6 +45,8 @@ _FORMS: Final[Mapping[str, _Form]] = {
     "markdown": lambda wanted: markdown_of(_html(wanted)),
     "json": _json,
     "json-ld": lambda wanted: as_json(policy_graph(wanted.policy)),
+    "record-csv": lambda wanted: record_sheet(wanted.policy, wanted.language),
+    "record-json": lambda wanted: as_json(processing_record(wanted.policy, wanted.language)),
 }
 
 
@@ -57,6 +60,8 @@ def policy(policy_file: Path, form: str, json_wanted: bool, language: str | None
     """Write POLICY as one document, in UTF-8: what visitors read, or what programs do.
 
     The page is that of a running site. json-ld has it in the terms of the Data Privacy Vocabulary, in all languages.
+    record-csv and record-json are the record of processing activities of article 30 of the GDPR; what it asks for and
+    nobody declared is noted.
     """
     declared = load(policy_file)
     spoken = language or declared.languages[0]
@@ -64,6 +69,9 @@ def policy(policy_file: Path, form: str, json_wanted: bool, language: str | None
         raise click.BadParameter(
             f'"{spoken}": the policy speaks {", ".join(declared.languages)}', param_hint="--language"
         )
-    text = _FORMS["json" if json_wanted else form](_Wanted(declared, spoken, base.rstrip("/")))
-    click.echo(text.rstrip("\n").encode())  # UTF-8 whatever the terminal speaks: it is a file
+    form = "json" if json_wanted else form
+    text = _FORMS[form](_Wanted(declared, spoken, base.rstrip("/")))
+    click.echo(text.rstrip("\r\n").encode())  # UTF-8 whatever the terminal speaks: it is a file
+    gaps = record_gaps(declared) if form.startswith("record") else []
+    complain(*(f"note: {policy_file}: {place}: article 30(1) asks for {what}" for place, what in gaps))
     return 0

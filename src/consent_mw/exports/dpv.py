@@ -191,7 +191,7 @@ def _process(policy: Policy, purpose: Purpose, parties: list[tuple[_Node, Recipi
             "dpv:hasEntityInvolvement": {"@type": "dpv:OptingOutFromProcess"} if purpose.basis == "opt_out" else None,
             "dpv:hasApplicableLaw": purpose.law and {"@type": "dpv:Law", "dct:title": _words(purpose.law)},
             "dpv:hasDataController": {"@id": "#controller"},
-            "dpv:hasDataSubject": {"@type": "dpv:Visitor"} if purpose.held_by == "server" else None,
+            "dpv:hasDataSubject": _subjects(purpose),
             "dpv:hasPersonalData": list(_data(policy, purpose)),
             "dpv:hasDataSource": purpose.source
             and {"@type": "dpv:DataSource", "dct:description": _words(purpose.source)},
@@ -204,6 +204,12 @@ def _process(policy: Policy, purpose: Purpose, parties: list[tuple[_Node, Recipi
             "dpv:hasRecipientThirdParty": [*third, *map(_provider, undeclared)],
         }
     )
+
+
+def _subjects(purpose: Purpose) -> _Node | None:
+    if purpose.held_by == "server":
+        return {"@type": "dpv:Visitor"}
+    return {"@type": "dpv:DataSubject", "dct:title": _words(purpose.subjects)} if purpose.subjects else None
 
 
 def _is_for(party: Recipient | Processor, purpose: Purpose) -> bool:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from consent_mw.exports import Row
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["Spreadsheet"]
+__all__ = ["BYTE_ORDER_MARK", "Spreadsheet", "csv_line"]
+
+#: Without it Excel reads Korean as Western European.
+BYTE_ORDER_MARK: Final = "\ufeff"
 
 _COLUMNS = (
     "time",
@@ -61,15 +65,16 @@ class Spreadsheet:
 
     def head(self) -> str:
         """Return the byte order mark and the names of the columns."""
-        return "\ufeff" + _joined([*self._columns, _SEALED, _MORE])
+        return BYTE_ORDER_MARK + csv_line([*self._columns, _SEALED, _MORE])
 
     def line(self, row: Row) -> str:
         """Return the record, its fields in the columns of `head`."""
         more = {name: value for name, value in row.items() if name not in self._known and value is not None}
-        return _joined([*(row.get(name) for name in self._columns), row.get(_SEALED), as_json(more) if more else None])
+        return csv_line([*(row.get(name) for name in self._columns), row.get(_SEALED), as_json(more) if more else None])
 
 
-def _joined(cells: Iterable[object]) -> str:
+def csv_line(cells: Iterable[object]) -> str:
+    """Return cells as one line: numbers as they are, every text quoted, none of it a formula."""
     return ",".join(map(_cell, cells)) + "\r\n"
 
 

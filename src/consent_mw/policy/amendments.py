@@ -113,6 +113,7 @@ def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Found:
     for what, before, now in (
         ("required", was[0], becomes[0]),
         ("optional", was[1], becomes[1]),
+        ("subjects", old.subjects, new.subjects),
         ("source", old.source, new.source),
     ):
         if before != now:

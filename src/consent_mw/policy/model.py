@@ -336,6 +336,7 @@ class Purpose(_Value, frozen=True, kw_only=True):
         until: Until which event the application keeps it.
         grounds: The article that the basis is in, or the interest that is legitimate.
         law: What obliges to it, under basis = "legal_obligation".
+        subjects: Whose data the application holds, such as "customers".
         source: Where the application has the data from, if not from the person.
         kept: What the application keeps longer, one law each.
         refused_by: Signals ("gpc", "dnt") that are a standing refusal of it. Each one that is listed is honoured.
@@ -351,6 +352,7 @@ class Purpose(_Value, frozen=True, kw_only=True):
     until: Text | None = None
     grounds: Text | None = None
     law: Text | None = None
+    subjects: Text | None = None
     source: Text | None = None
     items: Items | None = None
     kept: tuple[Kept, ...] = ()

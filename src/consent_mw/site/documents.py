@@ -133,6 +133,7 @@ def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, objec
         "held_by": purpose.held_by,
         "asked": purpose.asked,
         "items": _plain(purpose.items, language),
+        "subjects": _may(purpose.subjects, language),
         "source": _may(purpose.source, language),
         "until": _may(purpose.until, language),
         "kept": _plain(purpose.kept, language),

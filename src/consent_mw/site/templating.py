@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from gettext import NullTranslations
 from pathlib import Path
@@ -52,12 +52,21 @@ class Templates:
 
     def render(self, name: str, language: str, **context: object) -> str:
         """Return the template called `name`, in `language`, filled with `context`."""
-        environment = self._environments.get(language)
-        if environment is None:
-            environment = self._environments[language] = _environment(self._folders, self.translation(language))
         spoken = self.translation(language)
-        html = environment.get_template(name).render(context, translation=spoken)
+        html = self._of(language).get_template(name).render(context, translation=spoken)
         return marked(html, spoken.language, spoken.direction)
+
+    def words(self, name: str, language: str, **context: object) -> Callable[[str, object], str]:
+        """Return what the macros of the template called `name` say: by a macro's name, and what it is about."""
+        template = self._of(language).get_template(name)
+        module = template.make_module({**context, "translation": self.translation(language)})
+        return lambda macro, value: str(getattr(module, macro)(value))
+
+    def _of(self, language: str) -> Environment:
+        found = self._environments.get(language)
+        if found is None:
+            found = self._environments[language] = _environment(self._folders, self.translation(language))
+        return found
 
 
 def _environment(folders: Sequence[Path], translation: Translation) -> Environment:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rdflib import RDF, Graph, Literal, URIRef
 from rdflib.namespace import XSD
+from tests.policy.test_fixed_sentences import SMALLEST
+from tests.policy.test_whole_policy import CLOUD, MEMBERS, SECTION
+from tests.site.test_site import DECLARATION, get
 from tests.support.policies import POLICY
-from tests.test_fixed_sentences import SMALLEST
-from tests.test_site import DECLARATION, get
-from tests.test_whole_policy import CLOUD, MEMBERS, SECTION
+from tests.support.repository import ROOT
 
 from consent_mw.cli import main
 from consent_mw.exports.dpv import policy_graph
 from consent_mw.policy.loader import load, loads
 from consent_mw.policy.model import Policy
 from consent_mw.site.policy_file import policy_file
+from consent_mw.site.processing_record import processing_record, record_gaps, record_sheet
 
 # rdflib 7 reads JSON-LD with a class of its own that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples" / "policies").glob("*.toml"))
-TABLE = tomllib.loads((Path(__file__).parent / "support" / "dpv_terms.toml").read_text("utf-8"))
+EXAMPLES = sorted((ROOT / "examples" / "policies").glob("*.toml"))
+TABLE = tomllib.loads((ROOT / "tests" / "support" / "dpv_terms.toml").read_text("utf-8"))
 DPV, GDPR = TABLE["namespaces"]["dpv"], TABLE["namespaces"]["eu-gdpr"]
 HERE = "https://mysite.example/consent/policy.jsonld"
 #: Everything that none of the examples declares.
@@ -46,6 +52,7 @@ country = "SG"
 transfer = { countries = ["SG"], basis = "adequacy" }
 [purposes.work]
 held_by = "application"
+subjects = "employees"
 basis = "vital_interests"
 retention = "30 minutes"
 [purposes.law]
@@ -175,3 +182,60 @@ def test_what_the_command_cannot_write_is_one_line(
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+# -- the record of processing activities ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_the_record_has_a_row_for_each_purpose_with_all_that_article_30_asks_for(file: Path) -> None:
+    policy = load(file)
+    assert record_gaps(policy) == []
+    for language in policy.languages:
+        record: Any = processing_record(policy, language)
+        assert [each["name"] for each in record["activities"]] == list(policy.purposes)
+        for row, purpose in zip(record["activities"], policy.purposes.values(), strict=True):
+            assert row["purpose"] == purpose.description.read(language)[0]
+            assert all(row[key] for key in ("subjects", "retention", "security")), row["name"]
+            working = [each for each in policy.processors if purpose.name in each.purposes]
+            received = [each for each in policy.recipients if each.purpose == purpose.name]
+            names = [*(each.name for each in received), *(each.name for each in working)]
+            for said, name in zip(row["recipients"][: len(received)] + row["processors"], names, strict=True):
+                assert said.startswith(name.read(language)[0])
+
+
+def test_what_article_30_asks_for_and_nobody_declared_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(SMALLEST + MEMBERS, "utf-8")
+    assert main(["policy", str(file), "--format", "record-json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["gaps"] == ["controller.address", "purposes.members.subjects", "sections"]
+    assert "purposes.members.subjects: article 30(1) asks for the categories of data subjects (c)" in told.err
+
+
+def test_no_cell_of_the_sheet_is_a_formula_and_korean_is_read_as_korean() -> None:
+    bad = '"=HYPERLINK(0)"'
+    text = SMALLEST + MEMBERS.replace('"E-mail"', bad).replace('"Telephone"', '"x;@SUM(1)"')
+    text += CLOUD.replace('"Hosting"', bad).replace('"Cloud Inc."', '"+1 Cloud"')
+    sheet = record_sheet(loads(text), "ko")
+    assert sheet.startswith("\ufeff")
+    assert sheet.count("\r\n") == len(loads(text).purposes) + 1
+    heading, *rows = csv.reader(io.StringIO(sheet.removeprefix("\ufeff")))
+    assert not any(re.search("[A-Za-z]{2}", cell.replace("DPO", "")) for cell in heading), "every heading is translated"
+    cells = [cell for row in rows for cell in row]
+    assert any("=HYPERLINK" in cell for cell in cells)
+    assert not [cell for cell in cells if re.search(r"(^|[;|])\s*[=+\-@]", cell)]
+    assert {len(row) for row in rows} == {len(heading)}
+
+
+def test_the_record_of_a_revision_says_for_how_long_each_law_holds_what() -> None:
+    record: Any = processing_record(loads(SMALLEST + MEMBERS + CLOUD + REST), "en")
+    found = {each["name"]: each for each in record["activities"]}
+    assert found["members"]["retention"] == ["until you close your account", "Contracts, 5 years, Act 6"]
+    assert found["law"]["retention"] == ["1 day", "5 years, Act 2"]
+    assert found["members"]["transfers"] == ["Cloud Inc., United States, standard contractual clauses"]
+    assert found["law"]["legal_basis"] == "legal obligation, Act 1"
+    assert record["joint_controllers"] == ["Partner, The archive"]
+    assert record["representatives"] == ["R, r@r.example"]

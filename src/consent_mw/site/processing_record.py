@@ -1,0 +1,246 @@
+"""
+A policy as the record of processing activities that article 30(1) of the GDPR asks a controller for.
+
+One declaration says both, so the record cannot tell another story than the page. It is for the controller's own files
+and for an authority that asks, and no page of the site.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final, TypeAlias
+
+from consent_mw.exports.spreadsheet import BYTE_ORDER_MARK, csv_line
+from consent_mw.policy.checklist import checklist
+from consent_mw.policy.model import (
+    ABUSE,
+    NECESSARY,
+    RECEIPTS,
+    REQUESTS,
+    Basis,
+    Items,
+    Person,
+    Policy,
+    Processor,
+    Purpose,
+    Recipient,
+    Section,
+    Text,
+    Transfer,
+)
+from consent_mw.policy.recipients import receivers
+from consent_mw.site.outline import Outline
+from consent_mw.site.page_text import text_of
+from consent_mw.site.templating import Templates
+
+__all__ = ["processing_record", "record_gaps", "record_sheet"]
+
+_Record: TypeAlias = dict[str, str | int | list[str]]
+
+_BASES: Final[Mapping[Basis, str]] = {
+    "necessary": "needed to run the site",
+    "contract": "contract",
+    "legal_obligation": "legal obligation",
+    "public_task": "public task",
+    "vital_interests": "vital interests",
+    "legitimate_interest": "legitimate interests",
+    "opt_out": "not refused by the visitor",
+    "consent": "consent",
+}
+#: What the server keeps for the purposes whose names it knows, and of each request that is recorded.
+_BUILT_IN: Final[Mapping[str, str]] = {
+    NECESSARY: "choices about cookies",
+    ABUSE: "what was noticed, and when",
+    RECEIPTS: "choices, and what was asked",
+    REQUESTS: "what people ask, how to reach them, the answers",
+}
+_RECORDED: Final = "time and result of each request"
+#: The columns of the sheet, and which letter of article 30(1) asks for them.
+_COLUMNS: Final[Mapping[str, str]] = {
+    "controller": "Controller (a)",
+    "joint_controllers": "Joint controllers (a)",
+    "representatives": "Representative (a)",
+    "data_protection_officers": "Data protection officer (a)",
+    "activity": "Activity",
+    "purpose": "Purpose (b)",
+    "held_by": "Held by",
+    "legal_basis": "Legal basis",
+    "subjects": "Data subjects (c)",
+    "data": "Personal data (c)",
+    "source": "Source",
+    "recipients": "Recipients (d)",
+    "processors": "Processors (d)",
+    "transfers": "Transfers abroad, and safeguards (e)",
+    "retention": "Time limits (f)",
+    "security": "Security measures (g)",
+    "revision": "Revision of the policy",
+    "effective": "In effect from",
+}
+
+
+def processing_record(policy: Policy, language: str) -> dict[str, object]:
+    """
+    Return the record in `language`: who answers, and one of "activities" for each purpose.
+
+    What is one thing is a string, what may be several a list of strings; "name" and "basis" of an activity are as in
+    the policy, "gaps" are pointers to what article 30 asks for and nobody has declared.
+    """
+    return _Writing(policy, language).record()
+
+
+def record_sheet(policy: Policy, language: str) -> str:
+    """Return the record as CSV that a spreadsheet may open: a row for each activity, whole by itself."""
+    writing = _Writing(policy, language)
+    common = writing.head()
+    rows: list[list[str | int]] = [
+        [_cell({**common, **activity}[name]) for name in _COLUMNS] for activity in writing.activities()
+    ]
+    heading = csv_line(writing.said(words) for words in _COLUMNS.values())
+    return BYTE_ORDER_MARK + heading + "".join(map(csv_line, rows))
+
+
+def record_gaps(policy: Policy) -> list[tuple[str, str]]:
+    """Return where something that article 30(1) asks for is not declared, and what."""
+    gaps = [] if policy.controller.address else [("controller.address", "the controller's contact details (a)")]
+    for purpose in policy.by_application:
+        if not purpose.subjects:
+            gaps.append((f"purposes.{purpose.name}.subjects", "the categories of data subjects (c)"))
+        if not purpose.items:
+            gaps.append((f"purposes.{purpose.name}.items", "the categories of personal data (c)"))
+    if not _measures(policy):
+        gaps.append(("sections", "the security measures, where possible (g)"))
+    return gaps
+
+
+class _Writing:
+    """One record while it is written, in one language."""
+
+    def __init__(self, policy: Policy, language: str) -> None:
+        templates = Templates()
+        self.policy = policy
+        self.translation = templates.translation(language)
+        self._words = templates.words("_words.html", language, policy=policy)
+
+    def record(self) -> dict[str, object]:
+        return {
+            "language": self.translation.asked,
+            "digest": self.policy.digest,
+            **self.head(),
+            "activities": list(self.activities()),
+            "gaps": [place for place, _ in record_gaps(self.policy)],
+        }
+
+    def head(self) -> _Record:
+        who, officer, others = self.policy.controller, self.policy.controller.officer, self.policy.joint_controllers
+        answers = self.listed(officer.name, officer.title, officer.email, officer.phone)
+        return {
+            "controller": self.listed(who.name, who.address, who.registration, answers),
+            "joint_controllers": [self.listed(it.name, it.address, it.email, it.responsible) for it in others],
+            "representatives": self.people("representative"),
+            "data_protection_officers": self.people("dpo"),
+            "revision": self.policy.revision,
+            "effective": self.policy.effective.isoformat(),
+        }
+
+    def activities(self) -> Iterator[_Record]:
+        for purpose in self.policy.purposes.values():
+            here = purpose.held_by == "server"
+            receiving = receivers(self.policy, purpose.name)
+            third = [each for each in self.policy.recipients if each.purpose == purpose.name]
+            working = [each for each in self.policy.processors if purpose.name in each.purposes]
+            providers = [each.name for each in receiving if not each.declared and not each.processor]
+            parties: list[Recipient | Processor] = [*third, *working]
+            yield {
+                "name": purpose.name,
+                "basis": purpose.basis,
+                "activity": self.read(purpose.title),
+                "purpose": self.read(purpose.description),
+                "held_by": self.said("this server" if here else "the application"),
+                "legal_basis": self.listed(self.said(_BASES[purpose.basis]), purpose.grounds, purpose.law),
+                "subjects": self.said("visitors of the site") if here else self.read(purpose.subjects),
+                "data": self.data(purpose),
+                "source": self.read(purpose.source),
+                "recipients": [*map(self.recipient, third), *map(self.read, providers)],
+                "processors": [self.processor(each) for each in working],
+                "transfers": [self.transfer(each, each.transfer) for each in parties if each.transfer],
+                "retention": self.retention(purpose),
+                "security": self.security(purpose),
+            }
+
+    def data(self, purpose: Purpose) -> list[str]:
+        """Return what the log keeps, what the application records and sets, and what people are asked for."""
+        kept = [each for each in Outline(self.policy).kept() if each.purpose is purpose]
+        events = [event.name for event in self.policy.events.values() if event.purpose == purpose.name]
+        cookies = [cookie.name for cookie in self.policy.cookies if cookie.purpose == purpose.name]
+        items = purpose.items or Items()
+        built_in = [_BUILT_IN[purpose.name]] if purpose.name in _BUILT_IN else []
+        recorded = [_RECORDED] if purpose.name in self.policy.log and purpose.name != ABUSE else []
+        return [
+            *map(self.said, (*built_in, *recorded)),
+            *(f"{self.words('item', each.field)} ({self.words('precision', each.precision)})" for each in kept),
+            *(f"{self.said(words)}: {', '.join(names)}" for words, names in _named(events, cookies) if names),
+            *([self.read(items.required)] if items.required else []),
+            *([f"{self.read(items.optional)} ({self.said('optional')})"] if items.optional else []),
+        ]
+
+    def retention(self, purpose: Purpose) -> list[str]:
+        last = self.translation.duration
+        kept = [self.listed(each.what, last(each.retention), each.law) for each in purpose.kept]
+        held = [self.listed(last(purpose.archive.retention), purpose.archive.law)] if purpose.archive else []
+        return [self.words("lasts", purpose), *kept, *held]
+
+    def security(self, purpose: Purpose) -> list[str]:
+        sealed = self.policy.seal and purpose.held_by == "server"
+        ours = "personal fields are stored encrypted, under keys of one day that are destroyed first"
+        told = [f"{self.read(each.title)}: {' '.join(self.read(each.text).split())}" for each in _measures(self.policy)]
+        return [*([self.said(ours)] if sealed else []), *told]
+
+    def recipient(self, each: Recipient) -> str:
+        country = self.translation.country(each.country) if each.country else ""
+        return self.listed(each.name, each.items, self.words("lasts", each), country)
+
+    def processor(self, each: Processor) -> str:
+        return self.listed(each.name, each.task, self.words("lasts", each), *each.sub)
+
+    def transfer(self, party: Recipient | Processor, transfer: Transfer) -> str:
+        countries = map(self.translation.country, transfer.countries)
+        return self.listed(party.name, *countries, self.words("safeguard", transfer.basis), transfer.items)
+
+    def people(self, role: str) -> list[str]:
+        return [self.person(each) for each in self.policy.contacts if each.role == role]
+
+    def person(self, each: Person) -> str:
+        return self.listed(each.name, each.department, each.address, each.email, each.phone)
+
+    # -- words ------------------------------------------------------------------------------------------------------
+
+    def words(self, macro: str, value: object) -> str:
+        """Return what a macro of the pages says, as plain words."""
+        return text_of(self._words(macro, value))
+
+    def said(self, words: str) -> str:
+        return self.translation.messages.gettext(words)
+
+    def read(self, text: Text | None) -> str:
+        return text.read(self.translation.asked)[0] if text else ""
+
+    def listed(self, *parts: Text | str | None) -> str:
+        read = (each if isinstance(each, str) else self.read(each) for each in parts)
+        return ", ".join(filter(None, read))
+
+
+def _measures(policy: Policy) -> list[Section]:
+    """Return the site's own sections about security: those by whose title `check` knows them."""
+    law = checklist(policy.jurisdiction)
+    asked = [pointer for duty in law.entry if duty.id == "security" for pointer in duty.said_by] if law else []
+    about = re.compile("|".join(pointer.partition("~")[2] for pointer in asked) or "(?!)", re.IGNORECASE)
+    return [each for each in policy.sections if any(map(about.search, each.title.by_language.values()))]
+
+
+def _named(events: list[str], cookies: list[str]) -> tuple[tuple[str, list[str]], ...]:
+    return (("uses of the service", events), ("cookies", cookies))
+
+
+def _cell(value: str | int | list[str]) -> str | int:
+    return "; ".join(value) if isinstance(value, list) else value
