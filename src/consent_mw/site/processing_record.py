@@ -32,6 +32,7 @@ from consent_mw.policy.model import (
 from consent_mw.policy.recipients import receivers
 from consent_mw.site.outline import Outline
 from consent_mw.site.page_text import text_of
+from consent_mw.site.sentences import marked
 from consent_mw.site.templating import Templates
 
 __all__ = ["processing_record", "record_gaps", "record_sheet"]
@@ -220,7 +221,8 @@ class _Writing:
         return text_of(self._words(macro, value))
 
     def said(self, words: str) -> str:
-        return self.translation.messages.gettext(words)
+        spoken = self.translation
+        return text_of(marked(spoken.messages.gettext(words), spoken.language, spoken.direction))
 
     def read(self, text: Text | None) -> str:
         return text.read(self.translation.asked)[0] if text else ""

@@ -58,9 +58,9 @@ class Templates:
 
     def words(self, name: str, language: str, **context: object) -> Callable[[str, object], str]:
         """Return what the macros of the template called `name` say: by a macro's name, and what it is about."""
-        template = self._of(language).get_template(name)
-        module = template.make_module({**context, "translation": self.translation(language)})
-        return lambda macro, value: str(getattr(module, macro)(value))
+        spoken = self.translation(language)
+        module = self._of(language).get_template(name).make_module({**context, "translation": spoken})
+        return lambda macro, value: marked(str(getattr(module, macro)(value)), spoken.language, spoken.direction)
 
     def _of(self, language: str) -> Environment:
         found = self._environments.get(language)
