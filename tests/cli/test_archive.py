@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.cli.test_export import at_a_terminal
+from tests.support.at_a_terminal import at_a_terminal
 from tests.support.commands import refused, run
 from tests.support.sites_with_records import HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
 

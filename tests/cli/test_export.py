@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
 import re
 import shutil
 import signal
@@ -14,7 +12,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.at_a_terminal import at_a_terminal
 from tests.support.commands import Ran, refused, run
 from tests.support.policies import POLICY
 from tests.support.sites_of_commands import NOON, VISIT, Site
@@ -236,25 +234,6 @@ def test_a_reading_that_was_killed_is_recorded_all_the_same(site: Site) -> None:
         process.send_signal(signal.SIGKILL)
     assert Audit(site.places.audit, site.places.audit_head).verify()[1:] == ("", "")
     assert "not told" in run("audit", "--directory", site.places.directory).stdout
-
-
-def at_a_terminal(command: list[str], answer: bytes) -> str:
-    """Run a command whose input, output and errors are one terminal; type `answer`; return what it showed."""
-    pid, master = pty.fork()
-    if pid == 0:
-        os.execve(
-            sys.executable,
-            [sys.executable, "-m", "consent_mw", *command],
-            os.environ | {"TERM": "xterm", "TZ": "Asia/Seoul"},
-        )
-    os.write(master, answer)
-    seen = b""
-    with suppress(OSError):  # EIO: the other side was closed (pty(7))
-        while chunk := os.read(master, 4096):
-            seen += chunk
-    os.waitpid(pid, 0)
-    os.close(master)
-    return seen.decode()
 
 
 @pytest.mark.parametrize(("answer", "shown"), [(b"ticket 9\n", True), (b"\n", False)], ids=["reason", "none"])

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.test_middleware import KEY, cookie_for
 from tests.support.asgi import drive, scope
+from tests.support.exchanges import KEY, cookie_for
 from tests.support.policies import POLICY
 
 from consent_mw import Choice, ConsentMiddleware, get_consent

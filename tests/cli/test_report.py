@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import sync_playwright
-from tests.site.test_accessibility import faults
 from tests.support import browser_site
+from tests.support.axe import faults
 from tests.support.policies import POLICY
 
 from consent_mw.cli import main

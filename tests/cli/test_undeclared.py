@@ -11,45 +11,20 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 from tests.support.asgi import drive, scope
 from tests.support.repository import ROOT
+from tests.support.undeclared_cookies import KEY, application
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
 from consent_mw.policy.loader import load
 from consent_mw.spool.backlog import waiting_records
 
-KEY = "a key of these tests only"
-
-
-async def book(request: Request) -> Response:
-    response = PlainTextResponse("ok")
-    response.set_cookie("surprise", "secret-value")
-    response.set_cookie("_fbp", "fb.1")
-    response.set_cookie("theme", "dark")
-    return response
-
 
 async def bare(scope, receive, send):
     headers = [(b"set-cookie", b"bare=1")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
-
-
-@pytest.fixture
-def policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    assert main(["init", str(tmp_path)]) == 0
-    capsys.readouterr()
-    return tmp_path / "policy.toml"
-
-
-def application(policy: Path, **more) -> ConsentMiddleware:
-    app = Starlette(routes=[Route("/books/{number}", book)])
-    return ConsentMiddleware(app, policy=policy, secret_keys=[KEY], **more)
 
 
 def asked(app, *paths: str, cookie: bytes = b"") -> None:
@@ -144,7 +119,7 @@ def test_no_value_of_a_cookie_is_kept(policy: Path) -> None:
 PROCESS = """
 import asyncio, os, signal, sys
 from tests.support.asgi import drive, scope
-from tests.cli.test_undeclared import application
+from tests.support.undeclared_cookies import application
 from pathlib import Path
 async def serve():
     await drive(application(Path(sys.argv[1])), scope("/books/1"))

@@ -7,14 +7,14 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.support.policies import POLICY
 from tests.support.publishing import published
+from tests.support.site_of_receipts import JSON, body, receipts, site
 from tests.support.visitors import Visitor, now
 
-from consent_mw._asgi import Message, Receive, Scope, Send
+from consent_mw._asgi import Message
 from consent_mw.consent.receipts import Receipt, Receipts, receipt_of
 from consent_mw.consent.wordings import Wordings, text_hash
 from consent_mw.exceptions import PolicyError
@@ -29,34 +29,9 @@ from consent_mw.site.receipt_words import words_of
 from consent_mw.site.surfaces import SURFACES, shown_text
 from consent_mw.testing.kept import hand_over
 
-KEYS = ["a key of at least 16 bytes"]
-JSON = [(b"accept", b"application/json")]
-
-
-async def page(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = [(b"content-type", b"text/html; charset=utf-8")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"<!doctype html><body>shop</body>"})
-
-
-def site(directory: Path, text: str = POLICY, **options: Any) -> ConsentMiddleware:
-    policy = directory / "policy.toml"
-    policy.write_text(text, "utf-8")
-    return ConsentMiddleware(page, policy=policy, secret_keys=KEYS, **options)
-
-
-def body(sent: Sequence[Message]) -> str:
-    return b"".join(message.get("body", b"") for message in sent).decode()
-
 
 def header(sent: Sequence[Message], name: str) -> str:
     return ", ".join(value.decode() for key, value in sent[0]["headers"] if key == name.encode())
-
-
-async def receipts(visitor: Visitor, **more: Any) -> list[dict[str, Any]]:
-    sent = await visitor.gets("/consent/receipt", headers=JSON, **more)
-    found: list[dict[str, Any]] = json.loads(body(sent))["receipts"]
-    return found
 
 
 # -- finding it -----------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from tests.runtime.test_middleware import ALL_COOKIES, KEY, cookie_for, cookies, response
 from tests.support.asgi import drive, scope, set_cookies
+from tests.support.exchanges import ALL_COOKIES, KEY, cookie_for, cookies, response
 from tests.support.policies import POLICY
 from tests.support.publishing import published
 

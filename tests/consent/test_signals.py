@@ -6,39 +6,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.runtime.test_middleware import records
 from tests.support.asgi import drive, scope, set_cookies
+from tests.support.exchanges import records
 from tests.support.policies import POLICY
+from tests.support.site_of_signals import LINES, site
 from tests.support.visitors import Visitor
 
-from consent_mw import ConsentMiddleware, get_consent
+from consent_mw import get_consent
 from consent_mw.cli import main
 from consent_mw.policy.amendments import amendments
 from consent_mw.policy.loader import loads
 from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.testing.clock import Clock
 
-LINES = [b"session=1", b"theme=2; Path=/", b"ad=3; Path=/"]
 GPC = [(b"sec-gpc", b"1")]
 DNT = [(b"dnt", b"1")]
 WITH_DNT = POLICY.replace('refused_by = ["gpc"]', 'refused_by = ["gpc", "dnt"]')
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path
-
-
-def site(directory, app=None, policy=POLICY, **options):
-    async def plain(scope, receive, send):
-        headers = [(b"set-cookie", line) for line in LINES]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-
-    (directory / "policy.toml").write_text(policy)
-    return ConsentMiddleware(
-        app or plain, policy=directory / "policy.toml", secret_keys=["the secret key of the tests"], **options
-    )
 
 
 def play(middleware, steps):

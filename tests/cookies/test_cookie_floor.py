@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.site.test_attacks import directory, play, site  # noqa: F401 - fixtures
 from tests.support.asgi import set_cookies
+from tests.support.attacked_site import directory, play, site  # noqa: F401 - fixtures
 from tests.support.policies import POLICY
 
 from consent_mw.consent.permissions import Reason, Verdict

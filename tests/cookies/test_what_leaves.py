@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import MutableHeaders
-from tests.runtime.test_middleware import KEY, cookie_for
 from tests.support.asgi import drive, scope
+from tests.support.exchanges import KEY, cookie_for
 from tests.support.policies import POLICY
 
 from consent_mw import Choice, ConsentMiddleware

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from tests.support.repository import ROOT
+from tests.support.source import LAYER, LAYERS, PACKAGE, TREES
 
-ROOT = "consent_mw"
-
-# The rooms of the package: its packages, and the modules beside them that everybody speaks of. Each imports from its
-# own row or a lower one, and no two of them each other; docs/architecture.md draws the same picture.
-LAYERS = [
-    {"_asgi", "exceptions", "kinds"},
-    {"system"},
-    {"audit", "paths", "policy", "proxies", "records"},
-    {"crypto", "exports", "stores"},
-    {"spool"},
-    {"consent"},
-    {"cookies", "retention"},
-    {"rights"},
-    {"log", "staff"},
-    {"site"},
-    {"runtime"},
-    {"middleware"},
-    {"demo"},
-    {"cli"},
-    {"__main__", "testing"},
-]
-LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 #: More rooms than this are no picture that one can keep in mind.
 MOST_ROOMS = 30
 
@@ -55,33 +34,17 @@ HEAVY = {
 }
 
 
-def package_directory() -> Path:
-    spec = find_spec(ROOT)
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent
-
-
-def module_name(path: Path) -> str:
-    """`stores/sqlite.py` is `consent_mw.stores.sqlite`, and `stores/__init__.py` is `consent_mw.stores`."""
-    parts = path.relative_to(package_directory()).with_suffix("").parts
-    return ".".join([ROOT, *(parts[:-1] if parts[-1] == "__init__" else parts)])
-
-
-TREES = {module_name(path): ast.parse(path.read_bytes()) for path in sorted(package_directory().rglob("*.py"))}
-
-
 def imports(module: str) -> Iterator[str]:
     """Yield what `module` imports of our own, also inside functions and under TYPE_CHECKING."""
     for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == ROOT)
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}, line {node.lineno}: write the import absolute"
-            if node.module is not None and node.module.split(".")[0] == ROOT:
+            if node.module is not None and node.module.split(".")[0] == PACKAGE:
                 for alias in node.names:
                     submodule = f"{node.module}.{alias.name}"
-                    yield submodule if node.module != ROOT and submodule in TREES else node.module
+                    yield submodule if node.module != PACKAGE and submodule in TREES else node.module
 
 
 IMPORTS = {module: set(imports(module)) for module in TREES}
@@ -89,12 +52,12 @@ IMPORTS = {module: set(imports(module)) for module in TREES}
 
 def room(module: str) -> str:
     """Return the package or the module of the root that a module is in; of the root itself its own name."""
-    return module if module == ROOT else module.split(".")[1]
+    return module if module == PACKAGE else module.split(".")[1]
 
 
 def layer(module: str) -> int:
     """Return the layer of a module below the root; the root itself stands above all."""
-    if module == ROOT:
+    if module == PACKAGE:
         return len(LAYERS)
     name = room(module)
     assert name in LAYER, f"{module} has no layer: add {name!r} to its row of LAYERS in tests/test_architecture.py"
@@ -126,17 +89,24 @@ def test_no_two_rooms_import_each_other() -> None:
 
 
 def test_no_module_imports_the_package_root() -> None:
-    guilty = sorted(module for module, imported in IMPORTS.items() if ROOT in imported)
-    assert not guilty, f"import from the module that defines the name, not from {ROOT}: {', '.join(guilty)}"
+    guilty = sorted(module for module, imported in IMPORTS.items() if PACKAGE in imported)
+    assert not guilty, f"import from the module that defines the name, not from {PACKAGE}: {', '.join(guilty)}"
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    program = f"import sys, {ROOT}; print(*sys.modules)"
+    program = f"import sys, {PACKAGE}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert ROOT in loaded.split()
+    assert PACKAGE in loaded.split()
     assert not HEAVY.intersection(loaded.split())
 
 
 @pytest.mark.parametrize("module", TREES)
 def test_a_module_opens_with_a_docstring(module: str) -> None:
     assert ast.get_docstring(TREES[module]), f"{module} must open with one sentence on what lives in it"
+
+
+def test_no_test_file_needs_another_one() -> None:
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    assert len(files) > 100, "or this looks at nothing"
+    needed = {file.name: re.findall(r"^from tests\.\w+\.(test_\w+) ", file.read_text(), re.MULTILINE) for file in files}
+    assert {name: others for name, others in needed.items() if others} == {}, "what two need lies in tests/support"

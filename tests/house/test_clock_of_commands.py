@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from tests.house.test_architecture import TREES
+from tests.support.source import TREES
 
 from consent_mw.cli.clock import by_clock, now_ns, utc_now
 from consent_mw.testing.clock import Clock

@@ -14,9 +14,9 @@ from typing import Any, get_args
 import click
 import msgspec
 import pytest
-from tests.house.test_architecture import LAYER, TREES
 from tests.support.asgi import drive, scope
 from tests.support.repository import ROOT
+from tests.support.source import LAYER, TREES
 
 from consent_mw._asgi import Message, Scope
 from consent_mw.cli import consent_mw, main

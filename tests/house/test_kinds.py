@@ -7,8 +7,8 @@ import re
 from uuid import UUID
 
 import pytest
-from tests.house.test_architecture import TREES
 from tests.support.repository import ROOT
+from tests.support.source import TREES
 
 from consent_mw import kinds
 from consent_mw.crypto.keyring import MemoryKeyring

@@ -14,29 +14,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.asgi import scope
+from tests.support.access_lines import NOTHING, console, exchange
 from tests.support.policies import POLICY
 from tests.support.repository import ROOT
 
 from consent_mw.log.access_line import Console
 from consent_mw.log.exchange import Exchange
-from consent_mw.policy.loader import loads
-from consent_mw.proxies import Proxies
 from consent_mw.testing import strategies
-
-NOTHING: Any = SimpleNamespace(route=None)  # a line looks at nothing else of the consent
-
-
-def exchange(path: str = "/books/1", kind: str = "http", status: int = 200, outcome: str = "", **more: Any) -> Exchange:
-    asked = scope(path, kind, **more)
-    made = Exchange(asked, asked, {}, NOTHING, 0)
-    made.status, made.outcome = status, outcome
-    return made
-
-
-def console(policy: str = POLICY, fd: int | None = None) -> Console:
-    return Console(loads(policy), Proxies(), fd)
-
 
 KEPT = '[log.necessary]\n"client.address" = "masked"\n"url.path" = "full"'
 
@@ -117,7 +101,7 @@ def test_after_close_and_in_a_forked_child_lines_still_arrive() -> None:
 
 PROGRAM = """
 import sys
-from tests.log.test_console import console, exchange
+from tests.support.access_lines import console, exchange
 shown = console()
 for number in range(20_000):
     shown.show(exchange(f"/{number}"))

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from tests.runtime.test_middleware import KEY, cookie_for, records
 from tests.support.asgi import drive, scope, set_cookies
+from tests.support.exchanges import KEY, cookie_for, records
 from tests.support.policies import POLICY
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 

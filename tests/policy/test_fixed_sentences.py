@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.consent.test_receipts import body, receipts, site
 from tests.support.policies import POLICY
+from tests.support.site_of_receipts import body, receipts, site
+from tests.support.smallest_policy import SMALLEST
 from tests.support.visitors import Visitor
 
 from consent_mw.cli import main
@@ -24,20 +25,6 @@ from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.site.receipt_document import Addresses, receipt_document
 from consent_mw.site.surfaces import Surfaces, shown_text
 
-#: Nothing is asked, logged, archived or given to anybody, and nobody can be telephoned.
-SMALLEST = """
-schema = 1
-revision = 1
-published = 2026-11-23
-effective = 2026-11-23
-languages = ["en", "ko"]
-[controller]
-name = "Example Inc."
-officer = { name = "x", email = "privacy@example.com" }
-[purposes.necessary]
-basis = "necessary"
-retention = "90 days"
-"""
 ASKED = '[purposes.ads]\nbasis = "consent"\nretention = "6 months"\n'
 SCRIPTED = "A cookie that a script sets inside your browser"
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.runtime.test_in_force import Site, visits
 from tests.support.asgi import drive, scope
 from tests.support.policies import POLICY
+from tests.support.site_of_revisions import Site, visits
 
 from consent_mw.records import Query
 from consent_mw.testing.clock import Clock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.policy.test_fixed_sentences import SMALLEST
+from tests.support.smallest_policy import SMALLEST
 
 from consent_mw.exceptions import PolicyError
 from consent_mw.policy.loader import loads

@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.cli.test_export import at_a_terminal
 from tests.support.asgi import drive, scope
+from tests.support.at_a_terminal import at_a_terminal
 from tests.support.policies import POLICY
 from tests.support.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
 from tests.support.visitors import Visitor

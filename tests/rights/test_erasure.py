@@ -8,85 +8,30 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
-from tests.support.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
+from tests.support.site_of_erasures import DAY, NAME, NOW, NOW_NS, OTHER, Site, erasure_of
+from tests.support.sites_with_records import HELD, UTC_POLICY
 
 from consent_mw.consent.data_subject import Person
 from consent_mw.log.drain import Drain
 from consent_mw.policy.model import ABUSE
 from consent_mw.records import Query, Record, Scalar, encode_record
 from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.erasure import Erasure, ErasureOutcome
-from consent_mw.rights.erasure_certificate import ErasureCertificate, certificates
+from consent_mw.rights.erasure import ErasureOutcome
 from consent_mw.rights.holdings import Holdings, Registry
 from consent_mw.rights.people import People, links
 from consent_mw.rights.request import Answer, Request
 from consent_mw.rights.restriction import Restriction, restricted
 from consent_mw.spool.spool import Spool
 
-NAME, OTHER = "A" * 22, "B" * 22
-NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
-NOW_NS = int(NOW.timestamp()) * 10**9
-DAY = timedelta(days=1)
-
-
-class Site(SiteWithRecords):
-    """With persons in it."""
-
-    def of(self, name: str, moment: datetime, purpose: str = "analytics", kind: str = "visit") -> Record:
-        """Return a record of who holds the receipt `name`."""
-        day = int(moment.timestamp()) // 86_400
-        subject = self.sealer.token(day, purpose, name.encode())
-        return self.record(moment, kind=kind, purpose=purpose, subject=subject, path=f"/{name}")
-
-    def erasure(self, store: Any, **options: Any) -> Erasure:
-        return Erasure.of_site([self.policy], self.places, store, self.sealer, **options)
-
-    def asks(self, request: Request, *answers: Answer) -> Request:
-        async def ask(store: Any) -> None:
-            assert await Desk(store, self.sealer, kept_by_store(store)).register(request, answers=answers)
-
-        self.using(ask)
-        return request
-
-    def erases(self, now: datetime = NOW, **options: Any) -> ErasureOutcome:
-        async def erase(store: Any) -> ErasureOutcome:
-            erasure = self.erasure(store, **options)
-            try:
-                return await erasure.once(now)
-            finally:
-                await erasure.close()
-
-        found: ErasureOutcome = self.using(erase)
-        return found
-
-    def certificates(self) -> dict[UUID, ErasureCertificate]:
-        found: dict[UUID, ErasureCertificate] = self.using(lambda store: certificates(store, self.sealer))
-        return found
-
-    def holdings(self, person: Person, now: datetime = NOW) -> Holdings:
-        found: Holdings = self.using(lambda store: Registry([self.policy], store, self.sealer).of(person, now))
-        return found
-
-    def held_of(self, name: str) -> list[Record]:
-        subjects = {self.sealer.token(day, purpose, name.encode()) for day, purpose in self.sealer.keyring.live()}
-        query = Query(kinds=frozenset(("visit", "event", "abuse")), subjects=frozenset(subjects))
-        found: list[Record] = self.using(lambda store: store.fetch(query, limit=100_000))
-        return found
-
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return Site(tmp_path, UTC_POLICY)
-
-
-def erasure_of(*names: str, **more: Any) -> Request:
-    return Request.new("erasure", "site", NOW_NS, person=Person(names), **more)
 
 
 def test_a_second_look_of_one_process_waits_for_the_first_and_sees_what_it_did(site: Site) -> None:
@@ -264,7 +209,7 @@ KILLED = """
 import asyncio, sys
 from datetime import datetime
 from pathlib import Path
-from tests.rights.test_erasure import Site
+from tests.support.site_of_erasures import Site
 site = Site(Path(sys.argv[1]), Path(sys.argv[1], "policy.toml").read_text())
 print("ready", flush=True)
 assert site.erases(datetime.fromisoformat(sys.argv[2])).troubles == []

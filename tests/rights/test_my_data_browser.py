@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.site.test_accessibility import faults
 from tests.support import browser_site
+from tests.support.axe import faults
 from tests.support.browser_site import site
 from tests.support.my_data_site import Members, signed_in
 from tests.support.serving import served

@@ -15,10 +15,10 @@ import msgspec
 import psycopg
 import pytest
 from psycopg import sql
-from tests.rights.test_erasure import DAY, NAME, NOW, NOW_NS, OTHER, Site, erasure_of
 from tests.support.my_data_site import ERASE, PAGE, asks, body, data, erased, reads, records, run, site, words
 from tests.support.policies import POLICY
 from tests.support.postgres import PostgresServer
+from tests.support.site_of_erasures import DAY, NAME, NOW, NOW_NS, OTHER, Site, erasure_of
 from tests.support.sites_with_records import HELD, UTC_POLICY, SiteWithRecords
 from tests.support.visitors import Visitor
 

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.support.asgi import drive, scope, set_cookies
-from tests.support.policies import POLICY
-from tests.support.publishing import dated, published
+from tests.support.asgi import drive, scope
+from tests.support.site_of_revisions import FORM, KEY, Site, policy, shop, visits
 
-from consent_mw import Choice, ConsentMiddleware, PolicyError
-from consent_mw._asgi import Message, Receive, Scope, Send
-from consent_mw.consent.choice import Consent
-from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw import ConsentMiddleware, PolicyError
+from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.policy.loader import loads
-from consent_mw.policy.model import Policy
 from consent_mw.policy.timeline import Course, begins
 from consent_mw.records import Query
 from consent_mw.testing.clock import Clock
 
-KEY = "the secret key of the tests"
 SECOND = timedelta(seconds=1)
-HTML = "text/html; charset=utf-8"
 
 #: A zone, the effective day, and the first instant of that day there.
 DAYS = [
@@ -42,13 +35,6 @@ DAYS = [
     ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00"),  # a day that was left out begins with the next
     ("Asia/Kathmandu", "2026-12-26", "2026-12-25T18:15:00"),
 ]
-
-
-def policy(
-    revision: int, published: str, effective: str, zone: str = "Asia/Seoul", *, functional: str = "180 days"
-) -> str:
-    text = POLICY.replace("revision = 1", f"revision = {revision}").replace("Asia/Seoul", zone)
-    return dated(text.replace('"180 days"', f'"{functional}"'), published, effective)
 
 
 # -- the calendar ---------------------------------------------------------------------------------------------------
@@ -125,54 +111,6 @@ def test_what_replaced_a_revision_before_its_day_is_told_by_instants_where_their
     in_force = found.at(datetime.fromisoformat(instant))
     assert in_force is not None
     assert in_force.revision == holding
-
-
-async def shop(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = [(b"content-type", HTML.encode()), (b"set-cookie", b"theme=1"), (b"set-cookie", b"session=1")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"<!doctype html><body><main>x</main></body>"})
-
-
-class Site:
-    """A site in one directory, and as many workers of it as there are calls."""
-
-    def __init__(self, directory: Path, first: str, clock: Clock) -> None:
-        self.file = directory / "policy.toml"
-        self.data = directory / "consent-data"
-        self.clock = clock
-        self.file.write_text(first, "utf-8")
-
-    def worker(self, app: Any = shop, **options: Any) -> ConsentMiddleware:
-        return ConsentMiddleware(app, policy=self.file, secret_keys=[KEY], clock=self.clock, **options)
-
-    def publish(self, text: str) -> Policy:
-        return published(self.data, text)
-
-    def accepted(self, revision: int) -> tuple[bytes, bytes]:
-        given = self.clock.now.date()
-        consent = Consent(choice=Choice.ACCEPT, revision=revision, given_on=given, receipt="R" * 22)
-        return (b"cookie", b"consent=" + ConsentCookie([KEY]).sign(consent).encode())
-
-
-def visits(app: ConsentMiddleware, path: str = "/", headers: Iterable[tuple[bytes, bytes]] = (), **more: Any) -> Page:
-    async def run() -> list[Message]:
-        try:
-            given = dict([(b"accept-language", b"en"), *headers])
-            return await drive(app, scope(path, headers=given.items(), **more))
-        finally:
-            await app.runtime.drain.stop()
-
-    return Page(asyncio.run(run()))
-
-
-class Page:
-    """What a visitor got."""
-
-    def __init__(self, sent: list[Message]) -> None:
-        self.cookies = {line.partition(b"=")[0].decode(): line for line in set_cookies(sent)}
-        self.body = b"".join(message.get("body", b"") for message in sent).decode()
-        self.announces = 'class="consent-mw consent-mw-notice"' in self.body
-        self.asks = 'data-consent="banner"' in self.body
 
 
 @pytest.mark.parametrize(("zone", "day", "instant"), [each for each in DAYS if each[1] > "2026"])
@@ -273,9 +211,6 @@ def test_a_form_of_the_old_revision_is_asked_anew_after_the_instant(tmp_path: Pa
     assert asyncio.run(post()) == 200
     clock.advance(2 * SECOND)
     assert asyncio.run(post()) == 409
-
-
-FORM = (b"content-type", b"application/x-www-form-urlencoded")
 
 
 def test_records_are_kept_and_destroyed_by_the_revision_of_their_time(tmp_path: Path) -> None:

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.support import browser_site
+from tests.support.axe import SHIFT, STORED, WATCH, WIDTHS, faults
 from tests.support.browser_site import DECLARATION, SECOND, site
 from tests.support.publishing import published
 from tests.support.serving import served
 
-AXE = """() => axe.run(document, {rules: {"target-size": {enabled: true}}, resultTypes: ["violations"]})
-    .then(found => found.violations
-        .map(each => [each.id, each.help, ...each.nodes.map(node => node.html)].join("  ")))"""
-SHIFT = """() => new Promise(done => {
-    let sum = 0;
-    new PerformanceObserver(list => { for (const entry of list.getEntries()) sum += entry.value; })
-        .observe({type: "layout-shift", buffered: true});
-    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(sum), 50)));
-})"""
-STORED = """async () => [localStorage.length, sessionStorage.length, (await indexedDB.databases()).length,
-    (await caches.keys()).length, (await navigator.serviceWorker.getRegistrations()).length]"""
-WATCH = """violations = [];
-    addEventListener("securitypolicyviolation", event => violations.push(event.violatedDirective));"""
-WIDTHS = (320, 1280)
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 OPENED = 'dialog[data-consent="dialog"][open]'
 
 
@@ -85,22 +71,6 @@ def opens_settings(page: Page) -> None:
     page.locator("footer a").focus()
     page.keyboard.press("Enter")
     expect(page.locator(OPENED)).to_be_visible()
-
-
-def faults(page: Page, source: str) -> list[str]:
-    """What axe-core finds at each width, light and dark, and what is wider than its window."""
-    found: list[str] = []
-    page.evaluate(source)
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 640})
-        wide = page.evaluate(
-            "[...document.querySelectorAll('html, .consent-mw, dialog')].some(e => e.scrollWidth > innerWidth)"
-        )
-        found += [f"wider than {width}"] if wide else []
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme)
-            found += [f"{page.url} {width} {scheme}: {fault}" for fault in page.evaluate(AXE)]
-    return found
 
 
 @pytest.mark.parametrize("language", ["ko", "en"])

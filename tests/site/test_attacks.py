@@ -1,6 +1,5 @@
 """Attacks on the choice, each with the refusal that the visitor reads."""
 
-import asyncio
 import json
 import re
 from datetime import timedelta
@@ -9,49 +8,17 @@ from urllib.parse import quote, urlencode
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.test_middleware import records
 from tests.support.asgi import set_cookies
+from tests.support.attacked_site import KEY, play
+from tests.support.exchanges import records
 from tests.support.policies import POLICY
-from tests.support.visitors import HOST, Visitor
+from tests.support.visitors import HOST
 
 from consent_mw import Choice, ConsentMiddleware
 from consent_mw.site.forms import safe_next
 from consent_mw.testing.clock import Clock
 
-KEY = "the secret key of the tests"
-PAGE = b"<html><head></head><body><p>the page</p></body></html>"
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path
-
-
-@pytest.fixture
-def site(directory):
-    def make(sets=(), policy=POLICY, **options):
-        async def app(scope, receive, send):
-            headers = [(b"content-type", b"text/html; charset=utf-8"), *((b"set-cookie", line) for line in sets)]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": PAGE})
-
-        (directory / "policy.toml").write_text(policy)
-        return ConsentMiddleware(app, policy=directory / "policy.toml", secret_keys=[KEY], **options)
-
-    return make
-
-
-def play(middleware, story, *, secure=True):
-    async def run():
-        visitor = Visitor(middleware, secure=secure)
-        visitor.signals = [(b"accept-language", b"en")]
-        try:
-            return await story(visitor)
-        finally:
-            await middleware.runtime.drain.stop()
-
-    return asyncio.run(run())
 
 
 def text(sent):

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.site.test_consent_js import (  # noqa: F401 - fixtures among them
+from tests.support.scripted_pages import (  # noqa: F401 - fixtures among them
     BANNER,
     ITEM,
     WAITING,

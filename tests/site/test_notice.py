@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.test_in_force import FORM, KEY, Site, policy, shop, visits
 from tests.support.asgi import drive, scope
 from tests.support.publishing import dated
+from tests.support.site_of_revisions import FORM, KEY, Site, policy, shop, visits
 
 from consent_mw import ConsentMiddleware, consent_banner, consent_head
 from consent_mw._asgi import Message, Receive, Scope, Send

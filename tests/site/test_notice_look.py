@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.site.test_accessibility import SHIFT, STORED, WATCH, faults
 from tests.support import browser_site
+from tests.support.axe import SHIFT, STORED, WATCH, faults
 from tests.support.browser_site import DECLARATION, SECOND, site
 from tests.support.publishing import dated, published
 from tests.support.serving import served

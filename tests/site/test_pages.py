@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.site.test_site import DECLARATION, SIGNING, Answer, banner, get, post, visitor
 from tests.support.publishing import dated
+from tests.support.site_pages import DECLARATION, SIGNING, Answer, banner, get, post, visitor
 
 from consent_mw.policy.loader import loads
 from consent_mw.policy.model import Policy

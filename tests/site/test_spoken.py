@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.consent.test_receipts import JSON, body, receipts, site
-from tests.consent.test_signals import site as setting_cookies
 from tests.support.policies import POLICY
+from tests.support.site_of_receipts import JSON, body, receipts, site
+from tests.support.site_of_signals import site as setting_cookies
 from tests.support.visitors import Visitor
 
 from consent_mw.cli import main

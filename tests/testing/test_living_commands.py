@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.testing.test_living_site import DAY, SHOP, START, TEXT
+from tests.support.living_shop import DAY, SHOP, START, TEXT
 
 from consent_mw.testing.client import ConsentClient
 from consent_mw.testing.site import LivingSite

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 import subprocess
@@ -16,11 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse
-from starlette.routing import Route
-from tests.support.policies import POLICY
+from tests.support.living_shop import DAY, SHOP, START, TEXT
 from tests.support.postgres import PostgresServer
 from tests.support.repository import ROOT
 
@@ -28,23 +23,6 @@ from consent_mw.exceptions import PolicyError
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.testing.client import ConsentClient
 from consent_mw.testing.site import LivingSite
-
-START = datetime(2028, 2, 1, 12, tzinfo=UTC)
-DAY = timedelta(days=1)
-TEXT = re.sub(r"(published|effective) = [\d-]+", r"\1 = 2028-01-01", POLICY.replace('"Asia/Seoul"', '"UTC"'))
-
-
-async def home(request: Request) -> HTMLResponse:
-    response = HTMLResponse("<!doctype html><title>x</title><body><h1>x</h1></body>")
-    response.set_cookie("theme", "dark", max_age=3600)
-    return response
-
-
-async def tasks(request: Request) -> PlainTextResponse:
-    return PlainTextResponse("\n".join(task.get_name() for task in asyncio.all_tasks()))
-
-
-SHOP = Starlette(routes=[Route("/", home), Route("/tasks", tasks)])
 
 
 @pytest.fixture
@@ -279,7 +257,7 @@ def test_a_site_that_cannot_start_again_says_why(new_site: NewSite, tmp_path: Pa
 KILLED = """
 import os, signal, sys
 from datetime import UTC, datetime
-from tests.testing.test_living_site import SHOP, START
+from tests.support.living_shop import SHOP, START
 from consent_mw.testing.site import LivingSite
 
 with LivingSite(SHOP, directory=sys.argv[1], at=START, exclude=("/consent*",)) as site:
