@@ -31,6 +31,7 @@ from consent_mw.exceptions import ConfigurationError, SchemaError, StoreError, S
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.records import Query, Record, encode_record
 from consent_mw.spool.spool import Spool
+from consent_mw.stores import postgres as postgres_store
 from consent_mw.stores import postgres_schema, store_from
 from consent_mw.stores.lease import lease
 from consent_mw.stores.postgres import PostgresStore
@@ -403,7 +404,7 @@ def test_every_statement_is_a_search_in_an_index(store: PostgresStore, admin: ps
                 search.deletion(day, "analytics"),
                 search.hits(stretch),
             ):
-                async with store._connection() as connection:
+                async with store._transaction(postgres_store._READ) as connection:
                     explained = await connection.execute(sql.SQL("EXPLAIN ") + statement, values)
                     plan = "\n".join(row[0] for row in await explained.fetchall())
                 assert "Index" in plan
@@ -433,7 +434,7 @@ def test_a_visitors_records_are_found_by_their_token_before_anything_was_analyse
             await store.append([make_record(n, subject=b"%d" % n) for n in range(start, start + 500)])
         for search in map(Search, spans):
             statement, values = search.page(Stretch(day, day, ["analytics"], ["event", "visit"]), 1000)
-            async with store._connection() as connection:
+            async with store._transaction(postgres_store._READ) as connection:
                 explained = await connection.execute(sql.SQL("EXPLAIN ") + statement, values)
                 plan = "\n".join(row[0] for row in await explained.fetchall())
             assert "subject_id_idx" in plan, plan

@@ -8,6 +8,8 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence, Set
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -20,7 +22,7 @@ from consent_mw.exceptions import StoreError, StoreUnavailable
 from consent_mw.records import Query, Record, stored_record
 from consent_mw.stores.postgres_address import conninfo_of, place_of
 from consent_mw.stores.postgres_errors import told_plainly
-from consent_mw.stores.postgres_schema import lock_key, prepare
+from consent_mw.stores.postgres_schema import lock_key, prepare, refuse_other_sessions
 from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, stretches
 
 __all__ = ["PostgresStore"]
@@ -34,15 +36,17 @@ _Row: TypeAlias = tuple[int, UUID, str, str, bytes | None, str, str, bytes]
 
 _EVERY_DAY: Final = "SELECT DISTINCT day FROM shelves ORDER BY day"
 _OF_OTHER_KINDS: Final = "SELECT count(*) FROM records WHERE day = ANY(%s) AND NOT kind = ANY(%s)"
-_COPY: Final = "COPY pg_temp.batch (day, id, kind, purpose, subject, ring, data, sealed) FROM STDIN (FORMAT BINARY)"
-_TYPES: Final = ("int4", "uuid", "text", "text", "bytea", "text", "text", "bytea")
 
 # The primary key keeps the first of an id within a purpose; that it is new in all others of its day is looked up.
+# With OFFSET that stays a look-up for each: as a join the planner read all of the day for each, before it was analysed.
+# As arrays, and not copied into a temporary table: that would belong to a session, which a pooler gives to others.
 _INSERT: Final = """
     INSERT INTO records (day, id, kind, purpose, subject, ring, data, sealed)
-    SELECT day, id, kind, purpose, subject, ring, data::json, sealed FROM pg_temp.batch
-    WHERE day = %(day)s
-        AND NOT EXISTS (SELECT FROM records WHERE records.day = %(day)s AND records.id = batch.id)
+    SELECT %(day)s, id, kind, purpose, subject, ring, data::json, sealed FROM unnest(
+        %(id)b::uuid[], %(kind)b::text[], %(purpose)b::text[], %(subject)b::bytea[], %(ring)b::text[],
+        %(data)b::text[], %(sealed)b::bytea[]
+    ) AS batch (id, kind, purpose, subject, ring, data, sealed)
+    WHERE NOT EXISTS (SELECT FROM records WHERE records.day = %(day)s AND records.id = batch.id OFFSET 0)
     ON CONFLICT DO NOTHING
 """
 
@@ -53,34 +57,35 @@ _SHELVE: Final = """
 
 # Every statement is a search in an index, and comes out of it in order. Over partitions that were not analysed yet the
 # planner guesses: it read and sorted 30,000 rows for a page of 1,000, 35 ms instead of 4.
-_SESSION: Final = """
-    SET search_path = {}, pg_temp;
-    SET enable_hashjoin = off;
-    SET enable_mergejoin = off;
-    SET enable_seqscan = off;
-    SET enable_bitmapscan = off;
-    SET jit = off;
-"""
-_BATCH: Final = """
-    CREATE TEMPORARY TABLE IF NOT EXISTS batch (
-        day integer, id uuid, kind text, purpose text, subject bytea, ring text, data text, sealed bytea
-    ) ON COMMIT DELETE ROWS
+#
+# For one transaction and not for the session: a pooler gives that to somebody else, and ours what somebody else left.
+_SETTINGS: Final = """;
+    SET LOCAL search_path = {}, pg_temp;
+    SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off;
+    SET LOCAL enable_seqscan = off;
+    SET LOCAL enable_bitmapscan = off;
+    SET LOCAL jit = off;
 """
 
 # `shelves` is the lock, too, and comes first in every transaction: see `postgres_schema`.
-_READ: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE shelves IN ACCESS SHARE MODE"
-_WRITE: Final = b"BEGIN; SET LOCAL synchronous_commit = off; LOCK TABLE shelves IN ROW EXCLUSIVE MODE"
-_WRITE_DURABLY: Final = b"BEGIN; SET LOCAL synchronous_commit = on; LOCK TABLE shelves IN ROW EXCLUSIVE MODE"
+_READ: Final = ("REPEATABLE READ, READ ONLY", "LOCK TABLE shelves IN ACCESS SHARE MODE")
+_PLAIN: Final = ("READ COMMITTED, READ WRITE", "")
+_WRITE: Final = (_PLAIN[0], "SET LOCAL synchronous_commit = off; LOCK TABLE shelves IN ROW EXCLUSIVE MODE")
+_WRITE_DURABLY: Final = (_PLAIN[0], "SET LOCAL synchronous_commit = on; LOCK TABLE shelves IN ROW EXCLUSIVE MODE")
 _DELETE: Final = (
-    b"BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL synchronous_commit = on;"
-    b" LOCK TABLE shelves IN ROW EXCLUSIVE MODE"
+    "REPEATABLE READ, READ WRITE",
+    "SET LOCAL synchronous_commit = on; LOCK TABLE shelves IN ROW EXCLUSIVE MODE",
 )
 # Whoever waits for a lock holds up all who come later: better to delete row by row than to wait for a backup.
 _DROP: Final = (
-    b"BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '500ms';"
-    b" LOCK TABLE shelves IN ACCESS EXCLUSIVE MODE"
+    "REPEATABLE READ, READ WRITE",
+    "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '500ms'; LOCK TABLE shelves IN ACCESS EXCLUSIVE MODE",
 )
+# It waits for as long as the block takes, and nothing but the end of its connection may end it before.
+_HOLD: Final = (_PLAIN[0], "SET LOCAL idle_in_transaction_session_timeout = 0")
 
+_COLUMNS: Final = ("day", "id", "kind", "purpose", "subject", "ring", "data", "sealed")
 _ATTEMPTS: Final = 20
 _DAYS: Final = 64  # whose shelves are read at once
 _FEW: Final = 16  # partitions that may be written to unseen
@@ -90,10 +95,8 @@ _DROPS: Final = 100
 _to_json = msgspec.json.Encoder()
 
 
-class _Connection(AsyncConnection[TupleRow]):
-    """One that knows whether it has its temporary table. Who only reads needs none, nor the right to make it."""
-
-    has_batch = False
+_Begin: TypeAlias = tuple[str, str]  # how a transaction reads and writes, and what comes first in it
+_Connection: TypeAlias = AsyncConnection[TupleRow]
 
 
 class PostgresStore:
@@ -212,18 +215,17 @@ class PostgresStore:
         """
         Give True to one holder of `name` among all hosts on this schema, and False at once to every other.
 
-        It holds one of the connections, and ends with it: if the server goes away, another may begin.
+        It holds one of the connections, in a transaction, and ends with it: if the server goes away, another may begin.
         """
         key = [lock_key(self.schema, "lease", name)]
         async with self._connection() as connection:
-            row = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", key)).fetchone()
-            mine = bool(row and row[0])
+            await connection.execute(self._begin(_HOLD))
+            row = await (await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", key)).fetchone()
             try:
-                yield mine
+                yield bool(row and row[0])
             finally:
-                if mine:
-                    with suppress(OperationalError):  # with the connection the lock is gone, too
-                        await connection.execute("SELECT pg_advisory_unlock(%s)", key)
+                with suppress(OperationalError):  # with the connection the lock is gone, too
+                    await connection.execute("COMMIT")
 
     # -- connections -------------------------------------------------------------------------------------------------
 
@@ -231,15 +233,14 @@ class PostgresStore:
         with told_plainly(self._place):
             # By hand, for its error says why; a pool tries again and again, and then speaks of a time-out.
             async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                await refuse_other_sessions(connection, self._place)
                 await prepare(connection, self.schema, self._place)
             pool = AsyncConnectionPool(
                 self._conninfo,
-                connection_class=_Connection,
                 kwargs={"autocommit": True, "prepare_threshold": None},
                 min_size=1,
                 max_size=self._connections,
                 timeout=10,
-                configure=self._configure,
                 check=AsyncConnectionPool.check_connection,
                 open=False,
             )
@@ -250,8 +251,10 @@ class PostgresStore:
                 raise
         return pool
 
-    async def _configure(self, connection: _Connection) -> None:
-        await connection.execute(sql.SQL(_SESSION).format(sql.Identifier(self.schema)))
+    def _begin(self, begin: _Begin) -> bytes:
+        isolation, first = begin
+        settings = _SETTINGS.format(sql.Identifier(self.schema).as_string(None))
+        return f"BEGIN ISOLATION LEVEL {isolation}{settings}{first}".encode()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[_Connection]:
@@ -262,13 +265,10 @@ class PostgresStore:
                 yield connection
 
     @asynccontextmanager
-    async def _transaction(self, begin: bytes, *, writes: bool = False) -> AsyncGenerator[_Connection]:
+    async def _transaction(self, begin: _Begin) -> AsyncGenerator[_Connection]:
         """Run the block between `begin` and COMMIT; whatever it raises undoes all of it, in the pool."""
         async with self._connection() as connection:
-            if writes and not connection.has_batch:
-                await connection.execute(_BATCH)
-                connection.has_batch = True
-            await connection.execute(begin)
+            await connection.execute(self._begin(begin))
             yield connection
             await connection.execute("COMMIT")
 
@@ -300,19 +300,16 @@ class PostgresStore:
             await self._insert(rows, shelves, durable)
 
     async def _insert(self, rows: list[_Row], shelves: list[tuple[int, str, str]], durable: bool) -> None:
-        async with self._transaction(_WRITE_DURABLY if durable else _WRITE, writes=True) as connection:
+        async with self._transaction(_WRITE_DURABLY if durable else _WRITE) as connection:
             await connection.execute(_SHELVE, [list(column) for column in zip(*shelves, strict=True)])
-            async with connection.cursor().copy(_COPY) as copy:
-                copy.set_types(_TYPES)
-                for row in rows:
-                    await copy.write_row(row)
-            for day in sorted({day for day, _, _ in shelves}):
-                await connection.execute(_INSERT, {"day": day})
+            for day, some in groupby(rows, key=itemgetter(0)):  # in order of id, and so of day
+                columns = zip(_COLUMNS, zip(*some, strict=True), strict=True)
+                await connection.execute(_INSERT, {name: list(column) for name, column in columns} | {"day": day})
 
     async def _make_ahead(self, days: Iterable[tuple[str, int]]) -> None:
         """Make the partitions of `days` and of the day after each: the first record of a day finds it made."""
         for purpose, day in sorted(days):
-            async with self._connection() as connection:
+            async with self._transaction(_PLAIN) as connection:
                 for each in (day, day + 1):
                     await connection.execute("SELECT make_day(%s, %s)", [purpose, each])
             self._known.add((purpose, day))
@@ -376,7 +373,7 @@ class PostgresStore:
         row = await (await connection.execute(statement, [day, purpose])).fetchone()
         return row is None or bool(row[0])
 
-    async def _delete(self, begin: bytes, search: Search, whole: list[Shelf], parts: list[tuple[int, str]]) -> int:
+    async def _delete(self, begin: _Begin, search: Search, whole: list[Shelf], parts: list[tuple[int, str]]) -> int:
         async with self._transaction(begin) as connection:
             kinds = list(search.query.kinds)
             count = 0

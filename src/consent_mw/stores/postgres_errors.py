@@ -16,6 +16,8 @@ __all__ = ["told_plainly"]
 
 _RIGHTS = "grant it as docs/postgres.md shows, or let the owner open the store once"
 
+_POOLER = "if a pooler stands between: pool_mode = transaction or session, and no older than pgbouncer 1.18"
+
 # The first that fits decides. Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html
 _MENDS: Final[tuple[tuple[type[psycopg.Error], type[StoreError], str], ...]] = (
     (errors.InvalidPassword, StoreUnavailable, "correct the password in the URL, in PGPASSWORD or in ~/.pgpass"),
@@ -31,6 +33,7 @@ _MENDS: Final[tuple[tuple[type[psycopg.Error], type[StoreError], str], ...]] = (
     (errors.OutOfMemory, StoreError, "raise max_locks_per_transaction or memory on the server, or delete less at once"),
     (errors.LockNotAvailable, StoreUnavailable, "end the transaction that holds the lock: see pg_stat_activity"),
     (errors.QueryCanceled, StoreUnavailable, "raise statement_timeout for this user"),
+    (errors.ProtocolViolation, StoreError, _POOLER),
     (errors.SerializationFailure, StoreUnavailable, "others write the same records; try again"),
     (errors.DeadlockDetected, StoreUnavailable, "others write the same records; try again"),
     (errors.IdleInTransactionSessionTimeout, StoreUnavailable, "raise idle_in_transaction_session_timeout"),

@@ -10,7 +10,7 @@ from psycopg.rows import TupleRow
 
 from consent_mw.exceptions import SchemaError, StoreError
 
-__all__ = ["OLDEST_SERVER", "SCHEMA", "check", "lock_key", "prepare"]
+__all__ = ["OLDEST_SERVER", "SCHEMA", "check", "lock_key", "prepare", "refuse_other_sessions"]
 
 #: The first server that is tested. Older ones plan and lock partitions in other ways.
 OLDEST_SERVER: Final = 150_000
@@ -114,6 +114,10 @@ _STEPS: Final = (
 
 SCHEMA: Final = len(_STEPS)
 
+# The session, and the beginning of the transaction: one for all statements of one, and another for each outside of any.
+_WHERE: Final = "SELECT pg_backend_pid(), now()"
+_ASKED: Final = 3
+
 
 def lock_key(*words: str) -> int:
     """Return the number of an advisory lock, which is one for the whole database."""
@@ -151,6 +155,24 @@ async def check(connection: AsyncConnection[TupleRow], schema: str, place: str) 
             "upgrade the package, or name another schema"
         )
     return version
+
+
+async def refuse_other_sessions(connection: AsyncConnection[TupleRow], place: str) -> None:
+    """
+    See that all of a transaction goes to one session of one server, whatever stands between, and whatever it says of
+    itself. The connection commits by itself.
+
+    Raises:
+        StoreError: It does not.
+    """
+    await connection.execute("BEGIN")
+    seen = [await (await connection.execute(_WHERE)).fetchone() for _ in range(_ASKED)]
+    await connection.execute("ROLLBACK")
+    if len(set(seen)) > 1:
+        raise StoreError(
+            f"{place}: what stands between gives the statements of one transaction to several sessions, whatever mode "
+            "it says it is in; set pool_mode = transaction, or name the server itself"
+        )
 
 
 async def prepare(connection: AsyncConnection[TupleRow], schema: str, place: str) -> None:
