@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from rdflib import RDF, Graph, Literal, URIRef
 from rdflib.namespace import XSD
-from tests.policy.test_fixed_sentences import SMALLEST
-from tests.policy.test_whole_policy import CLOUD, MEMBERS, SECTION
-from tests.site.test_site import DECLARATION, get
 from tests.support.policies import POLICY
 from tests.support.repository import ROOT
+from tests.support.site_pages import DECLARATION, get
+from tests.support.smallest_policy import SMALLEST
+from tests.support.whole_policy import CLOUD, MEMBERS, SECTION
 
 from consent_mw.cli import main
 from consent_mw.exports.dpv import policy_graph

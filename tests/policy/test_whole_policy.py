@@ -6,6 +6,7 @@ import re
 
 import pytest
 from tests.support.smallest_policy import SMALLEST
+from tests.support.whole_policy import CLOUD, MEMBERS, SECTION
 
 from consent_mw.exceptions import PolicyError
 from consent_mw.policy.loader import loads
@@ -14,41 +15,6 @@ from consent_mw.retention.calendar import Retention
 from consent_mw.site.comparison import differences
 from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.site.surfaces import Surfaces
-
-MEMBERS = """
-[purposes.members]
-held_by = "application"
-basis = "consent"
-title = { en = "Accounts", ko = "회원 관리" }
-until = { en = "until you close your account", ko = "회원 탈퇴 시까지" }
-items = { required = "E-mail", optional = "Telephone" }
-kept = [{ what = "Contracts", retention = "5 years", law = "Act 6" }]
-[purposes.ads]
-basis = "consent"
-retention = "6 months"
-"""
-CLOUD = """
-[[processors]]
-name = "Cloud Inc."
-task = "Hosting"
-purposes = ["members", "ads"]
-transfer = { countries = ["US"], basis = "scc", refuse = "Ask us." }
-[[cookies.declared]]
-name = "_c"
-purpose = "ads"
-provider = "Cloud Inc."
-expires = "1 year"
-"""
-SECTION = """
-[[sections]]
-after = "destruction"
-title = "Security"
-text = '''
-We lock <b>the door</b>:
-- people, [trained](https://example.com/how)
-- [not a link](javascript:alert)
-'''
-"""
 
 
 def article(policy: Policy, language: str = "en") -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.my_data_site import body, site
+from tests.support.smallest_policy import SMALLEST
 from tests.support.visitors import Visitor
-from tests.test_fixed_sentences import SMALLEST
-from tests.test_whole_policy import CLOUD, MEMBERS, SECTION
+from tests.support.whole_policy import CLOUD, MEMBERS, SECTION
 
 WHOLE = SMALLEST + MEMBERS + CLOUD + SECTION + '[log.ads]\n"client.address" = "masked"\n'
 

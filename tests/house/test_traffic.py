@@ -13,7 +13,7 @@ from bench.traffic import ALONE, SHARES, Arrival, Traffic, new_site
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Message
 
-POLICY = Path(__file__).resolve().parents[1] / "bench" / "policy.toml"
+POLICY = Path(__file__).resolve().parents[2] / "bench" / "policy.toml"
 
 
 def test_a_seed_gives_the_same_traffic_again_and_another_one_other_traffic() -> None:
