@@ -1,5 +1,6 @@
 """
-What the site has besides docs/: pages of the repository's root, examples, and links that lead to them.
+What the site has besides docs/: pages of the repository's root, examples, what visitors read of the example policies,
+and links that lead to them.
 
 The files stay where GitHub shows them, with links that work there; here each link is led to its place in the site.
 A page that would fetch something from elsewhere fails the build.
@@ -15,6 +16,11 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from consent_mw.policy.loader import load
+from consent_mw.policy.timeline import begins
+from consent_mw.site.markdown import markdown_of
+from consent_mw.site.policy_file import policy_file
+
 ROOT = Path(__file__).parent.parent
 #: What stands in the root, by its name in the site.
 PLACES = {
@@ -25,6 +31,11 @@ PLACES = {
 }
 #: A folder is no page: whoever links it is led to the page that tells of it.
 FOLDERS = {"examples/": "frameworks.md"}
+#: What the package speaks; the pages of the German university are shown in English.
+SPOKEN = ("ko", "en")
+#: No site of these names can be.
+BASE = "https://{}.example/consent"
+TOLD = "\n*An example, with names that are made up: what visitors read of [{0}](../examples/policies/{0}).*\n"
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)")
 #: GitHub takes the backslash from a pipe in a table's code, the site's Markdown does not need it and shows it.
 CODE_IN_A_ROW = re.compile(r"(?<=\| )`[^`\n]*`(?= \|)")
@@ -42,11 +53,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for example in sorted([*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("policies/*.toml")]):
         name = example.relative_to(ROOT).as_posix()
         files.append(File.generated(config, name, abs_src_path=str(example)))
+    for example in sorted((ROOT / "examples").glob("policies/*.toml")):
+        policy = load(example)
+        for language in filter(SPOKEN.__contains__, policy.languages):
+            page = markdown_of(policy_file(policy, language, BASE.format(example.stem), begins(policy)))
+            told = TOLD.format(f"{example.stem}.toml")
+            content = page.replace("\n", f"\n{told}", 1)
+            files.append(File.generated(config, f"policies/{example.stem}-{language}.md", content=content))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead the links of a page to where their targets are in the site."""
+    if page.file.src_uri.startswith("policies/"):
+        return markdown  # made above, for its place
     at_the_root = page.file.src_uri in PLACES.values()
     markdown = CODE_IN_A_ROW.sub(lambda code: code[0].replace(r"\|", "|"), markdown)
     return LINK.sub(lambda link: placed(link[1], at_the_root), markdown)

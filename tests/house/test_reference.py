@@ -21,6 +21,7 @@ import consent_mw
 import consent_mw.testing
 from consent_mw.cli import consent_mw as command
 from consent_mw.cli.exit_codes import leaves
+from consent_mw.policy.loader import load
 from consent_mw.policy.model import FIELDS, Agency, Controller, Cookie, Event, Officer, Purpose, Recipient
 from consent_mw.policy.presets import PRESETS
 
@@ -145,6 +146,9 @@ def test_every_preset_is_told() -> None:
 def test_every_page_is_in_one_group_of_the_site_and_of_the_readme() -> None:
     config = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
     outside = {"first-steps.md", "changes.md", "contributing.md"}  # files of the root
+    for file in (ROOT / "examples" / "policies").glob("*.toml"):  # made by scripts/site_pages.py
+        spoken = [language for language in ("ko", "en") if language in load(file).languages]
+        outside |= {f"policies/{file.stem}-{language}.md" for language in spoken}
     placed = re.findall(r"([\w/-]+\.md)", config)
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
     assert sorted(placed) == sorted(pages | outside)
