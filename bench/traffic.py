@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -50,6 +51,7 @@ ALONE: Final = {
 }
 VISITORS: Final = 3_000
 PAGES: Final = 400
+_READERS: Final = 50
 #: Of whom each has an agent of their own: browsers are updated, telephones differ.
 AGENTS: Final = 200
 CRAWLER: Final = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
@@ -131,13 +133,16 @@ class Traffic:
     The requests of a site with 3,000 visitors who have chosen and 400 pages, both as popular as Zipf has it.
 
     A visitor's session is signed anew with each page, as Starlette's SessionMiddleware does, so that no two of their
-    requests carry the same cookies. Who has not chosen yet has no cookie, and a crawler never has one.
+    pages carry the same cookies; what a page fetches comes with those that the page has set. Who has not chosen yet has
+    no cookie, and a crawler never has one.
     """
 
     def __init__(self, seed: int = 1) -> None:
         self._random = Random(seed)
         self._visitors = [self._visitor() for _ in range(VISITORS)]
         self._sessions = [self._session() for _ in range(VISITORS)]
+        #: Of whom the last pages are: what a page asks for comes with the cookies that it came with.
+        self._reading: deque[int | None] = deque([None], _READERS)
         self._by_visits = list(accumulate(1 / rank for rank in range(1, VISITORS + 1)))
         self._by_views = list(accumulate(1 / rank for rank in range(1, PAGES + 1)))
 
@@ -150,6 +155,7 @@ class Traffic:
         """Return `number` requests of one of the kinds that are `ALONE`."""
         if kind in ("warm", "renewed"):
             return [self._page(0, "/items/42" if kind == "warm" else "/renewed/42")] * number
+        self._reading.extend(range(_READERS))
         if kind.startswith("stranger"):
             return [self._stranger("/renewed/42" if kind.endswith("renewed") else "/items/42") for _ in range(number)]
         return [self._arrival(kind) for _ in range(number)]
@@ -158,28 +164,33 @@ class Traffic:
         page = self._random.choices(range(PAGES), cum_weights=self._by_views)[0]
         if kind == "first visit":
             agent, language = self._agent(), self._random.choice(_LANGUAGES)
+            self._reading.append(None)
             return Arrival(kind, f"/items/{page}", _lines(_DOCUMENT, agent, language), self._client())
         if kind == "crawler":
             lines = _lines({"Accept": "text/html,*/*;q=0.8"}, CRAWLER, "")
             return Arrival(kind, f"/items/{page}", lines, self._client())
-        number = self._random.choices(range(VISITORS), cum_weights=self._by_visits)[0]
-        if kind == "visitor":
+        if kind in ("visitor", "redirect"):
+            number = self._random.choices(range(VISITORS), cum_weights=self._by_visits)[0]
+            if kind == "redirect":
+                return self._asked(kind, number, f"/go/{page}", _DOCUMENT)
             arrival = self._page(number, f"/renewed/{page}")
             self._sessions[number] = self._session()
+            self._reading.append(number)
             return arrival
         path, says = {
             "JSON": (f"/api/items/{page}", _SCRIPT),
             "static file": (f"/static/{page % 20}.css", _STYLE),
             "304": (f"/static/{page % 20}.css", _STYLE | {"If-None-Match": _STATIC_HEADERS["etag"]}),
-            "redirect": (f"/go/{page}", _DOCUMENT),
             "WebSocket": ("/live", {"Origin": "http://127.0.0.1"}),
         }[kind]
-        return self._asked(kind, number, path, says)
+        return self._asked(kind, self._random.choice(self._reading), path, says)
 
     def _page(self, number: int, path: str) -> Arrival:
         return self._asked("visitor", number, path, _DOCUMENT)
 
-    def _asked(self, kind: str, number: int, path: str, says: dict[str, str]) -> Arrival:
+    def _asked(self, kind: str, number: int | None, path: str, says: dict[str, str]) -> Arrival:
+        if number is None:
+            return Arrival(kind, path, _lines(says, self._agent(), self._random.choice(_LANGUAGES)), self._client())
         visitor = self._visitors[number]
         cookies = f"theme=dark; session={self._sessions[number]}; {visitor.consent}"
         return Arrival(kind, path, _lines(says, visitor.agent, visitor.language, cookies), visitor.client)
