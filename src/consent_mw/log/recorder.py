@@ -24,7 +24,7 @@ from consent_mw.log.exchange import METHODS, OTHER_METHOD, Exchange, route_of
 from consent_mw.log.plans import Field, Plan, plan_of
 from consent_mw.log.redaction import clean, origin, redact_query, redact_url
 from consent_mw.policy.model import ABUSE, RECEIPTS, Policy
-from consent_mw.proxies import IPAddress, Proxies, mask
+from consent_mw.proxies import IPAddress, Proxies, mask, masked_ipv4
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.rights.people import links
 from consent_mw.rights.repeats import Repeats
@@ -368,13 +368,15 @@ def _facts(exchange: Exchange) -> dict[str, Scalar]:
 
 
 def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> Field:
-    """Return the field of the masked address where no proxy stands in front: the peer's own, remembered."""
+    """Return the field of the masked address where no proxy stands in front: the peer's own. IPv6 is remembered."""
     masks: Memory[object, str | None] = Memory(Budget(_REMEMBERED_BYTES))
     seen = masks.seen
 
     def masked(exchange: Exchange) -> Scalar:
         client = exchange.scope.get("client")
         host = client[0] if client else None
+        if host.__class__ is str and (plain := masked_ipv4(host)) is not None:
+            return plain
         try:
             return seen[host]
         except (KeyError, TypeError):  # new, or no text at all
