@@ -8,12 +8,15 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import date, timedelta
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 from urllib.parse import quote, unquote
 
 import msgspec
 
 from consent_mw.consent.receipt_name import AGAIN_DAYS
 from consent_mw.exceptions import BadConsentCookie
+from consent_mw.system.bounded_cache import remembering
 
 __all__ = ["LIFETIME", "NO_CONSENT", "Choice", "Consent", "dumps", "loads"]
 
@@ -24,6 +27,8 @@ _VERSION = "1"
 #: How a text begins that is packed, and how long one may be that is not.
 _PACKED = "2"
 _READABLE = 1_500
+#: About what one answer takes that is remembered.
+_SAID_BYTES = 120
 _RECEIPT = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
@@ -35,7 +40,7 @@ class Choice(StrEnum):
     REJECT = "reject"
 
 
-class Consent(msgspec.Struct, frozen=True, kw_only=True):
+class Consent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     What the visitor answered.
 
@@ -140,26 +145,55 @@ def loads(text: str) -> Consent:
     Raises:
         BadConsentCookie: It is nothing that `dumps` writes.
     """
-    parts = (_unpacked(text) if text.startswith(f"{_PACKED}|") else text).split("|")
-    if len(parts) != 8 or parts[0] != _VERSION:
+    # Of the last two parts no two visitors have the same. What stands before them they share with many.
+    said, *own = (_unpacked(text) if text.startswith(f"{_PACKED}|") else text).rsplit("|", 2)
+    if len(own) != 2:
         raise BadConsentCookie(text, "not the form of this version")
-    _, choice, revision, day, answers, signals, receipt, changes = parts
+    receipt, changes = own
     if receipt and not _RECEIPT.fullmatch(receipt):
         raise BadConsentCookie(text, "not a receipt")
+    consent = _said(said)
+    try:
+        return Consent(
+            choice=consent.choice,
+            revision=consent.revision,
+            given_on=consent.given_on,
+            purposes=consent.purposes,
+            cookies=consent.cookies,
+            signals=consent.signals,
+            receipt=receipt or None,
+            changes=int(changes),
+        )
+    except ValueError as error:
+        raise BadConsentCookie(text, f"unreadable ({error})") from error
+
+
+def _read(text: str) -> Consent:
+    """Read what `dumps` wrote before the receipt's name. Raises as `loads`."""
+    parts = text.split("|")
+    if len(parts) != 6 or parts[0] != _VERSION:
+        raise BadConsentCookie(text, "not the form of this version")
+    _, choice, revision, day, answers, signals = parts
     try:
         given = [_answer(answer) for answer in answers.split("/") if answer]
         return Consent(
             choice=Choice(choice),
             revision=int(revision),
             given_on=date.fromisoformat(day),
-            purposes={name: yes for name, yes in given if not name.startswith("@")},
-            cookies={unquote(name[1:]): yes for name, yes in given if name.startswith("@")},
+            purposes=MappingProxyType({name: yes for name, yes in given if not name.startswith("@")}),
+            cookies=MappingProxyType({unquote(name[1:]): yes for name, yes in given if name.startswith("@")}),
             signals=tuple(signal for signal in signals.split("/") if signal),
-            receipt=receipt or None,
-            changes=int(changes),
         )
     except ValueError as error:
         raise BadConsentCookie(text, f"unreadable ({error})") from error
+
+
+def _weight(consent: Consent) -> int:
+    return _SAID_BYTES * (1 + len(consent.purposes) + len(consent.cookies) + len(consent.signals))
+
+
+#: What visitors say alike; only what we signed comes here.
+_said: Final = remembering(_read, 1 << 20, _weight)
 
 
 def _unpacked(text: str) -> str:

@@ -49,7 +49,7 @@ class Shown(NamedTuple):
 _BY_THE_APPLICATION: Final = Shown()
 
 
-class RequestConsent(msgspec.Struct, eq=False):
+class RequestConsent(msgspec.Struct, eq=False, gc=False):
     """
     What the visitor allows, for one request, and what the application wants noted about it.
 

@@ -129,15 +129,14 @@ class ConsentCookie:
 
 
 def _read(signer: Signer, value: bytes, today: date) -> Consent:
-    text = value.decode("latin-1")
     try:
         signed = signer.unsign(value).decode("latin-1")
     except BadSignature as error:
-        raise BadConsentCookie(text, "not signed by us") from error
+        raise BadConsentCookie(value.decode("latin-1"), "not signed by us") from error
     consent = loads(signed)
     age = today - consent.given_on if consent.given_on else LIFETIME * 2
     if not _GRACE <= age <= LIFETIME:
-        raise BadConsentCookie(text, "not of the last 180 days")
+        raise BadConsentCookie(value.decode("latin-1"), "not of the last 180 days")
     return consent
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from consent_mw._asgi import Header, HeaderList, Scope
+from consent_mw.consent.all_permissions import AllPermissions, weight_of
 from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Decision, Permissions, Verdict
 from consent_mw.consent.request_consent import RequestConsent
@@ -27,12 +28,8 @@ __all__ = ["Reading", "RequestCookies", "foreign_request", "stands_alone", "with
 #: Whole headers that are remembered with what they say, some thousand visitors'; and what one takes at least.
 _READINGS_BYTES = 8 << 20
 _READING_BYTES = 1_500
-#: Sets of answers, and what is decided under all of them about names and Set-Cookie lines.
-_PERMISSIONS_BYTES = 2 << 20
-_DECISIONS_BYTES = 2 << 20
-#: What a set of answers takes at least, and one answer or one decision in it.
-_SET_BYTES = 2_000
-_ANSWER_BYTES = 250
+#: What one decision about what was taken out takes.
+_DECISION_BYTES = 250
 #: Pieces of a header that are all looked at. No browser keeps as many cookies for one site; of what comes after them
 #: only declared names are, so that a header of 15,000 holds nobody up.
 _LOOKED_AT = 200
@@ -41,10 +38,9 @@ _EXPIRED_AT_ONCE = 30
 #: Directories of an address at which a refused cookie is looked for.
 _DEEPEST = 6
 
-#: Who wants to be asked each time is asked before a cookie is stored: what the browser holds was allowed.
-_STAYS = frozenset((Verdict.KEPT, Verdict.PENDING))
-
-
+#: No set: to hash a member of an enumeration takes longer than to compare it with both, and to look it up in its class.
+_KEPT: Final = Verdict.KEPT
+_PENDING: Final = Verdict.PENDING
 _SESSION = re.compile(r"[A-Za-z0-9_-]{22}")
 #: Methods that a link can have (RFC 9110, section 9.2.1).
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
@@ -55,9 +51,11 @@ _LONGEST_HOST: Final = 260
 _COMPANIONS: Final = ("host", "pending", "notice", "form")
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """
     What one Cookie header says. Shared by all requests that send the same bytes: it holds no request's state.
+
+    Thousands are remembered. The collector of garbage need not go through them: nothing in one leads back to it.
 
     Attributes:
         pending: The id under which this visitor's cookies wait, or None.
@@ -111,15 +109,14 @@ class RequestCookies:
             cookie.companion(what, secure=secure) for what in _COMPANIONS for secure in (False, True)
         )
         self._pending_signer = cookie.signing.signer("pending")
-        self._readings: Memory[tuple[bytes | None, frozenset[str], bool, bool, bool], Reading] = Memory(
-            Budget(_READINGS_BYTES)
-        )
-        self._reading_of = self._readings.seen
+        self._readers = {secure: self._readers_of(secure=secure) for secure in (False, True)}
+        self._pending_names = {secure: self.pending_name(secure=secure).encode("latin-1") for secure in (False, True)}
+        self._budget = Budget(_READINGS_BYTES)
+        self._readings: dict[tuple[frozenset[str], bool, bool, bool], Memory[bytes | None, Reading]] = {}
         self._begin_day(0)
         undeclared_pass = report_only or policy.undeclared == "report"
         self._crowd: re.Pattern[bytes] | None = None if undeclared_pass else _pieces(policy, self.reserved)
-        self._permissions: Memory[object, Permissions] = Memory(Budget(_PERMISSIONS_BYTES))
-        self._decisions: Budget = Budget(_DECISIONS_BYTES)
+        self.permissions: AllPermissions = AllPermissions(policy, reserved=self.reserved, report_only=report_only)
 
     def pending_name(self, *, secure: bool) -> str:
         """Return the name of the session cookie that finds this visitor's waiting cookies."""
@@ -147,30 +144,6 @@ class RequestCookies:
             lines.append(self.pending_line(consent.pending, consent.value, secure=secure))
         return lines
 
-    def permissions(self, consent: Consent, signals: frozenset[str]) -> Permissions:
-        """Return the permissions of everyone who answered alike."""
-        key = (
-            consent.choice,
-            frozenset(consent.purposes.items()),
-            frozenset(consent.cookies.items()),
-            consent.reopened_purposes,
-            consent.reopened_cookies,
-            signals,
-            consent.signals,
-        )
-        found = self._permissions.seen.get(key)
-        if found is None:
-            found = Permissions(
-                self.policy,
-                consent,
-                signals,
-                reserved=self.reserved,
-                report_only=self.report_only,
-                budget=self._decisions,
-            )
-            self._permissions.remember(key, found, _SET_BYTES + _ANSWER_BYTES * _answers(consent))
-        return found
-
     def read(
         self,
         header: bytes | None,
@@ -190,19 +163,28 @@ class RequestCookies:
         """
         if not self._from_ns <= now_ns < self._until_ns:
             self._begin_day(now_ns // DAY_NS)
-        key = (header, signals, secure, alone, foreign)
-        try:
-            return self._reading_of[key]
-        except KeyError:
+        readings = self._readings.get((signals, secure, alone, foreign)) or self._new_memory(
+            signals, secure, alone, foreign
+        )
+        reading = readings.seen.get(header)
+        if reading is None:
             reading = self._read(header, signals, self._today, secure, alone, foreign)
-        self._readings.remember(key, reading, _size(header, reading))
+            readings.remember(header, reading, _size(header, reading))
         return reading
+
+    def _new_memory(self, *kind: *tuple[frozenset[str], bool, bool, bool]) -> Memory[bytes | None, Reading]:
+        """
+        Return the memory of one kind of connection. A kind is no part of the keys: a tuple for each of thousands of
+        headers would be one more thing for the collector of garbage to go through.
+        """
+        memory = self._readings[kind] = Memory(self._budget)
+        return memory
 
     def _begin_day(self, day: int) -> None:
         self._today = date_of(day)
         # Compared in every request, which is faster than to divide.
         self._from_ns, self._until_ns = day * DAY_NS, (day + 1) * DAY_NS
-        self._reading_of.clear()
+        self._readings.clear()
 
     def _read(
         self, header: bytes | None, signals: frozenset[str], today: date, secure: bool, alone: bool, foreign: bool
@@ -222,8 +204,7 @@ class RequestCookies:
         removed: dict[str, Decision] = {}
         for name, pair in found:
             decision = permissions.cookie(name.decode("latin-1"))
-            stays = decision.verdict in _STAYS or (withheld and decision.declared is not None)
-            if stays or decision.name in self.reserved:
+            if _stays(decision) or (withheld and decision.declared is not None) or decision.name in self.reserved:
                 kept.append(pair)
             else:
                 removed[decision.name] = decision
@@ -264,7 +245,7 @@ class RequestCookies:
         """
         names = dict.fromkeys(name.decode("latin-1") for name, _ in pairs(self._thinned(header) or b""))
         judged = (permissions.cookie(name) for name in names if name not in self.reserved)
-        refused = [decision for decision in judged if decision.verdict not in _STAYS]
+        refused = [decision for decision in judged if not _stays(decision)]
         return tuple(dict.fromkeys([*_expiries(refused), *_strays(refused, path)]))[:_EXPIRED_AT_ONCE]
 
     def _thinned(self, header: bytes | None) -> bytes | None:
@@ -274,10 +255,12 @@ class RequestCookies:
         *first, rest = header.split(b";", _LOOKED_AT)
         return b";".join([*first, *self._crowd.findall(b";" + rest)])
 
-    def _only(self, found: list[tuple[bytes, bytes]], name: str) -> str | None:
-        """Return the value of the one cookie called `name`; of two one was tossed in, and neither is believed."""
-        values = _values(found, name)
-        return values[0] if len(values) == 1 else None
+    def _readers_of(self, *, secure: bool) -> list[tuple[bytes, Callable[[bytes, date], Consent]]]:
+        """Return by which names a choice comes on this kind of connection, with what reads each."""
+        readers = [(self.cookie.name(secure=secure), self.cookie.read)]
+        if self.cookie.domain:
+            readers.append((self.cookie.former(secure=secure), self.cookie.read_former))
+        return [(name.encode("latin-1"), read) for name, read in readers]
 
     def _signed(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> list[tuple[Consent, str]]:
         """
@@ -285,17 +268,16 @@ class RequestCookies:
 
         A browser has one of a name that begins with `__Host-`: of two one is not ours, and neither is believed.
         """
-        read = [(self.cookie.name(secure=secure), self.cookie.read)]
-        if self.cookie.domain:
-            read.append((self.cookie.former(secure=secure), self.cookie.read_former))
-        values = {name: _values(found, name) for name, _ in read}
-        signed = [
-            (_believed(reader, value, today), value)
-            for name, reader in read
-            if len(values[name]) == 1 or not name.startswith("__Host-")
-            for value in values[name]
-        ]
-        return [(consent, value) for consent, value in signed if consent.choice is not None]
+        signed: list[tuple[Consent, str]] = []
+        for name, read in self._readers[secure]:
+            values = _values(found, name)
+            if len(values) > 1 and name.startswith(b"__Host-"):
+                continue
+            for value in values:
+                consent = _believed(read, value, today)
+                if consent.choice is not None:
+                    signed.append((consent, value.decode("latin-1")))
+        return signed
 
     def _consents(
         self, found: list[tuple[bytes, bytes]], today: date, secure: bool, exposed: bool
@@ -310,11 +292,11 @@ class RequestCookies:
         consent, value = _agreed(self._signed(found, today, secure), guarded=self.cookie.domain != "")
         if not self.cookie.domain:
             return consent, NO_CONSENT if exposed else consent, value
-        name = self.cookie.companion("host", secure=secure)
-        own = _believed(self.cookie.read_host, self._only(found, name), today)
+        name = self.cookie.companion("host", secure=secure).encode("latin-1")
+        own = _believed(self.cookie.read_host, _only(found, name), today)
         if own == consent:
             return consent, NO_CONSENT if exposed else own, value
-        tossed = sum(key == name.encode("latin-1") for key, _ in found) > 1 and consent.goes_beyond(NO_CONSENT)
+        tossed = sum(key == name for key, _ in found) > 1 and consent.goes_beyond(NO_CONSENT)
         stale = own.given_on is not None and consent.given_on is not None and consent.given_on < own.given_on
         if tossed or stale or (own.choice is not None and consent.goes_beyond(own)):
             consent = NO_CONSENT
@@ -330,8 +312,8 @@ class RequestCookies:
         return msgspec.structs.replace(consent, reopened_purposes=purposes, reopened_cookies=cookies)
 
     def _pending(self, found: list[tuple[bytes, bytes]], beside: str, secure: bool) -> str | None:
-        value = self._only(found, self.pending_name(secure=secure)) or ""
-        session, _, signature = value.partition(".")
+        value = _only(found, self._pending_names[secure]) or b""
+        session, _, signature = value.decode("latin-1").partition(".")
         if not _SESSION.fullmatch(session):
             return None
         signed = self._pending_signer.verify_signature(f"{session}|{beside}", signature)
@@ -387,10 +369,20 @@ def _same_host(origin: bytes, host: bytes | None) -> bool:
     return host is not None and origin.rpartition(b"//")[2].lower() == host.strip().lower()
 
 
-def _values(found: list[tuple[bytes, bytes]], name: str) -> list[str]:
+def _stays(decision: Decision) -> bool:
+    """Who wants to be asked each time is asked before a cookie is stored: what the browser holds was allowed."""
+    return decision.verdict is _KEPT or decision.verdict is _PENDING
+
+
+def _values(found: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     """Return the values of all cookies called `name`, in the order in which they came."""
-    wanted = name.encode("latin-1")
-    return [pair.partition(b"=")[2].strip(b" \t").decode("latin-1") for key, pair in found if key == wanted]
+    return [pair.partition(b"=")[2].strip(b" \t") for key, pair in found if key == name]
+
+
+def _only(found: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Return the value of the one cookie called `name`; of two one was tossed in, and neither is believed."""
+    values = _values(found, name)
+    return values[0] if len(values) == 1 else None
 
 
 def _agreed(signed: Sequence[tuple[Consent, str]], *, guarded: bool) -> tuple[Consent, str]:
@@ -400,8 +392,8 @@ def _agreed(signed: Sequence[tuple[Consent, str]], *, guarded: bool) -> tuple[Co
     Where a cookie of the host alone guards them the last day's do; elsewhere one may be tossed in, of any day. Of those
     that remain it is the one that allows no more than each other.
     """
-    if len(signed) == 1:
-        return signed[0]
+    if len(signed) < 2:
+        return signed[0] if signed else (NO_CONSENT, "")
     newest = max((consent.given_on for consent, _ in signed if consent.given_on), default=None)
     rivals = [(consent, value) for consent, value in signed if not guarded or consent.given_on == newest]
     for consent, value in rivals:
@@ -410,9 +402,9 @@ def _agreed(signed: Sequence[tuple[Consent, str]], *, guarded: bool) -> tuple[Co
     return NO_CONSENT, ""
 
 
-def _believed(read: Callable[[bytes, date], Consent], value: str | None, today: date) -> Consent:
+def _believed(read: Callable[[bytes, date], Consent], value: bytes | None, today: date) -> Consent:
     try:
-        return NO_CONSENT if value is None else read(value.encode("latin-1"), today)
+        return NO_CONSENT if value is None else read(value, today)
     except BadConsentCookie:
         return NO_CONSENT
 
@@ -437,16 +429,10 @@ def _pieces(policy: Policy, reserved: Iterable[str]) -> re.Pattern[bytes]:
     return re.compile(rf";([ \t]*(?:{'|'.join(names)})[ \t]*=[^;]*)".encode("latin-1"))
 
 
-def _answers(consent: Consent) -> int:
-    """How much one consent says."""
-    reopened = len(consent.reopened_purposes) + len(consent.reopened_cookies)
-    return len(consent.purposes) + len(consent.cookies) + len(consent.signals) + reopened
-
-
 def _size(header: bytes | None, reading: Reading) -> int:
     """Return about what a reading takes, with the header that it is found by and the shorter one that it may hold."""
     size = _READING_BYTES + 2 * len(header or b"") + sum(map(len, reading.expired))
-    return size + _ANSWER_BYTES * (len(reading.removed) + _answers(reading.consent))
+    return size + _DECISION_BYTES * len(reading.removed) + weight_of(reading.consent)
 
 
 def _expiries(removed: Iterable[Decision]) -> list[bytes]:
