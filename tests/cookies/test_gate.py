@@ -9,7 +9,7 @@ from tests.support.policies import POLICY
 
 from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Permissions, Reason, Verdict
-from consent_mw.cookies.cookie_lines import name_of
+from consent_mw.cookies.cookie_lines import CookieFloor, name_of
 from consent_mw.cookies.gate import gate
 from consent_mw.policy.loader import loads
 from consent_mw.testing.strategies import set_cookie_headers
@@ -154,3 +154,33 @@ def test_a_refused_name_never_gets_through_and_nothing_raises(headers, given):
         assert given.cookie(name).verdict is Verdict.KEPT or decision.reason is Reason.DELETION
     others = [header for header in headers if header[0].lower() != b"set-cookie"]
     assert [header for header in gated.headers if header[0].lower() != b"set-cookie"] == others
+
+
+ATTRIBUTES = st.sampled_from(
+    (b"", b"; Path=/", b"; Max-Age=0", b"; Max-Age=60; Secure", b";", b"; Max-Age=0; Max-Age=9")
+)
+VALUES = st.one_of(st.binary(max_size=12), st.sampled_from((b"", b"a=b", b"\x00", b'"; Path=/x', b"\t ")))
+
+
+@given(
+    name=st.sampled_from((b"theme", b"session", b"mystery", b"", b" theme ")),
+    attributes=ATTRIBUTES,
+    values=st.lists(VALUES, min_size=2, max_size=5),
+)
+def test_what_was_decided_about_one_value_holds_for_another_as_if_it_had_come_first(name, attributes, values):
+    standing = permissions(Choice.REJECT)
+    for value in values:
+        line = (b"set-cookie", name + b"=" + value + attributes)
+        remembered, fresh = (gate([line], each, NOW_NS) for each in (standing, permissions(Choice.REJECT)))
+        assert remembered.headers == fresh.headers
+        assert [each.verdict for each in remembered.decisions] == [each.verdict for each in fresh.decisions]
+
+
+@given(st.lists(st.sampled_from((b"", b"; Secure", b"; secure=x", b"; SameSite=None", b"; HttpOnly")), max_size=3))
+def test_a_floor_raises_a_line_whatever_its_value(attributes):
+    floor = CookieFloor(http_only=True, same_site="lax")
+    lines = [b"a=%s" % value + b"".join(attributes) for value in (b"", b"1", b"2 3")]
+    added = {floor.raised(line, https=True)[len(line) :] for line in lines}
+    assert len(added) == 1
+    raised = floor.raised(lines[0], https=True)
+    assert floor.raised(raised, https=True) is raised

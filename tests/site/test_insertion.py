@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from itertools import pairwise
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent_mw._asgi import HeaderList, Message
-from consent_mw.site.body_start import Opening
+from consent_mw.site.body_start import Opening, usual_place
 from consent_mw.site.insertion import Insertion, altered_head, insertable, is_public, personal
+from consent_mw.site.usual_page import TARGET, Words, with_words
 
 HEAD = "<link>"
 BODY = "<section>동의</section>"
@@ -321,3 +323,20 @@ def test_below_a_base_of_the_page_our_addresses_are_whole() -> None:
     ):
         page = b"<!doctype html><head>" + head + b"</head><body></body>"
         assert expected in body(send(Insertion(start(), "", ours, absolute=absolute), page))
+
+
+@pytest.mark.parametrize("page", PLACES.values(), ids=PLACES.keys())
+@pytest.mark.parametrize("target", ["/books?a=1&b=2", "/책"])
+def test_the_usual_page_becomes_in_one_step_what_it_becomes_in_several(page: str, target: str) -> None:
+    plain = page.replace("«", "").replace("»", "").encode()
+    words, told = Words.of(HEAD, f"<a href='{TARGET}'>동의</a><b>{TARGET}</b>"), escape(target).encode()
+    usual = with_words(plain, words, told)
+    slow = body(send(Insertion(start(), *words.texts(told)), plain))
+    assert usual in (None, slow)
+    assert (usual is None) == ("body" not in page.lower() or usual_place(plain) is None)
+
+
+def test_the_usual_way_is_taken_by_ordinary_pages_and_left_for_those_with_a_base() -> None:
+    words = Words.of(HEAD, BODY)
+    assert with_words(b"<!doctype html><head><title>x</title></head><body>", words, b"/") is not None
+    assert with_words(b"<!doctype html><head><BASE href=/x></head><body>", words, b"/") is None

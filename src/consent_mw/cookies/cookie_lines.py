@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
-__all__ = ["CookieFloor", "Placed", "anchored", "delete_line", "is_deletion", "name_of", "pairs", "placed"]
+__all__ = ["CookieFloor", "Placed", "anchored", "delete_line", "is_deletion", "name_of", "pairs", "placed",
+           "without_value"]  # fmt: skip
 
 _BLANK = b" \t"
 #: A control character other than tab makes a browser drop the whole line (RFC 6265bis, section 5.6, step 1).
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code != 0x09)
 _WHOLE_NUMBER = re.compile(rb"-?[0-9]+")
 #: The two spellings of a date that servers write: IMF-fixdate, and the older one with hyphens.
 _DATE = re.compile(rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d)[ -]([A-Z][a-z]{2})[ -](\d{4}) (\d\d):(\d\d):(\d\d) GMT")
@@ -49,6 +52,18 @@ def name_of(line: bytes) -> str | None:
     name, equals, _ = line.partition(b";")[0].partition(b"=")
     name = name.strip(_BLANK)
     return name.decode("latin-1") if equals and name else None
+
+
+def without_value(line: bytes) -> bytes | None:
+    """
+    Return the Set-Cookie `line` without the cookie's value, as the line that sets an empty one. Name and attributes,
+    and with them what a browser makes of them, are the same. None where there is a control character, in the value too.
+    """
+    if len(line.translate(None, _CONTROLS)) != len(line):
+        return None
+    pair, semicolon, attributes = line.partition(b";")
+    name, equals, _ = pair.partition(b"=")
+    return name + equals + semicolon + attributes
 
 
 def is_deletion(line: bytes, now: datetime) -> bool:
@@ -117,6 +132,11 @@ class CookieFloor(NamedTuple):
 
     def raised(self, line: bytes, *, https: bool) -> bytes:
         """Return the Set-Cookie `line` with what it lacks, or the very line where it lacks nothing."""
+        attributes = line.partition(b";")[2]
+        lacking = _lacking_of(self, attributes, https) if len(attributes) <= _REMEMBERED else self._lacking(line, https)
+        return line + lacking if lacking else line
+
+    def _lacking(self, line: bytes, https: bool) -> bytes:
         lacking = b""
         if self.secure and https and not _attribute(line, b"secure"):
             lacking += b"; Secure"
@@ -125,7 +145,16 @@ class CookieFloor(NamedTuple):
         if self.same_site and _level(line) < _LEVELS.index(self.same_site):
             # The last of several counts (RFC 6265bis, section 5.7), so that one more outweighs them.
             lacking += b"; SameSite=" + self.same_site.title().encode()
-        return line + lacking if lacking else line
+        return lacking
+
+
+#: The longest attributes of a cookie for which it is remembered what they lack. Sites have a handful.
+_REMEMBERED = 256
+
+
+@lru_cache(maxsize=256)
+def _lacking_of(floor: CookieFloor, attributes: bytes, https: bool) -> bytes:
+    return floor._lacking(b";" + attributes, https)
 
 
 _LEVELS = ("none", "lax", "strict")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from consent_mw._asgi import Header, HeaderList
 from consent_mw.consent.permissions import Decision, Permissions, Reason, Verdict
-from consent_mw.cookies.cookie_lines import is_deletion, name_of
+from consent_mw.cookies.cookie_lines import is_deletion, name_of, without_value
 from consent_mw.cookies.header_lines import LINE_ENDS, legible
 from consent_mw.system.days import instant_of
 
@@ -21,7 +21,7 @@ CookieHook: TypeAlias = Callable[[Decision], Verdict | None]
 
 #: Headers that say nothing about a page's bytes, its caching or its banner. Any other is looked at more closely.
 _PLAIN: Final = (
-    b"content-security-policy", b"date", b"location", b"permissions-policy", b"referrer-policy",
+    b"date", b"location", b"permissions-policy", b"referrer-policy",
     b"server", b"strict-transport-security", b"x-content-type-options", b"x-frame-options", b"x-request-id",
 )  # fmt: skip
 #: These do, and are sent often. What is in neither is read letter by letter, as it may be a Set-Cookie in disguise.
@@ -29,11 +29,12 @@ _CLOSER: Final = (
     b"accept-ranges", b"access-control-allow-origin", b"cache-control", b"content-disposition", b"content-encoding",
     b"content-language", b"etag", b"expires", b"last-modified", b"link", b"vary",
 )  # fmt: skip
-_COOKIE, _KIND, _LENGTH, _NEUTRAL, _OTHER = 1, 2, 3, 4, 5
+_COOKIE, _KIND, _LENGTH, _NEUTRAL, _OTHER, _POLICY = 1, 2, 3, 4, 5, 6
 _ROLES: Final = {
     b"set-cookie": _COOKIE,
     b"content-type": _KIND,
     b"content-length": _LENGTH,
+    b"content-security-policy": _POLICY,
     **dict.fromkeys(_PLAIN, _NEUTRAL),
     **dict.fromkeys(_CLOSER, _OTHER),
 }
@@ -57,6 +58,7 @@ class Gated(msgspec.Struct, frozen=True, gc=False):
         kind: The Content-Type, of which there is at most one where `plain`.
         plain: Whether no other header needs a closer look before a page is altered.
         illegible: The lines that may not leave because a server could read them otherwise than the gate.
+        policed: Whether there is a Content-Security-Policy, whose nonce our tags may need.
     """
 
     headers: HeaderList
@@ -67,6 +69,7 @@ class Gated(msgspec.Struct, frozen=True, gc=False):
     kind: bytes
     plain: bool
     illegible: tuple[object, ...]
+    policed: bool
 
 
 def gate(
@@ -89,7 +92,7 @@ def gate(
     blocked: tuple[str, ...] = ()
     illegible: tuple[object, ...] = ()
     kept: HeaderList = []
-    undeclared, kind, plain = False, b"", True
+    undeclared, kind, plain, policed = False, b"", True, False
     remembered = permissions.lines
     # One pass, and one look-up for a header that is none of our business: this runs for every answer.
     for header in headers:
@@ -134,9 +137,11 @@ def gate(
         if role == _KIND:
             plain = plain and not kind
             kind = value
+        elif role == _POLICY:
+            policed = True
         elif role != _NEUTRAL:
             plain = False
-    return Gated(kept, decisions, pending, blocked, undeclared, kind, plain, illegible)
+    return Gated(kept, decisions, pending, blocked, undeclared, kind, plain, illegible, policed)
 
 
 def _hooked(decision: Decision, hook: CookieHook) -> Decision:
@@ -145,9 +150,17 @@ def _hooked(decision: Decision, hook: CookieHook) -> Decision:
 
 
 def _judged(line: bytes, permissions: Permissions, now_ns: int) -> Decision:
-    """Return what happens to one Set-Cookie line, and remember it."""
-    decision = _read(line, permissions, now_ns)
-    permissions.remember(line, decision)
+    """
+    Return what happens to one Set-Cookie line. What was decided is remembered by all of it but its value, on which
+    nothing depends: a session is signed anew with each answer.
+    """
+    shape = without_value(line)
+    decision = permissions.lines.get(shape) if shape is not None else None
+    if decision is None:
+        decision = _read(line, permissions, now_ns)
+        if shape is not None:
+            permissions.remember(shape, decision)
+        permissions.remember(line, decision)  # the first value of a name is often the only one
     return decision
 
 

@@ -34,9 +34,12 @@ from consent_mw.site.insertion import (
     is_page_status,
     is_public,
     language_for_all,
+    lengthened,
     personal,
 )
 from consent_mw.site.page_nonce import nonce_of, with_nonce
+from consent_mw.site.usual_page import Words, with_words
+from consent_mw.site.visit import target_of
 
 if TYPE_CHECKING:
     from consent_mw.runtime.revision import Revision
@@ -101,7 +104,7 @@ class Answer(msgspec.Struct, eq=False):
 
     Attributes:
         insertion: The page that the banner is being put into.
-        page: The head of a page that asks nothing, until its body is seen.
+        page: The head of a page, until its body is seen; one that asks nothing, or gets `words`.
         started: Whether something that a visitor sees has left.
     """
 
@@ -118,6 +121,7 @@ class Answer(msgspec.Struct, eq=False):
     logged: bool
     insertion: Insertion | None = None
     page: Message | None = None
+    words: Words | None = None
     _left: Message | None = None
     started: bool = False
     _gone: bool = False  # the visitor left before the answer began
@@ -158,6 +162,8 @@ class Answer(msgspec.Struct, eq=False):
                 message = self._aside(message)
             body, more = message.get("body", b""), message.get("more_body", False)
             if self.page is not None:
+                if self.words is not None:
+                    return self._asking_page(self.page, message, self.words)
                 if more or not isinstance(body, bytes) or (body.find(_WAITING) >= 0 and _waits(body)):
                     return self._page_body(message)
                 return self._whole_page(self.page, message, len(body))
@@ -249,12 +255,28 @@ class Answer(msgspec.Struct, eq=False):
             await self._send_all(self.insertion.close())
 
     def _whole_page(self, head: Message, body: Message, size: int) -> Awaitable[None]:
-        """Send a page that asks nothing and in which nothing waits: as it came, in one piece."""
+        """Send a page as it is now, in one piece."""
         self.page = None
         self.started = True
         self.exchange.sent_bytes += size
         self.record()
         return _both(self.server_send, head, body)
+
+    def _asking_page(self, head: Message, body: Message, words: Words) -> Awaitable[None]:
+        """Send a page with the banner in it, as it usually comes: whole, and in one step."""
+        page: object = body.get("body")
+        whole = with_words(page, words, self._target) if page.__class__ is bytes and not body.get("more_body") else None
+        if whole is None:
+            return self._page_body(body)
+        head["headers"] = lengthened(head["headers"], len(whole) - len(page))
+        body["body"] = whole
+        return self._whole_page(head, body, len(whole))
+
+    @property
+    def _target(self) -> bytes:
+        """The path to return to after a choice, as it stands in HTML."""
+        scope = self.exchange.scope
+        return escape(target_of(scope, scope.get("query_string") or b"")).encode()
 
     async def _send_all(self, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -332,8 +354,11 @@ class Answer(msgspec.Struct, eq=False):
                     return self._special_head(message, permissions, None, gated)
             elif gated.kind == _HTML or is_html(gated.kind):
                 if consent.banner_placed or permissions.asks or consent.pending is not None or revision.site.announces:
-                    return self._special_head(message, permissions, None, gated)
-                # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
+                    if not self._asks_alone(gated):
+                        return self._special_head(message, permissions, None, gated)
+                    accepted = exchange.fields.get(b"accept-language", b"")
+                    self.words = revision.site.words(exchange.scope, accepted, consent)
+                # Also where nothing is asked the page is this visitor's: who has not chosen gets another one.
                 gated.headers.extend(FOR_ONE_VISITOR)
                 self.page = message
         exchange.blocked += gated.blocked
@@ -344,6 +369,18 @@ class Answer(msgspec.Struct, eq=False):
         if any(map(_depends, gated.decisions)):
             return self._leave(personal(message))
         return self._leave(message)
+
+    def _asks_alone(self, gated: Gated) -> bool:
+        """Whether a page gets what asks and nothing else, as nearly all pages for who has not chosen do."""
+        exchange = self.exchange
+        consent = exchange.consent
+        return (
+            consent.permissions.asks
+            and gated.kind == _HTML
+            and not (gated.policed or consent.banner_placed or consent.withheld or self.revision.site.announces)
+            and exchange.lines is None
+            and exchange.fields.get(b"sec-fetch-dest") not in FRAMES
+        )
 
     def _aside(self, message: Message) -> Message:
         """Return what stands beside an answer (a push, a hint, trailers) as it may leave: without what has to wait."""
@@ -567,12 +604,16 @@ class Answer(msgspec.Struct, eq=False):
 
     def _begun(self, page: Message, message: Message) -> list[Message]:
         """
-        Begin a page that asks nothing, now that the first of its body is here; return what can leave already.
+        Begin a page, now that the first of its body is here; return what can leave already.
 
-        It gets the script all the same if something in it waits for a purpose or opens the settings, and a stream
-        always: the rest is not known yet.
+        One that asks nothing gets the script all the same if something in it waits for a purpose or opens the settings,
+        and a stream always: the rest is not known yet.
         """
         self.page = None
+        if self.words is not None:
+            absolute = self._absolute(self.revision.site.base(self.exchange.scope))
+            self.insertion = Insertion(page, *self.words.texts(self._target), absolute=absolute)
+            return []
         body: bytes = message.get("body", b"")
         if message.get("more_body", False) or _waits(body):
             site = self.revision.site

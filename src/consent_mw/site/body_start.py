@@ -10,7 +10,7 @@ import re
 from collections.abc import Generator
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["Opening", "Place"]
+__all__ = ["Opening", "Place", "usual_place"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _NOT_SPACE: Final = re.compile(rb"[^\t\n\f\r ]")
@@ -49,6 +49,8 @@ _USUAL: Final = re.compile(
     ),
     re.IGNORECASE | re.VERBOSE,
 )
+#: Within which it is looked for. What begins later, the state machine finds.
+_USUAL_BYTES: Final = 1 << 18
 # The longest that a pattern above may have begun before the end of what has arrived: b"</noframes".
 _OVERLAP_BYTES: Final = 12
 
@@ -58,6 +60,12 @@ class Place(NamedTuple):
 
     head: int
     body: int
+
+
+def usual_place(page: bytes) -> Place | None:
+    """Return the place in a page that begins as nearly every one does, with all of its head there; else None."""
+    usual = _USUAL.match(page, 0, _USUAL_BYTES)
+    return usual and Place(usual.start("body" if usual["head"] is None else "head"), usual.end())
 
 
 class _NoPlace(Exception):
@@ -89,9 +97,9 @@ class Opening:
 
     def read(self, chunk: bytes, *, last: bool = False) -> Place | None:
         """Take the next bytes of the document; return the place once it is known. `last`: nothing follows."""
-        if not self._seen and (usual := _USUAL.match(chunk)):
+        if not self._seen and (usual := usual_place(chunk)):
             self._seen += chunk
-            return Place(usual.start("body" if usual["head"] is None else "head"), usual.end())
+            return usual
         self._seen += chunk
         self._complete = last
         try:

@@ -28,6 +28,7 @@ __all__ = [
     "is_public",
     "language_for_all",
     "legible",
+    "lengthened",
     "personal",
     "unconditional",
 ]
@@ -260,7 +261,7 @@ class Insertion:
         if self._absolute[1] and b"<base" in page[: place.body].lower():
             head, body = head.replace(path, absolute), body.replace(path, absolute)
         page = b"".join((page[: place.head], head, page[place.head : place.body], body, page[place.body :]))
-        headers = _lengthened(_altered(_headers(self._start), self._shared), len(head) + len(body))
+        headers = lengthened(_altered(_headers(self._start), self._shared), len(head) + len(body))
         messages: list[Message] = [{**self._start, "headers": headers}, {**self._held[-1], "body": page}]
         self._opening = None
         self._held = []
@@ -313,7 +314,8 @@ def _altered(headers: Iterable[Header], shared: bool) -> HeaderList:
     return kept if shared else _personal(kept)
 
 
-def _lengthened(headers: HeaderList, more: int) -> HeaderList:
+def lengthened(headers: Iterable[Header], more: int) -> HeaderList:
+    """Return the headers of a page that is `more` bytes longer now."""
     return [
         (name, b"%d" % (int(value) + more)) if name.lower() == b"content-length" else (name, value)
         for name, value in headers

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from consent_mw._asgi import Message, Receive, Scope, Send, header_value
 from consent_mw.consent.choice import Consent, dumps
+from consent_mw.consent.permissions import Permissions
 from consent_mw.consent.receipts import Receipts
 from consent_mw.consent.request_consent import RequestConsent, Shown
 from consent_mw.consent.wordings import Wordings, text_hash
@@ -39,9 +40,10 @@ from consent_mw.site.reader_queue import Readers
 from consent_mw.site.receipt_pages import ReceiptPages
 from consent_mw.site.rendering import PERSONAL, SECURITY, Rendering
 from consent_mw.site.status_token import Slips
-from consent_mw.site.surfaces import SURFACES, Surface, Surfaces, choices
+from consent_mw.site.surfaces import LONGEST_BASE, SURFACES, Surface, Surfaces, choices
+from consent_mw.site.usual_page import TARGET, Words
 from consent_mw.site.visit import Visit, form_of, own_path, query_of, target_of
-from consent_mw.system.bounded_cache import remembering
+from consent_mw.system.bounded_cache import remember, remembering
 
 __all__ = ["Site"]
 
@@ -54,6 +56,8 @@ _MOST_COOKIE_BYTES: Final = 3_800
 
 #: Surfaces times languages are a handful; which cookies wait together could be more.
 _HASHES: Final = 256
+#: Languages times sets of answers and signals; nearly all who are asked have none.
+_WORDS: Final = 64
 #: Of each browser's Accept-Language, which of the policy's languages it likes best: asked twice for each page.
 _LANGUAGES_BYTES: Final = 256 << 10
 
@@ -110,6 +114,7 @@ class Site:
         self._posts = Posts(self._rendering, FormGuard(signing, lambda secure: own_cookies(secure).form))
         self._default_language = default_language or policy.languages[0]
         self._liked = remembering(self._like, _LANGUAGES_BYTES)
+        self._words: dict[tuple[str, str, Permissions, frozenset[str]], Words] = {}
         self._own_cookies = own_cookies
         self._announcement: Announcement | None = None
         #: Whether something is announced: every page then has something to tell.
@@ -206,6 +211,33 @@ class Site:
         waiting = [] if asks_first else await self.waiting(consent, now_ns)
         return self.banner_of(scope, consent, waiting, shared=shared, page_language=page_language)
 
+    def words(self, scope: Scope, accepted: bytes, consent: RequestConsent) -> Words:
+        """
+        Return what goes into a page that asks and has nothing else to tell. All who read it get the same bytes.
+
+        Args:
+            accepted: The visitor's Accept-Language.
+        """
+        root = str(scope.get("root_path") or "")
+        key = (self._liked(accepted), root, consent.permissions, consent.signals)
+        words = self._words.get(key)
+        if words is None:
+            language, base = key[0], self.base(scope)
+            words = Words.of(self._rendering.head(language, base), self._asking(consent, language, base, TARGET))
+            if len(root) <= LONGEST_BASE:
+                remember(self._words, key, words, _WORDS)
+        return words
+
+    def _asking(self, consent: RequestConsent, language: str, base: str, target: str) -> str:
+        return self._surfaces.banner(
+            language,
+            base,
+            frozenset(consent.signals),
+            target,
+            refused=consent.permissions.refused_by_signal,
+            reopened=(consent.consent.reopened_purposes, consent.consent.reopened_cookies),
+        )
+
     async def waiting(self, consent: RequestConsent, now_ns: int) -> list[Waiting]:
         """Return what waits for this visitor; nothing while the store is away, since a page must come all the same."""
         return await _readable(Waitings(self.pending, consent.pending, now_ns))
@@ -226,10 +258,7 @@ class Site:
         if shared:
             return notice + self._surfaces.banner(language, base, frozenset(), target, shared=True)
         if consent.permissions.asks:
-            reopened = consent.consent.reopened_purposes, consent.consent.reopened_cookies
-            refused = consent.permissions.refused_by_signal
-            signals = frozenset(consent.signals)
-            return notice + self._surfaces.banner(language, base, signals, target, refused=refused, reopened=reopened)
+            return notice + self._asking(consent, language, base, target)
         return notice + (self._surfaces.waiting(language, base, waiting, target) if waiting else "")
 
     def _notice(self, scope: Scope, language: str, base: str, target: str, *, shared: bool, token: str = "") -> str:

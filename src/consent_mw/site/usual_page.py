@@ -1,0 +1,53 @@
+"""The page that asks, as it usually comes: in one piece of UTF-8. What is put into it is made once for all who read it.
+
+Pure. Whatever is not usual about a page, `insertion` deals with.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from consent_mw.site.body_start import usual_place
+
+__all__ = ["TARGET", "Words", "with_words"]
+
+#: Stands for the path to return to; no path can hold a NUL.
+TARGET: Final = "\0target\0"
+_BASE: Final = b"<base"
+
+
+class Words(NamedTuple):
+    """
+    What a page gets that asks: HTML in UTF-8.
+
+    Attributes:
+        head: For the end of its head.
+        body: For the beginning of its body. The path to return to stands between each two.
+    """
+
+    head: bytes
+    body: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, head: str, body: str) -> Words:
+        """Return the words of two texts, in the second of which `TARGET` stands for the path to return to."""
+        return cls(head.encode(), tuple(part.encode() for part in body.split(TARGET)))
+
+    def texts(self, target: bytes) -> tuple[str, str]:
+        """Return both as texts, with the path to return to."""
+        return self.head.decode(), target.join(self.body).decode()
+
+
+def with_words(page: bytes, words: Words, target: bytes) -> bytes | None:
+    """
+    Return a whole page with `words` in it; None for one that has to be looked at more closely, or whose `<base>` would
+    lead our addresses elsewhere.
+
+    Args:
+        target: The path to return to, escaped.
+    """
+    place = usual_place(page)
+    if place is None or _BASE in page[: place.body].lower():
+        return None
+    head, body = place
+    return b"".join((page[:head], words.head, page[head:body], target.join(words.body), page[body:]))
