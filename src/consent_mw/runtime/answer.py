@@ -264,8 +264,9 @@ class Answer(msgspec.Struct, eq=False):
 
     def _asking_page(self, head: Message, body: Message, words: Words) -> Awaitable[None]:
         """Send a page with the banner in it, as it usually comes: whole, and in one step."""
-        page: object = body.get("body")
-        whole = with_words(page, words, self._target) if page.__class__ is bytes and not body.get("more_body") else None
+        page: bytes = body.get("body", b"")
+        usual = page.__class__ is bytes and not body.get("more_body", False)
+        whole = with_words(page, words, self._target) if usual else None
         if whole is None:
             return self._page_body(body)
         head["headers"] = lengthened(head["headers"], len(whole) - len(page))
@@ -275,7 +276,7 @@ class Answer(msgspec.Struct, eq=False):
     @property
     def _target(self) -> bytes:
         """The path to return to after a choice, as it stands in HTML."""
-        scope = self.exchange.scope
+        scope = self.exchange.seen or self.exchange.scope
         return escape(target_of(scope, scope.get("query_string") or b"")).encode()
 
     async def _send_all(self, messages: Iterable[Message]) -> None:
@@ -357,7 +358,7 @@ class Answer(msgspec.Struct, eq=False):
                     if not self._asks_alone(gated):
                         return self._special_head(message, permissions, None, gated)
                     accepted = exchange.fields.get(b"accept-language", b"")
-                    self.words = revision.site.words(exchange.scope, accepted, consent)
+                    self.words = revision.site.words(exchange.seen or exchange.scope, accepted, consent)
                 # Also where nothing is asked the page is this visitor's: who has not chosen gets another one.
                 gated.headers.extend(FOR_ONE_VISITOR)
                 self.page = message
@@ -611,7 +612,7 @@ class Answer(msgspec.Struct, eq=False):
         """
         self.page = None
         if self.words is not None:
-            absolute = self._absolute(self.revision.site.base(self.exchange.scope))
+            absolute = self._absolute(self.revision.site.base(self.exchange.asked))
             self.insertion = Insertion(page, *self.words.texts(self._target), absolute=absolute)
             return []
         body: bytes = message.get("body", b"")
