@@ -28,6 +28,8 @@ TALLY: Final = "tally"
 DELETION: Final = "deletion"
 AGGREGATE: Final = "aggregate"
 ERASED: Final = "erased"
+HOST: Final = "host"
+SHARING: Final = "sharing"
 
 
 class Kind(NamedTuple):
@@ -81,6 +83,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     NAMING: Kind("of the archive: what tells whose the records of a day are", ends=True),
     TALLY: Kind("how many records a day had when it was counted", ends=False),
     DELETION: Kind("how many records a deletion took", ends=False),
+    HOST: Kind("that a host of the site is there, or was retired", ends=False),
+    SHARING: Kind("what the hosts of a site wrap for each other, and what they have destroyed", ends=False),
 }  # fmt: skip
 
 #: What is destroyed when its purpose ends.

@@ -77,8 +77,10 @@ class Places:
             self.audit_head,
             self.audit_head.with_suffix(".seen"),
             self.erasures,
+            self.host_identity,
+            self.host_book,
         )
-        yield from (self.erasure_lock, self.destruction_lock, self.requests_lock)
+        yield from (self.erasure_lock, self.destruction_lock, self.requests_lock, self.hosts_lock)
         for database in (self.database, self.archive):
             yield database
             yield from (database.with_name(f"{database.name}{ending}") for ending in ("-wal", "-shm", "-journal"))
@@ -102,6 +104,21 @@ class Places:
     def rings(self) -> Path:
         """Names of the keyrings that were used here, and no keys."""
         return self.directory / "rings.jsonl"
+
+    @property
+    def host_identity(self) -> Path:
+        """What signs what this host says to others of the same site. Of no backup: a copy would be another host."""
+        return self.directory / "host-identity"
+
+    @property
+    def host_book(self) -> Path:
+        """What this host knows of the others, and of whose keys; no key lies in it unwrapped."""
+        return self.directory / "hosts.jsonl"
+
+    @property
+    def hosts_lock(self) -> Path:
+        """Held by whoever speaks with the other hosts: one process of the machine at a time."""
+        return self.directory / "hosts.lock"
 
     @property
     def spool(self) -> Path:

@@ -16,7 +16,7 @@ LAYERS = [
     {"system"},
     {"audit", "paths", "policy", "proxies", "records"},
     {"crypto", "exports", "stores"},
-    {"spool"},
+    {"hosts", "spool"},
     {"consent"},
     {"cookies", "retention"},
     {"rights"},

@@ -23,6 +23,7 @@ from consent_mw.cli.doctor import doctor
 from consent_mw.cli.drain import drain
 from consent_mw.cli.exit_codes import HAD_ENOUGH, INTERRUPTED, TERMINATED, tell
 from consent_mw.cli.export import export
+from consent_mw.cli.hosts import hosts
 from consent_mw.cli.init import init
 from consent_mw.cli.log import log
 from consent_mw.cli.policy import policy
@@ -73,6 +74,7 @@ for _command in (
     audit,
     disclose,
     drain,
+    hosts,
     purge,
     receipt,
     report,

@@ -19,6 +19,7 @@ from consent_mw.cli.terminal import as_json, complain
 from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, SpoolError, StoreUnavailable
+from consent_mw.hosts.hosts import Hosts
 from consent_mw.log.drain import Chore, Drain
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
@@ -116,7 +117,19 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
     sealer = Sealer.of_site(places, keyring, policy)
     clock = clock_of_commands()
     restrictions = SiteRestrictions(store, sealer)
-    destruction = Destruction.of_site(policy, places, store, sealer, restrictions, spool=spool, clock=clock)
+    hosts = Hosts.of_site(
+        places,
+        store,
+        keyring,
+        sealer.site_keys,
+        revision=lambda: policy.revision,
+        oldest=lambda: spool.backlog.oldest,
+        clock=clock_of_commands(),
+    )
+    confirm = hosts.run if hosts else None
+    destruction = Destruction.of_site(
+        policy, places, store, sealer, restrictions, spool=spool, clock=clock, confirm=confirm
+    )
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=clock)
     published = Revisions(places.revisions).course(policy).published
     erasure = Erasure.of_site(published, places, store, sealer, spool=spool)

@@ -36,6 +36,8 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "disclose add": "it rests on nothing, names somebody under restriction by consent, or could not be written",
     "disclose list": "there is no ledger that can be read",
     "doctor": "anything that it examined is not as it should be",
+    "hosts list": "a host is away, its clock is wrong, or it is late to destroy; or its hosts share nothing",
+    "hosts retire": "no such host is known, or it is there",
     "drain": "something could not be handed over",
     "export": "the file is there already or cannot be written, personal fields that were asked for cannot be read, or "
     "records were changed",

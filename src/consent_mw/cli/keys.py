@@ -11,7 +11,9 @@ from typing import Any, TypeVar, cast
 import click
 
 from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.paths import Places
 
 __all__ = ["keyring_at", "ring_option"]
@@ -37,7 +39,11 @@ def keyring_at(places: Places, ring: str | None) -> Keyring | None:
         ConfigurationError: The key file cannot be used, or `ring` names no keyring.
     """
     if ring is None:
-        return FileKeyring(places.keys) if places.keys.exists() else None
+        if not places.keys.exists():
+            return None
+        if places.host_book.exists():
+            return SharedKeyring.of_site(places, SiteKeys.read(places.site_keys))
+        return FileKeyring(places.keys)
     module, _, name = ring.partition(":")
     sys.path.insert(0, os.getcwd())  # as servers find an application
     try:

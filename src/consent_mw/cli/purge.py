@@ -22,6 +22,7 @@ from consent_mw.crypto.keyring import Keyring, MemoryKeyring
 from consent_mw.crypto.known_keyrings import KnownRings, Where
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, SpoolError
+from consent_mw.hosts.hosts import Hosts
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.retention.destruction import Destruction, Outcome, Told
@@ -90,6 +91,9 @@ def purge(
     places = Places(directory) if directory else Places.beside(file)
     store = opened_store(existing_store(places, url, log_url))
     sealer = Sealer.of_site(places, _keyring(places, ring), policy)
+    hosts = Hosts.of_site(
+        places, store, sealer.keyring, sealer.site_keys, revision=lambda: policy.revision, clock=clock_of_commands()
+    )
     destruction = Destruction.of_site(
         policy,
         places,
@@ -99,6 +103,7 @@ def purge(
         spool=_spool(places),
         lost=frozenset(lost),
         clock=clock_of_commands(),
+        confirm=hosts.run if hosts else None,
     )
     missing = _missing(destruction, places, ring)
     # One that was used here and is gone is no other machine's.
@@ -129,7 +134,7 @@ def _missing(destruction: Destruction, places: Places, ring: str | None) -> dict
         file = places.keys if where == "live" else places.archive_keys
         if where == "live" and ring is None and any(each.given for each in known.used("live")[-1:]):
             continue  # the site's keyring= is not told here, so nobody can say
-        for name in known.missing(where, stage.ring):
+        for name in known.missing(where, *stage.sealer.rings):
             found[name] = (
                 f"{file}: the keyring {name} was used here, and is not there; put it back, or give it up: --lost {name}"
             )

@@ -218,7 +218,7 @@ async def _rings(places: Places, one: Store, ring: str | None) -> list[_Ring]:
         return [_Ring("", 0, str(error))] if isinstance(error, ConfigurationError) else []
     finally:
         await one.close()
-    gone = known.missing("live", stages[0].ring) + known.missing("archive", stages[-1].ring)
+    gone = known.missing("live", *stages[0].sealer.rings) + known.missing("archive", *stages[-1].sealer.rings)
     faults = set(found if isinstance(one, SQLiteStore) else gone) - known.given_up
     return [_Ring(name, count, _lost(places, name) if name in faults else "") for name, count in sorted(found.items())]
 

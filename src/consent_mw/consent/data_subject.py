@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from consent_mw.consent.receipt_name import born_on
 from consent_mw.consent.receipts import CLOCK_DAYS
-from consent_mw.crypto.sealer import Sealer, token_of
+from consent_mw.crypto.sealer import Sealer, tokens_under
 from consent_mw.exceptions import KeyDestroyed
 from consent_mw.policy.model import LINKS, REQUESTS
 
@@ -97,6 +97,6 @@ def tokens_of(
             continue
         for day in days[bisect_left(days, min(since)[0]) :]:
             with suppress(KeyDestroyed):  # meanwhile
-                secret = sealer.token_secret(day, purpose, create=False)
-                found[day, purpose] = frozenset(token_of(secret, value) for first, value in since if first <= day)
+                wanted = [value for first, value in since if first <= day]
+                found[day, purpose] = tokens_under(sealer.token_secrets(day, purpose), wanted)
     return found

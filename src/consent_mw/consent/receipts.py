@@ -14,7 +14,7 @@ import msgspec
 
 from consent_mw.consent.choice import Choice
 from consent_mw.consent.receipt_name import born_on
-from consent_mw.crypto.sealer import Sealer, token_of
+from consent_mw.crypto.sealer import Sealer, tokens_under
 from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.policy.model import RECEIPTS
 from consent_mw.records import Query, Record, time_of
@@ -182,6 +182,6 @@ class Receipts:
         first = max(since, min((born_on(name) - CLOCK_DAYS for name in names), default=0))
         for day in days[bisect_left(days, first) :]:
             with suppress(KeyDestroyed):  # meanwhile
-                secret = self._sealer.token_secret(day, RECEIPTS, create=False)
-                made[day, RECEIPTS] = frozenset(token_of(secret, name.encode()) for name in names)
+                secrets = self._sealer.token_secrets(day, RECEIPTS)
+                made[day, RECEIPTS] = tokens_under(secrets, [name.encode() for name in names])
         return questions(made, _KINDS)[::-1] if names else []

@@ -6,10 +6,10 @@ import fcntl
 import mmap
 import os
 import stat
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from consent_mw.crypto.key_slots import GENERATION, PAGE, KeySlots, empty_slots, header, identity, offset, slot
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed, KeyringUnreachable
@@ -19,7 +19,7 @@ from consent_mw.system.locks import locked
 from consent_mw.system.mounts import network_file_system
 from consent_mw.system.ownership import check_directory, check_file, unlinked
 
-__all__ = ["FileKeyring", "ForeignKeyring", "Keyring", "MemoryKeyring"]
+__all__ = ["FileKeyring", "ForeignKeyring", "Keyring", "MemoryKeyring", "SeveralKeys", "keys_of", "rings_of"]
 
 KEY_BYTES = 32
 _GROWTH = 1024  # slots, 128 KiB: five purposes fill them in 200 days, in 70 where days have parts
@@ -84,6 +84,48 @@ class Keyring(Protocol):
     def close(self) -> None:
         """Release files and connections. Keys stay. Closing twice is harmless."""
         ...
+
+
+@runtime_checkable
+class SeveralKeys(Protocol):
+    """What a keyring of several hosts has besides: where these could not agree in time, a place has several keys."""
+
+    @property
+    def rings(self) -> frozenset[str]:
+        """All names under which it ever sealed; `name` is one of them."""
+        ...
+
+    def keys(self, day: int, purpose: str) -> Sequence[bytes]:
+        """Return every key of that day and purpose: first that of `key`. Raises as `key` with create=False."""
+        ...
+
+    def lacking(self) -> frozenset[str]:
+        """Return the hosts whose keys may have sealed what still lives, and are not here. Raises StoreError."""
+        ...
+
+    def waits_for(self, day: int, purpose: str) -> Sequence[str]:
+        """Return the hosts that have not said that their part of a day and purpose is gone. Raises StoreError."""
+        ...
+
+    def holders(self, day: int, purpose: str) -> str:
+        """Return who held keys of a day and purpose, in words. Raises StoreError."""
+        ...
+
+    def settle(self, purpose: str, days: Set[int]) -> None:
+        """Forget what is known of days of a purpose that are certified. Raises StoreError."""
+        ...
+
+
+def rings_of(keyring: Keyring) -> frozenset[str]:
+    """Return the names of the keyrings whose records `keyring` opens."""
+    return keyring.rings if isinstance(keyring, SeveralKeys) else frozenset((keyring.name,))
+
+
+def keys_of(keyring: Keyring, day: int, purpose: str) -> Sequence[bytes]:
+    """Return every key of a day and purpose, at least one; the first seals. Raises KeyDestroyed and StoreError."""
+    if isinstance(keyring, SeveralKeys):
+        return keyring.keys(day, purpose)
+    return (keyring.key(day, purpose, create=False),)
 
 
 class ForeignKeyring:
@@ -288,6 +330,11 @@ class FileKeyring:
         """Return the slot of each tombstone, as "slot 17", by day and purpose."""
         slots = self._current()
         return {(day, name): f"slot {number}" for day, name, number in slots.places if not slots.is_live(number)}
+
+    def announce(self) -> None:
+        """Have every process drop what it remembers, as if a key had changed. Raises StoreError."""
+        with self._in_use(fcntl.LOCK_EX) as fd:
+            self._overwrite(fd, {})
 
     def close(self) -> None:
         """Release the mapping. The keys stay in the file. Closing twice is harmless."""

@@ -57,9 +57,9 @@ class KnownRings:
         """The names of those that the operator has given up. Raises as `used`."""
         return frozenset(each.ring for each in self._all() if each.lost)
 
-    def missing(self, where: Where, name: str | None) -> list[str]:
-        """Return the names of those that were used there and are not the one called `name`. Raises as `used`."""
-        return list(dict.fromkeys(each.ring for each in self.used(where) if each.ring != name))
+    def missing(self, where: Where, *names: str) -> list[str]:
+        """Return the names of those that were used there and are none of `names`. Raises as `used`."""
+        return list(dict.fromkeys(each.ring for each in self.used(where) if each.ring not in names))
 
     def remember(self, where: Where, keyring: Keyring, *, given: bool = False) -> None:
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from consent_mw.crypto.day_parts import WHOLE, Calendar, Span, label_of, of_label
-from consent_mw.crypto.keyring import FileKeyring, Keyring, MemoryKeyring
+from consent_mw.crypto.keyring import FileKeyring, Keyring, MemoryKeyring, keys_of, rings_of
 from consent_mw.crypto.site_keys import MARK_BYTES, SiteKeys
 from consent_mw.exceptions import (
     ConfigurationError,
@@ -33,7 +33,7 @@ from consent_mw.records import Record, Scalar, id_of
 from consent_mw.system.bounded_cache import remember
 from consent_mw.system.days import DAY_MILLISECONDS, QUARTER_SECONDS, QUARTERS
 
-__all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of", "told"]
+__all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of", "tokens_under", "told"]
 
 # What a record holds as sealed: version (1 byte), mark (20), and the sealed blob, if it has personal fields.
 _MARKED: Final = b"\x03"
@@ -97,7 +97,7 @@ class _Remembered:
         self.generation = generation
         self.days: Mapping[str, Sequence[int]] | None = None
         self.openers: dict[tuple[int, str, bytes], AESGCM] = {}
-        self.secrets: dict[tuple[int, str], bytes] = {}
+        self.secrets: dict[tuple[int, str], tuple[bytes, ...]] = {}
 
 
 class Sealer:
@@ -142,6 +142,7 @@ class Sealer:
 
     def __init__(self, keyring: Keyring, site_keys: SiteKeys) -> None:
         self.keyring = keyring
+        self.rings: frozenset[str] = rings_of(keyring)
         self.site_keys = site_keys
         self._calendar = Calendar()
         self._stream = _Stream(keyring.generation)
@@ -206,6 +207,15 @@ class Sealer:
         mark = self.site_keys.mark(_message((id_bytes, kind, purpose, subject, ring, told or data, blob)))
         return Record(id_of(id_bytes), kind, purpose, subject, ring, data, _MARKED + mark + blob)
 
+    def statement(self, record_id: UUID, kind: str, purpose: str, stated: bytes) -> Record:
+        """Return a marked record that says `stated` to whoever reads it. Raises ConfigurationError as `record`."""
+        mark = self.site_keys.mark(_message((record_id.bytes, kind, purpose, None, "", _NOTHING, stated)))
+        return Record(record_id, kind, purpose, None, "", {}, _MARKED + mark + stated)
+
+    def stated(self, record: Record) -> bytes:
+        """Return what a statement says. Whether it is one of this site tells `is_whole`."""
+        return record.sealed[_BLOB]
+
     def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes, nonce: bytes) -> bytes:
         """
         Return `plain` sealed for this id (16 bytes), kind and purpose, and for no other. 47 bytes longer.
@@ -232,6 +242,18 @@ class Sealer:
 
         A key that was destroyed, or a key file in trouble, is left for `seal` to report.
 
+        Args: As for `needed`.
+        """
+        for day, label in self.needed(days, purposes, with_tokens=with_tokens):
+            with suppress(KeyDestroyed, StoreError):
+                self.keyring.key(day, label, create=True)
+
+    def needed(
+        self, days: Iterable[int], purposes: Iterable[str], *, with_tokens: Container[str] = ()
+    ) -> Iterator[tuple[int, str]]:
+        """
+        Yield the day and the label of each key that records of these days and purposes need.
+
         Args:
             with_tokens: Of these purposes tokens are made too.
         """
@@ -240,8 +262,7 @@ class Sealer:
             spans = self._calendar.spans(day)
             for purpose in names:
                 for span in dict.fromkeys((*spans, WHOLE)) if purpose in with_tokens else spans:
-                    with suppress(KeyDestroyed, StoreError):
-                        self.keyring.key(day, label_of(purpose, span), create=True)
+                    yield day, label_of(purpose, span)
 
     def check(self, record: Record) -> None:
         """
@@ -290,16 +311,29 @@ class Sealer:
 
     def open_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, ring: str, sealed: bytes) -> bytes:
         """As `open`, for what is no record yet and has no mark; its parts are those of `seal_bytes`."""
-        if ring != self.keyring.name or len(sealed) < _LEAST_BYTES or sealed[0] != _VERSION:
+        if ring not in self.rings or len(sealed) < _LEAST_BYTES or sealed[0] != _VERSION:
             raise self._cannot_open(id_bytes, ring, sealed)
-        cipher = self._opener(day, label_of(purpose, Span(*sealed[_SPAN])), sealed[_STREAM])
+        place = day, label_of(purpose, Span(*sealed[_SPAN])), sealed[_STREAM]
+        parts = sealed[_NONCE], sealed[_TEXT], id_bytes + names
+        openers = self._current().openers
         try:
-            return cipher.decrypt(sealed[_NONCE], sealed[_TEXT], id_bytes + names)
+            return (openers.get(place) or self._opener(*place)).decrypt(*parts)
         except InvalidTag as error:
-            record_id = UUID(bytes=id_bytes)
-            raise RecordDamaged(
-                f"record {record_id}: changed since it was sealed, or sealed for another record"
-            ) from error
+            return self._opened_by_another(place, parts, error)
+
+    def _opened_by_another(
+        self, place: tuple[int, str, bytes], parts: tuple[bytes, bytes, bytes], error: InvalidTag
+    ) -> bytes:
+        """Return what was sealed under another of the keys of its place. Raises RecordDamaged, and as `_opener`."""
+        day, label, stream = place
+        for key in keys_of(self.keyring, day, label)[1:]:
+            cipher = AESGCM(_derived(key, stream))
+            with suppress(InvalidTag):
+                plain = cipher.decrypt(*parts)
+                remember(self._current().openers, place, cipher, _REMEMBERED)
+                return plain
+        record_id = UUID(bytes=parts[2][:16])
+        raise RecordDamaged(f"record {record_id}: changed since it was sealed, or sealed for another record") from error
 
     def span_of(self, record: Record) -> Span:
         """Return the part of its day whose key sealed `record`; of one that is not sealed, as the calendar cuts it."""
@@ -317,21 +351,24 @@ class Sealer:
             KeyDestroyed: The key of that day and purpose is gone.
             StoreError: The keyring cannot be reached.
         """
-        return token_of(self.token_secret(day, purpose, create=True), value)
+        try:
+            return token_of(self.token_secrets(day, purpose)[0], value)
+        except KeyDestroyed:  # or there was none yet
+            self.keyring.key(day, purpose, create=True)
+            return token_of(self.token_secrets(day, purpose)[0], value)
 
-    def token_secret(self, day: int, purpose: str, *, create: bool) -> bytes:
+    def token_secrets(self, day: int, purpose: str) -> tuple[bytes, ...]:
         """
-        Return what the tokens of one day and purpose are made with (32 bytes). It opens nothing that is sealed.
-
-        Raises as `token`; KeyDestroyed too where there never was a key and `create` is False.
+        Return what the tokens of one day and purpose are made with (32 bytes each): the first makes new ones. There are
+        others where several hosts could not agree in time. They open nothing that is sealed. Raises as `token`.
         """
         secrets = self._current().secrets
-        secret = secrets.get((day, purpose))
-        if secret is None:
-            key = self.keyring.key(day, purpose, create=create)
-            secret = blake2b(digest_size=32, key=key, person=_TOKEN_SECRET).digest()
-            remember(secrets, (day, purpose), secret, _REMEMBERED_SECRETS)
-        return secret
+        found = secrets.get((day, purpose))
+        if found is None:
+            keys = keys_of(self.keyring, day, purpose)
+            found = tuple(blake2b(digest_size=32, key=key, person=_TOKEN_SECRET).digest() for key in keys)
+            remember(secrets, (day, purpose), found, _REMEMBERED_SECRETS)
+        return found
 
     def days(self) -> Mapping[str, Sequence[int]]:
         """
@@ -356,11 +393,8 @@ class Sealer:
     def _opener(self, day: int, label: str, stream: bytes) -> AESGCM:
         """What one process sealed in a part of a day stands together. Raises KeyDestroyed and StoreError."""
         openers = self._current().openers
-        cipher = openers.get((day, label, stream))
-        if cipher is None:
-            key = self.keyring.key(day, label, create=False)
-            cipher = AESGCM(_derived(key, stream))
-            remember(openers, (day, label, stream), cipher, _REMEMBERED)
+        cipher = AESGCM(_derived(self.keyring.key(day, label, create=False), stream))
+        remember(openers, (day, label, stream), cipher, _REMEMBERED)
         return cipher
 
     def _current(self) -> _Remembered:
@@ -373,7 +407,7 @@ class Sealer:
 
     def _cannot_open(self, id_bytes: bytes, ring: str, sealed: bytes) -> ConsentError:
         record_id = UUID(bytes=id_bytes)
-        if ring != self.keyring.name:
+        if ring not in self.rings:
             return ConfigurationError(
                 f"record {record_id}: sealed by keyring {ring}, not by {self.keyring.name}; open it there"
             )
@@ -400,6 +434,7 @@ class PlainSealer(Sealer):
         return super().open_bytes(id_bytes, day, purpose, names, ring, sealed)
 
 
+_NOTHING: Final[Mapping[str, Scalar]] = {}
 _urandom = os.urandom
 _number = int.from_bytes
 #: Makes what a mark is of. Stores keep no order among the clear fields, so they are sorted.
@@ -414,6 +449,11 @@ def told(data: Mapping[str, Scalar]) -> msgspec.Raw:
 def token_of(secret: bytes, value: bytes) -> bytes:
     """Return the token (16 bytes) of `value` under the secret of a day and purpose."""
     return blake2b(value, digest_size=16, key=secret, person=_TOKEN).digest()
+
+
+def tokens_under(secrets: Iterable[bytes], values: Collection[bytes]) -> frozenset[bytes]:
+    """Return the tokens of `values` under each secret of a day and purpose."""
+    return frozenset(token_of(secret, value) for secret in secrets for value in values)
 
 
 def _day(record_id: UUID) -> int:

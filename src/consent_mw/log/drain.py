@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from itertools import islice
@@ -89,6 +89,7 @@ class Drain:
         hands_over: False where `consent-mw drain` does that: this process then only keeps.
         stop_seconds: How long `stop` may take. What is left then waits in the spool for the next start.
         chores: What goes on beside it, each as a task of its own.
+        agree: Where several hosts share their keys: has them agree on those that will be needed, ahead of time.
 
     Attributes:
         handed_over: Records that the store has taken from here since the start.
@@ -112,6 +113,7 @@ class Drain:
         stop_seconds: float = 5.0,
         chores: Sequence[Chore] = (),
         poll_published: Callable[[], None] = lambda: None,
+        agree: Callable[[Iterable[tuple[int, str]]], Awaitable[None]] | None = None,
     ) -> None:
         self._policy = policy
         self._spool = spool
@@ -127,6 +129,7 @@ class Drain:
         self._chores = chores
         self.handed_over: int = 0
         self.poll_published: Callable[[], None] = poll_published
+        self._agree = agree
         self.by_itself: bool = True
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -160,11 +163,11 @@ class Drain:
 
     async def begin(self) -> None:
         """Open the store, so that no request has to, and begin. A store in trouble is said once and tried again."""
-        await self._prepare_keys()
         try:
             await self._store.open()
         except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises, the site starts
             self._tell("the store cannot be opened, records stay in the spool", error)
+        await self._prepare_keys()
         self.start()
 
     async def _prepare_keys(self) -> None:
@@ -172,10 +175,11 @@ class Drain:
         day = self._clock() // DAY_NS
         if day != self._prepared:
             self._prepared = day
-            policy = self._policy
-            await asyncio.to_thread(
-                self._sealer.prepare, (day, day + 1), policy.purposes, with_tokens=policy.with_tokens
-            )
+            policy, days = self._policy, [day, day + 1]
+            if self._agree:
+                await self._agree(self._sealer.needed(days, policy.purposes, with_tokens=policy.with_tokens))
+                days = [day]  # those of tomorrow come from whoever is first
+            await asyncio.to_thread(self._sealer.prepare, days, policy.purposes, with_tokens=policy.with_tokens)
 
     async def stop(self) -> None:
         """Hand over what is there, as far as the store takes it within `stop_seconds`, and end."""

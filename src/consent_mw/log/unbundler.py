@@ -81,7 +81,7 @@ class Unbundler:
         return records
 
     def _check_ring(self, frame: BundleFrame) -> None:
-        if frame.ring != self._sealer.keyring.name:
+        if frame.ring not in self._sealer.rings:
             self._opened(frame, 0, "", b"")  # it says so
 
     def _opened(self, frame: BundleFrame, day: int, purpose: str, sealed: bytes) -> bytes:
@@ -113,7 +113,7 @@ class Unbundler:
         try:
             if record.kind in _NOTED:
                 return self._with_families(record)
-            if record.ring == self._sealer.keyring.name:
+            if record.ring in self._sealer.rings:
                 self._sealer.open(record)
         except KeyDestroyed:
             segment.lose(1, at_ms * _MS_NS)

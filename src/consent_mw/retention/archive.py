@@ -9,6 +9,7 @@ from consent_mw.consent.data_subject import Person, values_on
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.crypto.sealer import Sealer, token_of
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.crypto.wrapping import key_id
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError
 from consent_mw.kinds import NAMING
 from consent_mw.paths import Places
@@ -96,12 +97,13 @@ class Archive:
     def _secrets(self, copies: Sequence[Record], live: Sealer) -> Iterator[Record]:
         told = {(day_of(time_of(copy.id)), copy.purpose) for copy in copies if copy.subject is not None}
         for day, purpose in sorted(told):
-            record_id = fixed_id(day, NAMING, purpose, live.keyring.name)
             try:
-                secret = live.token_secret(day, purpose, create=False)
+                secrets = live.token_secrets(day, purpose)
             except KeyDestroyed:  # nothing of it was sealed, so that its copies did not need the key
                 continue
-            yield self._days.record(record_id, NAMING, purpose, plain=secret)
+            for secret in secrets:
+                record_id = fixed_id(day, NAMING, purpose, live.keyring.name, *_told_apart(secret, secrets))
+                yield self._days.record(record_id, NAMING, purpose, plain=secret)
 
     def _copy(self, record: Record, live: Sealer) -> Record | None:
         try:
@@ -116,3 +118,8 @@ class Archive:
             )
         except (ConfigurationError, KeyDestroyed, RecordDamaged, SchemaError):
             return None
+
+
+def _told_apart(secret: bytes, secrets: Sequence[bytes]) -> tuple[str, ...]:
+    """Return what tells one of several secrets of a day; nothing where it is the only one."""
+    return (key_id(secret).hex(),) if len(secrets) > 1 else ()

@@ -42,6 +42,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         key: Where the key was, such as "slot 17"; empty where there was none.
         revision, retention: The promise that ended it.
         ended, destroyed: When it ended, and when it was found gone (aware).
+        holders: Which hosts had keys of it, where several share them; empty where there is one.
     """
 
     purpose: str
@@ -56,6 +57,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     retention: str
     ended: datetime
     destroyed: datetime
+    holders: str = ""
 
     @property
     def part(self) -> Part:
@@ -86,6 +88,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             "certificate.ended": _iso(self.ended),
             "certificate.destroyed": _iso(self.destroyed),
         }
+        if self.holders:
+            data["certificate.holders"] = self.holders
         return sealer.record(new_id(int(self.destroyed.timestamp() * 1e9)), CERTIFICATE, RECEIPTS, data=data)
 
 

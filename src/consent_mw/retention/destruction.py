@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from consent_mw.crypto.day_parts import Span, of_label
-from consent_mw.crypto.keyring import Keyring
+from consent_mw.crypto.keyring import Keyring, SeveralKeys
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
 from consent_mw.kinds import NAMING
@@ -148,6 +148,7 @@ class Destruction:
         archive: Archive | None = None,
         lost: frozenset[str] = frozenset(),
         clock: Callable[[], int] | None = None,
+        confirm: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """
         Args:
@@ -157,6 +158,7 @@ class Destruction:
             archive: None where no revision ever held anything.
             lost: Names of keyrings that will never be at hand again: their rows are deleted all the same.
             clock: From which the instants of all runs come, as `StoreClock` has it.
+            confirm: Tells other hosts, where keys are shared, what was destroyed here, and hears what was there.
         """
         self.stages: list[Stage] = [Stage(LIVE, store, sealer, retention, lost)]
         if archive:
@@ -167,6 +169,7 @@ class Destruction:
         self._deletions = Deletions(store, sealer)
         self._restrictions = restrictions
         self._clock = StoreClock(store, clock)
+        self._confirm = confirm
         self._lock = lock
         self._spool = spool
         self._told: list[str] = []  # the troubles of the last run
@@ -185,6 +188,7 @@ class Destruction:
         spool: Spool | None = None,
         lost: frozenset[str] = frozenset(),
         clock: Callable[[], int] | None = None,
+        confirm: Callable[[], Awaitable[None]] | None = None,
     ) -> Destruction:
         """
         Return what destroys the records of the site at `places`, by every revision of it that was published.
@@ -198,7 +202,18 @@ class Destruction:
         archive = Archive.of_site(policies, places, sealer.site_keys)
         lock = places.destruction_lock
         retention = Retention(policies)
-        found = cls(retention, store, sealer, restrictions, lock, spool=spool, archive=archive, lost=lost, clock=clock)
+        found = cls(
+            retention,
+            store,
+            sealer,
+            restrictions,
+            lock,
+            spool=spool,
+            archive=archive,
+            lost=lost,
+            clock=clock,
+            confirm=confirm,
+        )
         found._site = site
         return found
 
@@ -291,6 +306,10 @@ class Destruction:
             if stage.where not in run.unreached:
                 await self._move_rows(stage, run)
                 await self._destroy_keys(stage, run, held=True)
+        if self._confirm:
+            await self._confirm()
+        for stage in self.stages:
+            if stage.where not in run.unreached:
                 await self._certify(stage, run)
 
     # -- keys ---------------------------------------------------------------------------------------------------
@@ -396,13 +415,16 @@ class Destruction:
             for day in sorted(places.keys() - keys.live.get(purpose, frozenset()) - certified):
                 if self._is_owed(stage, day, purpose, stage.ring, run):
                     await self._write(Part(stage.where, day, purpose, stage.ring), stage, places[day], run)
+            if isinstance(shared := stage.sealer.keyring, SeveralKeys):
+                await asyncio.to_thread(shared.settle, purpose, places.keys() & certified)
         for part in self._deletions.owed:
             if not self._deletions.of(part).records:  # said by now, with what the keyring at hand had sealed
                 continue
             ended = stage.retention.has_ended(part.day, part.purpose, run.now) and run.is_done(stage, *part[1:3])
             waits = part.ring not in stage.lost and keys.has(part.day, part.purpose)
             if part.where == stage.where and stage.reaches(part.ring) and ended and not waits:
-                place = keys.gone.get(part.purpose, {}).get(part.day, "") if part.ring == stage.ring else ""
+                of_here = part.ring in stage.sealer.rings
+                place = keys.gone.get(part.purpose, {}).get(part.day, "") if of_here else ""
                 await self._write(part, stage, place, run)
         for tally in self._tallied(stage, run):
             part = Part(stage.where, tally.day, tally.purpose, "")
@@ -424,6 +446,11 @@ class Destruction:
         end = stage.retention.end(part.day, part.purpose, run.now)
         if rule is None or end is None:
             return
+        holders = ""
+        if part.ring and isinstance(shared := stage.sealer.keyring, SeveralKeys):
+            if await asyncio.to_thread(shared.waits_for, part.day, part.purpose):
+                return
+            holders = await asyncio.to_thread(shared.holders, part.day, part.purpose)
         parts = [part, *([part._replace(ring="")] if part.ring == stage.ring else [])]
         gone = [self._deletions.of(each) for each in parts]
         certificate = Certificate(
@@ -439,6 +466,7 @@ class Destruction:
             retention=str(rule.retention),
             ended=end,
             destroyed=run.now,
+            holders=holders,
         )
         await self._certificates.keep(certificate, *self._deletions.closing(parts, run.now))
         await self._deletions.close(parts)

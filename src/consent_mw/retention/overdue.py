@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from consent_mw.crypto.day_parts import Span, of_label
+from consent_mw.crypto.keyring import SeveralKeys
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.kinds import ENDING, NAMING
 from consent_mw.records import Query, Record, time_of
@@ -115,6 +116,7 @@ class _Reading:
     async def all(self) -> dict[tuple[int, str], Due]:
         for day, label in await asyncio.to_thread(self._stage.sealer.keyring.live):
             self._key(day, *of_label(label))
+        await asyncio.to_thread(self._other_hosts)
         for purpose in self._stage.retention.purposes:
             async for day, window in self._stage.ended(purpose, self._now):
                 async for page in self._stage.pages(purpose, window):
@@ -131,6 +133,20 @@ class _Reading:
             entry = self._entry(day, purpose)
             entry.key = True
             entry.late = entry.late or retention.has_ended(day, purpose, self._now - _KEY_LATE, span)
+
+    def _other_hosts(self) -> None:
+        """Find what is overwritten here, and not yet by each host that shared it."""
+        keyring = self._stage.sealer.keyring
+        if not isinstance(keyring, SeveralKeys):
+            return
+        for day, purpose in sorted({(day, of_label(label)[0]) for day, label in keyring.destroyed()}):
+            if hosts := keyring.waits_for(day, purpose):
+                entry = self._entry(day, purpose)
+                entry.key = entry.late = True
+                entry.problem = (
+                    f"not destroyed yet by {', '.join(hosts)}; start them, or if one is gone for good: "
+                    "consent-mw hosts retire"
+                )
 
     def _rows(self, day: int, purpose: str, page: Sequence[Record]) -> None:
         if not self._stage.retention.has_ended(day, purpose, self._now):  # what tells whose they are goes with the last

@@ -47,7 +47,7 @@ class Stage:
 
     def reaches(self, ring: str) -> bool:
         """Whether what that keyring sealed may be destroyed here; true for "", where no personal field is."""
-        return ring in ("", self.ring) or ring in self.lost
+        return not ring or ring in self.sealer.rings or ring in self.lost
 
     def ring_of(self, record: Record) -> str:
         """

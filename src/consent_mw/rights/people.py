@@ -124,8 +124,8 @@ class People:
     def _pairs(self, records: Sequence[Record], day: int) -> dict[tuple[str, str], list[UUID]]:
         """Return the links of a day by the name and the sign-in that they connect."""
         ends = [(record, end) for record in self._sealer.whole(records) if (end := self._end(record))]
-        secret = self._sealer.token_secret(day, LINKS, create=False) if ends else b""
-        whose = {token_of(secret, end.encode()): end for _, end in ends}
+        secrets = self._sealer.token_secrets(day, LINKS) if ends else ()
+        whose = {token_of(secret, end.encode()): end for secret in secrets for _, end in ends}
         found: dict[tuple[str, str], list[UUID]] = {}
         for record, end in ends:
             if (value := whose.get(record.subject or b"")) is not None:  # the other link of the pair says whose it is

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from consent_mw.crypto.keyring import SeveralKeys
 from consent_mw.retention.certificates import Tallies
 from consent_mw.retention.tier import Stage
 from consent_mw.system.days import day_of, start_of
@@ -77,7 +78,10 @@ class Reach:
         self._within: dict[tuple[str, str], int] = {}  # by place and purpose: up to which day nothing was out of reach
 
     async def beyond(self, now: datetime) -> frozenset[str]:
-        """Return the names of keyrings that are not at hand and whose records are there. Raises StoreError."""
+        """
+        Return the names of keyrings that are not at hand and whose records are there, and of hosts whose keys have not
+        come here. Raises StoreError.
+        """
         if self._asked is None or not timedelta() <= now - self._asked < _REMEMBERED:
             if self._rings or self._asked is None or day_of(now) != day_of(self._asked):
                 await self._tallies.read_all()
@@ -86,7 +90,11 @@ class Reach:
                 await self._tallies.refresh(day_of(now))
             self._rings = await self._found()
             self._asked = now
-        return self._rings
+        return self._rings | await asyncio.to_thread(self._lacking)
+
+    def _lacking(self) -> frozenset[str]:
+        keyring = self._stages[0].sealer.keyring
+        return keyring.lacking() if isinstance(keyring, SeveralKeys) else frozenset()
 
     async def _found(self) -> frozenset[str]:
         found = Counter[str]()

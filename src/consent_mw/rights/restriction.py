@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from consent_mw.consent.data_subject import Person, tokens_of, values_on
-from consent_mw.crypto.sealer import Sealer, token_of
+from consent_mw.crypto.sealer import Sealer, tokens_under
 from consent_mw.exceptions import KeyDestroyed
 from consent_mw.policy.model import ABUSE, REQUESTS
 from consent_mw.records import Record, time_of
@@ -78,10 +78,10 @@ class Restriction:
 
     def _new_tokens(self, day: int, purpose: str) -> frozenset[bytes]:
         try:
-            secret = self._sealer.token_secret(day, purpose, create=False)
+            secrets = self._sealer.token_secrets(day, purpose)
         except KeyDestroyed:
             return frozenset()  # nobody can tell any more whose records of that day they are
-        return frozenset(token_of(secret, value.encode()) for value in values_on(self._values, day, purpose))
+        return tokens_under(secrets, [value.encode() for value in values_on(self._values, day, purpose)])
 
 
 class SiteRestrictions:

@@ -8,6 +8,7 @@ from consent_mw.cookies.consent_cookie import ConsentCookie
 from consent_mw.cookies.illegible import Illegible
 from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.hosts.hosts import Hosts
 from consent_mw.log.access_line import Console
 from consent_mw.log.drain import Drain
 from consent_mw.paths import Places
@@ -57,7 +58,8 @@ class Runtime:
         pending = Pending(policy, self.storage.store, sealer)
         proxies = options.proxies or Proxies()
         self.console: Console | None = Console(policy, proxies) if options.console else None
-        self.destruction: Destruction = self._destruction(policy, sealer)
+        hosts = self.storage.hosts(lambda: self.policy.revision)
+        self.destruction: Destruction = self._destruction(policy, sealer, hosts)
         self.erasure: Erasure = Erasure.of_site(
             self.storage.revisions.course(policy).published,
             places,
@@ -75,8 +77,9 @@ class Runtime:
             pending,
             clock=options.clock,
             hands_over=options.drain,
-            chores=(self.destruction, self.erasure) if options.drain else (self.erasure,),
+            chores=(*([hosts] if hosts else []), *([self.destruction] if options.drain else []), self.erasure),
             poll_published=self.poll_published,
+            agree=hosts.agree if hosts else None,
         )
         self.storage.know_keyrings(self.erasure.archive, given=options.keyring is not None)
         shared = Shared(
@@ -92,12 +95,19 @@ class Runtime:
         self.revision: Revision = Revision(policy, sealer, pending, shared)
         self.poll_published()
 
-    def _destruction(self, policy: Policy, sealer: Sealer) -> Destruction:
+    def _destruction(self, policy: Policy, sealer: Sealer, hosts: Hosts | None) -> Destruction:
         storage = self.storage
         restrictions = SiteRestrictions(storage.store, sealer)
         places, store = storage.places, storage.store
         return Destruction.of_site(
-            policy, places, store, sealer, restrictions, spool=storage.spool, clock=storage.clock
+            policy,
+            places,
+            store,
+            sealer,
+            restrictions,
+            spool=storage.spool,
+            clock=storage.clock,
+            confirm=hosts.run if hosts else None,
         )
 
     async def _hand_over(self) -> None:

@@ -6,17 +6,19 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring
+from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring, rings_of
 from consent_mw.crypto.known_keyrings import KnownRings, Where
 from consent_mw.crypto.sealer import PlainSealer, Sealer
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.hosts.hosts import Hosts
+from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.paths import Places
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.archive import Archive
 from consent_mw.runtime.options import Options
 from consent_mw.spool.spool import Spool
-from consent_mw.stores import site_store
+from consent_mw.stores import is_shared, site_store
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
 
@@ -59,7 +61,7 @@ class Storage:
         Raises:
             ConfigurationError, SpoolError: Keys, store or directory cannot be used.
         """
-        keyring = options.keyring
+        site_keys = SiteKeys.kept(places.site_keys, secret_keys)
         storage = cls(
             places=places,
             revisions=Revisions(places.revisions),
@@ -72,8 +74,8 @@ class Storage:
                 sync_interval=options.sync_interval,
                 clock=options.clock,
             ),
-            keyring=FileKeyring(places.keys) if keyring is None else ForeignKeyring(keyring),
-            site_keys=SiteKeys.kept(places.site_keys, secret_keys),
+            keyring=_keyring(options, places, site_keys),
+            site_keys=site_keys,
             clock=options.clock,
         )
         if isinstance(storage.store, JoinedStore):
@@ -106,6 +108,29 @@ class Storage:
             keyrings[self.places.archive_keys] = archive.sealer.keyring
         for file, keyring in keyrings.items():
             where: Where = "live" if file == self.places.keys else "archive"
-            for name in known.missing(where, keyring.name):
+            for name in known.missing(where, *rings_of(keyring)):
                 _log.error(_MISSING_RING, file, name, keyring.name, name)
             known.remember(where, keyring, given=where == "live" and given)
+
+    def hosts(self, revision: Callable[[], int]) -> Hosts | None:
+        """
+        Return what keeps this host's part of what several share; None where there is one.
+
+        Args:
+            revision: Returns which revision of the policy is in force.
+        """
+        return Hosts.of_site(
+            self.places,
+            self.store,
+            self.keyring,
+            self.site_keys,
+            revision=revision,
+            oldest=lambda: self.spool.backlog.oldest,
+            clock=self.clock,
+        )
+
+
+def _keyring(options: Options, places: Places, site_keys: SiteKeys) -> Keyring:
+    if options.keyring is not None:
+        return ForeignKeyring(options.keyring)
+    return SharedKeyring.of_site(places, site_keys) if is_shared(options.store) else FileKeyring(places.keys)

@@ -9,10 +9,11 @@ from urllib.parse import unquote
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
+from consent_mw.stores.lease import Leasing
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.split import SplitStore
 
-__all__ = ["opened_store", "site_store", "store_from", "without_password"]
+__all__ = ["is_shared", "opened_store", "site_store", "store_from", "without_password"]
 
 _SCHEMES = ("memory", "sqlite", "postgresql", "postgres")
 
@@ -42,6 +43,11 @@ def store_from(url_or_store: str | Store) -> Store:
     if scheme in ("postgresql", "postgres") and rest.startswith("//"):
         return _postgres(url_or_store)
     raise ConfigurationError(f"store {without_password(url_or_store)!r}: {_complaint(scheme if colon else '')}")
+
+
+def is_shared(store: str | Store | None) -> bool:
+    """Whether several hosts may keep their records in this store. Raises ConfigurationError as `store_from`."""
+    return store is not None and isinstance(store_from(store), Leasing)
 
 
 def opened_store(store: str | Store, log_store: str | Store | None = None) -> Store:

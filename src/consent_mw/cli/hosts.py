@@ -1,0 +1,155 @@
+"""`consent-mw hosts`: which hosts a site has, how each is, and what is to be done about one that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+import msgspec
+from rich.table import Table
+
+from consent_mw.cli.access import where
+from consent_mw.cli.clock import now_ns, utc_now
+from consent_mw.cli.default_group import DefaultGroup
+from consent_mw.cli.keys import keyring_at
+from consent_mw.cli.local_time import local
+from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.cli.words import Words
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.register import KnownHost, Register
+from consent_mw.paths import Places
+from consent_mw.staff.existing_site import existing_store, site_keys_at
+from consent_mw.stores.self_opening import OpenedStore
+
+__all__ = ["hosts"]
+
+_Result = TypeVar("_Result")
+#: A host says each minute that it is there.
+_AWAY: Final = timedelta(minutes=5)
+
+
+@click.group(
+    cls=DefaultGroup,
+    epilog="Example: consent-mw hosts --store postgresql://consent_writer@db.example/site. Without a command: list.",
+)
+def hosts() -> None:
+    """List the hosts of a site that share its keys, or retire one that is gone."""
+
+
+@hosts.command(
+    "list",
+    epilog="Example: consent-mw hosts list --store postgresql://consent_writer@db.example/site, for a monitor: exit "
+    "code 1 if one is away for five minutes, its clock is wrong, or it is late to destroy.",
+)
+@where
+@click.option("--json", "json_wanted", is_flag=True, help="Say it as one list of objects.")
+def list_hosts(directory: Path, url: str | None, json_wanted: bool) -> int:
+    """List the hosts: when each was seen last, what waits in its spool, and what it has not destroyed in time."""
+    found = _with_register(directory, url, lambda register: register.hosts())
+    if json_wanted:
+        click.echo(as_json({"hosts": [msgspec.to_builtins(each) for each in found]}))
+    else:
+        _show(found)
+    faults = [f"{_called(each)}: {fault}" for each in found for fault in _faults(each)]
+    complain(*faults)
+    return FAULT if faults else 0
+
+
+@hosts.command(
+    epilog="Example: consent-mw hosts retire web3 --reason 'scaled down, disk wiped' "
+    "--store postgresql://consent_writer@db.example/site",
+)
+@where
+@click.argument("host")
+@click.option("--reason", type=Words(), required=True, help="Why it is gone, and what became of its disk.")
+@click.option("--although-at-work", "forced", is_flag=True, help="Retire a host that was seen these minutes, too.")
+def retire(directory: Path, url: str | None, host: str, reason: str, forced: bool) -> int:
+    """
+    Retire HOST, a name or the beginning of an id: it is gone for good, and its disk is wiped or lost.
+
+    It gets no keys any more, and no destruction waits for it; each certificate names it as not confirmed. What only it
+    had sealed under keys that reached nobody cannot be read. If it returns, it joins as a new host.
+    """
+
+    async def work(register: Register) -> KnownHost:
+        found = _meant(host, await register.hosts(), forced=forced)
+        await register.retire(found, reason, now_ns())
+        return found
+
+    click.echo(f"{_called(_with_register(directory, url, work))} is retired")
+    return 0
+
+
+def _with_register(
+    directory: Path, url: str | None, work: Callable[[Register], Coroutine[Any, Any, _Result]]
+) -> _Result:
+    places = Places(directory)
+    store = OpenedStore(existing_store(places, url))
+    site_keys = site_keys_at(places)
+    keyring = keyring_at(places, None)
+    if not isinstance(keyring, SharedKeyring):
+        raise ConfigurationError(
+            f"{places.host_book}: is not there: this host has its keys for itself. Hosts share them where the site has "
+            'store="postgresql://…"; run it first, or name its --directory'
+        )
+
+    async def run() -> _Result:
+        try:
+            return await work(Register(store, keyring, Sealer.without_keys(site_keys)))
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def _meant(name: str, known: Sequence[KnownHost], *, forced: bool) -> KnownHost:
+    """Return the host that is meant. Raises ConfigurationError: none is, several are, or it is there."""
+    named = [each for each in known if each.name == name or each.id.startswith(name)]
+    found = [each for each in named if each.retired is None]
+    if len(found) != 1:
+        several = ", ".join(map(_called, found or named or known))
+        why = "is retired already" if named and not found else "names several" if found else "is not known"
+        raise ConfigurationError(f'"{name}" {why}; name one by its id: {several}')
+    (host,) = found
+    if host.here:
+        raise ConfigurationError(f"{_called(host)}: is the host of this directory; run this on another one")
+    if host.seen is not None and utc_now() - host.seen < _AWAY and not forced:
+        raise ConfigurationError(
+            f"{_called(host)}: was there at {host.seen:%Y-%m-%dT%H:%M:%SZ}, so it runs; stop it first. If it is gone "
+            "since then, add --although-at-work"
+        )
+    return host
+
+
+def _faults(host: KnownHost) -> list[str]:
+    if host.retired is not None:
+        return []
+    found = [host.fault] if host.fault else []
+    if host.seen is None or utc_now() - host.seen > _AWAY:
+        seen = f"was last seen at {host.seen:%Y-%m-%dT%H:%MZ}" if host.seen else "was never seen"
+        found.append(f"{seen}; start it, or if it is gone for good: consent-mw hosts retire {host.id[:8]}")
+    if host.overdue:
+        found.append(f"has not destroyed {host.overdue:,} keys that others have; see its log")
+    return found
+
+
+def _called(host: KnownHost) -> str:
+    return printable(f"{host.name} ({host.id[:8]})")
+
+
+def _show(found: Sequence[KnownHost]) -> None:
+    table = Table("host", "id", "seen", "version", "revision", "oldest in spool", "", box=None, pad_edge=False)
+    for each in found:
+        seen = local(each.seen) if each.seen else "-"
+        oldest = local(each.oldest) if each.oldest else "-"
+        state = f"retired: {each.retired}" if each.retired is not None else "this host" if each.here else ""
+        revision = "-" if each.revision is None else str(each.revision)
+        row = (each.name, each.id[:8], seen, each.version, revision, oldest, state)
+        table.add_row(*map(printable, row))
+    console().print(table)

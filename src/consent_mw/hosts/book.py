@@ -1,0 +1,132 @@
+"""What a host must not forget about the keys of its site: a file that is only added to, with nothing in it to open."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from consent_mw.exceptions import KeyringUnreachable
+from consent_mw.hosts.messages import Message, Place
+from consent_mw.hosts.view import Note, View
+from consent_mw.records import Record, decode_record, encode_record
+from consent_mw.system import durable
+from consent_mw.system.locks import in_turn
+from consent_mw.system.ownership import unlinked
+
+__all__ = ["Book"]
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A believed record, or a note."""
+
+    record: bytes = b""
+    note: Note | None = None
+    place: tuple[int, str] = (0, "")
+    host: bytes = b""
+
+
+_decode: Final = msgspec.json.Decoder(_Line).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Book:
+    """
+    The messages that this host believes of places that are not over, and its own notes, in a file (mode 0600) that all
+    its processes share. Wraps in it are noise once the slot of their place is overwritten.
+
+    On return from `add` what was added survives a power cut. A torn line is left out.
+
+    Attributes:
+        view: What the file said when it was last read.
+    """
+
+    def __init__(self, path: Path, believed: Callable[[Record], Message | None]) -> None:
+        """`believed`: what tells whether a record is as a host of this site wrote it."""
+        self.path = path
+        self.view: View = View()
+        self._believed = believed
+        self._read_to = (0, 0)  # inode and bytes
+
+    def read(self) -> View:
+        """
+        Take in what any process has added meanwhile.
+
+        Raises:
+            KeyringUnreachable: The file cannot be read.
+        """
+        try:
+            with open(self.path, "rb", opener=unlinked) as file:
+                inode, (known, done) = os.fstat(file.fileno()).st_ino, self._read_to
+                if known != inode:
+                    self.view, done = View(), 0
+                file.seek(done)
+                content = file.read()
+        except FileNotFoundError:
+            return self.view
+        except OSError as error:
+            raise self._failed(error) from error
+        for line in content.split(b"\n"):
+            if line:
+                self._take(line)
+        self._read_to = inode, done + len(content)
+        return self.view
+
+    def add(self, messages: Iterable[Message] = (), notes: Iterable[tuple[Note, Place, bytes]] = ()) -> None:
+        """
+        Add what is new. Whoever remembers anything is told by `FileKeyring.announce` afterwards.
+
+        Raises:
+            KeyringUnreachable: The file cannot be written.
+        """
+        lines = [_Line(record=encode_record(each.record)) for each in messages]
+        lines += [_Line(note=note, place=place, host=host) for note, place, host in notes]
+        if not lines:
+            return
+        try:
+            with in_turn(self.path.parent):
+                durable.append(self.path, _text(lines))
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def compact(self) -> None:
+        """
+        Leave out what is over, in a new file in the place of this one.
+
+        Raises:
+            KeyringUnreachable: The file cannot be written.
+        """
+        try:
+            with in_turn(self.path.parent):
+                view = self.read()
+                lines = [_Line(record=encode_record(m.record)) for m in view.messages.values() if not view.is_over(m)]
+                lines += [_Line(note="used", place=place) for place in sorted(view.used - view.over)]
+                shared = sorted((place, host) for place, hosts in view.shared.items() for host in hosts)
+                lines += [_Line(note="shared", place=p, host=host) for p, host in shared if p not in view.over]
+                kept = {place for m in view.messages.values() if not view.is_over(m) for place in m.places}
+                lines += [_Line(note="over", place=place) for place in sorted(view.over & kept)]
+                durable.replace(self.path, _text(lines))
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _take(self, line: bytes) -> None:
+        try:
+            found = _decode(line)
+            record = decode_record(found.record) if found.record else None
+        except (msgspec.MsgspecError, ValueError):
+            return
+        if found.note is not None:
+            self.view.note(found.note, Place(*found.place), found.host)
+        elif record is not None and (message := self._believed(record)):
+            self.view.take(message)
+
+    def _failed(self, error: OSError) -> KeyringUnreachable:
+        return KeyringUnreachable(f"{self.path}: cannot be used ({error.strerror}); let this user read and write it")
+
+
+def _text(lines: Iterable[_Line]) -> bytes:
+    # A line begins with its own break, so that one that was torn takes no other along.
+    return b"\n" + b"\n".join(map(_encode, lines)) + b"\n"

@@ -1,0 +1,448 @@
+"""One host among those of its site: what it says to the others through the store, and what it makes of their words."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence, Set
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from socket import gethostname
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from consent_mw.crypto.keyring import Keyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.crypto.wrapping import key_id, public_part, wrapped
+from consent_mw.exceptions import KeyDestroyed
+from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.messages import (
+    Beat,
+    Body,
+    Chosen,
+    Confirm,
+    Message,
+    Place,
+    Pub,
+    Wraps,
+    believed,
+    chosen_id,
+    context,
+    messages,
+    written,
+)
+from consent_mw.hosts.view import View, Wrap
+from consent_mw.paths import Places
+from consent_mw.records import Record
+from consent_mw.stores.base import Store
+from consent_mw.stores.lease import lease
+from consent_mw.stores.pages import pages
+from consent_mw.stores.store_clock import StoreClock
+from consent_mw.system.days import instant_of
+from consent_mw.system.locks import alone
+
+__all__ = ["Facts", "Hosts"]
+
+_log = logging.getLogger("consent_mw")
+
+_SYNC_SECONDS: Final = 2.0
+_BEAT_NS: Final = 60_000_000_000
+#: All that stands in the store is read so often; and more often while something is missing here.
+_ALL_SECONDS: Final = 3600.0
+_MISSING_SECONDS: Final = 30.0
+#: In between what is newer than this: no host whose clock is further off says anything new.
+_LATELY: Final = timedelta(minutes=2)
+#: How long a start waits for keys of hosts that are there; those that are not cannot hold it up.
+_PATIENCE_SECONDS: Final = 5.0
+_TRY_SECONDS: Final = 0.25
+_BATCH: Final = 200
+
+
+class Facts(NamedTuple):
+    """
+    How this host is.
+
+    Attributes:
+        oldest: Of what waits in its spool, in seconds since 1970; None where nothing does.
+    """
+
+    name: str
+    version: str
+    revision: int
+    oldest: float | None
+
+
+class Hosts:
+    """
+    Keeps this host's part of what all share, every two seconds, in one process of the machine at a time.
+
+    1. Hear: take in what hosts with the site's keys said, whatever else stands in the store.
+    2. Join: say what others may wrap for this host, in each place that lives; propose whose key is used where nobody
+       did. Whoever's proposal the store kept first is followed.
+    3. Share: wrap each key that is known here for each host that has none; for whom is noted on the disk before.
+    4. Put back what the store has lost, as after a restored backup.
+    5. Confirm what was overwritten here.
+
+    Each step may be interrupted and repeated. With a clock that is wrong nothing is joined.
+    """
+
+    @classmethod
+    def of_site(
+        cls,
+        places: Places,
+        store: Store,
+        keyring: Keyring,
+        site_keys: SiteKeys,
+        *,
+        revision: Callable[[], int],
+        oldest: Callable[[], datetime | None] = lambda: None,
+        clock: Callable[[], int],
+    ) -> Hosts | None:
+        """
+        Return the host whose data is at `places`; None where its keys are no other host's.
+
+        Args:
+            revision: Returns which revision of the policy is in force.
+            oldest: Returns since when something waits in the spool. Called in a thread.
+            clock: Nanoseconds since 1970.
+        """
+        if not isinstance(keyring, SharedKeyring):
+            return None
+
+        def facts() -> Facts:
+            waits = oldest()
+            return Facts(gethostname(), version("consent-mw"), revision(), waits.timestamp() if waits else None)
+
+        return cls(store, keyring, Sealer.without_keys(site_keys), places.hosts_lock, facts, clock)
+
+    def __init__(
+        self,
+        store: Store,
+        keyring: SharedKeyring,
+        sealer: Sealer,
+        lock: Path,
+        facts: Callable[[], Facts],
+        clock: Callable[[], int],
+    ) -> None:
+        """
+        Args:
+            sealer: What marks and checks messages; it needs no key of any day.
+            lock: A file, made if it is missing.
+            facts: How this host is. Called in a thread.
+            clock: Nanoseconds since 1970.
+        """
+        self._store = store
+        self.keyring = keyring
+        self._sealer = sealer
+        self._lock = lock
+        self._facts = facts
+        self._clock = clock
+        self._store_clock = StoreClock(store, clock)
+        self._wanted: frozenset[Place] = frozenset()
+        self._run = b""
+        self._beat_ns = 0
+        self._beats: set[UUID] = set()  # of this host, which the next one replaces
+        self._beat: UUID | None = None
+        self._all_at = -_ALL_SECONDS
+        self._nothing_to_share = -1  # as of which generation
+        self._is_warned = False  # that somebody has other secrets: once an hour
+        self._trouble = ""
+        self._synced = False
+
+    # -- its life -----------------------------------------------------------------------------------------------
+
+    async def keep_on(self, clock: Callable[[], int]) -> None:
+        """As `Chore.keep_on`."""
+        while True:
+            await self.run()
+            await asyncio.sleep(_SYNC_SECONDS)
+
+    async def run(self, now: object = None) -> None:
+        """Do all once. Never raises: what goes wrong is logged once, and tried again."""
+        try:
+            await self.sync()
+        except Exception as error:  # noqa: BLE001 - a store of somebody else's: it is tried again
+            if self._trouble != str(error):
+                self._trouble = str(error)
+                _log.warning("keys are not shared with the other hosts, and tried again: %s", error)
+            self._all_at = -_ALL_SECONDS  # what comes back may not be what went away
+            return
+        if self._trouble:
+            self._trouble = ""
+            _log.warning("keys are shared with the other hosts again")
+
+    async def close(self) -> None:
+        """Do nothing: what was said stays said."""
+
+    async def agree(self, places: Iterable[tuple[int, str]]) -> None:
+        """
+        Want keys for these places, and wait some seconds for those of the first day. Never raises: what does not come
+        is wanted on, and this host seals under keys of its own.
+        """
+        self._wanted = frozenset(Place(*place) for place in places)
+        until = time.monotonic() + _PATIENCE_SECONDS
+        await self.run()
+        while not self._trouble and time.monotonic() < until and not await asyncio.to_thread(self._is_agreed):
+            await asyncio.sleep(_TRY_SECONDS)
+            await self.run()
+
+    def _is_agreed(self) -> bool:
+        view, ring = self.keyring.view, self.keyring
+        first = min((place.day for place in self._wanted), default=0)
+        for place in self._wanted:
+            if place.day == first:
+                try:
+                    secret = ring.file.key(*place, create=False)
+                except KeyDestroyed:
+                    continue
+                owner = view.chosen.get(place)
+                # None could be said where another process of this host is at it; or somebody stands in the way.
+                if not self._synced if owner is None else not ring.key_of(place, owner, secret):
+                    return False
+        return True
+
+    # -- its work -----------------------------------------------------------------------------------------------
+
+    async def sync(self) -> None:
+        """Do all once, if no other process of this machine is at it. Raises StoreError and OSError."""
+        with alone(self._lock) as mine:
+            if mine:
+                await self._sync()
+                self._synced = True
+
+    async def _sync(self) -> None:
+        if not self._run:
+            self._run = self.keyring.identity.begin_run()
+        now = instant_of(self._clock())
+        stands = await self._hear(everything=await asyncio.to_thread(self._is_time_for_all))
+        await self._be_oneself()
+        fault = await self._store_clock.fault(now)
+        if not fault:
+            await self._join()
+        await self._share()
+        if stands is not None:
+            await self._put_back(stands)
+        await self._confirm()
+        await self._clear()
+        await self._tell_how_it_is(fault)
+
+    def _is_time_for_all(self) -> bool:
+        passed = time.monotonic() - self._all_at
+        return passed >= _ALL_SECONDS or (passed >= _MISSING_SECONDS and self._is_missing_something())
+
+    def _is_missing_something(self) -> bool:
+        ring, view = self.keyring, self.keyring.view
+        return bool(ring.lacking()) or any(
+            view.unconfirmed(Place(*place)) for place in ring.destroyed() if Place(*place) in view.pubs
+        )
+
+    # -- hear ---------------------------------------------------------------------------------------------------
+
+    async def _hear(self, *, everything: bool = False) -> frozenset[UUID] | None:
+        """Take in what stands in the store, or what is new; return the ids of all of it, or None."""
+        began = time.monotonic()
+        query = messages() if everything else replace(messages(), since=instant_of(self._clock()) - _LATELY)
+        stands: set[UUID] = set()
+        async for page in pages(self._store, query):
+            stands.update(record.id for record in page)
+            await asyncio.to_thread(self._take, page)
+        # A choice has an id of the beginning of its day.
+        if ids := [chosen_id(place) for place in self._wanted]:
+            await asyncio.to_thread(self._take, await self._store.fetch(messages(*ids)))
+        if everything:
+            self._all_at, self._is_warned = began, False
+            return frozenset(stands)
+        lately = abs(self._clock() - self._beat_ns) < _BEAT_NS
+        if lately and self._beat not in stands:
+            _log.warning("the store has lost what this host told it a moment ago: what it has lost is put back")
+            return await self._hear(everything=True)
+        return None
+
+    def _take(self, page: Sequence[Record]) -> None:
+        view = self.keyring.view
+        new: list[Message] = []
+        for record in page:
+            known = view.messages.get(record.id)
+            if known is not None and known.record == record:
+                continue
+            message = believed(record, self._sealer)
+            if message is None:
+                self._pass_over(record)
+            elif isinstance(message.body, Beat):
+                self._hear_beat(message, message.body)
+            elif not view.is_over(message):
+                new.append(message)
+                self._greet(message, view)
+        if new:
+            self.keyring.add(new)
+
+    def _pass_over(self, record: Record) -> None:
+        if not self._is_warned:
+            self._is_warned = True
+            _log.error(
+                "record %s, and maybe others, claims to come from a host of this site and is not signed with its "
+                "secret_keys; it is passed over. If one of your hosts has other secret_keys, give it the same",
+                record.id,
+            )
+
+    def _greet(self, message: Message, view: View) -> None:
+        author = message.author
+        if isinstance(message.body, Pub) and author not in view.names and author not in self.keyring.identity.ids:
+            view.names[author] = message.body.name
+            _log.warning("the host %s joins, and gets the keys of this site", view.name(author))
+
+    def _hear_beat(self, message: Message, beat: Beat) -> None:
+        identity = self.keyring.identity
+        if message.author != identity.id:
+            return
+        if identity.has_run(beat.run):
+            self._beats.add(message.record.id)
+        else:
+            _log.error(
+                "another machine says that it is this host: one of them is a copy, or was restored. This one goes on "
+                "as a new host; keep %s out of images and backups",
+                self.keyring.book.path.parent,
+            )
+            identity.renew()
+
+    async def _be_oneself(self) -> None:
+        identity = self.keyring.identity
+        if identity.id in self.keyring.view.retired:
+            _log.error("this host was retired by an operator, and is back: it goes on as a new one")
+            await asyncio.to_thread(identity.renew)
+
+    # -- say ----------------------------------------------------------------------------------------------------
+
+    async def _say(self, bodies: Sequence[Body]) -> list[Message]:
+        """Put this into the store for good, and then into the book."""
+        identity, now = self.keyring.identity, self._clock()
+        records = [written(body, identity, self._sealer, now) for body in bodies]
+        said = [Message(identity.id, body, record) for body, record in zip(bodies, records, strict=True)]
+        for first in range(0, len(records), _BATCH):
+            await self._store.append(records[first : first + _BATCH], durable=True)
+        # A choice of another host may have been there before: that one is heard, and not what was said here.
+        if kept := [each for each in said if not isinstance(each.body, Chosen | Beat)]:
+            await asyncio.to_thread(self.keyring.add, kept)
+        return said
+
+    async def _join(self) -> None:
+        bodies = await asyncio.to_thread(self._to_join)
+        if not bodies:
+            return
+        await self._say(bodies)
+        if ids := [chosen_id(Place(each.day, each.label)) for each in bodies if isinstance(each, Chosen)]:
+            await asyncio.to_thread(self._take, await self._store.fetch(messages(*ids)))
+
+    def _to_join(self) -> list[Body]:
+        ring, view, me = self.keyring, self.keyring.view, self.keyring.identity.id
+        gone = ring.destroyed().keys()
+        places = {*map(Place._make, ring.live()), *self._wanted}
+        places |= {place for place in view.places if not view.is_confirmed(place)}
+        by_day: dict[int, dict[str, tuple[bytes, bytes]]] = {}
+        for day, label in sorted(places - gone):
+            if me not in view.pubs.get(Place(day, label), {}):
+                try:
+                    secret = ring.file.key(day, label, create=True)
+                except KeyDestroyed:
+                    continue
+                by_day.setdefault(day, {})[label] = public_part(secret), key_id(secret)
+        name = self._facts().name
+        pubs: list[Body] = [Pub(name=name, day=day, parts=parts) for day, parts in by_day.items()]
+        open_places = sorted(self._wanted - view.chosen.keys() - gone)
+        return [*pubs, *(Chosen(day=day, label=label, owner=me) for day, label in open_places)]
+
+    # -- share --------------------------------------------------------------------------------------------------
+
+    async def _share(self) -> None:
+        if not await asyncio.to_thread(self._to_share):
+            return
+        async with lease(self._store, "hosts") as mine:  # which spares work: nothing relies on it
+            if mine:
+                await self._hear()
+                wraps = await asyncio.to_thread(lambda: self._wraps(self._to_share()))
+                await self._say(wraps)
+
+    def _to_share(self) -> list[Wrap]:
+        ring, generation = self.keyring, self.keyring.generation
+        if generation == self._nothing_to_share:
+            return []
+        view, me, found = ring.view, ring.identity.id, list[Wrap]()
+        for place in map(Place._make, ring.live()):
+            hosts = view.pubs.get(place, {}).keys() - view.retired.keys() - ring.identity.ids
+            hosts -= view.confirms.get(place, {}).keys()
+            owners = view.in_use(place, me) if hosts else []
+            wraps = [Wrap(place, owner, to) for to in sorted(hosts) for owner in owners if owner != to]
+            found += [wrap for wrap in wraps if wrap not in view.wraps and self._key(wrap) is not None]
+        if not found:
+            self._nothing_to_share = generation
+        return found
+
+    def _wraps(self, wanted: Sequence[Wrap]) -> list[Body]:
+        # For whom, that is on the disk before any wrap is made: who confirms tells it, after the slot is overwritten.
+        self.keyring.add(notes=sorted({("shared", wrap.place, wrap.to) for wrap in wanted}))
+        by_day: dict[tuple[bytes, int], list[tuple[str, bytes, bytes]]] = {}
+        for wrap in wanted:
+            key, (public, _) = self._key(wrap), self.keyring.view.pubs[wrap.place][wrap.to]
+            if key is None:  # destroyed meanwhile
+                continue
+            try:
+                enc = wrapped(key, public, context(wrap.place, wrap.owner, wrap.to, public))
+            except ValueError as error:
+                _log.error("%s: nothing can be wrapped for it: %s", self.keyring.view.name(wrap.to), error)
+                continue
+            by_day.setdefault((wrap.to, wrap.place.day), []).append((wrap.place.label, wrap.owner, enc))
+        return [Wraps(day=day, to=to, keys=keys) for (to, day), keys in by_day.items()]
+
+    def _key(self, wrap: Wrap) -> bytes | None:
+        try:
+            secret = self.keyring.file.key(*wrap.place, create=False)
+        except KeyDestroyed:
+            return None
+        return self.keyring.key_of(wrap.place, wrap.owner, secret)
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    async def _put_back(self, stands: Set[UUID]) -> None:
+        view = self.keyring.view
+        lost = [
+            each.record for each in view.messages.values() if each.record.id not in stands and not view.is_over(each)
+        ]
+        for first in range(0, len(lost), _BATCH):
+            await self._store.append(lost[first : first + _BATCH], durable=True)
+
+    async def _confirm(self) -> None:
+        ring, view, me = self.keyring, self.keyring.view, self.keyring.identity.id
+        known = view.places - view.over
+        owed = sorted(place for place in map(Place._make, ring.destroyed()) if place in known)
+        bodies = [
+            Confirm(day=place.day, label=place.label, shared=sorted(view.shared.get(place, ())))
+            for place in owed
+            if me not in view.confirms.get(place, {})
+        ]
+        if bodies:
+            await self._say(bodies)
+
+    async def _clear(self) -> None:
+        """Delete what is over, here and in the store."""
+        view = self.keyring.view
+        over = [each.record.id for each in view.messages.values() if view.is_over(each)]
+        for first in range(0, len(over), _BATCH):
+            await self._store.delete(messages(*over[first : first + _BATCH]))
+        if over:
+            await asyncio.to_thread(self.keyring.book.compact)
+            await asyncio.to_thread(self.keyring.file.announce)
+
+    async def _tell_how_it_is(self, fault: str) -> None:
+        if abs(self._clock() - self._beat_ns) < _BEAT_NS:
+            return
+        facts, now_ns = await asyncio.to_thread(self._facts), self._clock()
+        (said,) = await self._say([Beat(**facts._asdict(), run=self._run, at=now_ns / 1e9, fault=fault)])
+        if self._beats:
+            await self._store.delete(messages(*self._beats))
+        self._beat, self._beats = said.record.id, {said.record.id}
+        self._beat_ns = now_ns

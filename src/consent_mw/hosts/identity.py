@@ -1,0 +1,140 @@
+"""Who a host is: a key that signs what it says to the others. It opens nothing."""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.system import durable
+from consent_mw.system.locks import in_turn
+from consent_mw.system.ownership import unlinked
+
+__all__ = ["ID_BYTES", "SIGNATURE_BYTES", "Identity", "id_of_key", "is_signed"]
+
+ID_BYTES: Final = 16
+KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+_NAME: Final = b"consent-mw host"
+#: Runs of a host whose beats may still stand in the store. One of a run that is in no list of ours is a copy's.
+_RUNS: Final = 64
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What the file holds.
+
+    Attributes:
+        seed: Of the Ed25519 key (RFC 8032).
+        former: Public keys of identities that this directory had before.
+        runs: Random names of its latest runs.
+    """
+
+    seed: bytes
+    former: tuple[bytes, ...] = ()
+    runs: tuple[bytes, ...] = ()
+
+
+class Identity:
+    """
+    The identity of the host whose data directory this is, in a file (mode 0600).
+
+    Attributes:
+        key: Its public key (32 bytes).
+        id: What others call it (16 bytes).
+        ids: What it was ever called, and is. The keys that it holds were given to one of these.
+        runs: Names of its runs, the latest last.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """
+        Open the file, or make it.
+
+        Raises:
+            ConfigurationError: It cannot be read or written, or is no such file.
+        """
+        self._path = path
+        try:
+            with in_turn(path.parent):
+                self._take(self._read() or self._write(_Kept(seed=os.urandom(KEY_BYTES))))
+        except OSError as error:
+            raise self._refused(f"cannot be used ({error.strerror})", "let this user read and write it") from error
+
+    def begin_run(self) -> bytes:
+        """Return the name (8 bytes) of a new run, which is on the disk before anybody is told it. Raises OSError."""
+        with in_turn(self._path.parent):
+            kept = self._read() or self._kept
+            name = os.urandom(8)
+            self._take(self._write(msgspec.structs.replace(kept, runs=(*kept.runs, name)[-_RUNS:])))
+        return name
+
+    def has_run(self, name: bytes) -> bool:
+        """Whether a run of that name was one of this host's, in any of its processes. Raises OSError."""
+        if name not in self.runs:
+            with in_turn(self._path.parent):
+                self._take(self._read() or self._kept)
+        return name in self.runs
+
+    def renew(self) -> None:
+        """Become another host, with what this one holds: of a copy, or one that was retired. Raises OSError."""
+        with in_turn(self._path.parent):
+            kept = self._read() or self._kept
+            if self.key == _public(kept.seed):  # else another process was first
+                kept = self._write(_Kept(seed=os.urandom(KEY_BYTES), former=(*kept.former, self.key)))
+            self._take(kept)
+
+    def signature(self, message: bytes) -> bytes:
+        """Return the signature (64 bytes) of a message."""
+        return self._private.sign(message)
+
+    def _take(self, kept: _Kept) -> None:
+        self._kept = kept
+        self._private = Ed25519PrivateKey.from_private_bytes(kept.seed)
+        self.key: bytes = _public(kept.seed)
+        self.id: bytes = id_of_key(self.key)
+        self.ids: frozenset[bytes] = frozenset((self.id, *map(id_of_key, kept.former)))
+        self.runs: tuple[bytes, ...] = kept.runs
+
+    def _read(self) -> _Kept | None:
+        try:
+            with open(self._path, "rb", opener=unlinked) as file:
+                kept = msgspec.json.decode(file.read(), type=_Kept)
+        except FileNotFoundError:
+            return None
+        except (msgspec.MsgspecError, ValueError) as error:
+            mend = "move it away; the host then joins the others as a new one"
+            raise self._refused("holds something else", mend) from error
+        if len(kept.seed) != KEY_BYTES:
+            raise self._refused("holds no key", "move it away; the host then joins the others as a new one")
+        return kept
+
+    def _write(self, kept: _Kept) -> _Kept:
+        durable.replace(self._path, msgspec.json.encode(kept))
+        return kept
+
+    def _refused(self, problem: str, mend: str) -> ConfigurationError:
+        return ConfigurationError(f"{self._path}: the file of this host's identity {problem}; {mend}")
+
+
+def id_of_key(key: bytes) -> bytes:
+    """Return what the host with this public key is called (16 bytes): it cannot be chosen."""
+    return blake2b(key, digest_size=ID_BYTES, person=_NAME).digest()
+
+
+def is_signed(key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether the host with this public key signed `message`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _public(seed: bytes) -> bytes:
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()

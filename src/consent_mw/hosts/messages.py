@@ -1,0 +1,197 @@
+"""What hosts say to each other through the store: signed by their author, marked by the site. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Final, NamedTuple, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.hosts.identity import KEY_BYTES, SIGNATURE_BYTES, Identity, id_of_key, is_signed
+from consent_mw.kinds import HOST, SHARING
+from consent_mw.records import Query, Record, fixed_id, new_id
+
+__all__ = [
+    "PURPOSE",
+    "Beat",
+    "Body",
+    "Chosen",
+    "Confirm",
+    "Message",
+    "Place",
+    "Pub",
+    "Retired",
+    "Wraps",
+    "believed",
+    "chosen_id",
+    "context",
+    "messages",
+    "of_hosts",
+    "written",
+]
+
+#: Under which these records are kept: nobody declares it, and it never ends by itself.
+PURPOSE: Final = "hosts"
+_KINDS: Final = frozenset((HOST, SHARING))
+_PURPOSES: Final = frozenset((PURPOSE,))
+_SIGNED: Final = b"consent-mw host message 1"
+_WRAP: Final = b"consent-mw wrap 1"
+
+
+class Place(NamedTuple):
+    """A day (since 1970, UTC), and what a keyring calls the key of a part of it."""
+
+    day: int
+    label: str
+
+
+class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
+    """
+    A host is there, and how it is.
+
+    Attributes:
+        run: Random name of the run; see `Identity`.
+        at: By the host's own clock, in seconds since 1970.
+        oldest: Of what waits in its spool, likewise; None where nothing does.
+        fault: What is wrong with its clock; empty where nothing is.
+    """
+
+    name: str
+    version: str
+    revision: int
+    run: bytes
+    at: float
+    oldest: float | None = None
+    fault: str = ""
+
+
+class Pub(msgspec.Struct, frozen=True, tag="pub", kw_only=True):
+    """
+    What others wrap for the author in the places of a day, and what tells its own key there. Its author is a holder.
+
+    Attributes:
+        name: What the author's machine is called.
+        parts: By label the public part and the id of the key.
+    """
+
+    name: str
+    day: int
+    parts: dict[str, tuple[bytes, bytes]]
+
+
+class Wraps(msgspec.Struct, frozen=True, tag="wraps", kw_only=True):
+    """
+    Keys of a day for one host.
+
+    Attributes:
+        to: Its id.
+        keys: Label, the id of the host whose key it is, and the wrap.
+    """
+
+    day: int
+    to: bytes
+    keys: list[tuple[str, bytes, bytes]]
+
+
+class Chosen(msgspec.Struct, frozen=True, tag="chosen", kw_only=True):
+    """Whose key all use in a place from now on. Its record has the one id that it can have, so the first holds."""
+
+    day: int
+    label: str
+    owner: bytes
+
+
+class Confirm(msgspec.Struct, frozen=True, tag="confirm", kw_only=True):
+    """The author's part of a place is overwritten; it had wrapped keys of that place for the hosts in `shared`."""
+
+    day: int
+    label: str
+    shared: list[bytes]
+
+
+class Retired(msgspec.Struct, frozen=True, tag="retired", kw_only=True):
+    """An operator says that a host is gone for good."""
+
+    host: bytes
+    reason: str
+
+
+Body: TypeAlias = Beat | Pub | Wraps | Chosen | Confirm | Retired
+
+
+class Message(NamedTuple):
+    """What a believed record says."""
+
+    author: bytes
+    body: Body
+    record: Record
+
+    @property
+    def places(self) -> Iterator[Place]:
+        """The places that it is about."""
+        body = self.body
+        if isinstance(body, Pub):
+            yield from (Place(body.day, label) for label in body.parts)
+        elif isinstance(body, Wraps):
+            yield from (Place(body.day, label) for label, _, _ in body.keys)
+        elif isinstance(body, Chosen | Confirm):
+            yield Place(body.day, body.label)
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Body).decode
+
+
+def written(body: Body, author: Identity, sealer: Sealer, now_ns: int) -> Record:
+    """Return the record in which `author` says this."""
+    record_id = chosen_id(Place(body.day, body.label)) if isinstance(body, Chosen) else new_id(now_ns)
+    said = _encode(body)
+    signature = author.signature(_signed(record_id, said))
+    kind = HOST if isinstance(body, Beat | Retired) else SHARING
+    return sealer.statement(record_id, kind, PURPOSE, author.key + signature + said)
+
+
+def believed(record: Record, sealer: Sealer) -> Message | None:
+    """Return what a record says; None where it is not as a host with the site's keys wrote it."""
+    if not sealer.is_whole(record):
+        return None
+    stated = sealer.stated(record)
+    key, rest = stated[:KEY_BYTES], stated[KEY_BYTES:]
+    signature, said = rest[:SIGNATURE_BYTES], rest[SIGNATURE_BYTES:]
+    if not is_signed(key, signature, _signed(record.id, said)):
+        return None
+    try:
+        body = _decode(said)
+    except msgspec.MsgspecError:
+        return None
+    if isinstance(body, Chosen) and record.id != chosen_id(Place(body.day, body.label)):
+        return None
+    return Message(id_of_key(key), body, record)
+
+
+def chosen_id(place: Place) -> UUID:
+    """Return the id of the record that says whose key is used in a place."""
+    return fixed_id(place.day, SHARING, "chosen", place.label)
+
+
+def messages(*ids: UUID) -> Query:
+    """Return what finds these records, or all of them."""
+    return Query(kinds=_KINDS, purposes=_PURPOSES, ids=frozenset(ids) if ids else None)
+
+
+def of_hosts() -> Query:
+    """Return what finds those that say which hosts there are, which are few."""
+    return Query(kinds=frozenset((HOST,)), purposes=_PURPOSES)
+
+
+def context(place: Place, owner: bytes, to: bytes, public: bytes) -> bytes:
+    """Return what a wrap is bound to: the place, whose key it is, whom it is for, and under which public part."""
+    parts = (_WRAP, str(place.day).encode(), place.label.encode(), owner, to, blake2b(public, digest_size=32).digest())
+    return b"".join(len(part).to_bytes(4) + part for part in parts)
+
+
+def _signed(record_id: UUID, said: bytes) -> bytes:
+    return _SIGNED + record_id.bytes + said

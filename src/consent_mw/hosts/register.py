@@ -1,0 +1,96 @@
+"""Which hosts a site has: for an operator, who lists them and retires one that is gone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.messages import Beat, Message, Retired, believed, of_hosts, written
+from consent_mw.stores.base import Store
+from consent_mw.stores.pages import every
+
+__all__ = ["KnownHost", "Register"]
+
+
+class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One host of the site.
+
+    Attributes:
+        id: In hexadecimal.
+        name: What its machine is called.
+        here: Whether it is the one whose data directory this is.
+        seen: When it said that it is there, by its own clock; None where that is not known any more.
+        oldest: Since when something waits in its spool; None where nothing did.
+        fault: What is wrong with its clock.
+        overdue: How many parts of days it has not destroyed that another host has.
+        retired: Why it was retired; None where it was not.
+    """
+
+    id: str
+    name: str
+    here: bool = False
+    version: str = ""
+    revision: int | None = None
+    seen: datetime | None = None
+    oldest: datetime | None = None
+    fault: str = ""
+    overdue: int = 0
+    retired: str | None = None
+
+
+class Register:
+    """What stands in the store about the hosts of a site, and what this one knows of them."""
+
+    def __init__(self, store: Store, keyring: SharedKeyring, sealer: Sealer) -> None:
+        """`sealer`: what marks and checks messages; it needs no key of any day."""
+        self._store = store
+        self._keyring = keyring
+        self._sealer = sealer
+
+    async def hosts(self) -> list[KnownHost]:
+        """Return all hosts, those that were retired last. Raises StoreError."""
+        records = await every(self._store, of_hosts())
+        found = [message for record in records if (message := believed(record, self._sealer))]
+        beats: dict[bytes, Beat] = {}
+        view, retired = self._keyring.view, dict(self._keyring.view.retired)
+        for message in found:
+            if isinstance(message.body, Beat):
+                beats[message.author] = message.body
+            elif isinstance(message.body, Retired):
+                retired.setdefault(message.body.host, message.body.reason)
+        hosts = {*beats, *view.names, *retired}
+        known = [self._known(host, beats.get(host), retired.get(host)) for host in hosts]
+        return sorted(known, key=lambda each: (each.retired is not None, each.name, each.id))
+
+    async def retire(self, host: KnownHost, reason: str, now_ns: int) -> None:
+        """
+        Say that a host is gone for good: nothing is wrapped for it any more, and no certificate waits for it. Raises
+        StoreError.
+        """
+        body = Retired(host=bytes.fromhex(host.id), reason=reason)
+        record = written(body, self._keyring.identity, self._sealer, now_ns)
+        await self._store.append([record], durable=True)
+        self._keyring.add([Message(self._keyring.identity.id, body, record)])
+
+    def _known(self, host: bytes, beat: Beat | None, retired: str | None) -> KnownHost:
+        view = self._keyring.view
+        overdue = sum(host in view.unconfirmed(place) for place in view.places if view.confirms.get(place))
+        here, name = host == self._keyring.identity.id, view.names.get(host, "unknown")
+        if beat is None:
+            return KnownHost(id=host.hex(), name=name, here=here, overdue=overdue, retired=retired)
+        return KnownHost(
+            id=host.hex(),
+            name=beat.name,
+            here=here,
+            version=beat.version,
+            revision=beat.revision,
+            seen=datetime.fromtimestamp(beat.at, UTC),
+            oldest=None if beat.oldest is None else datetime.fromtimestamp(beat.oldest, UTC),
+            fault=beat.fault,
+            overdue=overdue,
+            retired=retired,
+        )

@@ -1,0 +1,156 @@
+"""What a host knows of the keys of its site: from the messages that it believes, and its own notes. No I/O."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+from uuid import UUID
+
+from consent_mw.crypto.wrapping import key_id, unwrapped
+from consent_mw.hosts.messages import Beat, Chosen, Confirm, Message, Place, Pub, Wraps, context
+
+__all__ = ["Note", "View", "Wrap"]
+
+#: "used": sealed under the own key; "shared": keys of the place were wrapped for a host; "over": all is certified.
+Note: TypeAlias = Literal["used", "shared", "over"]
+
+
+class Wrap(NamedTuple):
+    """A key for a host: whose it is, and for whom."""
+
+    place: Place
+    owner: bytes
+    to: bytes
+
+
+class View:
+    """
+    Attributes:
+        messages: All that were taken, by the id of the record, but beats.
+        labels: By day those that anybody is a holder of.
+        pubs: By place and host the public part, and the id of the host's own key.
+        wraps: By place, owner and recipient: several hosts may have wrapped.
+        owners, recipients: Who is either in one of them, by place.
+        chosen: By place whose key is used.
+        confirms: By place and host for whom that had wrapped.
+        retired: By host why.
+        names: By host what its machine is called.
+        used, shared, over: The notes.
+    """
+
+    def __init__(self) -> None:
+        self.messages: dict[UUID, Message] = {}
+        self.labels: dict[int, set[str]] = {}
+        self.pubs: dict[Place, dict[bytes, tuple[bytes, bytes]]] = {}
+        self.wraps: dict[Wrap, list[bytes]] = {}
+        self.owners: dict[Place, set[bytes]] = {}
+        self.recipients: dict[Place, set[bytes]] = {}
+        self.chosen: dict[Place, bytes] = {}
+        self.confirms: dict[Place, dict[bytes, frozenset[bytes]]] = {}
+        self.retired: dict[bytes, str] = {}
+        self.names: dict[bytes, str] = {}
+        self.used: set[Place] = set()
+        self.shared: dict[Place, set[bytes]] = {}
+        self.over: set[Place] = set()
+
+    def take(self, message: Message) -> None:
+        """Take in a believed message. Taking one again changes nothing; of two that choose, the later is right."""
+        body, author = message.body, message.author
+        if isinstance(body, Beat):
+            return
+        self.messages[message.record.id] = message
+        for place in message.places:
+            self.labels.setdefault(place.day, set()).add(place.label)
+        if isinstance(body, Pub):
+            self.names[author] = body.name
+            for label, part in body.parts.items():
+                self.pubs.setdefault(Place(body.day, label), {}).setdefault(author, part)
+        elif isinstance(body, Wraps):
+            for label, owner, enc in body.keys:
+                place = Place(body.day, label)
+                self.owners.setdefault(place, set()).add(owner)
+                self.recipients.setdefault(place, set()).add(body.to)
+                found = self.wraps.setdefault(Wrap(place, owner, body.to), [])
+                if enc not in found:
+                    found.append(enc)
+        elif isinstance(body, Chosen):
+            self.chosen[Place(body.day, body.label)] = body.owner
+        elif isinstance(body, Confirm):
+            by_host = self.confirms.setdefault(Place(body.day, body.label), {})
+            by_host[author] = by_host.get(author, frozenset()) | frozenset(body.shared)
+        else:
+            self.retired.setdefault(body.host, body.reason)
+
+    def note(self, note: Note, place: Place, host: bytes = b"") -> None:
+        """Take in a note."""
+        if note == "used":
+            self.used.add(place)
+        elif note == "shared":
+            self.shared.setdefault(place, set()).add(host)
+        else:
+            self.over.add(place)
+
+    # -- keys ---------------------------------------------------------------------------------------------------
+
+    def key(self, place: Place, owner: bytes, ids: frozenset[bytes], secret: bytes) -> bytes | None:
+        """
+        Return the key of `owner` in a place; None where no wrap of it is here.
+
+        Args:
+            ids: What this host is or was called.
+            secret: What its slot of that place holds, which is its own key as well.
+        """
+        if owner in ids:
+            return secret
+        told = self.pubs.get(place, {}).get(owner)
+        if told is None:
+            return None
+        for me in ids:
+            own = self.pubs.get(place, {}).get(me)
+            if own is None:
+                continue
+            for enc in self.wraps.get(Wrap(place, owner, me), ()):
+                key = unwrapped(enc, secret, context(place, owner, me, own[0]))
+                if key is not None and key_id(key) == told[1]:  # else somebody gave another key for it
+                    return key
+        return None
+
+    def in_use(self, place: Place, me: bytes) -> list[bytes]:
+        """Return the hosts whose keys may have sealed something in a place, first the one that was chosen."""
+        chosen = self.chosen.get(place)
+        used = {me} if place in self.used else set[bytes]()
+        others = sorted((self.owners.get(place, set()) | used) - {chosen or b""})
+        return [*([chosen] if chosen else []), *others]
+
+    # -- holders ------------------------------------------------------------------------------------------------
+
+    def is_confirmed(self, place: Place) -> bool:
+        """Whether anybody has overwritten their part of it: nobody joins a place that ends."""
+        return place in self.over or bool(self.confirms.get(place))
+
+    def holders(self, place: Place) -> frozenset[bytes]:
+        """Return the hosts that may ever have been able to open a key of a place."""
+        found = {*self.pubs.get(place, ()), *self.shared.get(place, ()), *self.confirms.get(place, ())}
+        found |= self.owners.get(place, set()) | ({self.chosen[place]} if place in self.chosen else set())
+        found |= self.recipients.get(place, set())
+        # Who confirms says for whom it had wrapped, after it could not wrap any more: nobody is missed.
+        return frozenset(found.union(*self.confirms.get(place, {}).values()))
+
+    def unconfirmed(self, place: Place) -> frozenset[bytes]:
+        """Return the holders that have not said that their part is overwritten; none where all is certified."""
+        if place in self.over:
+            return frozenset()
+        return self.holders(place) - self.confirms.get(place, {}).keys()
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """All places that anybody is a holder of."""
+        return frozenset(Place(day, label) for day, labels in self.labels.items() for label in labels)
+
+    def name(self, host: bytes) -> str:
+        """Return what people call a host: its machine, and the beginning of its id."""
+        return f"{self.names.get(host, 'unknown')} ({host[:4].hex()})"
+
+    def is_over(self, message: Message) -> bool:
+        """Whether all that a message is about is certified. One about no place never is."""
+        places = list(message.places)
+        return bool(places) and self.over.issuperset(places)

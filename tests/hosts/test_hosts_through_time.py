@@ -1,0 +1,89 @@
+"""Two hosts live through a retention: what one destroys is certified when the other has, and an operator sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from tests.support.policies import POLICY
+from tests.support.postgres import PostgresServer
+
+from consent_mw.testing.site import LivingSite
+
+START = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+async def home(_: object) -> PlainTextResponse:
+    return PlainTextResponse("hello")
+
+
+@pytest.fixture
+def sites(tmp_path: Path, postgres: PostgresServer) -> Generator[list[LivingSite]]:
+    name = f"hosts_{os.urandom(4).hex()}"
+    with closing(psycopg.connect(postgres.url(), autocommit=True)) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
+    url = postgres.url(name)
+    app = Starlette(routes=[Route("/", home)])
+    for each in ("one", "two"):
+        (tmp_path / each).mkdir()
+    one = LivingSite(app, policy=POLICY, directory=tmp_path / "one", at=START, store=url)
+    two = LivingSite(app, policy=POLICY, directory=tmp_path / "two", at=START, store=url)
+    with one, two:
+        yield [one, two]
+
+
+def certified(site: LivingSite) -> dict[str, tuple[object, object]]:
+    """Records and holders of each certificate of the purpose that everybody's visits are kept for."""
+    found = [each.data for each in site.certificates() if each.data["certificate.purpose"] == "necessary"]
+    return {str(each["certificate.day"]): (each["certificate.records"], each["certificate.holders"]) for each in found}
+
+
+@pytest.mark.timeout(300)
+def test_a_certificate_waits_for_each_host_or_for_its_retirement(sites: list[LivingSite]) -> None:
+    one, two = sites
+    for site in (one, two, one, two):
+        site.visitor().get("/")
+        site.settle()
+    one.pass_time(days=92, step=23 * DAY)
+    assert certified(one) == {}
+    dry = one.run("purge", "--dry-run")
+    assert dry.exit_code == 1
+    assert "2026-11-24, necessary (live): its key overdue; not destroyed yet by " in dry.stderr
+    assert "consent-mw hosts retire" in dry.stderr
+    two.pass_time(days=92, step=23 * DAY)
+    one.settle()
+    (records, holders) = certified(one)["2026-11-24"]
+    assert records == 4
+    assert str(holders).count("(") == 2
+    assert "retired" not in str(holders)
+    assert one.run("purge", "--dry-run").exit_code == 0
+
+
+@pytest.mark.timeout(300)
+def test_one_who_is_retired_stands_in_the_certificate(sites: list[LivingSite]) -> None:
+    one, two = sites
+    for site in (one, two, one, two):
+        site.visitor().get("/")
+        site.settle()
+    one.pass_time(days=92, step=23 * DAY)
+    listed = json.loads(one.run("hosts", "--json").stdout)["hosts"]
+    (gone,) = [each for each in listed if not each["here"]]
+    assert gone["overdue"]
+    assert one.run("hosts").exit_code == 1
+    retired = one.run("hosts", "retire", gone["id"][:8], "--reason", "scaled down")
+    assert retired.exit_code == 0, retired.stderr
+    one.settle()
+    (records, holders) = certified(one)["2026-11-24"]
+    assert records == 4
+    assert f"({gone['id'][:8]}), retired and not confirmed" in str(holders)
+    assert one.run("hosts").exit_code == 0

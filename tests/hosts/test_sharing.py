@@ -1,0 +1,279 @@
+"""Several hosts share the keys of days through a store, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.exceptions import KeyDestroyed, StoreUnavailable
+from consent_mw.hosts.hosts import Facts, Hosts
+from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.messages import Pub, messages, written
+from consent_mw.paths import Places
+from consent_mw.records import Record, new_id
+from consent_mw.stores.memory import MemoryStore
+from consent_mw.system.days import DAY_NS
+
+_T = TypeVar("_T")
+SECRET = [b"a secret of this site"]
+DAY = 20_780
+LABELS = ("analytics", "receipts")
+
+
+class Host:
+    """A host with a directory of its own, at a clock that does not move."""
+
+    def __init__(self, directory: Path, store: MemoryStore, secrets: Sequence[bytes] = tuple(SECRET)) -> None:
+        directory.mkdir(exist_ok=True)
+        self.places = Places(directory)
+        self.site_keys = SiteKeys.kept(self.places.site_keys, secrets)
+        self.now_ns = DAY * DAY_NS + DAY_NS // 2
+        self.store = store
+        self.begin()
+
+    def begin(self) -> None:
+        """Start it, again where it ran before."""
+        self.keyring = SharedKeyring.of_site(self.places, self.site_keys)
+        self.sealer = Sealer(self.keyring, self.site_keys)
+        self.hosts = Hosts(
+            self.store,
+            self.keyring,
+            Sealer.without_keys(self.site_keys),
+            self.places.hosts_lock,
+            lambda: Facts(self.places.directory.name, "1", 1, None),
+            lambda: self.now_ns,
+        )
+
+    async def agree(self, *days: int) -> None:
+        await self.hosts.agree([(day, label) for day in days or (DAY,) for label in LABELS])
+
+    def seal(self, plain: bytes = b"x") -> Record:
+        return self.sealer.record(new_id(self.now_ns), "visit", "analytics", plain=plain)
+
+    def token(self, value: bytes = b"kim") -> bytes:
+        return self.sealer.token(DAY, "analytics", value)
+
+
+def run(work: Coroutine[Any, Any, _T]) -> _T:
+    return asyncio.run(work)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def three(tmp_path: Path, store: MemoryStore) -> list[Host]:
+    return [Host(tmp_path / name, store) for name in ("one", "two", "three")]
+
+
+async def settle(*hosts: Host, times: int = 3) -> None:
+    for _ in range(times):
+        for host in hosts:
+            await host.hosts.sync()
+
+
+async def beside(work: Coroutine[Any, Any, None], *others: Host) -> None:
+    """Do something while the other hosts run."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        await settle(*others, times=1)
+        await asyncio.sleep(0.02)
+    await task
+
+
+async def start(*hosts: Host) -> None:
+    """Start hosts at the same moment."""
+    await beside(_all(*hosts), *hosts)
+
+
+async def _all(*hosts: Host) -> None:
+    await asyncio.gather(*(host.agree() for host in hosts))
+
+
+def test_what_one_host_seals_all_others_open_and_a_visitor_has_one_token(tmp_path: Path, store: MemoryStore) -> None:
+    async def work() -> None:
+        hosts = three(tmp_path, store)
+        await start(*hosts)
+        records = [host.seal(host.places.directory.name.encode()) for host in hosts]
+        await settle(*hosts)
+        for host in hosts:
+            assert [host.sealer.open(record) for record in records] == [b"one", b"two", b"three"]
+        assert len({host.token() for host in hosts}) == 1
+        assert not any(host.keyring.lacking() for host in hosts)
+
+    run(work())
+
+
+def test_one_who_joins_reads_what_is_older(tmp_path: Path, store: MemoryStore) -> None:
+    async def work() -> None:
+        one = Host(tmp_path / "one", store)
+        await one.agree()
+        record, token = one.seal(), one.token()
+        late = Host(tmp_path / "late", store)
+        await late.hosts.sync()
+        with pytest.raises(KeyDestroyed):
+            late.sealer.open(record)
+        assert [name.split()[0] for name in late.keyring.lacking()] == ["one"]
+        await settle(one, late)
+        assert late.sealer.open(record) == b"x"
+        assert late.token() == token
+        assert not late.keyring.lacking()
+
+    run(work())
+
+
+def test_while_the_store_is_away_a_host_goes_on_and_the_others_read_it_later(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the store is away")
+
+    async def work() -> None:
+        one, two = Host(tmp_path / "one", store), Host(tmp_path / "two", store)
+        await one.agree()
+        with monkeypatch.context() as patch:
+            for verb in ("fetch", "append", "delete"):
+                patch.setattr(store, verb, away)
+            await two.agree()
+            record, token = two.seal(), two.token()
+        one_record = one.seal()
+        await settle(two, one)
+        assert [two.sealer.open(each) for each in (record, one_record)] == [b"x", b"x"]
+        assert one.sealer.open(record) == b"x"
+        tokens = {host.token() for host in (one, two)}
+        assert len(tokens) == 1, "both go on under the one that was chosen"
+        found = one.sealer.token_secrets(DAY, "analytics")
+        assert len(found) == 2, "and what two sealed meanwhile is looked for as well"
+        assert token not in tokens
+
+    run(work())
+
+
+def test_a_restart_opens_everything_without_the_store(tmp_path: Path, store: MemoryStore) -> None:
+    async def work() -> None:
+        one, two = Host(tmp_path / "one", store), Host(tmp_path / "two", store)
+        await one.agree()
+        await beside(two.agree(), one)
+        record = one.seal()
+        two.begin()
+        assert two.sealer.open(record) == b"x"
+
+    run(work())
+
+
+def test_a_destroyed_place_is_certified_when_all_have_overwritten_it(tmp_path: Path, store: MemoryStore) -> None:
+    async def work() -> None:
+        hosts = one, two, three_ = three(tmp_path, store)
+        await start(*hosts)
+        await settle(*hosts)
+        record = three_.seal()
+        one.keyring.destroy(DAY, "analytics")
+        await settle(*hosts)
+        with pytest.raises(KeyDestroyed):
+            one.sealer.open(record)
+        assert [name.split()[0] for name in one.keyring.waits_for(DAY, "analytics")] == ["three", "two"]
+        two.keyring.destroy(DAY, "analytics")
+        await settle(*hosts)
+        assert [name.split()[0] for name in two.keyring.waits_for(DAY, "analytics")] == ["three"]
+        three_.keyring.destroy(DAY, "analytics")
+        await settle(*hosts)
+        assert [host.keyring.waits_for(DAY, "analytics") for host in hosts] == [[], [], []]
+        for host in hosts:
+            host.begin()
+            await host.agree()
+            with pytest.raises(KeyDestroyed):
+                host.sealer.open(record)
+        assert one.keyring.holders(DAY, "analytics").count("(") == 3
+
+    run(work())
+
+
+def test_what_is_certified_leaves_no_message_behind(tmp_path: Path, store: MemoryStore) -> None:
+    async def work() -> None:
+        one, two = Host(tmp_path / "one", store), Host(tmp_path / "two", store)
+        await start(one, two)
+        await settle(one, two)
+        for host in (one, two):
+            for label in LABELS:
+                host.keyring.destroy(DAY, label)
+        await settle(one, two)
+        for host in (one, two):
+            for label in LABELS:
+                host.keyring.settle(label, {DAY})
+        await settle(one, two)
+        left = await store.fetch(messages())
+        assert len(left) == 2, "a beat of each"
+        assert len(one.places.host_book.read_bytes()) < 100
+
+    run(work())
+
+
+def test_a_store_that_went_back_is_told_again_what_it_lost(tmp_path: Path, store: MemoryStore) -> None:
+    async def work() -> None:
+        one, two = Host(tmp_path / "one", store), Host(tmp_path / "two", store)
+        await start(one, two)
+        await settle(one, two)
+        record = one.seal()
+        await store.delete(messages())
+        await settle(one, two)
+        late = Host(tmp_path / "late", store)
+        await beside(late.agree(), one, two)
+        assert late.sealer.open(record) == b"x"
+        assert late.token() == one.token()
+
+    run(work())
+
+
+def test_who_has_not_the_secret_is_passed_over_and_logged(
+    tmp_path: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        one = Host(tmp_path / "one", store)
+        stranger = Host(tmp_path / "stranger", store, [b"another secret"])
+        await one.agree()
+        await stranger.agree()
+        await settle(one, stranger)
+        assert one.keyring.view.names.keys() == {one.keyring.identity.id}
+        assert stranger.keyring.view.names.keys() == {stranger.keyring.identity.id}
+
+    run(work())
+    assert "is not signed with its secret_keys; it is passed over" in caplog.text
+
+
+def test_nobody_speaks_for_another_host(tmp_path: Path, store: MemoryStore) -> None:
+    """Its own name it may choose; whose it is tells the key that signed."""
+    one, liar = Host(tmp_path / "one", store), Host(tmp_path / "liar", store)
+    body = Pub(name="one", day=DAY, parts={"analytics": (b"", b"")})
+    record = written(body, liar.keyring.identity, liar.hosts._sealer, liar.now_ns)
+    forged = liar.hosts._sealer.statement(
+        record.id, record.kind, record.purpose, one.keyring.identity.key + liar.hosts._sealer.stated(record)[32:]
+    )
+    one.hosts._take([record, forged])
+    assert one.keyring.view.pubs.keys() == {(DAY, "analytics")}
+    assert one.keyring.view.pubs[DAY, "analytics"].keys() == {liar.keyring.identity.id}  # type: ignore[index]
+
+
+def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore) -> None:
+    async def work() -> None:
+        import shutil
+
+        one = Host(tmp_path / "one", store)
+        await one.agree()
+        record = one.seal()
+        shutil.copytree(tmp_path / "one", tmp_path / "copy")
+        copy = Host(tmp_path / "copy", store)
+        await settle(copy, one)
+        assert one.keyring.identity.id != copy.keyring.identity.id
+        assert copy.sealer.open(record) == one.sealer.open(record) == b"x"
+        one.keyring.destroy(DAY, "analytics")
+        await settle(one, copy)
+        assert one.keyring.waits_for(DAY, "analytics"), "the copy holds it still"
+
+    run(work())

@@ -1,0 +1,158 @@
+"""Several hosts of one site as real processes: a data directory each, the same policy and secret, one PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from tests.support.policies import POLICY
+from tests.support.ports import free_port
+from tests.support.postgres import PostgresServer
+
+SITE = """
+import os
+
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.routing import Route
+
+from consent_mw import ConsentMiddleware, get_consent
+
+
+async def home(request):
+    response = HTMLResponse("<!doctype html><title>Hello</title><body><h1>Hello</h1></body>")
+    response.set_cookie("theme", "dark")
+    return response
+
+
+async def search(request):
+    get_consent(request).record_event("search", results=12)
+    return PlainTextResponse("found")
+
+
+inner = Starlette(routes=[Route("/", home), Route("/search", search)])
+app = ConsentMiddleware(inner, policy="policy.toml", secret_keys=[os.environ["SECRET"]], store=os.environ["STORE"])
+"""
+SECRET = "a secret of at least 16 bytes"
+
+
+class Host:
+    """One host, running or not."""
+
+    def __init__(self, directory: Path, store: str, secret: str = SECRET) -> None:
+        directory.mkdir()
+        (directory / "policy.toml").write_text(POLICY, "utf-8")
+        (directory / "fleet_site.py").write_text(SITE)
+        self.directory = directory
+        self.data = directory / "consent-data"
+        self.store = store
+        self.secret = secret
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Start it; `wait` returns when it answers."""
+        path = os.pathsep.join([str(self.directory), *sys.path])
+        environment = {**os.environ, "PYTHONPATH": path, "STORE": self.store, "SECRET": self.secret}
+        program = [sys.executable, "-m", "uvicorn", "fleet_site:app", "--port", str(self.port), "--no-access-log"]
+        with (self.directory / "said.txt").open("ab") as said:
+            self._process = subprocess.Popen(program, cwd=self.directory, env=environment, stdout=said, stderr=said)
+
+    def wait(self) -> None:
+        """Return when it answers."""
+        assert self._process is not None
+
+        def answers() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, self.said
+            try:
+                return httpx.get(f"{self.url}/").status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        until(answers)
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+            self._process = None
+
+    def end(self) -> None:
+        """Ask it to end, and wait for that."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(30)
+            self._process = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def said(self) -> str:
+        """What it wrote on its outputs."""
+        return (self.directory / "said.txt").read_text()
+
+
+class Visitor:
+    """Somebody with one browser, whom a load balancer sends to any host."""
+
+    def __init__(self) -> None:
+        self._client = httpx.Client(headers={"Accept-Language": "en", "User-Agent": "Mozilla/5.0 Firefox/140.0"})
+
+    def get(self, host: Host, path: str, **options: Any) -> httpx.Response:
+        return self._client.get(host.url + path, **options)
+
+    def post(self, host: Host, path: str, **options: Any) -> httpx.Response:
+        headers = {"Origin": host.url, "Accept": "application/json"}
+        return self._client.post(host.url + path, headers=headers, **options)
+
+    def accept(self, host: Host) -> None:
+        assert self.post(host, "/consent/choice", data={"choice": "accept"}).status_code in (200, 303)
+
+    def held(self, host: Host) -> dict[str, Any]:
+        """My data, as a host tells it."""
+        answer = self.get(host, "/consent/my-data.json")
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@contextmanager
+def fleet(directory: Path, postgres: PostgresServer, *names: str) -> Generator[list[Host]]:
+    """Give hosts that run, with a database of their own; at the end they are killed."""
+    database = f"fleet_{os.urandom(4).hex()}"
+    with closing(psycopg.connect(postgres.url(), autocommit=True)) as connection:
+        connection.execute(f"CREATE DATABASE {database} ENCODING 'UTF8' TEMPLATE template0".encode())
+    hosts = [Host(directory / name, postgres.url(database)) for name in names]
+    try:
+        for host in hosts:
+            host.begin()
+        for host in hosts:
+            host.wait()
+        yield hosts
+    finally:
+        for host in hosts:
+            host.kill()
+
+
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Return as soon as something is true; it has to be within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.1)
