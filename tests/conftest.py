@@ -6,12 +6,14 @@ import os
 import shutil
 import signal
 from collections.abc import Generator
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from tests.support.postgres import PostgresServer
 
-from consent_mw.runtime import answer
+from consent_mw.runtime.options import Options
 
 # Nothing is asserted about time on the clock: a busy machine is no fault of the code.
 settings.register_profile("patient", deadline=None)
@@ -56,7 +58,8 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 def patient_answers() -> Generator[None]:
     """Cookies that wait are kept however long the disk of a busy machine takes; who tests the limit sets it again."""
     with pytest.MonkeyPatch.context() as patience:
-        patience.setattr(answer, "_PENDING_SECONDS", 5.0)
+        defaults: Any = Options.__init__.__kwdefaults__
+        patience.setitem(defaults, "pending_wait", timedelta(seconds=5))
         yield
 
 

@@ -27,7 +27,6 @@ from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Permissions
 from consent_mw.cookies.request_cookies import stands_alone
 from consent_mw.policy.loader import loads
-from consent_mw.runtime import answer
 
 WWW, SHOP = "www.example.com", "shop.example.com"
 SHARED = {"cookie_domain": "example.com"}
@@ -262,10 +261,7 @@ def test_no_choice_goes_beyond_itself_and_each_but_a_refusal_beyond_none(one: Co
 
 
 @pytest.mark.parametrize("options", [SHARED, {}])
-def test_over_plain_http_nothing_waits_where_a_neighbour_could_take_it(
-    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(answer, "_PENDING_SECONDS", 5.0)
+def test_over_plain_http_nothing_waits_where_a_neighbour_could_take_it(tmp_path: Path, options: dict[str, Any]) -> None:
     app = site(tmp_path, debug=True, **options)
 
     async def sets(scope: Any, receive: Any, send: Any) -> None:

@@ -17,7 +17,6 @@ from tests.support.visitors import Visitor
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Message, Receive, Scope, Send
 from consent_mw.cookies.quota import Room
-from consent_mw.runtime import answer
 
 MINUTE = 60_000_000_000
 TAKEN = st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(0, 900), st.integers(0, 3 * MINUTE))
@@ -50,9 +49,8 @@ def test_room_comes_back_with_time_and_what_takes_none_always_fits() -> None:
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ConsentMiddleware:
+def app(tmp_path: Path) -> ConsentMiddleware:
     """A site that sets a cookie of four thousand bytes, which waits."""
-    monkeypatch.setattr(answer, "_PENDING_SECONDS", 5.0)
 
     async def sets(scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path"].strip("/") or "theme"

@@ -19,7 +19,6 @@ from consent_mw import Choice, ConsentMiddleware
 from consent_mw._asgi import Message, Receive, Scope, Send
 from consent_mw.consent.permissions import Verdict
 from consent_mw.exceptions import IllegibleHeader
-from consent_mw.runtime import answer
 
 EVIL = (b"set-cookie", b"evil=1; Max-Age=31536000")
 PAGE = b"<!doctype html><html><head></head><body><p data-purpose=analytics>hi</p></body></html>"
@@ -307,8 +306,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
-    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patience:
-        patience.setattr(answer, "_PENDING_SECONDS", 5.0)
+    with asyncio.Runner() as runner:
         site = Site(tmp_path_factory.mktemp("site"))
         yield site, runner.run
         runner.run(site.app.runtime.drain.stop())

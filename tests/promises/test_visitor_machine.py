@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -19,7 +18,6 @@ from tests.support.policies import POLICY
 from tests.support.visitors import HOST, Visitor, now
 
 from consent_mw import ConsentMiddleware
-from consent_mw.runtime import answer
 from consent_mw.testing.strategies import cookie_headers, set_cookie_lines
 
 NAMES = ["theme", "_ga", "_ga_X", "ad", "session", "csrftoken", "mystery", "__Host-consent", "consent",
@@ -68,9 +66,6 @@ class Waits:
 class VisitorMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.patience = pytest.MonkeyPatch()
-        # A machine under load must not turn a wait into a block: that path has tests of its own.
-        self.patience.setattr(answer, "_PENDING_SECONDS", 5.0)
         self.directory = Path(tempfile.mkdtemp())
         (self.directory / "policy.toml").write_text(POLICY)
         self.runner = asyncio.Runner()
@@ -100,7 +95,6 @@ class VisitorMachine(RuleBasedStateMachine):
     def teardown(self):
         self.runner.run(self.middleware.runtime.drain.stop())
         self.runner.close()
-        self.patience.undo()
         shutil.rmtree(self.directory)
 
     async def application(self, scope, receive, send):

@@ -25,6 +25,13 @@ def test_each_option_is_described_and_can_be_given() -> None:
     assert described == names == list(get_type_hints(Given))
 
 
+def test_what_the_documents_promise_is_the_default() -> None:
+    default = {field.name: field.default for field in fields(Options)}
+    assert default["pending_wait"] == timedelta(milliseconds=50)
+    assert default["sync_interval"] == timedelta(seconds=1)
+    assert default["spool_bytes"] == 256 << 20
+
+
 def test_an_option_that_there_is_not_is_named() -> None:
     with pytest.raises(TypeError, match="'stor'"):
         ConsentMiddleware(app, policy="policy.toml", secret_keys=["k" * 32], stor=None)  # type: ignore[call-arg]
@@ -36,6 +43,7 @@ def test_an_option_that_there_is_not_is_named() -> None:
         ({"prefix": "consent"}, 'prefix: "consent" must begin with /'),
         ({"spool_bytes": 5}, "spool_bytes=5: is less than a mebibyte"),
         ({"sync_interval": timedelta()}, "sync_interval=0:00:00: is no time"),
+        ({"pending_wait": timedelta()}, "pending_wait=0:00:00: is no time"),
         ({"exclude": "/health"}, 'exclude: is one text; write exclude=("/health",)'),
     ],
 )

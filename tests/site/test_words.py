@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from babel.messages.pofile import read_po
 
+from consent_mw.site.sentences import CATALOGUES
 from consent_mw.site.templating import TEMPLATES
-from consent_mw.site.translation import CATALOGUES
 
 #: A pattern of what was rejected, by language, and what is written instead.
 REJECTED = {

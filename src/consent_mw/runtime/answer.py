@@ -81,8 +81,7 @@ _TURNS: Final = 4
 _LEFT: Final = 499
 #: Which a page can read of what its scripts fetch (Server Timing, section 4): something waits for an answer.
 _TELLS_OUR_SCRIPT: Final = (b"server-timing", b'consent-mw;desc="waiting"')
-#: The one write that a response waits for; and where the server does not speak lifespan, once, its store's opening.
-_PENDING_SECONDS: Final = 0.05
+#: Where the server does not speak lifespan, a response waits once for the store's opening.
 _OPENING_SECONDS: Final = 1.0
 _EXPOSED: Final = (
     "cookies that should wait for an answer are blocked, since http://%s has neighbours that could take them: serve "
@@ -553,7 +552,7 @@ class Answer(msgspec.Struct, eq=False):
         try:
             async with asyncio.timeout(_OPENING_SECONDS):
                 await revision.shared.storage.store.open()
-            async with asyncio.timeout(_PENDING_SECONDS):
+            async with asyncio.timeout(revision.shared.options.pending_wait.total_seconds()):
                 network = revision.shared.network(self.exchange.scope)
                 session = await revision.pending.keep(before, placed, revision.shared.storage.clock(), network)
         except NoRoom:

@@ -52,6 +52,7 @@ class Given(TypedDict, total=False):
     drain: bool
     spool_bytes: int
     sync_interval: timedelta
+    pending_wait: timedelta
     subject: SignIn | None
     personal_data: PersonalData | None
     clock: Callable[[], int]
@@ -89,6 +90,8 @@ class Options:
         spool_bytes: Most that records may take on this machine's disk while they wait for the store, a sixteenth of
             it kept for receipts, erasures and abuse.
         sync_interval: How often records are forced to the disk: what a power cut may take.
+        pending_wait: How long a response may wait until a cookie that waits for an answer is in the store; then the
+            cookie is blocked, and the page leaves.
         subject: Tells from a request's scope who is signed in, or None: then they see their data wherever they sign in.
         personal_data: What the application itself holds about who is signed in: read, corrected and erased through it.
         clock: Nanoseconds since 1970; for tests (`consent_mw.testing.clock.Clock`).
@@ -120,20 +123,22 @@ class Options:
     drain: bool = True
     spool_bytes: int = 256 << 20
     sync_interval: timedelta = timedelta(seconds=1)
+    pending_wait: timedelta = timedelta(milliseconds=50)
     subject: SignIn | None = None
     personal_data: PersonalData | None = None
     clock: Callable[[], int] = time.time_ns
 
     def __post_init__(self) -> None:
-        prefix, spool_bytes, interval = self.prefix, self.spool_bytes, self.sync_interval
+        prefix, spool_bytes = self.prefix, self.spool_bytes
         if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix:
             raise ConfigurationError(
                 f'prefix: "{prefix}" must begin with / and not end with it; write prefix="/consent"'
             )
         if spool_bytes < _LEAST_SPOOL_BYTES:
             raise ConfigurationError(f"spool_bytes={spool_bytes}: is less than a mebibyte; write spool_bytes=256 << 20")
-        if interval <= timedelta():
-            raise ConfigurationError(f"sync_interval={interval}: is no time; write sync_interval=timedelta(seconds=1)")
+        for option in ("sync_interval", "pending_wait"):
+            if (duration := getattr(self, option)) <= timedelta():
+                raise ConfigurationError(f"{option}={duration}: is no time; write {option}=timedelta(seconds=1)")
         if isinstance(self.exclude, str):
             raise ConfigurationError(f'exclude: is one text; write exclude=("{self.exclude}",)')
 
