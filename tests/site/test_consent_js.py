@@ -1,5 +1,7 @@
 """The banner's script in a real Chromium, under the strictest policy, against a server of a few lines."""
 
+# ruff: noqa: F811 - a test names its fixtures
+
 from __future__ import annotations
 
 import gzip
@@ -8,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from tests.support.scripted_pages import (
+from tests.support.scripted_pages import (  # noqa: F401 - fixtures among them
     BANNER,
     BUTTONS,
     ITEM,
@@ -16,9 +18,13 @@ from tests.support.scripted_pages import (
     WAITING,
     Server,
     becomes_true,
+    browser,
+    context,
     opens,
+    page,
     ran,
     served,
+    server,
 )
 
 

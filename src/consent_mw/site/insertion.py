@@ -13,6 +13,7 @@ from typing import Final
 
 from consent_mw._asgi import Header, HeaderList, Message, Scope, header_value, header_values
 from consent_mw.site.body_start import Opening, Place
+from consent_mw.site.loose_forms import ends, loosened
 from consent_mw.system.bounded_cache import remembering
 
 __all__ = [
@@ -256,16 +257,23 @@ class Insertion:
 
     def _inserted(self, place: Place) -> list[Message]:
         page = b"".join(message.get("body", b"") for message in self._held)
-        head, body = self._encoded(self._head), self._encoded(self._body)
+        forms = loosened(self._body) if self._is_whole(page) else (self._body, "")
+        head, body, end = (self._encoded(each) for each in (self._head, *forms))
         path, absolute = (f'="{each}'.encode() for each in self._absolute)
         if self._absolute[1] and b"<base" in page[: place.body].lower():
-            head, body = head.replace(path, absolute), body.replace(path, absolute)
-        page = b"".join((page[: place.head], head, page[place.head : place.body], body, page[place.body :]))
-        headers = lengthened(_altered(_headers(self._start), self._shared), len(head) + len(body))
+            head, body, end = (each.replace(path, absolute) for each in (head, body, end))
+        page = b"".join((page[: place.head], head, page[place.head : place.body], body, page[place.body :], end))
+        headers = lengthened(_altered(_headers(self._start), self._shared), len(head) + len(body) + len(end))
         messages: list[Message] = [{**self._start, "headers": headers}, {**self._held[-1], "body": page}]
         self._opening = None
         self._held = []
         return messages
+
+    def _is_whole(self, page: bytes) -> bool:
+        """Whether nothing follows what has come, to its proper end. A stream may take long: its forms stay inside."""
+        length = header_value(_headers(self._start), b"content-length")
+        last = not self._held[-1].get("more_body", False) or (length is not None and int(length) == len(page))
+        return last and ends(page)
 
     def _encoded(self, fragment: str) -> bytes:
         """

@@ -49,6 +49,8 @@
     }
   };
 
+  // The forms of what was put into the page stand at its end, so that its first form is its own.
+  const loose = all(root, "form[id^=consent-mw-form-]");
   let state = null, loading, loaded = false, turn = 0;
   // A banner may come from a cache, a view that was kept, or a page that a script put into this one.
   const due = () => !state || (state.show && !(state.choice && state.waiting.length));
@@ -128,14 +130,14 @@
     if (inside) goOn();
   };
   const showWhatWaits = () => each(all(root, WAITING), (section) => {
-    each(all(section, "form"), (form) => {
-      const id = query(form, "[name=waiting]").value, item = closest(form, "li") || form;
+    each(all(section, "[name=waiting]"), (field) => {
+      const id = field.value, item = closest(field, "li") || field;
       if (id === "all" ? state.waiting.length > 1 : state.waiting.some((one) => one.id === id)) return;
       const inside = contains(item, active(page));
       remove(item);
       if (inside) focus(query(section, "button") || (section.tabIndex = -1, section));
     });
-    if (!section.hidden && !query(section, "form")) leave(section);
+    if (!section.hidden && !query(section, "[name=waiting]")) leave(section);
   });
   // What waits and is asked about nowhere on a page of the site: an application without navigation gets its question here.
   let bringing;
@@ -153,7 +155,7 @@
   const action = pure(HTMLFormElement, "action"), submit = pure(HTMLFormElement, "requestSubmit");
   let busy = false, plain = false;
   listen(page, "submit", async (event) => {
-    const form = event.target, button = event.submitter, box = near(form, `${BANNER},${WAITING},${DIALOG}`);
+    const form = event.target, button = event.submitter, box = button && near(button, `${BANNER},${WAITING},${DIALOG}`);
     if (plain || event.defaultPrevented || !button || !matches(form, "form[data-consent]")) return;
     if (!box) return; // the settings page shows the answer by itself
     if (!leads(button.getAttribute("formaction") || action(form), "/choice")) return;
@@ -333,6 +335,7 @@
       if (kind(node) !== 1 || !matches(node, BANNER) || back.has(node) || find(BANNER) || !due()) return;
       back.add(node);
       find("body")?.prepend(node);
+      each(loose, (form) => form.isConnected || find("body").append(form));
     });
   }).observe(page, { childList: true, subtree: true });
   // An answer that left a cookie waiting says so, to whoever fetched it.

@@ -14,7 +14,7 @@
   const hide = () => root.classList.add("consent-mw-noticed");
   if (pure(Document, "cookie")(page).split("; ").some((pair) => pair.endsWith(me.dataset.closed))) hide();
   pure(EventTarget, "addEventListener")(page, "submit", async (event) => {
-    const form = event.target, notice = closest(form, ".consent-mw-notice");
+    const form = event.target, notice = closest(event.submitter || form, ".consent-mw-notice");
     if (!notice || event.defaultPrevented || action(form) !== ours) return;
     event.preventDefault();
     try {
