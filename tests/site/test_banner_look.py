@@ -36,6 +36,14 @@ def package() -> Path:
 
 POLICY = load(package() / "policy" / "founding.toml")
 STYLE = (package() / "site" / "static" / "consent.css").read_text("utf-8")
+DEMO = loads(browser_site.DECLARATION)
+MANY = loads(
+    browser_site.DECLARATION
+    + "".join(
+        f'[purposes.m{n}]\nbasis = "consent"\nretention = "90 days"\ntitle = "More {n}"\ndescription = "It {n}."\n'
+        for n in range(30)
+    )
+)
 ARABIC = loads(browser_site.DECLARATION.replace('languages = ["ko", "en"]', 'languages = ["ar", "ko", "en"]'))
 
 # The contrast of two colours, as WCAG 2.2 defines it; `ground` is the first background under an element that is not
@@ -111,6 +119,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "changed": document(banner("en", changed)),
         "ar": document(banner("ar", policy=ARABIC, own=folder)),
         "waiting": document(waiting("en")),
+        "demo en": document(banner("en", policy=DEMO)),
+        "demo ko": document(banner("ko", policy=DEMO)),
+        "many": document(banner("en", policy=MANY)),
+        "pills": document(banner("en"), ".consent-mw { --consent-radius: 999px }"),
     }
 
 
@@ -162,16 +174,56 @@ def test_the_three_answers_look_alike_and_are_in_sight(show: Any, name: str, wid
     assert looks[0].endswith("true,true,true")
 
 
-@pytest.mark.parametrize("name", ["ko", "en"])
-def test_a_small_phone_shows_the_whole_banner_at_once(show: Any, name: str) -> None:
-    page = show(name, 320)
-    assert measured(page, "banner.scrollHeight - banner.clientHeight") == 0
-    words, buttons = measured(
+@pytest.mark.parametrize(("width", "height", "share"), [(320, 640, 1 / 2), (1280, 800, 1 / 3)])
+@pytest.mark.parametrize("name", ["ko", "en", "ar", "changed", "waiting", "many"])
+def test_most_of_the_first_view_is_the_site_s(show: Any, name: str, width: int, height: int, share: float) -> None:
+    assert measured(show(name, width, height), "banner.offsetHeight / innerHeight") <= share
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 640), (640, 320), (667, 375), (932, 430)])
+@pytest.mark.parametrize("name", ["demo ko", "demo en"])
+def test_a_phone_in_either_hand_shows_every_purpose_and_who_receives_it(
+    show: Any, name: str, width: int, height: int
+) -> None:
+    """Of the three of the demo, each with what it is for, how long it is kept and the partner who gets something."""
+    page = show(name, width, height)
+    hidden = measured(
         page,
-        """[Math.max(...all(".consent-mw-purposes, .consent-mw-signal").map((e) => e.getBoundingClientRect().bottom)),
-            all("button")[0].getBoundingClientRect().top]""",
+        """all(".consent-mw-purposes li").map((each) => [each.textContent, each.querySelector(".consent-mw-fine")])
+            .filter(([_, fine]) => { const box = fine.getBoundingClientRect(), x = box.x + 9, y = box.top + 9;
+                return !document.elementFromPoint(x, y)?.closest(".consent-mw-fine"); })""",
     )
-    assert words <= buttons, "what is asked stands before the answers, and under nothing"
+    assert (measured(page, "all('.consent-mw-purposes li').length"), hidden) == (3, [])
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 640), (640, 320), (1280, 800)])
+def test_what_slides_out_of_sight_fades_first_and_is_whole_at_the_end(show: Any, width: int, height: int) -> None:
+    page = show("many", width, height)
+    fade, colours = measured(
+        page,
+        """[["[data-consent=choice]", "::before"], [".consent-mw-words", "::after"]]
+            .map(([where, which]) => getComputedStyle(all(where)[0], which))
+            .filter((style) => style.display !== "none")
+            .map((style) => [parseFloat(style.height) / parseFloat(style.fontSize), style.backgroundImage])[0]""",
+    )
+    assert fade >= 0.75
+    assert colours.startswith("linear-gradient(rgba(0, 0, 0, 0)")
+    page.evaluate("document.querySelector('#consent-mw').scrollTop = 1e6")
+    last, edge = measured(
+        page,
+        """[all(".consent-mw-words > *").at(-1).getBoundingClientRect().bottom,
+            Math.min(innerHeight, ...(innerHeight > 480 ? [all("button")[0].getBoundingClientRect().top] : []))]""",
+    )
+    assert last <= edge - 8, "nothing of the last line lies in the fade"
+
+
+def test_the_radius_of_the_buttons_makes_pills_and_nothing_else(show: Any) -> None:
+    page = show("pills", 1280)
+    radii = measured(
+        page, "all('*').concat(banner).map((each) => [each.localName, getComputedStyle(each).borderTopLeftRadius])"
+    )
+    assert {radius for name, radius in radii if name == "button"} == {"999px"}
+    assert {radius for name, radius in radii if name != "button"} == {"0px"}
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -42,7 +42,7 @@ class Announcement:
         self._in_force = in_force
         self._cookies = frozenset(name.encode("latin-1") for name in cookies)
         self._amendments = amendments(in_force, policy)
-        self._rendered: dict[tuple[str, str], str] = {}
+        self._rendered: dict[tuple[str, str, bool], str] = {}
 
     @property
     def revision(self) -> int:
@@ -54,9 +54,9 @@ class Announcement:
         """When it holds, in the policy's own time zone."""
         return begins(self.policy).astimezone(self.policy.time_zone)
 
-    def html(self, language: str, base: str, next_path: str, token: str = "") -> str:
-        """Return the notice; `token` is for the page whose forms carry one."""
-        key = (language, base)
+    def html(self, language: str, base: str, next_path: str, token: str = "", *, brief: bool = False) -> str:
+        """Return the notice, `brief` beside a question; `token` is for the page whose forms carry one."""
+        key = (language, base, brief)
         html = self._rendered.get(key)
         if html is None:
             # Made here, not before: the templates are loaded with the first page that needs one.
@@ -70,6 +70,7 @@ class Announcement:
                 new=self.policy,
                 next=_NEXT,
                 token=_PROOF,
+                brief=brief,
             )
             if len(base) <= LONGEST_BASE:
                 remember(self._rendered, key, html, _REMEMBERED)

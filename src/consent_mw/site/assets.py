@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 __all__ = ["Asset", "Assets"]
 
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
-#: What only a reader of the source needs: comments that fill a line or end one, and indentation. No text of ours spans
-#: lines, and none holds what a comment begins with.
-_FOR_READERS = {
-    ".css": re.compile(rb"/\*.*?\*/|^\s+", re.DOTALL | re.MULTILINE),
-    ".js": re.compile(rb"(?:^|\s)\s*// .*$|^\s+", re.MULTILINE),
+#: What only a reader of the source needs, and what stands for it, one after the other: comments that fill a line or end
+#: one, indentation, the spaces and lines around marks. No text of ours spans lines, none holds what a comment begins
+#: with, and no pattern a space; texts are matched first, and stay.
+_FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] = {
+    ".css": (
+        (re.compile(rb"/\*.*?\*/|^\s+", re.DOTALL | re.MULTILINE), b""),
+        (re.compile(rb"\s*([{};])\s*|([:,])\s+"), rb"\1\2"),
+        (re.compile(rb";\}"), b"}"),
+    ),
+    ".js": (
+        (re.compile(rb"(?:^|\s)\s*// .*$|^\s+", re.MULTILINE), b""),
+        (re.compile(rb"""("[^"\n]*"|'[^'\n]*'|`[^`\n]*`)|[ \t]*([=+*<>&|?:;,(){}!-]+)[ \t]*"""), rb"\1\2"),
+        (re.compile(rb"(?<=[{};,(])\n|\n(?=[})\]])"), b""),
+    ),
 }
 
 
@@ -50,5 +60,7 @@ class Assets:
 
 
 def _asset(file: Path) -> Asset:
-    body = _FOR_READERS[file.suffix].sub(b"", file.read_bytes())
+    body = file.read_bytes()
+    for pattern, instead in _FOR_READERS[file.suffix]:
+        body = pattern.sub(instead, body)
     return Asset(f"{file.stem}.{hashlib.sha256(body).hexdigest()[:12]}{file.suffix}", _TYPES[file.suffix], body)

@@ -254,18 +254,21 @@ class Site:
         """As `banner`, for who has read already what waits."""
         language, base = self._spoken(scope, page_language), self.base(scope)
         target = target_of(scope, b"" if shared else scope.get("query_string", b""))
-        notice = self._notice(scope, language, base, target, shared=shared)
+        asks = shared or consent.permissions.asks or bool(waiting)
+        notice = self._notice(scope, language, base, target, shared=shared, brief=asks)
         if shared:
             return notice + self._surfaces.banner(language, base, frozenset(), target, shared=True)
         if consent.permissions.asks:
             return notice + self._asking(consent, language, base, target)
         return notice + (self._surfaces.waiting(language, base, waiting, target) if waiting else "")
 
-    def _notice(self, scope: Scope, language: str, base: str, target: str, *, shared: bool, token: str = "") -> str:
+    def _notice(
+        self, scope: Scope, language: str, base: str, target: str, *, shared: bool, token: str = "", brief: bool = False
+    ) -> str:
         told = self._announcement
         if told is None or (not shared and told.is_closed(scope)):
             return ""
-        return told.html(language, base, target, token)
+        return told.html(language, base, target, token, brief=brief)
 
     def _spoken(self, scope: Scope, page_language: str | None) -> str:
         if page_language is None:

@@ -54,7 +54,15 @@
   let state = null, loading, loaded = false, turn = 0;
   // A banner may come from a cache, a view that was kept, or a page that a script put into this one.
   const due = () => !state || (state.show && !(state.choice && state.waiting.length));
+  // How high it is. In a sheet of our own: what hydrates the page compares its elements.
+  let measure;
+  try {
+    const sheet = new CSSStyleSheet();
+    page.adoptedStyleSheets.push(sheet);
+    measure = new ResizeObserver(([{ target }]) => sheet.replaceSync(`:root{--consent-mw-room:${target.offsetHeight}px}`));
+  } catch (error) {} // an older browser keeps the room of the highest
   const showBanners = () => {
+    each(all(root, ".consent-mw-pinned"), (banner) => measure?.observe(banner));
     each([...all(root, "#consent-mw" + BANNER)].slice(1), remove);
     if (state) each(all(root, BANNER), (banner) => due() ? banner.hidden = false : leave(banner));
   };
@@ -106,7 +114,7 @@
   addEventListener("pageshow", (event) => event.persisted && (hear(), refresh()));
   listen(page, "prerenderingchange", refresh);
 
-  const status = make("p", { className: "consent-mw-status" });
+  const status = make("p", { className: "consent-mw consent-mw-status" });
   status.setAttribute("role", "status");
   const stand = () => { // also after the body was swapped, for a view that was kept with an older one
     if (status.isConnected) return;
@@ -114,10 +122,14 @@
     find("body")?.append(status);
   };
   stand();
+  const READ_MS = 8000;
+  let fading;
   const say = (text) => {
     stand();
     status.textContent = ""; // the same words twice are heard twice
     status.textContent = text;
+    clearTimeout(fading);
+    fading = setTimeout(() => status.textContent = "", READ_MS);
   };
   const focus = (element) => {
     if (element.tabIndex < 0) element.tabIndex = -1;
@@ -357,6 +369,7 @@
   const [came] = performance.getEntriesByType("navigation");
   const fresh = came && came.transferSize && !came.workerStart && came.type !== "back_forward";
   if (find(BANNER + (fresh ? "[data-shared]" : ""))) need();
+  showBanners();
   scan(root);
   hash();
 })();

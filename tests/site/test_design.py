@@ -1,0 +1,166 @@
+"""How our parts of a page behave in a living site, in Chromium: room, printing, confirmation, settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from tests.support import browser_site
+from tests.support.browser_site import DECLARATION, KEY, SECOND, site
+from tests.support.publishing import dated, published
+from tests.support.serving import served
+
+from consent_mw import ConsentMiddleware
+
+BANNER = "#consent-mw"
+PAGES = {
+    "/": "<main><h1>Invoice</h1>" + "<p>A line</p>" * 18 + "</main>",
+    "/app": "<style>html, body { margin: 0 } body { height: 100vh; display: flex; flex-direction: column }"
+    "main { flex: 1; overflow: auto }</style><header>Head</header><main><h1>App</h1></main><footer>Foot</footer>",
+}
+
+
+async def page_of(request: Request) -> Response:
+    html = PAGES[request.url.path]
+    response = HTMLResponse(f"<!doctype html><html lang=en><title>A page</title><body>{html}</body></html>")
+    response.set_cookie("theme", "dark")
+    response.set_cookie("ad_id", "1")
+    return response
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    file = tmp_path_factory.mktemp("site") / "policy.toml"
+    file.write_text(DECLARATION, "utf-8")
+    routes = [Route(path, page_of, methods=["GET", "POST"]) for path in PAGES]
+    with served(ConsentMiddleware(Starlette(routes=routes), policy=file, secret_keys=[KEY])) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def announcing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    directory = tmp_path_factory.mktemp("announcing")
+    app = site(directory, DECLARATION)
+    today = datetime.now(UTC).date()
+    published(directory / "consent-data", dated(SECOND, str(today), str(today + timedelta(days=40))))
+    app.runtime.poll_published()
+    with served(app) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = browser_site.launch(playwright, chromium)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def arrive(browser: Browser, address: str) -> Iterator[Any]:
+    """Return a function that opens a page in a profile of its own."""
+    contexts = []
+
+    def arrive(path: str = "/", base: str = address, **options: Any) -> Page:
+        context = browser.new_context(base_url=base, **{"locale": "en", **options})
+        context.set_default_timeout(5_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    yield arrive
+    for context in contexts:
+        context.close()
+
+
+def height(page: Page) -> float:
+    return float(page.evaluate("document.querySelector('#consent-mw').offsetHeight"))
+
+
+ROOM = "parseFloat(getComputedStyle(document.body, '::after').height)"
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_the_room_at_the_end_of_the_page_is_the_banner_s_height(arrive: Any, javascript: bool) -> None:
+    page = arrive(java_script_enabled=javascript)
+    if javascript:
+        expect(page.locator(".consent-mw-status")).to_be_attached()
+        page.wait_for_function(f"Math.abs({ROOM} - document.querySelector('#consent-mw').offsetHeight) < 1")
+        page.set_viewport_size({"width": 320, "height": 640})
+        page.wait_for_function(f"Math.abs({ROOM} - document.querySelector('#consent-mw').offsetHeight) < 1")
+        page.locator("button[value=reject]").click()
+        expect(page.locator(BANNER)).to_be_hidden()
+        page.wait_for_function("getComputedStyle(document.body, '::after').content === 'none'")
+    else:  # room for the highest that a banner may be
+        assert height(page) - 1 <= page.evaluate(ROOM) <= page.evaluate("innerHeight") / 2
+
+
+def test_an_application_of_one_screen_stays_one_and_nothing_of_it_is_covered(arrive: Any) -> None:
+    page = arrive("/app")
+    expect(page.locator(".consent-mw-status")).to_be_attached()
+    page.wait_for_function(f"Math.abs({ROOM} - document.querySelector('#consent-mw').offsetHeight) < 1")
+    assert page.evaluate("document.documentElement.scrollHeight - innerHeight") == 0
+    foot = page.evaluate("document.querySelector('footer').getBoundingClientRect().bottom")
+    assert foot <= page.evaluate("document.querySelector('#consent-mw').getBoundingClientRect().top") + 1
+
+
+def test_an_unanswered_banner_costs_no_paper(arrive: Any) -> None:
+    page = arrive(viewport={"width": 1280, "height": 720})
+    before = sheets(page)
+    page.locator("button[value=reject]").click()
+    expect(page.locator(BANNER)).to_be_hidden()
+    assert before == sheets(page) == 1
+
+
+def sheets(page: Page) -> int:
+    return len(re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf()))
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_notice_and_banner_leave_a_third_of_a_small_phone(arrive: Any, announcing: str, language: str) -> None:
+    page = arrive(base=announcing, locale=language, viewport={"width": 320, "height": 640})
+    covered = height(page) + page.locator(".consent-mw-notice").bounding_box()["height"]
+    assert covered <= 640 * 2 / 3
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert page.locator(".consent-mw-notice").bounding_box()["height"] <= 48, "one line"
+    assert page.locator(".consent-mw-notice li").count() == 0
+    page.goto("/consent/")  # where nothing is asked beside it, it tells what changes
+    assert page.locator(".consent-mw-notice li").count() > 0
+
+
+def test_that_a_choice_was_taken_is_seen_and_heard_for_some_seconds(arrive: Any) -> None:
+    page = arrive("/")
+    page.clock.install()
+    page.goto("/")
+    page.locator("button[value=reject]").click()
+    told = page.get_by_role("status")
+    expect(told).to_have_text("Your choice is saved.")
+    box = told.bounding_box()
+    assert box["height"] > 20
+    assert box["width"] > 100
+    assert told.evaluate(
+        "e => document.elementFromPoint(...['x', 'y'].map((of) => e.getBoundingClientRect()[of] + 9)) === e"
+    )
+    page.clock.fast_forward(20_000)
+    expect(told).to_have_text("")
+    expect(told).to_be_attached()  # the same region tells the next one
+
+
+def test_the_settings_begin_with_no_and_what_is_not_touched_is_refused(arrive: Any) -> None:
+    page = arrive("/consent/")
+    checked = "[...document.querySelectorAll(':checked')].map((each) => each.name.split('.')[0] + ' ' + each.value)"
+    assert set(page.evaluate(checked)) == {"purpose no", "cookie ask"}
+    page.get_by_role("group", name="Analytics").get_by_label("Yes").first.check()
+    page.get_by_role("button", name="Save my choices").click()
+    expect(page.get_by_role("status").first).to_contain_text("Your choice is saved.")
+    answers = page.evaluate("fetch('/consent/state').then((answer) => answer.json()).then((state) => state.purposes)")
+    assert answers == {"functional": False, "analytics": True, "marketing": False}
