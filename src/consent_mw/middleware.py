@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 from msgspec.structs import replace
 
-from consent_mw._asgi import ASGIApp, Header, HeaderList, Receive, Scope, Send
+from consent_mw._asgi import ASGIApp, Header, HeaderList, Receive, Scope, Send, header_value
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.cookies.header_lines import fields_of, legible, legible_scope
 from consent_mw.cookies.request_cookies import Reading, foreign_request, stands_alone, without_cookies
@@ -17,6 +17,7 @@ from consent_mw.log.route import Routes
 from consent_mw.runtime.answer import Answer
 from consent_mw.runtime.lifespan import lifespan
 from consent_mw.runtime.options import Given, Options
+from consent_mw.runtime.outside import mounted_at, outside
 from consent_mw.runtime.template_helper import SITE, WAITING
 from consent_mw.site.insertion import asks_for_less, unconditional
 from consent_mw.site.insertion import legible as legible_page
@@ -73,6 +74,7 @@ class ConsentMiddleware:
         self._excluded = self._options.excluded
         self._proxies = self.runtime.revision.shared.proxies
         self._routes = Routes(app)
+        self._mounted = mounted_at(app)
         self._proxy_untold = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,11 +93,13 @@ class ConsentMiddleware:
         cookie_header = fields.get(b"cookie") if lines is None else _joined_cookies(lines)
         secure = self._is_secure(scope, fields)
         signals = _signals(scope["headers"], revision.signals) if _may_signal(fields) else _NO_SIGNALS
-        alone = secure or stands_alone(fields.get(b"host"))
+        seen = outside(scope, self._proxies, self._mounted) if self._mounted or not self._proxies.direct else None
+        asked = fields if seen is None else {**fields, b"host": header_value(seen["headers"], b"host") or b""}
+        alone = secure or stands_alone(asked.get(b"host"))
 
-        foreign = _may_be_foreign(fields) and foreign_request(scope, fields)
+        foreign = _may_be_foreign(fields) and foreign_request(scope, asked)
         reading = revision.cookies.read(cookie_header, signals, now_ns, secure, alone, foreign)
-        exchange = _begun(revision, reading, scope, fields, lines, now_ns)
+        exchange = _begun(revision, reading, scope, fields, lines, now_ns, seen)
         exchange.routes = self._routes
         if self._options.banner:
             _ask_for_a_page(exchange)
@@ -170,13 +174,17 @@ class ConsentMiddleware:
         scope, prefix = exchange.inner, self._options.prefix
         if scope["type"] != "http" or not (self._options.gpc_url or prefix in str(scope.get("path", ""))):
             return self.app, False
-        path = _path(scope)
+        path = _path(exchange.seen or scope)
         if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
             app: ASGIApp = revision.site
         elif self._options.gpc_url and path == "/.well-known/gpc.json":
             app = revision.site.gpc
         else:
             return self.app, False
+        if exchange.seen is not None:
+            seen = exchange.seen
+            scope["root_path"], scope["path"] = seen["root_path"], seen["path"]
+            scope["headers"] = _our_headers(scope, seen)
         if secure:
             scope["scheme"] = "https"  # as the visitor sees it: our forms compare their Origin with it
         return app, True
@@ -192,6 +200,12 @@ def _legible(scope: Scope) -> tuple[Scope, dict[bytes, bytes], HeaderList | None
     return scope, fields, None if len(fields) == len(headers) else [(name, value) for name, value in headers]
 
 
+def _our_headers(scope: Scope, seen: Scope) -> HeaderList:
+    """Return the headers for our own pages: without what was refused, and with the host that the browser asked for."""
+    host = [line for line in seen["headers"] if line[0] == b"host"]
+    return [*host, *(line for line in scope["headers"] if line[0] != b"host")]
+
+
 def _joined_cookies(lines: HeaderList) -> bytes | None:
     """Return all Cookie lines as one: HTTP/2 splits them (RFC 9113, section 8.2.3)."""
     return b"; ".join(value for name, value in lines if name == b"cookie") or None
@@ -204,14 +218,15 @@ def _begun(
     fields: dict[bytes, bytes],
     lines: HeaderList | None,
     now_ns: int,
+    seen: Scope | None,
 ) -> Exchange:
     """Return the exchange that begins, with the scope that the application gets: its own, without what was refused."""
     consent: RequestConsent = replace(reading.request)
     state: dict[str, object] = dict(given) if (given := scope.get("state")) else {}
     state["consent"] = consent
-    state[SITE] = revision.site, scope
+    state[SITE] = revision.site, seen or scope
     inner: Scope = {**scope, "state": state}
-    exchange = Exchange(scope, inner, fields, consent, now_ns, lines)
+    exchange = Exchange(scope, inner, fields, consent, now_ns, lines, seen=seen)
     if reading.changed:
         inner["headers"] = without_cookies(scope["headers"], reading.header)
         revision.report(reading.removed, exchange, "request")

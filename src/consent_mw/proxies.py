@@ -1,4 +1,4 @@
-"""Who is asking: the scope and the proxies that we trust in, the visitor's address and scheme out."""
+"""Who is asking for what: the scope and the proxies that we trust in, the visitor's address and scheme out."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ _SINGLE_HEADERS = (
     "x-envoy-external-address",
     "x-real-ip",
 )
+#: RFC 9110, section 7.2, without what no browser sends.
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+#: Never "//", which a browser reads as a host, nor a dot segment.
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+;=:@-]{1,100}){1,20}")
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
 # RFC 7239, section 6: node = nodename [ ":" node-port ], an IPv6 address in brackets. X-Forwarded-For has no grammar
@@ -88,6 +92,8 @@ class Proxies:
             nobody can reach an inner proxy directly. Of a chain with fewer entries only the last is believed, which
             the peer wrote: somebody went around a proxy.
         protocol_header: Where the proxies write the scheme, unless `header` is "forwarded", which carries its own.
+        host_header: Where they write the host that the visitor asked for, likewise; None: nowhere.
+        prefix_header: Where they write what they took off the beginning of the path; None: nowhere.
 
     Raises:
         ConfigurationError: A network is malformed or everyone would be trusted, or the options contradict each other.
@@ -100,9 +106,14 @@ class Proxies:
         header: str = "x-forwarded-for",
         hops: int | None = None,
         protocol_header: str = "x-forwarded-proto",
+        host_header: str | None = "x-forwarded-host",
+        prefix_header: str | None = "x-forwarded-prefix",
     ) -> None:
         self._header = _header_name(header, "header", (*_LIST_HEADERS, *_SINGLE_HEADERS))
         self._protocol_header = _header_name(protocol_header, "protocol_header", ("x-forwarded-proto",))
+        known = ("x-forwarded-host", "x-forwarded-prefix")
+        self._host_header = _header_name(host_header, "host_header", known[:1]) if host_header else b""
+        self._prefix_header = _header_name(prefix_header, "prefix_header", known[1:]) if prefix_header else b""
         self._networks, self._unix = _networks(trusted)
         self._hops = _hop_count(hops, bool(trusted), self._header.decode())
         self._configured = bool(trusted) or self._hops > 0
@@ -146,9 +157,35 @@ class Proxies:
             return own
         if self._header != b"forwarded":
             return _plain_scheme(_joined(scope, self._protocol_header).rpartition(",")[2]) or own
+        return _plain_scheme(self._farthest(scope, peer).get("proto")) or own
+
+    def host(self, scope: Mapping[str, Any]) -> str | None:
+        """Return the host that the visitor asked for, where a proxy of ours says it; believed as `scheme` is."""
+        peer = self._peer(scope)
+        if not (self._configured and peer.ours):
+            return None
+        if self._header == b"forwarded":
+            host = self._farthest(scope, peer).get("host", "")
+        else:
+            host = _joined(scope, self._host_header).rpartition(",")[2] if self._host_header else ""
+        return host.strip(" \t") if _HOST.fullmatch(host.strip(" \t")) else None
+
+    def prefix(self, scope: Mapping[str, Any]) -> str:
+        """
+        Return what proxies of ours took off the beginning of the path, "" for nothing; "/shop", without a slash at its
+        end. Several of them write theirs one after the other, the outermost first. Believed as `scheme` is.
+        """
+        if not (self._configured and self._prefix_header and self._peer(scope).ours):
+            return ""
+        parts = [part.strip(" \t").rstrip("/") for part in _joined(scope, self._prefix_header).split(",")]
+        prefix = "".join(parts)
+        return prefix if _PREFIX.fullmatch(prefix) else ""
+
+    def _farthest(self, scope: Mapping[str, Any], peer: _Hop) -> dict[str, str]:
+        """Return the element of `Forwarded` at which the walk for the address ends."""
         elements = _forwarded(_values(scope, self._header))
         position = self._walk(peer, [pairs.get("for", "") for pairs in elements])[1]
-        return (_plain_scheme(elements[position].get("proto")) if elements else None) or own
+        return elements[position] if elements else {}
 
     def unnamed(self, scope: Mapping[str, Any]) -> str | None:
         """

@@ -227,6 +227,11 @@ def test_an_origin_is_the_same_in_each_spelling_of_its_host(origin: str, own: st
     assert sender({"origin": origin}, own) is Sender.OURS
 
 
-@pytest.mark.parametrize("own", ["http://shop.example:8080", "https://shop.example", "http://shop.example:443"])
+@pytest.mark.parametrize("own", ["https://shop.example:8080", "http://shop.example", "https://shop.example:80"])
 def test_another_port_or_scheme_is_another_origin(own: str) -> None:
-    assert sender({"origin": "http://shop.example"}, own) is Sender.FOREIGN
+    assert sender({"origin": "https://shop.example"}, own) is Sender.FOREIGN
+
+
+def test_over_plain_http_a_proxy_may_have_renamed_the_host_so_a_token_decides() -> None:
+    assert sender({"origin": "http://shop.example"}, "http://127.0.0.1:8000") is Sender.UNKNOWN
+    assert sender({"origin": "http://evil.example", "sec-fetch-site": "cross-site"}, OURS) is Sender.FOREIGN

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from gettext import c2py
 from pathlib import Path
 
@@ -59,9 +61,9 @@ def test_a_sentence_that_is_missing_in_a_language_is_english_and_says_so(tmp_pat
 def test_what_is_filled_into_an_english_sentence_is_in_the_language_of_the_page(tmp_path: Path) -> None:
     own = catalogue(tmp_path, "he", ("Accept all", "קבל הכל"))
     html = Surfaces(policy("he"), own).banner("he", "/consent", frozenset(), "/")
-    days = Translation("he", (own / "locale",)).duration(Duration(180, "day"))
-    assert f'listed here, for <span lang="he" dir="rtl">{days}</span>, and can' in html
-    assert '<span lang="en" dir="ltr">You decide' in html
+    asked = policy("he").asked[0]
+    kept = Translation("he", (own / "locale",)).duration(asked.retention or Duration(1, "day"))
+    assert f'<span lang="en" dir="ltr">Kept for <span lang="he" dir="rtl">{kept}</span>.</span>' in html
 
 
 def test_no_element_is_put_into_a_title_or_an_attribute() -> None:
@@ -103,6 +105,12 @@ def test_a_translation_that_fills_in_something_else_is_left_out_and_named(
     assert "Kept for" in html
     assert "consent_mw.po:4" in caplog.text
     assert sentences("sv", (own / "locale",)).messages.gettext("No") == "Nej"
+
+
+def test_every_sentence_of_the_pages_is_translated_into_korean() -> None:
+    words = [sys.executable, EXAMPLE.parents[1] / "scripts" / "catalogues"]
+    told = subprocess.run(words, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from babel.messages.extract import extract_from_dir
-from babel.messages.pofile import read_po
 from tests.support.site_pages import (
     DECLARATION,
     NOW_NS,
@@ -39,9 +37,7 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.paths import Places
 from consent_mw.policy.loader import loads
 from consent_mw.site.language import negotiate
-from consent_mw.site.sentences import CATALOGUES
 from consent_mw.site.surfaces import SURFACES, shown_text
-from consent_mw.site.templating import TEMPLATES
 from consent_mw.stores.memory import MemoryStore
 
 THEME = b"theme=dark; Path=/; Max-Age=31536000; SameSite=Lax"
@@ -144,23 +140,6 @@ def test_a_text_that_is_missing_in_a_language_falls_back_and_says_so() -> None:
     assert (
         '<span lang="ko">광고</span> <small class="consent-mw-foreign">(Korean)</small>' in get("/consent?lang=en").body
     )
-
-
-def test_every_sentence_of_the_templates_is_translated_into_korean() -> None:
-    found = extract_from_dir(
-        TEMPLATES, [("**.html", "jinja2.ext.babel_extract")], {"**.html": {"trimmed": "true", "silent": "false"}}
-    )
-    sentences = {message for _, _, message, _, _ in found}
-    for language in ("ko", "en"):
-        with (CATALOGUES / language / "LC_MESSAGES" / "consent_mw.po").open("rb") as file:
-            catalogue = read_po(file, locale=language)
-        assert {message.id for message in catalogue if message.id} == sentences
-        if language == "ko":
-            assert all(message.string and not message.fuzzy for message in catalogue if message.id)
-            for message in catalogue:
-                assert set(re.findall(r"%\(\w+\)s", str(message.id))) == set(
-                    re.findall(r"%\(\w+\)s", str(message.string))
-                )
 
 
 def test_a_site_can_add_a_language_that_is_written_from_right_to_left(tmp_path: Path) -> None:

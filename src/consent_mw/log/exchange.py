@@ -35,6 +35,7 @@ class Exchange(msgspec.Struct, eq=False):
         outcome: "" for a whole answer, "disconnected", "cancelled", or the name of the exception's type.
         blocked: The declared names of the cookies that were kept from the answer, one for each of its lines.
         routes: Those of the application.
+        seen: The request as the browser made it, where a proxy or a mount has shortened its path or renamed its host.
         streamed: Whether the body came in parts without a length that was announced: its duration is that of a
             connection, and not of an answer.
     """
@@ -53,6 +54,7 @@ class Exchange(msgspec.Struct, eq=False):
     blocked: tuple[str, ...] = ()
     routes: Routes = _NO_ROUTES
     streamed: bool = False
+    seen: Scope | None = None
 
     def __repr__(self) -> str:
         return object.__repr__(self)  # nothing of a visitor in a traceback
@@ -61,6 +63,11 @@ class Exchange(msgspec.Struct, eq=False):
     def told(self) -> Scope:
         """The request as the server told it, its headers included: their list the application may have changed."""
         return {**self.scope, "headers": [*self.fields.items()] if self.lines is None else self.lines}
+
+    @property
+    def asked(self) -> Scope:
+        """The request as the browser made it: with the path and the host that our addresses begin with."""
+        return self.seen or self.told
 
     @property
     def method(self) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec.structs import replace
 
-from consent_mw._asgi import HeaderList, Message, Receive, Send
+from consent_mw._asgi import HeaderList, Message, Receive, Send, header_value
 from consent_mw.consent.choice import Choice, Consent
 from consent_mw.consent.permissions import Decision, Permissions, Reason, Verdict
 from consent_mw.cookies.cookie_lines import anchored, name_of
@@ -440,7 +440,8 @@ class Answer(msgspec.Struct, eq=False):
     @property
     def _path(self) -> str:
         """The address as the browser wrote it; a ";" cannot stand in a Path attribute and stays encoded."""
-        return quote(str(self.exchange.scope.get("path", "")), safe="/:@!$&'()*+,=~", errors="replace")
+        scope = self.exchange.seen or self.exchange.scope
+        return quote(str(scope.get("path", "")), safe="/:@!$&'()*+,=~", errors="replace")
 
     # -- the choice ---------------------------------------------------------------------------------------------
 
@@ -482,8 +483,8 @@ class Answer(msgspec.Struct, eq=False):
         self.server_send = _without_body(self.server_send)
         if head["status"] != 303:
             return {**head, "status": 503, "headers": [*kept, (b"retry-after", b"60"), _EMPTY]}
-        again = f"{self.exchange.scope.get('root_path', '')}{self.revision.shared.options.prefix}?again=unsaved"
-        return {**head, "headers": [*kept, (b"location", quote(again, safe="/:?=").encode()), _EMPTY]}
+        again = f"{self.revision.site.base(self.exchange.asked)}?again=unsaved"
+        return {**head, "headers": [*kept, (b"location", again.encode()), _EMPTY]}
 
     # -- the gate -----------------------------------------------------------------------------------------------
 
@@ -582,7 +583,7 @@ class Answer(msgspec.Struct, eq=False):
             self.page = _varied(altered(message), b"Sec-Fetch-Dest")
         elif shared or revision.site.wants_banner(exchange.consent):
             language = language_for_all(message) if shared else revision.site.language_of(message)
-            scope = exchange.told
+            scope = exchange.asked
             # Who has chosen is known to our script only, where the choice could not come along.
             hidden = shared or exchange.consent.withheld
             body = await revision.site.banner(
@@ -598,7 +599,7 @@ class Answer(msgspec.Struct, eq=False):
 
     def _absolute(self, base: str) -> tuple[str, str]:
         """Return how our addresses begin, and with the host that this visitor asked for."""
-        host = self.exchange.fields.get(b"host", b"").decode("latin-1")
+        host = (header_value(self.exchange.asked["headers"], b"host") or b"").decode("latin-1")
         return base, f"{'https' if self.secure else 'http'}://{escape(host)}{base}" if host else ""
 
     def _begun(self, page: Message, message: Message) -> list[Message]:
@@ -616,8 +617,8 @@ class Answer(msgspec.Struct, eq=False):
         body: bytes = message.get("body", b"")
         if message.get("more_body", False) or _waits(body):
             site = self.revision.site
-            head = site.head(self.exchange.told, site.language_of(page))
-            absolute = self._absolute(site.base(self.exchange.told))
+            head = site.head(self.exchange.asked, site.language_of(page))
+            absolute = self._absolute(site.base(self.exchange.asked))
             self.insertion = Insertion(page, with_nonce(head, nonce_of(page)), "", absolute=absolute)
             return []
         return [page]

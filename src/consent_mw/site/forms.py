@@ -50,7 +50,8 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
 
     Sec-Fetch-Site, which no script can set, is believed first: only "same-origin" is ours, and a sibling site
     ("same-site") is as foreign as any. Browsers without it send Origin. "null" says nothing: that is what a form
-    on a page with `Referrer-Policy: no-referrer` carries too (Fetch, "append a request Origin header").
+    on a page with `Referrer-Policy: no-referrer` carries too (Fetch, "append a request Origin header"). Neither does
+    another origin over plain http, where no browser sends Sec-Fetch-Site: the proxy may have renamed the host.
     """
     site = headers.get("sec-fetch-site")
     origin = headers.get("origin")
@@ -60,7 +61,9 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
         return Sender.FOREIGN
     if origin in (None, "", "null"):
         return Sender.UNKNOWN
-    return Sender.OURS if _normal(origin) == _normal(own_origin) else Sender.FOREIGN
+    if _normal(origin) == _normal(own_origin):
+        return Sender.OURS
+    return Sender.UNKNOWN if own_origin.startswith("http:") and origin.startswith("http:") else Sender.FOREIGN
 
 
 def _normal(origin: str | None) -> str:

@@ -1,0 +1,49 @@
+"""The request as the browser made it, where a proxy took a part off its path or renamed its host. Pure."""
+
+from __future__ import annotations
+
+from consent_mw._asgi import Scope
+from consent_mw.proxies import Proxies
+
+__all__ = ["mounted_at", "outside"]
+
+_MOST_LAYERS = 20
+
+
+def mounted_at(app: object) -> str:
+    """
+    Return what an application says that it is mounted under: FastAPI's `root_path=`, also below other middleware.
+
+    It tells its own requests only, and stands inside of us.
+    """
+    for _ in range(_MOST_LAYERS):
+        found = getattr(app, "root_path", None)
+        if isinstance(found, str) and found.startswith("/") and not found.startswith("//"):
+            return found.rstrip("/")
+        app = getattr(app, "app", None)
+    return ""
+
+
+def outside(scope: Scope, proxies: Proxies, mounted: str) -> Scope | None:
+    """
+    Return `scope` with the path and the host that the browser asked for; None where they are those of the server.
+
+    Args:
+        mounted: What counts where neither the server nor a proxy says where the site is.
+    """
+    root, host = str(scope.get("root_path") or ""), proxies.host(scope)
+    taken = proxies.prefix(scope) or (mounted if not root else "")
+    if root == taken or root.startswith(f"{taken}/"):
+        taken = ""  # the server was told the same
+    if not taken and host is None:
+        return None
+    path = str(scope.get("path", ""))
+    if root and path != root and not path.startswith(f"{root}/"):
+        path = root + path  # as Hypercorn tells it
+    if not (path == taken or path.startswith(f"{taken}/")):
+        path = taken + path
+    found = {**scope, "root_path": taken + root, "path": path}
+    if host is not None:
+        lines = [line for line in scope.get("headers") or () if line[0] != b"host"]
+        found["headers"] = [(b"host", host.encode("ascii")), *lines]
+    return found
