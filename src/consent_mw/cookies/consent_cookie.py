@@ -15,7 +15,7 @@ from consent_mw.exceptions import BadConsentCookie, ConfigurationError
 
 __all__ = ["ConsentCookie", "checked_keys"]
 
-#: Shorter keys can be guessed: 112 bits are the least that NIST SP 800-131A allows for an HMAC.
+#: Shorter keys can be guessed: 112 bits are the least that NIST SP 800-131A allows for a keyed hash.
 _LEAST_KEY_BYTES: Final = 16
 #: Workers on both sides of midnight may differ by a day.
 _GRACE: Final = timedelta(days=-1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from base64 import urlsafe_b64encode
+from hashlib import blake2b
+from hmac import compare_digest
 from typing import Literal, NamedTuple, TypeAlias
 
 from itsdangerous import BadSignature, Signer
@@ -16,11 +17,14 @@ __all__ = ["Signing", "Use"]
 Use: TypeAlias = Literal["consent", "host", "form", "slip", "pending"]
 
 
-class _HMAC(SigningAlgorithm):
-    """HMAC-SHA256 in one call, which every new visitor costs: 1 us where the library's own takes 4."""
+class _Keyed(SigningAlgorithm):
+    """
+    BLAKE2b with a key (RFC 7693), which every new visitor costs. HMAC-SHA256 leads through OpenSSL, whose code is in no
+    cache between two requests: 5.5 us there, where this takes 1.5.
+    """
 
     def get_signature(self, key: bytes, value: bytes) -> bytes:
-        return hmac.digest(key, value, "sha256")
+        return blake2b(value, digest_size=32, key=key).digest()
 
 
 class _Signer(Signer):
@@ -30,8 +34,8 @@ class _Signer(Signer):
         signed = signed_value.encode() if isinstance(signed_value, str) else signed_value
         value, _, signature = signed.rpartition(b".")
         for key in reversed(self.secret_keys):
-            ours = urlsafe_b64encode(hmac.digest(key, value, "sha256")).rstrip(b"=")
-            if hmac.compare_digest(ours, signature):
+            ours = urlsafe_b64encode(blake2b(value, digest_size=32, key=key).digest()).rstrip(b"=")
+            if compare_digest(ours, signature):
                 return value
         raise BadSignature("not signed by us")
 
@@ -61,4 +65,4 @@ class Signing(NamedTuple):
         deriving = Signer(list(self.keys), salt=salt.encode(), key_derivation="hmac", digest_method=hashlib.sha256)
         # Keys are derived here, and not at each signature.
         keys = [deriving.derive_key(key) for key in self.keys]
-        return _Signer(keys, key_derivation="none", algorithm=_HMAC())
+        return _Signer(keys, key_derivation="none", algorithm=_Keyed())
