@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from consent_mw.cli import main
 from consent_mw.cli.draft import Draft, drafted
 from consent_mw.cli.existing_page import Table, read_page
-from consent_mw.cli.page_facts import date_of, duration_of
+from consent_mw.cli.page_facts import date_of, duration_of, length_of
 from consent_mw.policy.loader import loads
+from consent_mw.policy.model import Items, Text
 
 KOREAN = """<!doctype html><html lang="ko"><head><title>개인정보 처리방침</title></head>
 <body><nav><p>메뉴</p></nav><main>
@@ -61,6 +62,53 @@ We keep the names of volunteers.
 """
 
 
+PURPOSES = {
+    "ko": """# 개인정보 처리방침
+
+「개인정보 보호법」에 따릅니다.
+
+## 1. 개인정보의 처리 목적, 항목 및 보유 기간
+
+| 구분 | 처리 목적 | 수집 항목 | 보유 기간 | 근거 |
+|---|---|---|---|---|
+| 회원 관리 | 본인 확인 | 필수: 이메일, 이름 / 선택: 전화번호 | 회원 탈퇴 후 30일 | 제15조제1항제4호(계약) |
+| 이벤트 | 경품 발송 | 이름, 주소 | 6개월 | |
+| 무엇 | 알 수 없음 | 모름 | | |
+
+## 2. 개인정보의 국외 이전
+
+| 이전받는 자 | 이전 국가 | 이전 일시 및 방법 | 이전 항목 | 이용 목적 | 보유 기간 | 거부 방법 |
+|---|---|---|---|---|---|---|
+| Moon Cloud | 미국 | 이용 시점에 전송 | 이메일 | 보관 | 2년 | 탈퇴 |
+| 해 서버 | 어느 나라 | 수시 | 이름 | 백업 | 1년 | |
+
+## 3. 처리의 위탁
+
+| 수탁업체 | 위탁업무 |
+|---|---|
+| Moon Cloud | 서버 |
+""",
+    "en": """# Privacy notice
+
+The GDPR applies.
+
+## What we collect and why
+
+| Purpose | Data | Legal basis | How long we keep it |
+|---|---|---|---|
+| Your account | Required: e-mail. Optional: photo | Contract | Until you close your account |
+| Newsletter | E-mail address | Consent, article 6(1)(a) | for 2 years |
+
+## Processors
+
+| Processor | What they do | Country |
+|---|---|---|
+| Moon Cloud | Hosting | United States |
+| Sun GmbH | Mail | Somewhere |
+""",
+}
+
+
 def draft(tmp_path: Path, text: str, name: str) -> Draft:
     file = tmp_path / name
     file.write_text(text, "utf-8")
@@ -82,7 +130,10 @@ def test_a_korean_page_becomes_a_declaration_that_loads(tmp_path: Path) -> None:
         ("_ga", "2 years", "analytics")
     ]
     assert [each.name.read("ko")[0] for each in policy.recipients] == ["바람택배", "구름물류"]
-    assert 'the page says "계약 종료 시까지"' in made.text, "an event is no length of time, and is not turned into one"
+    ends = [
+        (each.retention and str(each.retention), each.until and each.until.read("ko")[0]) for each in policy.recipients
+    ]
+    assert ends == [("3 months", None), (None, "계약 종료 시까지")], "an event is no length of time"
     assert "2025-03-02" in made.text
 
 
@@ -96,10 +147,47 @@ def test_an_english_page_of_markdown_becomes_one_too(tmp_path: Path) -> None:
     assert "# the page says besides: sent by us" in made.text
 
 
-@pytest.mark.parametrize(("text", "name"), [(KOREAN, "policy.html"), (ENGLISH, "policy.md")])
+def test_a_table_of_purposes_becomes_what_the_application_holds(tmp_path: Path) -> None:
+    made = draft(tmp_path, PURPOSES["ko"], "policy.md")
+    members, promotions = loads(made.text).by_application
+    assert (members.name, members.basis, promotions.name) == ("members", "contract", "promotions")
+    assert members.items == Items(required=Text({"": "이메일, 이름"}), optional=Text({"": "전화번호"}))
+    assert members.until == Text({"": "회원 탈퇴 후 30일"}), "30 days from an event are no 30 days"
+    assert str(promotions.retention) == "6 months"
+    marked = "\n".join(made.unsure)
+    assert marked.count("or does this server keep it?") == 2
+    assert 'basis = "consent" # unsure: not found in the page' in marked
+    assert any(each.startswith("1. 개인정보의 처리 목적") for each in made.unplaced), "a row that says too little"
+    assert "알 수 없음" in made.text
+
+    english = draft(tmp_path, PURPOSES["en"], "english.md")
+    account, newsletter = loads(english.text).by_application
+    assert account.items == Items(required=Text({"": "e-mail"}), optional=Text({"": "photo"}))
+    assert (account.basis, newsletter.basis, str(newsletter.retention)) == ("contract", "consent", "2 years")
+
+
+def test_a_country_is_declared_where_it_is_known_and_its_ground_is_asked_for(tmp_path: Path) -> None:
+    made = draft(tmp_path, PURPOSES["ko"], "policy.md")
+    moon, sun = loads(made.text).processors
+    assert moon.task == Text({"": "서버"})
+    assert moon.transfer is not None
+    assert moon.transfer.countries == ("US",)
+    assert moon.transfer.refuse == Text({"": "탈퇴"})
+    assert "what allows it, or guards it?" in "\n".join(made.unsure)
+    assert (sun.name, sun.transfer) == (Text({"": "해 서버"}), None)
+    assert 'which country of ISO 3166-1? the page says "어느 나라"' in made.text
+    english = loads(draft(tmp_path, PURPOSES["en"], "english.md").text).processors
+    assert [each.transfer and each.transfer.countries for each in english] == [("US",), None]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [(KOREAN, "a.html"), (ENGLISH, "a.md"), (PURPOSES["ko"], "a.md"), (PURPOSES["en"], "a.md")],
+)
 def test_every_word_of_the_page_stands_in_the_proposal(tmp_path: Path, text: str, name: str) -> None:
     made = draft(tmp_path, text, name)
-    units = {"(국번없이)": "118", "3개월": "3 months", "2년": "2 years", "방문 분석": "analytics"}
+    units = {"(국번없이)": "118", "3개월": "3 months", "2년": "2 years", "방문 분석": "analytics", "6개월": "6 months",
+             "1년": "1 year", "for 2 years": "2 years", "미국": "US", "United States": "US"}  # fmt: skip
     page = read_page(tmp_path / name)
     cells = [
         cell
@@ -108,9 +196,10 @@ def test_every_word_of_the_page_stands_in_the_proposal(tmp_path: Path, text: str
         for cell in ((cell for row in block.rows[1:] for cell in row) if isinstance(block, Table) else block.split())
     ]
     listed = "\n".join(made.unplaced)
-    for cell in filter(None, cells):
+    told = (piece for cell in cells for piece in re.split(r"(?:필수|선택|Required|Optional): |[./] ", cell))
+    for cell in filter(None, map(str.strip, told)):
         words = units.get(cell, cell)
-        assert words in made.text or words.strip(".,:()'\"") in made.text or words in listed, cell
+        assert words in made.text or cell in made.text or words.strip(".,:()'\"") in made.text or words in listed, cell
     assert "메뉴" not in made.text
 
 
@@ -155,7 +244,8 @@ def test_what_cannot_be_read_is_one_line(
         st.sampled_from(["<h2>", "</h2>", "<table>", "</table>", "<tr>", "<td colspan=3>", "<td>", "<li>", "<p>",
                          "쿠키 ", "제공받는 자 ",
                          "항목 ", "기간 ", "2년 ", "a@b.kr ", "\"\"\" ", "\\ ", "] # ", "\x1b[2J ", "_ga ",
-                         "cookie name ", "118 "]),
+                         "cookie name ", "118 ", "수집 목적 ",
+                         "[필수] 이름 [선택] 나이 ", "이전받는 자 ", "이전 국가 ", "미국 "]),
         max_size=60,
     )
 )  # fmt: skip
@@ -174,6 +264,15 @@ def test_whatever_a_page_holds_the_proposal_loads(tmp_path_factory: pytest.TempP
 )  # fmt: skip
 def test_a_length_of_time_is_read_where_there_is_one(text: str, duration: str) -> None:
     assert duration_of(text) == duration
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("3개월", "3 months"), ("1년간", "1 year"), ("for 13 months", "13 months"), ("최대 2년", "2 years"),
+     ("탈퇴 후 30일", ""), ("30 days after you leave", ""), ("세션", ""), ("1년 또는 탈퇴 시", ""), ("", "")],
+)  # fmt: skip
+def test_a_length_of_time_is_one_only_where_nothing_else_is_said(text: str, length: str) -> None:
+    assert length_of(text) == length
 
 
 @pytest.mark.parametrize(

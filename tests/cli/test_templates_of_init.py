@@ -8,9 +8,13 @@ import pytest
 
 from consent_mw.cli import main
 from consent_mw.cli.template import KINDS
-from consent_mw.policy.checklist import findings, unsaid
+from consent_mw.policy.checklist import checklist, findings, unsaid
 from consent_mw.policy.loader import load
 from consent_mw.policy.plausible import implausible, placeholders
+
+ENGLISH = ("--language", "en", "--jurisdiction")
+#: Those whose own law the list has; in any other the list of all states is asked for.
+STATES = sorted({state for duty in checklist("US").entry for state in duty.states} - {"CA"})  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -22,6 +26,9 @@ from consent_mw.policy.plausible import implausible, placeholders
         (("--language", "en"), ("en",), "EU"),
         (("--language", "en", "--jurisdiction", "UK"), ("en",), "UK"),
         (("--language", "en", "--language", "ko", "--jurisdiction", "EU"), ("en", "ko"), "EU"),
+        (("--jurisdiction", "US"), ("ko", "en"), "US"),
+        (("--language", "ko", "--jurisdiction", "US-CA"), ("ko",), "US-CA"),
+        *(((*ENGLISH, f"US-{state}"), ("en",), f"US-{state}") for state in ("CA", *STATES)),
     ],
 )
 def test_each_template_loads_and_says_all_that_the_law_demands(

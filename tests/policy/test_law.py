@@ -15,6 +15,7 @@ from consent_mw.cli import main
 from consent_mw.policy.checklist import checklist, findings
 from consent_mw.policy.loader import loads
 from consent_mw.policy.plausible import implausible, placeholders
+from consent_mw.policy.pointer import declarable
 from consent_mw.policy.toml_lines import line_of, lines_of
 
 LAWS = ("KR", "EU", "UK", "US", "US-CA")
@@ -49,6 +50,24 @@ def test_a_duty_of_a_state_is_asked_for_in_that_state_alone() -> None:
     }
     assert "ca-sold" in asked["US-CA"] - asked["US"] - asked["US-VA"]
     assert asked["US"] <= asked["US-CA"] & asked["US-VA"]
+
+
+def test_a_state_whose_law_the_list_does_not_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "policy.toml"
+    for state, told in (("NY", True), ("CA", False)):
+        file.write_text(POLICY.replace("languages", f'jurisdiction = "US-{state}"\nlanguages', 1), "utf-8")
+        main(["check", str(file)])
+        assert ("has nothing of NY's own law" in capsys.readouterr().err) == told
+
+
+def test_what_a_fix_tells_to_write_is_a_key_that_there_is() -> None:
+    for law in LAWS:
+        found = checklist(law)
+        assert found is not None
+        for duty in found.entry:
+            assert all(map(declarable, (each for each in duty.said_by if each not in ("page", "signals")))), (
+                f"{law} {duty.id}"
+            )
 
 
 def test_check_notes_what_must_be_said_and_strict_refuses_it(

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Final, NamedTuple
 
+from consent_mw.cli.draft_rows import UNSURE, Rows, quoted, remarked
 from consent_mw.cli.existing_page import Page, Part, Table
-from consent_mw.cli.page_facts import Row, agencies, duration_of, facts, kind_of, rows
-from consent_mw.cli.well_known import guess
+from consent_mw.cli.page_facts import Row, agencies, facts, kind_of, rows
 from consent_mw.exceptions import PolicyError
 from consent_mw.policy.loader import loads
 from consent_mw.policy.plausible import implausible
 from consent_mw.policy.pointer import declarable
-from consent_mw.system.escaping import as_json, printable
+from consent_mw.system.escaping import printable
 
 __all__ = ["Draft", "drafted"]
 
@@ -30,19 +30,12 @@ _BY_ITSELF: Final = (
     "agencies",
     "officer",
 )
-_CATEGORIES: Final = {
-    "necessary": r"필수|necessary|essential|strictly|required|보안|로그인|security|log ?in|notwendig",
-    "analytics": r"분석|통계|analy|statist|measure|performance|성능",
-    "marketing": r"광고|마케팅|advert|marketing|target|retarget|campaign|werb",
-    "functional": r"기능|편의|환경|function|preference|remember|setting",
-}
 _TITLES: Final = {
     "necessary": {"ko": "필수", "en": "Necessary"},
     "functional": {"ko": "편의 기능", "en": "Functional"},
     "analytics": {"ko": "이용 통계", "en": "Statistics"},
     "marketing": {"ko": "마케팅", "en": "Marketing"},
 }
-_UNSURE: Final = "# unsure: "
 
 
 class Draft(NamedTuple):
@@ -62,7 +55,7 @@ class Draft(NamedTuple):
     @property
     def unsure(self) -> tuple[str, ...]:
         """The lines that are marked."""
-        return tuple(line for line in self.text.splitlines() if _UNSURE in line)
+        return tuple(line for line in self.text.splitlines() if UNSURE in line)
 
 
 def drafted(page: Page, source: str, today: date) -> Draft:
@@ -84,7 +77,7 @@ class _Drafting:
         # Blocks by their identity: those that are placed, and what is left of a table.
         self.used: set[int] = set()
         self.left: dict[int, Table] = {}
-        self.purposes = {"necessary"}
+        self.rows = Rows(self.jurisdiction)
 
     def draft(self) -> Draft:
         head = self.head()
@@ -93,7 +86,7 @@ class _Drafting:
         body = [*self.purpose_tables(), *self.pieces]
         text = head
         for piece in body:
-            text += _loading(text, piece, "".join(body[: len(self.purposes)]))
+            text += _loading(text, piece, "".join(body[: len(self.rows.purposes)]))
         rest, unplaced = self.rest(text)
         return Draft(rest, tuple(self.placed), tuple(unplaced))
 
@@ -109,14 +102,10 @@ class _Drafting:
             "schema = 1",
             "revision = 1",
             f"published = {self.today.isoformat()}",
-            _remarked(f"effective = {self.today.isoformat()}", f"the page is of {began.text}" if began else ""),
-            _remarked(
-                f"time_zone = {_quoted('Asia/Seoul' if self.jurisdiction == 'KR' else 'UTC')}", _UNSURE + "yours?"
-            ),
+            remarked(f"effective = {self.today.isoformat()}", f"the page is of {began.text}" if began else ""),
+            remarked(f"time_zone = {quoted('Asia/Seoul' if self.jurisdiction == 'KR' else 'UTC')}", UNSURE + "yours?"),
             f'languages = ["{self.page.language}"]',
-            _remarked(
-                f'jurisdiction = "{self.jurisdiction}"', "" if self.lawful else _UNSURE + "by the language alone"
-            ),
+            remarked(f'jurisdiction = "{self.jurisdiction}"', "" if self.lawful else UNSURE + "by the language alone"),
             "",
             "[controller]",
             self.fact("name", "name", "…"),
@@ -138,15 +127,15 @@ class _Drafting:
     def fact(self, key: str, name: str, missing: str) -> str:
         found = self.facts.get(name)
         if found is None:
-            return _remarked(f"{key} = {_quoted(missing)}", _UNSURE + "not found in the page")
-        return _remarked(f"{key} = {_quoted(found.text)}", "" if found.sure else _UNSURE + "is it this one?")
+            return remarked(f"{key} = {quoted(missing)}", UNSURE + "not found in the page")
+        return remarked(f"{key} = {quoted(found.text)}", "" if found.sure else UNSURE + "is it this one?")
 
     def agencies(self) -> None:
         found = agencies(self.page)
         for name, phone, url in found:
-            lines = ["", "[[agencies]]", f"name = {_quoted(name)}"]
-            lines += [f"phone = {_quoted(phone)}"] if phone else []
-            lines += [f"url = {_quoted(url)}"] if url else []
+            lines = ["", "[[agencies]]", f"name = {quoted(name)}"]
+            lines += [f"phone = {quoted(phone)}"] if phone else []
+            lines += [f"url = {quoted(url)}"] if url else []
             self.pieces.append("\n".join(lines) + "\n")
         if found:
             self.placed.append(f"agencies: {len(found)}")
@@ -159,107 +148,38 @@ class _Drafting:
     # -- tables -----------------------------------------------------------------------------------------------------
 
     def tables(self) -> None:
-        count = dict.fromkeys(("cookies", "recipients", "processors"), 0)
-        for part in self.page.parts:
-            for table in _tables(part):
-                kind = _kind_of_table(kind_of(part), table)
-                if kind not in count or (kind == "processors" and not declarable("processors.*.task")):
-                    continue
-                left = [table.rows[0]]
-                for row in rows(table):
-                    piece = self.row(kind, row)
-                    count[kind] += bool(piece)
-                    self.pieces += [piece] if piece else []
-                    left += [] if piece else [row.whole]
-                self.left[id(table)] = Table(tuple(left))
+        count: dict[str, int] = dict.fromkeys(("purposes", "recipients", "processors", "cookies"), 0)
+        found = [(_kind_of_table(kind_of(part), table), table) for part in self.page.parts for table in _tables(part)]
+        self.rows.abroad = {row["name"]: row for kind, table in found if kind == "transfer" for row in rows(table)}
+        for kind, table in found:
+            if kind in count:
+                left = [row.whole for row in rows(table) if not self.declared(kind, row, count)]
+                self.left[id(table)] = Table((table.rows[0], *left))
+        for row in list(self.rows.abroad.values()):  # nothing but the table about transfers names them
+            self.declared("processors", row, count)
+        for kind, table in found:
+            if kind == "transfer":
+                left = [row.whole for row in rows(table) if not row["name"]]
+                self.left[id(table)] = Table((table.rows[0], *left))
         self.placed += [f"{kind}: {number}" for kind, number in count.items() if number]
 
-    def row(self, kind: str, row: Row) -> str:
-        """Return the table that declares one row, or "" where it cannot be."""
-        piece = {"cookies": self.cookie, "recipients": self.recipient, "processors": self.processor}[kind](row)
-        other = f"# the page says besides: {printable(row['other'])}\n" if row["other"] else ""
-        return piece + other if piece else ""
-
-    def cookie(self, row: Row) -> str:
-        name = row["name"]
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or "*" in name[:-1]:
-            return ""
-        known = guess(name.removesuffix("*"))
-        told = _category(f"{row['purpose']} {row['basis']}")
-        purpose = told or (known.purpose if known else "functional")
-        self.purposes.add(purpose)
-        expires = duration_of(f"{row['expires']} {row['retention']}")
-        lines = [
-            "",
-            "[[cookies.declared]]",
-            f"name = {_quoted(name)}",
-            _remarked(f"purpose = {_quoted(purpose)}", "" if told else _UNSURE + "which purpose?"),
-            _remarked(f"expires = {_quoted(expires or '1 year')}", "" if expires else _UNSURE + _found(row["expires"])),
-        ]
-        if row["purpose"]:
-            lines.append(f"description = {_quoted(row['purpose'])}")
-        if row["provider"]:
-            lines.append(
-                f"#provider = {_quoted(row['provider'])} # declare them as a recipient too, unless they are you"
-            )
-        return "\n".join(lines) + "\n"
-
-    def recipient(self, row: Row) -> str:
-        if not row["name"]:
-            return ""
-        retention = duration_of(row["retention"] or row["expires"])
-        retention = "" if retention == "session" else retention
-        country = row["country"] if re.fullmatch("[A-Z]{2}", row["country"]) else ""
-        lines = [
-            "",
-            "[[recipients]]",
-            f"name = {_quoted(row['name'])}",
-            _remarked('purpose = "necessary"', _UNSURE + _found(row["purpose"])),
-            _remarked(
-                f"items = {_quoted(row['items'] or '…')}", "" if row["items"] else _UNSURE + "not found in the page"
-            ),
-        ]
-        if retention:
-            lines.append(f"retention = {_quoted(retention)}")
-        elif said := row["retention"] or row["expires"]:
-            line = f"until = {_quoted(said)}" if declarable("recipients.*.until") else 'retention = "1 year"'
-            lines.append(_remarked(line, _UNSURE + _found(said)))
-        elif not declarable("recipients.*.until"):
-            lines.append(_remarked('retention = "1 year"', _UNSURE + "not found in the page"))
-        if country:
-            lines.append(f"country = {_quoted(country)}")
-        elif row["country"]:
-            lines.append(f"#country = {_quoted(row['country'])} # unsure: its two letters of ISO 3166-1?")
-        return "\n".join(lines) + "\n"
-
-    def processor(self, row: Row) -> str:
-        task = row["task"] or row["purpose"]
-        if not row["name"]:
-            return ""
-        lines = ["", "[[processors]]", f"name = {_quoted(row['name'])}"]
-        lines.append(_remarked(f"task = {_quoted(task or '…')}", "" if task else _UNSURE + "not found in the page"))
-        lines.append(_remarked('purposes = ["necessary"]', _UNSURE + "which of your purposes?"))
-        said = row["retention"] or row["expires"]
-        retention = duration_of(said)
-        if retention and retention != "session":
-            lines.append(f"retention = {_quoted(retention)}")
-        elif said:
-            lines.append(f"until = {_quoted(said)}")
-        if row["country"]:
-            lines.append(f"# the page names a country: {printable(row['country'])}; see [processors.transfer]")
-        return "\n".join(lines) + "\n"
+    def declared(self, kind: str, row: Row, count: dict[str, int]) -> bool:
+        piece = self.rows.toml(kind, row)
+        self.pieces += [piece] if piece else []
+        count[kind] += bool(piece)
+        return bool(piece)
 
     def purpose_tables(self) -> Iterator[str]:
-        for name in [each for each in _TITLES if each in self.purposes]:
+        for name in [each for each in _TITLES if each in self.rows.purposes]:
             basis = "necessary" if name == "necessary" else "consent"
             yield "\n".join(
                 (
                     "",
                     f"[purposes.{name}]",
                     f'basis = "{basis}"',
-                    f"title = {_quoted(_TITLES[name][self.page.language])}",
-                    f"description = {_quoted(_TITLES[name][self.page.language])}",
-                    _remarked('retention = "90 days"', _UNSURE + "how long does this server keep what it logs for it?"),
+                    f"title = {quoted(_TITLES[name][self.page.language])}",
+                    f"description = {quoted(_TITLES[name][self.page.language])}",
+                    remarked('retention = "90 days"', UNSURE + "how long does this server keep what it logs for it?"),
                     "",
                 )
             )
@@ -294,7 +214,7 @@ class _Drafting:
             return ""
         title = re.sub(r"^\s*(제\s*\d+\s*조|\d+\s*[.)]|[IVX]+\.)\s*", "", part.title).strip(" ()") or part.title
         body = "\n\n".join(_plain(block) for block in left)
-        return f"\n[[sections]]\ntitle = {_quoted(title)}\ntext = {_quoted(body)}\n"
+        return f"\n[[sections]]\ntitle = {quoted(title)}\ntext = {quoted(body)}\n"
 
 
 def _loading(text: str, piece: str, purposes: str) -> str:
@@ -347,17 +267,14 @@ def _kind_of_table(kind: str, table: Table) -> str:
     """Return what the rows are: the heading of the table knows better than the one of its part."""
     heading = " ".join((*table.rows[0], *(row[0] for row in table.rows if row)))
     for name, words in (
+        ("transfer", r"이전받는|이전되는 ?국가|이전 ?국가|이전 ?일시|third countr"),
         ("processors", r"수탁|위탁"),
         ("recipients", r"제공받는|recipient"),
         ("cookies", r"쿠키|cookie"),
     ):
         if re.search(words, heading, re.IGNORECASE):
             return name
-    return kind
-
-
-def _category(text: str) -> str:
-    return next((name for name, words in _CATEGORIES.items() if re.search(words, text, re.IGNORECASE)), "")
+    return "purposes" if kind in ("retention", "") else kind
 
 
 def _plain(block: str | Table) -> str:
@@ -366,17 +283,5 @@ def _plain(block: str | Table) -> str:
     return "\n".join("- " + " · ".join(cell for cell in row if cell) for row in block.rows)
 
 
-def _found(words: str) -> str:
-    return f"the page says {as_json(words)}" if words else "not found in the page"
-
-
 def _lines(count: int) -> str:
     return f"{count} line{'s' * (count != 1)}"
-
-
-def _remarked(line: str, remark: str) -> str:
-    return f"{line} {remark if remark.startswith('#') else '# ' + remark}" if remark else line
-
-
-def _quoted(text: str) -> str:
-    return as_json(" ".join(text.split()) if "\n" not in text else text)

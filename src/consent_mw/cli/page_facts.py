@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from consent_mw.cli.existing_page import Page, Part, Table
 
-__all__ = ["Fact", "Row", "agencies", "date_of", "duration_of", "facts", "kind_of", "rows"]
+__all__ = ["Fact", "Row", "agencies", "date_of", "duration_of", "facts", "kind_of", "length_of", "rows"]
 
 #: What a part is about, by the words of its heading; the first that fits. Of two kinds in one heading the more special
 #: stands above: "위탁 및 국외 이전" is about processors.
@@ -35,6 +35,11 @@ _KINDS: Final[Mapping[str, str]] = {
 #: Columns of tables, by their heading.
 _COLUMNS: Final[Mapping[str, str]] = {
     "expires": r"만료|유효 ?기간|보존 ?기간|저장 ?기간|expir|duration|lifetime|lasts|laufzeit|speicherdauer",
+    "how": r"일시|방법|시기|^when|^how$|method",
+    "contact": r"연락처|contact|e-?mail",
+    "refuse": r"거부|refus|object|opt.?out",
+    "required": r"필수( ?(항목|정보|수집).*)?$|^required|^mandatory",
+    "optional": r"선택( ?(항목|정보|수집).*)?$|^optional|^voluntary",
     "retention": r"기간|retention|how long|period|kept|storage",
     "items": r"항목|^what$|what they (get|receive)|개인정보$|items?|data|information|what (we|is)|categor",
     "country": r"국가|country|countries|location|where",
@@ -181,6 +186,13 @@ def duration_of(text: str) -> str:
         ((count, unit),) = found
         return f"{count} {unit}{'s' * (count != 1)}"
     return "session" if not found and _SESSION.search(text) else ""
+
+
+def length_of(text: str) -> str:
+    """Return `text` as a policy writes a length of time, if it is one and says nothing else; else ""."""
+    bare = re.sub(r"^(for|up to|max(imum|\.)?|최대)\s+|\s*(간|동안)?[.\s]*$", "", text.strip(), flags=re.IGNORECASE)
+    found = _DURATION.match(bare)
+    return duration_of(bare) if found and re.fullmatch(r"(s|en|e|n)?", bare[found.end() :]) else ""
 
 
 def agencies(page: Page) -> list[tuple[str, str, str]]:

@@ -114,7 +114,10 @@ def in_short(policy: Policy, found: Iterable[Finding]) -> str:
         f"{counts[level, True]} of {counts[level, True] + counts[level, False]} that it {level} say"
         for level in ("must", "should", "may")
     )
+    state = policy.jurisdiction.partition("-")[2]
     of = f"a checklist of {law.written}" if law else "a checklist"
+    if law and state and not any(state in duty.states for duty in law.entry):
+        of += f" that has nothing of {state}'s own law"
     return f"law of {policy.jurisdiction}: the page says {', '.join(parts)}; {of}, no legal advice"
 
 

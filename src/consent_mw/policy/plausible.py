@@ -15,7 +15,7 @@ from consent_mw.policy.model import Cookie, Policy, Text
 from consent_mw.policy.pointer import declarable, pointed
 from consent_mw.policy.recipients import provider_of, same
 
-__all__ = ["implausible", "placeholders"]
+__all__ = ["country_named", "implausible", "placeholders"]
 
 #: A local part, and a domain of two labels or more, in any script (RFC 5321, section 4.1.2; RFC 6531).
 _EMAIL: Final = re.compile(r"[^\s@<>()\[\],;:\"\\]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_][\w-]{1,62}")
@@ -108,6 +108,19 @@ def _countries() -> Mapping[str, str]:
 
     named = cast("Mapping[str, str]", Locale("en").territories)
     return {code: name for code, name in named.items() if re.fullmatch("[A-Z]{2}", code) and code not in _NO_COUNTRY}
+
+
+def country_named(text: str) -> str:
+    """Return the code of ISO 3166-1 of what is one, or a country's whole name in English, Korean or German; else ""."""
+    from babel import Locale
+
+    if text in _countries():
+        return text
+    names = {"usa": "US", "u.s.": "US", "u.s.a.": "US", "united states of america": "US", "uk": "GB", "한국": "KR"}
+    for language in ("en", "ko", "de"):
+        territories = cast("Mapping[str, str]", Locale(language).territories)
+        names |= {name.casefold(): code for code, name in territories.items() if code in _countries()}
+    return names.get(text.casefold(), "")
 
 
 def _country_like(text: str) -> str:
