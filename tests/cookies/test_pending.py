@@ -179,7 +179,7 @@ def test_what_waits_is_in_no_page_and_readable_in_no_store(worker, tmp_path):
             assert b"a-value-that" not in b"".join(m.get("body", b"") for m in sent)
             assert b"a-value-that" not in repr(sent).encode()
         page = b"".join(m.get("body", b"") for m in await visitor.gets("/"))
-        for told in (b"theme", b'data-consent="waiting"', b'value="allow"', b'value="refuse"', b'value="purpose"'):
+        for told in (b"theme", b'data-consent="waiting"', b'value="allow"', b'value="refuse"', b'name="remember"'):
             assert told in page
 
     play(worker([secret]), story=story)
@@ -199,6 +199,46 @@ def test_always_for_this_purpose_delivers_and_asks_no_more(worker):
         assert set(await waiting(visitor)) == {"ad"}
         state = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
         assert state["purposes"] == {"functional": True, "analytics": None, "marketing": None}
+
+    play(worker([THEME, AD]), story=story)
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("allow", True), ("refuse", False)])
+def test_an_answer_that_is_to_be_remembered_is_one_about_the_purpose(worker, answer, kept):
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        names = await waiting(visitor)
+        await visitor.posts(("waiting", names["theme"]), ("answer", answer), ("remember", "yes"))
+        state = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
+        assert state["purposes"] == {"functional": kept, "analytics": None, "marketing": None}
+
+    play(worker([THEME, AD]), story=story)
+
+
+def test_a_refusal_is_quiet_for_the_visit_and_no_longer(worker):
+    """Refused, a purpose is asked about neither by the next cookie of it nor on another worker; the others are."""
+
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        names = await waiting(visitor)
+        await visitor.posts(("waiting", names["theme"]), ("answer", "refuse"))
+        for _ in range(3):
+            assert application_lines(await visitor.gets()) == []
+            assert set(await waiting(visitor)) == {"ad"}, "what waits goes on waiting"
+        state = json.loads((await visitor.gets("/consent/state"))[-1]["body"])
+        assert state["purposes"]["functional"] is None, "nothing was answered for good"
+        await visitor.picks("prompt")  # chosen anew
+        await visitor.gets()
+        assert set(await waiting(visitor)) == {"theme", "ad"}
+        names = await waiting(visitor)
+        await visitor.posts(("waiting", "all"), ("answer", "refuse"))
+        await visitor.gets()
+        assert await waiting(visitor) == {}
+        visitor.cookies.pop(next(name for name in visitor.cookies if name.endswith("consent-pending")))
+        await visitor.gets()  # the browser was closed
+        assert set(await waiting(visitor)) == {"theme", "ad"}
 
     play(worker([THEME, AD]), story=story)
 

@@ -184,7 +184,7 @@ def test_without_javascript_everything_is_reached_by_keyboard_and_nothing_by_its
 def test_always_and_never_answer_for_the_purpose(arrive: Any, javascript: bool, answer: str, held: list[str]) -> None:
     page = arrive(java_script_enabled=javascript)
     is_asked(page)
-    asked = page.locator(".consent-mw-waiting li").filter(has=page.get_by_text("ad_id", exact=True))
+    asked = page.locator(".consent-mw-waiting > li").filter(has=page.get_by_text("ad_id", exact=True))
     looks = (
         asked.locator("button").evaluate_all(
             "found => found.map(each => [each.offsetWidth, each.offsetHeight, getComputedStyle(each).font].join())"
@@ -193,7 +193,8 @@ def test_always_and_never_answer_for_the_purpose(arrive: Any, javascript: bool, 
         else ["alike"]
     )
     assert len(set(looks)) == 1
-    asked.locator(f"button[value={answer}]").click()
+    asked.get_by_label("Don't ask again about Marketing").check()
+    asked.locator(f"button[value={'allow' if answer == 'purpose' else 'refuse'}]").click()
     expect(asked).to_have_count(0)
     page.goto("/consent")
     value = "yes" if answer == "purpose" else "no"

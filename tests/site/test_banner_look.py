@@ -201,7 +201,7 @@ def test_what_slides_out_of_sight_fades_first_and_is_whole_at_the_end(show: Any,
     page = show("many", width, height)
     fade, colours = measured(
         page,
-        """[["[data-consent=choice]", "::before"], [".consent-mw-words", "::after"]]
+        """[[".consent-mw-form", "::before"], [".consent-mw-words", "::after"]]
             .map(([where, which]) => getComputedStyle(all(where)[0], which))
             .filter((style) => style.display !== "none")
             .map((style) => [parseFloat(style.height) / parseFloat(style.fontSize), style.backgroundImage])[0]""",

@@ -164,3 +164,26 @@ def test_the_settings_begin_with_no_and_what_is_not_touched_is_refused(arrive: A
     expect(page.get_by_role("status").first).to_contain_text("Your choice is saved.")
     answers = page.evaluate("fetch('/consent/state').then((answer) => answer.json()).then((state) => state.purposes)")
     assert answers == {"functional": False, "analytics": True, "marketing": False}
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_what_waits_is_asked_by_purpose_with_all_of_it_first_and_what_it_does_before_its_name(
+    arrive: Any, javascript: bool
+) -> None:
+    page = arrive(java_script_enabled=javascript)
+    page.locator("button[value=prompt]").click()
+    expect(page.locator(BANNER)).to_be_hidden()
+    page.goto("/")
+    questions = page.locator(".consent-mw-waiting > li")
+    assert [each.partition("\n")[0] for each in questions.all_inner_texts()] == [
+        "All of these",
+        "Functional",
+        "Marketing",
+    ]
+    told = questions.last.inner_text()
+    assert told.index("Recognises your browser") < told.index("ad_id")
+    assert questions.locator("button").count() == 6, "two a question"
+    questions.nth(1).get_by_role("button", name="Refuse").click()
+    expect(page.locator(".consent-mw-waiting > li")).to_have_count(2 if javascript else 1)
+    page.goto("/")
+    assert [each.partition("\n")[0] for each in questions.all_inner_texts()] == ["Marketing"], "one was refused"

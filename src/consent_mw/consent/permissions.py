@@ -44,6 +44,7 @@ class Reason(StrEnum):
     UNREADABLE = "no browser and no parser agree on its name"
     DELETION = "it deletes a cookie"
     HOOK = "the site's own hook decided"
+    HUSHED = "the visitor refused it for this visit"
     NO_ROOM = "the visitor wants to be asked, and too many cookies wait already"
     EXPOSED = "the visitor wants to be asked, and over plain http a neighbour could take what waits"
     NOT_KEPT = "the visitor wants to be asked, and it could not be kept until then"

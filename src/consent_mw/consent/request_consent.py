@@ -66,6 +66,8 @@ class RequestConsent(msgspec.Struct, eq=False, gc=False):
     pending: str | None = None
     strict: bool = True
     changed: bool = False
+    #: Whether `pending` says more than the browser's cookie does.
+    pending_changed: bool = False
     #: Set to True by a page that shows the banner itself, or wants none: then none is inserted.
     banner_placed: bool = False
     #: Set to True by a page that shows something of this visitor's: then no shared cache may keep it.

@@ -24,7 +24,7 @@ from consent_mw.records import Query, Record, new_id, time_of
 from consent_mw.stores.base import Store
 from consent_mw.system.days import instant_of
 
-__all__ = ["WAITS", "NoRoom", "Pending", "Waiting"]
+__all__ = ["WAITS", "NoRoom", "Pending", "Waiting", "hush", "hushed"]
 
 _log = logging.getLogger("consent_mw")
 
@@ -43,6 +43,20 @@ _RECORD_BYTES = 256
 
 _KINDS = frozenset((PENDING,))
 _MAX_AGE = re.compile(rb"(;[ \t]*max-age[ \t]*=[ \t]*)(\d+)(?=[ \t]*(?:;|$))", re.IGNORECASE)
+
+
+#: Between a session's id and each purpose that was refused for the visit; no purpose's name holds it.
+_HUSHED: Final = "~"
+
+
+def hushed(session: str | None) -> frozenset[str]:
+    """Return the purposes that the visitor of `session` refused for this visit: nobody asks about them again."""
+    return frozenset((session or "").split(_HUSHED)[1:])
+
+
+def hush(session: str, purposes: Collection[str]) -> str:
+    """Return the session in which nobody asks about `purposes` again; of none in which all are asked about."""
+    return _HUSHED.join((session.partition(_HUSHED)[0], *sorted(purposes)))
 
 
 class NoRoom(ConsentError):
@@ -212,7 +226,7 @@ def _of_their_names(found: Sequence[tuple[Record, _Line]], ids: Collection[UUID]
 
 def _subject(session: str) -> bytes:
     """What the store knows a session by: whoever reads the store cannot claim its lines."""
-    return hashlib.blake2b(session.encode(), digest_size=16, person=b"consent-pending").digest()
+    return hashlib.blake2b(session.partition(_HUSHED)[0].encode(), digest_size=16, person=b"consent-pending").digest()
 
 
 def _instant(now_ns: int) -> datetime:

@@ -41,7 +41,8 @@ _DEEPEST = 6
 #: No set: to hash a member of an enumeration takes longer than to compare it with both, and to look it up in its class.
 _KEPT: Final = Verdict.KEPT
 _PENDING: Final = Verdict.PENDING
-_SESSION = re.compile(r"[A-Za-z0-9_-]{22}")
+#: An id, and the purposes that were refused for the visit (`pending.hush`).
+_SESSION = re.compile(r"[A-Za-z0-9_-]{22}(~[a-z][a-z0-9_]{0,31})*")
 #: Methods that a link can have (RFC 9110, section 9.2.1).
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 #: Hosts that are remembered, and the longest: a name of 253 letters (RFC 1035, section 2.3.4) and its port.

@@ -19,7 +19,7 @@ from consent_mw.consent.permissions import Decision, Permissions, Reason, Verdic
 from consent_mw.cookies.cookie_lines import anchored, name_of
 from consent_mw.cookies.gate import Gated, gate
 from consent_mw.cookies.header_lines import is_token, own_lines
-from consent_mw.cookies.pending import NoRoom
+from consent_mw.cookies.pending import NoRoom, hushed
 from consent_mw.exceptions import ConsentError
 from consent_mw.log.exchange import Exchange, websocket_size
 from consent_mw.log.user_agents import is_crawler
@@ -507,15 +507,21 @@ class Answer(msgspec.Struct, eq=False):
                 # With the choice itself: two answers at once would each make a session, and one of them be lost.
                 consent.pending = consent.pending or secrets.token_urlsafe(16)
             ours += revision.cookies.choice_lines(consent, chosen, secure=self.secure)
-        decisions = gated.decisions
+        elif consent.pending_changed and consent.pending is not None:
+            ours.append(revision.cookies.pending_line(consent.pending, consent.value, secure=self.secure))
+        consent.pending_changed = False
+        quiet = hushed(consent.pending)
+        decisions = _blocked(gated.decisions, Reason.HUSHED, quiet) if quiet else gated.decisions
+        asked = [(each, line) for each, line in gated.pending if each.purpose not in quiet]
+        self.exchange.blocked += _names([each for each in gated.pending if each[0].purpose in quiet])
         told: HeaderList = []
-        if gated.pending:
-            waits = await self._keep_pending(gated.pending)
+        if asked:
+            waits = await self._keep_pending(asked)
             ours += [waits] if isinstance(waits, bytes) else []
             told = [] if isinstance(waits, Reason) else [_TELLS_OUR_SCRIPT]
             if isinstance(waits, Reason):
                 decisions = _blocked(decisions, waits)
-                self.exchange.blocked += _names(gated.pending)
+                self.exchange.blocked += _names(asked)
         added: HeaderList = [*((b"set-cookie", floor(line) if floor else line) for line in ours), *told]
         if expired:
             # A deletion by the application may be about another path than ours.
@@ -705,9 +711,14 @@ async def _both(send: Send, head: Message, body: Message) -> None:
     await send(body)
 
 
-def _blocked(decisions: Sequence[Decision], reason: Reason) -> tuple[Decision, ...]:
+def _blocked(
+    decisions: Sequence[Decision], reason: Reason, purposes: frozenset[str] | None = None
+) -> tuple[Decision, ...]:
+    """Return the decisions with those blocked that would wait: all, or those of some purposes."""
     return tuple(
-        replace(decision, verdict=Verdict.BLOCKED, reason=reason) if decision.verdict is Verdict.PENDING else decision
+        replace(decision, verdict=Verdict.BLOCKED, reason=reason)
+        if decision.verdict is Verdict.PENDING and (purposes is None or decision.purpose in purposes)
+        else decision
         for decision in decisions
     )
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from consent_mw.consent.choice import Choice
 from consent_mw.consent.permissions import Verdict
 from consent_mw.consent.request_consent import RequestConsent, Shown
-from consent_mw.cookies.pending import Pending, Waiting
+from consent_mw.cookies.pending import Pending, Waiting, hush, hushed
 from consent_mw.exceptions import StoreError
 from consent_mw.site.forms import Answers, WaitingAnswer
 
@@ -60,12 +60,18 @@ async def choose(
         StoreError: Waiting cookies cannot be reached now. The choice itself was taken.
     """
     if isinstance(said, Answers):
+        if consent.pending is not None:
+            # What was refused for the visit is answered anew.
+            consent.pending, consent.pending_changed = hush(consent.pending, ()), bool(hushed(consent.pending))
         consent.choose(said.choice, purposes=said.purposes, cookies=said.cookies, shown=shown)
         return await _settle(consent, waitings)
     waiting = await waitings.read()
     named = [each for each in waiting if said.ids is None or each.id in said.ids]
     if said.answer == "refuse":
         await waitings.drop(named)
+        if consent.pending is not None:
+            consent.pending = hush(consent.pending, hushed(consent.pending) | {each.cookie.purpose for each in named})
+            consent.pending_changed = True
         return []
     if said.answer in ("purpose", "never"):
         _answer_purposes(consent, {each.cookie.purpose for each in named}, said.answer == "purpose", shown)

@@ -112,6 +112,10 @@ _VERBS: Final[Mapping[str, WaitingVerb]] = {
 }
 
 
+#: What an answer means where the visitor wants no further question about its purpose.
+_REMEMBERED: Final[Mapping[WaitingVerb, WaitingVerb]] = {"allow": "purpose", "refuse": "never"}
+
+
 class WaitingAnswer(NamedTuple):
     """An answer about cookies that wait. `ids` is None for all of them."""
 
@@ -224,6 +228,8 @@ def _waiting(fields: Mapping[str, Sequence[str]]) -> WaitingAnswer:
     answer = _VERBS.get(fields.get("answer", [""])[0])
     if answer is None:
         raise BadForm(422, "answer", _VERBS)
+    if fields.get("remember", [""])[0] == "yes":
+        answer = _REMEMBERED.get(answer, answer)
     named = fields.get("waiting", ())
     if "all" in named:
         return WaitingAnswer(answer, None)

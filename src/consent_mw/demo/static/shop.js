@@ -48,15 +48,15 @@ if (chat) {
   });
 }
 
-// The panel tells what the server did with this page, so after a choice the server is asked again. Who now wants to be
-// asked each time gets the page anew, with the questions; while one is open, a new reading would make it out of date.
+// The panel tells what the server did with this page, so after a choice the server is asked again. For who now
+// wants to be asked its answer leaves cookies waiting, and our script brings the questions; while one is open, a new reading
+// would make it out of date.
 const panel = document.getElementById("panel");
 let told = false;
 addEventListener("consentchange", async ({ detail }) => {
   const first = !told;
   told = true;
   if (first && (detail.choice || "") === panel.dataset.choice) return;
-  if (detail.choice === "prompt" && panel.dataset.choice !== "prompt") { location.reload(); return; }
   if (detail.waiting.length) return;
   const page = new DOMParser().parseFromString(await (await fetch(location)).text(), "text/html");
   const running = document.getElementById("counter").className;

@@ -146,6 +146,8 @@
       const id = field.value, item = closest(field, "li") || field;
       if (id === "all" ? state.waiting.length > 1 : state.waiting.some((one) => one.id === id)) return;
       const inside = contains(item, active(page));
+      remove(field);
+      if (query(item, "[name=waiting]")) return; // another one of its purpose waits
       remove(item);
       if (inside) focus(query(section, "button") || (section.tabIndex = -1, section));
     });
