@@ -15,6 +15,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from mkdocs.utils import get_relative_url
 
 from consent_mw.policy.loader import load
 from consent_mw.policy.timeline import begins
@@ -39,10 +40,13 @@ TOLD = "\n*An example, with names that are made up: what visitors read of [{0}](
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)")
 #: GitHub takes the backslash from a pipe in a table's code, the site's Markdown does not need it and shows it.
 CODE_IN_A_ROW = re.compile(r"(?<=\| )`[^`\n]*`(?= \|)")
+#: The theme fetches what draws diagrams from elsewhere, unless the page has it: `scripts/setup docs` put it here.
+DRAWS = "assets/mermaid.js"
+DIAGRAM = '<pre class="mermaid">'
 ELSEWHERE = re.compile(
     r"""<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=["']?(?:https?:)?//"""
     r"""|<link\b(?![^>]*\brel=["']?(?:canonical|prev|next))[^>]*\bhref=["']?(?:https?:)?//"""
-    r"""|url\(["']?(?:https?:)?//|@import|<(?:pre|div) class=["']?mermaid"""
+    r"""|url\(["']?(?:https?:)?//|@import"""
 )
 
 
@@ -50,6 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what does not lie in docs/."""
     for name, place in PLACES.items():
         files.append(File.generated(config, place, content=(ROOT / name).read_text(encoding="utf-8")))
+    files.append(File.generated(config, DRAWS, abs_src_path=str(*ROOT.glob(".make/mermaid-*.js"))))
     for example in sorted([*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("policies/*.toml")]):
         name = example.relative_to(ROOT).as_posix()
         files.append(File.generated(config, name, abs_src_path=str(example)))
@@ -70,6 +75,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     at_the_root = page.file.src_uri in PLACES.values()
     markdown = CODE_IN_A_ROW.sub(lambda code: code[0].replace(r"\|", "|"), markdown)
     return LINK.sub(lambda link: placed(link[1], at_the_root), markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Give a page with diagrams the script that draws them."""
+    if DIAGRAM not in html:
+        return html
+    return f'{html}\n<script src="{get_relative_url(DRAWS, page.url)}"></script>'
 
 
 def placed(target: str, at_the_root: bool) -> str:
