@@ -93,7 +93,7 @@ def test_a_lease_is_held_once_through_a_pool_and_is_free_afterwards(shared: Pool
     async def scenario() -> list[bool]:
         schema = f"test_{uuid4().hex[:12]}"
         first, second = PostgresStore(shared.url(), schema=schema), PostgresStore(shared.url(), schema=schema)
-        found = []
+        found = list[bool]()
         await first.open()
         async with lease(first, "destruction") as mine:
             await second.open()
