@@ -470,6 +470,29 @@ def test_a_lease_is_held_once_and_ends_with_its_connection(
     asyncio.run(scenario())
 
 
+def test_a_lease_goes_on_while_its_holder_lives_and_ends_when_it_is_frozen(
+    postgres: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_store, "_HOLD", (postgres_store._PLAIN[0], postgres_store._HOLD[1].replace("60", "2")))
+    one, other = PostgresStore(postgres.url(), schema=schema), PostgresStore(postgres.url(), schema=schema)
+
+    async def scenario() -> list[bool]:
+        found = []
+        await one.open()
+        await other.open()
+        for seconds in (0.2, 3600.0):
+            monkeypatch.setattr(postgres_store, "_BEAT_SECONDS", seconds)
+            async with lease(one, "destruction") as mine:
+                await asyncio.sleep(4)
+                async with lease(other, "destruction") as theirs:
+                    found += [mine, theirs]
+        await one.close()
+        await other.close()
+        return found
+
+    assert asyncio.run(scenario()) == [True, False, True, True]
+
+
 def test_connections_that_are_cut_are_replaced(store: PostgresStore, admin: psycopg.Connection) -> None:
     async def write(store: PostgresStore, writer: int) -> None:
         for number in range(60):

@@ -32,7 +32,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.store_clock import StoreClock
 from consent_mw.system.days import QUARTER_SECONDS, day_of, instant_of
-from consent_mw.system.locks import alone
+from consent_mw.system.locks import leased
 
 __all__ = ["Destruction", "Outcome", "Told"]
 
@@ -275,7 +275,7 @@ class Destruction:
         """Destroy what has ended by `now` (aware). Never raises for a store's, a keyring's or the spool's sake."""
         run = _Run(now, told)
         try:
-            with alone(self._lock) as mine:
+            with leased(self._lock) as mine:
                 if not mine:
                     return Outcome(busy=True)
                 await self._all(run)

@@ -37,7 +37,7 @@ from consent_mw.stores.lease import lease
 from consent_mw.stores.pages import pages
 from consent_mw.stores.subjects import Subjects, questions, tokens_at_once
 from consent_mw.system.days import day_of, instant_of, start_of
-from consent_mw.system.locks import alone
+from consent_mw.system.locks import leased
 
 __all__ = ["Erasure", "ErasureOutcome", "abuse_number", "erased_again"]
 
@@ -228,7 +228,7 @@ class Erasure:
         return outcome
 
     async def _alone(self, now: datetime, outcome: ErasureOutcome) -> None:
-        with alone(self._lock) as mine:
+        with leased(self._lock) as mine:
             outcome.busy = not mine
             if mine:
                 async with lease(self._store, "erasure") as only:

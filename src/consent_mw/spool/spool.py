@@ -17,7 +17,7 @@ from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.spool.frames import HEADER_BYTES
 from consent_mw.spool.gaps import Gap, Reason
 from consent_mw.spool.segment import OpenSegment, Segment, SegmentName
-from consent_mw.system.locks import taken, unlock
+from consent_mw.system.locks import Lease
 from consent_mw.system.mounts import network_file_system
 from consent_mw.system.ownership import make_directory, unlinked
 
@@ -96,7 +96,7 @@ class Spool:
         self._segment: OpenSegment | None = None
         self._retired: list[OpenSegment] = []
         self._held: dict[Path, Segment] = {}
-        self._lease: int | None = None
+        self._lease: Lease | None = None
         self._gaps: dict[Reason, Gap] = {}
         self._broken_until = 0.0  # monotonic seconds
         self._counted_until = 0.0
@@ -204,7 +204,8 @@ class Spool:
     @contextmanager
     def lease(self) -> Generator[bool]:
         """
-        Give True to one process of the machine at a time, and False at once to every other.
+        Give True to one process of the machine at a time, and False at once to every other. One that is frozen is
+        passed over after a minute; the segments that it had taken wait for it.
 
         When it ends, segments that were not discarded are released, so that the next holder finds them.
 
@@ -212,14 +213,12 @@ class Spool:
             SpoolError: The directory is gone.
         """
         try:
-            fd = unlinked(self.directory / _LEASE, os.O_RDWR | os.O_CREAT)
+            self._lease = Lease.take(self.directory / _LEASE)
         except OSError as error:
             raise self._failed(error) from error
-        if not taken(fd):
-            os.close(fd)
+        if self._lease is None:
             yield False
             return
-        self._lease = fd
         try:
             yield True
         finally:
@@ -392,8 +391,7 @@ class Spool:
         self._held = {}
         lease, self._lease = self._lease, None
         if lease is not None:
-            unlock(lease)
-            os.close(lease)
+            lease.release()
 
     def _failed(self, error: OSError) -> SpoolError:
         return SpoolError(f"{self.directory}: the spool failed ({error.strerror}); see that the directory is there")
@@ -404,7 +402,7 @@ class Spool:
             if segment:
                 segment.forget()
         if self._lease is not None:
-            os.close(self._lease)
+            self._lease.forget()
         self._start()
 
 

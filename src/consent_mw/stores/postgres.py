@@ -82,8 +82,10 @@ _DROP: Final = (
     "REPEATABLE READ, READ WRITE",
     "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '500ms'; LOCK TABLE shelves IN ACCESS EXCLUSIVE MODE",
 )
-# It waits for as long as the block takes, and nothing but the end of its connection may end it before.
-_HOLD: Final = (_PLAIN[0], "SET LOCAL idle_in_transaction_session_timeout = 0")
+# The server ends what says nothing for a minute: its holder is stopped, or cut off.
+_HOLD: Final = (_PLAIN[0], "SET LOCAL idle_in_transaction_session_timeout = '60s'")
+_BEAT_SECONDS: Final = 15.0
+_ENDED: Final = (OperationalError, errors.IdleInTransactionSessionTimeout)
 
 _COLUMNS: Final = ("day", "id", "kind", "purpose", "subject", "ring", "data", "sealed")
 _ATTEMPTS: Final = 20
@@ -216,15 +218,20 @@ class PostgresStore:
         Give True to one holder of `name` among all hosts on this schema, and False at once to every other.
 
         It holds one of the connections, in a transaction, and ends with it: if the server goes away, another may begin.
+        So it may where the holder is frozen for a minute.
         """
         key = [lock_key(self.schema, "lease", name)]
         async with self._connection() as connection:
             await connection.execute(self._begin(_HOLD))
             row = await (await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", key)).fetchone()
+            done = asyncio.Event()
+            beating = asyncio.create_task(_beat(connection, done))
             try:
                 yield bool(row and row[0])
             finally:
-                with suppress(OperationalError):  # with the connection the lock is gone, too
+                done.set()
+                await beating
+                with suppress(*_ENDED):  # with the connection the lock is gone, too
                     await connection.execute("COMMIT")
 
     # -- connections -------------------------------------------------------------------------------------------------
@@ -388,6 +395,16 @@ class PostgresStore:
                 count += (await connection.execute(*search.deletion(day, purpose))).rowcount
         self._known.difference_update((shelf.purpose, shelf.day) for shelf in whole)
         return count
+
+
+async def _beat(connection: _Connection, done: asyncio.Event) -> None:
+    """Tell the server now and then that this process lives, until it is done or the connection is gone."""
+    with suppress(*_ENDED):
+        while not done.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(done.wait(), _BEAT_SECONDS)
+                return
+            await connection.execute("SELECT")
 
 
 def _row_of(record: Record) -> _Row:

@@ -4,13 +4,114 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["alone", "in_turn", "locked", "taken", "unlock"]
+__all__ = ["Lease", "alone", "in_turn", "leased", "locked", "taken", "unlock"]
+
+
+#: A holder that gave no sign of life for so long is stopped, or waits for a disk that does not answer.
+_FROZEN_SECONDS: Final = 60.0
+_BEAT_SECONDS: Final = 10.0
+
+
+class Lease:
+    """The lock of a file, held until `release`; meanwhile the time of the file tells others that its holder lives."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def take(cls, lock: Path) -> Lease | None:
+        """
+        Take `lock` at once, or return None where somebody has it. The file is made if it is missing.
+
+        Who has it and gave no sign of life for a minute is passed over, by another file in the place of that one. It
+        may go on later, so that what is done under a lease must be harmless when it is done twice.
+
+        Raises:
+            OSError: It cannot be made or locked.
+        """
+        fd = unlinked(lock, os.O_RDWR | os.O_CREAT)
+        if not taken(fd):
+            frozen = time.time() - os.fstat(fd).st_mtime > _FROZEN_SECONDS
+            os.close(fd)
+            if not frozen or (another := _another(lock)) is None:
+                return None
+            fd = another
+        elif not os.fstat(fd).st_nlink:  # passed over between our opening and our taking it
+            os.close(fd)
+            return None
+        lease = cls(fd)
+        _heart.add(fd)
+        return lease
+
+    def release(self) -> None:
+        """Give it back."""
+        _heart.remove(self._fd)
+        unlock(self._fd)
+        os.close(self._fd)
+
+    def forget(self) -> None:
+        """Close what a forked child inherited. The parent's lock stays."""
+        os.close(self._fd)
+
+
+class _Heart:
+    """Touches the files of all leases of this process, in a thread that begins with the first: a blocked loop lives."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Hold nothing and have no thread, as after a fork."""
+        self._lock = threading.Lock()
+        self._held = set[int]()
+        self._thread: threading.Thread | None = None
+
+    def add(self, fd: int) -> None:
+        os.utime(fd)
+        with self._lock:
+            self._held.add(fd)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._beat, name="consent-mw leases", daemon=True)
+                self._thread.start()
+
+    def remove(self, fd: int) -> None:
+        with self._lock:
+            self._held.discard(fd)
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(_BEAT_SECONDS)
+            with self._lock:
+                for fd in self._held:
+                    with suppress(OSError):  # a disk in trouble: as if it were not alive
+                        os.utime(fd)
+
+
+_heart = _Heart()
+os.register_at_fork(after_in_child=_heart.begin)
+
+
+def _another(lock: Path) -> int | None:
+    """Put another file in the place of one whose holder is frozen, and return it locked; None where another did."""
+    with in_turn(lock.parent):
+        if time.time() - lock.stat().st_mtime <= _FROZEN_SECONDS:
+            return None
+        new = lock.with_name(f".{lock.name}-{os.getpid()}")
+        fd = unlinked(new, os.O_RDWR | os.O_CREAT)
+        if not taken(fd):
+            os.close(fd)
+            return None
+        new.replace(lock)
+        return fd
 
 
 @contextmanager
@@ -32,6 +133,17 @@ def alone(lock: Path) -> Generator[bool]:
             unlock(fd)
     finally:
         os.close(fd)
+
+
+@contextmanager
+def leased(lock: Path) -> Generator[bool]:
+    """As `alone`, by a lease, whose holder is passed over when it is frozen: see `Lease.take`."""
+    lease = Lease.take(lock)
+    try:
+        yield lease is not None
+    finally:
+        if lease is not None:
+            lease.release()
 
 
 @contextmanager
