@@ -17,12 +17,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
+from starlette.types import Receive, Scope
 
 from bench.agents import AGENT
 from bench.contestants import OURS, request_headers
 from bench.in_process import _discard, _receive
 from bench.running import lifespan
-from bench.site import SECRET, new_scope, new_site
+from bench.site import SECRET, new_scope
+from bench.traffic import Traffic, new_site
 from consent_mw import Choice
 from consent_mw.consent.choice import Consent
 from consent_mw.cookies.consent_cookie import ConsentCookie
@@ -40,29 +42,37 @@ def main() -> None:
     parser.add_argument(
         "--agents", type=int, default=100_000, help="distinct ones, each with a consent cookie of its own"
     )
+    parser.add_argument(
+        "--mix", action="store_true", help="the mix of `bench.traffic`, from as many visitors as agents"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="consent-mw-bench-", dir=os.environ.get("BENCH_DIR")) as directory:
-        sizes = asyncio.run(_sizes(options.requests, options.agents, Path(directory)))
+        arriving = mixed(options.agents) if options.mix else alike(options.agents)
+        sizes = asyncio.run(_sizes(options.requests, arriving, Path(directory)))
     first, loaded, *tenths, stopped = sizes
     sys.stdout.write(
-        f"{options.requests:,} requests, as many addresses, {options.agents:,} agents and consent cookies\n"
+        f"{options.requests:,} requests, {_said(options)}\n"
         f"resident after {WARM_UP:,} of them {first:.1f} MB, with the parser of user agents {loaded:.1f} MB; "
         f"from there, after each tenth {', '.join(f'{each - loaded:+.1f}' for each in tenths)} MB; drained and stopped "
         f"{stopped - loaded:+.1f} MB; at the highest {_highest() - loaded:+.1f} MB\n"
     )
 
 
-async def _sizes(requests: int, agents: int, directory: Path) -> list[float]:
+def _said(options: argparse.Namespace) -> str:
+    if options.mix:
+        return f"the mix, of {options.agents:,} visitors who have chosen and all the others"
+    return f"as many addresses, {options.agents:,} agents and consent cookies"
+
+
+async def _sizes(requests: int, arriving: Iterator[tuple[Scope, Receive]], directory: Path) -> list[float]:
     """Return the megabytes after the warm-up, before and after the parser; after each tenth; and when all is over."""
     app = OURS.wrap(new_site(), directory)
-    arriving = visitors(agents)
     sizes: list[float] = []
     console = Console(stderr=True)
     async with lifespan(app):
         for number in track(range(WARM_UP + requests), console=console, disable=not console.is_terminal):
-            scope = new_scope(next(arriving))
-            scope["client"] = (str(IPv4Address((1 << 24) + number)), 50_000)
-            await app(scope, _receive, _discard)
+            scope, receive = next(arriving)
+            await app(scope, receive, _discard)
             await asyncio.sleep(0)  # as a server does between requests: here the drain gets its turn
             if number == WARM_UP - 1:
                 sizes.append(_resident())
@@ -72,6 +82,21 @@ async def _sizes(requests: int, agents: int, directory: Path) -> list[float]:
                 sizes.append(_resident())
     gc.collect()
     return [*sizes, _resident()]
+
+
+def mixed(visitors: int) -> Iterator[tuple[Scope, Receive]]:
+    """Yield the requests of the mix. The model is made before anything is measured, and grows no more."""
+    traffic = Traffic(visitors=visitors)
+    while True:
+        yield from ((each.scope(), each.receive()) for each in traffic.mix(100))
+
+
+def alike(agents: int) -> Iterator[tuple[Scope, Receive]]:
+    """Yield one page's requests, each from an address of its own."""
+    for number, headers in enumerate(visitors(agents)):
+        scope = new_scope(headers)
+        scope["client"] = (str(IPv4Address((1 << 24) + number)), 50_000)
+        yield scope, _receive
 
 
 def visitors(agents: int) -> Iterator[list[tuple[bytes, bytes]]]:

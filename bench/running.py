@@ -17,7 +17,8 @@ import uvicorn
 from starlette.types import ASGIApp, Message
 
 from bench.contestants import CONTESTANTS, Contestant, log_config, request_headers
-from bench.site import PATH, new_site
+from bench.site import PATH
+from bench.traffic import new_site
 
 __all__ = ["CLIENT_CORE", "SERVER_CORE", "Server", "lifespan", "pin", "serving"]
 

@@ -137,13 +137,13 @@ class Traffic:
     no cookie, and a crawler never has one.
     """
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, *, visitors: int = VISITORS) -> None:
         self._random = Random(seed)
-        self._visitors = [self._visitor() for _ in range(VISITORS)]
-        self._sessions = [self._session() for _ in range(VISITORS)]
+        self._visitors = [self._visitor() for _ in range(visitors)]
+        self._sessions = [self._session() for _ in range(visitors)]
         #: Of whom the last pages are: what a page asks for comes with the cookies that it came with.
         self._reading: deque[int | None] = deque([None], _READERS)
-        self._by_visits = list(accumulate(1 / rank for rank in range(1, VISITORS + 1)))
+        self._by_visits = list(accumulate(1 / rank for rank in range(1, visitors + 1)))
         self._by_views = list(accumulate(1 / rank for rank in range(1, PAGES + 1)))
 
     def mix(self, number: int) -> list[Arrival]:
@@ -170,7 +170,7 @@ class Traffic:
             lines = _lines({"Accept": "text/html,*/*;q=0.8"}, CRAWLER, "")
             return Arrival(kind, f"/items/{page}", lines, self._client())
         if kind in ("visitor", "redirect"):
-            number = self._random.choices(range(VISITORS), cum_weights=self._by_visits)[0]
+            number = self._random.choices(range(len(self._visitors)), cum_weights=self._by_visits)[0]
             if kind == "redirect":
                 return self._asked(kind, number, f"/go/{page}", _DOCUMENT)
             arrival = self._page(number, f"/renewed/{page}")
