@@ -126,11 +126,23 @@ def test_each_catalogue_counts_as_its_language_does(language: str) -> None:
         read = read_po(file)
     plural, cldr = c2py(read.plural_expr), Locale.parse(language, sep="-").plural_form
     forms: dict[str, set[int]] = {}
-    for count in range(1_000):
+    for count in (*range(1_000), 1_000_000, 2_000_000):
         forms.setdefault(cldr(count), set()).add(plural(count))
-    # One form of ours for each of CLDR's that whole numbers below a thousand have, and none for two of them.
+    # Each of CLDR's forms is one of ours, and each of ours is used.
     assert all(len(indices) == 1 for indices in forms.values())
-    assert len(forms) == read.num_plurals == len({index for indices in forms.values() for index in indices})
+    assert len({index for indices in forms.values() for index in indices}) == read.num_plurals
+
+
+def test_a_machine_s_translation_is_said_to_be_one() -> None:
+    told = {tag: untranslated(tag)[2] for tag in LANGUAGES}
+    assert [tag for tag, by_machine in told.items() if not by_machine] == ["en", "ko"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_banner_is_whole_in_each_language(language: str) -> None:
+    html = Surfaces(policy(language)).banner(language, "/consent", frozenset(), "/")
+    assert f'lang="{language}" dir="{"rtl" if language == "ar" else "ltr"}"' in html
+    assert '<span lang="en"' not in html
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
