@@ -3,61 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import shutil
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.support.one_host import DAY, LABELS, OneHost, beside, settle, start
 
-from consent_mw.crypto.sealer import Sealer
-from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import KeyDestroyed, StoreUnavailable
-from consent_mw.hosts.hosts import Facts, Hosts
-from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.messages import Pub, messages, written
-from consent_mw.paths import Places
-from consent_mw.records import Record, new_id
 from consent_mw.stores.memory import MemoryStore
-from consent_mw.system.days import DAY_NS
 
 _T = TypeVar("_T")
-SECRET = [b"a secret of this site"]
-DAY = 20_780
-LABELS = ("analytics", "receipts")
-
-
-class Host:
-    """A host with a directory of its own, at a clock that does not move."""
-
-    def __init__(self, directory: Path, store: MemoryStore, secrets: Sequence[bytes] = tuple(SECRET)) -> None:
-        directory.mkdir(exist_ok=True)
-        self.places = Places(directory)
-        self.site_keys = SiteKeys.kept(self.places.site_keys, secrets)
-        self.now_ns = DAY * DAY_NS + DAY_NS // 2
-        self.store = store
-        self.begin()
-
-    def begin(self) -> None:
-        """Start it, again where it ran before."""
-        self.keyring = SharedKeyring.of_site(self.places, self.site_keys)
-        self.sealer = Sealer(self.keyring, self.site_keys)
-        self.hosts = Hosts(
-            self.store,
-            self.keyring,
-            Sealer.without_keys(self.site_keys),
-            self.places.hosts_lock,
-            lambda: Facts(self.places.directory.name, "1", 1, None),
-            lambda: self.now_ns,
-        )
-
-    async def agree(self, *days: int) -> None:
-        await self.hosts.agree([(day, label) for day in days or (DAY,) for label in LABELS])
-
-    def seal(self, plain: bytes = b"x") -> Record:
-        return self.sealer.record(new_id(self.now_ns), "visit", "analytics", plain=plain)
-
-    def token(self, value: bytes = b"kim") -> bytes:
-        return self.sealer.token(DAY, "analytics", value)
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
@@ -69,32 +27,8 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-def three(tmp_path: Path, store: MemoryStore) -> list[Host]:
-    return [Host(tmp_path / name, store) for name in ("one", "two", "three")]
-
-
-async def settle(*hosts: Host, times: int = 3) -> None:
-    for _ in range(times):
-        for host in hosts:
-            await host.hosts.sync()
-
-
-async def beside(work: Coroutine[Any, Any, None], *others: Host) -> None:
-    """Do something while the other hosts run."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        await settle(*others, times=1)
-        await asyncio.sleep(0.02)
-    await task
-
-
-async def start(*hosts: Host) -> None:
-    """Start hosts at the same moment."""
-    await beside(_all(*hosts), *hosts)
-
-
-async def _all(*hosts: Host) -> None:
-    await asyncio.gather(*(host.agree() for host in hosts))
+def three(tmp_path: Path, store: MemoryStore) -> list[OneHost]:
+    return [OneHost(tmp_path / name, store) for name in ("one", "two", "three")]
 
 
 def test_what_one_host_seals_all_others_open_and_a_visitor_has_one_token(tmp_path: Path, store: MemoryStore) -> None:
@@ -113,10 +47,10 @@ def test_what_one_host_seals_all_others_open_and_a_visitor_has_one_token(tmp_pat
 
 def test_one_who_joins_reads_what_is_older(tmp_path: Path, store: MemoryStore) -> None:
     async def work() -> None:
-        one = Host(tmp_path / "one", store)
+        one = OneHost(tmp_path / "one", store)
         await one.agree()
         record, token = one.seal(), one.token()
-        late = Host(tmp_path / "late", store)
+        late = OneHost(tmp_path / "late", store)
         await late.hosts.sync()
         with pytest.raises(KeyDestroyed):
             late.sealer.open(record)
@@ -136,7 +70,7 @@ def test_while_the_store_is_away_a_host_goes_on_and_the_others_read_it_later(
         raise StoreUnavailable("the store is away")
 
     async def work() -> None:
-        one, two = Host(tmp_path / "one", store), Host(tmp_path / "two", store)
+        one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
         await one.agree()
         with monkeypatch.context() as patch:
             for verb in ("fetch", "append", "delete"):
@@ -158,7 +92,7 @@ def test_while_the_store_is_away_a_host_goes_on_and_the_others_read_it_later(
 
 def test_a_restart_opens_everything_without_the_store(tmp_path: Path, store: MemoryStore) -> None:
     async def work() -> None:
-        one, two = Host(tmp_path / "one", store), Host(tmp_path / "two", store)
+        one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
         await one.agree()
         await beside(two.agree(), one)
         record = one.seal()
@@ -197,7 +131,7 @@ def test_a_destroyed_place_is_certified_when_all_have_overwritten_it(tmp_path: P
 
 def test_what_is_certified_leaves_no_message_behind(tmp_path: Path, store: MemoryStore) -> None:
     async def work() -> None:
-        one, two = Host(tmp_path / "one", store), Host(tmp_path / "two", store)
+        one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
         await start(one, two)
         await settle(one, two)
         for host in (one, two):
@@ -217,13 +151,13 @@ def test_what_is_certified_leaves_no_message_behind(tmp_path: Path, store: Memor
 
 def test_a_store_that_went_back_is_told_again_what_it_lost(tmp_path: Path, store: MemoryStore) -> None:
     async def work() -> None:
-        one, two = Host(tmp_path / "one", store), Host(tmp_path / "two", store)
+        one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
         await start(one, two)
         await settle(one, two)
         record = one.seal()
         await store.delete(messages())
         await settle(one, two)
-        late = Host(tmp_path / "late", store)
+        late = OneHost(tmp_path / "late", store)
         await beside(late.agree(), one, two)
         assert late.sealer.open(record) == b"x"
         assert late.token() == one.token()
@@ -235,8 +169,8 @@ def test_who_has_not_the_secret_is_passed_over_and_logged(
     tmp_path: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work() -> None:
-        one = Host(tmp_path / "one", store)
-        stranger = Host(tmp_path / "stranger", store, [b"another secret"])
+        one = OneHost(tmp_path / "one", store)
+        stranger = OneHost(tmp_path / "stranger", store, [b"another secret"])
         await one.agree()
         await stranger.agree()
         await settle(one, stranger)
@@ -249,11 +183,11 @@ def test_who_has_not_the_secret_is_passed_over_and_logged(
 
 def test_nobody_speaks_for_another_host(tmp_path: Path, store: MemoryStore) -> None:
     """Its own name it may choose; whose it is tells the key that signed."""
-    one, liar = Host(tmp_path / "one", store), Host(tmp_path / "liar", store)
+    one, liar = OneHost(tmp_path / "one", store), OneHost(tmp_path / "liar", store)
     body = Pub(name="one", day=DAY, parts={"analytics": (b"", b"")})
-    record = written(body, liar.keyring.identity, liar.hosts._sealer, liar.now_ns)
-    forged = liar.hosts._sealer.statement(
-        record.id, record.kind, record.purpose, one.keyring.identity.key + liar.hosts._sealer.stated(record)[32:]
+    record = written(body, liar.keyring.identity, liar.signing, liar.now_ns)
+    forged = liar.signing.statement(
+        record.id, record.kind, record.purpose, one.keyring.identity.key + liar.signing.stated(record)[32:]
     )
     one.hosts._take([record, forged])
     assert one.keyring.view.pubs.keys() == {(DAY, "analytics")}
@@ -262,13 +196,11 @@ def test_nobody_speaks_for_another_host(tmp_path: Path, store: MemoryStore) -> N
 
 def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore) -> None:
     async def work() -> None:
-        import shutil
-
-        one = Host(tmp_path / "one", store)
+        one = OneHost(tmp_path / "one", store)
         await one.agree()
         record = one.seal()
         shutil.copytree(tmp_path / "one", tmp_path / "copy")
-        copy = Host(tmp_path / "copy", store)
+        copy = OneHost(tmp_path / "copy", store)
         await settle(copy, one)
         assert one.keyring.identity.id != copy.keyring.identity.id
         assert copy.sealer.open(record) == one.sealer.open(record) == b"x"

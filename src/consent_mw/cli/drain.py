@@ -126,7 +126,7 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
         oldest=lambda: spool.backlog.oldest,
         clock=clock_of_commands(),
     )
-    confirm = hosts.run if hosts else None
+    confirm = hosts.is_current if hosts else None
     destruction = Destruction.of_site(
         policy, places, store, sealer, restrictions, spool=spool, clock=clock, confirm=confirm
     )

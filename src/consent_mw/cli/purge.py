@@ -103,7 +103,7 @@ def purge(
         spool=_spool(places),
         lost=frozenset(lost),
         clock=clock_of_commands(),
-        confirm=hosts.run if hosts else None,
+        confirm=hosts.is_current if hosts else None,
     )
     missing = _missing(destruction, places, ring)
     # One that was used here and is gone is no other machine's.

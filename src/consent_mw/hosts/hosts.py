@@ -149,6 +149,7 @@ class Hosts:
         self._beats: set[UUID] = set()  # of this host, which the next one replaces
         self._beat: UUID | None = None
         self._all_at = -_ALL_SECONDS
+        self._heard_ns = 0
         self._nothing_to_share = -1  # as of which generation
         self._is_warned = False  # that somebody has other secrets: once an hour
         self._trouble = ""
@@ -175,6 +176,11 @@ class Hosts:
         if self._trouble:
             self._trouble = ""
             _log.warning("keys are shared with the other hosts again")
+
+    async def is_current(self) -> bool:
+        """Do all once, and return whether what the others said is known. Never raises."""
+        await self.run()
+        return not self._trouble
 
     async def close(self) -> None:
         """Do nothing: what was said stays said."""
@@ -219,7 +225,11 @@ class Hosts:
         if not self._run:
             self._run = self.keyring.identity.begin_run()
         now = instant_of(self._clock())
-        stands = await self._hear(everything=await asyncio.to_thread(self._is_time_for_all))
+        now_ns = self._clock()
+        # Who stood still meanwhile, as a machine that was suspended, has missed what is not new any more.
+        everything = abs(now_ns - self._heard_ns) > _BEAT_NS or await asyncio.to_thread(self._is_time_for_all)
+        stands = await self._hear(everything=everything)
+        self._heard_ns = now_ns
         await self._be_oneself()
         fault = await self._store_clock.fault(now)
         if not fault:

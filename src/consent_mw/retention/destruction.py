@@ -148,7 +148,7 @@ class Destruction:
         archive: Archive | None = None,
         lost: frozenset[str] = frozenset(),
         clock: Callable[[], int] | None = None,
-        confirm: Callable[[], Awaitable[None]] | None = None,
+        confirm: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """
         Args:
@@ -158,7 +158,8 @@ class Destruction:
             archive: None where no revision ever held anything.
             lost: Names of keyrings that will never be at hand again: their rows are deleted all the same.
             clock: From which the instants of all runs come, as `StoreClock` has it.
-            confirm: Tells other hosts, where keys are shared, what was destroyed here, and hears what was there.
+            confirm: Tells other hosts, where keys are shared, what was destroyed here, and returns whether what they
+                said is known: else nothing is certified.
         """
         self.stages: list[Stage] = [Stage(LIVE, store, sealer, retention, lost)]
         if archive:
@@ -188,7 +189,7 @@ class Destruction:
         spool: Spool | None = None,
         lost: frozenset[str] = frozenset(),
         clock: Callable[[], int] | None = None,
-        confirm: Callable[[], Awaitable[None]] | None = None,
+        confirm: Callable[[], Awaitable[bool]] | None = None,
     ) -> Destruction:
         """
         Return what destroys the records of the site at `places`, by every revision of it that was published.
@@ -306,10 +307,9 @@ class Destruction:
             if stage.where not in run.unreached:
                 await self._move_rows(stage, run)
                 await self._destroy_keys(stage, run, held=True)
-        if self._confirm:
-            await self._confirm()
+        is_heard = self._confirm is None or await self._confirm()
         for stage in self.stages:
-            if stage.where not in run.unreached:
+            if stage.where not in run.unreached and is_heard:
                 await self._certify(stage, run)
 
     # -- keys ---------------------------------------------------------------------------------------------------

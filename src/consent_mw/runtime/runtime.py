@@ -107,7 +107,7 @@ class Runtime:
             restrictions,
             spool=storage.spool,
             clock=storage.clock,
-            confirm=hosts.run if hosts else None,
+            confirm=hosts.is_current if hosts else None,
         )
 
     async def _hand_over(self) -> None:

@@ -1,0 +1,89 @@
+"""No key of a day lies anywhere but in the key file of its host: every byte that hosts and server wrote is searched."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.support.fleet import Host, Visitor, fleet, until
+from tests.support.postgres import PostgresServer
+
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.messages import Place
+from consent_mw.paths import Places
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, postgres: PostgresServer) -> Generator[list[Host]]:
+    with fleet(tmp_path, postgres, "one", "two") as found:
+        yield found
+
+
+def keys_of(host: Host) -> tuple[dict[Place, bytes], set[bytes]]:
+    """Return the host's own keys, and all that it can open besides."""
+    keyring = SharedKeyring.of_site(Places(host.data), SiteKeys.read(Places(host.data).site_keys))
+    own = {Place(*place): keyring.file.key(*place, create=False) for place in keyring.live()}
+    view, found = keyring.view, set[bytes]()
+    for place, secret in own.items():
+        found |= {key for owner in view.pubs[place] if (key := keyring.key_of(place, owner, secret))} - {secret}
+    keyring.close()
+    return own, found
+
+
+def forms(key: bytes) -> Iterator[bytes]:
+    yield key
+    yield key.hex().encode()
+    yield b64encode(key).rstrip(b"=")[:-1]
+
+
+def files_with(keys: set[bytes], directory: Path) -> set[str]:
+    """Return the names of the files below a directory that hold one of the keys, in any form."""
+    found: set[str] = set()
+    for path in directory.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            content = path.read_bytes()
+            if any(form in content for key in keys for form in forms(key)):
+                found.add(path.name)
+    return found
+
+
+def test_no_unwrapped_key_reaches_the_store_its_log_or_another_disk(
+    hosts: list[Host], postgres: PostgresServer
+) -> None:
+    kim = Visitor()
+    kim.accept(hosts[0])
+    for host in hosts:
+        kim.get(host, "/search")
+    until(lambda: len(kim.held(hosts[0])["held"]) == len(kim.held(hosts[1])["held"]) > 0)
+    kim.close()
+
+    def each_has_keys_of_the_other() -> bool:
+        return all(keys_of(host)[1] for host in hosts)
+
+    until(each_has_keys_of_the_other)
+    own = [set(keys_of(host)[0].values()) for host in hosts]
+    everything = own[0] | own[1]
+    assert keys_of(hosts[0])[1] <= own[1]
+    with closing(psycopg.connect(hosts[0].store, autocommit=True)) as connection:
+        connection.execute("CHECKPOINT")
+    assert files_with(everything, postgres.data) == set()
+    assert files_with(own[1], hosts[0].directory) == set()
+    assert files_with(own[0], hosts[1].directory) == set()
+    assert files_with(own[0], hosts[0].directory) == {"keys"}, "what is searched for is where it has to be"
+    # The control: one that is put into a table is found, there and in the log that is written ahead.
+    key = next(iter(own[0]))
+    with closing(psycopg.connect(hosts[0].store, autocommit=True)) as connection:
+        connection.execute("CREATE TABLE control (key bytea)")
+        connection.execute("INSERT INTO control VALUES (%s)", [key])
+        connection.execute("DELETE FROM control")
+        connection.execute("CHECKPOINT")
+    found = files_with({key}, postgres.data)
+    assert len(found) >= 2
+    assert any(name in {path.name for path in (postgres.data / "pg_wal").iterdir()} for name in found)
