@@ -211,5 +211,5 @@ def run_and_return(store: MemoryStore) -> Sequence[Record]:
 
 TestSchedules = Schedules.TestCase
 TestSchedules.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

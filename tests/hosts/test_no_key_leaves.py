@@ -17,7 +17,7 @@ from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.messages import Place
 from consent_mw.paths import Places
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

@@ -165,6 +165,23 @@ def test_a_store_that_went_back_is_told_again_what_it_lost(tmp_path: Path, store
     run(work())
 
 
+def test_what_was_sealed_is_read_although_the_store_forgot_whose_key_was_chosen(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    async def work() -> None:
+        one = OneHost(tmp_path / "one", store)
+        await one.agree()
+        record = one.seal()
+        await store.delete(messages())
+        late = OneHost(tmp_path / "late", store)
+        await late.agree()
+        await settle(one, late)
+        assert late.sealer.open(record) == one.sealer.open(record) == b"x"
+        assert late.token() == one.token()
+
+    run(work())
+
+
 def test_who_has_not_the_secret_is_passed_over_and_logged(
     tmp_path: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:

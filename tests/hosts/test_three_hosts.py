@@ -12,7 +12,7 @@ import pytest
 from tests.support.fleet import Host, Visitor, fleet, until
 from tests.support.postgres import PostgresServer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture

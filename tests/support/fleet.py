@@ -75,7 +75,7 @@ class Host:
             assert self._process is not None
             assert self._process.poll() is None, self.said
             try:
-                return httpx.get(f"{self.url}/").status_code == 200
+                return httpx.get(f"{self.url}/", timeout=30).status_code == 200
             except httpx.HTTPError:
                 return False
 
@@ -109,7 +109,9 @@ class Visitor:
     """Somebody with one browser, whom a load balancer sends to any host."""
 
     def __init__(self) -> None:
-        self._client = httpx.Client(headers={"Accept-Language": "en", "User-Agent": "Mozilla/5.0 Firefox/140.0"})
+        self._client = httpx.Client(
+            timeout=60, headers={"Accept-Language": "en", "User-Agent": "Mozilla/5.0 Firefox/140.0"}
+        )
 
     def get(self, host: Host, path: str, **options: Any) -> httpx.Response:
         return self._client.get(host.url + path, **options)
@@ -150,7 +152,7 @@ def fleet(directory: Path, postgres: PostgresServer, *names: str) -> Generator[l
             host.kill()
 
 
-def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 150.0) -> None:
     """Return as soon as something is true; it has to be within `seconds`."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -36,9 +36,8 @@ class SharedKeyring:
     Keys of others are unwrapped in memory alone, and dropped when their slot is gone. Reads no store: `Hosts` does.
     """
 
-    name: Final = RING
-
     def __init__(self, file: FileKeyring, book: Book, identity: Identity) -> None:
+        self.name: str = RING
         self.file = file
         self.book = book
         self.identity = identity
@@ -90,12 +89,11 @@ class SharedKeyring:
         if not create:
             return self.keys(day, purpose)[0]
         secret, view = self.file.key(day, purpose, create=True), self.view
-        if chosen := self.key_of(place, view.chosen.get(place, b""), secret):
-            return chosen
-        if place not in view.used:
-            # First the note: under what nobody shares nobody else could read.
+        key = self.key_of(place, view.chosen.get(place, b""), secret) or secret
+        if key == secret and place not in view.used:
+            # First the note: a store that goes back may have another chosen, and what nobody shares nobody else reads.
             self.add(notes=[("used", place, b"")])
-        return secret
+        return key
 
     def keys(self, day: int, purpose: str) -> list[bytes]:
         """Return every key of a place that is known here; see `SeveralKeys.keys`."""
