@@ -133,29 +133,27 @@ class CookieFloor(NamedTuple):
     def raised(self, line: bytes, *, https: bool) -> bytes:
         """Return the Set-Cookie `line` with what it lacks, or the very line where it lacks nothing."""
         attributes = line.partition(b";")[2]
-        lacking = _lacking_of(self, attributes, https) if len(attributes) <= _REMEMBERED else self._lacking(line, https)
+        look = _remembered_lacking if len(attributes) <= _REMEMBERED else _lacking
+        lacking = look(self, attributes, https)
         return line + lacking if lacking else line
 
-    def _lacking(self, line: bytes, https: bool) -> bytes:
-        lacking = b""
-        if self.secure and https and not _attribute(line, b"secure"):
-            lacking += b"; Secure"
-        if self.http_only and not _attribute(line, b"httponly"):
-            lacking += b"; HttpOnly"
-        if self.same_site and _level(line) < _LEVELS.index(self.same_site):
-            # The last of several counts (RFC 6265bis, section 5.7), so that one more outweighs them.
-            lacking += b"; SameSite=" + self.same_site.title().encode()
-        return lacking
+
+def _lacking(floor: CookieFloor, attributes: bytes, https: bool) -> bytes:
+    """Return what `floor` adds to a line with these attributes."""
+    line, lacking = b";" + attributes, b""
+    if floor.secure and https and not _attribute(line, b"secure"):
+        lacking += b"; Secure"
+    if floor.http_only and not _attribute(line, b"httponly"):
+        lacking += b"; HttpOnly"
+    if floor.same_site and _level(line) < _LEVELS.index(floor.same_site):
+        # The last of several counts (RFC 6265bis, section 5.7), so that one more outweighs them.
+        lacking += b"; SameSite=" + floor.same_site.title().encode()
+    return lacking
 
 
 #: The longest attributes of a cookie for which it is remembered what they lack. Sites have a handful.
 _REMEMBERED = 256
-
-
-@lru_cache(maxsize=256)
-def _lacking_of(floor: CookieFloor, attributes: bytes, https: bool) -> bytes:
-    return floor._lacking(b";" + attributes, https)
-
+_remembered_lacking = lru_cache(maxsize=256)(_lacking)
 
 _LEVELS = ("none", "lax", "strict")
 

@@ -375,7 +375,7 @@ def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> Field:
     def masked(exchange: Exchange) -> Scalar:
         client = exchange.scope.get("client")
         host = client[0] if client else None
-        if host.__class__ is str and (plain := masked_ipv4(host)) is not None:
+        if isinstance(host, str) and (plain := masked_ipv4(host)) is not None:
             return plain
         try:
             return seen[host]
