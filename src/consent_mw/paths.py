@@ -80,7 +80,7 @@ class Places:
             self.host_identity,
             self.host_book,
         )
-        yield from (self.erasure_lock, self.destruction_lock, self.requests_lock, self.hosts_lock)
+        yield from (self.drain_lock, self.erasure_lock, self.destruction_lock, self.requests_lock, self.hosts_lock)
         for database in (self.database, self.archive):
             yield database
             yield from (database.with_name(f"{database.name}{ending}") for ending in ("-wal", "-shm", "-journal"))
@@ -119,6 +119,11 @@ class Places:
     def hosts_lock(self) -> Path:
         """Held by whoever speaks with the other hosts: one process of the machine at a time."""
         return self.directory / "hosts.lock"
+
+    @property
+    def drain_lock(self) -> Path:
+        """Held by the process that drains for the workers of this machine."""
+        return self.directory / "drain.lock"
 
     @property
     def spool(self) -> Path:

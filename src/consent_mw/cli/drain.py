@@ -20,7 +20,7 @@ from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, SpoolError, StoreUnavailable
 from consent_mw.hosts.hosts import Hosts
-from consent_mw.log.drain import Chore, Drain
+from consent_mw.log.drain import Drain
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.policy.revisions import Revisions
@@ -32,7 +32,7 @@ from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
 from consent_mw.stores.self_opening import OpenedStore
 
-__all__ = ["drain"]
+__all__ = ["Work", "drain", "hand_over_on", "work_of"]
 
 _TICK_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
@@ -43,13 +43,14 @@ _SHOWN_SECONDS: Final = 0.25
 _LATE_SECONDS: Final = 300.0
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
     """What one run of the command works with."""
 
     spool: Spool
     store: Store
     drain: Drain
-    chores: tuple[Chore, ...]
+    destruction: Destruction
+    erasure: Erasure
 
     @property
     def behind(self) -> tuple[int, int]:
@@ -91,7 +92,7 @@ def drain(
 
     Of all processes of this machine one works at a time: where the workers drain too, they take turns.
     """
-    work = _work(file, Places(directory) if directory else Places.beside(file), url, log_url, ring)
+    work = work_of(file, Places(directory) if directory else Places.beside(file), url, log_url, ring)
     ended = asyncio.run(_run(work, once))
     waiting, seconds = work.behind
     count = work.drain.handed_over
@@ -102,7 +103,17 @@ def drain(
     return 0
 
 
-def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring: str | None) -> _Work:
+def work_of(file: Path, places: Places, url: str | None, log_url: str | None, ring: str | None) -> Work:
+    """
+    Return what drains for the site of a policy at `places`.
+
+    Args:
+        url, log_url: Its store and that of its log, where they are not the one in its directory.
+        ring: Its keyring, where that is no key file there.
+
+    Raises:
+        ConfigurationError, SpoolError: Something cannot be used, or is not there.
+    """
     policy = load(file)
     places.check()
     keyring = keyring_at(places, ring)
@@ -133,18 +144,18 @@ def _work(file: Path, places: Places, url: str | None, log_url: str | None, ring
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=clock)
     published = Revisions(places.revisions).course(policy).published
     erasure = Erasure.of_site(published, places, store, sealer, spool=spool)
-    return _Work(spool, store, work, (destruction, erasure))
+    return Work(spool, store, work, destruction, erasure)
 
 
-async def _run(work: _Work, once: bool) -> bool:
+async def _run(work: Work, once: bool) -> bool:
     """Work until done or ended, and return whether it was a signal that ended it."""
-    task = asyncio.ensure_future(_all(work) if once else _endless(work))
+    task = asyncio.ensure_future(_all(work) if once else _on(work))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     beside = [asyncio.ensure_future(_show(work, once))]
     if not once:  # the middleware only spools, so what has ended is destroyed here
-        beside += [asyncio.ensure_future(chore.keep_on(now_ns)) for chore in work.chores]
+        beside += [asyncio.ensure_future(chore.keep_on(now_ns)) for chore in (work.destruction, work.erasure)]
     try:
         await task
     except asyncio.CancelledError:
@@ -154,14 +165,14 @@ async def _run(work: _Work, once: bool) -> bool:
         for each in beside:
             each.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        for chore in work.chores:
+        for chore in (work.destruction, work.erasure):
             await chore.close()
         await work.store.close()
         work.spool.close()
     return False
 
 
-async def _all(work: _Work) -> None:
+async def _all(work: Work) -> None:
     for _ in range(int(_LEASE_SECONDS / _TICK_SECONDS)):
         with work.spool.lease() as mine:
             if mine:
@@ -179,10 +190,15 @@ async def _all(work: _Work) -> None:
     )
 
 
-async def _endless(work: _Work) -> None:
+async def _on(work: Work) -> None:
+    await work.store.open()  # where it cannot be reached at first, whoever typed the command hears so
+    await hand_over_on(work)
+
+
+async def hand_over_on(work: Work) -> None:
+    """Hand over what comes, until cancelled. A store that is away is told once and tried again. Raises ConsentError."""
     pause = _TICK_SECONDS
     told = ""
-    await work.store.open()
     while True:
         try:
             count = await _turn(work)
@@ -201,13 +217,13 @@ async def _endless(work: _Work) -> None:
         pause = pause or _TICK_SECONDS
 
 
-async def _turn(work: _Work) -> int | None:
+async def _turn(work: Work) -> int | None:
     """Hand some over and return how many, or None where another process of this machine is at it."""
     with work.spool.lease() as mine:
         return await work.drain.turn() if mine else None
 
 
-async def _show(work: _Work, once: bool) -> None:
+async def _show(work: Work, once: bool) -> None:
     """Show how far it is, on a terminal only; elsewhere say it when it is late."""
     with _progress() as progress, suppress(SpoolError):
         task = progress.add_task("", total=max(1, work.behind[0]) if once else None)

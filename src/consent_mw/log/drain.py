@@ -23,6 +23,7 @@ from consent_mw.exceptions import (
     StoreUnavailable,
 )
 from consent_mw.kinds import GAP
+from consent_mw.log.drain_process import DrainProcess
 from consent_mw.log.duty_cycle import AT_ONCE, Pace, rest
 from consent_mw.log.unbundler import Unbundler
 from consent_mw.policy.model import NECESSARY, Policy
@@ -50,6 +51,9 @@ _LONGEST_PAUSE_SECONDS: Final = 30.0
 #: A paced drain gives the lease up now and then, so that the workers take turns.
 _TURN_SECONDS: Final = 5.0
 _EXPIRE_SECONDS: Final = 60.0
+#: What waits after half a second of some 150 exchanges a second: from there on requests meet the drain's slices often
+#: enough that their slowest hundredth is longer for it.
+_BUSY_BYTES: Final = 32 << 10
 _STAY: Final = "records stay in the spool"
 _LOST: Final = "records are lost"
 _ENDED: Final = (
@@ -87,8 +91,10 @@ class Drain:
 
     Args:
         hands_over: False where `consent-mw drain` does that: this process then only keeps.
+        process: Drains in the place of this process while the site is busy; None where it cannot be told what to use.
         stop_seconds: How long `stop` may take. What is left then waits in the spool for the next start.
         chores: What goes on beside it, each as a task of its own.
+        drain_chores: The same, but only while it is this process that hands over: the other one does them too.
         agree: Where several hosts share their keys: has them agree on those that will be needed, ahead of time.
 
     Attributes:
@@ -109,9 +115,11 @@ class Drain:
         clock: Callable[[], int] = time.time_ns,
         *,
         hands_over: bool = True,
+        process: DrainProcess | None = None,
         pace: Pace | None = None,
         stop_seconds: float = 5.0,
         chores: Sequence[Chore] = (),
+        drain_chores: Sequence[Chore] = (),
         poll_published: Callable[[], None] = lambda: None,
         agree: Callable[[Iterable[tuple[int, str]]], Awaitable[None]] | None = None,
     ) -> None:
@@ -127,6 +135,9 @@ class Drain:
         self._pace = pace or Pace()
         self._stop_seconds = stop_seconds
         self._chores = chores
+        self._drain_chores = drain_chores
+        self._process = process
+        self._is_spared = False  # whether the other process hands over
         self.handed_over: int = 0
         self.poll_published: Callable[[], None] = poll_published
         self._agree = agree
@@ -185,9 +196,9 @@ class Drain:
         """Hand over what is there, as far as the store takes it within `stop_seconds`, and end."""
         tasks, self._tasks = self._tasks, ()
         self.loop = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(tasks)
+        if self._process is not None:
+            await asyncio.to_thread(self._process.end)
         try:
             async with asyncio.timeout(self._stop_seconds):
                 if self._pending is not None:
@@ -199,7 +210,7 @@ class Drain:
             _log.warning("the store took too long; what it did not take stays in the spool for the next start")
         await asyncio.to_thread(self._spool.close)
         await self._close_store()
-        for chore in self._chores:
+        for chore in (*self._chores, *self._drain_chores):
             await chore.close()
 
     async def run_once(self) -> None:
@@ -213,7 +224,7 @@ class Drain:
         if self._hands_over:
             self._expire_at = 0.0
             await self._tick(AT_ONCE)
-        for chore in self._chores:
+        for chore in (*self._drain_chores, *self._chores):
             await chore.run(instant_of(self._clock()))
 
     async def _keep_on(self) -> None:
@@ -222,15 +233,34 @@ class Drain:
             await self._keep()
 
     async def _hand_on(self) -> None:
-        while True:
-            await asyncio.sleep(self._pause)
-            fine = await self._tick(self._pace)
-            self._pause = _TICK_SECONDS if fine else min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
+        chores: list[asyncio.Task[None]] = []
+        try:
+            while True:
+                await asyncio.sleep(self._pause)
+                self._is_spared = self._process is not None and await asyncio.to_thread(self._spared_by, self._process)
+                if self._is_spared:
+                    await _cancelled(chores)
+                    chores, self._pause = [], _TICK_SECONDS
+                    continue
+                chores = chores or [asyncio.create_task(each.keep_on(self._clock)) for each in self._drain_chores]
+                fine = await self._tick(self._pace)
+                self._pause = _TICK_SECONDS if fine else min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
+        finally:
+            await _cancelled(chores)
+
+    def _spared_by(self, process: DrainProcess) -> bool:
+        """Whether the other process hands over now. It is begun where this site is busy."""
+        try:
+            busy = self._spool.waiting_bytes >= _BUSY_BYTES
+        except SpoolError:
+            return False
+        return process.is_at_work(busy=busy)
 
     async def _keep(self) -> None:
         """Bring to the disk what was written, and write down what was lost. Never raises."""
         try:
-            await asyncio.to_thread(self._spool.sync if self._hands_over else self._spool.rotate)
+            hands_over = self._hands_over and not self._is_spared
+            await asyncio.to_thread(self._spool.sync if hands_over else self._spool.rotate)
             await self._prepare_keys()
         except ConsentError as error:
             self._tell("the spool cannot be used", error)
@@ -422,6 +452,12 @@ class Drain:
         except Exception:  # noqa: BLE001 - a store of somebody else's: the gap is written later
             return False
         return True
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _rest(worked_seconds: float, share: float) -> None:

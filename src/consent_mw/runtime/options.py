@@ -147,6 +147,21 @@ class Options:
         """Where the declaration was read from; None for a `Policy` that was loaded."""
         return None if isinstance(self.policy, Policy) else Path(self.policy)
 
+    def named_for_a_process(self) -> dict[str, str | None] | None:
+        """
+        Return what a process of its own needs to drain for this site, by names that it understands; None where some of
+        it is an object of this process, nobody wants it, or somebody is developing.
+        """
+        own = (self.keyring, *(each for each in (self.store, self.log_store) if not isinstance(each, str)))
+        if not self.drain or self.debug or self.file is None or self.clock is not time.time_ns or any(own):
+            return None
+        return {
+            "policy": str(self.file.absolute()),
+            "directory": str(self.data_directory.absolute()),
+            "store": self.store if isinstance(self.store, str) else None,
+            "log_store": self.log_store if isinstance(self.log_store, str) else None,
+        }
+
     @property
     def data_directory(self) -> Path:
         """Where records are kept: as told, or `consent-data` beside the policy."""

@@ -11,6 +11,7 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.hosts.hosts import Hosts
 from consent_mw.log.access_line import Console
 from consent_mw.log.drain import Drain
+from consent_mw.log.drain_process import DrainProcess
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy
@@ -77,7 +78,9 @@ class Runtime:
             pending,
             clock=options.clock,
             hands_over=options.drain,
-            chores=(*([hosts] if hosts else []), *([self.destruction] if options.drain else []), self.erasure),
+            process=self._drain_process(policy),
+            chores=(*([hosts] if hosts else []), self.erasure),
+            drain_chores=(self.destruction,) if options.drain else (),
             poll_published=self.poll_published,
             agree=hosts.agree if hosts else None,
         )
@@ -109,6 +112,12 @@ class Runtime:
             clock=storage.clock,
             confirm=hosts.is_current if hosts else None,
         )
+
+    def _drain_process(self, policy: Policy) -> DrainProcess | None:
+        """Return what drains in a process of its own; None where that could not be told what to work with."""
+        options, places = self.options, self.storage.places
+        named = options.named_for_a_process()
+        return DrainProcess(places.drain_lock, named) if named and policy.seal else None
 
     async def _hand_over(self) -> None:
         await self.drain.once()

@@ -1,0 +1,90 @@
+"""What a busy worker begins: one process that drains for a site until that worker ends. Nobody types it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from consent_mw.cli.clock import now_ns
+from consent_mw.cli.drain import Work, hand_over_on, work_of
+from consent_mw.cli.terminal import complain
+from consent_mw.exceptions import ConsentError
+from consent_mw.paths import Places
+from consent_mw.system.locks import alone
+
+__all__ = ["main"]
+
+#: A quarter of a core where everything else is busy, which is more than a drain takes, and else what nobody wants.
+_NICE: Final = 5
+_LOOK_SECONDS: Final = 0.25
+#: Workers look, for a moment, whether the lock is taken.
+_LOCK_SECONDS: Final = 2.0
+
+
+def main() -> int:
+    """Drain for the worker whose number is the first argument, with what it names on standard input, as JSON."""
+    worker = int(sys.argv[1])
+    named: dict[str, str | None] = json.load(sys.stdin)
+    os.nice(_NICE)
+    places = Places(Path(str(named["directory"])))
+    try:
+        with _lock(places.drain_lock) as mine:
+            if mine:
+                work = work_of(Path(str(named["policy"])), places, named["store"], named["log_store"], None)
+                asyncio.run(_run(work, worker))
+    except (ConsentError, OSError) as error:
+        complain(str(error))
+        return 1
+    return 0
+
+
+@contextmanager
+def _lock(file: Path) -> Generator[bool]:
+    """Give True once this is the only one at work; False if another is."""
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        with alone(file) as mine:
+            if mine or time.monotonic() > until:
+                yield mine
+                return
+        time.sleep(_LOOK_SECONDS)
+
+
+async def _run(work: Work, worker: int) -> None:
+    """Hand over, and destroy, until the worker ends or a signal says so. Erasing is left to the workers."""
+    ended = asyncio.ensure_future(_ended(worker))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.cancel)
+    handing = asyncio.ensure_future(hand_over_on(work))
+    destroying = asyncio.ensure_future(work.destruction.keep_on(now_ns))
+    try:
+        await asyncio.wait((ended, handing), return_when=asyncio.FIRST_COMPLETED)
+        if handing.done():
+            await handing  # raises what went wrong
+    finally:
+        for each in (ended, handing, destroying):
+            each.cancel()
+        await asyncio.gather(ended, handing, destroying, return_exceptions=True)
+        for chore in (work.destruction, work.erasure):
+            await chore.close()
+        with suppress(ConsentError):
+            await work.store.close()
+        work.spool.close()
+
+
+async def _ended(worker: int) -> None:
+    """Return when the worker is not our parent any more: it has ended, in order or by SIGKILL."""
+    while os.getppid() == worker:  # noqa: ASYNC110 - the end of a process that is no child has no event
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

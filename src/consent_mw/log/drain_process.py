@@ -1,0 +1,107 @@
+"""A process of its own that drains for all workers of a machine, begun by whichever of them is busy first."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from consent_mw.system.locks import alone
+
+__all__ = ["DrainProcess"]
+
+_log = logging.getLogger("consent_mw")
+
+#: Python and its modules take half a second, on a busy machine several.
+_PATIENCE_SECONDS: Final = 60.0
+_END_SECONDS: Final = 5.0
+#: After so many ends that nobody asked for, this worker drains by itself: no memory, or a system that forbids it.
+_MOST_FAILURES: Final = 3
+_GIVEN_UP: Final = "the process that drains cannot be kept up (%s): this worker drains by itself, as a quiet site does"
+
+
+class DrainProcess:
+    """
+    Sees that one process of a machine drains, at a lower priority, while its workers serve.
+
+    It holds the lock for as long as it is at work, so that of several one goes on, and every worker sees it, whoever
+    began it. It ends when its worker does, however that ends: another worker that is busy then begins the next.
+
+    Args:
+        lock: The file that it locks.
+        named: What it is to work with, as JSON: it reads that, since an address may hold a password.
+    """
+
+    def __init__(self, lock: Path, named: Mapping[str, str | None]) -> None:
+        self._lock = lock
+        self._named = json.dumps(named).encode()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._begun = 0.0
+        self._failures = 0
+
+    def is_at_work(self, *, busy: bool) -> bool:
+        """
+        Whether it drains, so that this worker need not. Begins it where the machine is `busy` and there is none.
+
+        Never raises: where the system forbids it, the answer is no. For a thread.
+        """
+        try:
+            with alone(self._lock) as nobody:
+                if not nobody:
+                    return True
+            self._look_after_child()
+            if busy and self._child is None and self._failures < _MOST_FAILURES:
+                self._begin()
+        except (OSError, ValueError) as error:
+            self._fail(f"{error}")
+        return False
+
+    def end(self) -> None:
+        """End the one that this worker began. What it has not handed over stays in the spool. For a thread."""
+        child, self._child = self._child, None
+        if child is not None and child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _begin(self) -> None:
+        python = sys.executable or ""
+        if getattr(sys, "frozen", False) or not Path(python).name.startswith(("python", "pypy")):
+            self._failures = _MOST_FAILURES
+            raise OSError(f"{python or 'this program'} is no Python that could be started")
+        # In a session of its own: Ctrl-C in a terminal is for the server, which then ends it in order.
+        self._child = subprocess.Popen(  # noqa: S603 - our own module, and a number
+            [python, "-P", "-m", "consent_mw.cli.drain_beside", str(os.getpid())],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        self._begun = time.monotonic()
+        if self._child.stdin is not None:
+            with self._child.stdin as told:
+                told.write(self._named)
+
+    def _look_after_child(self) -> None:
+        """Forget one that has ended, or does not come to work."""
+        child = self._child
+        if child is None:
+            return
+        if child.poll() is None:
+            if time.monotonic() - self._begun < _PATIENCE_SECONDS:
+                return
+            child.kill()
+            child.wait()
+        self._child = None
+        self._fail(f"it ended with {child.returncode}")
+
+    def _fail(self, why: str) -> None:
+        self._failures += 1
+        if self._failures >= _MOST_FAILURES:
+            _log.warning(_GIVEN_UP, why)
