@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.config
 import secrets
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +23,18 @@ from consent_mw import Choice, ConsentMiddleware
 from consent_mw.consent.choice import Consent
 from consent_mw.cookies.consent_cookie import ConsentCookie
 
-__all__ = ["ACCESS_LINE", "BARE", "CONTESTANTS", "OURS", "OURS_SPOOLING", "PASS_THROUGH", "Contestant", "log_config",
-           "request_headers"]  # fmt: skip
+__all__ = [
+    "ACCESS_LINE",
+    "BARE",
+    "CONTESTANTS",
+    "OURS",
+    "OURS_INSIDE",
+    "OURS_SPOOLING",
+    "PASS_THROUGH",
+    "Contestant",
+    "log_config",
+    "request_headers",
+]
 
 
 class Contestant(NamedTuple):
@@ -67,9 +78,14 @@ def ours_spooling(app: ASGIApp, directory: Path) -> ASGIApp:
     return _ours(app, directory, drain=False)
 
 
-def _ours(app: ASGIApp, directory: Path, *, drain: bool = True) -> ASGIApp:
+def ours_inside(app: ASGIApp, directory: Path) -> ASGIApp:
+    """The same, but that the worker drains by itself: a clock of one's own cannot be given to another process."""
+    return _ours(app, directory, clock=lambda: time.time_ns())
+
+
+def _ours(app: ASGIApp, directory: Path, **more: Any) -> ASGIApp:
     policy = Path(__file__).with_name("policy.toml")
-    return ConsentMiddleware(app, policy=policy, secret_keys=[SECRET], directory=directory, drain=drain)
+    return ConsentMiddleware(app, policy=policy, secret_keys=[SECRET], directory=directory, **more)
 
 
 def consent_cookie() -> str:
@@ -154,6 +170,7 @@ BARE = Contestant("bare Starlette", bare)
 PASS_THROUGH = Contestant("pass-through wrapper", pass_through)
 OURS = Contestant("consent-mw, everything on", ours)
 OURS_SPOOLING = Contestant("consent-mw, everything on, spooling only", ours_spooling)
+OURS_INSIDE = Contestant("consent-mw, everything on, the worker drains", ours_inside)
 ACCESS_LINE = Contestant("uvicorn's access line", access_line, by_server=True)
 
 CONTESTANTS = [
@@ -161,6 +178,7 @@ CONTESTANTS = [
     PASS_THROUGH,
     OURS,
     OURS_SPOOLING,
+    OURS_INSIDE,
     ACCESS_LINE,
     Contestant("SessionMiddleware, written", session),
     Contestant("asgi-correlation-id", correlation_id),

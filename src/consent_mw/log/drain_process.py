@@ -78,10 +78,11 @@ class DrainProcess:
         if getattr(sys, "frozen", False) or not Path(python).name.startswith(("python", "pypy")):
             self._failures = _MOST_FAILURES
             raise OSError(f"{python or 'this program'} is no Python that could be started")
-        # In a session of its own: Ctrl-C in a terminal is for the server, which then ends it in order.
+        # In a group of its own: Ctrl-C in a terminal is for the server, which then ends it in order. Not in a session of
+        # its own: Linux shares a processor between sessions, whatever the priorities in them.
         self._child = subprocess.Popen(  # noqa: S603 - our own module, and a number
             [python, "-P", "-m", "consent_mw.cli.drain_beside", str(os.getpid())],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0,
         )  # fmt: skip
         self._begun = time.monotonic()
         if self._child.stdin is not None:
