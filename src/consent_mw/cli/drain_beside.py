@@ -22,28 +22,43 @@ from consent_mw.system.locks import alone
 
 __all__ = ["main"]
 
-#: A quarter of a core where everything else is busy, which is more than a drain takes, and else what nobody wants.
-_NICE: Final = 5
+#: The least there is, where the system knows no idle processes.
+_NICE: Final = 19
 _LOOK_SECONDS: Final = 0.25
 #: Workers look, for a moment, whether the lock is taken.
 _LOCK_SECONDS: Final = 2.0
 
 
 def main() -> int:
-    """Drain for the worker whose number is the first argument, with what it names on standard input, as JSON."""
+    """
+    Drain for the worker whose number is the first argument, with what it names on standard input, as JSON; with a
+    second argument, give way to everybody.
+    """
     worker = int(sys.argv[1])
     named: dict[str, str | None] = json.load(sys.stdin)
-    os.nice(_NICE)
     places = Places(Path(str(named["directory"])))
     try:
         with _lock(places.drain_lock) as mine:
             if mine:
                 work = work_of(Path(str(named["policy"])), places, named["store"], named["log_store"], None)
+                if "gives-way" in sys.argv[2:]:  # not before: to start must not take for ever
+                    _give_way()
                 asyncio.run(_run(work, worker))
     except (ConsentError, OSError) as error:
         complain(str(error))
         return 1
     return 0
+
+
+def _give_way() -> None:
+    """
+    Take what nobody else wants. Lower priority alone would not do: a request that comes while a process of any other
+    kind has the processor may wait for the end of its slice, some milliseconds (Linux 6.6 and later).
+    """
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(_NICE)
 
 
 @contextmanager

@@ -251,10 +251,10 @@ class Drain:
     def _spared_by(self, process: DrainProcess) -> bool:
         """Whether the other process hands over now. It is begun where this site is busy."""
         try:
-            busy = self._spool.waiting_bytes >= _BUSY_BYTES
+            waiting, seconds = self._behind()
         except SpoolError:
             return False
-        return process.is_at_work(busy=busy)
+        return process.is_at_work(busy=waiting >= _BUSY_BYTES, late=self._pace.is_late(waiting, seconds))
 
     async def _keep(self) -> None:
         """Bring to the disk what was written, and write down what was lost. Never raises."""

@@ -20,7 +20,9 @@ _log = logging.getLogger("consent_mw")
 
 #: Python and its modules take half a second, on a busy machine several.
 _PATIENCE_SECONDS: Final = 60.0
-_END_SECONDS: Final = 5.0
+_END_SECONDS: Final = 2.0
+#: While it starts, which takes a second: a tenth of a core where all are busy.
+_NICE: Final = 10
 #: After so many ends that nobody asked for, this worker drains by itself: no memory, or a system that forbids it.
 _MOST_FAILURES: Final = 3
 _GIVEN_UP: Final = "the process that drains cannot be kept up (%s): this worker drains by itself, as a quiet site does"
@@ -33,6 +35,9 @@ class DrainProcess:
     It holds the lock for as long as it is at work, so that of several one goes on, and every worker sees it, whoever
     began it. It ends when its worker does, however that ends: another worker that is busy then begins the next.
 
+    It takes of the processors what nobody else wants. Where that is too little for too long it is begun anew, and
+    then takes its share as everybody does: no process may raise its own priority.
+
     Args:
         lock: The file that it locks.
         named: What it is to work with, as JSON: it reads that, since an address may hold a password.
@@ -44,16 +49,21 @@ class DrainProcess:
         self._child: subprocess.Popen[bytes] | None = None
         self._begun = 0.0
         self._failures = 0
+        self._gives_way = True
 
-    def is_at_work(self, *, busy: bool) -> bool:
+    def is_at_work(self, *, busy: bool, late: bool = False) -> bool:
         """
-        Whether it drains, so that this worker need not. Begins it where the machine is `busy` and there is none.
+        Whether it drains, so that this worker need not. Begins it where the site is `busy` and there is none, and anew
+        where it is `late`, because everybody else is busier.
 
         Never raises: where the system forbids it, the answer is no. For a thread.
         """
         try:
             with alone(self._lock) as nobody:
                 if not nobody:
+                    if late and self._gives_way and self._child is not None:
+                        self._gives_way = False
+                        self.end()
                     return True
             self._look_after_child()
             if busy and self._child is None and self._failures < _MOST_FAILURES:
@@ -78,12 +88,15 @@ class DrainProcess:
         if getattr(sys, "frozen", False) or not Path(python).name.startswith(("python", "pypy")):
             self._failures = _MOST_FAILURES
             raise OSError(f"{python or 'this program'} is no Python that could be started")
-        # In a group of its own: Ctrl-C in a terminal is for the server, which then ends it in order. Not in a session of
+        # In a group of its own: Ctrl-C in a terminal is for the server, which then ends it in order. In no session of
         # its own: Linux shares a processor between sessions, whatever the priorities in them.
+        gives_way = ["gives-way"] if self._gives_way else []
         self._child = subprocess.Popen(  # noqa: S603 - our own module, and a number
-            [python, "-P", "-m", "consent_mw.cli.drain_beside", str(os.getpid())],
+            [python, "-P", "-m", "consent_mw.cli.drain_beside", str(os.getpid()), *gives_way],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, process_group=0,
         )  # fmt: skip
+        if self._gives_way:
+            os.setpriority(os.PRIO_PROCESS, self._child.pid, _NICE)
         self._begun = time.monotonic()
         if self._child.stdin is not None:
             with self._child.stdin as told:

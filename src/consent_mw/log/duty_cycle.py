@@ -37,8 +37,11 @@ class Pace:
 
     def share_at(self, waiting_bytes: int, behind_seconds: float) -> float:
         """Return the share for a backlog of that size and age."""
-        hurried = waiting_bytes > self.many_bytes or behind_seconds > self.late_seconds
-        return self.hurried_share if hurried else self.share
+        return self.hurried_share if self.is_late(waiting_bytes, behind_seconds) else self.share
+
+    def is_late(self, waiting_bytes: int, behind_seconds: float) -> bool:
+        """Whether a backlog of that size and age is too large or too old."""
+        return waiting_bytes > self.many_bytes or behind_seconds > self.late_seconds
 
 
 def rest(worked_seconds: float, share: float) -> float:

@@ -86,7 +86,8 @@ class Options:
         console: Write an access line for each exchange, masked, in the place of the server's (`--no-access-log`).
         templates: A folder whose templates stand in for ours of the same name.
         gpc_url: Serve `/.well-known/gpc.json`, which says whether the policy honours the signal.
-        drain: False where `consent-mw drain` hands records to the store: this process then only writes them down.
+        drain: False where `consent-mw drain` hands records to the store: this process then only writes them down. Else
+            it hands them over, or begins a process that does once it is busy, where all that needs has a name.
         spool_bytes: Most that records may take on this machine's disk while they wait for the store, a sixteenth of
             it kept for receipts, erasures and abuse.
         sync_interval: How often records are forced to the disk: what a power cut may take.
