@@ -100,6 +100,7 @@ async def _row(directory: Path, name: str, rounds: int, url: str = "", schema: s
     visitor = Browser(app, cookies=json.loads((directory / _WHO).read_text()))
     taken: list[float] = []
     worked: list[float] = []
+    page = b""
     async with lifespan(app):
         for _ in range(rounds + 1):
             began, before = time.perf_counter(), time.process_time()

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.contestants import ACCESS_LINE, BARE, OURS, OURS_SPOOLING, Contestant
+from bench.contestants import ACCESS_LINE, BARE, OURS, OURS_INSIDE, OURS_SPOOLING, Contestant
 from bench.paced import CONNECTIONS as PACED_CONNECTIONS
 from bench.paced import WARM_UP_SECONDS, Paced, paced
 from bench.running import CLIENT_CORE, pin, serving
@@ -23,7 +23,8 @@ NAMES = {
     BARE: "bare Starlette, no log",
     ACCESS_LINE: "bare Starlette, uvicorn's access log",
     OURS_SPOOLING: "consent-mw, everything on, `drain=False`",
-    OURS: "consent-mw, everything on, draining",
+    OURS_INSIDE: "consent-mw, everything on, the worker drains",
+    OURS: "consent-mw, everything on, as it comes",
 }
 
 
@@ -45,7 +46,7 @@ class Round(NamedTuple):
 
 
 def main() -> None:
-    """Measure all four in interleaved rounds, and print two tables; nothing is written to a file."""
+    """Measure all five in interleaved rounds, and print two tables; nothing is written to a file."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5, help="length of each measurement")

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,13 @@ class Site:
             self.process = subprocess.Popen(
                 [*command, *self._words], cwd=self.directory, stdout=said, stderr=said, env=self._environment
             )
-        self.until(self._answers)
+        self.until(self.answers)
 
     @property
     def said(self) -> str:
         return (self.directory / "said.txt").read_text()
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         with suppress(OSError, http.client.HTTPException):
             return self.visit(1) == 1
         return False
@@ -135,7 +135,7 @@ def is_alive(pid: int) -> bool:
 
 
 @contextmanager
-def serving(directory: Path, *words: str, **environment: str) -> Iterator[Site]:
+def serving(directory: Path, *words: str, **environment: str) -> Generator[Site]:
     site = Site(directory, *words, **environment)
     try:
         yield site
@@ -215,7 +215,7 @@ def test_a_server_that_loads_its_code_again_has_one_again(tmp_path: Path) -> Non
         (worker,) = site.workers
         os.utime(tmp_path / "app.py", (time.time() + 10, time.time() + 10))
         site.until(lambda: not is_alive(first))
-        site.until(lambda: (site._answers(), site.workers != {worker})[1])
+        site.until(lambda: (site.answers(), site.workers != {worker})[1])
         site.is_busy_until(lambda: site.drains)
         assert first not in site.drains
         site.until(lambda: site.records == site.answered)
