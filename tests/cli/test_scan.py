@@ -12,6 +12,7 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -21,8 +22,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from tests.support.policies import POLICY
 from tests.support.serving import served
 
+from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
 from consent_mw.cli.proposal import names_of_families, proposed, purposes_of, rounded
 from consent_mw.policy.loader import load, loads
@@ -261,3 +264,21 @@ def test_a_purpose_that_the_policy_lacks_is_not_proposed(policy: Path) -> None:
     proposal = proposed("_ga", purposes_of(declared))
     assert proposal.purpose == "functional"
     assert proposal.because == "looks like Google Analytics, analytics: which purpose?"
+
+
+def test_our_own_pages_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    app = Starlette(routes=[Route("/", linking)])
+    keys = ["the secret key of the tests"]
+    with served(ConsentMiddleware(app, policy=policy, secret_keys=keys, report_only=True)) as port:
+        assert main(["scan", f"http://127.0.0.1:{port}/", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [urlsplit(url).path for url in told["pages"]] == ["/"]
+    assert [cookie["name"] for cookie in told["cookies"]] == ["theme"]
+
+
+async def linking(request: Request) -> Response:
+    response = page("/consent/", "/consent/policy", "/consent/cookies")
+    response.set_cookie("theme", "dark")
+    return response

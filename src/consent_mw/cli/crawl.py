@@ -39,6 +39,11 @@ _CHARSET: Final = re.compile(
 )
 
 
+#: How a page of ours begins (site/templates/page.html).
+_OURS: Final = b'class="consent-mw-page"'
+_HEAD_BYTES: Final = 1_000
+
+
 class _Late(ConsentError):
     """The time of the whole visit is over."""
 
@@ -165,6 +170,8 @@ class Crawl:
 
     def _visit(self, url: str, *, is_first: bool) -> None:
         answer = self._get(url)
+        if _OURS in answer.body[:_HEAD_BYTES] and not is_first:
+            return  # what our own pages set, and link, is no matter of the site's
         self.pages.append(url)
         target = self._redirected(url, answer)
         if target is not None:
