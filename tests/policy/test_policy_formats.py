@@ -141,6 +141,7 @@ def test_a_site_answers_with_the_graph(path: str, accept: str) -> None:
     assert answer.header("content-type") == "application/ld+json"
     assert answer.header("vary") == "Accept, Accept-Language"
     assert json.loads(answer.body) == policy_graph(loads(DECLARATION))
+    assert 'href="/consent/policy/3.jsonld"' in get("/consent/policy").body
 
 
 def test_the_command_writes_what_a_site_answers(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
