@@ -18,6 +18,7 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.policy.model import Policy
 from consent_mw.proxies import Proxies
 from consent_mw.rights.personal_data import PersonalData, SignIn
+from consent_mw.site.look import Layout, Look, Position
 from consent_mw.stores.base import Store
 
 __all__ = ["Given", "Options"]
@@ -45,6 +46,10 @@ class Given(TypedDict, total=False):
     exclude: Iterable[str]
     report_only: bool
     banner: bool
+    banner_layout: Layout
+    banner_position: Position | None
+    stylesheet: str | None
+    logo: str | None
     debug: bool
     console: bool
     templates: str | Path | None
@@ -82,6 +87,12 @@ class Options:
         exclude: Paths, with * for anything, that are left out of the log. Never out of the gate.
         report_only: Block nothing and report everything, for a site that moves in.
         banner: Whether the banner is inserted into pages; a template can place it instead.
+        banner_layout: How it stands: "bar" over the whole width, "box" in a corner, "centre" in the middle. None of
+            them covers the page; on a phone each is a bar.
+        banner_position: Where: "bottom" or "top" for a bar; "bottom-right", "bottom-left", "top-left" or "top-right"
+            for a box.
+        stylesheet: The path of a style sheet of the site's that our own pages load too, such as "/static/brand.css".
+        logo: The path of a picture that stands before the site's name on our own pages.
         debug: Tell in a response header what became of each cookie, and raise on an event that is not declared.
         console: Write an access line for each exchange, masked, in the place of the server's (`--no-access-log`).
         templates: A folder whose templates stand in for ours of the same name.
@@ -117,6 +128,10 @@ class Options:
     exclude: Iterable[str] = ()
     report_only: bool = False
     banner: bool = True
+    banner_layout: Layout = "bar"
+    banner_position: Position | None = None
+    stylesheet: str | None = None
+    logo: str | None = None
     debug: bool = False
     console: bool = False
     templates: str | Path | None = None
@@ -140,8 +155,19 @@ class Options:
         for option in ("sync_interval", "pending_wait"):
             if (duration := getattr(self, option)) <= timedelta():
                 raise ConfigurationError(f"{option}={duration}: is no time; write {option}=timedelta(seconds=1)")
+        _ = self.look  # a wrong one is told at the start
         if isinstance(self.exclude, str):
             raise ConfigurationError(f'exclude: is one text; write exclude=("{self.exclude}",)')
+
+    @property
+    def look(self) -> Look:
+        """How the banner stands, and what our own pages wear."""
+        return Look(
+            banner_layout=self.banner_layout,
+            banner_position=self.banner_position,
+            stylesheet=self.stylesheet,
+            logo=self.logo,
+        )
 
     @property
     def file(self) -> Path | None:

@@ -88,6 +88,7 @@ class Revision:
                 removed=gone,
             ),
             own_cookies=self._own_cookies,
+            look=options.look,
             templates=Path(options.templates) if options.templates else None,
             enforced=not options.report_only,
             now_ns=storage.clock,

@@ -40,9 +40,13 @@ class Asset(NamedTuple):
 class Assets:
     """Every file of static/, read once, without what only its readers need."""
 
-    def __init__(self, folder: Path = _FOLDER) -> None:
+    def __init__(self, folder: Path = _FOLDER, *, layouts: bool = False) -> None:
+        """With `layouts` the banner's style sheet knows others than the bar at the bottom."""
         files = [file for file in sorted(folder.iterdir()) if file.suffix in _TYPES]
         self._by_file = {file.name: _asset(file) for file in files}
+        if layouts:
+            body = self._by_file["consent.css"].body + self._by_file["layouts.css"].body
+            self._by_file["consent.css"] = _named("consent", ".css", body)
         self._by_name = {asset.name: asset for asset in self._by_file.values()}
 
     def name(self, file: str) -> str | None:
@@ -63,4 +67,8 @@ def _asset(file: Path) -> Asset:
     body = file.read_bytes()
     for pattern, instead in _FOR_READERS[file.suffix]:
         body = pattern.sub(instead, body)
-    return Asset(f"{file.stem}.{hashlib.sha256(body).hexdigest()[:12]}{file.suffix}", _TYPES[file.suffix], body)
+    return _named(file.stem, file.suffix, body)
+
+
+def _named(stem: str, suffix: str, body: bytes) -> Asset:
+    return Asset(f"{stem}.{hashlib.sha256(body).hexdigest()[:12]}{suffix}", _TYPES[suffix], body)

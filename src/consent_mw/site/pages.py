@@ -34,6 +34,7 @@ from consent_mw.site.form_posts import Posts, first
 from consent_mw.site.forms import BadForm, safe_next
 from consent_mw.site.hand_over import Handing
 from consent_mw.site.language import negotiate
+from consent_mw.site.look import Look
 from consent_mw.site.my_data_pages import MyData, MyDataPages
 from consent_mw.site.policy_pages import PolicyPages
 from consent_mw.site.reader_queue import Readers
@@ -51,6 +52,7 @@ _log = logging.getLogger("consent_mw")
 
 _IMMUTABLE: Final[Mapping[str, str]] = {"cache-control": "public, max-age=31536000, immutable"}
 
+_USUAL: Final = Look()
 #: Of the answers alone: 4,000 with day, name and signature.
 _MOST_COOKIE_BYTES: Final = 3_800
 
@@ -81,6 +83,7 @@ class Site:
         templates: A folder whose templates stand in for ours, and whose locale/ adds languages.
         default_language: For visitors who speak none of the policy's languages; its first unless told.
         enforced: False while the server only reports what it would hold back: the pages then say so.
+        look: The banner's layout, and what our own pages wear.
         now_ns: The clock, in nanoseconds since 1970.
     """
 
@@ -100,16 +103,17 @@ class Site:
         templates: Path | None = None,
         default_language: str | None = None,
         enforced: bool = True,
+        look: Look = _USUAL,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.policy = policy
         self.prefix = prefix
         self.pending = pending
         self.now_ns = now_ns
-        self._surfaces = Surfaces(policy, templates, enforced=enforced)
+        self._surfaces = Surfaces(policy, templates, enforced=enforced, look=look)
         self._wordings = wordings
         self._hashes: dict[tuple[Surface, str, frozenset[str]], str] = {}
-        self._assets = Assets()
+        self._assets = Assets(layouts=look.is_special)
         self._rendering = Rendering(self._surfaces, self._assets, prefix)
         self._posts = Posts(self._rendering, FormGuard(signing, lambda secure: own_cookies(secure).form))
         self._default_language = default_language or policy.languages[0]

@@ -12,6 +12,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.site.assets import Assets
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.form_guard import Proof
+from consent_mw.site.labels import labelled
 from consent_mw.site.markdown import markdown_of
 from consent_mw.site.surfaces import Surfaces
 from consent_mw.site.visit import Visit, own_path
@@ -91,7 +92,7 @@ class Rendering:
             return Response(markdown_of(html), status, said, media_type="text/markdown")
         if visit.form == "download" and status == 200:
             said["content-disposition"] = f'attachment; filename="{file}"'
-        response = HTMLResponse(html, status, said)
+        response = HTMLResponse(labelled(html), status, said)
         if proof.line:
             response.raw_headers.append((b"set-cookie", proof.line))
         return response

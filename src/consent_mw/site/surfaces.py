@@ -12,6 +12,7 @@ from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import Policy
 from consent_mw.site.documents import NOTICE_CLOSED_FOR
 from consent_mw.site.language import spoken
+from consent_mw.site.look import Look
 from consent_mw.site.outline import Outline
 from consent_mw.site.page_text import text_of
 from consent_mw.system.bounded_cache import remember
@@ -29,6 +30,7 @@ __all__ = ["LONGEST_BASE", "SURFACES", "Surface", "Surfaces", "shown_text"]
 Surface: TypeAlias = Literal["banner", "waiting", "settings", "my-data", "api"]
 SURFACES: Final[tuple[Surface, ...]] = get_args(Surface)
 
+_USUAL: Final = Look()
 #: Stands for the path to return to in a banner that is kept; no path can hold a NUL.
 _NEXT = "\0next\0"
 #: A handful in practice: languages times signals times two. The mount point is the only part that could vary more.
@@ -40,10 +42,13 @@ LONGEST_BASE: Final = 256
 class Surfaces:
     """Renders what asks the visitor, under one policy. Jinja2 and Babel are loaded with the first of it."""
 
-    def __init__(self, policy: Policy, own_templates: Path | None = None, *, enforced: bool = True) -> None:
+    def __init__(
+        self, policy: Policy, own_templates: Path | None = None, *, enforced: bool = True, look: Look = _USUAL
+    ) -> None:
         """`enforced` is False while the server only reports what it would hold back: then nothing else is claimed."""
         self.policy = policy
         self.enforced = enforced
+        self.look = look
         self.outline: Outline = Outline(policy)
         self._own = own_templates
         self._templates: Templates | None = None
@@ -51,7 +56,7 @@ class Surfaces:
 
     def of(self, policy: Policy) -> Surfaces:
         """Return the same templates under another policy."""
-        other = Surfaces(policy, self._own, enforced=self.enforced)
+        other = Surfaces(policy, self._own, enforced=self.enforced, look=self.look)
         other._templates = self.templates
         return other
 
@@ -76,6 +81,7 @@ class Surfaces:
             base=base,
             requested_language=language,
             enforced=self.enforced,
+            look=self.look,
             **({"has_my_data": False} | context),
         )
 

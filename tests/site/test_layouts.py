@@ -1,0 +1,223 @@
+"""Layouts, the brand recipe of the documentation, and the site's own looks on our pages, in Chromium."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from tests.site.test_banner_look import MEASURE
+from tests.support import browser_site
+from tests.support.browser_site import DECLARATION, KEY
+from tests.support.serving import served
+
+from consent_mw import ConsentMiddleware
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.site.labels import labelled
+from consent_mw.site.look import Look
+
+RECIPE = re.findall(
+    r"```css\n(.*?)```", (Path(__file__).parents[2] / "docs" / "theming.md").read_text("utf-8"), re.DOTALL
+)[0]
+LOGO = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="28"><rect width="40" height="28" fill="red"/></svg>'
+LAYOUTS = [
+    ("bar", "bottom"),
+    ("bar", "top"),
+    ("box", "bottom-right"),
+    ("box", "bottom-left"),
+    ("box", "top-left"),
+    ("box", "top-right"),
+    ("centre", None),
+]
+
+
+async def page(request: Request) -> Response:
+    links = "".join(f'<p><a href="/{n}">Link {n}</a></p>' for n in range(40))
+    response = HTMLResponse(
+        "<!doctype html><html lang=en><head><title>A page</title><link rel=stylesheet href=/static/brand.css></head>"
+        f"<body><header>Header</header><main><h1>A page</h1>{links}</main></body></html>"
+    )
+    response.set_cookie("theme", "dark")
+    return response
+
+
+async def static(request: Request) -> Response:
+    if request.path_params["name"] == "logo.svg":
+        return Response(LOGO, media_type="image/svg+xml")
+    return Response(RECIPE, media_type="text/css")
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str | None], str]]:
+    routes = [Route("/static/{name}", static), Route("/{path:path}", page)]
+    with ExitStack() as open_until_the_end:
+        addresses = {}
+        for layout, position in LAYOUTS:
+            file = tmp_path_factory.mktemp("site") / "policy.toml"
+            file.write_text(DECLARATION, "utf-8")
+            app = ConsentMiddleware(
+                Starlette(routes=routes),
+                policy=file,
+                secret_keys=[KEY],
+                banner_layout=layout,  # type: ignore[arg-type] - a parameter of the test
+                banner_position=position,  # type: ignore[arg-type]
+                stylesheet="/static/brand.css",
+                logo="/static/logo.svg",
+            )
+            addresses[layout, position] = f"http://127.0.0.1:{open_until_the_end.enter_context(served(app))}"
+        yield addresses
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = browser_site.launch(playwright, chromium)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def arrive(browser: Browser) -> Iterator[Any]:
+    contexts = []
+
+    def arrive(address: str, width: int = 1280, height: int = 800, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, **{"locale": "en", **options})
+        context.set_default_timeout(5_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(address)
+        return page
+
+    yield arrive
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("where", LAYOUTS, ids=lambda where: "-".join(filter(None, where)))
+@pytest.mark.parametrize(("width", "height", "share"), [(320, 640, 1 / 2), (1280, 800, 1 / 3)])
+def test_every_layout_leaves_most_of_the_view_to_a_page_that_can_be_used(
+    arrive: Any,
+    sites: dict[tuple[str, str | None], str],
+    where: tuple[str, str | None],
+    width: int,
+    height: int,
+    share: float,
+) -> None:
+    page = arrive(sites[where], width, height)
+    box = page.locator("#consent-mw").bounding_box()
+    assert box["width"] * box["height"] <= share * width * height
+    assert box["x"] >= 0
+    assert box["y"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert box["y"] + box["height"] <= height + 1
+    side = [box["x"] + box["width"] / 2 - width / 2, box["y"] + box["height"] / 2 - height / 2]
+    if where[0] == "centre" and width > 480:
+        assert max(map(abs, side)) < 2
+    if where[1] and width > 480:
+        for word, at, sign in (("left", 0, -1), ("right", 0, 1), ("top", 1, -1), ("bottom", 1, 1)):
+            assert word not in where[1] or side[at] * sign > 50
+    free = page.get_by_role("link", name=re.compile(r"^Link \d+$"))
+    clear = free.evaluate_all(
+        """found => found.findIndex((each) => { const box = each.getBoundingClientRect();
+            return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2) === each; })"""
+    )
+    assert clear >= 0, "never a wall"
+    free.nth(clear).click()
+    page.wait_for_url(f"**/{clear}")
+    page.locator("button[value=reject]").click()
+    expect(page.locator("#consent-mw")).to_be_hidden()
+
+
+def test_a_bar_at_the_top_covers_nothing_of_the_page_s_own_head(
+    arrive: Any, sites: dict[tuple[str, str | None], str]
+) -> None:
+    page = arrive(sites["bar", "top"])
+    head, bar = page.locator("header").first.bounding_box(), page.locator("#consent-mw").bounding_box()
+    assert head["y"] >= bar["y"] + bar["height"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/consent/", "/consent/policy", "/consent/cookies", "/consent/my-data"])
+def test_the_brand_recipe_is_readable_in_both_schemes_on_every_page_of_ours(
+    arrive: Any, sites: dict[tuple[str, str | None], str], scheme: str, path: str
+) -> None:
+    page = arrive(sites["bar", "bottom"] + path, color_scheme=scheme)
+    if path != "/":
+        assert page.locator(".consent-mw-logo").evaluate("image => image.naturalWidth") == 40
+    words, edges, paper, buttons = page.evaluate(
+        "() => {"
+        + MEASURE.replace('document.querySelector("#consent-mw")', 'document.querySelector(".consent-mw")')
+        + """const words = all("*").filter((each) => each.checkVisibility()
+                && [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim()));
+            const buttons = all("button").filter((each) => each.checkVisibility());
+            return [words.map((each) => contrast(getComputedStyle(each).color, ground(each))),
+                buttons.map((each) => contrast(getComputedStyle(each).borderTopColor, ground(each.parentElement))),
+                ground(banner), buttons.map((each) => getComputedStyle(each).borderTopLeftRadius)]; }"""
+    )
+    assert min(words) >= 4.5
+    assert min(edges, default=3) >= 3
+    assert paper == {"light": "rgb(255, 250, 245)", "dark": "rgb(29, 20, 16)"}[scheme]
+    assert set(buttons) <= {"999px"}
+
+
+def test_what_cannot_be_undone_looks_unlike_what_can(arrive: Any, sites: dict[tuple[str, str | None], str]) -> None:
+    page = arrive(sites["bar", "bottom"])
+    page.locator("button[value=accept]").click()
+    expect(page.locator("#consent-mw")).to_be_hidden()
+    page.goto(sites["bar", "bottom"] + "/consent/my-data")
+    page.get_by_text("Erase my data").first.click()
+    colour = "each => getComputedStyle(each).color"
+    danger = page.get_by_role("button", name="Erase everything for good").evaluate(colour)
+    assert danger == "rgb(163, 35, 27)"
+    assert page.get_by_role("button", name="Withdraw everything").evaluate(colour) == danger
+    assert page.get_by_role("button", name="Dispute").evaluate(colour) != danger
+
+
+def test_a_table_on_a_phone_says_what_each_cell_is(arrive: Any, sites: dict[tuple[str, str | None], str]) -> None:
+    page = arrive(sites["bar", "bottom"] + "/consent/cookies", 320, 640)
+    cells = page.locator("tbody td")
+    told = cells.evaluate_all(
+        "found => found.map((each) => [each.dataset.label, getComputedStyle(each, '::before').content])"
+    )
+    assert len(told) > 9
+    assert {label for label, _ in told} == {"What it does", "From", "Lasts"}
+    assert all(label in shown for label, shown in told)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert set(cells.evaluate_all("found => found.map((each) => getComputedStyle(each, '::before').content)")) == {
+        "none"
+    }
+
+
+def test_a_label_is_the_head_s_own_text_and_the_first_cell_names_the_row() -> None:
+    table = (
+        "<table><thead><tr><th>Name</th><th>For &quot;<b>whom</b>&quot;</th></tr></thead><tbody>"
+        "<tr><th>a</th><td>b</td></tr></tbody></table>"
+    )
+    assert '<tr><th>a</th><td data-label="For &quot;whom&quot;">b</td></tr>' in labelled(table)
+    assert labelled("<table><tr><td>b</td></tr></table>") == "<table><tr><td>b</td></tr></table>"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"banner_layout": "cloud"}, 'banner_layout: "cloud" is no layout; write banner_layout="bar"'),
+        ({"banner_position": "bottom-left"}, 'write banner_position="bottom"; known are: bottom, top'),
+        ({"banner_layout": "box", "banner_position": "top"}, 'write banner_position="bottom-right"'),
+        ({"banner_layout": "centre", "banner_position": "top"}, "leave it out"),
+        ({"stylesheet": "https://cdn.example/brand.css"}, 'write stylesheet="/static/…"'),
+        ({"stylesheet": "//cdn.example/brand.css"}, "is no path of this site"),
+        ({"logo": "logo.svg"}, 'write logo="/static/…"'),
+        ({"logo": '/x"onerror='}, "is no path of this site"),
+    ],
+)
+def test_a_look_that_cannot_be_stops_the_start_and_says_what_can(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        Look(**options)
