@@ -22,13 +22,13 @@ from tests.support.serving import served
 from consent_mw import ConsentMiddleware
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.site.labels import labelled
-from consent_mw.site.look import Look
+from consent_mw.site.look import Layout, Look, Position
 
 RECIPE = re.findall(
     r"```css\n(.*?)```", (Path(__file__).parents[2] / "docs" / "theming.md").read_text("utf-8"), re.DOTALL
 )[0]
 LOGO = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="28"><rect width="40" height="28" fill="red"/></svg>'
-LAYOUTS = [
+LAYOUTS: list[tuple[Layout, Position | None]] = [
     ("bar", "bottom"),
     ("bar", "top"),
     ("box", "bottom-right"),
@@ -59,7 +59,7 @@ async def static(request: Request) -> Response:
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str | None], str]]:
     routes = [Route("/static/{name}", static), Route("/{path:path}", page)]
     with ExitStack() as open_until_the_end:
-        addresses = {}
+        addresses: dict[tuple[str, str | None], str] = {}
         for layout, position in LAYOUTS:
             file = tmp_path_factory.mktemp("site") / "policy.toml"
             file.write_text(DECLARATION, "utf-8")
@@ -67,8 +67,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, 
                 Starlette(routes=routes),
                 policy=file,
                 secret_keys=[KEY],
-                banner_layout=layout,  # type: ignore[arg-type] - a parameter of the test
-                banner_position=position,  # type: ignore[arg-type]
+                banner_layout=layout,
+                banner_position=position,
                 stylesheet="/static/brand.css",
                 logo="/static/logo.svg",
             )
