@@ -14,9 +14,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from tests.site.test_banner_look import MEASURE
 from tests.support import browser_site
 from tests.support.browser_site import DECLARATION, KEY
+from tests.support.measuring import MEASURE
 from tests.support.serving import served
 
 from consent_mw import ConsentMiddleware
