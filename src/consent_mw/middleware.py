@@ -15,6 +15,7 @@ from consent_mw.cookies.request_cookies import Reading, foreign_request, stands_
 from consent_mw.log.exchange import Exchange
 from consent_mw.log.route import Routes
 from consent_mw.runtime.answer import Answer
+from consent_mw.runtime.health import Health
 from consent_mw.runtime.lifespan import lifespan
 from consent_mw.runtime.options import Given, Options
 from consent_mw.runtime.outside import mounted_at, outside
@@ -72,6 +73,7 @@ class ConsentMiddleware:
         self.runtime: Runtime = Runtime(Options(**options))
         self._options = self.runtime.options
         self._excluded = self._options.excluded
+        self._health = Health(self.runtime.storage.spool) if self._options.health else None
         self._proxies = self.runtime.revision.shared.proxies
         self._routes = Routes(app)
         self._mounted = mounted_at(app)
@@ -175,6 +177,12 @@ class ConsentMiddleware:
         if scope["type"] != "http" or not (self._options.gpc_url or prefix in str(scope.get("path", ""))):
             return self.app, False
         path = _path(exchange.seen or scope)
+        if self._health is not None and path in (
+            health := self._options.health_path,
+            f"{health}/live",
+            f"{health}/ready",
+        ):
+            return self._health, True
         if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
             app: ASGIApp = revision.site
         elif self._options.gpc_url and path == "/.well-known/gpc.json":

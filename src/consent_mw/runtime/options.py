@@ -54,6 +54,7 @@ class Given(TypedDict, total=False):
     console: bool
     templates: str | Path | None
     gpc_url: bool
+    health: bool
     drain: bool
     spool_bytes: int
     sync_interval: timedelta
@@ -97,6 +98,7 @@ class Options:
         console: Write an access line for each exchange, masked, in the place of the server's (`--no-access-log`).
         templates: A folder whose templates stand in for ours of the same name.
         gpc_url: Serve `/.well-known/gpc.json`, which says whether the policy honours the signal.
+        health: Answer load balancers at `/consent/health`, and leave those requests out of the log.
         drain: False where `consent-mw drain` hands records to the store: this process then only writes them down. Else
             it hands them over, or begins a process that does once it is busy, where all that needs has a name.
         spool_bytes: Most that records may take on this machine's disk while they wait for the store, a sixteenth of
@@ -136,6 +138,7 @@ class Options:
     console: bool = False
     templates: str | Path | None = None
     gpc_url: bool = False
+    health: bool = False
     drain: bool = True
     spool_bytes: int = 256 << 20
     sync_interval: timedelta = timedelta(seconds=1)
@@ -197,9 +200,14 @@ class Options:
         return Path("consent-data") if self.file is None else _beside(self.file)
 
     @property
+    def health_path(self) -> str:
+        """Where load balancers ask, if they may."""
+        return f"{self.prefix}/health"
+
+    @property
     def excluded(self) -> re.Pattern[str] | None:
         """What a path matches that is left out of the log; None where all are in it."""
-        patterns = list(self.exclude)
+        patterns = [*self.exclude, *([self.health_path, f"{self.health_path}/*"] if self.health else [])]
         return re.compile("|".join(map(fnmatch.translate, patterns))) if patterns else None
 
 

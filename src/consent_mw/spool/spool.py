@@ -224,6 +224,15 @@ class Spool:
         finally:
             self._release()
 
+    def takes(self) -> bool:
+        """Tell whether an ordinary frame would be written now; a segment is begun for it if there is none."""
+        with self._lock:
+            try:
+                return self._admitted(HEADER_BYTES, self._limit(reserved=False, right=False)) is not None
+            except OSError:
+                self._break()
+                return False
+
     @property
     def backlog(self) -> Backlog:
         """What waits now, in one look. Raises SpoolError."""

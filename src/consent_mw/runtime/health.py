@@ -1,0 +1,33 @@
+"""What a load balancer asks: whether this process answers, and whether what it is given would be kept."""
+
+from __future__ import annotations
+
+from starlette.responses import JSONResponse, Response
+
+from consent_mw._asgi import Receive, Scope, Send
+from consent_mw.spool.spool import Spool
+
+__all__ = ["Health"]
+
+
+class Health:
+    """
+    An ASGI application below `/consent/health`, about this process and nobody else.
+
+    `/live` is 200 as long as the process answers. `/ready`, and the path itself, is 503 while the spool takes nothing:
+    what visitors do here, a choice or a withdrawal among it, would then be written down nowhere.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, with JSON: `{"live": true, "ready": true}`."""
+        await self._answer(scope)(scope, receive, send)
+
+    def _answer(self, scope: Scope) -> Response:
+        if scope["method"] not in ("GET", "HEAD"):
+            return Response(status_code=405, headers={"allow": "GET, HEAD"})
+        ready = self._spool.takes()
+        fine = ready or str(scope["path"]).endswith("/live")
+        return JSONResponse({"live": True, "ready": ready}, 200 if fine else 503, headers={"cache-control": "no-store"})
