@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from consent_mw.site.body_start import usual_place
+from consent_mw.site.loose_forms import ends, loosened
 
 __all__ = ["TARGET", "Words", "with_words"]
 
@@ -23,19 +24,28 @@ class Words(NamedTuple):
     Attributes:
         head: For the end of its head.
         body: For the beginning of its body. The path to return to stands between each two.
+        loose: The same without its forms, for a page that ends as one should.
+        end: These forms, for its end.
     """
 
     head: bytes
     body: tuple[bytes, ...]
+    loose: tuple[bytes, ...]
+    end: bytes
 
     @classmethod
     def of(cls, head: str, body: str) -> Words:
         """Return the words of two texts, in the second of which `TARGET` stands for the path to return to."""
-        return cls(head.encode(), tuple(part.encode() for part in body.split(TARGET)))
+        loose, end = loosened(body)
+        return cls(head.encode(), _parts(body), _parts(loose), end.encode())
 
     def texts(self, target: bytes) -> tuple[str, str]:
         """Return both as texts, with the path to return to."""
         return self.head.decode(), target.join(self.body).decode()
+
+
+def _parts(body: str) -> tuple[bytes, ...]:
+    return tuple(part.encode() for part in body.split(TARGET))
 
 
 def with_words(page: bytes, words: Words, target: bytes) -> bytes | None:
@@ -50,4 +60,5 @@ def with_words(page: bytes, words: Words, target: bytes) -> bytes | None:
     if place is None or _BASE in page[: place.body].lower():
         return None
     head, body = place
-    return b"".join((page[:head], words.head, page[head:body], target.join(words.body), page[body:]))
+    inner, end = (words.loose, words.end) if ends(page) else (words.body, b"")
+    return b"".join((page[:head], words.head, page[head:body], target.join(inner), page[body:], end))
