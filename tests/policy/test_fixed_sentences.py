@@ -45,12 +45,12 @@ CONDITIONAL = [
     ("For each request the server records", "요청마다", '[log.necessary]\n"url.path" = "full"\n'),
     ("be asked each time", "저장할 때마다", ASKED),
     (SCRIPTED, "브라우저 안의 스크립트가", ASKED),
-    ("You may withdraw your consent", "철회", ASKED),
+    ("You may withdraw your consent", "동의는 하실 때만큼", ASKED),
     ("On until you refuse", "거부하실 때까지", ASKED.replace('"consent"', '"opt_out"')),
     ("Global Privacy Control", "Global Privacy Control", ASKED + 'refused_by = ["gpc"]\n'),
     ("separate archive instead", "파기하는 대신", ASKED + 'archive = { retention = "5 years", law = "Act 1" }\n'),
     ("on a stated legal basis", "법적 근거를", ASKED + 'archive = { retention = "5 years", law = "Act 1" }\n'),
-    ("Kept because the law requires it", "법령에 따라 보관", ASKED.replace('"consent"', '"legal_obligation"')),
+    ("Kept because the law requires it", "법령에 따라 보존하는", ASKED.replace('"consent"', '"legal_obligation"')),
     ("the law requires it", "법령상 의무", ASKED.replace('"consent"', '"legal_obligation"')),
     ("These uses of the service", "이용 내역도", ASKED + '[events.search]\npurpose = "ads"\n'),
 ]  # fmt: skip
@@ -83,13 +83,18 @@ def test_nothing_is_claimed_that_nothing_declares(policy: str) -> None:
         assert [words for words in NEVER if words[place] in page] == []
 
 
+#: As the law of Korea lists them.
+_PLACES = ("purposes", "collection", "retention", "destruction", "recipients", "cookies", "other", "rights", "officer",
+           "agencies", "changes")  # fmt: skip
+
+
 def test_the_founding_policy_still_has_eleven_sections_that_each_say_something() -> None:
     for language in ("en", "ko"):
         html = Surfaces(load("src/consent_mw/policy/founding.toml")).render(
             "_article.html", language, "", suffix="", own_cookies=OwnCookies(), has_my_data=True
         )
         sections = html.split('<section id="section-')[1:]
-        assert [section.partition('"')[0] for section in sections] == [str(number) for number in range(1, 12)]
+        assert [section.partition('"')[0] for section in sections] == list(_PLACES)
         assert all(re.search(r"<(p|li|td|dd)\b", section) for section in sections)
 
 

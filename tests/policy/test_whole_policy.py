@@ -30,19 +30,19 @@ def test_what_the_application_holds_is_told_as_its_promise_and_kept_by_nobody_he
     assert "members" not in policy.kept
     assert "members" not in Retention([policy]).purposes
     assert [purpose.name for purpose in policy.asked] == ["ads"]
-    kept = section(article(policy), "4")
+    kept = section(article(policy), "retention")
     ours, _, theirs = kept.partition("is not destroyed by this server")
     assert "Accounts" not in ours
     assert "until you close your account" in theirs
     assert "Contracts: 5 years (Act 6)" in theirs
-    assert "회원 탈퇴 시까지" in section(article(policy, "ko"), "4")
-    assert "Telephone" in section(article(policy), "1")
+    assert "회원 탈퇴 시까지" in section(article(policy, "ko"), "retention")
+    assert "Telephone" in section(article(policy), "collection")
 
 
 def test_a_processor_is_no_third_party_and_what_goes_abroad_is_told() -> None:
     html = article(loads(SMALLEST + MEMBERS + CLOUD))
-    assert "There is no such recipient at present" in section(html, "3")
-    assert "Cloud Inc." not in section(html, "3")
+    assert "There is no such recipient at present" in section(html, "recipients")
+    assert "Cloud Inc." not in section(html, "recipients")
     assert "Hosting" in section(html, "processors")
     assert "United States" in section(html, "transfers")
     assert "standard contractual clauses" in section(html, "transfers")
@@ -56,7 +56,7 @@ def test_a_section_of_ones_own_is_numbered_with_ours_and_holds_no_markup() -> No
     numbers = [int(each) for each in re.findall(r"<h2>(\d+)\. ", html)]
     assert numbers == list(range(1, 13))
     own = section(html, "own-1")
-    assert "<h2>6. Security</h2>" in own
+    assert "<h2>7. Security</h2>" in own
     assert "&lt;b&gt;the door&lt;/b&gt;" in own
     assert '<a href="https://example.com/how" rel="noreferrer">trained</a>' in own
     assert 'href="javascript' not in own
@@ -64,7 +64,7 @@ def test_a_section_of_ones_own_is_numbered_with_ours_and_holds_no_markup() -> No
 
 def test_a_new_section_changes_no_other_though_it_moves_their_numbers() -> None:
     found = differences(article(loads(SMALLEST)), article(loads(SMALLEST + SECTION)))
-    assert [each.heading for each in found] == ["6. Security"]
+    assert [each.heading for each in found] == ["7. Security"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_each_fault_has_its_place_and_its_mend(added: str, places: list[str]) ->
 def test_a_jurisdiction_may_be_a_state(said: str, good: bool) -> None:
     text = SMALLEST.replace("[controller]", f'jurisdiction = "{said}"\n[controller]')
     if good:
-        assert "45 days" in section(article(loads(text)), "8")
+        assert "45 days" in section(article(loads(text)), "rights")
     else:
         with pytest.raises(PolicyError):
             loads(text)

@@ -110,7 +110,9 @@ def test_one_changed_duration_of_a_cookie_changes_every_table_of_cookies() -> No
 def test_what_a_law_demands_is_told_with_its_period_and_its_law() -> None:
     kept = '\n[purposes.analytics.archive]\nretention = "5 years"\nlaw = { ko = "제6조", en = "article 6" }\n'
     app = Site(loads(DECLARATION + kept), signing=SIGNING)
-    section = get("/consent/policy?lang=en", app=app).body.partition('id="section-4"')[2].partition("</section>")[0]
+    section = (
+        get("/consent/policy?lang=en", app=app).body.partition('id="section-retention"')[2].partition("</section>")[0]
+    )
     assert "Statistics: 5 years in all (article 6)" in section
     assert "No law obliges us" not in section
     purposes = json.loads(get("/consent/policy.json?lang=en", app=app).body)["purposes"]

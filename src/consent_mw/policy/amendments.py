@@ -219,6 +219,8 @@ def _event(old: Event, new: Event, before: Policy, now: Policy) -> _Found:
     if old.purpose != new.purpose:
         was, becomes = before.purposes[old.purpose].title, now.purposes[new.purpose].title
         yield Amendment("event.purpose", "used", new.name, was, becomes, new.purpose)
+    if old.title != new.title:
+        yield Amendment("event.title", None, new.name, old.title or old.name, new.title or new.name, new.purpose)
     for field, kind in new.fields.items():
         if field not in old.fields:
             yield Amendment("event.field", "collected", new.name, None, field, new.purpose)

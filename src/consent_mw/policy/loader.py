@@ -217,7 +217,7 @@ PROOF = Purpose(
 HANDLING = Purpose(
     name=REQUESTS,
     basis="legitimate_interest",
-    title=Text({"ko": "정보 주체의 요청 처리", "en": "Your requests"}),
+    title=Text({"ko": "정보주체의 요청 처리", "en": "Your requests"}),
     description=Text(
         {
             "ko": "열람·정정·삭제 등의 요청에 답하고, 답했음을 증명하기 위해 보관합니다.",

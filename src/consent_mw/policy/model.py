@@ -397,10 +397,11 @@ class Cookie(_Value, frozen=True, kw_only=True):
 
 
 class Event(_Value, frozen=True, kw_only=True):
-    """A usage event that `record_event` may keep."""
+    """A usage event that `record_event` may keep. `title`: what visitors read; its own name where there is none."""
 
     name: str
     purpose: str
+    title: Text | None = None
     fields: dict[str, Literal["str", "int", "float", "bool"]] = {}
 
 

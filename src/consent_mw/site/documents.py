@@ -69,6 +69,8 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
         "earlier": [_plain(each, language) for each in policy.earlier],
         "sections": [_plain(each, language) for each in policy.sections],
         "headings": {place: _text(words, language) for place, words in policy.headings.items()},
+        "rights": [right._asdict() for right in Outline(policy).rights()],
+        "answer_within": str(Outline(policy).answer_within()),
         "contact": {"ways": list(policy.contact.ways)},
         "destruction": {"paper": policy.destruction.paper and _text(policy.destruction.paper, language)},
         "summary": [_summary(row, language) for row in Outline(policy).summary()],
@@ -94,7 +96,7 @@ def _summary(row: Summary, language: str) -> dict[str, object]:
         "items": _plain(purpose.items, language),
         "recorded": row.recorded,
         "fields": list(row.fields),
-        "events": list(row.events),
+        "events": [event.name for event in row.events],
         "cookies": list(row.cookies),
         "retention": str(purpose.retention) if purpose.retention else None,
         "until": _may(purpose.until, language),
@@ -145,7 +147,11 @@ def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, objec
         "log": {
             field: precision for field, precision in policy.log.get(purpose.name, {}).items() if precision != "off"
         },
-        "events": {event.name: dict(event.fields) for event in policy.events.values() if event.purpose == purpose.name},
+        "events": {
+            event.name: {"title": _may(event.title, language), "fields": dict(event.fields)}
+            for event in policy.events.values()
+            if event.purpose == purpose.name
+        },
     }
 
 

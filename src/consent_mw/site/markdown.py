@@ -41,6 +41,7 @@ class _Writer(HTMLParser):
         self._prefix = ""
         self._links: list[str] = []
         self._code = 0
+        self._depth = 0  # of lists within lists
         self._cells: list[str] | None = None
 
     def text(self) -> str:
@@ -64,7 +65,8 @@ class _Writer(HTMLParser):
             self._line = ""
         elif tag in _BLOCKS:
             self._end("p")
-            self._prefix = _BEGINS.get(tag, "")
+            self._depth += tag in ("ul", "ol")
+            self._prefix = "  " * (self._depth - 1) * (tag == "li") + _BEGINS.get(tag, "")
         elif tag == "br":
             self._line += " · " if self._cells is not None else "  \n"
         elif tag == "a":
@@ -92,6 +94,7 @@ class _Writer(HTMLParser):
             self._blocks.append(("end", ""))
         elif tag in _BLOCKS:
             self._end(tag)
+            self._depth -= tag in ("ul", "ol")
 
     def handle_data(self, data: str) -> None:
         words = re.sub(r"\s+", " ", data)
@@ -108,7 +111,7 @@ class _Writer(HTMLParser):
     def _end(self, tag: str) -> None:
         line = self._line.strip()
         if line and line not in ("**", "****"):
-            kind = "li" if self._prefix == "- " else "p"
+            kind = "li" if self._prefix.endswith("- ") else "p"
             escaped = line if self._prefix.startswith("#") else _LINE_START.sub(_escaped_start, line)
             self._blocks.append((kind, self._prefix + escaped))
         self._line = ""

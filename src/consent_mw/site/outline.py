@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
 from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import (
@@ -12,6 +12,7 @@ from consent_mw.policy.model import (
     REQUESTS,
     Cookie,
     Event,
+    Place,
     Policy,
     Precision,
     Processor,
@@ -23,8 +24,29 @@ from consent_mw.policy.model import (
 from consent_mw.policy.recipients import Receiver, receivers
 from consent_mw.retention.calendar import links_kept
 from consent_mw.rights.deadlines import answer_within
+from consent_mw.rights.legal_rights import LegalRight, article_of, legal_rights
 
 __all__ = ["Kept", "Outline", "Summary"]
+
+
+_ORDER: Final[tuple[Place, ...]] = (
+    "collection", "purposes", "recipients", "processors", "transfers", "retention", "destruction", "other", "cookies",
+    "rights", "officer", "agencies", "changes",
+)  # fmt: skip
+#: As GDPR, article 13, lists it, who and why first.
+_ARTICLE_13: Final[tuple[Place, ...]] = (
+    "officer", "purposes", "collection", "recipients", "processors", "transfers", "retention", "destruction", "other",
+    "cookies", "rights", "agencies", "changes",
+)  # fmt: skip
+#: KR: as the Personal Information Protection Act, article 30, and policies that follow it.
+_ORDERS: Final[Mapping[str, tuple[Place, ...]]] = {
+    "KR": (
+        "purposes", "collection", "retention", "destruction", "recipients", "processors", "transfers", "cookies",
+        "other", "rights", "officer", "agencies", "changes",
+    ),
+    "EU": _ARTICLE_13,
+    "UK": _ARTICLE_13,
+}  # fmt: skip
 
 
 class Kept(NamedTuple):
@@ -49,7 +71,7 @@ class Summary(NamedTuple):
     recorded: bool
     fields: tuple[str, ...]
     cookies: tuple[str, ...]
-    events: tuple[str, ...]
+    events: tuple[Event, ...]
     others: tuple[Text, ...]
     processors: tuple[Text, ...]
 
@@ -68,12 +90,26 @@ class Outline:
                 purpose.name in self.policy.log and purpose.name != ABUSE,
                 tuple(kept.field for kept in self.kept() if kept.purpose is purpose),
                 tuple(cookie.name for cookie in self.cookies(purpose)),
-                tuple(event.name for event in self.events() if event.purpose == purpose.name),
+                tuple(event for event in self.events() if event.purpose == purpose.name),
                 tuple(self.others(purpose)),
                 tuple(self.processors(purpose)),
             )
             for purpose in self.policy.purposes.values()
         ]
+
+    def order(self) -> tuple[Place, ...]:
+        """Return in which order the sections stand, as readers under this jurisdiction look for them."""
+        return _ORDERS.get(self.policy.jurisdiction, _ORDER)
+
+    def rights(self) -> tuple[LegalRight, ...]:
+        """Return what the law of the jurisdiction lets a person ask for."""
+        consents = any(purpose.basis == "consent" for purpose in self.policy.purposes.values())
+        found = legal_rights(self.policy.jurisdiction)
+        return tuple(right for right in found if consents or right.name != "withdrawal")
+
+    def article(self, purpose: Purpose) -> str:
+        """Return where the law of the jurisdiction has the basis of `purpose`; "" where it has none of that name."""
+        return article_of(purpose.basis, self.policy.jurisdiction)
 
     def cookies(self, purpose: Purpose) -> list[Cookie]:
         """Return the declared cookies of `purpose`."""

@@ -123,7 +123,7 @@ def _purpose(
         "collection_method": "by the site's server, from the requests of the browser",
         "processing_method": _SEALED if policy.seal else _UNSEALED,
         "withdrawal_method": addresses.prefix,
-        "privacy_rights": f"{addresses.policy}#section-8",
+        "privacy_rights": f"{addresses.policy}#section-rights",
     }
 
 

@@ -80,15 +80,22 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
     )
     environment.policies["ext.i18n.trimmed"] = True
     cast("_Translatable", environment).install_gettext_translations(translation.messages, newstyle=True)
+    environment.filters["sentence"] = partial(_sentence, translation=translation)
     environment.filters["date"] = translation.date
     environment.filters["moment"] = translation.moment
-    environment.filters["contents"] = contents_of
+    cast("dict[str, object]", environment.filters)["contents"] = contents_of
     environment.filters["city"] = translation.city
     environment.filters["country"] = translation.country
     environment.filters["own_words"] = partial(own_words, translation=translation)
     environment.filters["duration"] = translation.duration
     environment.filters["text"] = partial(_read, translation=translation)
     return environment
+
+
+def _sentence(texts: Sequence[Text], translation: Translation) -> Markup:
+    """Return a list of names as the end of a sentence: what ends in a full stop, such as "Inc.", gets no second one."""
+    stop = "" if texts[-1].read(translation.asked)[0].endswith(".") else "."
+    return Markup(", ").join(_read(text, translation) for text in texts) + stop
 
 
 def _read(text: Text, translation: Translation) -> Markup:

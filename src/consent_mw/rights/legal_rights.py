@@ -1,0 +1,86 @@
+"""What a law lets a person ask for, and where it has the bases of processing. Pure. No legal advice: correct it freely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+__all__ = ["LegalRight", "article_of", "legal_rights"]
+
+
+class LegalRight(NamedTuple):
+    """One right, by the name under which templates/_rights.html words it, and its article in the law ("" for none)."""
+
+    name: str
+    article: str = ""
+
+
+_GDPR: Final = (
+    LegalRight("access", "15"),
+    LegalRight("correction", "16"),
+    LegalRight("erasure", "17"),
+    LegalRight("restriction", "18"),
+    LegalRight("portability", "20"),
+    LegalRight("automated", "22"),
+    LegalRight("withdrawal", "7(3)"),
+    LegalRight("complaint", "77"),
+)
+_STATE: Final = tuple(
+    map(LegalRight, ("access", "correction", "erasure", "portability", "opt-out-uses", "no-retaliation", "appeal"))
+)
+#: The articles are of: the Personal Information Protection Act of Korea; the GDPR, in the UK as retained there (its
+#: right to object stands apart, article 21(4)); California Civil Code.
+_RIGHTS: Final[Mapping[str, tuple[LegalRight, ...]]] = {
+    "KR": (
+        LegalRight("access", "35"),
+        LegalRight("correction-erasure", "36"),
+        LegalRight("suspension", "37"),
+        LegalRight("automated", "37-2"),
+    ),
+    "EU": _GDPR,
+    "UK": _GDPR,
+    "US-CA": (
+        LegalRight("access", "1798.110"),
+        LegalRight("erasure", "1798.105"),
+        LegalRight("correction", "1798.106"),
+        LegalRight("opt-out", "1798.120"),
+        LegalRight("sensitive", "1798.121"),
+        LegalRight("no-retaliation", "1798.125"),
+    ),
+    "US": _STATE,
+}
+#: Other states with a law on the privacy of consumers that is in force. Of these Iowa gives no right to correction.
+_STATES: Final = frozenset("CO CT DE FL IA IN KY MD MN MT NE NH NJ OR RI TN TX UT VA".split())
+
+#: GDPR, article 6(1); Personal Information Protection Act of Korea, article 15(1).
+_BASES: Final[Mapping[str, Mapping[str, str]]] = {
+    "EU": {
+        "consent": "6(1)(a)",
+        "contract": "6(1)(b)",
+        "legal_obligation": "6(1)(c)",
+        "vital_interests": "6(1)(d)",
+        "public_task": "6(1)(e)",
+        "legitimate_interest": "6(1)(f)",
+    },
+    "KR": {
+        "consent": "15(1)1",
+        "legal_obligation": "15(1)2",
+        "public_task": "15(1)3",
+        "contract": "15(1)4",
+        "vital_interests": "15(1)5",
+        "legitimate_interest": "15(1)6",
+    },
+}
+
+
+def legal_rights(jurisdiction: str) -> tuple[LegalRight, ...]:
+    """Return the rights under "KR", "EU", "UK", "US", or a state as "US-CA"; none where a state has no such law."""
+    country, _, state = jurisdiction.partition("-")
+    if state in _STATES:
+        return tuple(right for right in _STATE if (state, right.name) != ("IA", "correction"))
+    return _RIGHTS.get(jurisdiction, ()) if state else _RIGHTS[country]
+
+
+def article_of(basis: str, jurisdiction: str) -> str:
+    """Return the article that `basis` is in, such as "6(1)(a)"; "" where it has none."""
+    return _BASES.get("EU" if jurisdiction == "UK" else jurisdiction, {}).get(basis, "")
