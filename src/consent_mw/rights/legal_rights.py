@@ -1,4 +1,4 @@
-"""What a law lets a person ask for, and where it has the bases of processing. Pure. No legal advice: correct it freely."""
+"""What a law lets a person ask for, and where it has the bases of processing. Pure; no legal advice."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ _RIGHTS: Final[Mapping[str, tuple[LegalRight, ...]]] = {
     "US": _STATE,
 }
 #: Other states with a law on the privacy of consumers that is in force. Of these Iowa gives no right to correction.
-_STATES: Final = frozenset("CO CT DE FL IA IN KY MD MN MT NE NH NJ OR RI TN TX UT VA".split())
+_STATES: Final = frozenset(
+    ("CO", "CT", "DE", "FL", "IA", "IN", "KY", "MD", "MN", "MT", "NE", "NH", "NJ", "OR", "RI", "TN", "TX", "UT", "VA")
+)
 
 #: GDPR, article 6(1); Personal Information Protection Act of Korea, article 15(1).
 _BASES: Final[Mapping[str, Mapping[str, str]]] = {
