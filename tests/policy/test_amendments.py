@@ -158,6 +158,7 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ('results = "int"', 'results = "int", words = "str"', "event.field", "collected"),
     ('results = "int"', "", "event.less", None),
     ('results = "int"', 'results = "str"', "event.kind", "collected"),
+    ("[events.search]\n", "[events.search]\ntitle = \"Searches\"\n", "event.title", None),
     # -- recipients
     ("", RECIPIENT.replace("functional", "marketing"), "recipient.new", "received"),
     (RECIPIENT, "", "recipient.gone", None),

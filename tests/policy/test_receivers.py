@@ -66,8 +66,8 @@ def unescaped(markdown: str) -> str:
     return markdown.replace("\\", "")
 
 
-def section(html: str, number: int) -> str:
-    return html.partition(f'<section id="section-{number}">')[2].partition("</section>")[0]
+def section(html: str, name: str) -> str:
+    return html.partition(f'<section id="section-{name}">')[2].partition("</section>")[0]
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
@@ -77,7 +77,7 @@ def test_what_one_place_names_as_a_receiver_each_of_the_others_names(language: s
     policy, surfaces = drawn.policy, Surfaces(drawn.policy)
     everybody, asked = drawn.of(PURPOSES), drawn.of(ASKED)
     article = surfaces.render("_article.html", language, "", suffix="", own_cookies=OwnCookies())
-    third = section(article, 3)
+    third = section(article, "recipients")
     assert named(third) == everybody
     assert (NOBODY[language] in third) is (not everybody)
     assert named(unescaped(markdown_of(third))) == everybody
