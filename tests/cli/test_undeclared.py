@@ -21,6 +21,13 @@ from consent_mw.policy.loader import load
 from consent_mw.spool.backlog import waiting_records
 
 
+@pytest.fixture
+def policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert main(["init", str(tmp_path)]) == 0
+    capsys.readouterr()
+    return tmp_path / "policy.toml"
+
+
 async def bare(scope, receive, send):
     headers = [(b"set-cookie", b"bare=1")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -19,6 +19,12 @@ from consent_mw.policy.loader import loads
 from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.testing.clock import Clock
 
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path
+
+
 GPC = [(b"sec-gpc", b"1")]
 DNT = [(b"dnt", b"1")]
 WITH_DNT = POLICY.replace('refused_by = ["gpc"]', 'refused_by = ["gpc", "dnt"]')

@@ -4,13 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.asgi import set_cookies
-from tests.support.attacked_site import directory, play, site  # noqa: F401 - fixtures
+from tests.support.attacked_site import makes, play
 from tests.support.policies import POLICY
 
 from consent_mw.consent.permissions import Reason, Verdict
 from consent_mw.cookies.cookie_lines import CookieFloor, is_deletion, name_of
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.strategies import set_cookie_headers
+
+
+@pytest.fixture
+def site(tmp_path):
+    return makes(tmp_path)
+
 
 STRICTEST = CookieFloor(secure=True, http_only=True, same_site="strict")
 
@@ -50,7 +56,7 @@ def test_a_raised_line_keeps_its_name_its_value_and_what_it_does(lines, https):
         assert STRICTEST.raised(raised, https=https) is raised
 
 
-def test_every_cookie_that_passes_and_the_consent_cookie_obey_the_floor(site):  # noqa: F811
+def test_every_cookie_that_passes_and_the_consent_cookie_obey_the_floor(site):
     async def story(visitor):
         chosen = set_cookies(await visitor.picks("accept"))
         assert [name_of(line) for line in chosen] == ["__Host-consent"]
@@ -60,7 +66,7 @@ def test_every_cookie_that_passes_and_the_consent_cookie_obey_the_floor(site):  
     play(site([b"theme=1"], cookie_floor=STRICTEST), story)
 
 
-def test_the_consent_cookie_is_asked_about_like_any_other(site):  # noqa: F811
+def test_the_consent_cookie_is_asked_about_like_any_other(site):
     asked = []
 
     def no_consent_cookie(decision):
@@ -75,7 +81,7 @@ def test_the_consent_cookie_is_asked_about_like_any_other(site):  # noqa: F811
     play(site([b"theme=1"], cookie_hook=no_consent_cookie), story)
 
 
-def test_a_partitioned_cookie_is_expired_in_its_own_jar(site):  # noqa: F811
+def test_a_partitioned_cookie_is_expired_in_its_own_jar(site):
     declared = POLICY.replace('name = "theme"', 'name = "theme"\npartitioned = true')
     assert declared != POLICY
 
@@ -96,7 +102,7 @@ def test_a_partitioned_cookie_is_expired_in_its_own_jar(site):  # noqa: F811
         (b"theme=1; Path=/; Secure; Partitioned", True),
     ],
 )
-def test_in_development_a_cookie_set_elsewhere_than_declared_is_told_once(site, caplog, line, told):  # noqa: F811
+def test_in_development_a_cookie_set_elsewhere_than_declared_is_told_once(site, caplog, line, told):
     async def story(visitor):
         await visitor.picks("accept")
         await visitor.gets()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.asgi import set_cookies
-from tests.support.attacked_site import KEY, play
+from tests.support.attacked_site import KEY, makes, play
 from tests.support.exchanges import records
 from tests.support.policies import POLICY
 from tests.support.visitors import HOST
@@ -17,6 +17,17 @@ from tests.support.visitors import HOST
 from consent_mw import Choice, ConsentMiddleware
 from consent_mw.site.forms import safe_next
 from consent_mw.testing.clock import Clock
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path
+
+
+@pytest.fixture
+def site(directory):
+    return makes(directory)
+
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 

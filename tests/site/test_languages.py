@@ -108,7 +108,7 @@ def test_a_translation_that_fills_in_something_else_is_left_out_and_named(
 
 
 def test_every_sentence_of_the_pages_is_translated_into_korean() -> None:
-    words = [sys.executable, EXAMPLE.parents[1] / "scripts" / "catalogues"]
+    words = [sys.executable, str(EXAMPLE.parents[1] / "scripts" / "catalogues")]
     told = subprocess.run(words, capture_output=True, text=True)
     assert told.returncode == 0, told.stdout + told.stderr
 

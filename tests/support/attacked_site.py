@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from tests.support.policies import POLICY
 from tests.support.visitors import Visitor
 
@@ -16,13 +15,9 @@ KEY = "the secret key of the tests"
 PAGE = b"<html><head></head><body><p>the page</p></body></html>"
 
 
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path
+def makes(directory):
+    """Return a function that makes a site in `directory`."""
 
-
-@pytest.fixture
-def site(directory):
     def make(sets=(), policy=POLICY, **options):
         async def app(scope, receive, send):
             headers = [(b"content-type", b"text/html; charset=utf-8"), *((b"set-cookie", line) for line in sets)]

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from tests.support.policies import POLICY
 
 from consent_mw import ConsentMiddleware
 
 LINES = [b"session=1", b"theme=2; Path=/", b"ad=3; Path=/"]
-
-
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path
 
 
 def site(directory, app=None, policy=POLICY, **options):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from consent_mw import ConsentMiddleware
-from consent_mw.cli import main
 
 KEY = "a key of these tests only"
 
@@ -22,13 +20,6 @@ async def book(request: Request) -> Response:
     response.set_cookie("_fbp", "fb.1")
     response.set_cookie("theme", "dark")
     return response
-
-
-@pytest.fixture
-def policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    assert main(["init", str(tmp_path)]) == 0
-    capsys.readouterr()
-    return tmp_path / "policy.toml"
 
 
 def application(policy: Path, **more) -> ConsentMiddleware:

@@ -225,7 +225,7 @@ def _answers(fields: Mapping[str, Sequence[str]], known: Mapping[str, tuple[str,
 
 
 def _waiting(fields: Mapping[str, Sequence[str]]) -> WaitingAnswer:
-    answer = _VERBS.get(fields.get("answer", [""])[0])
+    answer: WaitingVerb | None = _VERBS.get(fields.get("answer", [""])[0])
     if answer is None:
         raise BadForm(422, "answer", _VERBS)
     if fields.get("remember", [""])[0] == "yes":
