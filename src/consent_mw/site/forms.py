@@ -225,11 +225,11 @@ def _answers(fields: Mapping[str, Sequence[str]], known: Mapping[str, tuple[str,
 
 
 def _waiting(fields: Mapping[str, Sequence[str]]) -> WaitingAnswer:
-    answer: WaitingVerb | None = _VERBS.get(fields.get("answer", [""])[0])
+    answer = _VERBS.get(fields.get("answer", [""])[0])
     if answer is None:
         raise BadForm(422, "answer", _VERBS)
     if fields.get("remember", [""])[0] == "yes":
-        answer = _REMEMBERED.get(answer, answer)
+        answer = _REMEMBERED[answer] if answer in _REMEMBERED else answer
     named = fields.get("waiting", ())
     if "all" in named:
         return WaitingAnswer(answer, None)

@@ -242,7 +242,7 @@ class PostgresStore:
             async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
                 await refuse_other_sessions(connection, self._place)
                 await prepare(connection, self.schema, self._place)
-            pool = AsyncConnectionPool(
+            pool: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
                 self._conninfo,
                 kwargs={"autocommit": True, "prepare_threshold": None},
                 min_size=1,
