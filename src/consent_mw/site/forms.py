@@ -113,7 +113,12 @@ _VERBS: Final[Mapping[str, WaitingVerb]] = {
 
 
 #: What an answer means where the visitor wants no further question about its purpose.
-_REMEMBERED: Final[Mapping[WaitingVerb, WaitingVerb]] = {"allow": "purpose", "refuse": "never"}
+_REMEMBERED: Final[Mapping[WaitingVerb, WaitingVerb]] = {
+    "allow": "purpose",
+    "refuse": "never",
+    "purpose": "purpose",
+    "never": "never",
+}
 
 
 class WaitingAnswer(NamedTuple):
@@ -229,7 +234,7 @@ def _waiting(fields: Mapping[str, Sequence[str]]) -> WaitingAnswer:
     if answer is None:
         raise BadForm(422, "answer", _VERBS)
     if fields.get("remember", [""])[0] == "yes":
-        answer = _REMEMBERED[answer] if answer in _REMEMBERED else answer
+        answer = _REMEMBERED[answer]
     named = fields.get("waiting", ())
     if "all" in named:
         return WaitingAnswer(answer, None)
