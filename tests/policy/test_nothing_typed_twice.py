@@ -35,7 +35,7 @@ def test_a_changed_retention_changes_the_page_the_cookie_table_the_banner_the_pu
     for language, words in (("en", english), ("ko", korean)):
         speaks = [(b"accept-language", language.encode())]
         page = visits(app, "/consent/policy", speaks).body
-        assert f"<td>{words}</td>" in page.partition('id="section-retention"')[2].partition("</section>")[0]
+        assert f">{words}</td>" in page.partition('id="section-retention"')[2].partition("</section>")[0]
         assert words in visits(app, "/consent/policy.md", speaks).body
         table = visits(app, "/consent/cookies", speaks).body.partition('id="cookies-analytics"')[2]
         assert words in table.partition("</caption>")[0]

@@ -148,4 +148,4 @@ def test_what_is_kept_longer_in_an_archive_is_told_wherever_the_retention_is() -
         assert "5 years in all (article 6)" in shown_text(policy, "en", surface)
     own = OwnCookies()
     cookies = Surfaces(policy).render("_cookies.html", "ko", "", suffix="", own_cookies=own)
-    assert "모두 5년입니다(법 제6조)" in cookies
+    assert "총 5년입니다(근거: 법 제6조)" in cookies

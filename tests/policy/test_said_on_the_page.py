@@ -27,18 +27,18 @@ TRIALS = sorted((ROOT / "tests" / "trials").glob("*.toml"))
 FILES = [*sorted((ROOT / "examples" / "policies").glob("*.toml")), *TRIALS]
 #: What the page says whatever is declared: where, and what cannot be missing there.
 BY_ITSELF: Final[Mapping[str, tuple[str, str]]] = {
-    "retention": ("section-4", r"\d+ (day|month|year)|\d+(일|개월|년)"),
-    "third-parties": ("section-3", "."),
-    "recipients": ("section-3", "."),
-    "categories": ("section-1", "."),
-    "cookies": ("section-7", "cookie|쿠키"),
-    "terminal": ("section-7", "cookie|쿠키"),
-    "rights": ("section-8", "(access|see).*(erase|delete)|열람.*삭제"),
-    "ca-rights": ("section-8", "California.*delete"),
-    "review": ("section-8", "see|access"),
-    "object": ("section-8", "object"),
-    "withdraw": ("section-8", "withdraw|철회"),
-    "changes": ("section-11", r"30.*202\d"),
+    "retention": ("section-retention", r"\d+ (day|month|year)|\d+(일|개월|년)"),
+    "third-parties": ("section-recipients", "."),
+    "recipients": ("section-recipients", "."),
+    "categories": ("section-collection", "."),
+    "cookies": ("section-cookies", "cookie|쿠키"),
+    "terminal": ("section-cookies", "cookie|쿠키"),
+    "rights": ("section-rights", "(access|see).*(erase|delete)|열람.*삭제"),
+    "ca-rights": ("section-rights", "California.*erase"),
+    "review": ("section-rights", "see|access"),
+    "object": ("section-rights", "object"),
+    "withdraw": ("section-rights", "withdraw|철회"),
+    "changes": ("section-changes", r"30.*202\d"),
 }
 
 
