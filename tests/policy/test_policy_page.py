@@ -35,7 +35,7 @@ def test_the_summary_has_a_row_for_each_purpose_and_says_who_keeps_it(
     language: str, server: str, site_itself: str, tmp_path: Path
 ) -> None:
     html = page(tmp_path, language)
-    rows = html.partition('class="consent-mw-labelled"')[2].partition("</table>")[0].split("<tr>")[2:]
+    rows = html.partition('class="consent-mw-summary"')[2].partition("</table>")[0].split("<tr>")[2:]
     told = [plain(row) for row in rows]
     assert len(told) == 5  # necessary, members, ads, receipts, requests
     assert [site_itself in row for row in told] == [False, True, False, False, False]

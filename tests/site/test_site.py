@@ -170,7 +170,7 @@ def test_neither_templates_nor_locales_are_loaded_before_something_is_rendered()
 @pytest.mark.parametrize("language", ["ko", "en"])
 def test_the_policy_page_has_eleven_sections(language: str) -> None:
     body = get(f"/consent/policy?lang={language}").body
-    assert re.findall(r'<section id="section-(\d+)">', body) == [str(number) for number in range(1, 12)]
+    assert len(re.findall(r'<section id="section-[a-z]+">', body)) == 11
     assert re.findall(r"<h2>(\d+)\. ", body) == [str(number) for number in range(1, 12)]
 
 
