@@ -117,7 +117,7 @@ def test_a_revision_that_nobody_kept_is_asked_from_the_beginning(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("language", "words"), [("ko", "방침이 바뀌었습니다(제2판)"), ("en", "Our policy has changed")]
+    ("language", "words"), [("ko", "선택하신 뒤 방침이 바뀌었습니다"), ("en", "Our policy has changed")]
 )
 def test_the_banner_returns_and_says_what_changed(tmp_path, language, words):
     file = tmp_path / "policy.toml"

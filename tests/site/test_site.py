@@ -236,8 +236,9 @@ def test_purpose_duration_and_recipients_stand_before_the_answers() -> None:
         assert told in before
 
 
-def test_nothing_is_selected_before_an_answer() -> None:
-    assert "checked" not in get("/consent").body
+def test_nothing_but_a_no_is_selected_before_an_answer() -> None:
+    selected = re.findall(r'name="(purpose|cookie)[^"]+" value="(\w+)" checked', get("/consent").body)
+    assert set(selected) == {("purpose", "no"), ("cookie", "ask")}, "of a single cookie: as its purpose"
     assert "checked" not in banner(visitor())
 
 
@@ -442,9 +443,10 @@ def test_what_waits_is_asked_by_name_purpose_provider_and_duration(tmp_path: Pat
         }  # fmt: skip
         scope = scope_of("/shop", visit.consent, "GET", {"accept-language": "en"}, "")
         html = await visit.site.banner(scope, visit.consent, now_ns=NOW_NS)
-        for told in ("theme", "Functional · The Shop · 1 year", "_ga_1", "Statistics · Google · 13 months"):
-            assert told in html
-        assert "dark" not in html  # the value of what waits is in no page
+        for name, told in (("theme", "The Shop · 1 year"), ("_ga_1", "Google · 13 months")):
+            assert f"{name}</bdi> · {told}" in html
+        assert html.index("<strong>Functional") < html.index("theme</bdi>") < html.index("<strong>Statistics")
+        assert "theme=dark" not in html  # the value of what waits is in no page
 
     asyncio.run(run())
 
