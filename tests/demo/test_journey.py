@@ -116,7 +116,7 @@ class Visitor:
 
     def waiting(self, name: str) -> Locator:
         """What asks about the cookie called `name`."""
-        asked = self.page.locator('section[data-consent="waiting"] li')
+        asked = self.page.locator(".consent-mw-waiting > li")
         return asked.filter(has=self.page.get_by_text(name, exact=True))
 
     def is_asked_about(self, name: str) -> None:
