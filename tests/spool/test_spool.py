@@ -586,3 +586,12 @@ def test_a_network_file_system_is_refused(tmp_path, directory, monkeypatch):
     monkeypatch.setattr(mounts, "MOUNTINFO", table)
     with pytest.raises(SpoolError, match=r"network file system \(nfs4\); give a directory on a local disk"):
         Spool(directory)
+
+
+def test_who_asks_for_a_lease_that_the_same_process_holds_takes_nothing_from_it(spool, directory):
+    with spool.lease() as mine:
+        assert mine
+        with spool.lease() as also:
+            assert not also
+    with Spool(directory).lease() as next_one:
+        assert next_one, "or nobody drains until this process ends"

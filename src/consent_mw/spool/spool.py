@@ -213,12 +213,13 @@ class Spool:
             SpoolError: The directory is gone.
         """
         try:
-            self._lease = Lease.take(self.directory / _LEASE)
+            lease = Lease.take(self.directory / _LEASE)
         except OSError as error:
             raise self._failed(error) from error
-        if self._lease is None:
+        if lease is None:
             yield False
             return
+        self._lease = lease
         try:
             yield True
         finally:
