@@ -39,6 +39,7 @@ WORKS = {
     "disclose add": ["--to", "x", "--basis", "lawful_demand", "--reference", "1", "--purpose", "necessary"],
     "drain": ["--once"],
     "export": ["--format", "jsonl", "--purpose", "necessary", "--reason", "a test"],
+    "hosts retire": ["--reason", "a test"],
     "log": ["--purpose", "necessary", "--reason", "a test"],
     "receipt verify": ["--reason", "a test"],
     "requests add": ["--kind", "access", "--channel", "phone", "--received", "2026-11-23"],
@@ -48,7 +49,8 @@ WORKS = {
 #: How they end there: no receipt and no request has that number, nothing listens there, no backup is there, and no law
 #: holds anything.
 WITH_JSON = {
-    "archive": 1, "receipt verify": 1, "requests answer": 1, "requests grant": 1, "requests refuse": 1,
+    "archive": 1, "hosts list": 1, "hosts retire": 1,
+    "receipt verify": 1, "requests answer": 1, "requests grant": 1, "requests refuse": 1,
     "requests show": 1, "restore": 1, "scan": 1,
 }  # fmt: skip
 #: Those that go on until Ctrl-C.

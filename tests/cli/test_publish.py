@@ -78,7 +78,7 @@ def test_an_important_change_is_listed_with_its_reason_and_takes_effect_after_30
     code, out, err = begun.runs("publish")
     assert (code, err, begun.kept) == (0, "", [1, 2])
     assert "revision 2, compared with 1, which is in force" in out
-    assert "  - Analytics is kept longer. Before: 13 months; after: 14 months (important: it is kept longer)" in out
+    assert "  - Analytics is kept longer (13 months → 14 months) (important: it is kept longer)" in out
     assert f"It takes 30 days' notice (important changes: 1): published on {day()}, it may hold from {day(30)}." in out
     assert f"Revision 2 is published and takes effect at {day(30)} 00:00:00 +0900 (Asia/Seoul)." in out
 
@@ -164,7 +164,7 @@ def test_as_json_it_tells_all_of_that(begun: Desk) -> None:
     answer = begun.json("--dry-run")
     assert answer["changes"][0] == {
         "what": "retention.longer",
-        "text": "Analytics is kept longer. Before: 13 months; after: 14 months (important: it is kept longer)",
+        "text": "Analytics is kept longer (13 months → 14 months) (important: it is kept longer)",
         "important": True,
         "reason": "kept",
     }

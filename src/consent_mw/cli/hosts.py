@@ -69,7 +69,8 @@ def list_hosts(directory: Path, url: str | None, json_wanted: bool) -> int:
 @click.argument("host")
 @click.option("--reason", type=Words(), required=True, help="Why it is gone, and what became of its disk.")
 @click.option("--although-at-work", "forced", is_flag=True, help="Retire a host that was seen these minutes, too.")
-def retire(directory: Path, url: str | None, host: str, reason: str, forced: bool) -> int:
+@click.option("--json", "json_wanted", is_flag=True, help="Say it as an object.")
+def retire(directory: Path, url: str | None, host: str, reason: str, forced: bool, json_wanted: bool) -> int:
     """
     Retire HOST, a name or the beginning of an id: it is gone for good, and its disk is wiped or lost.
 
@@ -82,7 +83,8 @@ def retire(directory: Path, url: str | None, host: str, reason: str, forced: boo
         await register.retire(found, reason, now_ns())
         return found
 
-    click.echo(f"{_called(_with_register(directory, url, work))} is retired")
+    gone = _with_register(directory, url, work)
+    click.echo(as_json({"retired": msgspec.to_builtins(gone)}) if json_wanted else f"{_called(gone)} is retired")
     return 0
 
 

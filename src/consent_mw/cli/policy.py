@@ -10,6 +10,7 @@ import click
 
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import as_json, complain
+from consent_mw.cli.words import Words
 from consent_mw.exports.dpv import policy_graph
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy
@@ -55,7 +56,9 @@ _FORMS: Final[Mapping[str, _Form]] = {
 @click.option("--format", "form", type=click.Choice(list(_FORMS)), default="markdown", show_default=True)
 @click.option("--json", "json_wanted", is_flag=True, help="The same as --format json.")
 @click.option("--language", help="One of the policy's. [default: its first]")
-@click.option("--base", default="/consent", show_default=True, help="Where the site's pages are, for links.")
+@click.option(
+    "--base", type=Words(), default="/consent", show_default=True, help="Where the site's pages are, for links."
+)
 def policy(policy_file: Path, form: str, json_wanted: bool, language: str | None, base: str) -> int:
     """Write POLICY as one document, in UTF-8: what visitors read, or what programs do.
 
