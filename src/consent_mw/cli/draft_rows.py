@@ -52,7 +52,7 @@ class Rows:
     """
 
     def __init__(self, jurisdiction: str) -> None:
-        self.purposes = {"necessary"}
+        self.purposes: set[str] = {"necessary"}
         self.abroad: dict[str, Row] = {}
         self._jurisdiction = jurisdiction
         self._names: set[str] = set()
