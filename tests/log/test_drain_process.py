@@ -80,10 +80,10 @@ class Site:
         return False
 
     def visit(self, count: int) -> int:
-        """Send so many requests over one connection, as fast as they are answered."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            for _ in range(count):
-                connection.request("GET", "/")
+        """Send so many requests, each over a connection of its own: a worker's kept ones wait 40 ms for each answer."""
+        for _ in range(count):
+            with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+                connection.request("GET", "/", headers={"connection": "close"})
                 answer = connection.getresponse()
                 answer.read()
                 self.workers.add(int(answer.headers["x-worker"]))
@@ -98,7 +98,8 @@ class Site:
             time.sleep(0.05)
 
     def is_busy_until(self, true: Callable[[], object]) -> None:
-        self.until(lambda: (self.visit(100), true())[1])
+        """With pauses: a process that gives way does not come to begin where nobody ever waits."""
+        self.until(lambda: (self.visit(300), time.sleep(0.5), true())[2])
 
     @property
     def drains(self) -> list[int]:

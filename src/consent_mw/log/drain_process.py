@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from weakref import finalize
 
 from consent_mw.system.locks import alone
 
@@ -97,6 +98,8 @@ class DrainProcess:
         )  # fmt: skip
         if self._gives_way:
             os.setpriority(os.PRIO_PROCESS, self._child.pid, _NICE)
+        # Whoever drops this object without an end leaves no process behind; a worker that ends takes its own along.
+        finalize(self, _killed, self._child).atexit = False
         self._begun = time.monotonic()
         if self._child.stdin is not None:
             with self._child.stdin as told:
@@ -119,3 +122,10 @@ class DrainProcess:
         self._failures += 1
         if self._failures >= _MOST_FAILURES:
             _log.warning(_GIVEN_UP, why)
+
+
+def _killed(child: subprocess.Popen[bytes]) -> None:
+    """End it at once, which loses nothing: what it had not handed over stays in the spool."""
+    if child.poll() is None:
+        child.kill()
+        child.wait()
