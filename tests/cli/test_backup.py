@@ -29,6 +29,7 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query
 from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.request import Request
+from consent_mw.staff.restore import restore
 from consent_mw.system.locks import alone
 
 WRITER = """
@@ -232,6 +233,16 @@ def test_a_restoration_that_was_killed_is_begun_again(
     restored(capsys, kept)
     assert (len(site.records("visit")), len(site.records("request"))) == (5, 1)
     assert main(["store", "check"]) == 0
+
+
+def test_two_restorations_within_a_second_keep_what_each_replaced(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    moment = datetime.now(UTC)
+    asides = {restore(site.places, Path("policy.toml"), kept, moment).aside for _ in range(3)}
+    assert len(asides) == 3
+    assert all(Path(aside, "consent.sqlite3").exists() for aside in asides)
 
 
 def test_only_the_latest_backups_are_kept(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -89,7 +90,7 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
                 copy_file(backup / name, work / name)
                 _check_store(work / name, backup / name, site_keys)
             turn.enter_context(_site_at_rest(places))
-            aside = places.directory / f"before-restore-{now.astimezone():%Y-%m-%d-%H%M%S}"
+            aside = _unused(places.directory / f"before-restore-{now.astimezone():%Y-%m-%d-%H%M%S}")
             for name in names:
                 _replace(places.directory / name, work / name, aside, done)
             _put_files(places, manifest, backup, policy, done)
@@ -165,6 +166,12 @@ def _workplace(places: Places) -> Generator[Path]:
         for each in work.iterdir():
             each.unlink()
         work.rmdir()
+
+
+def _unused(place: Path) -> Path:
+    """Give `place`, numbered where it is taken: one that was killed in this second may have put things there."""
+    names = (place.with_name(f"{place.name}{'' if number == 1 else f'-{number}'}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _replace(old: Path, new: Path, aside: Path, done: Restored) -> None:
