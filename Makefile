@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick dist coverage check format docs reference bench year clean
+.PHONY: help demo test quick dist coverage mutants check format docs reference bench year clean
 
 # PYTHON=python3.13 chooses another interpreter, which has an environment of its own beside .venv.
 PYTHON ?=
@@ -36,6 +36,10 @@ dist: $(VENV)/.dist ## Build sdist and wheel, check them, and run the quick test
 coverage: $(VENV)/.dev ## Run the tests and list the lines and branches that none reached
 	@scripts/setup browser
 	@$(VENV)/bin/pytest --cov $(ARGS)
+
+mutants: $(VENV)/.dev ## Break one place at a time, and see whether a test fails (ARGS="--seed 2 --count 40")
+	@scripts/setup browser
+	@$(VENV)/bin/python scripts/mutants $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types, and advisories of the dependencies
 	@mkdir -p .make
