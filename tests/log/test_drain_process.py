@@ -99,7 +99,13 @@ class Site:
 
     def is_busy_until(self, true: Callable[[], object]) -> None:
         """With pauses: a process that gives way does not come to begin where nobody ever waits."""
-        self.until(lambda: (self.visit(300), time.sleep(0.5), true())[2])
+
+        def visited() -> object:
+            self.visit(300)
+            time.sleep(0.5)
+            return true()
+
+        self.until(visited)
 
     @property
     def drains(self) -> list[int]:
