@@ -202,6 +202,46 @@ def test_it_works_below_a_root_path_and_behind_a_proxy(tmp_path: Path, root: str
     play(app, story)
 
 
+#: What a proxy says of the host, and from which network proxies are trusted.
+NAMED = [(b"x-forwarded-host", b"shop.example"), (b"x-forwarded-proto", b"http")]
+PEERS, OTHERS = "203.0.113.0/24", "198.51.100.0/24"
+
+
+@pytest.mark.parametrize(
+    ("said", "trusted", "status"),
+    [
+        ([(b"origin", b"http://evil.example")], "", 403),
+        ([(b"origin", b"http://www.example.com:8001")], "", 403),  # two sites on one host
+        ([(b"origin", b"http://blog.www.example.com")], "", 403),  # a neighbour, which can set the cookie
+        ([(b"referer", b"http://evil.example/")], "", 403),
+        ([NULL, (b"referer", b"http://evil.example/")], "", 403),
+        ([NULL, (b"referer", b"http://www.example.com/page")], "", 303),
+        ([(b"origin", b"http://www.example.com")], "", 303),
+        ([NULL], "", 303),
+        ([], "", 303),
+        ([(b"origin", b"http://shop.example"), *NAMED], PEERS, 303),
+        ([NULL, (b"referer", b"http://shop.example/"), *NAMED], PEERS, 303),
+        ([(b"origin", b"http://www.example.com"), *NAMED], PEERS, 403),  # the name of the server inside
+        ([(b"origin", b"http://evil.example"), *NAMED], PEERS, 403),
+        ([(b"origin", b"http://evil.example"), (b"x-forwarded-host", b"evil.example")], "", 403),
+        ([(b"origin", b"http://shop.example"), *NAMED], OTHERS, 403),
+    ],
+)
+def test_over_plain_http_a_form_of_another_site_is_refused_whatever_it_carries(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, said: list[Header], trusted: str, status: int
+) -> None:
+    async def story(visitor: Visitor, _: Visitor) -> None:
+        proxied = [line for line in said if line[0].startswith(b"x-forwarded")]
+        sent = await visitor.posts(
+            ("choice", "accept"), ("token", await token_of(visitor, headers=proxied)), headers=said
+        )
+        assert sent[0]["status"] == status
+        assert bool(set_cookies(sent)) is (status == 303)
+
+    play(site(tmp_path, proxies=Proxies([trusted] if trusted else [])), story, secure=False)
+    assert ("a proxy renames it" in caplog.text) is (status == 403)
+
+
 # -- in a real browser ----------------------------------------------------------------------------------------------
 
 

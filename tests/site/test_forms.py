@@ -73,8 +73,20 @@ def answers(**fields: str) -> Answers | WaitingAnswer:
         ({"origin": "http://shop.example"}, Sender.FOREIGN),
         ({"origin": "https://shop.example:8443"}, Sender.FOREIGN),
         ({"origin": "https://shop.example.evil.example"}, Sender.FOREIGN),
+        ({"origin": "https://evil.example", "sec-fetch-site": "none"}, Sender.FOREIGN),
+        ({"origin": "https://evil.example", "referer": f"{OURS}/consent"}, Sender.FOREIGN),
         ({"origin": "null"}, Sender.UNKNOWN),
         ({}, Sender.UNKNOWN),
+        # Without an Origin that says something the Referer can only speak against a form.
+        ({"referer": f"{OURS}/consent?a=b"}, Sender.UNKNOWN),
+        ({"referer": OURS, "origin": "null"}, Sender.UNKNOWN),
+        ({"referer": "https://evil.example/", "origin": "null"}, Sender.FOREIGN),
+        ({"referer": "https://evil.example", "origin": ""}, Sender.FOREIGN),
+        ({"referer": f"https://evil.example/{OURS}/"}, Sender.FOREIGN),
+        ({"referer": f"https://evil.example\\@{OURS.partition('//')[2]}/"}, Sender.FOREIGN),
+        ({"referer": "HTTP://shop.example/"}, Sender.FOREIGN),
+        ({"referer": "android-app://com.example.mail"}, Sender.UNKNOWN),
+        ({"referer": "about:client"}, Sender.UNKNOWN),
     ],
 )
 def test_only_a_page_of_this_very_origin_is_ours(headers: dict[str, str], expected: Sender) -> None:
@@ -232,6 +244,9 @@ def test_another_port_or_scheme_is_another_origin(own: str) -> None:
     assert sender({"origin": "https://shop.example"}, own) is Sender.FOREIGN
 
 
-def test_over_plain_http_a_proxy_may_have_renamed_the_host_so_a_token_decides() -> None:
-    assert sender({"origin": "http://shop.example"}, "http://127.0.0.1:8000") is Sender.UNKNOWN
-    assert sender({"origin": "http://evil.example", "sec-fetch-site": "cross-site"}, OURS) is Sender.FOREIGN
+@pytest.mark.parametrize("own", ["http://shop.example", "http://127.0.0.1:8000", "http://app:8000"])
+@pytest.mark.parametrize("other", ["http://evil.example", "http://blog.shop.example", "http://shop.example:8001"])
+def test_another_site_is_foreign_over_plain_http_too(own: str, other: str) -> None:
+    assert sender({"origin": other}, own) is Sender.FOREIGN
+    assert sender({"origin": "null", "referer": f"{other}/page"}, own) is Sender.FOREIGN
+    assert sender({"origin": own}, own) is Sender.OURS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
@@ -13,6 +15,12 @@ from consent_mw.site.rendering import PERSONAL, Rendering
 from consent_mw.site.visit import Visit
 
 __all__ = ["Posts", "first"]
+
+_log = logging.getLogger("consent_mw")
+
+_RENAMED: Final = """a form from %r was refused, since this site is %r as far as the request says. If both are one site,
+a proxy renames it: let it pass on Host (nginx: proxy_set_header Host $http_host), or write X-Forwarded-Host and
+X-Forwarded-Proto, and name it in proxies="""
 
 
 class Posts:
@@ -26,6 +34,7 @@ class Posts:
     def __init__(self, rendering: Rendering, guard: FormGuard) -> None:
         self._rendering = rendering
         self.guard = guard
+        self._foreign_untold = True
 
     async def fields(
         self,
@@ -53,6 +62,7 @@ class Posts:
     def _turned_away(self, visit: Visit, fields: Mapping[str, Sequence[str]], page: str) -> Response | None:
         sender = forms.sender(visit.headers, visit.own_origin)
         if sender is Sender.FOREIGN:
+            self._tell_foreign(visit)
             return self.refused(visit, 403, "foreign")
         if sender is Sender.OURS:
             return None
@@ -63,6 +73,12 @@ class Posts:
         if visit.wants_json:
             return self.refused(visit, 403, why)
         return RedirectResponse(f"{visit.base}{page}?again={why}", 303, dict(PERSONAL))
+
+    def _tell_foreign(self, visit: Visit) -> None:
+        """Say once how a site's own forms come to be another's: a proxy renamed the host. Nothing else tells it."""
+        if self._foreign_untold and "sec-fetch-site" not in visit.headers:
+            self._foreign_untold = False
+            _log.warning(_RENAMED, (forms.origin_of(visit.headers) or "")[:100], visit.own_origin[:100])
 
     def bad(self, visit: Visit, error: BadForm) -> Response:
         """Return the answer to a form that cannot be meant."""

@@ -23,6 +23,7 @@ __all__ = [
     "WaitingVerb",
     "fields_of",
     "limits_of",
+    "origin_of",
     "read",
     "safe_next",
     "sender",
@@ -34,6 +35,9 @@ _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 # One slash, then neither a slash nor a backslash: `urlsplit("/\\evil.example")` shows no host, yet browsers go there.
 _NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]{0,2000}")
+
+#: Of the address of a web page. What an app or a mail program calls itself says nothing.
+_ORIGIN: Final = re.compile(r"https?://[^/?#\\]*", re.IGNORECASE)
 
 
 class Sender(Enum):
@@ -50,20 +54,29 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
 
     Sec-Fetch-Site, which no script can set, is believed first: only "same-origin" is ours, and a sibling site
     ("same-site") is as foreign as any. Browsers without it send Origin. "null" says nothing: that is what a form
-    on a page with `Referrer-Policy: no-referrer` carries too (Fetch, "append a request Origin header"). Neither does
-    another origin over plain http, where no browser sends Sec-Fetch-Site: the proxy may have renamed the host.
+    on a page with `Referrer-Policy: no-referrer` carries too (Fetch, "append a request Origin header"). Then a Referer
+    that names another site is believed, and one that names this site proves nothing more than silence.
     """
     site = headers.get("sec-fetch-site")
-    origin = headers.get("origin")
     if site == "same-origin":
         return Sender.OURS
     if site in ("same-site", "cross-site"):
         return Sender.FOREIGN
-    if origin in (None, "", "null"):
+    own, origin = _normal(own_origin), origin_of(headers)
+    if origin is None:
         return Sender.UNKNOWN
-    if _normal(origin) == _normal(own_origin):
-        return Sender.OURS
-    return Sender.UNKNOWN if own_origin.startswith("http:") and origin.startswith("http:") else Sender.FOREIGN
+    if _normal(origin) != own:
+        return Sender.FOREIGN
+    return Sender.OURS if headers.get("origin") == origin else Sender.UNKNOWN
+
+
+def origin_of(headers: Mapping[str, str]) -> str | None:
+    """Return which site a form says that it comes from: its Origin, or else the origin of its Referer."""
+    origin = headers.get("origin")
+    if origin not in (None, "", "null"):
+        return origin
+    referer = _ORIGIN.match(headers.get("referer") or "")
+    return referer[0] if referer else None
 
 
 def _normal(origin: str | None) -> str:
