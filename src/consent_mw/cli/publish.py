@@ -20,7 +20,7 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.policy.startup_check import edited, rewords
 from consent_mw.policy.timeline import Course, begins
 from consent_mw.site.amended import told
-from consent_mw.site.templating import Templates
+from consent_mw.site.templating import our_templates
 
 __all__ = ["publish"]
 
@@ -154,7 +154,7 @@ def _lines(examined: _Examined) -> list[str]:
     if examined.in_force is None:
         return []
     found = examined.notice.amendments
-    return told(found, examined.in_force, examined.policy, "en", Templates())
+    return told(found, examined.in_force, examined.policy, "en", our_templates())
 
 
 def _say(examined: _Examined, dry_run: bool) -> None:

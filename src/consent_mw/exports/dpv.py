@@ -239,7 +239,8 @@ def _data(policy: Policy, purpose: Purpose) -> Iterator[_Node]:
     for event in policy.events.values():
         if event.purpose == purpose.name:
             fields = ", ".join((event.name, *event.fields))
-            yield {"@type": "dpv:PersonalData", "dct:identifier": "event.name", "dct:description": fields}
+            node = {"@type": "dpv:PersonalData", "dct:identifier": "event.name", "dct:description": fields}
+            yield _filled({**node, "dct:title": _words(event.title)})
 
 
 def _items(items: Text | None, necessity: str = "") -> list[_Node]:

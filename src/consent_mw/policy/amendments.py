@@ -389,6 +389,8 @@ def _cookie(old: Cookie, new: Cookie, before: Policy, now: Policy) -> _Found:
         yield amended("description", None, old.description, new.description)
     if old.path != new.path:
         yield amended("path", None, old.path, new.path)
+    if old.partitioned != new.partitioned:
+        yield amended("apart" if new.partitioned else "shared", None if new.partitioned else "stored", None, None)
 
 
 # -- the rest -----------------------------------------------------------------------------------------------------

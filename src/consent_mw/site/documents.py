@@ -78,6 +78,8 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
         "recipients": [row for receiver in Outline(policy).third_parties() for row in _receiver(receiver, language)],
         "processors": [_plain(each, language) for each in policy.processors],
         **cookies_document(policy, language, own),
+        "undeclared": policy.undeclared,
+        "seal": policy.seal,
         "agencies": [
             {"name": _text(agency.name, language), "phone": agency.phone, "url": agency.url}
             for agency in policy.agencies
@@ -176,6 +178,7 @@ def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str
             "description": None,
             "domain": "",
             "path": "/",
+            "partitioned": False,
         }
         for name, expires in ours
         if name and name not in named
@@ -193,6 +196,7 @@ def _cookie(policy: Policy, cookie: Cookie, language: str) -> dict[str, object]:
         "description": _text(cookie.description, language),
         "domain": cookie.domain,
         "path": cookie.path,
+        "partitioned": cookie.partitioned,
     }
 
 

@@ -19,7 +19,9 @@ from consent_mw.policy.model import (
     RECEIPTS,
     REQUESTS,
     Basis,
+    Event,
     Items,
+    Officer,
     Person,
     Policy,
     Processor,
@@ -33,7 +35,7 @@ from consent_mw.policy.recipients import receivers
 from consent_mw.site.outline import Outline
 from consent_mw.site.page_text import text_of
 from consent_mw.site.sentences import marked
-from consent_mw.site.templating import Templates
+from consent_mw.site.templating import our_templates
 
 __all__ = ["processing_record", "record_gaps", "record_sheet"]
 
@@ -118,7 +120,7 @@ class _Writing:
     """One record while it is written, in one language."""
 
     def __init__(self, policy: Policy, language: str) -> None:
-        templates = Templates()
+        templates = our_templates()
         self.policy = policy
         self.translation = templates.translation(language)
         self._words = templates.words("_words.html", language, policy=policy)
@@ -134,7 +136,7 @@ class _Writing:
 
     def head(self) -> _Record:
         who, officer, others = self.policy.controller, self.policy.controller.officer, self.policy.joint_controllers
-        answers = self.listed(officer.name, officer.title, officer.email, officer.phone)
+        answers = self.listed(officer.name, officer.title, officer.department, *_reach(officer))
         return {
             "controller": self.listed(who.name, who.address, who.registration, answers),
             "joint_controllers": [self.listed(it.name, it.address, it.email, it.responsible) for it in others],
@@ -172,7 +174,7 @@ class _Writing:
     def data(self, purpose: Purpose) -> list[str]:
         """Return what the log keeps, what the application records and sets, and what people are asked for."""
         kept = [each for each in Outline(self.policy).kept() if each.purpose is purpose]
-        events = [event.name for event in self.policy.events.values() if event.purpose == purpose.name]
+        events = [self.event(event) for event in self.policy.events.values() if event.purpose == purpose.name]
         cookies = [cookie.name for cookie in self.policy.cookies if cookie.purpose == purpose.name]
         items = purpose.items or Items()
         built_in = [_BUILT_IN[purpose.name]] if purpose.name in _BUILT_IN else []
@@ -184,6 +186,10 @@ class _Writing:
             *([self.read(items.required)] if items.required else []),
             *([f"{self.read(items.optional)} ({self.said('optional')})"] if items.optional else []),
         ]
+
+    def event(self, event: Event) -> str:
+        title = self.read(event.title) or event.name
+        return f"{title} ({', '.join(event.fields)})" if event.fields else title
 
     def retention(self, purpose: Purpose) -> list[str]:
         last = self.translation.duration
@@ -212,7 +218,7 @@ class _Writing:
         return [self.person(each) for each in self.policy.contacts if each.role == role]
 
     def person(self, each: Person) -> str:
-        return self.listed(each.name, each.department, each.address, each.email, each.phone)
+        return self.listed(each.name, each.department, each.address, *_reach(each))
 
     # -- words ------------------------------------------------------------------------------------------------------
 
@@ -242,6 +248,10 @@ def _measures(policy: Policy) -> list[Section]:
 
 def _named(events: list[str], cookies: list[str]) -> tuple[tuple[str, list[str]], ...]:
     return (("uses of the service", events), ("cookies", cookies))
+
+
+def _reach(each: Officer | Person) -> tuple[str, str, str]:
+    return each.email, each.phone, each.fax
 
 
 def _cell(value: str | int | list[str]) -> str | int:

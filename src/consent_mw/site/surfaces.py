@@ -64,9 +64,9 @@ class Surfaces:
     def templates(self) -> Templates:
         """The templates, made at first use."""
         if self._templates is None:
-            from consent_mw.site.templating import Templates
+            from consent_mw.site.templating import Templates, our_templates
 
-            self._templates = Templates(self._own)
+            self._templates = Templates(self._own) if self._own else our_templates()
         return self._templates
 
     def render(self, name: str, language: str, base: str, **context: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from gettext import NullTranslations
 from pathlib import Path
 from typing import Protocol, cast
@@ -17,7 +17,7 @@ from consent_mw.site.page_text import contents_of
 from consent_mw.site.sentences import CATALOGUES, marked
 from consent_mw.site.translation import Translation
 
-__all__ = ["TEMPLATES", "Templates"]
+__all__ = ["TEMPLATES", "Templates", "our_templates"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -67,6 +67,12 @@ class Templates:
         if found is None:
             found = self._environments[language] = _environment(self._folders, self.translation(language))
         return found
+
+
+@lru_cache(maxsize=1)
+def our_templates() -> Templates:
+    """Return ours alone, compiled once for the whole process: that takes longer than any page."""
+    return Templates()
 
 
 def _environment(folders: Sequence[Path], translation: Translation) -> Environment:
