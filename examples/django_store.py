@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from heapq import nsmallest
+from heapq import nlargest, nsmallest
 from typing import TypeVar
 from uuid import UUID
 
@@ -52,8 +52,10 @@ class DjangoStore:
     async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
         await self.run(self._append, records)  # every commit waits for the disk: all are durable
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
-        return await self.run(self._fetch, query, after, limit)
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
+        return await self.run(self._fetch, query, after, limit, newest_first)
 
     async def delete(self, query: Query) -> int:
         return await self.run(self._delete, query)
@@ -97,18 +99,19 @@ class DjangoStore:
         ]
         Row.objects.using(self.using).bulk_create(rows, ignore_conflicts=True)
 
-    def _fetch(self, query: Query, after: UUID | None, limit: int) -> list[Record]:
-        found: list[Record] = []
+    def _fetch(self, query: Query, after: UUID | None, limit: int, newest_first: bool) -> list[Record]:
+        first, order, beyond = (nlargest, "-id", "id__lt") if newest_first else (nsmallest, "id", "id__gt")
+        records: list[Record] = []
         with transaction.atomic(self.using):
             for rows in self._parts(query):
-                page = (rows if after is None else rows.filter(id__gt=after)).order_by("id")[: max(limit, CHUNK)]
-                kept = [record for record in map(_record_of, page) if matches(query, record)]
-                found = nsmallest(limit, [*found, *kept], key=lambda record: record.id)
-        return found
+                page = (rows if after is None else rows.filter(**{beyond: after})).order_by(order)[: max(limit, CHUNK)]
+                meant = [record for record in map(_record_of, page) if matches(query, record)]
+                records = first(limit, [*records, *meant], key=lambda record: record.id)
+        return records
 
     def _delete(self, query: Query) -> int:
         if query.ids is not None and query.subjects is not None:
-            found = self._fetch(query, None, len(query.ids))
+            found = self._fetch(query, None, len(query.ids), newest_first=False)
             query = Query(kinds=query.kinds, ids=frozenset(record.id for record in found))
         with transaction.atomic(self.using):
             return sum(rows.delete()[0] for rows in self._parts(query))

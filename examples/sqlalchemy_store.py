@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from heapq import nsmallest
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -63,13 +62,16 @@ class SQLAlchemyStore:
 
         await self.run(work)  # every commit waits for the disk, so `durable` asks for nothing more
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
-        return await self.run(lambda connection: _find(connection, query, after, limit))
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
+        bookmark = sa.true() if after is None else after > ID if newest_first else after < ID
+        return await self.run(lambda connection: _find(connection, query, limit, bookmark, newest_first))
 
     async def delete(self, query: Query) -> int:
         async def work(connection: AsyncConnection) -> int:
             count = 0
-            while found := await _find(connection, query, None, CHUNK):
+            while found := await _find(connection, query, CHUNK):
                 ids = [record.id for record in found]
                 count += (await connection.execute(sa.delete(RECORDS).where(ID.in_(ids)))).rowcount
             return count
@@ -118,23 +120,26 @@ def _prepare(connection: Any) -> None:
         raise SchemaError(f"the table {RECORDS.name} is not one of consent-mw; name another database")
 
 
-async def _find(connection: AsyncConnection, query: Query, after: UUID | None, limit: int) -> list[Record]:
-    found: list[Record] = []
-    for clause in _clauses(query, after):
-        rows = await connection.execute(sa.select(RECORDS).where(clause).order_by(ID).limit(max(limit, CHUNK)))
-        page = (record for record in map(_record_of, rows) if matches(query, record))
-        found = nsmallest(limit, [*found, *page], key=lambda record: record.id)
-    return found
+async def _find(
+    connection: AsyncConnection, query: Query, limit: int, bookmark: Any = True, newest_first: bool = False
+) -> list[Record]:
+    records: list[Record] = []
+    order = ID.desc() if newest_first else ID.asc()
+    for clause in _clauses(query):
+        part = sa.select(RECORDS).where(clause, bookmark).order_by(order).limit(max(limit, CHUNK))
+        page = map(_record_of, await connection.execute(part))
+        records += [record for record in page if matches(query, record)]
+        records = sorted(records, key=lambda record: record.id, reverse=newest_first)[:limit]
+    return records
 
 
-def _clauses(query: Query, after: UUID | None = None) -> Iterator[sa.ColumnElement[bool]]:
+def _clauses(query: Query) -> Iterator[sa.ColumnElement[bool]]:
     """Yield conditions that mean parts of `query`, no record in two of them. Beside ids, subjects are left out."""
     meant: list[sa.ColumnElement[bool]] = [RECORDS.c.kind.in_(query.kinds)]
     if query.purposes is not None:
         meant.append(RECORDS.c.purpose.in_(query.purposes))
     meant.extend([first_id(query.since) <= ID] if query.since else [])
     meant.extend([first_id(query.until) > ID] if query.until else [])
-    meant.extend([after < ID] if after else [])
     column, values = (ID, query.ids) if query.ids is not None else (SUBJECT, query.subjects)
     parts = [sa.true()] if values is None else (column.in_(chunk) for chunk in _chunks(sorted(values)))
     yield from (sa.and_(*meant, part) for part in parts)

@@ -45,10 +45,12 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.fetches = self.subjects = 0
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
         self.fetches += 1
         self.subjects += len(query.subjects or ())
-        return await super().fetch(query, after=after, limit=limit)
+        return await super().fetch(query, after=after, limit=limit, newest_first=newest_first)
 
 
 class CountingKeyring(MemoryKeyring):

@@ -55,9 +55,11 @@ class Fragile:
         await self._store.append(records, durable=durable)
         self._step()
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
         self._step()
-        return await self._store.fetch(query, after=after, limit=limit)
+        return await self._store.fetch(query, after=after, limit=limit, newest_first=newest_first)
 
     async def delete(self, query: Query) -> int:
         self._step()

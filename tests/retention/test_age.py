@@ -66,8 +66,10 @@ class Counted:
     async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
         await self._store.append(records, durable=durable)
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
-        found = await self._store.fetch(query, after=after, limit=limit)
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
+        found = await self._store.fetch(query, after=after, limit=limit, newest_first=newest_first)
         self.questions += 1
         self.asked.append(query)
         self.rows += len(found)

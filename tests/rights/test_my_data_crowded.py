@@ -122,9 +122,11 @@ class Away(MemoryStore):
         self._reached()
         await super().append(records, durable=durable)
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
         self._reached()
-        return await super().fetch(query, after=after, limit=limit)
+        return await super().fetch(query, after=after, limit=limit, newest_first=newest_first)
 
     def _reached(self) -> None:
         if self.away:

@@ -369,9 +369,11 @@ def test_a_year_of_days_is_searched_a_stretch_at_a_time(store: PostgresStore, ad
         for start in range(0, 800, 100):
             await store.append(batch[start : start + 100])
         assert await everything(store, page=150) == batch
+        assert await everything(store, page=150, newest_first=True) == batch[::-1]
         somebody = Query(kinds=VISITS.kinds, subjects=frozenset({b"somebody"}))
         theirs = [record for record in batch if record.subject]
         assert await store.fetch(somebody) == theirs
+        assert await store.fetch(somebody, limit=3, newest_first=True) == theirs[:-4:-1]
         assert await store.delete(somebody) == len(theirs)
         assert await store.fetch(somebody) == []
         until = Query(kinds=VISITS.kinds, until=MIDNIGHT + 390 * DAY)
@@ -398,7 +400,12 @@ def test_every_statement_is_a_search_in_an_index(store: PostgresStore, admin: ps
 
     async def scenario(store: PostgresStore) -> None:
         await store.append([make_record(n, subject=b"%d" % n) for n in range(5000)])
-        for search in (Search(query, after=make_record(7).id) for query in queries):
+        bookmark = make_record(50).id
+        for search in (
+            Search(query, after=bookmark, newest_first=newest_first)
+            for query in queries
+            for newest_first in (False, True)
+        ):
             for statement, values in (
                 search.page(stretch, 1000),
                 search.deletion(day, "analytics"),

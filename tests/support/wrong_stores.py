@@ -31,8 +31,10 @@ class InPieces(SQLiteStore):
 class RaisesItsDriversErrors(SQLiteStore):
     """What its driver raises reaches the caller as it is."""
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
         try:
-            return await super().fetch(query, after=after, limit=limit)
+            return await super().fetch(query, after=after, limit=limit, newest_first=newest_first)
         except StoreError as error:
             raise sqlite3.ProgrammingError("Cannot operate on a closed database.") from error

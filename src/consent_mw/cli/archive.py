@@ -17,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.cli.access import accessing
-from consent_mw.cli.clock import utc_now
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
@@ -31,7 +30,6 @@ from consent_mw.staff.access import Access
 from consent_mw.staff.errand import Errand
 from consent_mw.staff.existing_site import policies
 from consent_mw.stores.base import Store
-from consent_mw.stores.latest import latest
 from consent_mw.stores.pages import pages
 from consent_mw.stores.sqlite import SQLiteStore
 
@@ -175,9 +173,8 @@ async def _listed(store: Store, held: Mapping[str, _Held], json_wanted: bool) ->
 
 
 async def _row(store: Store, purpose: str, held: _Held) -> _Row:
-    kinds, purposes = frozenset(SHOWN), frozenset((purpose,))
-    first = await store.fetch(Query(kinds=kinds, purposes=purposes), limit=1)
-    last = await latest(store, kinds, purposes=purposes, limit=1, now=utc_now()) if first else []
+    query = Query(kinds=frozenset(SHOWN), purposes=frozenset((purpose,)))
+    first, last = await store.fetch(query, limit=1), await store.fetch(query, limit=1, newest_first=True)
     times = [time_of(record.id).astimezone().isoformat(timespec="seconds") for record in (*first, *last)]
     oldest, newest = times or (None, None)
     return _Row(purpose, held.retentions, oldest, newest, held.laws)

@@ -26,7 +26,7 @@ from consent_mw.staff.access import Access
 from consent_mw.staff.errand import Errand
 from consent_mw.staff.existing_site import check_purposes, existing_store
 from consent_mw.stores.base import Store
-from consent_mw.stores.latest import latest
+from consent_mw.stores.pages import every
 
 __all__ = ["log"]
 
@@ -121,13 +121,10 @@ async def _shown(
         with accessing(places, errand, keyring_at(places, ring)) as access:
             await access.consult(store)
             show = _printer(access, json_wanted)
-            now = utc_now()
             # Asked first: what comes between this and the table is in the table, or still new.
-            before = await _since(store, query, now - _LATE) if follow else []
+            before = await _since(store, query, utc_now() - _LATE) if follow else []
             with busy("reading the log"):
-                newest = await latest(
-                    store, query.kinds, purposes=query.purposes, since=query.since, limit=number, now=now
-                )
+                newest = await store.fetch(query, limit=number, newest_first=True)
             show(newest[::-1])
             if follow:
                 await _follow(store, query, {record.id for record in (*before, *newest)}, show, access)
@@ -149,13 +146,7 @@ async def _follow(store: Store, query: Query, seen: set[UUID], show: _Show, acce
 
 async def _since(store: Store, query: Query, since: datetime) -> list[Record]:
     """Return all records that `query` means, from `since` on."""
-    window = Query(kinds=query.kinds, purposes=query.purposes, since=since)
-    found: list[Record] = []
-    page = await store.fetch(window)
-    while page:
-        found += page
-        page = await store.fetch(window, after=page[-1].id)
-    return found
+    return await every(store, Query(kinds=query.kinds, purposes=query.purposes, since=since))
 
 
 def _waiting_bytes(spool: Path) -> int:

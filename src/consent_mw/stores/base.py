@@ -10,7 +10,7 @@ from uuid import UUID
 from consent_mw.records import Query, Record, time_of
 from consent_mw.system.days import EPOCH
 
-__all__ = ["Store", "first_id", "matches"]
+__all__ = ["Store", "first_id", "is_after", "matches"]
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -56,12 +56,16 @@ class Store(Protocol):
         """
         ...
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
         """
         Return at most `limit` records that match, in order of id (as 16 bytes, which is order of time), from the
         one after `after`, which need not exist (any more). Fewer than `limit` means that there are no more now.
 
-        All were in the store at one instant during the call. Memory follows `limit`, never what is stored.
+        With `newest_first` the order is the reverse one, and the page after `after` holds smaller ids than it.
+
+        All were in the store at one instant during the call. Memory and time follow `limit`, never what is stored.
         """
         ...
 
@@ -104,3 +108,8 @@ def matches(query: Query, record: Record) -> bool:
         and (query.since is None or time_of(record.id) >= query.since)
         and (query.until is None or time_of(record.id) < query.until)
     )
+
+
+def is_after(record_id: UUID, after: UUID | None, newest_first: bool) -> bool:
+    """Tell whether `fetch` comes to an id after it came to `after`; with None it comes to every one."""
+    return after is None or (record_id < after if newest_first else record_id > after)

@@ -46,12 +46,13 @@ class JoinedStore:
         """Keep all of `records` in the newer store. Raises as `Store.append`."""
         await self._store.append(records, durable=durable)
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
-        """Return at most `limit` records that match, in order of id, from both. Raises as `Store.fetch`."""
-        if query.kinds <= _NEVER_OLD:
-            return await self._store.fetch(query, after=after, limit=limit)
-        old = await self._older.fetch(query, after=after, limit=limit)
-        return list(islice(merged([old, await self._store.fetch(query, after=after, limit=limit)]), limit))
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
+        """As `Store.fetch`, from both."""
+        stores = [self._store] if query.kinds <= _NEVER_OLD else [self._older, self._store]
+        pages = [await store.fetch(query, after=after, limit=limit, newest_first=newest_first) for store in stores]
+        return list(islice(merged(pages, newest_first=newest_first), limit))
 
     async def delete(self, query: Query) -> int:
         """Delete every record that matches, in one store after the other, and return how many they were."""

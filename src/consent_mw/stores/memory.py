@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from heapq import nsmallest
+from heapq import nlargest, nsmallest
 from operator import attrgetter
 from threading import Lock
 from uuid import UUID
 
 from consent_mw.records import Query, Record
-from consent_mw.stores.base import matches
+from consent_mw.stores.base import is_after, matches
 
 __all__ = ["MemoryStore"]
 
@@ -40,11 +40,14 @@ class MemoryStore:
             for record in records:
                 self._records.setdefault(record.id, record)
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
-        """Return at most `limit` records that match, in order of id, from the one after `after`."""
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
+        """Return at most `limit` records that match, in order of id or its reverse, from the one after `after`."""
+        first = nlargest if newest_first else nsmallest
         with self._lock:
-            found = (record for record in self._meant(query) if after is None or record.id > after)
-            return nsmallest(limit, found, key=attrgetter("id"))
+            rest = (record for record in self._meant(query) if is_after(record.id, after, newest_first))
+            return first(limit, rest, key=attrgetter("id"))
 
     async def delete(self, query: Query) -> int:
         """Delete every record that matches and return how many they were."""

@@ -1,4 +1,4 @@
-"""Pages of several stores as one, in order of id. Pure."""
+"""Pages of several stores as one, in order of id or its reverse. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from consent_mw.records import Record
 __all__ = ["merged"]
 
 
-def merged(pages: Iterable[Sequence[Record]]) -> Iterator[Record]:
-    """Yield the records of `pages`, each of which is in order; of two with one id that of the first page."""
-    for _, same in groupby(merge(*pages, key=attrgetter("id")), key=attrgetter("id")):
+def merged(pages: Iterable[Sequence[Record]], *, newest_first: bool) -> Iterator[Record]:
+    """Yield the records of `pages`, each of which is in that order; of two with one id that of the first page."""
+    for _, same in groupby(merge(*pages, key=attrgetter("id"), reverse=newest_first), key=attrgetter("id")):
         yield next(same)

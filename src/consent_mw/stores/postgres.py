@@ -150,9 +150,11 @@ class PostgresStore:
         if rows:
             await self._again(lambda: self._append(rows, durable))
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
-        """Return at most `limit` records that match, in order of id, from the one after `after`."""
-        search = Search(query, after)
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
+        """Return at most `limit` records that match, in order of id or its reverse, from the one after `after`."""
+        search = Search(query, after, newest_first=newest_first)
         if search.is_empty or limit < 1:
             return []
         found: list[Record] = []
@@ -325,7 +327,7 @@ class PostgresStore:
 
     async def _shelves(self, connection: _Connection, search: Search) -> AsyncIterator[list[Shelf]]:
         """Give what stands where something may match, some days at a time."""
-        beyond = -1
+        beyond = search.before_all
         while True:
             cursor = await connection.execute(*search.shelves(beyond, most=_DAYS))
             shelves = [Shelf(*row) for row in await cursor.fetchall()]

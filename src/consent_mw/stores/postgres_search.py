@@ -53,11 +53,16 @@ class Search:
     partitions before it locks anything.
     """
 
-    def __init__(self, query: Query, after: UUID | None = None) -> None:
+    def __init__(self, query: Query, after: UUID | None = None, *, newest_first: bool = False) -> None:
         self.query = query
-        lowest = first_id(query.since).int if query.since is not None else 0
-        self._lower = max(lowest, after.int + 1 if after is not None else 0)
+        self._lower = first_id(query.since).int if query.since is not None else 0
         self._upper = first_id(query.until).int if query.until is not None else 1 << 128
+        self._backwards = newest_first
+        self._order = sql.SQL("DESC" if newest_first else "ASC")
+        if after is not None and newest_first:
+            self._upper = min(self._upper, after.int)
+        elif after is not None:
+            self._lower = max(self._lower, after.int + 1)
         self.ids: list[UUID] | None = self._wanted_ids()
         self.first_day: int = (self._lower >> 80) // DAY_MILLISECONDS
         self.last_day: int = min(((self._upper - 1) >> 80) // DAY_MILLISECONDS, _LAST_DAY) if self._upper else -1
@@ -74,6 +79,11 @@ class Search:
         sets = (query.kinds, query.purposes, query.subjects, self.ids)
         return self._lower >= self._upper or any(one is not None and not one for one in sets)
 
+    @property
+    def before_all(self) -> int:
+        """A day before all others, in the direction of this search."""
+        return _LAST_DAY + 1 if self._backwards else -1
+
     def covers(self, shelf: Shelf) -> bool:
         """Tell whether all that the shelf holds, whatever it is, is meant."""
         starts = self._lower <= (shelf.day * DAY_MILLISECONDS) << 80
@@ -84,8 +94,9 @@ class Search:
         return self.query.subjects is None and self.ids is None and self._upper >= ((day + 1) * DAY_MILLISECONDS) << 80
 
     def shelves(self, beyond: int, *, most: int) -> tuple[sql.Composed, dict[str, Any]]:
-        """Return a statement for the shelves of the next `most` days after the day `beyond`, in order of day."""
-        conditions = [sql.SQL("day > %(beyond)s AND day BETWEEN %(first_day)s AND %(last_day)s")]
+        """Return a statement for the shelves of the next `most` days beyond the day `beyond`, as the search goes."""
+        further = "day < %(beyond)s" if self._backwards else "day > %(beyond)s"
+        conditions = [sql.SQL(further), sql.SQL("day BETWEEN %(first_day)s AND %(last_day)s")]
         values: dict[str, Any] = {
             "beyond": beyond,
             "first_day": self.first_day,
@@ -103,14 +114,14 @@ class Search:
             SELECT day, purpose, array_agg(kind) FROM shelves
             WHERE {conditions} AND day IN (
                 SELECT DISTINCT day FROM shelves
-                WHERE {conditions} AND kind = ANY(%(kinds)s) ORDER BY day LIMIT %(most)s
+                WHERE {conditions} AND kind = ANY(%(kinds)s) ORDER BY day {order} LIMIT %(most)s
             )
-            GROUP BY day, purpose HAVING array_agg(kind) && %(kinds)s ORDER BY day
+            GROUP BY day, purpose HAVING array_agg(kind) && %(kinds)s ORDER BY day {order}
         """)
-        return statement.format(conditions=sql.SQL(" AND ").join(conditions)), values
+        return statement.format(conditions=sql.SQL(" AND ").join(conditions), order=self._order), values
 
     def page(self, stretch: Stretch, limit: int) -> tuple[sql.Composed, dict[str, Any]]:
-        """Return a statement for at most `limit` records of a stretch, in order of id."""
+        """Return a statement for at most `limit` records of a stretch, in the search's direction."""
         conditions, values = self._conditions(stretch)
         values["limit"] = limit
         kinds: list[sql.Composable] = [self._kinds()]
@@ -119,13 +130,14 @@ class Search:
             names = {f"kind{number}": kind for number, kind in enumerate(stretch.kinds)}
             kinds = [sql.SQL("kind = {}").format(sql.Placeholder(name)) for name in names]
             values |= names
-        one = sql.SQL("(SELECT {} FROM records WHERE {} AND {} ORDER BY id LIMIT %(limit)s)")
-        parts = [one.format(_COLUMNS, conditions, kind) for kind in kinds]
+        ordered = sql.SQL("ORDER BY id {} LIMIT %(limit)s").format(self._order)
+        one = sql.SQL("(SELECT {} FROM records WHERE {} AND {} {})")
+        parts = [one.format(_COLUMNS, conditions, kind, ordered) for kind in kinds]
         if self.query.subjects is not None:
-            return sql.SQL("SELECT found.* FROM {} ORDER BY id LIMIT %(limit)s").format(_each_token(parts[0])), values
+            return sql.SQL("SELECT found.* FROM {} {}").format(_each_token(parts[0]), ordered), values
         if len(parts) == 1:
             return parts[0], values
-        return sql.SQL("{} ORDER BY id LIMIT %(limit)s").format(sql.SQL(" UNION ALL ").join(parts)), values
+        return sql.SQL("{} {}").format(sql.SQL(" UNION ALL ").join(parts), ordered), values
 
     def hits(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement for the days and purposes of a stretch in which something matches."""
@@ -175,7 +187,7 @@ def _each_token(found: sql.Composed) -> sql.Composed:
 
 def stretches(shelves: Sequence[Shelf], kinds: frozenset[str], days: int) -> Iterator[Stretch]:
     """
-    Yield the days of `shelves` in stretches: of `days` days first, then of twice as many each.
+    Yield the days of `shelves`, in their direction, in stretches: of `days` days first, then of twice as many each.
 
     So a page that is soon full touches a day or two, and a search through a year of nothing takes few statements.
     """
@@ -184,8 +196,8 @@ def stretches(shelves: Sequence[Shelf], kinds: frozenset[str], days: int) -> Ite
         end = _end(shelves, start, days)
         part = shelves[start:end]
         yield Stretch(
-            part[0].day,
-            part[-1].day,
+            min(part[0].day, part[-1].day),
+            max(part[0].day, part[-1].day),
             sorted({shelf.purpose for shelf in part}),
             sorted({kind for shelf in part for kind in shelf.kinds if kind in kinds}),
         )

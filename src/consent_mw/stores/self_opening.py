@@ -43,10 +43,12 @@ class OpenedStore:
             await self.close()
             raise
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
         """As `Store.fetch`."""
         await self.open()
-        return await self._store.fetch(query, after=after, limit=limit)
+        return await self._store.fetch(query, after=after, limit=limit, newest_first=newest_first)
 
     async def delete(self, query: Query) -> int:
         """As `Store.delete`."""

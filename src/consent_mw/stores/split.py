@@ -54,12 +54,15 @@ class SplitStore:
             if part:
                 await store.append(part, durable=durable)
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
-        """Return at most `limit` records that match, in order of id, from both. Raises as `Store.fetch`."""
-        if not query.kinds:
-            return []
-        pages = [await store.fetch(part, after=after, limit=limit) for store, part in self._parts(query)]
-        return pages[0] if len(pages) == 1 else list(islice(merged(pages), limit))
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
+        """As `Store.fetch`, from both."""
+        pages = [
+            await store.fetch(part, after=after, limit=limit, newest_first=newest_first)
+            for store, part in self._parts(query)
+        ]
+        return list(islice(merged(pages, newest_first=newest_first), limit))
 
     async def delete(self, query: Query) -> int:
         """Delete every record that matches, in one store after the other, and return how many they were."""

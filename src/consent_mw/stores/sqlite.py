@@ -14,7 +14,7 @@ from heapq import merge
 from itertools import chain, groupby, islice, product
 from operator import itemgetter
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 from weakref import finalize
 
@@ -45,8 +45,10 @@ _INSERT: Final = f"INSERT INTO records VALUES {_ROW} ON CONFLICT (id) DO NOTHING
 # Each statement is one search in one index, with a fixed number of variables: sets are walked here, so that
 # none can exceed SQLite's limit for variables and every statement stays compiled.
 _BY_ID: Final = "SELECT * FROM records WHERE id = ?"
-_BY_SUBJECT: Final = "SELECT * FROM records WHERE subject = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?"
-_BY_PURPOSE: Final = "SELECT * FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ? ORDER BY id LIMIT ?"
+_BY_SUBJECT: Final = "SELECT * FROM records WHERE subject = ? AND id >= ? AND id < ? "
+_BY_PURPOSE: Final = "SELECT * FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ? "
+_OLDEST_FIRST: Final = "ORDER BY id LIMIT ?"
+_NEWEST_FIRST: Final = "ORDER BY id DESC LIMIT ?"
 _COUNTED: Final = "SELECT CAST(kind AS BLOB), CAST(purpose AS BLOB), count(*) FROM records GROUP BY kind, purpose"
 _DELETE_BY_ID: Final = "DELETE FROM records WHERE id = ?"
 _DELETE_BY_PURPOSE: Final = "DELETE FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ?"
@@ -80,6 +82,23 @@ _BEHIND_ALL: Final = b"\xff" * 17  # bytes compare as in C: longer than any id
 _NO_TEXT: Final = "Could not decode to UTF-8"
 
 _to_json = msgspec.json.Encoder()
+
+
+class _Reading(NamedTuple):
+    """What a `fetch` reads, and in which direction."""
+
+    query: Query
+    after: UUID | None = None
+    newest_first: bool = False
+
+    @property
+    def span(self) -> _Span:
+        first, behind = _span(self.query)
+        if self.after is None:
+            return first, behind
+        if self.newest_first:
+            return first, min(behind, self.after.bytes)
+        return max(first, _successor(self.after.bytes)), behind
 
 
 class _Session:
@@ -134,9 +153,11 @@ class SQLiteStore:
         """Keep all of `records` or none, in one transaction; the first of an id stays."""
         await self._run(self._append, records, durable)
 
-    async def fetch(self, query: Query, *, after: UUID | None = None, limit: int = 1000) -> Sequence[Record]:
-        """Return at most `limit` records that match, in order of id, from the one after `after`."""
-        return await self._run(self._fetch, query, after, limit)
+    async def fetch(
+        self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
+    ) -> Sequence[Record]:
+        """Return at most `limit` records that match, in order of id or its reverse, from the one after `after`."""
+        return await self._run(self._fetch, _Reading(query, after, newest_first), limit)
 
     async def delete(self, query: Query) -> int:
         """
@@ -204,16 +225,16 @@ class SQLiteStore:
         with transaction(connection, "BEGIN IMMEDIATE"):
             _insert(connection, rows)
 
-    def _fetch(self, connection: sqlite3.Connection, query: Query, after: UUID | None, limit: int) -> list[Record]:
+    def _fetch(self, connection: sqlite3.Connection, reading: _Reading, limit: int) -> list[Record]:
         try:
-            return _fetched(connection, query, after, limit)
+            return _fetched(connection, reading, limit)
         except sqlite3.OperationalError as error:
             if _NO_TEXT not in str(error):
                 raise
         # Somebody wrote bytes that are no text into a row: it is refused where it is read, and those beside it are not.
         connection.text_factory = _replaced
         try:
-            return _fetched(connection, query, after, limit)
+            return _fetched(connection, reading, limit)
         finally:
             connection.text_factory = str
 
@@ -250,10 +271,10 @@ class SQLiteStore:
                 )
 
 
-def _fetched(connection: sqlite3.Connection, query: Query, after: UUID | None, limit: int) -> list[Record]:
+def _fetched(connection: sqlite3.Connection, reading: _Reading, limit: int) -> list[Record]:
     # One read transaction: all streams see the same instant.
     with transaction(connection, "BEGIN"):
-        return [_record_of(row) for row in islice(_once(_rows(connection, query, after, limit)), limit)]
+        return [_record_of(row) for row in islice(_once(_rows(connection, reading, limit)), limit)]
 
 
 def _once(rows: Iterator[_Row]) -> Iterator[_Row]:
@@ -299,16 +320,17 @@ def _synchronise(connection: sqlite3.Connection, durable: bool) -> None:
     connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
 
 
-def _rows(connection: sqlite3.Connection, query: Query, after: UUID | None, limit: int) -> Iterator[_Row]:
+def _rows(connection: sqlite3.Connection, reading: _Reading, limit: int) -> Iterator[_Row]:
     """
-    Yield the rows that match in order of id, from the narrowest index that the query allows.
+    Yield the rows that match in the order of `reading`, from the narrowest index that the query allows.
 
     An index serves one subject, or one kind and purpose, in order; several are merged. Each is read a few rows at a
     time, so that together they hold about `limit`, however many they are.
     """
-    first, behind = _span(query, after)
+    query, newest_first = reading.query, reading.newest_first
+    first, behind = reading.span
     if query.ids is not None:
-        wanted = sorted(one.bytes for one in query.ids)
+        wanted = sorted((one.bytes for one in query.ids), reverse=newest_first)
         found = (row for one in wanted if first <= one < behind for row in connection.execute(_BY_ID, (one,)))
         return (row for row in found if _meant(query, row))
     keys: Sequence[_Key]
@@ -317,8 +339,9 @@ def _rows(connection: sqlite3.Connection, query: Query, after: UUID | None, limi
     else:
         select, keys = _BY_PURPOSE, _shelves(connection, query)
     step = max(1, limit // max(1, len(keys))) + 1
-    streams = (_stream(connection, select, key, (first, behind), step) for key in keys)
-    return (row for row in merge(*streams, key=itemgetter(0)) if _meant(query, row))
+    stream = _backward if newest_first else _forward
+    streams = (stream(connection, select, key, (first, behind), step) for key in keys)
+    return (row for row in merge(*streams, key=itemgetter(0), reverse=newest_first) if _meant(query, row))
 
 
 def _in_use(connection: sqlite3.Connection, subjects: Sequence[bytes], span: _Span) -> Iterator[tuple[bytes]]:
@@ -332,21 +355,30 @@ def _in_use(connection: sqlite3.Connection, subjects: Sequence[bytes], span: _Sp
         yield from connection.execute(_IN_USE, values) if length else [(b"",)]
 
 
-def _stream(connection: sqlite3.Connection, select: str, key: _Key, span: _Span, step: int) -> Iterator[_Row]:
+def _forward(connection: sqlite3.Connection, select: str, key: _Key, span: _Span, step: int) -> Iterator[_Row]:
     first, behind = span
-    while rows := connection.execute(select, (*key, first, behind, step)).fetchall():
+    while rows := connection.execute(select + _OLDEST_FIRST, (*key, first, behind, step)).fetchall():
         yield from rows
         if len(rows) < step:
             return
         first = _successor(rows[-1][0])
 
 
+def _backward(connection: sqlite3.Connection, select: str, key: _Key, span: _Span, step: int) -> Iterator[_Row]:
+    first, behind = span
+    while rows := connection.execute(select + _NEWEST_FIRST, (*key, first, behind, step)).fetchall():
+        yield from rows
+        if len(rows) < step:
+            return
+        behind = rows[-1][0]
+
+
 def _delete_rows(connection: sqlite3.Connection, query: Query) -> int:
     if query.ids is None and query.subjects is None:
-        span = _span(query, None)
+        span = _span(query)
         shelves = _shelves(connection, query)
         return sum(connection.execute(_DELETE_BY_PURPOSE, (*shelf, *span)).rowcount for shelf in shelves)
-    ids = [(row[0],) for row in _rows(connection, query, None, 1000)]
+    ids = [(row[0],) for row in _rows(connection, _Reading(query), 1000)]
     connection.executemany(_DELETE_BY_ID, ids)
     return len(ids)
 
@@ -358,10 +390,10 @@ def _shelves(connection: sqlite3.Connection, query: Query) -> list[tuple[str, st
     return [(kind, purpose) for kind in query.kinds for (purpose,) in connection.execute(_PURPOSES, {"kind": kind})]
 
 
-def _span(query: Query, after: UUID | None) -> _Span:
+def _span(query: Query) -> _Span:
     first = first_id(query.since).bytes if query.since is not None else b""
     behind = first_id(query.until).bytes if query.until is not None else _BEHIND_ALL
-    return (first if after is None else max(first, _successor(after.bytes)), behind)
+    return first, behind
 
 
 def _successor(row_id: bytes) -> bytes:

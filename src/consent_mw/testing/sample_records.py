@@ -11,7 +11,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from consent_mw.records import Query, Record, Scalar
-from consent_mw.stores.base import Store, first_id
+from consent_mw.stores.base import Store, first_id, is_after
 from consent_mw.system.days import DAY_MILLISECONDS
 
 __all__ = [
@@ -111,17 +111,20 @@ async def opened(new_store: NewStore) -> AsyncGenerator[Store]:
         await store.close()
 
 
-async def everything(store: Store, query: Query = VISITS, *, page: int = 1000) -> list[Record]:
-    """Return what `query` means, read page by page."""
-    found = list(await store.fetch(query, limit=page))
-    last = len(found)
+async def everything(
+    store: Store, query: Query = VISITS, *, page: int = 1000, newest_first: bool = False
+) -> list[Record]:
+    """Return what `query` means, read page by page, in order of id or its reverse."""
+    records = list(await store.fetch(query, limit=page, newest_first=newest_first))
+    last = len(records)
     while last == page:
-        more = await store.fetch(query, after=found[-1].id, limit=page)
-        if more and more[0].id <= found[-1].id:
-            raise AssertionError(f"fetch came back to {more[0].id}, which is not after {found[-1].id}")
-        found.extend(more)
+        bookmark = records[-1].id
+        more = await store.fetch(query, after=bookmark, limit=page, newest_first=newest_first)
+        if more and not is_after(more[0].id, bookmark, newest_first):
+            raise AssertionError(f"fetch came back to {more[0].id}, which is not after {bookmark}")
+        records.extend(more)
         last = len(more)
-    return found
+    return records
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:

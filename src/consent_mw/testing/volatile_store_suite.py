@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consent_mw.records import Query, Record
-from consent_mw.stores.base import Store
+from consent_mw.stores.base import Store, matches
 from consent_mw.testing.sample_records import (
     HOSTILE_BYTES,
     HOSTILE_NAMES,
@@ -233,6 +233,58 @@ class VolatileStoreSuite:
                 since = Query(kinds=VISITS.kinds, since=NOON)
                 assert await store.fetch(since, after=make_record(3).id) == [make_record(5)]
                 assert await store.fetch(since, after=UUID(int=0), limit=1) == [make_record(1)]
+
+        asyncio.run(scenario())
+
+    @pytest.mark.parametrize("page", [1, 7, 20, 1000])
+    def test_newest_first_is_the_same_backwards(self, new_store: NewStore, page: int) -> None:
+        # Five days, of each two milliseconds with two records: neither a day nor a tie may lose or double one.
+        people = [None, b"one", b"two", b"three"]
+        batch = [
+            make_record(
+                n, at=NOON + n // 4 * timedelta(days=1) + n // 2 % 2 * MILLISECOND,
+                kind=("visit", "event")[n % 2], purpose=f"purpose {n % 3}", subject=people[n % 4],
+            )
+            for n in range(20)
+        ]  # fmt: skip
+        both = frozenset({"visit", "event"})
+        queries = (
+            Query(kinds=both),
+            VISITS,
+            Query(kinds=both, purposes=frozenset({"purpose 0", "purpose 1", "unused"})),
+            Query(kinds=both, subjects=frozenset({b"one", b"three", b"unknown"})),
+            Query(kinds=both, ids=frozenset(record.id for record in batch[::3])),
+            Query(kinds=both, since=NOON + timedelta(days=1), until=NOON + timedelta(days=3, milliseconds=1)),
+        )
+
+        async def scenario() -> None:
+            async with opened(new_store) as store:
+                await store.append(batch)
+                for query in queries:
+                    expected = [record for record in batch if matches(query, record)]
+                    assert await everything(store, query, page=page) == expected
+                    assert await everything(store, query, page=page, newest_first=True) == expected[::-1]
+                    newest = await store.fetch(query, limit=page, newest_first=True)
+                    assert newest == expected[::-1][:page]
+
+        asyncio.run(scenario())
+
+    def test_a_bookmark_parts_the_records_in_both_directions(self, new_store: NewStore) -> None:
+        batch = [make_record(n, at=NOON + n // 3 * timedelta(days=1), purpose=f"purpose {n % 2}") for n in (1, 3, 5, 7)]
+        known = [record.id for record in batch]
+        bookmarks = [*known, make_record(2).id, make_record(6, at=NOON + timedelta(days=2)).id, UUID(int=0)]
+
+        async def scenario() -> None:
+            async with opened(new_store) as store:
+                await store.append(batch)
+                for after in [*bookmarks, UUID(int=2**128 - 1)]:
+                    later = [record for record in batch if record.id > after]
+                    earlier = [record for record in batch if record.id < after]
+                    assert await store.fetch(VISITS, after=after) == later
+                    assert await store.fetch(VISITS, after=after, newest_first=True) == earlier[::-1]
+                    until = Query(kinds=VISITS.kinds, until=NOON + timedelta(days=2))
+                    older = [record for record in earlier if matches(until, record)]
+                    assert await store.fetch(until, after=after, limit=1, newest_first=True) == older[:-2:-1]
 
         asyncio.run(scenario())
 
@@ -454,6 +506,8 @@ async def _count_within(store: Store, *, bytes_at_most: int) -> int:
             assert last is None or last < page[0].id
             assert all(earlier.id < later.id for earlier, later in pairwise(page))
             count, last = count + len(page), page[-1].id
+        newest = await store.fetch(VISITS, limit=1, newest_first=True)
+        assert [record.id for record in newest] == [last]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
