@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 RULES: Final[dict[str, tuple[str, str]]] = {
     "gate": ("gate.md", "It works on the raw lines"),
     "asked": ("visitor.md", "of each HTML page for as long as there is something to ask"),
-    "notice": ("visitor.md", "until it takes effect, every page tells of it"),
+    "notice": ("visitor.md", "until it takes effect, every page shows a notice"),
     "kept": ("durability.md", "What a client has seen whole is in the log."),
     "not kept": ("policy.md", "only visitors who allowed it are recorded"),
     "once": ("durability.md", "nothing is there twice"),
