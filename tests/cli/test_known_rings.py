@@ -100,21 +100,21 @@ def test_an_archive_whose_keys_were_lost_is_named_too(
 def test_other_hosts_of_a_database_are_told_and_no_fault(
     tmp_path: Path, postgres: PostgresServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    site = SiteWithRecords(tmp_path, POLICY)
+    site, address = SiteWithRecords(tmp_path, POLICY), postgres.database()
     other = Sealer(MemoryKeyring(), site.sealer.site_keys)
-    assert runs(site, capsys, "store", "check", "--store", postgres.url())[0] == 0
+    assert runs(site, capsys, "store", "check", "--store", address)[0] == 0
 
     async def keep(store: object) -> None:
         from consent_mw.stores.postgres import PostgresStore
 
-        elsewhere = PostgresStore(postgres.url())
+        elsewhere = PostgresStore(address)
         await elsewhere.open()
         await elsewhere.append([site.record(datetime.now(UTC), sealer=other, secret="/")])
         await elsewhere.close()
 
     started(tmp_path)  # keeps the revision
     site.using(keep)
-    code, said = runs(site, capsys, "store", "check", "--store", postgres.url())
+    code, said = runs(site, capsys, "store", "check", "--store", address)
     assert code == 0
     assert f"sealed by keyring {other.keyring.name}, whose keys are not here" in said
 

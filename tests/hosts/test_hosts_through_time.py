@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Generator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psycopg
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -29,10 +26,7 @@ async def home(_: object) -> PlainTextResponse:
 
 @pytest.fixture
 def sites(tmp_path: Path, postgres: PostgresServer) -> Generator[list[LivingSite]]:
-    name = f"hosts_{os.urandom(4).hex()}"
-    with closing(psycopg.connect(postgres.url(), autocommit=True)) as connection:
-        connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
-    url = postgres.url(name)
+    url = postgres.database()
     app = Starlette(routes=[Route("/", home)])
     for each in ("one", "two"):
         (tmp_path / each).mkdir()

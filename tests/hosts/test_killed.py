@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
-import psycopg
 import pytest
 from tests.support.postgres import PostgresServer
 from tests.support.repository import ROOT
@@ -17,9 +15,7 @@ from tests.support.repository import ROOT
 def test_whatever_step_a_host_dies_at_all_is_read_and_all_is_destroyed(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    with closing(psycopg.connect(postgres.url(), autocommit=True)) as connection:
-        connection.execute("CREATE DATABASE killed ENCODING 'UTF8' TEMPLATE template0")
-    program = [sys.executable, "-m", "tests.support.killed_host", str(tmp_path), postgres.url("killed")]
+    program = [sys.executable, "-m", "tests.support.killed_host", str(tmp_path), postgres.database()]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     assert int(done.stdout) > 10, "too few steps to have been at each"

@@ -59,9 +59,9 @@ def test_what_the_page_types_works_in_its_order(
     site: SiteWithRecords, postgres: PostgresServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert COMMANDS[:2] == ["init", "check policy.toml"]
-    number, backup = "", ""
+    number, backup, database = "", "", postgres.database()
     for line in COMMANDS[1:]:
-        words = [postgres.url() if word.startswith("postgresql:") else word for word in shlex.split(line)]
+        words = [database if word.startswith("postgresql:") else word for word in shlex.split(line)]
         words = [number if word == "NUMBER" else word for word in words]
         words = [
             "backups" if word == "/var/backups/mysite" else backup if "/mysite/" in word else word for word in words

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 import pytest
-from psycopg import sql
 from tests.support.my_data_site import ERASE, PAGE, asks, body, data, erased, reads, records, run, site, words
 from tests.support.policies import POLICY
 from tests.support.postgres import PostgresServer
@@ -42,12 +38,7 @@ from consent_mw.testing.sample_records import make_record
 @pytest.fixture
 def database(postgres: PostgresServer) -> str:
     """The URL of a database of its own: whose keys another test had are out of reach here."""
-    name = f"moved_{secrets.token_hex(8)}"
-    with closing(psycopg.connect(postgres.url(), autocommit=True)) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(sql.Identifier(name))
-        )
-    return postgres.url(name)
+    return postgres.database()
 
 
 async def moved(directory: Path, visitor: Visitor, store: str) -> ConsentMiddleware:

@@ -11,9 +11,7 @@ import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
 from tests.support.postgres import PostgresServer
 from tests.support.repository import ROOT
@@ -42,10 +40,7 @@ class TestSQLAlchemyOnPostgres(StoreSuite):
 
     @pytest.fixture
     def new_store(self, postgres: PostgresServer) -> NewStore:
-        name = f"alchemy_{uuid4().hex[:12]}"
-        with closing(psycopg.connect(postgres.url(), autocommit=True)) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return partial(SQLAlchemyStore, postgres.url(name).replace("postgresql:", "postgresql+psycopg:"))
+        return partial(SQLAlchemyStore, postgres.database().replace("postgresql:", "postgresql+psycopg:"))
 
 
 def test_sqlalchemy_refuses_a_table_that_is_not_ours(tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 from tests.support.policies import POLICY
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
@@ -137,10 +136,8 @@ class Visitor:
 @contextmanager
 def fleet(directory: Path, postgres: PostgresServer, *names: str) -> Generator[list[Host]]:
     """Give hosts that run, with a database of their own; at the end they are killed."""
-    database = f"fleet_{os.urandom(4).hex()}"
-    with closing(psycopg.connect(postgres.url(), autocommit=True)) as connection:
-        connection.execute(f"CREATE DATABASE {database} ENCODING 'UTF8' TEMPLATE template0".encode())
-    hosts = [Host(directory / name, postgres.url(database)) for name in names]
+    store = postgres.database()
+    hosts = [Host(directory / name, store) for name in names]
     try:
         for host in hosts:
             host.begin()

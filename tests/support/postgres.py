@@ -116,6 +116,15 @@ class PostgresServer:
         """Return the URL of a database through the socket, where nobody is asked for a password."""
         return f"postgresql://{user}@/{database}?host={quote(str(self.directory), safe='')}&port={self.port}"
 
+    def database(self) -> str:
+        """Make a database that no other test sees, and return its URL."""
+        import psycopg
+
+        name = f"test_{os.urandom(8).hex()}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
+        return self.url(name)
+
     def tcp_url(self, *, user: str = _USER, password: str = _PASSWORD, database: str = "postgres") -> str:
         """Return the URL over TCP, where the password counts."""
         return f"postgresql://{user}:{quote(password)}@127.0.0.1:{self.port}/{database}"

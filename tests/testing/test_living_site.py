@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-import secrets
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
 from tests.support.living_shop import DAY, SHOP, START, TEXT
 from tests.support.postgres import PostgresServer
 from tests.support.repository import ROOT
@@ -36,12 +32,7 @@ def new_site(tmp_path: Path) -> Callable[..., LivingSite]:
 @pytest.fixture
 def database(postgres: PostgresServer) -> str:
     """The URL of a database of its own."""
-    name = f"living_{secrets.token_hex(8)}"
-    with closing(psycopg.connect(postgres.url(), autocommit=True)) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(sql.Identifier(name))
-        )
-    return postgres.url(name)
+    return postgres.database()
 
 
 NewSite = Callable[..., LivingSite]
