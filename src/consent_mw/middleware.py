@@ -22,6 +22,7 @@ from consent_mw.runtime.outside import mounted_at, outside
 from consent_mw.runtime.template_helper import SITE, WAITING
 from consent_mw.site.insertion import asks_for_less, unconditional
 from consent_mw.site.insertion import legible as legible_page
+from consent_mw.system.loops import on_asyncio, served_on_asyncio
 
 if TYPE_CHECKING:
     from consent_mw.runtime.revision import Revision
@@ -106,7 +107,7 @@ class ConsentMiddleware:
         if self._options.banner:
             _ask_for_a_page(exchange)
         elif exchange.consent.pending is not None:
-            exchange.inner["state"][WAITING] = await revision.site.waiting(exchange.consent, now_ns)
+            exchange.inner["state"][WAITING] = await on_asyncio(revision.site.waiting, exchange.consent, now_ns)
         app, own = self._application(revision, exchange, secure)
         answer = Answer(
             revision=revision,
@@ -182,7 +183,7 @@ class ConsentMiddleware:
             f"{health}/live",
             f"{health}/ready",
         ):
-            return self._health, True
+            return served_on_asyncio(self._health), True
         if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
             app: ASGIApp = revision.site
         elif self._options.gpc_url and path == "/.well-known/gpc.json":
@@ -195,7 +196,7 @@ class ConsentMiddleware:
             scope["headers"] = _our_headers(scope, seen)
         if secure:
             scope["scheme"] = "https"  # as the visitor sees it: our forms compare their Origin with it
-        return app, True
+        return served_on_asyncio(app), True
 
 
 def _legible(scope: Scope) -> tuple[Scope, dict[bytes, bytes], HeaderList | None]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from tests.support.commands import run
 from tests.support.frameworks import EXAMPLES, FRAMEWORKS, WITHOUT_WEBSOCKET, Talks, scenario, searches
 from tests.support.ports import free_port
 from websockets.sync.client import connect
@@ -31,6 +32,13 @@ SERVERS = {
     "hypercorn": (["-m", "hypercorn", "--bind", "127.0.0.1:{port}"], "--root-path"),
     "granian": (["-m", "granian", "--interface", "asgi", "--port", "{port}"], "--url-path-prefix"),
 }
+#: One example is enough for them: what they have of their own is the loop, or the way to the worker.
+OTHER_SERVERS = {
+    "hypercorn on trio": ["-m", "hypercorn", "-k", "trio", "--bind", "127.0.0.1:{port}"],
+    "daphne": ["-m", "daphne", "--port", "{port}"],
+    "gunicorn": ["-m", "gunicorn", "-k", "asgi", "--bind", "127.0.0.1:{port}"],
+    "gunicorn with uvicorn": ["-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker", "--bind", "127.0.0.1:{port}"],
+}
 
 
 class Server(NamedTuple):
@@ -43,8 +51,8 @@ class Server(NamedTuple):
 
     @property
     def sets_on_accept(self) -> list[str]:
-        """Granian (2.8) sends none of the headers with which an application accepts a WebSocket."""
-        return [] if self.name == "granian" else ["last_search=typing"]
+        """Granian (2.8) and Daphne (4.2) send none of the headers with which an application accepts a WebSocket."""
+        return [] if self.name in ("granian", "daphne") else ["last_search=typing"]
 
     def wait(self) -> None:
         """Wait until it takes connections."""
@@ -71,7 +79,8 @@ class Server(NamedTuple):
 def started(framework: str, server: str, folder: Path, *options: str) -> Iterator[Server]:
     shutil.copytree(EXAMPLES, folder / "examples", ignore=shutil.ignore_patterns("consent-data", "__pycache__"))
     port = free_port()
-    program = [sys.executable, "-W", "always", *(word.format(port=port) for word in SERVERS[server][0]), *options]
+    words = OTHER_SERVERS[server] if server in OTHER_SERVERS else SERVERS[server][0]
+    program = [sys.executable, "-W", "always", *(word.format(port=port) for word in words), *options]
     program.append(f"examples.{framework}_app:app")
     with (folder / "said.txt").open("wb") as said:
         process = subprocess.Popen(program, cwd=folder, stdout=said, stderr=said, start_new_session=True)
@@ -121,8 +130,19 @@ def test_the_scenario_passes_under_each_server(framework: str, tmp_path: Path) -
             assert_all_was_kept(framework, server)
 
 
+@pytest.mark.parametrize("name", OTHER_SERVERS)
+def test_the_scenario_passes_on_another_loop_and_under_other_servers(name: str, tmp_path: Path) -> None:
+    with started("starlette", name, tmp_path) as server:
+        server.wait()
+        with Visitor(base_url=f"http://127.0.0.1:{server.port}/") as visitor:
+            scenario(visitor, talks(visitor, "starlette"), server.sets_on_accept)
+        assert_all_was_kept("starlette", server)
+
+
 def assert_all_was_kept(framework: str, server: Server) -> None:
     said = server.terminate()
+    if server.name == "daphne":  # speaks no lifespan: what waits when it ends is for the next one, or for this
+        assert run("drain", "--once", cwd=server.folder / "examples").returncode == 0
     assert "Warning" not in said
     assert said.count("Traceback") <= 2  # the crash of the scenario, at times with its cause
     events = 1 if framework in WITHOUT_WEBSOCKET else 2

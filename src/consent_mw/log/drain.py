@@ -35,6 +35,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
 from consent_mw.stores.store_clock import StoreClock
 from consent_mw.system.days import DAY_NS, instant_of
+from consent_mw.system.loops import asyncio_loop, running_loop
 
 __all__ = ["Chore", "Drain"]
 
@@ -158,15 +159,21 @@ class Drain:
     # -- its life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin, on the running loop, unless it runs already."""
+        """Begin, on the running loop or the one beside it, unless it runs already."""
         if self.loop is None or not self.loop.is_running():
-            self.loop = loop = asyncio.get_running_loop()
+            self.loop = loop = asyncio_loop()
             if not self.by_itself:
                 return
-            work = [self._keep_on(), self._hand_on()] if self._hands_over else [self._keep_on()]
-            work += [chore.keep_on(self._clock) for chore in self._chores]
-            self._tasks = tuple(loop.create_task(each, name="consent-mw drain") for each in work)
-            self._tasks[0].add_done_callback(self._ended)
+            if loop is running_loop():
+                self._begin_tasks(loop)
+            else:
+                loop.call_soon_threadsafe(self._begin_tasks, loop)
+
+    def _begin_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
+        work = [self._keep_on(), self._hand_on()] if self._hands_over else [self._keep_on()]
+        work += [chore.keep_on(self._clock) for chore in self._chores]
+        self._tasks = tuple(loop.create_task(each, name="consent-mw drain") for each in work)
+        self._tasks[0].add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._tasks and task is self._tasks[0]:

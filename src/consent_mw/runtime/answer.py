@@ -40,6 +40,7 @@ from consent_mw.site.insertion import (
 from consent_mw.site.page_nonce import nonce_of, with_nonce
 from consent_mw.site.usual_page import Words, with_words
 from consent_mw.site.visit import target_of
+from consent_mw.system.loops import Ahead, ask_ahead, is_cancellation, on_asyncio, yield_once
 
 if TYPE_CHECKING:
     from consent_mw.runtime.revision import Revision
@@ -125,7 +126,9 @@ class Answer(msgspec.Struct, eq=False):
     started: bool = False
     _gone: bool = False  # the visitor left before the answer began
     _asked: bool = False  # the application waits for the server's next message, and will be told
-    _ahead: list[asyncio.Future[Message]] = []  # messages of the server that were asked for before the application did
+    _ahead: list[
+        asyncio.Future[Message] | Ahead
+    ] = []  # messages of the server that were asked for before the application did
 
     def __repr__(self) -> str:
         return object.__repr__(self)  # nothing of a visitor in a traceback
@@ -202,7 +205,7 @@ class Answer(msgspec.Struct, eq=False):
     def failed(self, error: BaseException) -> None:
         """Note that the application ended with an error. Of a visitor who left before it is no error of the site."""
         exchange = self.exchange
-        exchange.outcome = "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
+        exchange.outcome = "cancelled" if is_cancellation(error) else type(error).__name__
         if not self.started:
             exchange.status = 500  # what the server will answer for us
 
@@ -234,9 +237,9 @@ class Answer(msgspec.Struct, eq=False):
         for _ in range(_TURNS):
             last = self._ahead[-1] if self._ahead else None
             if last is None or (last.done() and _ends_body(last)):
-                last = asyncio.ensure_future(self.server_receive())
+                last = ask_ahead(self.server_receive)
                 self._ahead.append(last)
-            await asyncio.sleep(0)
+            await yield_once()
             if last.done() and _is_departure(last):
                 self._gone = True
                 return
@@ -455,7 +458,8 @@ class Answer(msgspec.Struct, eq=False):
         if self._is_crawler():
             consent.restore(self.began_with)
             return False
-        kept = await asyncio.to_thread(
+        kept = await on_asyncio(
+            asyncio.to_thread,
             self.revision.recorder.receipt,
             # What was chosen here stands behind the new answer, also where another host has taken it back meanwhile.
             consent.proven if consent.proven.receipt is not None else self.began_with,
@@ -557,11 +561,7 @@ class Answer(msgspec.Struct, eq=False):
             return Reason.EXPOSED
         placed = [(decision, anchored(line, self._path)) for decision, line in lines]
         try:
-            async with asyncio.timeout(_OPENING_SECONDS):
-                await revision.shared.storage.store.open()
-            async with asyncio.timeout(revision.shared.options.pending_wait.total_seconds()):
-                network = revision.shared.network(self.exchange.scope)
-                session = await revision.pending.keep(before, placed, revision.shared.storage.clock(), network)
+            session = await on_asyncio(self._kept_pending, before, placed)
         except NoRoom:
             revision.shared.warn_once("pending-full", _NO_ROOM)
             return Reason.NO_ROOM
@@ -570,6 +570,14 @@ class Answer(msgspec.Struct, eq=False):
             return Reason.NOT_KEPT
         consent.pending = session
         return None if session == before else revision.cookies.pending_line(session, consent.value, secure=self.secure)
+
+    async def _kept_pending(self, before: str | None, placed: Sequence[tuple[Decision, bytes]]) -> str:
+        revision = self.revision
+        async with asyncio.timeout(_OPENING_SECONDS):
+            await revision.shared.storage.store.open()
+        async with asyncio.timeout(revision.shared.options.pending_wait.total_seconds()):
+            network = revision.shared.network(self.exchange.scope)
+            return await revision.pending.keep(before, placed, revision.shared.storage.clock(), network)
 
     # -- the banner ---------------------------------------------------------------------------------------------
 
@@ -592,8 +600,13 @@ class Answer(msgspec.Struct, eq=False):
             scope = exchange.asked
             # Who has chosen is known to our script only, where the choice could not come along.
             hidden = shared or exchange.consent.withheld
-            body = await revision.site.banner(
-                scope, exchange.consent, now_ns=exchange.started_ns, shared=hidden, page_language=language
+            body = await on_asyncio(
+                revision.site.banner,
+                scope,
+                exchange.consent,
+                now_ns=exchange.started_ns,
+                shared=hidden,
+                page_language=language,
             )
             head = with_nonce(revision.site.head(scope, language), nonce_of(message))
             absolute = ("", "") if shared else self._absolute(revision.site.base(scope))
@@ -630,7 +643,7 @@ class Answer(msgspec.Struct, eq=False):
         return [page]
 
 
-def _ends_body(asked: asyncio.Future[Message]) -> bool:
+def _ends_body(asked: asyncio.Future[Message] | Ahead) -> bool:
     """Whether a message is the last of a body: a departure is all that can follow."""
     if asked.cancelled() or asked.exception() is not None:
         return False
@@ -638,7 +651,7 @@ def _ends_body(asked: asyncio.Future[Message]) -> bool:
     return message["type"] == "http.request" and not message.get("more_body", False)
 
 
-def _is_departure(asked: asyncio.Future[Message]) -> bool:
+def _is_departure(asked: asyncio.Future[Message] | Ahead) -> bool:
     return not asked.cancelled() and asked.exception() is None and asked.result()["type"] == "http.disconnect"
 
 

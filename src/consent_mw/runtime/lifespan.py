@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send
+from consent_mw.system.loops import on_asyncio
 
 if TYPE_CHECKING:
     from consent_mw.log.drain import Drain
@@ -40,9 +41,9 @@ async def lifespan(app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, s
 
     async def with_drain(message: Message) -> None:
         if message["type"] == "lifespan.startup.complete":
-            await drain.begin()
+            await on_asyncio(drain.begin)
         elif message["type"].startswith("lifespan.shutdown."):
-            await drain.stop()
+            await on_asyncio(drain.stop)
         await send(message)
 
     try:
