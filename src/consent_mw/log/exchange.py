@@ -12,11 +12,13 @@ from consent_mw.log.redaction import clean
 from consent_mw.log.route import LONGEST as _LONGEST_ROUTE
 from consent_mw.log.route import Routes
 
-__all__ = ["METHODS", "OTHER_METHOD", "Exchange", "route_of", "websocket_size"]
+__all__ = ["BROKEN_OFF", "METHODS", "OTHER_METHOD", "Exchange", "route_of", "websocket_size"]
 
 #: Those that are registered; what OpenTelemetry calls any other.
 METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))
 OTHER_METHOD = "_OTHER"
+#: The outcome of what a crash ended.
+BROKEN_OFF = "broken_off"
 _NO_ROUTES = Routes(None)
 
 
@@ -38,6 +40,7 @@ class Exchange(msgspec.Struct, eq=False):
         seen: The request as the browser made it, where a proxy or a mount has shortened its path or renamed its host.
         streamed: Whether the body came in parts without a length that was announced: its duration is that of a
             connection, and not of an answer.
+        begun: The id under which it was kept when it began, as long as it goes on; 16 bytes, or none.
     """
 
     scope: Scope
@@ -54,6 +57,7 @@ class Exchange(msgspec.Struct, eq=False):
     blocked: tuple[str, ...] = ()
     routes: Routes = _NO_ROUTES
     streamed: bool = False
+    begun: bytes = b""
     seen: Scope | None = None
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from consent_mw.consent.request_consent import DROPPED, Noted, Shown
 from consent_mw.crypto.sealer import NONCE_BYTES, Sealer
 from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.kinds import RECEIPT
-from consent_mw.log.exchange import METHODS, OTHER_METHOD, Exchange, route_of
+from consent_mw.log.exchange import BROKEN_OFF, METHODS, OTHER_METHOD, Exchange, route_of
 from consent_mw.log.plans import Field, Plan, plan_of
 from consent_mw.log.redaction import clean, origin, redact_query, redact_url
 from consent_mw.policy.model import ABUSE, RECEIPTS, Policy
@@ -103,11 +103,7 @@ class Recorder:
         allowed = consent.permissions.allowed
         if own:
             allowed &= self._unasked
-        try:
-            plan = self._plan_of[allowed]
-        except KeyError:
-            plan = plan_of(allowed, self.policy, self._fields)
-            remember(self._plan_of, allowed, plan, _PLANS)
+        plan = self._plan(allowed)
         if consent.noted:
             self._with_notes(plan, exchange)
         elif plan is not None:
@@ -116,6 +112,33 @@ class Recorder:
                 append(self._bundle(plan, exchange))
             except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
                 self._lost(error, len(plan.seals))
+        if exchange.begun:
+            self._spool.end(exchange.begun)
+
+    def begin(self, exchange: Exchange) -> None:
+        """
+        Keep what is known of an exchange that will stay open, until it is kept whole: after a crash this is what there
+        is of it. Both have one id, so that no store keeps them both. Never raises.
+        """
+        plan = self._plan(exchange.consent.permissions.allowed)
+        if plan is None or exchange.begun:
+            return
+        outcome, exchange.outcome = exchange.outcome, BROKEN_OFF
+        try:
+            exchange.begun = new_id_bytes(exchange.started_ns, urandom(NONCE_BYTES))
+            self._spool.begin(exchange.begun, self._bundle(plan, exchange))
+        except Exception as error:  # noqa: BLE001 - as in `exchange`, which counts it
+            _log.debug("not kept as it began: %s", error)
+        finally:
+            exchange.outcome = outcome
+
+    def _plan(self, allowed: frozenset[str]) -> Plan | None:
+        try:
+            return self._plan_of[allowed]
+        except KeyError:
+            plan = plan_of(allowed, self.policy, self._fields)
+            remember(self._plan_of, allowed, plan, _PLANS)
+            return plan
 
     def noted_since(self, exchange: Exchange) -> None:
         """Keep what was noted after the exchange was kept, in a background task for example. Never raises."""
@@ -205,7 +228,7 @@ class Recorder:
         method = scope.get("method", "GET")
         encode = self._encode  # see the middleware's clock
         noise = urandom(NONCE_BYTES)  # of id and nonce, neither of which is a secret: one call of the system
-        id_bytes = new_id_bytes(exchange.started_ns, noise)
+        id_bytes = exchange.begun or new_id_bytes(exchange.started_ns, noise)  # one id, and no nonce twice
         facts = encode(
             (
                 method if method in METHODS else OTHER_METHOD,

@@ -173,7 +173,7 @@ class Answer(msgspec.Struct, eq=False):
                 return self._page_body(message)
             self.exchange.sent_bytes += len(body)
             if more and body and not self.exchange.streamed:
-                self.exchange.streamed = self._left is not None and _content_length(self._left) is None
+                self._stream()
             if not more or self._is_whole():
                 self.record()
             return self.server_send(message)
@@ -182,6 +182,13 @@ class Answer(msgspec.Struct, eq=False):
                 return self._late_head(message, kind)
             return self._head(message, kind)
         return self._other(self._aside(message) if "headers" in message else message)
+
+    def _stream(self) -> None:
+        """Note that this answer may take as long as it likes, where it does not say how long it is."""
+        exchange = self.exchange
+        exchange.streamed = self._left is not None and _content_length(self._left) is None
+        if exchange.streamed and self.logged and not self.own:
+            self.revision.recorder.begin(exchange)
 
     def record(self) -> None:
         """
@@ -329,6 +336,8 @@ class Answer(msgspec.Struct, eq=False):
         exchange.status = status = message.get("status") or status
         if kind == "websocket.accept":
             _check_subprotocol(message)
+            if self.logged:
+                revision.recorder.begin(exchange)
         consent = exchange.consent
         permissions = consent.permissions
         if self.special or consent.changed or self.expired or consent.personal:

@@ -17,9 +17,10 @@ from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import taken, unlock
 from consent_mw.system.ownership import give_to_owner
 
-__all__ = ["OpenSegment", "Segment", "SegmentName"]
+__all__ = ["OpenSegment", "Segment", "SegmentName", "created"]
 
-_NAME = re.compile(rf"(\d{{20}})-([0-9a-f]{{{2 * MARKER_BYTES}}})\.spool1")
+_SUFFIX = ".spool1"
+_NAME = re.compile(rf"(\d{{20}})-([0-9a-f]{{{2 * MARKER_BYTES}}}){re.escape(_SUFFIX)}")
 
 
 class SegmentName(NamedTuple):
@@ -29,7 +30,7 @@ class SegmentName(NamedTuple):
     marker: bytes
 
     def __str__(self) -> str:
-        return f"{self.created_ns:020d}-{self.marker.hex()}.spool1"
+        return f"{self.created_ns:020d}-{self.marker.hex()}{_SUFFIX}"
 
     @property
     def created(self) -> datetime:
@@ -56,7 +57,7 @@ class OpenSegment:
     def __init__(self, directory: Path, now_ns: int) -> None:
         """Make the file (mode 0600) and lock it. Raises OSError."""
         self._directory = directory
-        self._fd, self._marker = _created(directory, now_ns)
+        self._fd, self._marker, _ = created(directory, now_ns)
         self._listed = False  # the directory's entry is on the disk
         self.size: int = 0
         self.frames: int = 0
@@ -234,14 +235,15 @@ class Segment:
             os.close(fd)
 
 
-def _created(directory: Path, now_ns: int) -> tuple[int, bytes]:
+def created(directory: Path, now_ns: int, suffix: str = _SUFFIX) -> tuple[int, bytes, Path]:
+    """Make a file (mode 0600), locked, and return its descriptor, its marker and its path. Raises OSError."""
     while True:
         name = SegmentName(now_ns, os.urandom(MARKER_BYTES))
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        fd = os.open(directory / str(name), flags, 0o600)
+        path = directory / str(name).replace(_SUFFIX, suffix)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         give_to_owner(fd, directory)
         if taken(fd) and os.fstat(fd).st_nlink:
-            return fd, name.marker
+            return fd, name.marker, path
         # A drain took the empty file before we could lock it, and removes it: begin another.
         os.close(fd)
 

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.spool.frames import HEADER_BYTES
 from consent_mw.spool.gaps import Gap, Reason
+from consent_mw.spool.ongoing import SUFFIX, Ongoing, left_by_the_dead
 from consent_mw.spool.segment import OpenSegment, Segment, SegmentName
 from consent_mw.system.locks import Lease
 from consent_mw.system.mounts import network_file_system
@@ -95,6 +96,7 @@ class Spool:
         self._lock = threading.Lock()
         self._segment: OpenSegment | None = None
         self._retired: list[OpenSegment] = []
+        self._ongoing = Ongoing(self.directory)
         self._held: dict[Path, Segment] = {}
         self._lease: Lease | None = None
         self._gaps: dict[Reason, Gap] = {}
@@ -151,6 +153,19 @@ class Spool:
                 return False
         return self.write([frame])
 
+    def begin(self, id_bytes: bytes, frame: bytes) -> None:
+        """
+        Keep what goes on from now on, until `end`: who takes the spool over after a crash hands `frame` over. A disk in
+        trouble costs this alone: its whole record is still to come.
+        """
+        with self._lock, suppress(OSError):
+            self._ongoing.begin(id_bytes, frame, self._clock())
+
+    def end(self, id_bytes: bytes) -> None:
+        """Forget what began under this id, once its whole record was written."""
+        with self._lock, suppress(OSError):
+            self._ongoing.end(id_bytes, self._clock())
+
     def sync(self) -> bool:
         """
         Bring everything written so far to the disk; return False if the disk refused. Call it from a thread: it
@@ -161,11 +176,14 @@ class Spool:
                 segment = self._segment if self._segment and self._segment.dirty else None
                 copy = segment.copy() if segment else -1
                 retired, self._retired = self._retired, []
+                ongoing = self._ongoing.copy() if self._ongoing.dirty else -1
         except OSError:
             return False
         fine = self._synced(segment, copy) if segment else True
         for old in retired:
             fine = self._let_go(old) and fine
+        if ongoing >= 0:
+            _bring_to_disk(ongoing)
         return fine
 
     def rotate(self) -> None:
@@ -189,6 +207,7 @@ class Spool:
         Raises:
             SpoolError: The directory cannot be read.
         """
+        self._take_over()
         self.rotate()
         self._held = {path: segment for path, segment in self._held.items() if segment.is_held}
         names = self._surveyed()[1]
@@ -200,6 +219,18 @@ class Spool:
         except OSError as error:
             raise self._failed(error) from error
         return [self._held[path] for path in sorted(self._held)]
+
+    def _take_over(self) -> None:
+        """Write down what went on in processes that are dead. Raises SpoolError."""
+        try:
+            with os.scandir(self.directory) as entries:
+                paths = [Path(entry.path) for entry in entries if entry.name.endswith(SUFFIX)]
+            for path in sorted(paths):
+                for frame in left_by_the_dead(path):
+                    if not self.note(frame):
+                        return  # no room: later
+        except OSError as error:
+            raise self._failed(error) from error
 
     @contextmanager
     def lease(self) -> Generator[bool]:
@@ -262,7 +293,10 @@ class Spool:
             self._lose(frames, reason)
 
     def note(self, frame: bytes) -> bool:
-        """Append the record of a gap, from the reserve. If it cannot be kept, that is no loss more: try again later."""
+        """
+        Append the record of a gap, or of what a crash broke off, from the reserve. If it cannot be kept, that is no
+        loss more: try again later.
+        """
         with self._lock:
             return self._append([frame], self._budget)[0] == 1
 
@@ -280,6 +314,7 @@ class Spool:
         """Sync, and let go of everything for the next process. A later write begins a new segment."""
         with self._lock:
             self._retire()
+            self._ongoing.close()
         self.sync()
         self._release()
 
@@ -411,6 +446,7 @@ class Spool:
         for segment in (self._segment, *self._retired, *self._held.values()):
             if segment:
                 segment.forget()
+        self._ongoing.forget()
         if self._lease is not None:
             self._lease.forget()
         self._start()
@@ -425,6 +461,15 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+
+
+def _bring_to_disk(copy: int) -> None:
+    """What the disk refuses here is written once more, whole, when it ends."""
+    try:
+        with suppress(OSError):
+            os.fdatasync(copy)
+    finally:
+        os.close(copy)
 
 
 def _prepare(directory: Path) -> None:

@@ -1,0 +1,130 @@
+"""What goes on at this moment (WebSockets, streams), kept apart until it has ended: a crash loses none of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from consent_mw.spool.frames import pack_one, unpack
+from consent_mw.spool.segment import SegmentName, created
+from consent_mw.system.locks import taken, unlock
+
+__all__ = ["SUFFIX", "Ongoing", "left_by_the_dead"]
+
+#: What its file is called in the place of a segment's suffix.
+SUFFIX: Final = ".open1"
+_ID_BYTES: Final = 16
+#: A file is written anew when it is so large, and this many times what still goes on.
+_LEAST_BYTES: Final = 256 << 10
+_TIMES: Final = 4
+
+
+class Ongoing:
+    """
+    What a process has begun and not ended, in a file of its own: a frame where something begins, and a frame with the
+    same id and nothing else where it ends. The file is locked for as long as the process lives, so that whoever can
+    lock it knows that its process is dead. What is then left had no end.
+
+    Not for several threads: the spool's lock is around it.
+
+    Attributes:
+        dirty: Whether something was written since `copy` was last taken.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._frames: dict[bytes, bytes] = {}
+        self._fd = -1
+        self._marker = b""
+        self._path = directory
+        self._size = 0
+        self.dirty: bool = False
+
+    def begin(self, id_bytes: bytes, frame: bytes, now_ns: int) -> None:
+        """Keep `frame` until the same id ends. Raises OSError."""
+        if self._fd < 0:
+            self._fd, self._marker, self._path = created(self._directory, now_ns, SUFFIX)
+        self._frames[id_bytes] = frame
+        self._write(id_bytes + frame)
+
+    def end(self, id_bytes: bytes, now_ns: int) -> None:
+        """Forget what began under this id: its whole record is in the spool. Raises OSError."""
+        if self._frames.pop(id_bytes, None) is None:
+            return
+        self._write(id_bytes)
+        live = sum(map(len, self._frames.values()))
+        if self._size > max(_LEAST_BYTES, _TIMES * live):
+            self._write_anew(now_ns)
+
+    def copy(self) -> int:
+        """Return a second descriptor of the file, to bring it to the disk by. Raises OSError."""
+        self.dirty = False
+        return os.dup(self._fd)
+
+    def close(self) -> None:
+        """Remove the file where everything has ended; else it stays locked until the process ends."""
+        if self._fd >= 0 and not self._frames:
+            self._remove()
+
+    def forget(self) -> None:
+        """Close what a forked child inherited. The parent's lock stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def _write(self, payload: bytes) -> None:
+        blob = pack_one(self._marker, payload)
+        self.dirty = True
+        self._size += os.write(self._fd, blob)
+
+    def _write_anew(self, now_ns: int) -> None:
+        """Begin another file with what still goes on. Who dies in between leaves it twice, under the same ids."""
+        frames, fresh = self._frames, Ongoing(self._directory)
+        for id_bytes, frame in frames.items():
+            fresh.begin(id_bytes, frame, now_ns)
+        self._remove()
+        if frames:
+            self._fd, self._marker, self._path = fresh._fd, fresh._marker, fresh._path
+            self._size, self.dirty = fresh._size, True
+
+    def _remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+        unlock(self._fd)
+        os.close(self._fd)
+        self._fd, self._size, self.dirty = -1, 0, False
+
+
+def left_by_the_dead(path: Path) -> Iterator[bytes]:
+    """
+    Yield what a process that is dead has begun and not ended, and remove its file when all of it was taken.
+
+    Who stops in between, or dies, is given all of it again. Of a process that lives nothing is yielded. Raises OSError.
+    """
+    name = SegmentName.parse(path.name.replace(SUFFIX, ".spool1"))
+    if name is None:
+        return
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not taken(fd) or not os.fstat(fd).st_nlink:
+            return
+        try:
+            begun: dict[bytes, bytes] = {}
+            for payload in unpack(name.marker, path.read_bytes()):
+                if not isinstance(payload, bytes):
+                    continue  # torn as its process was killed
+                if len(payload) == _ID_BYTES:
+                    begun.pop(payload, None)
+                else:
+                    begun[payload[:_ID_BYTES]] = payload[_ID_BYTES:]
+            yield from begun.values()
+            with suppress(FileNotFoundError):
+                path.unlink()
+        finally:
+            unlock(fd)
+    finally:
+        os.close(fd)
