@@ -11,6 +11,7 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.hosts.hosts import Facts, Hosts
 from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.register import Register
 from consent_mw.paths import Places
 from consent_mw.records import Record, new_id
 from consent_mw.stores.base import Store
@@ -22,12 +23,11 @@ LABELS = ("analytics", "receipts")
 
 
 class _Clock:
-    """That of a host; no store's is compared with it."""
+    """That of a host, compared with the store's unless it is `invented`."""
 
-    invented = True
-
-    def __init__(self, host: OneHost) -> None:
+    def __init__(self, host: OneHost, *, invented: bool) -> None:
         self._host = host
+        self.invented = invented
 
     def __call__(self) -> int:
         return self._host.now_ns
@@ -36,11 +36,15 @@ class _Clock:
 class OneHost:
     """A host at a clock that does not move."""
 
-    def __init__(self, directory: Path, store: Store, secrets: Sequence[bytes] = (SECRET,)) -> None:
+    def __init__(
+        self, directory: Path, store: Store, secrets: Sequence[bytes] = (SECRET,), *, invented: bool = True
+    ) -> None:
+        self._invented = invented
         directory.mkdir(exist_ok=True)
         self.places = Places(directory)
         self.site_keys = SiteKeys.kept(self.places.site_keys, secrets)
         self.now_ns = DAY * DAY_NS + DAY_NS // 2
+        self.oldest: float | None = None  # of what waits in its spool
         self.store = store
         self.begin()
 
@@ -49,9 +53,12 @@ class OneHost:
         self.keyring = SharedKeyring.of_site(self.places, self.site_keys)
         self.sealer = Sealer(self.keyring, self.site_keys)
         self.signing = Sealer.without_keys(self.site_keys)
-        facts = Facts(self.places.directory.name, "1", 1, None)
-        clock = _Clock(self)
-        self.hosts = Hosts(self.store, self.keyring, self.signing, self.places.hosts_lock, lambda: facts, clock)
+        clock, lock = _Clock(self, invented=self._invented), self.places.hosts_lock
+        self.hosts = Hosts(self.store, self.keyring, self.signing, lock, self.facts, clock)
+        self.register = Register(self.store, self.keyring, self.signing)
+
+    def facts(self) -> Facts:
+        return Facts(self.places.directory.name, "1", 1, self.oldest)
 
     async def agree(self, *days: int) -> None:
         await self.hosts.agree([(day, label) for day in days or (DAY,) for label in LABELS])

@@ -143,7 +143,7 @@ def work_of(file: Path, places: Places, url: str | None, log_url: str | None, ri
     )
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=clock)
     published = Revisions(places.revisions).course(policy).published
-    erasure = Erasure.of_site(published, places, store, sealer, spool=spool)
+    erasure = Erasure.of_site(published, places, store, sealer, spool=spool, spools=hosts.spools if hosts else None)
     return Work(spool, store, work, destruction, erasure)
 
 

@@ -142,7 +142,7 @@ def _faults(host: KnownHost) -> list[str]:
 
 
 def _called(host: KnownHost) -> str:
-    return printable(f"{host.name} ({host.id[:8]})")
+    return printable(host.called)
 
 
 def _show(found: Sequence[KnownHost]) -> None:
@@ -151,6 +151,7 @@ def _show(found: Sequence[KnownHost]) -> None:
         seen = local(each.seen) if each.seen else "-"
         oldest = local(each.oldest) if each.oldest else "-"
         state = f"retired: {each.retired}" if each.retired is not None else "this host" if each.here else ""
+        state = state or ("ended" if each.left else "")
         revision = "-" if each.revision is None else str(each.revision)
         row = (each.name, each.id[:8], seen, each.version, revision, oldest, state)
         table.add_row(*map(printable, row))

@@ -92,7 +92,13 @@ def purge(
     store = opened_store(existing_store(places, url, log_url))
     sealer = Sealer.of_site(places, _keyring(places, ring), policy)
     hosts = Hosts.of_site(
-        places, store, sealer.keyring, sealer.site_keys, revision=lambda: policy.revision, clock=clock_of_commands()
+        places,
+        store,
+        sealer.keyring,
+        sealer.site_keys,
+        revision=lambda: policy.revision,
+        oldest=lambda: Spool(places.spool, clock=now_ns).oldest if places.spool.exists() else None,
+        clock=clock_of_commands(),
     )
     destruction = Destruction.of_site(
         policy,

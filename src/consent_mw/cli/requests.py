@@ -16,12 +16,14 @@ from consent_mw.cli.access import accessing, asked, from_whom, sealer_of, where
 from consent_mw.cli.case_view import clear, lines, personal, print_table
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
-from consent_mw.cli.keys import ring_option
+from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import NOBODY
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.register import Register
 from consent_mw.paths import Places
 from consent_mw.policy.model import REQUESTS
 from consent_mw.rights.answering import check_answer, give
@@ -183,8 +185,9 @@ def show(
                 access.opened += bool(opened)
             else:
                 access.closed["unreadable"] += 1
-    told = {**clear(case, policy, now), **opened} if json_wanted else None
-    _tell(opened, lines(case, policy, now), told)
+    waits = _waits_for(case, places, url)
+    told = {**clear(case, policy, now), "waits_for": waits, **opened} if json_wanted else None
+    _tell(opened, [*lines(case, policy, now), *(f"  waits for {each}" for each in waits)], told)
     if errand.reason is None:
         complain("note: who sent it and what they wrote stays sealed; to read it, add --reason 'why'")
     return 0
@@ -291,6 +294,20 @@ def _read(places: Places, url: str | None, sealer: Sealer | None = None) -> list
     """Return every request; without a sealer only what is clear, for which no key is needed."""
     none_at_hand = Sealer.without_keys(site_keys_at(places))
     return _at_the_desk(places, url, sealer or none_at_hand, lambda desk, store: desk.all(opened=sealer is not None))
+
+
+def _waits_for(case: Case, places: Places, url: str | None) -> list[str]:
+    """Return the hosts whose spools may still hold what an erasure has to find; none where the site has one host."""
+    keyring = keyring_at(places, None)
+    if case.ended or case.request.kind not in ("withdrawal", "erasure") or not isinstance(keyring, SharedKeyring):
+        return []
+    signing = Sealer.without_keys(site_keys_at(places))
+
+    async def work(desk: Desk, store: Store) -> list[str]:
+        found = await Register(store, keyring, signing).spools(case.request.registered, utc_now())
+        return [f"{each.called}, whose spool may hold what was written before" for each in found.waiting]
+
+    return _at_the_desk(places, url, signing, work)
 
 
 def _meant(number: str, cases: Sequence[Case]) -> Case:

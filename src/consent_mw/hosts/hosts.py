@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
+from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.crypto.wrapping import key_id, public_part, wrapped
-from consent_mw.exceptions import KeyDestroyed
+from consent_mw.exceptions import KeyDestroyed, StoreError
 from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.messages import (
     Beat,
@@ -36,6 +37,7 @@ from consent_mw.hosts.messages import (
     messages,
     written,
 )
+from consent_mw.hosts.register import Register, Spools
 from consent_mw.hosts.view import View, Wrap
 from consent_mw.paths import Places
 from consent_mw.records import Record
@@ -52,6 +54,8 @@ _log = logging.getLogger("consent_mw")
 
 _SYNC_SECONDS: Final = 2.0
 _BEAT_NS: Final = 60_000_000_000
+#: So often where there are others: an erasure waits until each has said that its spool is past it.
+_AMONG_OTHERS_NS: Final = 10_000_000_000
 #: All that stands in the store is read so often; and more often while something is missing here.
 _ALL_SECONDS: Final = 3600.0
 _MISSING_SECONDS: Final = 30.0
@@ -100,7 +104,7 @@ class Hosts:
         site_keys: SiteKeys,
         *,
         revision: Callable[[], int],
-        oldest: Callable[[], datetime | None] = lambda: None,
+        oldest: Callable[[], datetime | None],
         clock: Callable[[], int],
     ) -> Hosts | None:
         """
@@ -183,7 +187,27 @@ class Hosts:
         return not self._trouble
 
     async def close(self) -> None:
-        """Do nothing: what was said stays said."""
+        """
+        Say that this host ends, and how its spool is. Whichever of its processes goes on says that the host is there.
+        Never raises, and waits for some seconds at most.
+        """
+        if self._synced:
+            with suppress(Exception):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self._say_how_it_is("", left=True)
+
+    async def spools(self, instant: datetime) -> Spools:
+        """
+        Return which hosts may still hold what was written down before `instant` (aware); where none does, what they
+        have shared until now is known here. Raises StoreError and OSError.
+        """
+        found = await Register(self._store, self.keyring, self._sealer).spools(instant, instant_of(self._clock()))
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while found.past and not found.waiting and not await self.sync():
+            if time.monotonic() > until:
+                raise StoreError(f"{self._lock}: another process of this machine holds it for long; end that process")
+            await asyncio.sleep(_TRY_SECONDS)
+        return found
 
     async def agree(self, places: Iterable[tuple[int, str]]) -> None:
         """
@@ -214,24 +238,24 @@ class Hosts:
 
     # -- its work -----------------------------------------------------------------------------------------------
 
-    async def sync(self) -> None:
-        """Do all once, if no other process of this machine is at it. Raises StoreError and OSError."""
+    async def sync(self) -> bool:
+        """Do all once, unless another process of this machine is at it: then False. Raises StoreError and OSError."""
         with alone(self._lock) as mine:
             if mine:
                 await self._sync()
                 self._synced = True
+            return mine
 
     async def _sync(self) -> None:
         if not self._run:
             self._run = self.keyring.identity.begin_run()
-        now = instant_of(self._clock())
         now_ns = self._clock()
         # Who stood still meanwhile, as a machine that was suspended, has missed what is not new any more.
         everything = abs(now_ns - self._heard_ns) > _BEAT_NS or await asyncio.to_thread(self._is_time_for_all)
         stands = await self._hear(everything=everything)
         self._heard_ns = now_ns
         await self._be_oneself()
-        fault = await self._store_clock.fault(now)
+        fault = await self._store_clock.fault(instant_of(self._clock()))
         if not fault:
             await self._join()
         await self._share()
@@ -312,6 +336,10 @@ class Hosts:
             return
         if identity.has_run(beat.run):
             self._beats.add(message.record.id)
+            if beat.left:  # another process of this host has ended
+                self._beat_ns = 0
+            elif self._beat is not None and message.record.id > self._beat:  # once this one has said its own run
+                self._beat, self._beat_ns = message.record.id, int(beat.at * 1e9)
         else:
             _log.error(
                 "another machine says that it is this host: one of them is a copy, or was restored. This one goes on "
@@ -448,10 +476,28 @@ class Hosts:
             await asyncio.to_thread(self.keyring.file.announce)
 
     async def _tell_how_it_is(self, fault: str) -> None:
-        if abs(self._clock() - self._beat_ns) < _BEAT_NS:
-            return
-        facts, now_ns = await asyncio.to_thread(self._facts), self._clock()
-        (said,) = await self._say([Beat(**facts._asdict(), run=self._run, at=now_ns / 1e9, fault=fault)])
+        others = self.keyring.view.names.keys() - self.keyring.view.retired.keys() - {self.keyring.identity.id}
+        if abs(self._clock() - self._beat_ns) >= (_AMONG_OTHERS_NS if others else _BEAT_NS):
+            await self._say_how_it_is(fault)
+
+    async def _say_how_it_is(self, fault: str, *, left: bool = False) -> None:
+        # First what is shared, then the clock, then the spool: of what was written before, each is true or too little.
+        unshared, now_ns = bool(await asyncio.to_thread(self._to_share)), self._clock()
+        facts = await asyncio.to_thread(self._facts)
+        ahead = self._store_clock.ahead.total_seconds()
+        (said,) = await self._say(
+            [
+                Beat(
+                    **facts._asdict(),
+                    run=self._run,
+                    at=now_ns / 1e9,
+                    fault=fault,
+                    ahead=ahead,
+                    unshared=unshared,
+                    left=left,
+                )
+            ]
+        )
         if self._beats:
             await self._store.delete(messages(*self._beats))
         self._beat, self._beats = said.record.id, {said.record.id}

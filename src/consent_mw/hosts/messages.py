@@ -57,6 +57,9 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
         at: By the host's own clock, in seconds since 1970.
         oldest: Of what waits in its spool, likewise; None where nothing does.
         fault: What is wrong with its clock; empty where nothing is.
+        ahead: By how many seconds its clock is ahead of the store's.
+        unshared: Whether another host lacks keys that this one can open.
+        left: Whether this was its last word before it ended.
     """
 
     name: str
@@ -66,6 +69,9 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
     at: float
     oldest: float | None = None
     fault: str = ""
+    ahead: float = 0.0
+    unshared: bool = False
+    left: bool = False
 
 
 class Pub(msgspec.Struct, frozen=True, tag="pub", kw_only=True):

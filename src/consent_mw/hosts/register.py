@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -12,7 +13,12 @@ from consent_mw.hosts.messages import Beat, Message, Retired, believed, of_hosts
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
-__all__ = ["KnownHost", "Register"]
+__all__ = ["KnownHost", "Register", "Spools"]
+
+#: By how much two clocks may differ from what both measured against the store's.
+_SLACK: Final = timedelta(seconds=2)
+#: Another process of a host that has ended says within so long that the host is there.
+_SURELY_LEFT: Final = timedelta(seconds=10)
 
 
 class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +32,9 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
         seen: When it said that it is there, by its own clock; None where that is not known any more.
         oldest: Since when something waits in its spool; None where nothing did.
         fault: What is wrong with its clock.
+        ahead: By how many seconds its clock was ahead of the store's.
+        unshared: Whether others lacked keys that it can open.
+        left: Whether it has ended, and said so.
         overdue: How many parts of days it has not destroyed that another host has.
         retired: Why it was retired; None where it was not.
     """
@@ -38,8 +47,40 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     seen: datetime | None = None
     oldest: datetime | None = None
     fault: str = ""
+    ahead: float = 0.0
+    unshared: bool = False
+    left: bool = False
     overdue: int = 0
     retired: str | None = None
+
+    @property
+    def called(self) -> str:
+        """What people call it: its machine, and the beginning of its id."""
+        return f"{self.name} ({self.id[:8]})"
+
+    def is_past(self, instant: datetime, now: datetime) -> bool:
+        """
+        Whether it has handed over all that it wrote down before `instant`, by the store's clock as `now` is.
+        """
+        if self.seen is None or self.unshared:
+            return False
+        ahead = timedelta(seconds=self.ahead)
+        if self.left and not self.oldest and now - (self.seen - ahead) > _SURELY_LEFT:
+            return True
+        return min(self.seen, self.oldest or self.seen) - ahead > instant
+
+
+class Spools(NamedTuple):
+    """The hosts, by whether their spools may hold what was written before some instant; none of one that is alone."""
+
+    waiting: list[KnownHost]
+    past: list[KnownHost]
+    retired: list[KnownHost]
+
+    @property
+    def told(self) -> str:
+        """Who is past it, and who is gone, in words: for a certificate."""
+        return "; ".join([*(each.called for each in self.past), *(f"{each.called}, retired" for each in self.retired)])
 
 
 class Register:
@@ -66,6 +107,25 @@ class Register:
         known = [self._known(host, beats.get(host), retired.get(host)) for host in hosts]
         return sorted(known, key=lambda each: (each.retired is not None, each.name, each.id))
 
+    async def spools(self, instant: datetime, now: datetime) -> Spools:
+        """
+        Return which hosts may still hold what was written down before `instant`, by the clock of any of them; of a host
+        alone none. Raises StoreError.
+
+        Args:
+            now: Aware, by this host's clock.
+        """
+        known = await self.hosts()
+        if all(each.here for each in known):
+            return Spools([], [], [])
+        now -= timedelta(seconds=sum(each.ahead for each in known if each.here))
+        latest = instant + timedelta(seconds=max(0.0, *(-each.ahead for each in known))) + _SLACK
+        found = Spools([], [], [])
+        for each in known:
+            live = found.past if each.is_past(latest, now) else found.waiting
+            (live if each.retired is None else found.retired).append(each)
+        return found
+
     async def retire(self, host: KnownHost, reason: str, now_ns: int) -> None:
         """
         Say that a host is gone for good: nothing is wrapped for it any more, and no certificate waits for it. Raises
@@ -91,6 +151,9 @@ class Register:
             seen=datetime.fromtimestamp(beat.at, UTC),
             oldest=None if beat.oldest is None else datetime.fromtimestamp(beat.oldest, UTC),
             fault=beat.fault,
+            ahead=beat.ahead,
+            unshared=beat.unshared,
+            left=beat.left,
             overdue=overdue,
             retired=retired,
         )

@@ -216,9 +216,9 @@ class Drain:
         except TimeoutError:
             _log.warning("the store took too long; what it did not take stays in the spool for the next start")
         await asyncio.to_thread(self._spool.close)
-        await self._close_store()
         for chore in (*self._chores, *self._drain_chores):
             await chore.close()
+        await self._close_store()
 
     async def run_once(self) -> None:
         """

@@ -16,6 +16,7 @@ from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.consent.receipts import Receipts
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
+from consent_mw.hosts.register import Spools
 from consent_mw.kinds import ANSWER, HELD, LINK, REQUEST
 from consent_mw.paths import Places
 from consent_mw.policy.model import ABUSE, REQUESTS, Policy
@@ -96,8 +97,8 @@ class Erasure:
     2. Their tokens, under every key that lives, are looked for in the store and in the archive. No receipt and no
        declaration is needed for it: what is older than all of theirs is found too.
     3. What is found stands in the ledger before it goes, so that it goes again if a backup brings it back.
-    4. When nothing is found any more, and nothing that is older than the request waits in the spool, a certificate is
-       written; then the request is answered, or gone with the rest of what its sender had asked.
+    4. When nothing is found any more, and nothing that is older than the request waits in the spool of any host, a
+       certificate is written; then the request is answered, or gone with the rest of what its sender had asked.
 
     Receipts stay, as the proof that a law demands. Abuse stays until the operator has decided: an erasure registers a
     request of its own about it, and leaves the links by which a member finds it. What a sender had asked before stays
@@ -108,6 +109,7 @@ class Erasure:
     Args:
         hand_over: Brings what lies in the spool to the store; None where another process does.
         personal_data: Erases what the application holds. A request of a site that has one waits for it.
+        spools: Where several hosts share the store: tells whose spools may hold what was written before an instant.
     """
 
     @classmethod
@@ -121,6 +123,7 @@ class Erasure:
         spool: Spool | None = None,
         hand_over: Callable[[], Awaitable[object]] | None = None,
         personal_data: PersonalData | None = None,
+        spools: Callable[[datetime], Awaitable[Spools]] | None = None,
     ) -> Erasure:
         """
         Return what erases at the site at `places`, by every declaration that was in force.
@@ -138,6 +141,7 @@ class Erasure:
             hand_over=hand_over,
             archive=Archive.of_site(policies, places, sealer.site_keys),
             personal_data=personal_data,
+            spools=spools,
         )
 
     def __init__(
@@ -152,7 +156,9 @@ class Erasure:
         hand_over: Callable[[], Awaitable[object]] | None = None,
         archive: Archive | None = None,
         personal_data: PersonalData | None = None,
+        spools: Callable[[datetime], Awaitable[Spools]] | None = None,
     ) -> None:
+        self._spools = spools
         self._retention = retention
         self._store = store
         self._sealer = sealer
@@ -304,6 +310,11 @@ class Erasure:
         total = await self._delete(request, places, found, now)
         if not await self._application_erased(request) or not await self._is_drained(request):
             return None
+        spools = await self.spools(request.registered)
+        if spools.waiting:
+            return None
+        if spools.past:  # what they handed over may be sealed under keys that have come only now
+            places = await self._extent.places(request, person, self._retention, self._archive)
         if any([await place.store.fetch(place.query, limit=1) for place in places]):
             return None
         return ErasureCertificate(
@@ -315,6 +326,7 @@ class Erasure:
             purposes=request.purposes,
             unreadable=max((entry.until for entry in self._entries(request) if entry.total), default=None),
             ring=self._sealer.keyring.name,
+            hosts=spools.told,
         )
 
     async def _found(self, place: Place, now: datetime) -> _Found:
@@ -388,14 +400,25 @@ class Erasure:
         oldest = await asyncio.to_thread(lambda: spool.oldest)
         return oldest is None or oldest >= request.registered
 
+    async def spools(self, instant: datetime) -> Spools:
+        """Return whose spools may still hold what was written down before `instant` (aware). Raises StoreError."""
+        return await self._spools(instant) if self._spools else Spools([], [], [])
+
     async def _in_the_way(self, request: Request, now: datetime) -> list[str]:
         """Return what an erasure has waited for too long, with its place."""
-        if self._spool is None or now < request.registered + _PATIENCE or await self._is_drained(request):
+        if now < request.registered + _PATIENCE:
             return []
-        return [
-            f"request {request.id}: {self._spool.directory} still holds what was written before it; see in the log "
-            "which segment stays there, and bring back the keys or the store that it waits for"
+        found = [
+            f"request {request.id}: {host.called} may still hold what was written before it; see that it runs and "
+            f"reaches the store, or if it is gone for good: consent-mw hosts retire {host.id[:8]}"
+            for host in (await self.spools(request.registered)).waiting
         ]
+        if self._spool and not await self._is_drained(request):
+            found.append(
+                f"request {request.id}: {self._spool.directory} still holds what was written before it; see in the log "
+                "which segment stays there, and bring back the keys or the store that it waits for"
+            )
+        return found
 
     # -- what follows -------------------------------------------------------------------------------------------
 

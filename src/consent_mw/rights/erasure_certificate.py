@@ -34,6 +34,7 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
         unreadable: When the last key of them is destroyed by the promise of its purpose (aware, UTC): until then the
             disk may still hold ciphertext. None where nothing was erased.
         ring: The keyring whose records were looked through.
+        hosts: Whose spools had been handed over by then, and who was retired, where the site has several hosts.
     """
 
     request: UUID
@@ -44,6 +45,7 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
     purposes: tuple[str, ...] = ()
     unreadable: datetime | None = None
     ring: str = ""
+    hosts: str = ""
 
     def record(self, sealer: Sealer) -> Record:
         """Return it as a record of the built-in purpose `requests`."""
@@ -56,6 +58,7 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
             "erased.purposes": " ".join(self.purposes),
             "erased.unreadable": self.unreadable.isoformat() if self.unreadable else None,
             "erased.ring": self.ring,
+            "erased.hosts": self.hosts,
         }
         return sealer.record(new_id(int(self.done.timestamp() * 1e9)), ERASED, REQUESTS, data=data)
 
@@ -73,6 +76,7 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
             purposes=tuple(str(data["erased.purposes"]).split()),
             unreadable=None if unreadable is None else datetime.fromisoformat(str(unreadable)),
             ring=str(data["erased.ring"]),
+            hosts=str(data["erased.hosts"]),
         )
 
 

@@ -69,6 +69,7 @@ class Runtime:
             spool=self.storage.spool,
             hand_over=self._hand_over,
             personal_data=options.personal_data,
+            spools=hosts.spools if hosts else None,
         )
         self.drain: Drain = Drain(
             policy,

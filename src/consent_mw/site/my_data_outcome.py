@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
         kept: What an erasure leaves, as proof.
         abuse: None where there were no records of abuse, or none were asked about.
         beyond: Whether records stand there that cannot be looked through here.
+        elsewhere: Whether another host has not handed over yet what it wrote down before.
     """
 
     action: str
@@ -53,6 +54,12 @@ class Outcome(NamedTuple):
     kept: tuple[Purpose, ...] = ()
     abuse: AbuseOutcome | None = None
     beyond: bool = False
+    elsewhere: bool = False
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether something is being erased."""
+        return self.action in _ERASING and self.state == "open"
 
     def document(self, zone: ZoneInfo) -> dict[str, object]:
         """Return it ready for JSON."""
@@ -65,6 +72,7 @@ class Outcome(NamedTuple):
         if self.action in _ERASING:
             told["erased"] = _erased(self.certificate, zone) if self.certificate else None
             told["out_of_reach"] = self.beyond
+            told["waits_for_hosts"] = self.elsewhere
         if self.action == "erase":
             told["kept"] = [purpose.name for purpose in self.kept]
             told["abuse"] = {"state": self.abuse.state, "reason": self.abuse.reason} if self.abuse else None

@@ -17,7 +17,9 @@ from consent_mw.consent.data_subject import Person
 from consent_mw.consent.request_consent import Shown
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import StoreError
+from consent_mw.hosts.register import Spools
 from consent_mw.policy.model import Policy
+from consent_mw.records import time_of
 from consent_mw.rights.contact import contact_of
 from consent_mw.rights.desk import Desk, kept_by_spool
 from consent_mw.rights.erasure import Erasure
@@ -80,6 +82,7 @@ class MyData(NamedTuple):
     registry: Registry
     actions: Actions
     outcomes: Outcomes
+    spools: Callable[[datetime], Awaitable[Spools]]
     handing: Handing
     client: Callable[[Scope], str]
     removed: Mapping[str, Removed]
@@ -107,6 +110,7 @@ class MyData(NamedTuple):
             registry=Registry(policies, store, sealer, archive=erasure.archive, personal_data=personal_data),
             actions=Actions(desk, erasure.once, handing, Repeats(spool), personal_data),
             outcomes=Outcomes(store, desk, sealer),
+            spools=erasure.spools,
             handing=handing,
             client=client,
             removed=removed,
@@ -196,6 +200,8 @@ class MyDataPages:
 
     async def _outcome_at(self, slip: Slip, visit: Visit) -> Outcome:
         outcome = await self._parts.outcomes.of(slip, self._policy)
+        if outcome.is_going_on:
+            outcome = outcome._replace(elsewhere=bool((await self._parts.spools(time_of(slip.number))).waiting))
         return outcome._replace(beyond=bool(await self._parts.registry.reach.beyond(_now(visit))))
 
     def _unreadable(self, visit: Visit) -> Response:

@@ -37,12 +37,16 @@ class StoreClock:
 
     Args:
         clock: This machine's. One with a true attribute `invented`, as a test has it, is compared with nothing.
+
+    Attributes:
+        ahead: By how much this machine's was ahead of the store's when they were compared last.
     """
 
     def __init__(self, store: Store, clock: Callable[[], int] | None = None) -> None:
         self._store = store
         self._is_invented = bool(getattr(clock, "invented", False))
         self._heard: tuple[datetime, float] | None = None  # the store's, and when that was, in monotonic seconds
+        self.ahead = timedelta()
 
     async def fault(self, now: datetime) -> str:
         """
@@ -63,7 +67,9 @@ class StoreClock:
             return ""
         self._heard = theirs, time.monotonic()
         # It was read at some moment between question and answer.
-        return _apart(now, theirs, timedelta(seconds=self._heard[1] - asked))
+        waited = timedelta(seconds=self._heard[1] - asked)
+        self.ahead = now + waited / 2 - theirs
+        return _apart(now, theirs, waited)
 
 
 def _apart(now: datetime, theirs: datetime, waited: timedelta = timedelta()) -> str:
