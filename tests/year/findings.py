@@ -28,7 +28,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "restricted": ("log.md", "**Records of people under restriction are left out**"),
     "read": ("log.md", "Data collected for another purpose are not shown"),
     "disclosed": ("requests.md", "You are told how many records are meant"),
-    "my data": ("rights.md", "Whoever is known sees what is held about them"),
+    "my data": ("rights.md", "Visitors who are known see what is held about them"),
     "my data, restricted": ("rights.md", "whether nobody may use the data now"),
     "known": ("rights.md", "Two things prove who somebody is, and nothing else does"),
     "withdrawn": ("rights.md", "**To withdraw and to erase is never refused**"),
