@@ -86,7 +86,8 @@ class Arrival(NamedTuple):
             "path": self.path,
             "raw_path": self.path.encode(),
             "query_string": b"",
-            "headers": self.headers,
+            # New bytes, as a server has just read them: those of the model have left the caches long ago.
+            "headers": [(bytes(bytearray(name)), bytes(bytearray(value))) for name, value in self.headers],
             "state": {},
         }
         if self.kind == "WebSocket":

@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 import msgspec
+from msgspec.structs import replace
 
 from consent_mw.consent.receipt_name import AGAIN_DAYS
 from consent_mw.exceptions import BadConsentCookie
@@ -154,16 +155,7 @@ def loads(text: str) -> Consent:
         raise BadConsentCookie(text, "not a receipt")
     consent = _said(said)
     try:
-        return Consent(
-            choice=consent.choice,
-            revision=consent.revision,
-            given_on=consent.given_on,
-            purposes=consent.purposes,
-            cookies=consent.cookies,
-            signals=consent.signals,
-            receipt=receipt or None,
-            changes=int(changes),
-        )
+        return replace(consent, receipt=receipt or None, changes=int(changes))
     except ValueError as error:
         raise BadConsentCookie(text, f"unreadable ({error})") from error
 

@@ -130,7 +130,7 @@ def gate(
         if role == _LENGTH and value.isdigit():
             kept.append((name, value))
             continue
-        if value not in _USUAL and len(value.translate(None, LINE_ENDS)) != len(value):
+        if value not in _USUAL and not value.decode("latin-1").isprintable() and _ends_line(value):
             illegible += (header,)
             continue
         kept.append((name, value))
@@ -142,6 +142,10 @@ def gate(
         elif role != _NEUTRAL:
             plain = False
     return Gated(kept, decisions, pending, blocked, undeclared, kind, plain, illegible, policed)
+
+
+def _ends_line(value: bytes) -> bool:
+    return len(value.translate(None, LINE_ENDS)) != len(value)
 
 
 def _hooked(decision: Decision, hook: CookieHook) -> Decision:

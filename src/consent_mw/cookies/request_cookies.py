@@ -41,6 +41,12 @@ _DEEPEST = 6
 #: No set: to hash a member of an enumeration takes longer than to compare it with both, and to look it up in its class.
 _KEPT: Final = Verdict.KEPT
 _PENDING: Final = Verdict.PENDING
+#: What the names of a header's cookies are found by when its values are left out, and the bytes of such that are kept.
+_VALUE: Final = re.compile(rb"=[^;]*")
+_SHAPES_BYTES: Final = 1 << 20
+_SHAPE_BYTES: Final = 600
+#: Sets of answers for which it is remembered that nothing is taken out of a header of one shape.
+_WHOLE_UNDER: Final = 16
 #: An id, and the purposes that were refused for the visit (`pending.hush`).
 _SESSION = re.compile(r"[A-Za-z0-9_-]{22}(~[a-z][a-z0-9_]{0,31})*")
 #: Methods that a link can have (RFC 9110, section 9.2.1).
@@ -79,6 +85,19 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     withheld: bool = False
 
 
+class _Shape(msgspec.Struct, frozen=True):
+    """
+    The names of the cookies of many visitors, in their order, with one choice among them and nothing that waits.
+
+    Attributes:
+        choice_at: Which of them is the choice.
+        whole_under: Permissions under which none of them is taken out.
+    """
+
+    choice_at: int
+    whole_under: set[Permissions]
+
+
 class RequestCookies:
     """
     Reads Cookie headers under one policy.
@@ -114,6 +133,8 @@ class RequestCookies:
         self._pending_names = {secure: self.pending_name(secure=secure).encode("latin-1") for secure in (False, True)}
         self._budget = Budget(_READINGS_BYTES)
         self._readings: dict[tuple[frozenset[str], bool, bool, bool], Memory[bytes | None, Reading]] = {}
+        shapes = Budget(_SHAPES_BYTES)
+        self._shapes: dict[bool, Memory[bytes, _Shape]] = {secure: Memory(shapes) for secure in (False, True)}
         self._begin_day(0)
         undeclared_pass = report_only or policy.undeclared == "report"
         self._crowd: re.Pattern[bytes] | None = None if undeclared_pass else _pieces(policy, self.reserved)
@@ -169,8 +190,9 @@ class RequestCookies:
         )
         reading = readings.seen.get(header)
         if reading is None:
-            reading = self._read(header, signals, self._today, secure, alone, foreign)
-            readings.remember(header, reading, _size(header, reading))
+            usual = self._read_usual(header, signals, secure, alone) if header else None
+            reading = usual or self._read(header, signals, self._today, secure, alone, foreign)
+            readings.remember(header, reading, _READING_BYTES + len(header or b"") if usual else _size(header, reading))
         return reading
 
     def _new_memory(self, *kind: *tuple[frozenset[str], bool, bool, bool]) -> Memory[bytes | None, Reading]:
@@ -186,6 +208,51 @@ class RequestCookies:
         # Compared in every request, which is faster than to divide.
         self._from_ns, self._until_ns = day * DAY_NS, (day + 1) * DAY_NS
         self._readings.clear()
+
+    def _read_usual(self, header: bytes, signals: frozenset[str], secure: bool, alone: bool) -> Reading | None:
+        """
+        Return what a header says of which only the values are new, as of each new visitor: nothing is taken out of it.
+        None where that is not known.
+        """
+        shape = self._shapes[secure].seen.get(_VALUE.sub(b"=", header))
+        if shape is None:
+            return None
+        value = header.split(b";", shape.choice_at + 1)[shape.choice_at].partition(b"=")[2].strip(b" \t")
+        consent = _believed(self.cookie.read, value, self._today)
+        exposed = not (secure or alone)
+        proven = NO_CONSENT if exposed else consent
+        consent = self._revised(_with_receipt_of(consent, proven))
+        permissions = self.permissions(consent, signals)
+        if consent.choice is None or permissions not in shape.whole_under:
+            return None
+        request = RequestConsent(
+            consent,
+            permissions,
+            self.permissions,
+            self._today,
+            signals,
+            None,
+            self._strict,
+            proven=proven,
+            exposed=exposed,
+            value=value.decode("latin-1"),
+        )
+        return Reading(consent, permissions, None, request, header, False, (), ())
+
+    def _remember_shape(self, header: bytes, names: list[bytes], secure: bool, permissions: Permissions) -> None:
+        """Remember that nothing is taken out of a header with such names under these permissions."""
+        choice = self._readers[secure][0][0]
+        if self.cookie.domain or names.count(choice) != 1 or self._pending_names[secure] in names:
+            return
+        shapes, key = self._shapes[secure], _VALUE.sub(b"=", header)
+        shape = shapes.seen.get(key)
+        if shape is None:
+            # Counted in pieces of the header, of which a blank one has no name.
+            pieces = [piece.partition(b"=")[0].strip(b" \t") for piece in key.split(b";")]
+            shape = _Shape(pieces.index(choice), set())
+            shapes.remember(key, shape, _SHAPE_BYTES + len(key))
+        if len(shape.whole_under) < _WHOLE_UNDER:
+            shape.whole_under.add(permissions)
 
     def _read(
         self, header: bytes | None, signals: frozenset[str], today: date, secure: bool, alone: bool, foreign: bool
@@ -210,6 +277,8 @@ class RequestCookies:
             else:
                 removed[decision.name] = decision
         changed = len(kept) != len(found) or thinned is not header
+        if header and not changed and consent.choice is not None:
+            self._remember_shape(header, [name for name, _ in found], secure, permissions)
         believed = value if consent.choice is not None else ""
         pending = None if exposed or not believed else self._pending(found, believed, secure)
         return Reading(

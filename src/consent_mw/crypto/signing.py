@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Literal, NamedTuple, TypeAlias
@@ -34,7 +34,8 @@ class _Signer(Signer):
         signed = signed_value.encode() if isinstance(signed_value, str) else signed_value
         value, _, signature = signed.rpartition(b".")
         for key in reversed(self.secret_keys):
-            ours = urlsafe_b64encode(blake2b(value, digest_size=32, key=key).digest()).rstrip(b"=")
+            made = b2a_base64(blake2b(value, digest_size=32, key=key).digest(), newline=False)
+            ours = made.rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_")  # a third of `urlsafe_b64encode`
             if compare_digest(ours, signature):
                 return value
         raise BadSignature("not signed by us")
