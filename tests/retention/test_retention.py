@@ -80,6 +80,23 @@ def test_no_record_is_destroyed_early_or_left_for_an_hour(retention, zone, momen
     assert is_in(end + HOUR)
 
 
+@pytest.mark.parametrize("zone", ["Asia/Seoul", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca"])
+@settings(max_examples=20)
+@given(
+    retention=st.sampled_from(["1 day", "30 days", "1 month", "13 months"]),
+    day=st.integers(day_of(at("2011-11-01")), day_of(at("2029-12-31"))),
+    later=st.integers(-4 * 96, 4 * 96),
+)
+def test_a_day_holds_what_has_ended_from_its_first_end_on_in_whichever_order_it_is_asked(zone, retention, day, later):
+    promise = policy(retention, zone=zone)
+    rules, length = Retention([promise]), Duration.parse(retention)
+    lasts = [start_of(day) + number * HOUR / 4 - timedelta(milliseconds=1) for number in range(1, 97)]
+    ends = [length.after(each.astimezone(promise.time_zone)).astimezone(UTC) for each in lasts]
+    first = min(ends) + timedelta(milliseconds=1)
+    for now in (first + later * HOUR / 4, first - timedelta(milliseconds=1), first):
+        assert rules.holds_ended(day, "necessary", now) == (first <= now)
+
+
 def test_what_was_collected_under_a_shorter_promise_keeps_it():
     longer = policy("1 year", revision=2, effective="2026-02-01")
     rules = Retention([longer, policy("90 days")])

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 from consent_mw.consent.receipt_name import born_on
 from consent_mw.consent.receipts import CLOCK_DAYS
 from consent_mw.crypto.sealer import Sealer, tokens_under
-from consent_mw.exceptions import KeyDestroyed
 from consent_mw.policy.model import LINKS, REQUESTS
 
 __all__ = ["NOBODY", "SIGN_IN", "Person", "tokens", "tokens_of", "values_on"]
@@ -95,8 +93,9 @@ def tokens_of(
         since = [(first, value.encode()) for value in values if (first := _first_day(value, purpose)) is not None]
         if not since:
             continue
-        for day in days[bisect_left(days, min(since)[0]) :]:
-            with suppress(KeyDestroyed):  # meanwhile
-                wanted = [value for first, value in since if first <= day]
-                found[day, purpose] = tokens_under(sealer.token_secrets(day, purpose), wanted)
+        (first, _), (last, _), everyone = min(since), max(since), [value for _, value in since]
+        # A sign-in has no first day: hundreds of days, each of which shows in what a page takes.
+        for day, secrets in sealer.secrets_of(days[bisect_left(days, first) :], purpose):
+            wanted = everyone if day >= last else [value for first, value in since if first <= day]
+            found[day, purpose] = tokens_under(secrets, wanted)
     return found

@@ -370,6 +370,18 @@ class Sealer:
             remember(secrets, (day, purpose), found, _REMEMBERED_SECRETS)
         return found
 
+    def secrets_of(self, days: Iterable[int], purpose: str) -> Iterator[tuple[int, tuple[bytes, ...]]]:
+        """Yield each of `days` whose key lives, with its `token_secrets`. Raises StoreError."""
+        known = self._current().secrets
+        for day in days:
+            found = known.get((day, purpose))
+            if found is None:
+                try:
+                    found = self.token_secrets(day, purpose)
+                except KeyDestroyed:
+                    continue
+            yield day, found
+
     def days(self) -> Mapping[str, Sequence[int]]:
         """
         Return the days (since 1970, UTC) whose tokens can be made, by purpose, in order. They are listed again only
@@ -453,7 +465,9 @@ def token_of(secret: bytes, value: bytes) -> bytes:
 
 def tokens_under(secrets: Iterable[bytes], values: Collection[bytes]) -> frozenset[bytes]:
     """Return the tokens of `values` under each secret of a day and purpose."""
-    return frozenset(token_of(secret, value) for secret in secrets for value in values)
+    return frozenset(
+        [blake2b(value, digest_size=16, key=secret, person=_TOKEN).digest() for secret in secrets for value in values]
+    )
 
 
 def _day(record_id: UUID) -> int:

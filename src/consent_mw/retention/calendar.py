@@ -22,6 +22,7 @@ __all__ = ["LATE", "Retention", "Rule", "Window", "links_kept"]
 LATE: Final = timedelta(hours=24)
 
 _HOUR: Final = 4  # quarters
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _INSTANT: Final = timedelta(milliseconds=1)  # ids do not tell less apart
 # The mean lengths of `Duration.seconds` are off by 2.4 days at most (a month that is a February); and the clocks.
 _SLACK: Final = timedelta(days=4)
@@ -45,6 +46,11 @@ class Rule(NamedTuple):
     retention: Duration
     zone: ZoneInfo
     holding: Holding | None
+
+    @property
+    def lasts(self) -> timedelta:
+        """How long it is in the mean."""
+        return timedelta(seconds=self.retention.seconds)
 
 
 class _End(NamedTuple):
@@ -79,6 +85,8 @@ class Retention:
         self._zones: tuple[ZoneInfo, ...] = ()
         # By day, purpose, part of the day, and how many promises had begun: a look each minute asks the same again.
         self._known: dict[tuple[int, str, Span, int], datetime | None] = {}
+        self._soonest: dict[tuple[int, str, int], datetime] = {}
+        self._first: dict[tuple[int, str, int], datetime] = {}
         for policy in Course(policies).holding:
             self._zones = tuple(dict.fromkeys((*self._zones, policy.time_zone)))
             for rule in _rules(policy):
@@ -123,7 +131,10 @@ class Retention:
         return self._known[key]
 
     def _key(self, day: int, purpose: str, now: datetime, span: Span) -> tuple[int, str, Span, int]:
-        return day, purpose, span, sum([rule.since <= now for rule in self._rules.get(purpose, ())])
+        return day, purpose, span, self._begun(purpose, now)
+
+    def _begun(self, purpose: str, now: datetime) -> int:
+        return sum([rule.since <= now for rule in self._rules.get(purpose, ())])
 
     def _end(self, day: int, purpose: str, now: datetime, span: Span) -> datetime | None:
         ends = self._ends(day, purpose, now)
@@ -142,11 +153,31 @@ class Retention:
 
     def may_hold_ended(self, day: int, purpose: str, now: datetime) -> bool:
         """Whether some of that day's records may have ended; false for every later day too."""
+        key = day, purpose, self._begun(purpose, now)
+        soonest = self._soonest.get(key)
+        if soonest is None:
+            ends = (start_of(day) + rule.lasts for rule in self._bound(day, purpose, now))
+            soonest = min(ends, default=_NEVER) - _SLACK
+            remember(self._soonest, key, soonest, _REMEMBERED)
+        return soonest <= now
+
+    def holds_ended(self, day: int, purpose: str, now: datetime) -> bool:
+        """Whether an instant of that day has ended."""
+        key = day, purpose, self._begun(purpose, now)
+        first = self._first.get(key)
+        if first is None:
+            if not self.may_hold_ended(day, purpose, now):
+                return False
+            first = min(each.at for each in self._ends(day, purpose, now))
+            remember(self._first, key, first, _REMEMBERED)
+        return first <= now
+
+    def _bound(self, day: int, purpose: str, now: datetime) -> Sequence[Rule]:
+        """Return the promises of which one ends what was collected on that day."""
         rules = self._rules.get(purpose, ())
         began = _in_force(rules, start_of(day))
         counting = [rule for rule in rules[began + 1 :] if rule.since <= max(now, start_of(day + 1))]
-        bound = [*rules[began : began + 1], *counting]
-        return any(start_of(day) + timedelta(seconds=rule.retention.seconds) - _SLACK <= now for rule in bound)
+        return [*rules[began : began + 1], *counting]
 
     def ended(self, day: int, purpose: str, now: datetime) -> list[Window]:
         """
@@ -155,7 +186,7 @@ class Retention:
         These go in whole hours of UTC, and an hour in which another date begins, in the time zone of any revision, in
         two. Each has ended when its last millisecond has; so the cut is exact where records come to the hour.
         """
-        if not self.may_hold_ended(day, purpose, now):
+        if not self.holds_ended(day, purpose, now):
             return []
         return list(_joined(day, _pieces(day, self._zones), [each.at <= now for each in self._ends(day, purpose, now)]))
 

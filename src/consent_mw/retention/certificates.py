@@ -247,9 +247,10 @@ class Certificates:
         await self._tallies.refresh(today)
         for (where, purpose), by_ring in self._certified.items():
             tallies = self.tallies(where, purpose)
-            for day in tallies.keys() & set[int]().union(*by_ring.values()):
-                if self._is_said(tallies[day]):
-                    await self._forget(tallies[day])
+            for days in by_ring.values():
+                for day in tallies.keys() & days:
+                    if self._is_said(tallies[day]):
+                        await self._forget(tallies[day])
 
     def _take(self, part: Part) -> None:
         by_ring = self._certified.setdefault((part.where, part.purpose), {})

@@ -89,12 +89,14 @@ class _Keys(NamedTuple):
         labels: The days of those that exist, in order, by label.
         live: The days of which one exists, by purpose.
         gone: Where those were that are gone, by purpose and day.
+        dead: The days of which all are gone, by purpose.
     """
 
     at: tuple[str, int]
     labels: Mapping[str, Sequence[int]]
     live: Mapping[str, Set[int]]
     gone: Mapping[str, Mapping[int, str]]
+    dead: Mapping[str, Set[int]]
 
     def has(self, day: int, purpose: str) -> bool:
         """Whether one of that day and purpose exists."""
@@ -113,7 +115,8 @@ class _Keys(NamedTuple):
         for (day, label), place in keyring.destroyed().items():
             places = gone.setdefault(of_label(label)[0], {})  # a day may have had one for each part
             places[day] = f"{places[day]}, {place}" if day in places else place
-        return cls(at, labels, live, gone)
+        dead = {purpose: places.keys() - live.get(purpose, set[int]()) for purpose, places in gone.items()}
+        return cls(at, labels, live, gone, dead)
 
 
 class Destruction:
@@ -412,7 +415,7 @@ class Destruction:
         keys = await self._keys(stage)
         for purpose, places in keys.gone.items():
             certified = self._certificates.certified(stage.where, purpose, stage.ring)
-            for day in sorted(places.keys() - keys.live.get(purpose, frozenset()) - certified):
+            for day in sorted(keys.dead[purpose] - certified):
                 if self._is_owed(stage, day, purpose, stage.ring, run):
                     await self._write(Part(stage.where, day, purpose, stage.ring), stage, places[day], run)
             if isinstance(shared := stage.sealer.keyring, SeveralKeys):
@@ -477,10 +480,12 @@ def _may_have_ended(stage: Stage, days: Mapping[str, Sequence[int]], now: dateti
     """Return those of `days`, which are in order, by purpose or by the label of their keys, that may have ended."""
     found: list[tuple[int, str]] = []
     for label, some in days.items():
+        purpose = of_label(label)[0]
         for day in some:
-            if not stage.retention.may_hold_ended(day, of_label(label)[0], now):
+            if stage.retention.holds_ended(day, purpose, now):
+                found.append((day, label))
+            elif not stage.retention.may_hold_ended(day, purpose, now):
                 break
-            found.append((day, label))
     return sorted(found)
 
 

@@ -98,11 +98,13 @@ class Stage:
         """Yield the hours whose records of `purpose` have ended by `now`, joined within each day. Raises StoreError."""
         since: datetime | None = None
         while page := await self.store.fetch(_query(purpose, since), limit=1):
-            day = day_of(time_of(page[0].id))
+            first = time_of(page[0].id)
+            day = day_of(first)
             if not self.retention.may_hold_ended(day, purpose, now):
                 return
             for window in self.retention.ended(day, purpose, now):
-                yield day, window
+                if window.until > first:  # what ended before is gone: a look each minute need not ask for it again
+                    yield day, window
             day += 1
             # Days before their end are known by the calendar: the store is not asked for each of them.
             while not self.retention.ended(day, purpose, now):

@@ -62,6 +62,10 @@ def carried_by(record: Record, made: Subjects) -> bool:
 
 def _stretches(made: Subjects, most: int) -> Iterator[Subjects]:
     """Yield whole days that follow each other in `made`, as many as one question may have, at least one."""
+    if len(made) <= most:
+        if made:
+            yield made
+        return
     by_day: dict[int, dict[tuple[int, str], frozenset[bytes]]] = {}
     for key in sorted(made):
         by_day.setdefault(key[0], {})[key] = made[key]
