@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from tests.support.publishing import published
 from tests.support.site_of_receipts import JSON, body, receipts, site
 from tests.support.visitors import Visitor, now
 
-from consent_mw._asgi import Message
+from consent_mw._asgi import Message, Receive, Scope, Send
 from consent_mw.consent.receipts import Receipt, Receipts, receipt_of
 from consent_mw.consent.wordings import Wordings, text_hash
 from consent_mw.exceptions import PolicyError
@@ -298,9 +301,26 @@ def test_another_declaration_with_the_same_number_is_not_the_one_that_was_answer
         revisions.with_digest(1, "0" * 64)
 
 
+def without_a_place(directory: Path) -> AbstractContextManager[None]:
+    shutil.rmtree(directory / "consent-data/spool")
+    return nullcontext()
+
+
+@contextmanager
+def without_room(directory: Path) -> Generator[None]:
+    """The kernel takes no byte more into any file, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("trouble", [without_a_place, without_room])
 @pytest.mark.parametrize("before", [(), ("reject",)], ids=["undecided", "refused before"])
 def test_an_acceptance_without_a_receipt_on_the_disk_is_told_to_be_none(
-    before: tuple[str, ...], tmp_path: Path
+    before: tuple[str, ...], trouble: Callable[[Path], AbstractContextManager[None]], tmp_path: Path
 ) -> None:
     middleware = site(tmp_path)
 
@@ -308,14 +328,53 @@ def test_an_acceptance_without_a_receipt_on_the_disk_is_told_to_be_none(
         visitor = Visitor(middleware)
         for choice in before:
             await visitor.picks(choice)
-        shutil.rmtree(tmp_path / "consent-data/spool")
-        script = [*JSON, (b"sec-fetch-site", b"same-origin")]
-        sent = await visitor.picks("accept")
-        assert (sent[0]["status"], header(sent, "location")) == (303, "/consent?again=unsaved")
-        page = await visitor.gets("/consent", query_string=b"again=unsaved&lang=en")
-        assert "couldn't be recorded" in body(page)
-        assert 'status">Your choice is saved' not in body(page)
-        sent = await visitor.picks("accept", headers=script)
-        assert (sent[0]["status"], body(sent), header(sent, "set-cookie")) == (503, "", "")
+        held = dict(visitor.browser.jar)
+        form, script = (b"sec-fetch-site", b"same-origin"), [*JSON, (b"sec-fetch-site", b"same-origin")]
+        with trouble(tmp_path):
+            for language, sentence in (("en", "couldn't be recorded"), ("ko", "지금은 선택을 기록할 수 없어")):
+                sent = await visitor.picks("accept", headers=[form, (b"accept-language", language.encode())])
+                assert (sent[0]["status"], header(sent, "location"), header(sent, "retry-after")) == (503, "", "60")
+                assert sentence in unescape(body(sent))
+            sent = await visitor.picks("accept", headers=script)
+            assert (sent[0]["status"], json.loads(body(sent))["error"]) == (503, "unsaved")
+        assert visitor.browser.jar == held
+        assert json.loads(body(await visitor.gets("/consent/state")))["choice"] == (before[0] if before else None)
+
+    asyncio.run(story())
+
+
+def test_what_waits_goes_on_waiting_where_the_answer_could_not_be_kept(tmp_path: Path) -> None:
+    async def setting(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"set-cookie", b"theme=dark; Path=/")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    (tmp_path / "policy.toml").write_text(POLICY, "utf-8")
+    middleware = ConsentMiddleware(setting, policy=tmp_path / "policy.toml", secret_keys=["a key of at least 16 bytes"])
+
+    async def waiting(visitor: Visitor) -> list[str]:
+        return [each["name"] for each in json.loads(body(await visitor.gets("/consent/state")))["waiting"]]
+
+    async def story() -> None:
+        visitor = Visitor(middleware)
+        await visitor.picks("prompt")
+        await visitor.gets("/")
+        assert await waiting(visitor) == ["theme"]
+        with without_a_place(tmp_path):
+            assert (await visitor.picks("accept"))[0]["status"] == 503
+        assert await waiting(visitor) == ["theme"]
+        assert visitor.cookies == {}
+
+    asyncio.run(story())
+
+
+def test_a_refusal_holds_also_where_its_receipt_cannot_be_kept(tmp_path: Path) -> None:
+    middleware = site(tmp_path)
+
+    async def story() -> None:
+        visitor = Visitor(middleware)
+        await visitor.picks("accept")
+        with without_a_place(tmp_path):
+            assert (await visitor.picks("reject"))[0]["status"] == 303
+        assert json.loads(body(await visitor.gets("/consent/state")))["choice"] == "reject"
 
     asyncio.run(story())

@@ -77,6 +77,8 @@ class RequestConsent(msgspec.Struct, eq=False, gc=False):
     route: str | None = None
     #: Set to True by who has registered already what a change takes back.
     withdrawal_kept: bool = False
+    #: Set to True by who has brought the receipt of a change to the disk already.
+    receipt_kept: bool = False
     shown: Shown = _BY_THE_APPLICATION
     noted: tuple[Noted, ...] = ()
     #: What was chosen on this very host, as nobody else can have set it: data open to its receipt, and to no other.

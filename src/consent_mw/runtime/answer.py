@@ -22,7 +22,6 @@ from consent_mw.cookies.header_lines import is_token, own_lines
 from consent_mw.cookies.pending import NoRoom, hushed
 from consent_mw.exceptions import ConsentError
 from consent_mw.log.exchange import Exchange, websocket_size
-from consent_mw.log.user_agents import is_crawler
 from consent_mw.site.insertion import (
     FOR_ONE_VISITOR,
     FRAMES,
@@ -437,12 +436,8 @@ class Answer(msgspec.Struct, eq=False):
             gated: What the gate made of the headers, where they have passed it.
         """
         consent = self.exchange.consent
-        if chosen is not None and not await self._keep_receipt(chosen):
-            permissions = consent.permissions  # as they were before the choice
-            if self.own and not self._is_crawler():
-                message = self._not_taken(message)
-                self.exchange.status = message["status"]
-            chosen = None
+        if chosen is not None and not await self._stands(chosen):
+            permissions, chosen = consent.permissions, None  # as they were before the choice
         message, personal_answer = await self._gated(message, permissions, chosen, gated)
         personal_answer = personal_answer or consent.personal
         if message["type"] == "http.response.start" and await self._with_banner(message, personal_answer):
@@ -457,47 +452,14 @@ class Answer(msgspec.Struct, eq=False):
 
     # -- the choice ---------------------------------------------------------------------------------------------
 
-    async def _keep_receipt(self, chosen: Consent) -> bool:
-        """
-        Bring the receipt to the disk before the visitor can read "saved"; return whether the cookie may be written.
-
-        Without a durable receipt nothing is accepted: the visitor is asked again. A refusal is always honoured.
-        """
+    async def _stands(self, chosen: Consent) -> bool:
+        """Return whether the cookie of a choice may be written. Our own pages have kept its receipt by now."""
         consent = self.exchange.consent
-        if self._is_crawler():
-            consent.restore(self.began_with)
-            return False
-        kept = await on_asyncio(
-            asyncio.to_thread,
-            self.revision.recorder.receipt,
-            # What was chosen here stands behind the new answer, also where another host has taken it back meanwhile.
-            consent.proven if consent.proven.receipt is not None else self.began_with,
-            chosen,
-            consent.shown,
-            self.revision.shared.storage.clock(),
-            sign_in=await self.revision.site.sign_in(self.exchange.inner) if self.own else None,
-            registered=consent.withdrawal_kept,
-        )
-        if not kept and chosen.allows_something:
-            _log.error("an acceptance could not be kept as a receipt; it was not taken")
-            consent.restore(self.began_with)
-            return False
-        return True
-
-    def _is_crawler(self) -> bool:
-        return is_crawler(self.exchange.fields.get(b"user-agent", b"").decode("latin-1"))
-
-    def _not_taken(self, head: Message) -> Message:
-        """
-        Return the head that stands for our own page's "saved", where nothing was: a form is asked again, a script is
-        refused. What the choice had released stays here too.
-        """
-        kept = [line for line in head["headers"] if line[0] not in (b"set-cookie", b"location", b"content-length")]
-        self.server_send = _without_body(self.server_send)
-        if head["status"] != 303:
-            return {**head, "status": 503, "headers": [*kept, (b"retry-after", b"60"), _EMPTY]}
-        again = f"{self.revision.site.base(self.exchange.asked)}?again=unsaved"
-        return {**head, "headers": [*kept, (b"location", again.encode()), _EMPTY]}
+        if consent.receipt_kept:
+            consent.receipt_kept = False
+            return True
+        agent = self.exchange.fields.get(b"user-agent", b"").decode("latin-1")
+        return await on_asyncio(self.revision.receipts.stands, consent, chosen, self.began_with, agent)
 
     # -- the gate -----------------------------------------------------------------------------------------------
 
@@ -680,13 +642,6 @@ def _check_subprotocol(accept: Message) -> None:
     if subprotocol is not None and not is_token(str(subprotocol).encode("latin-1", "replace")):
         _log.error("not sent: a WebSocket's subprotocol that is no token; give one of letters, digits and hyphens")
         accept["subprotocol"] = None
-
-
-def _without_body(send: Send) -> Send:
-    async def emptied(message: Message) -> None:
-        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
-
-    return emptied
 
 
 def _released(decision: Decision) -> Verdict | None:

@@ -15,6 +15,7 @@ from consent_mw.cookies.pending import Pending
 from consent_mw.cookies.request_cookies import RequestCookies
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.log.exchange import Exchange
+from consent_mw.log.receipt_keeper import ReceiptKeeper
 from consent_mw.log.recorder import Recorder
 from consent_mw.log.undeclared import Source, Undeclared
 from consent_mw.policy.model import Policy
@@ -66,11 +67,13 @@ class Revision:
             reopened=since(before, policy),
         )
         self.recorder: Recorder = Recorder(policy, sealer, storage.spool, shared.proxies, removed=gone)
+        self.receipts: ReceiptKeeper = ReceiptKeeper(self.recorder, storage.clock)
         self.site: Site = Site(
             policy,
             prefix=options.prefix,
             signing=shared.cookie.signing,
             pending=pending,
+            keeper=self.receipts,
             receipts=Receipts(storage.store, sealer),
             hand_over=shared.drain.once,
             revisions=storage.revisions,
@@ -82,6 +85,7 @@ class Revision:
                 storage.spool,
                 shared.erasure,
                 shared.drain.once,
+                self.receipts,
                 client=shared.network,
                 subject=options.subject,
                 personal_data=options.personal_data,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Collection
+from typing import NamedTuple, TypeAlias
 
 from consent_mw.consent.choice import Choice
 from consent_mw.consent.permissions import Verdict
@@ -13,9 +13,16 @@ from consent_mw.cookies.pending import Pending, Waiting, hush, hushed
 from consent_mw.exceptions import StoreError
 from consent_mw.site.forms import Answers, WaitingAnswer
 
-__all__ = ["Waitings", "choose", "take_back"]
+__all__ = ["Keep", "NotSaved", "Waitings", "choose", "take_back"]
 
 _log = logging.getLogger("consent_mw")
+
+#: Brings the receipt of what was just chosen to the disk, and returns whether the choice stands.
+Keep: TypeAlias = Callable[[], Awaitable[bool]]
+
+
+class NotSaved(Exception):
+    """A choice could not be proven on the disk. It was taken back, and nothing that waits was touched."""
 
 
 class Waitings(NamedTuple):
@@ -49,14 +56,15 @@ class Waitings(NamedTuple):
 
 
 async def choose(
-    consent: RequestConsent, said: Answers | WaitingAnswer, waitings: Waitings, shown: Shown
+    consent: RequestConsent, said: Answers | WaitingAnswer, waitings: Waitings, shown: Shown, keep: Keep
 ) -> list[bytes]:
     """
-    Take what a visitor said, and return the Set-Cookie lines that it releases.
+    Take what a visitor said, keep its receipt, and return the Set-Cookie lines that it releases.
 
     A new choice also settles what waits: what it allows is delivered, what it refuses is forgotten, the rest waits on.
 
     Raises:
+        NotSaved: The receipt could not be kept.
         StoreError: Waiting cookies cannot be reached now. The choice itself was taken.
     """
     if isinstance(said, Answers):
@@ -64,7 +72,7 @@ async def choose(
             # What was refused for the visit is answered anew.
             consent.pending, consent.pending_changed = hush(consent.pending, ()), bool(hushed(consent.pending))
         consent.choose(said.choice, purposes=said.purposes, cookies=said.cookies, shown=shown)
-        return await _settle(consent, waitings)
+        return await _settle(consent, waitings, keep)
     waiting = await waitings.read()
     named = [each for each in waiting if said.ids is None or each.id in said.ids]
     if said.answer == "refuse":
@@ -75,7 +83,7 @@ async def choose(
         return []
     if said.answer in ("purpose", "never"):
         _answer_purposes(consent, {each.cookie.purpose for each in named}, said.answer == "purpose", shown)
-        return await _settle(consent, waitings)
+        return await _settle(consent, waitings, keep)
     # A page that was left open asks about a cookie that a later choice has refused: that choice stands.
     refused = [each for each in named if consent.explain(each.name).verdict is Verdict.BLOCKED]
     await waitings.drop(refused)
@@ -83,7 +91,7 @@ async def choose(
 
 
 async def take_back(
-    consent: RequestConsent, said: Answers | Collection[str], waitings: Waitings, shown: Shown
+    consent: RequestConsent, said: Answers | Collection[str], waitings: Waitings, shown: Shown, keep: Keep
 ) -> list[bytes]:
     """
     Take consent back, all as `said` or for the purposes that it names, and return the lines that this releases.
@@ -92,10 +100,12 @@ async def take_back(
     """
     try:
         if isinstance(said, Answers):
-            return await choose(consent, said, waitings, shown)
+            return await choose(consent, said, waitings, shown, keep)
         if said:
             consent.withdraw(*said, shown=shown)
-        return await _settle(consent, waitings)
+        return await _settle(consent, waitings, keep)
+    except NotSaved:
+        return []
     except StoreError as error:
         _log.warning("waiting cookies cannot be reached: %s", error)
         return []
@@ -106,7 +116,9 @@ def _answer_purposes(consent: RequestConsent, purposes: Collection[str], allow: 
         (consent.grant if allow else consent.withdraw)(*purposes, shown=shown)
 
 
-async def _settle(consent: RequestConsent, waitings: Waitings) -> list[bytes]:
+async def _settle(consent: RequestConsent, waitings: Waitings, keep: Keep) -> list[bytes]:
+    if consent.changed and not await keep():
+        raise NotSaved
     by_verdict: dict[Verdict, list[Waiting]] = {}
     for each in await waitings.read():
         by_verdict.setdefault(consent.explain(each.name).verdict, []).append(each)

@@ -13,6 +13,7 @@ from consent_mw.consent.choice import Choice
 from consent_mw.consent.data_subject import NOBODY, Person
 from consent_mw.consent.request_consent import Shown
 from consent_mw.exceptions import ConsentError
+from consent_mw.log.receipt_keeper import ReceiptKeeper
 from consent_mw.policy.model import ABUSE
 from consent_mw.records import Scalar
 from consent_mw.rights.contact import contact_item
@@ -65,6 +66,7 @@ class Actions:
     Args:
         erase: Carries out open withdrawals and erasures, as `Erasure.once`.
         handing: Brings to the store what an erasure must find.
+        keeper: Keeps the receipt of what remains of a choice.
         personal_data: What the application holds by itself.
     """
 
@@ -74,10 +76,12 @@ class Actions:
         erase: Callable[[datetime], Awaitable[object]],
         handing: Handing,
         repeats: Repeats,
+        keeper: ReceiptKeeper,
         personal_data: PersonalData | None = None,
     ) -> None:
         self._desk = desk
         self._repeats = repeats
+        self._keeper = keeper
         self._erase = erase
         self._handing = handing
         self._personal_data = personal_data
@@ -161,7 +165,7 @@ class Actions:
         # Nobody is asked any more about what was removed, so there is no choice to change.
         named = [name for name in action.purposes if name in asked]
         said = named if action.purposes else Answers(Choice.REJECT, {}, {})
-        lines = await take_back(visit.consent, said, visit.waitings, shown)
+        lines = await self._taken_back(said, visit, person, shown)
         return Done(Slip("withdraw", number), tuple(lines))
 
     async def _erase_all(self, visit: Visit, person: Person, shown: Shown) -> Done:
@@ -169,9 +173,19 @@ class Actions:
         request = Request.new("erasure", "site", visit.now_ns, person=person, application=application)
         number = await self._kept_once(request, visit)
         visit.consent.withdrawal_kept = True
-        lines = await take_back(visit.consent, Answers(Choice.REJECT, {}, {}), visit.waitings, shown)
+        lines = await self._taken_back(Answers(Choice.REJECT, {}, {}), visit, person, shown)
         await self._erased_soon(visit.now_ns)
         return Done(Slip("erase", number), tuple(lines))
+
+    async def _taken_back(self, said: Answers | list[str], visit: Visit, person: Person, shown: Shown) -> list[bytes]:
+        """Take back what the kept request names; the receipt of what remains comes before the answer."""
+        consent, agent = visit.consent, visit.headers.get("user-agent", "")
+        before = consent.consent
+
+        async def keep() -> bool:
+            return await self._keeper.stands(consent, consent.consent, before, agent, person.sign_in)
+
+        return await take_back(consent, said, visit.waitings, shown, keep)
 
     async def _kept_once(self, request: Request, visit: Visit) -> UUID:
         """Keep a request unless it was sent twice, and return its number."""

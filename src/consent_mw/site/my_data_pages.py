@@ -18,6 +18,7 @@ from consent_mw.consent.request_consent import Shown
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import StoreError
 from consent_mw.hosts.register import Spools
+from consent_mw.log.receipt_keeper import ReceiptKeeper
 from consent_mw.policy.model import Policy
 from consent_mw.records import time_of
 from consent_mw.rights.contact import contact_of
@@ -96,6 +97,7 @@ class MyData(NamedTuple):
         spool: Spool,
         erasure: Erasure,
         hand_over: Callable[[], Awaitable[object]],
+        keeper: ReceiptKeeper,
         *,
         client: Callable[[Scope], str],
         subject: SignIn | None = None,
@@ -108,7 +110,7 @@ class MyData(NamedTuple):
         return cls(
             identity=Identity(People(store, sealer), sealer, keep, subject),
             registry=Registry(policies, store, sealer, archive=erasure.archive, personal_data=personal_data),
-            actions=Actions(desk, erasure.once, handing, Repeats(spool), personal_data),
+            actions=Actions(desk, erasure.once, handing, Repeats(spool), keeper, personal_data),
             outcomes=Outcomes(store, desk, sealer),
             spools=erasure.spools,
             handing=handing,

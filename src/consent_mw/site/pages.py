@@ -22,12 +22,14 @@ from consent_mw.consent.wordings import Wordings, text_hash
 from consent_mw.cookies.pending import Pending, Waiting
 from consent_mw.crypto.signing import Signing
 from consent_mw.exceptions import StoreError
+from consent_mw.log.receipt_keeper import ReceiptKeeper
+from consent_mw.log.user_agents import is_crawler
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
 from consent_mw.site import forms
 from consent_mw.site.announcement import Announcement
 from consent_mw.site.assets import Assets
-from consent_mw.site.choosing import Waitings, choose
+from consent_mw.site.choosing import NotSaved, Waitings, choose
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.form_guard import FormGuard
 from consent_mw.site.form_posts import Posts, first
@@ -53,6 +55,8 @@ _log = logging.getLogger("consent_mw")
 _IMMUTABLE: Final[Mapping[str, str]] = {"cache-control": "public, max-age=31536000, immutable"}
 
 _USUAL: Final = Look()
+#: How soon a choice that could not be kept may be sent again.
+_RETRY_SECONDS: Final = "60"
 #: Of the answers alone: 4,000 with day, name and signature.
 _MOST_COOKIE_BYTES: Final = 3_800
 
@@ -73,6 +77,7 @@ class Site:
     Args:
         prefix: Where the pages are, without a slash at its end.
         signing: Signs the tokens of forms, and what an address tells of a request.
+        keeper: Keeps the receipt of a choice before a page says that it is saved; without it choices have none.
         pending: The cookies that wait; without it none do.
         receipts: Where visitors' receipts are found; without it there is no page for them.
         hand_over: Brings what lies in the spool to the store (`Drain.once`), for who asks for a receipt at once.
@@ -93,6 +98,7 @@ class Site:
         *,
         prefix: str = "/consent",
         signing: Signing,
+        keeper: ReceiptKeeper | None = None,
         pending: Pending | None = None,
         receipts: Receipts | None = None,
         hand_over: Callable[[], Awaitable[object]] | None = None,
@@ -109,6 +115,7 @@ class Site:
         self.policy = policy
         self.prefix = prefix
         self.pending = pending
+        self._keeper = keeper
         self.now_ns = now_ns
         self._surfaces = Surfaces(policy, templates, enforced=enforced, look=look)
         self._wordings = wordings
@@ -442,11 +449,10 @@ class Site:
         language = language if language in self.policy.languages else visit.language
         about = await self._asked_about(visit, said)
         shown = await asyncio.to_thread(self.shown, first(fields, "surface"), language, about)
-        lines: list[bytes] = []
         try:
-            lines = await choose(visit.consent, said, visit.waitings, shown)
-        except StoreError as error:
-            _log.warning("waiting cookies cannot be reached: %s", error)
+            lines = await self._chosen(visit, said, shown)
+        except NotSaved:
+            return self._posts.refused(visit, 503, "unsaved", headers={"retry-after": _RETRY_SECONDS})
         if visit.wants_json:
             response = self._rendering.data(
                 _state(visit, await _readable(visit.waitings), self.policy, self._announcement)
@@ -456,6 +462,24 @@ class Site:
             response = RedirectResponse(target, 303, dict(PERSONAL))
         response.raw_headers += [(b"set-cookie", line) for line in lines]
         return response
+
+    async def _chosen(self, visit: Visit, said: forms.Answers | forms.WaitingAnswer, shown: Shown) -> list[bytes]:
+        """Take what was said, and return the lines that it releases. Raises NotSaved."""
+        agent, before = visit.headers.get("user-agent", ""), visit.consent.consent
+        if is_crawler(agent):  # nobody is behind it, who could have chosen
+            return []
+
+        async def keep() -> bool:
+            if self._keeper is None:
+                return True
+            sign_in = await self.sign_in(visit.scope)
+            return await self._keeper.stands(visit.consent, visit.consent.consent, before, agent, sign_in)
+
+        try:
+            return await choose(visit.consent, said, visit.waitings, shown, keep)
+        except StoreError as error:
+            _log.warning("waiting cookies cannot be reached: %s", error)
+            return []
 
     async def _asked_about(self, visit: Visit, said: forms.Answers | forms.WaitingAnswer) -> frozenset[str]:
         """Return the declared names of the waiting cookies that an answer is about."""
