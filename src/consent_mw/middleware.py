@@ -44,6 +44,11 @@ _NO_SIGNALS: Final[frozenset[str]] = frozenset()
 _TWICE: Final = (
     "ConsentMiddleware stands inside another ConsentMiddleware and does nothing: wrap the application once, outermost"
 )
+_UNSIGNED: Final = (
+    "a consent cookie %r came that this site did not sign, or too long ago, and counts for nothing. Ports and paths of "
+    "one host share their cookies: give each site there a cookie_name= of its own; and keep a key in secret_keys for "
+    "180 days after the next one signs"
+)
 _SESSION: Final = (
     "ConsentMiddleware stands inside a session middleware, whose cookie passes the gate by unseen: wrap the whole "
     "application in it, app = ConsentMiddleware(app, ...), or add it last"
@@ -100,8 +105,10 @@ class ConsentMiddleware:
         asked = fields if seen is None else {**fields, b"host": header_value(seen["headers"], b"host") or b""}
         alone = secure or stands_alone(asked.get(b"host"))
 
-        foreign = _may_be_foreign(fields) and foreign_request(scope, asked)
+        foreign = _may_be_foreign(fields) and foreign_request(scope, asked, embedded=self._options.embedded and secure)
         reading = revision.cookies.read(cookie_header, signals, now_ns, secure, alone, foreign)
+        if reading.unsigned:
+            revision.shared.warn_once("unsigned", _UNSIGNED, self._options.cookie_name)
         exchange = _begun(revision, reading, scope, fields, lines, now_ns, seen)
         exchange.routes = self._routes
         if self._options.banner:

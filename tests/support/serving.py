@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 
@@ -14,10 +15,10 @@ from consent_mw._asgi import ASGIApp
 
 
 @contextlib.contextmanager
-def served(app: ASGIApp) -> Iterator[int]:
-    """Give the port of a real uvicorn that serves `app`."""
+def served(app: ASGIApp, **config: Any) -> Iterator[int]:
+    """Give the port of a real uvicorn that serves `app`; `config` goes to `uvicorn.Config`."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on", **config))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
         try:

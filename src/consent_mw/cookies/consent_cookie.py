@@ -54,10 +54,18 @@ class ConsentCookie:
 
     A signature holds for one name, one `domain` and one `site`: two deployments with one key are strangers to each
     other where one of these differs.
+
+    `embedded` is for a site in frames of others: over https each of those has a choice of its own (CHIPS, section 2).
     """
 
     def __init__(
-        self, secret_keys: Sequence[str | bytes], *, name: str = "consent", domain: str = "", site: str = ""
+        self,
+        secret_keys: Sequence[str | bytes],
+        *,
+        name: str = "consent",
+        domain: str = "",
+        site: str = "",
+        embedded: bool = False,
     ) -> None:
         if not site.isprintable():
             raise ConfigurationError(f'site: {site!r} holds a control character; write a name such as "shop-staging"')
@@ -66,12 +74,19 @@ class ConsentCookie:
         self._former_signer = self.signing._replace(cookie_domain="").signer("consent")
         self._host_signer = self.signing.signer("host")
         self.domain = domain
+        self.embedded = embedded
         self._plain = name
         self._prefixed = name if domain else f"__Host-{name}"
 
     def name(self, *, secure: bool) -> str:
         """Return the cookie's name on this kind of connection. A browser refuses `__Host-` on plain http."""
         return self._prefixed if secure else self._plain
+
+    def attributes(self, *, secure: bool) -> str:
+        """Return how a Set-Cookie line of ours ends: which requests it goes with. SameSite=None takes Secure."""
+        if not secure:
+            return "; SameSite=Lax"
+        return "; SameSite=None; Partitioned; Secure" if self.embedded else "; SameSite=Lax; Secure"
 
     def companion(self, what: str, *, secure: bool) -> str:
         """Return the name of another cookie of ours. None is shared, so on https each has the prefix."""
@@ -113,7 +128,7 @@ class ConsentCookie:
 
     def line(self, consent: Consent, today: date, *, secure: bool) -> bytes:
         """Return the Set-Cookie line for `consent`, or the one that deletes it where nothing was chosen."""
-        return _line(self.name(secure=secure), self.sign(consent), consent, today, self.domain, secure=secure)
+        return self._line(self.name(secure=secure), self.sign(consent), consent, today, self.domain, secure=secure)
 
     def lines(self, consent: Consent, today: date, *, secure: bool) -> list[bytes]:
         """
@@ -123,9 +138,19 @@ class ConsentCookie:
         lines = [self.line(consent, today, secure=secure)]
         if self.domain:
             value = self._host_signer.sign(dumps(consent)).decode("latin-1")
-            lines.append(_line(self.companion("host", secure=secure), value, consent, today, "", secure=secure))
+            lines.append(self._line(self.companion("host", secure=secure), value, consent, today, "", secure=secure))
             lines.append(delete_line(self.former(secure=secure)))
         return lines
+
+    def _line(self, name: str, value: str, consent: Consent, today: date, domain: str, *, secure: bool) -> bytes:
+        if consent.choice is None or consent.given_on is None:
+            return delete_line(name, domain=domain, partitioned=self.embedded and secure)
+        # Counted from the day of the answer, so that saving something else does not renew it.
+        max_age_seconds = int((consent.given_on + LIFETIME - today).total_seconds())
+        line = f"{name}={value}; Max-Age={max_age_seconds}; Path=/; HttpOnly"
+        if domain:
+            line += f"; Domain={domain}"
+        return (line + self.attributes(secure=secure)).encode("latin-1")
 
 
 def _read(signer: Signer, value: bytes, today: date) -> Consent:
@@ -138,14 +163,3 @@ def _read(signer: Signer, value: bytes, today: date) -> Consent:
     if not _GRACE <= age <= LIFETIME:
         raise BadConsentCookie(value.decode("latin-1"), "not of the last 180 days")
     return consent
-
-
-def _line(name: str, value: str, consent: Consent, today: date, domain: str, *, secure: bool) -> bytes:
-    if consent.choice is None or consent.given_on is None:
-        return delete_line(name, domain=domain)
-    # Counted from the day of the answer, so that saving something else does not renew it.
-    max_age_seconds = int((consent.given_on + LIFETIME - today).total_seconds())
-    line = f"{name}={value}; Max-Age={max_age_seconds}; Path=/; HttpOnly; SameSite=Lax"
-    if domain:
-        line += f"; Domain={domain}"
-    return (line + "; Secure" if secure else line).encode("latin-1")

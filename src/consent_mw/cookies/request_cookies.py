@@ -72,6 +72,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         expired: Set-Cookie lines that make the browser forget what it may no longer hold.
         removed: The decisions about what was taken out.
         withheld: Whether the browser may hold a choice that it left out of this request.
+        unsigned: Whether a cookie of the consent cookie's name came that says nothing to us.
     """
 
     consent: Consent
@@ -83,6 +84,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     expired: tuple[bytes, ...]
     removed: tuple[Decision, ...]
     withheld: bool = False
+    unsigned: bool = False
 
 
 class _Shape(msgspec.Struct, frozen=True):
@@ -152,8 +154,8 @@ class RequestCookies:
             beside: The value of the consent cookie with which alone it is believed.
         """
         value = f"{session}.{self._pending_signature(session, beside)}"
-        line = f"{self.pending_name(secure=secure)}={value}; Path=/; HttpOnly; SameSite=Lax"
-        return (line + "; Secure" if secure else line).encode("latin-1")
+        line = f"{self.pending_name(secure=secure)}={value}; Path=/; HttpOnly"
+        return (line + self.cookie.attributes(secure=secure)).encode("latin-1")
 
     def _pending_signature(self, session: str, beside: str) -> str:
         return self._pending_signer.get_signature(f"{session}|{beside}").decode("ascii")
@@ -304,6 +306,7 @@ class RequestCookies:
             expired=() if absent and (foreign or exposed) else tuple(_expiries(removed.values())),
             removed=tuple(removed.values()),
             withheld=withheld,
+            unsigned=consent.choice is None and any(key == self._readers[secure][0][0] for key, _ in found),
         )
 
     def expired(self, header: bytes | None, permissions: Permissions, path: str = "/") -> tuple[bytes, ...]:
@@ -412,7 +415,7 @@ def _stands_alone(host: bytes) -> bool:
     return True
 
 
-def foreign_request(scope: Scope, fields: Mapping[bytes, bytes]) -> bool:
+def foreign_request(scope: Scope, fields: Mapping[bytes, bytes], *, embedded: bool = False) -> bool:
     """
     Whether a browser leaves cookies with SameSite=Lax out of such a request (RFC 6265bis, section 5.2): one from
     another site that is no top-level navigation with a safe method, or one for a page that nobody asked for yet.
@@ -421,14 +424,17 @@ def foreign_request(scope: Scope, fields: Mapping[bytes, bytes]) -> bool:
 
     Args:
         fields: The request's headers by lower-case name.
+        embedded: Whether the consent cookie says SameSite=None, and goes with all but what is fetched beforehand.
     """
     site = fields.get(b"sec-fetch-site")
+    if b"prefetch" in fields.get(b"sec-purpose", b""):
+        return True
+    if embedded:
+        return False
     if site is None:
         # Over plain http, and from browsers older than these headers, only a POST says where it comes from.
         origin = fields.get(b"origin")
         return origin is not None and scope.get("method") not in _SAFE and not _same_host(origin, fields.get(b"host"))
-    if b"prefetch" in fields.get(b"sec-purpose", b""):
-        return True
     if site != b"cross-site":
         return False
     to_top = fields.get(b"sec-fetch-mode") == b"navigate" and fields.get(b"sec-fetch-dest") == b"document"

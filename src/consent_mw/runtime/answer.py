@@ -390,8 +390,12 @@ class Answer(msgspec.Struct, eq=False):
             and gated.kind == _HTML
             and not (gated.policed or consent.banner_placed or consent.withheld or self.revision.site.announces)
             and exchange.lines is None
-            and exchange.fields.get(b"sec-fetch-dest") not in FRAMES
+            and not self._in_own_frame()
         )
+
+    def _in_own_frame(self) -> bool:
+        """A preview, an editor, a window of the site's own: the page around it asks. Other sites' pages do not."""
+        return self.exchange.fields.get(b"sec-fetch-dest") in FRAMES and not self.revision.shared.options.embedded
 
     def _aside(self, message: Message) -> Message:
         """Return what stands beside an answer (a push, a hint, trailers) as it may leave: without what has to wait."""
@@ -563,8 +567,7 @@ class Answer(msgspec.Struct, eq=False):
             return False
         if method == "HEAD":
             await self._leave(altered_head(message, shared=shared))
-        elif exchange.fields.get(b"sec-fetch-dest") in FRAMES:
-            # A preview, an editor, a window of the site's own: the page around it asks.
+        elif self._in_own_frame():
             self.page = _varied(altered(message), b"Sec-Fetch-Dest")
         elif shared or revision.site.wants_banner(exchange.consent):
             language = language_for_all(message) if shared else revision.site.language_of(message)

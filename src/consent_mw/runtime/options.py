@@ -41,6 +41,7 @@ class Given(TypedDict, total=False):
     cookie_name: str
     cookie_domain: str
     site: str
+    embedded: bool
     cookie_hook: CookieHook | None
     cookie_floor: CookieFloor | None
     exclude: Iterable[str]
@@ -83,6 +84,8 @@ class Options:
             a choice, which counts on hosts where the visitor made none. Data open on the host where one was made alone.
         site: What this deployment is called in its signatures, such as "staging": two with one key believe each other's
             choices only if this, `cookie_name` and `cookie_domain` agree.
+        embedded: Whether the site lives in frames of other sites: over https its own cookies then are `SameSite=None;
+            Partitioned`, so that each of those sites has a choice of its own, and pages in frames ask.
         cookie_hook: May veto a cookie that would pass, or pass one that would not.
         cookie_floor: What every cookie that passes must say of itself at least: Secure on https, HttpOnly, SameSite.
         exclude: Paths, with * for anything, that are left out of the log. Never out of the gate.
@@ -125,6 +128,7 @@ class Options:
     cookie_name: str = "consent"
     cookie_domain: str = ""
     site: str = ""
+    embedded: bool = False
     cookie_hook: CookieHook | None = None
     cookie_floor: CookieFloor | None = None
     exclude: Iterable[str] = ()

@@ -138,4 +138,5 @@ class Revision:
             cookie.companion("notice", secure=secure),
             cookie.companion("form", secure=secure),
             cookie.companion("host", secure=secure) if cookie.domain else "",
+            cookie.attributes(secure=secure),
         )

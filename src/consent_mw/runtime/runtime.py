@@ -46,7 +46,11 @@ class Runtime:
         places = Places(options.data_directory)
         places.prepare()
         cookie = ConsentCookie(
-            options.secret_keys, name=options.cookie_name, domain=options.cookie_domain, site=options.site
+            options.secret_keys,
+            name=options.cookie_name,
+            domain=options.cookie_domain,
+            site=options.site,
+            embedded=options.embedded,
         )
         begun = places.rings.exists()
         self.options: Options = options

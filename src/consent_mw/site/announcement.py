@@ -86,7 +86,7 @@ class Announcement:
             for name, pair in pairs(line)
         )
 
-    def closed_line(self, name: str, *, secure: bool) -> bytes:
+    def closed_line(self, name: str, attributes: str) -> bytes:
         """Return the Set-Cookie line that remembers it. It says the number alone, so it is the same for everyone."""
-        line = f"{name}={self.revision}; Path=/; Max-Age={NOTICE_CLOSED_FOR.seconds}; SameSite=Lax"
-        return (line + "; Secure" if secure else line).encode("latin-1")
+        line = f"{name}={self.revision}; Path=/; Max-Age={NOTICE_CLOSED_FOR.seconds}"
+        return (line + attributes).encode("latin-1")

@@ -21,13 +21,17 @@ NOTICE_CLOSED_FOR: Final = Duration(30, "day")
 
 
 class OwnCookies(NamedTuple):
-    """What our cookies are called on this kind of connection; "" for one that this site never sets."""
+    """What our cookies are called on this kind of connection; "" for one that this site never sets.
+
+    `attributes` end a line of those that go with every request of the site.
+    """
 
     consent: str = "consent"
     pending: str = "consent-pending"
     notice: str = "consent-notice"
     form: str = "consent-form"
     host: str = ""
+    attributes: str = "; SameSite=Lax"
 
 
 def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: Iterable[int]) -> dict[str, object]:

@@ -508,8 +508,8 @@ class Site:
         else:
             response = RedirectResponse(target, 303, dict(PERSONAL))
         if told is not None and known:
-            name = self._own_cookies(visit.secure).notice
-            response.raw_headers.append((b"set-cookie", told.closed_line(name, secure=visit.secure)))
+            own = self._own_cookies(visit.secure)
+            response.raw_headers.append((b"set-cookie", told.closed_line(own.notice, own.attributes)))
         return response
 
 

@@ -1,0 +1,124 @@
+"""Two sites on one host, whose ports and paths share their cookies: neither answers for the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.asgi import set_cookies
+from tests.support.my_data_site import body, header, page
+from tests.support.policies import POLICY
+from tests.support.visitors import Visitor
+
+from consent_mw import ConsentMiddleware
+from consent_mw.cookies.consent_cookie import ConsentCookie
+from consent_mw.cookies.request_cookies import foreign_request
+
+
+def site(directory: Path, name: str, key: str = "a key of at least 16 bytes", **options: Any) -> ConsentMiddleware:
+    (directory / name).mkdir()
+    (directory / name / "policy.toml").write_text(POLICY, "utf-8")
+    return ConsentMiddleware(page, policy=directory / name / "policy.toml", secret_keys=[key], **options)
+
+
+def play(story: Callable[[], Awaitable[None]], *apps: ConsentMiddleware) -> None:
+    async def run() -> None:
+        try:
+            await story()
+        finally:
+            for app in apps:
+                await app.runtime.drain.stop()
+
+    asyncio.run(run())
+
+
+def has_banner(sent: Any) -> bool:
+    return 'id="consent-mw"' in body(sent)
+
+
+@pytest.mark.parametrize("secure", [True, False])
+@pytest.mark.parametrize("root", ["", "/blog"])
+def test_sites_of_other_cookie_names_leave_each_other_alone(tmp_path: Path, secure: bool, root: str) -> None:
+    """Also where both have one key, as copies of one configuration do."""
+    shop, blog = site(tmp_path, "shop"), site(tmp_path, "blog", cookie_name="consent-blog")
+
+    async def story() -> None:
+        visitor = Visitor(shop, secure=secure)
+        await visitor.picks("accept")
+        assert has_banner(await visitor.gets(f"{root}/", app=blog, root_path=root))
+        settings = await visitor.gets(f"{root}/consent", app=blog, root_path=root)
+        token = body(settings).partition('name="token" value="')[2].partition('"')[0]
+        # The token of one is worth nothing to the other, in the very browser that has both.
+        sent = await visitor.posts(("choice", "reject"), ("token", token), headers=[])
+        assert header(sent, "location") == "/consent?again=unknown"
+        await visitor.picks("reject", app=blog)
+        assert not has_banner(await visitor.gets(f"{root}/", app=blog, root_path=root))
+        assert not has_banner(await visitor.gets("/"))
+        names = {key.name.decode().removeprefix("__Host-"): held.value for key, held in visitor.browser.jar.items()}
+        assert names["consent"].startswith(b"1|accept|")
+        assert names["consent-blog"].startswith(b"1|reject|")
+
+    play(story, shop, blog)
+
+
+def test_one_name_for_two_sites_is_told_once_with_the_way_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shop, blog = site(tmp_path, "shop"), site(tmp_path, "blog", key="another key of 16 bytes")
+
+    async def story() -> None:
+        visitor = Visitor(shop)
+        await visitor.gets("/", app=blog)
+        assert "did not sign" not in caplog.text
+        await visitor.picks("accept")
+        for _ in range(2):
+            assert has_banner(await visitor.gets("/", app=blog))
+        assert not has_banner(await visitor.gets("/"))
+        assert caplog.text.count("did not sign") == 1
+        assert "cookie_name=" in caplog.text
+
+    play(story, shop, blog)
+
+
+@pytest.mark.parametrize(
+    ("embedded", "secure", "ends"),
+    [
+        (False, False, b"HttpOnly; SameSite=Lax"),
+        (False, True, b"HttpOnly; SameSite=Lax; Secure"),
+        (True, False, b"HttpOnly; SameSite=Lax"),  # without Secure no browser takes SameSite=None
+        (True, True, b"HttpOnly; SameSite=None; Partitioned; Secure"),
+    ],
+)
+def test_an_embedded_site_has_a_jar_for_each_site_around_it(
+    tmp_path: Path, embedded: bool, secure: bool, ends: bytes
+) -> None:
+    app = site(tmp_path, "shop", embedded=embedded)
+
+    async def story() -> None:
+        visitor = Visitor(app, secure=secure)
+        await visitor.picks("prompt")
+        lines = set_cookies(await visitor.picks("accept"))
+        assert [line for line in lines if not line.endswith(ends)] == []
+        assert lines != []
+
+    play(story, app)
+    cookie = ConsentCookie(["a key of at least 16 bytes"], embedded=embedded)
+    assert cookie.attributes(secure=secure).encode() == ends.removeprefix(b"HttpOnly")
+
+
+@pytest.mark.parametrize(
+    ("fields", "lax", "embedded"),
+    [
+        ({b"sec-fetch-site": b"cross-site", b"sec-fetch-mode": b"navigate", b"sec-fetch-dest": b"iframe"}, True, False),
+        ({b"origin": b"https://bank.example", b"host": b"shop.example"}, True, False),
+        ({b"sec-fetch-site": b"cross-site", b"sec-purpose": b"prefetch"}, True, True),
+        ({b"sec-fetch-site": b"same-origin"}, False, False),
+    ],
+)
+def test_the_cookie_of_an_embedded_site_goes_with_what_others_begin(
+    fields: dict[bytes, bytes], lax: bool, embedded: bool
+) -> None:
+    scope: Any = {"method": "POST"}
+    assert foreign_request(scope, fields) is lax
+    assert foreign_request(scope, fields, embedded=True) is embedded
