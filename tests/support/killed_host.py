@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.support.one_host import DAY, LABELS, OneHost, settle
+from tests.support.one_host import DAY, LABELS, OneHost, beside, settle
 
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.hosts.messages import Place
@@ -39,7 +39,10 @@ def die_at(point: int) -> Callable[[], None]:
 
 
 def break_off(point: int) -> None:
-    """Have this process die before or after the `point`th time that it writes, or asks the store."""
+    """
+    Have this process die before the `point`th time that it writes, or asks the store. After one is as before the next:
+    nothing in between outlives the process.
+    """
     step = die_at(point)
 
     def around(owner: Any, name: str) -> None:
@@ -48,16 +51,12 @@ def break_off(point: int) -> None:
         @functools.wraps(made)
         def watched(*args: Any, **options: Any) -> Any:
             step()
-            found = made(*args, **options)
-            step()
-            return found
+            return made(*args, **options)
 
         @functools.wraps(made)
         async def awaited(*args: Any, **options: Any) -> Any:
             step()
-            found = await made(*args, **options)
-            step()
-            return found
+            return await made(*args, **options)
 
         setattr(owner, name, awaited if asyncio.iscoroutinefunction(made) else watched)
 
@@ -102,7 +101,8 @@ async def live(directory: Path, url: str, day: int) -> None:
 
 async def check(directory: Path, url: str, day: int) -> None:
     one, two = a_host(directory / "one", url, day), a_host(directory / "two", url, day)
-    await asyncio.gather(one.agree(day), two.agree(day))
+    await beside(one.agree(day), one, two)
+    await beside(two.agree(day), one, two)
     await settle(one, two)
     records = await one.store.fetch(Query(kinds=frozenset(("visit",))))
     for host in (one, two):
