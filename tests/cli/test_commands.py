@@ -51,7 +51,7 @@ WORKS = {
 WITH_JSON = {
     "archive": 1, "hosts list": 1, "hosts retire": 1,
     "receipt verify": 1, "requests answer": 1, "requests grant": 1, "requests refuse": 1,
-    "requests show": 1, "restore": 1, "scan": 1,
+    "requests show": 1, "restore": 1, "scan": 1, "store move": 1,
 }  # fmt: skip
 #: Those that go on until Ctrl-C.
 ENDLESS = {"demo"}

@@ -220,7 +220,7 @@ def test_a_store_and_its_older_one_give_each_record_once_and_in_order(tmp_path: 
     days = [here.of(NAME, NOW - n * DAY) for n in range(10)]
 
     async def work(old: SQLiteStore) -> None:
-        joined = JoinedStore(MemoryStore(), old)
+        joined = JoinedStore(MemoryStore(), old, tmp_path / "move")
         await old.append(days[:6])
         await joined.append(days[4:])
         query = Query(kinds=frozenset(("visit",)))

@@ -41,7 +41,7 @@ async def strangers(store: Store) -> tuple[int, int]:
     [
         SQLiteStore,
         lambda path: OpenedStore(SQLiteStore(path)),
-        lambda path: JoinedStore(OpenedStore(MemoryStore()), SQLiteStore(path)),
+        lambda path: JoinedStore(OpenedStore(MemoryStore()), SQLiteStore(path), path.with_name("move")),
         lambda path: SplitStore(SQLiteStore(path), MemoryStore()),
     ],
     ids=["sqlite", "opened", "joined", "split"],

@@ -186,7 +186,7 @@ def test_every_store_that_stands_for_another_tells_its_clock_and_a_file_has_none
         finally:
             await store.close()
 
-    for store in (shared, OpenedStore(shared), JoinedStore(shared, file), SplitStore(shared, file)):
+    for store in (shared, OpenedStore(shared), JoinedStore(shared, file, tmp_path / "move"), SplitStore(shared, file)):
         told = asyncio.run(tell(store))
         assert told is not None
         assert abs(told - present()) < MINUTE

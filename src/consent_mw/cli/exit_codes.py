@@ -56,6 +56,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "requests show": "there is no such request, or the access cannot be recorded",
     "restore": "it is no whole backup of this site, the site runs, or something that came after the backup is lost",
     "scan": "the site cannot be visited, the time was over, or the policy that was named cannot be read",
+    "store move": "something is left, or a store is not the site's",
     "store check": "the store cannot be used, something has waited for more than five minutes, or records were changed",
 }
 

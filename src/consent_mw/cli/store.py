@@ -14,6 +14,7 @@ import msgspec
 from consent_mw.cli.checked import everything_checked
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.store_move import move
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
 from consent_mw.crypto.known_keyrings import KnownRings
@@ -83,6 +84,9 @@ def store(context: click.Context) -> int:
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
     return 0
+
+
+store.add_command(move)
 
 
 @store.command(

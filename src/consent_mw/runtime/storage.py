@@ -18,16 +18,16 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.archive import Archive
 from consent_mw.runtime.options import Options
 from consent_mw.spool.spool import Spool
-from consent_mw.stores import is_shared, site_store
+from consent_mw.stores import earlier_stores, is_shared, site_store, without_password
 from consent_mw.stores.base import Store
-from consent_mw.stores.joined import JoinedStore
+from consent_mw.stores.used import UsedStores
 
 __all__ = ["Storage"]
 
 _log = logging.getLogger("consent_mw")
 
 _JOINED = """%s: what this site kept here before it had another store is still read, erased and destroyed here; leave it
-where it is until nothing but certificates and daily counts is left in it (consent-mw store check says when)"""
+where it is, or move it: consent-mw store move"""
 _MISSING_RING = """%s: the keyring %s was used here before, and now it is %s: what the first one sealed cannot be read,
 requests among it, and those visitors cannot be erased. Put its key file back and start again; if it is gone for good,
 say so: consent-mw purge --lost %s"""
@@ -62,6 +62,8 @@ class Storage:
             ConfigurationError, SpoolError: Keys, store or directory cannot be used.
         """
         site_keys = SiteKeys.kept(places.site_keys, secret_keys)
+        if options.store is None or isinstance(options.store, str):
+            UsedStores.beside(places.database).use(options.store or f"sqlite:///{places.database}")
         storage = cls(
             places=places,
             revisions=Revisions(places.revisions),
@@ -78,8 +80,8 @@ class Storage:
             site_keys=site_keys,
             clock=options.clock,
         )
-        if isinstance(storage.store, JoinedStore):
-            _log.warning(_JOINED, places.database)
+        for url in earlier_stores(places.database, options.store or f"sqlite:///{places.database}", options.log_store):
+            _log.warning(_JOINED, without_password(url).removeprefix("sqlite:///"))
         return storage
 
     def sealer(self, policy: Policy) -> Sealer:
@@ -133,4 +135,6 @@ class Storage:
 def _keyring(options: Options, places: Places, site_keys: SiteKeys) -> Keyring:
     if options.keyring is not None:
         return ForeignKeyring(options.keyring)
-    return SharedKeyring.of_site(places, site_keys) if is_shared(options.store) else FileKeyring(places.keys)
+    if is_shared(options.store) or places.host_book.exists():  # which a site brings along from a database
+        return SharedKeyring.of_site(places, site_keys)
+    return FileKeyring(places.keys)

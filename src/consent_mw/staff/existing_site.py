@@ -12,7 +12,7 @@ from consent_mw.paths import Places
 from consent_mw.policy.model import Policy, did_you_mean
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
-from consent_mw.stores import site_store, store_from
+from consent_mw.stores import earlier_stores, site_store, store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
@@ -35,9 +35,11 @@ def existing_store(places: Places, url: str | None, log_url: str | None = None) 
     """
     places.check()
     store = _existing(url or f"sqlite:///{places.database}")
+    if url is None and earlier_stores(places.database, f"sqlite:///{places.database}", log_url):
+        return site_store(places.database, None, _existing(log_url) if log_url else None)
     if url is None or isinstance(store, SQLiteStore):  # another file may be a copy of this one: it is read alone
         return SplitStore(store, _existing(log_url)) if log_url else store
-    return site_store(places.database, store, _existing(log_url) if log_url else None)
+    return site_store(places.database, url, _existing(log_url) if log_url else None)
 
 
 def _existing(url: str) -> Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,8 +13,9 @@ from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.lease import Leasing
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.split import SplitStore
+from consent_mw.stores.used import UsedStores, canonical
 
-__all__ = ["is_shared", "opened_store", "site_store", "store_from", "without_password"]
+__all__ = ["earlier_stores", "is_shared", "opened_store", "site_store", "store_from", "without_password"]
 
 _SCHEMES = ("memory", "sqlite", "postgresql", "postgres")
 
@@ -64,20 +66,33 @@ def opened_store(store: str | Store, log_store: str | Store | None = None) -> St
 
 def site_store(database: Path, store: str | Store | None, log_store: str | Store | None = None) -> Store:
     """
-    Return the store of a site whose embedded store is the file `database`, unless it has another `store`. Where it has,
-    and the file is there, what the site kept in it before is looked for, erased and destroyed there too.
+    Return the store of a site whose embedded store is the file `database`, unless it has another `store`. What the site
+    kept in that file, or in another store, before is looked for, erased and destroyed there too.
 
     Raises:
-        ConfigurationError: As `store_from`.
+        ConfigurationError: As `store_from`; or it cannot be read which stores the site had.
     """
     chosen = store_from(store or f"sqlite:///{database}")
     log = None if log_store is None else store_from(log_store)
-    whole = opened_store(chosen, log)
-    if not database.exists() or any(_is_file(each, database) for each in (chosen, log)):
-        return whole
-    from consent_mw.stores.sqlite import SQLiteStore
+    whole, used = opened_store(chosen, log), UsedStores.beside(database)
+    for url in earlier_stores(database, chosen, log):
+        whole = JoinedStore(whole, store_from(url), used.journal(url))
+    return whole
 
-    return JoinedStore(whole, SQLiteStore(database))
+
+def earlier_stores(database: Path, *stores: str | Store | None) -> list[str]:
+    """Return the URLs of the stores that a site had before it had `stores`, the file `database` among them."""
+    now = [store_from(each) for each in stores if each is not None]
+    named = [each for each in stores if isinstance(each, str)]
+    file, used = f"sqlite:///{database}", UsedStores.beside(database)
+    found = dict.fromkeys((*used.earlier, canonical(file)))
+    return [url for url in found if url not in map(canonical, named) and _holds(store_from(url), now)]
+
+
+def _holds(store: Store, now: Sequence[Store]) -> bool:
+    """Whether an earlier store is there, as far as that can be said without opening it, and is none of these."""
+    path = getattr(store, "path", None)
+    return not isinstance(path, Path) or (path.exists() and not any(_is_file(each, path) for each in now))
 
 
 def _is_file(store: Store | None, database: Path) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
+from consent_mw.stores.move import Move
 from consent_mw.stores.other_kinds import others
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.store_clock import store_now
@@ -32,11 +34,13 @@ class JoinedStore:
 
     Args:
         older: Opened by its first use, and again after an error. While it is away nothing counts as found or erased.
+        journal: Of the `Move` from the older one, which may go on at any time.
     """
 
-    def __init__(self, store: Store, older: Store) -> None:
+    def __init__(self, store: Store, older: Store, journal: Path) -> None:
         self._store = store
         self._older = OpenedStore(older)
+        self._move = Move(self._older, store, journal)
 
     async def open(self) -> None:
         """Open the store. Raises as `Store.open`."""
@@ -56,8 +60,10 @@ class JoinedStore:
 
     async def delete(self, query: Query) -> int:
         """Delete every record that matches, in one store after the other, and return how many they were."""
-        gone = 0 if query.kinds <= _NEVER_OLD else await self._older.delete(query)
-        return gone + await self._store.delete(query)
+        if query.kinds <= _NEVER_OLD:
+            return await self._store.delete(query)
+        async with self._move.alone():
+            return await self._older.delete(query) + await self._store.delete(query)
 
     @property
     def tokens_at_once(self) -> int:

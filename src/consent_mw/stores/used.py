@@ -1,0 +1,94 @@
+"""Which store a site has, and which it had before: what is still in those is read, erased and destroyed there too."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.system.durable import replace
+from consent_mw.system.locks import in_turn
+
+__all__ = ["UsedStores", "canonical"]
+
+_SQLITE: Final = "sqlite:///"
+
+
+class _Kept(msgspec.Struct):
+    store: str = ""
+    earlier: list[str] = []
+
+
+class UsedStores:
+    """
+    A file in the data directory (mode 0600: a URL may have a password). It changes when the site starts with another
+    store, and when everything was moved out of one. A store that is an object has no URL, and does not stand here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def beside(cls, database: Path) -> UsedStores:
+        """Return that of the site whose embedded store is the file `database`."""
+        return cls(database.with_name("stores.json"))
+
+    @property
+    def store(self) -> str:
+        """The one that the site started with last; "" where it is not known. Raises ConfigurationError."""
+        return self._read().store
+
+    @property
+    def earlier(self) -> Sequence[str]:
+        """Those that may still hold records. Raises ConfigurationError."""
+        return self._read().earlier
+
+    def use(self, url: str) -> None:
+        """Note with which store the site starts. Raises ConfigurationError."""
+        url = canonical(url)
+        if self._read().store != url:
+            with self._alone():
+                kept = self._read()  # another worker may have been faster
+                earlier = dict.fromkeys((kept.store, *kept.earlier))
+                self._write(_Kept(url, [each for each in earlier if each not in ("", url)]))
+
+    def forget(self, url: str) -> None:
+        """Note that nothing is left in an earlier store. Raises ConfigurationError."""
+        with self._alone():
+            kept = self._read()
+            self._write(_Kept(kept.store, [each for each in kept.earlier if each != canonical(url)]))
+
+    def journal(self, url: str) -> Path:
+        """Return the file that says what is on its way out of a store: see `Move`."""
+        return self.path.with_name(f"move-{sha256(os.fsencode(canonical(url))).hexdigest()[:8]}")
+
+    def _read(self) -> _Kept:
+        try:
+            return msgspec.convert(json.loads(self.path.read_bytes()), _Kept)
+        except FileNotFoundError:
+            return _Kept()
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise ConfigurationError(f"{self.path}: cannot be read ({error}); put it back, or remove it") from error
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        try:
+            with in_turn(self.path.parent):
+                yield
+        except OSError as error:
+            raise ConfigurationError(f"{self.path}: cannot be written ({error.strerror}); see to the disk") from error
+
+    def _write(self, kept: _Kept) -> None:
+        replace(self.path, json.dumps(msgspec.to_builtins(kept)).encode())  # the name of a file may be no text
+
+
+def canonical(url: str) -> str:
+    """Return a URL as it stands in the file: that of a database file with its whole path."""
+    return f"{_SQLITE}{Path(url[len(_SQLITE) :]).absolute()}" if url.startswith(_SQLITE) else url

@@ -1,0 +1,178 @@
+"""`consent-mw store move`: everything goes, once, whatever breaks it off, while the site uses both stores."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.asgi import drive, scope
+from tests.support.commands import refused, run
+from tests.support.postgres import PostgresServer
+from tests.support.repository import ROOT
+from tests.support.sites_with_records import SiteWithRecords
+
+from consent_mw import ConsentMiddleware
+from consent_mw._asgi import Receive, Scope, Send
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.kinds import KINDS
+from consent_mw.records import Query, Record
+from consent_mw.stores import site_store, store_from
+from consent_mw.stores.joined import JoinedStore
+from consent_mw.stores.move import Move
+from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.stores.used import UsedStores
+
+KEY = "a key of the trials, at least 16 characters"
+EVERY = Query(kinds=frozenset(KINDS))
+MOMENT = datetime.fromisoformat("2026-11-20T10:00:00+00:00")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> SiteWithRecords:
+    """A site with records of some days in its file."""
+    made = SiteWithRecords(tmp_path)
+    made.keeps(*(made.record(MOMENT + timedelta(minutes=7 * n), data={"n": n}, note=n) for n in range(1_500)))
+    return made
+
+
+def held(*urls: str) -> list[Record]:
+    """What the stores hold, each record as often as there is one."""
+
+    async def fetch(url: str) -> Sequence[Record]:
+        store = store_from(url)
+        await store.open()
+        try:
+            return await store.fetch(EVERY, limit=100_000)
+        finally:
+            await store.close()
+
+    return sorted((each for url in urls for each in asyncio.run(fetch(url))), key=lambda each: each.id)
+
+
+def test_everything_goes_to_a_database_and_back(site: SiteWithRecords, postgres: PostgresServer) -> None:
+    file, database = f"sqlite:///{site.places.database}", postgres.database()
+    before, used = held(file), UsedStores.beside(site.places.database)
+    for source, target in ((file, database), (database, file)):
+        used.use(source)
+        used.use(target)  # as the site does when it starts
+        done = run("store", "move", source, target, "--json", cwd=site.file.parent)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["records"] == len(before)
+        assert held(target) == before
+        assert held(source) == []
+        assert used.earlier == []
+
+
+def test_a_move_that_is_killed_at_any_step_loses_nothing_and_has_nothing_twice(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    words = [sys.executable, "-m", "tests.support.killed_move", str(tmp_path), postgres.database()]
+    done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 8  # each step of a page, and some of the next
+
+
+def test_what_the_site_deletes_meanwhile_counts_once_and_does_not_come_back(site: SiteWithRecords) -> None:
+    target = site.places.directory / "other.sqlite3"
+    source_url, journal = f"sqlite:///{site.places.database}", site.places.directory / "move"
+    records = held(source_url)
+
+    async def work() -> int:
+        joined = JoinedStore(SQLiteStore(target), SQLiteStore(site.places.database), journal)
+        await joined.open()
+        source, other = SQLiteStore(site.places.database), SQLiteStore(target)
+        await source.open()
+        await other.open()
+
+        async def deletes() -> int:
+            ids = [record.id for record in records[::2]]
+            return sum(
+                [
+                    await joined.delete(Query(kinds=EVERY.kinds, ids=frozenset(ids[at : at + 50])))
+                    for at in range(0, len(ids), 50)
+                ]
+            )
+
+        async def moves() -> None:
+            async for _ in Move(source, other, journal).run():
+                assert len(await joined.fetch(EVERY, limit=100_000)) >= len(records) // 2
+
+        gone, _ = await asyncio.gather(deletes(), moves())
+        for store in (joined, source, other):
+            await store.close()
+        return gone
+
+    assert asyncio.run(work()) == len(records[::2])
+    assert held(f"sqlite:///{target}") == records[1::2]
+    assert held(source_url) == []
+
+
+async def page(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"x"})
+
+
+def test_a_site_that_starts_with_another_store_reads_those_that_it_had(tmp_path: Path) -> None:
+    site = SiteWithRecords(tmp_path)
+    names = [None, f"sqlite:///{tmp_path / 'second.sqlite3'}", f"sqlite:///{tmp_path / 'third.sqlite3'}", None]
+    for url in names:
+        middleware = ConsentMiddleware(page, policy=site.file, secret_keys=[KEY], store=url)
+
+        async def visit(middleware: ConsentMiddleware = middleware) -> int:
+            await drive(middleware, scope("/"))
+            await middleware.runtime.drain.run_once()
+            found = await middleware.runtime.store.fetch(Query(kinds=frozenset(("visit",))), limit=100)
+            await middleware.runtime.drain.stop()
+            return len({each.id for each in found if each.purpose == "necessary"})
+
+        assert asyncio.run(visit()) == names.index(url) + 1 if url else asyncio.run(visit()) >= 1
+    assert isinstance(site_store(site.places.database, None), JoinedStore)
+    assert len(UsedStores.beside(site.places.database).earlier) == 2
+
+
+def of_another_site(path: Path) -> None:
+    async def fill() -> None:
+        store = SQLiteStore(path)
+        await store.open()
+        other = Sealer.without_keys(SiteKeys.random())
+        await store.append([other.record(each.id, "gap", "necessary") for each in held_ids])
+        await store.close()
+
+    held_ids = [SiteWithRecords(path.parent / "elsewhere").record(MOMENT) for _ in range(3)]
+    asyncio.run(fill())
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "used", "says"),
+    [
+        ("consent-data/consent.sqlite3", "consent-data/consent.sqlite3", "", "the same store"),
+        ("consent-data/consent.sqlite3", "new.sqlite3", "consent-data/consent.sqlite3", "keeps its records in"),
+        ("none.sqlite3", "new.sqlite3", "new.sqlite3", "no store here"),
+        ("consent-data/consent.sqlite3", "consent-data/../consent-data/consent.sqlite3", "same", "the same store"),
+        ("consent-data/consent.sqlite3", "other.sqlite3", "other.sqlite3", "not this site's"),
+        ("consent-data/consent.sqlite3", "table.sqlite3", "table.sqlite3", "table.sqlite3"),
+    ],
+)
+def test_a_move_that_would_do_harm_is_one_line_and_moves_nothing(
+    source: str, target: str, used: str, says: str, tmp_path: Path
+) -> None:
+    site = SiteWithRecords(tmp_path)
+    site.keeps(*(site.record(MOMENT) for _ in range(3)))
+    (tmp_path / "elsewhere").mkdir()
+    of_another_site(tmp_path / "other.sqlite3")
+    with closing(sqlite3.connect(tmp_path / "table.sqlite3")) as foreign:
+        foreign.execute("create table t (x)")
+    before = held(f"sqlite:///{site.places.database}")
+    urls = [f"sqlite:///{tmp_path / each}" for each in (source, target)]
+    UsedStores.beside(site.places.database).use(urls[1] if used == "same" else f"sqlite:///{tmp_path / used}")
+    assert says in refused(run("store", "move", *urls, cwd=tmp_path))
+    assert held(f"sqlite:///{site.places.database}") == before

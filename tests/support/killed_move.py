@@ -1,0 +1,108 @@
+"""
+A move that is killed at each of its steps; after each, all is there once. To be run as a program: its children are
+forks, which only a process of one thread may have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import signal
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tests.support.killed_host import die_at, in_a_fork
+
+from consent_mw.kinds import KINDS
+from consent_mw.records import Query, Record, new_id
+from consent_mw.stores import move, store_from
+from consent_mw.stores.base import Store
+from consent_mw.stores.joined import JoinedStore
+
+EVERY = Query(kinds=frozenset(KINDS))
+NOW_NS = 1_790_000_000_000_000_000
+RECORDS = [Record(new_id(NOW_NS + 1_000_000 * n), "visit", "necessary", None, "", {"n": n}, b"") for n in range(130)]
+#: One of each is deleted by the site after a kill: it must be counted once, and stay away.
+DELETED = [record.id for record in RECORDS[::3]]
+
+
+def stores(directory: Path, url: str) -> tuple[Store, Store]:
+    return store_from(f"sqlite:///{directory / 'old.sqlite3'}"), store_from(url)
+
+
+def break_off(point: int) -> None:
+    """Have this process die before or after the `point`th step."""
+    step = die_at(point)
+
+    def around(owner: Any, name: str) -> None:
+        made = getattr(owner, name)
+
+        @functools.wraps(made)
+        def watched(*args: Any, **options: Any) -> Any:
+            step()
+            found = made(*args, **options)
+            step()
+            return found
+
+        @functools.wraps(made)
+        async def awaited(*args: Any, **options: Any) -> Any:
+            step()
+            found = await made(*args, **options)
+            step()
+            return found
+
+        setattr(owner, name, awaited if asyncio.iscoroutinefunction(made) else watched)
+
+    around(move, "replace")
+    for verb in ("append", "delete"):
+        for kind in ("sqlite:///x", "postgresql://x/y"):
+            around(type(store_from(kind)), verb)
+    around(Path, "unlink")
+
+
+async def live(directory: Path, url: str) -> None:
+    source, target = stores(directory, url)
+    await source.open()
+    await target.open()
+    async for _ in move.Move(source, target, directory / "move").run():
+        pass
+
+
+async def fill(directory: Path, url: str) -> None:
+    source, _ = stores(directory, url)
+    await source.open()
+    await source.append(RECORDS, durable=True)
+    await source.close()
+
+
+async def check(directory: Path, url: str, deleted: int) -> None:
+    """Find everything in both stores together, once; delete one record more, and find nothing in both of them."""
+    source, target = stores(directory, url)
+    joined = JoinedStore(target, source, directory / "move")
+    await joined.open()
+    left = [record for record in RECORDS if record.id not in DELETED[:deleted]]
+    assert list(await joined.fetch(EVERY)) == left
+    gone = DELETED[deleted]
+    assert await joined.delete(Query(kinds=EVERY.kinds, ids=frozenset((gone,)))) == 1
+    left = [record for record in left if record.id != gone]
+    assert list(await joined.fetch(EVERY)) == left
+    assert sorted([*(await source.fetch(EVERY)), *(await target.fetch(EVERY))], key=lambda each: each.id) == left
+    await joined.close()
+
+
+def main(directory: Path, url: str) -> None:
+    move._PAGE = 12  # type: ignore[misc]
+    assert in_a_fork(lambda: fill(directory, url)) == 0
+    for point in count():
+        ended = in_a_fork(lambda: live(directory, url), functools.partial(break_off, point))
+        assert ended in (0, -signal.SIGKILL), f"point {point}: {ended}"
+        assert in_a_fork(lambda point=point: check(directory, url, point)) == 0, f"after {point}"  # type: ignore[misc]
+        if ended == 0:
+            print(point)
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
