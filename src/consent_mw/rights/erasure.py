@@ -304,10 +304,11 @@ class Erasure:
         """Erase what is there, and return the certificate if that was all; None if another run must look again."""
         person = await self._people.of(request.person, most=None)
         places = await self._extent.places(request, person, self._retention, self._archive)
-        found = [await self._found(place, now) for place in places]
         if not self._entries(request):
             await self._register_abuse(request, person)
-        total = await self._delete(request, places, found, now)
+        total = 0
+        for part in [each for place in places for each in place.parts]:
+            total = await self._delete(request, part, places, now)
         if not await self._application_erased(request) or not await self._is_drained(request):
             return None
         spools = await self.spools(request.registered)
@@ -339,16 +340,16 @@ class Erasure:
                 until = max(filter(None, (until, end)), default=None)
         return _Found(records, frozenset(subjects), until)
 
-    async def _delete(self, request: Request, places: Sequence[Place], found: Sequence[_Found], now: datetime) -> int:
-        """Delete what was found, the ledger first; return how many records this request has cost so far."""
-        entries = self._entries(request)
-        here = sum(each.records for each in found)
+    async def _delete(self, request: Request, part: Place, places: Sequence[Place], now: datetime) -> int:
+        """Delete what a part has, the ledger first; return how many records this request has cost so far."""
+        entries, found = self._entries(request), await self._found(part, now)
+        here = found.records
         if entries and not here:
             return entries[-1].total
-        named = [(place, each.subjects | self._recent(place, now)) for place, each in zip(places, found, strict=True)]
+        named = [(part, found.subjects), *((place, self._recent(place, now)) for place in places)]
         subjects = frozenset[bytes]().union(*(some for _, some in named))
         days = {each: day for place in places for (day, _), made in place.made.items() for each in made}
-        until = max([now + _LONGEST, *(each.until for each in found if each.until)])
+        until = max(now + _LONGEST, found.until or now)
         entry = Entry(
             at=now.astimezone(UTC),
             request=request.id,
@@ -360,9 +361,7 @@ class Erasure:
             again={subject.hex(): place.again for place, some in named if place.again for subject in some},
         )
         await asyncio.to_thread(self._ledger.append, entry)
-        gone = sum(
-            [await place.store.delete(place.query) for place, each in zip(places, found, strict=True) if each.records]
-        )
+        gone = await part.store.delete(part.query) if here else 0
         # What came between looking and deleting went too; what another deletion took meanwhile is counted there.
         entry = msgspec.structs.replace(entry, gone=True, total=entry.total - here + gone, tokens=(), days=(), again={})
         await asyncio.to_thread(self._ledger.append, entry)

@@ -22,6 +22,7 @@ from consent_mw.system.days import start_of
 
 __all__ = ["Extent", "Place"]
 
+_DAYS_AT_ONCE: Final = 90
 #: Purposes whose records carry tokens although nobody is asked about them: no choice takes them back or allows them.
 _UNASKED: Final = (RECEIPTS, REQUESTS, LINKS, ABUSE)
 
@@ -46,6 +47,18 @@ class Place(NamedTuple):
         purposes = frozenset(purpose for _, purpose in self.made)
         since = start_of(min((day for day, _ in self.made), default=0))
         return Query(kinds=HELD, purposes=purposes, subjects=subjects, since=since, until=self.again)
+
+    @property
+    def parts(self) -> list[Place]:
+        """
+        The same in parts of some weeks, each of which is erased at once: a deletion in PostgreSQL locks every partition
+        that it touches (a day of a purpose) until it is done, and a server has room for some 1,600 of them.
+        """
+        days = sorted({day for day, _ in self.made})
+        some = [frozenset(days[first : first + _DAYS_AT_ONCE]) for first in range(0, len(days), _DAYS_AT_ONCE)]
+        return [
+            self._replace(made={key: found for key, found in self.made.items() if key[0] in each}) for each in some
+        ] or [self]
 
 
 class _Part(NamedTuple):
