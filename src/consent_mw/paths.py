@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.system.lock_probe import lock_fault
 from consent_mw.system.ownership import check_directory, check_file, make_directory
 
 __all__ = ["DATA_DIRECTORY", "Places"]
@@ -33,7 +34,7 @@ class Places:
 
         Raises:
             ConfigurationError: It cannot be made, or this user cannot write it; or another user could put files of
-                their own into it, see `check`.
+                their own into it, see `check`; or locks do not hold there.
         """
         mend = "give a directory that this user may write"
         try:
@@ -45,6 +46,15 @@ class Places:
         self.check()
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise ConfigurationError(f"{self.directory}: the data directory is not writable; {mend}")
+        if fault := self.lock_fault:
+            raise ConfigurationError(fault)
+
+    @property
+    def lock_fault(self) -> str:
+        """What is wrong with the locks here, with the fix; "" where they hold between processes."""
+        fault = lock_fault(self.directory)
+        mend = "give a directory on a local disk (directory=): else the store and the keys are damaged"
+        return f"{self.directory}: locks do not hold here, {fault}; {mend}" if fault else ""
 
     def check(self) -> None:
         """

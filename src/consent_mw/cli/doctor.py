@@ -96,7 +96,7 @@ def doctor(
     opens = ["--policy", str(file), *where, *stores, *_given("--keyring", ring)]
     examinations: dict[str, Callable[[], _Finding]] = {
         "policy": lambda: _policy([str(file), *where]),
-        "files": lambda: _Finding("", [*_owners(places)]),
+        "files": lambda: _Finding("", [*_owners(places), *filter(None, [places.lock_fault])]),
         "store": lambda: _by(store.commands["check"], [*opens, *(["--quick"] if quick else [])]),
         "destruction": lambda: _destruction([*opens, "--dry-run"]),
         "requests": lambda: _by(requests.commands["list"], [*where, *_given("--store", url)]),

@@ -10,8 +10,10 @@ __all__ = ["network_file_system"]
 # Linux only; elsewhere the file is absent, and every path counts as local.
 MOUNTINFO = Path("/proc/self/mountinfo")
 
-# File system types as the kernel and mount.fuse name them. On each of them an append of one machine can overwrite
-# another's (NFS has no O_APPEND: open(2)), flock may be emulated or ignored, and a mapping is not coherent.
+# File system types as the kernel and mount.fuse name them: `fs/*/super.c` of Linux; mount(8);
+# of FUSE the subtype that each program passes; and SQLite, "How To Corrupt An SQLite Database File", section 2.1. What
+# is not here is tried all the same: see `lock_probe`. On each of them an append of one machine can overwrite another's
+# (NFS has no O_APPEND: open(2)), flock may be emulated or ignored, and a mapping is not coherent.
 NETWORK_TYPES = frozenset(
     {
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "coda", "9p", "davfs"),
