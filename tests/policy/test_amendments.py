@@ -15,6 +15,7 @@ from consent_mw.policy.amendments import amendments
 from consent_mw.policy.loader import loads as read
 from consent_mw.policy.model import (
     Policy,
+    Text,
 )
 from consent_mw.policy.notice_period import Changes, changes, notice
 from consent_mw.site.amended import told
@@ -90,7 +91,7 @@ role = "dpo"
 name = "Dee"
 phone = "3"
 [[earlier]]
-until = 2025-12-31
+until = 2019-12-31
 url = "https://example.com/old"
 [[sections]]
 title = "Security"
@@ -233,7 +234,7 @@ CASES: list[tuple[str, str, str, str | None]] = [
     ("twin@", "both@", "joint.changed", None),
     ('phone = "3"', 'phone = "4"', "contact.changed", None),
     ('[[contacts]]\nrole = "dpo"\nname = "Dee"\nphone = "3"\n', "", "contact.gone", None),
-    ("2025-12-31", "2025-12-30", "earlier", None),
+    ("2019-12-31", "2019-12-30", "earlier", None),
     ("We lock the door.", "We lock the doors.", "section.changed", None),
     ('text = "None."', 'text = "Some."', "section.changed", "rights"),
     ('[[sections]]\ntitle = "Children"\ntext = "None."\nimportant = true\n', "", "section.gone", "rights"),
@@ -301,6 +302,18 @@ def test_what_no_visitor_reads_takes_no_notice(new: str) -> None:
     policy = loads(new.replace("revision = 1", "revision = 2"))
     assert notice(loads(FULL), policy) == ([], 0)
     assert notice(None, policy) == ([], 0)
+
+
+def test_who_stands_in_two_rows_is_compared_row_by_row() -> None:
+    two = (
+        FULL
+        + RECEIVING.replace('"Name"', '"Address"')
+        + PROCESSOR.replace("Hosting", "Mail").replace('"members"', '"duty"')
+    )
+    policy = loads(two)
+    assert amendments(policy, policy) == []
+    (change,) = amendments(policy, loads(two.replace('items = "Address"\nuntil', 'items = "Street"\nuntil')))
+    assert (change.what, change.before, change.now) == ("recipient.items", Text({"": "Address"}), Text({"": "Street"}))
 
 
 # -- the days of notice ---------------------------------------------------------------------------------------------

@@ -12,13 +12,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.support.repository import ROOT
 
 from consent_mw.exceptions import Fault, PolicyError
+from consent_mw.policy import model
+from consent_mw.policy.checklist import findings, wrong_bases, wrong_bases_of_tables
 from consent_mw.policy.loader import load, loads
 from consent_mw.policy.model import FIELDS, Policy
+from consent_mw.policy.plausible import implausible, implausible_tables, placeholders, unspoken
 
 FOUNDING = files("consent_mw.policy").joinpath("founding.toml").read_text("utf-8")
 
@@ -95,7 +100,7 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
         "nvalid",
         "allowed are: necessary",
     ),
-    "unknown signal": ('["gpc"]', '["gcp"]', "purposes.marketing.refused_by[0]", "nvalid", ""),
+    "unknown signal": ('["gpc"]', '["gcp"]', "purposes.marketing.refused_by[1]", "nvalid", ""),
     "asked about what is necessary": (
         'basis = "necessary"',
         'basis = "consent"',
@@ -347,9 +352,17 @@ def test_what_a_site_declares_wins_over_a_preset() -> None:
     assert cookie.purpose == "functional"
 
 
+#: Every key of the model.
+KNOWN = {
+    field.name
+    for kind in vars(model).values()
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    for field in msgspec.structs.fields(kind)
+}
+
 # -- laws ----------------------------------------------------------------------------------------------------------
 
-WORDS = sorted(set(re.findall(r"[\w.]+", FOUNDING)) | set(FIELDS) | {"session", "*", "", "__proto__"})
+WORDS = sorted(set(re.findall(r"[\w.]+", FOUNDING)) | KNOWN | set(FIELDS) | {"session", "*", "", "__proto__"})
 SCALARS = st.one_of(
     st.booleans(),
     st.integers(),
@@ -394,15 +407,21 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 PARSED = tomllib.loads(FOUNDING)
-PLACES = list(places(PARSED))
+#: The founding policy, and whole ones, which have every kind of table.
+TREES = [
+    PARSED,
+    *(tomllib.loads(file.read_text("utf-8")) for file in sorted((ROOT / "examples/policies").glob("*.toml"))),
+]
+PLACES = [list(places(tree)) for tree in TREES]
 
 
 @st.composite
 def mutations(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw the founding policy with a few values replaced, removed or added."""
-    tree = copy.deepcopy(PARSED)
+    """Draw a policy with a few values replaced, removed or added."""
+    number = draw(st.integers(0, len(TREES) - 1))
+    tree = copy.deepcopy(TREES[number])
     for _ in range(draw(st.integers(1, 3))):
-        *way, last = draw(st.sampled_from(PLACES))
+        *way, last = draw(st.sampled_from(PLACES[number]))
         parent: Any = tree
         try:
             for step in way:
@@ -419,6 +438,15 @@ def mutations(draw: st.DrawFn) -> dict[str, Any]:
     return tree
 
 
+def besides(text: str) -> list[Fault]:
+    """What `check` says of a text that is no policy, where it is TOML."""
+    try:
+        raw = tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [*implausible_tables(raw, "policy.toml"), *wrong_bases_of_tables(raw, "policy.toml")]
+
+
 def check_outcome(text: str) -> None:
     """Hold the laws of `loads`: a policy that keeps its promises, or faults that say what to do. Nothing else."""
     try:
@@ -428,11 +456,14 @@ def check_outcome(text: str) -> None:
         policy, faults = None, error.faults
     if policy is None:
         assert faults
-        for fault in faults:
+        for fault in (*faults, *besides(text)):
             assert fault.file == "policy.toml"
             assert fault.problem.strip()
             assert fault.mend.strip()
         return
+    for fault in (*implausible(policy), *wrong_bases(policy), *unspoken(policy), *placeholders(policy)):
+        assert fault.mend.strip()
+    assert all(found.duty for found in findings(policy))
     assert policy.kept.keys() | {purpose.name for purpose in policy.by_application} == policy.purposes.keys()
     assert {cookie.purpose for cookie in policy.cookies} <= policy.purposes.keys()
     assert {event.purpose for event in policy.events.values()} <= policy.purposes.keys()

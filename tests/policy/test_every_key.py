@@ -91,7 +91,7 @@ name = "Bank"
 purpose = "members"
 items = "Name"
 retention = "1 year"
-country = "KR"
+country = "US"
 contact = "119"
 transfer = { countries = ["US"], basis = "scc", items = "Mail", how = "Sealed", refuse = "Ask." }
 [[recipients]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import datetime
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from consent_mw.cli.clock import utc_now
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.paths import Places
-from consent_mw.policy.checklist import Finding, findings, in_short, unsaid, wrong_bases
+from consent_mw.policy.checklist import Finding, findings, in_short, unsaid, wrong_bases, wrong_bases_of_tables
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy, Purpose
-from consent_mw.policy.plausible import implausible, placeholders
+from consent_mw.policy.plausible import implausible, implausible_tables, placeholders, unspoken
 from consent_mw.policy.recipients import receivers
 from consent_mw.policy.revisions import Revisions
 from consent_mw.policy.startup_check import early, notes, refusals
@@ -70,13 +71,24 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
     try:
         policy = load(file)
     except PolicyError as error:
-        return None, list(error.faults), []
+        told = {fault.place for fault in error.faults}
+        return None, [*error.faults, *(fault for fault in _besides(file) if fault.place not in told)], []
     now = utc_now()
     found = refusals(revisions, policy, now)
     too_early = early(revisions, policy, now) if revisions.numbers() else []
-    worth_knowing = [*notes(revisions, policy, now, begun=begun), *_untranslated(policy)]
+    worth_knowing = [*notes(revisions, policy, now, begun=begun), *_untranslated(policy), *unspoken(policy)]
     meant = [*implausible(policy), *wrong_bases(policy), *_unheard(policy)]
     return policy, [*found, *([] if found else too_early), *meant], worth_knowing
+
+
+def _besides(file: Path) -> list[Fault]:
+    """Return what else cannot be meant in a file that is no policy: all faults are told at once."""
+    try:
+        text = file.read_text("utf-8")
+        raw = tomllib.loads(text)
+    except (OSError, ValueError, RecursionError):  # which the faults say already
+        return []
+    return with_lines(text, [*implausible_tables(raw, str(file)), *wrong_bases_of_tables(raw, str(file))])
 
 
 def _untranslated(policy: Policy) -> list[Fault]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from consent_mw.policy.durations import Duration
-from consent_mw.policy.model import Cookie, Event, Policy, Processor, Purpose, Recipient, Text, Transfer
+from consent_mw.policy.model import Cookie, Event, Kept, Policy, Processor, Purpose, Recipient, Text, Transfer
 from consent_mw.policy.recipients import provider_of, receivers, same
 from consent_mw.system.days import swing_seconds
 
@@ -40,6 +40,7 @@ class Amendment(NamedTuple):
 
 
 _Found: TypeAlias = Iterator[Amendment]
+_Party = TypeVar("_Party", Recipient, Processor, Kept)
 
 
 def amendments(old: Policy, new: Policy) -> list[Amendment]:
@@ -122,7 +123,7 @@ def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Found:
         if before != now:
             yield amended(f"purpose.{what}", None, before, now)
     for each in new.kept:
-        known = next((other for other in old.kept if same(each.what, other.what)), None)
+        known = _before(each, old.kept, new.kept)
         if known is None:
             yield amended("kept.new", "kept", None, each.what)
         elif way := _way(known.retention, each.retention):
@@ -237,13 +238,13 @@ def _event(old: Event, new: Event, before: Policy, now: Policy) -> _Found:
 
 def _recipients(old: Policy, new: Policy) -> _Found:
     for recipient in new.recipients:
-        before = _found(recipient, old.recipients)
+        before = _before(recipient, old.recipients, new.recipients)
         if before is None:
             yield Amendment("recipient.new", "received", recipient.name, None, recipient.items, recipient.purpose)
         else:
             yield from _recipient(before, recipient)
     for recipient in old.recipients:
-        if _found(recipient, new.recipients) is None:
+        if _before(recipient, new.recipients, old.recipients) is None:
             yield Amendment("recipient.gone", None, recipient.name, purpose=recipient.purpose)
     yield from _providers(old, new)
 
@@ -263,9 +264,24 @@ def _providers(old: Policy, new: Policy) -> _Found:
                 yield Amendment("recipient.new", "received", receiver.name, None, added, purpose)
 
 
-def _found(recipient: Recipient, others: Iterable[Recipient]) -> Recipient | None:
-    of_purpose = (other for other in others if other.purpose == recipient.purpose)
-    return next((other for other in of_purpose if same(other.name, recipient.name)), None)
+def _before(each: _Party, others: Sequence[_Party], beside: Sequence[_Party]) -> _Party | None:
+    """
+    Return which of the `others` is `each` in the other revision: the very same, or else one of its name.
+
+    One may stand there in several rows; of those that are in `others` as they are in `beside` none is meant.
+    """
+    if each in others:
+        return each
+    left = (other for other in others if other not in beside and same(_named(other), _named(each)))
+    return next((other for other in left if _purpose_of(other) == _purpose_of(each)), None)
+
+
+def _named(each: Recipient | Processor | Kept) -> Text:
+    return each.what if isinstance(each, Kept) else each.name
+
+
+def _purpose_of(each: Recipient | Processor | Kept) -> str:
+    return each.purpose if isinstance(each, Recipient) else ""
 
 
 def _recipient(old: Recipient, new: Recipient) -> _Found:
@@ -293,13 +309,13 @@ def _recipient(old: Recipient, new: Recipient) -> _Found:
 
 def _processors(old: Policy, new: Policy) -> _Found:
     for processor in new.processors:
-        before = next((each for each in old.processors if same(each.name, processor.name)), None)
+        before = _before(processor, old.processors, new.processors)
         if before is None:
             yield Amendment("processor.new", "received", processor.name, None, processor.task)
         else:
             yield from _processor(before, processor, old, new)
     for processor in old.processors:
-        if not any(same(processor.name, each.name) for each in new.processors):
+        if _before(processor, new.processors, old.processors) is None:
             yield Amendment("processor.gone", None, processor.name)
 
 

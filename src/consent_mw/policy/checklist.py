@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import lru_cache
 from importlib.resources import files
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 import msgspec
 
 from consent_mw.exceptions import Fault
 from consent_mw.policy.loader import HANDLING, PROOF
 from consent_mw.policy.model import Policy
-from consent_mw.policy.pointer import declarable, lacking, somewhere
+from consent_mw.policy.pointer import declarable, lacking, pointed, somewhere
 
-__all__ = ["Basis", "Checklist", "Duty", "Finding", "checklist", "findings", "in_short", "unsaid", "wrong_bases"]
+__all__ = [
+    "Basis",
+    "Checklist",
+    "Duty",
+    "Finding",
+    "checklist",
+    "findings",
+    "in_short",
+    "unsaid",
+    "wrong_bases",
+    "wrong_bases_of_tables",
+]
 
 #: What the page says whatever is declared.
 _PAGE: Final = "page"
@@ -62,12 +73,16 @@ class Checklist(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         written: On which day the list was written down. What the law became since is not in it.
         bases: Those that this law does not know, by their name in a policy.
+        safeguards: What this law knows for a transfer abroad; empty: whatever a policy says.
+        transfers: Where it says so.
     """
 
     jurisdiction: str
     written: date
     entry: tuple[Duty, ...]
     bases: Mapping[str, Basis] = {}
+    safeguards: tuple[str, ...] = ()
+    transfers: str = ""
 
 
 class Finding(NamedTuple):
@@ -122,19 +137,39 @@ def in_short(policy: Policy, found: Iterable[Finding]) -> str:
 
 
 def wrong_bases(policy: Policy) -> list[Fault]:
-    """Return a fault for each purpose whose basis the law of the jurisdiction does not know."""
-    law = checklist(policy.jurisdiction)
+    """Return a fault for each purpose and transfer whose basis the law of the jurisdiction does not know."""
+    bases = ((name, purpose.basis) for name, purpose in policy.purposes.items())
+    guards = ((place, str(basis)) for place, basis in pointed(policy, "*.*.transfer.basis"))
+    return [*_wrong(policy.file, policy.jurisdiction, bases), *_unguarded(policy.file, policy.jurisdiction, guards)]
+
+
+def wrong_bases_of_tables(raw: Mapping[str, object], file: str) -> list[Fault]:
+    """Return those of `wrong_bases` that can be told of a declaration that has other faults as well."""
+    jurisdiction, purposes = raw.get("jurisdiction", "EU"), raw.get("purposes")
+    if not isinstance(jurisdiction, str) or not isinstance(purposes, dict):
+        return []
+    tables = cast("Mapping[str, object]", purposes).items()
+    bases = (
+        (name, cast("Mapping[str, object]", table).get("basis")) for name, table in tables if isinstance(table, dict)
+    )
+    return list(_wrong(file, jurisdiction, bases))
+
+
+def _wrong(file: str, jurisdiction: str, bases: Iterable[tuple[str, object]]) -> Iterator[Fault]:
+    law = checklist(jurisdiction)
     unknown = law.bases if law else dict[str, Basis]()
-    return [
-        Fault(
-            policy.file,
-            f"purposes.{purpose.name}.basis",
-            f'"{purpose.basis}" under jurisdiction = "{policy.jurisdiction}": {basis.problem} ({basis.article})',
-            basis.fix,
-        )
-        for purpose in policy.purposes.values()
-        if (basis := unknown.get(purpose.basis))
-    ]
+    for name, said in bases:
+        if isinstance(said, str) and (basis := unknown.get(said)):
+            problem = f'"{said}" under jurisdiction = "{jurisdiction}": {basis.problem} ({basis.article})'
+            yield Fault(file, f"purposes.{name}.basis", problem, basis.fix)
+
+
+def _unguarded(file: str, jurisdiction: str, guards: Iterable[tuple[str, str]]) -> Iterator[Fault]:
+    law = checklist(jurisdiction)
+    for place, said in guards:
+        if law and law.safeguards and said not in law.safeguards:
+            problem = f'"{said}" is no ground for a transfer under jurisdiction = "{jurisdiction}" ({law.transfers})'
+            yield Fault(file, place, problem, f"allowed there are: {', '.join(law.safeguards)}")
 
 
 def _applies(policy: Policy, duty: Duty) -> bool:

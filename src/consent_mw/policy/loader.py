@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,7 @@ from consent_mw.policy.model import (
     Earlier,
     Event,
     JointController,
+    Officer,
     Person,
     Place,
     Policy,
@@ -44,6 +45,7 @@ from consent_mw.policy.model import (
     did_you_mean,
 )
 from consent_mw.policy.presets import PRESETS
+from consent_mw.policy.recipients import same
 from consent_mw.policy.toml_lines import with_lines
 
 __all__ = ["HANDLING", "PROOF", "SCHEMA", "load", "loads"]
@@ -109,17 +111,32 @@ _EXAMPLES: Mapping[str, str] = {
     "purposes": 'purposes = ["orders"]',
     "text": 'text = { ko = "…", en = "…" }',
     "role": 'role = "dpo"',
-    "until": 'until = { ko = "…", en = "…" }, or a date without quotes in [[earlier]]',
+    "until": 'until = { ko = "…", en = "…" }',
     "url": 'url = "https://…"',
     "applies_to": 'applies_to = { ko = "…", en = "…" }',
     "what": 'what = { ko = "…", en = "…" }',
     "countries": 'countries = ["US"]',
     "items": 'items = { ko = "…", en = "…" }',
+    "sub": 'sub = ["Storage Ltd."]',
+    "fields": 'fields = { results = "int" }',
+}
+
+#: What msgspec calls the types of TOML, in words.
+_TYPES: Mapping[str, str] = {
+    "array": "a list",
+    "object": "a table",
+    "str": "a text",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
 }
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # RFC 6265, section 4.1.1: a cookie name is a token (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# RFC 5646, section 2.1, as far as its form goes.
+_TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
 
 # Longer ones leave the calendar: dates end with the year 9999.
 _LONGEST = Duration(100, "year")
@@ -237,6 +254,9 @@ def _text(value: object) -> Text:
         return Text({"": value})
     if isinstance(value, dict) and value:
         table = cast("dict[str, object]", value)
+        for tag in table:
+            if not _TAG.fullmatch(tag):
+                raise ValueError(f'"{tag}" is no language tag; write one such as ko, en or zh-Hant')
         if all(isinstance(text, str) and text.strip() for text in table.values()):
             return Text(cast("dict[str, str]", table))
     raise ValueError('expected a text; write "…", or a table by language such as { ko = "…", en = "…" }')
@@ -257,8 +277,9 @@ class _Reading:
     def value(self, kind: type[S], raw: object, place: str, **given: object) -> S | None:
         """Read one table as `kind`, noting each unknown, missing and ill-typed key; `given` is not in the table."""
         if not isinstance(raw, dict):
-            # agencies[1] is written as [[agencies]]
-            header = f"[[{place.partition('[')[0]}]]" if place.endswith("]") else f"[{place}]"
+            # agencies[1] is written as [[agencies]], and what stands below it as [agencies.transfer]
+            plain = re.sub(r"\[\d+\]", "", place)
+            header = f"[[{plain}]]" if place.endswith("]") else f"[{plain}]"
             self.fault(place, "is no table", f"write it as {header}")
             return None
         table = cast("dict[str, object]", raw)
@@ -286,22 +307,41 @@ class _Reading:
         return _BAD if len(self.faults) > before else read
 
     def scalar(self, raw: object, kind: Any, place: str) -> object:
+        """Read what is no table of ours; of a list or a table each value, so that each of its faults is told."""
+        if get_origin(kind) is tuple and isinstance(raw, list):
+            return self.words(cast("list[object]", raw), get_args(kind)[0], place)
+        if get_origin(kind) is dict and isinstance(raw, dict):
+            table = cast("dict[str, object]", raw)
+            named = {name: self.scalar(each, get_args(kind)[1], f"{place}.{name}") for name, each in table.items()}
+            return _BAD if _BAD in named.values() else named
+        if kind is date:
+            return self.day(raw, place) or _BAD
         try:
             return msgspec.convert(raw, kind, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            problem, _, inner = str(error).partition(" - at `$")
+            problem = re.sub(r"`(\w+)( \| null)?`", lambda found: _TYPES.get(found[1], found[1]), str(error))
             problem = problem[0].lower() + problem[1:]
-            if "; " in problem:
-                self.fault(place + inner.rstrip("`"), *problem.split("; ", 1))
-            else:
-                self.fault(place + inner.rstrip("`"), problem, self.mend(kind, place))
+            self.fault(place, *(problem.split("; ", 1) if "; " in problem else (problem, self.mend(kind, place))))
             return _BAD
+
+    def words(self, raw: list[object], kind: Any, place: str) -> object:
+        read = [self.scalar(each, kind, f"{place}[{number}]") for number, each in enumerate(raw, 1)]
+        if _BAD in read:
+            return _BAD
+        for number, each in enumerate(read, 1):
+            if each in read[: number - 1]:
+                self.fault(f"{place}[{number}]", "stands there twice", "keep one of them")
+        return tuple(read)
 
     def mend(self, kind: Any, place: str) -> str:
         allowed = getattr(kind, "__args__", ())
         if allowed and all(isinstance(word, str) for word in allowed):
             return f"allowed are: {', '.join(allowed)}"
-        key = place.rpartition(".")[2]
+        if kind is bool:
+            return "write true or false, without quotes"
+        key = place.rpartition(".")[2].partition("[")[0]
+        if key == "refused_by":
+            return 'write it like refused_by = ["gpc", "dnt"]'
         return f"write it like {_EXAMPLES[key]}" if key in _EXAMPLES else "see the commented file of: consent-mw init"
 
     def unknown(self, table: Mapping[str, object], known: Iterable[str], place: str) -> None:
@@ -342,12 +382,10 @@ class _Reading:
         effective = self.day(raw.get("effective"), "effective")
         if published and effective and effective < published:
             self.fault("effective", f"{effective} is before published, {published}", "announce first, then take effect")
+        controller = self.value(Controller, raw["controller"], "controller") if "controller" in raw else None
         recipients = self.recipients(raw.get("recipients", []), declared)
         processors = self.processors(raw.get("processors", []), declared)
-        controller = self.value(Controller, raw["controller"], "controller") if "controller" in raw else None
         contact = self.value(Contact, raw.get("contact", {}), "contact")
-        if contact and "phone" in contact.ways and controller and not controller.officer.phone:
-            self.fault("contact.ways", '"phone" has no number', "add controller.officer.phone, or leave it out")
         destruction = self.value(Destruction, raw.get("destruction", {}), "destruction")
         revision = self.revision(raw.get("revision", 1))
         agencies = self.each(Agency, raw.get("agencies", []), "agencies")
@@ -357,19 +395,20 @@ class _Reading:
         events = self.events(self.table(raw, "events"), declared)
         zone = self.zone(raw.get("time_zone", "UTC"))
         jurisdiction = self.jurisdiction(raw.get("jurisdiction", "EU"))
-        self.only_told(purposes, cookies, log, events, declared)
         preamble = self.scalar(raw["preamble"], Text, "preamble") if "preamble" in raw else None
         scope = self.value(Scope, raw["scope"], "scope") if "scope" in raw else None
         sections = self.each(Section, raw.get("sections", []), "sections")
-        self.stand(
-            sections,
-            bool(processors),
-            any(part.transfer for part in recipients) or any(part.transfer for part in processors),
-        )
+        parties: list[Recipient | Processor] = [*recipients, *processors]
+        self.stand(sections, {"processors": bool(processors), "transfers": any(part.transfer for part in parties)})
         headings = self.headings(self.table(raw, "headings"))
         joint = self.each(JointController, raw.get("joint_controllers", []), "joint_controllers")
         contacts = self.contacts(raw.get("contacts", []))
-        earlier = self.earlier(raw.get("earlier", []))
+        earlier = self.earlier(raw.get("earlier", []), effective)
+        if controller:
+            self.reachable(contact or Contact(), controller, contacts)
+            self.another(
+                controller, (("recipients", recipients), ("processors", processors), ("joint_controllers", joint))
+            )
         if self.faults or controller is None or published is None or effective is None:
             return None
         return Policy(
@@ -407,8 +446,14 @@ class _Reading:
     def recipients(self, raw: object, purposes: Mapping[str, object]) -> tuple[Recipient, ...]:
         read = self.each(Recipient, raw, "recipients")
         for number, recipient in enumerate(read, 1):
-            self.known_purpose(recipient.purpose, purposes, f"recipients[{number}]")
-            self.one_end(recipient, f"recipients[{number}]")
+            place = f"recipients[{number}]"
+            self.known_purpose(recipient.purpose, purposes, f"{place}.purpose")
+            self.one_end(recipient, place)
+            if recipient.country and recipient.transfer and recipient.country not in recipient.transfer.countries:
+                said = ", ".join(recipient.transfer.countries)
+                self.fault(
+                    f"{place}.country", f'"{recipient.country}" is not where its transfer goes, {said}', "keep one"
+                )
         return read
 
     def processors(self, raw: object, purposes: Mapping[str, object]) -> tuple[Processor, ...]:
@@ -416,7 +461,7 @@ class _Reading:
         for number, processor in enumerate(read, 1):
             place = f"processors[{number}]"
             for name in processor.purposes:
-                self.known_purpose(name, purposes, place)
+                self.known_purpose(name, purposes, f"{place}.purposes")
             if not processor.purposes:
                 self.fault(f"{place}.purposes", "names none", f"add {_EXAMPLES['purposes']}")
             self.one_end(processor, place)
@@ -435,9 +480,38 @@ class _Reading:
                 self.fault(f"contacts[{number}]", "cannot be reached", "add email, phone, fax or address")
         return read
 
-    def earlier(self, raw: object) -> tuple[Earlier, ...]:
+    def reachable(self, contact: Contact, controller: Controller, contacts: Iterable[Person]) -> None:
+        """Note the ways to reach the site that lead nowhere."""
+        people: list[Officer | Person] = [controller.officer, *contacts]
+        address = bool(controller.address) or any(person.address for person in contacts)
+        leads = {
+            "phone": (any(person.phone for person in people), "number", "controller.officer.phone"),
+            "fax": (any(person.fax for person in people), "number", "controller.officer.fax"),
+            "post": (address, "address", "controller.address"),
+            "person": (address, "address", "controller.address"),
+        }
+        for way in contact.ways:
+            there, what, key = leads.get(way, (True, "", ""))
+            if not there:
+                self.fault("contact.ways", f'"{way}" has no {what}', f"add {key}, or leave it out")
+
+    def another(
+        self, controller: Controller, parties: Iterable[tuple[str, Iterable[Recipient | Processor | JointController]]]
+    ) -> None:
+        """Note who is declared beside the controller and is the controller itself."""
+        for key, named in parties:
+            for number, each in enumerate(named, 1):
+                if same(each.name, controller.name):
+                    self.fault(
+                        f"{key}[{number}].name", "is the controller itself", "name somebody else, or leave it out"
+                    )
+
+    def earlier(self, raw: object, effective: date | None) -> tuple[Earlier, ...]:
         read = self.each(Earlier, raw, "earlier")
         for number, each in enumerate(read, 1):
+            if effective and each.until > effective:
+                mend = "write the last day on which the earlier policy held"
+                self.fault(f"earlier[{number}].until", f"{each.until} is after effective, {effective}", mend)
             if not each.url.startswith(("https://", "http://")):
                 self.fault(f"earlier[{number}].url", f'"{each.url}" is no address', "write it whole, from https:// on")
         return read
@@ -448,14 +522,14 @@ class _Reading:
         read = {name: self.scalar(raw[name], Text, f"headings.{name}") for name in places if name in raw}
         return {name: text for name, text in read.items() if isinstance(text, Text)}
 
-    def stand(self, sections: Iterable[Section], processors: bool, transfers: bool) -> None:
-        """Note sections behind one of ours that this policy has no reason to print."""
+    def stand(self, sections: Sequence[Section], printed: Mapping[str, bool]) -> None:
+        """Note sections behind one of ours that this policy has no reason to print, and two of one title."""
         for number, section in enumerate(sections, 1):
-            for place, there in (("processors", processors), ("transfers", transfers)):
-                if section.after == place and not there:
-                    self.fault(
-                        f"sections[{number}].after", f"there is no section {place}", 'write after = "recipients"'
-                    )
+            if not printed.get(section.after, True):
+                problem, mend = f"there is no section {section.after}", 'write after = "recipients"'
+                self.fault(f"sections[{number}].after", problem, mend)
+            if any(same(section.title, other.title) for other in sections[: number - 1]):
+                self.fault(f"sections[{number}].title", "another section is called so", "give it another title")
 
     def jurisdiction(self, raw: object) -> str:
         if isinstance(raw, str) and _STATES.fullmatch(raw):
@@ -464,23 +538,6 @@ class _Reading:
             self.fault("jurisdiction", f"{raw!r} is no state", 'write one such as "US-CA", or "US"')
             return "US"
         return self.one_of(raw, _JURISDICTIONS, "jurisdiction")
-
-    def only_told(
-        self,
-        purposes: Mapping[str, Purpose],
-        cookies: Iterable[Cookie],
-        log: Iterable[str],
-        events: Mapping[str, Event],
-        declared: Mapping[str, object],
-    ) -> None:
-        """Note what this server would have to keep for a purpose whose data the application holds."""
-        mend = 'declare a purpose of its own for it, or leave out held_by = "application"'
-        used = [(cookie.purpose, f'cookies.declared "{cookie.name}"') for cookie in cookies]
-        used += [(name, f"log.{name}") for name in log]
-        used += [(event.purpose, f"events.{event.name}") for event in events.values()]
-        for name, place in used:
-            if name in declared and name in purposes and purposes[name].held_by == "application":
-                self.fault(place, f"is for {name}, which the application holds", mend)
 
     def held(self, purpose: Purpose, place: str) -> None:
         """Note what contradicts who holds the data of a purpose, and how long."""
@@ -504,6 +561,12 @@ class _Reading:
             self.fault(f"{place}.held_by", "is always this server", "leave it out")
         if not ours and purpose.retention and purpose.until:
             self.fault(f"{place}.until", "says another end than retention", "keep one of them")
+        if purpose.basis == "legal_obligation" and not (
+            purpose.law or purpose.archive or purpose.kept or purpose.grounds
+        ):
+            self.fault(place, "names no law that obliges to it", f"add {_EXAMPLES['law']}")
+        if purpose.items and not (purpose.items.required or purpose.items.optional):
+            self.fault(f"{place}.items", "names none", 'write items = { required = "…", optional = "…" }')
 
     def schema(self, raw: object) -> None:
         if type(raw) is not int or raw != SCHEMA:  # to Python, true and 1.0 are 1 as well
@@ -521,7 +584,12 @@ class _Reading:
         if isinstance(raw, date) and not isinstance(raw, datetime):
             return raw
         if raw is not None:
-            self.fault(key, f"{raw!r} is no date", f"write a date without quotes: {_EXAMPLES[key]}")
+            example = _EXAMPLES.get(key, f"{key.rpartition('.')[2]} = 2026-01-01")
+            self.fault(
+                key,
+                f"{raw if isinstance(raw, datetime) else repr(raw)} is no date",
+                f"write a date without quotes: {example}",
+            )
         return None
 
     def zone(self, raw: object) -> ZoneInfo:
@@ -534,6 +602,7 @@ class _Reading:
     def languages(self, raw: object) -> tuple[str, ...]:
         tags = cast("list[object]", raw) if isinstance(raw, list) else []
         if tags and all(isinstance(tag, str) and re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", tag) for tag in tags):
+            self.words(tags, str, "languages")
             return tuple(cast("list[str]", tags))
         self.fault("languages", f"{raw!r} is no list of language tags", f"write {_EXAMPLES['languages']}")
         return ("en",)
@@ -624,7 +693,7 @@ class _Reading:
         table.setdefault("description", name if isinstance(name, str) and name else "?")
         cookie = self.value(Cookie, table, place)
         if cookie:
-            self.known_purpose(cookie.purpose, purposes, place)
+            self.kept_here(cookie.purpose, purposes, f"{place}.purpose")
             if not cookie.path.startswith("/"):
                 self.fault(place, f'path "{cookie.path}" does not begin with /', 'write path = "/"')
             for word in (cookie.path, cookie.domain):
@@ -637,6 +706,14 @@ class _Reading:
             return True
         self.fault(place, f'purpose "{name}" is not declared', did_you_mean(name, purposes))
         return False
+
+    def kept_here(self, name: str, purposes: Mapping[str, object], place: str) -> bool:
+        """Whether a purpose is declared; note what this server would keep for one whose data the application holds."""
+        table = purposes.get(name)
+        if isinstance(table, dict) and cast("dict[str, object]", table).get("held_by") == "application":
+            mend = 'declare a purpose of its own for it, or leave out held_by = "application"'
+            self.fault(place, f"is for {name}, which the application holds", mend)
+        return self.known_purpose(name, purposes, place)
 
     def seal(self, log: Mapping[str, object]) -> bool:
         """Read `seal` in [log]. A table of that name belongs to a purpose called so."""
@@ -653,7 +730,7 @@ class _Reading:
             place = f"log.{purpose}"
             if not isinstance(table, dict):
                 self.fault(place, "is no table", f"write it as [{place}]")
-            elif self.known_purpose(purpose, purposes, place):
+            elif self.kept_here(purpose, purposes, place):
                 fields = cast("dict[str, object]", table)
                 self.unknown(fields, FIELDS, place)
                 read[purpose] = {
@@ -666,7 +743,7 @@ class _Reading:
     def events(self, raw: Mapping[str, object], purposes: Mapping[str, object]) -> dict[str, Event]:
         events = self.named(Event, raw, "events")
         for name, event in events.items():
-            self.known_purpose(event.purpose, purposes, f"events.{name}")
+            self.kept_here(event.purpose, purposes, f"events.{name}.purpose")
             if event.purpose == ABUSE:
                 self.fault(f"events.{name}", "an event cannot be abuse", "record it with report_abuse")
         return events

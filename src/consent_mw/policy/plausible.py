@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from consent_mw.exceptions import Fault
+from consent_mw.policy.loader import HANDLING, PROOF
 from consent_mw.policy.model import Cookie, Policy, Text
-from consent_mw.policy.pointer import declarable, pointed
+from consent_mw.policy.pointer import pointed
 from consent_mw.policy.recipients import provider_of, same
 
-__all__ = ["country_named", "implausible", "placeholders"]
+__all__ = ["country_named", "implausible", "implausible_tables", "placeholders", "unspoken"]
 
 #: A local part, and a domain of two labels or more, in any script (RFC 5321, section 4.1.2; RFC 6531).
 _EMAIL: Final = re.compile(r"[^\s@<>()\[\],;:\"\\]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_][\w-]{1,62}")
@@ -27,9 +28,15 @@ _PLACEHOLDER: Final = re.compile(
     r"|^(개인정보 보호책임자|Privacy Officer)$"
 )
 
-#: Who may receive what a cookie tells.
-_PARTIES: Final = tuple(path for path in ("recipients.*.name", "processors.*.name") if declarable(path))
-_HEADERS: Final = tuple(f"[[{path.partition('.')[0]}]]" for path in _PARTIES)
+#: The countries that are not abroad: of the Union the whole Economic Area (agreement of 1992, annex XI, number 5e).
+_HOME: Final[Mapping[str, str]] = {
+    "KR": "KR",
+    "UK": "GB",
+    "US": "US",
+    "EU": "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IS IT LI LT LU LV MT NL NO PL PT RO SE SI SK",
+}
+#: What a string is judged by, wherever it stands.
+_JUDGED: Final = frozenset(("email", "url", "phone", "fax", "address", "country", "countries"))
 
 
 class _Word(NamedTuple):
@@ -43,7 +50,28 @@ class _Word(NamedTuple):
 def implausible(policy: Policy) -> list[Fault]:
     """Return what is no e-mail address, URL, country or language, and cookies' providers that are declared nowhere."""
     misfits = (fault for word in _words(policy) for fault in _misfit(policy.file, word))
-    return [*_languages(policy), *misfits, *_providers(policy)]
+    spoken = _languages(policy.file, policy.languages)
+    return [*spoken, *misfits, *_providers(policy), *_at_home(policy), *_unread(policy)]
+
+
+def implausible_tables(raw: Mapping[str, object], file: str) -> list[Fault]:
+    """Return what `implausible` would, as far as that can be told of a declaration that has other faults as well."""
+    spoken = raw.get("languages")
+    tags = [tag for tag in cast("list[object]", spoken) if isinstance(tag, str)] if isinstance(spoken, list) else []
+    misfits = (fault for word in _raw_words(raw) for fault in _misfit(file, word))
+    return [*_languages(file, tags), *misfits]
+
+
+def unspoken(policy: Policy) -> list[Fault]:
+    """Return a note for each language of the policy in which some of its own texts are missing."""
+    found: list[Fault] = []
+    for language in policy.languages:
+        places = [place for place, text in _texts(policy) if text.read(language)[1] not in ("", language)]
+        if places:
+            more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+            problem = f'"{language}" is missing in {", ".join(places[:3])}{more}'
+            found.append(Fault(policy.file, "languages", problem, "its readers find another language there: add it"))
+    return found
 
 
 def placeholders(policy: Policy) -> list[Fault]:
@@ -59,7 +87,7 @@ def _misfit(file: str, word: _Word) -> Iterator[Fault]:
         yield Fault(file, place, f'"{text}" is no e-mail address', 'write one such as "privacy@mysite.kr"')
     elif key in ("url", "refuse_url") and not _leads_somewhere(text):
         yield Fault(file, place, f'"{text}" is no address of a page', "write it whole, from https:// on")
-    elif key == "phone" and not any(map(str.isdigit, text)):
+    elif key in ("phone", "fax") and not any(map(str.isdigit, text)):
         yield Fault(file, place, f'"{text}" is no telephone number', 'write one such as "+82-2-123-4567"')
     elif key == "address" and (_EMAIL.fullmatch(text) or _leads_somewhere(text) or not any(map(str.isalpha, text))):
         yield Fault(file, place, f'"{text}" is no postal address', "write where letters reach you")
@@ -75,31 +103,57 @@ def _leads_somewhere(text: str) -> bool:
         return False
 
 
-def _languages(policy: Policy) -> list[Fault]:
+def _languages(file: str, tags: Iterable[str]) -> list[Fault]:
     from babel import Locale
 
     known = cast("Mapping[str, str]", Locale("en").languages)
     mend = "write a code of ISO 639, such as en, with a region or script behind it if it takes one"
     return [
-        Fault(policy.file, f"languages[{number}]", f'"{tag}" is no language', mend)
-        for number, tag in enumerate(policy.languages, 1)
+        Fault(file, f"languages[{number}]", f'"{tag}" is no language', mend)
+        for number, tag in enumerate(tags, 1)
         if tag.partition("-")[0].lower() not in known
+    ]
+
+
+def _unread(policy: Policy) -> list[Fault]:
+    """Texts that are in none of the policy's languages: no reader could be meant."""
+    mend = f"write it in {' and '.join(policy.languages)}"
+    return [
+        Fault(policy.file, place, f"is in none of the policy's languages, but in {', '.join(text.by_language)}", mend)
+        for place, text in _texts(policy)
+        if all(text.read(language)[1] not in ("", language) for language in policy.languages)
+    ]
+
+
+def _at_home(policy: Policy) -> list[Fault]:
+    home = _HOME.get(policy.jurisdiction.partition("-")[0], "").split()
+    mend = "leave it out: a transfer is what leaves the country, or the European Economic Area"
+    return [
+        Fault(policy.file, place, f'"{code}" is not abroad under jurisdiction = "{policy.jurisdiction}"', mend)
+        for place, codes in pointed(policy, "*.*.transfer.countries")
+        for code in cast("tuple[str, ...]", codes or ())
+        if code in home
     ]
 
 
 def _providers(policy: Policy) -> list[Fault]:
     """Whoever sets a cookie receives what it tells them; as a third party or for the site, the page has to say."""
-    names = [cast("Text | None", name) for path in _PARTIES for _, name in pointed(policy, path)]
-    return [
-        Fault(
-            policy.file,
-            f'cookies.declared[{number}] "{cookie.name}".provider',
-            f'"{provider.read(policy.languages[0])[0]}" is neither a recipient nor a processor',
-            f"declare them under the same name: {' or '.join(_HEADERS)}",
-        )
-        for number, cookie in enumerate(policy.cookies, 1)
-        if (provider := provider_of(policy, cookie)) and not any(same(provider, name) for name in names)
-    ]
+    named = {party.name: {party.purpose} for party in policy.recipients}
+    for processor in policy.processors:
+        named.setdefault(processor.name, set()).update(processor.purposes)
+    found: list[Fault] = []
+    for number, cookie in enumerate(policy.cookies, 1):
+        if (provider := provider_of(policy, cookie)) is None:
+            continue
+        place, called = f'cookies.declared[{number}] "{cookie.name}".provider', provider.read(policy.languages[0])[0]
+        purposes = [told for name, told in named.items() if same(provider, name)]
+        if not purposes:
+            mend = "declare them under the same name: [[recipients]] or [[processors]]"
+            found.append(Fault(policy.file, place, f'"{called}" is neither a recipient nor a processor', mend))
+        elif not any(cookie.purpose in told for told in purposes):
+            mend = f'add "{cookie.purpose}" to purposes of theirs in [[processors]], or a [[recipients]] table for it'
+            found.append(Fault(policy.file, place, f'"{called}" is not declared for {cookie.purpose}', mend))
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -155,3 +209,33 @@ def _words(value: object, place: str = "", key: str = "") -> Iterator[_Word]:
         # A list of plain words has no places of its own, tables have.
         for number, each in enumerate(cast("tuple[object, ...]", value), 1):
             yield from _words(each, place if isinstance(each, str) else f"{place}[{number}]", key)
+
+
+def _texts(value: object, place: str = "") -> Iterator[tuple[str, Text]]:
+    """Yield every text below `value` but our own, which are in two languages whatever the policy speaks."""
+    if isinstance(value, Text):
+        yield place, value
+    elif isinstance(value, msgspec.Struct) and value not in (PROOF, HANDLING):
+        for field in msgspec.structs.fields(value):
+            name = "cookies.declared" if field.type == tuple[Cookie, ...] else field.name
+            yield from _texts(getattr(value, field.name), f"{place}.{name}".lstrip("."))
+    elif isinstance(value, Mapping):
+        for name, each in cast("Mapping[str, object]", value).items():
+            yield from _texts(each, f"{place}.{name}".lstrip("."))
+    elif isinstance(value, tuple):
+        for number, each in enumerate(cast("tuple[object, ...]", value), 1):
+            yield from _texts(each, f"{place}[{number}]")
+
+
+def _raw_words(value: object, place: str = "", key: str = "") -> Iterator[_Word]:
+    """As `_words`, of tables as they stand in the file: a key is judged where a string, a list or a text follows it."""
+    if isinstance(value, str):
+        if value and key:
+            yield _Word(place, key, value)
+    elif isinstance(value, Mapping):
+        for name, each in cast("Mapping[str, object]", value).items():
+            told = name if name in _JUDGED else key if isinstance(each, str) and len(name) == 2 else ""
+            yield from _raw_words(each, place if told == key != "" else f"{place}.{name}".lstrip("."), told)
+    elif isinstance(value, list):
+        for number, each in enumerate(cast("list[object]", value), 1):
+            yield from _raw_words(each, place if isinstance(each, str) else f"{place}[{number}]", key)

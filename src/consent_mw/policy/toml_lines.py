@@ -53,8 +53,8 @@ def line_of(place: str, places: dict[str, int]) -> int | None:
     """Return the line of `place`, or of the nearest table around it; None for what stands nowhere."""
     place = re.sub(r' "[^"]*"', "", place).replace('"', "")  # cookies.declared[1] "name"
     while place:
-        if place in places:
-            return places[place]
+        if place in places or f"{place}[1]" in places:  # [[contact]] where [contact] is meant
+            return places.get(place) or places[f"{place}[1]"]
         place = place.rpartition("[")[0] if place.endswith("]") else place.rpartition(".")[0]
     return None
 
