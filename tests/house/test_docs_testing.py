@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", PAGE, flags=re.DOTAL
 
 
 def test_the_tests_of_the_page_pass_beside_the_policy_that_init_writes(tmp_path: Path, monkeypatch) -> None:
-    assert PAGE.count("```python") == len(BLOCKS) == 6
+    assert PAGE.count("```python") == len(BLOCKS) == 7
     monkeypatch.chdir(tmp_path)
     assert main(["init"]) == 0
     for name, block in BLOCKS:
