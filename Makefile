@@ -19,7 +19,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s%s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.runtime ## Run the demo site (PORT=8000 DIR=demo-data)
+demo: $(VENV)/.demo ## Run the demo site (PORT=8000 DIR=demo-data)
 	@$(VENV)/bin/consent-mw demo --port "$(PORT)" --directory "$(DIR)"
 
 # One process more than there are cores: many tests wait for servers, browsers and processes that they killed.

@@ -22,6 +22,7 @@ from tests.support.repository import ROOT
 from websockets.sync.client import connect
 
 import consent_mw.demo
+from consent_mw.cli import main
 from consent_mw.consent.permissions import Reason, Verdict
 from consent_mw.demo.texts import LANGUAGES, texts
 from consent_mw.policy.loader import load
@@ -111,6 +112,14 @@ def test_ctrl_c_before_the_server_has_begun_is_no_complaint(tmp_path):
     program = [sys.executable, "-c", interrupted + SERVE, "127.0.0.1", "0", str(tmp_path / "data")]
     result = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_without_a_server_the_command_says_what_to_install(tmp_path, monkeypatch, capsys):
+    for name in ("uvicorn", "websockets"):
+        monkeypatch.setitem(sys.modules, name, None)  # as Python marks a module that is not there
+    assert main(["demo", "--directory", str(tmp_path / "data")]) == 1
+    assert "uvicorn and websockets cannot be imported; run: pip install 'consent-mw[demo]'" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_busy_port_is_one_clear_line_and_nothing_is_written(tmp_path):

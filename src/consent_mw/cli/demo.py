@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 import click
 
+from consent_mw.exceptions import ConfigurationError
+
 __all__ = ["demo"]
+
+_SERVER: Final = ("uvicorn", "websockets")
 
 
 @click.command(epilog="Example: consent-mw demo --port 8080, then open http://127.0.0.1:8080/.")
@@ -21,7 +27,13 @@ __all__ = ["demo"]
 )
 @click.option("--json", "json_wanted", is_flag=True, help="Say where it is open as one object.")
 def demo(port: int, host: str, directory: Path, json_wanted: bool) -> int:
-    """Run a demonstration site until Ctrl-C."""
+    """Run a demonstration site until Ctrl-C. It needs the extra `demo`, which brings a server."""
+    missing = [name for name in _SERVER if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"the demo needs a server, and {' and '.join(missing)} cannot be imported; run: pip install "
+            "'consent-mw[demo]'"
+        )
     from consent_mw.demo import serve  # only this command needs a server
 
     serve(host, port, directory, json_wanted=json_wanted)
