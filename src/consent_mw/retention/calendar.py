@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -160,6 +161,11 @@ class Retention:
             soonest = min(ends, default=_NEVER) - _SLACK
             remember(self._soonest, key, soonest, _REMEMBERED)
         return soonest <= now
+
+    def none_ended_since(self, purpose: str, now: datetime) -> datetime:
+        """Return the beginning of the first day from which on `may_hold_ended` is false."""
+        days = range(day_of(now) + 2)
+        return start_of(bisect_left(days, True, key=lambda day: not self.may_hold_ended(day, purpose, now)))
 
     def holds_ended(self, day: int, purpose: str, now: datetime) -> bool:
         """Whether an instant of that day has ended."""

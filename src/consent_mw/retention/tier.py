@@ -96,12 +96,10 @@ class Stage:
 
     async def ended(self, purpose: str, now: datetime) -> AsyncIterator[tuple[int, Window]]:
         """Yield the hours whose records of `purpose` have ended by `now`, joined within each day. Raises StoreError."""
-        since: datetime | None = None
-        while page := await self.store.fetch(_query(purpose, since), limit=1):
+        since, until = None, self.retention.none_ended_since(purpose, now)
+        while page := await self.store.fetch(_query(purpose, since, until), limit=1):
             first = time_of(page[0].id)
             day = day_of(first)
-            if not self.retention.may_hold_ended(day, purpose, now):
-                return
             for window in self.retention.ended(day, purpose, now):
                 if window.until > first:  # what ended before is gone: a look each minute need not ask for it again
                     yield day, window

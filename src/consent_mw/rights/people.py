@@ -31,8 +31,6 @@ _KINDS: Final = frozenset((LINK,))
 _KEPT: Final = HELD | {RECEIPT}
 #: How long before it ends a link is kept anew.
 _AHEAD: Final = timedelta(days=30)
-#: Days whose links are looked for first, with one question of any store: who has many has enough of them there.
-_RECENT: Final = 96
 _PURPOSES: Final = frozenset((LINKS,))
 
 
@@ -152,19 +150,18 @@ class People:
         """Return what the links of `values` lead to, the latest first."""
         found: dict[str, None] = {}
         async for records in self._links(values):
-            wanted = [record for record in records[::-1] if bool(record.data.get(_BACK)) is back]
+            wanted = [record for record in records if bool(record.data.get(_BACK)) is back]
             found |= dict.fromkeys(filter(None, (await asyncio.to_thread(self._ends, wanted)).values()))
             if most is not None and len(found) > most:
                 break
         return list(found)
 
     async def _links(self, values: Collection[str]) -> AsyncIterator[Sequence[Record]]:
-        """Yield the links of `values`, of the newest days first: who has many need not wait for all."""
-        made = list((await asyncio.to_thread(tokens_of, self._sealer, values, _PURPOSES)).items())
-        for some in (made[-_RECENT:], made[:-_RECENT]):
-            for query in reversed(questions(dict(some), _KINDS, tokens_at_once(self._store))):
-                for page in reversed([page async for page in pages(self._store, query)]):
-                    yield page
+        """Yield the links of `values`, the newest first: who has many need not wait for all."""
+        made = await asyncio.to_thread(tokens_of, self._sealer, values, _PURPOSES)
+        for query in reversed(questions(made, _KINDS, tokens_at_once(self._store))):
+            async for page in pages(self._store, query, newest_first=True):
+                yield page
 
     def _ends(self, records: Iterable[Record]) -> dict[UUID, str | None]:
         """Return what each link leads to; None if it is of another keyring, or can no longer be opened."""

@@ -13,14 +13,14 @@ __all__ = ["every", "pages"]
 _PAGE: Final = 1_000
 
 
-async def pages(store: Store, query: Query) -> AsyncIterator[Sequence[Record]]:
-    """Yield what matches, in order of id, some at a time. Raises as `Store.fetch`."""
-    page = await store.fetch(query, limit=_PAGE)
+async def pages(store: Store, query: Query, *, newest_first: bool = False) -> AsyncIterator[Sequence[Record]]:
+    """Yield what matches, in order of id or its reverse, some at a time. Raises as `Store.fetch`."""
+    page = await store.fetch(query, limit=_PAGE, newest_first=newest_first)
     while page:
         yield page
         if len(page) < _PAGE:  # there are no more, says the contract
             return
-        page = await store.fetch(query, after=page[-1].id, limit=_PAGE)
+        page = await store.fetch(query, after=page[-1].id, limit=_PAGE, newest_first=newest_first)
 
 
 async def every(store: Store, query: Query) -> list[Record]:
