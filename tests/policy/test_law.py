@@ -33,7 +33,7 @@ def test_each_duty_names_its_article_its_source_and_its_day_once(jurisdiction: s
         assert duty.since <= law.written, duty.id
         assert duty.fix or duty.said_by == ("page",), f"{duty.id} can be missing and tells no way to say it"
         for pointer in (*duty.when, *duty.said_by):
-            assert re.fullmatch(r"([a-z_*]+(\[[a-z_]+!?=[a-z_]+\])*\.?)+(~.+)?", pointer), pointer
+            assert re.fullmatch(r"([a-z_*]+(\[[a-z_]+(!?=[a-z_]+)?\])*\.?)+(~.+)?", pointer), pointer
             re.compile(pointer.partition("~")[2])
 
 

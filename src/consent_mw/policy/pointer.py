@@ -1,8 +1,8 @@
 """
 How data point into a policy: `purposes.*[held_by=application].items`, `sections.*.title~security`. Pure.
 
-A name is a key, `*` is each table of a list or of tables by name, `[key=value]` and `[key!=value]` keep some of them,
-and `~` asks that a text, in any language, matches a regular expression, whatever the case.
+A name is a key, `*` is each table of a list or of tables by name; `[key=value]`, `[key!=value]` and `[key]`, which has
+any, keep some of them, and `~` asks that a text, in any language, matches a regular expression, whatever the case.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from consent_mw.policy.model import Policy, Text
 
 __all__ = ["declarable", "lacking", "pointed", "somewhere"]
 
-_STEP: Final = re.compile(r"(\*|[a-z_]+)((?:\[[a-z_]+!?=[a-z_]+\])*)")
-_FILTER: Final = re.compile(r"\[([a-z_]+)(!?=)([a-z_]+)\]")
+_STEP: Final = re.compile(r"(\*|[a-z_]+)((?:\[[a-z_]+(?:!?=[a-z_]+)?\])*)")
+_FILTER: Final = re.compile(r"\[([a-z_]+)(?:(!?=)([a-z_]+))?\]")
 
 
 def declarable(pointer: str) -> bool:
@@ -95,7 +95,11 @@ def _step(place: str, value: object, name: str) -> Iterator[tuple[str, object]]:
 
 
 def _kept(value: object, filters: str) -> bool:
-    return all((getattr(value, key, None) == wanted) == (sign == "=") for key, sign, wanted in _FILTER.findall(filters))
+    return all(_keeps(getattr(value, key, None), sign, wanted) for key, sign, wanted in _FILTER.findall(filters))
+
+
+def _keeps(value: object, sign: str, wanted: str) -> bool:
+    return (value == wanted) == (sign == "=") if sign else value is not None
 
 
 def _there(value: object, pattern: str) -> bool:

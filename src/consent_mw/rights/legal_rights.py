@@ -25,6 +25,9 @@ _GDPR: Final = (
     LegalRight("withdrawal", "7(3)"),
     LegalRight("complaint", "77"),
 )
+#: The Data (Use and Access) Act 2025 put articles 22A to 22D in the place of article 22, and took article 77 out: the
+#: complaint to the Commissioner is in section 165 of the Data Protection Act 2018.
+_UK: Final = tuple(LegalRight(right.name, {"22": "22A", "77": ""}.get(right.article, right.article)) for right in _GDPR)
 _STATE: Final = tuple(
     map(LegalRight, ("access", "correction", "erasure", "portability", "opt-out-uses", "no-retaliation", "appeal"))
 )
@@ -38,7 +41,7 @@ _RIGHTS: Final[Mapping[str, tuple[LegalRight, ...]]] = {
         LegalRight("automated", "37-2"),
     ),
     "EU": _GDPR,
-    "UK": _GDPR,
+    "UK": _UK,
     "US-CA": (
         LegalRight("access", "1798.110"),
         LegalRight("erasure", "1798.105"),
