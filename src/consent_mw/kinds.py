@@ -30,6 +30,7 @@ AGGREGATE: Final = "aggregate"
 ERASED: Final = "erased"
 HOST: Final = "host"
 SHARING: Final = "sharing"
+PUBLICATION: Final = "publication"
 
 
 class Kind(NamedTuple):
@@ -85,6 +86,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     DELETION: Kind("how many records a deletion took", ends=False),
     HOST: Kind("that a host of the site is there, or was retired", ends=False),
     SHARING: Kind("what the hosts of a site wrap for each other, and what they have destroyed", ends=False),
+    PUBLICATION: Kind("a declaration that was published, or words that visitors were shown", ends=False),
 }  # fmt: skip
 
 #: What is destroyed when its purpose ends.

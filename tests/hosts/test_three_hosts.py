@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import closing
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from tests.support.fleet import Host, Visitor, fleet, until
+from tests.support.fleet import Host, Visitor, another, fleet, until
+from tests.support.policies import POLICY
 from tests.support.postgres import PostgresServer
 
 pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.fixture
-def hosts(tmp_path: Path, postgres: PostgresServer) -> Generator[list[Host]]:
-    with fleet(tmp_path, postgres, "one", "two", "three") as found:
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Generator[list[Host]]:
+    with fleet(tmp_path_factory.mktemp("fleet"), postgres, "one", "two", "three") as found:
         yield found
 
 
@@ -35,6 +38,69 @@ def visits(document: dict[str, Any]) -> int:
 def rows(host: Host, query: str) -> list[tuple[Any, ...]]:
     with closing(psycopg.connect(host.store, autocommit=True)) as connection:
         return connection.execute(query.encode()).fetchall()
+
+
+def test_a_cookie_that_waits_on_one_host_is_allowed_on_another(hosts: list[Host], kim: Visitor) -> None:
+    kim.get(hosts[0], "/")
+    kim.post(hosts[0], "/consent/choice", data={"choice": "prompt"})
+    # The first time on a busy machine, a store may take too long: then the cookie is blocked, and set again.
+    until(lambda: kim.get(hosts[0], "/").is_success and bool(waiting(kim, hosts[0])), 60)
+    until(lambda: all(waiting(kim, host) for host in hosts), 60)
+    (waits_for_kim,) = waiting(kim, hosts[1])
+    allowed = kim.post(hosts[2], "/consent/choice", data={"answer": "allow", "waiting": [waits_for_kim]})
+    assert any(line.startswith("theme=dark") for line in allowed.headers.get_list("set-cookie"))
+
+
+def waiting(kim: Visitor, host: Host) -> list[str]:
+    return [each["id"] for each in kim.get(host, "/consent/state").json()["waiting"]]
+
+
+def test_what_staff_answer_on_one_host_is_read_on_each(hosts: list[Host], kim: Visitor) -> None:
+    kim.accept(hosts[0])
+    said = {"action": "dispute", "message": "this is wrong", "email": "kim@example.com"}
+    number = kim.post(hosts[0], "/consent/my-data", json=said).json()["done"]["number"]
+    until(lambda: all("this is wrong" in staff(host, "show", number, "--reason", "due") for host in hosts))
+    staff(hosts[1], "refuse", number, "--reason", "it was right")
+    for host in hosts:
+        (request,) = kim.held(host)["requests"]
+        assert [answer["reason"] for answer in request["answers"]] == ["it was right"]
+
+
+def staff(host: Host, *words: str) -> str:
+    """What `consent-mw requests` says on a host."""
+    done = command(host, "requests", *words, "--store", host.store)
+    return done.stdout + done.stderr
+
+
+def command(host: Host, *words: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "consent_mw", *words]
+    return subprocess.run(program, cwd=host.directory, capture_output=True, text=True, check=False)
+
+
+def test_what_is_published_on_one_host_is_announced_by_each_and_taken_early_by_none(
+    hosts: list[Host], kim: Visitor, postgres: PostgresServer
+) -> None:
+    kim.accept(hosts[0])
+    effective = (datetime.now(UTC) + timedelta(days=60)).date()
+    today = datetime.now(UTC).date()
+    later = POLICY.replace("revision = 1", "revision = 2").replace('"13 months"', '"14 months"', 1)
+    later = later.replace("= 2026-11-23", f"= {today}", 1).replace("= 2026-11-23", f"= {effective}", 1)
+    with another(hosts[0], "fresh", later) as fresh:
+        fresh.begin()
+        until(lambda: not fresh.is_running)
+        assert "revision 2 was never published" in fresh.said
+        (hosts[0].directory / "policy.toml").write_text(later, "utf-8")
+        done = command(hosts[0], "publish", "policy.toml")
+        assert done.returncode == 0, done.stderr
+        until(lambda: all(kim.get(host, "/consent/policy/2").status_code == 200 for host in hosts))
+        fresh.begin()
+        fresh.wait()
+        for host in (*hosts, fresh):
+            state = kim.get(host, "/consent/state").json()
+            assert (state["revision"], state["choice"]) == (1, "accept")
+        fresh.end()
+    assert command(hosts[0], "hosts", "retire", fresh.id, "--reason", "gone", "--although-at-work",
+                   "--store", hosts[0].store).returncode == 0  # fmt: skip
 
 
 def waits(kim: Visitor, host: Host, address: str) -> tuple[str, bool]:

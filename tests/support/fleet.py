@@ -17,6 +17,9 @@ from tests.support.policies import POLICY
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 
+from consent_mw.hosts.identity import Identity
+from consent_mw.paths import Places
+
 SITE = """
 import os
 
@@ -95,6 +98,15 @@ class Host:
             self._process = None
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def id(self) -> str:
+        """What the other hosts call it."""
+        return Identity(Places(self.data).host_identity).id.hex()
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -147,6 +159,17 @@ def fleet(directory: Path, postgres: PostgresServer, *names: str) -> Generator[l
     finally:
         for host in hosts:
             host.kill()
+
+
+@contextmanager
+def another(host: Host, name: str, policy: str = POLICY) -> Generator[Host]:
+    """Give one more host of the same site, not yet begun; at the end it is killed."""
+    found = Host(host.directory.parent / name, host.store)
+    (found.directory / "policy.toml").write_text(policy, "utf-8")
+    try:
+        yield found
+    finally:
+        found.kill()
 
 
 def until(true: Callable[[], bool], seconds: float = 150.0) -> None:

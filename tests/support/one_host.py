@@ -7,12 +7,14 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from consent_mw.consent.wordings import Wordings
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.hosts.hosts import Facts, Hosts
 from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.register import Register
 from consent_mw.paths import Places
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Record, new_id
 from consent_mw.stores.base import Store
 from consent_mw.system.days import DAY_NS
@@ -54,7 +56,9 @@ class OneHost:
         self.sealer = Sealer(self.keyring, self.site_keys)
         self.signing = Sealer.without_keys(self.site_keys)
         clock, lock = _Clock(self, invented=self._invented), self.places.hosts_lock
-        self.hosts = Hosts(self.store, self.keyring, self.signing, lock, self.facts, clock)
+        self.revisions, self.wordings = Revisions(self.places.revisions), Wordings(self.places.wordings)
+        shelves = (self.revisions, self.wordings)
+        self.hosts = Hosts(self.store, self.keyring, self.signing, lock, self.facts, clock, shelves)
         self.register = Register(self.store, self.keyring, self.signing)
 
     def facts(self) -> Facts:

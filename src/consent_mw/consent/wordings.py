@@ -8,6 +8,7 @@ from pathlib import Path
 
 from consent_mw.system import durable
 from consent_mw.system.ownership import make_directory
+from consent_mw.system.shelf import Kept
 
 __all__ = ["Wordings", "text_hash"]
 
@@ -42,6 +43,29 @@ class Wordings:
             make_directory(self.directory)
             durable.keep(place, text.encode())
         return name
+
+    @property
+    def label(self) -> str:
+        """As `Shelf.label`."""
+        return "wording"
+
+    def names(self) -> frozenset[str]:
+        """Return the hashes of all that are kept. Raises OSError."""
+        try:
+            return frozenset(path.stem for path in self.directory.iterdir() if _HASH.fullmatch(path.stem))
+        except FileNotFoundError:
+            return frozenset()
+
+    def kept(self, name: str) -> Kept:
+        """As `Shelf.kept`."""
+        place = self.directory / f"{name}.txt"
+        return Kept(place.read_bytes().decode(), place.stat().st_mtime_ns)
+
+    def take(self, name: str, kept: Kept) -> None:
+        """As `Shelf.take`."""
+        if text_hash(kept.text) != name:
+            raise ValueError("are other words than their name says")
+        self.keep(kept.text)
 
     def read(self, name: str) -> str | None:
         """Return the text with that hash; None where none was kept, or where its file says something else by now."""

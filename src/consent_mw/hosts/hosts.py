@@ -30,11 +30,13 @@ from consent_mw.hosts.messages import (
     Message,
     Place,
     Pub,
+    Published,
     Wraps,
     believed,
     chosen_id,
     context,
     messages,
+    publications,
     written,
 )
 from consent_mw.hosts.register import Register, Spools
@@ -47,6 +49,7 @@ from consent_mw.stores.pages import pages
 from consent_mw.stores.store_clock import StoreClock
 from consent_mw.system.days import instant_of
 from consent_mw.system.locks import alone
+from consent_mw.system.shelf import Kept, Shelf
 
 __all__ = ["Facts", "Hosts"]
 
@@ -89,8 +92,9 @@ class Hosts:
     2. Join: say what others may wrap for this host, in each place that lives; propose whose key is used where nobody
        did. Whoever's proposal the store kept first is followed.
     3. Share: wrap each key that is known here for each host that has none; for whom is noted on the disk before.
-    4. Put back what the store has lost, as after a restored backup.
-    5. Confirm what was overwritten here.
+    4. Have what was published on any host: revisions, and the words that visitors were shown.
+    5. Put back what the store has lost, as after a restored backup.
+    6. Confirm what was overwritten here.
 
     Each step may be interrupted and repeated. With a clock that is wrong nothing is joined.
     """
@@ -106,6 +110,7 @@ class Hosts:
         revision: Callable[[], int],
         oldest: Callable[[], datetime | None],
         clock: Callable[[], int],
+        shelves: Sequence[Shelf] = (),
     ) -> Hosts | None:
         """
         Return the host whose data is at `places`; None where its keys are no other host's.
@@ -114,6 +119,7 @@ class Hosts:
             revision: Returns which revision of the policy is in force.
             oldest: Returns since when something waits in the spool. Called in a thread.
             clock: Nanoseconds since 1970.
+            shelves: What every host is to have that one has.
         """
         if not isinstance(keyring, SharedKeyring):
             return None
@@ -122,7 +128,7 @@ class Hosts:
             waits = oldest()
             return Facts(gethostname(), version("consent-mw"), revision(), waits.timestamp() if waits else None)
 
-        return cls(store, keyring, Sealer.without_keys(site_keys), places.hosts_lock, facts, clock)
+        return cls(store, keyring, Sealer.without_keys(site_keys), places.hosts_lock, facts, clock, shelves)
 
     def __init__(
         self,
@@ -132,6 +138,7 @@ class Hosts:
         lock: Path,
         facts: Callable[[], Facts],
         clock: Callable[[], int],
+        shelves: Sequence[Shelf] = (),
     ) -> None:
         """
         Args:
@@ -139,7 +146,10 @@ class Hosts:
             lock: A file, made if it is missing.
             facts: How this host is. Called in a thread.
             clock: Nanoseconds since 1970.
+            shelves: What every host is to have that one has.
         """
+        self._shelves = shelves
+        self._refused: set[str] = set()  # what was published and cannot be kept here, which is told once
         self._store = store
         self.keyring = keyring
         self._sealer = sealer
@@ -255,6 +265,7 @@ class Hosts:
         stands = await self._hear(everything=everything)
         self._heard_ns = now_ns
         await self._be_oneself()
+        await self._publish()
         fault = await self._store_clock.fault(instant_of(self._clock()))
         if not fault:
             await self._join()
@@ -393,6 +404,48 @@ class Hosts:
         pubs: list[Body] = [Pub(name=name, day=day, parts=parts) for day, parts in by_day.items()]
         open_places = sorted(self._wanted - view.chosen.keys() - gone)
         return [*pubs, *(Chosen(day=day, label=label, owner=me) for day, label in open_places)]
+
+    # -- what is published --------------------------------------------------------------------------------------
+
+    async def catch_up(self) -> None:
+        """
+        Have what was published on other hosts, before this one decides which revision holds. Raises StoreError and
+        OSError.
+        """
+        async for page in pages(self._store, publications()):
+            await asyncio.to_thread(self._take, page)
+        await asyncio.to_thread(self._take_published)
+
+    async def _publish(self) -> None:
+        await asyncio.to_thread(self._take_published)
+        if new := await asyncio.to_thread(self._unpublished):
+            await self._say(new)
+
+    def _take_published(self) -> None:
+        for shelf in self._shelves:
+            here = shelf.names()
+            for (label, name), said in list(self.keyring.view.published.items()):
+                if label == shelf.label and name not in here and name not in self._refused:
+                    self._put(shelf, said)
+
+    def _put(self, shelf: Shelf, said: Published) -> None:
+        try:
+            shelf.take(said.name, Kept(said.text, said.at_ns))
+        except ValueError as error:
+            self._refused.add(said.name)
+            _log.error("the %s %s, which another host has, %s", shelf.label, said.name, error)
+        else:
+            if shelf.label == "revision":
+                _log.info("the revision %s was published on another host", said.name)
+
+    def _unpublished(self) -> list[Body]:
+        known = self.keyring.view.published
+        return [
+            Published(shelf=shelf.label, name=name, **shelf.kept(name)._asdict())
+            for shelf in self._shelves
+            for name in sorted(shelf.names())
+            if (shelf.label, name) not in known
+        ]
 
     # -- share --------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import msgspec
 
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.hosts.identity import KEY_BYTES, SIGNATURE_BYTES, Identity, id_of_key, is_signed
-from consent_mw.kinds import HOST, SHARING
+from consent_mw.kinds import HOST, PUBLICATION, SHARING
 from consent_mw.records import Query, Record, fixed_id, new_id
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Message",
     "Place",
     "Pub",
+    "Published",
     "Retired",
     "Wraps",
     "believed",
@@ -30,12 +31,13 @@ __all__ = [
     "context",
     "messages",
     "of_hosts",
+    "publications",
     "written",
 ]
 
 #: Under which these records are kept: nobody declares it, and it never ends by itself.
 PURPOSE: Final = "hosts"
-_KINDS: Final = frozenset((HOST, SHARING))
+_KINDS: Final = frozenset((HOST, SHARING, PUBLICATION))
 _PURPOSES: Final = frozenset((PURPOSE,))
 _SIGNED: Final = b"consent-mw host message 1"
 _WRAP: Final = b"consent-mw wrap 1"
@@ -125,7 +127,16 @@ class Retired(msgspec.Struct, frozen=True, tag="retired", kw_only=True):
     reason: str
 
 
-Body: TypeAlias = Beat | Pub | Wraps | Chosen | Confirm | Retired
+class Published(msgspec.Struct, frozen=True, tag="published", kw_only=True):
+    """A declaration that was published on a host, or words that visitors were shown there; see `Shelf`."""
+
+    shelf: str
+    name: str
+    text: str
+    at_ns: int
+
+
+Body: TypeAlias = Beat | Pub | Wraps | Chosen | Confirm | Retired | Published
 
 
 class Message(NamedTuple):
@@ -156,7 +167,7 @@ def written(body: Body, author: Identity, sealer: Sealer, now_ns: int) -> Record
     record_id = chosen_id(Place(body.day, body.label)) if isinstance(body, Chosen) else new_id(now_ns)
     said = _encode(body)
     signature = author.signature(_signed(record_id, said))
-    kind = HOST if isinstance(body, Beat | Retired) else SHARING
+    kind = HOST if isinstance(body, Beat | Retired) else PUBLICATION if isinstance(body, Published) else SHARING
     return sealer.statement(record_id, kind, PURPOSE, author.key + signature + said)
 
 
@@ -191,6 +202,11 @@ def messages(*ids: UUID) -> Query:
 def of_hosts() -> Query:
     """Return what finds those that say which hosts there are, which are few."""
     return Query(kinds=frozenset((HOST,)), purposes=_PURPOSES)
+
+
+def publications() -> Query:
+    """Return what finds what was published."""
+    return Query(kinds=frozenset((PUBLICATION,)), purposes=_PURPOSES)
 
 
 def context(place: Place, owner: bytes, to: bytes, public: bytes) -> bytes:

@@ -6,7 +6,17 @@ from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from consent_mw.crypto.wrapping import key_id, unwrapped
-from consent_mw.hosts.messages import Beat, Chosen, Confirm, Message, Place, Pub, Wraps, context
+from consent_mw.hosts.messages import (
+    Beat,
+    Chosen,
+    Confirm,
+    Message,
+    Place,
+    Pub,
+    Published,
+    Wraps,
+    context,
+)
 
 __all__ = ["Note", "View", "Wrap"]
 
@@ -33,6 +43,7 @@ class View:
         chosen: By place whose key is used.
         confirms: By place and host for whom that had wrapped.
         retired: By host why.
+        published: By shelf and name what was published on any host.
         names: By host what its machine is called.
         used, shared, over: The notes.
     """
@@ -47,6 +58,7 @@ class View:
         self.chosen: dict[Place, bytes] = {}
         self.confirms: dict[Place, dict[bytes, frozenset[bytes]]] = {}
         self.retired: dict[bytes, str] = {}
+        self.published: dict[tuple[str, str], Published] = {}
         self.names: dict[bytes, str] = {}
         self.used: set[Place] = set()
         self.shared: dict[Place, set[bytes]] = {}
@@ -77,6 +89,8 @@ class View:
         elif isinstance(body, Confirm):
             by_host = self.confirms.setdefault(Place(body.day, body.label), {})
             by_host[author] = by_host.get(author, frozenset()) | frozenset(body.shared)
+        elif isinstance(body, Published):
+            self.published.setdefault((body.shelf, body.name), body)
         else:
             self.retired.setdefault(body.host, body.reason)
 

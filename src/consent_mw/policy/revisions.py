@@ -12,12 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from consent_mw.exceptions import ConfigurationError, Fault, PolicyError
-from consent_mw.policy.loader import load
+from consent_mw.policy.loader import load, loads
 from consent_mw.policy.model import Policy
 from consent_mw.policy.timeline import Course, begins
 from consent_mw.system import durable
 from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import make_directory
+from consent_mw.system.shelf import Kept
 
 __all__ = ["Revisions"]
 
@@ -116,6 +117,27 @@ class Revisions:
         except OSError as error:
             raise self._failed(error, "give a directory that this user may write") from error
         return place
+
+    @property
+    def label(self) -> str:
+        """As `Shelf.label`."""
+        return "revision"
+
+    def kept(self, name: str) -> Kept:
+        """As `Shelf.kept`."""
+        place = self.directory / name
+        return Kept(place.read_text("utf-8"), place.stat().st_mtime_ns)
+
+    def take(self, name: str, kept: Kept) -> None:
+        """As `Shelf.take`."""
+        try:
+            policy = loads(kept.text)
+        except PolicyError as error:
+            raise ValueError(f"cannot be read here: {error}") from error
+        if _file_name(policy) != name:
+            raise ValueError("is another declaration than its name says")
+        place = self.keep(policy, kept.text)
+        os.utime(place, ns=(kept.at_ns, kept.at_ns))
 
     def read(self, revision: int) -> Policy:
         """

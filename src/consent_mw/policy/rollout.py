@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from consent_mw.exceptions import PolicyError
+from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
 from consent_mw.policy.startup_check import early, edited, notes
@@ -57,6 +57,7 @@ class Publications:
         *,
         trial: bool = False,
         begun: bool = False,
+        unknown: str = "",
     ) -> None:
         """
         Args:
@@ -65,6 +66,7 @@ class Publications:
             trial: For development, where nobody was promised anything: other content under a number that was published
                 is only told.
             begun: Whether the site was started in this data directory before.
+            unknown: Where several hosts share a store: why it is not known what was published on others.
 
         Raises:
             PolicyError: It was never published, though another revision was; it was, with other content; or what holds
@@ -73,6 +75,9 @@ class Publications:
         """
         self._revisions = revisions
         self._clock = clock
+        if unknown:
+            _refuse_unannounced(revisions, declared, unknown)
+            _log.warning("what was published on other hosts is not known, and asked for again: %s", unknown)
         faults = revisions.check(declared, self._now())
         changed = [] if faults else edited(revisions, declared)
         if faults or (changed and not trial):
@@ -119,6 +124,13 @@ class Publications:
 
     def _now(self) -> datetime:
         return EPOCH + timedelta(microseconds=self._clock() // 1_000)
+
+
+def _refuse_unannounced(revisions: Revisions, declared: Policy, unknown: str) -> None:
+    """Raise PolicyError if `declared` may be a revision that no host has announced."""
+    if declared.revision > 1 and not revisions.numbers():
+        problem = f"nothing was published on this host, and what was on others is not known: {unknown}"
+        raise PolicyError(Fault(declared.file, "revision", problem, "start it again when the store can be reached"))
 
 
 def _refuse_unreadable(revisions: Revisions, policy: Policy) -> None:

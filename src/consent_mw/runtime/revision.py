@@ -9,7 +9,6 @@ from pathlib import Path
 from consent_mw._asgi import Header
 from consent_mw.consent.permissions import Decision, Verdict
 from consent_mw.consent.receipts import Receipts
-from consent_mw.consent.wordings import Wordings
 from consent_mw.cookies.cookie_lines import Placed, placed
 from consent_mw.cookies.pending import Pending
 from consent_mw.cookies.request_cookies import RequestCookies
@@ -77,7 +76,7 @@ class Revision:
             receipts=Receipts(storage.store, sealer),
             hand_over=shared.drain.once,
             revisions=storage.revisions,
-            wordings=Wordings(storage.places.wordings),
+            wordings=storage.wordings,
             my_data=MyData.of_site(
                 policies,
                 storage.store,

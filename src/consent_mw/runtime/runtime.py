@@ -55,15 +55,21 @@ class Runtime:
         begun = places.rings.exists()
         self.options: Options = options
         self.storage: Storage = Storage.of(options, places, cookie.signing.keys)
+        hosts = self.storage.hosts(lambda: self.policy.revision)
         self._publications = Publications(
-            self.storage.revisions, declared, options.file, options.clock, trial=options.debug, begun=begun
+            self.storage.revisions,
+            declared,
+            options.file,
+            options.clock,
+            trial=options.debug,
+            begun=begun,
+            unknown=self.storage.catch_up(hosts) if hosts else "",
         )
         policy = self._publications.in_force
         sealer = self.storage.sealer(policy)
         pending = Pending(policy, self.storage.store, sealer)
         proxies = options.proxies or Proxies()
         self.console: Console | None = Console(policy, proxies) if options.console else None
-        hosts = self.storage.hosts(lambda: self.policy.revision)
         self.destruction: Destruction = self._destruction(policy, sealer, hosts)
         self.erasure: Erasure = Erasure.of_site(
             self.storage.revisions.course(policy).published,

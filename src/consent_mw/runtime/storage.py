@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
+from consent_mw.consent.wordings import Wordings
 from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring, rings_of
 from consent_mw.crypto.known_keyrings import KnownRings, Where
 from consent_mw.crypto.sealer import PlainSealer, Sealer
@@ -26,6 +30,9 @@ __all__ = ["Storage"]
 
 _log = logging.getLogger("consent_mw")
 
+#: So long a start waits for what was published on other hosts.
+_START_SECONDS: Final = 10.0
+
 _JOINED = """%s: what this site kept here before it had another store is still read, erased and destroyed here; leave it
 where it is, or move it: consent-mw store move"""
 _MISSING_RING = """%s: the keyring %s was used here before, and now it is %s: what the first one sealed cannot be read,
@@ -44,6 +51,7 @@ class Storage:
 
     places: Places
     revisions: Revisions
+    wordings: Wordings
     store: Store
     spool: Spool
     keyring: Keyring
@@ -67,6 +75,7 @@ class Storage:
         storage = cls(
             places=places,
             revisions=Revisions(places.revisions),
+            wordings=Wordings(places.wordings),
             store=site_store(places.database, options.store, options.log_store),
             spool=Spool(
                 places.spool,
@@ -129,7 +138,24 @@ class Storage:
             revision=revision,
             oldest=lambda: self.spool.backlog.oldest,
             clock=self.clock,
+            shelves=(self.revisions, self.wordings),
         )
+
+    def catch_up(self, hosts: Hosts) -> str:
+        """Have what was published on other hosts; return why that could not be asked for, or nothing."""
+
+        async def asked() -> str:
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    await hosts.catch_up()
+            except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises
+                return str(error) or f"the store did not answer within {_START_SECONDS:.0f} seconds"
+            finally:
+                await self.store.close()  # on this loop; what works later opens it on its own
+            return ""
+
+        with ThreadPoolExecutor(1) as one:  # which may be called on a loop, or before there is one
+            return one.submit(asyncio.run, asked()).result()
 
 
 def _keyring(options: Options, places: Places, site_keys: SiteKeys) -> Keyring:
