@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -303,8 +304,7 @@ async def _grown(contestant: Contestant, size: int) -> tuple[int, float, float, 
 
 
 def _draw(growth: list[tuple[str, int, float, float, float]], file: Path) -> None:
-    import vl_convert
-
+    vl_convert = import_module("vl_convert")  # of the group `bench`
     lines = ((f"{name}: {what}", size, milliseconds) for name, size, report, purged, _ in growth
              for what, milliseconds in (("access report", report), (f"purge of {PURGED:,}", purged)))  # fmt: skip
     sizes = sorted({size for _, size, *_ in growth})

@@ -49,12 +49,7 @@ class Section(NamedTuple):
 
 
 def report_page(report: Report, behind: Backlog) -> str:
-    """
-    Return the whole page.
-
-    Raises:
-        ConfigurationError: The charts' library is not installed.
-    """
+    """Return the whole page."""
     environment = Environment(
         loader=PackageLoader("consent_mw.cli", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
