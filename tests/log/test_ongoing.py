@@ -40,10 +40,10 @@ def outcomes(directory: Path) -> list[str]:
     return asyncio.run(fetch())
 
 
-@pytest.mark.parametrize("kind", ["websocket", "http"])
+@pytest.mark.parametrize("kind", ["websocket", "http", "head"])
 def test_a_connection_that_a_crash_ends_is_one_visit(kind: str, tmp_path: Path) -> None:
     killed(tmp_path, kind, ended=2)
-    ended = "disconnected" if kind == "http" else ""
+    ended = "" if kind == "websocket" else "disconnected"
     for _ in range(2):
         assert outcomes(tmp_path) == sorted(["broken_off", ended, ended])
     assert not list(tmp_path.glob(f"consent-data/spool/*{SUFFIX}"))

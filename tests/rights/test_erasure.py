@@ -54,7 +54,11 @@ def test_a_second_look_of_one_process_waits_for_the_first_and_sees_what_it_did(s
     assert not second.waiting
 
 
-def test_an_erasure_leaves_nothing_of_its_sender_and_everything_of_others(site: Site) -> None:
+@pytest.mark.parametrize("at_once", [400, 7])
+def test_an_erasure_leaves_nothing_of_its_sender_and_everything_of_others(
+    at_once: int, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consent_mw.rights.extent._PARTITIONS", at_once)
     days = [NOW - n * DAY for n in range(1, 300, 7)]
     site.keeps(*(site.of(name, day, purpose) for day in days for name in (NAME, OTHER)
                  for purpose in ("analytics", "functional")))  # fmt: skip

@@ -139,6 +139,18 @@ def test_a_site_that_starts_with_another_store_reads_those_that_it_had(tmp_path:
     assert len(UsedStores.beside(site.places.database).earlier) == 2
 
 
+def test_a_database_under_another_name_or_password_is_the_same_one(tmp_path: Path) -> None:
+    used = UsedStores(tmp_path / "stores.json")
+    for url in ("postgresql://a:old@db/site", "postgresql://a:new@db/site", "postgresql://a:new@10.0.0.5/site"):
+        used.use(url)
+        assert (used.store, used.earlier) == (url, [])
+    used.use("sqlite:////srv/consent.sqlite3")
+    assert used.earlier == ["postgresql://a:new@10.0.0.5/site"]
+    used.use("postgresql://a:newest@db/site")
+    assert used.earlier == ["sqlite:////srv/consent.sqlite3"]
+    assert used.path.stat().st_mode & 0o777 == 0o600
+
+
 def of_another_site(path: Path) -> None:
     async def fill() -> None:
         store = SQLiteStore(path)

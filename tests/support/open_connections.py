@@ -16,7 +16,8 @@ from consent_mw._asgi import Message, Receive, Scope, Send
 from consent_mw.testing.driver import Connection
 
 KEY = "a key of the trials, at least 16 characters"
-STREAM = [(b"content-type", b"text/event-stream")]
+EVENTS = [(b"content-type", b"text/event-stream")]
+STREAM = [(b"content-type", b"application/x-ndjson")]
 
 
 async def stays_open(scope: Scope, receive: Receive, send: Send) -> None:
@@ -24,8 +25,11 @@ async def stays_open(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.accept"})
     else:
-        await send({"type": "http.response.start", "status": 200, "headers": STREAM})
-        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": EVENTS if scope["path"] == "/head" else STREAM}
+        )
+        if scope["path"] != "/head":
+            await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
     while (await receive())["type"] in ("http.request", "websocket.receive"):
         pass
 
@@ -37,12 +41,13 @@ def site(directory: Path) -> ConsentMiddleware:
 
 async def opened(app: ConsentMiddleware, kind: str) -> Connection:
     """Return a connection of which the first message has come."""
-    connection = await Connection(app, scope("/talk", kind)).__aenter__()
+    of_http = "websocket" if kind == "websocket" else "http"
+    connection = await Connection(app, scope(f"/{kind}", of_http)).__aenter__()
     await connection.send({"type": "websocket.connect"} if kind == "websocket" else {"type": "http.request"})
     message: Message = await connection.receive()
     if kind == "http":
         message = await connection.receive()
-    assert message["type"] in ("websocket.accept", "http.response.body")
+    assert message["type"] in ("websocket.accept", "http.response.start", "http.response.body")
     return connection
 
 

@@ -103,7 +103,10 @@ class Recorder:
         allowed = consent.permissions.allowed
         if own:
             allowed &= self._unasked
-        plan = self._plan(allowed)
+        try:
+            plan = self._plan_of[allowed]
+        except KeyError:
+            plan = self._new_plan(allowed)
         if consent.noted:
             self._with_notes(plan, exchange)
         elif plan is not None:
@@ -120,7 +123,8 @@ class Recorder:
         Keep what is known of an exchange that will stay open, until it is kept whole: after a crash this is what there
         is of it. Both have one id, so that no store keeps them both. Never raises.
         """
-        plan = self._plan(exchange.consent.permissions.allowed)
+        allowed = exchange.consent.permissions.allowed
+        plan = self._plan_of[allowed] if allowed in self._plan_of else self._new_plan(allowed)
         if plan is None or exchange.begun:
             return
         outcome, exchange.outcome = exchange.outcome, BROKEN_OFF
@@ -132,13 +136,10 @@ class Recorder:
         finally:
             exchange.outcome = outcome
 
-    def _plan(self, allowed: frozenset[str]) -> Plan | None:
-        try:
-            return self._plan_of[allowed]
-        except KeyError:
-            plan = plan_of(allowed, self.policy, self._fields)
-            remember(self._plan_of, allowed, plan, _PLANS)
-            return plan
+    def _new_plan(self, allowed: frozenset[str]) -> Plan | None:
+        plan = plan_of(allowed, self.policy, self._fields)
+        remember(self._plan_of, allowed, plan, _PLANS)
+        return plan
 
     def noted_since(self, exchange: Exchange) -> None:
         """Keep what was noted after the exchange was kept, in a background task for example. Never raises."""

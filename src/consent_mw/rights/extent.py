@@ -22,7 +22,7 @@ from consent_mw.system.days import start_of
 
 __all__ = ["Extent", "Place"]
 
-_DAYS_AT_ONCE: Final = 90
+_PARTITIONS: Final = 400
 #: Purposes whose records carry tokens although nobody is asked about them: no choice takes them back or allows them.
 _UNASKED: Final = (RECEIPTS, REQUESTS, LINKS, ABUSE)
 
@@ -51,14 +51,12 @@ class Place(NamedTuple):
     @property
     def parts(self) -> list[Place]:
         """
-        The same in parts of some weeks, each of which is erased at once: a deletion in PostgreSQL locks every partition
-        that it touches (a day of a purpose) until it is done, and a server has room for some 1,600 of them.
+        The same in parts, each of which is erased at once: a deletion in PostgreSQL locks every partition that it
+        touches (a day of a purpose) until it is done, and a server with default settings has room for some 1,600.
         """
-        days = sorted({day for day, _ in self.made})
-        some = [frozenset(days[first : first + _DAYS_AT_ONCE]) for first in range(0, len(days), _DAYS_AT_ONCE)]
-        return [
-            self._replace(made={key: found for key, found in self.made.items() if key[0] in each}) for each in some
-        ] or [self]
+        keys = sorted(self.made)
+        some = [keys[first : first + _PARTITIONS] for first in range(0, len(keys), _PARTITIONS)]
+        return [self._replace(made={key: self.made[key] for key in each}) for each in some] or [self]
 
 
 class _Part(NamedTuple):

@@ -70,6 +70,8 @@ _WAITING: Final = b"data-"
 _WAITS: Final = (b"data-purpose", b"data-category", b"data-consent")
 #: No set: to hash a member of an enumeration takes longer than to compare it with all of these.
 _SAME_FOR_ALL: Final = (Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED)
+#: Its first event may be hours away.
+_EVENTS: Final = b"text/event-stream"
 #: As it is nearly always written.
 _HTML: Final = b"text/html; charset=utf-8"
 #: What took longer than this is worth a look whether the visitor is still there. Nobody tells an application that never
@@ -359,6 +361,9 @@ class Answer(msgspec.Struct, eq=False):
             revision.shared.illegible.refuse(gated.illegible)
         if gated.pending:
             return self._special_head(message, permissions, None, gated)
+        if gated.kind[:17] == _EVENTS and kind == "http.response.start":
+            self._left = message
+            self._stream()
         if revision.shared.options.banner and kind == "http.response.start" and is_page_status(status):
             if not gated.plain or exchange.scope["method"] != "GET":
                 if _is_page(message):

@@ -34,7 +34,7 @@ _log = logging.getLogger("consent_mw")
 _START_SECONDS: Final = 10.0
 
 _JOINED = """%s: what this site kept here before it had another store is still read, erased and destroyed here; leave it
-where it is, or move it: consent-mw store move"""
+where it is, or move it: consent-mw store move (and if it is gone for good, take it out of stores.json)"""
 _MISSING_RING = """%s: the keyring %s was used here before, and now it is %s: what the first one sealed cannot be read,
 requests among it, and those visitors cannot be erased. Put its key file back and start again; if it is gone for good,
 say so: consent-mw purge --lost %s"""

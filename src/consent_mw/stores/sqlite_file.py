@@ -69,7 +69,7 @@ _STEPS: Final = (
 
 SCHEMA: Final = len(_STEPS)
 
-_UNREADABLE = "restore a backup, or save what can be read with the sqlite3 shell's .recover"
+_UNREADABLE = "restore a backup: consent-mw restore; or save what can be read: .recover of the sqlite3 shell"
 _MENDS: Final[dict[int, tuple[type[StoreError], str]]] = {
     sqlite3.SQLITE_CORRUPT: (SchemaError, _UNREADABLE),
     sqlite3.SQLITE_NOTADB: (SchemaError, _UNREADABLE),
@@ -201,7 +201,9 @@ def _recognised(path: Path) -> bool:
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
             raise
-        raise SchemaError(f"{path}: is not a SQLite database; name another file, or move this one away") from error
+        raise SchemaError(
+            f"{path}: is not a SQLite database; name another file, or restore a backup: consent-mw restore"
+        ) from error
     if application != APPLICATION_ID:
         raise SchemaError(f"{path}: is a SQLite database, but not one of consent-mw; name another file")
     _refuse_newer(path, schema)

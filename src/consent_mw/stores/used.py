@@ -51,13 +51,21 @@ class UsedStores:
         return self._read().earlier
 
     def use(self, url: str) -> None:
-        """Note with which store the site starts. Raises ConfigurationError."""
+        """
+        Note with which store the site starts. Raises ConfigurationError.
+
+        Of two databases the first is forgotten: a password was changed, or a server has another name, or it was moved
+        with the database's own tools.
+        """
         url = canonical(url)
         if self._read().store != url:
             with self._alone():
                 kept = self._read()  # another worker may have been faster
                 earlier = dict.fromkeys((kept.store, *kept.earlier))
-                self._write(_Kept(url, [each for each in earlier if each not in ("", url)]))
+                stay = [
+                    each for each in earlier if each not in ("", url) and not (_is_database(each) and _is_database(url))
+                ]
+                self._write(_Kept(url, stay))
 
     def forget(self, url: str) -> None:
         """Note that nothing is left in an earlier store. Raises ConfigurationError."""
@@ -92,3 +100,7 @@ class UsedStores:
 def canonical(url: str) -> str:
     """Return a URL as it stands in the file: that of a database file with its whole path."""
     return f"{_SQLITE}{Path(url[len(_SQLITE) :]).absolute()}" if url.startswith(_SQLITE) else url
+
+
+def _is_database(url: str) -> bool:
+    return url.startswith(("postgresql:", "postgres:"))
