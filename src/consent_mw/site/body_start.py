@@ -14,13 +14,17 @@ __all__ = ["Opening", "Place", "usual_place"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _NOT_SPACE: Final = re.compile(rb"[^\t\n\f\r ]")
-_COMMENT_END: Final = re.compile(rb"-->|(?<!<!)--!>")
+_COMMENT_END: Final = re.compile(rb"-->|--!>")
+#: White space by another name, which begins no body, and what Chromium passes over though the standard does not.
+_NO_TEXT: Final = re.compile(
+    rb"\x00|&(?:#0*(?:9|1[023]|32)(?![0-9])|#[xX]0*(?:9|[aAcCdD]|20)(?![0-9A-Fa-f])|Tab;|NewLine;)"
+)
 _GREATER: Final = re.compile(rb">")
 _NAME_END: Final = re.compile(rb"[\t\n\f\r />]")
 _IN_TAG: Final = re.compile(rb"[>=]")
 _UNQUOTED_END: Final = re.compile(rb"[\t\n\f\r >]")
 _QUOTE_END: Final = {b'"': re.compile(rb'"'), b"'": re.compile(rb"'")}
-_TEMPLATE_TAG: Final = re.compile(rb"<(/?)template[\t\n\f\r />]", re.IGNORECASE)
+_LESS: Final = re.compile(rb"<")
 #: In a script a comment may hold scripts, with their end tags: as counters once wrote themselves for old browsers.
 _IN_SCRIPT: Final = re.compile(rb"<!--|-->|</?script[\t\n\f\r />]", re.IGNORECASE)
 #: Elements of a head whose content is text to their end tag, whatever it looks like. A `<noscript>` is here too: with
@@ -29,6 +33,13 @@ _TEXT_END: Final = {
     name: re.compile(rb"</" + name + rb"[\t\n\f\r />]", re.IGNORECASE)
     for name in (b"script", b"style", b"title", b"noscript", b"noframes")
 }
+#: The others, which begin a body, but not within a template of the head.
+_TEXT_IN_TEMPLATE: Final = {
+    name: re.compile(rb"</" + name + rb"[\t\n\f\r />]", re.IGNORECASE)
+    for name in (b"textarea", b"xmp", b"iframe", b"noembed")
+}
+#: Within them the same tags mean something else.
+_FOREIGN: Final = frozenset((b"svg", b"math", b"plaintext"))
 _EMPTY: Final = frozenset((b"base", b"basefont", b"bgsound", b"link", b"meta"))
 _TO_TAG_END: Final = rb"""(?=[\t\n\f\r />])
     (?:[^>=]++ | =[\t\n\f\r ]*+ (?:"[^"]*+" | '[^']*+' | [^\t\n\f\r >"'][^\t\n\f\r >]*+ | (?=>)))* >"""
@@ -122,6 +133,10 @@ class Opening:
             if name == b"body":
                 end = yield from self._tag_end(token + 5)
                 return Place(token if self._head is None else self._head, end)
+            if not name:
+                yield from self._have(token + _OVERLAP_BYTES)
+                if _NO_TEXT.match(self._seen, token):
+                    raise _NoPlace
             after = yield from self._passed(name, token)
             if after is None:
                 return self._implied(token)
@@ -136,7 +151,7 @@ class Opening:
     def _passed(self, name: bytes, token: int) -> Generator[None, None, int | None]:
         """Return where the token called `name` ends, with all that is inside; None where it begins the body."""
         if name == b"!--":
-            return (yield from self._end(_COMMENT_END, token + 2))
+            return (yield from self._comment_end(token))
         if name[:1] in (b"!", b"?"):
             self._document |= name == b"!doctype"
             return (yield from self._end(_GREATER, token))
@@ -151,13 +166,20 @@ class Opening:
         stray = name[:1] == b"/" and name not in (b"/body", b"/html", b"/br")
         return (yield from self._tag_end(token + 1 + len(name))) if stays or stray else None
 
+    def _comment_end(self, token: int) -> _Reading:
+        """Its first dashes are those of `<!-->` and `<!--->`, which are whole comments, and of no `--!>`."""
+        at = yield from self._end(_COMMENT_END, token + 2)
+        if at < token + 8 and self._seen.startswith(b"!>", at - 2):
+            at = yield from self._end(_COMMENT_END, token + 4)
+        return at
+
     def _element_end(self, name: bytes, token: int) -> _Reading:
         at = yield from self._tag_end(token + 1 + len(name))
         if name == b"template":
             return (yield from self._template_end(at))
         if name == b"script":
             return (yield from self._script_end(at))
-        at = yield from self._end(_TEXT_END[name], at)
+        at = yield from self._end(_TEXT_END.get(name) or _TEXT_IN_TEMPLATE[name], at)
         return (yield from self._tag_end(at - 1))
 
     def _script_end(self, at: int) -> _Reading:
@@ -180,10 +202,22 @@ class Opening:
     def _template_end(self, at: int) -> _Reading:
         depth = 1
         while depth:
-            at = yield from self._end(_TEMPLATE_TAG, at)
-            closes = self._seen.startswith(b"</", at - len(b"</template>"))
-            depth += -1 if closes else 1
-        return (yield from self._tag_end(at - 1))
+            token = (yield from self._end(_LESS, at)) - 1
+            name = yield from self._name(token)
+            if name in _FOREIGN:
+                raise _NoPlace
+            if not name:
+                at = token + 1
+            elif name == b"!--":
+                at = yield from self._comment_end(token)
+            elif name[:1] in (b"!", b"?"):
+                at = yield from self._end(_GREATER, token)
+            elif name in _TEXT_END or name in _TEXT_IN_TEMPLATE:
+                at = yield from self._element_end(name, token)
+            else:
+                at = yield from self._tag_end(token + 1 + len(name))
+                depth += (name == b"template") - (name == b"/template")
+        return at
 
     def _name(self, token: int) -> Generator[None, None, bytes]:
         """Return what the token at `token` is: a tag's name, one with a slash, `!--`, `!doctype`, or b"" for text."""
