@@ -155,8 +155,10 @@ def test_a_store_that_went_back_is_told_again_what_it_lost(tmp_path: Path, store
         await start(one, two)
         await settle(one, two)
         record = one.seal()
+        assert (one.hosts.restored, two.hosts.restored) == (0, 0)
         await store.delete(messages())
         await settle(one, two)
+        assert (one.hosts.restored, two.hosts.restored) == (1, 1)
         late = OneHost(tmp_path / "late", store)
         await beside(late.agree(), one, two)
         assert late.sealer.open(record) == b"x"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.support.site_of_erasures import DAY, NAME, NOW, NOW_NS, OTHER, Site, erasure_of
@@ -23,6 +25,7 @@ from consent_mw.records import Query, Record, Scalar, encode_record
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.erasure import ErasureOutcome
 from consent_mw.rights.holdings import Holdings, Registry
+from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.people import People, links
 from consent_mw.rights.request import Answer, Request
 from consent_mw.rights.restriction import Restriction, restricted
@@ -198,6 +201,31 @@ def test_a_restored_backup_brings_nobody_back(site: Site) -> None:
     assert len(site.held_of(OTHER)) == 1
     assert len(site.records("request")) == 1
     assert site.erases(NOW + DAY).brought_back == 0
+
+
+def test_a_store_that_is_noticed_to_have_gone_back_is_erased_from_at_once(site: Site) -> None:
+    gone = site.of(NAME, NOW - DAY)
+    site.keeps(gone)
+    other = Ledger(site.places.erasures)
+    for number in range(30):  # so many that a look at some of them does not come to the last
+        tokens = tuple(os.urandom(16).hex() for _ in range(20))
+        other.append(Entry(at=NOW, request=UUID(int=number), found=0, total=0, until=NOW + DAY, tokens=tokens,
+                           days=(0,) * 20))  # fmt: skip
+    site.asks(erasure_of(NAME))
+    restored = 0
+
+    async def live(store: Any) -> list[int]:
+        nonlocal restored
+        erasure = site.erasure(store, restored=lambda: restored)
+        await erasure.once(NOW)
+        await store.append([gone])
+        before = await erasure.once(NOW)
+        restored = 1
+        after = await erasure.once(NOW)
+        await erasure.close()
+        return [before.brought_back, after.brought_back]
+
+    assert site.using(live) == [0, 1]
 
 
 def test_what_is_collected_after_an_erasure_stays_also_under_the_token_of_the_same_day(site: Site) -> None:

@@ -97,6 +97,9 @@ class Hosts:
     6. Confirm what was overwritten here.
 
     Each step may be interrupted and repeated. With a clock that is wrong nothing is joined.
+
+    Attributes:
+        restored: How often the store went back in time since this process began.
     """
 
     @classmethod
@@ -149,6 +152,7 @@ class Hosts:
             shelves: What every host is to have that one has.
         """
         self._shelves = shelves
+        self.restored = 0
         self._refused: set[str] = set()  # what was published and cannot be kept here, which is told once
         self._store = store
         self.keyring = keyring
@@ -301,12 +305,13 @@ class Hosts:
             await asyncio.to_thread(self._take, await self._store.fetch(messages(*ids)))
         if everything:
             self._all_at, self._is_warned = began, False
+            if self._beat is not None and self._beat not in stands:
+                _log.warning("the store has lost what this host told it before: what it has lost is put back")
+                self.restored += 1
+                self._beat, self._beat_ns = None, 0
             return frozenset(stands)
         lately = abs(self._clock() - self._beat_ns) < _BEAT_NS
-        if lately and self._beat not in stands:
-            _log.warning("the store has lost what this host told it a moment ago: what it has lost is put back")
-            return await self._hear(everything=True)
-        return None
+        return await self._hear(everything=True) if lately and self._beat not in stands else None
 
     def _take(self, page: Sequence[Record]) -> None:
         view = self.keyring.view
@@ -348,7 +353,7 @@ class Hosts:
         if identity.has_run(beat.run):
             self._beats.add(message.record.id)
             if beat.left:  # another process of this host has ended
-                self._beat_ns = 0
+                self._beat, self._beat_ns = None, 0
             elif self._beat is not None and message.record.id > self._beat:  # once this one has said its own run
                 self._beat, self._beat_ns = message.record.id, int(beat.at * 1e9)
         else:

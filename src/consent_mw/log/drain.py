@@ -96,6 +96,7 @@ class Drain:
         stop_seconds: How long `stop` may take. What is left then waits in the spool for the next start.
         chores: What goes on beside it, each as a task of its own.
         drain_chores: The same, but only while it is this process that hands over: the other one does them too.
+        first: What is done before the first request, at an instant: never raises.
         agree: Where several hosts share their keys: has them agree on those that will be needed, ahead of time.
 
     Attributes:
@@ -123,6 +124,7 @@ class Drain:
         drain_chores: Sequence[Chore] = (),
         poll_published: Callable[[], None] = lambda: None,
         agree: Callable[[Iterable[tuple[int, str]]], Awaitable[None]] | None = None,
+        first: Callable[[datetime], Awaitable[None]] | None = None,
     ) -> None:
         self._policy = policy
         self._spool = spool
@@ -142,6 +144,7 @@ class Drain:
         self.handed_over: int = 0
         self.poll_published: Callable[[], None] = poll_published
         self._agree = agree
+        self._first = first
         self.by_itself: bool = True
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -185,6 +188,8 @@ class Drain:
             await self._store.open()
         except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises, the site starts
             self._tell("the store cannot be opened, records stay in the spool", error)
+        if self._first:
+            await self._first(instant_of(self._clock()))
         await self._prepare_keys()
         self.start()
 

@@ -270,6 +270,22 @@ class Destruction:
         if outcome.keys or outcome.records:
             _log.info("destroyed: %d keys, %d records", outcome.keys, outcome.records)
 
+    async def destroy_keys(self, now: datetime) -> None:
+        """
+        Destroy the keys that have ended by `now` (aware), before anybody is served: a machine that stood still, or came
+        out of an image, holds some that others have destroyed. What goes wrong is left to the runs. Never raises.
+        """
+        run = _Run(now, lambda gone, all_known: None)
+        try:
+            with leased(self._lock) as mine:
+                if mine and not await self._clock.fault(now):
+                    for stage in self.stages:
+                        await self._destroy_keys(stage, run, held=False)
+        except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: a run tries again
+            run.outcome.troubles.append(str(error))
+        for trouble in run.outcome.troubles:
+            _log.error("not destroyed before the start, and tried again each minute: %s", trouble)
+
     async def close(self) -> None:
         """Release the archive. Closing twice is harmless."""
         if self._archive:

@@ -110,6 +110,7 @@ class Erasure:
         hand_over: Brings what lies in the spool to the store; None where another process does.
         personal_data: Erases what the application holds. A request of a site that has one waits for it.
         spools: Where several hosts share the store: tells whose spools may hold what was written before an instant.
+        restored: How often the store was noticed to have gone back in time; each time the whole ledger is applied.
     """
 
     @classmethod
@@ -124,6 +125,7 @@ class Erasure:
         hand_over: Callable[[], Awaitable[object]] | None = None,
         personal_data: PersonalData | None = None,
         spools: Callable[[datetime], Awaitable[Spools]] | None = None,
+        restored: Callable[[], int] = lambda: 0,
     ) -> Erasure:
         """
         Return what erases at the site at `places`, by every declaration that was in force.
@@ -142,6 +144,7 @@ class Erasure:
             archive=Archive.of_site(policies, places, sealer.site_keys),
             personal_data=personal_data,
             spools=spools,
+            restored=restored,
         )
 
     def __init__(
@@ -157,8 +160,10 @@ class Erasure:
         archive: Archive | None = None,
         personal_data: PersonalData | None = None,
         spools: Callable[[datetime], Awaitable[Spools]] | None = None,
+        restored: Callable[[], int] = lambda: 0,
     ) -> None:
         self._spools = spools
+        self._restored = restored
         self._retention = retention
         self._store = store
         self._sealer = sealer
@@ -175,7 +180,7 @@ class Erasure:
         self._open = OpenCases(store, sealer, self._desk)
         self._turn = asyncio.Lock()
         self._walk = Walk(ledger)
-        self._begun = False
+        self._applied: int | None = None  # as of which restoration the whole ledger was applied
         self._renewed: datetime | None = None
         self._told: list[str] = []  # the troubles of the last run
 
@@ -245,9 +250,10 @@ class Erasure:
     async def _all(self, now: datetime, outcome: ErasureOutcome) -> None:
         # At the start before all else: what a restored backup brought back was counted already. Later only afterwards:
         # what comes late of somebody whose request is still open counts for its certificate.
-        if not self._begun:
+        restored = self._restored()
+        if self._applied != restored:
             outcome.brought_back += await self._apply_ledger(now)
-            self._begun = True
+            self._applied = restored
         await self._open_cases(now, outcome)
         # A few entries at each look: for a backup that is restored while the site runs, and for what a long exchange
         # that had begun before its visitor's erasure wrote down only afterwards.

@@ -80,6 +80,7 @@ class Runtime:
             hand_over=self._hand_over,
             personal_data=options.personal_data,
             spools=hosts.spools if hosts else None,
+            restored=lambda: hosts.restored if hosts else 0,
         )
         self.drain: Drain = Drain(
             policy,
@@ -94,6 +95,7 @@ class Runtime:
             drain_chores=(self.destruction,) if options.drain else (),
             poll_published=self.poll_published,
             agree=hosts.agree if hosts else None,
+            first=self.destruction.destroy_keys,
         )
         self.storage.know_keyrings(self.erasure.archive, given=options.keyring is not None)
         shared = Shared(
