@@ -79,10 +79,14 @@ class ConsentMiddleware:
         self.runtime: Runtime = Runtime(Options(**options))
         self._options = self.runtime.options
         self._excluded = self._options.excluded
+        self._debug = self._options.debug
+        self._banner = self._options.banner
         self._health = Health(self.runtime.storage.spool) if self._options.health else None
         self._proxies = self.runtime.revision.shared.proxies
         self._routes = Routes(app)
         self._mounted = mounted_at(app)
+        #: Whether the server tells all about the visitor: no proxy stands in front, and nothing is mounted.
+        self._direct = self._proxies.direct and not self._mounted
         self._proxy_untold = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,7 +105,7 @@ class ConsentMiddleware:
         cookie_header = fields.get(b"cookie") if lines is None else _joined_cookies(lines)
         secure = self._is_secure(scope, fields)
         signals = _signals(scope["headers"], revision.signals) if _may_signal(fields) else _NO_SIGNALS
-        seen = outside(scope, self._proxies, self._mounted) if self._mounted or not self._proxies.direct else None
+        seen = None if self._direct else outside(scope, self._proxies, self._mounted)
         asked = fields if seen is None else {**fields, b"host": header_value(seen["headers"], b"host") or b""}
         alone = secure or stands_alone(asked.get(b"host"))
 
@@ -111,24 +115,18 @@ class ConsentMiddleware:
             revision.shared.warn_once("unsigned", _UNSIGNED, self._options.cookie_name)
         exchange = _begun(revision, reading, scope, fields, lines, now_ns, seen)
         exchange.routes = self._routes
-        if self._options.banner:
+        if self._banner:
             _ask_for_a_page(exchange)
         elif exchange.consent.pending is not None:
             exchange.inner["state"][WAITING] = await on_asyncio(revision.site.waiting, exchange.consent, now_ns)
         app, own = self._application(revision, exchange, secure)
+        special = own or self._debug
+        logged = self._excluded is None or not self._excluded.fullmatch(str(scope.get("path", "")))
+        # In their order: by name they take a twentieth of an access line more.
         answer = Answer(
-            revision=revision,
-            server_receive=receive,
-            server_send=send,
-            exchange=exchange,
-            began_with=reading.consent,
-            cookie_header=cookie_header,
-            expired=reading.expired,
-            secure=secure,
-            own=own,
-            special=own or self._options.debug,
-            logged=self._excluded is None or not self._excluded.fullmatch(str(scope.get("path", ""))),
-        )
+            revision, receive, send, exchange, reading.consent, cookie_header, reading.expired, secure, own, special,
+            logged,
+        )  # fmt: skip
         loop = runtime.drain.loop
         if loop is None or not loop.is_running():
             runtime.drain.start()

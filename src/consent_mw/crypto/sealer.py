@@ -7,7 +7,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -62,6 +62,9 @@ _REMEMBERED = 64
 # Who signs in is looked for under the keys of every day: some 2,000 secrets, 0.4 MB, for two purposes of three years.
 _REMEMBERED_SECRETS = 4_096
 
+#: What the blobs of one purpose begin with in a part of a day, before their nonce; and what encrypts.
+Cipher: TypeAlias = tuple[bytes, AESGCM]
+
 _forks = 0
 
 
@@ -85,7 +88,7 @@ class _Stream:
         self.forks = _forks
         self.generation = generation
         self.id = os.urandom(16)
-        self.ciphers: dict[tuple[int, str], tuple[bytes, AESGCM]] = {}
+        self.ciphers: dict[int, dict[str, Cipher]] = {}
 
 
 class _Remembered:
@@ -229,12 +232,24 @@ class Sealer:
             KeyDestroyed: The key of those hours and that purpose is gone.
             StoreError: The keyring cannot be reached.
         """
+        quarter = _number(id_bytes[_MILLISECONDS]) // _QUARTER_MILLISECONDS
+        ready = self.ready(quarter)
+        head, cipher = ready.get(purpose) or self._cipher(ready, quarter, day, purpose)
+        return head + nonce + cipher.encrypt(nonce, plain, id_bytes + names)
+
+    def ready(self, quarter: int) -> dict[str, Cipher]:
+        """
+        Return what seals in a quarter hour (since 1970), by purpose, as far as it is at hand: `seal_bytes` for who has
+        several purposes and no time. Each gives what a blob begins with, before its nonce, and the cipher.
+        """
         stream = self._stream
         if stream.forks != _forks or stream.generation != self.keyring.generation:
             stream = self._stream = _Stream(self.keyring.generation)
-        quarter = _number(id_bytes[_MILLISECONDS]) // _QUARTER_MILLISECONDS
-        head, cipher = stream.ciphers.get((quarter, purpose)) or self._cipher(stream, quarter, day, purpose)
-        return head + nonce + cipher.encrypt(nonce, plain, id_bytes + names)
+        ready = stream.ciphers.get(quarter)
+        if ready is None:
+            ready = {}
+            remember(stream.ciphers, quarter, ready, _REMEMBERED)
+        return ready
 
     def prepare(self, days: Iterable[int], purposes: Iterable[str], *, with_tokens: Container[str] = ()) -> None:
         """
@@ -395,11 +410,12 @@ class Sealer:
             remembered.days = {label: days for label, days in found.items() if of_label(label)[1] == WHOLE}
         return remembered.days
 
-    def _cipher(self, stream: _Stream, quarter: int, day: int, purpose: str) -> tuple[bytes, AESGCM]:
+    def _cipher(self, ready: dict[str, Cipher], quarter: int, day: int, purpose: str) -> Cipher:
+        stream = self._stream.id
         span = self._calendar.at(day, quarter % QUARTERS)
-        cipher = AESGCM(_derived(self.keyring.key(day, label_of(purpose, span), create=True), stream.id))
-        found = bytes((_VERSION, *span)) + stream.id, cipher
-        remember(stream.ciphers, (quarter, purpose), found, _REMEMBERED)
+        cipher = AESGCM(_derived(self.keyring.key(day, label_of(purpose, span), create=True), stream))
+        found = bytes((_VERSION, *span)) + stream, cipher
+        remember(ready, purpose, found, _REMEMBERED)
         return found
 
     def _opener(self, day: int, label: str, stream: bytes) -> AESGCM:
@@ -438,6 +454,10 @@ class PlainSealer(Sealer):
     def seal_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, plain: bytes, nonce: bytes) -> bytes:
         """Return `plain` as it is, marked as such."""
         return _PLAIN + plain
+
+    def ready(self, quarter: int) -> dict[str, Cipher]:
+        """Nothing encrypts here."""
+        return {}
 
     def open_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, ring: str, sealed: bytes) -> bytes:
         """As `Sealer.open_bytes`."""

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
+from itertools import repeat
+from operator import call
 from os import urandom
 from sys import getsizeof
 from typing import Final
@@ -33,14 +35,14 @@ from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed, withdrawal
 from consent_mw.spool.bundles import AGENT_TO_PARSE, Bundle, frame_head, layout_of, length_of
 from consent_mw.spool.spool import Spool
 from consent_mw.system.bounded_cache import Budget, Memory, remember
-from consent_mw.system.days import DAY_NS, instant_of
+from consent_mw.system.days import DAY_NS, QUARTER_SECONDS, instant_of
 from consent_mw.system.escaping import printable, readable
 
 __all__ = ["Recorder"]
 
 _log = logging.getLogger("consent_mw")
 
-#: For addresses, and for referrers.
+#: For addresses, for referrers, and for agents.
 _REMEMBERED_BYTES: Final = 1 << 20
 #: Sets of allowed purposes for which it is remembered how an exchange is kept. How large a plan is, the policy decides.
 _PLANS: Final = 256
@@ -52,6 +54,7 @@ _AGENT: Final = 512
 _AGENT_BYTES: Final = 4 * _AGENT
 
 _QUIET_SECONDS: Final = 60.0
+_QUARTER_NS: Final = QUARTER_SECONDS * 10**9
 
 _NO_PARTS: Final = layout_of(())
 
@@ -79,6 +82,7 @@ class Recorder:
         self._proxies = proxies
         self._ring = sealer.keyring.name
         self._seal = sealer.seal_bytes
+        self._ready = sealer.ready
         self._append = spool.append
         self._encode = msgspec.msgpack.Encoder().encode
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
@@ -225,7 +229,7 @@ class Recorder:
 
     def _bundle(self, plan: Plan, exchange: Exchange) -> bytes:
         consent = exchange.consent.consent
-        scope = exchange.scope
+        scope, named = exchange.scope, exchange.consent.route
         method = scope.get("method", "GET")
         encode = self._encode  # see the middleware's clock
         noise = urandom(NONCE_BYTES)  # of id and nonce, neither of which is a secret: one call of the system
@@ -239,7 +243,7 @@ class Recorder:
                 exchange.duration_ns,
                 consent.choice,
                 consent.revision,
-                route_of(exchange),
+                exchange.routes.template(scope, exchange.inner) if named is None else route_of(exchange),
                 "websocket" if scope["type"] == "websocket" else None,
                 exchange.outcome,
                 plan.layout,
@@ -252,17 +256,23 @@ class Recorder:
 
     def _sealed(self, plan: Plan, exchange: Exchange, id_bytes: bytes, nonce: bytes, facts: bytes) -> list[bytes]:
         """Return what is sealed for each purpose, under a key of its own: so one nonce does for all."""
-        encode, seal, day = self._encode, self._seal, exchange.started_ns // DAY_NS
+        encode, started_ns = self._encode, exchange.started_ns
         receipt = exchange.consent.consent.receipt
+        ready = self._ready(started_ns // _QUARTER_NS).get
         sealed: list[bytes] = []
         gone: KeyDestroyed | None = None
         for part in plan.seals:
-            values: list[Scalar] = []
+            # A loop over the fields without one of the interpreter's.
+            values = list(map(call, part.fields, repeat(exchange)))
+            plain = encode((receipt if part.asked else None, values))
+            cipher = ready(part.purpose)
+            if cipher is not None:
+                sealed.append(cipher[0] + nonce + cipher[1].encrypt(nonce, plain, id_bytes + part.names + facts))
+                continue
             try:
-                for field in part.fields:
-                    values.append(field(exchange))  # noqa: PERF401 - a comprehension is a call of its own (CPython 3.11)
-                plain = encode((receipt if part.asked else None, values))
-                sealed.append(seal(id_bytes, day, part.purpose, part.names + facts, plain, nonce))
+                sealed.append(
+                    self._seal(id_bytes, started_ns // DAY_NS, part.purpose, part.names + facts, plain, nonce)
+                )
             except KeyDestroyed as error:  # the clock stepped back: what ends later is kept
                 sealed.append(b"")
                 gone = error
@@ -348,8 +358,8 @@ class Recorder:
         return {
             "url.path": _path,
             "url.query": _query,
-            "user_agent.original": _agent,
-            "http.request.header.referer": _remembered_origin() if precision == "origin" else _referer,
+            "user_agent.original": _remembered(b"user-agent", _agent),
+            "http.request.header.referer": _remembered(b"referer", _origin) if precision == "origin" else _referer,
         }[name]
 
     def _address(self, purpose: str, precision: str) -> Field:
@@ -432,32 +442,35 @@ def _query(exchange: Exchange) -> Scalar:
     return redact_query(readable(query)) if query else None
 
 
-def _agent(exchange: Exchange) -> Scalar:
-    agent = exchange.fields.get(b"user-agent")
-    return None if agent is None else readable(agent[:_AGENT_BYTES])[:_AGENT]
+def _agent(agent: bytes) -> str:
+    return readable(agent[:_AGENT_BYTES])[:_AGENT]
+
+
+def _origin(referer: bytes) -> str | None:
+    return origin(referer.decode("latin-1")) or None
 
 
 def _referer(exchange: Exchange) -> Scalar:
     return redact_url(_text(exchange, b"referer") or "") or None
 
 
-def _remembered_origin() -> Field:
-    """Return the field of a referrer's origin. A visitor's next pages name the same few again and again."""
-    origins: Memory[bytes, str | None] = Memory(Budget(_REMEMBERED_BYTES))
-    seen = origins.seen
+def _remembered(header: bytes, read: Callable[[bytes], str | None]) -> Field:
+    """Return the field that is read from one header. Visitors send the same few again and again."""
+    values: Memory[bytes, str | None] = Memory(Budget(_REMEMBERED_BYTES))
+    seen = values.seen
 
-    def read(exchange: Exchange) -> Scalar:
-        referer = exchange.fields.get(b"referer")
-        if referer is None:
+    def remembered(exchange: Exchange) -> Scalar:
+        value = exchange.fields.get(header)
+        if value is None:
             return None
         try:
-            return seen[referer]
+            return seen[value]
         except KeyError:
-            found = origin(referer.decode("latin-1")) or None
-        origins.remember(referer, found, getsizeof(referer) + getsizeof(found))
+            found = read(value)
+        values.remember(value, found, getsizeof(value) + getsizeof(found))
         return found
 
-    return read
+    return remembered
 
 
 def _day_of(now_ns: int) -> date:

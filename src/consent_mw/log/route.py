@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from consent_mw._asgi import ASGIApp, Scope
 from consent_mw.log.redaction import clean
-from consent_mw.system.bounded_cache import remembering
+from consent_mw.system.bounded_cache import remember, remembering
 
 __all__ = ["LONGEST", "Routes"]
 
@@ -26,6 +26,8 @@ _DEEPEST: Final = 20
 _WRAPPED: Final = ("app", "wsgi_application", "application", "__self__", "func")
 #: What is remembered are the prefixes of mounts, by the path that they took: visitors choose how many there are.
 _REMEMBERED_BYTES: Final = 1 << 18
+#: Routes whose template is remembered: a site may make new ones as long as it runs.
+_ROUTES: Final = 1_000
 
 #: Takes a method, a path below the application, and whether it is a WebSocket; returns the template, or None.
 _Router: TypeAlias = Callable[[str, str, bool], str | None]
@@ -36,6 +38,7 @@ class Routes:
 
     def __init__(self, app: ASGIApp | None) -> None:
         self._app = app
+        self._usual: dict[int, tuple[object, str]] = {}
         self._mounted = remembering(self._find_mounted, _REMEMBERED_BYTES, lambda found: 200 + len(found[0]))
 
     def template(self, scope: Scope, inner: Scope) -> str | None:
@@ -46,8 +49,15 @@ class Routes:
             scope: The server's.
             inner: The application's, after it has answered.
         """
+        route = inner.get("route")
+        direct = inner.get("root_path") == scope.get("root_path")  # no mount: the usual way, and first
+        usual = self._usual.get(id(route))
+        if usual is not None and usual[0] is route and direct and "fastapi" not in inner:
+            return usual[1]
         told = _told(inner)
-        if told is not None and inner.get("root_path") == scope.get("root_path"):  # no mount: the usual way, and first
+        if told is not None and direct:
+            if route is not None:
+                remember(self._usual, id(route), (route, clean(told)), _ROUTES)
             return clean(told)
         root, below = str(scope.get("root_path") or ""), str(inner.get("root_path") or "")
         try:

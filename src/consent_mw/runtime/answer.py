@@ -38,7 +38,7 @@ from consent_mw.site.insertion import (
 )
 from consent_mw.site.page_nonce import nonce_of, with_nonce
 from consent_mw.site.usual_page import Words, with_words
-from consent_mw.site.visit import target_of
+from consent_mw.site.visit import shown_target
 from consent_mw.system.loops import Ahead, ask_ahead, is_cancellation, on_asyncio, yield_once
 
 if TYPE_CHECKING:
@@ -279,15 +279,18 @@ class Answer(msgspec.Struct, eq=False):
         whole = with_words(page, words, self._target) if usual else None
         if whole is None:
             return self._page_body(body)
-        head["headers"] = lengthened(head["headers"], len(whole) - len(page))
+        headers: HeaderList = head["headers"]
+        try:  # in one step, as nearly every server's length stands there
+            headers[headers.index((b"content-length", b"%d" % len(page)))] = (b"content-length", b"%d" % len(whole))
+        except ValueError:
+            head["headers"] = lengthened(headers, len(whole) - len(page))
         body["body"] = whole
         return self._whole_page(head, body, len(whole))
 
     @property
     def _target(self) -> bytes:
         """The path to return to after a choice, as it stands in HTML."""
-        scope = self.exchange.seen or self.exchange.scope
-        return escape(target_of(scope, scope.get("query_string") or b"")).encode()
+        return shown_target(self.exchange.seen or self.exchange.scope)
 
     async def _send_all(self, messages: Iterable[Message]) -> None:
         for message in messages:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import escape
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, quote
 
@@ -11,7 +13,7 @@ from consent_mw._asgi import Receive, Scope
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.site.choosing import Waitings
 
-__all__ = ["Form", "Visit", "form_of", "own_path", "query_of", "target_of"]
+__all__ = ["Form", "Visit", "form_of", "own_path", "query_of", "shown_target", "target_of"]
 
 #: What a page is answered as: for reading, for machines, for text, for keeping as a file, for a spreadsheet, or in
 #: the terms of a public vocabulary.
@@ -30,6 +32,10 @@ _TYPES: Final[dict[str, Form]] = {
     "application/json": "json",
     "text/markdown": "markdown",
 }
+
+
+#: Paths that neither an address nor HTML writes otherwise.
+_AS_IT_IS: Final = re.compile(r"[A-Za-z0-9/_.~-]*").fullmatch
 
 
 class Visit(NamedTuple):
@@ -115,3 +121,13 @@ def target_of(scope: Scope, query: bytes) -> str:
         return ""
     path = quote(str(scope.get("root_path") or "") + own_path(scope), safe="/:@!$&'()*+,;=~", errors="replace")
     return f"{path}?{query.decode('latin-1')}" if query and query.isascii() else path
+
+
+def shown_target(scope: Scope) -> bytes:
+    """Return `target_of` as it stands in HTML, with the query. In one step for most: each page that asks holds it."""
+    query: bytes = scope.get("query_string") or b""
+    path = scope.get("path")
+    usual = scope.get("method") == "GET" and path.__class__ is str and not (query or scope.get("root_path"))
+    if usual and _AS_IT_IS(path):
+        return path.encode()
+    return escape(target_of(scope, query)).encode()
