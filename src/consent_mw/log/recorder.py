@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from functools import partial
-from itertools import repeat
-from operator import call
 from os import urandom
 from sys import getsizeof
 from typing import Final
@@ -262,17 +260,16 @@ class Recorder:
         sealed: list[bytes] = []
         gone: KeyDestroyed | None = None
         for part in plan.seals:
-            # A loop over the fields without one of the interpreter's.
-            values = list(map(call, part.fields, repeat(exchange)))
-            plain = encode((receipt if part.asked else None, values))
-            cipher = ready(part.purpose)
-            if cipher is not None:
-                sealed.append(cipher[0] + nonce + cipher[1].encrypt(nonce, plain, id_bytes + part.names + facts))
-                continue
+            values: list[Scalar] = []
             try:
-                sealed.append(
-                    self._seal(id_bytes, started_ns // DAY_NS, part.purpose, part.names + facts, plain, nonce)
-                )
+                for field in part.fields:
+                    values.append(field(exchange))  # noqa: PERF401 - a comprehension is a call of its own (CPython 3.11)
+                plain = encode((receipt if part.asked else None, values))
+                cipher, names = ready(part.purpose), part.names + facts
+                if cipher is None:
+                    sealed.append(self._seal(id_bytes, started_ns // DAY_NS, part.purpose, names, plain, nonce))
+                else:
+                    sealed.append(cipher[0] + nonce + cipher[1].encrypt(nonce, plain, id_bytes + names))
             except KeyDestroyed as error:  # the clock stepped back: what ends later is kept
                 sealed.append(b"")
                 gone = error

@@ -126,8 +126,8 @@ def target_of(scope: Scope, query: bytes) -> str:
 def shown_target(scope: Scope) -> bytes:
     """Return `target_of` as it stands in HTML, with the query. In one step for most: each page that asks holds it."""
     query: bytes = scope.get("query_string") or b""
-    path = scope.get("path")
-    usual = scope.get("method") == "GET" and path.__class__ is str and not (query or scope.get("root_path"))
-    if usual and _AS_IT_IS(path):
+    path: object = scope.get("path")
+    plain = scope.get("method") == "GET" and not (query or scope.get("root_path"))
+    if plain and isinstance(path, str) and _AS_IT_IS(path):
         return path.encode()
     return escape(target_of(scope, query)).encode()
