@@ -24,6 +24,7 @@ from consent_mw.cli.exit_codes import leaves
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import FIELDS, Agency, Controller, Cookie, Event, Officer, Purpose, Recipient
 from consent_mw.policy.presets import PRESETS
+from consent_mw.site.templating import TEMPLATES
 
 REFERENCE = ROOT / "docs" / "reference"
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -128,6 +129,16 @@ def test_every_field_of_the_log_has_a_row_with_its_precisions() -> None:
     for field, precisions in FIELDS.items():
         words = ", ".join(f'`"{precision}"`' for precision in precisions)
         assert f"| `{field}` | {words} |" in text
+
+
+def test_every_template_has_a_row_and_every_name_that_it_is_given_a_sentence() -> None:
+    text, _, each = (REFERENCE / "templates.md").read_text().partition("## Each template")
+    rows = dict(re.findall(r"(?m)^\| `([\w.]+)` \| (.*?) \|", each))
+    assert rows.keys() == {path.name for path in TEMPLATES.glob("*.html")}
+    told = set(re.findall(r"(?m)^\| `(\w+)` \| \S", text))
+    assert {name for names in rows.values() for name in re.findall(r"\w+", names)} - told == set()
+    assert "`unsaved`" in text
+    assert rows["refused.html"] == "`allowed`, `field`, `page`, `reason`, `suffix`"
 
 
 def test_every_preset_is_told() -> None:
