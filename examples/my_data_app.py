@@ -67,7 +67,7 @@ class Members(PersonalData):
         MEMBERS[sign_in][item] = value
         return True
 
-    async def erase(self, sign_in: str) -> None:
+    async def erase(self, sign_in: str, purpose: str | None = None) -> None:
         MEMBERS.pop(sign_in, None)  # asked a second time, there is nothing left to do
 
 

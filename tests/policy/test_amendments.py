@@ -60,6 +60,7 @@ subjects = "members"
 source = "the log-in service"
 items = { required = "E-mail", optional = "Telephone" }
 kept = [{ what = "Contracts", retention = "5 years", law = "Act 6" }]
+answered_by = "my_data"
 [purposes.duty]
 basis = "legal_obligation"
 law = "Act 7"
@@ -196,6 +197,8 @@ CASES: list[tuple[str, str, str, str | None]] = [
         "purpose.held_by_application",
         "protected",
     ),
+    ('answered_by = "my_data"', 'answered_by = "staff"', "purpose.answered_by_staff", "rights"),
+    ('answered_by = "my_data"\n', "", "purpose.answered_by_nobody", "rights"),
     # -- who works for us, and what goes abroad
     (PROCESSOR + TRANSFER.format("processors"), "", "processor.gone", None),
     ('task = "Hosting"', 'task = "Hosting, mail"', "processor.task", "received"),

@@ -52,6 +52,7 @@ description = "Recognises you."
 until = "you leave"
 items = { required = "E-mail", optional = "Telephone" }
 kept = [{ what = "Contracts", retention = "5 years", law = "Act 6" }]
+answered_by = "my_data"
 [purposes.ads]
 basis = "opt_out"
 retention = "6 months"
@@ -192,6 +193,7 @@ KEYS: Final[Mapping[str, tuple[str | None, bool]]] = {
     "processors.*.transfer.items": ("received", True),
     "processors.*.transfer.refuse": ("rights", False),
     "processors.*.until": ("kept", True),
+    "purposes.*.answered_by": ("rights", False),
     "purposes.*.archive.law": (None, True),
     "purposes.*.archive.retention": ("kept", True),
     "purposes.*.basis": ("used", True),

@@ -374,7 +374,7 @@ class Shop:
     async def correct(self, sign_in: str, item: str, value: str) -> bool:
         return False
 
-    async def erase(self, sign_in: str) -> None:
+    async def erase(self, sign_in: str, purpose: str | None = None) -> None:
         if self.fails:
             self.fails -= 1
             raise ConnectionError("away")

@@ -62,7 +62,7 @@ class Members(PersonalData):
         self.held[sign_in][item] = value
         return True
 
-    async def erase(self, sign_in: str) -> None:
+    async def erase(self, sign_in: str, purpose: str | None = None) -> None:
         self.held.pop(sign_in, None)
 
 

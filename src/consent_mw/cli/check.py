@@ -76,7 +76,12 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
     now = utc_now()
     found = refusals(revisions, policy, now)
     too_early = early(revisions, policy, now) if revisions.numbers() else []
-    worth_knowing = [*notes(revisions, policy, now, begun=begun), *_untranslated(policy), *unspoken(policy)]
+    worth_knowing = [
+        *notes(revisions, policy, now, begun=begun),
+        *_untranslated(policy),
+        *_unanswered(policy),
+        *unspoken(policy),
+    ]
     meant = [*implausible(policy), *wrong_bases(policy), *_unheard(policy)]
     return policy, [*found, *([] if found else too_early), *meant], worth_knowing
 
@@ -110,6 +115,19 @@ def _untranslated(policy: Policy) -> list[Fault]:
         also = "; a machine translated the others" if by_machine and missing else ""
         found.append(Fault(policy.file, "languages", f'"{tag}": {said}{also}', mend))
     return found
+
+
+def _unanswered(policy: Policy) -> list[Fault]:
+    """Return a note for each purpose whose data nobody is named to answer for: the page says so too."""
+    said, mend = (
+        "nobody is named who answers for these data",
+        'add answered_by = "my_data" (personal_data=), or "staff"',
+    )
+    return [
+        Fault(policy.file, f"purposes.{each.name}.answered_by", said, mend)
+        for each in policy.by_application
+        if each.answered_by is None
+    ]
 
 
 def _unheard(policy: Policy) -> list[Fault]:

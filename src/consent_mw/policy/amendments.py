@@ -80,6 +80,9 @@ def _purpose(old: Purpose, new: Purpose, swing: int) -> _Found:
     if old.held_by != new.held_by:
         reason: Reason | None = "protected" if new.held_by == "application" else None
         yield amended(f"purpose.held_by_{new.held_by}", reason, None, None)
+    if old.answered_by != new.answered_by and new.held_by == "application":
+        lost: Reason | None = "rights" if old.answered_by == "my_data" or not new.answered_by else None
+        yield amended(f"purpose.answered_by_{new.answered_by or 'nobody'}", lost, None, None)
     yield from _end(old, new, amended, swing)
     yield from _words(old, new, amended)
     yield from _archive(old, new, amended, swing)

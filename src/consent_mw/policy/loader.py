@@ -547,7 +547,9 @@ class _Reading:
             self.fault(place, "has no retention", mend)
         elif not purpose.retention and not purpose.until:
             self.fault(place, "has neither retention nor until", f"add {_EXAMPLES['retention']}, or until = …")
-        for key in ("until", "items", "kept", "subjects", "source") if ours else ("archive", "refused_by"):
+        for key in (
+            ("until", "items", "kept", "subjects", "source", "answered_by") if ours else ("archive", "refused_by")
+        ):
             if getattr(purpose, key):
                 who = "the application" if ours else "this server"
                 mend = (

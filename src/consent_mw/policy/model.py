@@ -339,6 +339,8 @@ class Purpose(_Value, frozen=True, kw_only=True):
         subjects: Whose data the application holds, such as "customers".
         source: Where the application has the data from, if not from the person.
         kept: What the application keeps longer, one law each.
+        answered_by: Who lets people read, correct and erase what the application holds: the page of their data, through
+            `personal_data=` ("my_data"), or people ("staff"). None: nobody is named, which the page says.
         refused_by: Signals ("gpc", "dnt") that are a standing refusal of it. Each one that is listed is honoured.
         archive: Where a law demands longer than the purpose; None: destroyed when it ends.
     """
@@ -356,13 +358,19 @@ class Purpose(_Value, frozen=True, kw_only=True):
     source: Text | None = None
     items: Items | None = None
     kept: tuple[Kept, ...] = ()
+    answered_by: Literal["my_data", "staff"] | None = None
     refused_by: tuple[Literal["gpc", "dnt"], ...] = ()
     archive: Holding | None = None
 
     @property
     def asked(self) -> bool:
         """Whether the visitor decides about it here: the application asks for what it holds itself."""
-        return self.basis in ("consent", "opt_out") and self.held_by == "server"
+        return self.may_be_withdrawn and self.held_by == "server"
+
+    @property
+    def may_be_withdrawn(self) -> bool:
+        """Whether it rests on what somebody said or did not say, here or to the application."""
+        return self.basis in ("consent", "opt_out")
 
     @property
     def signals(self) -> tuple[Literal["gpc", "dnt"], ...]:
@@ -468,6 +476,11 @@ class Policy(_Value, frozen=True, kw_only=True):
     def by_application(self) -> tuple[Purpose, ...]:
         """The purposes whose data the application holds."""
         return tuple(purpose for purpose in self.purposes.values() if purpose.held_by == "application")
+
+    @property
+    def answered(self) -> tuple[Purpose, ...]:
+        """Those of them that the page of a person's data answers for."""
+        return tuple(purpose for purpose in self.by_application if purpose.answered_by == "my_data")
 
     @property
     def signals(self) -> frozenset[str]:

@@ -385,12 +385,15 @@ class Erasure:
 
     async def _application_erased(self, request: Request) -> bool:
         """Have the application erase what it holds; False where it must be asked elsewhere, or failed."""
-        if not request.application or request.purposes or request.person.sign_in is None:
+        if not request.application or request.person.sign_in is None:
             return True
         if self._personal_data is None:
             return False
         try:
-            await self._personal_data.erase(request.person.sign_in)
+            for purpose in request.purposes:
+                await self._personal_data.erase(request.person.sign_in, purpose)
+            if not request.purposes:
+                await self._personal_data.erase(request.person.sign_in)
         except Exception as error:
             raise StoreError(
                 f"the application's personal_data.erase() failed ({error!r}); it is asked again"

@@ -15,14 +15,14 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError, StoreError
 from consent_mw.kinds import HELD, RECEIPT
 from consent_mw.policy.model import LINKS, RECEIPTS, REQUESTS, Policy
-from consent_mw.records import Record, Scalar, time_of
+from consent_mw.records import Record, time_of
 from consent_mw.retention.archive import Archive
 from consent_mw.retention.calendar import Retention
 from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.people import People
-from consent_mw.rights.personal_data import PersonalData
+from consent_mw.rights.personal_data import PersonalData, PersonalItems
 from consent_mw.rights.reach import Reach
 from consent_mw.rights.request import Case
 from consent_mw.rights.restriction import is_restricted
@@ -80,7 +80,7 @@ class Holdings(NamedTuple):
     receipts: tuple[Receipt, ...] = ()
     cases: tuple[Case, ...] = ()
     disclosures: tuple[Disclosure, ...] = ()
-    application: Mapping[str, Scalar] | None = None
+    application: PersonalItems | None = None
     beyond: frozenset[str] = frozenset()
     changed: int = 0
     is_restricted: bool = False
@@ -183,7 +183,7 @@ class Registry:
         """Return what was disclosed since there was anything of theirs that could be."""
         return await self._disclosures.all(None if person.first_day is None else start_of(person.first_day))
 
-    async def _application(self, person: Person) -> Mapping[str, Scalar] | None:
+    async def _application(self, person: Person) -> PersonalItems | None:
         if self._personal_data is None or person.sign_in is None:
             return None
         try:

@@ -8,6 +8,7 @@ from consent_mw.cookies.consent_cookie import ConsentCookie
 from consent_mw.cookies.illegible import Illegible
 from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.exceptions import ConfigurationError
 from consent_mw.hosts.hosts import Hosts
 from consent_mw.log.access_line import Console
 from consent_mw.log.drain import Drain
@@ -66,6 +67,7 @@ class Runtime:
             unknown=self.storage.catch_up(hosts) if hosts else "",
         )
         policy = self._publications.in_force
+        _refuse_unanswered(policy, options)
         sealer = self.storage.sealer(policy)
         pending = Pending(policy, self.storage.store, sealer)
         proxies = options.proxies or Proxies()
@@ -198,3 +200,12 @@ class Runtime:
         self.revision = following
         _log.info("revision %d of the policy holds from now on", following.policy.revision)
         return following
+
+
+def _refuse_unanswered(policy: Policy, options: Options) -> None:
+    """See that what the policy says My data answers for is answered. Raises ConfigurationError."""
+    if policy.answered and (options.personal_data is None or options.subject is None):
+        raise ConfigurationError(
+            f'{policy.file}: purposes.{policy.answered[0].name}.answered_by: "my_data" asks personal_data= about who '
+            'signed in by subject=; pass both, or write answered_by = "staff"'
+        )

@@ -139,6 +139,7 @@ def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, objec
         "grounds": _may(purpose.grounds, language),
         "law": _may(purpose.law, language),
         "held_by": purpose.held_by,
+        "answered_by": purpose.answered_by,
         "asked": purpose.asked,
         "items": _plain(purpose.items, language),
         "subjects": _may(purpose.subjects, language),

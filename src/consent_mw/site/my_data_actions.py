@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -15,10 +15,9 @@ from consent_mw.consent.request_consent import Shown
 from consent_mw.exceptions import ConsentError
 from consent_mw.log.receipt_keeper import ReceiptKeeper
 from consent_mw.policy.model import ABUSE
-from consent_mw.records import Scalar
 from consent_mw.rights.contact import contact_item
 from consent_mw.rights.desk import Desk
-from consent_mw.rights.personal_data import PersonalData
+from consent_mw.rights.personal_data import PersonalData, PersonalItems, items_of
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Answer, Case, Request, RequestKind
 from consent_mw.site.choosing import take_back
@@ -158,15 +157,36 @@ class Actions:
     # -- taken back and erased ----------------------------------------------------------------------------------
 
     async def _withdraw(self, action: Withdraw, visit: Visit, person: Person, shown: Shown) -> Done:
-        asked = [purpose.name for purpose in visit.consent.permissions.policy.asked]
-        request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=action.purposes)
+        policy = visit.consent.permissions.policy
+        asked = [purpose.name for purpose in policy.asked]
+        theirs = [purpose.name for purpose in policy.answered if purpose.name in action.purposes]
+        ours = tuple(name for name in action.purposes if name not in theirs)
+        if theirs or not action.purposes:
+            done = await self._withdraw_from_application(tuple(theirs), visit, person)
+            if done and theirs and not ours:
+                return done
+        request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=ours)
         number = await self._kept_once(request, visit)
         visit.consent.withdrawal_kept = True
         # Nobody is asked any more about what was removed, so there is no choice to change.
-        named = [name for name in action.purposes if name in asked]
+        named = [name for name in ours if name in asked]
         said = named if action.purposes else Answers(Choice.REJECT, {}, {})
         lines = await self._taken_back(said, visit, person, shown)
         return Done(Slip("withdraw", number), tuple(lines))
+
+    async def _withdraw_from_application(self, purposes: tuple[str, ...], visit: Visit, person: Person) -> Done | None:
+        """Have the application erase what it holds by consent for `purposes`, or for all; None where it holds none."""
+        may = [purpose.name for purpose in visit.consent.permissions.policy.answered if purpose.may_be_withdrawn]
+        if not may or self._personal_data is None or person.sign_in is None:
+            if purposes:
+                raise BadForm(422, "purpose", (*(each.name for each in visit.consent.permissions.policy.asked), "all"))
+            return None
+        request = Request.new(
+            "withdrawal", "site", visit.now_ns, person=person, purposes=purposes or tuple(may), application=True
+        )
+        number = await self._kept_once(request, visit)
+        await self._erased_soon(visit.now_ns)
+        return Done(Slip("withdraw", number))
 
     async def _erase_all(self, visit: Visit, person: Person, shown: Shown) -> Done:
         application = self._personal_data is not None and person.sign_in is not None
@@ -216,7 +236,7 @@ class Actions:
     # -- corrected ----------------------------------------------------------------------------------------------
 
     async def _correct(self, action: Correct, person: Person, now_ns: int) -> Done:
-        held = await self._application(person)
+        held = items_of(await self._application(person))
         if action.item not in held:
             raise BadForm(422, "item", sorted(held))
         request = Request.new("correction", "site", now_ns, person=person, item=action.item, value=action.value)
@@ -237,7 +257,7 @@ class Actions:
         request = Request.new("correction", "site", now_ns, person=person, item=item, value=action.value)
         return await self._registered("correct", request, Answer.new(request.id, "done", now_ns))
 
-    async def _application(self, person: Person) -> Mapping[str, Scalar]:
+    async def _application(self, person: Person) -> PersonalItems:
         if self._personal_data is None or person.sign_in is None:
             return {}
         try:

@@ -13,6 +13,7 @@ from consent_mw.exports.spreadsheet import Spreadsheet
 from consent_mw.policy.model import Policy, Purpose, Text
 from consent_mw.rights.disclosures import Disclosure
 from consent_mw.rights.holdings import Held, Holdings
+from consent_mw.rights.personal_data import by_purpose
 from consent_mw.rights.request import Answer, Case
 from consent_mw.site.outline import Outline
 
@@ -155,8 +156,9 @@ def _rows(holdings: Holdings, policy: Policy, now: datetime) -> Iterator[Row]:
     for held in holdings.held:
         for row in held.rows:
             yield {**_row(row, zone), "purpose": held.purpose, "where": held.where}
-    for name, value in (holdings.application or {}).items():
-        yield {"kind": "application", "item": name, "value": value}
+    for purpose, items in by_purpose(holdings.application or {}).items():
+        for name, value in items.items():
+            yield {"kind": "application", "purpose": purpose, "item": name, "value": value}
     for each in holdings.disclosures:
         yield {"kind": "disclosure", **_flat(_disclosure(each, zone))}
     for receipt in holdings.receipts:

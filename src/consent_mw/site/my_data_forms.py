@@ -129,7 +129,8 @@ def read(fields: _Fields, policy: Policy, removed: Collection[str] = ()) -> Acti
 
 def _withdraw(fields: _Fields, policy: Policy, removed: Collection[str] = ()) -> Withdraw:
     named = list(fields.get("purpose", ()))
-    known = list(dict.fromkeys((*(purpose.name for purpose in policy.asked), *removed)))
+    of_application = [purpose.name for purpose in policy.answered if purpose.may_be_withdrawn]
+    known = list(dict.fromkeys((*(purpose.name for purpose in policy.asked), *of_application, *removed)))
     if "all" in named:
         return Withdraw()
     if not named or not set(named) <= set(known):

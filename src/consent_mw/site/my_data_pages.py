@@ -19,14 +19,14 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import StoreError
 from consent_mw.hosts.register import Spools
 from consent_mw.log.receipt_keeper import ReceiptKeeper
-from consent_mw.policy.model import Policy
-from consent_mw.records import time_of
+from consent_mw.policy.model import Policy, Purpose
+from consent_mw.records import Scalar, time_of
 from consent_mw.rights.contact import contact_of
 from consent_mw.rights.desk import Desk, kept_by_spool
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Holdings, Registry
 from consent_mw.rights.people import People
-from consent_mw.rights.personal_data import PersonalData, SignIn
+from consent_mw.rights.personal_data import PersonalData, PersonalItems, SignIn, by_purpose
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import REQUEST_KINDS
 from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed
@@ -238,8 +238,11 @@ class MyDataPages:
         latest = nlargest(_SHOWN, rows, key=lambda told: str(told[0]["id"]))  # an id fixes the order in time
         permissions, held = visit.consent.permissions, {each.purpose for each in holdings.held}
         asked = {purpose.name for purpose in self._policy.asked}
+        shown = holdings.application is not None
         return self._common(visit, done) | {
             "holdings": holdings,
+            "application": _groups(holdings.application, self._policy) if holdings.application is not None else [],
+            "unshown": [each for each in self._policy.by_application if not shown or each.answered_by != "my_data"],
             "declared": self._declared,
             "records": latest,
             "more": sum(each.records for each in holdings.held) - len(latest),
@@ -354,3 +357,22 @@ def _give_back(counts: Iterable[tuple[Throttle, str]], now_ns: int) -> None:
 
 def _now(visit: Visit) -> datetime:
     return instant_of(visit.now_ns)
+
+
+class _Group(NamedTuple):
+    """What the application holds for one purpose, each item as it is corrected, as it is called, and as it is."""
+
+    name: str
+    purpose: Purpose | None
+    rows: list[tuple[str, str, Scalar]]
+
+
+def _groups(held: PersonalItems, policy: Policy) -> list[_Group]:
+    """Return what the application returned, by purpose: those of the policy in its order, what is of none first."""
+    found = by_purpose(held)
+    answered = {purpose.name: purpose for purpose in policy.answered}
+    groups: list[_Group] = []
+    for name in dict.fromkeys(([""] if "" in found else []) + list(answered) + list(found)):
+        rows = [(f"{name}.{item}" if name else item, item, value) for item, value in found.get(name, {}).items()]
+        groups.append(_Group(name, answered.get(name), rows))
+    return groups
