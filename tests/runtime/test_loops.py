@@ -25,6 +25,11 @@ async def shop(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/breaks":
         raise ZeroDivisionError
     get_consent(scope)
+    if scope["path"] == "/text":
+        cookies = [(b"set-cookie", b"surprise=1"), (b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": cookies})
+        await send({"type": "http.response.body", "body": b"x"})
+        return
     cookies = [(b"set-cookie", b"theme=dark"), (b"set-cookie", b"session=1")]
     head = [(b"content-type", b"text/html; charset=utf-8"), *cookies]
     await send({"type": "http.response.start", "status": 200, "headers": head})
@@ -101,3 +106,14 @@ def test_nothing_of_a_request_blocks_the_loop(site: ConsentMiddleware) -> None:
                 time.sleep(0)  # noqa: ASYNC251 - it does look
 
     asyncio.run(watched())
+
+
+def test_what_is_no_page_of_html_never_waits_for_the_disk(site: ConsentMiddleware) -> None:
+    async def watched() -> None:
+        with blockbuster_ctx():
+            for _ in range(3):
+                assert (await asks(site, "/text"))[:2] == (200, "x")
+
+    asyncio.run(watched())
+    asyncio.run(site.runtime.drain.once())
+    assert asyncio.run(kept(site, "visit", "gap")) == 3

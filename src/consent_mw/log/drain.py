@@ -373,7 +373,7 @@ class Drain:
             await self._tell_lost(segment)
         if not segment.ended:
             self._troubles.pop(_LOST, None)
-        segment.discard()
+        await asyncio.to_thread(segment.discard)
         return count
 
     async def _tell_lost(self, segment: Segment) -> None:

@@ -240,7 +240,9 @@ def created(directory: Path, now_ns: int, suffix: str = _SUFFIX) -> tuple[int, b
     while True:
         name = SegmentName(now_ns, os.urandom(MARKER_BYTES))
         path = directory / str(name).replace(_SUFFIX, suffix)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # Of a file O_NONBLOCK changes nothing (open(2)), but it says to who watches a loop that no write here waits.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK
+        fd = os.open(path, flags, 0o600)
         give_to_owner(fd, directory)
         if taken(fd) and os.fstat(fd).st_nlink:
             return fd, name.marker, path

@@ -26,7 +26,8 @@ __all__ = ["Backlog", "Spool"]
 
 _MEBIBYTE = 1 << 20
 _BREAKER_SECONDS = 1.0
-_COUNT_SECONDS = 1.0
+# A thread of the drain counts each second: a request does it where there is none, or where that came to a stop.
+_COUNT_SECONDS = 3.0
 # While this many segments wait, a drain has enough to do; rotating further would only make more small files.
 _BACKLOG = 64
 _LEASE = "drain.lock"
@@ -69,8 +70,8 @@ class Spool:
 
         Args:
             directory: On a local file system, shared by the workers of one machine.
-            budget_bytes: Most that all processes' segments may take together. Each process counts the others' once
-                a second, so they may overshoot by what they write within one.
+            budget_bytes: Most that all processes' segments may take together. Each process counts the others' every
+                second or three, so they may overshoot by what they write within that.
             reserve_bytes: The part of the budget that only `right` frames may use, and a quarter of it `reserved` ones.
             segment_bytes: A segment that has grown to this size is closed.
             sync_interval: How often the drain calls `sync`; the spool has no timer of its own.
@@ -90,6 +91,7 @@ class Spool:
         self._clock = clock
         _prepare(self.directory)
         self._start()
+        self._surveyed()
         _spools.add(self)
 
     def _start(self) -> None:
@@ -350,8 +352,6 @@ class Spool:
             return None
         if now >= self._counted_until:
             self._survey()
-            self._counted_until = now + _COUNT_SECONDS
-            self._leave_unlinked()
         if self._used + size > limit:
             return None
         if self._segment and self._segment.size >= self._segment_bytes:
@@ -380,6 +380,8 @@ class Spool:
                     used += size
         self._used = used
         self._room = 0
+        self._counted_until = time.monotonic() + _COUNT_SECONDS
+        self._leave_unlinked()
         return sorted(found)
 
     def _surveyed(self) -> tuple[int, list[SegmentName]]:

@@ -47,7 +47,7 @@ def give_to_owner(fd: int, directory: Path) -> None:
     if os.geteuid() != _ROOT:
         return
     try:
-        made, above = os.fstat(fd), directory.stat()
+        made, above = os.fstat(fd), _status(directory)
         # With another name elsewhere it may be a file of root's own that the owner has linked to here.
         alone = stat.S_ISDIR(made.st_mode) or made.st_nlink == 1
         if made.st_uid == _ROOT != above.st_uid and alone:
@@ -55,6 +55,14 @@ def give_to_owner(fd: int, directory: Path) -> None:
     except OSError:
         os.close(fd)
         raise
+
+
+def _status(directory: Path) -> os.stat_result:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
 def _make(directory: Path, mode: int) -> None:
