@@ -24,7 +24,8 @@ _FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] =
     ".js": (
         (re.compile(rb"(?:^|\s)\s*// .*$|^\s+", re.MULTILINE), b""),
         (re.compile(rb"""("[^"\n]*"|'[^'\n]*'|`[^`\n]*`)|[ \t]*([=+*<>&|?:;,(){}!-]+)[ \t]*"""), rb"\1\2"),
-        (re.compile(rb"(?<=[{};,(])\n|\n(?=[})\]])"), b""),
+        (re.compile(rb"(?<=[{};,(=])\n|\n(?=[})\]:&?.])"), b""),
+        (re.compile(rb";\}"), b"}"),
     ),
 }
 
