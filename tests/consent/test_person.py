@@ -89,7 +89,9 @@ class Proofs:
         after = msgspec.structs.replace(before, changes=self._number)
         if refused:
             after = Consent(choice=Choice.REJECT, revision=1, given_on=on(day))
-        assert self._recorder.receipt(before, after, Shown(), now_ns, registered=True)
+        receipt = self._recorder.receipt(before, after, Shown(), now_ns, registered=True)
+        assert receipt is not None
+        assert self._recorder.keep(receipt)
 
     def taken(self) -> list[Record]:
         """Return what was given since the last call."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from consent_mw.consent.choice import Consent
 from consent_mw.consent.request_consent import RequestConsent
-from consent_mw.log.recorder import Recorder
+from consent_mw.log.recorder import Receipt, Recorder
 from consent_mw.log.user_agents import is_crawler
+from consent_mw.stores.base import Store
 
 __all__ = ["ReceiptKeeper"]
 
 _log = logging.getLogger("consent_mw")
+
+#: A visitor waits so long for the store, and is told then to try again.
+_STORE_SECONDS: Final = 5.0
 
 
 class ReceiptKeeper:
@@ -22,11 +27,19 @@ class ReceiptKeeper:
 
     Args:
         clock: Nanoseconds since 1970.
+        store: Where each receipt has to be before anybody reads that a choice is saved, instead of on the disk of this
+            machine; None where that is enough.
     """
 
-    def __init__(self, recorder: Recorder, clock: Callable[[], int]) -> None:
+    def __init__(self, recorder: Recorder, clock: Callable[[], int], store: Store | None = None) -> None:
         self._recorder = recorder
         self._clock = clock
+        self._store = store
+
+    @property
+    def in_store(self) -> bool:
+        """Whether what visitors say has to be in the store before they read that it is kept."""
+        return self._store is not None
 
     async def stands(
         self, consent: RequestConsent, chosen: Consent, before: Consent, agent: str, sign_in: str | None = None
@@ -41,7 +54,7 @@ class ReceiptKeeper:
         if is_crawler(agent):
             consent.restore(before)
             return False
-        kept = await asyncio.to_thread(
+        receipt = await asyncio.to_thread(
             self._recorder.receipt,
             # What was chosen here stands behind the new answer, also where another host has taken it back meanwhile.
             consent.proven if consent.proven.receipt is not None else before,
@@ -51,9 +64,25 @@ class ReceiptKeeper:
             sign_in=sign_in,
             registered=consent.withdrawal_kept,
         )
+        kept = receipt is not None and await self._kept(receipt, accepts=chosen.allows_something)
         if not kept and chosen.allows_something and not consent.withdrawal_kept:
             _log.error("an acceptance could not be kept as a receipt; it was not taken")
             consent.restore(before)
             return False
         consent.receipt_kept = True
+        return True
+
+    async def _kept(self, receipt: Receipt, *, accepts: bool) -> bool:
+        if self._store is None:
+            return await asyncio.to_thread(self._recorder.keep, receipt)
+        try:
+            async with asyncio.timeout(_STORE_SECONDS):
+                await self._store.append(receipt.records, durable=True)
+        except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises
+            _log.error(
+                "the store does not take a receipt: %s", error or f"no answer within {_STORE_SECONDS:.0f} seconds"
+            )
+            # A refusal stands whatever becomes of its receipt: that one goes the usual way.
+            return not accepts and await asyncio.to_thread(self._recorder.keep, receipt)
+        self._recorder.kept(receipt, is_kept=True)
         return True

@@ -9,7 +9,7 @@ from datetime import date
 from functools import partial
 from os import urandom
 from sys import getsizeof
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -36,7 +36,7 @@ from consent_mw.system.bounded_cache import Budget, Memory, remember
 from consent_mw.system.days import DAY_NS, QUARTER_SECONDS, instant_of
 from consent_mw.system.escaping import printable, readable
 
-__all__ = ["Recorder"]
+__all__ = ["Receipt", "Recorder"]
 
 _log = logging.getLogger("consent_mw")
 
@@ -55,6 +55,21 @@ _QUIET_SECONDS: Final = 60.0
 _QUARTER_NS: Final = QUARTER_SECONDS * 10**9
 
 _NO_PARTS: Final = layout_of(())
+
+
+class Receipt(NamedTuple):
+    """
+    What is to be kept of a choice.
+
+    Attributes:
+        records: The receipt, the withdrawal and the links.
+        request: The withdrawal among them.
+        changes: Of the choice before.
+    """
+
+    records: list[Record]
+    request: Request | None
+    changes: int
 
 
 class Recorder:
@@ -156,9 +171,10 @@ class Recorder:
         *,
         sign_in: str | None = None,
         registered: bool = False,
-    ) -> bool:
+    ) -> Receipt | None:
         """
-        Keep the receipt of a choice, and return whether it is on the disk. Waits for the disk: call it in a thread.
+        Return the receipt of a choice, which `keep` brings to the disk; None where its key is out of reach. Call it in
+        a thread.
 
         What the choice takes back is registered as a withdrawal in the same write, unless that is `registered`
         already; who is signed in is linked with their receipts.
@@ -195,14 +211,22 @@ class Recorder:
             more = self._following(consent, request, now_ns, sign_in)
         except ConsentError as error:
             _log.error("no receipt: %s", error)
-            return False
-        frames = [encode_record(each) for each in (record, *more)]
-        kept = self._spool.write(frames, durable=True, reserved=True, right=request is not None)
-        if kept and request is not None:
-            self._repeats.keep(request, before.changes)
-        if not kept and request is not None:
-            _log.error("a withdrawal was not kept: it holds, but what was collected stays until its period ends")
+            return None
+        return Receipt([record, *more], request, before.changes)
+
+    def keep(self, receipt: Receipt) -> bool:
+        """Keep a receipt in the spool, and return whether it is on the disk. Waits for it: call it in a thread."""
+        frames = [encode_record(each) for each in receipt.records]
+        kept = self._spool.write(frames, durable=True, reserved=True, right=receipt.request is not None)
+        self.kept(receipt, is_kept=kept)
         return kept
+
+    def kept(self, receipt: Receipt, *, is_kept: bool) -> None:
+        """Know what became of a receipt: what it takes back is registered once."""
+        if is_kept and receipt.request is not None:
+            self._repeats.keep(receipt.request, receipt.changes)
+        if not is_kept and receipt.request is not None:
+            _log.error("a withdrawal was not kept: it holds, but what was collected stays until its period ends")
 
     def _withdrawal(self, before: Consent, consent: Consent, now_ns: int, sign_in: str | None) -> Request | None:
         """Return what a choice takes back; None for nothing, and for what this receipt took back just before."""

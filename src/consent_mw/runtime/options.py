@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Required, TypedDict
+from typing import Literal, Required, TypedDict
 
 from consent_mw.cookies.cookie_lines import CookieFloor
 from consent_mw.cookies.gate import CookieHook
@@ -59,6 +59,7 @@ class Given(TypedDict, total=False):
     drain: bool
     spool_bytes: int
     sync_interval: timedelta
+    receipts: Literal["disk", "store"]
     pending_wait: timedelta
     subject: SignIn | None
     personal_data: PersonalData | None
@@ -107,6 +108,8 @@ class Options:
         spool_bytes: Most that records may take on this machine's disk while they wait for the store, a sixteenth of
             it kept for receipts, erasures and abuse.
         sync_interval: How often records are forced to the disk: what a power cut may take.
+        receipts: Where the receipt of an acceptance has to be before a visitor reads that it is saved: on the "disk" of
+            this machine, or in the "store", for a machine whose disk goes with it. A store that is away is a 503 then.
         pending_wait: How long a response may wait until a cookie that waits for an answer is in the store; then the
             cookie is blocked, and the page leaves.
         subject: Tells from a request's scope who is signed in, or None: then they see their data wherever they sign in.
@@ -146,6 +149,7 @@ class Options:
     drain: bool = True
     spool_bytes: int = 256 << 20
     sync_interval: timedelta = timedelta(seconds=1)
+    receipts: Literal["disk", "store"] = "disk"
     pending_wait: timedelta = timedelta(milliseconds=50)
     subject: SignIn | None = None
     personal_data: PersonalData | None = None
@@ -159,6 +163,8 @@ class Options:
             )
         if spool_bytes < _LEAST_SPOOL_BYTES:
             raise ConfigurationError(f"spool_bytes={spool_bytes}: is less than a mebibyte; write spool_bytes=256 << 20")
+        if self.receipts not in ("disk", "store"):
+            raise ConfigurationError(f'receipts: "{self.receipts}" is no place; write receipts="disk" or "store"')
         for option in ("sync_interval", "pending_wait"):
             if (duration := getattr(self, option)) <= timedelta():
                 raise ConfigurationError(f"{option}={duration}: is no time; write {option}=timedelta(seconds=1)")

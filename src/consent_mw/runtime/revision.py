@@ -66,7 +66,9 @@ class Revision:
             reopened=since(before, policy),
         )
         self.recorder: Recorder = Recorder(policy, sealer, storage.spool, shared.proxies, removed=gone)
-        self.receipts: ReceiptKeeper = ReceiptKeeper(self.recorder, storage.clock)
+        self.receipts: ReceiptKeeper = ReceiptKeeper(
+            self.recorder, storage.clock, storage.store if options.receipts == "store" else None
+        )
         self.site: Site = Site(
             policy,
             prefix=options.prefix,

@@ -22,7 +22,7 @@ from consent_mw.log.receipt_keeper import ReceiptKeeper
 from consent_mw.policy.model import Policy, Purpose
 from consent_mw.records import Scalar, time_of
 from consent_mw.rights.contact import contact_of
-from consent_mw.rights.desk import Desk, kept_by_spool
+from consent_mw.rights.desk import Desk, kept_by_spool, kept_by_store
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Holdings, Registry
 from consent_mw.rights.people import People
@@ -105,7 +105,8 @@ class MyData(NamedTuple):
         removed: Mapping[str, Removed] = NOTHING_REMOVED,
     ) -> MyData:
         """Return the parts for a running site; `policies` is every declaration that was in force."""
-        keep, handing = kept_by_spool(spool), Handing(hand_over, lambda: spool.oldest)
+        keep = kept_by_store(store) if keeper.in_store else kept_by_spool(spool)
+        handing = Handing(hand_over, lambda: spool.oldest)
         desk = Desk(store, sealer, keep)
         return cls(
             identity=Identity(People(store, sealer), sealer, keep, subject),
