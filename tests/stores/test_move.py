@@ -23,10 +23,12 @@ from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.exceptions import StoreUnavailable
 from consent_mw.kinds import KINDS
 from consent_mw.records import Query, Record
-from consent_mw.stores import site_store, store_from
+from consent_mw.stores import move, site_store, store_from
 from consent_mw.stores.joined import JoinedStore
+from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.move import Move
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.stores.used import UsedStores
@@ -114,6 +116,21 @@ def test_what_the_site_deletes_meanwhile_counts_once_and_does_not_come_back(site
     assert asyncio.run(work()) == len(records[::2])
     assert held(f"sqlite:///{target}") == records[1::2]
     assert held(source_url) == []
+
+
+def test_a_move_that_stands_still_holds_no_deletion_up_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move, "_PATIENCE_SECONDS", 0.1)
+
+    async def work() -> None:
+        first, second = (Move(MemoryStore(), MemoryStore(), tmp_path / "move") for _ in range(2))
+        async with first.alone():
+            with pytest.raises(StoreUnavailable, match="was stopped"):
+                async with second.alone():
+                    pass
+
+    asyncio.run(work())
 
 
 async def page(scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from consent_mw.exceptions import StoreError
+from consent_mw.exceptions import StoreError, StoreUnavailable
 from consent_mw.kinds import KINDS
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
@@ -25,6 +26,8 @@ _PAGE: Final = 1_000
 #: Between two pages, so that the site's own statements come in between.
 _REST: Final = 0.5  # of the time that a page took
 _TRY_SECONDS: Final = 0.005
+#: A page takes some tenths of a second.
+_PATIENCE_SECONDS: Final = 60.0
 _ID_BYTES: Final = 16
 _EVERY: Final = frozenset(KINDS)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -50,11 +53,16 @@ class Move:
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[None]:
-        """Hold the lock, with nothing on its way. Raises as `Store.fetch` and `Store.delete`, and OSError."""
+        """
+        Hold the lock, with nothing on its way.
+
+        Raises:
+            StoreUnavailable: Somebody has had it for a minute, and was stopped. Else as `Store.fetch` and `delete`.
+            OSError: It cannot be made.
+        """
         fd = unlinked(self._journal.with_name(f"{self._journal.name}.lock"), os.O_RDWR | os.O_CREAT)
         try:
-            while not taken(fd):  # noqa: ASYNC110 - another process gives it back
-                await asyncio.sleep(_TRY_SECONDS)
+            await self._taken(fd)
             try:
                 await self._settle()
                 yield
@@ -62,6 +70,16 @@ class Move:
                 unlock(fd)
         finally:
             os.close(fd)
+
+    async def _taken(self, fd: int) -> None:
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while not taken(fd):
+            if time.monotonic() > until:
+                raise StoreUnavailable(
+                    f"{self._journal}: another process has been moving or deleting for a minute; where one was stopped "
+                    "(Ctrl-Z), let it go on or end it, and else try again"
+                )
+            await asyncio.sleep(_TRY_SECONDS)
 
     async def run(self) -> AsyncIterator[int]:
         """
