@@ -203,4 +203,4 @@ def test_check_names_a_language_that_has_no_sentences_of_ours(
     file.write_text(SWEDISH, "utf-8")
     assert main(["check", str(file), "--json"]) == 0
     notes = [each["problem"] for each in json.loads(capsys.readouterr().out)["notes"]]
-    assert [note.partition(":")[0] for note in notes if note.startswith(('"sv"', '"th"'))] == ['"sv"', '"th"']
+    assert [note.partition(":")[0] for note in notes if note.startswith(('"sv":', '"th":'))] == ['"sv"', '"th"']
