@@ -282,3 +282,54 @@ def test_a_length_of_time_is_one_only_where_nothing_else_is_said(text: str, leng
 )  # fmt: skip
 def test_a_date_is_read_in_the_usual_ways(text: str, day: str) -> None:
     assert date_of(text) == day
+
+
+@pytest.mark.parametrize(
+    ("page", "there", "not_there", "unplaced"),
+    [
+        (
+            "<h2>처리위탁</h2><table><tr><th>수탁업체</th><td>한빛물류</td></tr>"
+            "<tr><th>위탁업무</th><td>배송</td></tr></table>",
+            ['name = "한빛물류"', 'task = "배송"'],
+            ['name = "위탁업무"'],
+            0,
+        ),
+        (
+            "<h2>Recipients</h2><table><tr><th rowspan=2>Recipient</th><th colspan=2>Details</th></tr>"
+            "<tr><th>What</th><th>Why</th></tr><tr><td>Mail Ltd</td><td>Address</td><td>parcels</td></tr></table>",
+            ['name = "Mail Ltd"', 'items = "Address"'],
+            ['name = "Recipient"'],
+            0,
+        ),
+        (
+            "<h2>What we collect</h2><table>"
+            "<tr><th colspan=2>Purpose and legal basis</th><th>Data</th><th>How long</th>"
+            "</tr><tr><td colspan=2>Newsletter</td><td>E-mail</td><td>1 year</td></tr>"
+            "<tr><td colspan=4>Taxes stay longer.</td></tr></table>",
+            ['title = "Newsletter"', "#   Taxes stay longer."],
+            ['grounds = "Newsletter"', 'title = "Taxes'],
+            1,
+        ),
+        (
+            "<p>제4조의2(가명정보)</p><p>처리하지 않습니다.</p><h2>기타</h2><p>없음</p>",
+            ['title = "가명정보"'],
+            ["의2"],
+            0,
+        ),
+        (
+            '<html lang="de"><h1>Datenschutz</h1><p>Wir speichern nichts.</p></html>',
+            ['languages = ["en"] # unsure: the page says that it is in de', "Wir speichern nichts."],
+            [],
+            0,
+        ),
+    ],
+    ids=["first column as heading", "heading of two rows", "cells across columns", "article 4-2", "another language"],
+)
+def test_tables_and_headings_of_another_make_are_not_silently_wrong(
+    page: str, there: list[str], not_there: list[str], unplaced: int, tmp_path: Path
+) -> None:
+    made = draft(tmp_path, page, "policy.html")
+    loads(made.text)
+    assert [words for words in there if words not in made.text] == []
+    assert [words for words in not_there if words in made.text] == []
+    assert len(made.unplaced) == unplaced, made.unplaced

@@ -27,7 +27,8 @@ from tests.support.serving import served
 
 from consent_mw import ConsentMiddleware
 from consent_mw.cli import main
-from consent_mw.cli.proposal import names_of_families, proposed, purposes_of, rounded
+from consent_mw.cli.proposal import names_of_families, proposed, purposes_of
+from consent_mw.policy.durations import rounded
 from consent_mw.policy.loader import load, loads
 
 HOUR = 3600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,28 @@ def test_each_template_loads_and_says_all_that_the_law_demands(
         assert list(policy.purposes["necessary"].title.by_language) == [""]
 
 
+@pytest.mark.parametrize(
+    ("options", "languages", "law", "agencies"),
+    [
+        ((), ("ko", "en"), "KR", 4),
+        (("--language", "en"), ("en",), "EU", 1),
+        (("--language", "ko"), ("ko",), "KR", 4),
+        (("--language", "en", "--language", "ko", "--jurisdiction", "UK"), ("en", "ko"), "UK", 1),
+        (("--jurisdiction", "US-CA"), ("ko", "en"), "US-CA", 1),
+    ],
+)
+def test_the_explained_policy_speaks_the_languages_and_is_for_the_law_that_are_named(
+    tmp_path: Path, options: tuple[str, ...], languages: tuple[str, ...], law: str, agencies: int
+) -> None:
+    assert main(["init", str(tmp_path), *options]) == 0
+    policy = load(tmp_path / "policy.toml")
+    assert (policy.languages, policy.jurisdiction, len(policy.agencies)) == (languages, law, agencies)
+    spoken = list(policy.purposes["necessary"].title.by_language)
+    assert spoken == (list(languages) if len(languages) > 1 else [""])
+    text = (tmp_path / "policy.toml").read_text("utf-8")
+    assert len(languages) == 2 or not re.search("ko = |en = ", text.replace('{ ko = "…", en = "…" }', ""))
+
+
 def test_templates_differ_by_what_such_sites_do(tmp_path: Path) -> None:
     for kind in KINDS:
         assert main(["init", str(tmp_path / kind), "--template", kind]) == 0
@@ -56,8 +79,9 @@ def test_templates_differ_by_what_such_sites_do(tmp_path: Path) -> None:
     [
         (("--template", "shop", "--jurisdiction", "XX"), 1, "'XX' is not known"),
         (("--template", "bakery"), 2, "'bakery' is not one of"),
-        (("--language", "ko"), 2, "go with --template"),
-        (("--template", "shop", "--from", "x.md"), 2, "take one"),
+        (("--jurisdiction", "XX"), 1, "'XX' is not known"),
+        (("--language", "ko", "--from", "x.md"), 2, "take one way"),
+        (("--template", "shop", "--from", "x.md"), 2, "take one way"),
     ],
 )
 def test_a_wrong_option_is_told_and_nothing_is_written(

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Final, NamedTuple
 
-from consent_mw.cli.draft_rows import UNSURE, Rows, quoted, remarked
+from consent_mw.cli.draft_rows import UNSURE, Rows, countries_of, quoted, remarked
 from consent_mw.cli.existing_page import Page, Part, Table
-from consent_mw.cli.page_facts import Row, agencies, facts, kind_of, rows
+from consent_mw.cli.page_facts import Row, agencies, body_of, duration_of, facts, kind_of, rows
 from consent_mw.exceptions import PolicyError
 from consent_mw.policy.loader import loads
 from consent_mw.policy.plausible import implausible
@@ -104,7 +104,7 @@ class _Drafting:
             f"published = {self.today.isoformat()}",
             remarked(f"effective = {self.today.isoformat()}", f"the page is of {began.text}" if began else ""),
             remarked(f"time_zone = {quoted('Asia/Seoul' if self.jurisdiction == 'KR' else 'UTC')}", UNSURE + "yours?"),
-            f'languages = ["{self.page.language}"]',
+            remarked(f'languages = ["{self.page.language}"]', self.language_is_another()),
             remarked(f'jurisdiction = "{self.jurisdiction}"', "" if self.lawful else UNSURE + "by the language alone"),
             "",
             "[controller]",
@@ -123,6 +123,10 @@ class _Drafting:
             lines.append(self.fact("phone", "phone", ""))
         self.placed += [key for key in ("name", "officer", "email", "phone", "address") if key in self.facts]
         return "\n".join(lines) + "\n"
+
+    def language_is_another(self) -> str:
+        said, read = self.page.said.partition("-")[0].lower(), self.page.language
+        return "" if said in ("", read) else f"{UNSURE}the page says that it is in {printable(self.page.said)}"
 
     def fact(self, key: str, name: str, missing: str) -> str:
         found = self.facts.get(name)
@@ -207,12 +211,26 @@ class _Drafting:
             why = f", which the page says by itself: compare ({kind})" if kind in _BY_ITSELF else ""
             later += f"\n# {printable(part.title)}{why}\n" + "".join(f"#   {printable(line)}\n" for line in lines)
         self.placed += [f"sections: {moved}"] if moved else []
-        return text + (later if unplaced else ""), unplaced
+        whole = text + (later if unplaced else "")
+        return whole, [*unplaced, *self.lost(whole)]
+
+    def lost(self, text: str) -> Iterator[str]:
+        """Yield each cell of a table that stands nowhere in `text`, and is no length of time or country read as one."""
+        there = " ".join(re.findall(r"\w+", text))
+        for part in self.page.parts:
+            for table in _tables(part):
+                for cell in dict.fromkeys(cell for row in body_of(table) for cell in row):
+                    words = re.findall(r"\w+", printable(cell))
+                    if not (duration_of(cell) or countries_of(cell)) and not all(word in there for word in words):
+                        yield f'{part.title or "(before the first heading)"}: "{printable(cell)}", of a table'
 
     def section(self, part: Part, left: Sequence[str | Table]) -> str:
         if not declarable("sections.*.title"):
             return ""
-        title = re.sub(r"^\s*(제\s*\d+\s*조|\d+\s*[.)]|[IVX]+\.)\s*", "", part.title).strip(" ()") or part.title
+        title = (
+            re.sub(r"^\s*(제\s*\d+\s*조(\s*의\s*\d+)?|\d+\s*[.)]|[IVX]+\.)\s*", "", part.title).strip(" ()")
+            or part.title
+        )
         body = "\n\n".join(_plain(block) for block in left)
         return f"\n[[sections]]\ntitle = {quoted(title)}\ntext = {quoted(body)}\n"
 

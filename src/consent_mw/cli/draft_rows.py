@@ -11,7 +11,7 @@ from consent_mw.cli.well_known import guess
 from consent_mw.policy.plausible import country_named
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["UNSURE", "Rows", "quoted", "remarked"]
+__all__ = ["UNSURE", "Rows", "countries_of", "quoted", "remarked"]
 
 UNSURE: Final = "# unsure: "
 _CATEGORIES: Final = {
@@ -59,6 +59,8 @@ class Rows:
 
     def toml(self, kind: str, row: Row) -> str:
         """Return the table that declares one row, or "" where it cannot be."""
+        if len(row.whole) > 1 and len(set(row.whole)) == 1:  # a remark across the whole table
+            return ""
         kinds = {
             "cookies": self.cookie,
             "recipients": self.recipient,
@@ -99,7 +101,7 @@ class Rows:
         lines = ["", "[[recipients]]", f"name = {quoted(row['name'])}"]
         lines.append(remarked('purpose = "necessary"', UNSURE + _found(row["purpose"])))
         lines += [_or_missing("items", row["items"]), *_ends(row), *_contact(row)]
-        codes = _countries(row["country"])
+        codes = countries_of(row["country"])
         if len(codes) == 1:
             lines.append(f"country = {quoted(codes[0])}")
         elif row["country"]:
@@ -119,7 +121,7 @@ class Rows:
 
     def _transfer(self, table: str, row: Row | None) -> list[str]:
         """What goes abroad, by which ground nobody but the site knows; a comment where the country is not known."""
-        codes = _countries(row["country"]) if row else []
+        codes = countries_of(row["country"]) if row else []
         if row is None or codes == [self._jurisdiction]:
             return []
         basis = "contract_processing" if self._jurisdiction == "KR" else "scc"
@@ -185,7 +187,7 @@ def _contact(row: Row) -> list[str]:
     return [f"contact = {quoted(row['contact'])}"] if row["contact"] else []
 
 
-def _countries(text: str) -> list[str]:
+def countries_of(text: str) -> list[str]:
     """Return the codes of the countries that `text` names, or none where one of them is not known."""
     named = [part for part in re.split(r"[,/·、;]|\band\b|및", text) if part.strip()]
     codes = [country_named(part.strip()) for part in named]

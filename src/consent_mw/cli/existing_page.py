@@ -47,11 +47,12 @@ class Part(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A policy page. `language`: "ko" or "en", by what it is written in."""
+    """A policy page. `language`: "ko" or "en", by what it is written in; `said`: which one it says itself, or ""."""
 
     title: str
     language: str
     parts: tuple[Part, ...]
+    said: str = ""
 
     def __str__(self) -> str:
         return "\n".join(f"{part.title}\n{part}" for part in self.parts)
@@ -101,7 +102,9 @@ def _read(markup: str | bytes) -> Page:
     text = "\n".join(f"{part.title}\n{part}" for part in parts)
     korean = len(re.findall(r"[가-힣]", text)) > len(re.findall(r"[A-Za-z]", text)) / 4
     first = soup.find("h1")
-    return Page((_words(first) if first else "") or title, "ko" if korean else "en", tuple(parts))
+    said = soup.html.get("lang") if soup.html else ""
+    title = (_words(first) if first else "") or title
+    return Page(title, "ko" if korean else "en", tuple(parts), said if isinstance(said, str) else "")
 
 
 def _parts(blocks: Iterator[tuple[bool, str | Table]]) -> list[Part]:

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
-from importlib.resources import files
+from datetime import date
 from pathlib import Path
 
 import click
@@ -14,7 +14,7 @@ import click
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.draft import Draft, drafted
 from consent_mw.cli.existing_page import read_page
-from consent_mw.cli.template import KINDS, LANGUAGES, from_template
+from consent_mw.cli.template import KINDS, LANGUAGES, founding_policy, from_template
 from consent_mw.cli.terminal import as_json, complain
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.policy.loader import loads
@@ -22,8 +22,6 @@ from consent_mw.system.ownership import check_directory, give_to_owner, make_dir
 
 __all__ = ["init"]
 
-# The day in the packaged file stands for the day on which it is copied.
-_DAY = "2000-01-01"
 _KEY_BYTES = 32
 
 _NEXT = """Wrote {policy}: put your own names into it, then run: consent-mw check {policy}
@@ -56,9 +54,9 @@ In your application:
     "languages",
     multiple=True,
     type=click.Choice(LANGUAGES),
-    help="With --template: a language of the site, the first of several first. [default: ko and en]",
+    help="A language of the site, the first of several first. [default: ko and en]",
 )
-@click.option("--jurisdiction", help="With --template: whose law, such as EU. [default: KR, or EU without Korean]")
+@click.option("--jurisdiction", help="Whose law, such as EU. [default: KR, or EU without Korean]")
 @click.option("--json", "json_wanted", is_flag=True, help="Where they are, as one object.")
 def init(
     directory: Path,
@@ -73,22 +71,20 @@ def init(
     Nothing is overwritten. The policy takes effect today: nothing was promised before the first revision, so there
     is nobody to give notice to.
 
-    With --template it is one for such a site, in the languages and for the law that are named.
+    With --template it is one for such a site. --language and --jurisdiction say for which languages and law.
 
     With --from the policy is proposed from a page, by rules and without the network. What is unsure is marked in the
     file, and what was not placed stands at its end and is listed.
     """
-    if kind is None and (languages or jurisdiction):
-        raise click.UsageError("--language and --jurisdiction go with --template")
-    if kind and page:
-        raise click.UsageError("--from and --template are two ways; take one")
+    if page and (kind or languages or jurisdiction):
+        raise click.UsageError("--from reads language and law from the page, and is no --template; take one way")
     policy, key = directory / "policy.toml", directory / "secret.key"
     # lexists, so that a dangling link counts as something too.
     for place in (policy, key):
         if os.path.lexists(place):
             raise ConfigurationError(f"{place}: is already there; move it away, or give another directory")
     draft = drafted(read_page(page), page.name, utc_now().date()) if page else None
-    content = draft.text if draft else _template(kind, languages, jurisdiction) if kind else _founding_policy()
+    content = draft.text if draft else _proposed(kind, languages, jurisdiction)
     _write({key: f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode(), policy: content.encode()})
     if json_wanted:
         told = {"placed": draft.placed, "unsure": draft.unsure, "unplaced": draft.unplaced} if draft else {}
@@ -106,17 +102,14 @@ def _told(draft: Draft, policy: Path) -> Iterator[str]:
     yield from (f"not placed: {each}" for each in draft.unplaced)
 
 
-def _template(kind: str, languages: tuple[str, ...], jurisdiction: str | None) -> str:
+def _proposed(kind: str | None, languages: tuple[str, ...], jurisdiction: str | None) -> str:
     spoken = tuple(dict.fromkeys(languages)) or LANGUAGES
     law = jurisdiction or ("KR" if "ko" in spoken else "EU")
-    text = from_template(kind, spoken, law, utc_now().date())
-    return from_template(kind, spoken, law, utc_now().astimezone(loads(text).time_zone).date())
 
+    def of(today: date) -> str:
+        return from_template(kind, spoken, law, today) if kind else founding_policy(spoken, law, today)
 
-def _founding_policy() -> str:
-    text = files("consent_mw.policy").joinpath("founding.toml").read_text("utf-8")
-    today = utc_now().astimezone(loads(text).time_zone).date()
-    return text.replace(_DAY, today.isoformat())
+    return of(utc_now().astimezone(loads(of(utc_now().date())).time_zone).date())
 
 
 def _write(contents: dict[Path, bytes]) -> None:

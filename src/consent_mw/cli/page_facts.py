@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from consent_mw.cli.existing_page import Page, Part, Table
 
-__all__ = ["Fact", "Row", "agencies", "date_of", "duration_of", "facts", "kind_of", "length_of", "rows"]
+__all__ = ["Fact", "Row", "agencies", "body_of", "date_of", "duration_of", "facts", "kind_of", "length_of", "rows"]
 
 #: What a part is about, by the words of its heading; the first that fits. Of two kinds in one heading the more special
 #: stands above: "위탁 및 국외 이전" is about processors.
@@ -217,15 +217,34 @@ def agencies(page: Page) -> list[tuple[str, str, str]]:
 
 def rows(table: Table) -> Iterator[Row]:
     """Yield the rows below the heading of a table, by column. A table whose first column is its heading is turned."""
-    heading = _columns(table.rows[0])
-    turned = list(zip(*table.rows, strict=False)) if len({len(row) for row in table.rows}) == 1 else []
-    body: Iterable[tuple[str, ...]] = table.rows[1:]
-    if len(set(heading)) < 2 and turned and len(set(_columns(turned[0]))) >= 2:
-        heading, body = _columns(turned[0]), turned[1:]
+    heading, body = _headed(table)
     for row in body:
         cells = {column: cell for column, cell in zip(heading, row, strict=False) if column}
+        called = cells.get("name") or cells.get("purpose")
+        # A cell that spans columns says what it is called, and not its basis or items too.
+        cells = {column: cell for column, cell in cells.items() if cell != called or column in ("name", "purpose")}
         other = [cell for number, cell in enumerate(row) if cell and not (heading[number:] and heading[number])]
         yield Row({**cells, "other": " | ".join(other)}, row)
+
+
+def body_of(table: Table) -> Sequence[tuple[str, ...]]:
+    """Return the rows of a table below its heading, as `rows` takes them."""
+    return _headed(table)[1]
+
+
+def _headed(table: Table) -> tuple[list[str], Sequence[tuple[str, ...]]]:
+    top, *below = table.rows
+    while below and below[0][0] == top[0]:  # a heading of several rows: what stands below is more exact
+        top = below.pop(0)
+    heading = _columns(top)
+    turned = list(zip(*table.rows, strict=False)) if len({len(row) for row in table.rows}) == 1 else []
+    if turned and _known(_columns(turned[0])) > _known(heading):
+        return _columns(turned[0]), turned[1:]
+    return heading, below
+
+
+def _known(columns: Iterable[str]) -> int:
+    return len({column for column in columns if column})
 
 
 def _columns(heading: tuple[str, ...]) -> list[str]:

@@ -8,19 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from consent_mw.cli.well_known import family_of, guess
-from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import Policy
-from consent_mw.system.days import DAY_SECONDS
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["Proposal", "names_of_families", "proposed", "providers", "purposes_of", "rounded"]
+__all__ = ["Proposal", "names_of_families", "proposed", "providers", "purposes_of"]
 
 #: What the policy can declare: a token (RFC 6265, section 4.1.1).
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Of the founding policy; asked about, so that a wrong guess sets nothing against a refusal.
 _UNKNOWN: Final = "functional"
 _PLACEHOLDER: Final = "1 year"
-_MINUTE, _HOUR, _DAY, _YEAR = 60, 3_600, DAY_SECONDS, 365 * DAY_SECONDS
 
 
 class Proposal(NamedTuple):
@@ -123,20 +120,6 @@ def _declared_as(name: str, stems: Counter[str]) -> str:
     if stem and (stems[stem] > 1 or len(name) - len(stem) >= 7):
         return stem
     return name
-
-
-def rounded(seconds: float) -> str:
-    """Return a length of time as a policy writes it, the shortest that is not less than `seconds`."""
-    # An Expires date is a second or two off by the time that it is read.
-    minutes = max(1, -(-(int(seconds) - 5) // _MINUTE))
-    for unit, length in (("year", _YEAR), ("day", _DAY), ("hour", _HOUR)):
-        count, rest = divmod(minutes * _MINUTE, length)
-        if count and not rest:
-            return str(Duration(count, unit))
-    for unit, length, most in (("minute", _MINUTE, 120), ("hour", _HOUR, 72)):
-        if minutes * _MINUTE <= most * length:
-            return str(Duration(-(-minutes * _MINUTE // length), unit))
-    return str(Duration(min(-(-minutes * _MINUTE // _DAY), 99_999), "day"))
 
 
 def _remarked(line: str, remark: str) -> str:

@@ -13,9 +13,10 @@ import click
 
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.crawl import Crawl, Line
-from consent_mw.cli.proposal import Proposal, names_of_families, proposed, providers, purposes_of, rounded
+from consent_mw.cli.proposal import Proposal, names_of_families, proposed, providers, purposes_of
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.cookies.cookie_lines import anchored, is_deletion, name_of
+from consent_mw.policy.durations import rounded
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy
 from consent_mw.system.days import DAY_SECONDS

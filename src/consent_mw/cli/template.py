@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.resources import files
@@ -10,7 +11,7 @@ from typing import Final
 from consent_mw.policy.pointer import declarable
 from consent_mw.system.escaping import as_json
 
-__all__ = ["KINDS", "LANGUAGES", "from_template"]
+__all__ = ["KINDS", "LANGUAGES", "founding_policy", "from_template"]
 
 KINDS: Final = ("shop", "service", "community", "public")
 LANGUAGES: Final = ("ko", "en")
@@ -41,6 +42,48 @@ _AGENCIES: Final[Mapping[str, Sequence[tuple[tuple[str, str], str, str]]]] = {
     "UK": ((("영국 정보위원회", "Information Commissioner's Office"), "0303 123 1113", "https://ico.org.uk"),),
     "US": ((("연방거래위원회", "Federal Trade Commission"), "", "https://reportfraud.ftc.gov"),),
 }
+
+
+# The day in the packaged file stands for the day on which it is copied.
+_DAY: Final = "2000-01-01"
+_TEXT: Final = re.compile(r"\{ ko = (?P<ko>\"[^\"]*\"), en = (?P<en>\"[^\"]*\") \}")
+
+
+def founding_policy(languages: Sequence[str], jurisdiction: str, today: date) -> str:
+    """
+    Return the founding policy, with each line explained.
+
+    Args:
+        languages, jurisdiction, today: As of `from_template`.
+    """
+    text = files("consent_mw.policy").joinpath("founding.toml").read_text("utf-8")
+    head, agencies, rest = re.split(r"(?s)(?<=\n\n)(\[\[agencies\]\].*?)(?=# Third parties)", text, maxsplit=1)
+    if jurisdiction != "KR":
+        own = _AGENCIES.get(jurisdiction.partition("-")[0], ())
+        agencies = "".join(map(_agency, own))
+        head = head.replace("the public bodies of Korea. See", "See").replace('"Asia/Seoul"', '"UTC"')
+    text = (head + agencies + rest).replace(_DAY, today.isoformat())
+    text = text.replace('\njurisdiction = "KR"', f"\njurisdiction = {as_json(jurisdiction)}")
+    text = text.replace('\nlanguages = ["ko", "en"]', f"\nlanguages = {as_json(list(languages))}")
+    lines = (_spoken(line, languages) for line in text.splitlines())
+    return "\n".join(lines) + "\n"
+
+
+def _agency(agency: tuple[tuple[str, str], str, str]) -> str:
+    (korean, english), phone, url = agency
+    number = f"phone = {as_json(phone)}\n" if phone else ""
+    return (
+        f"[[agencies]]\nname = {{ ko = {as_json(korean)}, en = {as_json(english)} }}\n{number}url = {as_json(url)}\n\n"
+    )
+
+
+def _spoken(line: str, languages: Sequence[str]) -> str:
+    """Return a line with its text in those languages; what a comment says of texts stays."""
+    if re.match(r"# ", line):
+        return line
+    if len(languages) == 1:
+        return _TEXT.sub(lambda text: text[languages[0]], line)
+    return _TEXT.sub(lambda text: f"{{ {', '.join(f'{tag} = {text[tag]}' for tag in languages)} }}", line)
 
 
 def from_template(kind: str, languages: Sequence[str], jurisdiction: str, today: date) -> str:

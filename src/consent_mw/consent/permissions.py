@@ -57,12 +57,14 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         name: The cookie's name as it came.
         declared: The declaration that covers it, or None.
+        lasts_seconds: How long one that is not declared is to last, as its line says; None until the browser closes.
     """
 
     name: str
     verdict: Verdict
     reason: Reason
     declared: Cookie | None
+    lasts_seconds: int | None = None
 
     @property
     def purpose(self) -> str | None:

@@ -7,8 +7,18 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-__all__ = ["CookieFloor", "Placed", "anchored", "delete_line", "is_deletion", "name_of", "pairs", "placed",
-           "without_value"]  # fmt: skip
+__all__ = [
+    "CookieFloor",
+    "Placed",
+    "anchored",
+    "delete_line",
+    "is_deletion",
+    "lasts_seconds",
+    "name_of",
+    "pairs",
+    "placed",
+    "without_value",
+]
 
 _BLANK = b" \t"
 #: A control character other than tab makes a browser drop the whole line (RFC 6265bis, section 5.6, step 1).
@@ -105,16 +115,30 @@ def _attribute(line: bytes, name: bytes) -> list[bytes]:
 
 
 def _is_past(text: bytes, now: datetime) -> bool:
+    moment = _moment(text)
+    return moment is not None and moment < now
+
+
+def _moment(text: bytes) -> datetime | None:
     found = _DATE.fullmatch(text)
     if found is None or found[2] not in _MONTHS:
-        return False
+        return None
     day, year, hour, minute, second = (int(found[i]) for i in (1, 3, 4, 5, 6))
     if year < _FIRST_YEAR:
-        return False
+        return None
     try:
-        return datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC) < now
+        return datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
-        return False
+        return None
+
+
+def lasts_seconds(line: bytes, now: datetime) -> int | None:
+    """Return how long the cookie of a Set-Cookie line lasts; None until the browser closes."""
+    ages = [age for age in _attribute(line, b"max-age") if age.isdigit() and len(age) < 12]
+    if ages:
+        return int(ages[-1])
+    moments = [moment for moment in map(_moment, _attribute(line, b"expires")) if moment]
+    return int((moments[-1] - now).total_seconds()) if moments else None
 
 
 class CookieFloor(NamedTuple):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from consent_mw._asgi import Header, HeaderList
 from consent_mw.consent.permissions import Decision, Permissions, Reason, Verdict
-from consent_mw.cookies.cookie_lines import is_deletion, name_of, without_value
+from consent_mw.cookies.cookie_lines import is_deletion, lasts_seconds, name_of, without_value
 from consent_mw.cookies.header_lines import LINE_ENDS, legible
 from consent_mw.system.days import instant_of
 
@@ -176,6 +176,8 @@ def _read(line: bytes, permissions: Permissions, now_ns: int) -> Decision:
     decision = permissions.cookie(name)
     if decision.verdict is not Verdict.KEPT and decision.reason is not Reason.RESERVED and _deletes(line, now_ns):
         return replace(decision, verdict=Verdict.KEPT, reason=Reason.DELETION)
+    if decision.declared is None:
+        return replace(decision, lasts_seconds=lasts_seconds(line, instant_of(now_ns)))
     return decision
 
 

@@ -15,6 +15,7 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.kinds import UNDECLARED
 from consent_mw.log.exchange import Exchange
 from consent_mw.log.redaction import clean, redact_name
+from consent_mw.policy.durations import rounded
 from consent_mw.policy.model import NECESSARY, Policy
 from consent_mw.records import Scalar, encode_record, new_id
 from consent_mw.spool.spool import Spool
@@ -97,7 +98,18 @@ class Undeclared:
                 told = f"was {decision.verdict}, at {as_json(place[:_LONGEST_PLACE])}"
             else:
                 told = "came from a browser; no page seen here has set it"
-            _log.warning(_ADVICE, name, told, self._policy.file, name)
+            _log.warning(_ADVICE, name, told, self._policy.file, name, *self._proposal(decision, source))
+
+    def _proposal(self, decision: Decision, source: Source) -> tuple[str, str, str]:
+        """Return the lines to paste for purpose and end, and a text in each language of the policy."""
+        policy = self._policy
+        collected = [purpose.name for purpose in (*policy.asked, policy.purposes[NECESSARY])]
+        purpose = f"purpose = {as_json(collected[0])}"
+        seen = rounded(decision.lasts_seconds) if decision.lasts_seconds is not None else "session"
+        expires = f'expires = "{seen if source == "response" else "1 year"}"'
+        which = f"{purpose:30}# which of: {', '.join(collected)}?"
+        asks = expires if source == "response" else f"{expires:30}# how long does it last?"
+        return which, asks, ", ".join(f'{tag} = "…"' for tag in policy.languages)
 
     def _keep(self, decision: Decision, exchange: Exchange, source: Source) -> None:
         """Write the record. A path is personal, so it is sealed, and kept only where the policy says so."""
@@ -131,7 +143,7 @@ _ADVICE = """the cookie %s is not declared and %s. To declare it, add to %s:
 
 [[cookies.declared]]
 name = %s
-purpose = "functional"        # which of your purposes?
-expires = "1 year"
-description = { ko = "…", en = "…" }
+%s
+%s
+description = { %s }
 """

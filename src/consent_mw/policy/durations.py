@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from consent_mw.system.days import DAY_SECONDS
 
-__all__ = ["Duration"]
+__all__ = ["Duration", "rounded"]
 
 _CYCLE_MONTHS, _CYCLE_DAYS = 4_800, 146_097  # 400 years, after which the calendar repeats itself
 _FORM = re.compile(r"(\d{1,5}) ?(minute|hour|day|week|month|year)s?")
@@ -139,3 +139,20 @@ def _two_cycles() -> tuple[list[int], list[int]]:
     years = ((31, 28 + isleap(year), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31) for year in range(2000, 2800))
     lengths = [days for year in years for days in year]
     return [0, *accumulate(lengths)], lengths
+
+
+_MINUTE, _HOUR, _YEAR = 60, 3_600, 365 * DAY_SECONDS
+
+
+def rounded(seconds: float) -> str:
+    """Return a length of time as a policy writes it, the shortest that is not less than `seconds`."""
+    # An Expires date is a second or two off by the time that it is read.
+    minutes = max(1, -(-(int(seconds) - 5) // _MINUTE))
+    for unit, length in (("year", _YEAR), ("day", DAY_SECONDS), ("hour", _HOUR)):
+        count, rest = divmod(minutes * _MINUTE, length)
+        if count and not rest:
+            return str(Duration(count, unit))
+    for unit, length, most in (("minute", _MINUTE, 120), ("hour", _HOUR, 72)):
+        if minutes * _MINUTE <= most * length:
+            return str(Duration(-(-minutes * _MINUTE // length), unit))
+    return str(Duration(min(-(-minutes * _MINUTE // DAY_SECONDS), 99_999), "day"))

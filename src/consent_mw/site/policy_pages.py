@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Literal, NamedTuple, TypeAlias
 
 from starlette.responses import Response
@@ -62,6 +63,8 @@ class PolicyPages:
         self._by_revision = {each.revision: each for each in course.published}
         self._held = {each.revision for each in course.holding}
         self._ahead = ahead.revision if ahead else None
+        self._graphs: dict[int, bytes] = {}
+        self._rendering.forget()
 
     async def policy(self, visit: Visit) -> Response:
         """Answer with the policy in force."""
@@ -93,12 +96,19 @@ class PolicyPages:
 
     def _revision(self, visit: Visit, policy: Policy, before: Policy | None) -> Response:
         if visit.form == "graph":
-            return self._rendering.data(policy_graph(policy), headers=FOR_ALL, media_type="application/ld+json")
+            return self._graph(policy)
         own = self._own_cookies(visit.secure)
-        compared = self._compared(visit, before, policy, own) if before else None
         if visit.wants_json:
+            compared = self._compared(visit, before, policy, own) if before else None
             return self._rendering.data(self._document(visit, policy, own, compared), headers=FOR_ALL)
-        context = {
+        file = f"policy-{policy.revision}.html"
+        context = partial(self._context, visit, policy, before, own)
+        kept = (policy.revision, before and before.revision, own)
+        return self._rendering.page(visit, "policy.html", context, headers=FOR_ALL, policy=policy, file=file, kept=kept)
+
+    def _context(self, visit: Visit, policy: Policy, before: Policy | None, own: OwnCookies) -> dict[str, object]:
+        compared = self._compared(visit, before, policy, own) if before else None
+        return {
             "own_cookies": own,
             "in_force": self._policy.revision,
             "ahead": self._ahead,
@@ -109,8 +119,13 @@ class PolicyPages:
             "old": compared.old if compared else None,
             "new": policy,
         }
-        file = f"policy-{policy.revision}.html"
-        return self._rendering.page(visit, "policy.html", context, headers=FOR_ALL, policy=policy, file=file)
+
+    def _graph(self, policy: Policy) -> Response:
+        """Answer with the terms of the Data Privacy Vocabulary, which are the same in every language."""
+        body = self._graphs.get(policy.revision)
+        if body is None:
+            body = self._graphs[policy.revision] = bytes(self._rendering.data(policy_graph(policy)).body)
+        return Response(body, headers=dict(FOR_ALL), media_type="application/ld+json")
 
     def _document(self, visit: Visit, policy: Policy, own: OwnCookies, compared: _Compared | None) -> dict[str, object]:
         document = policy_document(policy, visit.language, own, self._by_revision) | {

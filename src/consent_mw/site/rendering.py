@@ -14,8 +14,9 @@ from consent_mw.site.documents import OwnCookies
 from consent_mw.site.form_guard import Proof
 from consent_mw.site.labels import labelled
 from consent_mw.site.markdown import markdown_of
-from consent_mw.site.surfaces import Surfaces
+from consent_mw.site.surfaces import LONGEST_BASE, Surfaces
 from consent_mw.site.visit import Visit, own_path
+from consent_mw.system.bounded_cache import remember
 
 __all__ = ["FOR_ALL", "PERSONAL", "SECURITY", "Rendering"]
 
@@ -35,6 +36,10 @@ PERSONAL: Final[Mapping[str, str]] = {"cache-control": "no-store", "vary": "Cook
 FOR_ALL: Final[Mapping[str, str]] = {"cache-control": "no-cache", "vary": "Accept, Accept-Language"}
 
 
+#: A handful of languages and revisions; the rest of a key are addresses, which visitors may spell in many ways.
+_REMEMBERED: Final = 64
+
+
 class Rendering:
     """
     What every page of ours needs beside its own context.
@@ -52,6 +57,11 @@ class Rendering:
         self.notice: Callable[[Visit, str], str] = lambda visit, token: ""
         #: Whether there is a page of the visitor's own data to link.
         self.has_my_data: bool = False
+        self._kept: dict[tuple[object, ...] | None, str] = {}
+
+    def forget(self) -> None:
+        """Render anew what is kept: another revision is announced or in force."""
+        self._kept.clear()
 
     def head(self, language: str, base: str) -> str:
         """Return the tags of the banner's style sheet and script."""
@@ -62,12 +72,13 @@ class Rendering:
         self,
         visit: Visit,
         template: str,
-        context: Mapping[str, object],
+        context: Mapping[str, object] | Callable[[], Mapping[str, object]],
         *,
         status: int = 200,
         headers: Mapping[str, str] = PERSONAL,
         policy: Policy | None = None,
         file: str = "page.html",
+        kept: tuple[object, ...] | None = None,
     ) -> Response:
         """
         Return a page in the form that is asked for.
@@ -75,24 +86,35 @@ class Rendering:
         Args:
             policy: Whose texts are read, where it is not the one in force.
             file: What the page is called by who keeps it.
+            context: What the template is filled with; a function is asked only where the page is not kept.
+            kept: On what the page depends: it says the same to everyone, and is rendered once for it.
         """
         surfaces = self.surfaces if policy is None else self.surfaces.of(policy)
         own = surfaces.templates.translation(visit.language)
-        proof = context.get("proof")
+        proof = context.get("proof") if isinstance(context, Mapping) else None
         proof = proof if isinstance(proof, Proof) else Proof()
         notice = self.notice(visit, proof.token) if visit.form == "html" else ""
         common = self._common(visit) | {"token": proof.token}
-        html = surfaces.render(template, visit.language, visit.base, notice=notice, **common, **context)
+        plain = visit.form == "markdown"
+        where = (visit.language, visit.base, common["here"], visit.suffix)
+        key = None if kept is None or notice else (template, plain, *where, *kept)
+        body = self._kept.get(key)
+        if body is None:
+            filled = context if isinstance(context, Mapping) else context()
+            html = surfaces.render(template, visit.language, visit.base, notice=notice, **common, **filled)
+            body = markdown_of(html) if plain else labelled(html)
+            if key is not None and len(visit.base) <= LONGEST_BASE:
+                remember(self._kept, key, body, _REMEMBERED)
         said = {**headers, "content-language": own.language}
         if self.announced and "Cookie" not in said.get("vary", ""):
             said["vary"] = (
                 f"{said['vary']}, Cookie" if "vary" in said else "Cookie"
             )  # who has closed it reads no notice
-        if visit.form == "markdown":
-            return Response(markdown_of(html), status, said, media_type="text/markdown")
+        if plain:
+            return Response(body, status, said, media_type="text/markdown")
         if visit.form == "download" and status == 200:
             said["content-disposition"] = f'attachment; filename="{file}"'
-        response = HTMLResponse(labelled(html), status, said)
+        response = HTMLResponse(body, status, said)
         if proof.line:
             response.raw_headers.append((b"set-cookie", proof.line))
         return response
