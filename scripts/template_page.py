@@ -35,6 +35,7 @@ ON_PAGES = {
     "token": "what a form has to send as `token`",
 }
 SOMEWHERE = {
+    "application": "what the application holds about the visitor, in groups by purpose",
     "action": "where the forms of My data are sent",
     "again": "why a form has to be sent again: `unknown`, `cookies`, `revised`, or empty",
     "ahead": "the number of the announced revision, or none",
@@ -88,6 +89,7 @@ SOMEWHERE = {
     "standing": "`ahead`, `in force`, `past` or `never`: of the revision that is read",
     "state_of": "returns the state of a request",
     "style": "the name of the style sheet below `/static/`",
+    "unshown": "the purposes of the application that My data does not show",
     "waiting": "the cookies that wait: id, name, declaration",
     "why": "why there is no receipt to show, or empty",
     "zone": "the time zone of the policy",
