@@ -17,10 +17,10 @@ TERMINATED: Final = 143
 #: Of every command.
 CODES: Final[Mapping[int, str]] = {
     0: "all is well",
-    1: "something is wrong, and was told on standard error",
+    1: "something is wrong; standard error says what",
     2: "the command was not understood; nothing was done",
     INTERRUPTED: "ended by Ctrl-C",
-    HAD_ENOUGH: "whoever read the output had had enough (such as head)",
+    HAD_ENOUGH: "the reader of the output closed it (such as head)",
     TERMINATED: "ended by SIGTERM",
 }
 
@@ -28,24 +28,24 @@ CODES: Final[Mapping[int, str]] = {
 MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "archive": "there is no archive, the access cannot be recorded, or records could not be opened",
     "audit": "verify: an entry was changed, removed or inserted, a disclosure is missing, or a record was changed",
-    "backup": "there is nothing to back up, or it could not be written whole; no half of one is left",
-    "check": "the policy cannot be enforced or meant, or goes against a published revision; strict: against the law",
+    "backup": "there is nothing to back up, or it could not be written completely; no partial backup is left",
+    "check": "the policy cannot be enforced or meant, or contradicts a published revision; strict: or misses what the law requires",
     "completion": "it could not be written",
     "cookies": "there is no log, or no policy that can be read",
     "demo": "the port is taken, or its directory cannot be written",
-    "disclose add": "it rests on nothing, names somebody under restriction by consent, or could not be written",
+    "disclose add": "it has no basis, names somebody under restriction by consent, or could not be written",
     "disclose list": "there is no ledger that can be read",
     "doctor": "anything that it examined is not as it should be",
     "hosts list": "a host is away, its clock is wrong, or it is late to destroy; or its hosts share nothing",
     "hosts retire": "no such host is known, or it is there",
-    "drain": "something could not be handed over",
+    "drain": "something could not be moved",
     "export": "the file is there already or cannot be written, personal fields that were asked for cannot be read, or "
     "records were changed",
     "init": "a file is already there, or cannot be written",
     "log": "there is no log, the access cannot be recorded, or records were changed",
-    "policy": "it cannot be read, or has a fault",
-    "publish": "the revision is refused: its number, its dates, or a fault; nothing was published",
-    "purge": "something is overdue, failed or out of reach, or another process is at it",
+    "policy": "it cannot be read, or has an error",
+    "publish": "the revision is rejected: its number, its dates, or an error; nothing was published",
+    "purge": "something is overdue, failed or could not be reached, or another process is destroying",
     "receipt verify": "something about the receipt cannot be proven",
     "report": "there is no log, or the file cannot be written",
     "requests add": "it could not be registered",
@@ -55,7 +55,7 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "requests refuse": "there is no such request, it was answered already, or nobody may refuse it",
     "requests show": "there is no such request, or the access cannot be recorded",
     "restore": "it is no whole backup of this site, the site runs, or something that came after the backup is lost",
-    "scan": "the site cannot be visited, the time was over, or the policy that was named cannot be read",
+    "scan": "the site cannot be visited, time ran out, or the given policy cannot be read",
     "store move": "something is left, or a store is not the site's",
     "store check": "the store cannot be used, something has waited for more than five minutes, or records were changed",
 }
