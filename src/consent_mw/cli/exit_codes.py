@@ -29,10 +29,12 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "archive": "there is no archive, the access cannot be recorded, or records could not be opened",
     "audit": "verify: an entry was changed, removed or inserted, a disclosure is missing, or a record was changed",
     "backup": "there is nothing to back up, or it could not be written completely; no partial backup is left",
-    "check": "the policy cannot be enforced or meant, or contradicts a published revision; strict: or misses what the law requires",
+    "check": "the policy cannot be enforced or meant, or contradicts a published revision; "
+    "strict: or misses what the law requires",
     "completion": "it could not be written",
     "cookies": "there is no log, or no policy that can be read",
-    "demo": "the port is taken, or its directory cannot be written",
+    "demo": "no server is installed (`pip install 'consent-mw[demo]'`), the port is taken, "
+    "or its directory cannot be written",
     "disclose add": "it has no basis, names somebody under restriction by consent, or could not be written",
     "disclose list": "there is no ledger that can be read",
     "doctor": "anything that it examined is not as it should be",
