@@ -13,7 +13,7 @@ from consent_mw.policy.model import LINKS, REQUESTS
 
 __all__ = ["NOBODY", "SIGN_IN", "Person", "tokens", "tokens_of", "values_on"]
 
-#: What a sign-in is told from a name by: no name can hold a NUL.
+#: Distinguishes a sign-in from a name: no name can hold a NUL.
 SIGN_IN: Final = "sign-in\0"
 #: Under which a sign-in marks a record: never what was collected about somebody.
 _ASKED: Final = frozenset((REQUESTS, LINKS))

@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a cookie is kept, blocked or left waiting. The texts are stable: they stand in debug headers and records."""
+    """Why a cookie is kept, blocked or pending. The texts are stable: debug headers and records contain them."""
 
     NECESSARY = "its purpose is never asked"
     ALLOWED = "the visitor allowed it"
@@ -130,7 +130,7 @@ class Permissions:
         """What the visitor answered about an asked purpose; None where they did not."""
         choice = self.answers.choice
         if purpose in self.answers.reopened_purposes:
-            return None  # what was said about it was about something else
+            return None  # the old answer was about something else
         if choice is Choice.PROMPT:
             return self.answers.purposes.get(purpose)
         return None if choice is None else choice is Choice.ACCEPT

@@ -91,8 +91,8 @@ def receipt_of(record: Record, sealer: Sealer) -> Receipt:
     Return the receipt that a record of kind "receipt" holds.
 
     Raises:
-        KeyDestroyed: It was kept for as long as was promised, and is gone.
-        StoreError: It was changed since it was sealed, or is no receipt; or the keyring cannot be reached.
+        KeyDestroyed: Its retention ended, and its key is destroyed.
+        StoreError: It was changed since it was sealed, or is not a receipt; or the keyring cannot be reached.
         ConfigurationError: Another keyring sealed it.
     """
     sealed, clear = _decode(sealer.open(record)), record.data

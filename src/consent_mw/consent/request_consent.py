@@ -39,7 +39,7 @@ class Noted(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What the visitor saw when they chose: it stands in the receipt. `text` is the SHA-256 of what was shown."""
+    """What the visitor saw when they chose, for the receipt. `text` is the SHA-256 of the words shown."""
 
     surface: str = "application"
     language: str = ""

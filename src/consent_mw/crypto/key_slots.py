@@ -71,7 +71,7 @@ class KeySlots:
 
     @property
     def generation(self) -> bytes:
-        """The counter as it stands in the file."""
+        """The counter in the file."""
         return self.blob[GENERATION]
 
     @property

@@ -42,8 +42,8 @@ class Keyring(Protocol):
     @property
     def generation(self) -> int:
         """
-        A number that differs after any process made or destroyed a key. Who remembers a key compares it before each
-        use, so reading it must be cheap.
+        A number that differs after any process made or destroyed a key. A caller that caches a key compares it before
+        each use, so reading it must be cheap.
         """
         ...
 

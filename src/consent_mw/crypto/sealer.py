@@ -42,7 +42,7 @@ _BLOB: Final = slice(1 + MARK_BYTES, None)
 # A sealed blob: version (1 byte), the part of the day (2), stream id (16), nonce (12), ciphertext, tag (16).
 _VERSION = 3
 _HEAD = bytes([_VERSION])
-_PLAIN = b"\0"  # in the place of the version: nothing is sealed
+_PLAIN = b"\0"  # instead of the version: nothing is sealed
 _SPAN = slice(1, 3)
 _STREAM = slice(3, 19)
 _NONCE = slice(19, 31)
@@ -108,18 +108,18 @@ class Sealer:
     What the request path uses of a keyring. Safe to share between threads, and to inherit over a fork.
 
     Each process, and each child after a fork, seals under keys derived from a day's key and a random id of its own,
-    with a nonce that the operating system makes for each: also where a process is copied while it runs (the snapshot
-    of a virtual machine), no nonce is used twice under one key. When any process makes or destroys a key, what is
-    remembered here is dropped before the next use.
+    with a fresh nonce from the operating system for each. So no nonce is used twice under one key, even if a running
+    process is copied (the snapshot of a virtual machine). When any process makes or destroys a key, the keys cached
+    here are dropped before the next use.
 
-    Every record carries a mark of the site's keys over all that it says: id, kind, purpose, subject, keyring, clear
-    fields and the sealed ones. A record whose mark does not fit is refused wherever it is read.
+    Every record carries a signature of the site's keys over its whole content: id, kind, purpose, subject, keyring,
+    clear fields and sealed ones. A record with a wrong signature is rejected wherever it is read.
 
-    The day comes from the record's id, and so does the part of it, as the calendar of the policies cuts it (`follow`).
-    A sealed blob names its part, so that it opens whatever becomes of the calendar. Tokens are made from the key of the
-    whole day. When the clock steps back, a record is sealed under the key of the past hours, which is made if they had
-    none; if it was destroyed, sealing raises KeyDestroyed and the record must be dropped: it would be kept beyond the
-    day on which its like were promised to end.
+    The day and its part come from the record's id, by the calendar of the policies (`follow`). A sealed blob names its
+    part, so it opens even after the calendar changes. Tokens are made from the key of the whole day. When the clock
+    steps back, a record is sealed under the key of the past hours, which is made if it is missing. If that key was
+    destroyed, sealing raises KeyDestroyed and the record must be dropped: otherwise it would outlive the promised end
+    of its day.
     """
 
     @classmethod
@@ -167,11 +167,11 @@ class Sealer:
         plain: bytes | None = None,
     ) -> Record:
         """
-        Return the record that says this, marked, and with `plain` sealed; without it nothing is sealed.
+        Return a signed record with this content, and with `plain` sealed; without `plain` nothing is sealed.
 
         Raises:
-            KeyDestroyed: The key of those hours and that purpose is gone.
-            ConfigurationError: There are no site keys here.
+            KeyDestroyed: The key of those hours and that purpose is destroyed.
+            ConfigurationError: This process has no site keys.
             StoreError: The keyring cannot be reached.
         """
         return self.record_bytes(record_id.bytes, _day(record_id), kind, purpose, subject, data or {}, plain)
@@ -189,14 +189,14 @@ class Sealer:
         told: msgspec.Raw | None = None,
     ) -> Record:
         """
-        As `record`, for who has the id as 16 bytes and its day.
+        As `record`, for callers that have the id as 16 bytes and its day.
 
         Raises besides:
-            ValueError: There is no such kind.
+            ValueError: The kind is unknown.
 
         Args:
             nonce: As for `seal_bytes`; records of several purposes may share one, since their keys differ.
-            told: What `told` makes of `data`, for who has several records that say the same.
+            told: The result of `told` for `data`, for callers with several records of the same content.
         """
         if kind not in KINDS:
             raise ValueError(
@@ -211,7 +211,7 @@ class Sealer:
         return Record(id_of(id_bytes), kind, purpose, subject, ring, data, _MARKED + mark + blob)
 
     def statement(self, record_id: UUID, kind: str, purpose: str, stated: bytes) -> Record:
-        """Return a marked record that says `stated` to whoever reads it. Raises ConfigurationError as `record`."""
+        """Return a signed record with `stated` in the clear. Raises ConfigurationError as `record`."""
         mark = self.site_keys.mark(_message((record_id.bytes, kind, purpose, None, "", _NOTHING, stated)))
         return Record(record_id, kind, purpose, None, "", {}, _MARKED + mark + stated)
 
@@ -253,9 +253,10 @@ class Sealer:
 
     def prepare(self, days: Iterable[int], purposes: Iterable[str], *, with_tokens: Container[str] = ()) -> None:
         """
-        Make the keys that will be needed, so that no request waits for the disk to have one (5 ms). From a thread.
+        Make the keys that will be needed, so that no request waits for the disk to make one (5 ms). Call it from a
+        thread.
 
-        A key that was destroyed, or a key file in trouble, is left for `seal` to report.
+        A destroyed key, or an unusable key file, is left for `seal` to report.
 
         Args: As for `needed`.
         """
@@ -325,7 +326,7 @@ class Sealer:
         return self.open_bytes(record.id.bytes, _day(record.id), record.purpose, names, record.ring, blob)
 
     def open_bytes(self, id_bytes: bytes, day: int, purpose: str, names: bytes, ring: str, sealed: bytes) -> bytes:
-        """As `open`, for what is no record yet and has no mark; its parts are those of `seal_bytes`."""
+        """As `open`, for a blob that is not a record yet and has no signature; its parts are those of `seal_bytes`."""
         if ring not in self.rings or len(sealed) < _LEAST_BYTES or sealed[0] != _VERSION:
             raise self._cannot_open(id_bytes, ring, sealed)
         place = day, label_of(purpose, Span(*sealed[_SPAN])), sealed[_STREAM]

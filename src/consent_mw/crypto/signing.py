@@ -61,7 +61,7 @@ class Signing(NamedTuple):
 
     def signer(self, use: Use) -> Signer:
         """Return what signs for one use."""
-        # A line break can stand in none of the names, so that no two sets of names run together.
+        # No name can contain a line break, so two sets of names never run together.
         salt = "\n".join((f"consent_mw.{use}", self.cookie_name, self.cookie_domain, self.site))
         deriving = Signer(list(self.keys), salt=salt.encode(), key_derivation="hmac", digest_method=hashlib.sha256)
         # Keys are derived here, and not at each signature.

@@ -31,9 +31,9 @@ _MARK: Final = b"consent-mw mark"
 
 class SiteKeys:
     """
-    Signs records and tells whether a record is as this site wrote it.
+    Signs records, and checks whether a record is as this site wrote it.
 
-    The keys of a day die on the calendar and are each host's own. These keys stay, so they can vouch for what outlives
+    The keys of a day die on the calendar and belong to one host. These keys stay, so they can sign records that outlive
     a day's key (certificates, counts), and one host can check what another wrote. They open nothing.
     """
 
@@ -60,21 +60,21 @@ class SiteKeys:
     @classmethod
     def read(cls, path: Path) -> SiteKeys:
         """
-        Return the keys in the file; none where there is no file, and then nothing counts as written by this site.
+        Return the keys in the file. If it is missing, return none; then no record counts as written by this site.
 
         Raises:
-            ConfigurationError: It cannot be read, or is no such file.
+            ConfigurationError: It cannot be read, or is not a file of site keys.
         """
         return cls(_read(path))
 
     @classmethod
     def kept(cls, path: Path, secret_keys: Sequence[bytes] = ()) -> SiteKeys:
         """
-        Return the keys in the file, those of `secret_keys` (oldest to newest) among them. On return they survive a
-        power cut. Where neither gives a key a random one is made.
+        Return the keys in the file, including those of `secret_keys` (oldest to newest). On return they survive a power
+        cut. If neither has a key, a random one is made.
 
         Raises:
-            ConfigurationError: The file cannot be read or written, or is no such file.
+            ConfigurationError: The file cannot be read or written, or is not a file of site keys.
         """
         derived = cls.made_of(secret_keys).keys
         try:
@@ -89,10 +89,10 @@ class SiteKeys:
 
     def mark(self, message: bytes) -> bytes:
         """
-        Return the mark (20 bytes) of `message`.
+        Return the signature (20 bytes) of `message`.
 
         Raises:
-            ConfigurationError: There is no key.
+            ConfigurationError: No key is left.
         """
         if not self._newest:
             raise ConfigurationError("there are no site keys here; run this in the site's data directory")
@@ -115,7 +115,7 @@ def _id(key: bytes) -> bytes:
 
 
 def _read(path: Path) -> list[bytes]:
-    """Return the keys in a file; none where there is no file. Raises ConfigurationError."""
+    """Return the keys in a file; none if the file is missing. Raises ConfigurationError."""
     try:
         with open(path, "rb", opener=unlinked) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

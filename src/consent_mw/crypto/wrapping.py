@@ -39,10 +39,10 @@ def wrapped(key: bytes, public: bytes, context: bytes) -> bytes:
     Return `key` for the holder of the secret behind `public`; 1,136 bytes longer.
 
     Args:
-        context: What the wrap is about. It opens for no other.
+        context: What the wrap is bound to. It opens only with the same context.
 
     Raises:
-        ValueError: `public` is no public part.
+        ValueError: `public` is not a public part.
     """
     if len(public) != PUBLIC_BYTES:
         raise ValueError(f"a public part has {PUBLIC_BYTES} bytes, not {len(public)}")

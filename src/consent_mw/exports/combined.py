@@ -14,10 +14,10 @@ __all__ = ["Combined"]
 
 # Not strftime's %b, which speaks the language of the machine.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-#: What may stand in a request line as it is: RFC 3986's reserved characters, and braces for a route's template.
+#: Characters that a request line may contain unescaped: RFC 3986's reserved ones, and braces for a route's template.
 _PATH_SAFE = "/:@!$&'()*+,;=~{}[]"
 _QUERY_SAFE = _PATH_SAFE + "?%"
-#: nginx's word for a visitor who left before an answer was begun. 0 is no status to any reader.
+#: nginx's status for a visitor who left before an answer began. No log reader accepts 0.
 _NO_ANSWER = 499
 #: GoAccess reads a line of 4,095 bytes at most, and takes what is left of a longer one for another.
 _TARGET_LIMIT, _REFERER_LIMIT, _AGENT_LIMIT, _WORD_LIMIT = 1_900, 1_000, 800, 60

@@ -35,7 +35,7 @@ _CONTEXT: Final = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
     "xsd": "http://www.w3.org/2001/XMLSchema#",
 }
-#: "necessary" and "opt_out" are no legal bases: what DPV has for them is a necessity, and a way out.
+#: "necessary" and "opt_out" are not legal bases: DPV has a necessity and an opt-out for them.
 _BASES: Final[Mapping[Basis, str]] = {
     "contract": "dpv:Contract",
     "legal_obligation": "dpv:LegalObligation",
@@ -65,8 +65,8 @@ def policy_graph(policy: Policy) -> dict[str, object]:
     """
     Return `policy` as one JSON-LD document: a `dpv:PrivacyNotice` with a `dpv:Process` for each purpose.
 
-    Each text stands in it in every language. Names of nodes ("#purpose-orders") are relative to the document's own
-    address. What DPV has no term for has one of Dublin Core.
+    It contains each text in every language. Names of nodes ("#purpose-orders") are relative to the document's own
+    address. Dublin Core has the terms that DPV lacks.
     """
     return {"@context": _CONTEXT, "@graph": list(_nodes(policy))}
 
@@ -349,5 +349,5 @@ def _day(iso: str) -> dict[str, str]:
 
 
 def _filled(node: Mapping[str, object]) -> _Node:
-    """Leave out what says nothing: an empty list in JSON-LD is no statement."""
+    """Leave out empty values: an empty list in JSON-LD states nothing."""
     return {key: value for key, value in node.items() if value not in (None, "", [])}

@@ -1,5 +1,5 @@
 """
-Bring bytes to the disk so that a power cut takes nothing of what was said to be kept.
+Write bytes to the disk so that a power cut loses nothing that was reported as kept.
 
 A file is durable when its bytes are synchronised and the directory that names it is too (fsync(2)). Nothing else in the
 package calls fsync, but for the key file and the segments of the spool, which are written in place.
@@ -22,7 +22,7 @@ __all__ = ["append", "keep", "overwrite", "replace", "sync_directory", "write_at
 
 def replace(path: Path, content: bytes) -> None:
     """
-    Put `content` (mode 0600) in the place of a file, whole or not at all. On return it survives a power cut.
+    Replace a file by `content` (mode 0600), whole or not at all. On return it survives a power cut.
 
     For one writer at a time, which a lock has to see to. So the name aside is always the same: what a crash leaves
     there, keys or tokens, is gone with the next write.
@@ -69,8 +69,8 @@ def append(path: Path, content: bytes) -> None:
 
 def overwrite(path: Path, content: bytes) -> None:
     """
-    Put `content` in the place of a file in one write, so that no other name of it is ever on the disk: for less than a
-    disk tears (512 bytes). On return it survives a power cut. Raises OSError.
+    Replace a file's content by `content` in one write, without a second name on the disk: for less than a disk tears
+    (512 bytes). On return it survives a power cut. Raises OSError.
     """
     fd = unlinked(path, os.O_WRONLY | os.O_CREAT)
     try:

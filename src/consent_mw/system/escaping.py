@@ -16,7 +16,7 @@ _ESCAPE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 
 def readable(sent: bytes) -> str:
     r"""
-    Return what a client sent as text: UTF-8, and each byte that is no UTF-8 as \xHH. `raw` gives the bytes back.
+    Return a client's bytes as text: UTF-8, and each byte that is not valid UTF-8 as \xHH. `raw` reverses it.
 
     RFC 9110 leaves the encoding of such bytes open (section 5.5); what Korean clients send is UTF-8.
     """

@@ -30,10 +30,10 @@ class Lease:
     @classmethod
     def take(cls, lock: Path) -> Lease | None:
         """
-        Take `lock` at once, or return None where somebody has it. The file is made if it is missing.
+        Take `lock` at once, or return None if another process has it. The file is made if it is missing.
 
-        Who has it and gave no sign of life for a minute is passed over, by another file in the place of that one. It
-        may go on later, so that what is done under a lease must be harmless when it is done twice.
+        A holder that gave no sign of life for a minute loses it: another file replaces the lock. That holder may
+            continue later, so work under a lease must be harmless when it is done twice.
 
         Raises:
             OSError: It cannot be made or locked.
@@ -92,7 +92,7 @@ class _Heart:
             time.sleep(_BEAT_SECONDS)
             with self._lock:
                 for fd in self._held:
-                    with suppress(OSError):  # a disk in trouble: as if it were not alive
+                    with suppress(OSError):  # a failing disk: as if it were not alive
                         os.utime(fd)
 
 
@@ -101,7 +101,8 @@ os.register_at_fork(after_in_child=_heart.begin)
 
 
 def _another(lock: Path) -> int | None:
-    """Put another file in the place of one whose holder is frozen, and return it locked; None where another did."""
+    """Replace a lock file whose holder is frozen, and return the new one locked; None if another process did so
+    first."""
     with in_turn(lock.parent):
         if time.time() - lock.stat().st_mtime <= _FROZEN_SECONDS:
             return None

@@ -36,7 +36,7 @@ _BESIDE: Final[dict[trio.lowlevel.TrioToken, asyncio.AbstractEventLoop]] = {}
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """Return the running loop of asyncio, or None, as under trio. `asyncio.get_running_loop` raises."""
-    return asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage] - it stands in `asyncio.events.__all__`
+    return asyncio._get_running_loop()  # pyright: ignore[reportPrivateUsage] - it is in `asyncio.events.__all__`
 
 
 def asyncio_loop() -> asyncio.AbstractEventLoop:
@@ -196,7 +196,7 @@ class Ahead:
         with self._scope:
             try:
                 self._message = await self._receive()
-            except Exception as error:  # noqa: BLE001 - the server's, for whoever asks for the message
+            except Exception as error:  # noqa: BLE001 - the server's, for the caller that awaits the message
                 self._error = error
         self._over.set()
 
@@ -236,5 +236,5 @@ async def yield_once() -> None:
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Whether a task was told to end, on whichever loop: trio's is no error that one could import without it."""
+    """Whether a task was cancelled, on either loop: trio's exception cannot be imported without trio."""
     return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "Cancelled"

@@ -1,4 +1,4 @@
-"""Tell whether a path lies on a network file system, where locks, appends and shared memory cannot be relied on."""
+"""Detect paths on a network file system, where locks, appends and shared memory are not reliable."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MOUNTINFO = Path("/proc/self/mountinfo")
 
 # File system types as the kernel and mount.fuse name them: `fs/*/super.c` of Linux; mount(8);
 # of FUSE the subtype that each program passes; and SQLite, "How To Corrupt An SQLite Database File", section 2.1. What
-# is not here is tried all the same: see `lock_probe`. On each of them an append of one machine can overwrite another's
-# (NFS has no O_APPEND: open(2)), flock may be emulated or ignored, and a mapping is not coherent.
+# is not here is tried anyway: see `lock_probe`. On each of them an append of one machine can overwrite another's (NFS
+# has no O_APPEND: open(2)), flock may be emulated or ignored, and a mapping is not coherent.
 NETWORK_TYPES = frozenset(
     {
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "coda", "9p", "davfs"),

@@ -1,4 +1,4 @@
-"""Tell whether another user of this machine could put a file of their own in the place of ours."""
+"""Detect whether another user of this machine could replace one of our files."""
 
 from __future__ import annotations
 
@@ -121,7 +121,8 @@ def check_file(path: Path) -> None:
 
 
 def _trusted(status: os.stat_result) -> frozenset[int]:
-    """Return who may own what lies in a directory: root and this user; for root, whoever the directory is for."""
+    """Return the users that may own the files in a directory: root and this user; for root, the directory's own
+    user."""
     me = os.geteuid()
     if me != _ROOT:
         return frozenset((_ROOT, me))

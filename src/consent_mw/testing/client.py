@@ -21,7 +21,7 @@ from consent_mw.testing.visitor import Visitor
 
 __all__ = ["ADDRESS", "ConsentClient", "Kept", "Socket"]
 
-#: Where a visitor comes from unless told; of the addresses that are kept for documentation.
+#: A visitor's default address, from the range reserved for documentation.
 ADDRESS: Final = "203.0.113.77"
 
 
@@ -43,12 +43,12 @@ class ConsentClient(Visitor):
         app: The application, wrapped in `ConsentMiddleware`; something else may wrap that. Or a `RunningApp`, which
             several visitors share, and which this one neither starts nor ends.
         address: Where the visitor comes from, as the server sees it; None is a Unix socket.
-        base_url: Where the site is. "https" unless told, where the consent cookie has its prefix `__Host-`.
+        base_url: The address of the site. "https" by default, so the consent cookie has its prefix `__Host-`.
         root_path: What the application is mounted under; it goes before every path. A `RunningApp` knows its own.
         prefix: Where the consent pages are, if the outermost layer is not the `ConsentMiddleware`.
         raise_errors: Raise what the application raises. False answers 500 as a server does.
         clock: By which its cookies expire, if the outermost layer is not the `ConsentMiddleware`.
-        options: Whatever else `httpx.Client` takes: `headers`, `follow_redirects`, ...
+        options: All other options of `httpx.Client`: `headers`, `follow_redirects`, ...
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ConsentClient(Visitor):
 
     @property
     def cookies(self) -> httpx.Cookies:
-        """The cookies of its browser. What is assigned stands in the place of all that were there."""
+        """The cookies of its browser. Assigning replaces all of them."""
         return super().cookies
 
     @cookies.setter

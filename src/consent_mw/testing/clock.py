@@ -16,10 +16,10 @@ class Clock:
     """
     The `clock` of a middleware under test: `ConsentMiddleware(app, ..., clock=clock)`.
 
-    It moves only when it is told to, but for a microsecond with each reading: what is recorded keeps its order.
+    It moves only when you move it, except for a microsecond with each reading, so records keep their order.
 
     Args:
-        now: Where it stands, aware; the present unless told.
+        now: Its instant, aware; the present by default.
     """
 
     #: So that no store's own clock is compared with it.

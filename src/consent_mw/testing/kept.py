@@ -47,7 +47,7 @@ async def kept(store: Store, sealer: Sealer, kinds: Collection[str]) -> list[Kep
 
 async def hand_over(runtime: Runtime) -> None:
     """Bring what the spool holds to the store: the application's own drain may be at it, and then does it."""
-    with suppress(TimeoutError):  # what nothing can hand over, such as a segment of another keyring, is not found
+    with suppress(TimeoutError):  # records that cannot be moved, such as a segment of another keyring, are not found
         async with asyncio.timeout(_HANDED_OVER_SECONDS):
             await runtime.drain.once()
             while runtime.spool.waiting_bytes:

@@ -31,7 +31,7 @@ class MigrationSuite:
         """
         Return stores of a place that an older version left with `OLD_RECORDS` in it.
 
-        Unless overridden it was left by this version: right as long as there is no older one.
+        By default this version leaves it, which is right until an older version exists.
         """
 
         async def leave() -> None:

@@ -91,7 +91,7 @@ class RunningApp:
             self._runner.close()
 
     def begin(self, app: ASGIApp) -> None:
-        """Start `app` in the place of one that was stopped, for the same visitors."""
+        """Start `app` instead of a stopped one, for the same visitors."""
         self.app = app
         self._runner, self._life, self._stopped = asyncio.Runner(), AsyncExitStack(), False
         self.start()

@@ -29,7 +29,7 @@ _HOUR: Final = timedelta(hours=1)
 _POLICY: Final = "policy.toml"
 _DATA: Final = "consent-data"
 _KEYS: Final = ("only for this test",)
-#: Options of the middleware by which a command has to be told where records are.
+#: Options of the middleware that a command needs too, to find the records.
 _STORES: Final = {"store": "--store", "log_store": "--log-store"}
 
 
@@ -43,9 +43,9 @@ class LivingSite:
             site.pass_time(days=400)
             assert site.records("receipt") == []
 
-    Nothing happens in the background by itself: records are handed over, requests of visitors are carried out, what has
-    ended is destroyed and what was published is learnt of in `settle` and `pass_time`, by the same code as in a running
-    site. So two runs of a test do the same.
+    Nothing happens in the background by itself. `settle` and `pass_time` move records to the store, carry out visitors'
+    requests, destroy what has ended and load published revisions, by the same code as a running site. So two runs of a
+    test do the same.
 
     The directory is laid out as an operator has it: policy.toml, and consent-data beside it. It may be one that another
     process has left, killed or not, or a backup that was put back. Requests and commands come one after the other, from
@@ -57,7 +57,7 @@ class LivingSite:
         policy: The declaration, as a text or a file: it is put into the directory. What is there already if None.
         at: The instant at which the site starts (aware); the present if None.
         raise_errors: Raise what the application raises. False answers 500 as a server does.
-        options: Whatever else `ConsentMiddleware` takes.
+        options: All other options of `ConsentMiddleware`.
 
     Attributes:
         clock: The clock of all: visitors' cookies, requests, background work and commands.
@@ -116,7 +116,7 @@ class LivingSite:
         Shut the site down and start it again over the same directory, at the same instant and with the same visitors.
 
         Args:
-            options: Of `ConsentMiddleware`, in the place of those that the site had; they hold from now on.
+            options: Options of `ConsentMiddleware`, which replace the site's from now on.
         """
         self._options = {**self._options, **options}
         self._running.stop()
@@ -161,9 +161,9 @@ class LivingSite:
 
     def settle(self) -> None:
         """
-        Let all background work happen at this instant, once and in this order: what was written reaches the disk, what
-        was published is learnt of, records are handed over to the store, waiting cookies expire, what has ended is
-        counted, destroyed and certified, and what visitors asked for is carried out.
+        Do all background work at this instant, once and in this order: sync the spool, load published revisions, move
+            records to the store, expire waiting cookies, count, destroy and certify what has ended, and carry out
+            visitors' requests.
         """
         self._running.run(self._runtime.drain.run_once())
 
@@ -178,13 +178,13 @@ class LivingSite:
         """
         Let time pass until `instant` (aware), with the background work that happens meanwhile.
 
-        It happens (as in `settle`) before the clock moves, at each full step on the way (each hour, on the hour by UTC,
-        unless told), and at `instant`. So what ends on an hour is destroyed at that very hour, and nothing waits for
-        longer than a step. A larger step is faster, and lets more come due at once, as when a site was away meanwhile.
-        An instant before the present sets the clock back in one step.
+        It happens (as in `settle`) before the clock moves, at each full step on the way (by default each hour, on the
+        hour by UTC), and at `instant`. So a record that ends on an hour is destroyed at that very hour, and nothing
+        waits longer than a step. A larger step is faster, and makes more work due at once, as after a site was down. An
+        instant before the present sets the clock back in one step.
 
         Raises:
-            ValueError: `step` is no time, or `instant` has no time zone.
+            ValueError: `step` is not positive, or `instant` has no time zone.
         """
         if instant.tzinfo is None:
             raise ValueError(f"{instant!r} has no time zone; write datetime(..., tzinfo=UTC)")
@@ -238,7 +238,7 @@ class LivingSite:
     def records(self, *kinds: str) -> list[Kept]:
         """
         Return the records of these kinds ("visit", "event", "receipt", "request", ...) in the live store, or of all
-        that `consent-mw log` shows; opened, oldest first. What waits in the spool is handed over before.
+        that `consent-mw log` shows; opened, oldest first. Records in the spool are moved to the store before.
         """
         return self._running.run(_live(self._runtime, kinds))
 
