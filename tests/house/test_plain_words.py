@@ -22,8 +22,8 @@ BETTER = {
     r"\bwhoever\b(?! (?:allowed|used) it)": '"anyone who", "the person who", or the role: a visitor, a caller',
     r"\bin trouble\b|\btroubles? of the\b": '"fails", "a failure of"',
     r"(?:^|(?<=[.:;!] ))Who [^.?]*(?:\.|$)": '"Visitors who …", "A caller that …": no headless "Who …"',
-    r"\b(?:is|are|was) no (?:token|number|text|file|party|third|address|page|part|member|wall|time|duration|body|choice|"
-    r"consent|UTF-8|URL|JSON|list|fault|legal|such file|table)\b": '"is not a …"',
+    r"\b(?:is|are|was) no (?:token|number|text|file|party|third|address|page|part|member|wall|time|duration|body|"
+    r"choice|consent|UTF-8|URL|JSON|list|fault|legal|such file|table)\b": '"is not a …"',
     r"\bin the place of\b": '"instead of", "replaces"',
     r"\ball the same\b": '"anyway", "still"',
     r"\bhand(?:s|ed|ing)? over\b": '"moves … to the store", "passes"',

@@ -343,7 +343,7 @@ class FileKeyring:
 
     def _current(self) -> KeySlots:
         if self._map[GENERATION] != self._slots.generation:
-            # Who changes the file holds its lock from before the counter moves until the slot is on the disk.
+            # A writer of the file holds its lock from before the counter moves until the slot is on the disk.
             with self._in_use(fcntl.LOCK_SH) as fd:
                 self._slots = self._read(fd)
         return self._slots

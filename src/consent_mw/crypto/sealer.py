@@ -59,7 +59,7 @@ _QUARTER_MILLISECONDS = QUARTER_SECONDS * 1_000
 _MILLISECONDS = slice(0, 6)  # of an id
 # Of the hours and purposes that are met at a time, which are few, what is made of their keys is remembered.
 _REMEMBERED = 64
-# Who signs in is looked for under the keys of every day: some 2,000 secrets, 0.4 MB, for two purposes of three years.
+# A sign-in is searched under the keys of every day: some 2,000 secrets, 0.4 MB, for two purposes of three years.
 _REMEMBERED_SECRETS = 4_096
 
 #: What the blobs of one purpose begin with in a part of a day, before their nonce; and what encrypts.
