@@ -23,7 +23,7 @@ class Amendment(NamedTuple):
     One thing that visitors read and that changes.
 
     Attributes:
-        what: Which thing and how, such as "retention.longer". The texts stand in templates/_amendment.html.
+        what: Which thing and how, such as "retention.longer". templates/_amendment.html has the texts.
         reason: Why it weighs (it is material); None for what is ordinary.
         about: Whose change it is: the title of a purpose, the name of a cookie, of a field, of a recipient.
         purpose: The declared name of the purpose that it belongs to; "" for the policy as a whole.
@@ -112,7 +112,7 @@ def _end(
 
 
 def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Found:
-    """What is told of data that the application holds, and why they may be held."""
+    """What the page says of data that the application holds, and why they may be held."""
     was, becomes = (_items(each) for each in (old, new))
     for what, before, now in (
         ("required", was[0], becomes[0]),
@@ -465,7 +465,7 @@ def _contacts(old: Policy, new: Policy) -> _Found:
 
 
 def _sections(old: Policy, new: Policy) -> _Found:
-    """A section weighs where the site says that it does; what a new one adds to the page is told in full."""
+    """A section is important where the site says so; the whole text of a new one is listed."""
     for section in new.sections:
         before = next((each for each in old.sections if same(each.title, section.title)), None)
         weighs: Reason | None = "rights" if section.important else None

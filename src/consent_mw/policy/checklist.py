@@ -39,10 +39,10 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         since: From which day on the law reads so.
-        says: What has to be said, in English.
+        says: What the policy has to say, in English.
         states: Where only they ask for it: as in "CA" of "US-CA". Empty: all of the jurisdiction.
         when: Pointers (see `pointer`): it is asked for only if one of them leads somewhere. Empty: always.
-        said_by: Pointers: each one says it. "page": the page says it whatever is declared.
+        said_by: Pointers: each one fulfils it. "page": the page says it, whatever is declared.
         fix: How to declare it.
     """
 
@@ -86,7 +86,7 @@ class Checklist(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Finding(NamedTuple):
-    """One duty that applies to a policy. `places`: where it is not said; none: it is said."""
+    """One duty that applies to a policy. `places`: where it is missing; none if it is fulfilled."""
 
     duty: Duty
     places: tuple[str, ...]
@@ -122,7 +122,7 @@ def unsaid(policy: Policy, found: Iterable[Finding]) -> tuple[list[Fault], list[
 
 
 def in_short(policy: Policy, found: Iterable[Finding]) -> str:
-    """Return in one line how much of what the law asks for is said, and what this is not."""
+    """Return in one line how many duties are fulfilled, and that this is not legal advice."""
     law = checklist(policy.jurisdiction)
     counts = Counter((duty.level, not places) for duty, places in found)
     parts = (
@@ -144,7 +144,7 @@ def wrong_bases(policy: Policy) -> list[Fault]:
 
 
 def wrong_bases_of_tables(raw: Mapping[str, object], file: str) -> list[Fault]:
-    """Return those of `wrong_bases` that can be told of a declaration that has other faults as well."""
+    """Return those of `wrong_bases` that can be found in a declaration with other errors."""
     jurisdiction, purposes = raw.get("jurisdiction", "EU"), raw.get("purposes")
     if not isinstance(jurisdiction, str) or not isinstance(purposes, dict):
         return []

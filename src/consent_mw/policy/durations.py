@@ -47,7 +47,7 @@ class Duration:
         Read "90 days". Zero is a length too.
 
         Raises:
-            ValueError: The text is no duration; the message says what one looks like.
+            ValueError: The text is not a duration; the message shows an example.
         """
         found = _FORM.fullmatch(text.strip())
         if found is None:

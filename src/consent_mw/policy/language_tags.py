@@ -20,15 +20,15 @@ _ALIASES: Final[Mapping[str, str]] = {
     "sh": "sr-latn",
     "tl": "fil",
 }
-#: Of languages that are written in several scripts the one that is meant where none is said, and by region another one
-#: (CLDR, likelySubtags). Whoever reads one of them may not read the other.
+#: The default script of languages that have several, and another one by region (CLDR, likelySubtags). A reader of one
+#: script may not read the other.
 _SCRIPTS: Final[Mapping[str, str]] = {
     "az": "latn", "az-ir": "arab", "bs": "latn", "kk": "cyrl", "kk-cn": "arab", "ku": "latn", "ku-iq": "arab",
     "ky": "cyrl", "mn": "cyrl", "mn-cn": "mong", "pa": "guru", "pa-pk": "arab", "sr": "cyrl", "sr-me": "latn",
     "uz": "latn", "uz-af": "arab", "yue": "hant", "yue-cn": "hans", "zh": "hans", "zh-hk": "hant", "zh-mo": "hant",
     "zh-tw": "hant",
 }  # fmt: skip
-#: Who is served by another language where there is nothing in their own (CLDR, languageMatching: a distance below 5).
+#: Languages whose readers another language serves if theirs is missing (CLDR, languageMatching: a distance below 5).
 _NEAR: Final[Mapping[str, str]] = {"nb": "nn", "nn": "nb", "yue": "zh"}
 #: Languages of their own that may stand behind a larger one's name: "zh-yue" is "yue" (RFC 5646, section 2.2.2).
 _EXTENDED: Final = frozenset(("cmn", "yue"))

@@ -1,4 +1,4 @@
-"""From `policy.toml` to a `Policy`: every fault is found in one reading, each with its place and its mend."""
+"""From `policy.toml` to a `Policy`: one reading finds every error, each with its place and its fix."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _TOP = (
 )
 _REQUIRED = ("schema", "revision", "published", "effective", "languages", "controller")
 
-#: How to mend what is missing, by key: an example that can be pasted.
+#: The fix for a missing key: an example that can be pasted.
 _EXAMPLES: Mapping[str, str] = {
     "schema": "schema = 1",
     "revision": "revision = 1",
@@ -230,7 +230,7 @@ PROOF = Purpose(
     retention=RECEIPTS_KEPT,
 )
 
-#: So is an answer to whoever asks about their data, and being able to show it (GDPR, articles 12(3) and 5(2)).
+#: So is an answer to a person who asks about their data, and the proof of it (GDPR, articles 12(3) and 5(2)).
 HANDLING = Purpose(
     name=REQUESTS,
     basis="legitimate_interest",
@@ -298,7 +298,7 @@ class _Reading:
         return kind(**found) if whole else None
 
     def field(self, raw: object, kind: Any, place: str) -> object:
-        """Read what stands under one key: a table of ours key by key, so that each of its faults is told."""
+        """Read the value of one key: a table of ours key by key, so that each of its errors is reported."""
         parts = [part for part in getattr(kind, "__args__", (kind,)) if _is_table(part)]
         if not parts:
             return self.scalar(raw, kind, place)
@@ -307,7 +307,8 @@ class _Reading:
         return _BAD if len(self.faults) > before else read
 
     def scalar(self, raw: object, kind: Any, place: str) -> object:
-        """Read what is no table of ours; of a list or a table each value, so that each of its faults is told."""
+        """Read a value that is not a table of ours; each value of a list or a table, so that each of its errors is
+        reported."""
         if get_origin(kind) is tuple and isinstance(raw, list):
             return self.words(cast("list[object]", raw), get_args(kind)[0], place)
         if get_origin(kind) is dict and isinstance(raw, dict):

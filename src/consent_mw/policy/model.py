@@ -113,7 +113,7 @@ FIELDS: Mapping[str, tuple[Precision, ...]] = {
 
 
 def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
-    """Return how to mend an unknown `word`: the nearest known one, or all of them."""
+    """Return the fix for an unknown `word`: the nearest known one, or all of them."""
     near = get_close_matches(word, list(known), n=1)
     if near:
         return f'did you mean "{near[0]}"?'
@@ -157,7 +157,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Officer(_Value, frozen=True, kw_only=True):
-    """Who answers for the data."""
+    """The organisation that answers for the data."""
 
     name: Text
     email: str
@@ -177,7 +177,7 @@ class Controller(_Value, frozen=True, kw_only=True):
 
 
 class JointController(_Value, frozen=True, kw_only=True):
-    """Who decides together with the controller, and for what each of them answers."""
+    """A joint controller, and what it answers for."""
 
     name: Text
     address: Text | None = None
@@ -279,10 +279,10 @@ class Recipient(_Value, frozen=True, kw_only=True):
 
 class Processor(_Value, frozen=True, kw_only=True):
     """
-    Who works on data for the site, and is no third party.
+    A company that processes data on the site's behalf, and is not a third party.
 
     Attributes:
-        sub: Whom it has work for it in turn.
+        sub: Its sub-processors.
         contact: Where it can be reached: a telephone number, an e-mail address or a page.
     """
 
@@ -302,7 +302,7 @@ class Holding(_Value, frozen=True, kw_only=True):
 
     Attributes:
         retention: How long in all, from the record on; then it is destroyed there.
-        law: What demands it, as the visitor and whoever opens the archive read it.
+        law: The law that requires it, as visitors and readers of the archive see it.
     """
 
     retention: Duration
@@ -331,8 +331,8 @@ class Purpose(_Value, frozen=True, kw_only=True):
     Attributes:
         basis: Only "consent" and "opt_out" depend on the visitor; an undecided "opt_out" counts as allowed.
         retention: How long what was collected for it is kept; None where `until` says it.
-        held_by: "application": what is said of it is the promise of the application and its people. This server keeps
-            no record, cookie or archive for it, asks nobody about it, and destroys nothing of it.
+        held_by: "application": the application and its people make the promise. This server keeps no record, cookie or
+            archive for it, asks nobody about it, and destroys nothing of it.
         until: Until which event the application keeps it.
         grounds: The article that the basis is in, or the interest that is legitimate.
         law: What obliges to it, under basis = "legal_obligation".
@@ -454,7 +454,7 @@ class Policy(_Value, frozen=True, kw_only=True):
 
     @property
     def with_tokens(self) -> frozenset[str]:
-        """The purposes under which something is told apart by tokens: visitors, who asks for something, addresses."""
+        """The purposes that use tokens: for visitors, for people who ask for something, for addresses."""
         fields = (name for name, log in self.log.items() if "token" in log.values())
         return frozenset((ABUSE, RECEIPTS, REQUESTS, *(purpose.name for purpose in self.asked), *fields))
 

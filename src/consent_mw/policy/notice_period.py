@@ -69,7 +69,7 @@ class Changes(NamedTuple):
     What a visitor who answered the older revision has not answered about the newer one.
 
     Attributes:
-        purposes: Asked purposes that are new, or under which more is done than was said.
+        purposes: Asked purposes that are new, or that do more than before.
         cookies: Declared names of cookies that are new or do more, inside purposes that are not in `purposes`.
     """
 

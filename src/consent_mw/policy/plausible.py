@@ -48,14 +48,15 @@ class _Word(NamedTuple):
 
 
 def implausible(policy: Policy) -> list[Fault]:
-    """Return what is no e-mail address, URL, country or language, and cookies' providers that are declared nowhere."""
+    """Return malformed e-mail addresses, URLs, countries and languages, and cookies' providers that are not
+    declared."""
     misfits = (fault for word in _words(policy) for fault in _misfit(policy.file, word))
     spoken = _languages(policy.file, policy.languages)
     return [*spoken, *misfits, *_providers(policy), *_at_home(policy), *_unread(policy)]
 
 
 def implausible_tables(raw: Mapping[str, object], file: str) -> list[Fault]:
-    """Return what `implausible` would, as far as that can be told of a declaration that has other faults as well."""
+    """Return the result of `implausible`, as far as it can be found in a declaration with other errors."""
     spoken = raw.get("languages")
     tags = [tag for tag in cast("list[object]", spoken) if isinstance(tag, str)] if isinstance(spoken, list) else []
     misfits = (fault for word in _raw_words(raw) for fault in _misfit(file, word))
@@ -137,7 +138,7 @@ def _at_home(policy: Policy) -> list[Fault]:
 
 
 def _providers(policy: Policy) -> list[Fault]:
-    """Whoever sets a cookie receives what it tells them; as a third party or for the site, the page has to say."""
+    """The provider of a cookie receives its content. The page must say whether as a third party or for the site."""
     named = {party.name: {party.purpose} for party in policy.recipients}
     for processor in policy.processors:
         named.setdefault(processor.name, set()).update(processor.purposes)
@@ -228,7 +229,7 @@ def _texts(value: object, place: str = "") -> Iterator[tuple[str, Text]]:
 
 
 def _raw_words(value: object, place: str = "", key: str = "") -> Iterator[_Word]:
-    """As `_words`, of tables as they stand in the file: a key is judged where a string, a list or a text follows it."""
+    """As `_words`, for tables as the file has them: a key is checked if its value is a string, a list or a text."""
     if isinstance(value, str):
         if value and key:
             yield _Word(place, key, value)

@@ -1,4 +1,4 @@
-"""Who else receives what is collected for a purpose: one answer for every page, document and comparison. Pure."""
+"""The recipients of a purpose's data: one answer for every page, document and comparison. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Receiver(NamedTuple):
         purpose: The declared name of the purpose.
         declared: What [[recipients]] says about it: what it gets, for how long. Empty for a cookie's provider.
         cookies: The cookies of that purpose that are its own.
-        processor: What [[processors]] says about it, if it works for the site; then it is no third party.
+        processor: What [[processors]] says about it, if it works for the site; then it is not a third party.
     """
 
     name: Text

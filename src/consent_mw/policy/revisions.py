@@ -63,7 +63,7 @@ class Revisions:
         """
         Return what forbids starting the site with `policy`: it was never published, though another one was.
 
-        Whether other content under a number that is in force may stand in its place, `startup_check` says.
+        `startup_check` decides whether other content under a number in force may replace it.
 
         Args:
             now: Aware.
@@ -186,8 +186,8 @@ class Revisions:
         Return every declaration that was published and can still be read.
 
         Args:
-            policy: Stands in the place of the kept one of its number. One whose number was never published is left out,
-                unless nothing was.
+            policy: Replaces the kept one of its number. One whose number was never published is left out, unless
+                nothing was.
 
         Raises:
             ConfigurationError: The directory cannot be read.

@@ -28,9 +28,9 @@ class Plan(NamedTuple):
     What comes after the revision that a process works by.
 
     Attributes:
-        following: Who takes over, or None.
+        following: The revision that takes over, or None.
         from_ns: From when on, in nanoseconds since 1970.
-        announced: What visitors are told of, or None: it is not in force yet.
+        announced: The announced revision, not yet in force, or None.
         published: Every revision that can be read.
     """
 

@@ -13,7 +13,7 @@ from consent_mw.policy.timeline import begins
 
 __all__ = ["early", "edited", "notes", "refusals", "rewords"]
 
-#: What changes only the words in which the same is said, where it does not weigh.
+#: Changes of words alone, where they are not important.
 _WORDS: Final = frozenset(
     (
         "purpose.title", "purpose.description", "cookie.description", "cookie.provider", "recipient.name",
@@ -36,8 +36,8 @@ def refusals(revisions: Revisions, policy: Policy, now: datetime) -> list[Fault]
 
 def edited(revisions: Revisions, policy: Policy) -> list[Fault]:
     """
-    Return what is wrong with another file of a revision that was published: what it promises is another. One that
-    differs in nothing that visitors read, as by a comment, may stand in its place. Raises as `refusals`.
+    Return the errors of another file for a published revision: its promise differs. A file that differs in nothing that
+    visitors read, such as a comment, may replace the first. Raises as `refusals`.
     """
     if revisions.has(policy) or policy.revision not in revisions.numbers():
         return []

@@ -19,7 +19,7 @@ _FENCE: Final = re.compile(r'"""|\'\'\'')
 
 
 def with_lines(text: str, faults: Iterable[Fault]) -> list[Fault]:
-    """Return `faults`, each with the line of `text` that it is about, where that can be told."""
+    """Return `faults`, each with its line of `text`, if that can be found."""
     places = lines_of(text)
     return [fault._replace(line=fault.line or line_of(fault.place, places) or 0) for fault in faults]
 
@@ -64,7 +64,8 @@ def _path(written: str) -> str:
 
 
 def _table(bracket: str, path: str, tables: Counter[str]) -> str:
-    """Return the place of a table: one of a list has its number, and one below a list stands in the newest of it."""
+    """Return the place of a table: one of a list has its number, and one below a list belongs to the list's newest
+    entry."""
     head, _, rest = path.partition(".")
     found = head
     while rest:

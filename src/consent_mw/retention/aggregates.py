@@ -91,7 +91,7 @@ class Cell:
 
     def __init__(self) -> None:
         self.count: int = 0
-        self.unnamed: int = 0  # without a subject nobody is told apart: each may be another
+        self.unnamed: int = 0  # without a subject each record may be another visitor
         self.subjects: set[bytes] = set()
 
     def add(self, subject: bytes | None, count: int = 1) -> None:
@@ -114,22 +114,21 @@ class Cell:
 class DayCounts:
     """
     Counts the records of one day and purpose, in order of time. Memory follows the different names that occur, not the
-    records: 1,000 cells at most of each count, and whoever is on the site at once.
+    records: 1,000 cells at most of each count, and the visitors who are on the site at once.
 
     **Small cells.** A cell behind which fewer than five visitors stand is counted in "(other)". If that is still
-    small, the next smallest cell joins it, so that it cannot be told by subtraction from the whole. If all together are
-    small, the count is not written at all. Where records have no subject nobody is told apart, and each record
-    counts as a visitor. Whoever chooses again within 28 days after they had refused everything is nobody new.
-    Latencies are a property of the server: their cells are written whole, or not at all.
-    Of choices a day is told whole or not at all, so that what it lacks can be told over several days (`periods`).
-    Undeclared cookies are counted by where they come from and never by name: anybody may put anybody's name into one.
-    What the site itself set is told however few it were.
+    small, the next smallest cell joins it, so that subtraction from the whole cannot reveal it. If all together are
+    small, the count is not written at all. Records without a subject each count as a visitor. A visitor who chooses
+    again within 28 days after refusing everything does not count as new. Latencies are a property of the server: their
+    cells are written whole, or not at all. A day's choices are published completely or not at all, so that several days
+    together can publish the rest (`periods`). Undeclared cookies are counted by where they come from and never by name:
+    anybody may put anybody's name into one. Cookies that the site itself set are counted however few they are.
 
     Args:
         day: Since 1970-01-01 (UTC).
         skipped: Tells of a record whether it is of somebody whose data is used for nothing at present: none is counted.
-        visitor: Tells whom a record is of, on all the days that are counted together. By itself a record tells of its
-            own day alone.
+        visitor: Returns a record's visitor, the same on all the days that are counted together. A record's own token
+            holds for one day.
     """
 
     def __init__(
@@ -178,7 +177,7 @@ class DayCounts:
         """Return the counts that may be written so far, by what they count."""
         found = {by: folded(by, cells) for by, cells in self._counts.items() if by not in (CHOICES, *DETAILS)}
         if self._is_whole(CHOICES):
-            # The finer tables are told together, or one would tell what another keeps back.
+            # The finer tables are published together, or one would reveal what another withholds.
             whole = (CHOICES, *DETAILS) if all(map(self._is_whole, DETAILS)) else (CHOICES,)
             found |= {by: {label: cell.count for label, cell in sorted(self.table(by).items())} for by in whole}
         return found | {"undeclared": self._undeclared()}

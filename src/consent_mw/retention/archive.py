@@ -30,7 +30,7 @@ class Archive:
     def __init__(self, store: Store, sealer: Sealer) -> None:
         self.store = store
         self.sealer = sealer
-        # Whose record is whose, that must be told until the last of a day has ended: without a calendar, all of it.
+        # The owner of a record must be known until the last of a day has ended: without a calendar, all of it.
         self._days = Sealer(sealer.keyring, sealer.site_keys)
 
     @classmethod
@@ -55,8 +55,8 @@ class Archive:
         Keep copies of `records`, sealed anew, and return how many could not be opened and are left out.
 
         On return the copies survive a power cut, so the originals may go. Doing it again after a crash is harmless:
-        the first copy of a record stays. Subjects come along with the secret that they were made with, sealed under the
-        archive's own key: who asks for their data, or for its erasure, is found here too.
+        the first copy of a record stays. Subjects are kept with the secret that they were made with, sealed under the
+        archive's own key, so people who ask for their data or its erasure are found here too.
 
         Raises:
             StoreError: Store or keys of either side cannot be reached; then nothing was kept.

@@ -76,8 +76,8 @@ class Retention:
     same hour of 28 February. A day is one of UTC.
 
     What was collected under a revision ends as that revision promised. A later one under which it ends sooner, once it
-    is in force, counts too; one under which it ends later does not. Both are told by the instants at which they end:
-    a month is longer than 30 days from most dates, and shorter from some.
+    is in force, counts too; one under which it ends later does not. The instants at which they end are compared: a
+    month is longer than 30 days from most dates, and shorter from some.
     """
 
     def __init__(self, policies: Iterable[Policy]) -> None:

@@ -1,4 +1,4 @@
-"""The proof that something was destroyed: what, how many, when, how and by which promise. Nobody can be told by it."""
+"""The proof that something was destroyed: what, how many, when, how and by which promise. It identifies nobody."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """
     How many records a day and purpose had when it was counted, by the keyring that sealed them ("" for none).
 
-    What is written down later is not in it, so it is no proof: what a deletion took is counted as it goes.
+    It lacks records that are written later, so it proves nothing: deleted rows are counted as they go.
     """
 
     day: int
@@ -280,7 +280,7 @@ class Certificates:
         return await self._tallies.look(where, day, purpose)
 
     async def is_uncertified(self, where: str, day: int, purpose: str) -> bool:
-        """Whether there is one at this moment: it goes with its certificate, whoever writes that. Raises StoreError."""
+        """Whether one exists now: it is deleted with its certificate, by any process. Raises StoreError."""
         return await self._tallies.still(where, day, purpose)
 
     async def keep_tally(self, tally: Tally, *others: Record) -> None:
@@ -290,9 +290,9 @@ class Certificates:
 
     async def replaceable(self, tally: Tally, aggregates: Sequence[Record]) -> list[Record]:
         """
-        Return those of `aggregates` that may be kept in the place of an earlier count of that day, and make room for
-        them and for `tally`. One stays as it was where a cell would grow by fewer than may be told: the two together
-        would tell them. Until `keep_tally` that day counts as not counted. Raises StoreError.
+        Return those of `aggregates` that may replace an earlier count of that day, and make room for them and for
+        `tally`. A count stays as it was if a cell would grow by fewer visitors than may be published: the two versions
+        together would reveal them. Until `keep_tally` that day counts as not counted. Raises StoreError.
         """
         ids = frozenset(record.id for record in aggregates)
         query = Query(kinds=frozenset((AGGREGATE,)), purposes=frozenset((AGGREGATES,)), ids=ids)

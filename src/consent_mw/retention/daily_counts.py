@@ -35,7 +35,7 @@ class Restrictions(Protocol):
     """Whose data nobody may use: what counting and destruction have to know of the rights that stand above them."""
 
     async def restricts(self) -> Callable[[Record], bool]:
-        """Return what tells whether nobody may use a record now. Raises StoreError."""
+        """Return the check whether nobody may use a record now. Raises StoreError."""
         ...
 
     async def renew(self, retention: Retention, now: datetime) -> int:
@@ -102,8 +102,8 @@ class Counting:
     async def _count_late(self, stage: Stage, day: int, purpose: str) -> int:
         """
         Count a day again of which something was written down only after it was counted, as an open stream is: once, and
-        as long as nothing of it is gone. Not where records tell visitors apart: nobody knows which of them came late,
-        and so whether the difference is fewer than may be told.
+        as long as nothing of it is deleted. It skips records that tell visitors apart: nobody knows which of them came
+        late, and so whether the difference is too small to publish.
         """
         tally = self._certificates.tallies(stage.where, purpose).get(day)
         looked_at, self._looked_at = (day, purpose) in self._looked_at, self._looked_at | {(day, purpose)}
@@ -127,7 +127,7 @@ class Counting:
             if stage.where == LIVE:
                 await asyncio.to_thread(_add, counts, page, stage.sealer)
         aggregates = counts.records(stage.sealer) if stage.where == LIVE else []
-        if stage.where == LIVE and purpose == RECEIPTS and not again:  # a period is told once
+        if stage.where == LIVE and purpose == RECEIPTS and not again:  # a period is published once
             for period in await self._periods(stage, day, counts):
                 aggregates += period.records(stage.sealer)
         tally = Tally(day=day, purpose=purpose, where=stage.where, rings=dict(rings))
@@ -136,7 +136,7 @@ class Counting:
         await self._certificates.keep_tally(tally, *aggregates)
 
     async def _periods(self, stage: Stage, day: int, counts: DayCounts) -> list[PeriodCounts]:
-        """Return what may be told of choices now that `day` is counted too."""
+        """Return what may be published of choices now that `day` is counted too."""
 
         async def pages(earlier: int) -> AsyncIterator[Sequence[Record]]:
             async for page in stage.pages(RECEIPTS, Window(start_of(earlier), start_of(earlier + 1))):

@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What was deleted of a part and stands in no certificate yet, and what is about to be.
+    What was deleted of a part and is not yet in a certificate, and what is about to be.
 
     Attributes:
         number: Of several about one part the highest counts.
@@ -101,8 +101,8 @@ class Deletions:
     """
     What a store says of the deletions in it, kept by one process at a time.
 
-    Before a step its ids are kept, with the count so far; then they are deleted. Whoever comes after a crash finds the
-    step, and looks which of its records are still there: a store deletes all of them or none.
+    Before a step its ids are kept, with the count so far; then they are deleted. The next run after a crash finds the
+    step, and checks which of its records still exist: a store deletes all of them or none.
     """
 
     def __init__(self, store: Store, sealer: Sealer) -> None:

@@ -127,7 +127,7 @@ class Destruction:
        they lie: in rows, free pages, logs, the spool, a backup. This needs no room on the disk, and of a store at most
        its clock.
     2. Each day that is over is counted: its aggregates, and a tally of its records, in one durable append. What was
-       written down later is counted before the first of its rows goes, as far as it may be told.
+       written down later is counted before the first of its rows is deleted, as far as it may be published.
     3. Rows are deleted, in pieces, each hour's when it has ended, and how many they are is kept before each piece. What
        a law demands moves into the archive instead, and its key dies when that is done.
     4. A certificate is written for each day and purpose when all its keys are gone, with the number that was deleted.
@@ -159,10 +159,10 @@ class Destruction:
             lock: A file, made if it is missing: of all processes that name it one works at a time.
             spool: Where records may still be on their way.
             archive: None where no revision ever held anything.
-            lost: Names of keyrings that will never be at hand again: their rows are deleted all the same.
+            lost: Names of keyrings that will never be at hand again: their rows are deleted anyway.
             clock: From which the instants of all runs come, as `StoreClock` has it.
-            confirm: Tells other hosts, where keys are shared, what was destroyed here, and returns whether what they
-                said is known: else nothing is certified.
+            confirm: Reports to other hosts, where keys are shared, what was destroyed here, and returns whether their
+                messages are known; otherwise nothing is certified.
         """
         self.stages: list[Stage] = [Stage(LIVE, store, sealer, retention, lost)]
         if archive:
@@ -176,7 +176,7 @@ class Destruction:
         self._confirm = confirm
         self._lock = lock
         self._spool = spool
-        self._told: list[str] = []  # the troubles of the last run
+        self._told: list[str] = []  # the failures of the last run
         self._listed: dict[str, _Keys] = {}  # by place
         self._counting = Counting(self._certificates, self._deletions, restrictions, spool)
 
@@ -351,7 +351,7 @@ class Destruction:
             run.renewed = True
             try:
                 await self._restrictions.renew(stage.retention, run.now)
-            except (KeyDestroyed, StoreError) as error:  # a key ends on time all the same
+            except (KeyDestroyed, StoreError) as error:  # a key ends on time anyway
                 run.outcome.troubles.append(f"restrictions were not renewed, and may end: {error}")
 
     async def _keys(self, stage: Stage) -> _Keys:
@@ -460,7 +460,7 @@ class Destruction:
         )
 
     async def _write(self, part: Part, stage: Stage, key: str, run: _Run) -> None:
-        """Write the certificate of a part; what was sealed by nobody is told with it."""
+        """Write the certificate of a part; it includes records that were never sealed."""
         rule = stage.retention.rule(part.day, part.purpose, run.now)
         end = stage.retention.end(part.day, part.purpose, run.now)
         if rule is None or end is None:

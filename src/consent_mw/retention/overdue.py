@@ -40,7 +40,7 @@ class Due(msgspec.Struct, kw_only=True):
         unreached: Rows sealed by keyrings that are not at hand, by the keyring's name.
         at_work: When those of them sealed something that did so in the last three days.
         late: Whether all of it should be gone by now.
-        problem: What keeps it from being destroyed, and the mend; empty if nothing is known to.
+        problem: What keeps it from being destroyed, and the fix; empty if nothing is known.
     """
 
     where: str

@@ -1,10 +1,10 @@
 """
-The counts of choices over several days, for sites where a single day has too few of some of them to be told.
+The counts of choices over several days, for sites where a single day has too few of some of them to publish.
 
-On a site of thirty choices a day those who want to be asked each time are three: the day cannot tell them, and hides
-others with them. The days of one week together can. So each day's choices are told once: with the day, or with the
-first period in which every cell has five visitors behind it. Periods are sums over whole days that share no day, so
-nothing smaller than a cell that is told can be found by subtracting one from another. Nothing small is ever stored: a
+On a site of thirty choices a day about three visitors want to be asked each time: the day cannot publish them, and
+hides others with them. The days of one week together can. So each day's choices are published once: with the day, or
+with the first period in which every cell has five visitors behind it. Periods are sums over whole days that share no
+day, so subtracting one from another reveals nothing smaller than a published cell. No small number is ever stored: a
 period is counted again from the receipts themselves, which live longer than it.
 """
 
@@ -38,9 +38,9 @@ __all__ = ["PERIOD", "PeriodCounts", "closing"]
 
 #: What the counts of a period are called by: this, and what the same count of one day is called by.
 PERIOD: Final = "period "
-#: A day waits no longer for a period in which no cell is small; then the small ones are told as "(other)".
+#: A day waits no longer for a period in which no cell is small; then the small ones are published as "(other)".
 _LONGEST: Final = AGAIN_DAYS
-#: Surfaces and languages have more cells, and are told a week at a time.
+#: Surfaces and languages have more cells, and are published a week at a time.
 _DETAILED: Final = 7
 
 #: Returns the records of one day of the purpose that is counted.
@@ -104,12 +104,12 @@ async def closing(store: Store, sealer: Sealer, pages: Pages, day: int, counts: 
 
 
 class _Known:
-    """What was told about the last days: of which there is a total, whose choices, and whose details."""
+    """What was published about the last days: which have a total, which their choices, and which details."""
 
     def __init__(self) -> None:
         self.totals: dict[int, int] = {}
         self.choices: set[int] = set()
-        self.coarse: set[int] = set()  # the choices of these were told with small cells in "(other)"
+        self.coarse: set[int] = set()  # the choices of these were published with small cells in "(other)"
         self.details: set[int] = set()
 
     def take(self, by: str, days: frozenset[int], cells: Mapping[str, int]) -> None:
@@ -138,7 +138,7 @@ async def _known(store: Store, sealer: Sealer, day: int) -> _Known:
 
 
 def _choices(day: int, counts: dict[int, DayCounts], known: _Known) -> PeriodCounts | None:
-    """Return the period of the days that wait, if it may be told."""
+    """Return the period of the days that wait, if it may be published."""
     told = {each: part for each, part in counts.items() if each in known.totals and _agrees(part, known.totals[each])}
     few = {each: part for each, part in counts.items() if each not in known.totals and part.table(CHOICES)}
     # The total of a day of four is not told. Several of them are, together; else it would be found by subtraction.
@@ -183,8 +183,8 @@ def _rows(cells: Mapping[str, Cell], languages: set[str]) -> dict[str, int]:
     """
     Return the choices by language, a whole language at a time: one of which some choice is small joins "(other)".
 
-    Its other choices could be subtracted from the language's own count. What joins has to be told too, so more
-    languages follow it until no choice of "(other)" is small; where none is left, nothing is told.
+    Its other choices could be subtracted from the language's own count. What joins has to be published too, so more
+    languages follow it until no choice of "(other)" is small; if none is left, nothing is published.
     """
     rows: dict[str, dict[str, Cell]] = {}
     for label, cell in cells.items():

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-#: What counts are called in a report, in the order in which they are told; any other is called what it counts by.
+#: The titles of counts in a report, in their order; any other has the name that it counts by.
 _TITLES: Final = {
     "visit hour": "requests by hour (UTC)",
     "joined hour": "visits by hour (UTC)",
@@ -93,12 +93,12 @@ class Count(msgspec.Struct):
 
 class Period(msgspec.Struct):
     """
-    The choices of one day, or of several that were too small to be told alone.
+    The choices of one day, or of several that were too small to publish alone.
 
     Attributes:
         days: Those days (UTC), such as "2026-11-23".
-        cells: By choice; None where it is not told, or not yet.
-        receipts: How many choices there were; None where that is not told either.
+        cells: By choice; None if not published, or not yet.
+        receipts: How many choices there were; None if that is not published either.
     """
 
     days: list[str]
@@ -150,7 +150,7 @@ class Report(msgspec.Struct, kw_only=True):
     """
     Attributes:
         since, until: First and last day, such as "2026-11-23", in UTC.
-        days: Each day that was counted. One that is missing is not over, had nobody, or too few to be told.
+        days: Each day that was counted. A missing day is not over, had nobody, or too few to publish.
         counts: By what was counted: "route", "status", "browser", "receipt language", ...
         choices: The choices over time: days that tell them, periods of several days, and days that do not tell them.
         latency: Upper bounds in seconds, by "p50", "p90" and "p99"; None is more than the largest bound.
@@ -177,8 +177,8 @@ async def report_of(store: Store, sealer: Sealer, first: int, last: int) -> Repo
     """
     Return the report of the days (since 1970-01-01 UTC) from `first` to `last`, both included.
 
-    A purpose sees a part of the visitors; each thing is told as the purpose that saw most of it has it. Counts that are
-    not as the site wrote them are left out.
+    A purpose sees a part of the visitors; each count comes from the purpose that saw most of it. Counts that are not as
+    the site wrote them are left out.
 
     Raises:
         StoreError: The store cannot be reached.
@@ -191,7 +191,7 @@ async def report_of(store: Store, sealer: Sealer, first: int, last: int) -> Repo
         by, of, cells = str(record.data["aggregate.by"]), str(record.data["aggregate.of"]), cells_of(record)
         about = days_of(record)
         if min(about) < first:
-            continue  # a period that began before the span: a part of it cannot be told
+            continue  # a period that began before the span: a part of it cannot be published
         name = by.removeprefix(PERIOD)
         totals.setdefault(name, {}).setdefault(of, Counter()).update(cells)
         covered.setdefault(name, set()).update(about)
@@ -246,7 +246,7 @@ def is_mostly_hidden(cells: Mapping[str, int]) -> bool:
 
 
 def told(counts: Mapping[str, Count]) -> list[tuple[str, Count]]:
-    """Return the counts that say something: not those of which every cell was too small to be told."""
+    """Return the counts that say something: not those of which every cell was too small to publish."""
     return [(by, count) for by, count in counts.items() if count.cells.keys() != {OTHER}]
 
 
