@@ -339,8 +339,8 @@ class Purpose(_Value, frozen=True, kw_only=True):
         subjects: Whose data the application holds, such as "customers".
         source: Where the application has the data from, if not from the person.
         kept: What the application keeps longer, one law each.
-        answered_by: Who lets people read, correct and erase what the application holds: the page of their data, through
-            `personal_data=` ("my_data"), or people ("staff"). None: nobody is named, which the page says.
+        answered_by: The part that lets people read, correct and erase what the application holds: the page of their
+            data, through `personal_data=` ("my_data"), or people ("staff"). None: nobody is named, which the page says.
         refused_by: Signals ("gpc", "dnt") that are a standing refusal of it. Each one that is listed is honoured.
         archive: Where a law demands longer than the purpose; None: destroyed when it ends.
     """
