@@ -113,7 +113,7 @@ def _ended(directory: Path, place: Path, plugin: bool, more: tuple[str, ...]) ->
     subprocess.run(
         [*words, "-W", "default", "--continue-on-collection-errors"],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": f"{directory}:{_ROOT}"},
+        env={**os.environ, "PYTHONPATH": f"{directory}:{_ROOT}", "TMPDIR": str(place)},
         stdout=subprocess.DEVNULL,
         check=False,
     )
