@@ -132,7 +132,7 @@ def _interrupted() -> int:
 
 
 def _failed(*lines: str) -> int:
-    with suppress(OSError):  # whoever read our complaints is gone too
+    with suppress(OSError):  # the reader of standard error is gone too
         complain(*lines)
     return FAULT
 

@@ -1,4 +1,4 @@
-"""How a command is told which site is meant, who reads it and why; and how it says what was left out."""
+"""How a command finds its site, its reader and the reason; and how it reports what was left out."""
 
 from __future__ import annotations
 

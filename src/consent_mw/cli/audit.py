@@ -74,7 +74,7 @@ def compared_disclosures(chain: Audit, places: Places, url: str | None) -> Findi
         return Findings(0, (), ())
     try:
         records = asyncio.run(_ledger(existing_store(places, url)))
-    except ConsentError as error:  # the chain can be told all the same
+    except ConsentError as error:  # the chain can still be shown
         return Findings(0, [f"the disclosures cannot be looked up ({error}); name their store with --store"], ())
     return compared(vouched, records, Retention(policies(places)), utc_now())
 

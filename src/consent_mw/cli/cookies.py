@@ -42,8 +42,8 @@ class _Seen(NamedTuple):
 
     Attributes:
         places: The routes that set it; where the framework tells none there may be a path, which is sealed.
-        fates: What became of it, in words.
-        set_here: Whether the application sets it. If not, browsers send it all the same.
+        fates: The gate's decisions about it, in words.
+        set_here: Whether the application sets it. If not, browsers send it anyway.
         records: One for each process and place: a site that starts often has many.
     """
 

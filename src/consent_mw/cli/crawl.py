@@ -291,7 +291,7 @@ def _joined(base: str, link: str) -> str | None:
 
 
 def _text_of(answer: Answer) -> str:
-    """Return a page as text. In a charset that no page has, links are ASCII all the same."""
+    """Return a page as text. In an unknown charset, links are still ASCII."""
     charset = answer.headers.get_content_charset("utf-8")
     try:
         return answer.body.decode(charset if _CHARSET.fullmatch(charset) else "latin-1", "replace")

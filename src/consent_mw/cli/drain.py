@@ -191,12 +191,12 @@ async def _all(work: Work) -> None:
 
 
 async def _on(work: Work) -> None:
-    await work.store.open()  # where it cannot be reached at first, whoever typed the command hears so
+    await work.store.open()  # if it cannot be reached at first, the command says so
     await hand_over_on(work)
 
 
 async def hand_over_on(work: Work) -> None:
-    """Hand over what comes, until cancelled. A store that is away is told once and tried again. Raises ConsentError."""
+    """Move records to the store until cancelled. Log a store failure once, and retry. Raises ConsentError."""
     pause = _TICK_SECONDS
     told = ""
     while True:

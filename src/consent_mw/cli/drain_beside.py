@@ -74,7 +74,7 @@ def _lock(file: Path) -> Generator[bool]:
 
 
 async def _run(work: Work, worker: int) -> None:
-    """Hand over, and destroy, until the worker ends or a signal says so. Erasing is left to the workers."""
+    """Drain and destroy until the worker ends or a signal arrives. Erasing is left to the workers."""
     ended = asyncio.ensure_future(_ended(worker))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.cancel)

@@ -149,7 +149,7 @@ def _unwritable(output: Path, error: OSError) -> ConfigurationError:
 
 @contextmanager
 def _progress(*, shown: bool) -> Generator[_Show]:
-    """Give what is told of each page, and shows how far in time it reaches: how many there are nobody knows."""
+    """Yield a function that takes each page and shows how far in time it reaches: the number of pages is unknown."""
     if not (shown and sys.stderr.isatty()):
         yield lambda page: None
         return

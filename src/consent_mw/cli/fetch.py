@@ -72,7 +72,7 @@ def _tried(url: str, until: float) -> Answer | Exception:
     """Return the answer, or what was raised. `until`: monotonic seconds."""
     try:
         return _fetched(urlsplit(url), until)
-    except Exception as error:  # noqa: BLE001 - it is told by the thread that waits
+    except Exception as error:  # noqa: BLE001 - the waiting thread raises it
         return error
 
 
@@ -126,7 +126,7 @@ class _Metered(io.RawIOBase):
 
 
 def _told(error: Exception, seconds: float) -> str:
-    """Return the reason and the mend in one line."""
+    """Return the reason and the fix in one line."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message}); mend it, or scan the site behind it by http"
     if isinstance(error, ssl.SSLError):

@@ -334,7 +334,7 @@ def _meant(number: str, cases: Sequence[Case]) -> Case:
 
 def _received(text: str, zone: ZoneInfo, now: datetime) -> datetime:
     """
-    Return when a request came (aware, UTC): a day, which is its first moment, or an instant, in `zone` unless told.
+    Return when a request came (aware, UTC): a day, which is its first moment, or an instant, in `zone` by default.
 
     Raises:
         click.BadParameter: It is none, or in the future.

@@ -163,7 +163,7 @@ def _found(name: str, cookies: Sequence[_Cookie], policy: Policy | None) -> _Fou
     )
 
 
-# -- what is told ----------------------------------------------------------------------------------------------------
+# -- the output --------------------------------------------------------------------------------------------------------
 
 
 def _third_parties(crawl: Crawl) -> list[dict[str, object]]:

@@ -161,7 +161,7 @@ def _damage(places: Places) -> list[str]:
     found: list[str] = []
     with busy("reading every page"):
         for database in (places.database, places.archive):
-            with suppress(ConsentError):  # one that cannot be opened is told before
+            with suppress(ConsentError):  # one that cannot be opened was reported before
                 found += sqlite_copy.faults(database) if database.exists() else []
     return found
 
@@ -218,7 +218,7 @@ async def _rings(places: Places, one: Store, ring: str | None) -> list[_Ring]:
     try:
         stages = _stages(places, one, ring)
         found = await out_of_reach(stages)
-    except ConsentError as error:  # a store in trouble is told before
+    except ConsentError as error:  # a failing store was reported before
         return [_Ring("", 0, str(error))] if isinstance(error, ConfigurationError) else []
     finally:
         await one.close()
