@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from starlette.responses import JSONResponse, Response
 
 from consent_mw._asgi import Receive, Scope, Send
-from consent_mw.spool.spool import Spool
+
+if TYPE_CHECKING:  # as in `cookies.pending`
+    from consent_mw.spool.spool import Spool
 
 __all__ = ["Health"]
 
