@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_mw.cookies.cookie_lines import anchored, delete_line, is_deletion, name_of, pairs
+from consent_mw.cookies.cookie_lines import anchored, delete_line, is_deletion, lasts_seconds, name_of, pairs
 from consent_mw.testing.strategies import cookie_headers, set_cookie_lines
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -97,3 +97,17 @@ def test_what_we_delete_is_a_deletion_of_that_name(name):
     line = delete_line(name, path="/x", domain=".example.com")
     assert name_of(line) == name
     assert is_deletion(line, NOW)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "seconds"),
+    [
+        (b"", None),
+        (b"; Max-Age=3600", 3_600),
+        (b"; Max-Age=60; Max-Age=120; Expires=Wed, 02 Dec 2026 00:00:00 GMT", 120),
+        (b"; Expires=Wed, 02 Dec 2026 00:00:00 GMT", 86_400),
+        (b"; Expires=some day; Max-Age=soon", None),
+    ],
+)
+def test_how_long_a_line_lets_its_cookie_last(attributes: bytes, seconds: int | None) -> None:
+    assert lasts_seconds(b"a=b" + attributes, datetime(2026, 12, 1, tzinfo=UTC)) == seconds
