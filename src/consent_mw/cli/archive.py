@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from consent_mw.cli.access import accessing
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.record_table import RecordTable
-from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.cli.session import with_store
+from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable, progress_of
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.kinds import SHOWN
 from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.policy.model import did_you_mean
-from consent_mw.records import Query, Record, time_of
+from consent_mw.records import Query, time_of
 from consent_mw.staff.access import Access
 from consent_mw.staff.errand import Errand
 from consent_mw.staff.existing_site import policies
@@ -34,8 +31,6 @@ from consent_mw.stores.pages import pages
 from consent_mw.stores.sqlite import SQLiteStore
 
 __all__ = ["archive"]
-
-_Show: TypeAlias = Callable[[Sequence[Record]], None]
 
 
 class _Held(NamedTuple):
@@ -96,7 +91,7 @@ def archive(
     if not held:
         complain(f"note: {places.revisions}: no declaration with an archive is kept here, so no law can be named")
     if not purpose:
-        asyncio.run(_listed(store, held, json_wanted))
+        _list(with_store(store, lambda store: _rows(store, held)), json_wanted)
         return 0
     laws = _of(purpose, held)
     errand = Errand("archive", [purpose], None, name, _iso(since), _iso(until), _stated(basis), laws)
@@ -105,7 +100,7 @@ def archive(
     # Opening a key file that is not there would make it.
     keyring = FileKeyring(places.archive_keys) if places.archive_keys.exists() else None
     with accessing(places, errand, keyring) as access:
-        asyncio.run(_read(store, query, access, json_wanted))
+        with_store(store, lambda store: _read(store, query, access, json_wanted))
     return _told(access)
 
 
@@ -154,13 +149,12 @@ def _stated(basis: str | None) -> str:
     return str(basis).strip()
 
 
-async def _listed(store: Store, held: Mapping[str, _Held], json_wanted: bool) -> None:
+async def _rows(store: Store, held: Mapping[str, _Held]) -> list[_Row]:
+    return [await _row(store, purpose, held[purpose]) for purpose in sorted(held)]
+
+
+def _list(rows: Sequence[_Row], json_wanted: bool) -> None:
     """Say what is held: nothing of a record but its time."""
-    await store.open()
-    try:
-        rows = [await _row(store, purpose, held[purpose]) for purpose in sorted(held)]
-    finally:
-        await store.close()
     if json_wanted:
         for row in rows:
             click.echo(as_json(row._asdict()))
@@ -181,31 +175,16 @@ async def _row(store: Store, purpose: str, held: _Held) -> _Row:
 
 
 async def _read(store: Store, query: Query, access: Access, json_wanted: bool) -> None:
-    await store.open()
-    try:
-        with _printing(access, json_wanted) as show:
-            async for page in pages(store, query):
-                show(page)
-    finally:
-        await store.close()
-
-
-@contextmanager
-def _printing(access: Access, json_wanted: bool) -> Generator[_Show]:
-    """Give what prints a page. Where that goes into a file or a pipe, a terminal sees how many it were so far."""
-    table, err = RecordTable(console()), Console(stderr=True)
-    with Progress(console=err, transient=True, disable=sys.stdout.isatty() or not err.is_terminal) as progress:
-        task = progress.add_task("reading the archive", total=None)
-
-        def show(records: Sequence[Record]) -> None:
-            rows = [access.row(record) for record in access.whole(records)]
+    """Print page by page. Where that goes into a file or a pipe, a terminal sees how many it were so far."""
+    table = RecordTable(console())
+    with progress_of("reading the archive", shown=not sys.stdout.isatty()) as told:
+        async for page in pages(store, query):
+            rows = [access.row(record) for record in access.whole(page)]
             if json_wanted:
                 click.echo("\n".join(map(as_json, rows)))
             else:
                 table.print(rows)
-            progress.update(task, completed=access.records)
-
-        yield show
+            told(access.records)
 
 
 def _told(access: Access) -> int:

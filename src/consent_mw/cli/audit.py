@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +13,13 @@ from rich.text import Text
 from consent_mw.audit import Anchor, Audit, Verdict
 from consent_mw.cli.checked import Checked, everything_checked
 from consent_mw.cli.clock import utc_now
+from consent_mw.cli.session import with_store
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConsentError
 from consent_mw.paths import DATA_DIRECTORY, Places
-from consent_mw.records import Record
 from consent_mw.retention.calendar import Retention
 from consent_mw.rights.disclosure_proof import Findings, compared, entries_of, named
 from consent_mw.staff.existing_site import existing_store, policies
-from consent_mw.stores.base import Store
 
 __all__ = ["audit", "compared_disclosures"]
 
@@ -73,7 +71,7 @@ def compared_disclosures(chain: Audit, places: Places, url: str | None) -> Findi
     if not vouched and not url and not places.database.exists():
         return Findings(0, (), ())
     try:
-        records = asyncio.run(_ledger(existing_store(places, url)))
+        records = with_store(existing_store(places, url), entries_of)
     except ConsentError as error:  # the chain can still be shown
         return Findings(0, [f"the disclosures cannot be looked up ({error}); name their store with --store"], ())
     return compared(vouched, records, Retention(policies(places)), utc_now())
@@ -82,14 +80,6 @@ def compared_disclosures(chain: Audit, places: Places, url: str | None) -> Findi
 def _records(places: Places, url: str | None) -> list[Checked]:
     """Check every record, where there is a store."""
     return everything_checked(places, existing_store(places, url)) if url or places.database.exists() else []
-
-
-async def _ledger(store: Store) -> list[Record]:
-    await store.open()
-    try:
-        return await entries_of(store)
-    finally:
-        await store.close()
 
 
 def _verified(verdict: Verdict, disclosures: Findings, records: Sequence[Checked], json_wanted: bool) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple
 
 import msgspec
 
+from consent_mw.cli.session import with_store
 from consent_mw.cli.terminal import busy
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
@@ -54,18 +54,15 @@ def everything_checked(places: Places, store: Store) -> list[Checked]:
             erased = Erased(Ledger(places.erasures).entries())
         except ConsentError as error:
             return [Checked("store", Wholeness(), str(error))]
-        found = [asyncio.run(_checked(place, one, sealer, erased)) for place, one in stores.items()]
+        found = [_checked(place, one, sealer, erased) for place, one in stores.items()]
     if not sealer.site_keys.keys:  # a store that was only just made has nothing to check
         why = f"{places.site_keys}: is not there, so no record can be checked; run this in the site's data directory"
         return [Checked(each.place, Wholeness(), why) if each.found.records else each for each in found]
     return found
 
 
-async def _checked(place: str, store: Store, sealer: Sealer, erased: Erased) -> Checked:
+def _checked(place: str, store: Store, sealer: Sealer, erased: Erased) -> Checked:
     try:
-        await store.open()
-        return Checked(place, await examined(store, sealer, erased))
+        return Checked(place, with_store(store, lambda store: examined(store, sealer, erased)))
     except ConsentError as error:
         return Checked(place, Wholeness(), str(error))
-    finally:
-        await store.close()

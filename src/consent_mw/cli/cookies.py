@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, providers, purposes_of
+from consent_mw.cli.session import with_store
 from consent_mw.cli.terminal import busy, complain, console, local
 from consent_mw.cli.well_known import guess
 from consent_mw.crypto.sealer import Sealer
@@ -124,7 +124,7 @@ def _records(places: Places, url: str | None) -> list[Record]:
     places.check()
     store = store_from(url or f"sqlite:///{places.database}")
     if not isinstance(store, SQLiteStore) or store.path.exists():
-        found |= {record.id: record for record in asyncio.run(_stored(store))}
+        found |= {record.id: record for record in with_store(store, _stored)}
     elif not places.spool.exists():
         raise ConfigurationError(
             f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
@@ -134,12 +134,7 @@ def _records(places: Places, url: str | None) -> list[Record]:
 
 
 async def _stored(store: Store) -> list[Record]:
-    query = Query(kinds=frozenset((UNDECLARED,)))
-    await store.open()
-    try:
-        return await every(store, query)
-    finally:
-        await store.close()
+    return await every(store, Query(kinds=frozenset((UNDECLARED,))))
 
 
 def _gathered(records: Iterable[Record]) -> list[_Seen]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -23,11 +20,11 @@ from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import ring_option
 from consent_mw.cli.local_time import local, local_json
-from consent_mw.cli.terminal import as_json, complain, console, printable
+from consent_mw.cli.session import with_store
+from consent_mw.cli.terminal import as_json, complain, console, printable, progress_of
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.crypto.sealer import Sealer
-from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.kinds import DISCLOSED
 from consent_mw.paths import Places
@@ -40,6 +37,7 @@ from consent_mw.staff.errand import Errand, staff, who
 from consent_mw.staff.existing_site import check_purposes, existing_store, policy_in_force, site_keys_at
 from consent_mw.staff.receipt_holder import receipt_holder
 from consent_mw.stores.base import Store
+from consent_mw.stores.pages import pages
 
 __all__ = ["disclose"]
 
@@ -107,7 +105,7 @@ def add(
     )  # fmt: skip
     sealer = sealer_of(places, ring)
     store = existing_store(places, url, log_url)
-    written, access = asyncio.run(_added(disclosure, receipt, places, store, sealer, name))
+    written, access = with_store(store, lambda store: _added(disclosure, receipt, places, store, sealer, name))
     if json_wanted:
         click.echo(as_json({**_row(written), "records": access.records, "left_out": access.left_out}))
     else:
@@ -146,22 +144,18 @@ async def _added(
     access = Access(
         sealer, personal=True, purposes=disclosure.purposes, demanded=demanded, spool=places.spool, note=note
     )
-    await store.open()
-    try:
-        await access.consult(store)
-        own: frozenset[bytes] | None = None
-        if receipt:
-            person = await receipt_holder(receipt, store, sealer)
-            own = await _subjects(person, sealer, access, disclosure.purposes)
-            disclosure = msgspec.structs.replace(disclosure, receipts=person.names)
-        meant = Query(kinds=DISCLOSED, purposes=frozenset(disclosure.purposes), subjects=own,
-                      since=disclosure.since, until=disclosure.until)  # fmt: skip
-        await _count(store, meant, access)
-        chain, now = Audit(places.audit, places.audit_head), utc_now()
-        await write(disclosure, store, sealer, chain, _facts(disclosure, name), given=access.records, now=now)
-        return disclosure, access
-    finally:
-        await store.close()
+    await access.consult(store)
+    own: frozenset[bytes] | None = None
+    if receipt:
+        person = await receipt_holder(receipt, store, sealer)
+        own = await _subjects(person, sealer, access, disclosure.purposes)
+        disclosure = msgspec.structs.replace(disclosure, receipts=person.names)
+    meant = Query(kinds=DISCLOSED, purposes=frozenset(disclosure.purposes), subjects=own,
+                  since=disclosure.since, until=disclosure.until)  # fmt: skip
+    await _count(store, meant, access)
+    chain, now = Audit(places.audit, places.audit_head), utc_now()
+    await write(disclosure, store, sealer, chain, _facts(disclosure, name), given=access.records, now=now)
+    return disclosure, access
 
 
 async def _subjects(person: Person, sealer: Sealer, access: Access, purposes: Collection[str]) -> frozenset[bytes]:
@@ -176,21 +170,10 @@ async def _subjects(person: Person, sealer: Sealer, access: Access, purposes: Co
 
 
 async def _count(store: Store, meant: Query, access: Access) -> None:
-    with _progress() as show:
-        page = await store.fetch(meant)
-        while page:
+    with progress_of("counting") as told:
+        async for page in pages(store, meant):
             access.records += len(access.usable(page))
-            show(access.records)
-            page = await store.fetch(meant, after=page[-1].id)
-
-
-@contextmanager
-def _progress() -> Generator[Callable[[int], None]]:
-    """Give what shows how many were counted, on a terminal only."""
-    out = Console(stderr=True)
-    with Progress(TextColumn("{task.description}"), console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("")
-        yield lambda count: bar.update(task, description=f"counting: {count:,} records")
+            told(access.records)
 
 
 def _facts(disclosure: Disclosure, name: str) -> dict[str, object]:
@@ -209,7 +192,9 @@ def _facts(disclosure: Disclosure, name: str) -> dict[str, object]:
 def list_(directory: Path, url: str | None, json_wanted: bool) -> int:
     """List the ledger, the latest last."""
     places = Places(directory)
-    entries = asyncio.run(_listed(existing_store(places, url), site_keys_at(places)))
+    store, sealer = existing_store(places, url), Sealer.without_keys(site_keys_at(places))
+    # Whom they name is not shown, so no key is needed.
+    entries = with_store(store, lambda store: Disclosures(store, sealer).all())
     if json_wanted:
         for entry in entries:
             click.echo(as_json(_row(entry)))
@@ -218,15 +203,6 @@ def list_(directory: Path, url: str | None, json_wanted: bool) -> int:
     else:
         click.echo("nothing was disclosed")
     return 0
-
-
-async def _listed(store: Store, site_keys: SiteKeys) -> list[Disclosure]:
-    await store.open()
-    try:
-        # Whom they name is not shown, so no key is needed.
-        return await Disclosures(store, Sealer.without_keys(site_keys)).all()
-    finally:
-        await store.close()
 
 
 def _row(entry: Disclosure) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -21,6 +20,7 @@ from consent_mw.cli.clock import utc_now
 from consent_mw.cli.keys import ring_option
 from consent_mw.cli.purge import complaint, purge
 from consent_mw.cli.requests import requests
+from consent_mw.cli.session import with_store
 from consent_mw.cli.store import store
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.exceptions import ConsentError, Fault, PolicyError
@@ -30,6 +30,7 @@ from consent_mw.records import Query
 from consent_mw.retention.overdue import Due
 from consent_mw.staff.backup import latest_backup
 from consent_mw.staff.existing_site import existing_store
+from consent_mw.stores.base import Store
 
 __all__ = ["doctor"]
 
@@ -101,7 +102,7 @@ def doctor(
         "destruction": lambda: _destruction([*opens, "--dry-run"]),
         "requests": lambda: _by(requests.commands["list"], [*where, *_given("--store", url)]),
         "audit": lambda: _chain(places, url),
-        "clock": lambda: _Finding("", asyncio.run(_ahead(places, url, log_url))),
+        "clock": lambda: _Finding("", with_store(existing_store(places, url, log_url), _ahead)),
     }
     if backups:
         examinations["backup"] = lambda: _Finding("", [*_age(backups, timedelta(hours=backup_hours))])
@@ -189,15 +190,10 @@ def _owners(places: Places) -> Iterator[str]:
             yield f"{each}: does not belong to the owner of {places.directory}; run: chown -h {owner} {each}"
 
 
-async def _ahead(places: Places, url: str | None, log_url: str | None) -> list[str]:
+async def _ahead(store: Store) -> list[str]:
     """Return that a record is of the future: the clock of this host, or of another one, is or was wrong."""
     since = utc_now() + _AHEAD
-    found = existing_store(places, url, log_url)
-    try:
-        await found.open()
-        late = await found.fetch(Query(kinds=frozenset(KINDS), since=since), limit=1)
-    finally:
-        await found.close()
+    late = await store.fetch(Query(kinds=frozenset(KINDS), since=since), limit=1)
     mend = "set the clock of every host by the network (chrony, systemd-timesyncd)"
     return [f"a {late[0].kind} is of later than {since:%Y-%m-%dT%H:%M:%SZ}; {mend}"] if late else []
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from consent_mw.cli.access import accessing, asked, from_whom, log_store, where
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
-from consent_mw.cli.terminal import FAULT, complain
+from consent_mw.cli.session import with_store
+from consent_mw.cli.terminal import FAULT, complain, progress_of
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.exports import Format
 from consent_mw.exports.combined import Combined
@@ -28,7 +26,7 @@ from consent_mw.exports.jsonl import JSONLines
 from consent_mw.exports.spreadsheet import Spreadsheet
 from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places
-from consent_mw.records import Query, Record, time_of
+from consent_mw.records import Query, time_of
 from consent_mw.staff.access import Access
 from consent_mw.staff.errand import Errand
 from consent_mw.staff.existing_site import check_purposes, existing_store, policies
@@ -36,8 +34,6 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
 
 __all__ = ["export"]
-
-_Show: TypeAlias = Callable[[Sequence[Record]], None]
 
 
 @click.command(
@@ -93,7 +89,8 @@ def export(
     errand = asked(Errand(f"export --format {format_name}", purposes, reason, name, *period))
     query = Query(kinds=frozenset(SHOWN), purposes=frozenset(purposes) or None, since=since, until=until)
     with accessing(places, errand, keyring_at(places, ring)) as access:
-        asyncio.run(_written(store, query, access, _format(format_name, places, purpose), output))
+        form = _format(format_name, places, purpose)
+        with_store(store, lambda store: _written(store, query, access, form, output))
     return _told(access)
 
 
@@ -107,16 +104,15 @@ def _format(name: str, places: Places, purpose: str | None) -> Format:
 
 async def _written(store: Store, query: Query, access: Access, form: Format, output: Path | None) -> None:
     """Write page by page: memory does not follow what is stored."""
-    await store.open()
-    try:
-        with _opened(output) as file, _progress(shown=output is not None) as show:
-            await access.consult(store)
-            file.write(form.head().encode())
-            async for page in pages(store, query):
-                file.write("".join(map(form.line, access.rows(page))).encode())
-                show(page)
-    finally:
-        await store.close()
+    with _opened(output) as file, progress_of("exporting", shown=output is not None) as told:
+        await access.consult(store)
+        file.write(form.head().encode())
+        first: datetime | None = None
+        async for page in pages(store, query):
+            file.write("".join(map(form.line, access.rows(page))).encode())
+            first = first or time_of(page[0].id)
+            # How far in time: how many there are nobody knows.
+            told((time_of(page[-1].id) - first).total_seconds(), (utc_now() - first).total_seconds())
 
 
 @contextmanager
@@ -145,25 +141,6 @@ def _opened(output: Path | None) -> Generator[IO[bytes]]:
 
 def _unwritable(output: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(f"{output}: cannot be written ({error.strerror}); give a file in a directory with room")
-
-
-@contextmanager
-def _progress(*, shown: bool) -> Generator[_Show]:
-    """Yield a function that takes each page and shows how far in time it reaches: the number of pages is unknown."""
-    if not (shown and sys.stderr.isatty()):
-        yield lambda page: None
-        return
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("exporting", total=None)
-        first: datetime | None = None
-
-        def show(page: Sequence[Record]) -> None:
-            nonlocal first
-            first = first or time_of(page[0].id)
-            total = (utc_now() - first).total_seconds()
-            progress.update(task, total=total, completed=(time_of(page[-1].id) - first).total_seconds())
-
-        yield show
 
 
 def _told(access: Access) -> int:

@@ -18,6 +18,7 @@ from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.record_table import RecordTable
+from consent_mw.cli.session import with_store
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console
 from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places
@@ -79,7 +80,7 @@ def log(
     check_purposes(places, purposes)
     errand = asked(Errand("log", purposes, reason, name, since.isoformat() if since else ""))
     query = Query(kinds=frozenset(kinds or SHOWN), purposes=frozenset(purposes) if purposes else None, since=since)
-    changed = asyncio.run(_shown(store, query, number, follow, places, errand, ring, json_wanted))
+    changed = with_store(store, lambda store: _shown(store, query, number, follow, places, errand, ring, json_wanted))
     if errand.reason is None:
         complain(_HINT)
     waiting = _waiting_bytes(places.spool)
@@ -116,21 +117,17 @@ async def _shown(
     json_wanted: bool,
 ) -> int:
     """Show them, and return how many are not as the site wrote them."""
-    await store.open()
-    try:
-        with accessing(places, errand, keyring_at(places, ring)) as access:
-            await access.consult(store)
-            show = _printer(access, json_wanted)
-            # Asked first: what comes between this and the table is in the table, or still new.
-            before = await _since(store, query, utc_now() - _LATE) if follow else []
-            with busy("reading the log"):
-                newest = await store.fetch(query, limit=number, newest_first=True)
-            show(newest[::-1])
-            if follow:
-                await _follow(store, query, {record.id for record in (*before, *newest)}, show, access)
-            return access.changed
-    finally:
-        await store.close()
+    with accessing(places, errand, keyring_at(places, ring)) as access:
+        await access.consult(store)
+        show = _printer(access, json_wanted)
+        # Asked first: what comes between this and the table is in the table, or still new.
+        before = await _since(store, query, utc_now() - _LATE) if follow else []
+        with busy("reading the log"):
+            newest = await store.fetch(query, limit=number, newest_first=True)
+        show(newest[::-1])
+        if follow:
+            await _follow(store, query, {record.id for record in (*before, *newest)}, show, access)
+        return access.changed
 
 
 async def _follow(store: Store, query: Query, seen: set[UUID], show: _Show, access: Access) -> None:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
-from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
+from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable, progress_of
 from consent_mw.crypto.keyring import Keyring, MemoryKeyring
 from consent_mw.crypto.known_keyrings import KnownRings, Where
 from consent_mw.crypto.sealer import Sealer
@@ -173,7 +170,7 @@ async def _run(destruction: Destruction, store: Store, dry_run: bool, lost: Set[
     now = utc_now()
     try:
         await _refuse_at_work(destruction, store, lost, now)
-        with _progress(hidden=dry_run) as told:
+        with progress_of("destroying", shown=not dry_run) as told:
             done = Outcome() if dry_run else await _once(destruction, now, told)
         with busy("looking for what has ended"):
             return done, [] if done.busy or done.troubles else await due(destruction.stages, now)
@@ -200,15 +197,6 @@ async def _once(destruction: Destruction, now: datetime, told: Told) -> Outcome:
             return done
         await asyncio.sleep(_TRY_SECONDS)
     return Outcome(busy=True)
-
-
-@contextmanager
-def _progress(*, hidden: bool) -> Generator[Told]:
-    """Give what shows how far it is, on a terminal only."""
-    out = Console(stderr=True)
-    with Progress(console=out, transient=True, disable=hidden or not out.is_terminal) as progress:
-        task = progress.add_task("destroying", total=None)
-        yield lambda gone, known: progress.update(task, completed=gone, total=known)
 
 
 def _say(done: Outcome, left: Sequence[Due], dry_run: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 
 from consent_mw.cli.access import accessing, asked, from_whom, where
 from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.session import with_store
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
 from consent_mw.consent.receipts import Receipt, Receipts, receipt_of
 from consent_mw.consent.wordings import Wordings
@@ -135,7 +135,7 @@ def verify(
         raise ConfigurationError(f"{places.keys}: is not there; give the site's data directory with --directory")
     sealer = Sealer(keyring, site_keys_at(places))
     with accessing(places, errand, keyring) as access, busy("looking for the receipt"):
-        verdicts = asyncio.run(_verified(given, store, places, sealer, templates, access))
+        verdicts = with_store(store, lambda store: _verified(given, store, places, sealer, templates, access))
     for verdict in verdicts:
         if json_wanted:
             click.echo(as_json(msgspec.to_builtins(verdict) | {"proven": not verdict.faults()}))
@@ -180,21 +180,17 @@ async def _verified(
     templates: Path | None,
     access: Access,
 ) -> list[_Verdict]:
-    await store.open()
-    try:
-        verdicts: list[_Verdict] = []
-        for asked, document in given.items():
-            records = await _found(asked, store, sealer)
-            # Whoever can write to the store can lay anything beside what is meant.
-            verdict = _verdict(asked, sealer.whole(records) or records, sealer, places, templates, document)
-            verdicts.append(verdict)
-            if verdict.record == "intact":
-                access.opened += 1
-            elif records:
-                access.closed[verdict.record] += 1
-        return verdicts
-    finally:
-        await store.close()
+    verdicts: list[_Verdict] = []
+    for receipt, document in given.items():
+        records = await _found(receipt, store, sealer)
+        # Whoever can write to the store can lay anything beside what is meant.
+        verdict = _verdict(receipt, sealer.whole(records) or records, sealer, places, templates, document)
+        verdicts.append(verdict)
+        if verdict.record == "intact":
+            access.opened += 1
+        elif records:
+            access.closed[verdict.record] += 1
+    return verdicts
 
 
 async def _found(asked: str, store: Store, sealer: Sealer) -> Sequence[Record]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from consent_mw.cli.access import where
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.report_page import report_page
+from consent_mw.cli.session import with_store
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError
@@ -108,7 +108,7 @@ def report(
         raise click.UsageError("--since is after --until; give the earlier day first")
     with busy("reading the counts"):
         sealer = Sealer.without_keys(site_keys_at(places))
-        found = asyncio.run(_read(store, sealer, first, last, _queue(places, sealer)))
+        found = with_store(store, lambda store: _read(store, sealer, first, last, _queue(places, sealer)))
     found.ending = _endings(places, ring)
     behind = _behind(places)
     if html is not None:
@@ -152,14 +152,10 @@ def _number(day: datetime) -> int:
 
 
 async def _read(store: Store, sealer: Sealer, first: int, last: int, queue: Queue | None) -> Report:
-    await store.open()
-    try:
-        found = await report_of(store, sealer, first, last)
-        if queue is not None:
-            found.requests = list(await queue(store, utc_now()))
-        return found
-    finally:
-        await store.close()
+    found = await report_of(store, sealer, first, last)
+    if queue is not None:
+        found.requests = list(await queue(store, utc_now()))
+    return found
 
 
 def _endings(places: Places, ring: str | None) -> list[Ending]:

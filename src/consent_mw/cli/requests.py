@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from consent_mw.cli.case_view import clear, lines, personal, print_table
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.session import with_store
 from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import NOBODY
@@ -279,15 +279,7 @@ def _at_the_desk(
     places: Places, url: str | None, sealer: Sealer, work: Callable[[Desk, Store], Awaitable[_Found]]
 ) -> _Found:
     store = existing_store(places, url)
-
-    async def run() -> _Found:
-        await store.open()
-        try:
-            return await work(Desk(store, sealer, kept_by_store(store)), store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
+    return with_store(store, lambda store: work(Desk(store, sealer, kept_by_store(store)), store))
 
 
 def _read(places: Places, url: str | None, sealer: Sealer | None = None) -> list[Case]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from io import TextIOWrapper
 from threading import Timer
-from typing import Final
+from typing import Final, Protocol
 
 import click
 from rich.console import Console
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["FAULT", "as_json", "busy", "complain", "console", "local", "printable", "speak_any_encoding"]
+__all__ = ["FAULT", "as_json", "busy", "complain", "console", "local", "printable", "progress_of", "speak_any_encoding"]
 
 #: The exit code when something is wrong and was told.
 FAULT = 1
@@ -26,6 +26,13 @@ FAULT = 1
 _ENDLESS_COLUMNS = 2_000
 _PATIENCE_SECONDS: Final = 1.0
 _ESCAPE: Final = "consent_mw.escape"
+
+
+class Told(Protocol):
+    """What is told how far a command is."""
+
+    def __call__(self, done: float, total: float | None = None, /) -> None:
+        """Show that `done` of `total` are done, of an unknown number where it is None."""
 
 
 def console() -> Console:
@@ -63,6 +70,15 @@ def busy(doing: str) -> Generator[None]:
         timer.cancel()
         timer.join()  # it may be at it: what was not started must not be stopped
         progress.stop()
+
+
+@contextmanager
+def progress_of(doing: str, *, shown: bool = True) -> Generator[Told]:
+    """Give what moves a bar on standard error, told how far and of how much, if that is known. On a terminal only."""
+    out = Console(stderr=True)
+    with Progress(console=out, transient=True, disable=not (shown and out.is_terminal)) as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda done, total=None: progress.update(task, completed=done, total=total)
 
 
 def speak_any_encoding() -> None:
