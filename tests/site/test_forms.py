@@ -244,7 +244,16 @@ def test_another_port_or_scheme_is_another_origin(own: str) -> None:
     assert sender({"origin": "https://shop.example"}, own) is Sender.FOREIGN
 
 
-@pytest.mark.parametrize("own", ["http://shop.example", "http://127.0.0.1:8000", "http://app:8000"])
+@pytest.mark.parametrize("own", ["http://127.0.0.1:8000", "http://app:8000", "http://[::1]:8000", "http://localhost"])
+def test_a_server_that_knows_only_its_inner_name_leaves_it_to_the_token(own: str) -> None:
+    assert sender({"origin": "http://shop.example"}, own) is Sender.UNKNOWN
+    assert sender({"origin": "null", "referer": "http://shop.example/page"}, own) is Sender.UNKNOWN
+    assert sender({"origin": "http://shop.example", "sec-fetch-site": "cross-site"}, own) is Sender.FOREIGN
+    assert sender({"origin": "https://shop.example"}, own.replace("http:", "https:")) is Sender.FOREIGN
+    assert sender({"origin": own}, own) is Sender.OURS
+
+
+@pytest.mark.parametrize("own", ["http://shop.example", "http://shop.example:8080", "http://1.shop.example"])
 @pytest.mark.parametrize("other", ["http://evil.example", "http://blog.shop.example", "http://shop.example:8001"])
 def test_another_site_is_foreign_over_plain_http_too(own: str, other: str) -> None:
     assert sender({"origin": other}, own) is Sender.FOREIGN

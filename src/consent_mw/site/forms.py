@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple, TypeAlias, cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 from consent_mw.consent.choice import Choice
@@ -56,6 +56,9 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
     ("same-site") is as foreign as any. Browsers without it send Origin. "null" says nothing: that is what a form
     on a page with `Referrer-Policy: no-referrer` carries too (Fetch, "append a request Origin header"). Then a Referer
     that names another site is believed, and one that names this site proves nothing more than silence.
+
+    Over plain http, where no browser sends Sec-Fetch-Site, a server behind a proxy may know itself by an inner name
+    only (nginx passes on the name of its upstream): then another origin says nothing either.
     """
     site = headers.get("sec-fetch-site")
     if site == "same-origin":
@@ -66,7 +69,7 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
     if origin is None:
         return Sender.UNKNOWN
     if _normal(origin) != own:
-        return Sender.FOREIGN
+        return Sender.UNKNOWN if own.startswith("http:") and _is_inner(own) else Sender.FOREIGN
     return Sender.OURS if headers.get("origin") == origin else Sender.UNKNOWN
 
 
@@ -77,6 +80,12 @@ def origin_of(headers: Mapping[str, str]) -> str | None:
         return origin
     referer = _ORIGIN.match(headers.get("referer") or "")
     return referer[0] if referer else None
+
+
+def _is_inner(origin: str) -> bool:
+    """Whether its host is an address or a name without a dot, as servers behind a proxy have."""
+    host = urlsplit(origin).hostname or ""
+    return "." not in host or host.replace(".", "").isdigit()
 
 
 def _normal(origin: str | None) -> str:
