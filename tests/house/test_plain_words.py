@@ -77,6 +77,13 @@ def remarks(file: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_lines_of_a_page_are_no_longer_than_those_of_the_code(page: Path) -> None:
+    text = re.sub(r"^[ \t]*```.*?^[ \t]*```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    free = ("|", "!", "<")  # tables, pictures and tags cannot be broken
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.lstrip().startswith(free)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_is_in_plain_words(page: Path) -> None:
     assert stumbles(prose(page)) == []
 
