@@ -249,7 +249,8 @@ def test_a_server_that_knows_only_its_inner_name_leaves_it_to_the_token(own: str
     assert sender({"origin": "http://shop.example"}, own) is Sender.UNKNOWN
     assert sender({"origin": "null", "referer": "http://shop.example/page"}, own) is Sender.UNKNOWN
     assert sender({"origin": "http://shop.example", "sec-fetch-site": "cross-site"}, own) is Sender.FOREIGN
-    assert sender({"origin": "https://shop.example"}, own.replace("http:", "https:")) is Sender.FOREIGN
+    assert sender({"origin": "https://shop.example"}, own) is Sender.FOREIGN
+    assert sender({"origin": "http://shop.example"}, own.replace("http:", "https:")) is Sender.FOREIGN
     assert sender({"origin": own}, own) is Sender.OURS
 
 

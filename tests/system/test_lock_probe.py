@@ -36,6 +36,17 @@ def test_a_directory_that_is_not_there_is_not_said_to_be_wrong(tmp_path: Path) -
     assert lock_probe.lock_fault(tmp_path / "nowhere") == ""
 
 
+@pytest.mark.parametrize("code", [0, 1, 2, 3])
+def test_of_a_program_that_is_no_python_nothing_is_concluded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    program = tmp_path / "uwsgi"
+    program.write_text(f"#!/bin/sh\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    assert lock_probe.lock_fault(tmp_path) == ""
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_a_file_system_that_pretends_to_lock_is_refused_with_the_fix(tmp_path: Path) -> None:
     (tmp_path / "pretends.c").write_text(PRETENDS)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from weakref import finalize
@@ -87,7 +88,7 @@ class DrainProcess:
     def _begin(self) -> None:
         python = sys.executable or ""
         if getattr(sys, "frozen", False) or not Path(python).name.startswith(("python", "pypy")):
-            self._failures = _MOST_FAILURES
+            self._failures = _MOST_FAILURES - 1
             raise OSError(f"{python or 'this program'} is no Python that could be started")
         # In a group of its own: Ctrl-C in a terminal is for the server, which then ends it in order. In no session of
         # its own: Linux shares a processor between sessions, whatever the priorities in them.
@@ -102,7 +103,7 @@ class DrainProcess:
         finalize(self, _killed, self._child).atexit = False
         self._begun = time.monotonic()
         if self._child.stdin is not None:
-            with self._child.stdin as told:
+            with suppress(BrokenPipeError), self._child.stdin as told:  # one that has ended is looked after later
                 told.write(self._named)
 
     def _look_after_child(self) -> None:
@@ -120,7 +121,7 @@ class DrainProcess:
 
     def _fail(self, why: str) -> None:
         self._failures += 1
-        if self._failures >= _MOST_FAILURES:
+        if self._failures == _MOST_FAILURES:
             _log.warning(_GIVEN_UP, why)
 
 

@@ -69,7 +69,8 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
     if origin is None:
         return Sender.UNKNOWN
     if _normal(origin) != own:
-        return Sender.UNKNOWN if own.startswith("http:") and _is_inner(own) else Sender.FOREIGN
+        plain = own.startswith("http:") and _normal(origin).startswith("http:")
+        return Sender.UNKNOWN if plain and _is_inner(own) else Sender.FOREIGN
     return Sender.OURS if headers.get("origin") == origin else Sender.UNKNOWN
 
 

@@ -13,7 +13,8 @@ from typing import Final
 
 __all__ = ["lock_fault"]
 
-#: What the other process does: it ends with the sum of what it could do, and should not have.
+#: What the other process does: it ends with 64 and the sum of what it could do, and should not have. With less ends
+#: what could not be run, or was another program.
 _OTHER: Final = """
 import fcntl, mmap, os, sys
 fd = os.open(sys.argv[1], os.O_RDWR)
@@ -25,14 +26,15 @@ for bit, lock in ((1, fcntl.lockf), (2, fcntl.flock)):
     except OSError:
         pass
 mmap.mmap(fd, 1)[0] = 1
-sys.exit(found)
+sys.exit(64 + found)
 """
 #: Of SQLite and the key file (fcntl), and of the spool and the leases (flock).
 _LET_IN: Final = {
-    1: "two processes have the same lock at once (fcntl)",
-    2: "two processes have the same lock at once (flock)",
-    3: "two processes have the same lock at once (fcntl and flock)",
+    65: "two processes have the same lock at once (fcntl)",
+    66: "two processes have the same lock at once (flock)",
+    67: "two processes have the same lock at once (fcntl and flock)",
 }
+_RAN: Final = 64
 _SECONDS: Final = 20
 #: By device: what lies on one file system behaves alike.
 _known: dict[int, str] = {}
@@ -69,4 +71,5 @@ def _tried(directory: Path) -> str:
             code = subprocess.run(command, check=False, stderr=subprocess.DEVNULL, timeout=_SECONDS).returncode  # noqa: S603 - our own words
             if code in _LET_IN:
                 return _LET_IN[code]
-            return "" if memory[0] or code else "what one process writes into shared memory another does not see"
+            is_unseen = code == _RAN and not memory[0]
+            return "what one process writes into shared memory another does not see" if is_unseen else ""
