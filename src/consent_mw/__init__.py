@@ -1,8 +1,8 @@
 """
-The server keeps the promises that a privacy policy makes.
+Make a server keep the promises of its privacy policy.
 
-`ConsentMiddleware` wraps an ASGI application; `get_consent` gives a handler the consent of its request. Everything
-else here is for those who write types, hooks or stores.
+`ConsentMiddleware` wraps an ASGI application. `get_consent` gives a handler the consent of its request. Everything
+else here is for developers who write types, hooks or stores.
 """
 
 from consent_mw.consent.choice import Choice

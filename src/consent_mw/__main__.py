@@ -16,7 +16,7 @@ _TERMINATED = 143
 
 
 def main() -> int:
-    """Run the command that was called. Ctrl-C is no traceback, also while the commands are still being loaded."""
+    """Run the command. Ctrl-C never prints a traceback, not even while the commands are still being loaded."""
     _open_what_is_closed()
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _terminated)
@@ -32,17 +32,17 @@ def main() -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Let a standard stream that is closed (`>&-`) lead nowhere: else the next file that is opened is the output."""
+    """Point a closed standard stream (`>&-`) at the null device: otherwise the next open file becomes the output."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # The lowest number that is free is this one's, as those before it are taken.
+            # The system gives the lowest free number, which is this one: those before it are in use.
             nowhere = os.open(os.devnull, os.O_RDWR)
             file = open(nowhere, "rb" if number == 0 else "wb", closefd=False)  # noqa: SIM115 - as long as the process
             setattr(sys, name, TextIOWrapper(file, "utf-8"))
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    """End on SIGTERM: to process 1, as in a container, the system does nothing by itself."""
+    """End on SIGTERM. The system does not end process 1 (in a container, this one) by itself."""
     raise SystemExit(_TERMINATED)
 
 

@@ -11,7 +11,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: One header line, name lower-cased by the server in requests; in responses any case may come.
+#: One header line. In requests the server has made the name lower case; in responses it may have any case.
 Header: TypeAlias = tuple[bytes, bytes]
 HeaderList: TypeAlias = list[Header]
 

@@ -1,4 +1,4 @@
-"""Every error that this package raises: one short tree, and each carries its evidence."""
+"""Every error that this package raises, as one short tree. Each error carries its evidence."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class ConsentError(Exception):
 
 
 class ConfigurationError(ConsentError):
-    """The set-up is wrong: a key, a path, an option. Raised at start-up, never in a request."""
+    """A key, a path or an option is wrong. Raised at start-up, never in a request."""
 
 
 class Fault(NamedTuple):
     """
-    One thing that is wrong in a policy: where it stands, what it is, and how to mend it.
+    One fault of a policy: its place, the problem, and how to fix it.
 
     Attributes:
-        line: Of the file, from 1; 0 where it is not known, or no line is to blame.
+        line: The line of the file, from 1; 0 if the line is not known, or if no single line is wrong.
     """
 
     file: str
@@ -53,7 +53,7 @@ class Fault(NamedTuple):
 
 
 class PolicyError(ConsentError):
-    """A policy that cannot be enforced. `faults` holds every fault that was found, not only the first."""
+    """The policy cannot be enforced. `faults` holds every fault, not only the first."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__("\n".join(map(str, faults)))
@@ -61,15 +61,15 @@ class PolicyError(ConsentError):
 
 
 class UndeclaredEvent(PolicyError):
-    """`record_event` was given an event, or a field of one, that the policy does not declare."""
+    """The application passed `record_event` an event, or a field of an event, that the policy does not declare."""
 
 
 class IllegibleHeader(ConsentError):
-    """The application sent a header line that servers could read otherwise than the gate. Raised with `debug=True`."""
+    """A header line of the application that servers may read differently from the gate. Raised with `debug=True`."""
 
 
 class BadConsentCookie(ConsentError):
-    """A consent cookie that cannot be believed. It counts as no choice; `value` is what was sent."""
+    """The consent cookie cannot be trusted. It counts as no choice; `value` is what the browser sent."""
 
     def __init__(self, value: str, reason: str) -> None:
         super().__init__(f"{reason}: {value[:80]!r}")
@@ -82,32 +82,32 @@ class StoreError(ConsentError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached now. What was to be written stays in the spool and is tried again."""
+    """The store cannot be reached now. Records that are not written yet stay in the spool and are tried again."""
 
 
 class KeyringUnreachable(StoreUnavailable):
-    """The keys cannot be reached now. Whether one still exists is not known, so nothing of it counts as destroyed."""
+    """The keys cannot be reached now. A key may still exist, so no record under it counts as destroyed."""
 
 
 class SchemaError(StoreError):
-    """The store holds something that is not ours, or was written by a newer version. Nothing was touched."""
+    """The store holds something that is not ours, or that a newer version wrote. Nothing was changed."""
 
 
 class RecordDamaged(StoreError):
-    """What was sealed was changed since, or sealed for another record."""
+    """A sealed record was changed after it was sealed, or its content was sealed for another record."""
 
 
 class KeyDestroyed(ConsentError):
-    """The key that sealed a record is gone, and with it the record: its purpose ended."""
+    """The key of a record was destroyed because its purpose ended. The record can no longer be read."""
 
 
 class AnswerRefused(ConsentError):
-    """A request was not answered: it has ended, or this answer is not staff's to give."""
+    """A request was not answered: it has already ended, or staff may not give this answer."""
 
 
 class SpoolError(ConsentError):
-    """The spool cannot be used: its directory is not writable, or lies on a network file system."""
+    """The spool cannot be used: its directory is not writable, or is on a network file system."""
 
 
 class SpoolFull(SpoolError):
-    """The disk budget of the spool is used up; the record was dropped and the gap is counted."""
+    """The disk budget of the spool is used up. The record was dropped, and the gap is counted."""

@@ -1,7 +1,7 @@
 """
-Every kind of record, and what follows from being one: how long it is kept, who is shown it, where it lies.
+Every kind of record and its rules: how long a record is kept, who sees it, and which store holds it.
 
-A kind without a row here cannot be sealed, so nothing is kept for ever because a list somewhere forgot it.
+A kind without a row here cannot be sealed. So no record is kept for ever because a list somewhere forgot its kind.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ PUBLICATION: Final = "publication"
 
 class Kind(NamedTuple):
     """
-    What follows from a record's kind.
+    The rules for one kind of record.
 
     Attributes:
-        says: What one says.
-        ends: Whether it is destroyed when its purpose ends. What does not end says nothing about a person.
-        held: Whether somebody's own are told under *My data* as what is held, and go with an erasure.
-        shown: Whether staff are shown it by `consent-mw log` and `export`.
-        counted: Whether a day counts how many there were, hour by hour.
-        disclosed: Whether it can be handed to others.
-        in_log_store: Whether it goes into `log_store=`, where a site has one: many, and nobody waits for one of them.
+        says: What such a record says.
+        ends: Whether it is destroyed when its purpose ends. A record that does not end says nothing about a person.
+        held: Whether *My data* lists a person's own records of this kind, and an erasure destroys them.
+        shown: Whether `consent-mw log` and `export` show it to staff.
+        counted: Whether the counts of a day include it, hour by hour.
+        disclosed: Whether it can be disclosed to others.
+        in_log_store: Whether it goes into `log_store=`, if the site has one: for records that are many, and that
+            nobody waits for.
     """
 
     says: str
@@ -56,7 +57,7 @@ class Kind(NamedTuple):
     in_log_store: bool = False
 
 
-#: By name, in the order in which commands name them.
+#: Each kind by its name, in the order in which commands list them.
 KINDS: Final[Mapping[str, Kind]] = {
     VISIT: Kind(
         "a request and its answer",
@@ -89,11 +90,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     PUBLICATION: Kind("a declaration that was published, or words that visitors were shown", ends=False),
 }  # fmt: skip
 
-#: What is destroyed when its purpose ends.
+#: The kinds that are destroyed when their purpose ends.
 ENDING: Final = frozenset(name for name, kind in KINDS.items() if kind.ends)
-#: What *My data* tells, and an erasure takes.
+#: The kinds that *My data* lists, and that an erasure destroys.
 HELD: Final = frozenset(name for name, kind in KINDS.items() if kind.held)
-#: What staff are shown, in order.
+#: The kinds that staff see, in order.
 SHOWN: Final = tuple(name for name, kind in KINDS.items() if kind.shown)
 COUNTED: Final = frozenset(name for name, kind in KINDS.items() if kind.counted)
 DISCLOSED: Final = frozenset(name for name, kind in KINDS.items() if kind.disclosed)

@@ -1,4 +1,4 @@
-"""The middleware: it reads like the path of a request, and everything it does is elsewhere."""
+"""The middleware. This file follows the path of a request; other modules do the work of each step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["ConsentMiddleware"]
 
 _log = logging.getLogger("consent_mw")
 
-#: By signal, the header that carries it and the one value that means it. Any other value is ignored
+#: The header that carries each signal, and the one value that means it. Any other value is ignored
 #: (Global Privacy Control, section 3.3).
 _SIGNALS: Final = {"gpc": (b"sec-gpc", b"1"), "dnt": (b"dnt", b"1")}
 _EXCHANGES: Final = ("http", "websocket")
@@ -59,20 +59,20 @@ class ConsentMiddleware:
     """
     Keeps the promises of a privacy policy in front of an ASGI application.
 
-    Wrap the application in it as the outermost layer: inside a session middleware it would miss the session's cookie,
-    and inside the server's error handler the answer of a crash.
+    Make it the outermost layer. Inside a session middleware it would miss the session's cookie. Inside the server's
+    error handler it would miss the answer to a crash.
 
     Args:
         app: The application.
-        options: `policy=` and `secret_keys=` are needed; all of them are described in `Options`.
+        options: `policy=` and `secret_keys=` are required. `Options` describes all of them.
 
     Raises:
-        PolicyError: The declaration has faults; all of them are in the message.
-        ConfigurationError, SpoolError: Keys, directory or an option are wrong.
+        PolicyError: The declaration has faults; the message lists all of them.
+        ConfigurationError, SpoolError: The keys, the directory or an option are wrong.
     """
 
     def __init__(self, app: ASGIApp, **options: Unpack[Given]) -> None:
-        # Only here: two thirds of the time that `import consent_mw` took.
+        # Imported here: at the top of the file it took two thirds of the time of `import consent_mw`.
         from consent_mw.runtime.runtime import Runtime
 
         self.app: ASGIApp = app
@@ -85,7 +85,7 @@ class ConsentMiddleware:
         self._proxies = self.runtime.revision.shared.proxies
         self._routes = Routes(app)
         self._mounted = mounted_at(app)
-        #: Whether the server tells all about the visitor: no proxy stands in front, and nothing is mounted.
+        #: Whether the server knows everything about the visitor: there is no proxy in front, and no mount.
         self._direct = self._proxies.direct and not self._mounted
         self._proxy_untold = True
 
@@ -122,7 +122,7 @@ class ConsentMiddleware:
         app, own = self._application(revision, exchange, secure)
         special = own or self._debug
         logged = self._excluded is None or not self._excluded.fullmatch(str(scope.get("path", "")))
-        # In their order: by name they take a twentieth of an access line more.
+        # Positional arguments: keyword arguments cost a twentieth of an access line more.
         answer = Answer(
             revision, receive, send, exchange, reading.consent, cookie_header, reading.expired, secure, own, special,
             logged,
@@ -145,14 +145,14 @@ class ConsentMiddleware:
                 runtime.console.show(exchange)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve what is no exchange with a visitor."""
+        """Serve a connection that is not an exchange with a visitor."""
         if scope["type"] == "lifespan":
             await lifespan(self.app, self.runtime.drain, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
     def _stands_inside(self, scope: Scope) -> bool:
-        """Say once what this middleware should not stand inside of; return whether the outer one does all already."""
+        """Warn once of a layer that must not be outside this one; return whether it is another `ConsentMiddleware`."""
         shared = self.runtime.revision.shared
         if SITE in (scope.get("state") or ()):
             shared.warn_once("twice", _TWICE)
@@ -161,13 +161,13 @@ class ConsentMiddleware:
         return False
 
     def _is_secure(self, scope: Scope, fields: Mapping[bytes, bytes]) -> bool:
-        """Whether the visitor's connection is encrypted: as the server says, or a proxy that is named."""
+        """Whether the visitor's connection is encrypted, according to the server or to a proxy in `proxies=`."""
         if self._proxy_untold and (b"x-forwarded-for" in fields or b"forwarded" in fields):
             self._tell_proxy(scope)
         return (scope.get("scheme") if self._proxies.direct else self._proxies.scheme(scope)) in _SECURE
 
     def _tell_proxy(self, scope: Scope) -> None:
-        """Say once that somebody forwards whom `proxies=` does not name: all visitors behind them are one otherwise."""
+        """Warn once of a proxy that `proxies=` does not name: all visitors behind it would count as one."""
         named = self._proxies.unnamed(scope)
         if named is not None:
             self._proxy_untold = False
@@ -178,7 +178,7 @@ class ConsentMiddleware:
             )
 
     def _application(self, revision: Revision, exchange: Exchange, secure: bool) -> tuple[ASGIApp, bool]:
-        """Return who answers, and whether it is our own pages."""
+        """Return the application that answers, and whether it is one of our own pages."""
         scope, prefix = exchange.inner, self._options.prefix
         if scope["type"] != "http" or not (self._options.gpc_url or prefix in str(scope.get("path", ""))):
             return self.app, False
@@ -205,7 +205,7 @@ class ConsentMiddleware:
 
 
 def _legible(scope: Scope) -> tuple[Scope, dict[bytes, bytes], HeaderList | None]:
-    """Return the scope as all else reads it, its headers by name, and as lines where a name came twice."""
+    """Return the scope for everything else, its headers by name, and the header lines if a name came twice."""
     fields, client = fields_of(scope.get("headers")), scope.get("client")
     if fields is None or not (client is None or client.__class__ is tuple):
         scope = legible_scope(scope)
@@ -215,13 +215,13 @@ def _legible(scope: Scope) -> tuple[Scope, dict[bytes, bytes], HeaderList | None
 
 
 def _our_headers(scope: Scope, seen: Scope) -> HeaderList:
-    """Return the headers for our own pages: without what was refused, and with the host that the browser asked for."""
+    """Return the headers for our own pages: without refused cookies, and with the host that the browser asked for."""
     host = [line for line in seen["headers"] if line[0] == b"host"]
     return [*host, *(line for line in scope["headers"] if line[0] != b"host")]
 
 
 def _joined_cookies(lines: HeaderList) -> bytes | None:
-    """Return all Cookie lines as one: HTTP/2 splits them (RFC 9113, section 8.2.3)."""
+    """Return all Cookie lines joined into one, since HTTP/2 splits them (RFC 9113, section 8.2.3)."""
     return b"; ".join(value for name, value in lines if name == b"cookie") or None
 
 
@@ -234,7 +234,7 @@ def _begun(
     now_ns: int,
     seen: Scope | None,
 ) -> Exchange:
-    """Return the exchange that begins, with the scope that the application gets: its own, without what was refused."""
+    """Return a new exchange. The application gets a scope of its own in it, without the refused cookies."""
     consent: RequestConsent = replace(reading.request)
     state: dict[str, object] = dict(given) if (given := scope.get("state")) else {}
     state["consent"] = consent
@@ -248,14 +248,14 @@ def _begun(
 
 
 def _ask_for_a_page(exchange: Exchange) -> None:
-    """Ask the application for the whole of a page, which a banner can be put into."""
+    """Ask the application for the whole page, so that the banner can be inserted."""
     exchange.inner = legible_page(exchange.inner, exchange.fields)
     if asks_for_less(exchange.fields):
         exchange.inner = unconditional(exchange.inner, exchange.fields)
 
 
 def _may_be_foreign(fields: Mapping[bytes, bytes]) -> bool:
-    """The cheapest look first: most requests say that they come from the site itself."""
+    """Whether another site may have caused a request. A cheap check first: most come from the site itself."""
     return fields.get(b"sec-fetch-site", b"") not in _AT_HOME or b"sec-purpose" in fields or b"origin" in fields
 
 
@@ -264,7 +264,7 @@ def _may_signal(fields: Mapping[bytes, bytes]) -> bool:
 
 
 def _path(scope: Scope) -> str:
-    """The path below the root path, as the ASGI specification's `root_path` means it."""
+    """Return the path below the root path, as the ASGI specification defines `root_path`."""
     path, root = str(scope.get("path", "")), str(scope.get("root_path") or "")
     return path[len(root) :] if root and (path == root or path.startswith(root + "/")) else path
 
