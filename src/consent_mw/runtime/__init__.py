@@ -1,1 +1,1 @@
-"""The middleware at work: its parts put together, its answers filtered, its lifespan."""
+"""The running middleware: it puts the parts together, filters answers, and follows the application's lifespan."""

@@ -1,4 +1,4 @@
-"""What becomes of an application's messages on their way out: gate, receipt, expiries, banner, in that order."""
+"""Filter an application's messages on their way out: gate, receipt, expiries, banner, in that order."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ __all__ = ["CARRIES_HEADERS", "Answer"]
 
 _log = logging.getLogger("consent_mw")
 
-#: Every message that can carry a Set-Cookie, with the status it means where it does not say one; 0 for what stands
-#: beside an answer and is none. Headers of any other, of an extension that is not known yet, are judged likewise.
+#: Every message that can carry a Set-Cookie, with its status if it does not name one. 0: the message belongs to an
+#: answer but is not one itself. Messages of extensions that are not known yet are judged like those with 0.
 CARRIES_HEADERS: Final = {
     "http.response.start": 200,
     "http.response.early_hint": 0,
@@ -58,32 +58,33 @@ CARRIES_HEADERS: Final = {
     "websocket.accept": 101,
     "websocket.http.response.start": 403,
 }
-#: Messages other than a body with which an answer is whole.
+#: Messages, other than a body, that complete an answer.
 _LAST: Final = frozenset(("http.response.pathsend", "websocket.close"))
-#: Whose head is the whole answer (RFC 9110, section 6.4.1), and a server sends it at once.
+#: With these statuses the head is the whole answer (RFC 9110, section 6.4.1), and a server sends it at once.
 _BODILESS: Final = frozenset((204, 205, 304))
-#: So does the head of an answer that says so, as redirects do.
+#: An answer with this header, such as a redirect, is complete with its head too.
 _EMPTY: Final = (b"content-length", b"0")
-#: What our script acts on in a page that asks nothing. Looked for as it is nearly always written: a pattern that
-#: ignores case takes forty times as long. And by `find`: `in` first raises an error within, because it is no number.
+#: What our script acts on in a page that asks nothing. The search is for the usual spelling: a pattern that ignores
+#: case takes forty times as long. It uses `find`: `in` first raises an error internally, since this is not a number.
 _WAITING: Final = b"data-"
 _WAITS: Final = (b"data-purpose", b"data-category", b"data-consent")
-#: No set: to hash a member of an enumeration takes longer than to compare it with all of these.
+#: Not a set: to hash a member of an enumeration takes longer than to compare it with all of these.
 _SAME_FOR_ALL: Final = (Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED)
-#: Its first event may be hours away.
+#: An event stream: its first event may be hours away.
 _EVENTS: Final = b"text/event-stream"
-#: As it is nearly always written.
+#: The type of a page in its usual spelling.
 _HTML: Final = b"text/html; charset=utf-8"
-#: What took longer than this is worth a look whether the visitor is still there. Nobody tells an application that never
-#: asks; and who left sooner, left before they could have seen that it takes long.
+#: After an answer that took longer than this, check whether the visitor is still there. An application that never
+#: asks does not learn of it. Visitors who left sooner did not leave because of the wait.
 _WORTH_A_LOOK_NS: Final = 20_000_000
-#: Turns of the loop in which a server has told it, where it knows.
+#: Turns of the event loop in which a server reports that the visitor left, if it knows.
 _TURNS: Final = 4
-#: As nginx calls an answer whose visitor left before it began.
+#: The status that nginx logs for an answer whose visitor left before it began.
 _LEFT: Final = 499
-#: Which a page can read of what its scripts fetch (Server Timing, section 4): something waits for an answer.
+#: A header that says that a cookie waits for an answer. A page can read it on what its scripts fetch
+#: (Server Timing, section 4).
 _TELLS_OUR_SCRIPT: Final = (b"server-timing", b'consent-mw;desc="waiting"')
-#: Where the server does not speak lifespan, a response waits once for the store's opening.
+#: If the server does not speak lifespan, one response waits at most this long until the store is open.
 _OPENING_SECONDS: Final = 1.0
 _EXPOSED: Final = (
     "cookies that should wait for an answer are blocked, since http://%s has neighbours that could take them: serve "
@@ -97,16 +98,16 @@ _NO_ROOM: Final = (
 
 class Answer(msgspec.Struct, eq=False):
     """
-    One answer on its way out. Made for each request; `receive` and `send` stand in for the server's own.
+    One answer on its way out. Each request gets its own; `receive` and `send` replace those of the server.
 
-    What is judged is what leaves: each message is copied when it is handed over, its headers into pairs of bytes.
-    The application may go on changing its own (a response object that is still written to, a list that another
-    middleware appends to), while a page is held, while a receipt is written, or until a server gets to sending it.
+    What the gate judged is exactly what leaves: each message is copied as it arrives, its headers into pairs of bytes.
+    The application may still change its own copy (it writes to a response object, another middleware appends to a
+    list) while a page is held, while a receipt is written, or until the server sends the message.
 
     Attributes:
-        insertion: The page that the banner is being put into.
-        page: The head of a page, until its body is seen; one that asks nothing, or gets `words`.
-        started: Whether something that a visitor sees has left.
+        insertion: The page that the banner is being inserted into.
+        page: The head of a page until its body arrives; the page asks nothing, or gets `words`.
+        started: Whether the visitor has been sent something already.
     """
 
     revision: Revision
@@ -118,7 +119,7 @@ class Answer(msgspec.Struct, eq=False):
     expired: tuple[bytes, ...]
     secure: bool
     own: bool
-    special: bool  # nothing is asked of the usual way: our own page, or debugging
+    special: bool  # the quick way does not apply: our own page, or debugging
     logged: bool
     insertion: Insertion | None = None
     page: Message | None = None
@@ -126,13 +127,13 @@ class Answer(msgspec.Struct, eq=False):
     _left: Message | None = None
     started: bool = False
     _gone: bool = False  # the visitor left before the answer began
-    _asked: bool = False  # the application waits for the server's next message, and will be told
+    _asked: bool = False  # the application waits for the server's next message, and will get it
     _ahead: list[
         asyncio.Future[Message] | Ahead
-    ] = []  # messages of the server that were asked for before the application did
+    ] = []  # messages that we asked the server for before the application did
 
     def __repr__(self) -> str:
-        return object.__repr__(self)  # nothing of a visitor in a traceback
+        return object.__repr__(self)  # a traceback shows nothing of a visitor
 
     async def receive(self) -> Message:
         """Return the server's next message, and count what it carries."""
@@ -153,10 +154,10 @@ class Answer(msgspec.Struct, eq=False):
 
     def send(self, message: Message) -> Awaitable[None]:
         """
-        Take one message of the application, and return what sends what becomes of it.
+        Filter one message of the application and return the awaitable that sends the result.
 
-        The usual answer is dealt with here and now, and what comes back is the server's own coroutine: another one
-        around it would cost more than the gate.
+        The usual answer is filtered here, before the await, and the awaitable is the server's own coroutine: another
+        coroutine around it would cost more than the gate.
         """
         message = {**message}
         kind = message["type"]
@@ -185,7 +186,7 @@ class Answer(msgspec.Struct, eq=False):
         return self._other(self._aside(message) if "headers" in message else message)
 
     def _stream(self) -> None:
-        """Note that this answer may take as long as it likes, where it does not say how long it is."""
+        """Note that an answer without a length is a stream: it may take as long as it likes."""
         exchange = self.exchange
         exchange.streamed = self._left is not None and _content_length(self._left) is None
         if exchange.streamed and self.logged and not self.own:
@@ -193,35 +194,37 @@ class Answer(msgspec.Struct, eq=False):
 
     def record(self) -> None:
         """
-        Keep the record of this exchange, once. The last of an answer leaves only when its record is written: who
-        kills the process after the visitor has read the page finds it in the log.
+        Keep the record of this exchange, once.
+
+        The end of an answer leaves only after its record is written. So the log has the record even if somebody kills
+        the process as soon as the visitor has read the page.
         """
         exchange = self.exchange
         if exchange.duration_ns:
-            if self.logged and exchange.consent.noted:  # since then, by a background task
+            if self.logged and exchange.consent.noted:  # a background task noted it since then
                 self.revision.recorder.noted_since(exchange)
             return
         if self._gone:
             exchange.status, exchange.outcome = _LEFT, "disconnected"
         clock = self.revision.shared.storage.clock
         duration_ns = clock() - exchange.started_ns
-        # A clock that steps back makes no negative time, and 0 would mean that it is still going on.
+        # A clock that steps back must not give a negative time; 0 would mean that the exchange still goes on.
         exchange.duration_ns = duration_ns if duration_ns > 0 else 1
         if self.logged:
             self.revision.recorder.exchange(exchange, self.own)
 
     def failed(self, error: BaseException) -> None:
-        """Note that the application ended with an error. Of a visitor who left before it is no error of the site."""
+        """Note that the application failed. If the visitor had left before, it is not an error of the site."""
         exchange = self.exchange
         exchange.outcome = "cancelled" if is_cancellation(error) else type(error).__name__
         if not self.started:
             exchange.status = 500  # what the server will answer for us
 
     def end(self) -> None:
-        """Take back what was asked of the server ahead, and nobody wanted."""
+        """Cancel the messages that we asked the server for ahead and nobody needed."""
         for each in self._ahead:
             if not each.cancel() and not each.cancelled():
-                each.exception()  # looked at, or the loop would complain of it
+                each.exception()  # retrieve it, or the event loop logs that nobody did
 
     @property
     def _is_late(self) -> bool:
@@ -229,18 +232,19 @@ class Answer(msgspec.Struct, eq=False):
         return self.revision.shared.storage.clock() - exchange.started_ns > _WORTH_A_LOOK_NS
 
     async def _late_head(self, message: Message, kind: str) -> None:
-        """Send a head that took long, once it is known whether the visitor has waited for it."""
+        """Send a late head, after a check whether the visitor is still there."""
         headers = message.get("headers")
         if headers is not None:
-            message["headers"] = [(name, value) for name, value in headers]  # of a list that may still be written to
+            message["headers"] = [(name, value) for name, value in headers]  # a copy: the list may still change
         if not (self._gone or self._asked):
             await self._look()
         await self._head(message, kind)
 
     async def _look(self) -> None:
         """
-        Ask the server ahead whether the visitor has left. What it says instead waits for the application: the end of a
-        body at most, after which comes the departure.
+        Ask the server ahead of the application whether the visitor has left.
+
+        Any other message waits for the application. That is at most the end of a body; the departure comes after it.
         """
         for _ in range(_TURNS):
             last = self._ahead[-1] if self._ahead else None
@@ -253,19 +257,19 @@ class Answer(msgspec.Struct, eq=False):
                 return
 
     def _is_whole(self) -> bool:
-        """Whether a client has all, though the application will say so only with an empty last message."""
+        """Whether the client has the whole answer, though the application has yet to send an empty last message."""
         length = _content_length(self._left) if self._left is not None else None
         return length is not None and self.exchange.sent_bytes >= length
 
     async def finish(self) -> None:
-        """Send what is still held, for an application that stopped before its answer was complete."""
+        """Send what is still held if the application stopped before its answer was complete."""
         if self.page is not None:
             await self._send_all([self.page])
         if self.insertion is not None:
             await self._send_all(self.insertion.close())
 
     def _whole_page(self, head: Message, body: Message, size: int) -> Awaitable[None]:
-        """Send a page as it is now, in one piece."""
+        """Send a page as it is, in one piece."""
         self.page = None
         self.started = True
         self.exchange.sent_bytes += size
@@ -273,14 +277,14 @@ class Answer(msgspec.Struct, eq=False):
         return _both(self.server_send, head, body)
 
     def _asking_page(self, head: Message, body: Message, words: Words) -> Awaitable[None]:
-        """Send a page with the banner in it, as it usually comes: whole, and in one step."""
+        """Insert the banner into a page that comes whole, as most do, and send it in one step."""
         page: bytes = body.get("body", b"")
         usual = page.__class__ is bytes and not body.get("more_body", False)
         whole = with_words(page, words, self._target) if usual else None
         if whole is None:
             return self._page_body(body)
         headers: HeaderList = head["headers"]
-        try:  # in one step, as nearly every server's length stands there
+        try:  # in one step: nearly every page has this exact line
             headers[headers.index((b"content-length", b"%d" % len(page)))] = (b"content-length", b"%d" % len(whole))
         except ValueError:
             head["headers"] = lengthened(headers, len(whole) - len(page))
@@ -298,10 +302,10 @@ class Answer(msgspec.Struct, eq=False):
             await self.server_send(message)
 
     async def _page_body(self, message: Message) -> None:
-        """Send what comes of a page's body. Its size is that of what leaves, the banner included."""
+        """Send a page's body, with the banner if it gets one. The counted size is what leaves, banner included."""
         messages: list[Message] = []
         if message.get("body", b"").__class__ is not bytes:
-            message["body"] = b"".join((message["body"],))  # of a buffer that may be filled again
+            message["body"] = b"".join((message["body"],))  # a copy: the buffer may be filled again
         if self.page is not None:
             messages = self._begun(self.page, message)
         messages += self.insertion.feed(message) if self.insertion is not None else [message]
@@ -318,12 +322,12 @@ class Answer(msgspec.Struct, eq=False):
         if kind == "websocket.send":
             self.exchange.sent_bytes += websocket_size(message)
         elif kind == "websocket.close" and not self.started:
-            self.exchange.status = 403  # what a server answers to a handshake that was closed
+            self.exchange.status = 403  # a server answers this when the handshake is closed
         held = [self.page] if self.page is not None else []
         if self.insertion is not None:
             held = self.insertion.close()
         self.page = None
-        if kind == "http.response.pathsend":  # the server reads the file, of which the head has the size
+        if kind == "http.response.pathsend":  # the server reads the file; the head has its size
             head = next((each for each in held if each["type"] == "http.response.start"), self._left)
             size = _content_length(head) if head is not None else None
             self.exchange.sent_bytes = size or 0
@@ -332,7 +336,7 @@ class Answer(msgspec.Struct, eq=False):
         await self._send_all([*held, message])
 
     def _head(self, message: Message, kind: str) -> Awaitable[None]:
-        """Send a head as it may leave; the usual ones at once, the others in `_special_head`."""
+        """Filter a head and send it: a usual one at once, any other in `_special_head`."""
         exchange, revision = self.exchange, self.revision
         status = CARRIES_HEADERS[kind]
         if not status:
@@ -345,7 +349,7 @@ class Answer(msgspec.Struct, eq=False):
         consent = exchange.consent
         permissions = consent.permissions
         if self.special or consent.changed or self.expired or consent.personal:
-            # What is changed from here on holds for the rest of the request, and is not what this head speaks of.
+            # A later change holds for the rest of the request; this head is about the choice up to here.
             chosen, consent.changed = consent.consent if consent.changed else None, False
             message["headers"], illegible = own_lines(message.get("headers"))
             revision.shared.illegible.refuse(illegible)
@@ -377,7 +381,7 @@ class Answer(msgspec.Struct, eq=False):
                         return self._special_head(message, permissions, None, gated)
                     accepted = exchange.fields.get(b"accept-language", b"")
                     self.words = revision.site.words(exchange.seen or exchange.scope, accepted, consent)
-                # Also where nothing is asked the page is this visitor's: who has not chosen gets another one.
+                # Even a page that asks nothing is for this visitor alone: those who have not chosen get another page.
                 gated.headers.extend(FOR_ONE_VISITOR)
                 self.page = message
         exchange.blocked += gated.blocked
@@ -390,7 +394,7 @@ class Answer(msgspec.Struct, eq=False):
         return self._leave(message)
 
     def _asks_alone(self, gated: Gated) -> bool:
-        """Whether a page gets what asks and nothing else, as nearly all pages for who has not chosen do."""
+        """Whether a page gets the question and nothing else, like nearly all pages for visitors who have not chosen."""
         exchange = self.exchange
         consent = exchange.consent
         return (
@@ -402,11 +406,14 @@ class Answer(msgspec.Struct, eq=False):
         )
 
     def _in_own_frame(self) -> bool:
-        """A preview, an editor, a window of the site's own: the page around it asks. Other sites' pages do not."""
+        """
+        Whether the page is in a frame of the site itself: a preview, an editor, a window. The page around it asks.
+        Pages of other sites do not ask.
+        """
         return self.exchange.fields.get(b"sec-fetch-dest") in FRAMES and not self.revision.shared.options.embedded
 
     def _aside(self, message: Message) -> Message:
-        """Return what stands beside an answer (a push, a hint, trailers) as it may leave: without what has to wait."""
+        """Filter a message beside an answer (a push, a hint, trailers): cookies that have to wait are blocked."""
         revision, exchange = self.revision, self.exchange
         floor = revision.shared.floors[self.secure]
         headers = message.get("headers")
@@ -419,14 +426,14 @@ class Answer(msgspec.Struct, eq=False):
             revision.report(gated.decisions, exchange)
         if headers is not None:
             message["headers"] = gated.headers
-        if "links" in message:  # of an early hint: each becomes a header
+        if "links" in message:  # an early hint: each link becomes a header
             lines, illegible = own_lines((b"link", link) for link in message["links"])
             revision.shared.illegible.refuse(illegible)
             message["links"] = [link for _, link in lines]
         return message
 
     def _leave(self, head: Message) -> Awaitable[None]:
-        """Send a head; where it is the whole answer, its record comes first."""
+        """Send a head. If it is the whole answer, write its record first."""
         bodiless = self.exchange.status in _BODILESS or _EMPTY in (head.get("headers") or ())
         if bodiless or self.exchange.scope.get("method") == "HEAD":
             self.record()
@@ -439,13 +446,13 @@ class Answer(msgspec.Struct, eq=False):
         self, message: Message, permissions: Permissions, chosen: Consent | None, gated: Gated | None = None
     ) -> None:
         """
-        Send a head to which something is added, or which waits for its page.
+        Send a head that gets additional headers, or that waits for its page.
 
         Args:
-            message: With headers of its own.
-            permissions: What held when it was handed over.
-            chosen: What was chosen until then, and is now kept; None where nothing was.
-            gated: What the gate made of the headers, where they have passed it.
+            message: The head; its headers are our own copy.
+            permissions: What was allowed when the application sent it.
+            chosen: The choice that was made until then and is to be kept; None if there was none.
+            gated: The result of the gate; None if the headers have not passed it yet.
         """
         consent = self.exchange.consent
         if chosen is not None and not await self._stands(chosen):
@@ -458,14 +465,14 @@ class Answer(msgspec.Struct, eq=False):
 
     @property
     def _path(self) -> str:
-        """The address as the browser wrote it; a ";" cannot stand in a Path attribute and stays encoded."""
+        """The path as the browser wrote it. A Path attribute cannot hold a ";", so that one stays encoded."""
         scope = self.exchange.seen or self.exchange.scope
         return quote(str(scope.get("path", "")), safe="/:@!$&'()*+,=~", errors="replace")
 
     # -- the choice ---------------------------------------------------------------------------------------------
 
     async def _stands(self, chosen: Consent) -> bool:
-        """Return whether the cookie of a choice may be written. Our own pages have kept its receipt by now."""
+        """Return whether the cookie of a choice may be written. Our own pages have already kept its receipt."""
         consent = self.exchange.consent
         if consent.receipt_kept:
             consent.receipt_kept = False
@@ -478,7 +485,7 @@ class Answer(msgspec.Struct, eq=False):
     async def _gated(
         self, message: Message, permissions: Permissions, chosen: Consent | None, gated: Gated | None
     ) -> tuple[Message, bool]:
-        """Return the message as it may leave, and whether it is now made for one visitor."""
+        """Return the filtered message, and whether it is now for one visitor only."""
         revision, consent = self.revision, self.exchange.consent
         expired: tuple[bytes, ...] = ()
         if chosen is not None or self.expired:
@@ -491,7 +498,7 @@ class Answer(msgspec.Struct, eq=False):
         ours: list[bytes] = []
         if chosen is not None and self._may_keep_consent():
             if chosen.choice is Choice.PROMPT and not consent.exposed and _may_wait(permissions):
-                # With the choice itself: two answers at once would each make a session, and one of them be lost.
+                # Together with the choice: two answers at the same time would each create a session, and lose one.
                 consent.pending = consent.pending or secrets.token_urlsafe(16)
             ours += revision.cookies.choice_lines(consent, chosen, secure=self.secure)
         elif consent.pending_changed and consent.pending is not None:
@@ -511,7 +518,7 @@ class Answer(msgspec.Struct, eq=False):
                 self.exchange.blocked += _names(asked)
         added: HeaderList = [*((b"set-cookie", floor(line) if floor else line) for line in ours), *told]
         if expired:
-            # A deletion by the application may be about another path than ours.
+            # The application may delete the cookie at another path than we do.
             kept = {d.name for d in decisions if d.verdict is Verdict.KEPT and d.reason is not Reason.DELETION}
             added += [(b"set-cookie", line) for line in expired if name_of(line) not in kept]
             self.expired = ()
@@ -521,11 +528,11 @@ class Answer(msgspec.Struct, eq=False):
             revision.compare_places(message["headers"], decisions)
             added.append((b"consent-cookies", _shown(decisions)))
         one_visitor = bool(added) or any(map(_depends, decisions))
-        # The consent cookie comes first: a client that reads one line reads that one.
+        # The consent cookie comes first: a client that reads only one line should read this one.
         return {**message, "headers": [*added, *gated.headers]}, one_visitor
 
     def _may_keep_consent(self) -> bool:
-        """Whether the site's own hook lets the consent cookie pass, as it may any other."""
+        """Whether the site's own hook lets the consent cookie pass. It may veto this cookie like any other."""
         revision = self.revision
         if revision.shared.options.cookie_hook is None:
             return True
@@ -534,7 +541,7 @@ class Answer(msgspec.Struct, eq=False):
         return verdict is None or verdict is Verdict.KEPT
 
     async def _keep_pending(self, lines: Sequence[tuple[Decision, bytes]]) -> bytes | Reason | None:
-        """Have the lines wait on the server: return the session cookie's line where it is new, or why they do not."""
+        """Let the lines wait on the server. Return the session cookie's line if it is new, or why they cannot wait."""
         consent, revision = self.exchange.consent, self.revision
         before = consent.pending
         if consent.exposed:
@@ -565,7 +572,7 @@ class Answer(msgspec.Struct, eq=False):
     # -- the banner ---------------------------------------------------------------------------------------------
 
     async def _with_banner(self, message: Message, personal_answer: bool) -> bool:
-        """Begin to insert the banner, and return whether this message waits for the page's body."""
+        """Begin the insertion of the banner; return whether this message waits for the page's body."""
         revision, exchange = self.revision, self.exchange
         if self.own or not revision.shared.options.banner or exchange.consent.banner_placed or not _is_page(message):
             return False
@@ -580,7 +587,7 @@ class Answer(msgspec.Struct, eq=False):
         elif shared or revision.site.wants_banner(exchange.consent):
             language = language_for_all(message) if shared else revision.site.language_of(message)
             scope = exchange.asked
-            # Who has chosen is known to our script only, where the choice could not come along.
+            # If the choice could not come with the request, only our script knows whether the visitor has chosen.
             hidden = shared or exchange.consent.withheld
             body = await on_asyncio(
                 revision.site.banner,
@@ -594,21 +601,21 @@ class Answer(msgspec.Struct, eq=False):
             absolute = ("", "") if shared else self._absolute(revision.site.base(scope))
             self.insertion = Insertion(message, head, body, shared=shared, absolute=absolute)
         else:
-            # Nothing is asked. The page is this visitor's all the same: who has not chosen gets another one.
+            # The page asks nothing. It is still for this visitor alone: those who have not chosen get another page.
             self.page = altered(message)
         return True
 
     def _absolute(self, base: str) -> tuple[str, str]:
-        """Return how our addresses begin, and with the host that this visitor asked for."""
+        """Return the beginning of our addresses: as a path, and with the host that this visitor asked for."""
         host = (header_value(self.exchange.asked["headers"], b"host") or b"").decode("latin-1")
         return base, f"{'https' if self.secure else 'http'}://{escape(host)}{base}" if host else ""
 
     def _begun(self, page: Message, message: Message) -> list[Message]:
         """
-        Begin a page, now that the first of its body is here; return what can leave already.
+        Begin a page once the first part of its body is here; return the messages that can leave already.
 
-        One that asks nothing gets the script all the same if something in it waits for a purpose or opens the settings,
-        and a stream always: the rest is not known yet.
+        A page that asks nothing still gets the script if something in it waits for a purpose or opens the settings. A
+        stream always gets it, because the rest of it is not known yet.
         """
         self.page = None
         if self.words is not None:
@@ -626,7 +633,7 @@ class Answer(msgspec.Struct, eq=False):
 
 
 def _ends_body(asked: asyncio.Future[Message] | Ahead) -> bool:
-    """Whether a message is the last of a body: a departure is all that can follow."""
+    """Whether a message is the end of a body: only a departure can follow."""
     if asked.cancelled() or asked.exception() is not None:
         return False
     message = asked.result()
@@ -638,17 +645,17 @@ def _is_departure(asked: asyncio.Future[Message] | Ahead) -> bool:
 
 
 def _may_wait(permissions: Permissions) -> bool:
-    """Whether there is a purpose that is asked about each time."""
+    """Whether some purpose has no general answer: its cookies then ask each time."""
     return any(permissions.answer(purpose.name) is None for purpose in permissions.policy.asked)
 
 
 def _varied(start: Message, field: bytes) -> Message:
-    """Return `start` as one that another value of a request's header brings another answer than."""
+    """Return `start` with a Vary that names `field`: another value of it in a request gets another answer."""
     return {**start, "headers": [*start["headers"], (b"vary", field)]}
 
 
 def _check_subprotocol(accept: Message) -> None:
-    """Take a subprotocol out that is no token (RFC 6455, section 4.1): some servers write it as it is into a header."""
+    """Remove a subprotocol that is not a token (RFC 6455, section 4.1): some servers copy it unchecked to a header."""
     subprotocol = accept.get("subprotocol")
     if subprotocol is not None and not is_token(str(subprotocol).encode("latin-1", "replace")):
         _log.error("not sent: a WebSocket's subprotocol that is no token; give one of letters, digits and hyphens")
@@ -656,13 +663,13 @@ def _check_subprotocol(accept: Message) -> None:
 
 
 def _released(decision: Decision) -> Verdict | None:
-    """Let a cookie pass that waits or is ours: our own pages set only what the visitor has just asked for."""
+    """Let a cookie pass that would wait, or that is ours: our pages set only what the visitor has just asked for."""
     ours = decision.verdict is Verdict.PENDING or decision.reason is Reason.RESERVED
     return Verdict.KEPT if ours else None
 
 
 def _content_length(message: Message) -> int | None:
-    """The length of the body that a head announces."""
+    """Return the length of the body that a head announces; None if it does not say."""
     for name, value in message.get("headers") or ():
         if len(name) == 14 and name.lower() == b"content-length":
             return int(value) if value.isdigit() else None
@@ -670,7 +677,7 @@ def _content_length(message: Message) -> int | None:
 
 
 def _is_page(message: Message) -> bool:
-    """The cheapest look first: most answers are no pages."""
+    """Whether an answer is an HTML page. The cheapest check comes first: most answers are not pages."""
     if not is_page_status(message.get("status", 0)):
         return False
     headers: HeaderList = message.get("headers") or []
@@ -681,7 +688,7 @@ def _is_page(message: Message) -> bool:
 
 
 def _depends(decision: Decision) -> bool:
-    """Whether another visitor could get another answer about this cookie."""
+    """Whether the decision about this cookie could be another one for another visitor."""
     return decision.reason not in _SAME_FOR_ALL
 
 
@@ -691,7 +698,7 @@ def _waits(body: bytes) -> bool:
 
 
 async def _nothing() -> None:
-    """What is awaited where nothing can be sent yet."""
+    """Do nothing. `send` returns it when there is nothing to send yet."""
 
 
 async def _both(send: Send, head: Message, body: Message) -> None:
@@ -702,7 +709,7 @@ async def _both(send: Send, head: Message, body: Message) -> None:
 def _blocked(
     decisions: Sequence[Decision], reason: Reason, purposes: frozenset[str] | None = None
 ) -> tuple[Decision, ...]:
-    """Return the decisions with those blocked that would wait: all, or those of some purposes."""
+    """Return the decisions, but block those that would wait: all of them, or those of some `purposes`."""
     return tuple(
         replace(decision, verdict=Verdict.BLOCKED, reason=reason)
         if decision.verdict is Verdict.PENDING and (purposes is None or decision.purpose in purposes)
@@ -712,11 +719,11 @@ def _blocked(
 
 
 def _names(pending: Sequence[tuple[Decision, bytes]]) -> tuple[str, ...]:
-    """The declared names of cookies that wait."""
+    """Return the declared names of cookies that wait."""
     return tuple(decision.declared.name for decision, _ in pending if decision.declared)
 
 
 def _shown(decisions: Sequence[Decision]) -> bytes:
-    """The debug header: `theme;blocked;"no choice yet"`, one for each cookie, nothing of its value."""
+    """Return the debug header: `theme;blocked;"no choice yet"` for each cookie, without its value."""
     parts = (f'{decision.name[:64]}; {decision.verdict}; "{decision.reason}"' for decision in decisions)
     return ", ".join(parts).encode("ascii", "replace").replace(b"\r", b"?").replace(b"\n", b"?").replace(b"\0", b"?")

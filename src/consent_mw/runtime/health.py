@@ -1,4 +1,4 @@
-"""What a load balancer asks: whether this process answers, and whether what it is given would be kept."""
+"""Answer a load balancer: whether this process answers, and whether it can keep new records."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Health"]
 
 class Health:
     """
-    An ASGI application below `/consent/health`, about this process and nobody else.
+    An ASGI application below `/consent/health`. It reports on this process only.
 
     `/live` is 200 as long as the process answers. `/ready`, and the path itself, is 503 while the spool takes nothing:
-    what visitors do here, a choice or a withdrawal among it, would then be written down nowhere.
+    then nothing that visitors do, not even a choice or a withdrawal, would be recorded.
     """
 
     def __init__(self, spool: Spool) -> None:

@@ -1,4 +1,4 @@
-"""The application's lifespan with that of the drain in it, also for an application that knows of none."""
+"""Run the drain within the application's lifespan, also if the application does not support lifespan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lifespan"]
 
-#: The keys that a scope of lifespan lacks (ASGI, HTTP and WebSocket connection scope).
+#: The keys that a request's scope has and a lifespan scope lacks (ASGI, HTTP and WebSocket connection scope).
 _OF_A_REQUEST: Final = tuple(
     (name,)
     for name in ("method", "path", "raw_path", "query_string", "headers", "client", "server", "scheme", "root_path")
@@ -26,11 +26,12 @@ _log = logging.getLogger("consent_mw")
 
 async def lifespan(app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, send: Send) -> None:
     """
-    Begin the drain once the application has started, and stop it once it has ended.
+    Start the drain once the application has started, and stop it once the application has ended.
 
-    An application that never asks what to do does not speak lifespan (Django raises, others return). Then we
-    speak it, or the records of the last moments would wait in the spool for the next start. One whose start-up is
-    broken before it asks fails as it does without us: whether it is served then is for the server to say.
+    An application that never receives a message does not speak lifespan (Django raises, others return). Then we speak
+    it instead: otherwise the last records would wait in the spool for the next start. If the start-up of the
+    application fails before it receives a message, it fails as it would without us: the server decides whether to
+    serve it.
     """
     asked = False
 
@@ -51,7 +52,7 @@ async def lifespan(app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, s
     except Exception as error:
         if asked or not _speaks_no_lifespan(error):
             raise
-        # ASGI, lifespan: an exception at the scope is how an application says that it does not know it.
+        # ASGI, lifespan: an application that does not support the scope raises an exception.
         _log.debug("the application does not speak lifespan: %r", error)
     if not asked:
         await _alone(receive, with_drain)
@@ -59,8 +60,10 @@ async def lifespan(app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, s
 
 def _speaks_no_lifespan(error: Exception) -> bool:
     """
-    Whether this is how an application says that it does not know the scope: by an assertion about its type, by naming
-    it, or by looking for what only a request has. Anything else is a start-up that is broken.
+    Whether an error means that the application does not support the scope.
+
+    Such an application asserts the type of the scope, names it in the error, or looks for a key that only a request
+    has. Any other error is a start-up that failed.
     """
     if isinstance(error, AssertionError | NotImplementedError):
         return True

@@ -1,4 +1,4 @@
-"""What the caller of the middleware may say: each option documented, and checked, once."""
+"""The options of the middleware: each is documented, and checked, in one place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from consent_mw.stores.base import Store
 
 __all__ = ["Given", "Options"]
 
-#: Below this not even one segment fits beside the reserve.
+#: In fewer bytes not even one segment fits beside the reserve.
 _LEAST_SPOOL_BYTES = 1 << 20
 
 
@@ -72,52 +72,58 @@ class Options:
     The options of `ConsentMiddleware`.
 
     Attributes:
-        policy: The declaration: a path to `policy.toml`, or a `Policy` that was loaded.
-        secret_keys: What signs the consent cookie, oldest to newest: the last signs, all are believed.
-        store: Where records go: a `Store`, or a URL such as "sqlite:///log.sqlite3". SQLite in `directory` by default.
-        log_store: Where visits and events go instead, as many as there are; everything else stays in `store`.
-        directory: Keys, spool and the default store; `consent-data` beside the policy unless told.
-        keyring: Where the keys of days live, if not in the key file of `directory`.
-        proxies: The proxies in front of us; without them only the socket's address and scheme are believed.
-        prefix: Where the visitor's pages are.
-        cookie_name: What the consent cookie is called, without its prefix `__Host-`.
-        cookie_domain: Shares the choice between subdomains, and gives up the `__Host-` prefix: any of them can then set
-            a choice, which counts on hosts where the visitor made none. Data open on the host where one was made alone.
-        site: What this deployment is called in its signatures, such as "staging": two with one key believe each other's
-            choices only if this, `cookie_name` and `cookie_domain` agree.
-        embedded: Whether the site lives in frames of other sites: over https its own cookies then are `SameSite=None;
+        policy: The declaration: a path to `policy.toml`, or a `Policy` that is already loaded.
+        secret_keys: The keys of the consent cookie, oldest to newest. The last one signs; all of them verify.
+        store: The store for records: a `Store`, or a URL such as "sqlite:///log.sqlite3". By default SQLite in
+            `directory`.
+        log_store: Another store for visits and events, which are many. Everything else stays in `store`.
+        directory: The folder for keys, spool and the default store. By default `consent-data` beside the policy.
+        keyring: The keyring that holds the keys of days. By default the key file in `directory`.
+        proxies: The proxies in front of us. Without them we trust only the socket's address and scheme.
+        prefix: The path of the visitor's pages.
+        cookie_name: The name of the consent cookie, without its prefix `__Host-`.
+        cookie_domain: The domain whose subdomains share the choice. The cookie then has no `__Host-` prefix, so any
+            subdomain can set a choice, which counts on hosts where the visitor made none. *My data* opens only on the
+            host where the visitor made the choice.
+        site: The name of this deployment in its signatures, such as "staging". Two deployments with the same key accept
+            each other's choices only if this, `cookie_name` and `cookie_domain` agree.
+        embedded: Whether other sites show this site in frames. Over https its own cookies are then `SameSite=None;
             Partitioned`, so that each of those sites has a choice of its own, and pages in frames ask.
-        cookie_hook: May veto a cookie that would pass, or pass one that would not.
-        cookie_floor: What every cookie that passes must say of itself at least: Secure on https, HttpOnly, SameSite.
-        exclude: Paths, with * for anything, that are left out of the log. Never out of the gate.
-        report_only: Block nothing and report everything, for a site that moves in.
-        banner: Whether the banner is inserted into pages; a template can place it instead.
-        banner_layout: How it stands: "bar" over the whole width, "box" in a corner, "centre" in the middle. None of
-            them covers the page; on a phone each is a bar.
-        banner_position: Where: "bottom" or "top" for a bar; "bottom-right", "bottom-left", "top-left" or "top-right"
-            for a box.
-        stylesheet: The path of a style sheet of the site's that our own pages load too, such as "/static/brand.css".
-        logo: The path of a picture that stands before the site's name on our own pages.
-        debug: Tell in a response header what became of each cookie, and raise on an event that is not declared.
-        console: Write an access line for each exchange, masked, in the place of the server's (`--no-access-log`).
-        templates: A folder whose templates stand in for ours of the same name.
+        cookie_hook: A function that may veto a cookie that would pass, or let one pass that would not.
+        cookie_floor: The least that every cookie that passes must have: Secure on https, HttpOnly, SameSite.
+        exclude: Paths that the log leaves out, with * for anything. The gate still applies to them.
+        report_only: Block nothing and report everything, for a site that is being moved to this package.
+        banner: Whether to insert the banner into pages. A template can place it instead.
+        banner_layout: The form of the banner: "bar" over the whole width, "box" in a corner, "centre" in the middle.
+            None of them covers the page; on a phone each is a bar.
+        banner_position: The place of the banner: "bottom" or "top" for a bar; "bottom-right", "bottom-left", "top-left"
+            or "top-right" for a box.
+        stylesheet: The path of one of the site's style sheets that our own pages load too, such as "/static/brand.css".
+        logo: The path of a picture that our own pages show before the site's name.
+        debug: Name the decision about each cookie in a response header, and raise on an event that is not declared.
+        console: Write a masked access line for each exchange, instead of the server's (`--no-access-log`).
+        templates: A folder with templates that replace ours of the same name.
         gpc_url: Serve `/.well-known/gpc.json`, which says whether the policy honours the signal.
         health: Answer load balancers at `/consent/health`, and leave those requests out of the log.
-        drain: False where `consent-mw drain` hands records to the store: this process then only writes them down. Else
-            it hands them over, or begins a process that does once it is busy, where all that needs has a name.
-        spool_bytes: Most that records may take on this machine's disk while they wait for the store, a sixteenth of
-            it kept for receipts, erasures and abuse.
-        sync_interval: How often records are forced to the disk: what a power cut may take.
-        receipts: Where the receipt of an acceptance has to be before a visitor reads that it is saved: on the "disk" of
-            this machine, or in the "store", for a machine whose disk goes with it. A store that is away is a 503 then.
-        pending_wait: How long a response may wait until a cookie that waits for an answer is in the store; then the
-            cookie is blocked, and the page leaves.
-        subject: Tells from a request's scope who is signed in, or None: then they see their data wherever they sign in.
-        personal_data: What the application itself holds about who is signed in: read, corrected and erased through it.
-        clock: Nanoseconds since 1970; for tests (`consent_mw.testing.clock.Clock`).
+        drain: Whether this process moves records to the store. Once it is busy it starts another process for that, if
+            everything that the other process needs can be named. False if `consent-mw drain` moves them: this process
+            then only writes them to the spool.
+        spool_bytes: The most bytes of this machine's disk that records may take while they wait for the store. A
+            sixteenth of it is kept for receipts, erasures and abuse.
+        sync_interval: How often records are forced to the disk. A power cut may lose the records of this time.
+        receipts: Where the receipt of an acceptance must be before a visitor reads that it is saved: on the "disk" of
+            this machine, or in the "store", for a machine that may vanish together with its disk. With "store" the
+            answer is a 503 while the store is away.
+        pending_wait: How long a response may wait until the store has a cookie that waits for an answer. After that
+            the cookie is blocked and the page leaves.
+        subject: A function that returns from a request's scope who is signed in, or None. Visitors then see their data
+            wherever they sign in.
+        personal_data: The data that the application itself holds about a signed-in visitor. Through it we read,
+            correct and erase them.
+        clock: A function that returns nanoseconds since 1970; for tests (`consent_mw.testing.clock.Clock`).
 
     Raises:
-        ConfigurationError: One of them is wrong; the message names it.
+        ConfigurationError: An option is wrong; the message names it.
     """
 
     policy: Policy | str | Path
@@ -168,13 +174,13 @@ class Options:
         for option in ("sync_interval", "pending_wait"):
             if (duration := getattr(self, option)) <= timedelta():
                 raise ConfigurationError(f"{option}={duration}: is no time; write {option}=timedelta(seconds=1)")
-        _ = self.look  # a wrong one is told at the start
+        _ = self.look  # so that a wrong one raises at the start
         if isinstance(self.exclude, str):
             raise ConfigurationError(f'exclude: is one text; write exclude=("{self.exclude}",)')
 
     @property
     def look(self) -> Look:
-        """How the banner stands, and what our own pages wear."""
+        """The banner's layout and place, and the style sheet and logo of our own pages."""
         return Look(
             banner_layout=self.banner_layout,
             banner_position=self.banner_position,
@@ -184,13 +190,14 @@ class Options:
 
     @property
     def file(self) -> Path | None:
-        """Where the declaration was read from; None for a `Policy` that was loaded."""
+        """The file of the declaration; None for a `Policy` that was already loaded."""
         return None if isinstance(self.policy, Policy) else Path(self.policy)
 
     def named_for_a_process(self) -> dict[str, str | None] | None:
         """
-        Return what a process of its own needs to drain for this site, by names that it understands; None where some of
-        it is an object of this process, nobody wants it, or somebody is developing.
+        Return everything that a separate process needs to drain for this site, as names that it can resolve.
+
+        None if some of it is an object of this process, if `drain` is False, or if `debug` is on.
         """
         own = (self.keyring, *(each for each in (self.store, self.log_store) if not isinstance(each, str)))
         if not self.drain or self.debug or self.file is None or self.clock is not time.time_ns or any(own):
@@ -204,19 +211,19 @@ class Options:
 
     @property
     def data_directory(self) -> Path:
-        """Where records are kept: as told, or `consent-data` beside the policy."""
+        """The folder for records: `directory`, or by default `consent-data` beside the policy."""
         if self.directory is not None:
             return Path(self.directory)
         return Path("consent-data") if self.file is None else _beside(self.file)
 
     @property
     def health_path(self) -> str:
-        """Where load balancers ask, if they may."""
+        """The path that load balancers ask, if `health` is on."""
         return f"{self.prefix}/health"
 
     @property
     def excluded(self) -> re.Pattern[str] | None:
-        """What a path matches that is left out of the log; None where all are in it."""
+        """The pattern of the paths that the log leaves out; None if it leaves none out."""
         patterns = [*self.exclude, *([self.health_path, f"{self.health_path}/*"] if self.health else [])]
         return re.compile("|".join(map(fnmatch.translate, patterns))) if patterns else None
 
@@ -226,7 +233,8 @@ def _beside(file: Path) -> Path:
     Return `consent-data` beside the declaration.
 
     Raises:
-        ConfigurationError: A link leads to a new release, and one beside it holds data: nobody would destroy those.
+        ConfigurationError: A link leads to a new release, and an older release beside it holds data, which nothing
+            would ever destroy.
     """
     release = file.resolve().parent
     here = release / "consent-data"

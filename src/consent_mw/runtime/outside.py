@@ -1,4 +1,4 @@
-"""The request as the browser made it, where a proxy took a part off its path or renamed its host. Pure."""
+"""Restore a request as the browser made it, if a proxy cut its path or renamed its host. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MOST_LAYERS = 20
 
 def mounted_at(app: object) -> str:
     """
-    Return what an application says that it is mounted under: FastAPI's `root_path=`, also below other middleware.
+    Return the path that an application says it is mounted under: FastAPI's `root_path=`, also below other middleware.
 
-    It tells its own requests only, and stands inside of us.
+    The application is inside of us and applies it only to its own view of a request.
     """
     for _ in range(_MOST_LAYERS):
         found = getattr(app, "root_path", None)
@@ -26,20 +26,20 @@ def mounted_at(app: object) -> str:
 
 def outside(scope: Scope, proxies: Proxies, mounted: str) -> Scope | None:
     """
-    Return `scope` with the path and the host that the browser asked for; None where they are those of the server.
+    Return `scope` with the path and the host that the browser asked for; None if the server has both already.
 
     Args:
-        mounted: What counts where neither the server nor a proxy says where the site is.
+        mounted: The mount path to assume if neither the server nor a proxy names one.
     """
     root, host = str(scope.get("root_path") or ""), proxies.host(scope)
     taken = proxies.prefix(scope) or (mounted if not root else "")
     if root == taken or root.startswith(f"{taken}/"):
-        taken = ""  # the server was told the same
+        taken = ""  # the server has the same root path already
     if not taken and host is None:
         return None
     path = str(scope.get("path", ""))
     if root and path != root and not path.startswith(f"{root}/"):
-        path = root + path  # as Hypercorn tells it
+        path = root + path  # Hypercorn leaves the root path out of it
     if not (path == taken or path.startswith(f"{taken}/")):
         path = taken + path
     found = {**scope, "root_path": taken + root, "path": path}

@@ -1,4 +1,4 @@
-"""What belongs to one revision of the policy: its cookies, its recorder, its pages, and until when it serves."""
+"""Everything of one revision of the policy: its cookies, its recorder, its pages, and until when it serves."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ not be taken back from the browser. Declare the domain, path and partitioned tha
 
 class Revision:
     """
-    Everything that requests share under one revision. A request that has begun under one ends under it.
+    Everything that requests share under one revision. A request ends under the revision that it began under.
 
     Attributes:
         until_ns: The instant, in nanoseconds since 1970, from which `following` serves.
-        following: What serves next, made ready before; None where nothing is published.
-        plan: What was seen of the published revisions last.
-        signals: The signals that are listened to: those that the policy promises to honour, and no other.
+        following: The next revision, prepared ahead; None if no next one is published.
+        plan: The published revisions, as of the last look at them.
+        signals: The signals that count: those that the policy promises to honour, and no other.
     """
 
     def __init__(self, policy: Policy, sealer: Sealer, pending: Pending, shared: Shared) -> None:
@@ -102,7 +102,7 @@ class Revision:
         self._undeclared: Undeclared = Undeclared(policy, sealer, storage.spool)
 
     def under(self, policy: Policy) -> Revision:
-        """Return what serves under another policy. What waits for an answer goes along."""
+        """Return the revision for another policy. Cookies that wait for an answer move to it."""
         sealer = self.shared.storage.sealer(policy)
         return Revision(policy, sealer, self.pending.under(policy, sealer), self.shared)
 
@@ -112,7 +112,7 @@ class Revision:
 
     def compare_places(self, headers: Iterable[Header], decisions: Sequence[Decision]) -> None:
         """
-        Say once for each cookie that it is set elsewhere than declared: there it could not be taken back.
+        Warn once of each cookie that is set at another place than declared: there it could not be taken back.
 
         For development: `decisions` are those of the Set-Cookie lines in `headers`, in order.
         """
@@ -128,7 +128,7 @@ class Revision:
 
     @property
     def undeclared(self) -> dict[str, str]:
-        """Undeclared cookies that were seen since the start, each with the route or path where it was first seen."""
+        """The undeclared cookies since the start, each with the route or path where it was first seen."""
         return self._undeclared.names
 
     def _own_cookies(self, secure: bool) -> OwnCookies:

@@ -1,4 +1,4 @@
-"""A site at work: what its options make, put together once and checked at start-up, and the revision that serves."""
+"""A running site: the parts that its options describe, built and checked at start-up, and the revision in force."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _log = logging.getLogger("consent_mw")
 
 class Runtime:
     """
-    What a middleware is made of.
+    The parts of a middleware.
 
     Attributes:
-        revision: What serves now.
+        revision: The revision that serves now.
     """
 
     def __init__(self, options: Options) -> None:
-        """Raises as `ConsentMiddleware`."""
+        """Raise the same errors as `ConsentMiddleware`."""
         declared = options.policy if isinstance(options.policy, Policy) else load(options.policy)
         places = Places(options.data_directory)
         places.prepare()
@@ -129,7 +129,7 @@ class Runtime:
         )
 
     def _drain_process(self, policy: Policy) -> DrainProcess | None:
-        """Return what drains in a process of its own; None where that could not be told what to work with."""
+        """Return the drain for a process of its own; None if that process could not be given all that it needs."""
         options, places = self.options, self.storage.places
         named = options.named_for_a_process()
         return DrainProcess(places.drain_lock, named) if named and policy.seal else None
@@ -137,7 +137,7 @@ class Runtime:
     async def _hand_over(self) -> None:
         await self.drain.once()
 
-    # What others ask for by name, so that nobody has to know where it is kept.
+    # Parts that other code asks for by name, so that it need not know where they are kept.
 
     @property
     def policy(self) -> Policy:
@@ -146,36 +146,36 @@ class Runtime:
 
     @property
     def sealer(self) -> Sealer:
-        """What seals records under it."""
+        """The sealer of records under this policy."""
         return self.revision.sealer
 
     @property
     def store(self) -> Store:
-        """Where records are."""
+        """The store of records."""
         return self.storage.store
 
     @property
     def spool(self) -> Spool:
-        """Where they wait for it."""
+        """The spool, where records wait for the store."""
         return self.storage.spool
 
     @property
     def places(self) -> Places:
-        """Where everything stands."""
+        """The paths of everything on the disk."""
         return self.storage.places
 
-    # One policy, and the next.
+    # The policy in force, and the next one.
 
     def poll_published(self) -> None:
         """
-        Learn what was published meanwhile: announce it, and have ready what is to serve when it holds.
+        Look for newly published revisions: announce the next one, and prepare it so that it can serve when it begins.
 
-        Reads the disk, so the drain does it in a thread; a request only compares its instant with `until_ns`.
+        This reads the disk, so the drain calls it in a thread. A request only compares its instant with `until_ns`.
 
         Raises:
             ConfigurationError: The kept revisions cannot be read.
         """
-        revision = self.revision  # a request may go on to the next one meanwhile
+        revision = self.revision  # meanwhile a request may switch to the next one
         plan = self._publications.plan(revision.policy)
         if plan == revision.plan:
             return
@@ -190,7 +190,7 @@ class Runtime:
         revision.plan = plan
 
     def succeed(self) -> Revision:
-        """Go on to what serves from now on, and return it: the instant `until_ns` has come."""
+        """Switch to the next revision and return it: the instant `until_ns` has come."""
         following = self.revision.following
         if following is None:
             return self.revision
@@ -203,7 +203,7 @@ class Runtime:
 
 
 def _refuse_unanswered(policy: Policy, options: Options) -> None:
-    """See that what the policy says My data answers for is answered. Raises ConfigurationError."""
+    """Check that *My data* can answer for what the policy says it answers for. Raises ConfigurationError."""
     if policy.answered and (options.personal_data is None or options.subject is None):
         raise ConfigurationError(
             f'{policy.file}: purposes.{policy.answered[0].name}.answered_by: "my_data" asks personal_data= about who '

@@ -1,4 +1,4 @@
-"""What requests share under every revision of the policy."""
+"""Everything that requests share under every revision of the policy."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _log = logging.getLogger("consent_mw")
 
 _REMEMBERED_LINES_BYTES = 1 << 20
 
-#: What raises the attributes of a Set-Cookie line that passes, by whether the connection is secure; None for nothing.
+#: The function that raises the attributes of a Set-Cookie line, by whether the connection is secure; None: no floor.
 Floors = dict[bool, Callable[[bytes], bytes] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """Everything that a change of the policy leaves as it is."""
+    """Everything that stays the same when the policy changes."""
 
     options: Options
     storage: Storage
@@ -44,18 +44,18 @@ class Shared:
     _warned: set[str] = field(default_factory=set[str])
 
     def network(self, scope: Scope) -> str:
-        """Return the network that a request comes from, for counting; "" where that is not known."""
+        """Return the network that a request comes from, for counting; "" if it is not known."""
         return network_of(self.proxies.address(scope))
 
     def warn_once(self, what: str, message: str, *values: object) -> None:
-        """Log a warning that many requests give cause for, once in the life of this process."""
+        """Log a warning once in the life of this process, however many requests cause it."""
         if what not in self._warned:
             self._warned.add(what)
             _log.warning(message, *values)
 
 
 def floors_of(floor: CookieFloor | None) -> Floors:
-    """Return what applies `cookie_floor=` to a line."""
+    """Return the functions that apply `cookie_floor=` to a line."""
     if floor is None:
         return {False: None, True: None}
     raised = {https: partial(floor.raised, https=https) for https in (False, True)}

@@ -1,4 +1,4 @@
-"""Where a site keeps what it writes down: its files, its store, its spool and its keys."""
+"""The storage of a site: its files, its store, its spool and its keys."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Storage"]
 
 _log = logging.getLogger("consent_mw")
 
-#: So long a start waits for what was published on other hosts.
+#: How long a start waits for what other hosts have published.
 _START_SECONDS: Final = 10.0
 
 _JOINED = """%s: what this site kept here before it had another store is still read, erased and destroyed here; leave it
@@ -43,10 +43,10 @@ say so: consent-mw purge --lost %s"""
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
     """
-    What all revisions of a site share of disks, stores and keys.
+    The disks, stores and keys that all revisions of a site share.
 
     Attributes:
-        clock: Nanoseconds since 1970.
+        clock: Returns nanoseconds since 1970.
     """
 
     places: Places
@@ -61,13 +61,13 @@ class Storage:
     @classmethod
     def of(cls, options: Options, places: Places, secret_keys: tuple[bytes, ...]) -> Storage:
         """
-        Return what these options name.
+        Return the storage that these options name.
 
         Args:
-            secret_keys: From which the keys of the site come, oldest to newest.
+            secret_keys: The secrets that the keys of the site are derived from, oldest to newest.
 
         Raises:
-            ConfigurationError, SpoolError: Keys, store or directory cannot be used.
+            ConfigurationError, SpoolError: The keys, the store or the directory cannot be used.
         """
         site_keys = SiteKeys.kept(places.site_keys, secret_keys)
         if options.store is None or isinstance(options.store, str):
@@ -94,7 +94,7 @@ class Storage:
         return storage
 
     def sealer(self, policy: Policy) -> Sealer:
-        """Return what seals records under a policy."""
+        """Return the sealer of records under a policy."""
         if policy.seal:
             return Sealer(self.keyring, self.site_keys)
         _log.warning(
@@ -106,10 +106,10 @@ class Storage:
 
     def know_keyrings(self, archive: Archive | None, *, given: bool) -> None:
         """
-        Remember the keyrings that work here, and say which of those that were used here are not there any more.
+        Remember the keyrings in use here, and log which of those used before are missing now.
 
         Args:
-            given: Whether the live one is the application's own.
+            given: Whether the live keyring is the application's own.
 
         Raises:
             ConfigurationError: The list cannot be read or written.
@@ -125,10 +125,10 @@ class Storage:
 
     def hosts(self, revision: Callable[[], int]) -> Hosts | None:
         """
-        Return what keeps this host's part of what several share; None where there is one.
+        Return the part that this host keeps of what several hosts share; None if the site has only one host.
 
         Args:
-            revision: Returns which revision of the policy is in force.
+            revision: Returns the number of the revision in force.
         """
         return Hosts.of_site(
             self.places,
@@ -142,7 +142,7 @@ class Storage:
         )
 
     def catch_up(self, hosts: Hosts) -> str:
-        """Have what was published on other hosts; return why that could not be asked for, or nothing."""
+        """Fetch what other hosts have published; return why that failed, or an empty text."""
 
         async def asked() -> str:
             try:
@@ -151,16 +151,16 @@ class Storage:
             except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises
                 return str(error) or f"the store did not answer within {_START_SECONDS:.0f} seconds"
             finally:
-                await self.store.close()  # on this loop; what works later opens it on its own
+                await self.store.close()  # on this loop; later work opens it on its own loop
             return ""
 
-        with ThreadPoolExecutor(1) as one:  # which may be called on a loop, or before there is one
+        with ThreadPoolExecutor(1) as one:  # a thread, because the caller may or may not be on a loop
             return one.submit(asyncio.run, asked()).result()
 
 
 def _keyring(options: Options, places: Places, site_keys: SiteKeys) -> Keyring:
     if options.keyring is not None:
         return ForeignKeyring(options.keyring)
-    if is_shared(options.store) or places.host_book.exists():  # which a site brings along from a database
+    if is_shared(options.store) or places.host_book.exists():  # a site that had a database brings this file along
         return SharedKeyring.of_site(places, site_keys)
     return FileKeyring(places.keys)

@@ -1,4 +1,4 @@
-"""The banner in a template of the application's own, instead of being inserted into what the template sends."""
+"""Place the banner from one of the application's own templates, instead of inserting it into the finished page."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SITE", "WAITING", "consent_banner", "consent_head"]
 
-#: Under these names the middleware leaves in the scope's state what the two functions need: the site with the scope as
-#: the server made it (below a mount its `root_path` is another one), and the cookies that wait, read beforehand
-#: because a template cannot wait for a store.
+#: Under these names the middleware puts into the scope's state what the two functions need. First the site, with the
+#: scope as the server made it: below a mount its `root_path` differs. Second the cookies that wait: they are read
+#: beforehand, because a template cannot wait for a store.
 SITE: Final = "consent_site"
 WAITING: Final = "consent_waiting"
 
@@ -30,17 +30,18 @@ def consent_banner(
     scope_or_request: Mapping[str, object] | HasScope, *, language: str | None = None, shared: bool = False
 ) -> Markup:
     """
-    Return the banner's HTML for the beginning of `<body>`; empty where there is nothing to ask. None is inserted then.
+    Return the banner's HTML for the beginning of `<body>`; empty if there is nothing to ask.
 
-    The page is thereby made for one visitor, and leaves with `Cache-Control: private` and `Vary: Cookie`. Works in
-    every template language, below every mount; needs `consent_head` on the same page.
+    The middleware then inserts no banner of its own. The page is now for one visitor, and leaves with `Cache-Control:
+    private` and `Vary: Cookie`. Works in every template language, below every mount. The same page needs
+    `consent_head`.
 
-    Cookies that wait are asked about here with `ConsentMiddleware(banner=False)`. Without that a page where some wait
-    gets its question inserted, since only then it is known before the page is written.
+    With `ConsentMiddleware(banner=False)` this banner also asks about cookies that wait. Otherwise the middleware
+    inserts that question, because only with `banner=False` are the waiting cookies known before the page is written.
 
     Args:
-        language: The page's language; the visitor's unless told.
-        shared: One hidden banner for everyone, for a page that a shared cache may keep: our script shows it.
+        language: The page's language; by default the visitor's.
+        shared: Return one hidden banner for everyone, for a page that a shared cache may keep. Our script shows it.
 
     Raises:
         ConfigurationError: `ConsentMiddleware` does not wrap the application that serves this request.
@@ -52,9 +53,9 @@ def consent_banner(
     waiting = cast("Sequence[Waiting] | None", state.get(WAITING))
     asked_elsewhere = waiting is None and consent.pending is not None
     consent.personal = consent.personal or not shared
-    shared = shared or consent.withheld  # who has chosen is known to our script only
+    shared = shared or consent.withheld  # only our script knows whether the visitor has chosen
     if asked_elsewhere and not shared and not site.asks(consent):
-        return Markup()  # what waits is known to the insertion only; it brings the notice of a revision too
+        return Markup()  # only the insertion knows what waits; it also brings the notice of a revision
     html = site.banner_of(scope, consent, waiting or (), shared=shared, page_language=language)
     consent.banner_placed = True
     return Markup(html)  # noqa: S704 - our own template, which escapes
@@ -64,12 +65,13 @@ def consent_head(
     scope_or_request: Mapping[str, object] | HasScope, *, language: str | None = None, nonce: str = ""
 ) -> Markup:
     """
-    Return the tags of our style sheet and script, for `<head>`. Raises as `consent_banner`.
+    Return the tags of our style sheet and script, for `<head>`. Raises the same error as `consent_banner`.
 
     Args:
-        nonce: Of the page's Content-Security-Policy, for both tags. Scripts that wait for a purpose need it too.
+        nonce: The nonce of the page's Content-Security-Policy, for both tags. Scripts that wait for a purpose need it
+            too.
 
-    On a page that asks nothing they are what opens the settings and starts the scripts that wait for a purpose.
+    On a page that asks nothing, the script opens the settings and starts the scripts that wait for a purpose.
     """
     from markupsafe import Markup
 
