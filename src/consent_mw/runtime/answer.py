@@ -293,7 +293,7 @@ class Answer(msgspec.Struct, eq=False):
 
     @property
     def _target(self) -> bytes:
-        """The path to return to after a choice, as it stands in HTML."""
+        """The path to return to after a choice, escaped for HTML."""
         return shown_target(self.exchange.seen or self.exchange.scope)
 
     async def _send_all(self, messages: Iterable[Message]) -> None:
