@@ -1,1 +1,1 @@
-"""What a visitor sees: banner, settings, policy page, my data."""
+"""Everything that a visitor sees: the banner, the settings, the policy page, *My data*."""

@@ -1,4 +1,4 @@
-"""What a revision changes, in words: one line a change, in a visitor's language or an operator's."""
+"""The changes of a revision in words: one line for each change, in the language of a visitor or an operator."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ __all__ = ["told"]
 
 
 def told(amendments: Sequence[Amendment], old: Policy, new: Policy, language: str, templates: Templates) -> list[str]:
-    """Return a line for each of `amendments`, with why it weighs behind it: the very words of the policy's page."""
+    """Return a line for each amendment, followed by why it matters, in the exact words of the policy page."""
     html = templates.render("_changes.html", language, amendments=amendments, old=old, new=new)
     return lines_of(html)

@@ -1,4 +1,4 @@
-"""A revision that is published and not in force yet, as every page tells of it until then; and who has read that."""
+"""The notice on every page of a revision that is published and not yet in force, and which visitors have closed it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from consent_mw.system.bounded_cache import remember
 
 __all__ = ["Announcement"]
 
-#: Changes that stand in the notice itself; all of them stand where it leads.
+#: The most changes that the notice itself lists. It links to a page that lists all of them.
 _SHOWN: Final = 3
-#: Notices that are kept: languages times mount points.
+#: The most notices that are kept: languages times mount points.
 _REMEMBERED: Final = 64
-#: Stand for what differs from page to page in a notice that is kept; no path can hold a NUL.
+#: Placeholders for the parts of a kept notice that differ from page to page; no path can hold a NUL.
 _NEXT: Final = "\0next\0"
 _PROOF: Final = "\0token\0"
 
 
 class Announcement:
     """
-    The notice of one revision. All visitors of a language read the same, so that a page can be cached.
+    The notice of one revision. All visitors of a language read the same notice, so that a page can be cached.
 
     Args:
-        in_force: What it is compared with.
-        cookies: The names under which a browser may say that it was closed.
+        in_force: The policy to compare it with.
+        cookies: The names of the cookies by which a browser says that its visitor has closed the notice.
     """
 
     def __init__(self, surfaces: Surfaces, in_force: Policy, policy: Policy, cookies: Collection[str]) -> None:
@@ -46,20 +46,20 @@ class Announcement:
 
     @property
     def revision(self) -> int:
-        """The number that is announced."""
+        """The number of the announced revision."""
         return self.policy.revision
 
     @property
     def begins(self) -> datetime:
-        """When it holds, in the policy's own time zone."""
+        """When the revision comes into force, in the policy's own time zone."""
         return begins(self.policy).astimezone(self.policy.time_zone)
 
     def html(self, language: str, base: str, next_path: str, token: str = "", *, brief: bool = False) -> str:
-        """Return the notice, `brief` beside a question; `token` is for the page whose forms carry one."""
+        """Return the notice. Use `brief` beside a question, and `token` on a page whose forms carry one."""
         key = (language, base, brief)
         html = self._rendered.get(key)
         if html is None:
-            # Made here, not before: the templates are loaded with the first page that needs one.
+            # Rendered only now: the first page that needs a template loads the templates.
             html = self._above.of(self.policy).render(
                 "notice.html",
                 language,
@@ -77,7 +77,7 @@ class Announcement:
         return html.replace(_NEXT, escape(next_path)).replace(_PROOF, escape(token))
 
     def is_closed(self, scope: Scope) -> bool:
-        """Return whether this visitor has closed the notice of this very revision."""
+        """Return whether this visitor has closed the notice of exactly this revision."""
         said = str(self.revision).encode()
         lines = header_values(scope.get("headers") or (), b"cookie")
         return any(
@@ -87,6 +87,6 @@ class Announcement:
         )
 
     def closed_line(self, name: str, attributes: str) -> bytes:
-        """Return the Set-Cookie line that remembers it. It says the number alone, so it is the same for everyone."""
+        """Return the Set-Cookie line of a closed notice. It holds only the number, so it is the same for everyone."""
         line = f"{name}={self.revision}; Path=/; Max-Age={NOTICE_CLOSED_FOR.seconds}"
         return (line + attributes).encode("latin-1")

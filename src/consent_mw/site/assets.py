@@ -12,9 +12,9 @@ __all__ = ["Asset", "Assets"]
 
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
-#: What only a reader of the source needs, and what stands for it, one after the other: comments that fill a line or end
-#: one, indentation, the spaces and lines around marks. No text of ours spans lines, none holds what a comment begins
-#: with, and no pattern a space; texts are matched first, and stay.
+#: What only a reader of the source needs, and what replaces it, in this order: comments that fill or end a line,
+#: indentation, and the spaces and line ends around punctuation. This is safe: none of our string literals spans lines
+#: or holds the start of a comment, and none of our patterns holds a space. Literals are matched first and stay.
 _FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] = {
     ".css": (
         (re.compile(rb"/\*.*?\*/|^\s+", re.DOTALL | re.MULTILINE), b""),
@@ -39,10 +39,10 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """Every file of static/, read once, without what only its readers need."""
+    """Every file of static/, read once and stripped of what only a reader of its source needs."""
 
     def __init__(self, folder: Path = _FOLDER, *, layouts: bool = False) -> None:
-        """With `layouts` the banner's style sheet knows others than the bar at the bottom."""
+        """With `layouts` the banner's style sheet supports other layouts than the bar at the bottom."""
         files = [file for file in sorted(folder.iterdir()) if file.suffix in _TYPES]
         self._by_file = {file.name: _asset(file) for file in files}
         if layouts:
@@ -56,7 +56,7 @@ class Assets:
         return asset.name if asset else None
 
     def text(self, file: str) -> str:
-        """Return what stands in the file called `file`, for a page that is one file itself."""
+        """Return the text of the file called `file`, for a page that is a single file itself."""
         return self._by_file[file].body.decode()
 
     def get(self, name: str) -> Asset | None:

@@ -1,7 +1,7 @@
 """Find where the body of an HTML document begins, from bytes that arrive in any pieces, in linear time.
 
-Follows the insertion modes "initial" to "after head" of the HTML standard (section 13.2.6.4), in which the first thing
-that cannot stand in a head begins the body, whether or not there is a `<body>` tag.
+It follows the insertion modes "initial" to "after head" of the HTML standard (section 13.2.6.4). In them the first
+thing that a head cannot contain begins the body, whether or not there is a `<body>` tag.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ __all__ = ["Opening", "Place", "usual_place"]
 _BOM: Final = b"\xef\xbb\xbf"
 _NOT_SPACE: Final = re.compile(rb"[^\t\n\f\r ]")
 _COMMENT_END: Final = re.compile(rb"-->|--!>")
-#: White space by another name, which begins no body, and what Chromium passes over though the standard does not.
+#: White space written as a character reference, which does not begin a body, and NUL, which Chromium skips though the
+#: standard does not.
 _NO_TEXT: Final = re.compile(
     rb"\x00|&(?:#0*(?:9|1[023]|32)(?![0-9])|#[xX]0*(?:9|[aAcCdD]|20)(?![0-9A-Fa-f])|Tab;|NewLine;)"
 )
@@ -25,26 +26,26 @@ _IN_TAG: Final = re.compile(rb"[>=]")
 _UNQUOTED_END: Final = re.compile(rb"[\t\n\f\r >]")
 _QUOTE_END: Final = {b'"': re.compile(rb'"'), b"'": re.compile(rb"'")}
 _LESS: Final = re.compile(rb"<")
-#: In a script a comment may hold scripts, with their end tags: as counters once wrote themselves for old browsers.
+#: A comment in a script may hold scripts with their end tags: counters for old browsers were once written that way.
 _IN_SCRIPT: Final = re.compile(rb"<!--|-->|</?script[\t\n\f\r />]", re.IGNORECASE)
-#: Elements of a head whose content is text to their end tag, whatever it looks like. A `<noscript>` is here too: with
-#: or without scripts, nothing in it is the body.
+#: Elements of a head whose content is text up to their end tag, whatever it looks like. `<noscript>` is one of them:
+#: with or without scripts, nothing in it is the body.
 _TEXT_END: Final = {
     name: re.compile(rb"</" + name + rb"[\t\n\f\r />]", re.IGNORECASE)
     for name in (b"script", b"style", b"title", b"noscript", b"noframes")
 }
-#: The others, which begin a body, but not within a template of the head.
+#: Other such elements. They begin a body, but not inside a template of the head.
 _TEXT_IN_TEMPLATE: Final = {
     name: re.compile(rb"</" + name + rb"[\t\n\f\r />]", re.IGNORECASE)
     for name in (b"textarea", b"xmp", b"iframe", b"noembed")
 }
-#: Within them the same tags mean something else.
+#: Inside these elements the same tags mean something else.
 _FOREIGN: Final = frozenset((b"svg", b"math", b"plaintext"))
 _EMPTY: Final = frozenset((b"base", b"basefont", b"bgsound", b"link", b"meta"))
 _TO_TAG_END: Final = rb"""(?=[\t\n\f\r />])
     (?:[^>=]++ | =[\t\n\f\r ]*+ (?:"[^"]*+" | '[^']*+' | [^\t\n\f\r >"'][^\t\n\f\r >]*+ | (?=>)))* >"""
-#: What nearly every page begins with, in one step: a `<body>` tag after a head without anything that needs a closer
-#: look. Each of its steps matches in one way only, so that it takes linear time.
+#: The usual beginning of a page, in one match: a simple head, then a `<body>` tag. Each part of the pattern matches in
+#: one way only, so that it takes linear time.
 _USUAL: Final = re.compile(
     rb"""(?:\xef\xbb\xbf)?
     (?: [\t\n\f\r ]++
@@ -60,27 +61,27 @@ _USUAL: Final = re.compile(
     ),
     re.IGNORECASE | re.VERBOSE,
 )
-#: Within which it is looked for. What begins later, the state machine finds.
+#: How far into the page this pattern looks. The state machine finds a body that begins later.
 _USUAL_BYTES: Final = 1 << 18
-# The longest that a pattern above may have begun before the end of what has arrived: b"</noframes".
+# How many bytes before the end of what has arrived a match of a pattern above may begin: as in b"</noframes".
 _OVERLAP_BYTES: Final = 12
 
 
 class Place(NamedTuple):
-    """Offsets into the document, in bytes: the end of its head's content, and the beginning of its body's."""
+    """Offsets into the document, in bytes: where the head's content ends, and where the body's content begins."""
 
     head: int
     body: int
 
 
 def usual_place(page: bytes) -> Place | None:
-    """Return the place in a page that begins as nearly every one does, with all of its head there; else None."""
+    """Return the place in a page with the usual beginning whose head is all there; None for any other page."""
     usual = _USUAL.match(page, 0, _USUAL_BYTES)
     return usual and Place(usual.start("body" if usual["head"] is None else "head"), usual.end())
 
 
 class _NoPlace(Exception):
-    """The document ended inside a token, or is none: nothing is to be inserted."""
+    """There is no place to insert anything: the document ended inside a token, or this is not a document."""
 
 
 _Reading: TypeAlias = Generator[None, None, int]
@@ -90,7 +91,8 @@ class Opening:
     """
     The opening of a document that is still arriving.
 
-    `ended` tells that there is no place: a fragment without doctype, `<html>` or `<body>`, a frameset, an unclosed tag.
+    `ended` is True if there is no place: in a fragment without doctype, `<html>` or `<body>`, a frameset, or after an
+    unclosed tag.
     """
 
     def __init__(self) -> None:
@@ -103,11 +105,11 @@ class Opening:
 
     @property
     def seen_bytes(self) -> int:
-        """How many bytes were read so far."""
+        """The number of bytes read so far."""
         return len(self._seen)
 
     def read(self, chunk: bytes, *, last: bool = False) -> Place | None:
-        """Take the next bytes of the document; return the place once it is known. `last`: nothing follows."""
+        """Take the next bytes of the document; return the place once it is known. `last`: no more bytes follow."""
         if not self._seen and (usual := usual_place(chunk)):
             self._seen += chunk
             return usual
@@ -123,12 +125,12 @@ class Opening:
         return None
 
     def _place(self) -> Generator[None, None, Place]:
-        """Walk over what belongs before the body, one token at a time; yield where more bytes are needed."""
+        """Walk token by token over everything before the body; yield when more bytes are needed."""
         at = yield from self._after_bom()
         while True:
             token = yield from self._next(_NOT_SPACE, at)
             if token is None:
-                return self._implied(len(self._seen))  # it ended with its head
+                return self._implied(len(self._seen))  # the document ended with its head
             name = yield from self._name(token)
             if name == b"body":
                 end = yield from self._tag_end(token + 5)
@@ -143,20 +145,20 @@ class Opening:
             at = after
 
     def _implied(self, at: int) -> Place:
-        """Return the place of a body without a tag, for a document; a fragment has none."""
+        """Return the place of a body without a tag. Only a document has one; a fragment does not."""
         if not self._document:
             raise _NoPlace
         return Place(at if self._head is None else self._head, at)
 
     def _passed(self, name: bytes, token: int) -> Generator[None, None, int | None]:
-        """Return where the token called `name` ends, with all that is inside; None where it begins the body."""
+        """Return where the token called `name` ends, including its content; None if it begins the body."""
         if name == b"!--":
             return (yield from self._comment_end(token))
         if name[:1] in (b"!", b"?"):
             self._document |= name == b"!doctype"
             return (yield from self._end(_GREATER, token))
         if name == b"frameset":
-            raise _NoPlace  # anything before it would replace it by a body
+            raise _NoPlace  # if we inserted anything before it, a body would replace it
         self._document |= name == b"html"
         if name == b"/head" and self._head is None:
             self._head = token
@@ -167,7 +169,11 @@ class Opening:
         return (yield from self._tag_end(token + 1 + len(name))) if stays or stray else None
 
     def _comment_end(self, token: int) -> _Reading:
-        """Its first dashes are those of `<!-->` and `<!--->`, which are whole comments, and of no `--!>`."""
+        """
+        Return where the comment at `token` ends.
+
+        Its first dashes may belong to the end as well: `<!-->` and `<!--->` are whole comments. `--!>` cannot use them.
+        """
         at = yield from self._end(_COMMENT_END, token + 2)
         if at < token + 8 and self._seen.startswith(b"!>", at - 2):
             at = yield from self._end(_COMMENT_END, token + 4)
@@ -189,7 +195,7 @@ class Opening:
             at = yield from self._end(_IN_SCRIPT, at)
             if self._seen.startswith(b"<!--", at - 4):
                 escaped = True
-                at -= 2  # its dashes may be those of the end
+                at -= 2  # its dashes may also belong to the comment's end
             elif self._seen.startswith(b"-->", at - 3):
                 escaped = double = False
             elif not self._seen.startswith(b"</", at - len(b"</script>")):
@@ -220,20 +226,20 @@ class Opening:
         return at
 
     def _name(self, token: int) -> Generator[None, None, bytes]:
-        """Return what the token at `token` is: a tag's name, one with a slash, `!--`, `!doctype`, or b"" for text."""
+        """Return the kind of a token: a tag's name, an end tag's name with a slash, `!--`, `!doctype`, b"" for text."""
         yield from self._have(token + 4)
         start = bytes(self._seen[token : token + 4])
         if start == b"<!--":
             return b"!--"
         if not re.match(rb"<(/?[A-Za-z]|[!?])", start):
-            return b"!" if start[:2] == b"</" else b""  # `</3` is a comment to a browser
+            return b"!" if start[:2] == b"</" else b""  # a browser reads `</3` as a comment
         end = yield from self._next(_NAME_END, token + 2)
         if end is None:
             raise _NoPlace
         return bytes(self._seen[token + 1 : end]).lower()
 
     def _tag_end(self, at: int) -> _Reading:
-        """Return where the tag ends whose attributes begin at `at`: a `>` inside a quoted value does not end it."""
+        """Return the end of the tag whose attributes begin at `at`. A `>` inside a quoted value does not end it."""
         while True:
             at = yield from self._end(_IN_TAG, at)
             if self._seen.startswith(b">", at - 1):

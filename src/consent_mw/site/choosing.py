@@ -1,4 +1,4 @@
-"""Carrying out a submission: the choice taken, and what waits delivered, dropped or left waiting."""
+"""Carry out a submission: take the choice, and deliver, drop or keep the cookies that wait."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Keep", "NotSaved", "Waitings", "choose", "take_back"]
 
 _log = logging.getLogger("consent_mw")
 
-#: Brings the receipt of what was just chosen to the disk, and returns whether the choice stands.
+#: Writes the receipt of a new choice to the disk, and returns whether the choice counts.
 Keep: TypeAlias = Callable[[], Awaitable[bool]]
 
 
 class NotSaved(Exception):
-    """A choice could not be proven on the disk. It was taken back, and nothing that waits was touched."""
+    """The receipt of a choice could not be written. The choice was undone, and no waiting cookie was touched."""
 
 
 class Waitings(NamedTuple):
-    """The cookies that wait for one visitor at one moment; empty where nothing is kept for them."""
+    """The cookies that wait for one visitor at one moment; empty if nothing is kept for this visitor."""
 
     kept_by: Pending | None
     session: str | None
@@ -34,17 +34,17 @@ class Waitings(NamedTuple):
 
     async def read(self) -> list[Waiting]:
         """
-        Return what waits, oldest first.
+        Return the waiting cookies, oldest first.
 
         Raises:
-            StoreError: The store cannot be asked now.
+            StoreError: The store cannot be reached now.
         """
         if self.kept_by is None or self.session is None:
             return []
         return await self.kept_by.waiting(self.session, self.now_ns)
 
     async def deliver(self, waiting: Collection[Waiting]) -> list[bytes]:
-        """Return the Set-Cookie lines of `waiting`; each is ours alone or was already another tab's."""
+        """Return the Set-Cookie lines of `waiting`, without those that another tab has already claimed."""
         if self.kept_by is None or self.session is None or not waiting:
             return []
         return await self.kept_by.claim(self.session, [each.id for each in waiting], self.now_ns)
@@ -59,9 +59,10 @@ async def choose(
     consent: RequestConsent, said: Answers | WaitingAnswer, waitings: Waitings, shown: Shown, keep: Keep
 ) -> list[bytes]:
     """
-    Take what a visitor said, keep its receipt, and return the Set-Cookie lines that it releases.
+    Take a visitor's answer, keep its receipt, and return the Set-Cookie lines that it releases.
 
-    A new choice also settles what waits: what it allows is delivered, what it refuses is forgotten, the rest waits on.
+    A new choice also settles the waiting cookies: those that it allows are delivered, those that it refuses are
+    dropped, and the rest still wait.
 
     Raises:
         NotSaved: The receipt could not be kept.
@@ -69,7 +70,7 @@ async def choose(
     """
     if isinstance(said, Answers):
         if consent.pending is not None:
-            # What was refused for the visit is answered anew.
+            # Refusals for this visit do not outlast a new choice.
             consent.pending, consent.pending_changed = hush(consent.pending, ()), bool(hushed(consent.pending))
         consent.choose(said.choice, purposes=said.purposes, cookies=said.cookies, shown=shown)
         return await _settle(consent, waitings, keep)
@@ -84,7 +85,7 @@ async def choose(
     if said.answer in ("purpose", "never"):
         _answer_purposes(consent, {each.cookie.purpose for each in named}, said.answer == "purpose", shown)
         return await _settle(consent, waitings, keep)
-    # A page that was left open asks about a cookie that a later choice has refused: that choice stands.
+    # An old open page may ask about a cookie that a later choice has refused: the later choice counts.
     refused = [each for each in named if consent.explain(each.name).verdict is Verdict.BLOCKED]
     await waitings.drop(refused)
     return await waitings.deliver([each for each in named if each not in refused])
@@ -94,9 +95,10 @@ async def take_back(
     consent: RequestConsent, said: Answers | Collection[str], waitings: Waitings, shown: Shown, keep: Keep
 ) -> list[bytes]:
     """
-    Take consent back, all as `said` or for the purposes that it names, and return the lines that this releases.
+    Withdraw consent and return the Set-Cookie lines that this releases.
 
-    Unlike `choose` it succeeds while waiting cookies cannot be reached: they are gone after ten minutes.
+    `said` is a whole choice, or the purposes to withdraw. Unlike `choose` this succeeds while waiting cookies cannot
+    be reached: they are gone after ten minutes.
     """
     try:
         if isinstance(said, Answers):

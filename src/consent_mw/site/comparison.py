@@ -1,4 +1,4 @@
-"""Two revisions of the policy page side by side: what no longer stands in it, and what stands there now."""
+"""Compare two revisions of the policy page: which lines are gone, and which are new."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECTION: Final = re.compile(r'<section id="([\w-]+)">')
 
 
 class Difference(NamedTuple):
-    """One section that changed: its heading, and its lines `before` and `now` that the other does not have."""
+    """One section that changed: its heading, and its lines `before` and `now` that the other revision lacks."""
 
     heading: str
     before: tuple[str, ...]
@@ -23,7 +23,7 @@ class Difference(NamedTuple):
 
 
 def differences(old_html: str, new_html: str) -> list[Difference]:
-    """Return what changed between two rendered policies, section by section in the order of the newer one."""
+    """Return the sections that differ between two rendered policies, in the order of the newer one."""
     old, new = _sections(old_html), _sections(new_html)
     names = [*new, *(name for name in old if name not in new)]
     found = (_difference(old.get(name, ()), new.get(name, ())) for name in names)
@@ -31,7 +31,7 @@ def differences(old_html: str, new_html: str) -> list[Difference]:
 
 
 def _sections(html: str) -> dict[str, Sequence[str]]:
-    """The lines of each section by its id; what stands before the first is under the empty name."""
+    """Return the lines of each section by its id. Lines before the first section have the empty name."""
     parts = _SECTION.split(html)
     named = zip(["", *parts[1::2]], [parts[0], *parts[2::2]], strict=True)
     return {name: lines_of(part) for name, part in named}
@@ -44,7 +44,7 @@ def _unnumbered(heading: str) -> str:
 def _difference(old: Sequence[str], new: Sequence[str]) -> Difference:
     before: list[str] = []
     now: list[str] = []
-    # What a new section moves to another number is not changed by it.
+    # A section that only got another number, because of a new section before it, has not changed.
     plain_old, plain_new = (list(map(_unnumbered, lines[:1])) + list(lines[1:]) for lines in (old, new))
     for kind, i, j, k, m in SequenceMatcher(None, plain_old, plain_new, autojunk=False).get_opcodes():
         if kind != "equal":

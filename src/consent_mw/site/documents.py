@@ -21,9 +21,9 @@ NOTICE_CLOSED_FOR: Final = Duration(30, "day")
 
 
 class OwnCookies(NamedTuple):
-    """What our cookies are called on this kind of connection; "" for one that this site never sets.
+    """The names of our cookies on this kind of connection; "" for a cookie that this site never sets.
 
-    `attributes` end a line of those that go with every request of the site.
+    `attributes` are the end of the Set-Cookie line of a cookie that goes with every request of the site.
     """
 
     consent: str = "consent"
@@ -36,12 +36,12 @@ class OwnCookies(NamedTuple):
 
 def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: Iterable[int]) -> dict[str, object]:
     """
-    Return everything that the policy page tells.
+    Return everything that the policy page says.
 
-    A text is `{"text": …, "language": …}`; where it is missing in `language`, the second is another one.
+    A text is `{"text": …, "language": …}`. If it is missing in `language`, "language" names the one that it is in.
 
     Args:
-        revisions: Those that can be read, each at an address of its own.
+        revisions: The revisions that can be read, each at an address of its own.
     """
     return {
         "revision": policy.revision,
@@ -92,7 +92,7 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
 
 
 def _summary(row: Summary, language: str) -> dict[str, object]:
-    """What stands on top of the page; `purposes` and the lists below tell it in full."""
+    """Return a line of the table on top of the page. `purposes` and the lists below it give the details."""
     purpose = row.purpose
     return {
         "purpose": purpose.name,
@@ -112,7 +112,7 @@ def _summary(row: Summary, language: str) -> dict[str, object]:
 
 
 def _receiver(receiver: Receiver, language: str) -> list[dict[str, object]]:
-    """A row for each thing that is declared to be received; one without items for a provider of cookies alone."""
+    """Return a row for each declared thing that a receiver gets; a provider of cookies only gets one without items."""
     cookies = [cookie.name for cookie in receiver.cookies]
     return [
         {
@@ -206,7 +206,7 @@ def _cookie(policy: Policy, cookie: Cookie, language: str) -> dict[str, object]:
 
 
 def _plain(value: object, language: str) -> object:
-    """Return a part of the policy key by key, as it is declared."""
+    """Return a part of the policy, key by key, as the declaration has it."""
     if isinstance(value, Text):
         return _text(value, language)
     if isinstance(value, msgspec.Struct):

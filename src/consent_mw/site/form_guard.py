@@ -1,4 +1,4 @@
-"""What a form carries to prove that its page was shown to the very browser that sends it."""
+"""The token in a form, which proves that the browser that sends the form was also shown its page."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ __all__ = ["FormGuard", "Proof", "Standing"]
 
 _AGE_SECONDS: Final = 3_600
 _VALUE: Final = re.compile(r"[A-Za-z0-9_-]{22}")
-#: Headers of today's browsers: the one says with each request which site began it, so no token is needed.
+#: Today's browsers name in this header of each request the kind of site that began it, so no token is needed.
 _SAYS_SO: Final = "sec-fetch-site"
 
 
 class Standing(Enum):
-    """What a form's token says about who sent it."""
+    """What a form's token says about its sender."""
 
     OURS = auto()
     UNKNOWN = auto()
-    #: The token is ours, and the cookie that belongs to it did not come, or came twice: cookies are switched off.
+    #: The token is ours, but its cookie did not come, or came twice: the browser does not accept cookies.
     NO_COOKIE = auto()
 
 
 class Proof(NamedTuple):
-    """What a page with forms carries: the token in them, and the Set-Cookie line of its cookie where that is new."""
+    """What a page with forms needs: the token in the forms, and the Set-Cookie line of its cookie if that is new."""
 
     token: str = ""
     line: bytes = b""
@@ -45,14 +45,14 @@ class FormGuard:
     """
     Makes and judges the tokens of forms.
 
-    A token alone would prove nothing: another site reads one for itself, and hands it on to its visitor. So it is
-    bound to a random session cookie that the same answer sets, which no other site can read or set for this host. Both
-    are about nobody, and nothing of them is kept.
+    A token alone would prove nothing: another site could fetch one and pass it to its own visitor. So the token is
+    bound to a random session cookie that the same answer sets. No other site can read that cookie or set it for this
+    host. Token and cookie say nothing about a person, and the server keeps neither.
 
-    A browser that says by itself where its requests come from gets neither.
+    A browser that reports where its requests come from gets neither.
 
     Args:
-        name: What the cookie is called, on https or not.
+        name: Returns the name of the cookie, for https or not.
     """
 
     def __init__(self, signing: Signing, name: Callable[[bool], str]) -> None:
@@ -60,8 +60,8 @@ class FormGuard:
         self._name = name
 
     def proof(self, visit: Visit) -> Proof:
-        """Return what the page that answers `visit` carries. A cookie that is there already serves every tab."""
-        # Who was turned away for want of a token gets one, whatever the browser says now.
+        """Return the token and the cookie for the page that answers `visit`. All tabs share an existing cookie."""
+        # A visitor whose form was refused because it had no token gets one, whatever the browser reports now.
         if _SAYS_SO in visit.headers and "again" not in visit.query:
             return Proof()
         held = self._held(visit)
@@ -100,6 +100,6 @@ class FormGuard:
 
 
 def _digest(value: str) -> str:
-    """What a page says of its cookie: who reads a page that was saved cannot make the cookie from it."""
+    """Return the part of the token that names its cookie. Nobody can derive the cookie from a saved page."""
     digest = hashlib.blake2b(value.encode(), digest_size=16, person=b"consent-form").digest()
     return base64_encode(digest).decode("ascii")

@@ -1,4 +1,4 @@
-"""A form that was sent to our pages: read and judged, or the answer to what no page of ours can have sent."""
+"""Read and check a form that was sent to our pages, or answer what no page of ours can have sent."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ X-Forwarded-Proto, and name it in proxies="""
 
 class Posts:
     """
-    Takes forms, and turns away what none of our pages sends.
+    Accepts forms, and refuses what none of our pages sends.
 
     Args:
-        guard: Makes what a page's forms carry, and judges it where the browser does not say where a form comes from.
+        guard: Makes the tokens of a page's forms, and checks them if the browser does not report where a form comes
+            from.
     """
 
     def __init__(self, rendering: Rendering, guard: FormGuard) -> None:
@@ -45,10 +46,10 @@ class Posts:
         most_fields: int = forms.MOST_FIELDS,
     ) -> dict[str, list[str]] | Response:
         """
-        Return the values of each field, or the answer to what cannot be a form of ours.
+        Return the values of each field, or the answer to a form that cannot be ours.
 
         Args:
-            page: Where such a form stands with a token, below the prefix; the settings unless told.
+            page: The page below the prefix that has such a form with a token; by default the settings.
         """
         try:
             body = await _body(visit, limit_bytes)
@@ -75,13 +76,13 @@ class Posts:
         return RedirectResponse(f"{visit.base}{page}?again={why}", 303, dict(PERSONAL))
 
     def _tell_foreign(self, visit: Visit) -> None:
-        """Say once how a site's own forms come to be another's: a proxy renamed the host. Nothing else tells it."""
+        """Warn once that a proxy may have renamed the host, so that own forms look foreign. Nothing else reports it."""
         if self._foreign_untold and "sec-fetch-site" not in visit.headers:
             self._foreign_untold = False
             _log.warning(_RENAMED, (forms.origin_of(visit.headers) or "")[:100], visit.own_origin[:100])
 
     def bad(self, visit: Visit, error: BadForm) -> Response:
-        """Return the answer to a form that cannot be meant."""
+        """Return the answer to a form that is not valid."""
         return self.refused(visit, error.status, "bad", error.field, error.allowed)
 
     def refused(
@@ -103,7 +104,7 @@ class Posts:
 
 
 def first(fields: Mapping[str, Sequence[str]], name: str) -> str:
-    """Return the first value of a field, "" where it is missing."""
+    """Return the first value of a field, "" if the field is missing."""
     return next(iter(fields.get(name, ())), "")
 
 
@@ -112,7 +113,7 @@ async def _body(visit: Visit, limit_bytes: int) -> bytes | None:
     Return the whole body, or None if it is larger than any form of ours.
 
     Raises:
-        BadForm: It broke off. What is missing may be a purpose that was refused: nothing of it is an answer.
+        BadForm: The body is not complete. The missing part may refuse a purpose, so nothing of it counts.
     """
     body = bytearray()
     more = True
@@ -125,7 +126,7 @@ async def _body(visit: Visit, limit_bytes: int) -> bytes | None:
             return None
         more = message.get("more_body", False)
     announced = visit.headers.get("content-length", "")
-    # Servers see to it (RFC 9112, section 8); one that does not must not make an answer of half a form.
+    # Servers check this (RFC 9112, section 8). With a server that does not, half a form must not count as an answer.
     if announced.isascii() and announced.isdigit() and len(body) < int(announced[:20]):
         raise BadForm(400, "body")
     return bytes(body)

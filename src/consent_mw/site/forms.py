@@ -1,4 +1,4 @@
-"""Reading POST choice: who may send it, what it may hold, and where it leads. Decides nothing about consent."""
+"""Read POST choice: who may send it, what it may hold, and where it leads. Decides nothing about consent."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 # One slash, then neither a slash nor a backslash: `urlsplit("/\\evil.example")` shows no host, yet browsers go there.
 _NEXT = re.compile(r"/(?![/\\])[!-\[\]-~]{0,2000}")
 
-#: Of the address of a web page. What an app or a mail program calls itself says nothing.
+#: The origin in the address of a web page. The name that an app or a mail program gives itself proves nothing.
 _ORIGIN: Final = re.compile(r"https?://[^/?#\\]*", re.IGNORECASE)
 
 
 class Sender(Enum):
-    """Where a form comes from, as its browser says."""
+    """Where a form comes from, according to the browser."""
 
     OURS = auto()
     FOREIGN = auto()
@@ -50,15 +50,15 @@ class Sender(Enum):
 
 def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
     """
-    Return whether a POST comes from a page of this very origin.
+    Return whether a POST comes from a page of exactly this origin.
 
-    Sec-Fetch-Site, which no script can set, is believed first: only "same-origin" is ours, and a sibling site
-    ("same-site") is as foreign as any. Browsers without it send Origin. "null" says nothing: that is what a form
-    on a page with `Referrer-Policy: no-referrer` carries too (Fetch, "append a request Origin header"). Then a Referer
-    that names another site is believed, and one that names this site proves nothing more than silence.
+    Sec-Fetch-Site counts first, since no script can set it: only "same-origin" is ours, and a sibling site
+    ("same-site") is as foreign as any other. Browsers without it send Origin. Its value "null" says nothing: a form on
+    a page with `Referrer-Policy: no-referrer` sends it too (Fetch, "append a request Origin header"). Then a Referer
+    that names another site counts, but a Referer that names this site proves no more than none.
 
-    Over plain http, where no browser sends Sec-Fetch-Site, a server behind a proxy may know itself by an inner name
-    only (nginx passes on the name of its upstream): then another origin says nothing either.
+    Over plain http no browser sends Sec-Fetch-Site, and a server behind a proxy may know only its inner name (nginx
+    passes on the name of its upstream). Then another origin says nothing either.
     """
     site = headers.get("sec-fetch-site")
     if site == "same-origin":
@@ -75,7 +75,7 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
 
 
 def origin_of(headers: Mapping[str, str]) -> str | None:
-    """Return which site a form says that it comes from: its Origin, or else the origin of its Referer."""
+    """Return the site that a form names as its own: its Origin, or else the origin of its Referer."""
     origin = headers.get("origin")
     if origin not in (None, "", "null"):
         return origin
@@ -84,13 +84,13 @@ def origin_of(headers: Mapping[str, str]) -> str | None:
 
 
 def _is_inner(origin: str) -> bool:
-    """Whether its host is an address or a name without a dot, as servers behind a proxy have."""
+    """Whether the host is an address or a name without a dot, which is usual for servers behind a proxy."""
     host = urlsplit(origin).hostname or ""
     return "." not in host or host.replace(".", "").isdigit()
 
 
 def _normal(origin: str | None) -> str:
-    """Return an origin as browsers write it: in lower case, without the port that its scheme has anyway."""
+    """Return an origin as browsers write it: in lower case, without the default port of its scheme."""
     text = (origin or "").strip().lower()
     scheme, _, host = text.partition("://")
     return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}"
@@ -103,12 +103,12 @@ def safe_next(target: str | None, fallback: str) -> str:
 
 class BadForm(Exception):
     """
-    A submission that cannot be meant. Nothing of it was taken.
+    The submission is not valid. Nothing of it was taken.
 
     Attributes:
-        status: 400 where it cannot be read, 422 where it names or answers something that does not exist.
-        field: Which field.
-        allowed: What it may be.
+        status: 400 if it cannot be read, 422 if it names or answers something that does not exist.
+        field: The field that is wrong.
+        allowed: The values that the field may have.
     """
 
     def __init__(self, status: Literal[400, 415, 422], field: str, allowed: Iterable[str] = ()) -> None:
@@ -119,7 +119,7 @@ class BadForm(Exception):
 
 
 class Answers(NamedTuple):
-    """A choice, and inside PROMPT the answers about purposes and cookies; what is missing stays to be asked."""
+    """A choice. For PROMPT also the answers about purposes and cookies; the banner still asks about those missing."""
 
     choice: Choice
     purposes: dict[str, bool]
@@ -130,12 +130,12 @@ WaitingVerb: TypeAlias = Literal["allow", "refuse", "purpose", "never"]
 _VERBS: Final[Mapping[str, WaitingVerb]] = {
     "allow": "allow",
     "refuse": "refuse",
-    "purpose": "purpose",  # always for the purpose
-    "never": "never",  # the same, no
+    "purpose": "purpose",  # always allow this purpose
+    "never": "never",  # always refuse this purpose
 }
 
 
-#: What an answer means where the visitor wants no further question about its purpose.
+#: What an answer means if the visitor wants no further question about its purpose.
 _REMEMBERED: Final[Mapping[WaitingVerb, WaitingVerb]] = {
     "allow": "purpose",
     "refuse": "never",
@@ -152,17 +152,17 @@ class WaitingAnswer(NamedTuple):
 
 
 def limits_of(policy: Policy) -> tuple[int, int]:
-    """Return how many bytes and fields a form about everything that is declared has at most."""
+    """Return the most bytes and the most fields that a form about everything declared can have."""
     names = [*(purpose.name for purpose in policy.asked), *(cookie.name for cookie in policy.cookies)]
     return BODY_LIMIT_BYTES + sum(3 * len(name.encode()) + 32 for name in names), MOST_FIELDS + len(names)
 
 
 def fields_of(content_type: str, body: bytes, most_fields: int = MOST_FIELDS) -> dict[str, list[str]]:
     """
-    Return the values of each field of a body, form or JSON. In JSON a value is a text or a list of texts.
+    Return the values of each field of a body, form or JSON. In JSON a value is a string or a list of strings.
 
     Raises:
-        BadForm: It is neither, or not well-formed.
+        BadForm: The body is neither, or is not well-formed.
     """
     kind = content_type.partition(";")[0].strip().lower()
     try:
@@ -178,7 +178,7 @@ def fields_of(content_type: str, body: bytes, most_fields: int = MOST_FIELDS) ->
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return an object whose names stand in it once: of two, parsers believe different ones (RFC 8259, section 4)."""
+    """Return a JSON object; refuse a name that comes twice: parsers differ on which counts (RFC 8259, section 4)."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name stands there twice")
@@ -206,10 +206,10 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def read(fields: Mapping[str, Sequence[str]], policy: Policy) -> Answers | WaitingAnswer:
     """
-    Return what the fields of a submission say, checked against the policy.
+    Return the answers in the fields of a submission, checked against the policy.
 
     Raises:
-        BadForm: A field is unknown, stands there twice, or has a value that it cannot have.
+        BadForm: A field is unknown, comes twice, or has a value that it cannot have.
     """
     for name, values in fields.items():
         if len(values) != 1 and name != "waiting":

@@ -1,4 +1,4 @@
-"""What lies in the spool, brought to the store at once for a visitor who asks for it."""
+"""Move records from the spool to the store at once, because a visitor asks for them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BETWEEN_SECONDS: Final = 0.1
 
 class Handing:
     """
-    Joins the hand-over that is under way, or begins one: any number of visitors who ask cause one at a time.
+    Single flight: joins the hand-over that is under way, or starts one. Any number of visitors cause one at a time.
 
     Args:
-        hand_over: As `Drain.once`.
-        oldest: When the oldest of what waits was begun, as `Spool.oldest`.
+        hand_over: Moves the records of the spool to the store, like `Drain.once`.
+        oldest: Returns when the oldest waiting segment was begun, like `Spool.oldest`.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class Handing:
         self._handing: asyncio.Task[bool] | None = None
 
     async def over(self) -> bool:
-        """Hand over what lies in the spool, unless another process is at it; return whether the store is there."""
+        """Move the spool's records to the store, unless another process does; return whether the store is there."""
         if self._handing is None or self._handing.done():
             self._handing = asyncio.ensure_future(self._quietly())
         return await asyncio.shield(self._handing)
 
     async def until(self, moment: datetime, *, seconds: float) -> bool:
         """
-        Hand over again and again until nothing waits that is older than `moment` (aware), but no longer than `seconds`.
+        Repeat the move until nothing older than `moment` (aware) waits, but no longer than `seconds`.
 
-        Another process may be at it, or write still. Return whether all of it is in the store.
+        Another process may be moving records, or still writing some. Return whether all of them are in the store.
         """
         try:
             async with asyncio.timeout(seconds):

@@ -1,4 +1,4 @@
-"""Who a visitor proved to be: by the receipt in their consent cookie, or by the application's own sign-in."""
+"""Identify a visitor: by the receipt in the consent cookie, or by the application's own sign-in."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["Identity"]
 _log = logging.getLogger("consent_mw")
 
 _LONGEST_NAME: Final = 500
-#: Links that this process remembers to have kept; a link that is kept again changes nothing.
+#: The most links that this process remembers as kept. To keep a link again changes nothing.
 _REMEMBERED: Final = 4_096
 
 
 class Identity:
     """
-    Tells who is asking. Nothing else that a request says is believed: no parameter, and no address.
+    Tells which person is asking. Nothing else in a request counts as proof: no parameter, and no address.
 
     Args:
-        keep: Where links between a sign-in and a receipt are kept.
-        subject: The application's own sign-in; without it only the cookie proves anything.
+        keep: Keeps the links between a sign-in and a receipt.
+        subject: The application's own sign-in. Without it only the cookie proves anything.
     """
 
     def __init__(self, people: People, sealer: Sealer, keep: Keep, subject: SignIn | None = None) -> None:
@@ -42,7 +42,7 @@ class Identity:
         self._linked: set[tuple[int, str, str]] = set()
 
     async def sign_in(self, scope: Scope) -> str | None:
-        """Return what the application knows this visitor by, or None. Never raises: who cannot be told is nobody."""
+        """Return the application's name for this visitor, or None. Never raises: a visitor without one is unknown."""
         if self._subject is None:
             return None
         try:
@@ -58,8 +58,9 @@ class Identity:
 
     async def proof(self, scope: Scope, consent: RequestConsent, now_ns: int) -> Person:
         """
-        Return who is asking, as far as they proved it just now: without what their sign-in leads to, which takes no
-        store. Remember that this sign-in uses these receipts.
+        Return the person who is asking, as far as this request proves it, and link the sign-in with the receipt.
+
+        The result lacks the other receipts of the sign-in, so this does not read the store.
         """
         sign_in, receipt = await self.sign_in(scope), consent.proven.receipt
         if sign_in is not None and receipt is not None and not _led_here(scope):
@@ -68,7 +69,7 @@ class Identity:
 
     async def of(self, proof: Person) -> Person:
         """
-        Return who gave this proof, with the names of all browsers that their sign-in was seen in, but no more than
+        Return the person behind a proof, with the receipt names of all browsers in which they signed in, at most
         `MOST`.
 
         Raises:
@@ -77,7 +78,7 @@ class Identity:
         return await self._people.of(proof)
 
     async def _link(self, sign_in: str, receipt: str, now_ns: int) -> None:
-        """Keep the link, once a day. What fails here is tried again at the next visit."""
+        """Keep the link, once a day. If that fails, the next visit tries again."""
         key = (now_ns // DAY_NS, sign_in, receipt)
         if key in self._linked:
             return
@@ -93,7 +94,7 @@ class Identity:
 
 
 def _led_here(scope: Scope) -> bool:
-    """Whether another site led the visitor here: after signing them in as itself, say, it would be linked with them."""
+    """Whether another site led the visitor here. It might have signed them in as itself, and would be linked."""
     return header_value(scope.get("headers") or (), b"sec-fetch-site") in (b"cross-site", b"same-site")
 
 

@@ -1,6 +1,7 @@
-"""Put the banner into a page that the application sends: which pages, where in them, and what their headers then say.
+"""Put the banner into a page that the application sends: which pages, where in them, and with which headers.
 
-Pure: messages in, messages out. What has no place for it leaves byte for byte and chunk by chunk as it came.
+Pure: messages in, messages out. A page without a place for the banner leaves unchanged, byte for byte and chunk by
+chunk.
 """
 
 from __future__ import annotations
@@ -43,24 +44,24 @@ _ASCII_COMPATIBLE: Final = re.compile(
 )
 _DIRECTIVE: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
 
-# They describe the bytes that the application wrote. A validator, weak or not, would also bring a 304 for a page
-# whose banner has changed since (answered, another revision), so both kinds go.
+# These headers describe the bytes that the application wrote. A validator, weak or not, would also bring a 304 for a
+# page whose banner has changed since (answered, another revision), so both kinds are removed.
 _DESCRIBE_BYTES: Final = frozenset(
     (b"accept-ranges", b"content-digest", b"content-md5", b"digest", b"etag", b"last-modified", b"repr-digest")
 )
 # They outrank Cache-Control in the cache that they address: RFC 9213 section 2.2, the Edge Architecture, nginx.
 _TARGETED: Final = frozenset((b"cdn-cache-control", b"surrogate-control", b"x-accel-expires"))
 
-# What asks for less than the whole page: for none, if it is still the one that the browser holds, or for a part.
+# Request headers that ask for less than the whole page: for nothing if the browser's copy is current, or for a part.
 _ASKS_FOR_LESS: Final = frozenset((b"if-modified-since", b"if-none-match", b"if-range", b"range"))
-#: Successes without a body, and a part of one.
+#: Successes that are not a whole page: they have no body, or a part of one.
 _NO_PAGE: Final = frozenset((204, 205, 206))
 _BY_PATH: Final = "http.response.pathsend"
-#: What `Sec-Fetch-Dest` says of a page that stands in another one.
+#: The values of `Sec-Fetch-Dest` for a page inside another page.
 FRAMES: Final = frozenset((b"iframe", b"frame", b"embed", b"object", b"fencedframe"))
 _READS: Final = frozenset(("GET", "HEAD"))
 
-#: What an answer says that is made for one visitor and said nothing of caches before.
+#: The headers of an answer for one visitor that had no headers about caches before.
 FOR_ONE_VISITOR: Final = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
 
 #: Headers that may forbid the banner.
@@ -70,18 +71,17 @@ _ABOUT_CACHES: Final = _TARGETED | {b"cache-control", b"vary"}
 
 def insertable(method: str, start: Message) -> bool:
     """
-    Whether the response that `start` begins may be a page for the banner: complete and readable `text/html`, also one
-    that says what went wrong.
+    Whether the response that `start` begins may get the banner: complete and readable `text/html`, error pages too.
 
     Never for HEAD, a redirect, a part, an attachment, another content coding, `no-transform` or a charset that is not a
-    superset of ASCII. Whether it has a `<body>` only its bytes say.
+    superset of ASCII. Only the bytes show whether the page has a `<body>`.
     """
     if method == "HEAD" or not is_page_status(start.get("status", 0)):
         return False
     headers = _headers(start)
     kinds = header_values(headers, b"content-type")
     if len(kinds) == 1 and _SAYS_NO.isdisjoint({line[0].lower() for line in headers}):
-        # The usual page: nothing more about it has to be read.
+        # The usual page: no other header matters.
         return is_html(kinds[0]) and _has_no_odd_length(headers)
     return (
         len(kinds) == 1
@@ -95,24 +95,24 @@ def insertable(method: str, start: Message) -> bool:
 
 
 def is_page_status(status: int) -> bool:
-    """Whether an answer with this status can be a page that a browser shows: no part, no redirect, nothing empty."""
+    """Whether an answer with this status can be a page that a browser shows: not a part, a redirect or empty."""
     return status == 200 or status >= 400 or (200 < status < 300 and status not in _NO_PAGE)
 
 
 def asks_for_less(fields: Mapping[bytes, bytes]) -> bool:
     """Whether a request's headers (by lower-case name) may ask for less than a whole page: see `unconditional`."""
-    # One by one: no operation on sets is half as fast for four names.
+    # One by one: for four names every operation on sets takes more than twice as long.
     return b"if-none-match" in fields or b"if-modified-since" in fields or b"range" in fields or b"if-range" in fields
 
 
 def unconditional(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
     """
-    Return `scope` without what asks for less than a whole page, if it asks for a page; `scope` itself otherwise.
+    Return `scope` without the headers that ask for less than a page, if it asks for a page; else `scope` itself.
 
-    A validator from before the banner was there, or from an answer that asked nothing, would bring a 304 for a page
-    that now has another one, and a range is of bytes that nobody else is sent. Ignoring them is always allowed
-    (RFC 9110, sections 13.2.1 and 14.2). Who asks for `text/html` by name asks for a page: navigations do, and
-    neither images nor scripts, which keep their 304 and their parts.
+    A validator may be from before the banner was there, or from an answer that asked nothing. It would bring a 304 for
+    a page that now has another banner. A range counts bytes that the browser is not sent. A server may always ignore
+    these headers (RFC 9110, sections 13.2.1 and 14.2). A request for a page accepts `text/html` by name: navigations
+    do. Images and scripts do not, and keep their 304 and their parts.
 
     Args:
         fields: The request's headers by lower-case name.
@@ -126,9 +126,9 @@ def unconditional(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
 
 def legible(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
     """
-    Return `scope` so that the answer can be read and added to, if it asks for a page; `scope` itself otherwise.
+    Return `scope` so that we can read the answer and add to it, if it asks for a page; else `scope` itself.
 
-    Neither may the application compress it then, nor have the server send a file by its path.
+    With it the application neither compresses the page, nor lets the server send a file by its path.
 
     Args:
         fields: The request's headers by lower-case name.
@@ -145,10 +145,10 @@ def legible(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
 
 def language_for_all(start: Message) -> str | None:
     """
-    Return the language range that the one banner of a public page is to speak, or None for the visitor's own.
+    Return the language range for the one banner of a public page, or None for the visitor's own language.
 
-    The page's own language where it says it, so that the first visitor's does not become everyone's; None only where
-    a cache keeps a page for each language (`Vary: Accept-Language`).
+    It is the page's own language, if the page names one, so that the first visitor's language does not become
+    everyone's. It is None only if a cache keeps a page for each language (`Vary: Accept-Language`).
     """
     headers = _headers(start)
     language = header_value(headers, b"content-language")
@@ -159,7 +159,7 @@ def language_for_all(start: Message) -> str | None:
 
 
 def is_public(start: Message) -> bool:
-    """Whether the response says that a shared cache may keep it, so that everyone must get the same body."""
+    """Whether the response allows a shared cache to keep it, so that everyone must get the same body."""
     if not any(line[0].lower() == b"cache-control" for line in _headers(start)):
         return False
     names = _names(_directives(_headers(start)))
@@ -168,16 +168,16 @@ def is_public(start: Message) -> bool:
 
 def personal(start: Message) -> Message:
     """
-    Return `start` for one visitor only: `Cache-Control: private` and `Vary: Cookie`, what else they say kept.
+    Return `start` for one visitor only: with `Cache-Control: private` and `Vary: Cookie`, and their other values.
 
-    `Set-Cookie` alone stops no cache (RFC 9111 section 7.3). What would let a certain cache keep the response all
-    the same (`CDN-Cache-Control`, `Surrogate-Control`, `X-Accel-Expires`) is left out.
+    `Set-Cookie` alone does not stop a cache (RFC 9111 section 7.3). Headers that would still let a certain cache keep
+    the response (`CDN-Cache-Control`, `Surrogate-Control`, `X-Accel-Expires`) are removed.
     """
     return {**start, "headers": _personal(_headers(start))}
 
 
 def altered(start: Message, *, shared: bool = False) -> Message:
-    """Return `start` as a page's, whether or not this visitor is asked something: without what describes its bytes."""
+    """Return `start` without the headers that describe its bytes, as for every page, whether it asks or not."""
     return {**start, "headers": _altered(_headers(start), shared)}
 
 
@@ -185,8 +185,8 @@ def altered_head(start: Message, *, shared: bool = False) -> Message:
     """
     Return the start of a HEAD response whose GET would get the banner, so that the two agree.
 
-    Its length is not known without its body, and may be left out (RFC 9110 section 8.6). A response that is not
-    `insertable` as a GET comes back as it is.
+    The length is not known without the body, and HEAD may omit it (RFC 9110 section 8.6). A response that is not
+    `insertable` as a GET is returned unchanged.
     """
     if not insertable("GET", start):
         return start
@@ -196,15 +196,15 @@ def altered_head(start: Message, *, shared: bool = False) -> Message:
 
 class Insertion:
     """
-    One page on its way: holds it until its `<body>` is seen, inserts, and lets the rest stream through.
+    One page on its way: hold it until its `<body>` arrives, insert the banner, and let the rest stream through.
 
     Args:
         start: The `http.response.start` of an `insertable` response; it leaves with what `feed` returns.
         head: HTML for the end of the document's head.
         body: HTML for the beginning of its body.
         shared: The page has one body for everyone, so its caching headers stay.
-        limit_bytes: How far the body may begin into the page; beyond that it leaves unchanged.
-        absolute: How our addresses begin, and how they do where a `<base>` of the page would lead them elsewhere.
+        limit_bytes: The latest offset at which the body may begin; if it begins later, the page leaves unchanged.
+        absolute: The beginning of our addresses, and their beginning if a `<base>` of the page would redirect them.
     """
 
     __slots__ = ("_absolute", "_body", "_head", "_held", "_limit_bytes", "_opening", "_shared", "_start")
@@ -229,19 +229,19 @@ class Insertion:
         self._opening: Opening | None = Opening()
 
     def feed(self, message: Message) -> list[Message]:
-        """Take the next message of the response; return those to send now, in order. None is ever changed in place."""
+        """Take the next message of the response; return those to send now, in order. It changes none in place."""
         if self._opening is None:
             return [message]
         self._held.append(message)
         if message["type"] != "http.response.body":
-            return self.close()  # a file or the like, sent past us: nothing to read
+            return self.close()  # the server sends a file or the like directly: there is nothing to read
         place = self._look(self._opening, message)
         if place is not None:
             return self._inserted(place)
         return self.close() if self._opening.ended else []
 
     def close(self) -> list[Message]:
-        """Return what is still held, unchanged. For an application that stops before its response is complete."""
+        """Return the held messages, unchanged: for an application that stops before its response is complete."""
         held = [self._start, *self._held] if self._opening is not None else []
         self._opening = None
         self._held = []
@@ -270,7 +270,7 @@ class Insertion:
         return messages
 
     def _is_whole(self, page: bytes) -> bool:
-        """Whether nothing follows what has come, to its proper end. A stream may take long: its forms stay inside."""
+        """Whether the page has come to its proper end. A stream may take long, so its forms stay inside."""
         length = header_value(_headers(self._start), b"content-length")
         last = not self._held[-1].get("more_body", False) or (length is not None and int(length) == len(page))
         return last and ends(page)
@@ -279,8 +279,8 @@ class Insertion:
         """
         Return `fragment` in the page's charset.
 
-        Where that is not said to be UTF-8, a character reference stands for every letter beyond ASCII: that reads
-        right in all of them, also in one that only a `<meta>` of the page declares.
+        If the header does not name UTF-8, every letter beyond ASCII becomes a character reference. That is right in
+        every charset, also in one that only a `<meta>` of the page declares.
         """
         charset = _charset(header_value(_headers(self._start), b"content-type") or b"")
         return fragment.encode("utf-8" if charset.lower() in ("utf-8", "utf8") else "ascii", "xmlcharrefreplace")
@@ -298,7 +298,7 @@ def _charset(kind: bytes) -> str:
 
 @lru_cache(maxsize=64)
 def _readable(charset: str) -> bool:
-    """Whether tags can be found in, and ASCII added to, bytes of this charset; none declared counts as readable."""
+    """Whether we can find tags in bytes of this charset and add ASCII to them. No declared charset: yes."""
     try:
         return not charset or bool(_ASCII_COMPATIBLE.fullmatch(codecs.lookup(charset).name))
     except LookupError:
@@ -323,7 +323,7 @@ def _altered(headers: Iterable[Header], shared: bool) -> HeaderList:
 
 
 def lengthened(headers: Iterable[Header], more: int) -> HeaderList:
-    """Return the headers of a page that is `more` bytes longer now."""
+    """Return the headers of a page that became `more` bytes longer."""
     return [
         (name, b"%d" % (int(value) + more)) if name.lower() == b"content-length" else (name, value)
         for name, value in headers

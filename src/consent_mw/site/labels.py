@@ -1,4 +1,4 @@
-"""Tables that keep their labels where they are read cell by cell: on a narrow screen, or by ear. Pure."""
+"""Label the cells of a table, for readers who get it cell by cell: on a narrow screen, or by ear. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["labelled"]
 
-#: Our own markup: no table stands in another one, and autoescape leaves no ">" in an attribute.
+#: Enough for our own markup: no table contains another one, and autoescape leaves no ">" in an attribute.
 _TABLE: Final = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _HEAD: Final = re.compile(r"<thead\b.*?</thead>", re.DOTALL)
 _NAME: Final = re.compile(r"<th\b[^>]*>(.*?)</th>", re.DOTALL)
@@ -18,7 +18,7 @@ _TAG: Final = re.compile(r"<[^>]*>")
 
 
 def labelled(html: str) -> str:
-    """Return `html` with the name of its column at each cell of a table but the first, which names its row."""
+    """Return `html` with its column's name at each cell of a table, except the first cell, which names the row."""
     return _TABLE.sub(lambda found: _table(found[0]), html)
 
 

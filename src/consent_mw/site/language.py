@@ -1,4 +1,4 @@
-"""Which of the policy's languages to speak to a visitor, and how a receipt names it. Pure."""
+"""Choose the language of the policy for a visitor, and name it in a receipt. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from consent_mw.policy.language_tags import lookup
 
 __all__ = ["negotiate", "page_and_texts", "spoken"]
 
-#: Browsers send a handful; what comes after is not read.
+#: The most language ranges that are read. Browsers send a handful.
 _MOST_RANGES = 20
 
 
 def negotiate(accept_language: str, available: Sequence[str]) -> str | None:
     """
-    Return the one of `available` that an Accept-Language header likes best, or None. Never raises.
+    Return the one of `available` that an Accept-Language header prefers, or None. Never raises.
 
-    What serves whom is `language_tags.lookup`; the browser's order and weights decide between several. A language of
-    weight 0 is not meant by a `*` (RFC 9110, section 12.5.4).
+    `language_tags.lookup` decides which language serves a reader. Between several, the browser's order and weights
+    decide. `*` does not include a language of weight 0 (RFC 9110, section 12.5.4).
     """
     ranges = _ranges(accept_language)
     for wanted in _wanted(ranges):
@@ -37,7 +37,7 @@ def _wanted(ranges: Sequence[tuple[str, float]]) -> list[str]:
 
 
 def _ranges(header: str) -> list[tuple[str, float]]:
-    """Return the ranges of a header with their weights, in its order."""
+    """Return the ranges of a header with their weights, in the order of the header."""
     found: list[tuple[str, float]] = []
     for part in header.split(",", _MOST_RANGES)[:_MOST_RANGES]:
         tag, _, weight = part.partition(";")
@@ -59,7 +59,7 @@ def _quality(text: str) -> float:
 
 def spoken(page: str, texts: str) -> str:
     """
-    Return how a receipt names what was shown: the language of our sentences, and the declaration's if it is another.
+    Return the language of a page for a receipt: that of our sentences, and that of the declaration if it differs.
 
     "en+de" is a page in English with the site's own texts in German.
     """
@@ -67,6 +67,6 @@ def spoken(page: str, texts: str) -> str:
 
 
 def page_and_texts(named: str) -> tuple[str, str]:
-    """Return the two languages that `spoken` has named."""
+    """Return the two languages in a name that `spoken` made."""
     page, _, texts = named.partition("+")
     return page, texts or page

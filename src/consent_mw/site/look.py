@@ -1,4 +1,4 @@
-"""How our parts of a page stand and what our own pages wear: the layout, the site's style sheet and logo."""
+"""The look of the banner and of our own pages: the layout, the site's style sheet and logo."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ __all__ = ["Layout", "Look", "Position"]
 Layout: TypeAlias = Literal["bar", "box", "centre"]
 Position: TypeAlias = Literal["bottom", "top", "bottom-left", "bottom-right", "top-left", "top-right"]
 
-#: Where each layout may stand; the first of them unless told.
+#: The positions that each layout may have. The first one is the default.
 _POSITIONS: Final[dict[Layout, tuple[Position, ...]]] = {
     "bar": ("bottom", "top"),
     "box": ("bottom-right", "bottom-left", "top-left", "top-right"),
     "centre": (),
 }
-#: A path of this very site: our own pages load nothing from elsewhere.
+#: A path of this same site: our own pages load nothing from elsewhere.
 _PATH: Final = re.compile(r"/(?!/)[^\s\"'<>\\]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
     """
-    What `ConsentMiddleware` is told about looks.
+    The options of `ConsentMiddleware` about looks.
 
     Attributes:
-        banner_layout: A bar over the whole width, a box in a corner, or a card in the middle. None covers the page.
-        banner_position: Where a bar or a box stands; None for its usual place.
-        stylesheet: The path of a style sheet of the site that our own pages load too.
-        logo: The path of a picture that stands before the site's name on our own pages.
+        banner_layout: A bar over the whole width, a box in a corner, or a card in the middle. None of them covers the
+            page.
+        banner_position: The position of a bar or a box; None for its default.
+        stylesheet: The path of one of the site's style sheets that our own pages load too.
+        logo: The path of a picture that our own pages show before the site's name.
 
     Raises:
-        ConfigurationError: One of them is unknown, or no path of this site.
+        ConfigurationError: A layout or position is unknown, or a path is not one of this site.
     """
 
     banner_layout: Layout = "bar"
@@ -59,7 +60,7 @@ class Look:
 
     @property
     def classes(self) -> str:
-        """The classes that say it, each after a space; none for the usual bar."""
+        """The CSS classes for this look, each after a space; none for the default bar."""
         usual = _POSITIONS[self.banner_layout][:1]
         places = (self.banner_position,) if self.banner_position else usual
         words = [self.banner_layout, *"-".join(places).split("-")] if self.is_special else []
@@ -67,7 +68,7 @@ class Look:
 
     @property
     def is_special(self) -> bool:
-        """Whether it takes more than the usual style sheet."""
+        """Whether this look needs more than the usual style sheet."""
         return self.banner_layout != "bar" or self.banner_position == "top"
 
 

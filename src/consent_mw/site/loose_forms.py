@@ -1,4 +1,4 @@
-"""Forms taken out of what is put into a page, to the page's end: `document.forms[0]` stays the site's. Pure."""
+"""Move our forms to the end of a page, so that `document.forms[0]` stays the site's own form. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["ends", "loosened"]
 
-#: Our own markup: no form stands in another one, and autoescape leaves no ">" in an attribute.
+#: Enough for our own markup: no form contains another one, and autoescape leaves no ">" in an attribute.
 _FORM: Final = re.compile(r"<form\b([^>]*)>(.*?)</form>", re.DOTALL)
 _CONTROL: Final = re.compile(r"<(button|input|select|textarea)\b")
 _CLASS: Final = re.compile(r'\s*class="([^"]*)"')
@@ -16,22 +16,22 @@ _ALONE: Final = 'hx-boost="false" data-turbo="false" hidden'
 
 
 def ends(page: bytes) -> bool:
-    """Whether a page ends as one should, so that an element behind it is the last one of its body."""
+    """Whether a page ends properly, so that an element after it becomes the last one of its body."""
     return _END.search(page, max(0, len(page) - 100)) is not None
 
 
 def loosened(html: str) -> tuple[str, str]:
     """
-    Return our markup with its controls named for forms elsewhere (HTML, 4.10.18.3), and these forms.
+    Return our markup whose controls refer to forms elsewhere by name (HTML, 4.10.18.3), and those forms.
 
-    Old pages send `document.forms[0]`, most of all those that lead to a bank or a sign-in by themselves.
+    Old pages submit `document.forms[0]`, above all those that lead to a bank or a sign-in by themselves.
     """
     forms: list[str] = []
 
     def loose(found: re.Match[str]) -> str:
         name = f"consent-mw-form-{len(forms) + 1}"
         look = _CLASS.search(found[1])
-        # What is still open of the page ends here: in a form of its own ours would be none.
+        # This closes a form that the page left open: inside it, ours would not be a form.
         forms.append(f'</form><form id="{name}"{_CLASS.sub("", found[1])} {_ALONE}></form>')
         controls = _CONTROL.sub(rf'<\1 form="{name}"', found[2])
         return f'<div class="{look[1] if look else ""}">{controls}</div>'

@@ -1,4 +1,4 @@
-"""A page of ours as Markdown (CommonMark, with tables), so that its sentences stand in one template only."""
+"""Convert one of our pages to Markdown (CommonMark, with tables), so that its sentences need only one template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["markdown_of"]
 
-#: What would mean something to a reader of Markdown, wherever it stands; and what only does at the start of a line.
+#: Characters that have a meaning in Markdown anywhere; and those that have one only at the start of a line.
 _SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|&#~])")
 _LINE_START: Final = re.compile(r"^(\d+)([.)] )|^([-+=] )")
 _BLOCKS: Final = frozenset(
@@ -21,10 +21,10 @@ _AROUND: Final = {"strong": "**", "caption": "**", "dt": "**", "em": "*", "bdi":
 
 def markdown_of(html: str) -> str:
     """
-    Return what stands in the page's `<main>`, or in a fragment without one, as Markdown.
+    Return the content of the page's `<main>`, or of a fragment without one, as Markdown.
 
-    Headings, paragraphs, lists, tables, links, emphasis and names in code. The words themselves are escaped: a text
-    of the policy with markup in it stays a text.
+    It keeps headings, paragraphs, lists, tables, links, emphasis and names in code. The words themselves are escaped:
+    markup in a text of the policy stays plain text.
     """
     main = re.search(r"<main\b[^>]*>(.*)</main>", html, re.DOTALL)
     writer = _Writer()
@@ -41,7 +41,7 @@ class _Writer(HTMLParser):
         self._prefix = ""
         self._links: list[str] = []
         self._code = 0
-        self._depth = 0  # of lists within lists
+        self._depth = 0  # how many lists are open
         self._cells: list[str] | None = None
 
     def text(self) -> str:
@@ -71,7 +71,7 @@ class _Writer(HTMLParser):
             self._line += " · " if self._cells is not None else "  \n"
         elif tag == "a":
             target = dict(attrs).get("href") or ""
-            self._links.append("" if target.startswith("#") else target)  # a file has no such places to go to
+            self._links.append("" if target.startswith("#") else target)  # a Markdown file has no such anchors
             self._line += "[" if self._links[-1] else ""
         if tag in _AROUND:
             self._line += _AROUND[tag]

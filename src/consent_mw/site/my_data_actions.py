@@ -1,4 +1,4 @@
-"""Carrying out what a visitor asks for on the page of their data: first registered on the disk, then done."""
+"""Carry out what a visitor asks for on the page of their data: first register it on the disk, then do it."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ __all__ = ["Actions", "Done", "NotKept"]
 
 _log = logging.getLogger("consent_mw")
 
-#: How long a visitor waits for an erasure that may be done at once. It goes on without them.
+#: How long a visitor waits for an erasure that is done at once. After that it goes on in the background.
 _PATIENCE_SECONDS: Final = 2.0
-#: What staff need not look at: somebody known is answered about it on the page itself.
+#: Requests of identified visitors that the page itself answers, so that staff need not look at them.
 _PERSONAL_KINDS: Final[frozenset[RequestKind]] = frozenset(("access", "complaint"))
 
 
 class NotKept(Exception):
-    """What was asked for could not be brought to the disk. Nothing was done, and nothing may be claimed."""
+    """The request could not be written to the disk. Nothing was done, and the answer must not claim otherwise."""
 
 
 class Done(NamedTuple):
-    """What was done: the slip that tells of it, and the Set-Cookie lines that a choice released."""
+    """The result of an action: the slip that leads to it, and the Set-Cookie lines that a choice released."""
 
     slip: Slip
     lines: tuple[bytes, ...] = ()
@@ -63,10 +63,10 @@ class Done(NamedTuple):
 class Actions:
     """
     Args:
-        erase: Carries out open withdrawals and erasures, as `Erasure.once`.
-        handing: Brings to the store what an erasure must find.
+        erase: Carries out open withdrawals and erasures, like `Erasure.once`.
+        handing: Moves the records that an erasure must find to the store.
         keeper: Keeps the receipt of what remains of a choice.
-        personal_data: What the application holds by itself.
+        personal_data: The data that the application itself holds.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class Actions:
         Do what a visitor asks for.
 
         Args:
-            person: Who proved to ask; only `Ask` may come from somebody unknown.
+            person: The person who proved to be asking; only `Ask` may come from an unknown person.
 
         Raises:
-            BadForm: It is about something that this person does not have.
-            NotKept: It could not be kept.
-            StoreError: The store cannot be reached, so that it cannot be judged.
+            BadForm: The action is about something that this person does not have.
+            NotKept: The request could not be kept.
+            StoreError: The store cannot be reached, so the request cannot be checked.
         """
         now_ns = visit.now_ns
         match action:
@@ -154,7 +154,7 @@ class Actions:
         )
         return await self._registered("ask", request)
 
-    # -- taken back and erased ----------------------------------------------------------------------------------
+    # -- withdrawals and erasures -------------------------------------------------------------------------------
 
     async def _withdraw(self, action: Withdraw, visit: Visit, person: Person, shown: Shown) -> Done:
         policy = visit.consent.permissions.policy
@@ -168,14 +168,14 @@ class Actions:
         request = Request.new("withdrawal", "site", visit.now_ns, person=person, purposes=ours)
         number = await self._kept_once(request, visit)
         visit.consent.withdrawal_kept = True
-        # Nobody is asked any more about what was removed, so there is no choice to change.
+        # The policy no longer asks about removed purposes, so their choice cannot change.
         named = [name for name in ours if name in asked]
         said = named if action.purposes else Answers(Choice.REJECT, {}, {})
         lines = await self._taken_back(said, visit, person, shown)
         return Done(Slip("withdraw", number), tuple(lines))
 
     async def _withdraw_from_application(self, purposes: tuple[str, ...], visit: Visit, person: Person) -> Done | None:
-        """Have the application erase what it holds by consent for `purposes`, or for all; None where it holds none."""
+        """Let the application erase what it holds by consent for `purposes`, or for all; None if it holds nothing."""
         may = [purpose.name for purpose in visit.consent.permissions.policy.answered if purpose.may_be_withdrawn]
         if not may or self._personal_data is None or person.sign_in is None:
             if purposes:
@@ -198,7 +198,7 @@ class Actions:
         return Done(Slip("erase", number), tuple(lines))
 
     async def _taken_back(self, said: Answers | list[str], visit: Visit, person: Person, shown: Shown) -> list[bytes]:
-        """Take back what the kept request names; the receipt of what remains comes before the answer."""
+        """Withdraw what the kept request names. The receipt of what remains is written before the answer."""
         consent, agent = visit.consent, visit.headers.get("user-agent", "")
         before = consent.consent
 
@@ -208,7 +208,7 @@ class Actions:
         return await take_back(consent, said, visit.waitings, shown, keep)
 
     async def _kept_once(self, request: Request, visit: Visit) -> UUID:
-        """Keep a request unless it was sent twice, and return its number."""
+        """Keep a request, unless it is a repeat of one that was kept before, and return its number."""
         changes = visit.consent.proven.changes
         number = self._repeats.number_of(request, changes)
         if number is None:
@@ -217,8 +217,8 @@ class Actions:
         return number or request.id
 
     async def _erased_soon(self, now_ns: int) -> None:
-        """Begin the erasure, and wait for it a moment: small ones are done before the visitor reads the answer."""
-        if self._coming is None or self._coming.done():  # else it will find this request too
+        """Start the erasure and wait a moment: a small one is done before the visitor reads the answer."""
+        if self._coming is None or self._coming.done():  # otherwise the next run finds this request too
             self._coming = asyncio.ensure_future(self._erase_quietly(now_ns))
             self._running.add(self._coming)
             self._coming.add_done_callback(self._running.discard)
@@ -233,7 +233,7 @@ class Actions:
             except Exception:  # noqa: BLE001 - a store of somebody else's: what is registered is tried again anyway
                 _log.exception("an erasure is not complete; it goes on in the background")
 
-    # -- corrected ----------------------------------------------------------------------------------------------
+    # -- corrections --------------------------------------------------------------------------------------------
 
     async def _correct(self, action: Correct, person: Person, now_ns: int) -> Done:
         held = items_of(await self._application(person))
@@ -249,7 +249,7 @@ class Actions:
         return Done(Slip("correct", request.id))
 
     async def _correct_contact(self, action: CorrectContact, person: Person, now_ns: int) -> Done:
-        """A record is never rewritten: who reads the request reads its corrections too."""
+        """Keep the correction beside the request. No record is rewritten: a reader of the request reads both."""
         own = [case.request.id for case in await self._desk.of(person) if case.request.email or case.request.phone]
         if action.number not in own:
             raise BadForm(422, "number", map(str, own))
@@ -267,7 +267,7 @@ class Actions:
             raise NotKept("the application could not be asked") from error
 
     async def _corrected(self, action: Correct, person: Person) -> bool:
-        """Whether the application did it; where it did not, the request stays open for staff."""
+        """Whether the application made the correction. If it did not, the request stays open for staff."""
         if self._personal_data is None or person.sign_in is None:
             return False
         try:
@@ -276,7 +276,7 @@ class Actions:
             _log.exception("personal_data= failed to correct %.80r; the request stays open", action.item)
             return False
 
-    # -- restricted ---------------------------------------------------------------------------------------------
+    # -- restrictions -------------------------------------------------------------------------------------------
 
     async def _lift(self, action: Lift, person: Person, now_ns: int) -> Done:
         own = [case.request.id for case in await self._desk.of(person) if _is_liftable(case)]

@@ -1,4 +1,4 @@
-"""What is held about a person as data: one document for JSON, and rows for a spreadsheet. Pure: holdings in."""
+"""The access report as data: one document for JSON, and rows for a spreadsheet. Pure: holdings in, data out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from consent_mw.site.outline import Outline
 
 __all__ = ["SCHEMA", "case_document", "my_data_document", "my_data_table", "state_of"]
 
-#: The form of the document. It changes when a name in it does.
+#: The format of the document. It changes when a name in the document changes.
 SCHEMA: Final = "consent-mw.my-data/1"
 _HEAD: Final = ("time", "kind", "id", "purpose")
 
@@ -28,13 +28,14 @@ def my_data_document(
     holdings: Holdings, policy: Policy, declared: Mapping[str, Purpose], language: str, now: datetime
 ) -> dict[str, object]:
     """
-    Return everything that is held under the receipts that were followed, ready for JSON. Instants are ISO 8601 in the
-    policy's time zone, with the offset.
+    Return everything that the site holds under the receipts that it followed, ready for JSON.
+
+    Instants are ISO 8601 in the policy's time zone, with the offset.
 
     Args:
-        declared: By name the purposes that records may belong to, also those that `policy` declares no more.
-        language: In which purposes and parties are named.
-        now: When it was read (aware).
+        declared: The purposes that records may belong to, by name, including those that `policy` no longer declares.
+        language: The language for the names of purposes and parties.
+        now: When the data were read (aware).
     """
     zone = policy.time_zone
     return {
@@ -55,7 +56,7 @@ def my_data_document(
 
 
 def known_by(holdings: Holdings) -> list[str]:
-    """Return what proved who is asking: "receipt", "sign-in", or both."""
+    """Return what identified the person who asks: "receipt", "sign-in", or both."""
     person = holdings.person
     return ["receipt"] * bool(person.names) + ["sign-in"] * (person.sign_in is not None)
 
@@ -144,7 +145,7 @@ def _answer(each: Answer, zone: ZoneInfo) -> dict[str, object]:
 
 
 def my_data_table(holdings: Holdings, policy: Policy, now: datetime) -> str:
-    """Return everything that is held as comma-separated values that a spreadsheet may open: a row for each thing."""
+    """Return everything that is held as comma-separated values, safe for a spreadsheet: a row for each item."""
     rows = list(_rows(holdings, policy, now))
     columns = dict.fromkeys(name for row in rows for name in row if name not in _HEAD)
     table = Spreadsheet(columns)
@@ -173,7 +174,7 @@ def _rows(holdings: Holdings, policy: Policy, now: datetime) -> Iterator[Row]:
 
 
 def _flat(values: Mapping[str, object]) -> dict[str, object]:
-    """A cell holds one thing: lists and answers become a text."""
+    """Return values that each fit in one cell: lists and answers become a text."""
     return {name: _cell(value) for name, value in values.items()}
 
 

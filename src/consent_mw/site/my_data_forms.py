@@ -1,4 +1,4 @@
-"""What a visitor may ask for on the page of their data: fields in, an action out, or what is wrong with them. Pure."""
+"""Read what a visitor asks for on the page of their data: fields in, an action out, or an error about them. Pure."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ __all__ = [
     "read",
 ]
 
-#: Characters. In Korean each is nine bytes of a form.
+#: The most characters of a message. A Korean character is nine bytes of a form.
 MESSAGE_LIMIT: Final = 2_000
 BODY_LIMIT_BYTES: Final = 32_768
 _LINE_LIMIT: Final = 500
-# Loosely: only writing there tells whether an address is right. What could begin a header or a tag is in none.
+# A loose check: only a mail to it shows whether an address is right. Characters that could begin a header or a tag are
+# not allowed.
 _EMAIL: Final = re.compile(r"[^\s@<>\"'`(),:;\\\[\]&]{1,64}@[^\s@<>\"'`(),:;\\\[\]&]{1,189}")
 _PHONE: Final = re.compile(r"\+?[0-9 ()./-]{3,40}")
-#: What turns the writing direction, and so could make a text read as another one.
+#: Characters that change the writing direction, and so could make a text look like another one.
 _TURNS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class Withdraw(NamedTuple):
-    """Take consent back. `purposes` is empty for all of it."""
+    """Withdraw consent. `purposes` is empty for all of it."""
 
     purposes: tuple[str, ...] = ()
 
@@ -53,20 +54,20 @@ class Erase(NamedTuple):
 
 
 class EraseAbuse(NamedTuple):
-    """Ask that records of abuse be erased too, which staff decide."""
+    """Ask to erase records of abuse too. Staff decide about it."""
 
     message: str = ""
 
 
 class Correct(NamedTuple):
-    """Put `value` in the place of an item of the application."""
+    """Replace an item of the application by `value`."""
 
     item: str
     value: str
 
 
 class CorrectContact(NamedTuple):
-    """Put `value` in the place of a contact that they gave in the request of that number."""
+    """Replace a contact that the visitor gave in the request `number` by `value`."""
 
     item: ContactItem
     value: str
@@ -74,7 +75,7 @@ class CorrectContact(NamedTuple):
 
 
 class Dispute(NamedTuple):
-    """Say that something in the log is wrong: one record, or all where `record` is None."""
+    """Dispute the log: one record, or all records if `record` is None."""
 
     message: str
     record: UUID | None = None
@@ -82,19 +83,19 @@ class Dispute(NamedTuple):
 
 
 class Restrict(NamedTuple):
-    """Ask that nobody uses the data."""
+    """Ask for a restriction: nobody may use the data."""
 
     message: str = ""
 
 
 class Lift(NamedTuple):
-    """Take a restriction back: one request, or all where `number` is None."""
+    """Lift a restriction: that of one request, or all of them if `number` is None."""
 
     number: UUID | None = None
 
 
 class Ask(NamedTuple):
-    """Write to the operator without proof of who one is."""
+    """Write to the operator without proof of one's identity."""
 
     kind: RequestKind
     email: str
@@ -110,13 +111,13 @@ _Fields: TypeAlias = Mapping[str, Sequence[str]]
 
 def read(fields: _Fields, policy: Policy, removed: Collection[str] = ()) -> Action:
     """
-    Return what the fields of a form ask for, checked against the policy.
+    Return the action that the fields of a form ask for, checked against the policy.
 
     Args:
-        removed: Purposes that visitors were asked about under earlier revisions only: they can be withdrawn too.
+        removed: Purposes that only earlier revisions asked visitors about: visitors can withdraw them too.
 
     Raises:
-        BadForm: A field is missing, stands there twice, or has a value that it cannot have; it says which it may have.
+        BadForm: A field is missing, comes twice, or has a value that it cannot have. The error names the valid values.
     """
     for name, values in fields.items():
         if len(values) != 1 and name != "purpose":
@@ -202,7 +203,7 @@ _READERS: Final[Mapping[str, Callable[[_Fields, Policy], Action]]] = {
     "lift": _lift,
     "ask": _ask,
 }
-#: What may stand in the field `action`.
+#: The valid values of the field `action`.
 ACTIONS: Final = tuple(_READERS)
 
 
@@ -226,7 +227,7 @@ def _line(fields: _Fields, field: str) -> str:
 
 
 def _message(fields: _Fields) -> str:
-    """Return the message with line ends as one character; a browser sends two (HTML, "form-submission")."""
+    """Return the message with one character for each line end; a browser sends two (HTML, "form-submission")."""
     text = first(fields, "message").replace("\r\n", "\n").strip()
     if len(text) > MESSAGE_LIMIT or not all(map(_may_stand, text)):
         raise BadForm(422, "message", (f"≤ {MESSAGE_LIMIT}",))
@@ -234,7 +235,7 @@ def _message(fields: _Fields) -> str:
 
 
 def _may_stand(char: str) -> bool:
-    """Whether a character shows something: no control, no half of a pair, none that turns the direction."""
+    """Whether a character is allowed: not a control, not half of a surrogate pair, none that changes the direction."""
     return char in "\n\t" or not (unicodedata.category(char) in ("Cc", "Cs") or char in _TURNS)
 
 

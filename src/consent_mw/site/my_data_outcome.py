@@ -1,4 +1,4 @@
-"""What became of one request: told to whoever holds its slip, and so without anything about its sender."""
+"""The outcome of one request. Anyone who has its slip may read it, so it says nothing about the sender."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ERASING: Final = frozenset(("withdraw", "erase"))
 
 
 class AbuseOutcome(NamedTuple):
-    """What was decided about records of abuse."""
+    """The decision about records of abuse."""
 
     purpose: Purpose
     state: str
@@ -34,16 +34,16 @@ class AbuseOutcome(NamedTuple):
 
 class Outcome(NamedTuple):
     """
-    What a page tells of a slip.
+    What a page says about a slip.
 
     Attributes:
         state: "open", "granted", "done" or "refused".
         due: The last day for the answer.
         certificate: What an erasure or a withdrawal has erased; None while it goes on.
-        kept: What an erasure leaves, as proof.
-        abuse: None where there were no records of abuse, or none were asked about.
-        beyond: Whether records stand there that cannot be looked through here.
-        elsewhere: Whether another host has not handed over yet what it wrote down before.
+        kept: The purposes whose records an erasure leaves, as proof.
+        abuse: The decision about records of abuse; None if there were none, or the request was not about them.
+        beyond: Whether there are records that this host cannot search.
+        elsewhere: Whether another host has yet to move its earlier records to the store.
     """
 
     action: str
@@ -58,11 +58,11 @@ class Outcome(NamedTuple):
 
     @property
     def is_going_on(self) -> bool:
-        """Whether something is being erased."""
+        """Whether an erasure is still going on."""
         return self.action in _ERASING and self.state == "open"
 
     def document(self, zone: ZoneInfo) -> dict[str, object]:
-        """Return it ready for JSON."""
+        """Return the outcome, ready for JSON."""
         told: dict[str, object] = {
             "action": self.action,
             "number": str(self.number),
@@ -89,13 +89,13 @@ class Outcomes:
 
     @staticmethod
     def registered(slip: Slip, policy: Policy) -> Outcome:
-        """Return what is certain without a look: it is on the disk, and has a last day."""
+        """Return what is certain without reading the store: the request is on the disk, and has a last day."""
         due = due_date(time_of(slip.number), policy.jurisdiction, policy.time_zone)
         return Outcome(slip.action, slip.number, "done" if slip.action == "lift" else "open", due)
 
     async def of(self, slip: Slip, policy: Policy) -> Outcome:
         """
-        Return what became of the request. One that lies in the spool still is open, which is true of it.
+        Return the outcome of the request. A request that is still in the spool is reported as open, which it is.
 
         Raises:
             StoreError: The store cannot be reached.
@@ -113,7 +113,7 @@ class Outcomes:
         )
 
     async def _abuse(self, number: UUID, policy: Policy) -> AbuseOutcome | None:
-        """The reason is told here: who has erased their data is known by nothing else any more."""
+        """Return the decision with its reason: after an erasure only the slip leads to the visitor's requests."""
         purpose = policy.purposes.get(ABUSE)
         case = await self._desk.one(abuse_number(number)) if purpose else None
         if case is None or purpose is None:

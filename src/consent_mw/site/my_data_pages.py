@@ -1,4 +1,4 @@
-"""The page of a visitor's own data: what is held, to read and to keep, and what they may ask for about it."""
+"""The page of a visitor's own data: what the site holds, to read and to save, and what visitors may ask for."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ __all__ = ["MyData", "MyDataPages"]
 
 _log = logging.getLogger("consent_mw")
 
-#: Records that the page itself shows; the download has all of them.
+#: The most records that the page itself shows; the download has all of them.
 _SHOWN: Final = 40
 _PATIENCE_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 5
@@ -72,11 +72,11 @@ _CSV: Final = "text/csv; charset=utf-8"
 
 class MyData(NamedTuple):
     """
-    What the page works with.
+    The parts that the page needs.
 
     Attributes:
-        client: Tells from a scope the network that a request came from, for counting; "" where that is not known.
-        removed: The purposes that visitors were asked about under earlier revisions only.
+        client: Returns from a scope the network that a request came from, for counting; "" if it is not known.
+        removed: The purposes that only earlier revisions asked visitors about.
     """
 
     identity: Identity
@@ -104,7 +104,7 @@ class MyData(NamedTuple):
         personal_data: PersonalData | None = None,
         removed: Mapping[str, Removed] = NOTHING_REMOVED,
     ) -> MyData:
-        """Return the parts for a running site; `policies` is every declaration that was in force."""
+        """Return the parts for a running site; `policies` are all declarations that have been in force."""
         keep = kept_by_store(store) if keeper.in_store else kept_by_spool(spool)
         handing = Handing(hand_over, lambda: spool.oldest)
         desk = Desk(store, sealer, keep)
@@ -125,8 +125,8 @@ class MyDataPages:
     Answers `/my-data`.
 
     Args:
-        readers: The queue of those who read what is theirs, which other pages share.
-        shown: What the receipt of a withdrawal says was shown, by language.
+        readers: The queue of visitors who read their own data. Other pages share it.
+        shown: Returns, for a language, what the receipt of a withdrawal says that the visitor was shown.
     """
 
     def __init__(
@@ -143,14 +143,14 @@ class MyDataPages:
         self._rendering = rendering
         self._policy = policy
         self._parts = parts
-        # What records may belong to: also purposes that nobody is asked about any more, as they were declared last.
+        # The purposes that records may belong to, including removed ones as they were last declared.
         self._declared = {name: each.purpose for name, each in parts.removed.items()} | dict(policy.purposes)
         self._posts = posts
         self._slips = slips
         self._shown = shown
         self._readers = readers
-        # By network whatever proves who it is: a receipt costs one request. What they write down is bounded by the
-        # part of the spool that it may take.
+        # Also counted by network, whatever proves the identity: a new receipt costs only one request. The spool bounds
+        # how much space the requests may take.
         self._strangers = Throttle(each=5, within=_WITHIN)
         self._persons = Throttle(each=30, within=_WITHIN)
         self._networks = Throttle(each=60, within=_WITHIN)
@@ -158,7 +158,7 @@ class MyDataPages:
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def page(self, visit: Visit) -> Response:
-        """Answer with what is held about who is asking; who is not known gets the form."""
+        """Answer with what the site holds about the visitor. An unknown visitor gets the form."""
         try:
             holdings, complete = await self._holdings(visit)
             done = await self._done(visit)
@@ -181,7 +181,7 @@ class MyDataPages:
         return self._rendering.page(visit, "my_data.html", told, file=f"{_NAME}.html")
 
     async def _holdings(self, visit: Visit) -> tuple[Holdings, bool]:
-        """Return what is held, and whether that is all: what waits in the spool is brought to the store first."""
+        """Move the spool's records to the store; then return what is held, and whether that is all of it."""
         identity, now = self._parts.identity, _now(visit)
         proof = await identity.proof(visit.scope, visit.consent, visit.now_ns)
         if not proof.is_known:
@@ -208,7 +208,7 @@ class MyDataPages:
         return outcome._replace(beyond=bool(await self._parts.registry.reach.beyond(_now(visit))))
 
     def _unreadable(self, visit: Visit) -> Response:
-        """Return the page without what is held. What was asked for before stands on the disk all the same."""
+        """Return the page without what is held. Earlier requests are on the disk anyway."""
         headers = {**PERSONAL, "retry-after": str(_RETRY_SECONDS)}
         slip = self._slips.read(visit.query.get("done", ""))
         done = self._parts.outcomes.registered(slip, self._policy) if slip else None
@@ -275,7 +275,7 @@ class MyDataPages:
     # -- asking -------------------------------------------------------------------------------------------------
 
     async def post(self, visit: Visit) -> Response:
-        """Carry out what a visitor asks for, and lead to the page that tells of it."""
+        """Carry out what a visitor asks for, and redirect to the page that shows the outcome."""
         fields = await self._posts.fields(visit, page=f"/{_NAME}", limit_bytes=BODY_LIMIT_BYTES)
         if isinstance(fields, Response):
             return fields
@@ -297,7 +297,7 @@ class MyDataPages:
             return self._away(visit, "not-kept")
 
     async def _counted(self, visit: Visit, action: Action, proof: Person) -> Response:
-        """Carry out what is not asked too often; what was not registered does not count."""
+        """Carry out an action that is not asked for too often. One that was not registered does not count."""
         counts: list[tuple[Throttle, str]] = []
         for throttle, name in self._budgets(visit, action, proof):
             if wait_seconds := throttle.admit(name, visit.now_ns):
@@ -311,7 +311,11 @@ class MyDataPages:
             raise
 
     def _budgets(self, visit: Visit, action: Action, proof: Person) -> list[tuple[Throttle, str]]:
-        """To withdraw and to erase takes none: it must be as easy as to allow was (GDPR, article 7(3); PIPA, 37)."""
+        """
+        Return the throttles that an action counts for.
+
+        Withdrawal and erasure have none: they must be as easy as consent was (GDPR, article 7(3); PIPA, 37).
+        """
         if isinstance(action, Withdraw | Erase):
             return []
         network = self._parts.client(visit.scope)
@@ -321,8 +325,10 @@ class MyDataPages:
 
     async def _person(self, visit: Visit, action: Action, proof: Person) -> Person:
         """
-        Return who asks; with their other browsers where it is about something that they asked in one of these. All else
-        takes no look at the store: who they are is found out anew whenever it counts.
+        Return the person who asks.
+
+        If the action is about an earlier request, the result includes their other browsers, since they may have sent it
+        from one of these. Other actions do not read the store: later code identifies the person again if it matters.
         """
         if not isinstance(action, Lift | CorrectContact):
             return proof
@@ -361,7 +367,7 @@ def _now(visit: Visit) -> datetime:
 
 
 class _Group(NamedTuple):
-    """What the application holds for one purpose, each item as it is corrected, as it is called, and as it is."""
+    """What the application holds for one purpose. Each row has an item's name for corrections, its name, its value."""
 
     name: str
     purpose: Purpose | None
@@ -369,7 +375,7 @@ class _Group(NamedTuple):
 
 
 def _groups(held: PersonalItems, policy: Policy) -> list[_Group]:
-    """Return what the application returned, by purpose: those of the policy in its order, what is of none first."""
+    """Return the application's items by purpose, in the order of the policy; items without a purpose come first."""
     found = by_purpose(held)
     answered = {purpose.name: purpose for purpose in policy.answered}
     groups: list[_Group] = []

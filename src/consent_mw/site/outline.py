@@ -1,4 +1,4 @@
-"""The declaration, gathered the way pages tell it: by purpose, its cookies, its recipients, what its log keeps."""
+"""The declaration in the order that pages need: by purpose, its cookies, its recipients, what its log keeps."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _ORDER: Final[tuple[Place, ...]] = (
     "collection", "purposes", "recipients", "processors", "transfers", "retention", "destruction", "other", "cookies",
     "rights", "officer", "agencies", "changes",
 )  # fmt: skip
-#: As GDPR, article 13, lists it, who and why first.
+#: The order of GDPR, article 13: who and why come first.
 _ARTICLE_13: Final[tuple[Place, ...]] = (
     "officer", "purposes", "collection", "recipients", "processors", "transfers", "retention", "destruction", "other",
     "cookies", "rights", "agencies", "changes",
 )  # fmt: skip
-#: KR: as the Personal Information Protection Act, article 30, and policies that follow it.
+#: KR: the order of the Personal Information Protection Act, article 30, and of policies that follow it.
 _ORDERS: Final[Mapping[str, tuple[Place, ...]]] = {
     "KR": (
         "purposes", "collection", "retention", "destruction", "recipients", "processors", "transfers", "cookies",
@@ -50,7 +50,7 @@ _ORDERS: Final[Mapping[str, tuple[Place, ...]]] = {
 
 
 class Kept(NamedTuple):
-    """One personal field that the log keeps: for which purpose, and how precisely."""
+    """One personal field that the log keeps, with its purpose and its precision."""
 
     field: str
     precision: Precision
@@ -59,12 +59,12 @@ class Kept(NamedTuple):
 
 class Summary(NamedTuple):
     """
-    One purpose in one line: what is collected for it, why, how long it stays, and who receives it.
+    One purpose in one line: what is collected for it, why, how long it is kept, and who receives it.
 
     Attributes:
-        recorded: Whether each request leaves a record, beside the personal `fields` of it.
-        cookies: Their names. `events`: the uses of the service that are recorded.
-        others: Third parties that receive something. `processors`: those who work for the site.
+        recorded: Whether each request leaves a record, besides its personal `fields`.
+        cookies: The names of the cookies. `events`: the uses of the service that are recorded.
+        others: The third parties that receive something. `processors`: those who work for the site.
     """
 
     purpose: Purpose
@@ -77,13 +77,13 @@ class Summary(NamedTuple):
 
 
 class Outline:
-    """One policy, as the templates ask about it. Computed on demand from the declaration, so nothing can drift."""
+    """One policy, as the templates need it. Computed on demand from the declaration, so the two cannot differ."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 
     def summary(self) -> list[Summary]:
-        """Return a line for each purpose: what stands on top of the page, before the sections tell it in full."""
+        """Return a line for each purpose, for the top of the page. The sections below give the details."""
         return [
             Summary(
                 purpose,
@@ -98,17 +98,17 @@ class Outline:
         ]
 
     def order(self) -> tuple[Place, ...]:
-        """Return in which order the sections stand, as readers under this jurisdiction look for them."""
+        """Return the order of the sections, as readers under this jurisdiction expect it."""
         return _ORDERS.get(self.policy.jurisdiction, _ORDER)
 
     def rights(self) -> tuple[LegalRight, ...]:
-        """Return what the law of the jurisdiction lets a person ask for."""
+        """Return the rights that the law of the jurisdiction gives a person."""
         consents = any(purpose.basis == "consent" for purpose in self.policy.purposes.values())
         found = legal_rights(self.policy.jurisdiction)
         return tuple(right for right in found if consents or right.name != "withdrawal")
 
     def article(self, purpose: Purpose) -> str:
-        """Return where the law of the jurisdiction has the basis of `purpose`; "" where it has none of that name."""
+        """Return the article of the jurisdiction's law for the basis of `purpose`; "" if the law has no such basis."""
         return article_of(purpose.basis, self.policy.jurisdiction)
 
     def cookies(self, purpose: Purpose) -> list[Cookie]:
@@ -120,15 +120,15 @@ class Outline:
         return [cookie for purpose in self.policy.asked for cookie in self.cookies(purpose)]
 
     def receivers(self, purpose: Purpose) -> list[Text]:
-        """Return the names of those who receive something for `purpose`, each once."""
+        """Return the names of everyone who receives something for `purpose`, each once."""
         return [receiver.name for receiver in receivers(self.policy, purpose.name)]
 
     def others(self, purpose: Purpose) -> list[Text]:
-        """Return the names of third parties that receive something for `purpose`: no processor."""
+        """Return the names of third parties that receive something for `purpose`, without processors."""
         return [each.name for each in receivers(self.policy, purpose.name) if each.declared or not each.processor]
 
     def processors(self, purpose: Purpose) -> list[Text]:
-        """Return the names of those who work for the site on what is collected for `purpose`."""
+        """Return the names of the processors for `purpose`: those who work for the site on what it collects."""
         return [each.name for each in receivers(self.policy, purpose.name) if each.processor and not each.declared]
 
     def all_receivers(self) -> list[Receiver]:
@@ -136,16 +136,16 @@ class Outline:
         return [receiver for purpose in self.policy.purposes for receiver in receivers(self.policy, purpose)]
 
     def third_parties(self) -> list[Receiver]:
-        """Return everyone who receives something for ends of their own, by purpose: no processor."""
+        """Return everyone who receives something for ends of their own, by purpose, without processors."""
         return [each for each in self.all_receivers() if each.declared or not each.processor]
 
     def transfers(self) -> list[Recipient | Processor]:
-        """Return those to whom data leave the country."""
+        """Return the recipients and processors to which data leave the country."""
         parties: list[Recipient | Processor] = [*self.policy.recipients, *self.policy.processors]
         return [each for each in parties if each.transfer]
 
     def own(self, place: str) -> list[tuple[int, Section]]:
-        """Return the site's own sections that stand behind `place`, each with its number in the declaration."""
+        """Return the site's own sections that come after `place`, each with its number in the declaration."""
         return [(n, each) for n, each in enumerate(self.policy.sections, 1) if each.after == place]
 
     def here(self) -> list[Purpose]:
@@ -166,27 +166,27 @@ class Outline:
         return list(self.policy.events.values())
 
     def recorded(self) -> list[Purpose]:
-        """Return the purposes for which a record of each exchange is kept, as far as they are allowed."""
+        """Return the purposes for which the log keeps a record of each exchange, if the visitor allows them."""
         return [self.policy.purposes[name] for name in self.policy.log if name != ABUSE]
 
     def undecided(self) -> list[Purpose]:
-        """Return the purposes that are in use until a visitor, or a signal that they list, refuses."""
+        """Return the purposes that apply until the visitor refuses, or a signal that the purpose lists."""
         return [each for each in self.policy.asked if each.basis == "opt_out"]
 
     def answer_within(self) -> Duration:
-        """Return how soon a request about one's data is due to be answered."""
+        """Return how soon the site must answer a request about a person's data."""
         return answer_within(self.policy.jurisdiction)
 
     def legal(self) -> list[Purpose]:
-        """Return the purposes that a law demands."""
+        """Return the purposes that a law requires."""
         return [purpose for purpose in self.policy.purposes.values() if purpose.basis == "legal_obligation"]
 
     def archived(self) -> list[Purpose]:
-        """Return the purposes of which a law demands more than they need."""
+        """Return the purposes whose records a law requires for longer than the purposes need them."""
         return [purpose for purpose in self.policy.purposes.values() if purpose.archive]
 
     def unmarked(self) -> list[Purpose]:
-        """Return the purposes whose records are kept without anything that leads to a visitor."""
+        """Return the purposes whose records hold nothing that leads to a visitor."""
         marked = (ABUSE, RECEIPTS, REQUESTS)
         return [
             each
@@ -195,7 +195,7 @@ class Outline:
         ]
 
     def links_kept(self) -> Duration:
-        """Return how long is kept in which browsers somebody signed in."""
+        """Return how long the site remembers in which browsers somebody signed in."""
         return links_kept(self.policy)
 
     def refused_by(self, signals: Iterable[str]) -> list[Purpose]:
@@ -204,5 +204,5 @@ class Outline:
         return [purpose for purpose in self.policy.asked if sent.intersection(purpose.refused_by)]
 
     def signals(self) -> list[str]:
-        """Return the signals that are honoured: those that a purpose lists."""
+        """Return the signals that the policy honours: those that a purpose lists."""
         return sorted(self.policy.signals, reverse=True)

@@ -1,4 +1,4 @@
-"""A section of the site's own as HTML: paragraphs, lists and links of Markdown. All else stays a text."""
+"""Render one of the site's own sections as HTML: paragraphs, lists and links of Markdown. All else stays plain text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ITEM: Final = re.compile(r"\s*[-*] +")
 
 
 def own_words(text: Text, translation: Translation) -> Markup:
-    """Return `text` in the reader's language; in another one than the page it carries its `lang`."""
+    """Return `text` in the reader's language, with a `lang` if that is not the language of the page."""
     words, language = text.read(translation.asked)
     blocks = Markup().join(_block(block.splitlines()) for block in re.split(r"\n\s*\n", words.strip()))
     if language in ("", translation.language):
@@ -26,7 +26,7 @@ def own_words(text: Text, translation: Translation) -> Markup:
 
 
 def _block(lines: list[str]) -> Markup:
-    """A list behind the words that introduce it, or a paragraph."""
+    """Return a paragraph, or a list after the words that introduce it."""
     first = next((number for number, line in enumerate(lines) if _ITEM.match(line)), len(lines))
     items: list[str] = []
     for line in lines[first:]:

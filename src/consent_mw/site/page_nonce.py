@@ -1,4 +1,4 @@
-"""The nonce with which a page lets scripts and style sheets in, as its own CSP header says. Pure."""
+"""Find the nonce with which a page's own CSP header allows scripts and style sheets. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from consent_mw._asgi import Message, header_values
 
 __all__ = ["NO_NONCE", "Nonce", "nonce_of", "with_nonce"]
 
-#: A nonce-source (CSP Level 3, section 2.3.1): nothing in it has a meaning in HTML.
+#: A nonce-source (CSP Level 3, section 2.3.1). None of its characters has a meaning in HTML.
 _NONCE: Final = re.compile(r"'nonce-([A-Za-z0-9+/_-]+={0,2})'")
 _STRICT: Final = "'strict-dynamic'"
 
@@ -17,9 +17,9 @@ _STRICT: Final = "'strict-dynamic'"
 class Nonce(NamedTuple):
     """
     Attributes:
-        script: For `<script>`; "" where the page asks for none.
-        style: For `<link rel="stylesheet">`.
-        strict: Whether what a trusted script starts is trusted too, so that ours has to look at what it starts.
+        script: The nonce for `<script>`; "" if the page requires none.
+        style: The nonce for `<link rel="stylesheet">`.
+        strict: Whether the page also trusts what a trusted script starts, so that our script must check what it starts.
     """
 
     script: str = ""
@@ -31,7 +31,7 @@ NO_NONCE: Final = Nonce()
 
 
 def nonce_of(start: Message) -> Nonce:
-    """Return the nonce of the page whose head is `start`; of several policies of the first that has one."""
+    """Return the nonce of the page whose head is `start`. Of several CSPs the first one with a nonce counts."""
     for value in header_values(start.get("headers") or (), b"content-security-policy"):
         for policy in value.decode("latin-1").split(","):
             sources = _directives(policy)
@@ -43,7 +43,7 @@ def nonce_of(start: Message) -> Nonce:
 
 
 def with_nonce(html: str, nonce: Nonce) -> str:
-    """Return our own tags with the nonce in them."""
+    """Return our own tags with the nonce inserted."""
     if nonce.script:
         html = html.replace("<script ", f'<script nonce="{nonce.script}"{" data-strict" if nonce.strict else ""} ')
     return html.replace("<link ", f'<link nonce="{nonce.style}" ') if nonce.style else html

@@ -1,4 +1,4 @@
-"""A rendered page as its words: one line a block, as a visitor reads it, whatever the style sheet says."""
+"""The words of a rendered page: one line for each block, as a visitor reads them, whatever the style sheet says."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["contents_of", "lines_of", "text_of"]
 
 
 def text_of(html: str) -> str:
-    """Return the words of `html`, one block a line."""
+    """Return the words of `html`, one line for each block."""
     return "\n".join(_lines(html, _Reader()))
 
 
 def lines_of(html: str) -> list[str]:
-    """Return the words of `html`, one block a line, and a row of a table as one: `Statistics · 13 months`."""
+    """Return the words of `html`, one line for each block. A row of a table is one line: `Statistics · 13 months`."""
     return [line.removesuffix(" ·") for line in _lines(html, _RowReader())]
 
 
@@ -34,7 +34,7 @@ class _Reader(HTMLParser):
     """Gathers the words between block-level tags."""
 
     _INLINE = frozenset(("a", "b", "bdi", "code", "em", "small", "span", "strong", "time"))
-    # What a visitor with JavaScript, or one who has opened nothing yet, does not see as part of the surface.
+    # Elements that a visitor with JavaScript, or one who has opened nothing yet, does not see on the surface.
     _UNREAD = frozenset(("script", "style", "noscript", "template"))
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class _Reader(HTMLParser):
 
 
 class _RowReader(_Reader):
-    """Keeps a table's row together, since a cell alone tells nothing."""
+    """Keeps a table's row together, since a cell alone means nothing."""
 
     _INLINE = _Reader._INLINE | {"td", "th"}
 

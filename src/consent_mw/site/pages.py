@@ -57,14 +57,14 @@ _IMMUTABLE: Final[Mapping[str, str]] = {"cache-control": "public, max-age=315360
 _USUAL: Final = Look()
 #: How soon a choice that could not be kept may be sent again.
 _RETRY_SECONDS: Final = "60"
-#: Of the answers alone: 4,000 with day, name and signature.
+#: The most bytes of the answers alone: with day, name and signature the cookie then has 4,000.
 _MOST_COOKIE_BYTES: Final = 3_800
 
-#: Surfaces times languages are a handful; which cookies wait together could be more.
+#: Surfaces times languages are a handful, but there may be more combinations of cookies that wait together.
 _HASHES: Final = 256
-#: Languages times sets of answers and signals; nearly all who are asked have none.
+#: Languages times sets of answers and signals. Nearly all visitors who are asked have none of either.
 _WORDS: Final = 64
-#: Of each browser's Accept-Language, which of the policy's languages it likes best: asked twice for each page.
+#: The memory for the preferred language of each Accept-Language header: each page asks for it twice.
 _LANGUAGES_BYTES: Final = 256 << 10
 
 _Page: TypeAlias = Callable[[Visit], Awaitable[Response]]
@@ -75,21 +75,21 @@ class Site:
     The visitor's side of a policy.
 
     Args:
-        prefix: Where the pages are, without a slash at its end.
-        signing: Signs the tokens of forms, and what an address tells of a request.
-        keeper: Keeps the receipt of a choice before a page says that it is saved; without it choices have none.
-        pending: The cookies that wait; without it none do.
-        receipts: Where visitors' receipts are found; without it there is no page for them.
-        hand_over: Brings what lies in the spool to the store (`Drain.once`), for who asks for a receipt at once.
-        revisions: The declarations that were in force; without it the pages know this one only.
-        wordings: Where the words are kept that visitors were shown.
-        my_data: What the page of the visitor's own data works with; without it there is none.
-        own_cookies: What our own cookies are called, on https or not.
-        templates: A folder whose templates stand in for ours, and whose locale/ adds languages.
-        default_language: For visitors who speak none of the policy's languages; its first unless told.
-        enforced: False while the server only reports what it would hold back: the pages then say so.
-        look: The banner's layout, and what our own pages wear.
-        now_ns: The clock, in nanoseconds since 1970.
+        prefix: The path of the pages, without a slash at its end.
+        signing: Signs the tokens of forms, and the status token in an address.
+        keeper: Keeps the receipt of a choice before a page says that it is saved. Without it choices have no receipt.
+        pending: The cookies that wait. Without it no cookie waits.
+        receipts: Finds visitors' receipts. Without it they have no page.
+        hand_over: Moves the spool's records to the store (`Drain.once`), for visitors who ask for a receipt at once.
+        revisions: The declarations that have been in force. Without it the pages know only this one.
+        wordings: Keeps the words that visitors were shown.
+        my_data: The parts of the page of the visitor's own data. Without it there is no such page.
+        own_cookies: Returns the names of our own cookies, for https or not.
+        templates: A folder whose templates replace ours, and whose locale/ adds languages.
+        default_language: The language for visitors who speak none of the policy's; by default the policy's first.
+        enforced: False while the server only reports what it would hold back. The pages then say so.
+        look: The banner's layout, and the look of our own pages.
+        now_ns: The clock; it returns nanoseconds since 1970.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Site:
         self._words: dict[tuple[str, str, Permissions, frozenset[str]], Words] = {}
         self._own_cookies = own_cookies
         self._announcement: Announcement | None = None
-        #: Whether something is announced: every page then has something to tell.
+        #: Whether a revision is announced: every page then has a notice to show.
         self.announces: bool = False
         self._rendering.notice = self._notice_on
         published = revisions.course(policy).published if revisions else ()
@@ -169,14 +169,14 @@ class Site:
             )
             self._routes["/my-data"] = {"GET": data.page, "POST": data.post}
 
-    # -- what the middleware asks -------------------------------------------------------------------------------
+    # -- for the middleware -------------------------------------------------------------------------------------
 
     def base(self, scope: Scope) -> str:
-        """Return the prefix as a browser must write it: with what the application is mounted under."""
+        """Return the prefix as a browser must write it: with the mount path of the application."""
         return quote(str(scope.get("root_path") or ""), safe="/") + self.prefix
 
     def language(self, scope: Scope) -> str:
-        """Return the language to speak: of `?lang=` on our own pages, of Accept-Language, or the policy's first."""
+        """Return the visitor's language: from `?lang=` on our own pages, from Accept-Language, or the default."""
         path = own_path(scope)
         if path == self.prefix or path.startswith(f"{self.prefix}/"):
             asked = query_of(scope).get("lang", "")
@@ -188,7 +188,7 @@ class Site:
         return negotiate(accepted.decode("latin-1"), self.policy.languages) or self._default_language
 
     def announce(self, policy: Policy | None, published: Sequence[Policy] = ()) -> None:
-        """Tell on every page of `policy`, which is published and not in force yet; of nothing any more if None."""
+        """Announce `policy`, which is published and not yet in force, on every page; None ends the announcement."""
         cookies = {self._own_cookies(secure).notice for secure in (False, True)}
         self._policies.know(published, policy)
         self._announcement = Announcement(self._surfaces, self.policy, policy, cookies) if policy else None
@@ -196,11 +196,11 @@ class Site:
         self._rendering.announced = policy.revision if policy else None
 
     def wants_banner(self, consent: RequestConsent) -> bool:
-        """Return whether there is something to ask or to tell: a choice is missing, cookies may wait, or a notice."""
+        """Whether a page needs the banner: a choice is missing, cookies may wait, or a revision is announced."""
         return consent.permissions.asks or consent.pending is not None or self.announces
 
     def asks(self, consent: RequestConsent) -> bool:
-        """Return whether a choice is missing."""
+        """Whether a choice is missing."""
         return consent.permissions.asks
 
     async def banner(
@@ -213,10 +213,10 @@ class Site:
         page_language: str | None = None,
     ) -> str:
         """
-        Return the HTML to insert at the beginning of the body, empty if there is nothing to ask or to tell.
+        Return the HTML to insert at the beginning of the body; empty if there is nothing to ask or to announce.
 
-        `shared` asks for the one banner of a page that a cache keeps for everyone: nothing of this visitor is in it.
-        With `page_language` it speaks that language, or the site's, whatever this visitor prefers.
+        With `shared` it is the one banner of a page that a cache keeps for everyone, without anything of this visitor.
+        With `page_language` it is in that language, or else in the site's default, whatever this visitor prefers.
         """
         asks_first = shared or consent.permissions.asks
         waiting = [] if asks_first else await self.waiting(consent, now_ns)
@@ -224,7 +224,7 @@ class Site:
 
     def words(self, scope: Scope, accepted: bytes, consent: RequestConsent) -> Words:
         """
-        Return what goes into a page that asks and has nothing else to tell. All who read it get the same bytes.
+        Return the words for a page that only asks. All its readers get the same bytes.
 
         Args:
             accepted: The visitor's Accept-Language.
@@ -250,7 +250,7 @@ class Site:
         )
 
     async def waiting(self, consent: RequestConsent, now_ns: int) -> list[Waiting]:
-        """Return what waits for this visitor; nothing while the store is away, since a page must come all the same."""
+        """Return the cookies that wait for this visitor; none while the store is away, as a page must come anyway."""
         return await _readable(Waitings(self.pending, consent.pending, now_ns))
 
     def banner_of(
@@ -262,7 +262,7 @@ class Site:
         shared: bool = False,
         page_language: str | None = None,
     ) -> str:
-        """As `banner`, for who has read already what waits."""
+        """Return the same as `banner`, for a caller that has already read the waiting cookies."""
         language, base = self._spoken(scope, page_language), self.base(scope)
         target = target_of(scope, b"" if shared else scope.get("query_string", b""))
         asks = shared or consent.permissions.asks or bool(waiting)
@@ -291,28 +291,28 @@ class Site:
         return self._rendering.head(self._spoken(scope, page_language), self.base(scope))
 
     async def sign_in(self, scope: Scope) -> str | None:
-        """Return what the application knows the sender of a request to our pages by, or None."""
+        """Return the application's name for the sender of a request to our pages, or None."""
         return await self._my_data.identity.sign_in(scope) if self._my_data else None
 
     def language_of(self, start: Message) -> str | None:
-        """Return the policy's language that a page says it is written in (Content-Language), or None."""
+        """Return the language of the policy that a page names as its own (Content-Language), or None."""
         said = header_value(start.get("headers") or (), b"content-language")
         return None if said is None else negotiate(said.decode("latin-1"), self.policy.languages)
 
     def shown(self, surface: str, language: str, cookies: Collection[str] = ()) -> Shown:
         """
-        Return what a receipt says about `surface`; a choice that names none of ours came through the API.
+        Return what a receipt says about `surface`. A choice that names none of our surfaces came through the API.
 
         Args:
-            language: The one of the policy's that was asked for; the receipt names what was really spoken.
-            cookies: The declared names of the waiting cookies that were asked about.
+            language: The requested language, one of the policy's. The receipt names the language that was really used.
+            cookies: The declared names of the waiting cookies that the surface asked about.
         """
         known: Surface = surface if surface in SURFACES else "api"
         key = (known, language, frozenset(cookies) if known == "waiting" else frozenset[str]())
         return Shown(known, self._surfaces.spoken(language), self._hashes.get(key) or self._keep_words(key))
 
     def _keep_words(self, key: tuple[Surface, str, frozenset[str]]) -> str:
-        """Return the hash of what was shown; its words are kept, so that a later template takes none away."""
+        """Return the hash of the shown words, and keep the words: a later template must not lose them."""
         surface, language, cookies = key
         text = self._surfaces.text(language, surface, cookies)
         try:
@@ -328,12 +328,12 @@ class Site:
     # -- the pages ----------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request to our pages. The scope's state holds the visitor's consent."""
+        """Answer one request to our pages. The visitor's consent is in the scope's state."""
         visit = self._visit(scope, receive)
         await _respond(await self._answer(visit), scope, receive, send)
 
     async def gpc(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer `/.well-known/gpc.json`: whether the signal is honoured, and since when (GPC, section 4)."""
+        """Answer `/.well-known/gpc.json`: whether the policy honours the signal, and since when (GPC, section 4)."""
         if scope["method"] in ("GET", "HEAD"):
             document = {"gpc": "gpc" in self.policy.signals, "lastUpdate": self.policy.published.isoformat()}
             response = self._rendering.data(document, headers={"cache-control": "no-cache"})
@@ -408,11 +408,11 @@ class Site:
             "again": visit.query.get("again", ""),
             "proof": self._posts.guard.proof(visit),
         }
-        # Our script fetches the dialog; the link that it stands behind leads to the page.
+        # Our script fetches the dialog. Without the script the same link opens the page.
         return self._page(visit, "dialog.html" if "dialog" in visit.query else "settings.html", context)
 
     async def _question(self, visit: Visit) -> Response:
-        """Return what waits as our script puts it into a page that was loaded before; 404 where nothing does."""
+        """Return the question about waiting cookies, for our script to insert into a loaded page; 404 if none wait."""
         waiting = await _readable(visit.waitings)
         if not waiting:
             return self._missing(visit)
@@ -464,9 +464,9 @@ class Site:
         return response
 
     async def _chosen(self, visit: Visit, said: forms.Answers | forms.WaitingAnswer, shown: Shown) -> list[bytes]:
-        """Take what was said, and return the lines that it releases. Raises NotSaved."""
+        """Take the visitor's answer, and return the Set-Cookie lines that it releases. Raises NotSaved."""
         agent, before = visit.headers.get("user-agent", ""), visit.consent.consent
-        if is_crawler(agent):  # nobody is behind it, who could have chosen
+        if is_crawler(agent):  # no person is behind it who could have chosen
             return []
 
         async def keep() -> bool:
@@ -496,7 +496,7 @@ class Site:
         return self._notice(visit.scope, visit.language, visit.base, target, shared=False, token=token)
 
     async def _close_notice(self, visit: Visit) -> Response:
-        """Have the browser remember that the notice was read. One of another revision is not announced any more."""
+        """Let the browser remember that the notice was closed. Only the notice of the announced revision counts."""
         fields = await self._posts.fields(visit)
         if isinstance(fields, Response):
             return fields
@@ -514,12 +514,12 @@ class Site:
 
 
 def _unknown(scope: Scope) -> str:
-    """The network of a visitor, where nobody can tell it."""
+    """Return an unknown network: the default if the site cannot find out a visitor's network."""
     return ""
 
 
 async def _respond(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a response with the headers of all our answers; to HEAD its head alone (RFC 9110, section 9.3.2)."""
+    """Send a response with the headers of all our answers; for HEAD only the head (RFC 9110, section 9.3.2)."""
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     if scope["method"] == "HEAD":
@@ -536,14 +536,14 @@ async def _readable(waitings: Waitings) -> list[Waiting]:
 
 
 def _size(said: forms.Answers) -> int:
-    """Return the bytes of the answers as the consent cookie holds them."""
+    """Return how many bytes the answers take in the consent cookie."""
     return len(dumps(Consent(choice=said.choice, purposes=said.purposes or {}, cookies=said.cookies or {})))
 
 
 def _state(
     visit: Visit, waiting: Sequence[Waiting], policy: Policy, announced: Announcement | None
 ) -> dict[str, object]:
-    """What scripts may know of the visitor's choice. Never more than the visitor's own page shows."""
+    """Return what scripts may know of the visitor's choice: never more than the visitor's own page shows."""
     consent = visit.consent
     return {
         "choice": consent.choice,

@@ -1,4 +1,4 @@
-"""The policy page as a file of its own, for reading where no site runs: the words of the page, and its style."""
+"""The policy page as a file of its own, for readers without a running site: the words of the page, and its style."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["policy_file"]
 
 def policy_file(policy: Policy, language: str, base: str, now: datetime) -> str:
     """
-    Return the policy page as HTML that needs nothing else.
+    Return the policy page as HTML that needs no other file.
 
     Args:
-        base: Where the site's pages are, such as "/consent": what the links of the page begin with.
-        now: By it the page says whether the revision is in force or announced.
+        base: The path of the site's pages, such as "/consent". The links of the page begin with it.
+        now: The time at which the page says whether the revision is in force or announced.
     """
     surfaces, assets = Surfaces(policy), Assets()
     starts = begins(policy).astimezone(policy.time_zone)

@@ -1,4 +1,4 @@
-"""The pages that say the same to everyone: the policy, each of its revisions, and the cookies."""
+"""The pages that are the same for everyone: the policy, each of its revisions, and the cookies."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from consent_mw.site.visit import Visit
 
 __all__ = ["PolicyPages"]
 
-#: Announced; in force; not any more; or replaced before it ever was.
+#: Announced; in force; no longer in force; or replaced before it was ever in force.
 _Standing: TypeAlias = Literal["ahead", "in force", "past", "never"]
 
 
 class _Compared(NamedTuple):
-    """What a revision changed: against which one, item by item and line by line, and what visitors are asked again."""
+    """What a revision changed: the older policy, changes by item and by line, and what visitors must answer again."""
 
     old: Policy
     amendments: list[Amendment]
@@ -37,12 +37,12 @@ class _Compared(NamedTuple):
 
 class PolicyPages:
     """
-    Every revision that was published, as pages.
+    The pages of all published revisions.
 
     Args:
-        policy: The one in force.
-        published: Every one that can be read.
-        own_cookies: What our own cookies are called, on https or not.
+        policy: The policy in force.
+        published: All revisions that can be read.
+        own_cookies: Returns the names of our own cookies, for https or not.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class PolicyPages:
         self.know((each for each in published if each.revision < policy.revision), None)
 
     def know(self, published: Iterable[Policy], ahead: Policy | None) -> None:
-        """Have a page for each of `published`; `ahead` is the one of them that is announced."""
+        """Offer a page for each of `published`; `ahead` is the one of them that is announced."""
         course = Course([*published, self._policy])
         self._by_revision = {each.revision: each for each in course.published}
         self._held = {each.revision for each in course.holding}
@@ -71,9 +71,9 @@ class PolicyPages:
         return self._revision(visit, self._policy, None)
 
     async def revision(self, visit: Visit) -> Response:
-        """Answer `/policy/{revision}` with that revision, and with what it changed; 404 names those that there are."""
+        """Answer `/policy/{revision}` with that revision and its changes; a 404 names the existing ones."""
         asked = visit.page.removeprefix("/policy/")
-        # isdecimal() knows digits of every script, and int() reads any number of them
+        # isdecimal() accepts digits of every script, and int() reads any number of them.
         found = self._by_revision.get(int(asked)) if asked.isascii() and asked.isdecimal() and len(asked) < 7 else None
         if found is not None:
             return self._revision(visit, found, self._before(found.revision))
@@ -83,7 +83,7 @@ class PolicyPages:
         return self._rendering.page(visit, "missing.html", {"revisions": sorted(self._by_revision)}, status=404)
 
     def _before(self, revision: int) -> Policy | None:
-        """Return what a revision replaces: one that never held was nobody's promise."""
+        """Return the revision that this one replaced. One that was never in force promised nothing, and is left out."""
         earlier = max((number for number in self._held if number < revision), default=None)
         return None if earlier is None else self._by_revision[earlier]
 
@@ -121,7 +121,7 @@ class PolicyPages:
         }
 
     def _graph(self, policy: Policy) -> Response:
-        """Answer with the terms of the Data Privacy Vocabulary, which are the same in every language."""
+        """Answer in the terms of the Data Privacy Vocabulary, which are the same in every language."""
         body = self._graphs.get(policy.revision)
         if body is None:
             body = self._graphs[policy.revision] = bytes(self._rendering.data(policy_graph(policy)).body)

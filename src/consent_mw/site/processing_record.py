@@ -1,8 +1,8 @@
 """
-A policy as the record of processing activities that article 30(1) of the GDPR asks a controller for.
+A policy as the record of processing activities that article 30(1) of the GDPR requires of a controller.
 
-One declaration says both, so the record cannot tell another story than the page. It is for the controller's own files
-and for an authority that asks, and no page of the site.
+One declaration is the source of both, so the record cannot contradict the page. The record is for the controller's own
+files and for an authority that asks. It is not a page of the site.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _BASES: Final[Mapping[Basis, str]] = {
     "opt_out": "not refused by the visitor",
     "consent": "consent",
 }
-#: What the server keeps for the purposes whose names it knows, and of each request that is recorded.
+#: What the server keeps for the purposes whose names it knows, and of each recorded request.
 _BUILT_IN: Final[Mapping[str, str]] = {
     NECESSARY: "choices about cookies",
     ABUSE: "what was noticed, and when",
@@ -59,7 +59,7 @@ _BUILT_IN: Final[Mapping[str, str]] = {
     REQUESTS: "what people ask, how to reach them, the answers",
 }
 _RECORDED: Final = "time and result of each request"
-#: The columns of the sheet, and which letter of article 30(1) asks for them.
+#: The columns of the sheet, and the letter of article 30(1) that requires them.
 _COLUMNS: Final[Mapping[str, str]] = {
     "controller": "Controller (a)",
     "joint_controllers": "Joint controllers (a)",
@@ -84,16 +84,16 @@ _COLUMNS: Final[Mapping[str, str]] = {
 
 def processing_record(policy: Policy, language: str) -> dict[str, object]:
     """
-    Return the record in `language`: who answers, and one of "activities" for each purpose.
+    Return the record in `language`: who is responsible, and one of "activities" for each purpose.
 
-    What is one thing is a string, what may be several a list of strings; "name" and "basis" of an activity are as in
-    the policy, "gaps" are pointers to what article 30 asks for and nobody has declared.
+    A single value is a string; values of which there may be several are a list of strings. "name" and "basis" of an
+    activity are as in the policy. "gaps" point to what article 30 requires and the policy does not declare.
     """
     return _Writing(policy, language).record()
 
 
 def record_sheet(policy: Policy, language: str) -> str:
-    """Return the record as CSV that a spreadsheet may open: a row for each activity, whole by itself."""
+    """Return the record as CSV that is safe for a spreadsheet: a row for each activity, complete by itself."""
     writing = _Writing(policy, language)
     common = writing.head()
     rows: list[list[str | int]] = [
@@ -104,7 +104,7 @@ def record_sheet(policy: Policy, language: str) -> str:
 
 
 def record_gaps(policy: Policy) -> list[tuple[str, str]]:
-    """Return where something that article 30(1) asks for is not declared, and what."""
+    """Return what article 30(1) requires and the policy does not declare: the place, and what is missing."""
     gaps = [] if policy.controller.address else [("controller.address", "the controller's contact details (a)")]
     for purpose in policy.by_application:
         if not purpose.subjects:
@@ -117,7 +117,7 @@ def record_gaps(policy: Policy) -> list[tuple[str, str]]:
 
 
 class _Writing:
-    """One record while it is written, in one language."""
+    """Builds one record in one language."""
 
     def __init__(self, policy: Policy, language: str) -> None:
         templates = our_templates()
@@ -172,7 +172,7 @@ class _Writing:
             }
 
     def data(self, purpose: Purpose) -> list[str]:
-        """Return what the log keeps, what the application records and sets, and what people are asked for."""
+        """Return what the log keeps, what the application records and sets, and what the site asks people for."""
         kept = [each for each in Outline(self.policy).kept() if each.purpose is purpose]
         events = [self.event(event) for event in self.policy.events.values() if event.purpose == purpose.name]
         cookies = [cookie.name for cookie in self.policy.cookies if cookie.purpose == purpose.name]
@@ -223,7 +223,7 @@ class _Writing:
     # -- words ------------------------------------------------------------------------------------------------------
 
     def words(self, macro: str, value: object) -> str:
-        """Return what a macro of the pages says, as plain words."""
+        """Return the output of a macro of the pages as plain words."""
         return text_of(self._words(macro, value))
 
     def said(self, words: str) -> str:
@@ -239,7 +239,7 @@ class _Writing:
 
 
 def _measures(policy: Policy) -> list[Section]:
-    """Return the site's own sections about security: those by whose title `check` knows them."""
+    """Return the site's own sections about security. `check` recognises them by their title."""
     law = checklist(policy.jurisdiction)
     asked = [pointer for duty in law.entry if duty.id == "security" for pointer in duty.said_by] if law else []
     about = re.compile("|".join(pointer.partition("~")[2] for pointer in asked) or "(?!)", re.IGNORECASE)

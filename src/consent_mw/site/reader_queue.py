@@ -1,4 +1,4 @@
-"""Who reads their data next: a fair queue, so that no visitor waits for another's hundred connections."""
+"""A fair queue of visitors who read their own data, so that nobody waits for a hundred connections of another."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import msgspec
 
 __all__ = ["Busy", "Readers"]
 
-#: Each reads every receipt and record of somebody; more at a time would only take Python's lock from the rest.
+#: The most readers at a time. Each reads every receipt and record of a person; more of them would only take Python's
+#: lock from the other requests.
 _AT_ONCE: Final = 4
-#: Of them of one network.
+#: The most readers at a time from one network.
 _OF_NETWORK: Final = 2
-#: Of one person who read or wait: a browser opens some tabs. One reads at a time.
+#: The most requests of one person that read or wait: a browser opens some tabs. Only one of them reads at a time.
 _OF_PERSON: Final = 4
-#: Who waits, of one network and in all.
+#: The most requests that wait: from one network, and in all.
 _WAIT_OF_NETWORK: Final = 16
 _WAIT: Final = 512
 
 
 class Busy(Exception):
-    """The queue is too long for this visitor. Nothing was read; it may be tried again in some seconds."""
+    """The queue is too long for this visitor. Nothing was read; the visitor may try again in some seconds."""
 
 
 class _Waiter(msgspec.Struct, eq=False):
@@ -35,10 +36,10 @@ class _Waiter(msgspec.Struct, eq=False):
 
 class Readers:
     """
-    Gives turns: one at a time to one person, and a share of all to one network; of those who wait, next comes the
-    network that was served the longest ago. A full queue turns away who came last of the network that waits most.
+    Gives turns to readers: one at a time to a person, and a share of all turns to a network.
 
-    A process counts for itself.
+    The next turn goes to the waiting network whose last turn was the longest ago. A full queue refuses the newest
+    waiter of the network with the most waiters. Each process counts on its own.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class Readers:
         self._of_person: Counter[str] = Counter()
         self._reading_of_person: Counter[str] = Counter()
         self._reading_of_network: Counter[str] = Counter()
-        self._served: dict[str, int] = {}  # of the networks that wait or read, the number of their last turn
+        self._served: dict[str, int] = {}  # the number of the last turn of each network that waits or reads
         self._turns = 0
 
     @asynccontextmanager
@@ -55,11 +56,11 @@ class Readers:
         Wait for a turn, which lasts as long as the block.
 
         Args:
-            person: What proves who it is.
-            network: "" where that is not known.
+            person: What identifies the person.
+            network: The person's network; "" if it is not known.
 
         Raises:
-            Busy: Too many wait.
+            Busy: Too many requests wait.
         """
         self._check(person, network)
         waiter = _Waiter(person, network, asyncio.get_running_loop().create_future())
@@ -86,12 +87,12 @@ class Readers:
             raise Busy
         last = next(waiter for waiter in reversed(self._waiting) if waiter.network == most)
         self._waiting.remove(last)
-        if not last.turn.done():  # who was cancelled just now leaves by itself
+        if not last.turn.done():  # a waiter that was cancelled just now leaves by itself
             last.turn.set_exception(Busy())
 
     def _next(self) -> None:
         while self._reading_of_network.total() < _AT_ONCE and (able := [*filter(self._may_read, self._waiting)]):
-            waiter = min(able, key=lambda each: self._served.get(each.network, 0))  # the first of those who are equal
+            waiter = min(able, key=lambda each: self._served.get(each.network, 0))  # the first of equal ones
             self._waiting.remove(waiter)
             self._reading_of_person[waiter.person] += 1
             self._reading_of_network[waiter.network] += 1
@@ -108,7 +109,7 @@ class Readers:
 
     def _leave(self, waiter: _Waiter) -> None:
         _less(self._of_person, waiter.person)
-        if waiter in self._waiting:  # it was cancelled while it waited
+        if waiter in self._waiting:  # cancelled while it waited
             self._waiting.remove(waiter)
         elif waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
             _less(self._reading_of_person, waiter.person)

@@ -1,4 +1,4 @@
-"""A receipt as data, under the names of ISO/IEC TS 27560:2023 where it has one. Pure: values in, a dict out."""
+"""A receipt as data, with the names of ISO/IEC TS 27560:2023 if it has one for a value. Pure: values in, a dict out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from consent_mw.site.outline import Outline
 
 __all__ = ["SCHEMA", "Addresses", "iso_duration", "receipt_document"]
 
-#: The form of these documents. It changes when a name in them does.
+#: The format of these documents. It changes when a name in them changes.
 SCHEMA: Final = "consent-mw.receipt/1 (ISO/IEC TS 27560:2023)"
 
 _SEALED: Final = "personal fields encrypted, under a key of each day that is destroyed when the period ends"
@@ -23,13 +23,13 @@ _STATES: Final = {True: "consent given", False: "consent refused", None: "consen
 
 
 class Addresses(NamedTuple):
-    """Where the visitor's pages are, whole, without a slash at the end: `https://example.com/consent`."""
+    """The full address of the visitor's pages, without a slash at the end: `https://example.com/consent`."""
 
     prefix: str
 
     @property
     def policy(self) -> str:
-        """The policy page."""
+        """The address of the policy page."""
         return f"{self.prefix}/policy"
 
 
@@ -39,14 +39,15 @@ def receipt_document(
     """
     Return the receipt, ready for JSON.
 
-    The sections are those of the specification: header, processing (`purposes`), parties and events. What it has no
-    name for stands under `consent_mw`.
+    The sections are those of the specification: header, processing (`purposes`), parties and events. Values for which
+    it has no name are under `consent_mw`.
 
     Args:
-        policy: The declaration that was answered; None where it can no longer be read, and then no purpose is told.
-        words: What was shown (`proof.words_of`).
+        policy: The declaration that the visitor answered; None if it can no longer be read. The document then names no
+            purpose.
+        words: The words that the visitor was shown (`proof.words_of`).
     """
-    page, language = page_and_texts(receipt.language)  # purposes and parties are named as they were shown
+    page, language = page_and_texts(receipt.language)  # so that purposes and parties have the names that were shown
     at = receipt.given_at.isoformat(timespec="milliseconds")
     document: dict[str, object] = {
         "schema_version": SCHEMA,
@@ -147,7 +148,7 @@ def _parties(policy: Policy, language: str) -> list[dict[str, object]]:
 
 
 def _receiver(receiver: Receiver, language: str) -> list[dict[str, object]]:
-    """A party for each thing that is declared to be received; one without items for a provider of cookies alone."""
+    """Return a party for each declared thing that a receiver gets; a provider of cookies only is one without items."""
     return [
         {
             "party_role": "recipient",
@@ -172,7 +173,7 @@ def _authority(agency: Agency, language: str) -> dict[str, object]:
 
 
 def iso_duration(duration: Duration) -> str:
-    """Return the duration as ISO 8601 writes it: "P13M", "P90D", "PT24H"."""
+    """Return the duration in ISO 8601: "P13M", "P90D", "PT24H"."""
     letter = duration.unit[0].upper()
     return (
         f"PT{duration.count}{letter}" if duration.unit in ("hour", "minute", "second") else f"P{duration.count}{letter}"

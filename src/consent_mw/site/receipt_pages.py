@@ -1,4 +1,4 @@
-"""The visitor's own receipts: found by what their consent cookie proves, and by nothing that a request could say."""
+"""The page of the visitor's own receipts. Only their consent cookie leads to them; nothing else in a request does."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ __all__ = ["ReceiptPages"]
 
 _log = logging.getLogger("consent_mw")
 
-#: A receipt is on the disk before "saved" is read, but in the spool: the next hand-over brings it to the store.
+#: How long a visitor waits for a receipt. It is in the spool before a page says "saved"; the next drain run moves it to
+#: the store.
 _PATIENCE_SECONDS: Final = 2.0
 _BETWEEN_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = 5
-#: Receipts that are shown, the newest first. The page of the visitor's data lists them all.
+#: The most receipts that the page shows, the newest first. The page of the visitor's data lists them all.
 _SHOWN: Final = 50
 
 
 class _Shown(NamedTuple):
-    """One receipt as the page tells it: with the declaration of then and the words that were shown."""
+    """One receipt for the page, with the declaration of that time and the words that the visitor was shown."""
 
     receipt: Receipt
     policy: Policy | None
@@ -52,10 +53,10 @@ class ReceiptPages:
     Answers `/receipt`.
 
     Args:
-        handing: Brings what lies in the spool to the store.
-        templates: The site's own templates, with which words may have to be rendered again.
-        readers: The queue of those who read what is theirs, which other pages share.
-        client: Tells from a scope the network that a request came from; "" where that is not known.
+        handing: Moves the spool's records to the store.
+        templates: The site's own templates, in case the words must be rendered again.
+        readers: The queue of visitors who read their own data. Other pages share it.
+        client: Returns from a scope the network that a request came from; "" if it is not known.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class ReceiptPages:
         self._client = client
 
     async def receipt(self, visit: Visit) -> Response:
-        """Answer with the receipts that this visitor's cookie leads to, or with why there are none."""
+        """Answer with the receipts that this visitor's cookie leads to, or with the reason why there are none."""
         consent = visit.consent.proven
         if consent.receipt is None or consent.given_on is None:
             return self._none(visit, _why(visit.consent.consent), 404)
@@ -95,10 +96,10 @@ class ReceiptPages:
         fresh = consent.given_on >= visit.consent.today - timedelta(days=1)
         return self._none(visit, "stored" if fresh else "gone", 503 if fresh else 404)
 
-    # -- where it is --------------------------------------------------------------------------------------------
+    # -- reading ------------------------------------------------------------------------------------------------
 
     async def _found(self, visit: Visit) -> list[Receipt]:
-        """Return the receipts; those of today and yesterday are waited for, since they may lie in the spool still."""
+        """Return the receipts. Wait for those of today and yesterday, which may still be in the spool."""
         consent = visit.consent.proven
         if consent.receipt is None or consent.given_on is None:
             return []
@@ -110,7 +111,7 @@ class ReceiptPages:
                     await self._handing.over()
                     if _has_latest(found := await self._stored(visit, consent.receipt), consent):
                         break
-                    await asyncio.sleep(_BETWEEN_SECONDS)  # another process hands over, or writes still
+                    await asyncio.sleep(_BETWEEN_SECONDS)  # another process moves records, or still writes some
         except TimeoutError:
             pass
         except ConsentError as error:
@@ -118,11 +119,11 @@ class ReceiptPages:
         return found if _has_latest(found, consent) or not fresh else []
 
     async def _stored(self, visit: Visit, name: str) -> list[Receipt]:
-        """Return what the store has. Nobody keeps a turn while they wait for the store to have it."""
+        """Return the receipts in the store. A visitor who waits for the store to get one does not keep the turn."""
         async with self._readers.turn(name, self._client(visit.scope)):
             return await self._receipts.of(name, most=_SHOWN)
 
-    # -- how it is told -----------------------------------------------------------------------------------------
+    # -- showing ------------------------------------------------------------------------------------------------
 
     def _told(self, receipts: Sequence[Receipt]) -> list[_Shown]:
         return [_Shown(each, policy := self._declaration(each), self._words(each, policy)) for each in receipts]
@@ -161,7 +162,7 @@ def _has_latest(found: Sequence[Receipt], consent: Consent) -> bool:
 
 
 def _why(consent: Consent) -> str:
-    """Return why nothing that this browser shows leads to a receipt."""
+    """Return why nothing that this browser sends leads to a receipt."""
     if consent.choice is None:
         return "none"
     return "elsewhere" if consent.allows_something else "refused"

@@ -1,4 +1,4 @@
-"""The exact words that a receipt is about, made again from what the receipt names."""
+"""Find the exact words that a receipt is about, from what the receipt names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def words_of(
     receipt: Receipt, wordings: Wordings, policy: Policy | None = None, *, own_templates: Path | None = None
 ) -> str | None:
     """
-    Return the words that were shown, or None where they cannot be proven.
+    Return the words that the visitor was shown, or None if they cannot be proven.
 
-    They were kept when they were first shown. Where that file is lost they are rendered again from the declaration of
-    then; either way they count only if they have the very hash that the receipt names.
+    The site kept them when it first showed them. If that file is lost, they are rendered again from the declaration of
+    that time. Either way they count only if they have exactly the hash that the receipt names.
 
     Args:
-        policy: The declaration that the receipt names (`Revisions.with_digest`), None where it is lost too.
-        own_templates: The folder that the middleware is given as `templates`.
+        policy: The declaration that the receipt names (`Revisions.with_digest`); None if it is lost too.
+        own_templates: The folder that is the middleware's option `templates`.
     """
     kept = wordings.read(receipt.text)
     if kept is not None or policy is None or receipt.surface not in SURFACES:
@@ -42,7 +42,7 @@ def words_of(
 
 
 def _asked_about(policy: Policy, surface: str) -> Iterator[list[str]]:
-    """The waiting cookies that may have been asked about: all, those of a purpose, or each alone. Nothing elsewhere."""
+    """Yield the waiting cookies that `surface` may have asked about: all, those of a purpose, or each; else none."""
     yield []
     if surface == "waiting":
         of_purposes = [[c.name for c in policy.cookies if c.purpose == purpose.name] for purpose in policy.asked]

@@ -1,4 +1,4 @@
-"""A template filled and sent: as a page, as Markdown, or as a file to keep, with the headers that all of ours carry."""
+"""Fill a template and send it, as a page, as Markdown or as a file to save, with the headers of all our pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from consent_mw.system.bounded_cache import remember
 
 __all__ = ["FOR_ALL", "PERSONAL", "SECURITY", "Rendering"]
 
-#: Everything comes from our own origin, nothing stands inline, and nobody may frame these pages.
+#: Everything comes from our own origin, nothing is inline, and nobody may put these pages into a frame.
 _CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
@@ -28,31 +28,33 @@ _CSP: Final = (
 SECURITY: Final[Mapping[str, str]] = {
     "content-security-policy": _CSP,
     "x-content-type-options": "nosniff",
-    # Not "no-referrer": with it a browser sends `Origin: null` even to ourselves (Fetch, section 3.2).
+    # Not "no-referrer": with it a browser sends `Origin: null` even to our own site (Fetch, section 3.2).
     "referrer-policy": "same-origin",
 }
-#: What shows something of one visitor is kept by no cache; what does not depends on language and form alone.
+#: PERSONAL is for a page that shows something of one visitor: no cache keeps it. FOR_ALL is for the others, which
+#: depend only on language and form.
 PERSONAL: Final[Mapping[str, str]] = {"cache-control": "no-store", "vary": "Cookie, Accept-Language"}
 FOR_ALL: Final[Mapping[str, str]] = {"cache-control": "no-cache", "vary": "Accept, Accept-Language"}
 
 
-#: A handful of languages and revisions; the rest of a key are addresses, which visitors may spell in many ways.
+#: The most pages that are kept. There are few languages and revisions, but the rest of a key are addresses, which
+#: visitors may write in many ways.
 _REMEMBERED: Final = 64
 
 
 class Rendering:
     """
-    What every page of ours needs beside its own context.
+    What every page of ours needs besides its own context.
 
     Args:
-        prefix: Where the pages are, without a slash at its end.
+        prefix: The path of the pages, without a slash at its end.
     """
 
     def __init__(self, surfaces: Surfaces, assets: Assets, prefix: str) -> None:
         self.surfaces = surfaces
         self.assets = assets
         self.prefix = prefix
-        #: The revision that is announced, if one is; and its notice, as it stands on a page of ours.
+        #: The revision that is announced, if there is one; and its notice for a page of ours.
         self.announced: int | None = None
         self.notice: Callable[[Visit, str], str] = lambda visit, token: ""
         #: Whether there is a page of the visitor's own data to link.
@@ -60,7 +62,7 @@ class Rendering:
         self._kept: dict[tuple[object, ...] | None, str] = {}
 
     def forget(self) -> None:
-        """Render anew what is kept: another revision is announced or in force."""
+        """Drop the kept pages, since another revision is announced or in force."""
         self._kept.clear()
 
     def head(self, language: str, base: str) -> str:
@@ -81,13 +83,13 @@ class Rendering:
         kept: tuple[object, ...] | None = None,
     ) -> Response:
         """
-        Return a page in the form that is asked for.
+        Return a page in the requested form.
 
         Args:
-            policy: Whose texts are read, where it is not the one in force.
-            file: What the page is called by who keeps it.
-            context: What the template is filled with; a function is asked only where the page is not kept.
-            kept: On what the page depends: it says the same to everyone, and is rendered once for it.
+            policy: The policy whose texts the page shows, if it is not the one in force.
+            file: The name of the page as a downloaded file.
+            context: The values for the template. A function is called only if the page is not kept already.
+            kept: The values that the page depends on. It is then the same for everyone, and rendered once for them.
         """
         surfaces = self.surfaces if policy is None else self.surfaces.of(policy)
         own = surfaces.templates.translation(visit.language)
@@ -109,7 +111,7 @@ class Rendering:
         if self.announced and "Cookie" not in said.get("vary", ""):
             said["vary"] = (
                 f"{said['vary']}, Cookie" if "vary" in said else "Cookie"
-            )  # who has closed it reads no notice
+            )  # a visitor who has closed the notice gets another page
         if plain:
             return Response(body, status, said, media_type="text/markdown")
         if visit.form == "download" and status == 200:
@@ -140,12 +142,12 @@ class Rendering:
         file: str = "",
         media_type: str | None = None,
     ) -> Response:
-        """Return a document as JSON, or what is written in it; with `file` as one to keep under that name."""
+        """Return a document as JSON, or as a JSON-based `media_type`; with `file` as a download of that name."""
         said = {**headers, "content-disposition": f'attachment; filename="{file}"'} if file else dict(headers)
         return JSONResponse(document, status, said, media_type)
 
     def article(self, policy: Policy, language: str, base: str, own: OwnCookies) -> str:
-        """Return the sections of a revision's policy page alone, for comparing two of them."""
+        """Return only the sections of a revision's policy page, to compare two revisions."""
         surfaces = self.surfaces if policy is self.surfaces.policy else self.surfaces.of(policy)
         return surfaces.render(
             "_article.html", language, base, suffix="", own_cookies=own, has_my_data=self.has_my_data

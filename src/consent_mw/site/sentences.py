@@ -1,4 +1,4 @@
-"""Our sentences in one language, from its catalogues; one that none of them has stays English and says so."""
+"""Our sentences in one language, from its catalogues. A sentence that none of them has stays English, with a mark."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _log = logging.getLogger("consent_mw")
 CATALOGUES: Final = Path(__file__).parent / "locale"
 SOURCE: Final = "en"
 
-# Noncharacters of Unicode: around an English sentence, and around what is filled into it.
+# Noncharacters of Unicode. They mark an English sentence, and the values that are filled into it.
 _ENGLISH, _END, _FILLED, _FILLED_END = "\ufdd0\ufdd1\ufdd2\ufdd3"
 _FIELD: Final = re.compile(r"%\(\w+\)s")
 _BY_MACHINE: Final = '"X-Machine-Made: yes'
-#: Where no element can stand: in a tag, and in what holds text alone.
+#: Where no element is allowed: in a tag, and in elements that hold only text.
 _TEXT_ALONE: Final = re.compile(r"<(title|option|textarea)\b.*?</\1>|<[^>]*>", re.DOTALL)
 
 
@@ -50,7 +50,7 @@ class Sentences(NamedTuple):
     """
     Attributes:
         language: The tag whose catalogues were found, or English.
-        messages: What looks a sentence up.
+        messages: Looks up a sentence.
     """
 
     language: str
@@ -58,7 +58,7 @@ class Sentences(NamedTuple):
 
 
 class _English(NullTranslations):
-    """Sentences as the templates have them, with marks where they are foreign to the page."""
+    """The English sentences of the templates, with marks since they are foreign to the page."""
 
     def gettext(self, message: str) -> str:
         filled = _FIELD.sub(lambda field: f"{_FILLED}{field[0]}{_FILLED_END}", message)
@@ -78,8 +78,8 @@ def sentences(language: str, folders: Sequence[Path] = (CATALOGUES,)) -> Sentenc
     """
     Return our sentences for a reader of `language`.
 
-    Each is looked for in the catalogues LANGUAGE/LC_MESSAGES/consent_mw.po of the folders in turn, within one folder in
-    that of the region before that of the whole language. Without any, all is English.
+    The catalogues are LANGUAGE/LC_MESSAGES/consent_mw.po in each folder. The folders are searched in turn; within a
+    folder the catalogue of the region comes before that of the whole language. Without any catalogue, all is English.
     """
     chain = [_read(file, tag) for folder in folders for tag, file in _serving(language, files_in(folder))]
     if not chain:
@@ -106,7 +106,7 @@ def _serving(language: str, files: Mapping[str, Path]) -> list[tuple[str, Path]]
 
 
 def locale_of(tag: str) -> Locale | None:
-    """Return what CLDR knows of a language, or None."""
+    """Return the CLDR data of a language, or None."""
     try:
         return Locale.parse(tag.replace("_", "-"), sep="-")
     except (UnknownLocaleError, ValueError):
@@ -114,7 +114,7 @@ def locale_of(tag: str) -> Locale | None:
 
 
 def _read(file: Path, tag: str) -> NullTranslations:
-    """Compile in memory, so that no compiled file lies beside its source and grows stale."""
+    """Compile a catalogue in memory, so that there is no compiled file beside its source that could be out of date."""
     with file.open("rb") as source:
         catalogue = read_po(source, locale=locale_of(tag) and tag.replace("-", "_"))
     for message in catalogue:
@@ -138,12 +138,12 @@ def _forms(text: object) -> tuple[str, ...]:
 
 
 def is_whole(message: Message) -> bool:
-    """Whether a sentence is translated, in each form that its language counts with."""
+    """Whether a sentence is translated, in each plural form of the language."""
     return not message.fuzzy and all(_forms(message.string))
 
 
 def fits(message: Message) -> bool:
-    """Whether each form of a translation fills in what its sentence does; a singular and a dual may leave it out."""
+    """Whether each form of a translation has the fields of its sentence; a singular and a dual may omit one."""
     asked = _forms(message.id)
     wanted = Counter(_FIELD.findall(asked[-1]))
     several = len(asked) > 1
@@ -159,8 +159,8 @@ def fits(message: Message) -> bool:
 
 def untranslated(language: str, folder: Path = CATALOGUES) -> tuple[int, int, bool]:
     """
-    Return how many of our sentences are English to a reader of `language`, how many there are, and whether a machine
-    made the translation.
+    Return how many sentences a reader of `language` gets in English, how many there are, and whether a machine
+    translated them.
     """
     files = files_in(folder)
     wanted = {_key(message) for message in _catalogue(files[SOURCE]) if message.id}
@@ -168,7 +168,7 @@ def untranslated(language: str, folder: Path = CATALOGUES) -> tuple[int, int, bo
     for _, file in _serving(language, files):
         catalogue = _catalogue(file)
         left -= {_key(message) for message in catalogue if is_whole(message)}
-        by_machine = by_machine or _BY_MACHINE in file.read_text("utf-8")  # Babel reads no fields but its own
+        by_machine = by_machine or _BY_MACHINE in file.read_text("utf-8")  # Babel reads only fields that it knows
     return (0 if lookup(language, (SOURCE,)) else len(left)), len(wanted), by_machine
 
 
@@ -183,9 +183,9 @@ def _key(message: Message) -> tuple[object, ...]:
 
 def marked(html: str, language: str, direction: str) -> str:
     """
-    Return a rendered template with an element for each sentence that is English in a page of another language.
+    Return a rendered template with an element around each English sentence in a page of another language.
 
-    Where no element can stand, in an attribute or a title, the sentence is left alone.
+    A sentence in an attribute or a title, where no element is allowed, gets none.
     """
     if _ENGLISH not in html:
         return html

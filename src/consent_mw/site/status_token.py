@@ -1,4 +1,4 @@
-"""What a visitor takes along from an action to the page that tells of it: which action, and the request's number."""
+"""The status token: it takes the action and the request's number from a form to the page that shows the outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Slip", "Slips"]
 
 
 class Slip(NamedTuple):
-    """The action that was carried out, and the number of the request that it made."""
+    """The content of a status token: an action, and the number of the request that it made."""
 
     action: str
     number: UUID
@@ -21,20 +21,20 @@ class Slip(NamedTuple):
 
 class Slips:
     """
-    Writes slips into addresses, signed: nobody else can send a visitor to a page that says that something was done.
+    Writes signed slips into addresses. So nobody else can send a visitor to a page that says that something was done.
 
-    A slip opens nothing. It leads to what became of one request, as the number on a parcel does, and to no data.
+    A slip gives no access to data. Like the number on a parcel, it leads only to the outcome of one request.
     """
 
     def __init__(self, signing: Signing) -> None:
         self._signer = signing.signer("slip")
 
     def write(self, slip: Slip) -> str:
-        """Return the slip as a text for an address; of one action all have the same length."""
+        """Return the slip as a text for an address. All slips of one action have the same length."""
         return self._signer.sign(f"{slip.action}.{slip.number.hex}").decode("ascii")
 
     def read(self, text: str) -> Slip | None:
-        """Return the slip that was written, or None for anything else."""
+        """Return the slip in a text that `write` made, or None for any other text."""
         try:
             action, _, number = self._signer.unsign(text[:300]).decode("ascii").partition(".")
             return Slip(action, UUID(number))

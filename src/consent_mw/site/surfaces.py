@@ -1,4 +1,4 @@
-"""What a visitor reads before choosing, rendered: the banner, the waiting cookies, the settings; and its plain text."""
+"""Render what a visitor reads before a choice: the banner, the waiting cookies, the settings; also as plain text."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_BASE", "SURFACES", "Surface", "Surfaces", "shown_text"]
 
-#: "my-data" is a withdrawal on the page of the visitor's own data, which names the purposes as they are declared.
-#: "api" is a choice that came without any page of ours: the application asked in words of its own, about what the
-#: policy declares. Its text is that declaration, and claims no more.
+#: "my-data" is a withdrawal on the page of the visitor's own data, which names the purposes as they are declared. "api"
+#: is a choice without any page of ours: the application asked in its own words about what the policy declares. The
+#: text of such a choice is only that declaration.
 Surface: TypeAlias = Literal["banner", "waiting", "settings", "my-data", "api"]
 SURFACES: Final[tuple[Surface, ...]] = get_args(Surface)
 
 _USUAL: Final = Look()
-#: Stands for the path to return to in a banner that is kept; no path can hold a NUL.
+#: A placeholder for the path to return to in a kept banner; no path can hold a NUL.
 _NEXT = "\0next\0"
-#: A handful in practice: languages times signals times two. The mount point is the only part that could vary more.
+#: The most banners that are kept: a few in practice, languages times signals times two. Only the mount point could vary
+#: more.
 _REMEMBERED = 64
-#: What is made below a longer mount point is not kept: a visitor may have written it.
+#: Nothing is kept for a longer mount point than this: a visitor may have made it up.
 LONGEST_BASE: Final = 256
 
 
 class Surfaces:
-    """Renders what asks the visitor, under one policy. Jinja2 and Babel are loaded with the first of it."""
+    """Renders the questions to visitors under one policy. The first rendering loads Jinja2 and Babel."""
 
     def __init__(
         self, policy: Policy, own_templates: Path | None = None, *, enforced: bool = True, look: Look = _USUAL
     ) -> None:
-        """`enforced` is False while the server only reports what it would hold back: then nothing else is claimed."""
+        """`enforced` is False while the server only reports what it would hold back; the texts then claim no more."""
         self.policy = policy
         self.enforced = enforced
         self.look = look
@@ -62,7 +63,7 @@ class Surfaces:
 
     @property
     def templates(self) -> Templates:
-        """The templates, made at first use."""
+        """The templates; they are loaded at the first use."""
         if self._templates is None:
             from consent_mw.site.templating import Templates, our_templates
 
@@ -70,7 +71,7 @@ class Surfaces:
         return self._templates
 
     def render(self, name: str, language: str, base: str, **context: object) -> str:
-        """Return a template filled with `context` and with what every template may ask for."""
+        """Return a template filled with `context` and with the values that every template may use."""
         return self.templates.render(
             name,
             language,
@@ -96,9 +97,9 @@ class Surfaces:
         announced: int | None = None,
     ) -> str:
         """
-        Return the tags of the style sheet and the script, which carry the words that the script needs.
+        Return the tags of the style sheet and the script, with the words that the script needs.
 
-        While a revision is announced, `notice` is the name of the script that hides its notice from who has closed it.
+        `notice` is the name of the script that hides an announced revision's notice from visitors who have closed it.
         """
         key = ("head", language, base, announced)
         scripts = {"style": style, "script": script, "notice": notice if announced else None}
@@ -116,11 +117,11 @@ class Surfaces:
         reopened: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset()),
     ) -> str:
         """
-        Return the banner's HTML; `base` is the prefix with what the application is mounted under.
+        Return the banner's HTML; `base` is the prefix with the mount path of the application.
 
-        `refused` names the purposes that one of `signals` refuses for this visitor; whoever said yes to one in spite of
-        it reads nothing of it. `reopened` names the purposes and cookies that a newer revision asks about again.
-        All visitors of one language and one set of signals read the same bytes but for `next_path`, so they are kept.
+        `refused` names the purposes that one of `signals` refuses for this visitor, without those that the visitor has
+        allowed in spite of the signal. `reopened` names the purposes and cookies that a newer revision asks about
+        again. All visitors with the same language and signals read the same bytes except `next_path`, so they are kept.
         """
         key = ("banner", language, base, signals, shared, refused, *reopened)
         context = {"reopened_purposes": reopened[0], "reopened_cookies": sorted(reopened[1])}
@@ -136,12 +137,12 @@ class Surfaces:
         return html
 
     def waiting(self, language: str, base: str, waiting: Sequence[Waiting], next_path: str) -> str:
-        """Return the HTML that asks about the cookies that wait, in the banner's place."""
+        """Return the HTML that asks about the cookies that wait. It replaces the banner."""
         asked = [(str(each.id), each.name, each.cookie) for each in waiting]
         return self.render("waiting.html", language, base, waiting=asked, next=next_path)
 
     def spoken(self, language: str) -> str:
-        """Return how a receipt names what a visitor reads who asked for `language` (see `language.spoken`)."""
+        """Return a receipt's name for the language of a page that was requested in `language` (`language.spoken`)."""
         page = self.templates.translation(language).language
         asked = [text for purpose in self.policy.asked for text in (purpose.title, purpose.description)]
         has_own = any(text.read(language)[1] == language for text in asked)
@@ -149,10 +150,11 @@ class Surfaces:
 
     def text(self, language: str, surface: Surface, cookies: Collection[str] = ()) -> str:
         """
-        Return what a visitor reads on `surface`, one text a line, without what depends on the visitor.
+        Return the words on `surface`, one text on each line, without anything that depends on the visitor.
 
         Args:
-            cookies: Of waiting cookies the declared names that were asked about; all that may be asked about if none.
+            cookies: The declared names of the waiting cookies that the surface asks about. If empty, all cookies that
+                it may ask about.
         """
         if surface == "banner":
             html = self.banner(language, "", frozenset(), "")
@@ -171,7 +173,7 @@ class Surfaces:
 
 
 def choices(consent: RequestConsent | None) -> dict[str, object]:
-    """Return the answers in force, as the settings form shows them. None: nobody's, with nothing selected."""
+    """Return the answers in force, for the settings form. None: no visitor's, with nothing selected."""
     return {
         "choice": consent.choice if consent else None,
         "answers": {p.name: consent.permissions.answer(p.name) for p in consent.permissions.policy.asked}
@@ -191,9 +193,9 @@ def shown_text(
     enforced: bool = True,
 ) -> str:
     """
-    Return what a visitor read on `surface` in `language` under `policy`, one text a line.
+    Return what a visitor read on `surface` in `language` under `policy`, one text on each line.
 
-    It is taken from the rendered template, so it is what was shown. A receipt names revision, language, surface
-    and the SHA-256 of this text; with the policy of that revision the text can be made again.
+    The words come from the rendered template, so they are what the visitor was shown. A receipt names revision,
+    language, surface and the SHA-256 of this text. With the policy of that revision, the text can be made again.
     """
     return Surfaces(policy, own_templates, enforced=enforced).text(language, surface, cookies)

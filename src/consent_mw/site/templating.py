@@ -1,4 +1,4 @@
-"""The templates, ready to be filled in each language. Imports Jinja2 and Babel: load it at the first rendering."""
+"""The templates, ready to be filled in each language. Imports Jinja2 and Babel: import it at the first rendering."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 class _Translatable(Protocol):
-    """What the extension adds to an environment, and its type does not say."""
+    """What the extension adds to an environment; the environment's type does not show it."""
 
     def install_gettext_translations(self, translations: NullTranslations, newstyle: bool | None = None) -> None: ...
 
 
 class Templates:
     """
-    Our templates, behind those of the site.
+    The templates of the site, and ours for all that it does not replace.
 
     Args:
-        own: A folder of the site's own. A file in it replaces ours of the same name, and a catalogue in
-            locale/LANGUAGE/LC_MESSAGES/consent_mw.po adds a language, or sentences of its own to one of ours.
+        own: The site's own folder. A file in it replaces ours of the same name. A catalogue in
+            locale/LANGUAGE/LC_MESSAGES/consent_mw.po adds a language, or its own sentences to one of our languages.
     """
 
     def __init__(self, own: Path | None = None) -> None:
@@ -44,7 +44,7 @@ class Templates:
         self._environments: dict[str, Environment] = {}
 
     def translation(self, language: str) -> Translation:
-        """Return `language`, one of the policy's, as pages speak it."""
+        """Return the translation that pages use for `language`, one of the policy's."""
         found = self._translations.get(language)
         if found is None:
             found = self._translations[language] = Translation(language, self._catalogues)
@@ -57,7 +57,7 @@ class Templates:
         return marked(html, spoken.language, spoken.direction)
 
     def words(self, name: str, language: str, **context: object) -> Callable[[str, object], str]:
-        """Return what the macros of the template called `name` say: by a macro's name, and what it is about."""
+        """Return a function that renders a macro of the template called `name`, from the macro's name and a value."""
         spoken = self.translation(language)
         module = self._of(language).get_template(name).make_module({**context, "translation": spoken})
         return lambda macro, value: marked(str(getattr(module, macro)(value)), spoken.language, spoken.direction)
@@ -71,7 +71,7 @@ class Templates:
 
 @lru_cache(maxsize=1)
 def our_templates() -> Templates:
-    """Return ours alone, compiled once for the whole process: that takes longer than any page."""
+    """Return only our own templates, compiled once for the process: to compile them takes longer than any page."""
     return Templates()
 
 
@@ -99,16 +99,16 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
 
 
 def _sentence(texts: Sequence[Text], translation: Translation) -> Markup:
-    """Return a list of names as the end of a sentence: what ends in a full stop, such as "Inc.", gets no second one."""
+    """Return a list of names as the end of a sentence. A name like "Inc.", with a full stop, does not get another."""
     stop = "" if texts[-1].read(translation.asked)[0].endswith(".") else "."
     return Markup(", ").join(_read(text, translation) for text in texts) + stop
 
 
 def _read(text: Text, translation: Translation) -> Markup:
     """
-    Return a text of the policy in the language that was asked for; one in another than the page carries its `lang`.
+    Return a text of the policy in the requested language, with a `lang` if that is not the language of the page.
 
-    It says which one that is if nobody asked for it.
+    If the policy lacks the text in the requested language, the result also names the language that it is in.
     """
     words, language = text.read(translation.asked)
     if language in ("", translation.language):

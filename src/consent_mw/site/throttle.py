@@ -1,4 +1,4 @@
-"""How often something may be done: counted in memory, for a bounded number of names. The clock is an argument."""
+"""Limit how often something may be done: counted in memory, for a bounded number of names. The clock is an argument."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from consent_mw.proxies import IPAddress
 __all__ = ["Throttle", "network_of"]
 
 _NS: float = 1e9
-#: Who gets an IPv4 address may have its neighbours too; of IPv6 a household gets 56 bits, and any address below them.
+#: The bits of an address that count. The owner of an IPv4 address may have its neighbours too. An IPv6 household gets
+#: 56 bits, and any address below them.
 _BITS = {4: 24, 6: 56}
 
 
 def network_of(address: IPAddress | None) -> str:
-    """Return the network that an address is counted by: IPv4 /24, IPv6 /56; "" where nobody vouches for an address."""
+    """Return the network that an address counts for: IPv4 /24, IPv6 /56; "" if the address is not known."""
     if address is None:
         return ""
     network = IPv4Network if address.version == 4 else IPv6Network
@@ -25,15 +26,16 @@ def network_of(address: IPAddress | None) -> str:
 
 class Throttle:
     """
-    Admits so many of one name in any such time. There is no count over all names: strangers could use it up for others.
+    Admits a limited number of actions of one name within a time. There is no limit over all names: strangers could use
+    it up for others.
 
-    A process counts for itself. What it remembers is gone when it ends; of the names, the ones that it has not heard of
-    for longest go first.
+    Each process counts on its own, and forgets its counts when it ends. If there are too many names, it forgets those
+    that it has not seen for longest.
 
     Args:
-        each: Most of one name.
-        within: In any time of this length.
-        names: Most names that are remembered.
+        each: The most actions of one name.
+        within: The time within which they count.
+        names: The most names that are remembered.
     """
 
     def __init__(self, *, each: int, within: timedelta, names: int = 10_000) -> None:
@@ -44,13 +46,13 @@ class Throttle:
 
     def admit(self, name: str, now_ns: int) -> int:
         """
-        Count one more and return 0, or count nothing and return after how many seconds it may be tried again.
+        Count one more action and return 0, or count nothing and return the seconds until another try may succeed.
 
         Args:
             now_ns: Nanoseconds since 1970.
         """
         own = self._by_name.pop(name, None) or deque[int](maxlen=self._each)
-        self._by_name[name] = own  # the last one that was heard of stands last
+        self._by_name[name] = own  # the name seen last is the last one
         while len(self._by_name) > self._names:
             del self._by_name[next(iter(self._by_name))]
         wait_ns = self._wait_ns(own, now_ns)
@@ -60,13 +62,13 @@ class Throttle:
         return 0
 
     def give_back(self, name: str, now_ns: int) -> None:
-        """Count one less, which was admitted at `now_ns`: nothing came of it."""
+        """Take back the action that was admitted at `now_ns`, because it was not carried out."""
         own = self._by_name.get(name)
         if own is not None and now_ns in own:
             own.remove(now_ns)
 
     def _wait_ns(self, times: deque[int], now_ns: int) -> int:
-        """Until the oldest that counts is old enough. A clock that stepped back makes nobody wait longer than once."""
+        """Return the time until the oldest count expires: never more than `within`, even if the clock stepped back."""
         if len(times) < self._each:
             return 0
         return min(times[0] + self._within_ns - now_ns, self._within_ns)

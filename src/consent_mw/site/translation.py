@@ -1,4 +1,4 @@
-"""One language as the pages speak it: its catalogue, and its dates, durations and names by Babel."""
+"""One language of the pages: its catalogue, and its dates, durations and names from Babel."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Translation:
     A language that pages are written in.
 
     Args:
-        language: The tag that was asked for. Without a catalogue that serves its readers, English speaks.
-        folders: Where to look for LANGUAGE/LC_MESSAGES/consent_mw.po, for each sentence the first that has it wins.
+        language: The requested tag. If no catalogue serves its readers, the language is English.
+        folders: The folders with LANGUAGE/LC_MESSAGES/consent_mw.po. For each sentence the first one that has it wins.
 
     Attributes:
-        language: The tag of the language that is really spoken.
-        asked: The tag that was asked for, in which the site's own texts are read.
+        language: The tag of the language that is really used.
+        asked: The requested tag. The site's own texts are read in it.
         direction: "ltr" or "rtl".
     """
 
@@ -40,40 +40,40 @@ class Translation:
         self.messages: NullTranslations = found.messages
         self._locale = locale_of(self.language) or Locale(SOURCE)
         self.direction: str = self._locale.text_direction
-        # Our own sentences are British; "en-US" asks for American dates.
+        # Our own sentences are British English, while "en-US" would give American dates.
         self._dates = Locale("en", "GB") if self.language == SOURCE else self._locale
 
     def date(self, day: date) -> str:
-        """Return "23 November 2026", or how this language writes it."""
+        """Return a date as this language writes it, such as "23 November 2026"."""
         return format_date(day, "long", locale=self._dates)
 
     def moment(self, instant: datetime) -> str:
-        """Return an aware instant as day, time and zone, the way this language writes it."""
+        """Return an aware instant as day, time and zone, as this language writes them."""
         offset = f"{instant:%z}"  # CLDR's own long form ends in "+0900", and says AM inside a Korean sentence
         return f"{self.date(instant.date())} {instant:%H:%M:%S} (UTC{offset[:3]}:{offset[3:]})"
 
     def city(self, zone: ZoneInfo) -> str:
-        """Return "Seoul" for Asia/Seoul, or what this language calls the place by whose clocks a zone goes."""
+        """Return this language's name for the city of a time zone, such as "Seoul" for Asia/Seoul."""
         return get_timezone_location(zone, locale=self._locale, return_city=True)
 
     def duration(self, duration: Duration) -> str:
-        """Return "13 months", or how this language counts."""
+        """Return a duration as this language writes it, such as "13 months"."""
         unit = f"duration-{duration.unit}"
         words = format_unit(duration.count, unit, "long", locale=self._locale)
-        # Where CLDR's long form is the short one (ko, ja, zh), Babel 2.18 finds neither and writes the unit's id.
+        # If CLDR's long form is the short one (ko, ja, zh), Babel 2.18 finds neither and writes the unit's id.
         return format_unit(duration.count, unit, "short", locale=self._locale) if unit in words else words
 
     def name(self, tag: str) -> str:
-        """Return what this language calls the language `tag`, or the tag itself."""
+        """Return this language's name for the language `tag`, or the tag itself."""
         named = locale_of(tag)
         return (named.get_display_name(self._locale) if named else None) or tag
 
     def country(self, code: str) -> str:
-        """Return what this language calls the country with that code of ISO 3166-1, or the code itself."""
+        """Return this language's name for the country with an ISO 3166-1 code, or the code itself."""
         names = cast("Mapping[str, str]", self._locale.territories)
         return names.get(code, code)
 
     def own_name(self, tag: str) -> str:
-        """Return what the language `tag` calls itself, or the tag."""
+        """Return the name of the language `tag` in that language, or the tag itself."""
         named = locale_of(tag)
         return (named.get_display_name(named) if named else None) or tag

@@ -1,6 +1,6 @@
-"""The page that asks, as it usually comes: in one piece of UTF-8. What is put into it is made once for all who read it.
+"""Insert the banner into a usual page: one piece of UTF-8. The inserted words are made once for all readers.
 
-Pure. Whatever is not usual about a page, `insertion` deals with.
+Pure. `insertion` deals with all other pages.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from consent_mw.site.loose_forms import ends, loosened
 
 __all__ = ["TARGET", "Words", "with_words"]
 
-#: Stands for the path to return to; no path can hold a NUL.
+#: A placeholder for the path to return to; no path can hold a NUL.
 TARGET: Final = "\0target\0"
 _BASE: Final = b"<base"
 
 
 class Words(NamedTuple):
     """
-    What a page gets that asks: HTML in UTF-8.
+    The parts to insert into a page that asks: HTML in UTF-8.
 
     Attributes:
-        head: For the end of its head.
-        body: For the beginning of its body. The path to return to stands between each two.
-        loose: The same without its forms, for a page that ends as one should.
-        end: These forms, for its end.
+        head: For the end of the page's head.
+        body: For the beginning of its body, in pieces. The path to return to goes between each two pieces.
+        loose: The same as `body`, without its forms, for a page that ends properly.
+        end: These forms, for the end of the page.
     """
 
     head: bytes
@@ -35,12 +35,12 @@ class Words(NamedTuple):
 
     @classmethod
     def of(cls, head: str, body: str) -> Words:
-        """Return the words of two texts, in the second of which `TARGET` stands for the path to return to."""
+        """Return the words of two texts. In `body`, `TARGET` is the placeholder for the path to return to."""
         loose, end = loosened(body)
         return cls(head.encode(), _parts(body), _parts(loose), end.encode())
 
     def texts(self, target: bytes) -> tuple[str, str]:
-        """Return both as texts, with the path to return to."""
+        """Return head and body as texts, with the path to return to."""
         return self.head.decode(), target.join(self.body).decode()
 
 
@@ -50,8 +50,9 @@ def _parts(body: str) -> tuple[bytes, ...]:
 
 def with_words(page: bytes, words: Words, target: bytes) -> bytes | None:
     """
-    Return a whole page with `words` in it; None for one that has to be looked at more closely, or whose `<base>` would
-    lead our addresses elsewhere.
+    Return a whole page with `words` inserted.
+
+    None if the page needs a closer look, or if its `<base>` would lead our addresses elsewhere.
 
     Args:
         target: The path to return to, escaped.

@@ -1,4 +1,4 @@
-"""One request to our pages, as they need to know it. Pure: a scope in, values out."""
+"""What our pages need to know of one request to them. Pure: a scope in, values out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from consent_mw.site.choosing import Waitings
 
 __all__ = ["Form", "Visit", "form_of", "own_path", "query_of", "shown_target", "target_of"]
 
-#: What a page is answered as: for reading, for machines, for text, for keeping as a file, for a spreadsheet, or in
-#: the terms of a public vocabulary.
+#: The form of an answer: for people, for machines, as text, as a file to save, for a spreadsheet, or in the terms of a
+#: public vocabulary.
 Form: TypeAlias = Literal["html", "json", "markdown", "download", "csv", "graph"]
 
 _ENDINGS: Final[dict[str, Form]] = {
@@ -26,7 +26,7 @@ _ENDINGS: Final[dict[str, Form]] = {
     ".csv": "csv",
     ".jsonld": "graph",
 }
-#: The first that is accepted wins.
+#: The first type that the request accepts wins.
 _TYPES: Final[dict[str, Form]] = {
     "application/ld+json": "graph",
     "application/json": "json",
@@ -34,18 +34,18 @@ _TYPES: Final[dict[str, Form]] = {
 }
 
 
-#: Paths that neither an address nor HTML writes otherwise.
+#: Matches a path that needs no escaping, neither in an address nor in HTML.
 _AS_IT_IS: Final = re.compile(r"[A-Za-z0-9/_.~-]*").fullmatch
 
 
 class Visit(NamedTuple):
     """
-    What a page may ask about the request that it answers.
+    What a page may need to know about the request that it answers.
 
     Attributes:
-        base: The prefix as the browser must write it: with what the application is mounted under.
+        base: The prefix as the browser must write it: with the mount path of the application.
         page: The path below the prefix, without the ending that names a form.
-        form: What is asked for: by that ending, or else by Accept.
+        form: The requested form: by that ending, or else by Accept.
     """
 
     scope: Scope
@@ -67,12 +67,12 @@ class Visit(NamedTuple):
 
     @property
     def wants_json(self) -> bool:
-        """Whether a script asks, and not a person."""
+        """Whether the sender is a script and not a person."""
         return self.form == "json"
 
     @property
     def own_origin(self) -> str:
-        """What the browser calls this site: `https://example.com`."""
+        """The browser's name for this site: `https://example.com`."""
         return f"{self.scope.get('scheme', 'http')}://{self.headers.get('host', '')}"
 
     @property
@@ -82,12 +82,12 @@ class Visit(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """What keeps a language that was picked by hand, on links to other pages."""
+        """The query for links to other pages, which keeps a language that the visitor picked by hand."""
         return f"?lang={self.language}" if "lang" in self.query else ""
 
 
 def form_of(path: str, headers: Headers) -> tuple[str, Form]:
-    """Return a path without the ending that names a form, and the form. Without one Accept decides, and HTML wins."""
+    """Return a path without its form's ending, and the form. Without an ending Accept decides, and HTML wins."""
     for ending, form in _ENDINGS.items():
         if path.endswith(ending):
             return path.removesuffix(ending), form
@@ -99,23 +99,25 @@ def form_of(path: str, headers: Headers) -> tuple[str, Form]:
 
 
 def own_path(scope: Scope) -> str:
-    """Return the path below the root path, as the ASGI specification's `root_path` means it."""
+    """Return the path below the root path, as the ASGI specification defines `root_path`."""
     path, root = str(scope.get("path", "")), str(scope.get("root_path") or "")
     return path[len(root) :] if root and (path == root or path.startswith(f"{root}/")) else path
 
 
 def query_of(scope: Scope) -> dict[str, str]:
-    """Return the query's fields; of several with one name the last."""
+    """Return the query's fields. Of several with the same name the last one counts."""
     query: bytes = scope.get("query_string", b"")
     return dict(parse_qsl(query[:2_000].decode("latin-1"), keep_blank_values=True))
 
 
 def target_of(scope: Scope, query: bytes) -> str:
     """
-    Return the request's own address as a path to come back to; `safe_next` judges it when it comes back.
-    Nothing, and so the settings, for the answer to a form: asked for by a link there may be no such page.
+    Return the request's own address as the path to return to. `safe_next` checks it when the browser sends it back.
 
-    The path of a scope holds its root path, says the specification; below Hypercorn, or a proxy that took it off, not.
+    For the answer to a form the result is empty, and so leads to the settings: a link may not lead to that page.
+
+    By the specification the path of a scope contains its root path. Below Hypercorn, or below a proxy that removed it,
+    it does not.
     """
     if scope.get("method", "GET") not in ("GET", "HEAD"):
         return ""
@@ -124,7 +126,7 @@ def target_of(scope: Scope, query: bytes) -> str:
 
 
 def shown_target(scope: Scope) -> bytes:
-    """Return `target_of` as it stands in HTML, with the query. In one step for most: each page that asks holds it."""
+    """Return `target_of` with the query, escaped for HTML. Most take a short way: each page that asks needs it."""
     query: bytes = scope.get("query_string") or b""
     path: object = scope.get("path")
     plain = scope.get("method") == "GET" and not (query or scope.get("root_path"))
