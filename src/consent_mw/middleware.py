@@ -32,7 +32,7 @@ __all__ = ["ConsentMiddleware"]
 
 _log = logging.getLogger("consent_mw")
 
-#: The header that carries each signal, and the one value that means it. Any other value is ignored
+#: The header that carries each signal, and the one value that sends it. Any other value is ignored
 #: (Global Privacy Control, section 3.3).
 _SIGNALS: Final = {"gpc": (b"sec-gpc", b"1"), "dnt": (b"dnt", b"1")}
 _EXCHANGES: Final = ("http", "websocket")

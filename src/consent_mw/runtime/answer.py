@@ -407,8 +407,9 @@ class Answer(msgspec.Struct, eq=False):
 
     def _in_own_frame(self) -> bool:
         """
-        Whether the page is in a frame of the site itself: a preview, an editor, a window. The page around it asks.
-        Pages of other sites do not ask.
+        Whether the page is in a frame of the site itself: a preview, an editor, a window.
+
+        Then the page around it asks. A page of another site does not ask.
         """
         return self.exchange.fields.get(b"sec-fetch-dest") in FRAMES and not self.revision.shared.options.embedded
 

@@ -32,9 +32,9 @@ def consent_banner(
     """
     Return the banner's HTML for the beginning of `<body>`; empty if there is nothing to ask.
 
-    The middleware then inserts no banner of its own. The page is now for one visitor, and leaves with `Cache-Control:
-    private` and `Vary: Cookie`. Works in every template language, below every mount. The same page needs
-    `consent_head`.
+    With this banner in a page, the middleware inserts none of its own. The page is then for one visitor, and leaves
+    with `Cache-Control: private` and `Vary: Cookie`. The function works in every template language, below every mount.
+    The same page needs `consent_head`.
 
     With `ConsentMiddleware(banner=False)` this banner also asks about cookies that wait. Otherwise the middleware
     inserts that question, because only with `banner=False` are the waiting cookies known before the page is written.
