@@ -1,1 +1,1 @@
-"""What visitors may ask for about their data, and what becomes of it: see, correct, restrict, withdraw, erase."""
+"""What visitors may ask for about their data, and how it is carried out: see, correct, restrict, withdraw, erase."""

@@ -1,4 +1,4 @@
-"""What staff may answer to a request, and that of two answers at once the first holds."""
+"""What staff may answer to a request. If two people answer at once, the first answer holds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from consent_mw.system.locks import alone
 
 __all__ = ["check_answer", "give", "needs_decision"]
 
-#: An answer takes some milliseconds.
+#: An answer takes some milliseconds; a waiting one gives up after this time.
 _PATIENCE_SECONDS: Final = 10.0
 _TRY_SECONDS: Final = 0.05
 _LEASE: Final = "answers"
@@ -26,8 +26,10 @@ _LEASE: Final = "answers"
 
 def needs_decision(case: Case) -> bool:
     """
-    Whether the operator has to decide it: an erasure of what is kept about abuse, for the site's own sake; or a
-    restriction, which holds at once and goes on when it is granted.
+    Return whether the operator has to decide the request.
+
+    This is so for an erasure of records of abuse, which the site keeps for its own sake; and for a restriction, which
+    holds at once and continues when it is granted.
     """
     request = case.request
     return request.kind == "restriction" or (request.kind == "erasure" and ABUSE in request.purposes)
@@ -38,7 +40,7 @@ def check_answer(case: Case, outcome: Outcome) -> None:
     Check that staff may give this answer.
 
     Raises:
-        AnswerRefused: The request has ended, was decided already, or is not theirs to answer like that.
+        AnswerRefused: The request has ended, was decided already, or staff may not answer it in this way.
     """
     if case.ended is not None:
         raise _refused(case, f"was answered already: {_told(case.ended)}")
@@ -63,15 +65,16 @@ def check_answer(case: Case, outcome: Outcome) -> None:
 
 async def give(answer: Answer, desk: Desk, store: Store, lock: Path) -> Case:
     """
-    Keep `answer` and return its case, as it was before. Of those who answer at once, on any host, the first wins.
+    Keep `answer` and return its case as it was before. If several people answer at once, on any host, the first wins.
 
     Args:
-        lock: A file, made if it is missing: of all processes that name it one answers at a time.
+        lock: A file, created if it is missing. Of all processes that name it, one answers at a time.
 
     Raises:
-        AnswerRefused: As `check_answer`, by what others may have answered meanwhile; or there is no such request.
-        ConfigurationError: The lock cannot be had.
-        StoreError, KeyDestroyed: It could not be kept.
+        AnswerRefused: As `check_answer`, which also sees what others have answered meanwhile; or no such request
+            exists.
+        ConfigurationError: The lock cannot be acquired.
+        StoreError, KeyDestroyed: The answer could not be kept.
     """
     async with _alone(lock, store):
         case = await desk.one(answer.request)
@@ -84,7 +87,9 @@ async def give(answer: Answer, desk: Desk, store: Store, lock: Path) -> Case:
 
 @asynccontextmanager
 async def _alone(lock: Path, store: Store) -> AsyncGenerator[None]:
-    """One at a time, of this machine and of all clients of the store. Raises ConfigurationError."""
+    """
+    Let one answer through at a time, on this machine and among all clients of the store. Raises ConfigurationError.
+    """
     try:
         for _ in range(int(_PATIENCE_SECONDS / _TRY_SECONDS)):
             with alone(lock) as mine:

@@ -1,4 +1,4 @@
-"""How the sender of a request can be reached now: as they gave it, or as they corrected it since. Pure."""
+"""How the sender of a request can be reached now: by the contact they gave, or as they corrected it since. Pure."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ CONTACT_ITEMS: Final[tuple[ContactItem, ...]] = get_args(ContactItem)
 
 
 class Contact(NamedTuple):
-    """An e-mail address and a telephone number; "" where none was given."""
+    """An e-mail address and a telephone number; "" for one that was not given."""
 
     email: str = ""
     phone: str = ""
 
 
 def contact_item(item: ContactItem, number: UUID) -> str:
-    """Return what a correction names as its item that is about the contact in the request of this number."""
+    """Return the item that a correction names when it is about the contact in the request of this number."""
     return f"{item} {number}"
 
 
 def contact_of(request: Request, cases: Iterable[Case]) -> Contact:
     """
-    Return the contact of a request. A record is never rewritten: a correction is a request of its own, and the newest
-    that was done counts.
+    Return the contact of a request. A record is never rewritten: a correction is a request of its own. The newest
+    correction that was carried out counts.
 
     Args:
-        cases: All of its sender's, oldest first.
+        cases: All cases of the same sender, oldest first.
     """
     contact = Contact(request.email, request.phone)
     for case in cases:

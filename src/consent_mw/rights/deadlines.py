@@ -27,7 +27,7 @@ def answer_within(jurisdiction: str) -> Duration:
 
 def due_date(received: datetime, jurisdiction: str, zone: ZoneInfo) -> date:
     """
-    Return the last day for the answer to what was received at that instant (aware), on the calendar of `zone`.
+    Return the last day for the answer to a request received at that instant (aware), on the calendar of `zone`.
 
     The day of receipt is not counted: ten days from 1 March end with 11 March, one month from 31 January with the last
     day of February.
@@ -37,5 +37,7 @@ def due_date(received: datetime, jurisdiction: str, zone: ZoneInfo) -> date:
 
 
 def end_of(day: date, zone: ZoneInfo) -> datetime:
-    """Return the instant at which `day` is over in `zone` (aware): from then on what was due on it is overdue."""
+    """
+    Return the instant at which `day` is over in `zone` (aware). From then on, what was due on that day is overdue.
+    """
     return datetime.combine(day + timedelta(days=1), time(), zone)

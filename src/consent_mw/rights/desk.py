@@ -26,10 +26,10 @@ __all__ = ["Desk", "Keep", "kept_by_spool", "kept_by_store"]
 
 
 class Keep(Protocol):
-    """Brings records to the disk, durably, and returns whether they are there."""
+    """Writes records to the disk, durably, and returns whether they are there."""
 
     def __call__(self, records: Sequence[Record], /, *, right: bool = False) -> Awaitable[bool]:
-        """Keep `records`; with `right` also where there is room for nothing else."""
+        """Keep `records`. With `right`, keep them also where there is no room for anything else."""
         ...
 
 
@@ -42,7 +42,7 @@ _PURPOSES: Final = frozenset((REQUESTS,))
 
 
 def kept_by_spool(spool: Spool) -> Keep:
-    """Return what keeps records in a running site: in the spool, from the part of it that is reserved for them."""
+    """Return how a running site keeps records: in the spool, in the part of it that is reserved for them."""
 
     async def keep(records: Sequence[Record], *, right: bool = False) -> bool:
         frames = [encode_record(record) for record in records]
@@ -52,7 +52,7 @@ def kept_by_spool(spool: Spool) -> Keep:
 
 
 def kept_by_store(store: Store) -> Keep:
-    """Return what keeps records for a command: in the store itself, at once. It raises StoreError."""
+    """Return how a command keeps records: in the store itself, at once. The returned function raises StoreError."""
 
     async def keep(records: Sequence[Record], *, right: bool = False) -> bool:
         await store.append(records, durable=True)
@@ -62,7 +62,7 @@ def kept_by_store(store: Store) -> Keep:
 
 
 class Desk:
-    """Registers requests, finds them and answers them. What has not left the spool yet is not found."""
+    """Registers requests, finds them and answers them. It does not find what has not left the spool yet."""
 
     def __init__(self, store: Store, sealer: Sealer, keep: Keep) -> None:
         self._store = store
@@ -71,10 +71,10 @@ class Desk:
 
     async def register(self, *requests: Request, answers: Sequence[Answer] = ()) -> bool:
         """
-        Keep `requests` and `answers`, together or not at all; return whether they now survive a power cut.
+        Keep `requests` and `answers`, all of them or none. Return whether they now survive a power cut.
 
         Raises:
-            KeyDestroyed, StoreError: There is no key to seal them with; nothing was kept.
+            KeyDestroyed, StoreError: There is no key to seal them with, so nothing was kept.
         """
         right = any(is_right(request) for request in requests)
         return await self._keep(await asyncio.to_thread(self._records, requests, answers), right=right)
@@ -83,7 +83,7 @@ class Desk:
         return [
             *(request.record(self._sealer) for request in requests),
             *(answer.record(self._sealer) for answer in answers),
-            # A request is filed under a sign-in alone: by its name it is found through this.
+            # A request is filed under a sign-in alone. These links lead to it from the sender's name.
             *(each for request in requests for each in self._links(request)),
         ]
 
@@ -93,10 +93,10 @@ class Desk:
 
     async def all(self, *, opened: bool = True) -> list[Case]:
         """
-        Return every request that is kept and whole, oldest first.
+        Return every request that is kept and intact, oldest first.
 
         Args:
-            opened: Whether their sealed parts are opened: person, contact, message, reasons.
+            opened: Whether to open their sealed parts: person, contact, message, reasons.
 
         Raises:
             StoreError: The store cannot be reached.
@@ -106,11 +106,11 @@ class Desk:
 
     async def restricting(self, spool: Path | None = None) -> list[Case]:
         """
-        Return every request that is kept and whole and restricts its sender's data now, oldest first. No other is
-        opened, and of those that never did not even the mark is looked at.
+        Return every request that is kept and intact and restricts its sender's data now, oldest first. No other request
+        is opened. For requests of kinds that never restrict, not even the mark is checked.
 
         Args:
-            spool: Where requests and answers may wait that the store does not have yet.
+            spool: Where requests and answers may wait that have not reached the store yet.
 
         Raises:
             StoreError, SpoolError: The store or the spool cannot be read.
@@ -130,21 +130,23 @@ class Desk:
         return cases([*left, *own], self._sealer)
 
     async def one(self, number: UUID) -> Case | None:
-        """Return the request of this number with its answers, or what it was renewed as, or None. Raises StoreError."""
+        """
+        Return the request of this number with its answers, or the request that renewed it, or None. Raises StoreError.
+        """
         case = next(iter(await self.numbered(frozenset((number,)))), None)
         return await self.one(case.renewed) if case and case.renewed else case
 
     async def numbered(self, numbers: frozenset[UUID]) -> list[Case]:
-        """Return those of the requests of these numbers that are there, oldest first. Raises StoreError."""
+        """Return the requests that have one of these numbers and exist, oldest first. Raises StoreError."""
         query = Query(kinds=_ASKED, purposes=_PURPOSES, ids=numbers)
         return await self._answered(await every(self._store, query))
 
     async def of(self, person: Person) -> list[Case]:
-        """Return the requests that `person` sent as the one they are, oldest first. Raises StoreError."""
+        """Return the requests that `person` sent under their own proven identity, oldest first. Raises StoreError."""
         return await self.filed(await asyncio.to_thread(tokens, self._sealer, person, (REQUESTS,)))
 
     async def filed(self, made: Subjects) -> list[Case]:
-        """As `of`, for who has made the tokens of the person already."""
+        """As `of`, for a caller that has already computed the tokens of the person."""
         of_requests = {key: subjects for key, subjects in made.items() if key[1] == REQUESTS}
         found = [
             each
@@ -154,7 +156,9 @@ class Desk:
         return await self._answered([record for record in found if carried_by(record, made)])
 
     async def _answered(self, requests: Sequence[Record]) -> list[Case]:
-        """Return the cases that `requests` are: of all others' no sealed part is opened, and no older answer read."""
+        """
+        Return `requests` as cases. The sealed parts of other requests stay closed, and older answers are not read.
+        """
         if not requests:
             return []
         since = time_of(requests[0].id) - _CLOCK

@@ -1,4 +1,4 @@
-"""The ledger of disclosures held against the chain of accesses: each entry stands in both, or somebody took it away."""
+"""Compare the ledger of disclosures with the chain of accesses. Each entry is in both, or somebody removed it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from consent_mw.system.days import day_of
 
 __all__ = ["Findings", "compared", "entries_of", "named", "write"]
 
-#: What an entry of the chain says of the record that it vouches for.
+#: The field in which an entry of the chain names the record that it proves.
 _NUMBER: Final = "disclosure"
 _DIGEST: Final = "sha256"
 
@@ -39,18 +39,18 @@ async def write(
     now: datetime,
 ) -> None:
     """
-    Write an entry into the ledger, and what vouches for it into the chain. On return both survive a power cut.
+    Write an entry into the ledger, and its proof into the chain. On return both survive a power cut.
 
-    The chain tells first what is going to be written and then that it was; so a command that is killed between the two
-    leaves no lie, and a record that is taken away later is missed.
+    The chain first records what is going to be written and then that it was written. So a command that is killed
+    between the two leaves no false entry, and the check notices a record that is removed later.
 
     Args:
-        facts: What the chain says besides: who it was, and why.
-        given: How many records are given.
+        facts: What else the chain records: who gave it, and why.
+        given: How many records are disclosed.
         now: Aware.
 
     Raises:
-        StoreError, KeyDestroyed: It could not be written; then the ledger does not have it.
+        StoreError, KeyDestroyed: The entry could not be written; then the ledger does not contain it.
     """
     record = disclosure.record(sealer)
     begun = chain.append({**facts, _NUMBER: str(record.id), _DIGEST: _digest(record)}, now=now)
@@ -72,11 +72,11 @@ async def entries_of(store: Store) -> list[Record]:
 
 
 def named(entries: Iterable[Entry]) -> dict[UUID, tuple[Entry, bool]]:
-    """Return the entries of a chain that vouch for disclosures, each with whether the chain says it was written."""
+    """Return the entries of a chain that prove disclosures, each with whether the chain says it was written."""
     begun: dict[int, tuple[UUID, Entry]] = {}
     whole: set[str] = set()
     for entry in entries:
-        with suppress(ValueError):  # a file that anyone may have written
+        with suppress(ValueError):  # anyone may have written to the file
             if _NUMBER in entry.facts:
                 begun[entry.number] = UUID(str(entry.facts[_NUMBER])), entry
         if entry.facts.get("ended") == "whole":
@@ -89,9 +89,9 @@ class Findings(NamedTuple):
     What a comparison found, one line each.
 
     Attributes:
-        held: Entries of the chain whose record is there as it was written.
+        held: Entries of the chain whose record is present as it was written.
         broken: Records that are missing or were changed.
-        notes: What is worth knowing and breaks nothing.
+        notes: Remarks that do not make the comparison fail.
     """
 
     held: int
@@ -103,10 +103,10 @@ def compared(
     vouched: Mapping[UUID, tuple[Entry, bool]], records: Iterable[Record], retention: Retention, now: datetime
 ) -> Findings:
     """
-    Hold the ledger against what the chain says of it (see `named`).
+    Compare the ledger with what the chain says about it (see `named`).
 
     Args:
-        retention: What has ended by `now` (aware) may be gone.
+        retention: Decides what may be gone: records whose retention ended by `now` (aware).
     """
     stored = {record.id: record for record in records}
     held, broken, notes = 0, list[str](), list[str]()
@@ -132,5 +132,5 @@ def _has_ended(record_id: UUID, retention: Retention, now: datetime) -> bool:
 
 
 def _digest(record: Record) -> str:
-    """The hash of everything that a store gives back. Stores keep no order among the clear fields."""
+    """Return the hash of everything that a store gives back. Stores do not keep the order of the clear fields."""
     return hashlib.sha256(msgspec.json.encode(msgspec.to_builtins(record), order="sorted")).hexdigest()

@@ -1,4 +1,4 @@
-"""The ledger of what was given to others: to whom, on which basis, what and when. Only ever appended to."""
+"""The ledger of what was disclosed to others: to whom, on which basis, what and when. Append-only."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
     One entry.
 
     Attributes:
-        to: Who received it.
-        basis, reference: On what it rests, and where that is written: a warrant's number, a contract.
-        purposes: Whose records were given.
+        to: The recipient.
+        basis, reference: The legal basis, and the document that shows it: a warrant's number, a contract.
+        purposes: The purposes whose records were disclosed.
         items: Which fields.
-        since, until: The time that the records are from (aware, UTC); None for no bound.
-        receipts: Names of the receipts whose holders alone were meant; none for everybody in that time.
-        by: Who gave it.
+        since, until: The period that the records are from (aware, UTC); None for no bound.
+        receipts: Names of the receipts if only their holders were meant; empty if it was everybody in that period.
+        by: The person who disclosed it.
     """
 
     id: UUID
@@ -51,7 +51,7 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def new(cls, now_ns: int, *, to: str, basis: Basis, **more: object) -> Disclosure:
-        """Return an entry about something that is given now (nanoseconds since 1970)."""
+        """Return an entry about a disclosure that happens now (nanoseconds since 1970)."""
         return msgspec.convert({"id": new_id(now_ns), "to": to, "basis": basis, **more}, cls)
 
     @property
@@ -60,10 +60,13 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
         return time_of(self.id)
 
     def concerns(self, names: Collection[str], purpose: str, first: datetime, last: datetime) -> bool:
-        """Whether it gave away records of who holds one of these receipts, made from `first` to `last` (aware)."""
+        """
+        Return whether it disclosed records, made from `first` to `last` (aware), of the holder of one of these
+        receipts.
+        """
         return (
             (not self.purposes or purpose in self.purposes)
-            and first <= self.at  # what was made afterwards was not among them
+            and first <= self.at  # records made afterwards were not among them
             and (self.since is None or last >= self.since)
             and (self.until is None or first < self.until)
             and (not self.receipts or any(name in self.receipts for name in names))
@@ -71,7 +74,7 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
 
     def record(self, sealer: Sealer) -> Record:
         """
-        Return it as a record of the built-in purpose `requests`; whom it names is sealed.
+        Return it as a record of the built-in purpose `requests`. Its receipts are sealed.
 
         Raises:
             KeyDestroyed, StoreError: There is no key to seal it with.
@@ -91,14 +94,14 @@ class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, record: Record, sealer: Sealer) -> Disclosure:
-        """Return the entry that a whole record holds. Whom it names is left out where that cannot be opened."""
+        """Return the entry that an intact record holds. If its receipts cannot be opened, they are replaced by ""."""
         data = record.data
         receipts: tuple[str, ...] = ()
         if record.ring:
             try:
                 receipts = msgspec.msgpack.decode(sealer.open(record), type=tuple[str, ...])
             except (ConsentError, msgspec.MsgspecError):
-                receipts = ("",)  # of somebody, and not of everybody
+                receipts = ("",)  # of one unknown person, not of everybody
         return cls(
             id=record.id,
             to=str(data["disclosure.to"]),
@@ -121,11 +124,11 @@ class Disclosures:
         self._sealer = sealer
 
     async def append(self, disclosure: Disclosure) -> None:
-        """Write an entry; on return it survives a power cut. Raises StoreError, KeyDestroyed."""
+        """Write an entry. On return it survives a power cut. Raises StoreError, KeyDestroyed."""
         await self._store.append([disclosure.record(self._sealer)], durable=True)
 
     async def all(self, since: datetime | None = None) -> list[Disclosure]:
-        """Return every entry that is kept and whole, of those since then (aware), oldest first. Raises StoreError."""
+        """Return every entry since then (aware) that is kept and intact, oldest first. Raises StoreError."""
         query = Query(kinds=frozenset((DISCLOSURE,)), purposes=frozenset((REQUESTS,)), since=since)
         records = self._sealer.whole(await every(self._store, query))
         return [Disclosure.read(record, self._sealer) for record in records]

@@ -1,4 +1,4 @@
-"""Withdrawals and erasures carried out: from store, spool and archive, again and again until each is certified."""
+"""Carry out withdrawals and erasures in store, spool and archive. Each is repeated until it is certified."""
 
 from __future__ import annotations
 
@@ -44,34 +44,34 @@ __all__ = ["Erasure", "ErasureOutcome", "abuse_number", "erased_again"]
 
 _log = logging.getLogger("consent_mw")
 
-#: What passes; that today's key is gone, where the clock stepped back for days.
+#: Failures that pass. KeyDestroyed is one: today's key is missing where the clock stepped back for days.
 _TROUBLES: Final = (KeyDestroyed, SpoolError, StoreError)
-#: Whether a restriction must be renewed is looked for this often.
+#: How often to check whether a restriction must be renewed.
 _RENEWED: Final = timedelta(days=1)
-#: Tokens of the ledger that are looked for with one question.
+#: How many tokens of the ledger one query looks for.
 _TOKENS: Final = 1_000
-#: The spool is handed over within seconds.
+#: The records in the spool normally reach the store within seconds.
 _PATIENCE: Final = timedelta(minutes=1)
-#: A stream or a WebSocket that began at most so many days before its visitor's erasure, and ends at most so long after,
-#: is written down under a token that the ledger knows.
+#: An exchange is a stream or a WebSocket. One that began at most this many days before its visitor's erasure, and ends
+#: at most this long after it, is written down under a token that the ledger knows.
 _BEGUN_DAYS: Final = 7
 _LONGEST: Final = timedelta(days=30)
-#: Named with the day, in case a key's day is over while its last records are still on their way.
+#: Added to the day, in case a key's day is over while its last records are still on their way.
 _DAY: Final = timedelta(days=1)
-#: What somebody asked, and which receipts their sign-in used.
+#: What a person asked, and the links from their sign-in to their receipts.
 _ASKED: Final = frozenset((REQUEST, ANSWER, LINK))
 
 
 class ErasureOutcome(msgspec.Struct, kw_only=True):
     """
-    What one run did.
+    The result of one run.
 
     Attributes:
-        busy: Another process was at it; this one did nothing.
+        busy: Another process was erasing; this one did nothing.
         done: Certificates of the requests that are now done.
-        waiting: Numbers of those that another run must complete: something is still on its way.
+        waiting: Numbers of the requests that another run must complete, because something is still on its way.
         brought_back: Records of a restored backup that were erased again.
-        troubles: What went wrong, each with its place and mend. The next run tries again.
+        troubles: The failures, each with its place and its fix. The next run tries again.
     """
 
     busy: bool = False
@@ -82,7 +82,7 @@ class ErasureOutcome(msgspec.Struct, kw_only=True):
 
 
 class _Found(NamedTuple):
-    """What a place holds of a person: how many records, under which tokens, and when the last of their keys dies."""
+    """What a place holds of a person: how many records, under which tokens, and when the last of their keys is gone."""
 
     records: int = 0
     subjects: frozenset[bytes] = frozenset()
@@ -91,26 +91,29 @@ class _Found(NamedTuple):
 
 class Erasure:
     """
-    Carries out every open withdrawal and erasure whose sender is known. What interrupts a run, the next one completes.
+    Carries out every open withdrawal and erasure whose sender is known. If a run is interrupted, the next one completes
+    it.
 
-    1. What waits in the spool is handed over.
-    2. Their tokens, under every key that lives, are looked for in the store and in the archive. No receipt and no
-       declaration is needed for it: what is older than all of theirs is found too.
-    3. What is found stands in the ledger before it goes, so that it goes again if a backup brings it back.
-    4. When nothing is found any more, and nothing that is older than the request waits in the spool of any host, a
-       certificate is written; then the request is answered, or gone with the rest of what its sender had asked.
+    1. It moves what waits in the spool to the store.
+    2. It looks for the person's tokens, under every key that still exists, in the store and in the archive. This needs
+       no receipt and no declaration, so it also finds records that are older than all receipts.
+    3. It writes into the ledger what it found, and deletes it afterwards. So it deletes the records again if a backup
+       brings them back.
+    4. It writes a certificate when it finds nothing any more, and no host's spool holds anything older than the
+       request. Then it answers the request, or deletes it with the rest of what its sender had asked.
 
-    Receipts stay, as the proof that a law demands. Abuse stays until the operator has decided: an erasure registers a
-    request of its own about it, and leaves the links by which a member finds it. What a sender had asked before stays
-    as long as it is open: somebody waits for the answer.
+    Receipts stay, as the proof that a law demands. Records of abuse stay until the operator has decided: an erasure
+    registers a separate request about them, and leaves the links by which a member finds it. Earlier requests of the
+    sender stay while they are open, because somebody waits for the answer.
 
-    What was allowed again after the request is kept from that moment on, by the receipts that say so.
+    If something was allowed again after the request, it is kept from that moment on. The receipts prove it.
 
     Args:
-        hand_over: Brings what lies in the spool to the store; None where another process does.
-        personal_data: Erases what the application holds. A request of a site that has one waits for it.
-        spools: Where several hosts share the store: tells whose spools may hold what was written before an instant.
-        restored: How often the store was noticed to have gone back in time; each time the whole ledger is applied.
+        hand_over: Moves the records in the spool to the store; None where another process does.
+        personal_data: Erases the data of the application. A request of a site that has such data waits for it.
+        spools: Where several hosts share the store: returns whose spools may hold what was written before an instant.
+        restored: Returns how often the store was noticed to have gone back in time. Each time the whole ledger is
+            applied.
     """
 
     @classmethod
@@ -128,7 +131,7 @@ class Erasure:
         restored: Callable[[], int] = lambda: 0,
     ) -> Erasure:
         """
-        Return what erases at the site at `places`, by every declaration that was in force.
+        Return the eraser of the site at `places`, for every declaration that was in force.
 
         Raises:
             ConfigurationError: The archive's keys cannot be used.
@@ -180,19 +183,19 @@ class Erasure:
         self._open = OpenCases(store, sealer, self._desk)
         self._turn = asyncio.Lock()
         self._walk = Walk(ledger)
-        self._applied: int | None = None  # as of which restoration the whole ledger was applied
+        self._applied: int | None = None  # the restoration for which the whole ledger was applied last
         self._renewed: datetime | None = None
-        self._told: list[str] = []  # the troubles of the last run
+        self._told: list[str] = []  # the failures of the last run
 
     def follow(self, policies: Sequence[Policy], places: Places) -> None:
-        """Erase by these declarations from now on, of which some were published meanwhile. Raises as `of_site`."""
+        """Erase by these declarations from now on, some of them published since. Raises as `of_site`."""
         self._retention = Retention(policies)
         if self._archive is None:
             self._archive = Archive.of_site(policies, places, self._sealer.site_keys)
 
     @property
     def archive(self) -> Archive | None:
-        """Where it erases beside the store; closed with it."""
+        """The archive, from which it erases too. `close` closes it."""
         return self._archive
 
     async def close(self) -> None:
@@ -202,7 +205,7 @@ class Erasure:
 
     async def keep_on(self, clock: Callable[[], int], every_seconds: float = 10.0) -> None:
         """
-        Carry out what is asked, again and again until cancelled. What went wrong is logged once.
+        Carry out all requests, again and again until cancelled. Log each failure once.
 
         Args:
             clock: Nanoseconds since 1970.
@@ -212,10 +215,10 @@ class Erasure:
             await self.run(instant_of(clock()))
 
     async def run(self, now: datetime) -> None:
-        """Carry out what is asked at `now` (aware). Never raises."""
+        """Carry out all requests at `now` (aware). Never raises."""
         try:
             outcome = await self.once(now)
-        except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: it is tried again
+        except Exception as error:  # noqa: BLE001 - a custom store or keyring may raise anything: it is tried again
             outcome = ErasureOutcome(troubles=[f"{type(error).__name__}: {error}"])
         if outcome.troubles != self._told:
             for trouble in outcome.troubles:
@@ -224,9 +227,9 @@ class Erasure:
 
     async def once(self, now: datetime) -> ErasureOutcome:
         """
-        Carry out what is asked at `now` (aware). Never raises for a store's, a keyring's or the spool's sake.
+        Carry out all requests at `now` (aware). Never raises for a failure of a store, a keyring or the spool.
 
-        While a visitor's own request is at it in this process, it waits, and looks then.
+        While this process carries out a visitor's own request, this call waits, and looks afterwards.
         """
         outcome = ErasureOutcome()
         try:
@@ -248,15 +251,15 @@ class Erasure:
                         await self._all(now, outcome)
 
     async def _all(self, now: datetime, outcome: ErasureOutcome) -> None:
-        # At the start before all else: what a restored backup brought back was counted already. Later only afterwards:
-        # what comes late of somebody whose request is still open counts for its certificate.
+        # At the start, the ledger comes first: the records that a restored backup brought back were already counted.
+        # Later it comes last: late records of a person whose request is still open count for the certificate.
         restored = self._restored()
         if self._applied != restored:
             outcome.brought_back += await self._apply_ledger(now)
             self._applied = restored
         await self._open_cases(now, outcome)
-        # A few entries at each look: for a backup that is restored while the site runs, and for what a long exchange
-        # that had begun before its visitor's erasure wrote down only afterwards.
+        # Check a few entries at each look. This finds a backup that is restored while the site runs. It also finds what
+        # a long exchange, which began before its visitor's erasure, wrote down only afterwards.
         outcome.brought_back += await self._erased_again(await asyncio.to_thread(self._walk.step, now))
         if self._renewed is None or not timedelta() <= now - self._renewed < _RENEWED:
             await renew(self._desk, self._retention, now)
@@ -293,7 +296,7 @@ class Erasure:
     # -- what a backup brought back -----------------------------------------------------------------------------
 
     async def _apply_ledger(self, now: datetime) -> int:
-        """Erase again what the ledger says was erased, and return how many records a backup had brought back."""
+        """Erase again what the ledger names, and return how many records a backup had brought back."""
         await asyncio.to_thread(self._ledger.prune, now)
         return await self._erased_again(await asyncio.to_thread(self._ledger.entries))
 
@@ -307,7 +310,7 @@ class Erasure:
     # -- one request --------------------------------------------------------------------------------------------
 
     async def _erased(self, request: Request, now: datetime) -> ErasureCertificate | None:
-        """Erase what is there, and return the certificate if that was all; None if another run must look again."""
+        """Erase what is there. Return the certificate if nothing is left; None if another run must look again."""
         person = await self._people.of(request.person, most=None)
         places = await self._extent.places(request, person, self._retention, self._archive)
         if not self._entries(request):
@@ -320,7 +323,7 @@ class Erasure:
         spools = await self.spools(request.registered)
         if spools.waiting:
             return None
-        if spools.past:  # what they handed over may be sealed under keys that have come only now
+        if spools.past:  # their records may be sealed under keys that have only now arrived
             places = await self._extent.places(request, person, self._retention, self._archive)
         if any([await place.store.fetch(place.query, limit=1) for place in places]):
             return None
@@ -347,7 +350,7 @@ class Erasure:
         return _Found(records, frozenset(subjects), until)
 
     async def _delete(self, request: Request, part: Place, places: Sequence[Place], now: datetime) -> int:
-        """Delete what a part has, the ledger first; return how many records this request has cost so far."""
+        """Write the ledger, then delete what a part has. Return how many records this request has deleted so far."""
         entries, found = self._entries(request), await self._found(part, now)
         here = found.records
         if entries and not here:
@@ -368,13 +371,13 @@ class Erasure:
         )
         await asyncio.to_thread(self._ledger.append, entry)
         gone = await part.store.delete(part.query) if here else 0
-        # What came between looking and deleting went too; what another deletion took meanwhile is counted there.
+        # Records that arrived between looking and deleting are counted; what another deletion removed, that one counts.
         entry = msgspec.structs.replace(entry, gone=True, total=entry.total - here + gone, tokens=(), days=(), again={})
         await asyncio.to_thread(self._ledger.append, entry)
         return entry.total
 
     def _recent(self, place: Place, now: datetime) -> frozenset[bytes]:
-        """Return the tokens of the last days: an exchange may go on that was begun under one of them."""
+        """Return the tokens of the last days: an exchange that began under one of them may still be running."""
         if place.store is not self._store:
             return frozenset()
         made = ((day, each) for (day, _), each in place.made.items())
@@ -384,7 +387,7 @@ class Erasure:
         return [entry for entry in self._ledger.entries() if entry.request == request.id]
 
     async def _application_erased(self, request: Request) -> bool:
-        """Have the application erase what it holds; False where it must be asked elsewhere, or failed."""
+        """Have the application erase its data. Return False if this process cannot ask it. Raises StoreError."""
         if not request.application or request.person.sign_in is None:
             return True
         if self._personal_data is None:
@@ -401,7 +404,7 @@ class Erasure:
         return True
 
     async def _is_drained(self, request: Request) -> bool:
-        """Whether the spool of this machine holds nothing any more that is older than the request."""
+        """Whether nothing in the spool of this machine is older than the request."""
         spool = self._spool
         if spool is None:
             return True
@@ -409,11 +412,11 @@ class Erasure:
         return oldest is None or oldest >= request.registered
 
     async def spools(self, instant: datetime) -> Spools:
-        """Return whose spools may still hold what was written down before `instant` (aware). Raises StoreError."""
+        """Return whose spools may still hold what was written before `instant` (aware). Raises StoreError."""
         return await self._spools(instant) if self._spools else Spools([], [], [])
 
     async def _in_the_way(self, request: Request, now: datetime) -> list[str]:
-        """Return what an erasure has waited for too long, with its place."""
+        """Return what an erasure has waited for too long, and where."""
         if now < request.registered + _PATIENCE:
             return []
         found = [
@@ -431,7 +434,7 @@ class Erasure:
     # -- what follows -------------------------------------------------------------------------------------------
 
     async def _register_abuse(self, request: Request, person: Person) -> None:
-        """Leave the records of abuse to the operator: an erasure asks for them by a request of its own."""
+        """Leave the records of abuse to the operator: register a separate request for their erasure."""
         if request.kind != "erasure" or request.purposes:
             return
         if await self._has_abuse(person):
@@ -441,7 +444,7 @@ class Erasure:
             await self._desk.register(asked)
 
     async def _settle(self, case: Case, certificate: ErasureCertificate, now: datetime) -> None:
-        """End a request that is certified: answered, or gone with all that its sender had asked before."""
+        """End a certified request: answer it, or delete it with all that its sender had asked before."""
         request = case.request
         if request.kind == "withdrawal" or request.purposes:
             now_ns = int(now.timestamp() * 1e9)
@@ -457,12 +460,12 @@ class Erasure:
             ids=tuple(sorted(ids)),
         )
         await asyncio.to_thread(self._ledger.append, entry)
-        # Its own record last: as long as it is there, the next run goes on here.
+        # Delete its own record last. While it is there, the next run continues here.
         await self._store.delete(Query(kinds=_ASKED, ids=ids - {request.id}))
         await self._store.delete(Query(kinds=_ASKED, ids=frozenset((request.id,))))
 
     async def _asked_by(self, request: Request) -> frozenset[UUID]:
-        """Return the records of this request, of all that its sender asked and that has ended, and of their links."""
+        """Return the ids of this request, of all ended requests and answers of its sender, and of their links."""
         person = await self._people.of(request.person, most=None)
         ended = [each for each in await self._desk.of(person) if each.ended]
         return frozenset(
@@ -476,17 +479,17 @@ class Erasure:
 
     async def _ended_links(self, person: Person, request: Request) -> list[UUID]:
         """
-        Return the links of the sign-in that lead to nothing any more. One to a browser whose choice holds leads to what
-        will be collected, and one to records of abuse to what the person may still see.
+        Return the links of the sign-in that no longer lead to anything. A link to a browser whose choice still holds
+        leads to future records. A link to records of abuse leads to what the person may still see.
         """
         if person.sign_in is None:
             return []
-        proven = request.person.names if request.channel == "site" else ()  # their cookie has become a refusal
+        proven = request.person.names if request.channel == "site" else ()  # their cookie is now a refusal
         ended = [name for name in person.names if await self._has_ended(name, name in proven)]
         return await self._people.links_between(person.sign_in, ended)
 
     async def _has_ended(self, name: str, proven: bool) -> bool:
-        """Whether everything was refused under a name, and nothing is left that it leads to."""
+        """Whether everything was refused under a name, and it no longer leads to any record."""
         latest = await self._receipts.of(name, most=1)
         refused = proven or (bool(latest) and latest[0].name is None)
         return refused and not await self._has_abuse(Person((name,)))
@@ -504,14 +507,14 @@ class Erasure:
 
 async def erased_again(entries: Sequence[Entry], store: Store, *others: Store) -> int:
     """
-    Erase what `entries` of the ledger name and is there, asking for many of them at once; return how many records it
-    was.
+    Erase the records that `entries` of the ledger name. One query covers many entries. Return how many records were
+    there.
 
     Args:
-        others: Stores beside the live one: the archive.
+        others: Stores besides the live one: the archive.
 
     Raises:
-        StoreError: A store failed; to do it again is harmless.
+        StoreError: A store failed. It is harmless to repeat the call.
     """
     count = 0
     for some in _by_tokens(entries):
@@ -527,12 +530,12 @@ async def erased_again(entries: Sequence[Entry], store: Store, *others: Store) -
 
 
 async def _deleted(store: Store, query: Query) -> int:
-    """Delete what `query` means; nothing is what a store nearly always has, and to look is cheaper."""
+    """Delete what `query` means. A store nearly always has nothing, and looking first is cheaper."""
     return await store.delete(query) if await store.fetch(query, limit=1) else 0
 
 
 async def _erased_from(store: Store, query: Query, erased: Erased) -> int:
-    """Delete what `query` finds and was erased: of a token that is still in use what is newer stays."""
+    """Delete what `query` finds and was erased. Newer records of a token that is still in use stay."""
     count = 0
     async for page in pages(store, query):
         if ids := frozenset(record.id for record in page if erased.has(record)):
@@ -541,7 +544,7 @@ async def _erased_from(store: Store, query: Query, erased: Erased) -> int:
 
 
 def _weeks(entries: Sequence[Entry]) -> dict[int, frozenset[bytes]]:
-    """Return the tokens of `entries` by the week whose records carry them: PostgreSQL looks for each in every day."""
+    """Return the tokens of `entries` by the week whose records carry them. PostgreSQL looks for each in every day."""
     found: dict[int, set[bytes]] = {}
     for entry in entries:
         for token, day in zip(entry.tokens, entry.days, strict=True):
@@ -550,7 +553,7 @@ def _weeks(entries: Sequence[Entry]) -> dict[int, frozenset[bytes]]:
 
 
 def _by_tokens(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """Yield `entries` in parts of so many tokens that one question may have them."""
+    """Yield `entries` in batches whose tokens fit into one query."""
     part: list[Entry] = []
     count = 0
     for entry in entries:
@@ -564,7 +567,7 @@ def _by_tokens(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 def abuse_number(erasure: UUID) -> UUID:
-    """Return the number of the request about abuse that the erasure of this number registers, if there is any."""
+    """Return the number that the request about abuse has, if the erasure of this number registers one."""
     return fixed_id(day_of(time_of(erasure)), ABUSE, str(erasure))
 
 
@@ -572,7 +575,8 @@ def _before(entries: Sequence[Entry], found: int) -> int:
     """
     Return how many records earlier steps have deleted.
 
-    A step that a crash interrupted did happen if less is found now than it had found: a store deletes all or nothing.
+    A step that a crash interrupted did happen if fewer records are found now than it had found: a store deletes all or
+    nothing.
     """
     if not entries:
         return 0

@@ -1,4 +1,4 @@
-"""The proof that a person's records were erased: how many, when, and from when on nothing of them can be read."""
+"""The proof that a person's records were erased: how many, when, and from when on none of them can be read."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ _CLOCK: Final = timedelta(days=7)
 
 class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What was erased on one request.
+    What one request erased.
 
     Attributes:
         request: The number of the request.
-        received, done: When it came, and when nothing was found any more (aware, UTC).
-        records: How many records went, from store and archive.
-        purposes: Of which purposes; empty for all.
-        unreadable: When the last key of them is destroyed by the promise of its purpose (aware, UTC): until then the
-            disk may still hold ciphertext. None where nothing was erased.
-        ring: The keyring whose records were looked through.
-        hosts: Whose spools had been handed over by then, and who was retired, where the site has several hosts.
+        received, done: When the request arrived, and when nothing was left to find (aware, UTC).
+        records: How many records were erased, from store and archive.
+        purposes: The purposes of these records; empty for all.
+        unreadable: When the last of their keys is destroyed, as their purpose promises (aware, UTC). Until then the
+            disk may still hold ciphertext. None if nothing was erased.
+        ring: The name of the keyring whose records were searched.
+        hosts: Where the site has several hosts: those whose spools had reached the store by then, and those that were
+            retired.
     """
 
     request: UUID
@@ -82,10 +83,10 @@ class ErasureCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
 async def certificates(store: Store, sealer: Sealer, since: datetime | None = None) -> dict[UUID, ErasureCertificate]:
     """
-    Return every certificate of an erasure that is whole, by the number of its request. Raises StoreError.
+    Return every intact certificate of an erasure, by the number of its request. Raises StoreError.
 
     Args:
-        since: Aware; when the oldest of the requests was registered: those written before are not read.
+        since: When the oldest of the requests was registered (aware). Certificates written before it are not read.
     """
     found: dict[UUID, ErasureCertificate] = {}
     begin = None if since is None else since - _CLOCK

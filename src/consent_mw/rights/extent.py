@@ -23,16 +23,16 @@ from consent_mw.system.days import start_of
 __all__ = ["Extent", "Place"]
 
 _PARTITIONS: Final = 400
-#: Purposes whose records carry tokens although nobody is asked about them: no choice takes them back or allows them.
+#: Purposes whose records carry tokens without a question to the visitor: no choice allows them or takes them back.
 _UNASKED: Final = (RECEIPTS, REQUESTS, LINKS, ABUSE)
 
 
 class Place(NamedTuple):
     """
-    A store, when its records end, and the tokens that are looked for in it.
+    A store, when its records end, and the tokens to look for in it.
 
     Attributes:
-        again: When what they stand for was allowed again: what is newer stays. None where it was not.
+        again: When the person allowed it again: newer records stay. None if they did not.
     """
 
     store: Store
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 
     @property
     def query(self) -> Query:
-        """What asks the store for them."""
+        """The query that finds the tokens in the store."""
         subjects = frozenset[bytes]().union(*self.made.values())
         purposes = frozenset(purpose for _, purpose in self.made)
         since = start_of(min((day for day, _ in self.made), default=0))
@@ -51,8 +51,8 @@ class Place(NamedTuple):
     @property
     def parts(self) -> list[Place]:
         """
-        The same in parts, each of which is erased at once: a deletion in PostgreSQL locks every partition that it
-        touches (a day of a purpose) until it is done, and a server with default settings has room for some 1,600.
+        This place in parts; each part is erased at once. A deletion in PostgreSQL locks every partition that it touches
+        (a day of a purpose) until it is done, and a server with default settings has room for some 1,600 locks.
         """
         keys = sorted(self.made)
         some = [keys[first : first + _PARTITIONS] for first in range(0, len(keys), _PARTITIONS)]
@@ -64,8 +64,8 @@ class _Part(NamedTuple):
     Some of a person's names and some purposes.
 
     Attributes:
-        purposes: Which; None for all but the `others`.
-        again: From when they were allowed again after the request; None for never.
+        purposes: The purposes; None for all but the `others`.
+        again: From when the person allowed them again after the request; None for never.
     """
 
     person: Person
@@ -79,10 +79,10 @@ class _Part(NamedTuple):
 
 class Extent:
     """
-    Tells what a withdrawal or an erasure means.
+    Finds what a withdrawal or an erasure covers.
 
-    What was allowed again after it is kept from that moment on, by the receipts that say so. Where there is none,
-    everything goes: also what a clock that ran ahead dated later.
+    If something was allowed again after the request, it is kept from that moment on; the receipts prove it. Without
+    such a receipt everything is erased, also records that a fast clock dated later.
     """
 
     def __init__(self, store: Store, sealer: Sealer, receipts: Receipts) -> None:
@@ -94,7 +94,7 @@ class Extent:
         self, request: Request, person: Person, retention: Retention, archive: Archive | None
     ) -> list[Place]:
         """
-        Return where what `request` means is looked for.
+        Return where to look for what `request` covers.
 
         Args:
             person: Its sender, with all their names.
@@ -112,7 +112,7 @@ class Extent:
         return places
 
     async def _parts(self, request: Request, person: Person) -> list[_Part]:
-        """Return what goes of a person: all, but for what was allowed again, which goes up to that moment."""
+        """Return what to erase of a person: all. What they allowed again is erased only up to that moment."""
         again: dict[str, dict[str, datetime]] = {}
         live = await asyncio.to_thread(self._sealer.keyring.live)
         purposes = {of_label(label)[0] for _, label in live} - {*_UNASKED}

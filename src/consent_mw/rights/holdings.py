@@ -1,4 +1,4 @@
-"""What is held about a person: read back for them alone, as the access report tells it."""
+"""What is held about a person, read back for that person alone, as the access report shows it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from consent_mw.system.days import day_of, start_of
 __all__ = ["Held", "Holdings", "Registry"]
 
 _RECEIPT: Final = frozenset((RECEIPT,))
-#: By how much at most an older record ends later than a newer one: lengths of months, and clocks that change.
+#: An older record may end later than a newer one by at most this: months differ in length, and clocks change.
 _NEAR: Final = timedelta(days=7)
 _decode = msgspec.msgpack.Decoder(dict[str, object]).decode
 
@@ -47,7 +47,7 @@ class Held(NamedTuple):
         where: "live", or "archive".
         items: Names of all fields that hold something.
         first, last: When the oldest and the newest record were made (aware, UTC).
-        until: When the last of them is destroyed (aware, UTC); None where no revision tells.
+        until: When the last of them is destroyed (aware, UTC); None if no revision declares it.
         rows: Each record, oldest first: "time" (aware), "kind", "id" and its fields.
     """
 
@@ -63,16 +63,17 @@ class Held(NamedTuple):
 
 class Holdings(NamedTuple):
     """
-    Everything that is held about one person, and can be opened here.
+    Everything that is held about one person and can be opened here.
 
     Attributes:
         receipts: Newest first.
         cases: Their own requests, oldest first.
-        disclosures: Those that gave away records of theirs.
-        application: What the application holds by itself; None without a hook, or where nobody signed in.
-        beyond: Keyrings that are not at hand and sealed records: what they hold of this person is not in it.
+        disclosures: The disclosures that included records of theirs.
+        application: What the application itself holds; None without a hook, or if nobody signed in.
+        beyond: Keyrings that sealed records but are not available here. What their records say about this person is
+            missing from the report.
         is_restricted: Whether nobody may use any of it now.
-        changed: How many records carry a mark of this person and are not as the site wrote them: they are not in it.
+        changed: How many records carry a mark of this person but are not as the site wrote them. They are left out.
     """
 
     person: Person
@@ -87,17 +88,17 @@ class Holdings(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is missing of what the receipts that were followed lead to."""
+        """Whether the report lacks nothing that the followed receipts lead to."""
         return not self.beyond and not self.changed
 
 
 class Registry:
     """
-    Looks up persons. What has not left the spool yet is not found.
+    Looks up persons. It does not find what has not left the spool yet.
 
     Args:
         policies: Every declaration that was in force.
-        archive: Where no revision ever held anything, None.
+        archive: None if no revision ever kept anything in an archive.
     """
 
     def __init__(
@@ -147,12 +148,15 @@ class Registry:
         )
 
     def _tokens(self, person: Person) -> Subjects:
-        """Return what may stand in the store about a person: no link, which leads to what does."""
+        """
+        Return the tokens under which the store may hold something about a person, links excluded: they only point to
+        it.
+        """
         sealer = self._live.sealer
         return tokens(sealer, person, sealer.days().keys() - {LINKS})
 
     async def _held(self, stage: Stage, made: Subjects, now: datetime) -> tuple[list[Held], int]:
-        """Return what is held in one place, and how many records there are not as the site wrote them."""
+        """Return what is held in one place, and how many of its records are not as the site wrote them."""
         asked = questions(made, HELD, tokens_at_once(stage.store))
         records = [each for query in asked for each in await every(stage.store, query)]
         found = await asyncio.to_thread(stage.sealer.whole, records)
@@ -177,10 +181,10 @@ class Registry:
         try:
             return receipt_of(record, self._live.sealer)
         except (ConsentError, msgspec.MsgspecError):
-            return None  # its key went meanwhile, or it was changed: it proves nothing any more
+            return None  # its key is gone since, or it was changed: it proves nothing any more
 
     async def _disclosed(self, person: Person) -> list[Disclosure]:
-        """Return what was disclosed since there was anything of theirs that could be."""
+        """Return what was disclosed since the person's first record: nothing before could include them."""
         return await self._disclosures.all(None if person.first_day is None else start_of(person.first_day))
 
     async def _application(self, person: Person) -> PersonalItems | None:
@@ -200,8 +204,8 @@ def _told(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) 
     rows = tuple(_row(record, stage.sealer) for record in records)
     items = dict.fromkeys(name for row in rows for name in row if name not in ("time", "kind", "id"))
     first, last = time_of(records[0].id), time_of(records[-1].id)
-    # What binds a newer record binds an older one too. But who was later may end sooner, by some days: 29, 30 and 31
-    # January and a month are all over on 28 February.
+    # A rule that binds a newer record binds an older one too. But the later record may end some days earlier: 29, 30
+    # and 31 January plus a month all end on 28 February.
     latest = (record for record in records if last - time_of(record.id) <= _NEAR)
     parts = {(day_of(time_of(record.id)), stage.sealer.span_of(record)) for record in latest}
     ends = (stage.retention.end(day, purpose, now, span) for day, span in parts)
@@ -216,7 +220,7 @@ def _row(record: Record, sealer: Sealer) -> dict[str, object]:
         try:
             row |= _decode(sealer.open(record))
         except (ConsentError, msgspec.MsgspecError):
-            row["unreadable"] = True  # sealed elsewhere, or damaged: said, and not passed over
+            row["unreadable"] = True  # sealed elsewhere, or damaged: the report says so
     return row
 
 

@@ -1,4 +1,4 @@
-"""The ledger of erasures: which tokens were erased, so that a restored backup brings nobody back."""
+"""The ledger of erasures: which tokens were erased, so that a restored backup does not bring anybody back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from consent_mw.system.ownership import unlinked
 
 __all__ = ["Entry", "Erased", "Ledger", "Walk"]
 
-#: What is as old as the entry was meant too; ids do not tell less apart.
+#: An entry also means records of its own instant, as ids do not tell shorter times apart.
 _INSTANT: Final = timedelta(milliseconds=1)
 
 _log = logging.getLogger("consent_mw")
@@ -31,16 +31,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     What one step of an erasure is about to delete, written before it does.
 
     Attributes:
-        at: When (aware, UTC). What is newer was not meant.
-        request: Whose erasure it is, by the number of the request.
-        found: How many records it found.
-        total: How many this erasure has deleted once this step is done.
+        at: When (aware, UTC). The entry does not mean newer records.
+        request: The number of the request that asked for the erasure.
+        found: How many records this step found.
+        total: How many records this erasure has deleted once this step is done.
         gone: Whether this step is done.
-        until: When the last key of these tokens is gone (aware, UTC), and they say nothing any more.
-        tokens: In hexadecimal. They are pseudonyms, and die with the keys of their days.
-        days: Of each token the day (since 1970, UTC) whose records carry it: they are looked for there.
-        again: For those of them that were allowed again meanwhile, the instant: what is as old or newer was not meant.
-        ids: Single records that go besides: what the person had asked before.
+        until: When the last key of these tokens is gone (aware, UTC); from then on they say nothing.
+        tokens: In hexadecimal. They are pseudonyms, and become useless with the keys of their days.
+        days: For each token, the day (since 1970, UTC) whose records carry it. They are looked for in that day.
+        again: For each token that was allowed again since, the instant. Records of that instant or later are not meant.
+        ids: Single records to delete too: what the person had asked before.
     """
 
     at: datetime
@@ -62,7 +62,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Ending(msgspec.Struct, frozen=True):
-    """What tells whether an entry may be forgotten; its tokens are most of it."""
+    """The part of an entry that tells whether it may be forgotten; its tokens are most of an entry."""
 
     until: datetime
 
@@ -70,14 +70,15 @@ class _Ending(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(Entry).decode
 _decode_ending = msgspec.json.Decoder(_Ending).decode
 
-#: Looks in which a walk goes through all of a ledger, at most. A running site looks each ten seconds: within the hour.
+#: A walk goes through a whole ledger in at most this many looks. A running site looks every ten seconds, so within the
+#: hour.
 _STEPS: Final = 300
-#: Of a ledger that is not long a look reads so much: some ten entries.
+#: The least that one look reads of a short ledger: some ten entries.
 _LEAST_BYTES: Final = 4_096
 
 
 class Erased:
-    """What some entries say was erased: a record of it that is there was put back."""
+    """What some entries say was erased. If one of these records is there, somebody put it back."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._before: dict[bytes, datetime] = {}
@@ -89,12 +90,12 @@ class Erased:
 
     @property
     def until(self) -> datetime | None:
-        """The instant from which on nothing of their tokens was meant; None without one."""
+        """The instant from which on the entries mean no record of their tokens; None without an entry."""
         return max(self._before.values(), default=None)
 
     @property
     def ids(self) -> frozenset[UUID]:
-        """The single records of all."""
+        """The single records of all entries."""
         return frozenset(self._ids)
 
     def has(self, record: Record) -> bool:
@@ -109,7 +110,7 @@ class Ledger:
     """
     An append-only file (mode 0600), one entry a line, that belongs to no backup of the store.
 
-    One process writes at a time: who holds the erasure's lock.
+    One process writes at a time: the one that holds the erasure's lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -117,10 +118,11 @@ class Ledger:
 
     def entries(self) -> list[Entry]:
         """
-        Return what the ledger says, oldest first. A line that is none, as a crash may leave one, is left out.
+        Return the entries of the ledger, oldest first. Lines that are not entries, as a crash may leave one, are left
+        out.
 
         Raises:
-            StoreError: It is there and cannot be read.
+            StoreError: The file exists and cannot be read.
         """
         try:
             with open(self.path, "rb", opener=unlinked) as file:
@@ -141,11 +143,11 @@ class Ledger:
 
     def some(self, place: tuple[int, int]) -> tuple[list[Entry], tuple[int, int]]:
         """
-        Return the entries at a place of the file, about one in `_STEPS` of it, and the place behind them: `(0, 0)`
-        after the last. A place is the file's number and a byte in it: in another file it is the beginning.
+        Return the entries at a place of the file, about one in `_STEPS` of it, and the next place: `(0, 0)` after the
+        last. A place is the file's number and a byte in it. In another file it means the beginning.
 
         Raises:
-            StoreError: It is there and cannot be read.
+            StoreError: The file exists and cannot be read.
         """
         try:
             with open(self.path, "rb", opener=unlinked) as file:
@@ -167,7 +169,7 @@ class Ledger:
         Raises:
             StoreError: It could not be written, so nothing may be erased.
         """
-        # A line of its own, also behind one that a crash tore.
+        # Start a new line, also behind one that a crash tore.
         self._kept(durable.append, b"\n" + msgspec.json.encode(entry) + b"\n")
 
     def prune(self, now: datetime) -> int:
@@ -201,9 +203,9 @@ class Ledger:
 
 class Walk:
     """
-    Goes through a ledger again and again, a few entries at each look, so that a look takes as long in a site of ten
-    days as in one of a year. In some hundred looks it meets all, also those that were appended meanwhile; where another
-    process has replaced the file, it begins anew.
+    Goes through a ledger again and again, a few entries at each look. So a look takes as long in a site of ten days as
+    in one of a year. In some hundred looks it reads all entries, also those that were appended since. Where another
+    process has replaced the file, it starts again.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -213,8 +215,8 @@ class Walk:
 
     def step(self, now: datetime) -> list[Entry]:
         """
-        Return the next entries. At the end of the ledger, forget those whose keys are all gone at `now` (aware), if any
-        were met. Raises StoreError.
+        Return the next entries. At the end of the ledger, forget those whose keys are all gone at `now` (aware), if it
+        met any. Raises StoreError.
         """
         entries, self._place = self._ledger.some(self._place)
         self._met_over = self._met_over or any(entry.until <= now for entry in entries)
@@ -225,7 +227,7 @@ class Walk:
 
 
 def _whole(lines: Iterable[bytes]) -> Iterator[Entry]:
-    """Yield the entries among `lines`. What a crash tore is told at the start, when all are read."""
+    """Yield the entries among `lines`. Torn lines are logged at the start, when all are read."""
     for line in lines:
         try:
             yield _decode(line)
@@ -234,7 +236,7 @@ def _whole(lines: Iterable[bytes]) -> Iterator[Entry]:
 
 
 def _is_over(line: bytes, now: datetime) -> bool:
-    """Whether a line may go: its keys are gone, or a crash tore it."""
+    """Whether a line may be forgotten: its keys are gone, or a crash tore it."""
     try:
         return _decode_ending(line).until <= now
     except (msgspec.MsgspecError, ValueError):

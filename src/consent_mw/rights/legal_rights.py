@@ -1,4 +1,4 @@
-"""What a law lets a person ask for, and where it has the bases of processing. Pure; no legal advice."""
+"""What a law lets a person ask for, and where it states the bases of processing. Pure. This is not legal advice."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _GDPR: Final = (
     LegalRight("withdrawal", "7(3)"),
     LegalRight("complaint", "77"),
 )
-#: The Data (Use and Access) Act 2025 put articles 22A to 22D in the place of article 22, and took article 77 out: the
+#: The Data (Use and Access) Act 2025 replaced article 22 with articles 22A to 22D, and removed article 77: the
 #: complaint to the Commissioner is in section 165 of the Data Protection Act 2018.
 _UK: Final = tuple(LegalRight(right.name, {"22": "22A", "77": ""}.get(right.article, right.article)) for right in _GDPR)
 _STATE: Final = tuple(
     map(LegalRight, ("access", "correction", "erasure", "portability", "opt-out-uses", "no-retaliation", "appeal"))
 )
-#: The articles are of: the Personal Information Protection Act of Korea; the GDPR, in the UK as retained there (its
-#: right to object stands apart, article 21(4)); California Civil Code.
+#: The articles are from: the Personal Information Protection Act of Korea; the GDPR, in the UK as retained there (its
+#: right to object is separate, article 21(4)); California Civil Code.
 _RIGHTS: Final[Mapping[str, tuple[LegalRight, ...]]] = {
     "KR": (
         LegalRight("access", "35"),
@@ -52,7 +52,7 @@ _RIGHTS: Final[Mapping[str, tuple[LegalRight, ...]]] = {
     ),
     "US": _STATE,
 }
-#: Other states with a law on the privacy of consumers that is in force. Of these Iowa gives no right to correction.
+#: Other states whose law on consumer privacy is in force. Of these, Iowa gives no right to correction.
 _STATES: Final = frozenset(
     ("CO", "CT", "DE", "FL", "IA", "IN", "KY", "MD", "MN", "MT", "NE", "NH", "NJ", "OR", "RI", "TN", "TX", "UT", "VA")
 )
@@ -79,7 +79,7 @@ _BASES: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def legal_rights(jurisdiction: str) -> tuple[LegalRight, ...]:
-    """Return the rights under "KR", "EU", "UK", "US", or a state as "US-CA"; none where a state has no such law."""
+    """Return the rights under "KR", "EU", "UK", "US", or a state as "US-CA"; none if a state has no such law."""
     country, _, state = jurisdiction.partition("-")
     if state in _STATES:
         return tuple(right for right in _STATE if (state, right.name) != ("IA", "correction"))
@@ -87,5 +87,5 @@ def legal_rights(jurisdiction: str) -> tuple[LegalRight, ...]:
 
 
 def article_of(basis: str, jurisdiction: str) -> str:
-    """Return the article that `basis` is in, such as "6(1)(a)"; "" where it has none."""
+    """Return the article that states `basis`, such as "6(1)(a)"; "" if there is none."""
     return _BASES.get("EU" if jurisdiction == "UK" else jurisdiction, {}).get(basis, "")

@@ -20,7 +20,7 @@ from consent_mw.system.days import day_of, start_of
 
 __all__ = ["OpenCases"]
 
-#: What was asked or answered since then is read at every look, and one piece of so many days of what came before.
+#: Every look reads the requests and answers of this many last days, and one older piece of as many days.
 _DAYS: Final = 7
 _RECENT: Final = timedelta(days=_DAYS)
 _ASKED: Final = frozenset((REQUEST,))
@@ -31,27 +31,27 @@ _LOW: Final = (1 << 64) - 1
 
 class OpenCases:
     """
-    The withdrawals and erasures of one store that are to be carried out.
+    The withdrawals and erasures of one store that wait to be carried out.
 
-    The first look reads all requests. A later one reads those of the last week, and of the weeks before one at a time,
-    in turn, so that also what comes late (from a spool, from another host) is found, some looks later. It begins anew
-    with all of them where the store is not what it was: something asked or answered lately is gone, as after a restored
-    backup, or something old is new. So it is right beside other processes, which carry out, answer and erase too.
+    The first look reads all requests. A later one reads those of the last week, and one older week, each in turn. So it
+    also finds, some looks later, what arrives late from a spool or from another host. It starts again with all requests
+    if the store has changed: a recent request or answer is gone, as after a restored backup, or an old one is new. So
+    it stays correct beside other processes that carry out, answer and erase too.
 
-    Nothing is opened but what is to be carried out.
+    It opens only the requests that are to be carried out.
     """
 
     def __init__(self, store: Store, sealer: Sealer, desk: Desk) -> None:
         self._store = store
         self._sealer = sealer
         self._desk = desk
-        self._open: dict[UUID, bool] = {}  # whether nobody has to decide first
+        self._open: dict[UUID, bool] = {}  # whether it needs no decision first
         self._seen: dict[int, array[int]] = {}  # by week: the requests that were there, eight bytes of each name
         self._lately: frozenset[UUID] | None = None
-        self._turn = 0  # the week that was looked into last
+        self._turn = 0  # the week that was read last
 
     async def at(self, now: datetime) -> list[Case]:
-        """Return those that are to be carried out at `now` (aware), opened, oldest first. Raises StoreError."""
+        """Return the cases to carry out at `now` (aware), opened, oldest first. Raises StoreError."""
         since = now - _RECENT
         lately = await every(self._store, Query(kinds=_BOTH, purposes=_PURPOSES, since=since))
         if self._lately is None or self._is_gone(lately, since) or await self._is_late(since):
@@ -71,7 +71,7 @@ class OpenCases:
         self._take(records)
 
     def _take(self, records: Sequence[Record]) -> None:
-        """Take in requests, and answers to whichever."""
+        """Add requests, and answers to any request."""
         whole = self._sealer.whole(records)
         self._take_requests(record for record in whole if record.kind == REQUEST)
         for record in whole:
@@ -94,7 +94,7 @@ class OpenCases:
                 continue
             known[week].add(name)
             self._seen[week].append(name)
-            # Nobody who proved who they are has sent what has no subject: staff carry it out.
+            # A request without a subject is from a person who did not prove who they are: staff carry it out.
             if record.data["request.kind"] in ("withdrawal", "erasure") and record.subject is not None:
                 self._open[record.id] = ABUSE not in str(record.data["request.purposes"]).split()
 
@@ -116,7 +116,7 @@ class OpenCases:
 
 
 def is_ours(case: Case) -> bool:
-    """Whether a request is to be carried out here: what is about abuse only after the operator has granted it."""
+    """Whether a request is to be carried out here. One about abuse is only after the operator has granted it."""
     request = case.request
     if case.ended or request.kind not in ("withdrawal", "erasure") or not request.person.is_known:
         return False

@@ -1,4 +1,4 @@
-"""All names of somebody who proved one of them, or signed in: found by the links that a sign-in leaves."""
+"""All names of a person who proved one of them, or who signed in. The links that a sign-in leaves lead to them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _BACK: Final = "link.back"
 _KINDS: Final = frozenset((LINK,))
 #: What a name may lead to.
 _KEPT: Final = HELD | {RECEIPT}
-#: How long before it ends a link is kept anew.
+#: A link is renewed this long before it ends.
 _AHEAD: Final = timedelta(days=30)
 _PURPOSES: Final = frozenset((LINKS,))
 
 
 def links(sealer: Sealer, name: str | None, sign_in: str | None, now_ns: int) -> list[Record]:
     """
-    Return the records that say that this sign-in uses the receipts of this name, and the other way; none unless both
-    are known. Of one day they have always the same ids.
+    Return the records that link this sign-in to the receipts of this name, and the other way round. Return none unless
+    both are known. Their ids are always the same within one day.
 
     Raises:
         KeyDestroyed, StoreError: There is no key to seal them with.
@@ -58,7 +58,7 @@ def _link(sealer: Sealer, value: str, to: str, data: dict[str, Scalar], now_ns: 
 
 
 class People:
-    """Finds all names of who proved one of them, or signed in."""
+    """Finds all names of a person who proved one of them, or who signed in."""
 
     def __init__(self, store: Store, sealer: Sealer) -> None:
         self._store = store
@@ -66,8 +66,8 @@ class People:
 
     async def of(self, proof: Person, *, most: int | None = MOST) -> Person:
         """
-        Return `proof` with the other names that their sign-in was seen with. Of somebody with more than `most` it is
-        cut; None takes all.
+        Return `proof` with the other names that their sign-in was seen with. If there are more than `most`, the list is
+        cut; None returns all.
 
         Raises:
             StoreError: The store or the keyring cannot be reached now.
@@ -80,16 +80,20 @@ class People:
 
     async def around(self, person: Person) -> frozenset[str]:
         """
-        Return what tokens are made from of everybody who may be this person: by their sign-in the names that it was
-        seen with; of a name alone the sign-ins that were seen with it, and their names. Raises as `of`.
+        Return the values to make tokens from, for everybody who may be this person.
+
+        With a sign-in, these are the names that it was seen with. With a name alone, these are the sign-ins that were
+        seen with it, and their names. Raises as `of`.
         """
         sign_ins = _sign_ins(person) or await self._led_to(person.names, None, back=True)
         return frozenset((*person.values, *sign_ins, *await self._led_to(sign_ins, None)))
 
     async def near(self, person: Person) -> frozenset[str]:
         """
-        Return what tokens are made from of everybody around whom `person`, as `of` returned it, may be: whatever one of
-        them asked, it may be about this person too. Raises as `of`.
+        Return the values to make tokens from, for everybody near `person`.
+
+        `person` is as `of` returned it, and may be around any of them (see `around`). So a request of any of them may
+        be about this person too. Raises as `of`.
         """
         own = _sign_ins(person)
         sign_ins = await self._led_to(person.names, None, back=True)
@@ -98,9 +102,11 @@ class People:
 
     async def renew_links(self, retention: Retention, now: datetime) -> int:
         """
-        Move the links that end soon, and lead to something still, to the day of `now`, and return how many pairs of a
-        name and a sign-in these were: who signed in once goes on under the same name for as long as they allow
-        anything. Raises as `of`, and KeyDestroyed.
+        Move the links that end soon, and still lead to something, to the day of `now`. Return how many pairs of a name
+        and a sign-in were moved.
+
+        So a person who signed in once keeps the same name for as long as they allow anything. Raises as `of`, and
+        KeyDestroyed.
         """
         count = 0
         for day in await self._ending(retention, now):
@@ -116,7 +122,7 @@ class People:
         return count
 
     async def _ending(self, retention: Retention, now: datetime) -> list[int]:
-        """Return the days before that of `now` whose links end soon."""
+        """Return the days before the day of `now` whose links end soon."""
         live = await asyncio.to_thread(self._sealer.keyring.live)
         days = [day for day, label in live if label == LINKS and day < day_of(now)]
         return [day for day in days if (retention.end(day, LINKS, now) or now) - _AHEAD <= now]
@@ -128,7 +134,7 @@ class People:
         whose = {token_of(secret, end.encode()): end for secret in secrets for _, end in ends}
         found: dict[tuple[str, str], list[UUID]] = {}
         for record, end in ends:
-            if (value := whose.get(record.subject or b"")) is not None:  # the other link of the pair says whose it is
+            if (value := whose.get(record.subject or b"")) is not None:  # the other link of the pair names its owner
                 name, sign_in = (value, end) if end.startswith(SIGN_IN) else (end, value)
                 found.setdefault((name, sign_in.removeprefix(SIGN_IN)), []).append(record.id)
         return found
@@ -139,7 +145,7 @@ class People:
         return bool(made) and bool(await self._store.fetch(Query(kinds=_KEPT, subjects=subjects), limit=1))
 
     async def links_between(self, sign_in: str, names: Collection[str]) -> list[UUID]:
-        """Return the links, both ways, of a sign-in with `names`. Raises as `of`."""
+        """Return the links, both ways, between a sign-in and `names`. Raises as `of`."""
         ends, found = {*names, SIGN_IN + sign_in}, list[UUID]()
         if names:
             async for records in self._links(ends):
@@ -157,7 +163,7 @@ class People:
         return list(found)
 
     async def _links(self, values: Collection[str]) -> AsyncIterator[Sequence[Record]]:
-        """Yield the links of `values`, the newest first: who has many need not wait for all."""
+        """Yield the links of `values`, the newest first, so that a person with many need not wait for all."""
         made = await asyncio.to_thread(tokens_of, self._sealer, values, _PURPOSES)
         for query in reversed(questions(made, _KINDS, tokens_at_once(self._store))):
             async for page in pages(self._store, query, newest_first=True):

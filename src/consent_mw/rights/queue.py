@@ -1,4 +1,4 @@
-"""What is still to be answered, and by when: the order of the operator's list, and its counts."""
+"""What is still to be answered, and by when: the order and the counts of the operator's list."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Queue", "in_order", "queue_of", "waiting"]
 
 class Queue(msgspec.Struct, frozen=True):
     """
-    How much is to be answered.
+    How many requests wait for an answer.
 
     Attributes:
-        open: Requests whose senders wait for something, the overdue ones included.
-        overdue: Those whose last day is over.
-        next_due: The earliest last day of those that are open and not overdue, in the policy's time zone; or None.
+        open: Requests whose senders wait for something, including overdue ones.
+        overdue: Open requests whose last day is over.
+        next_due: The earliest last day among open requests that are not overdue, in the policy's time zone; or None.
     """
 
     open: int = 0
@@ -33,7 +33,7 @@ class Queue(msgspec.Struct, frozen=True):
 
 async def waiting(store: Store, policy: Policy, sealer: Sealer) -> list[Case]:
     """
-    Return the requests whose senders wait, the one that is due first on top. Opens nothing sealed.
+    Return the requests whose senders wait, the earliest due first. Opens nothing sealed.
 
     Raises:
         StoreError: The store cannot be reached.
@@ -43,7 +43,7 @@ async def waiting(store: Store, policy: Policy, sealer: Sealer) -> list[Case]:
 
 
 async def queue_of(store: Store, policy: Policy, now: datetime, sealer: Sealer) -> Queue:
-    """Return how much is to be answered at `now` (aware). As `waiting`."""
+    """Return how many requests wait for an answer at `now` (aware). As `waiting`."""
     cases = await waiting(store, policy, sealer)
     due = [case.due(policy) for case in cases if not case.is_overdue(policy, now)]
     return Queue(open=len(cases), overdue=len(cases) - len(due), next_due=due[0] if due else None)
@@ -51,8 +51,8 @@ async def queue_of(store: Store, policy: Policy, now: datetime, sealer: Sealer) 
 
 def in_order(cases: Iterable[Case], policy: Policy) -> list[Case]:
     """
-    Return what is owed by its last day, the earliest first; then restrictions in force; then what has ended, the latest
-    first.
+    Return `cases` in order: what must be answered, the earliest last day first; then restrictions in force; then what
+    has ended, the latest first.
     """
     every = list(cases)
     still_open = [case for case in every if case.ended is None]

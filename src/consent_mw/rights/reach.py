@@ -1,4 +1,4 @@
-"""What stands in the stores and cannot be opened here: nothing that is said about one person is said about that."""
+"""What the stores hold and this machine cannot open. No statement about one person covers these records."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from consent_mw.system.days import day_of, start_of
 
 __all__ = ["Reach", "out_of_reach"]
 
-#: A machine that joins, or keys that go, are noticed this much later.
+#: The result is kept this long, so a machine that joins, or keys that go, are noticed this much later.
 _REMEMBERED: Final = timedelta(minutes=5)
-#: A day of the archive fills while it ends, hour by hour; what is older than the newest but these stays as it is.
+#: A day of the archive fills hour by hour while it ends. All but the newest days, this many, stay as they are.
 _CHANGING_DAYS: Final = 3
 
 
 async def out_of_reach(stages: Iterable[Stage]) -> Counter[str]:
     """
-    Return how many records keyrings sealed that are not at hand, by the keyring's name: of days that were counted as
-    they were then, of later ones what their first page holds (2,000 records).
+    Return how many records were sealed by keyrings that are not available here, by the keyring's name. Days that were
+    counted before keep that count. Of later days only the first page (2,000 records) is counted.
 
     Args:
-        stages: The live one first; the tallies of all stand in its store.
+        stages: The live one first; its store holds the tallies of all.
 
     Raises:
         StoreError: A store cannot be reached.
@@ -52,21 +52,21 @@ def _counted(stage: Stage, tallies: Tallies) -> Counter[str]:
 
 
 async def _later(stage: Stage, purpose: str, day: int) -> AsyncIterator[tuple[int, Counter[str]]]:
-    """Yield each day after `day` with the keyrings that are not at hand, and how many records of it they sealed."""
+    """Yield each day after `day` with the unavailable keyrings, and how many records of that day they sealed."""
     async for each, page in stage.beginnings(purpose, start_of(day + 1) if day >= 0 else None):
         apart = [record for record in page if not stage.reaches(record.ring)]
-        # Whoever can write to the store can name any keyring.
+        # Anyone who can write to the store can name any keyring.
         whole = await asyncio.to_thread(stage.sealer.whole, apart) if apart else []
         yield each, Counter(record.ring for record in whole)
 
 
 class Reach:
     """
-    Remembers for some minutes whose records are out of reach, so that a page may ask it each time.
+    Remembers for some minutes whose records are out of reach, so that a page may ask each time.
 
-    Days that held nothing out of reach are read once a day; in between those alone that may have changed: the latest
-    of each purpose. As soon as anything is out of reach all are read each time, so that what comes within reach, or
-    goes, is noticed in these minutes too.
+    Days with nothing out of reach are read once a day. In between only the days that may have changed are read: the
+    latest of each purpose. As soon as anything is out of reach, all days are read each time. So records that come
+    within reach, or are gone, are noticed in these minutes too.
     """
 
     def __init__(self, stages: Sequence[Stage]) -> None:
@@ -79,8 +79,8 @@ class Reach:
 
     async def beyond(self, now: datetime) -> frozenset[str]:
         """
-        Return the names of keyrings that are not at hand and whose records are there, and of hosts whose keys have not
-        come here. Raises StoreError.
+        Return the names of keyrings that have records here and are not available, and of hosts whose keys have not
+        arrived here. Raises StoreError.
         """
         if self._asked is None or not timedelta() <= now - self._asked < _REMEMBERED:
             if self._rings or self._asked is None or day_of(now) != day_of(self._asked):

@@ -1,4 +1,4 @@
-"""A restriction outlives the record that asked for it: before that is destroyed, what is open is asked for anew."""
+"""A restriction outlives the record that asked for it: before that is destroyed, an open request is renewed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from consent_mw.system.days import day_of
 
 __all__ = ["renew"]
 
-#: How long before its record ends a request is renewed: a site may be off for some days.
+#: A request is renewed this long before its record ends: a site may be off for some days.
 _AHEAD: Final = timedelta(days=14)
 
 
 async def renew(desk: Desk, retention: Retention, now: datetime) -> int:
     """
-    Ask anew for what restricts somebody's data and whose record ends soon, and return how many requests these were.
-    The new one says when the first was received, and the first is answered with the number of the new one.
+    Renew the requests that restrict somebody's data and whose records end soon. Return how many were renewed. The new
+    request says when the first was received. The first is answered with the number of the new one.
 
     Raises:
-        KeyDestroyed, StoreError: It could not be kept; nothing changes.
+        KeyDestroyed, StoreError: It could not be kept. Nothing changes.
     """
     restricting = (case for case in await desk.restricting() if case.request.readable)
     found = [case for case in restricting if _ends_soon(case, retention, now)]

@@ -1,4 +1,4 @@
-"""Withdrawals and erasures that were kept lately: the same one of the same receipt need not be kept again."""
+"""Withdrawals and erasures of the last seconds: the same request of the same receipt need not be kept again."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from consent_mw.system.bounded_cache import remember
 
 __all__ = ["Repeats"]
 
-#: Within this time the same request of the same receipt is one that was sent twice.
+#: The same request of the same receipt within this time counts as sent twice.
 _SAME: Final = timedelta(seconds=10)
 _REMEMBERED: Final = 4_096
 
 
 class Repeats:
     """
-    Nothing counts withdrawals and erasures, so that nothing refuses them. What bounds them is this: one that comes
-    again in a few seconds is the same one. So it is while the spool has little room left and holds the first still,
-    which is carried out when the store is there again, for all that was recorded until then.
+    Remembers the withdrawals and erasures that were just kept.
 
-    A process remembers for itself.
+    No rate limit applies to withdrawals and erasures, so none of them is refused. Only this bounds them: a request that
+    comes again within a few seconds is the same one. The same holds while the spool has little room left and still
+    holds the first. That one is carried out when the store is back, for all that was recorded until then.
+
+    Each process remembers only its own.
     """
 
     def __init__(self, spool: Spool) -> None:
@@ -33,11 +35,11 @@ class Repeats:
 
     def number_of(self, request: Request, changes: int) -> UUID | None:
         """
-        Return the number of the request that `request` repeats; None where it is a new one.
+        Return the number of the request that `request` repeats; None if it is new.
 
         Args:
-            changes: How often its sender had chosen (`Consent.changes`): who allows something again in between, and
-                takes it back again, does not repeat themselves.
+            changes: How often its sender had chosen (`Consent.changes`). A visitor who allows something again in
+                between and takes it back again does not repeat themselves.
         """
         first = self._kept.get(_what(request, changes))
         if first is None or not request.person.names:

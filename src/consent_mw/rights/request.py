@@ -1,4 +1,4 @@
-"""What somebody asks for about their data, and the answers: as values, and as the records that hold them."""
+"""What people ask for about their data, and the answers: as values, and as the records that hold them."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ RequestKind: TypeAlias = Literal["access", "correction", "restriction", "withdra
 REQUEST_KINDS: Final[tuple[RequestKind, ...]] = get_args(RequestKind)
 #: While one of these is open, nobody may use its sender's data (GDPR, article 18(1); PIPA, article 36).
 RESTRICTING: Final[frozenset[RequestKind]] = frozenset(("correction", "restriction", "erasure"))
-#: How it came. "site": from somebody who proved who they are; "form": from somebody who did not.
+#: How it arrived. "site": from a visitor who proved who they are; "form": from one who did not.
 Channel: TypeAlias = Literal["site", "form", "email", "phone", "fax", "post", "person"]
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
-#: "granted" is a decision that is still to be carried out; the other two end a request.
+#: "granted" is a decision that is not carried out yet; the other two end a request.
 Outcome: TypeAlias = Literal["done", "refused", "granted"]
 
 
@@ -59,12 +59,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     One request.
 
     Attributes:
-        id: Its record; also the number that people are told.
-        received: When it came (aware, UTC): for one by phone before it was registered.
-        person: Who proved to be its sender; `NOBODY` for a form, a call or a letter.
-        purposes: What a withdrawal or an erasure is about; none is everything.
+        id: The id of its record; also the number that the sender sees.
+        received: When it arrived (aware, UTC); a request by phone arrived before it was registered.
+        person: The person who proved to be its sender; `NOBODY` for a form, a call or a letter.
+        purposes: What a withdrawal or an erasure is about; empty for everything.
         email, phone, message: As its sender gave them.
-        item, value: What is to be corrected, and into what.
+        item, value: The item to correct, and its new value.
         by: The member of staff who registered it; "" for the sender.
         application: Whether the application holds data of its own, which it erases by its hook.
         readable: Whether the sealed part could be opened: person, contact, message, item and value.
@@ -103,7 +103,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         by: str = "",
         application: bool = False,
     ) -> Request:
-        """Return a request that is registered now (nanoseconds since 1970), and was received now unless told."""
+        """Return a request registered now (nanoseconds since 1970), and by default received now."""
         return cls(
             id=new_id(now_ns),
             kind=kind,
@@ -122,12 +122,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def registered(self) -> datetime:
-        """When it was written down (aware, UTC)."""
+        """When it was registered (aware, UTC)."""
         return time_of(self.id)
 
     def record(self, sealer: Sealer) -> Record:
         """
-        Return it as a record of the built-in purpose `requests`; its subject is the token of who sent it.
+        Return it as a record of the built-in purpose `requests`. Its subject is the sender's token.
 
         Raises:
             KeyDestroyed, StoreError: There is no key to seal it with.
@@ -145,13 +145,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         )
         day = (self.id.int >> 80) // DAY_MILLISECONDS
         values = self.person.values
-        # A sign-in outlasts every receipt; else it is filed under the newest, which leads to those before it.
+        # A sign-in outlasts every receipt. Without one, it is filed under the newest receipt, which leads to the older
+        # ones.
         subject = sealer.token(day, REQUESTS, values[-1 if self.person.sign_in else 0].encode()) if values else None
         return sealer.record(self.id, REQUEST, REQUESTS, subject=subject, data=data, plain=plain)
 
     @classmethod
     def read(cls, record: Record, sealer: Sealer | None) -> Request:
-        """Return the request that a record holds; what cannot be opened, or shall not be, is left out of it."""
+        """
+        Return the request that a record holds. Without a sealer, or where it cannot be opened, the sealed part is
+        empty.
+        """
         data, sealed = record.data, None
         if sealer is not None:
             try:
@@ -179,11 +183,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What was answered, and why. The reason is for the sender's eyes, and sealed.
+    What was answered, and why. The reason is for the sender only, and sealed.
 
     Attributes:
-        by: The member of staff; "" where the program answered by doing it.
-        facts: What was done, for a certificate: numbers and days that tell nothing about a person.
+        by: The member of staff; "" if the program answered by carrying it out.
+        facts: What was done, for a certificate: numbers and days that reveal nothing about a person.
     """
 
     id: UUID
@@ -218,7 +222,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, record: Record, sealer: Sealer | None) -> Answer:
-        """Return the answer that a record holds; a reason that cannot be opened, or shall not be, is empty."""
+        """
+        Return the answer that a record holds. Without a sealer, or where it cannot be opened, the reason is empty.
+        """
         reason = ""
         if record.ring and sealer is not None:
             try:
@@ -249,12 +255,12 @@ class Case(NamedTuple):
 
     @property
     def granted(self) -> Answer | None:
-        """The decision that it shall be carried out, or None."""
+        """The decision to carry it out, or None."""
         return next((answer for answer in self.answers if answer.outcome == "granted"), None)
 
     @property
     def renewed(self) -> UUID | None:
-        """The number under which it was asked for anew, because its record ended; None where it was not."""
+        """The number of the request that renewed it because its record ended; None if it was not renewed."""
         number = self.ended.facts.get("renewed") if self.ended else None
         return UUID(number) if isinstance(number, str) else None
 
@@ -269,7 +275,7 @@ class Case(NamedTuple):
 
     @property
     def is_owed(self) -> bool:
-        """Whether its sender still waits for something. A restriction that was granted is in force, and stays open."""
+        """Whether its sender still waits for something. A granted restriction is in force, and stays open."""
         return self.ended is None and not (self.request.kind == "restriction" and self.granted)
 
     def is_overdue(self, policy: Policy, now: datetime) -> bool:
@@ -278,7 +284,9 @@ class Case(NamedTuple):
 
 
 def is_right(request: Request) -> bool:
-    """Whether somebody known takes back or erases what is theirs: nothing that others ask may keep it from the disk."""
+    """
+    Whether a known person withdraws or erases what is theirs. Requests of others must never keep it from the disk.
+    """
     return request.kind in ("withdrawal", "erasure") and request.person.is_known
 
 

@@ -1,4 +1,4 @@
-"""Whose data nobody may use now: those who asked for a correction, a restriction or an erasure that is not done yet."""
+"""Whose data nobody may use now: people whose correction, restriction or erasure is not done yet."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from consent_mw.system.days import day_of
 
 __all__ = ["Restriction", "SiteRestrictions", "is_restricted", "restricted", "restricted_by"]
 
-#: Tokens that are remembered at a time; each takes some hundred bytes.
+#: How many tokens are remembered at a time; each takes some hundred bytes.
 _MOST_TOKENS: Final = 50_000
 
 
 class Restriction:
     """
-    Tells of a record whether its subject is under restriction. Such records are left out of statistics, exports, the
-    log, and of what is disclosed by consent. Destruction goes on all the same, and receipts still prove.
+    Decides whether the subject of a record is under restriction. Such records are left out of statistics, exports, the
+    log, and disclosures by consent. They are still destroyed when they end, and receipts still serve as proof.
 
-    Its cost follows the records that are looked at: tokens are made for the day and purpose of a record when one of
-    them comes, and the latest are remembered.
+    The cost follows the number of records that are checked. Tokens are made for the day and purpose of a record when it
+    is checked, and the latest are remembered.
 
     Args:
-        values: What the tokens of everybody are made from who is under restriction.
+        values: The values from which the tokens of everybody under restriction are made.
     """
 
     def __init__(self, values: Iterable[str], sealer: Sealer) -> None:
@@ -48,7 +48,7 @@ class Restriction:
         Whether nobody may use this record now.
 
         Raises:
-            StoreError: The keyring cannot be reached: then nobody's data may be used.
+            StoreError: The keyring cannot be reached; then nobody's data may be used.
         """
         if record.subject is None or not self._values:
             return False
@@ -58,13 +58,14 @@ class Restriction:
         """
         Whether staff may not read this record now. Raises as `restricts`.
 
-        Records of abuse stay open to them: these are kept to defend the site and its visitors, and for that restricted
-        data may be used (GDPR, article 18(2); PIPA, article 37(2)). Whoever abuses a site could hide it otherwise.
+        Records of abuse stay open to staff. They are kept to defend the site and its visitors, and for that restricted
+        data may be used (GDPR, article 18(2); PIPA, article 37(2)). Otherwise a person who abuses a site could hide the
+        abuse.
         """
         return record.purpose != ABUSE and self.restricts(record)
 
     def is_under(self, person: Person) -> bool:
-        """Whether `person` is one of those under restriction."""
+        """Whether `person` is under restriction."""
         return not self._values.isdisjoint(person.values)
 
     def _tokens(self, day: int, purpose: str) -> frozenset[bytes]:
@@ -80,12 +81,12 @@ class Restriction:
         try:
             secrets = self._sealer.token_secrets(day, purpose)
         except KeyDestroyed:
-            return frozenset()  # nobody can tell any more whose records of that day they are
+            return frozenset()  # the keys are gone: nobody can know whose the records of that day are
         return tokens_under(secrets, [value.encode() for value in values_on(self._values, day, purpose)])
 
 
 class SiteRestrictions:
-    """What counting and destruction ask of the rights of visitors, of one store: see `daily_counts.Restrictions`."""
+    """Restrictions of one store, for daily counts and destruction: see `daily_counts.Restrictions`."""
 
     def __init__(self, store: Store, sealer: Sealer) -> None:
         self._desk = Desk(store, sealer, kept_by_store(store))
@@ -93,7 +94,7 @@ class SiteRestrictions:
         self._sealer = sealer
 
     async def restricts(self) -> Callable[[Record], bool]:
-        """Return what tells whether nobody may use a record now. Raises StoreError."""
+        """Return a function that tells whether nobody may use a record now. Raises StoreError."""
         return (await restricted(self._desk, self._people, self._sealer)).restricts
 
     async def renew(self, retention: Retention, now: datetime) -> int:
@@ -103,18 +104,19 @@ class SiteRestrictions:
 
 async def restricted(desk: Desk, people: People, sealer: Sealer) -> Restriction:
     """
-    Return those whose data nobody may use.
+    Return the restriction that covers everybody whose data nobody may use.
 
     Raises:
-        StoreError: The store cannot be reached: then nobody's data may be used.
+        StoreError: The store cannot be reached; then nobody's data may be used.
     """
     return await restricted_by(await desk.restricting(), people, sealer)
 
 
 async def restricted_by(cases: Iterable[Case], people: People, sealer: Sealer) -> Restriction:
     """
-    Return those whom one of `cases` restricts: not the receipts that they had when they asked, but who they are. What
-    is collected under a later choice of theirs is left alone too, and in a browser in which they sign in afterwards.
+    Return the restriction that covers everybody whom one of `cases` restricts. It covers the person, not only the
+    receipts that they had when they asked. So it also covers what is collected under a later choice of theirs, and in a
+    browser in which they sign in afterwards.
 
     Raises:
         StoreError: The store or the keyring cannot be reached.
@@ -128,11 +130,11 @@ async def restricted_by(cases: Iterable[Case], people: People, sealer: Sealer) -
 
 async def is_restricted(person: Person, own: Sequence[Case], desk: Desk, people: People, sealer: Sealer) -> bool:
     """
-    Whether nobody may use the data of `person`: as `restricted` says it of everybody, without reading what everybody
-    asked.
+    Whether nobody may use the data of `person`. The answer is the one that `restricted` gives, without reading what
+    everybody else asked.
 
     Args:
-        own: What is filed under the person's own names and sign-in.
+        own: The cases that are filed under the person's own names and sign-in.
 
     Raises:
         StoreError: The store or the keyring cannot be reached.

@@ -1,4 +1,4 @@
-"""Which consent a choice takes back, and the request that follows from it: what was collected under it is erased."""
+"""Which consent a choice takes back, and the resulting request: what was collected under that consent is erased."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["NOTHING_REMOVED", "Removed", "removed", "taken_back", "withdrawal"]
 
 class Removed(NamedTuple):
     """
-    A purpose that visitors were asked about, and then no more: what was collected for it lives on until its end. A
+    A purpose that visitors were once asked about and no longer are. What was collected for it lives on until its end. A
     later revision may ask about it again.
 
     Attributes:
-        purpose: As it was declared last.
-        last_day: The last day (since 1970, UTC) on which somebody could allow it.
+        purpose: As it was last declared.
+        last_day: The last day (since 1970, UTC) on which a visitor could allow it.
     """
 
     purpose: Purpose
     last_day: int
 
     def may_be_of(self, name: str) -> bool:
-        """Whether whose receipts are kept under `name` may have allowed it."""
+        """Whether the visitor whose receipts are kept under `name` may have allowed it."""
         return born_on(name) <= self.last_day
 
 
@@ -58,9 +58,9 @@ def taken_back(
     before: Consent, after: Consent, policy: Policy, removed: Mapping[str, Removed] = NOTHING_REMOVED
 ) -> tuple[str, ...] | None:
     """
-    Return the purposes that were allowed under a receipt, and no longer are; none named is everything, and None is
-    nothing. Whoever allows none any more takes all back, also what earlier revisions asked about. A no to a purpose
-    that was not declared for a while is about what was allowed before that, too. Pure.
+    Return the purposes that a receipt allowed and that are no longer allowed. No name means everything, and None means
+    nothing. A visitor who now allows none takes back everything, also what earlier revisions asked about. A no to a
+    purpose that was not declared for a while also covers what was allowed before that. Pure.
     """
     if before.receipt is None:
         return None
@@ -75,7 +75,7 @@ def taken_back(
 
 
 def _allows(consent: Consent, purpose: Purpose) -> bool:
-    """Whether it was collected for a purpose: where it is an opt-out, also before an answer."""
+    """Whether data was collected for a purpose. For an opt-out, also before the visitor answered."""
     if consent.choice is Choice.PROMPT:
         return consent.purposes.get(purpose.name, purpose.basis == "opt_out")
     return consent.choice is Choice.ACCEPT
@@ -89,7 +89,9 @@ def withdrawal(
     sign_in: str | None = None,
     removed: Mapping[str, Removed] = NOTHING_REMOVED,
 ) -> Request | None:
-    """Return the request that a change of mind from `before` to `after` is; None where nothing was taken back."""
+    """
+    Return the request that follows from a change of mind from `before` to `after`; None if nothing was taken back.
+    """
     purposes = taken_back(before, after, policy, removed)
     if purposes is None or before.receipt is None:
         return None
