@@ -1,4 +1,4 @@
-"""What waits in a spool, seen by who neither writes nor hands it over."""
+"""What waits in a spool, for a reader that neither writes it nor moves it to the store."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["waiting_records"]
 
 def waiting_records(directory: Path, kinds: Collection[str]) -> list[Record]:
     """
-    Return the records of these kinds that wait in the spool at `directory`, as they were written. Exchanges, which are
-    no records yet, are passed over, and so is what is being written at this moment. May take a while: call it in a
-    thread, and before the store is asked, for a drain moves what is here to there.
+    Return the records of these kinds that wait in the spool at `directory`, as they were written. Exchanges are
+    skipped, since they are not records yet, and so is what is being written at this moment. May take a while, so call
+    it in a thread. Call it before you ask the store: a drain moves records from here to there.
 
     Raises:
         SpoolError: A segment cannot be read.
@@ -31,7 +31,7 @@ def waiting_records(directory: Path, kinds: Collection[str]) -> list[Record]:
         names = sorted(name for entry in os.scandir(directory) if (name := SegmentName.parse(entry.name)))
         return [record for name in names for record in _records(directory / str(name), name) if record.kind in kinds]
     except FileNotFoundError:
-        return []  # there is no spool
+        return []  # no spool yet
     except OSError as error:
         raise SpoolError(f"{directory}: the spool cannot be read ({error.strerror}); let this user read it") from error
 
@@ -40,7 +40,7 @@ def _records(path: Path, name: SegmentName) -> Iterator[Record]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return  # handed over meanwhile
+        return  # a drain has moved it to the store
     try:
         read = partial(_read, fd)
         for piece in unpack_from(name.marker, read, os.fstat(fd).st_size):

@@ -1,9 +1,9 @@
 """
 One finished exchange as the spool carries it: its facts once, and the fields of every purpose that may know of it.
 
-It may wait there longer than some of these purposes last, and a later revision may shorten any of them. So what belongs
-to a purpose is sealed under that purpose's own key, each for itself. The facts are those that a store shows in clear;
-every seal is bound to them. The drain makes one record a purpose of it. Pure: bytes in, values out.
+It may wait there longer than some of these purposes last, and a later revision may shorten any of them. So the fields
+of each purpose are sealed separately, under that purpose's own key. The facts are those that a store shows in clear,
+and every seal is bound to them. The drain makes one record for each purpose. Pure: bytes in, values out.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = [
     "read_frame",
 ]
 
-#: What a bundle is sealed as; no record has this kind.
+#: The kind that a bundle is sealed as; no record has this kind.
 BUNDLE: Final = "bundle"
-#: The name under which an agent crosses the spool that is kept as a family only: the drain parses it and drops it.
-#: Parsing a new one takes a millisecond that no request shall pay.
+#: The field that carries an agent across the spool if only its family is kept: the drain parses it and drops it.
+#: Parsing a new one takes a millisecond, which no request shall pay.
 AGENT_TO_PARSE: Final = "user_agent.original to parse"
 
-#: MessagePack never begins with this byte, so a record's frame is told from a bundle's by its first.
+#: MessagePack never begins with this byte, so the first byte tells a bundle's frame from a record's.
 _MARK: Final = b"\xc1"
 _ID_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
@@ -46,11 +46,11 @@ _decoder: msgspec.msgpack.Decoder[Bundle]
 
 class Part(NamedTuple):
     """
-    What one purpose gets of a bundle.
+    What a bundle holds for one purpose.
 
     Attributes:
         asked: Whether the visitor is asked about the purpose, so that the record carries their token.
-        names: Of its declared personal fields.
+        names: Names of its declared personal fields.
     """
 
     purpose: str
@@ -58,7 +58,7 @@ class Part(NamedTuple):
     names: tuple[str, ...]
 
     def fields(self, values: tuple[Scalar, ...]) -> dict[str, Scalar]:
-        """Return the fields that had a value."""
+        """Return the fields that have a value."""
         fields = dict(zip(self.names, values, strict=False))
         if None in fields.values():
             return {name: value for name, value in fields.items() if value is not None}
@@ -67,13 +67,13 @@ class Part(NamedTuple):
 
 class Bundle(msgspec.Struct, frozen=True, array_like=True):
     """
-    What every record of an exchange says. Sizes in bytes, time in nanoseconds. It stands in the spool as it will in the
-    store: none of it tells one visitor from another.
+    What every record of an exchange says. Sizes in bytes, time in nanoseconds. The spool holds it in clear, as the
+    store will: none of it tells one visitor from another.
 
     Attributes:
         layout: For each purpose its name, whether it is asked about, and the names of its fields; see `layout_of`.
-        blocked: Declared names of the cookies that were kept from the answer, one for each of its lines.
-        streamed: Whether the body came in parts without a length that was announced.
+        blocked: Declared names of the cookies that were removed from the response, one for each Set-Cookie line.
+        streamed: Whether the body came in parts, without a length announced before.
     """
 
     method: str
@@ -96,13 +96,13 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
         Return the bundle that a frame holds.
 
         Raises:
-            msgspec.MsgspecError: The bytes are no bundle.
+            msgspec.MsgspecError: The bytes are not a bundle.
         """
         return _decoder.decode(facts)
 
     @property
     def facts(self) -> dict[str, Scalar]:
-        """What every record of the exchange says: nothing in it tells one visitor from another."""
+        """What every record of the exchange says. None of it tells one visitor from another."""
         facts: dict[str, Scalar] = {
             "http.request.method": self.method,
             "http.response.status_code": self.status,
@@ -127,21 +127,22 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
     @property
     def parts(self) -> tuple[Part, ...]:
         """
-        What each purpose gets, in the order of their records' ids.
+        What the bundle holds for each purpose, in the order of their records' ids.
 
         Raises:
-            msgspec.MsgspecError: The layout is none.
+            msgspec.MsgspecError: The layout cannot be decoded.
         """
         return _parts(bytes(self.layout))
 
 
 class Own(NamedTuple):
     """
-    What one purpose alone may know of an exchange: it is sealed under the key of that purpose, which dies with it.
+    What only one purpose may know of an exchange. It is sealed under the key of that purpose, and unreadable once that
+    key is destroyed.
 
     Attributes:
-        receipt: Random name under which the visitor's receipts are kept; only where they were asked.
-        values: Of its fields, in order.
+        receipt: Random name under which the visitor's receipts are kept; only if the visitor was asked.
+        values: The values of its fields, in order.
     """
 
     receipt: str | None
@@ -153,7 +154,7 @@ class Own(NamedTuple):
         Return what was sealed.
 
         Raises:
-            msgspec.MsgspecError: The bytes are nothing of the kind.
+            msgspec.MsgspecError: The bytes cannot be decoded.
         """
         return _owns.decode(plain)
 
@@ -174,11 +175,11 @@ class BundleFrame(NamedTuple):
     A bundle in the spool.
 
     Attributes:
-        id: Of the record of the first part; those of the others follow it. 16 bytes.
+        id: The id of the first part's record; the ids of the others follow it. 16 bytes.
         ring: Name of the keyring that opens it.
         facts: The encoded `Bundle`. Each seal is bound to these bytes, so that none of them can be changed.
-        sealed: The encoded `Own` of each purpose, sealed under its own key for the bundle's id. Empty where that key
-            was gone when the exchange was kept.
+        sealed: The encoded `Own` of each purpose, sealed under its own key for the bundle's id. Empty if that key was
+            destroyed before the exchange was kept.
     """
 
     id: bytes
@@ -189,36 +190,36 @@ class BundleFrame(NamedTuple):
     @property
     def owns(self) -> tuple[bytes, ...]:
         """
-        What is sealed, in the order of the parts.
+        The sealed `Own` of each part, in the order of the parts.
 
         Raises:
-            msgspec.MsgspecError: The bytes are nothing of the kind.
+            msgspec.MsgspecError: The bytes cannot be decoded.
         """
         return _sealed.decode(self.sealed)
 
 
 def layout_of(parts: Sequence[tuple[str, bool, Sequence[str]]]) -> msgspec.Raw:
-    """Return the layout of all bundles with these (purpose, asked, field names), encoded once for all of them."""
+    """Return the layout of all bundles with these (purpose, asked, field names). It is encoded once for all of them."""
     return msgspec.Raw(msgspec.msgpack.encode(parts))
 
 
 def frame_head(ring: str) -> bytes:
-    """Return what stands before the id in the frames of this keyring."""
+    """Return the bytes before the id in the frames of this keyring."""
     name = ring.encode()
     return _MARK + bytes([len(name)]) + name
 
 
 def length_of(facts: bytes) -> bytes:
-    """Return what stands between the id and the facts."""
+    """Return the bytes between the id and the facts."""
     return len(facts).to_bytes(_LENGTH_BYTES)
 
 
 def read_frame(frame: bytes) -> BundleFrame | None:
     """
-    Return the bundle in a spool frame, or None where it holds a record.
+    Return the bundle in a spool frame, or None if the frame holds a record.
 
     Raises:
-        RecordDamaged: The frame ends before what is sealed, as none does that we wrote.
+        RecordDamaged: The frame ends before the sealed part. We never write such a frame.
     """
     if frame[:1] != _MARK:
         return None

@@ -9,17 +9,17 @@ from zlib import crc32
 
 __all__ = ["HEADER_BYTES", "MARKER_BYTES", "PIECE_BYTES", "pack", "pack_one", "unpack", "unpack_from", "whole"]
 
-# The marker is random for each segment and kept in its file's name, so that no payload can contain a frame that a
-# reader would take for a real one after damage.
+# The marker is random for each segment and kept in the file's name. So no payload can contain bytes that a reader would
+# take for a real frame after damage.
 MARKER_BYTES = 8
 _HEADER = struct.Struct(f"<{MARKER_BYTES}sII")  # marker, bytes of the payload, checksum
 HEADER_BYTES = _HEADER.size
 _pack = _HEADER.pack
 
-#: So many are read at a time: some hundreds of frames, and too little to show in what the process takes.
+#: How much is read at a time: some hundreds of frames, and too little to show in the memory of the process.
 PIECE_BYTES = 128 << 10
 
-#: Returns so many bytes from a place on.
+#: Takes a position and a length, and returns so many bytes from there.
 Read: TypeAlias = Callable[[int, int], bytes]
 
 
@@ -47,21 +47,21 @@ def whole(payloads: Sequence[bytes], written: int) -> tuple[int, int]:
 
 def unpack(marker: bytes, blob: bytes) -> Iterator[bytes | int]:
     """
-    Yield each payload in order, and the number of bytes wherever some are damaged or torn off. Never raises.
+    Yield each payload in order, and a number of bytes wherever so many are damaged or torn off. Never raises.
 
-    After damage, reading goes on at the next marker whose frame is whole: damage loses only the frames that it hit.
+    After damage, reading continues at the next marker with an intact frame. Damage loses only the frames that it hit.
     """
     return unpack_from(marker, lambda at, length: blob[at : at + length], len(blob))
 
 
 def unpack_from(marker: bytes, read: Read, size: int, piece: int = PIECE_BYTES) -> Iterator[bytes | int]:
     """
-    As `unpack`, of `size` bytes that are read `piece` at a time: memory follows the longest frame, not the size.
+    As `unpack`, for `size` bytes that are read `piece` at a time. Memory follows the longest frame, not the size.
 
-    Only a length that was damaged into a smaller one than what is left may have more read at once.
+    More is read at once only if a frame's length is damaged and still smaller than the rest of the file.
 
     Args:
-        read: Returns so many bytes from that place on; fewer only at the end. What it raises is passed on.
+        read: Returns so many bytes from that position on; fewer only at the end. Its exceptions are passed on.
     """
     window = _Window(read, size, piece)
     start = position = 0
@@ -80,10 +80,10 @@ def unpack_from(marker: bytes, read: Read, size: int, piece: int = PIECE_BYTES) 
 
 class _Window:
     """
-    The part of the bytes that is in memory, from `base` on. It only moves forward.
+    The part of the bytes that is in memory, starting at `base`. It only moves forward.
 
     Attributes:
-        size: Bytes in all; less than was said where they end before.
+        size: Bytes in all; smaller than the given size if the bytes end before.
     """
 
     __slots__ = ("_base", "_blob", "_piece", "_read", "size")
@@ -96,7 +96,7 @@ class _Window:
         self.size = size
 
     def find(self, marker: bytes, position: int) -> int:
-        """Return where the next marker begins, from `position` on, or -1."""
+        """Return the position of the next marker, from `position` on, or -1."""
         while (found := self._blob.find(marker, position - self._base)) < 0:
             end = self._base + len(self._blob)
             # The end of a piece may hold the beginning of a marker.
@@ -107,7 +107,7 @@ class _Window:
         return self._base + found
 
     def payload(self, position: int) -> bytes | None:
-        """Return the payload of the frame at `position`, or None where there is no whole one."""
+        """Return the payload of the frame at `position`, or None if there is no intact frame."""
         if not self._holds(position, HEADER_BYTES):
             return None
         _, length, checksum = _HEADER.unpack_from(self._blob, position - self._base)
@@ -118,7 +118,7 @@ class _Window:
         return payload if crc32(payload, length) == checksum else None
 
     def _holds(self, position: int, length: int) -> bool:
-        """Have so many bytes from `position` on in memory; return whether there are so many."""
+        """Load so many bytes from `position` on into memory. Return whether there are so many."""
         end = position + length
         if self._base + len(self._blob) < end <= self.size:
             self._move(position, max(self._piece, length))
@@ -126,7 +126,7 @@ class _Window:
 
     def _move(self, position: int, length: int) -> None:
         length = min(length, self.size - position)
-        self._blob = b""  # the old one goes before the new one comes
+        self._blob = b""  # free the old bytes before reading the new ones
         self._base, self._blob = position, self._read(position, length)
         if len(self._blob) < length:
             self.size = position + len(self._blob)

@@ -1,4 +1,4 @@
-"""What was lost, how much of it and why: a gap, and the record that tells of it."""
+"""Gaps: what was lost, how much of it and why, and the record that reports it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["Gap", "Reason", "mark_of"]
 
 _REST: Final = (1 << 62) - 1  # of an id: its random bits
 
-#: Why frames were lost: the budget was full, the disk refused, somebody removed a segment, the key was gone when it was
-#: to be written, the purpose ended while it waited, a segment is damaged, or the store takes everything but this.
+#: Why frames were lost: the budget was full, the disk refused, somebody removed a segment, the key was destroyed before
+#: the write, the purpose ended while the frame waited, a segment is damaged, or the store takes everything but this.
 Reason: TypeAlias = Literal["full", "disk", "removed", "key", "ended", "damaged", "refused", "undeclared"]
 
 
@@ -32,7 +32,7 @@ class Gap:
 
     @classmethod
     def at(cls, frames: int, at_ns: int, reason: Reason) -> Gap:
-        """Return what was lost at one instant."""
+        """Return a gap of frames that were lost at one instant."""
         return cls(frames, at_ns, at_ns, reason)
 
     def __add__(self, other: Gap) -> Gap:
@@ -41,7 +41,7 @@ class Gap:
         return Gap(self.frames + other.frames, first_ns, last_ns, self.reason)
 
     def record(self, sealer: Sealer, record_id: UUID | None = None) -> Record:
-        """Return the record that tells of it: of its last instant, unless it is to have another id."""
+        """Return the record that reports the gap, dated at its last instant unless another id is given."""
         data: dict[str, Scalar] = {
             "gap.records": self.frames,
             "gap.reason": self.reason,
@@ -52,15 +52,17 @@ class Gap:
 
     def found(self, now_ns: int, marker: bytes, sealer: Sealer) -> Record:
         """
-        Return the record of what is found lost only now, in the segment with this marker, which may be old: it is kept
-        as long as anything else that is written down today. Whoever finds it again knows it by its `mark_of`.
+        Return the record of a loss that is found only now, in the segment with this marker, which may be old.
+
+        The record is kept as long as anything else that is written today. A reader that finds the loss again recognises
+        it by its `mark_of`.
         """
         number = new_id_number(now_ns) & ~_REST | _rest(marker, self.reason)
         return self.record(sealer, UUID(int=number))
 
 
 def mark_of(record_id: UUID) -> int:
-    """Return what of the id of a gap's record does not depend on when it was written."""
+    """Return the part of a gap record's id that does not depend on when it was written."""
     return record_id.int & _REST
 
 

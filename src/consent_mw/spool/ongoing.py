@@ -1,4 +1,4 @@
-"""What goes on at this moment (WebSockets, streams), kept apart until it has ended: a crash loses none of it."""
+"""Exchanges that go on at this moment (WebSockets, streams), kept apart until they end: a crash loses none of them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from consent_mw.system.locks import taken, unlock
 
 __all__ = ["SUFFIX", "Ongoing", "left_by_the_dead"]
 
-#: What its file is called in the place of a segment's suffix.
+#: The suffix of its file, instead of a segment's.
 SUFFIX: Final = ".open1"
 _ID_BYTES: Final = 16
-#: A file is written anew when it is so large, and this many times what still goes on.
+#: A file is rewritten when it has this size, and is this many times as large as what still goes on.
 _LEAST_BYTES: Final = 256 << 10
 _TIMES: Final = 4
 
 
 class Ongoing:
     """
-    What a process has begun and not ended, in a file of its own: a frame where something begins, and a frame with the
-    same id and nothing else where it ends. The file is locked for as long as the process lives, so that whoever can
-    lock it knows that its process is dead. What is then left had no end.
+    What a process has begun and not ended, in a file of its own. A beginning is a frame. An end is a frame with the
+    same id and nothing else. The process holds the file's lock while it lives, so a process that gets the lock knows
+    that the other is dead. What is then left in the file has no end.
 
-    Not for several threads: the spool's lock is around it.
+    Not thread-safe: the spool calls it under its own lock.
 
     Attributes:
         dirty: Whether something was written since `copy` was last taken.
@@ -51,7 +51,7 @@ class Ongoing:
         self._write(id_bytes + frame)
 
     def end(self, id_bytes: bytes, now_ns: int) -> None:
-        """Forget what began under this id: its whole record is in the spool. Raises OSError."""
+        """Forget what began under this id: its complete record is in the spool. Raises OSError."""
         if self._frames.pop(id_bytes, None) is None:
             return
         self._write(id_bytes)
@@ -60,17 +60,17 @@ class Ongoing:
             self._write_anew(now_ns)
 
     def copy(self) -> int:
-        """Return a second descriptor of the file, to bring it to the disk by. Raises OSError."""
+        """Return a second descriptor of the file, with which to sync it to the disk. Raises OSError."""
         self.dirty = False
         return os.dup(self._fd)
 
     def close(self) -> None:
-        """Remove the file where everything has ended; else it stays locked until the process ends."""
+        """Remove the file if everything has ended. Otherwise it stays locked until the process ends."""
         if self._fd >= 0 and not self._frames:
             self._remove()
 
     def forget(self) -> None:
-        """Close what a forked child inherited. The parent's lock stays."""
+        """Close the file that a forked child inherited. The parent's lock stays."""
         if self._fd >= 0:
             os.close(self._fd)
 
@@ -80,7 +80,7 @@ class Ongoing:
         self._size += os.write(self._fd, blob)
 
     def _write_anew(self, now_ns: int) -> None:
-        """Begin another file with what still goes on. Who dies in between leaves it twice, under the same ids."""
+        """Start another file with what still goes on. A crash in between leaves both files, with the same ids."""
         frames, fresh = self._frames, Ongoing(self._directory)
         for id_bytes, frame in frames.items():
             fresh.begin(id_bytes, frame, now_ns)
@@ -98,9 +98,10 @@ class Ongoing:
 
 def left_by_the_dead(path: Path) -> Iterator[bytes]:
     """
-    Yield what a process that is dead has begun and not ended, and remove its file when all of it was taken.
+    Yield what a dead process has begun and not ended. Remove its file when all of it was taken.
 
-    Who stops in between, or dies, is given all of it again. Of a process that lives nothing is yielded. Raises OSError.
+    A caller that stops in between, or dies, gets all of it again. Nothing of a living process is yielded. Raises
+    OSError.
     """
     name = SegmentName.parse(path.name.replace(SUFFIX, ".spool1"))
     if name is None:
@@ -116,7 +117,7 @@ def left_by_the_dead(path: Path) -> Iterator[bytes]:
             begun: dict[bytes, bytes] = {}
             for payload in unpack(name.marker, path.read_bytes()):
                 if not isinstance(payload, bytes):
-                    continue  # torn as its process was killed
+                    continue  # torn when its process was killed
                 if len(payload) == _ID_BYTES:
                     begun.pop(payload, None)
                 else:

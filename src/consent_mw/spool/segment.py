@@ -1,4 +1,4 @@
-"""One file of the spool: written by the process that holds its lock, read by whoever takes the lock afterwards."""
+"""One file of the spool. The process that holds its lock writes it; a process that takes the lock later reads it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME = re.compile(rf"(\d{{20}})-([0-9a-f]{{{2 * MARKER_BYTES}}}){re.escape(_SUF
 
 
 class SegmentName(NamedTuple):
-    """What a file's name says: when the segment was begun, and the marker of its frames. Names sort by age."""
+    """The parts of a file's name: when the segment was begun, and the marker of its frames. Names sort by age."""
 
     created_ns: int
     marker: bytes
@@ -39,7 +39,7 @@ class SegmentName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> SegmentName | None:
-        """Return what the name says, or None for a file that is no segment of this format."""
+        """Return the parts of a name, or None if the file is not a segment of this format."""
         match = _NAME.fullmatch(name)
         return cls(int(match[1]), bytes.fromhex(match[2])) if match else None
 
@@ -55,7 +55,7 @@ class OpenSegment:
     """
 
     def __init__(self, directory: Path, now_ns: int) -> None:
-        """Make the file (mode 0600) and lock it. Raises OSError."""
+        """Create the file (mode 0600) and lock it. Raises OSError."""
         self._directory = directory
         self._fd, self._marker, _ = created(directory, now_ns)
         self._listed = False  # the directory's entry is on the disk
@@ -65,9 +65,9 @@ class OpenSegment:
 
     def append(self, payloads: Sequence[bytes]) -> int:
         """
-        Append the frames in one `os.write`, and return how many of them are whole in the file.
+        Append the frames in one `os.write`, and return how many of them are complete in the file.
 
-        A short write is cut back to the last whole frame. After an OSError the tail may be torn: close the segment.
+        A short write is cut back to the last complete frame. After an OSError the tail may be torn: close the segment.
         """
         blob = pack(self._marker, payloads)
         kept, size = len(payloads), os.write(self._fd, blob)
@@ -80,7 +80,7 @@ class OpenSegment:
         return kept
 
     def append_one(self, payload: bytes) -> bool:
-        """As `append` of one frame, and return whether it is whole in the file."""
+        """As `append` of one frame. Return whether it is complete in the file."""
         blob = pack_one(self._marker, payload)
         self.dirty = True
         written = os.write(self._fd, blob)
@@ -92,11 +92,11 @@ class OpenSegment:
         return True
 
     def copy(self) -> int:
-        """Return a second descriptor of the file, so that `sync` need not keep others from appending."""
+        """Return a second descriptor of the file, so that others can append during `sync`."""
         return os.dup(self._fd)
 
     def sync(self, copy: int) -> None:
-        """Bring what was appended to the disk, the directory's entry included, and close `copy`. Raises OSError."""
+        """Sync what was appended to the disk, the directory's entry included, and close `copy`. Raises OSError."""
         try:
             self.dirty = False
             os.fdatasync(copy)
@@ -107,30 +107,30 @@ class OpenSegment:
             self._listed = True
 
     def is_unlinked(self) -> bool:
-        """Tell whether somebody removed the file, and with it what was appended."""
+        """Whether somebody removed the file, and with it what was appended."""
         return os.fstat(self._fd).st_nlink == 0
 
     def close(self) -> None:
-        """Let go of the file, for a drain to take."""
+        """Close the file and release its lock, so that a drain can take it."""
         _unlock(self._fd)
 
     def forget(self) -> None:
-        """Close what a forked child inherited. The parent's lock stays."""
+        """Close the file that a forked child inherited. The parent's lock stays."""
         os.close(self._fd)
 
 
 class Segment:
     """
-    A segment that nobody appends to any more, locked by this process until it is discarded or released.
+    A segment to which no process appends any more. This process holds its lock until it is discarded or released.
 
     Attributes:
-        path: Where it lies.
+        path: The path of its file.
         created: When it was begun (aware, UTC).
         size: Bytes in the file.
-        damaged_bytes: Bytes that the last run of `frames` has found to belong to no whole frame.
-        lost: Runs of such bytes, so at least as many frames; a reader adds those that hold nothing it understands.
-        ended: What a reader can no longer open, since the key was destroyed while it waited.
-        marker: Random, and this segment's alone.
+        damaged_bytes: Bytes that the last run of `frames` found outside of any intact frame.
+        lost: Runs of such bytes, so at least as many frames. A reader adds the frames that it cannot understand.
+        ended: The records, as a gap, that a reader can no longer open, since the key was destroyed while they waited.
+        marker: Random, and unique to this segment.
     """
 
     def __init__(self, path: Path, name: SegmentName, fd: int) -> None:
@@ -147,9 +147,9 @@ class Segment:
     @classmethod
     def adopt(cls, path: Path, name: SegmentName) -> Segment | None:
         """
-        Take the lock of a segment whose process let go of it or is dead; None if another has it, or it is gone.
+        Take the lock of a segment whose process released it or is dead. Return None if another has it, or it is gone.
 
-        One that holds nothing is removed. Raises OSError.
+        An empty segment is removed. Raises OSError.
         """
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -159,7 +159,7 @@ class Segment:
             os.close(fd)
             return None
         segment = cls(path, name, fd)
-        # Whoever drained it between our open and our lock has unlinked it; reading it now would be a second time.
+        # If another drain finished it between our open and our lock, it has unlinked it. Do not read it a second time.
         if os.fstat(fd).st_nlink == 0:
             segment.release()
             return None
@@ -180,21 +180,21 @@ class Segment:
 
     @property
     def gaps(self) -> list[Gap]:
-        """What is lost of it, as far as it was read."""
+        """What was lost of it, as far as it was read."""
         damaged = Gap(self.lost, self.created_ns, max(self.created_ns, self.written_ns), "damaged")
         return ([damaged] if self.lost else []) + ([self.ended] if self.ended else [])
 
     def lose(self, records: int, at_ns: int) -> None:
-        """Count records of that instant, which a reader can no longer open, as `ended`."""
+        """Count records of that instant as `ended`: a reader can no longer open them."""
         gap = Gap.at(records, at_ns, "ended")
         self.ended = self.ended + gap if self.ended else gap
 
     def frames(self) -> Iterator[bytes]:
         """
-        Yield each payload in the order written; again from the start at every call.
+        Yield each payload in the order written. Every call starts again from the beginning.
 
         A torn tail is cut, and damage in the middle loses only the frames that it hit; `damaged_bytes` counts both. The
-        file is read in pieces, so that a drain's memory does not follow the size of segments.
+        file is read in pieces, so that a drain's memory does not grow with the size of segments.
 
         Raises:
             SpoolError: The file cannot be read, or was discarded or released.
@@ -217,36 +217,37 @@ class Segment:
             raise SpoolError(f"{self.path}: the segment cannot be read ({error.strerror}); check the disk") from error
 
     def discard(self) -> None:
-        """Remove the file, once the store has committed its frames. Twice is harmless. Raises OSError."""
+        """Remove the file, once the store has committed its frames. Harmless when called twice. Raises OSError."""
         if self._fd is not None:
             self.path.unlink(missing_ok=True)
             self.release()
 
     def release(self) -> None:
-        """Let go of the file and leave it for the next drain. Twice is harmless."""
+        """Close the file and leave it for the next drain. Harmless when called twice."""
         fd, self._fd = self._fd, None
         if fd is not None:
             _unlock(fd)
 
     def forget(self) -> None:
-        """Close what a forked child inherited. The parent's lock stays."""
+        """Close the file that a forked child inherited. The parent's lock stays."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
 
 def created(directory: Path, now_ns: int, suffix: str = _SUFFIX) -> tuple[int, bytes, Path]:
-    """Make a file (mode 0600), locked, and return its descriptor, its marker and its path. Raises OSError."""
+    """Create a file (mode 0600), locked, and return its descriptor, its marker and its path. Raises OSError."""
     while True:
         name = SegmentName(now_ns, os.urandom(MARKER_BYTES))
         path = directory / str(name).replace(_SUFFIX, suffix)
-        # Of a file O_NONBLOCK changes nothing (open(2)), but it says to who watches a loop that no write here waits.
+        # For a file O_NONBLOCK changes nothing (open(2)). It tells a tool that watches the loop that this write never
+        # waits.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK
         fd = os.open(path, flags, 0o600)
         give_to_owner(fd, directory)
         if taken(fd) and os.fstat(fd).st_nlink:
             return fd, name.marker, path
-        # A drain took the empty file before we could lock it, and removes it: begin another.
+        # A drain took the empty file before we could lock it, and removes it: start another.
         os.close(fd)
 
 

@@ -1,4 +1,4 @@
-"""Frames on the local disk until a store has them: they survive a SIGKILL, and a write never fails a request."""
+"""Frames on the local disk until a store has them. They survive a SIGKILL, and a write never fails a request."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = ["Backlog", "Spool"]
 
 _MEBIBYTE = 1 << 20
 _BREAKER_SECONDS = 1.0
-# A thread of the drain counts each second: a request does it where there is none, or where that came to a stop.
+# A thread of the drain counts every second. A request counts if no such thread runs, or if it has stopped.
 _COUNT_SECONDS = 3.0
-# While this many segments wait, a drain has enough to do; rotating further would only make more small files.
+# While this many segments wait, a drain has enough to do. More rotation would only make more small files.
 _BACKLOG = 64
 _LEASE = "drain.lock"
-# Of the reserve, what is reserved but written down for no right of a visitor's may take one part of so many.
+# Reserved frames that are not for a right of a visitor may use one part of this many of the reserve.
 _SHARE = 4
 _monotonic = time.monotonic
 
 
 class Backlog(NamedTuple):
-    """What waits for the store, of every process: its bytes, and when the oldest of it was begun (aware, UTC)."""
+    """What waits for the store, of all processes: its bytes, and when its oldest part was begun (aware, UTC)."""
 
     bytes: int
     oldest: datetime | None
@@ -45,14 +45,14 @@ class Backlog(NamedTuple):
 
 class Spool:
     """
-    A directory of append-only segments, one open for each process, drained by one process of the machine at a time.
+    A directory of append-only segments. Each process has one open; one process of the machine at a time drains them.
 
-    What `write` acknowledged survives a SIGKILL of the process; a power cut may take what was written since the last
-    `sync`, unless it was written with `durable`. A segment goes only when its reader discards it, so a crash
-    between the store's commit and that moment yields its frames once more: they are then appended again, which the
-    ids of records make harmless.
+    What `write` acknowledged survives a SIGKILL of the process. A power cut may take what was written since the last
+    `sync`, unless it was written with `durable`. A segment is removed only when its reader discards it. So a crash
+    between the store's commit and that moment yields its frames once more. They are then appended again, which is
+    harmless because records have ids.
 
-    A child after a fork begins a segment of its own and counts gaps of its own. Threads may share a spool.
+    A child after a fork begins its own segment and counts its own gaps. Threads may share a spool.
     """
 
     def __init__(
@@ -66,20 +66,21 @@ class Spool:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         """
-        Make the directory (mode 0700) if it is missing, and see that it can be used.
+        Create the directory (mode 0700) if it is missing, and check that it can be used.
 
         Args:
             directory: On a local file system, shared by the workers of one machine.
-            budget_bytes: Most that all processes' segments may take together. Each process counts the others' every
-                second or three, so they may overshoot by what they write within that.
-            reserve_bytes: The part of the budget that only `right` frames may use, and a quarter of it `reserved` ones.
+            budget_bytes: The most that the segments of all processes may take together. Each process counts the others'
+                every second to three, so they may overshoot by what they write in that time.
+            reserve_bytes: The part of the budget that is kept for `right` frames. `reserved` frames may use a quarter
+                of it.
             segment_bytes: A segment that has grown to this size is closed.
             sync_interval: How often the drain calls `sync`; the spool has no timer of its own.
             clock: Nanoseconds since 1970, for the names of segments and the times of gaps.
 
         Raises:
-            ConfigurationError: The reserve leaves nothing of the budget.
-            SpoolError: The directory is not writable, or lies on a network file system.
+            ConfigurationError: The reserve takes the whole budget.
+            SpoolError: The directory is not writable, or is on a network file system.
         """
         if not 0 <= reserve_bytes < budget_bytes:
             raise ConfigurationError(f"reserve_bytes={reserve_bytes}: must be less than budget_bytes={budget_bytes}")
@@ -105,24 +106,24 @@ class Spool:
         self._broken_until = 0.0  # monotonic seconds
         self._counted_until = 0.0
         self._used = 0  # bytes of all segments in the directory
-        # What ordinary frames may add to the open segment before anything but the time has to be looked at.
+        # How many bytes ordinary frames may add to the open segment before more than the time must be checked.
         self._room = 0
 
     def write(
         self, frames: Sequence[bytes], *, durable: bool = False, reserved: bool = False, right: bool = False
     ) -> bool:
         """
-        Append `frames` in one `os.write`. Never raises for the disk's sake.
+        Append `frames` in one `os.write`. Never raises for an error of the disk.
 
         Args:
             durable: Wait until the frames are on the disk (measured: 180 microseconds and more).
             reserved: The frames may use a quarter of the reserve when the rest of the budget is full.
-            right: They may use all of the reserve. For what a visitor's rights are written down by (a withdrawal, an
-                erasure), which nothing that strangers send may leave without room.
+            right: The frames may use all of the reserve. For records of a visitor's rights (a withdrawal, an erasure):
+                nothing that strangers send may leave them without room.
 
         Returns:
-            Whether all frames are kept, and with `durable` known to be on the disk. Each frame that is not kept is
-            counted in the gap: when the budget is full, and for a second after an error of the disk.
+            Whether all frames are kept and, with `durable`, known to be on the disk. A frame is not kept when the
+            budget is full, and for a second after an error of the disk. Each such frame is counted in the gap.
         """
         with self._lock:
             kept, segment, reason = self._append(frames, self._limit(reserved=reserved, right=right))
@@ -138,7 +139,7 @@ class Spool:
         return self._synced(segment, copy)
 
     def append(self, frame: bytes) -> bool:
-        """As `write` of one ordinary frame, which every request waits for: in the fewest steps."""
+        """As `write` of one ordinary frame, in the fewest steps, since every request waits for it."""
         size = HEADER_BYTES + len(frame)
         with self._lock:
             segment = self._segment
@@ -157,21 +158,21 @@ class Spool:
 
     def begin(self, id_bytes: bytes, frame: bytes) -> None:
         """
-        Keep what goes on from now on, until `end`: who takes the spool over after a crash hands `frame` over. A disk in
-        trouble costs this alone: its whole record is still to come.
+        Keep `frame` from now until `end`. After a crash, the next process that takes over the spool moves it to the
+        store. If the disk fails, only this copy is lost: its complete record is still to come.
         """
         with self._lock, suppress(OSError):
             self._ongoing.begin(id_bytes, frame, self._clock())
 
     def end(self, id_bytes: bytes) -> None:
-        """Forget what began under this id, once its whole record was written."""
+        """Forget what began under this id, once its complete record was written."""
         with self._lock, suppress(OSError):
             self._ongoing.end(id_bytes, self._clock())
 
     def sync(self) -> bool:
         """
-        Bring everything written so far to the disk; return False if the disk refused. Call it from a thread: it
-        waits for the disk, and writers do not wait for it.
+        Sync everything written so far to the disk; return False if the disk refused. Call it from a thread: it waits
+        for the disk, and writers do not wait for it.
         """
         try:
             with self._lock:
@@ -190,8 +191,8 @@ class Spool:
 
     def rotate(self) -> None:
         """
-        Let go of what this process has written, for whoever holds the lease. Every worker without it calls this
-        now and then. While many segments wait already, nothing is done. Raises SpoolError.
+        Release what this process has written, for the process that holds the lease. Every worker without the lease
+        calls this now and then. If many segments already wait, it does nothing. Raises SpoolError.
         """
         waiting = len(self._surveyed()[1])
         with self._lock:
@@ -201,10 +202,11 @@ class Spool:
 
     def closed(self) -> list[Segment]:
         """
-        Return the oldest segments (64 at most) that no process appends to, each locked for this one, oldest first.
+        Return the oldest segments (64 at most) to which no process appends. Each is locked by this process. Oldest
+        first.
 
-        They are this process's own, rotated now, those that other workers let go of, and those of dead processes.
-        One that is neither discarded nor released is returned again.
+        They are this process's own, rotated now, those that other workers released, and those of dead processes. A
+        segment that is neither discarded nor released is returned again.
 
         Raises:
             SpoolError: The directory cannot be read.
@@ -223,22 +225,22 @@ class Spool:
         return [self._held[path] for path in sorted(self._held)]
 
     def _take_over(self) -> None:
-        """Write down what went on in processes that are dead. Raises SpoolError."""
+        """Write down the exchanges that were going on in processes that are dead. Raises SpoolError."""
         try:
             with os.scandir(self.directory) as entries:
                 paths = [Path(entry.path) for entry in entries if entry.name.endswith(SUFFIX)]
             for path in sorted(paths):
                 for frame in left_by_the_dead(path):
                     if not self.note(frame):
-                        return  # no room: later
+                        return  # no room: try again later
         except OSError as error:
             raise self._failed(error) from error
 
     @contextmanager
     def lease(self) -> Generator[bool]:
         """
-        Give True to one process of the machine at a time, and False at once to every other. One that is frozen is
-        passed over after a minute; the segments that it had taken wait for it.
+        Give True to one process of the machine at a time, and False at once to every other. A frozen holder loses it
+        after a minute; the segments that it had taken wait for it.
 
         When it ends, segments that were not discarded are released, so that the next holder finds them.
 
@@ -259,7 +261,7 @@ class Spool:
             self._release()
 
     def takes(self) -> bool:
-        """Tell whether an ordinary frame would be written now; a segment is begun for it if there is none."""
+        """Whether an ordinary frame would be written now. Begins a segment for it if there is none."""
         with self._lock:
             try:
                 return self._admitted(HEADER_BYTES, self._limit(reserved=False, right=False)) is not None
@@ -269,7 +271,7 @@ class Spool:
 
     @property
     def backlog(self) -> Backlog:
-        """What waits now, in one look. Raises SpoolError."""
+        """What waits now, from one look at the directory. Raises SpoolError."""
         waiting, names = self._surveyed()
         return Backlog(waiting, names[0].created if names else None)
 
@@ -290,30 +292,32 @@ class Spool:
         return names[0].created if names else None
 
     def lose(self, frames: int, reason: Reason = "key") -> None:
-        """Count frames that could not even be written here, such as one whose key is gone."""
+        """Count frames that could not even be written here, for example because their key is gone."""
         with self._lock:
             self._lose(frames, reason)
 
     def note(self, frame: bytes) -> bool:
         """
-        Append the record of a gap, or of what a crash broke off, from the reserve. If it cannot be kept, that is no
-        loss more: try again later.
+        Append the record of a gap, or of an exchange that a crash broke off, using the reserve. If it cannot be kept,
+        that does not count as another loss: try again later.
         """
         with self._lock:
             return self._append([frame], self._budget)[0] == 1
 
     def take_gap(self) -> Gap | None:
-        """Return what this process lost for one reason since the last call, and forget it; None for nothing (more)."""
+        """
+        Return and forget what this process lost for one reason since the last call; None if there is nothing (more).
+        """
         with self._lock:
             return self._gaps.popitem()[1] if self._gaps else None
 
     def give_back(self, gap: Gap) -> None:
-        """Count a gap again whose record could not be written."""
+        """Count a gap again if its record could not be written."""
         with self._lock:
             self._add(gap)
 
     def close(self) -> None:
-        """Sync, and let go of everything for the next process. A later write begins a new segment."""
+        """Sync, and release everything for the next process. A later write begins a new segment."""
         with self._lock:
             self._retire()
             self._ongoing.close()
@@ -321,14 +325,14 @@ class Spool:
         self._release()
 
     def _limit(self, *, reserved: bool, right: bool) -> int:
-        """Return the bytes to which such frames may fill the spool."""
+        """Return how many bytes the spool may hold for such frames to be accepted."""
         if right:
             return self._budget
         return self._budget - self._reserve + (self._reserve // _SHARE if reserved else 0)
 
     def _append(self, frames: Sequence[bytes], limit: int) -> tuple[int, OpenSegment | None, Reason]:
         """Return how many frames were kept, the segment that has them, and why the others were not."""
-        # One frame is what nearly every request writes.
+        # Nearly every request writes one frame.
         size = (len(frames[0]) if len(frames) == 1 else sum(map(len, frames))) + HEADER_BYTES * len(frames)
         try:
             segment = self._admitted(size, limit)
@@ -346,7 +350,7 @@ class Spool:
         return kept, segment, "disk"
 
     def _admitted(self, size: int, limit: int) -> OpenSegment | None:
-        """Return the segment to append to; None while the breaker is open or the budget full. Raises OSError."""
+        """Return the segment to append to; None while the breaker is open or the budget is full. Raises OSError."""
         now = time.monotonic()
         if now < self._broken_until:
             return None
@@ -374,7 +378,7 @@ class Spool:
                 if name := SegmentName.parse(entry.name):
                     try:
                         size = entry.stat().st_size
-                    except FileNotFoundError:  # discarded meanwhile
+                    except FileNotFoundError:  # discarded by another process
                         continue
                     found.append(name)
                     used += size
@@ -393,7 +397,7 @@ class Spool:
             return self._used, names
 
     def _break(self) -> None:
-        # The segment is left as it is: a torn tail is cut by its reader, and the next write begins another.
+        # Leave the segment as it is: its reader cuts a torn tail, and the next write begins another segment.
         self._retire()
         self._broken_until = time.monotonic() + _BREAKER_SECONDS
 
@@ -414,12 +418,13 @@ class Spool:
         try:
             segment.sync(copy)
         except OSError:
-            # What the kernel could not write it now calls clean (fsync(2)): begin afresh elsewhere.
+            # The kernel marks pages as clean even if it could not write them (fsync(2)): begin another segment.
             with self._lock:
                 self._break()
             return False
         with self._lock:
-            # A file that somebody removed takes frames and brings them to no disk. One that is ours no longer may go.
+            # A removed file still accepts frames, but they never reach the disk. One that is no longer ours may be
+            # removed.
             removed = segment is self._segment and segment.is_unlinked()
             self._leave_unlinked()
         return not removed
@@ -444,7 +449,7 @@ class Spool:
         return SpoolError(f"{self.directory}: the spool failed ({error.strerror}); see that the directory is there")
 
     def forget(self) -> None:
-        """Begin anew in a forked child: close what it inherited, so that the parent's locks die with the parent."""
+        """Begin again in a forked child: close what it inherited, so that the parent's locks end with the parent."""
         for segment in (self._segment, *self._retired, *self._held.values()):
             if segment:
                 segment.forget()
@@ -466,7 +471,7 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def _bring_to_disk(copy: int) -> None:
-    """What the disk refuses here is written once more, whole, when it ends."""
+    """Sync the file and close `copy`. If the disk refuses, the complete record still follows at the exchange's end."""
     try:
         with suppress(OSError):
             os.fdatasync(copy)
