@@ -29,7 +29,7 @@ def store_from(url_or_store: str | Store) -> Store:
     `memory:` a `MemoryStore`.
 
     Raises:
-        ConfigurationError: The URL names no store that we know, or one whose extra is not installed.
+        ConfigurationError: The URL does not name a store that we know, or its extra is not installed.
     """
     if not isinstance(url_or_store, str):
         return url_or_store
@@ -54,7 +54,7 @@ def is_shared(store: str | Store | None) -> bool:
 
 def opened_store(store: str | Store, log_store: str | Store | None = None) -> Store:
     """
-    Return the store of a site, which opens itself: with a `log_store`, one that keeps visits and events there.
+    Return the store of a site, which opens itself. With a `log_store`, visits and events are kept there.
 
     Raises:
         ConfigurationError: As `store_from`.
@@ -66,11 +66,11 @@ def opened_store(store: str | Store, log_store: str | Store | None = None) -> St
 
 def site_store(database: Path, store: str | Store | None, log_store: str | Store | None = None) -> Store:
     """
-    Return the store of a site whose embedded store is the file `database`, unless it has another `store`. What the site
-    kept in that file, or in another store, before is looked for, erased and destroyed there too.
+    Return the store of a site whose embedded store is the file `database`, unless it has another `store`. If the site
+    kept records in that file or in another store before, they are found, erased and destroyed there too.
 
     Raises:
-        ConfigurationError: As `store_from`; or it cannot be read which stores the site had.
+        ConfigurationError: As `store_from`; or the list of the site's stores cannot be read.
     """
     chosen = store_from(store or f"sqlite:///{database}")
     log = None if log_store is None else store_from(log_store)
@@ -81,7 +81,7 @@ def site_store(database: Path, store: str | Store | None, log_store: str | Store
 
 
 def earlier_stores(database: Path, *stores: str | Store | None) -> list[str]:
-    """Return the URLs of the stores that a site had before it had `stores`, the file `database` among them."""
+    """Return the URLs of the stores that a site used before `stores`, the file `database` among them."""
     now = [store_from(each) for each in stores if each is not None]
     named = [each for each in stores if isinstance(each, str)]
     file, used = f"sqlite:///{database}", UsedStores.beside(database)
@@ -90,7 +90,7 @@ def earlier_stores(database: Path, *stores: str | Store | None) -> list[str]:
 
 
 def _holds(store: Store, now: Sequence[Store]) -> bool:
-    """Whether an earlier store is there, as far as that can be said without opening it, and is none of these."""
+    """Whether an earlier store exists, as far as this is known without opening it, and is not one of `now`."""
     path = getattr(store, "path", None)
     return not isinstance(path, Path) or (path.exists() and not any(_is_file(each, path) for each in now))
 
@@ -128,6 +128,6 @@ def _complaint(scheme: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return a URL as an error may show it: without what stands before an @, which may be a password."""
+    """Return a URL as an error may show it: without the part before an @, which may be a password."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if separator and "@" in rest else url

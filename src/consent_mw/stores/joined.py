@@ -1,4 +1,4 @@
-"""A site's store and the one that it had before, which look like one until the older one holds nothing more."""
+"""A site's store and its earlier one, joined into one store until the earlier one is empty."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from consent_mw.stores.subjects import tokens_at_once
 
 __all__ = ["JoinedStore"]
 
-#: What is asked for alone, in requests of anybody, and waits for minutes only: an older store must not hold that up.
+#: Looked for on its own, in requests of any visitor, and kept for minutes only: an older store must not delay that.
 _NEVER_OLD: Final = frozenset({PENDING})
 
 
 class JoinedStore:
     """
-    The store contract over two, of which the older one gets nothing new. What is looked for, erased, restricted or
-    destroyed is found in both. Each verb is atomic in each store, not over both.
+    The store contract over two stores, of which the older one gets nothing new. Records are found, erased, restricted
+    and destroyed in both. Each verb is atomic in each store, not over both.
 
     Args:
-        older: Opened by its first use, and again after an error. While it is away nothing counts as found or erased.
-        journal: Of the `Move` from the older one, which may go on at any time.
+        older: Opened at its first use, and again after an error. While it cannot be reached, every call that needs it
+            fails.
+        journal: The file of the `Move` from the older one, which may be running at any time.
     """
 
     def __init__(self, store: Store, older: Store, journal: Path) -> None:
@@ -67,7 +68,7 @@ class JoinedStore:
 
     @property
     def tokens_at_once(self) -> int:
-        """As `Searching.tokens_at_once`, of the narrower one."""
+        """As `Searching.tokens_at_once`: the smaller number of the two."""
         return min(tokens_at_once(self._store), tokens_at_once(self._older))
 
     async def count_others(self, kinds: Set[str]) -> int:
@@ -79,7 +80,7 @@ class JoinedStore:
         return await store_now(self._store)
 
     async def close(self) -> None:
-        """Close both; the next use opens the older one again."""
+        """Close both. The next use opens the older one again."""
         try:
             await self._store.close()
         finally:
@@ -87,6 +88,6 @@ class JoinedStore:
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncGenerator[bool]:
-        """Give True to who holds `name` in the newer store: the older one is this machine's alone."""
+        """Give True to the holder of `name` in the newer store. Only this machine uses the older one."""
         async with lease(self._store, name) as mine:
             yield mine

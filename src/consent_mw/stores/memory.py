@@ -16,16 +16,16 @@ __all__ = ["MemoryStore"]
 
 class MemoryStore:
     """
-    The store contract without a place: all is lost when the object goes, and no other process sees any of it.
+    The store contract in memory: everything is lost with the object, and no other process sees it.
 
-    So a receipt kept here proves nothing tomorrow. `close` keeps the records for a later `open` of the same
-    object. Any thread and any number of loops may use it; each verb looks at every record, so that its cost
-    follows what is stored: fine for some ten thousand.
+    So a receipt kept here is no proof after a restart. `close` keeps the records for a later `open` of the same object.
+    Any thread and any number of loops may use it. Each verb looks at every record, so the cost follows the number of
+    records: fine for some ten thousand.
     """
 
     def __init__(self) -> None:
         self._records: dict[UUID, Record] = {}
-        # Threads may share the object; no verb waits for anything while it holds the lock.
+        # Threads may share the object. No verb waits for anything while it holds the lock.
         self._lock = Lock()
 
     def __repr__(self) -> str:
@@ -35,7 +35,7 @@ class MemoryStore:
         """Do nothing: there is no place to connect to."""
 
     async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
-        """Keep all of `records`; the first of an id stays. `durable` cannot be kept and changes nothing."""
+        """Keep all of `records`; the first of an id stays. `durable` has no effect: memory is never durable."""
         with self._lock:
             for record in records:
                 self._records.setdefault(record.id, record)

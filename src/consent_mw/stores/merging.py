@@ -1,4 +1,4 @@
-"""Pages of several stores as one, in order of id or its reverse. Pure."""
+"""Merge the pages of several stores into one, in order of id or its reverse. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ __all__ = ["merged"]
 
 
 def merged(pages: Iterable[Sequence[Record]], *, newest_first: bool) -> Iterator[Record]:
-    """Yield the records of `pages`, each of which is in that order; of two with one id that of the first page."""
+    """Yield the records of `pages`, all of which are in that order. Of two with the same id, the first page's wins."""
     for _, same in groupby(merge(*pages, key=attrgetter("id"), reverse=newest_first), key=attrgetter("id")):
         yield next(same)

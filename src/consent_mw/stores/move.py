@@ -1,4 +1,4 @@
-"""The records of one store on their way into another, a page at a time, while a site goes on using both."""
+"""Move the records of one store into another, a page at a time, while a site goes on using both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from consent_mw.system.ownership import unlinked
 __all__ = ["Move"]
 
 _PAGE: Final = 1_000
-#: Between two pages, so that the site's own statements come in between.
+#: The rest between two pages, so that the site's own statements get their turn.
 _REST: Final = 0.5  # of the time that a page took
 _TRY_SECONDS: Final = 0.005
 #: A page takes some tenths of a second.
@@ -35,15 +35,15 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 class Move:
     """
-    What two stores and a file make of a move that may be broken off anywhere.
+    Moves records from one store to another. It may be interrupted anywhere.
 
-    A page is copied, durably, and then deleted where it was. Before that its ids are written into the file, so that who
-    comes next, after a crash, knows which records may lie in both and deletes them in the older store. Whoever deletes
-    anything in both stores does it under the lock of the file, as each page is moved: nothing that was erased in
-    between comes back with a page, and nothing is counted twice.
+    A page is copied, durably, and then deleted in the older store. Before that its ids are written into a file, the
+    journal. So after a crash the next run knows which records may be in both, and deletes them in the older store.
+    Every deletion in both stores takes the lock of the file, as every page does. So nothing that was erased in between
+    comes back with a page, and nothing is counted twice.
 
     Args:
-        journal: The file, on a local disk. It is there while a page is on its way. Beside it stands its lock.
+        journal: The file, on a local disk. It exists while a page is on its way. Its lock is a file beside it.
     """
 
     def __init__(self, source: Store, target: Store, journal: Path) -> None:
@@ -54,11 +54,12 @@ class Move:
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[None]:
         """
-        Hold the lock, with nothing on its way.
+        Hold the lock, with no page on its way.
 
         Raises:
-            StoreUnavailable: Somebody has had it for a minute, and was stopped. Else as `Store.fetch` and `delete`.
-            OSError: It cannot be made.
+            StoreUnavailable: Another process has held it for a minute, perhaps because it is stopped. Otherwise as
+                `Store.fetch` and `delete`.
+            OSError: The lock's file cannot be created.
         """
         fd = unlinked(self._journal.with_name(f"{self._journal.name}.lock"), os.O_RDWR | os.O_CREAT)
         try:
@@ -83,10 +84,10 @@ class Move:
 
     async def run(self) -> AsyncIterator[int]:
         """
-        Move all that there is, and yield how many records each page had. Begin again after a crash or an error.
+        Move all records, and yield how many each page had. Start it again after a crash or an error.
 
         Raises:
-            StoreError: One of the stores; or the target does not have what it was given. Nothing is lost.
+            StoreError: One of the stores failed, or the target does not have what was appended. Nothing is lost.
             OSError: The journal cannot be written.
         """
         loop = asyncio.get_running_loop()
@@ -103,7 +104,7 @@ class Move:
             await asyncio.sleep(_REST * (loop.time() - began))
 
     async def _settle(self) -> None:
-        """Delete in the older store what the newer one has of the page on its way, if one is."""
+        """Delete in the older store what the newer one already has of an interrupted page, if there is one."""
         if not self._journal.exists():
             return
         blob = self._journal.read_bytes()
@@ -116,7 +117,7 @@ class Move:
         self._journal.unlink()
 
     async def _check(self, query: Query, there: Iterable[Record]) -> None:
-        """Raises StoreError: the target keeps another record under the id of one that moves, which would be lost."""
+        """Raise StoreError if the target has another record under the id of a moved one, which would be lost."""
         kept = {record.id: record for record in there}
         for record in await self._source.fetch(query, limit=len(kept) + _PAGE):
             if record.id in kept and kept[record.id] != record:
@@ -127,6 +128,6 @@ class Move:
 
 
 def _query(ids: list[UUID]) -> Query:
-    """Return what means these records alone, in the days that they are of."""
+    """Return the query for exactly these records, limited to their days."""
     times = sorted(map(time_of, ids))
     return Query(kinds=_EVERY, ids=frozenset(ids), since=times[0], until=times[-1] + _MILLISECOND)

@@ -1,4 +1,4 @@
-"""What no query finds: records of kinds that nobody asks for, which a store may be able to count."""
+"""Records of kinds that no query asks for, which a store may be able to count."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["Counting", "others"]
 
 @runtime_checkable
 class Counting(Protocol):
-    """What a store may have beside the five verbs, so that a check misses nothing."""
+    """What a store may offer besides the five verbs, so that a check misses nothing."""
 
     async def count_others(self, kinds: Set[str]) -> int:
-        """Return how many records are of none of these kinds. Raises as `Store.fetch`."""
+        """Return how many records have none of these kinds. Raises as `Store.fetch`."""
         ...
 
 
 async def others(store: Store, kinds: Set[str]) -> int:
-    """Return how many records of `store` are of none of these kinds; 0 where it cannot tell. Raises StoreError."""
+    """Return how many records of `store` have none of these kinds; 0 if it cannot count them. Raises StoreError."""
     return await store.count_others(kinds) if isinstance(store, Counting) else 0

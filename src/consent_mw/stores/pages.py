@@ -1,4 +1,4 @@
-"""The records of a query, page by page: memory does not follow how many there are."""
+"""The records of a query, page by page, so that memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _PAGE: Final = 1_000
 
 
 async def pages(store: Store, query: Query, *, newest_first: bool = False) -> AsyncIterator[Sequence[Record]]:
-    """Yield what matches, in order of id or its reverse, some at a time. Raises as `Store.fetch`."""
+    """Yield the records that match, in order of id or its reverse, a page at a time. Raises as `Store.fetch`."""
     page = await store.fetch(query, limit=_PAGE, newest_first=newest_first)
     while page:
         yield page
-        if len(page) < _PAGE:  # there are no more, says the contract
+        if len(page) < _PAGE:  # the contract says that there are no more
             return
         page = await store.fetch(query, after=page[-1].id, limit=_PAGE, newest_first=newest_first)
 
 
 async def every(store: Store, query: Query) -> list[Record]:
-    """Return all that matches, in order of id: for what one person or a queue has. Raises as `Store.fetch`."""
+    """Return all records that match, in order of id. For one person or a queue only. Raises as `Store.fetch`."""
     return [record async for page in pages(store, query) for record in page]

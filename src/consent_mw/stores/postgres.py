@@ -1,4 +1,4 @@
-"""Records in PostgreSQL: for several machines, and for more than one file should hold."""
+"""Records in PostgreSQL: for several machines, and for more records than one file should hold."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, st
 __all__ = ["PostgresStore"]
 
 _log = logging.getLogger("consent_mw")
-# What it says of each attempt, we say once as an error; without this Python prints it where nothing is configured.
+# The pool logs each attempt; we report it once as an error. Without this, Python prints it if logging is not
+# configured.
 logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 
 _T = TypeVar("_T")
@@ -37,9 +38,9 @@ _Row: TypeAlias = tuple[int, UUID, str, str, bytes | None, str, str, bytes]
 _EVERY_DAY: Final = "SELECT DISTINCT day FROM shelves ORDER BY day"
 _OF_OTHER_KINDS: Final = "SELECT count(*) FROM records WHERE day = ANY(%s) AND NOT kind = ANY(%s)"
 
-# The primary key keeps the first of an id within a purpose; that it is new in all others of its day is looked up.
-# With OFFSET that stays a look-up for each: as a join the planner read all of the day for each, before it was analysed.
-# As arrays, and not copied into a temporary table: that would belong to a session, which a pooler gives to others.
+# The primary key keeps the first of an id within a purpose. A look-up checks that it is new in all others of its day.
+# With OFFSET this stays one look-up for each: as a join, before ANALYZE, the planner read the whole day for each.
+# The rows are arrays, not a temporary table: that belongs to a session, and a pooler shares sessions.
 _INSERT: Final = """
     INSERT INTO records (day, id, kind, purpose, subject, ring, data, sealed)
     SELECT %(day)s, id, kind, purpose, subject, ring, data::json, sealed FROM unnest(
@@ -55,10 +56,10 @@ _SHELVE: Final = """
     SELECT * FROM unnest(%s::integer[], %s::text[], %s::text[]) ON CONFLICT DO NOTHING
 """
 
-# Every statement is a search in an index, and comes out of it in order. Over partitions that were not analysed yet the
-# planner guesses: it read and sorted 30,000 rows for a page of 1,000, 35 ms instead of 4.
+# Every statement is a search in an index, and returns rows in its order. Over partitions without ANALYZE the planner
+# guesses: it read and sorted 30,000 rows for a page of 1,000, 35 ms instead of 4.
 #
-# For one transaction and not for the session: a pooler gives that to somebody else, and ours what somebody else left.
+# For one transaction, not for the session: a pooler passes sessions on, with their settings.
 _SETTINGS: Final = """;
     SET LOCAL search_path = {}, pg_temp;
     SET LOCAL enable_hashjoin = off;
@@ -68,7 +69,7 @@ _SETTINGS: Final = """;
     SET LOCAL jit = off;
 """
 
-# `shelves` is the lock, too, and comes first in every transaction: see `postgres_schema`.
+# `shelves` is also the lock, and comes first in every transaction: see `postgres_schema`.
 _READ: Final = ("REPEATABLE READ, READ ONLY", "LOCK TABLE shelves IN ACCESS SHARE MODE")
 _PLAIN: Final = ("READ COMMITTED, READ WRITE", "")
 _WRITE: Final = (_PLAIN[0], "SET LOCAL synchronous_commit = off; LOCK TABLE shelves IN ROW EXCLUSIVE MODE")
@@ -77,21 +78,21 @@ _DELETE: Final = (
     "REPEATABLE READ, READ WRITE",
     "SET LOCAL synchronous_commit = on; LOCK TABLE shelves IN ROW EXCLUSIVE MODE",
 )
-# Whoever waits for a lock holds up all who come later: better to delete row by row than to wait for a backup.
+# A statement that waits for a lock blocks all later ones: better to delete row by row than to wait for a backup.
 _DROP: Final = (
     "REPEATABLE READ, READ WRITE",
     "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '500ms'; LOCK TABLE shelves IN ACCESS EXCLUSIVE MODE",
 )
-# The server ends what says nothing for a minute: its holder is stopped, or cut off.
+# The server ends a session that is idle for a minute: its client is stopped, or cut off.
 _HOLD: Final = (_PLAIN[0], "SET LOCAL idle_in_transaction_session_timeout = '60s'")
 _BEAT_SECONDS: Final = 15.0
 _ENDED: Final = (OperationalError, errors.IdleInTransactionSessionTimeout)
 
 _COLUMNS: Final = ("day", "id", "kind", "purpose", "subject", "ring", "data", "sealed")
 _ATTEMPTS: Final = 20
-_DAYS: Final = 64  # whose shelves are read at once
-_FEW: Final = 16  # partitions that may be written to unseen
-# Each takes ten locks for the length of a transaction, of which a server with default settings has 6,400.
+_DAYS: Final = 64  # days whose shelves are read at once
+_FEW: Final = 16  # partitions to delete from without looking for matches first
+# Each drop takes ten locks until the transaction ends. A server with default settings has 6,400.
 _DROPS: Final = 100
 
 _to_json = msgspec.json.Encoder()
@@ -103,19 +104,20 @@ _Connection: TypeAlias = AsyncConnection[TupleRow]
 
 class PostgresStore:
     """
-    The store contract over one schema of a PostgreSQL database, from version 15 on, through a pool of connections.
+    The store contract over one schema of a PostgreSQL database (version 15 or later), through a pool of connections.
 
-    An ordinary append does not wait for the server's disk: it survives this process, and the death of the server
-    takes at most the last 0.6 seconds of such appends. A durable one, and a deletion, survive that too. Records are
-    partitioned by purpose and day; a deletion of all that a day holds drops its partition.
+    An ordinary append does not wait for the server's disk. It survives the end of this process; a crash of the server
+    takes at most the last 0.6 seconds of such appends. Durable appends and deletions survive that too. Records are
+    partitioned by purpose and day. A deletion of everything in a day drops the day's partition.
 
-    Two appends at the same moment of one id under two purposes may both be kept; one after the other the first is.
+    Two appends of one id under two purposes at the same moment may both be kept. One after the other, only the first
+    is.
 
     Args:
-        url: As libpq reads it: `postgresql://user@host:5432/database?sslmode=…`. A remote server must prove its
-            name by a certificate unless the URL says otherwise.
-        schema: The schema in that database. Made by `open` if it is missing and the user may.
-        connections: Most of them at once, for this process.
+        url: As libpq reads it: `postgresql://user@host:5432/database?sslmode=…`. A remote server must prove its name by
+            a certificate unless the URL says otherwise.
+        schema: The schema in that database. `open` creates it if it is missing and the user may create it.
+        connections: The most connections at once, for this process.
     """
 
     def __init__(self, url: str, *, schema: str = "consent_mw", connections: int = 4) -> None:
@@ -125,19 +127,19 @@ class PostgresStore:
         self._connections = connections
         self._pool: AsyncConnectionPool[_Connection] | None = None
         self._opening = asyncio.Lock()
-        self._known: set[tuple[str, int]] = set()  # purposes and days whose partitions are there, and the next day's
+        self._known: set[tuple[str, int]] = set()  # purposes and days whose partitions exist, as do the next day's
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._place!r}, schema={self.schema!r})"
 
     async def open(self) -> None:
         """
-        Connect, create or migrate the schema, and refuse what is not ours. Opening twice is harmless.
+        Connect, create or migrate the schema, and refuse what is not ours. Harmless when called twice.
 
         Raises:
             SchemaError: The schema holds something else, or was written by a newer version.
-            StoreUnavailable: No server, no such database, a wrong password.
-            StoreError: A right is missing, or the server is too old.
+            StoreUnavailable: There is no server or no such database, or the password is wrong.
+            StoreError: A privilege is missing, or the server is too old.
         """
         async with self._opening:
             if self._pool is None:
@@ -173,7 +175,7 @@ class PostgresStore:
         async with self._transaction(_READ) as connection:
             days = [day for (day,) in await (await connection.execute(_EVERY_DAY)).fetchall()]
             await connection.execute("SAVEPOINT stretch")
-            for first in range(0, len(days), _DAYS):  # so that no more partitions are locked than by a search
+            for first in range(0, len(days), _DAYS):  # so that it locks no more partitions than a search
                 cursor = await connection.execute(_OF_OTHER_KINDS, [days[first : first + _DAYS], list(kinds)])
                 count += sum([row[0] for row in await cursor.fetchall()])
                 await connection.execute("ROLLBACK TO SAVEPOINT stretch")
@@ -183,8 +185,8 @@ class PostgresStore:
         """
         Delete every record that matches in one transaction, and return how many they were.
 
-        A day of which nothing would remain is dropped as a whole, and gives its room back at once. If a backup or
-        another reader holds it for more than half a second, its rows are deleted, and autovacuum clears up.
+        If nothing would remain of a day, the day is dropped, which frees its space at once. If a backup or another
+        reader holds the day for more than half a second, its rows are deleted instead, and autovacuum frees the space.
         """
         search = Search(query)
         if search.is_empty:
@@ -202,7 +204,7 @@ class PostgresStore:
         return count
 
     async def now(self) -> datetime:
-        """As `Timed.now`: the server's clock, not that of a transaction's beginning."""
+        """As `Timed.now`: the server's clock, not the time at which a transaction began."""
         async with self._connection() as connection:
             ((found,),) = await (await connection.execute("SELECT clock_timestamp()")).fetchall()
         instant: datetime = found
@@ -219,8 +221,8 @@ class PostgresStore:
         """
         Give True to one holder of `name` among all hosts on this schema, and False at once to every other.
 
-        It holds one of the connections, in a transaction, and ends with it: if the server goes away, another may begin.
-        So it may where the holder is frozen for a minute.
+        It holds one of the connections, in a transaction, and ends with it. If the server goes away, or the holder is
+        frozen for a minute, another may begin.
         """
         key = [lock_key(self.schema, "lease", name)]
         async with self._connection() as connection:
@@ -233,14 +235,14 @@ class PostgresStore:
             finally:
                 done.set()
                 await beating
-                with suppress(*_ENDED):  # with the connection the lock is gone, too
+                with suppress(*_ENDED):  # the lock is gone with the connection
                     await connection.execute("COMMIT")
 
     # -- connections -------------------------------------------------------------------------------------------------
 
     async def _opened_pool(self) -> AsyncConnectionPool[_Connection]:
         with told_plainly(self._place):
-            # By hand, for its error says why; a pool tries again and again, and then speaks of a time-out.
+            # Connect once without the pool: this error gives the cause. A pool retries, and then reports a time-out.
             async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
                 await refuse_other_sessions(connection, self._place)
                 await prepare(connection, self.schema, self._place)
@@ -275,14 +277,14 @@ class PostgresStore:
 
     @asynccontextmanager
     async def _transaction(self, begin: _Begin) -> AsyncGenerator[_Connection]:
-        """Run the block between `begin` and COMMIT; whatever it raises undoes all of it, in the pool."""
+        """Run the block between `begin` and COMMIT. On any exception the pool rolls everything back."""
         async with self._connection() as connection:
             await connection.execute(self._begin(begin))
             yield connection
             await connection.execute("COMMIT")
 
     async def _again(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do `work`, and again if another transaction stood in its way: what the server then undid is not done."""
+        """Do `work`, and repeat it if it collided with another transaction: the server has then undone it."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return await work()
@@ -304,19 +306,21 @@ class PostgresStore:
         except StoreError as error:
             if not isinstance(error.__cause__, errors.CheckViolation):
                 raise
-            # Another host has dropped the partition that we knew.
+            # Another host has dropped a partition that we believed to exist.
             await self._make_ahead(days)
             await self._insert(rows, shelves, durable)
 
     async def _insert(self, rows: list[_Row], shelves: list[tuple[int, str, str]], durable: bool) -> None:
         async with self._transaction(_WRITE_DURABLY if durable else _WRITE) as connection:
             await connection.execute(_SHELVE, [list(column) for column in zip(*shelves, strict=True)])
-            for day, some in groupby(rows, key=itemgetter(0)):  # in order of id, and so of day
+            for day, some in groupby(rows, key=itemgetter(0)):  # in order of id, so in order of day
                 columns = zip(_COLUMNS, zip(*some, strict=True), strict=True)
                 await connection.execute(_INSERT, {name: list(column) for name, column in columns} | {"day": day})
 
     async def _make_ahead(self, days: Iterable[tuple[str, int]]) -> None:
-        """Make the partitions of `days` and of the day after each: the first record of a day finds it made."""
+        """
+        Create the partitions of `days` and of the day after each, so that a day's first record finds its partition.
+        """
         for purpose, day in sorted(days):
             async with self._transaction(_PLAIN) as connection:
                 for each in (day, day + 1):
@@ -326,7 +330,7 @@ class PostgresStore:
     # -- fetch and delete ----------------------------------------------------------------------------------------
 
     async def _shelves(self, connection: _Connection, search: Search) -> AsyncIterator[list[Shelf]]:
-        """Give what stands where something may match, some days at a time."""
+        """Yield the shelves in which something may match, some days at a time."""
         beyond = search.before_all
         while True:
             cursor = await connection.execute(*search.shelves(beyond, most=_DAYS))
@@ -337,8 +341,8 @@ class PostgresStore:
             beyond = shelves[-1].day
 
     async def _stretches(self, connection: _Connection, search: Search) -> AsyncIterator[Stretch]:
-        """Give one stretch of days after the other. What was read of one is unlocked before the next."""
-        days = 1 if search.query.subjects is None else _DAYS  # of one person a page is never soon full
+        """Yield one stretch of days after the other. The locks of one are released before the next is read."""
+        days = 1 if search.query.subjects is None else _DAYS  # one person's records rarely fill a page
         async for shelves in self._shelves(connection, search):
             await connection.execute("SAVEPOINT stretch")
             for stretch in stretches(shelves, search.query.kinds, days):
@@ -366,7 +370,7 @@ class PostgresStore:
         return sorted(among.intersection(hits))
 
     async def _drop_empty(self, parts: list[tuple[int, str]]) -> None:
-        """Drop the days that were deleted piece by piece, now that the last piece is gone. Never raises."""
+        """Drop the days that were deleted in parts and are now empty. Never raises."""
         try:
             async with self._transaction(_READ) as connection:
                 empty = [part for part in parts if not await self._holds_any(connection, *part)]
@@ -389,7 +393,7 @@ class PostgresStore:
             for shelf in whole:
                 cursor = await connection.execute("SELECT drop_day(%s, %s, %s)", [shelf.purpose, shelf.day, kinds])
                 dropped = await cursor.fetchone()
-                if dropped is None or dropped[0] is None:  # others came to stand there
+                if dropped is None or dropped[0] is None:  # records of other kinds arrived in it
                     parts = [*parts, (shelf.day, shelf.purpose)]
                 else:
                     count += dropped[0]
@@ -400,7 +404,7 @@ class PostgresStore:
 
 
 async def _beat(connection: _Connection, done: asyncio.Event) -> None:
-    """Tell the server now and then that this process lives, until it is done or the connection is gone."""
+    """Tell the server now and then that this process lives, until `done` is set or the connection is gone."""
     with suppress(*_ENDED):
         while not done.is_set():
             with suppress(TimeoutError):

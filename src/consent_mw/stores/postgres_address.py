@@ -1,4 +1,4 @@
-"""Where a PostgreSQL server is: a URL as libpq reads it, with TLS unless it is this machine."""
+"""The address of a PostgreSQL server: a URL as libpq reads it, with TLS unless the server is this machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from consent_mw.exceptions import ConfigurationError
 
 __all__ = ["conninfo_of", "place_of"]
 
-# Past a firewall that drops packets, libpq waits for as long as the kernel does: two minutes.
+# If a firewall drops the packets, libpq waits as long as the kernel does: two minutes.
 _DEFAULTS: Final = {"connect_timeout": "10", "application_name": "consent-mw"}
-#: What says how a server proves its name, with the variable of the environment that says it too.
+#: The settings for how a server proves its name, each with the environment variable that sets it too.
 _TLS: Final = {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
 
 _Given: TypeAlias = Mapping[str, str | int | None]
@@ -26,9 +26,9 @@ _Given: TypeAlias = Mapping[str, str | int | None]
 
 def conninfo_of(url: str) -> str:
     """
-    Return what to connect with. A remote server must prove its name by a certificate (`sslmode=verify-full`, with
-    the system's authorities), unless the URL, its service or the environment of libpq says otherwise. A service counts
-    as remote, whatever hosts it names.
+    Return the connection string. A remote server must prove its name by a certificate (`sslmode=verify-full`, with the
+    system's authorities), unless the URL, its service or the environment of libpq says otherwise. A service counts as
+    remote, whatever hosts it names.
 
     Raises:
         ConfigurationError: The URL cannot be read.
@@ -36,7 +36,7 @@ def conninfo_of(url: str) -> str:
     try:
         given = conninfo_to_dict(url)
     except psycopg.Error as error:
-        # libpq repeats the URL, and with it a password.
+        # libpq's message repeats the URL, which may hold a password.
         raise ConfigurationError(
             "store 'postgresql://…': cannot be read; write postgresql://user@host/database, with special characters "
             "of the password as %XX"
@@ -58,17 +58,17 @@ def place_of(url: str) -> str:
         return f"postgresql://{user}/{given.get('dbname') or ''}?service={service}"
     host = _hosts(given)[0] or "localhost"
     port = f":{given['port']}" if given.get("port") else ""
-    address = "" if host.startswith("/") else f"{host}{port}"  # a socket's directory is no host
+    address = "" if host.startswith("/") else f"{host}{port}"  # the directory of a socket is not a host
     return f"postgresql://{user}{address}/{given.get('dbname') or ''}"
 
 
 def _is_remote(given: _Given) -> bool:
-    # A service fills in what the URL leaves open: also `hostaddr`, which wins over a host that is named here.
+    # A service fills in what the URL leaves open. This includes `hostaddr`, which wins over a host named here.
     return bool(_service_name(given)) or any(not _is_local(host) for host in _hosts(given))
 
 
 def _hosts(given: _Given) -> list[str]:
-    """Return where libpq connects, host by host: to the address, if one is given beside the name."""
+    """Return the hosts to which libpq connects. If an address is given beside the name, it uses the address."""
     names, addresses = (
         str(given.get(name) or os.environ.get(variable) or "").split(",")
         for name, variable in (("host", "PGHOST"), ("hostaddr", "PGHOSTADDR"))
@@ -82,8 +82,8 @@ def _service_name(given: _Given) -> str:
 
 def _service(name: str) -> Set[str]:
     """
-    Return what a service says, by name. libpq reads these files as well, in this order; what it finds elsewhere (a
-    directory that it was compiled with, LDAP) is not seen here, and the stricter side is taken.
+    Return the settings of a service, by name. libpq reads these files as well, in this order. Settings that it finds
+    elsewhere (a directory that it was compiled with, LDAP) are not seen here; then the stricter choice is made.
     """
     own, system = os.environ.get("PGSERVICEFILE") or "~/.pg_service.conf", os.environ.get("PGSYSCONFDIR")
     for file in (Path(own).expanduser(), *([Path(system, "pg_service.conf")] if system else [])):

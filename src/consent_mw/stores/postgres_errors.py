@@ -1,4 +1,4 @@
-"""What PostgreSQL and its driver complain of, as the contract's errors: one line with the place and the mend."""
+"""Errors of PostgreSQL and its driver, as the contract's errors: one line with the place and the fix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RIGHTS = "grant it as docs/postgres.md shows, or let the owner open the store o
 
 _POOLER = "if a pooler stands between: pool_mode = transaction or session, and no older than pgbouncer 1.18"
 
-# The first that fits decides. Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html
+# The first match decides. Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html
 _MENDS: Final[tuple[tuple[type[psycopg.Error], type[StoreError], str], ...]] = (
     (errors.InvalidPassword, StoreUnavailable, "correct the password in the URL, in PGPASSWORD or in ~/.pgpass"),
     (errors.InvalidAuthorizationSpecification, StoreUnavailable, "correct the user, or pg_hba.conf on the server"),
@@ -41,7 +41,7 @@ _MENDS: Final[tuple[tuple[type[psycopg.Error], type[StoreError], str], ...]] = (
     (psycopg.InterfaceError, StoreUnavailable, "see that the server runs and can be reached from here"),
 )
 
-# What libpq says by itself has no code.
+# libpq's own messages have no code.
 _SAID: Final = (
     ("password authentication failed", "correct the password in the URL, in PGPASSWORD or in ~/.pgpass"),
     ("no password supplied", "give a password in the URL, in PGPASSWORD or in ~/.pgpass"),
@@ -56,7 +56,7 @@ _SAID: Final = (
 
 @contextmanager
 def told_plainly(place: str) -> Generator[None]:
-    """Turn what the driver raises into the contract's errors: the place, what happened, how to mend it."""
+    """Turn the driver's exceptions into the contract's errors: the place, what happened, and the fix."""
     try:
         yield
     except psycopg_pool.PoolTimeout as error:
@@ -78,7 +78,7 @@ def _nearer(said: str, mend: str) -> str:
 
 
 def _one_line(error: psycopg.Error) -> str:
-    """Return the server's own sentence, or the last of libpq's, which tells of the last host that was tried."""
+    """Return the server's own sentence, or libpq's last one, which is about the last host that it tried."""
     if error.diag.message_primary:
         return error.diag.message_primary
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

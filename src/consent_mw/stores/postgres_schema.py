@@ -1,4 +1,4 @@
-"""The schema of records in PostgreSQL: recognised, created and migrated. What is done with it is in `postgres`."""
+"""The schema of records in PostgreSQL: recognised, created and migrated. `postgres` uses it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from consent_mw.exceptions import SchemaError, StoreError
 
 __all__ = ["OLDEST_SERVER", "SCHEMA", "check", "lock_key", "prepare", "refuse_other_sessions"]
 
-#: The first server that is tested. Older ones plan and lock partitions in other ways.
+#: The oldest server that is tested. Older ones plan and lock partitions differently.
 OLDEST_SERVER: Final = 150_000
 
-# How we know a schema for ours, on the table that counts its migrations.
+# The comment on the table that counts migrations. It tells us that a schema is ours.
 _MARK: Final = "consent-mw"
 
 # Step n leads from schema n to n + 1, is run once, in the schema, and is never changed after a release.
 #
-# Reading and writing goes through `records` alone, so that rights are needed on it alone. Partitions are made and
-# dropped by two functions with the rights of the owner: who writes can neither alter nor drop anything else.
+# All reads and writes go through `records`, so only it needs privileges. Two functions with the owner's privileges
+# create and drop partitions: a user who may write can neither alter nor drop anything else.
 _STEPS: Final = (
     """
     CREATE TABLE records (
@@ -114,23 +114,24 @@ _STEPS: Final = (
 
 SCHEMA: Final = len(_STEPS)
 
-# The session, and the beginning of the transaction: one for all statements of one, and another for each outside of any.
+# The session, and the start of the transaction. All statements of one transaction return the same; outside of one, each
+# statement returns its own.
 _WHERE: Final = "SELECT pg_backend_pid(), now()"
 _ASKED: Final = 3
 
 
 def lock_key(*words: str) -> int:
-    """Return the number of an advisory lock, which is one for the whole database."""
+    """Return the number of an advisory lock; it is valid in the whole database."""
     digest = hashlib.blake2b("\0".join(("consent-mw", *words)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
 async def check(connection: AsyncConnection[TupleRow], schema: str, place: str) -> int | None:
     """
-    Return the version of what `schema` holds, or None if it holds nothing yet. Nothing is written.
+    Return the version of what `schema` holds, or None if it holds nothing yet. Writes nothing.
 
     Raises:
-        SchemaError: It holds something else, or is newer than we are.
+        SchemaError: The schema holds something else, or a newer version wrote it.
         StoreError: The server is too old, or its database is not in UTF-8.
     """
     if connection.info.server_version < OLDEST_SERVER:
@@ -159,11 +160,11 @@ async def check(connection: AsyncConnection[TupleRow], schema: str, place: str) 
 
 async def refuse_other_sessions(connection: AsyncConnection[TupleRow], place: str) -> None:
     """
-    See that all of a transaction goes to one session of one server, whatever stands between, and whatever it says of
-    itself. The connection commits by itself.
+    Check that all of a transaction goes to one session of one server, whatever pooler is in between and whatever mode
+    it claims. The connection must be in autocommit mode.
 
     Raises:
-        StoreError: It does not.
+        StoreError: The transaction goes to several sessions.
     """
     await connection.execute("BEGIN")
     seen = [await (await connection.execute(_WHERE)).fetchone() for _ in range(_ASKED)]
@@ -177,15 +178,15 @@ async def refuse_other_sessions(connection: AsyncConnection[TupleRow], place: st
 
 async def prepare(connection: AsyncConnection[TupleRow], schema: str, place: str) -> None:
     """
-    Create or migrate what is missing, all or nothing; of several processes the first does it. Raises as `check`.
+    Create or migrate what is missing, all or nothing. If several processes try, the first does it. Raises as `check`.
 
-    The connection commits by itself.
+    The connection must be in autocommit mode.
     """
     if await check(connection, schema, place) == SCHEMA:
         return
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(schema, "migration")])
-        # What another did while we waited; a later statement sees it.
+        # Another process may have done it while we waited. A later statement sees that.
         version = await check(connection, schema, place)
         if version is None:
             version = 0
@@ -199,7 +200,7 @@ async def prepare(connection: AsyncConnection[TupleRow], schema: str, place: str
 async def _begin(connection: AsyncConnection[TupleRow], schema: str) -> None:
     name = sql.Identifier(schema)
     exists = await connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema])
-    if await exists.fetchone() is None:  # IF NOT EXISTS would ask for the right to create it all the same
+    if await exists.fetchone() is None:  # IF NOT EXISTS needs the right to create it even if it exists
         await connection.execute(sql.SQL("CREATE SCHEMA {}").format(name))
     table = sql.SQL("{}.migrations").format(name)
     await connection.execute(
@@ -214,7 +215,7 @@ def _composed(step: str, schema: str) -> bytes:
 
 
 async def _relations(connection: AsyncConnection[TupleRow], schema: str) -> dict[str, str]:
-    """Return the tables and the like of a schema, each with its comment. Needs no right on them."""
+    """Return the tables and other relations of a schema, each with its comment. Needs no privilege on them."""
     cursor = await connection.execute(
         """
         SELECT relname::text, coalesce(obj_description(pg_class.oid, 'pg_class'), '')

@@ -1,4 +1,4 @@
-"""What to ask PostgreSQL for: a query as conditions, and the stretches of days in which to look."""
+"""What to ask PostgreSQL for: a query as conditions, and the stretches of days to search."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Search", "Shelf", "Stretch", "day_of", "stretches"]
 
 _LAST_DAY: Final = (1 << 48) // DAY_MILLISECONDS
 
-# What one statement may touch: the planner takes some 30 microseconds for each partition, and a lock for it and
-# each of its three indexes, of which a server with default settings has 6,400 for all connections together.
+# How much one statement may touch. The planner takes some 30 microseconds for each partition, and a lock for it and for
+# each of its three indexes. A server with default settings has 6,400 locks for all connections together.
 _PARTITIONS: Final = 96
 
-# As a table, each token is a search of its own; of a long array the planner may think that nearly all match.
+# As a table, each token is its own search. For a long array the planner may assume that nearly all rows match.
 _TOKENS: Final = "unnest(%(subjects)s::bytea[]) AS token"
 _COLUMNS: Final = sql.SQL("id, kind, purpose, subject, ring, data::text, sealed")
 
@@ -34,7 +34,7 @@ class Shelf(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Successive days to look into with one statement."""
+    """Successive days that one statement searches."""
 
     first_day: int
     last_day: int
@@ -49,8 +49,8 @@ def day_of(record_id: UUID) -> int:
 
 class Search:
     """
-    A query as SQL. Every statement names days and purposes as values, so that the planner leaves out all other
-    partitions before it locks anything.
+    A query as SQL. Every statement names days and purposes as values, so that the planner excludes all other partitions
+    before it locks anything.
     """
 
     def __init__(self, query: Query, after: UUID | None = None, *, newest_first: bool = False) -> None:
@@ -85,16 +85,18 @@ class Search:
         return _LAST_DAY + 1 if self._backwards else -1
 
     def covers(self, shelf: Shelf) -> bool:
-        """Tell whether all that the shelf holds, whatever it is, is meant."""
+        """Whether the query means everything on the shelf, whatever it is."""
         starts = self._lower <= (shelf.day * DAY_MILLISECONDS) << 80
         return starts and self.ends(shelf.day) and self.query.kinds.issuperset(shelf.kinds)
 
     def ends(self, day: int) -> bool:
-        """Tell whether everybody's records are meant, up to the end of that day."""
+        """Whether the query means everybody's records, up to the end of that day."""
         return self.query.subjects is None and self.ids is None and self._upper >= ((day + 1) * DAY_MILLISECONDS) << 80
 
     def shelves(self, beyond: int, *, most: int) -> tuple[sql.Composed, dict[str, Any]]:
-        """Return a statement for the shelves of the next `most` days beyond the day `beyond`, as the search goes."""
+        """
+        Return a statement for the shelves of the next `most` days beyond the day `beyond`, in the search's direction.
+        """
         further = "day < %(beyond)s" if self._backwards else "day > %(beyond)s"
         conditions = [sql.SQL(further), sql.SQL("day BETWEEN %(first_day)s AND %(last_day)s")]
         values: dict[str, Any] = {
@@ -126,7 +128,7 @@ class Search:
         values["limit"] = limit
         kinds: list[sql.Composable] = [self._kinds()]
         if self.ids is None and self.query.subjects is None:
-            # Each kind alone is in order in its index: asked for several at once, the planner would sort them all.
+            # In its index each kind alone is in order. For several kinds at once the planner would sort all rows.
             names = {f"kind{number}": kind for number, kind in enumerate(stretch.kinds)}
             kinds = [sql.SQL("kind = {}").format(sql.Placeholder(name)) for name in names]
             values |= names
@@ -153,8 +155,9 @@ class Search:
         return sql.SQL("DELETE FROM records{} WHERE {} AND {}").format(tokens, conditions, self._kinds()), values
 
     def _kinds(self) -> sql.SQL:
-        # Of a partition that was not analysed yet the planner may think that a kind is as rare as a token, and read it
-        # all for one visitor: 143 ms instead of 18 for a hundred days of 10,000 records. An expression has no index.
+        # In a partition without ANALYZE the planner may assume that a kind is as rare as a token. It then read
+        # everything for one visitor: 143 ms instead of 18 for a hundred days of 10,000 records. An expression has no
+        # index.
         return sql.SQL("kind = ANY(%(kinds)s)" if self.query.subjects is None else "kind || '' = ANY(%(kinds)s)")
 
     def _conditions(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
@@ -181,15 +184,15 @@ class Search:
 
 
 def _each_token(found: sql.Composed) -> sql.Composed:
-    # A join the planner may turn round, and read a whole day for one token. This it cannot.
+    # The planner may reorder a join, and read a whole day for one token. It cannot reorder this.
     return sql.SQL("{} CROSS JOIN LATERAL {} AS found").format(sql.SQL(_TOKENS), found)
 
 
 def stretches(shelves: Sequence[Shelf], kinds: frozenset[str], days: int) -> Iterator[Stretch]:
     """
-    Yield the days of `shelves`, in their direction, in stretches: of `days` days first, then of twice as many each.
+    Yield the days of `shelves`, in their direction, in stretches: first `days` days, then each twice as long.
 
-    So a page that is soon full touches a day or two, and a search through a year of nothing takes few statements.
+    So a page that fills soon touches a day or two, and a search through an empty year takes few statements.
     """
     start = 0
     while start < len(shelves):
@@ -205,7 +208,7 @@ def stretches(shelves: Sequence[Shelf], kinds: frozenset[str], days: int) -> Ite
 
 
 def _end(shelves: Sequence[Shelf], start: int, days: int) -> int:
-    """Return where the stretch from `start` ends: whole days, at least one, and not too many partitions."""
+    """Return the end of the stretch that begins at `start`: whole days, at least one, and not too many partitions."""
     end, seen = start, 0
     while end < len(shelves) and seen < days:
         day = shelves[end].day

@@ -1,4 +1,4 @@
-"""A store that opens itself: whoever uses it first opens it, and again after an error or a close."""
+"""A store that opens itself at its first use, and again after an error or a close."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["OpenedStore"]
 
 class OpenedStore:
     """
-    The same five verbs over another store. Requests, drain and pages share one, and none has to know who came
+    The same five verbs over another store. Requests, drain and pages share it. None of them has to know which came
     first, whether the server speaks lifespan, or that the database went away and came back.
     """
 
@@ -73,7 +73,7 @@ class OpenedStore:
         return await store_now(self._store)
 
     async def close(self) -> None:
-        """Close the store; the next use opens it again."""
+        """Close the store. The next use opens it again."""
         if self._is_open:
             self._is_open = False
             await self._store.close()

@@ -1,4 +1,4 @@
-"""Two stores that look like one: the mass of the log in one of them, everything else in the other."""
+"""Two stores that look like one: one holds most of the log, the other holds everything else."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ __all__ = ["SplitStore"]
 
 class SplitStore:
     """
-    The store contract over two. Each verb is atomic in each store, not over both: an append that raises may have
-    kept the one part, and a fetch reads one store a moment after the other. Who appends again after an error, as
+    The store contract over two stores. Each verb is atomic in each store, not over both: an append that raises may have
+    kept one part, and a fetch reads one store a moment after the other. A caller that appends again after an error, as
     the drain does, loses nothing.
 
-    Each of the two is opened by its first use, and again after an error: while the log store is away, choices are
-    kept.
+    Each of the two is opened at its first use, and again after an error. While the log store cannot be reached, choices
+    are still kept.
 
     Args:
-        store: Receipts, requests, waiting cookies and every other kind. Those of `kinds.IN_LOG_STORE` are
-            looked for and deleted here too: a site that had no log store at first kept them here.
-        log_store: New records of those kinds.
+        store: Holds receipts, requests, waiting cookies and every other kind. Records of `kinds.IN_LOG_STORE` are also
+            looked for and deleted here: a site without a log store at first kept them here.
+        log_store: Holds new records of those kinds.
     """
 
     def __init__(self, store: Store, log_store: Store) -> None:
@@ -42,11 +42,11 @@ class SplitStore:
         self._log = OpenedStore(log_store)
 
     async def open(self) -> None:
-        """Open the main store: a visitor's choice must not wait for the log's. Raises as `Store.open`."""
+        """Open the main store only: a visitor's choice must not wait for the log store. Raises as `Store.open`."""
         await self._main.open()
 
     async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
-        """Keep all of `records`: first what is not of the log, then what is. Raises as `Store.append`."""
+        """Keep all of `records`: first those outside the log, then the log's. Raises as `Store.append`."""
         for store, part in (
             (self._main, [record for record in records if record.kind not in IN_LOG_STORE]),
             (self._log, [record for record in records if record.kind in IN_LOG_STORE]),
@@ -70,7 +70,7 @@ class SplitStore:
 
     @property
     def tokens_at_once(self) -> int:
-        """As `Searching.tokens_at_once`, of the narrower one."""
+        """As `Searching.tokens_at_once`: the smaller number of the two."""
         return min(tokens_at_once(self._main), tokens_at_once(self._log))
 
     async def count_others(self, kinds: Set[str]) -> int:
@@ -90,11 +90,11 @@ class SplitStore:
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncGenerator[bool]:
-        """Give True to who holds `name` in both stores, where they have leases."""
+        """Give True to the holder of `name` in both stores, if they have leases."""
         async with lease(self._main, name) as main, lease(self._log, name) as log:
             yield main and log
 
     def _parts(self, query: Query) -> list[tuple[OpenedStore, Query]]:
-        """Return the stores that may hold what is meant, each with its part of the query."""
+        """Return the stores that may hold what the query means, each with its part of the query."""
         parts = [(self._log, query.kinds & IN_LOG_STORE), (self._main, query.kinds)]
         return [(store, msgspec.structs.replace(query, kinds=kinds)) for store, kinds in parts if kinds]

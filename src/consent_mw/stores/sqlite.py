@@ -1,4 +1,4 @@
-"""Records in one SQLite file: the embedded default, for any number of processes of one machine."""
+"""Records in one SQLite file: the embedded default, for any number of processes on one machine."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _Row = tuple[bytes, str, str, bytes | None, str, str, bytes]  # the columns, in the order of the table
 _Key = tuple[bytes] | tuple[str, str]  # subject, or kind and purpose
-_Span = tuple[bytes, bytes]  # first id, and the one behind the last
+_Span = tuple[bytes, bytes]  # first id, and the one after the last
 
-# Python's module gives its lock away for each step of a statement, and then waits for it, up to 5 ms for each row
-# beside a busy thread. Rows by the hundred take it a hundred times less often. How many variables a statement may have
-# depends on how SQLite was built: 999, or 32,766 since version 3.32.
+# Python's module releases the GIL for each step of a statement and then waits for it, up to 5 ms for each row beside a
+# busy thread. With hundreds of rows in one statement this happens a hundred times less often. How many variables a
+# statement may have depends on how SQLite was built: 999, or 32,766 since version 3.32.
 _ROWS: Final = 500
 _COLUMNS: Final = 7
 _ROW: Final = f"({', '.join('?' * _COLUMNS)})"
 _INSERT: Final = f"INSERT INTO records VALUES {_ROW} ON CONFLICT (id) DO NOTHING"  # noqa: S608 - constants alone
 
-# Each statement is one search in one index, with a fixed number of variables: sets are walked here, so that
-# none can exceed SQLite's limit for variables and every statement stays compiled.
+# Each statement is one search in one index, with a fixed number of variables. Python iterates over sets, so that none
+# can exceed SQLite's limit for variables and every statement stays compiled.
 _BY_ID: Final = "SELECT * FROM records WHERE id = ?"
 _BY_SUBJECT: Final = "SELECT * FROM records WHERE subject = ? AND id >= ? AND id < ? "
 _BY_PURPOSE: Final = "SELECT * FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ? "
@@ -53,7 +53,7 @@ _COUNTED: Final = "SELECT CAST(kind AS BLOB), CAST(purpose AS BLOB), count(*) FR
 _DELETE_BY_ID: Final = "DELETE FROM records WHERE id = ?"
 _DELETE_BY_PURPOSE: Final = "DELETE FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ?"
 
-# Which of any number of subjects of one length have a record: they come as one value, in a row.
+# Which of many subjects of the same length have a record. They are passed as one value, one after the other.
 _IN_USE: Final = """
     WITH RECURSIVE place (at) AS (
         SELECT 1 UNION ALL SELECT at + :length FROM place WHERE at + :length < length(:subjects)
@@ -62,7 +62,7 @@ _IN_USE: Final = """
     WHERE EXISTS (SELECT 1 FROM records WHERE subject = one AND id >= :first AND id < :behind)
 """
 
-# The purposes of one kind by skipping from one to the next in the index, where DISTINCT would walk all of it.
+# The purposes of one kind. It skips from one to the next in the index; DISTINCT would read all of it.
 _PURPOSES: Final = """
     WITH RECURSIVE found (purpose) AS (
         SELECT min(purpose) FROM records WHERE kind = :kind
@@ -73,12 +73,12 @@ _PURPOSES: Final = """
     SELECT purpose FROM found WHERE purpose IS NOT NULL
 """
 
-#: A deletion of so many rows gives their room back to the file system; a few leave no page empty.
+#: A deletion of at least this many rows returns their space to the file system. A few rows leave no page empty.
 _MANY: Final = 500
 
-_BEHIND_ALL: Final = b"\xff" * 17  # bytes compare as in C: longer than any id
+_BEHIND_ALL: Final = b"\xff" * 17  # bytes compare as in C: this is longer than any id
 
-#: How Python's module says that a text is not UTF-8.
+#: How Python's module reports that a text is not UTF-8.
 _NO_TEXT: Final = "Could not decode to UTF-8"
 
 _to_json = msgspec.json.Encoder()
@@ -111,18 +111,18 @@ class _Session:
 
 class SQLiteStore:
     """
-    The store contract over one file, through a connection in a thread of its own.
+    The store contract over one file, through a connection in its own thread.
 
-    Readers never wait for writers, nor writers for readers (WAL). One writer of all processes works at a time,
-    and the others wait for it, up to half a minute. Ordinary appends are not synchronised with the disk: they
-    survive the death of every process, and a power cut takes at most what came after the last checkpoint or
-    durable append. The file, with mode 0600, is read in place by any SQLite tool; the view `readable` shows times.
+    Readers never wait for writers, nor writers for readers (WAL). Of all processes one writes at a time, and the others
+    wait for it, up to half a minute. Ordinary appends are not synced to the disk: they survive the end of every
+    process, and a power cut takes at most what came after the last checkpoint or durable append. Any SQLite tool can
+    read the file (mode 0600) in place; the view `readable` shows times.
 
     Args:
-        path: The file, made by `open`; its directory must exist and be local, for a WAL needs shared memory.
+        path: The file; `open` creates it. Its directory must exist and be local, because a WAL needs shared memory.
     """
 
-    #: As `Searching.tokens_at_once`: of six purposes, the tokens of ten years.
+    #: As `Searching.tokens_at_once`: enough for six purposes and the tokens of ten years.
     tokens_at_once: int = 20_000
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -135,13 +135,14 @@ class SQLiteStore:
 
     async def open(self) -> None:
         """
-        Connect, create or migrate the file, and refuse what is not ours. Opening twice is harmless.
+        Connect, create or migrate the file, and refuse what is not ours. Harmless when called twice.
 
         Raises:
             SchemaError: The file is something else, is corrupt, or was written by a newer version.
-            StoreUnavailable: It cannot be made or read: a directory, a right, room on the disk.
+            StoreUnavailable: The file cannot be created or read: the directory, a permission, or space on the disk is
+                missing.
         """
-        # While an earlier session still works off what it was given, a new one is beside it, never in its place.
+        # While an earlier session still finishes its work, the new one is beside it and does not replace it.
         self._session = self._session or _Session()
         try:
             await self._in(self._session, self._connect, self._session)
@@ -163,8 +164,8 @@ class SQLiteStore:
         """
         Delete every record that matches in one transaction, and return how many they were.
 
-        What was deleted is overwritten in the file, and the write-ahead log that still held it is emptied. Another
-        program that reads just then prevents the second; it is done by the next delete, or by closing.
+        What was deleted is overwritten in the file, and the write-ahead log, which still held it, is emptied. If
+        another program reads at that moment, the log cannot be emptied; then the next delete does it, or closing.
         """
         return await self._run(self._delete, query)
 
@@ -191,10 +192,10 @@ class SQLiteStore:
         return await asyncio.get_running_loop().run_in_executor(session.thread, self._told, work, *args)
 
     def _not_open(self) -> StoreError:
-        # Nothing is wrong with the records: who closed it for some trouble opens it again.
+        # Nothing is wrong with the records: a caller that closed the store after an error opens it again.
         return StoreUnavailable(f"{self.path}: the store is not open; await its open() first")
 
-    # From here on everything runs in the thread of a session, one call after the other.
+    # Everything below runs in the thread of a session, one call after the other.
 
     def _told(self, work: Callable[..., _T], *args: object) -> _T:
         with told_plainly(self.path):
@@ -203,8 +204,9 @@ class SQLiteStore:
     def _connect(self, session: _Session) -> None:
         if session.connection is None:
             session.connection = connect(self.path)
-            # A site that is driven without its lifespan is never closed, and Python 3.13 warns of a connection that is
-            # collected open. Not in the session's thread: collecting may come amid anything, and must take no lock.
+            # A site that runs without its lifespan is never closed, and Python 3.13 warns if an open connection is
+            # garbage-collected. Not in the session's thread: collection may happen at any point, and must not take a
+            # lock.
             finalize(session, session.connection.close).atexit = False
 
     def _disconnect(self, session: _Session) -> None:
@@ -231,7 +233,7 @@ class SQLiteStore:
         except sqlite3.OperationalError as error:
             if _NO_TEXT not in str(error):
                 raise
-        # Somebody wrote bytes that are no text into a row: it is refused where it is read, and those beside it are not.
+        # Somebody wrote bytes that are not text into a row: refuse that row where it is read, not those beside it.
         connection.text_factory = _replaced
         try:
             return _fetched(connection, reading, limit)
@@ -239,7 +241,7 @@ class SQLiteStore:
             connection.text_factory = str
 
     def _count_others(self, connection: sqlite3.Connection, kinds: Set[str]) -> int:
-        # As bytes: a name that is no text is found by no query either.
+        # As bytes: no query finds a name that is not text either.
         names = {kind.encode() for kind in kinds}
         rows = connection.execute(_COUNTED).fetchall()
         return sum(count for kind, purpose, count in rows if kind not in names or not _is_text(purpose))
@@ -249,7 +251,7 @@ class SQLiteStore:
         with transaction(connection, "BEGIN IMMEDIATE"):
             count = _delete_rows(connection, query)
         if count >= _MANY:
-            # What fails here is tried again by the next large deletion: the rows are gone, and the caller hears so.
+            # If this fails, the next large deletion tries again. The rows are gone, and the caller learns that.
             with suppress(sqlite3.Error):
                 shrink(connection, count)
         if count or self._wal_holds_deleted:
@@ -257,7 +259,7 @@ class SQLiteStore:
         return count
 
     def _empty_wal(self, connection: sqlite3.Connection) -> None:
-        """Never raise: the records are deleted, and a caller who heard of an error would not know that."""
+        """Empty the log. Never raises: the records are deleted, and a caller that got an error would not know that."""
         try:
             self._wal_holds_deleted = not truncate_wal(connection)
         except sqlite3.Error as error:
@@ -272,13 +274,13 @@ class SQLiteStore:
 
 
 def _fetched(connection: sqlite3.Connection, reading: _Reading, limit: int) -> list[Record]:
-    # One read transaction: all streams see the same instant.
+    # One read transaction, so that all streams see the same instant.
     with transaction(connection, "BEGIN"):
         return [_record_of(row) for row in islice(_once(_rows(connection, reading, limit)), limit)]
 
 
 def _once(rows: Iterator[_Row]) -> Iterator[_Row]:
-    """Yield one row of each id: whoever can write to the file can take from it the rule that there is one."""
+    """Yield one row of each id. Anyone who can write to the file can remove the rule that ids are unique."""
     return (next(same) for _, same in groupby(rows, key=itemgetter(0)))
 
 
@@ -305,7 +307,7 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
 
 @cache
 def _inserting(rows: int) -> str:
-    """The same text each time, so that it stays compiled."""
+    """Return the same text each time, so that it stays compiled."""
     return _INSERT.replace(_ROW, ", ".join([_ROW] * rows))
 
 
@@ -313,9 +315,9 @@ def _synchronise(connection: sqlite3.Connection, durable: bool) -> None:
     """
     Decide whether the next commit waits for the disk.
 
-    In WAL mode NORMAL writes the log and leaves it to the system's cache, FULL calls fdatasync on it, which takes
-    earlier commits along, also those of other processes (seen with strace). The pragma holds from
-    the next transaction on and costs a microsecond.
+    In WAL mode NORMAL writes the log into the system's cache and leaves it there. FULL calls fdatasync on it, which
+    also syncs earlier commits, even of other processes (seen with strace). The pragma takes effect with the next
+    transaction and costs a microsecond.
     """
     connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
 
@@ -324,8 +326,8 @@ def _rows(connection: sqlite3.Connection, reading: _Reading, limit: int) -> Iter
     """
     Yield the rows that match in the order of `reading`, from the narrowest index that the query allows.
 
-    An index serves one subject, or one kind and purpose, in order; several are merged. Each is read a few rows at a
-    time, so that together they hold about `limit`, however many they are.
+    An index returns the rows of one subject, or of one kind and purpose, in order; several are merged. Each is read a
+    few rows at a time, so that together they hold about `limit`, however many they are.
     """
     query, newest_first = reading.query, reading.newest_first
     first, behind = reading.span
@@ -346,8 +348,8 @@ def _rows(connection: sqlite3.Connection, reading: _Reading, limit: int) -> Iter
 
 def _in_use(connection: sqlite3.Connection, subjects: Sequence[bytes], span: _Span) -> Iterator[tuple[bytes]]:
     """
-    Yield those of `subjects` that have any record: of one person there is a token for each day and purpose. However
-    many days these are, it is one statement.
+    Yield those of `subjects` that have any record. One person has a token for each day and purpose. One statement is
+    enough for any number of days.
     """
     first, behind = span
     for length, some in groupby(sorted(subjects, key=len), key=len):
@@ -397,12 +399,12 @@ def _span(query: Query) -> _Span:
 
 
 def _successor(row_id: bytes) -> bytes:
-    """Return the smallest bytes that sort behind `row_id`."""
+    """Return the smallest bytes that sort after `row_id`."""
     return row_id + b"\0"
 
 
 def _meant(query: Query, row: _Row) -> bool:
-    """Check what the index did not."""
+    """Check the conditions that the index did not."""
     _, kind, purpose, subject, *_ = row
     return (
         kind in query.kinds

@@ -1,4 +1,4 @@
-"""A SQLite file of records copied while it is in use, put in the place of another, and examined."""
+"""Copy a SQLite file of records while it is in use, replace another with it, and check it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _PATIENCE_SECONDS: Final = 1.0
 
 def copy(path: Path, to: Path) -> None:
     """
-    Copy the records in `path`, as they are at one moment, into the empty file `to`. Writers go on meanwhile.
+    Copy the records in `path`, as they are at one moment, into the empty file `to`. Writers continue meanwhile.
 
     Raises:
         SchemaError: `path` is not ours, or cannot be read.
-        StoreUnavailable: One of the two cannot be used.
+        StoreUnavailable: One of the two files cannot be used.
     """
     with told_plainly(path), closing(connect(path)) as source, closing(sqlite3.connect(to)) as target:
-        # In one step: a copy in several begins anew with each commit of another process.
+        # In one step: a copy in several steps starts again at each commit of another process.
         source.backup(target)
-        # A log beside a copy that is carried about would be left behind.
+        # A copy may be moved elsewhere, and a log beside it would be left behind.
         target.execute("PRAGMA journal_mode = DELETE")
 
 
 def faults(path: Path) -> list[str]:
     """
-    Return what is wrong with the structure of a file of ours: pages that are missing, as in a half of a copy, or that
-    belong to another version of it, as where an old log was replayed. Reads all of it.
+    Return what is wrong with the structure of a file of ours. Pages may be missing, as in half a copy, or belong to
+    another version of the file, as after the replay of an old log. Reads all of it.
 
     Raises:
-        SchemaError, StoreUnavailable: It cannot be opened.
+        SchemaError, StoreUnavailable: The file cannot be opened.
     """
     with told_plainly(path), closing(connect(path)) as store:
         try:
@@ -53,11 +53,11 @@ def faults(path: Path) -> list[str]:
 
 def settle(path: Path) -> None:
     """
-    Bring the log of a file into it, and leave no log beside it.
+    Move the log of a file into the file, and leave no log beside it.
 
     Raises:
         StoreUnavailable: Another process uses the file.
-        SchemaError: It is not ours, or is damaged.
+        SchemaError: The file is not ours, or is damaged.
     """
     with told_plainly(path), closing(connect(path)) as store:
         store.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_SECONDS * 1000)}")
@@ -68,10 +68,11 @@ def settle(path: Path) -> None:
 
 def carry_over(path: Path, older: Path, kinds: Collection[str]) -> list[tuple[UUID, str]]:
     """
-    Add to `path` what `older`, a settled file, has of these kinds and it has not; return id and kind of each.
+    Add the records of these kinds to `path` that `older`, a settled file, has and `path` lacks. Return id and kind of
+    each.
 
     Raises:
-        SchemaError, StoreUnavailable: `older` cannot be read whole; nothing was added.
+        SchemaError, StoreUnavailable: `older` cannot be read completely; nothing was added.
     """
     marks = ", ".join("?" * len(kinds))
     wanted = f"FROM before.records WHERE kind IN ({marks}) AND id NOT IN (SELECT id FROM records)"  # noqa: S608

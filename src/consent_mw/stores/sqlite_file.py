@@ -1,4 +1,4 @@
-"""The SQLite file of records: recognised, created, migrated and connected to. What is done with it is in `sqlite`."""
+"""The SQLite file of records: recognised, created, migrated and connected to. `sqlite` uses it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from consent_mw.system.ownership import give_to_owner
 
 __all__ = ["APPLICATION_ID", "SCHEMA", "connect", "shrink", "told_plainly", "transaction", "truncate_wal"]
 
-# "CoMW": what `file` and PRAGMA application_id show, and how we know our own files.
+# "CoMW": what `file` and PRAGMA application_id show, and how we recognise our own files.
 APPLICATION_ID: Final = 0x436F4D57
 
-# Writers of several processes wait for one lock, and SQLite does not queue them: of eight that wrote without a
-# pause on two cores one waited three seconds. A purge of 100,000 rows holds it for more than one.
+# Writers of several processes wait for one lock, and SQLite has no queue for them. Of eight that wrote without a pause
+# on two cores, one waited three seconds. A purge of 100,000 rows holds the lock for more than one second.
 _PATIENCE_MS: Final = 30_000
 
-# A checkpoint that truncates waits for readers, and holds up all writers meanwhile. Our own readers take
-# milliseconds; somebody's open shell may take hours.
+# A truncating checkpoint waits for readers, and blocks all writers meanwhile. Our own readers take milliseconds; an
+# open SQLite shell may take hours.
 _CHECKPOINT_PATIENCE_MS: Final = 250
 
 
@@ -39,9 +39,9 @@ def _milliseconds(id_column: str) -> str:
 
 # Step n leads from schema n to n + 1, is run once in a file, and is never changed after a release.
 #
-# A rowid table: with ids as clustered key (WITHOUT ROWID) it took a quarter longer to fill and 6 % more room, since
-# new rows split pages instead of going to the end. The index by subject takes more than half of an insertion, as
-# tokens are random, and is why reading or erasing one person costs what that person left.
+# A rowid table. With ids as clustered key (WITHOUT ROWID) it took a quarter longer to fill and 6 % more room, since new
+# rows split pages instead of going to the end. The index by subject takes more than half of the time of an insertion,
+# because tokens are random. It is the reason why reading or erasing one person costs only what that person left.
 _STEPS: Final = (
     (
         """
@@ -63,7 +63,7 @@ _STEPS: Final = (
             kind, purpose, lower(hex(subject)) AS subject, ring, data, length(sealed) AS sealed_bytes,
             lower(hex(id)) AS id
         FROM records
-        """,  # noqa: S608 - put together from constants
+        """,  # noqa: S608 - built from constants
     ),
 )
 
@@ -87,11 +87,11 @@ _MENDS: Final[dict[int, tuple[type[StoreError], str]]] = {
 
 @contextmanager
 def told_plainly(path: Path) -> Generator[None]:
-    """Turn what the driver and the system raise into the contract's errors: the file, what happened, the mend."""
+    """Turn exceptions of the driver and the system into the contract's errors: the file, what happened, and the fix."""
     try:
         yield
     except sqlite3.Error as error:
-        # The low byte is the family of an extended code; an error of the Python layer has none.
+        # The low byte of an extended code is its family. An error of the Python layer has no code.
         family = getattr(error, "sqlite_errorcode", 0) & 0xFF
         kind, mend = _MENDS.get(family, (StoreError, "look at the cause below"))
         raise kind(f"{path}: {error}; {mend}") from error
@@ -109,11 +109,11 @@ def _mend_of(error: OSError, path: Path) -> str:
 
 def connect(path: Path) -> sqlite3.Connection:
     """
-    Return a connection, in this thread, to the records in `path`, made or migrated if need be.
+    Return a connection, for this thread, to the records in `path`. Create or migrate the file if needed.
 
     Raises:
-        SchemaError: The file is not ours, is newer than we are, or is corrupt. It has not been touched.
-        sqlite3.Error, OSError: For `told_plainly`.
+        SchemaError: The file is not ours, is corrupt, or a newer version wrote it. It is unchanged.
+        sqlite3.Error, OSError: To be converted by `told_plainly`.
     """
     if sqlite3.sqlite_version_info < (3, 37):
         raise StoreError(
@@ -133,13 +133,13 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
-    """Run the block between `begin` and COMMIT; whatever it raises undoes all of it."""
+    """Run the block between `begin` and COMMIT. Any exception rolls everything back."""
     connection.execute(begin)
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        # A full disk may have rolled back already.
+        # After a full disk SQLite may have rolled back already.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
@@ -147,24 +147,24 @@ def transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
 
 def shrink(connection: sqlite3.Connection, pages: int) -> None:
     """
-    Give up to `pages` free pages back to the file system, where more than a quarter of the file is free.
+    Return up to `pages` free pages to the file system, if more than a quarter of the file is free.
 
-    Less than that is soon used again, and moving pages costs as much as they hold. A file of a version that could
-    not shrink stays as large as it is.
+    Fewer free pages are soon used again, and moving pages costs as much as their content. A file from a version that
+    could not shrink keeps its size.
     """
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     (size,) = connection.execute("PRAGMA page_count").fetchone()
     if free * 4 > size:
-        # The pragma frees a page a step and returns no column, so that `execute` would take one step only.
+        # The pragma frees one page a step and returns no column, so `execute` would take only one step.
         connection.executescript(f"PRAGMA incremental_vacuum({min(pages, free)})")
 
 
 def truncate_wal(connection: sqlite3.Connection) -> bool:
     """
-    Move the write-ahead log into the file and empty it; return whether nobody stood in the way.
+    Move the write-ahead log into the file and empty it. Return whether no reader prevented it.
 
-    `secure_delete` overwrites deleted rows in the file only. Until now all 10,000 of a test were still readable
-    in the log, and they stay so while another reader keeps it from being emptied.
+    `secure_delete` overwrites deleted rows in the file only. Before this call all 10,000 of a test were still readable
+    in the log. They stay readable as long as another reader keeps the log from being emptied.
     """
     connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_PATIENCE_MS}")
     try:
@@ -176,13 +176,13 @@ def truncate_wal(connection: sqlite3.Connection) -> bool:
 
 def _recognised(path: Path) -> bool:
     """
-    Tell whether `path` is a file of ours; one that is missing or empty is not, yet.
+    Whether `path` is a file of ours. One that is missing or empty is not, yet.
 
-    It is opened as one that never changes (https://www.sqlite.org/uri.html#uriimmutable): otherwise merely opening a
-    file may finish or undo somebody else's transaction in it. And it is SQLite that opens it: whoever else closes a
-    file takes all locks from the connections that this process has to it
-    (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_). Another
-    process then took itself for the last one and removed the log that they wrote to, with all that followed.
+    The file is opened as immutable (https://www.sqlite.org/uri.html#uriimmutable): otherwise merely opening it may
+    finish or undo another process's transaction. And SQLite must open it: if anything else in this process closes the
+    file, all connections of this process to it lose their locks
+    (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_). In that
+    case another process believed that it was the last, and removed the log to which they wrote, with everything after.
     """
     try:
         if not path.stat().st_size:
@@ -193,8 +193,8 @@ def _recognised(path: Path) -> bool:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     try:
         with closing(_plain_connection(path, "mode=ro&immutable=1")) as connection:
-            # While the log is moved into the file, as it may be now or when the disk was full, the file is shorter than
-            # its header says; this alone lets SQLite read it all the same.
+            # While the log is moved into the file, now or before the disk filled up, the file is shorter than its
+            # header says. Only this setting lets SQLite read it anyway.
             connection.execute("PRAGMA writable_schema = ON")
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             schema = _schema_of(connection)
@@ -220,9 +220,9 @@ def _refuse_newer(path: Path, schema: int) -> None:
 
 def _create(path: Path) -> None:
     """
-    Make the file beside its place and move it there whole, so that no process, and no crash, sees half of one.
+    Create the file beside its place, and move it there complete, so that no process, and no crash, sees half of it.
 
-    Processes that start at once take turns; who comes second finds the work done.
+    Processes that start at the same time take turns; a later one finds the work done.
     """
     with in_turn(path.parent):
         if _recognised(path):
@@ -230,12 +230,12 @@ def _create(path: Path) -> None:
         _refuse_leftovers(path)
         with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as private:
             new = Path(private, path.name)
-            # SQLite gives its companions, -wal and -shm, the mode of the file.
+            # SQLite gives its companion files, -wal and -shm, the mode of the file.
             fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             give_to_owner(fd, path.parent)
             os.close(fd)
             with closing(_plain_connection(new)) as connection:
-                # Before anything is written: later the file would have to be rewritten whole.
+                # Set it before anything is written: later the whole file would have to be rewritten.
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 _migrate(connection, new)
@@ -245,7 +245,7 @@ def _create(path: Path) -> None:
 
 
 def _refuse_leftovers(path: Path) -> None:
-    """SQLite would replay a log that outlived its database into the new one."""
+    """Refuse a log that outlived its database: SQLite would replay it into the new one."""
     for suffix in ("-wal", "-journal"):
         leftover = path.with_name(path.name + suffix)
         if leftover.exists() and leftover.stat().st_size:
@@ -253,15 +253,15 @@ def _refuse_leftovers(path: Path) -> None:
 
 
 def _plain_connection(path: Path, how: str = "mode=rw") -> sqlite3.Connection:
-    # mode=rw: the file is made by `_create` alone. A URI also keeps ":memory:" an ordinary name.
-    # As bytes: the name of a file need not be text.
+    # mode=rw: only `_create` creates the file. A URI also keeps ":memory:" an ordinary name.
+    # As bytes: a file name need not be text.
     uri = f"file:{quote(os.fsencode(os.path.abspath(path)))}?{how}"
-    # One thread uses it; which one closes what was forgotten is the collector's choice.
+    # One thread uses it. The garbage collector decides which thread closes a forgotten one.
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_MS / 1000, check_same_thread=False)
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Read what the header cannot tell, before anything is written."""
+    """Check what the header cannot show, before anything is written."""
     _refuse_newer(path, _schema_of(connection))
     tables = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'records'").fetchall()
     if not tables:
@@ -272,16 +272,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise StoreError(f"{path}: cannot keep a write-ahead log (its mode is {mode}); use a local file system")
-    # SQLite's own default is off; FAST left 8,055 of 10,000 deleted rows in the file.
+    # SQLite's default is off; FAST left 8,055 of 10,000 deleted rows in the file.
     connection.execute("PRAGMA secure_delete = ON")
     if _schema_of(connection) < SCHEMA:
         _migrate(connection, path)
-        # An older version reads the number in the file's header.
+        # An older version reads the schema number in the file's header.
         truncate_wal(connection)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Take the steps that are missing, all or none; of several processes the first does it."""
+    """Run the missing steps, all or none. If several processes try, the first does it."""
     connection.execute("PRAGMA synchronous = FULL")
     with transaction(connection, "BEGIN IMMEDIATE"):
         _refuse_newer(path, _schema_of(connection))

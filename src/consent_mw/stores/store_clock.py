@@ -1,4 +1,4 @@
-"""The clock of this machine beside that of a store which several share: whose is wrong destroys nothing of anybody."""
+"""This machine's clock compared with the clock of a shared store, so that a wrong clock destroys no records."""
 
 from __future__ import annotations
 
@@ -18,41 +18,43 @@ _HEARD_SECONDS: Final = 86_400.0
 
 @runtime_checkable
 class Timed(Protocol):
-    """What a store may have beside the five verbs, if several hosts share its place: one clock for all."""
+    """What a store may offer besides the five verbs if several hosts share its place: one clock for all."""
 
     async def now(self) -> datetime | None:
-        """Return the instant by the place's own clock, aware; None if it has none. Raises as `Store.fetch`."""
+        """Return the time (aware) by the place's own clock; None if it has none. Raises as `Store.fetch`."""
         ...
 
 
 async def store_now(store: Store) -> datetime | None:
-    """Return the instant by the clock of `store`; None where it has none of its own. Raises StoreError."""
+    """Return the time by the clock of `store`; None if it has none. Raises StoreError."""
     return await store.now() if isinstance(store, Timed) else None
 
 
 class StoreClock:
     """
-    Compares this machine's clock with the store's. While the store is away its clock is taken to run on as it did,
+    Compares this machine's clock with the store's. While the store cannot be reached, its clock is assumed to run on,
     for a day. A store without a clock is never asked.
 
     Args:
-        clock: This machine's. One with a true attribute `invented`, as a test has it, is compared with nothing.
+        clock: This machine's clock. One with a true attribute `invented`, as tests use, is never compared.
 
     Attributes:
-        ahead: By how much this machine's was ahead of the store's when they were compared last.
+        ahead: How far this machine's clock was ahead of the store's at the last comparison.
     """
 
     def __init__(self, store: Store, clock: Callable[[], int] | None = None) -> None:
         self._store = store
         self._is_invented = bool(getattr(clock, "invented", False))
-        self._heard: tuple[datetime, float] | None = None  # the store's, and when that was, in monotonic seconds
+        self._heard: tuple[datetime, float] | None = None  # the store's time, and our monotonic seconds then
         self.ahead = timedelta()
 
     async def fault(self, now: datetime) -> str:
         """
-        Return why nothing may be destroyed by `now`, read from this machine's clock just before; empty if it may.
+        Return why nothing may be destroyed by `now`, which was read from this machine's clock just before; "" if it
+        may.
 
-        That is when both are more than a minute apart, or were not compared for a day. Never raises StoreError.
+        Nothing may be destroyed while the clocks differ by more than a minute, or were not compared for a day. Never
+        raises StoreError.
         """
         if self._is_invented:
             return ""
@@ -66,14 +68,14 @@ class StoreClock:
         if theirs is None:
             return ""
         self._heard = theirs, time.monotonic()
-        # It was read at some moment between question and answer.
+        # The store read its clock at some moment between question and answer.
         waited = timedelta(seconds=self._heard[1] - asked)
         self.ahead = now + waited / 2 - theirs
         return _apart(now, theirs, waited)
 
 
 def _apart(now: datetime, theirs: datetime, waited: timedelta = timedelta()) -> str:
-    """Return what is to be said of two clocks that are more than a minute apart."""
+    """Return the message about two clocks that differ by more than a minute."""
     if now - theirs > _MOST:
         apart = f"{_in_seconds(now - theirs)} ahead of"
     elif theirs - now - waited > _MOST:

@@ -1,4 +1,4 @@
-"""The tokens of somebody by day and purpose, and the questions with which any store finds what carries them."""
+"""The tokens of a person by day and purpose, and the queries with which any store finds the records that carry them."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from consent_mw.system.days import day_of, start_of
 
 __all__ = ["Searching", "Subjects", "carried_by", "questions", "tokens_at_once"]
 
-#: What the records of somebody carry, by day (since 1970, UTC) and purpose.
+#: The tokens that a person's records carry, by day (since 1970, UTC) and purpose.
 Subjects: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
 
-#: Days, times purposes, of one question. PostgreSQL looks for each token in each of them, and reads as many partitions
-#: with one statement; a question itself costs as much as some dozen tokens.
+#: The most days, times purposes, in one query. PostgreSQL looks for each token in each of them, and reads as many
+#: partitions with one statement. A query itself costs as much as some dozen tokens.
 _MOST: Final = 96
 
 
 @runtime_checkable
 class Searching(Protocol):
-    """What a store may have beside the five verbs, if it has one index of subjects for all days and purposes."""
+    """What a store may offer besides the five verbs if it has one index of subjects for all days and purposes."""
 
     @property
     def tokens_at_once(self) -> int:
-        """How many subjects one `fetch` may name that costs no more than they and what is found."""
+        """How many subjects one `fetch` may name so that its cost depends only on them and on what is found."""
         ...
 
 
 def tokens_at_once(store: Store) -> int:
-    """Return how many subjects, each of another day and purpose, `store` is asked for with one question."""
+    """Return how many subjects, each of another day and purpose, one query of `store` may name."""
     return store.tokens_at_once if isinstance(store, Searching) else _MOST
 
 
 def questions(made: Subjects, kinds: frozenset[str], most: int = _MOST) -> list[Query]:
     """
-    Return what finds the records of `kinds` that carry the tokens of their day and purpose: each question is about some
-    days, the oldest first, so that a store of many years looks at no other. It may find besides what carries a token of
-    another of these days or purposes: see `carried_by`.
+    Return the queries that find the records of `kinds` that carry the tokens of their day and purpose. Each query
+    covers some days, the oldest first, so that a store of many years reads no other days. A query may also find records
+    that carry a token of another of these days or purposes: see `carried_by`.
 
     Args:
-        most: Days, times purposes, of one question; see `tokens_at_once`.
+        most: The most days, times purposes, in one query; see `tokens_at_once`.
     """
     return [
         Query(
@@ -56,12 +56,14 @@ def questions(made: Subjects, kinds: frozenset[str], most: int = _MOST) -> list[
 
 
 def carried_by(record: Record, made: Subjects) -> bool:
-    """Whether its token is that of its own day and purpose: one that was moved here from elsewhere is nobody's."""
+    """
+    Whether its token is that of its own day and purpose. A record that was moved from elsewhere belongs to nobody.
+    """
     return record.subject in made.get((day_of(time_of(record.id)), record.purpose), ())
 
 
 def _stretches(made: Subjects, most: int) -> Iterator[Subjects]:
-    """Yield whole days that follow each other in `made`, as many as one question may have, at least one."""
+    """Yield successive whole days of `made`, as many as one query may have, at least one."""
     if len(made) <= most:
         if made:
             yield made

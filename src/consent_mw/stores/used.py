@@ -1,4 +1,4 @@
-"""Which store a site has, and which it had before: what is still in those is read, erased and destroyed there too."""
+"""The store of a site and its earlier ones: what those still hold is read, erased and destroyed there too."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class _Kept(msgspec.Struct):
 
 class UsedStores:
     """
-    A file in the data directory (mode 0600: a URL may have a password). It changes when the site starts with another
-    store, and when everything was moved out of one. A store that is an object has no URL, and does not stand here.
+    A file in the data directory (mode 0600, because a URL may have a password). It changes when the site starts with
+    another store, and when everything was moved out of one. A store that is an object has no URL, and is not listed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,25 +37,25 @@ class UsedStores:
 
     @classmethod
     def beside(cls, database: Path) -> UsedStores:
-        """Return that of the site whose embedded store is the file `database`."""
+        """Return the file of the site whose embedded store is the file `database`."""
         return cls(database.with_name("stores.json"))
 
     @property
     def store(self) -> str:
-        """The one that the site started with last; "" where it is not known. Raises ConfigurationError."""
+        """The store that the site started with last; "" if unknown. Raises ConfigurationError."""
         return self._read().store
 
     @property
     def earlier(self) -> Sequence[str]:
-        """Those that may still hold records. Raises ConfigurationError."""
+        """The stores that may still hold records. Raises ConfigurationError."""
         return self._read().earlier
 
     def use(self, url: str) -> None:
         """
-        Note with which store the site starts. Raises ConfigurationError.
+        Record the store that the site starts with. Raises ConfigurationError.
 
-        Of two databases the first is forgotten: a password was changed, or a server has another name, or it was moved
-        with the database's own tools.
+        If an earlier store and the new one are both server databases, the earlier one is forgotten: a password was
+        changed, the server has another name, or the data was moved with the database's own tools.
         """
         url = canonical(url)
         if self._read().store != url:
@@ -68,13 +68,13 @@ class UsedStores:
                 self._write(_Kept(url, stay))
 
     def forget(self, url: str) -> None:
-        """Note that nothing is left in an earlier store. Raises ConfigurationError."""
+        """Record that nothing is left in an earlier store. Raises ConfigurationError."""
         with self._alone():
             kept = self._read()
             self._write(_Kept(kept.store, [each for each in kept.earlier if each != canonical(url)]))
 
     def journal(self, url: str) -> Path:
-        """Return the file that says what is on its way out of a store: see `Move`."""
+        """Return the file that lists what is being moved out of a store: see `Move`."""
         return self.path.with_name(f"move-{sha256(os.fsencode(canonical(url))).hexdigest()[:8]}")
 
     def _read(self) -> _Kept:
@@ -94,11 +94,11 @@ class UsedStores:
             raise ConfigurationError(f"{self.path}: cannot be written ({error.strerror}); see to the disk") from error
 
     def _write(self, kept: _Kept) -> None:
-        replace(self.path, json.dumps(msgspec.to_builtins(kept)).encode())  # the name of a file may be no text
+        replace(self.path, json.dumps(msgspec.to_builtins(kept)).encode())  # a file name may not be text
 
 
 def canonical(url: str) -> str:
-    """Return a URL as it stands in the file: that of a database file with its whole path."""
+    """Return a URL as the file stores it: a database file with its absolute path."""
     return f"{_SQLITE}{Path(url[len(_SQLITE) :]).absolute()}" if url.startswith(_SQLITE) else url
 
 
