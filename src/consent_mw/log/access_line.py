@@ -1,4 +1,4 @@
-"""The access line on standard output, in the place of the server's own: masked, escaped, and never waited for."""
+"""The access line on standard output, which replaces the server's own: masked, escaped, and never waited for."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from consent_mw.system.escaping import printable, readable
 
 __all__ = ["Console"]
 
-#: Lines that wait for a slow terminal; what comes on top is counted and not shown.
+#: Lines that may wait for a slow terminal. Further lines are counted and not shown.
 _WAITING: Final = 1_000
 _GATHERING_SECONDS: Final = 0.02
 _LONGEST: Final = 512
 _CLOSING_SECONDS: Final = 1.0
-#: As uvicorn writes a path, see RFC 3986, section 3.3.
+#: As uvicorn writes a path; see RFC 3986, section 3.3.
 _SAFE: Final = "/:@!$&'()*+,;=~"
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
@@ -34,14 +34,14 @@ class Console:
     """
     Shows one line for each finished exchange, in the style of uvicorn's access log.
 
-    Standard output is neither sealed nor destroyed, so it gets less than the log: the address masked, also where the
-    policy keeps it whole, and only if [log.necessary] has it; path and query only if [log.necessary] has them, the
-    query redacted; else the route. `show` never waits and never raises: a thread writes, and a closed or slow output
-    loses lines, not requests.
+    Standard output is neither sealed nor destroyed, so it gets less than the log. The address is always masked, even if
+    the policy keeps it whole, and shown only if [log.necessary] has it. Path and query are shown only if
+    [log.necessary] has them, the query redacted; otherwise the route is shown. `show` never waits and never raises: a
+    thread writes, and a closed or slow output loses lines, not requests.
     """
 
     def __init__(self, policy: Policy, proxies: Proxies, fd: int | None = None) -> None:
-        """`fd` is where lines go: a copy of standard output if None."""
+        """`fd` is the descriptor that lines are written to; None for a copy of standard output."""
         self.follow(policy)
         self._proxies = proxies
         self._fd = _standard_output() if fd is None else fd
@@ -51,7 +51,7 @@ class Console:
         self._hidden = 0
 
     def follow(self, policy: Policy) -> None:
-        """Show what another revision of the policy lets be shown, from now on."""
+        """From now on, show what another revision of the policy allows."""
         kept = policy.log.get(NECESSARY, {})
         self._address = kept.get("client.address") in ("full", "masked")
         self._path = kept.get("url.path") == "full"
@@ -71,7 +71,7 @@ class Console:
         )
 
     def show(self, exchange: Exchange) -> None:
-        """Have the line of a finished exchange written. Safe after a fork."""
+        """Queue the line of a finished exchange for writing. Safe after a fork."""
         if self._pid != os.getpid():
             self._start()
         if self._lines.qsize() < _WAITING:
@@ -80,7 +80,7 @@ class Console:
             self._hidden += 1
 
     def close(self) -> None:
-        """Write what waits, for a second at most. Further lines are written by a new thread."""
+        """Write the lines that wait, for a second at most. A new thread writes further lines."""
         if self._thread is not None and self._pid == os.getpid():
             self._lines.put(None)
             self._thread.join(_CLOSING_SECONDS)
@@ -103,15 +103,15 @@ class Console:
         if self._pid == 0:
             atexit.register(self.close)
         self._pid = os.getpid()
-        self._lines = queue.SimpleQueue()  # a fork may have caught the old one locked
-        # A daemon: an output that never takes a line must not keep the server from ending.
+        self._lines = queue.SimpleQueue()  # a fork may have happened while the old one was locked
+        # A daemon thread: an output that never takes a line must not keep the server from ending.
         self._thread = threading.Thread(target=self._run, args=(self._lines,), name="consent-mw console", daemon=True)
         self._thread.start()
 
     def _run(self, lines: queue.SimpleQueue[str | None]) -> None:
         line = lines.get()
         while line is not None:
-            # What comes meanwhile goes along: a thread that wakes for each line takes the interpreter from requests.
+            # Lines that arrive meanwhile go along. A thread that wakes for each line would take the GIL from requests.
             time.sleep(_GATHERING_SECONDS)
             batch = [line]
             while len(batch) < _WAITING and not lines.empty() and (line := lines.get()) is not None:
@@ -126,17 +126,17 @@ class Console:
             lines = [f"INFO:     {hidden} lines are not shown: standard output was too slow", *lines]
         rest = memoryview("".join(f"{line}\n" for line in lines).encode())
         try:
-            # Not through sys.stdout: its lock, held here when the interpreter ends, would abort the process.
+            # Not through sys.stdout: if the interpreter ends while its lock is held here, the process aborts.
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
-        except OSError:  # closed, full, or not ready: it is a convenience, and nowhere else to say so
+        except OSError:  # closed, full, or not ready: optional, and no other place to report it
             self._hidden += len(lines)
 
 
 def _standard_output() -> int:
     """
-    Return a copy, or -1 if there is none: whoever closes number 1 and opens a database in its place must not find our
-    lines in it.
+    Return a copy of descriptor 1, or -1 if there is none. If a program closes descriptor 1 and opens a database that
+    gets its number, our lines must not be written into it.
     """
     try:
         return os.dup(sys.stdout.fileno())

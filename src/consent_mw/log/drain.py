@@ -1,4 +1,4 @@
-"""From the spool to the store, in the background: one process of a machine at a time, gently."""
+"""From the spool to the store, in the background. One process of a machine drains at a time, at a limited pace."""
 
 from __future__ import annotations
 
@@ -42,18 +42,19 @@ __all__ = ["Chore", "Drain"]
 _log = logging.getLogger("consent_mw")
 
 _BATCH: Final = 500
-#: Batches that are made while the store still has one. Now and then it takes twice as long, to copy its own log.
+#: Batches that are made while the store still has one. Now and then the store takes twice as long, to checkpoint its
+#: log.
 _AHEAD: Final = 2
-# Whoever asks a busy thread for Python's lock waits 5 ms, unless that thread sleeps; 0 seconds are not enough.
+# A thread that asks a busy thread for the GIL waits 5 ms, unless that thread sleeps; 0 seconds are not enough.
 _PIECE: Final = 50
 _MOMENT_SECONDS: Final = 1e-6
 _TICK_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
-#: A paced drain gives the lease up now and then, so that the workers take turns.
+#: A paced drain releases the lease now and then, so that the workers take turns.
 _TURN_SECONDS: Final = 5.0
 _EXPIRE_SECONDS: Final = 60.0
-#: What waits after half a second of some 150 exchanges a second: from there on requests meet the drain's slices often
-#: enough that their slowest hundredth is longer for it.
+#: The bytes that wait after half a second of some 150 exchanges a second. From there on, requests meet the drain's
+#: slices so often that their slowest hundredth takes longer.
 _BUSY_BYTES: Final = 32 << 10
 _STAY: Final = "records stay in the spool"
 _LOST: Final = "records are lost"
@@ -66,45 +67,46 @@ _STEP: Final = timedelta(days=1)
 
 
 class Chore(Protocol):
-    """What goes on beside the drain for as long as it runs. It sees to it that of all processes one works at a time."""
+    """Runs beside the drain, as long as that runs. It makes sure that only one of all processes works at a time."""
 
     def keep_on(self, clock: Callable[[], int]) -> Coroutine[Any, Any, None]:
-        """Call `run` again and again until cancelled; `clock` tells nanoseconds since 1970."""
+        """Call `run` again and again until cancelled. `clock` returns nanoseconds since 1970."""
         ...
 
     async def run(self, now: datetime) -> None:
-        """Do what there is to do at `now` (aware). What goes wrong is logged, and tried again the next time."""
+        """Do all work that is due at `now` (aware). Failures are logged, and the next run tries again."""
         ...
 
     async def close(self) -> None:
-        """Release what it holds. Closing twice is harmless."""
+        """Release its resources. Harmless when called twice."""
         ...
 
 
 class Drain:
     """
-    Hands finished records to the store. A segment goes only after the store has committed all of it, so that what
-    a crash interrupts is handed over again: a store keeps the first of each id.
+    Moves finished records to the store. A segment is removed only after the store has committed all of it. So after a
+    crash its records are sent again, and the store keeps the first of each id.
 
-    Two tasks on the application's loop. One keeps: every `spool.sync_interval` it brings what was written to the disk
-    and writes down what was lost, whatever the store does. The other hands over, at its `pace`, and tries less often
-    the longer the store is away. Opening, parsing and sealing run in a thread, at most 500 records a batch.
+    It runs two tasks on the application's loop. One task keeps: every `spool.sync_interval` it syncs the spool to the
+    disk and writes down what was lost, whatever the store does. The other task moves records to the store, at its
+    `pace`, and tries less often the longer the store cannot be reached. Opening, parsing and sealing run in a thread,
+    at most 500 records a batch.
 
     Args:
-        hands_over: False where `consent-mw drain` does that: this process then only keeps.
-        process: Drains in the place of this process while the site is busy; None where it cannot be told what to use.
+        hands_over: False if `consent-mw drain` moves the records; this process then only keeps.
+        process: Drains instead of this process while the site is busy; None if it cannot be given what it needs.
         stop_seconds: How long `stop` may take. What is left then waits in the spool for the next start.
-        chores: What goes on beside it, each as a task of its own.
-        drain_chores: The same, but only while it is this process that hands over: the other one does them too.
-        first: What is done before the first request, at an instant: never raises.
-        agree: Where several hosts share their keys: has them agree on those that will be needed, ahead of time.
+        chores: What runs beside it, each as a task of its own.
+        drain_chores: The same, but only while this process moves the records; the other process runs them too.
+        first: Called before the first request, with an instant. Never raises.
+        agree: Where several hosts share their keys: makes them agree on the keys that will be needed, ahead of time.
 
     Attributes:
-        handed_over: Records that the store has taken from here since the start.
-        loop: On which it runs; None where it does not. A loop that was left without an end stays here, stopped.
-        poll_published: Called in a thread each time that the drain keeps: whether anything was published meanwhile.
-        by_itself: False where nothing goes on in the background, and somebody calls `run_once` instead: a test that
-            lets time pass by a clock of its own.
+        handed_over: Number of records that the store has taken from this process since the start.
+        loop: The loop on which it runs; None if it does not run. A loop that ended without `stop` stays here, stopped.
+        poll_published: Called in a thread at each keeping: checks whether anything was published since.
+        by_itself: False if nothing runs in the background and a caller uses `run_once` instead: a test with its own
+            clock.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class Drain:
         self._chores = chores
         self._drain_chores = drain_chores
         self._process = process
-        self._is_spared = False  # whether the other process hands over
+        self._is_spared = False  # whether the other process moves the records
         self.handed_over: int = 0
         self.poll_published: Callable[[], None] = poll_published
         self._agree = agree
@@ -149,12 +151,12 @@ class Drain:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._prepared = -1
-        self._expire_at = 0.0  # monotonic seconds: the clock may step back
+        self._expire_at = 0.0  # in monotonic seconds, because the clock may step back
         self._pause = _TICK_SECONDS
         self._troubles: dict[str, str] = {}
 
     def follow(self, policy: Policy, sealer: Sealer, pending: Pending) -> None:
-        """Work for another revision of the policy from now on. Its keys are made ready with the next keeping."""
+        """Work by another revision of the policy from now on. The next keeping prepares its keys."""
         self._policy, self._sealer, self._pending = policy, sealer, pending
         self._unbundler = Unbundler(sealer)
         self._prepared = -1
@@ -162,7 +164,7 @@ class Drain:
     # -- its life -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin, on the running loop or the one beside it, unless it runs already."""
+        """Start, on the running loop or the one beside it, unless it runs already."""
         if self.loop is None or not self.loop.is_running():
             self.loop = loop = asyncio_loop()
             if not self.by_itself:
@@ -183,10 +185,12 @@ class Drain:
             self.loop = None
 
     async def begin(self) -> None:
-        """Open the store, so that no request has to, and begin. A store in trouble is said once and tried again."""
+        """
+        Open the store, so that no request has to, and start. A failure of the store is logged once and tried again.
+        """
         try:
             await self._store.open()
-        except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises, the site starts
+        except Exception as error:  # noqa: BLE001 - a custom store: whatever it raises, the site starts
             self._tell("the store cannot be opened, records stay in the spool", error)
         if self._first:
             await self._first(instant_of(self._clock()))
@@ -194,18 +198,18 @@ class Drain:
         self.start()
 
     async def _prepare_keys(self) -> None:
-        """Have the keys of today and tomorrow ready, for every purpose; looked at again with each new day."""
+        """Prepare the keys of today and tomorrow, for every purpose. Each new day this is done again."""
         day = self._clock() // DAY_NS
         if day != self._prepared:
             self._prepared = day
             policy, days = self._policy, [day, day + 1]
             if self._agree:
                 await self._agree(self._sealer.needed(days, policy.purposes, with_tokens=policy.with_tokens))
-                days = [day]  # those of tomorrow come from whoever is first
+                days = [day]  # tomorrow's keys come from the host that makes them first
             await asyncio.to_thread(self._sealer.prepare, days, policy.purposes, with_tokens=policy.with_tokens)
 
     async def stop(self) -> None:
-        """Hand over what is there, as far as the store takes it within `stop_seconds`, and end."""
+        """Move what waits to the store, as far as it takes it within `stop_seconds`, and end."""
         tasks, self._tasks = self._tasks, ()
         self.loop = None
         await _cancelled(tasks)
@@ -227,10 +231,10 @@ class Drain:
 
     async def run_once(self) -> None:
         """
-        Do once, at the present of the clock and one after the other, all that goes on in the background: bring what was
-        written to the disk, look for what was published, hand over everything that waits, and run each chore.
+        Do all background work once, one step after the other, at the clock's present time: sync what was written to the
+        disk, look for what was published, move everything that waits to the store, and run each chore.
 
-        Never raises: what goes wrong is logged, as in the background.
+        Never raises: failures are logged, as in the background.
         """
         await self._keep()
         if self._hands_over:
@@ -261,7 +265,7 @@ class Drain:
             await _cancelled(chores)
 
     def _spared_by(self, process: DrainProcess) -> bool:
-        """Whether the other process hands over now. It is begun where this site is busy."""
+        """Whether the other process moves the records now. Starts that process if this site is busy."""
         try:
             waiting, seconds = self._behind()
         except SpoolError:
@@ -269,7 +273,7 @@ class Drain:
         return process.is_at_work(busy=waiting >= _BUSY_BYTES, late=self._pace.is_late(waiting, seconds))
 
     async def _keep(self) -> None:
-        """Bring to the disk what was written, and write down what was lost. Never raises."""
+        """Sync to the disk what was written, and write down what was lost. Never raises."""
         try:
             hands_over = self._hands_over and not self._is_spared
             await asyncio.to_thread(self._spool.sync if hands_over else self._spool.rotate)
@@ -278,7 +282,7 @@ class Drain:
             self._tell("the spool cannot be used", error)
         try:
             await asyncio.to_thread(self.poll_published)
-        except Exception as error:  # noqa: BLE001 - whatever lies in that directory, records are kept on
+        except Exception as error:  # noqa: BLE001 - whatever is in that directory, records are still kept
             self._tell("what is published cannot be read", error)
         while gap := self._spool.take_gap():
             if not await self._written(gap):
@@ -288,7 +292,7 @@ class Drain:
     async def _tick(self, pace: Pace) -> bool:
         try:
             await self.once(pace)
-        except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises, it is tried again
+        except Exception as error:  # noqa: BLE001 - a custom store: whatever it raises, it is tried again
             self._tell(_STAY, error)
             if not isinstance(error, SpoolError):
                 await self._close_store()
@@ -305,7 +309,7 @@ class Drain:
             _log.warning("the store did not close: %s", error or "it took too long")
 
     def _tell(self, what: str, error: Exception | str) -> None:
-        """Say it once, not every half minute for as long as the trouble lasts."""
+        """Log a failure once, not every half minute while it lasts."""
         if self._troubles.get(what) != str(error):
             self._troubles[what] = str(error)
             trace = error if isinstance(error, Exception) and not isinstance(error, ConsentError) else None
@@ -315,17 +319,17 @@ class Drain:
 
     @property
     def backlog(self) -> Backlog:
-        """How far behind it is: what waits, of every process. Raises SpoolError."""
+        """How far behind it is: what waits, of all processes. Raises SpoolError."""
         return self._spool.backlog
 
     async def once(self, pace: Pace = AT_ONCE) -> int:
         """
-        Hand over what waits now, if no other process of this machine is at it, and return how many records.
+        Move what waits now to the store, unless another process of this machine drains, and return how many records.
 
-        With a pace it stops after some seconds, between two segments, and leaves the rest to whoever comes next.
+        With a pace it stops after some seconds, between two segments. The next process that drains continues.
 
         Raises:
-            StoreError: The store did not take them; they stay in the spool.
+            StoreError: The store did not take the records; they stay in the spool.
             SpoolError: The spool's directory is gone.
         """
         with self._spool.lease() as mine:
@@ -335,14 +339,14 @@ class Drain:
             return await self.turn(pace)
 
     async def turn(self, pace: Pace = AT_ONCE) -> int:
-        """As `once`, for who holds the spool's lease."""
+        """As `once`, for a caller that holds the spool's lease."""
         await self._expire()
         until = time.monotonic() + _TURN_SECONDS
         count = 0
         for segment in await asyncio.to_thread(self._spool.closed):
             try:
                 count += await self._segment(segment, pace)
-            except (SpoolError, ConfigurationError) as error:  # a bad block, another keyring: the others go on
+            except (SpoolError, ConfigurationError) as error:  # a bad block, another keyring: try the others
                 self._tell(f"{segment.path.name} stays in the spool", error)
                 segment.release()
             if pace.share < 1.0 and time.monotonic() > until:
@@ -350,9 +354,11 @@ class Drain:
         return count
 
     async def _expire(self) -> None:
-        """Forget what waited in vain, once a minute: a deletion waits for the disk, and others for it."""
+        """
+        Forget what waited in vain, once a minute: a deletion waits for the disk, and others wait for the deletion.
+        """
         if self._pending is not None and time.monotonic() >= self._expire_at:
-            # What waits in a shared store may be another host's: a clock that is ahead must not end it.
+            # What waits in a shared store may belong to another host. A clock that is ahead must not end it.
             if not await self._store_clock.fault(instant_of(self._clock())):
                 await self._pending.expire(self._clock())
             self._expire_at = time.monotonic() + _EXPIRE_SECONDS
@@ -363,8 +369,8 @@ class Drain:
         async with aclosing(self._batches(self._unbundler.records(segment), pace.slice_seconds, share)) as batches:
             async for batch in batches:
                 began = time.monotonic()
-                # Each is on the store's disk before the next. The last one could take those before it along, but not
-                # where the server died in between and came back, nor where two stores share the batches.
+                # Each batch is on the store's disk before the next. Syncing only the last would not cover the earlier
+                # ones where the server died in between and came back, or where two stores share the batches.
                 await self._append(batch)
                 count += len(batch)
                 self.handed_over += len(batch)
@@ -377,7 +383,9 @@ class Drain:
         return count
 
     async def _tell_lost(self, segment: Segment) -> None:
-        """Have the store know what is lost of a segment, once: whoever was killed since may have told it already."""
+        """
+        Record once in the store what was lost of a segment. A process that was killed since may have done so already.
+        """
         if segment.lost:
             _log.error("%s: %d frames or more are damaged and lost", segment.path.name, segment.lost)
         if segment.ended:
@@ -392,7 +400,7 @@ class Drain:
     async def _batches(
         self, records: Iterator[Record], slice_seconds: float, share: float
     ) -> AsyncGenerator[list[Record]]:
-        """Yield the records in batches. In a hurry the next are made while the store has the one before."""
+        """Yield the records in batches. In a hurry, the next ones are made while the store has the one before."""
         if share < 1.0:
             while batch := await self._batch(records, slice_seconds, share):
                 yield batch
@@ -411,9 +419,9 @@ class Drain:
         try:
             while batch := await ready.get():
                 yield batch
-            await making  # raises what kept a record from being read
+            await making  # raises the error that stopped the reading
         finally:
-            # The segment is let go next, and a thread cannot be stopped in the middle of it.
+            # The segment is released next, and a thread cannot be stopped while it reads.
             wanted = False
             while not ready.empty():
                 ready.get_nowait()
@@ -430,20 +438,21 @@ class Drain:
         return batch
 
     def _behind(self) -> tuple[int, float]:
-        """Return the bytes that wait, and for how many seconds the oldest of them does."""
+        """Return how many bytes wait, and for how many seconds the oldest of them has waited."""
         waiting, oldest = self._spool.backlog
         return waiting, self._clock() / 1e9 - oldest.timestamp() if oldest else 0.0
 
     async def _append(self, batch: list[Record]) -> None:
         """
-        Hand over a batch. What the store refuses for good must not hold up the rest for ever: it is narrowed down to
-        single records, each a gap. That gap itself tells a bad record from a store that takes nothing at all.
+        Move a batch to the store. Records that the store refuses for good must not block the rest for ever. They are
+        narrowed down to single records, each reported as a gap. That gap itself tells a bad record from a store that
+        takes nothing at all.
         """
         try:
             await self._store.append(batch, durable=True)
         except (StoreUnavailable, SchemaError):
             raise
-        except Exception as error:  # noqa: BLE001 - StoreError, or whatever a store of somebody else's raises
+        except Exception as error:  # noqa: BLE001 - StoreError, or whatever a custom store raises
             if len(batch) == 1:
                 await self._store.append([_refusal(batch[0], self._sealer)], durable=True)
                 _log.error("the store refuses record %s, which is lost: %s", batch[0].id, error)
@@ -453,15 +462,15 @@ class Drain:
                 await self._append(batch[middle:])
 
     async def _written(self, gap: Gap) -> bool:
-        """What was lost is itself a record: into the spool where it takes something again, else into the store."""
-        # Of the day on which it is written: what was lost may be older than gaps are kept.
+        """Write a loss as a record: into the spool if that accepts frames again, otherwise into the store."""
+        # Dated on the day on which it is written: the loss may be older than gaps are kept.
         record = gap.record(self._sealer, new_id(self._clock()))
         if self._spool.note(encode_record(record)):
             return True
         try:
             async with asyncio.timeout(self._stop_seconds):
                 await self._store.append([record], durable=True)
-        except Exception:  # noqa: BLE001 - a store of somebody else's: the gap is written later
+        except Exception:  # noqa: BLE001 - a custom store: the gap is written later
             return False
         return True
 
@@ -491,7 +500,7 @@ def _slice(records: Iterator[Record], most: int, seconds: float) -> tuple[list[R
 
 
 def _hurried(records: Iterator[Record], most: int) -> list[Record]:
-    """As `_slice`, unmeasured, and resting for moments in which the store's thread beside it may have Python's lock."""
+    """As `_slice`, unmeasured. Rests for moments, in which the store's thread may have the GIL."""
     found: list[Record] = []
     while len(found) < most and (piece := list(islice(records, min(_PIECE, most - len(found))))):
         found += piece

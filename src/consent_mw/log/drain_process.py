@@ -1,4 +1,4 @@
-"""A process of its own that drains for all workers of a machine, begun by whichever of them is busy first."""
+"""A separate process that drains for all workers of a machine. The worker that is busy first starts it."""
 
 from __future__ import annotations
 
@@ -20,29 +20,31 @@ __all__ = ["DrainProcess"]
 
 _log = logging.getLogger("consent_mw")
 
-#: Python and its modules take half a second, on a busy machine several.
+#: How long it may take to start: Python and its modules take half a second, on a busy machine several.
 _PATIENCE_SECONDS: Final = 60.0
 _END_SECONDS: Final = 2.0
-#: While it starts, which takes a second: a tenth of a core where all are busy.
+#: Its priority while it starts, which takes a second: a tenth of a core if all cores are busy.
 _NICE: Final = 10
-#: After so many ends that nobody asked for, this worker drains by itself: no memory, or a system that forbids it.
+#: After this many unexpected ends, this worker drains by itself: memory is short, or the system forbids the process.
 _MOST_FAILURES: Final = 3
 _GIVEN_UP: Final = "the process that drains cannot be kept up (%s): this worker drains by itself, as a quiet site does"
 
 
 class DrainProcess:
     """
-    Sees that one process of a machine drains, at a lower priority, while its workers serve.
+    Makes sure that one process of a machine drains, at a lower priority, while its workers serve.
 
-    It holds the lock for as long as it is at work, so that of several one goes on, and every worker sees it, whoever
-    began it. It ends when its worker does, however that ends: another worker that is busy then begins the next.
+    The process holds the lock while it is at work. So only one of several continues, and every worker sees it, no
+    matter which worker started it. It ends when its worker ends, for any reason. Then the next busy worker starts
+    another.
 
-    It takes of the processors what nobody else wants. Where that is too little for too long it is begun anew, and
-    then takes its share as everybody does: no process may raise its own priority.
+    It uses only processor time that nothing else wants. If that is too little for too long, it is started again at
+    normal priority, since no process may raise its own.
 
     Args:
-        lock: The file that it locks.
-        named: What it is to work with, as JSON: it reads that, since an address may hold a password.
+        lock: The file that the process locks.
+        named: What the process is to work with. It reads this as JSON from its input, since an address may hold a
+            password.
     """
 
     def __init__(self, lock: Path, named: Mapping[str, str | None]) -> None:
@@ -55,10 +57,10 @@ class DrainProcess:
 
     def is_at_work(self, *, busy: bool, late: bool = False) -> bool:
         """
-        Whether it drains, so that this worker need not. Begins it where the site is `busy` and there is none, and anew
-        where it is `late`, because everybody else is busier.
+        Whether the process drains, so that this worker need not. Starts it if the site is `busy` and there is none.
+        Starts it again if it is `late` because everything else is busier.
 
-        Never raises: where the system forbids it, the answer is no. For a thread.
+        Never raises: if the system forbids the process, the answer is no. Call it in a thread.
         """
         try:
             with alone(self._lock) as nobody:
@@ -75,7 +77,9 @@ class DrainProcess:
         return False
 
     def end(self) -> None:
-        """End the one that this worker began. What it has not handed over stays in the spool. For a thread."""
+        """
+        End the process that this worker started. What it has not moved yet stays in the spool. Call it in a thread.
+        """
         child, self._child = self._child, None
         if child is not None and child.poll() is None:
             child.terminate()
@@ -90,8 +94,8 @@ class DrainProcess:
         if getattr(sys, "frozen", False) or not Path(python).name.startswith(("python", "pypy")):
             self._failures = _MOST_FAILURES - 1
             raise OSError(f"{python or 'this program'} is no Python that could be started")
-        # In a group of its own: Ctrl-C in a terminal is for the server, which then ends it in order. In no session of
-        # its own: Linux shares a processor between sessions, whatever the priorities in them.
+        # In its own process group: Ctrl-C in a terminal is for the server, which then ends it in order. Not in its own
+        # session: Linux shares a processor between sessions, whatever the priorities in them.
         gives_way = ["gives-way"] if self._gives_way else []
         self._child = subprocess.Popen(  # noqa: S603 - our own module, and a number
             [python, "-P", "-m", "consent_mw.cli.drain_beside", str(os.getpid()), *gives_way],
@@ -99,7 +103,8 @@ class DrainProcess:
         )  # fmt: skip
         if self._gives_way:
             os.setpriority(os.PRIO_PROCESS, self._child.pid, _NICE)
-        # Whoever drops this object without an end leaves no process behind; a worker that ends takes its own along.
+        # If this object is dropped without `end`, no process stays behind. A worker that ends also ends its own
+        # process.
         finalize(self, _killed, self._child).atexit = False
         self._begun = time.monotonic()
         if self._child.stdin is not None:
@@ -107,7 +112,7 @@ class DrainProcess:
                 told.write(self._named)
 
     def _look_after_child(self) -> None:
-        """Forget one that has ended, or does not come to work."""
+        """Forget a process that has ended, or that does not get to work."""
         child = self._child
         if child is None:
             return
@@ -126,7 +131,7 @@ class DrainProcess:
 
 
 def _killed(child: subprocess.Popen[bytes]) -> None:
-    """End it at once, which loses nothing: what it had not handed over stays in the spool."""
+    """Kill the process. Nothing is lost: what it had not moved yet stays in the spool."""
     if child.poll() is None:
         child.kill()
         child.wait()

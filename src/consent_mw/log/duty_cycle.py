@@ -11,21 +11,21 @@ __all__ = ["AT_ONCE", "Pace", "rest"]
 @dataclass(frozen=True, slots=True)
 class Pace:
     """
-    Work a little, rest the more, and hurry once the backlog is old or large.
+    Work a little, rest more, and hurry once the backlog is old or large.
 
-    Work is counted in the processor's seconds: opening, parsing and sealing hold Python's lock, and what holds it
-    keeps the requests waiting, in whatever thread it runs. A record costs some 20 microseconds without its agent, so
-    that a seventh of one process still moves about 7,000 a second, more than the same process can serve. A slice of
-    half a millisecond is what a request may meet at the worst. While a site is busy one in ten meets one, so it is
-    what their slowest hundredth waits for; smaller ones cost more to begin than they are worth.
+    Work is counted in processor seconds. Opening, parsing and sealing hold the GIL, and a thread that holds it keeps
+    the requests waiting. A record costs some 20 microseconds without its agent. So a seventh of one process still moves
+    about 7,000 a second, more than the same process can serve. A slice of half a millisecond is the longest that a
+    request may meet. While a site is busy one request in ten meets one, so this is what their slowest hundredth waits
+    for. Smaller slices cost more to begin than they are worth.
 
     Attributes:
-        share: Most of the wall time that work may take.
+        share: The most of the wall time that work may take.
         hurried_share: The same while more than `many_bytes` wait, or the oldest for longer than `late_seconds`. Half,
-            so that requests are slowed but served, and the spool's budget (four times `many_bytes`) is not reached.
-        slice_seconds: Work without a rest in between.
-        store_seconds: Most that counts of the time in which the store has a batch: SQLite takes about 10 milliseconds
-            for 500 records, and beyond that we wait for a disk or a server and take nobody's time.
+            so that requests are slowed but served, and the spool does not reach its budget (four times `many_bytes`).
+        slice_seconds: How long to work without a rest in between.
+        store_seconds: The most that counts of the time in which the store has a batch. SQLite takes about 10
+            milliseconds for 500 records. Beyond that we wait for a disk or a server and take no processor time.
     """
 
     share: float = 0.15
@@ -45,9 +45,9 @@ class Pace:
 
 
 def rest(worked_seconds: float, share: float) -> float:
-    """Return the seconds to rest after so much work, so that it stays below `share` of work and rest together."""
+    """Return the seconds to rest after this much work, so that work stays below `share` of work and rest together."""
     return max(0.0, worked_seconds) * (1.0 / share - 1.0)
 
 
-#: For a process of its own, for shutting down, and for whoever waits for the result.
+#: For a process of its own, for shutting down, and for a caller that waits for the result.
 AT_ONCE: Final = Pace(share=1.0, hurried_share=1.0, slice_seconds=float("inf"))

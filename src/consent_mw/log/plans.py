@@ -1,4 +1,4 @@
-"""How an exchange is kept that serves some purposes: what each of them may know of it, and under which key."""
+"""How to keep an exchange that serves some purposes: what each of them may know of it, and under which key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from consent_mw.spool.bundles import BUNDLE, layout_of
 
 __all__ = ["Field", "Plan", "Seal", "plan_of"]
 
-#: What one declared field of one purpose yields: a value, or None to leave it out.
+#: Returns the value of one declared field of one purpose, or None to leave it out.
 Field: TypeAlias = Callable[[Exchange], Scalar]
 
 
@@ -24,9 +24,9 @@ class Seal(msgspec.Struct, frozen=True):
     What is sealed for one purpose, under its own key.
 
     Attributes:
-        names: What the seal is bound to, beside the facts of the exchange.
-        fields: In order.
-        asked: Whether the visitor was asked about it, so that their name is told under it.
+        names: What the seal is bound to, besides the facts of the exchange.
+        fields: Its fields, in order.
+        asked: Whether the visitor was asked about the purpose, so that the sealed part holds their name.
     """
 
     purpose: str
@@ -37,7 +37,7 @@ class Seal(msgspec.Struct, frozen=True):
 
 class Plan(msgspec.Struct, frozen=True):
     """
-    How an exchange is kept that serves these purposes. Made once for each set of them.
+    How to keep an exchange that serves these purposes. Made once for each set of them.
 
     Attributes:
         seals: One for each purpose.
@@ -50,10 +50,10 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan_of(allowed: frozenset[str], policy: Policy, fields: Mapping[str, Sequence[tuple[str, Field]]]) -> Plan | None:
     """
-    Return how an exchange is kept that serves the `allowed` purposes; None where it leaves no record.
+    Return how to keep an exchange that serves the `allowed` purposes; None if it leaves no record.
 
     Args:
-        fields: For each purpose that is logged, the names under which its fields cross the spool.
+        fields: For each logged purpose, the names that its fields have in the spool.
     """
     purposes = [purpose for purpose in fields if purpose in allowed and purpose != ABUSE]
     seals = [

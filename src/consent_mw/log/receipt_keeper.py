@@ -1,4 +1,4 @@
-"""A choice on its way to the disk: its receipt is there before anybody reads that the choice is saved."""
+"""Keep the receipt of a choice: it is on the disk before any page says that the choice is saved."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["ReceiptKeeper"]
 
 _log = logging.getLogger("consent_mw")
 
-#: A visitor waits so long for the store, and is told then to try again.
+#: A visitor waits this long for the store. Then the page asks them to try again.
 _STORE_SECONDS: Final = 5.0
 
 
 class ReceiptKeeper:
     """
-    Keeps the receipts of choices, for our own pages and for what the application changes by itself.
+    Keeps the receipts of choices, for our own pages and for changes that the application makes by itself.
 
     Args:
         clock: Nanoseconds since 1970.
-        store: Where each receipt has to be before anybody reads that a choice is saved, instead of on the disk of this
-            machine; None where that is enough.
+        store: If given, each receipt must be in this store before any page says that the choice is saved. None if the
+            disk of this machine is enough.
     """
 
     def __init__(self, recorder: Recorder, clock: Callable[[], int], store: Store | None = None) -> None:
@@ -38,25 +38,25 @@ class ReceiptKeeper:
 
     @property
     def in_store(self) -> bool:
-        """Whether what visitors say has to be in the store before they read that it is kept."""
+        """Whether a choice must be in the store before a page says that it is kept."""
         return self._store is not None
 
     async def stands(
         self, consent: RequestConsent, chosen: Consent, before: Consent, agent: str, sign_in: str | None = None
     ) -> bool:
         """
-        Bring the receipt of what was chosen to the disk, and return whether the choice stands.
+        Keep the receipt of a choice on the disk, and return whether the choice stands.
 
         Without a durable receipt nothing is accepted: `consent` is then as it was `before`, and the visitor is asked
-        again. A refusal always stands, and so does what takes back no more than a withdrawal that is kept already. For
-        an `agent` behind which nobody is, nothing does.
+        again. A refusal always stands. So does a choice that takes back no more than a withdrawal which is kept
+        already. A choice by an `agent` without a person behind it never stands.
         """
         if is_crawler(agent):
             consent.restore(before)
             return False
         receipt = await asyncio.to_thread(
             self._recorder.receipt,
-            # What was chosen here stands behind the new answer, also where another host has taken it back meanwhile.
+            # The new answer rests on what was chosen here, even if another host has taken it back since.
             consent.proven if consent.proven.receipt is not None else before,
             chosen,
             consent.shown,
@@ -78,11 +78,11 @@ class ReceiptKeeper:
         try:
             async with asyncio.timeout(_STORE_SECONDS):
                 await self._store.append(receipt.records, durable=True)
-        except Exception as error:  # noqa: BLE001 - a store of somebody else's: whatever it raises
+        except Exception as error:  # noqa: BLE001 - a custom store may raise anything
             _log.error(
                 "the store does not take a receipt: %s", error or f"no answer within {_STORE_SECONDS:.0f} seconds"
             )
-            # A refusal stands whatever becomes of its receipt: that one goes the usual way.
+            # A refusal stands even if its receipt fails here: the receipt then goes the usual way.
             return not accepts and await asyncio.to_thread(self._recorder.keep, receipt)
         self._recorder.kept(receipt, is_kept=True)
         return True

@@ -1,4 +1,4 @@
-"""One finished exchange becomes what its purposes may know of it, minimised and sealed, in one write to the spool."""
+"""Turn a finished exchange into what its purposes may know of it, minimised and sealed, in one write to the spool."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ __all__ = ["Receipt", "Recorder"]
 
 _log = logging.getLogger("consent_mw")
 
-#: For addresses, for referrers, and for agents.
+#: The size of the cache for addresses, for referrers, and for agents.
 _REMEMBERED_BYTES: Final = 1 << 20
-#: Sets of allowed purposes for which it is remembered how an exchange is kept. How large a plan is, the policy decides.
+#: How many sets of allowed purposes have their plan cached. The policy decides how large a plan is.
 _PLANS: Final = 256
-#: Different messages about undeclared events that are logged; a name may come from anywhere.
+#: How many different messages about undeclared events are logged: any request may cause a new name.
 _TOLD: Final = 100
 
-#: Characters of an agent that are kept, and the bytes that hold them in UTF-8: none is cut in two.
+#: Characters of an agent that are kept, and the bytes that hold them in UTF-8, so that no character is cut in two.
 _AGENT: Final = 512
 _AGENT_BYTES: Final = 4 * _AGENT
 
@@ -59,12 +59,12 @@ _NO_PARTS: Final = layout_of(())
 
 class Receipt(NamedTuple):
     """
-    What is to be kept of a choice.
+    What to keep of a choice.
 
     Attributes:
         records: The receipt, the withdrawal and the links.
         request: The withdrawal among them.
-        changes: Of the choice before.
+        changes: How often its sender had chosen before.
     """
 
     records: list[Record]
@@ -74,8 +74,8 @@ class Receipt(NamedTuple):
 
 class Recorder:
     """
-    Turns what happened into records. Runs on the application's loop, and never raises into it: what cannot be
-    kept is counted as a gap.
+    Turns what happened into records. Runs on the application's loop, and never raises into it: records that cannot be
+    kept are counted as a gap.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Recorder:
         *,
         removed: Mapping[str, Removed] = NOTHING_REMOVED,
     ) -> None:
-        """`removed`: the purposes that visitors were asked about under earlier revisions only."""
+        """`removed`: the purposes that only earlier revisions asked visitors about."""
         self.policy = policy
         self._removed = removed
         self._sealer = sealer
@@ -113,8 +113,9 @@ class Recorder:
         Keep a finished exchange, and what the application noted during it, in one write. Never raises.
 
         Args:
-            own: It was with our own pages: no visit to the site that somebody was asked about. Who looks at their data,
-                or has just taken their consent back, is in no statistics for it.
+            own: Whether it was a request of one of our own pages. That is not a visit to the site, which visitors are
+                asked about. Visitors who look at their data, or have just withdrawn their consent, do not count in
+                statistics for it.
         """
         consent = exchange.consent
         allowed = consent.permissions.allowed
@@ -130,15 +131,15 @@ class Recorder:
             try:
                 append = self._append
                 append(self._bundle(plan, exchange))
-            except Exception as error:  # noqa: BLE001 - a key that is gone, a value that has no form: the page is served
+            except Exception as error:  # noqa: BLE001 - a missing key, an impossible value: the page is served
                 self._lost(error, len(plan.seals))
         if exchange.begun:
             self._spool.end(exchange.begun)
 
     def begin(self, exchange: Exchange) -> None:
         """
-        Keep what is known of an exchange that will stay open, until it is kept whole: after a crash this is what there
-        is of it. Both have one id, so that no store keeps them both. Never raises.
+        Keep what is known of an exchange that will stay open, until it is kept complete. After a crash this is all that
+        remains of it. Both have one id, so that no store keeps them both. Never raises.
         """
         allowed = exchange.consent.permissions.allowed
         plan = self._plan_of[allowed] if allowed in self._plan_of else self._new_plan(allowed)
@@ -159,7 +160,7 @@ class Recorder:
         return plan
 
     def noted_since(self, exchange: Exchange) -> None:
-        """Keep what was noted after the exchange was kept, in a background task for example. Never raises."""
+        """Keep what was noted after the exchange was kept, for example in a background task. Never raises."""
         self._with_notes(None, exchange)
 
     def receipt(
@@ -173,14 +174,14 @@ class Recorder:
         registered: bool = False,
     ) -> Receipt | None:
         """
-        Return the receipt of a choice, which `keep` brings to the disk; None where its key is out of reach. Call it in
-        a thread.
+        Return the receipt of a choice, which `keep` writes to the disk; None if its key cannot be reached. Call it in a
+        thread.
 
-        What the choice takes back is registered as a withdrawal in the same write, unless that is `registered`
-        already; who is signed in is linked with their receipts.
+        What the choice takes back is registered as a withdrawal in the same write, unless it is `registered` already. A
+        signed-in visitor is linked with their receipts.
 
-        Its subject is the token of the random name, which only the visitor's cookie holds; a refusal has none, and is
-        filed under the name that ends with it.
+        Its subject is the token of the random name, which only the visitor's cookie holds. A refusal has no subject,
+        and is filed under the name that it ends.
         """
         record_id = new_id(now_ns)
         clear: dict[str, Scalar] = {
@@ -193,7 +194,7 @@ class Recorder:
         }
         name, today = consent.receipt or before.receipt, _day_of(now_ns)
         if before.is_nameless(today) or (name is not None and is_again(name, today)):
-            clear["consent.again"] = True  # whoever counts visitors has counted this one
+            clear["consent.again"] = True  # statistics have already counted this visitor
         answers: dict[str, object] = {
             "purposes": dict(consent.purposes),
             "cookies": dict(consent.cookies),
@@ -222,25 +223,27 @@ class Recorder:
         return kept
 
     def kept(self, receipt: Receipt, *, is_kept: bool) -> None:
-        """Know what became of a receipt: what it takes back is registered once."""
+        """Note whether a receipt was kept, so that what it takes back is registered only once."""
         if is_kept and receipt.request is not None:
             self._repeats.keep(receipt.request, receipt.changes)
         if not is_kept and receipt.request is not None:
             _log.error("a withdrawal was not kept: it holds, but what was collected stays until its period ends")
 
     def _withdrawal(self, before: Consent, consent: Consent, now_ns: int, sign_in: str | None) -> Request | None:
-        """Return what a choice takes back; None for nothing, and for what this receipt took back just before."""
+        """
+        Return the withdrawal in a choice; None if it takes nothing back, or if this receipt has just taken it back.
+        """
         request = withdrawal(before, consent, self.policy, now_ns, sign_in, self._removed)
         return None if request is None or self._repeats.number_of(request, before.changes) else request
 
     def _following(self, consent: Consent, request: Request | None, now_ns: int, sign_in: str | None) -> list[Record]:
-        """Return what is kept with a receipt: the withdrawal, and the link."""
+        """Return the records that are kept with a receipt: the withdrawal, and the links."""
         made = request.record(self._sealer) if request else None
         linked = links(self._sealer, consent.receipt, sign_in, now_ns)
         return [made, *linked] if made else linked
 
     def _lost(self, error: Exception, records: int = 1) -> None:
-        """Count records that could not be made, and say so once a minute: each would fill the disk of the log."""
+        """Count records that could not be made. Log it once a minute: one line for each would fill the log's disk."""
         self._spool.lose(records)
         now = time.monotonic()
         if now >= self._quiet_until:
@@ -254,8 +257,8 @@ class Recorder:
         scope, named = exchange.scope, exchange.consent.route
         method = scope.get("method", "GET")
         encode = self._encode  # see the middleware's clock
-        noise = urandom(NONCE_BYTES)  # of id and nonce, neither of which is a secret: one call of the system
-        id_bytes = exchange.begun or new_id_bytes(exchange.started_ns, noise)  # one id, and no nonce twice
+        noise = urandom(NONCE_BYTES)  # for id and nonce, neither of them secret: one system call
+        id_bytes = exchange.begun or new_id_bytes(exchange.started_ns, noise)  # the id of its beginning, a new nonce
         facts = encode(
             (
                 method if method in METHODS else OTHER_METHOD,
@@ -277,7 +280,7 @@ class Recorder:
         return self._head + id_bytes + length_of(facts) + facts + encode(sealed)
 
     def _sealed(self, plan: Plan, exchange: Exchange, id_bytes: bytes, nonce: bytes, facts: bytes) -> list[bytes]:
-        """Return what is sealed for each purpose, under a key of its own: so one nonce does for all."""
+        """Return the sealed part of each purpose. Each has its own key, so one nonce is enough for all."""
         encode, started_ns = self._encode, exchange.started_ns
         receipt = exchange.consent.consent.receipt
         ready = self._ready(started_ns // _QUARTER_NS).get
@@ -287,14 +290,14 @@ class Recorder:
             values: list[Scalar] = []
             try:
                 for field in part.fields:
-                    values.append(field(exchange))  # noqa: PERF401 - a comprehension is a call of its own (CPython 3.11)
+                    values.append(field(exchange))  # noqa: PERF401 - a comprehension costs a call (CPython 3.11)
                 plain = encode((receipt if part.asked else None, values))
                 cipher, names = ready(part.purpose), part.names + facts
                 if cipher is None:
                     sealed.append(self._seal(id_bytes, started_ns // DAY_NS, part.purpose, names, plain, nonce))
                 else:
                     sealed.append(cipher[0] + nonce + cipher[1].encrypt(nonce, plain, id_bytes + names))
-            except KeyDestroyed as error:  # the clock stepped back: what ends later is kept
+            except KeyDestroyed as error:  # the clock stepped back: purposes that end later are kept
                 sealed.append(b"")
                 gone = error
         if gone is not None:
@@ -302,9 +305,9 @@ class Recorder:
         return sealed
 
     def _with_notes(self, plan: Plan | None, exchange: Exchange) -> None:
-        """Keep an exchange and what was noted during it, in one write. What fails takes nothing else with it."""
-        taken, exchange.consent.noted = exchange.consent.noted, ()  # before anything can fail: it is counted once
-        allowed = exchange.consent.permissions.allowed  # which the same request may have taken back since
+        """Keep an exchange and what was noted during it, in one write. If one part fails, the others are still kept."""
+        taken, exchange.consent.noted = exchange.consent.noted, ()  # before any failure: it is counted once
+        allowed = exchange.consent.permissions.allowed  # the same request may have withdrawn some since
         noted = [each for each in self._without_dropped(taken) if each.kind != "event" or each.purpose in allowed]
         frames: list[bytes] = []
         makes: list[tuple[Callable[[], bytes], int]] = []
@@ -321,7 +324,7 @@ class Recorder:
             self._spool.write(frames, durable=urgent, reserved=urgent)
 
     def _without_dropped(self, noted: Sequence[Noted]) -> list[Noted]:
-        """Count the events that nobody declared, and say of each once what to mend."""
+        """Count the undeclared events, and log once for each how to fix it."""
         kept = [note for note in noted if note.kind != DROPPED]
         if len(kept) < len(noted):
             self._spool.lose(len(noted) - len(kept), "undeclared")
@@ -356,8 +359,9 @@ class Recorder:
 
     def _subject(self, purpose: str, exchange: Exchange) -> bytes | None:
         """
-        A token only where the visitor allowed this very purpose: who refuses is told apart from nobody. Abuse of
-        somebody who allowed anything is theirs too, so that they can see what is held against them.
+        Return a token only if the visitor allowed this very purpose: a visitor who refuses cannot be distinguished from
+        others. Records of abuse by a visitor who allowed anything carry a token too, so that the visitor can see what
+        is held against them.
         """
         receipt = exchange.consent.consent.receipt
         if receipt is None or not (self.policy.purposes[purpose].asked or purpose == ABUSE):
@@ -423,7 +427,7 @@ def _facts(exchange: Exchange) -> dict[str, Scalar]:
 
 
 def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> Field:
-    """Return the field of the masked address where no proxy stands in front: the peer's own. IPv6 is remembered."""
+    """Return the field of the masked address if there is no proxy: the peer's own. IPv6 is cached."""
     masks: Memory[object, str | None] = Memory(Budget(_REMEMBERED_BYTES))
     seen = masks.seen
 
@@ -434,7 +438,7 @@ def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> Field:
             return plain
         try:
             return seen[host]
-        except (KeyError, TypeError):  # new, or no text at all
+        except (KeyError, TypeError):  # new, or not a text
             address = read(exchange.scope)
         found = None if address is None else mask(address)
         if isinstance(host, str):
@@ -445,7 +449,7 @@ def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> Field:
 
 
 def _crossing(name: str, precision: str) -> str:
-    """The name under which a field crosses the spool."""
+    """Return the name of a field in the spool."""
     return AGENT_TO_PARSE if name == "user_agent.original" and precision == "family" else name
 
 
@@ -476,7 +480,7 @@ def _referer(exchange: Exchange) -> Scalar:
 
 
 def _remembered(header: bytes, read: Callable[[bytes], str | None]) -> Field:
-    """Return the field that is read from one header. Visitors send the same few again and again."""
+    """Return the field that is read from one header. Cached, because visitors send the same few again and again."""
     values: Memory[bytes, str | None] = Memory(Budget(_REMEMBERED_BYTES))
     seen = values.seen
 

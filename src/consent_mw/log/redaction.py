@@ -1,4 +1,4 @@
-"""What never stands in a log, even where a field is kept whole: secrets in query strings, and unprintable text."""
+"""What a log never contains, even if a field is kept whole: secrets in query strings, and unprintable text."""
 
 from __future__ import annotations
 
@@ -11,83 +11,83 @@ from urllib.parse import unquote_to_bytes
 
 __all__ = ["clean", "origin", "redact_name", "redact_query", "redact_url"]
 
-#: Characters of one text that a record keeps.
+#: How many characters of one text a record keeps.
 _LIMIT = 2_048
 _MARK = "[redacted]"
 
-#: Parameters whose values are secrets or name a person, wherever the word stands in the parameter's name.
+#: Parameters whose values are secrets or name a person, wherever the word is in the parameter's name.
 _SECRET_NAME = re.compile(
     r"pass|pwd|(?<![a-z])pw(?![a-z])|secret|token|auth|key(?!word)|sig|session|sid\b|code|otp|pin\b|csrf|xsrf|jwt|credential|bearer|saml"
     r"|assertion|ticket|nonce|hmac|mail|phone|mobile|\btel\b|birth|ssn|iban|card|cvv|cvc",
     re.IGNORECASE,
 )
-#: The same in Korean, letter by letter: see `_letters`.
+#: The same words in Korean, letter by letter: see `_letters`.
 _KOREAN_SECRETS: Final = (
     "비밀번호 비번 패스워드 암호 토큰 인증 세션 서명 이메일 메일 전화 휴대폰 핸드폰 연락처 주민 생년월일 여권 카드 계좌"
 )
-#: A final consonant is the first of a syllable where letters are written one by one.
+#: Written letter by letter, a final consonant is the same letter as the first of a syllable.
 _ONE_BY_ONE: Final = {
     ord(normalize("NFD", syllable)[2]): normalize("NFD", syllable)[0] for syllable in "각깎난닫랄맘밥삿쌌앙잦찿캌탙팦핳"
-} | dict.fromkeys(map(ord, "\u115f\u1160"))  # letters that show as nothing
-#: What Windows-1252 has in the place of controls, so that text read by it can be read again.
+} | dict.fromkeys(map(ord, "\u115f\u1160"))  # invisible letters
+#: The characters that Windows-1252 has instead of controls, so that text decoded as such can be decoded again.
 _WINDOWS: Final = {
     ord(bytes((code,)).decode("cp1252")): code
     for code in range(0x80, 0xA0)
     if bytes((code,)).decode("cp1252", "ignore")
 }
-#: What is a secret, or names a person, whatever it is called.
+#: Values that are secrets, or name a person, under any parameter name.
 _TELLING = re.compile(
-    r"[^\s@&=]@[^\s@&=]"  # a mail address, also user:password@host
+    r"[^\s@&=]@[^\s@&=]"  # an e-mail address, also user:password@host
     r"|(?<![\w-])eyJ[\w-]+\.[\w-]+"  # a JSON web token
-    r"|(?:A[KS]IA[A-Z0-9]|AIza|gh[opsur]_|glpat-|xox[a-z]-|[prs]k_(?:live|test)_)[\w-]{8,}"  # keys by their marks
+    r"|(?:A[KS]IA[A-Z0-9]|AIza|gh[opsur]_|glpat-|xox[a-z]-|[prs]k_(?:live|test)_)[\w-]{8,}"  # keys with a known prefix
     r"|(?<!\d)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[ -]?[1-8]\d{6}(?!\d)"  # a Korean resident's number
     r"|(?<!\d)(?:0|82[ -]?0?)1[016-9][ -]?\d{3,4}[ -]?\d{4}(?!\d)"  # a mobile telephone in Korea
     r"|(?<!\d)\d(?:[ -]?\d){13,18}(?!\d)"  # a bank card; one digit more than a time in milliseconds
-    r"|\b(?:basic|bearer)\s+[\w.~+/-]{6}"  # what stands in an Authorization header
-    r"|%[0-9a-f]{2}",  # still encoded after all that was seen through
+    r"|\b(?:basic|bearer)\s+[\w.~+/-]{6}"  # the content of an Authorization header
+    r"|%[0-9a-f]{2}",  # still encoded after all decoding
     re.IGNORECASE,
 )
 #: A long random word: 128 bits in hexadecimal, 192 in base64; a UUID.
 _RANDOM = re.compile(r"[A-Za-z0-9+/_-]{32,}")
 #: The same in the path of a referrer, where a long word with hyphens may be a title.
 _RANDOM_SEGMENT = re.compile(r"[A-Za-z0-9_]{32,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-#: What of a name belongs to one visitor: a mail address, a token, an id. The rest of it is the same for all.
+#: The parts of a name that belong to one visitor: an e-mail address, a token, an id. The rest is the same for all.
 _OF_ONE_VISITOR = re.compile(
     r"\S*(?:@|%(?:25)*40)\S*|eyJ[\w-]+\.[\w.-]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32,}|\d{10,}",
     re.IGNORECASE,
 )
-#: A shorter one: capital and small letters and a digit, as 128 bits in base64 have.
+#: A shorter random word: capital and small letters and a digit, as 128 bits in base64 have.
 _WORD = re.compile(r"[A-Za-z0-9_-]{20,}")
 #: A character as JSON writes it, and as old scripts did.
 _UNICODE_ESCAPE = re.compile(r"[\\%]u([0-9a-f]{4})", re.IGNORECASE)
 #: A byte as `escaping.readable` and scripts write it.
 _BYTE_ESCAPE = re.compile(rb"\\x([0-9a-f]{2})", re.IGNORECASE)
-#: What begins each of these.
+#: The first character of each of these.
 _WRITTEN_OTHERWISE = re.compile(r"[%\\&]")
-#: A character as HTML writes it, and a form in a page whose encoding lacks it.
+#: A character as HTML writes it. A browser sends it in a form if the page's encoding lacks the character.
 _CHARACTER = re.compile(r"&#(?:\d{1,7}|x[0-9a-f]{1,6});?", re.IGNORECASE)
 _SPELLING = re.compile(r"[\W_]+")
 _SEPARATOR = re.compile(r"([&;])")
 _NESTED = re.compile(r"[?&;#,/\s{}\[\]()<>]+")
 _AROUND_SIGN = re.compile(r"(?<!\s)\s*+([=:])\s*+")
-#: How often text may be percent-encoded and is still seen through.
+#: How many layers of percent-encoding are decoded.
 _ENCODINGS = 5
 #: How many pairs are read: of one query, and inside one value.
 _PAIRS = 64
-#: A single word shorter than any secret that is told by its looks.
+#: A single word with fewer characters is shorter than any secret that is recognised by its form.
 _SHORT = 11
 _ORIGIN = re.compile(r"(https?)://(?:[^/?#@]*@)?([A-Za-z0-9.\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?(?=[/?#]|$)")
 
 
 def clean(text: str) -> str:
-    """Return `text` capped, and with what UTF-8 cannot carry (lone surrogates) replaced."""
+    """Return `text`, capped, with what UTF-8 cannot carry (lone surrogates) replaced."""
     if len(text) > _LIMIT:
         text = text[:_LIMIT]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def redact_name(name: str) -> str:
-    """Return the name of a cookie without what in it belongs to one visitor: `id_[redacted]`."""
+    """Return the name of a cookie without the part that belongs to one visitor: `id_[redacted]`."""
     name = clean(name)
     if name.isascii():
         return _OF_ONE_VISITOR.sub(_MARK, name)
@@ -99,10 +99,10 @@ def redact_query(query: str) -> str:
     """
     Return the query string with the values of secrets replaced; names, order and the rest stay.
 
-    Seen through are percent-encoding (five times over, of UTF-8 and of EUC-KR), other spellings of a name, and pairs
-    inside a value. Bytes are read by `escaping.readable`. What comes
-    after the sixty-fourth pair is replaced as a whole: a request shall not pay for more. So is a pair that the cap on
-    length cuts, since half a secret no longer looks like one.
+    It decodes percent-encoding (five layers, of UTF-8 and of EUC-KR), other spellings of a name, and pairs inside a
+    value. Bytes are read by `escaping.readable`. Everything after the sixty-fourth pair is replaced as a whole, because
+    a request shall not pay for more. A pair that the cap on length cuts is replaced too, since half a secret no longer
+    looks like one.
     """
     return _redact_pairs(clean(query), cut=len(query) > _LIMIT)
 
@@ -118,15 +118,15 @@ def _redact_pair(pair: str) -> str:
     names = _readings(name)
     if not equals:
         return _MARK if any(map(_reveals, names)) else name
-    if any(map(_reveals, names)):  # a pair whose own sign is encoded, or a secret in the place of a name
+    if any(map(_reveals, names)):  # a pair whose "=" is encoded, or a secret instead of a name
         return f"{_MARK}={_MARK}"
     return f"{name}={_MARK if any(map(_is_secret_name, names)) or any(map(_reveals, _readings(value))) else value}"
 
 
 def _readings(text: str) -> Sequence[str]:
     """
-    Return what text may say: percent-encoding seen through as UTF-8, and what is no UTF-8 in the code page of Korean
-    Windows (EUC-KR); both again where a program took the bytes for Western letters.
+    Return what text may mean. Percent-encoding is decoded as UTF-8. What is not UTF-8 is decoded in the code page of
+    Korean Windows (EUC-KR). Both are decoded again where a program took the bytes for Western letters.
     """
     if text.isascii() and not _WRITTEN_OTHERWISE.search(text):
         return (text.replace("+", " "),)
@@ -144,7 +144,7 @@ def _readings(text: str) -> Sequence[str]:
 
 
 def _unquoted(text: str) -> bytes:
-    """Return the bytes that are written in percent-encoding, several times over, or in escapes of programs."""
+    """Return the bytes of text in percent-encoding, in several layers, or in the escapes of programs."""
     sent = text.encode("utf-8", "replace")
     for _ in range(_ENCODINGS):
         before, sent = sent, sent.replace(b"+", b" ")
@@ -173,7 +173,7 @@ def _is_secret_name(name: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    """Return the letters alone, without accents, and of Korean one by one: decomposed, and full or half wide."""
+    """Return only the letters, without accents. Korean ones are decomposed, in full or half width."""
     return _SPELLING.sub("", normalize("NFKD", text).translate(_ONE_BY_ONE))
 
 
@@ -181,7 +181,7 @@ _SECRETS: Final = tuple(map(_letters, _KOREAN_SECRETS.split()))
 
 
 def _reveals(text: str) -> bool:
-    """Whether decoded text holds a secret, or a pair (also as in JSON) whose name says so."""
+    """Whether decoded text holds a secret, or a pair (also as in JSON) whose name says that it is one."""
     if len(text) < _SHORT and text.isalnum():
         return False
     if _TELLING.search(text) or _RANDOM.search(text) or _has_mixed_word(text):
@@ -201,10 +201,10 @@ def _has_mixed_word(text: str) -> bool:
 
 def redact_url(url: str) -> str:
     """
-    Return the URL without user, password and fragment, its query redacted; empty if it is no http URL.
+    Return the URL without user, password and fragment, its query redacted; "" if it is not an http URL.
 
-    Of the path the segments are replaced that are a mail address, a web token, a key or a random word, or that the cap
-    on length cuts.
+    Segments of the path are replaced if they are an e-mail address, a web token, a key or a random word, or if the cap
+    on length cuts them.
     """
     text = clean(url)
     found = _ORIGIN.match(text)
@@ -219,7 +219,7 @@ def redact_url(url: str) -> str:
 
 
 def _redact_segment(segment: str) -> str:
-    """Parameters of a segment (RFC 3986, section 3.3) are pairs: `;jsessionid=…`."""
+    """Redact the parameters of a segment (RFC 3986, section 3.3), which are pairs: `;jsessionid=…`."""
     head, *parameters = segment.split(";")
     if "=" in head:
         head = _redact_pair(head)

@@ -1,9 +1,9 @@
 """
 The template of the route that answered, such as "/api/{version}/books/{id}": whole, with the prefix of every mount.
 
-Never the path itself: the field is clear, and a path may hold an id of somebody. What the application named with
-`consent.route = ...` goes before everything else. Starlette, FastAPI and Litestar tell theirs in the scope; Quart,
-Flask, Django, Falcon and BlackSheep keep theirs for themselves, so their router is asked once more.
+Never the path itself: the field is in clear, and a path may hold somebody's id. A name that the application set by
+`consent.route = ...` takes precedence. Starlette, FastAPI and Litestar put the template into the scope. Quart, Flask,
+Django, Falcon and BlackSheep do not, so their router is asked once more.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from consent_mw.system.bounded_cache import remember, remembering
 
 __all__ = ["LONGEST", "Routes"]
 
-#: Characters of a template that are kept: it stands in every record.
+#: How many characters of a template are kept: every record contains it.
 LONGEST: Final = 500
-#: Layers around a framework's own application that are looked through, and mounts inside one another.
+#: The most layers around a framework's own application, and the most mounts inside one another, that are searched.
 _DEEPEST: Final = 20
-#: Where a layer keeps what it wraps: middleware, adapters of WSGI, bound methods, partial functions.
+#: Where a layer keeps the application that it wraps: middleware, WSGI adapters, bound methods, partial functions.
 _WRAPPED: Final = ("app", "wsgi_application", "application", "__self__", "func")
-#: What is remembered are the prefixes of mounts, by the path that they took: visitors choose how many there are.
+#: The cache of mount prefixes, by the path that they took. It is bounded because visitors choose how many there are.
 _REMEMBERED_BYTES: Final = 1 << 18
-#: Routes whose template is remembered: a site may make new ones as long as it runs.
+#: How many routes have their template cached: a site may make new ones as long as it runs.
 _ROUTES: Final = 1_000
 
 #: Takes a method, a path below the application, and whether it is a WebSocket; returns the template, or None.
@@ -34,7 +34,7 @@ _Router: TypeAlias = Callable[[str, str, bool], str | None]
 
 
 class Routes:
-    """The routes of an application, of whatever framework it is."""
+    """The routes of an application, in any framework."""
 
     def __init__(self, app: ASGIApp | None) -> None:
         self._app = app
@@ -43,14 +43,14 @@ class Routes:
 
     def template(self, scope: Scope, inner: Scope) -> str | None:
         """
-        Return the template of the route that answered, or None where there is none or nobody tells it. Never raises.
+        Return the template of the route that answered; None if there is none or it cannot be found. Never raises.
 
         Args:
-            scope: The server's.
-            inner: The application's, after it has answered.
+            scope: The server's scope.
+            inner: The application's scope, after it has answered.
         """
         route = inner.get("route")
-        direct = inner.get("root_path") == scope.get("root_path")  # no mount: the usual way, and first
+        direct = inner.get("root_path") == scope.get("root_path")  # no mount: the usual case, so it comes first
         usual = self._usual.get(id(route))
         if usual is not None and usual[0] is route and direct and "fastapi" not in inner:
             return usual[1]
@@ -62,12 +62,12 @@ class Routes:
         root, below = str(scope.get("root_path") or ""), str(inner.get("root_path") or "")
         try:
             found = self._below(told, scope, root, below)
-        except Exception:  # noqa: BLE001 - routers of somebody else, asked after the answer: the record is kept
+        except Exception:  # noqa: BLE001 - other projects' routers, asked after the response: the record is kept
             found = told
         return None if found is None else clean(found)[:LONGEST]
 
     def _below(self, told: str | None, scope: Scope, root: str, below: str) -> str | None:
-        """Return the template where a mount stands before it, or where only the framework's router knows it."""
+        """Return the template if a mount is before it, or if only the framework's router knows it."""
         prefix, router = self._mounted(below[len(root) :])
         if told is not None:
             return prefix + told
@@ -81,10 +81,10 @@ class Routes:
 
     def _find_mounted(self, taken: str) -> tuple[str, _Router | None]:
         """
-        Return the template of the mounts that took this beginning of the path, and whom to ask about the rest.
+        Return the template of the mounts that took this beginning of the path, and the router to ask about the rest.
 
-        No route is looked at, only mounts, and those that take just this: so that of a sub-application which is
-        mounted twice the right one is found.
+        It checks only mounts, no routes, and only mounts that take exactly this beginning. So it finds the right one if
+        a sub-application is mounted twice.
         """
         prefix, app = next(_mounts(self._app, taken, _DEEPEST), ("", self._app))
         return prefix, _router_of(app)
@@ -92,16 +92,17 @@ class Routes:
 
 def _told(inner: Scope) -> str | None:
     """
-    Return what stands in the scope: within FastAPI with the prefix of its routers, without that of mounts. None where
-    the last that Starlette knows is a mount.
+    Return the template in the scope. FastAPI's includes the prefix of its routers, but not that of mounts. None if the
+    last entry that Starlette knows is a mount.
     """
     route = inner.get("route")
     if route is None:
-        template: Any = inner.get("path_template")  # Litestar's, with every prefix of its own
+        template: Any = inner.get("path_template")  # Litestar's, with all its prefixes
         return template if isinstance(template, str) else None
     context: Any = inner.get("fastapi")
     if context.__class__ is dict:
-        # Since 0.137 its routers are no copies with the prefix in them; what holds stands beside the route.
+        # Since FastAPI 0.137 a router's routes are not copied with the prefix. The effective values are beside the
+        # route.
         effective = context.get("effective_route_context")
         if effective is not None and getattr(effective, "original_route", None) is route:
             route = getattr(effective, "starlette_route", None) or effective
@@ -112,7 +113,7 @@ def _told(inner: Scope) -> str | None:
 
 
 def _mounts(app: Any, taken: str, deepest: int) -> Iterator[tuple[str, Any]]:
-    """Yield the templates under which mounts inside `app` take just `taken`, with what is mounted there."""
+    """Yield the templates under which mounts inside `app` take exactly `taken`, with the application mounted there."""
     if not taken:
         yield "", app
         return
@@ -120,11 +121,11 @@ def _mounts(app: Any, taken: str, deepest: int) -> Iterator[tuple[str, Any]]:
         return
     for mount in _mounts_in(app):
         regex, mounted = getattr(mount, "path_regex", None), getattr(mount, "app", None)
-        if regex is None:  # a Host, which takes nothing of the path
+        if regex is None:  # a Host, which takes no part of the path
             yield from _mounts(mounted, taken, deepest - 1)
             continue
         template = str(mount.path_format).removesuffix("/{path}")
-        # A path converter takes as much as it can, which with the end given is as much as the mount took.
+        # A path converter takes as much as it can. With the end given, that is as much as the mount took.
         for end in (at for at in range(len(taken), 0, -1) if at == len(taken) or taken[at] == "/"):
             match = regex.match(f"{taken[:end]}/")
             if match is not None and match.group("path") == "":
@@ -132,7 +133,9 @@ def _mounts(app: Any, taken: str, deepest: int) -> Iterator[tuple[str, Any]]:
 
 
 def _mounts_in(app: Any) -> Iterator[Any]:
-    """Yield the mounts and hosts of a Starlette application or router, those of FastAPI's included routers too."""
+    """
+    Yield the mounts and hosts of a Starlette application or router, including those of FastAPI's included routers.
+    """
     for layer in _layers(app):
         routes: Any = getattr(layer, "routes", None)
         if routes.__class__ is list:
@@ -151,12 +154,12 @@ def _flat(routes: Iterable[Any]) -> Iterator[Any]:
 
 
 def _layers(app: Any) -> Iterator[Any]:
-    """Yield the application and what it wraps, from the outside in."""
+    """Yield the application and the applications that it wraps, from the outside in."""
     for _ in range(_DEEPEST):
         if app is None:
             return
         yield app
-        by_protocol: Any = getattr(app, "application_mapping", None)  # of Channels
+        by_protocol: Any = getattr(app, "application_mapping", None)  # in Django Channels
         if by_protocol.__class__ is dict:
             app = by_protocol.get("http")
         else:
@@ -164,7 +167,7 @@ def _layers(app: Any) -> Iterator[Any]:
 
 
 def _router_of(app: Any) -> _Router | None:
-    """Return what asks the router of a framework that tells nothing in the scope."""
+    """Return a function that asks the router of a framework which puts nothing into the scope."""
     django: Any = sys.modules.get("django.core.handlers.base")
     for layer in _layers(app):
         if hasattr(getattr(layer, "url_map", None), "bind"):
@@ -209,7 +212,7 @@ def _blacksheep(router: Any) -> _Router:
     """BlackSheep's: "/books/{id}"."""
 
     def template(method: str, path: str, websocket: bool) -> str | None:
-        # Bytes, as it asks itself: it remembers what it was asked.
+        # Bytes, as BlackSheep itself passes them: its router caches by what it was asked.
         found = router.get_matching_route("GET_WS" if websocket else method, path.encode())
         pattern = getattr(found, "pattern", None)
         return pattern.decode() if isinstance(pattern, bytes) else None

@@ -1,4 +1,4 @@
-"""From the spool's frames to finished records: each exchange split by purpose and sealed anew, each agent parsed."""
+"""From the spool's frames to finished records: exchanges split by purpose and sealed again, agents parsed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from consent_mw.system.days import DAY_MILLISECONDS
 __all__ = ["Unbundler"]
 
 _MS_NS: Final = 1_000_000
-#: What the application notes comes as a record of its own, whose agent is still to be parsed.
+#: What the application notes arrives as a record of its own, whose agent is still to be parsed.
 _NOTED: Final = frozenset((EVENT, ABUSE))
 
-#: What the records of one exchange have in common: what all say, also as it goes into their marks, and a nonce.
+#: What the records of one exchange share: the common facts, those facts encoded for the marks, and a nonce.
 _Shared: TypeAlias = tuple[Mapping[str, Scalar], msgspec.Raw | None, bytes]
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Unbundler:
-    """Makes records of frames, and keeps nothing of them. For a thread: opening and parsing take time."""
+    """Makes records from frames, and stores none of them. Call it in a thread: opening and parsing take time."""
 
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
@@ -39,8 +39,9 @@ class Unbundler:
         """
         Yield the finished records of a segment, in the order in which they were written.
 
-        A frame that holds nothing it understands counts as lost, in `segment.lost`. What can no longer be opened, since
-        its purpose has ended while it waited, counts in `segment.ended`: each record of an exchange for itself.
+        A frame that cannot be understood counts as lost, in `segment.lost`. A record that can no longer be opened,
+        since its purpose ended while it waited, counts in `segment.ended`. Each record of an exchange counts
+        separately.
 
         Raises:
             SpoolError: The segment cannot be read.
@@ -65,16 +66,16 @@ class Unbundler:
         self._check_ring(frame)
         bundle = Bundle.read(frame.facts)
         facts, parts = bundle.facts, bundle.parts
-        # Their keys differ, so that one nonce does for all; and what all say is encoded once.
+        # Their keys differ, so one nonce is enough for all. What all of them say is encoded once.
         shared = facts, told(facts) if len(parts) > 1 else None, urandom(NONCE_BYTES)
         records: list[Record] = []
         for number, part, sealed in zip(range(first, first + len(parts)), parts, frame.owns, strict=True):
-            if not sealed:  # its key was gone when it was written, which was counted then
+            if not sealed:  # its key was missing at the time of writing, and that was counted then
                 continue
             try:
                 own = Own.read(self._opened(frame, day, part.purpose, sealed))
                 records.append(self._record(number.to_bytes(16), day, part, own, shared))
-            except KeyDestroyed:  # of this purpose alone
+            except KeyDestroyed:  # the key of this purpose only
                 segment.lose(1, at_ms * _MS_NS)
             except RecordDamaged:
                 segment.lost += 1
@@ -82,7 +83,7 @@ class Unbundler:
 
     def _check_ring(self, frame: BundleFrame) -> None:
         if frame.ring not in self._sealer.rings:
-            self._opened(frame, 0, "", b"")  # it says so
+            self._opened(frame, 0, "", b"")  # it raises the error
 
     def _opened(self, frame: BundleFrame, day: int, purpose: str, sealed: bytes) -> bytes:
         names = names_of(BUNDLE, purpose) + frame.facts
@@ -103,7 +104,7 @@ class Unbundler:
 
     def _finished(self, record: Record, segment: Segment) -> Record | None:
         """
-        Return a record that came as one, or None where its key is gone: it has ended, so no store gets it any more.
+        Return a record that arrived as one; None if its key is gone. Then it has ended, and no store gets it.
 
         Raises as `records`.
         """
@@ -119,15 +120,15 @@ class Unbundler:
             segment.lose(1, at_ms * _MS_NS)
             return None
         except RecordDamaged:
-            pass  # it says so wherever it is read
+            pass  # every reader of the record finds the damage
         return record
 
     def _with_families(self, record: Record) -> Record:
-        """Put the families in the place of the agent, which no store sees. Raises as `records`, and KeyDestroyed."""
+        """Replace the agent, which no store gets, with its families. Raises as `records`, and KeyDestroyed."""
         try:
             sealed = msgspec.msgpack.decode(self._sealer.open(record), type=dict[str, Scalar])
         except RecordDamaged:
-            return record  # it says so wherever it is read
+            return record  # every reader of the record finds the damage
         agent = sealed.pop(AGENT_TO_PARSE, None)
         if not isinstance(agent, str):
             return record
@@ -138,7 +139,7 @@ class Unbundler:
 
 
 def _families(agent: str) -> dict[str, Scalar]:
-    """Return browser, operating system, kind of device and bot, under OpenTelemetry's names where there are."""
+    """Return browser, operating system, kind of device and bot, under OpenTelemetry's names where they exist."""
     parsed = parse_agent(agent)
     found: dict[str, Scalar] = {
         "user_agent.name": parsed.browser,

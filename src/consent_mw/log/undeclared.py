@@ -1,4 +1,4 @@
-"""Cookies that the policy forgot to declare: told once in the log of the program, and kept as records."""
+"""Cookies that the policy does not declare: logged once in the program's log, and kept as records."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ __all__ = ["Source", "Undeclared"]
 
 _log = logging.getLogger("consent_mw")
 
-#: Where a cookie was seen: in what the application answers, or in what a browser sends.
+#: Where a cookie was seen: in a response of the application, or in a request of a browser.
 Source: TypeAlias = Literal["response", "request"]
 
-# What a browser sends is any visitor's to invent, so the two are counted apart: nobody can crowd out the site's own.
-# Of names and places as many are known as a record would tell apart, so that a long one takes no more than another.
+# Any visitor can invent what a browser sends. So the two are counted apart, and nobody can displace the site's own
+# cookies. The names and places that are remembered are cut as a record cuts them, so that a long one takes no more
+# room.
 _MOST_NAMES: Final = 1_000
 _MOST_BYTES: Final = 1 << 20
-#: What a name or a place takes beside its letters.
+#: What a name or a place takes besides its letters.
 _EACH_BYTES: Final = 400
 _MOST_PLACES: Final = 10
 _LONGEST_NAME: Final = 256
@@ -41,7 +42,7 @@ _FORGOTTEN: Final = (Reason.UNDECLARED, Reason.REPORTED)
 
 
 class Undeclared:
-    """What this process has seen since its start. A record is written once for each name, source and route."""
+    """What this process has seen since it started. It writes one record for each name, source and route."""
 
     def __init__(self, policy: Policy, sealer: Sealer, spool: Spool) -> None:
         self._policy = policy
@@ -58,7 +59,7 @@ class Undeclared:
         return dict(self._first)
 
     def look(self, decisions: Iterable[Decision], exchange: Exchange, source: Source = "response") -> None:
-        """Note those of `decisions` that are about a cookie which is not declared. Never raises."""
+        """Note those of `decisions` that are about an undeclared cookie. Never raises."""
         for decision in decisions:
             if decision.declared is None and decision.reason in _FORGOTTEN:
                 self._note(decision, exchange, source)
@@ -66,7 +67,7 @@ class Undeclared:
     def _note(self, decision: Decision, exchange: Exchange, source: Source) -> None:
         path = str(exchange.scope.get("path", ""))
         place = ((exchange.route or path) if source == "response" else "")[:_LONGEST_PLACE]
-        # The log of the program is neither sealed nor destroyed: it has no path that the policy does not keep.
+        # The program's log is neither sealed nor destroyed, so it must not show a path that the policy does not keep.
         told = exchange.route or (path if self._keeps_paths else "a path that the policy does not keep")
         seen, name = self._places[source], decision.name[:_LONGEST_NAME]
         places = seen.get(name)
@@ -81,7 +82,7 @@ class Undeclared:
         self._keep(decision, exchange, source)
 
     def _has_room(self, text: str, source: Source) -> bool:
-        """Whether one more name or place may be known, and take its room if so."""
+        """Whether one more name or place may be remembered. If so, take the room for it."""
         size_bytes = _EACH_BYTES + getsizeof(text)
         if size_bytes > self._left_bytes[source]:
             return False
@@ -92,7 +93,8 @@ class Undeclared:
         known = decision.name[:_LONGEST_NAME]
         if known not in self._first:
             self._first[known] = place[:_LONGEST_PLACE]
-            # JSON's strings are TOML's too: what steers a terminal is escaped, and what is pasted is one name.
+            # JSON strings are valid in TOML. Control characters for terminals are escaped, and the pasted text is one
+            # name.
             name = as_json(_name(decision, source))
             if source == "response":
                 told = f"was {decision.verdict}, at {as_json(place[:_LONGEST_PLACE])}"
@@ -134,7 +136,7 @@ class Undeclared:
 
 
 def _name(decision: Decision, source: Source) -> str:
-    """The name as it is told. The site's own is the same for all; what a browser sends may hold somebody's id."""
+    """Return the name to show. The site's own is the same for all; one that a browser sends may hold somebody's id."""
     name = readable(decision.name.encode("latin-1", "replace"))[:_LONGEST_NAME]
     return clean(name) if source == "response" else redact_name(name)
 

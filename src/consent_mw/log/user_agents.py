@@ -1,4 +1,4 @@
-"""What a User-Agent says in families: browser, system, device, bot. The string itself goes no further than here."""
+"""Families of a User-Agent: browser, system, device, bot. Only these leave this module, not the string itself."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["Agent", "DeviceKind", "is_crawler", "is_probe", "parse_agent"]
 
 DeviceKind: TypeAlias = Literal["desktop", "mobile", "tablet", "bot", "other"]
 
-#: Real agents are under 300 characters; the legacy parser needs 42 ms for one of 8 kB.
+#: Real agents have fewer than 300 characters; the legacy parser needs 42 ms for one of 8 kB.
 LONGEST = 512
 _OTHER = "Other"
 _LONGEST_VERSION = 4
-#: For the agents of a day, some thousand of a busy site; a flood of others must stay bounded.
+#: Enough for the agents of a day, some thousand on a busy site. A flood of others must stay bounded.
 _REMEMBERED_BYTES = 2 << 20
-#: What an agent's families take: five short texts, of which the names are most often others' too.
+#: What an agent's families take: five short texts, whose names other agents mostly share.
 _AGENT_BYTES = 400
 
-# What a bot says of itself, whoever wrote it: so that tomorrow's bot is known before any list has it. A URL or a
-# mailbox is where its master can be reached; browsers have neither. CUBOT makes telephones.
+# What any bot says about itself, so that a new bot is known before any list has it. It gives a URL or a mailbox to
+# reach its operator; browsers have neither. CUBOT makes telephones.
 _CALLS_ITSELF_BOT = re.compile(
     r"(?<!cu)bot(?!tle)|crawl|spider|slurp|scrap(?:er|y|ing)|fetch(?:er|or)|monitor|uptime|validator|headless|phantomjs"
     r"|lighthouse|preview|https?://|[\w.+-]@[\w-]+\.\w"
-    # HTTP libraries and tools: no visitor sits behind them. okhttp, CFNetwork and Dalvik are left out: apps.
+    # HTTP libraries and tools: no visitor uses them. okhttp, CFNetwork and Dalvik are excluded: apps use them.
     r"|^(?:curl|wget|python|aiohttp|httpx|java|apache-httpclient|go-http-client|libwww|lwp|node-fetch|axios|got|undici"
     r"|ruby|php|guzzle|postman|httpie|scrapy|ahc|jetty|jersey)\b",
     re.IGNORECASE,
@@ -42,8 +42,8 @@ _PROBE = re.compile(
     r"|uptime probe|traffic-manager/|opentelemetry-collector|[- ]health$",
     re.IGNORECASE,
 )
-#: Crawlers and helpers of AI companies, probes, and Korean crawlers, as their makers document them. The parsers name
-#: several after something else ("com/bot" for ChatGPT-User, the browser that it pretends to be), or not at all.
+#: Crawlers and helpers of AI companies, probes, and Korean crawlers, as their makers document them. The parsers give
+#: several of them another name ("com/bot" for ChatGPT-User, the browser that it pretends to be), or none.
 _OWN_NAMES = {
     name.lower(): name
     for name in (
@@ -96,11 +96,11 @@ class Agent(NamedTuple):
     Attributes:
         browser: "Chrome", "Mobile Safari", "Other", ...
             A name that only this agent has is "Other".
-        browser_version: The major version only, or "": the full one tells visitors apart.
+        browser_version: The major version only, or "": the full version could tell visitors apart.
         os: "Windows", "Android", "Other", ... without a version, for the same reason.
         device: The kind, never the model.
-        bot: A program that says so, or one of the lists. Everything else counts as a visitor, an empty or unknown
-            agent too: who hides it still has a choice to make.
+        bot: Whether the program says that it is a bot, or one of the lists does. Everything else counts as a visitor,
+            also an empty or unknown agent: a visitor who hides it still has a choice to make.
     """
 
     browser: str
@@ -112,24 +112,24 @@ class Agent(NamedTuple):
 
 def parse_agent(raw: str) -> Agent:
     """
-    Return the families of a User-Agent; never raises, whatever the string.
+    Return the families of a User-Agent. Never raises, whatever the string.
 
-    Only the first 512 characters are read, and some thousand answers are remembered. A new agent costs 66 microseconds
-    with `ua-parser[regex]`, about 900 without: call it after the request, in a thread.
+    Only the first 512 characters are read, and some thousand results are cached. A new agent costs 66 microseconds with
+    `ua-parser[regex]`, about 900 without: call it after the request, in a thread.
     """
     return _parse(raw[:LONGEST])
 
 
 def is_probe(raw: str) -> bool:
-    """Return whether the agent is a health check (kube-probe, a load balancer, a monitor), which is no visit at all."""
+    """Return whether the agent is a health check (kube-probe, a load balancer, a monitor), which is not a visit."""
     return _PROBE.search(raw, 0, LONGEST) is not None
 
 
 def is_crawler(raw: str) -> bool:
     """
-    Whether this agent says that nobody is behind it: a crawler or a probe. Such a one makes no receipt.
+    Whether this agent says that no person uses it: a crawler or a probe. Its choices make no receipt.
 
-    Narrower than `Agent.bot`: somebody may well choose with a command line or an automated browser.
+    This is narrower than `Agent.bot`: a person may well choose with a command line or an automated browser.
     """
     return _crawls(raw[:LONGEST])
 
@@ -139,7 +139,7 @@ def _read_crawls(raw: str) -> bool:
 
 
 def _read(raw: str) -> Agent:
-    # The parsers encode to UTF-8, where a lone surrogate has no form.
+    # The parsers encode to UTF-8, and a lone surrogate cannot be encoded.
     raw = raw.encode("utf-8", "replace").decode("utf-8")
     seen = _reader()(raw)
     named = _NAMED.search(raw)
@@ -154,15 +154,15 @@ def _read(raw: str) -> Agent:
 
 def _known(family: str) -> str:
     """
-    Return the family if others have it too, else "Other".
+    Return the family if other agents have it too, else "Other".
 
-    ua-parser calls whatever stands before "bot" or "CFNetwork" a family, so that anybody can write their own. It is
-    kept in clear, so it must be a name that the world knows.
+    ua-parser takes any text before "bot" or "CFNetwork" as a family, so anybody can make up their own. The family is
+    kept in clear, so it must be a well-known name.
     """
     return family if family in _names() else _OTHER
 
 
-# Remembered by the capped text, so that a flood of agents of 8 kB takes no more room than one of real ones.
+# Cached by the capped text, so that a flood of agents of 8 kB takes no more room than one of real agents.
 _crawls = remembering(_read_crawls, _REMEMBERED_BYTES // 4)
 _parse = remembering(_read, _REMEMBERED_BYTES, lambda agent: _AGENT_BYTES)
 _public = remembering(_known, _REMEMBERED_BYTES // 4)
@@ -170,7 +170,7 @@ _public = remembering(_known, _REMEMBERED_BYTES // 4)
 
 @cache
 def _names() -> str:
-    """Every name in ua-parser's patterns and replacements and in the list of bots, with what stands around it."""
+    """Every name in ua-parser's patterns and replacements and in the list of bots, with the text around it."""
     known: Any = import_module("ua_parser.user_agent_parser")
     crawlers: Any = import_module("crawleruseragents")
     texts: list[str] = [_OTHER]
@@ -195,7 +195,7 @@ def _device(seen: Any, bot: bool) -> DeviceKind:
 
 @cache
 def _reader() -> Callable[[str], Any]:
-    """Return what makes a `user_agents` object of a string: through ua-parser's Rust resolver where it is installed."""
+    """Return a function from a string to a `user_agents` object. It uses ua-parser's Rust resolver if installed."""
     parsers: Any = import_module("user_agents.parsers")
     if find_spec("ua_parser_rs") is None or find_spec("ua_parser.core") is None:
         legacy: Callable[[str], Any] = parsers.UserAgent
@@ -203,7 +203,7 @@ def _reader() -> Callable[[str], Any]:
     resolve: Any = import_module("ua_parser").parse
 
     class _Resolved(parsers.UserAgent):  # type: ignore[misc]  # user_agents has no types
-        # user_agents 2.2 always asks the legacy pure-Python parser, twelve times slower: another constructor.
+        # user_agents 2.2 always calls the legacy pure-Python parser, twelve times slower: so use another constructor.
         def __init__(self, raw: str) -> None:
             result = resolve(raw).with_defaults()
             browser, system, device = result.user_agent, result.os, result.device
@@ -218,10 +218,10 @@ def _reader() -> Callable[[str], Any]:
 @cache
 def _listed() -> Callable[[str], bool]:
     """
-    Return whether a string matches the list of `crawler-user-agents`, released monthly.
+    Return a function that tells whether a string matches the list of `crawler-user-agents`, released monthly.
 
-    Its own search costs 194 microseconds for an agent that is no bot; the same patterns in ua-parser's resolver, 2.
-    Of the list's own 2,123 examples the patterns above and ua-parser find 85 of 100, with the list all.
+    Its own search costs 194 microseconds for an agent that is not a bot; the same patterns in ua-parser's resolver cost
+    2. Of the list's own 2,123 examples the patterns above and ua-parser find 85 of 100; with the list, all are found.
     """
     crawlers: Any = import_module("crawleruseragents")
     if find_spec("ua_parser_rs") is None:
