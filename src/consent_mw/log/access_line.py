@@ -111,7 +111,7 @@ class Console:
     def _run(self, lines: queue.SimpleQueue[str | None]) -> None:
         line = lines.get()
         while line is not None:
-            # Lines that arrive meanwhile go along. A thread that wakes for each line would take the GIL from requests.
+            # Gather lines first: a thread that wakes for each line would take the GIL from requests.
             time.sleep(_GATHERING_SECONDS)
             batch = [line]
             while len(batch) < _WAITING and not lines.empty() and (line := lines.get()) is not None:

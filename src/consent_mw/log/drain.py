@@ -67,7 +67,7 @@ _STEP: Final = timedelta(days=1)
 
 
 class Chore(Protocol):
-    """Runs beside the drain, as long as that runs. It makes sure that only one of all processes works at a time."""
+    """Runs beside the drain, while the drain runs. It makes sure that only one of all processes works at a time."""
 
     def keep_on(self, clock: Callable[[], int]) -> Coroutine[Any, Any, None]:
         """Call `run` again and again until cancelled. `clock` returns nanoseconds since 1970."""
@@ -509,6 +509,6 @@ def _hurried(records: Iterator[Record], most: int) -> list[Record]:
 
 
 def _refusal(record: Record, sealer: Sealer) -> Record:
-    """The gap that stands for a record; of the same instant, and the same each time."""
+    """Return the gap that replaces a record: at the record's instant, and the same at each try."""
     at_ns = (record.id.int >> 80) * 1_000_000
     return Gap.at(1, at_ns, "refused").record(sealer, UUID(int=record.id.int ^ 1))

@@ -56,7 +56,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def before(self) -> dict[bytes, datetime]:
-        """The tokens as records carry them, each with the instant before which its records were meant."""
+        """The tokens as records carry them, each with the instant before which its records are to be erased."""
         after = self.at + _INSTANT
         return {bytes.fromhex(token): min(after, self.again.get(token, after)) for token in self.tokens}
 
@@ -108,7 +108,7 @@ class Erased:
 
 class Ledger:
     """
-    An append-only file (mode 0600), one entry a line, that belongs to no backup of the store.
+    An append-only file (mode 0600), one entry a line. It is not part of the backups of the store.
 
     One process writes at a time: the one that holds the erasure's lock.
     """

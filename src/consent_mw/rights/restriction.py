@@ -81,7 +81,7 @@ class Restriction:
         try:
             secrets = self._sealer.token_secrets(day, purpose)
         except KeyDestroyed:
-            return frozenset()  # the keys are gone: nobody can know whose the records of that day are
+            return frozenset()  # the keys are gone: nobody can know whose records these are
         return tokens_under(secrets, [value.encode() for value in values_on(self._values, day, purpose)])
 
 
