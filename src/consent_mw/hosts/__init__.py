@@ -1,1 +1,1 @@
-"""Several hosts of one site: who they are, and how they share the keys of days through the store."""
+"""Several hosts of one site: their identities, and how they share the keys of days through the store."""

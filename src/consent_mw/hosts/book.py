@@ -1,4 +1,4 @@
-"""What a host must not forget about the keys of its site: a file that is only added to, with nothing in it to open."""
+"""Remember what a host must know about the keys of its site, in an append-only file. The file opens nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Book"]
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A believed record, or a note."""
+    """One line of the file: a verified record, or a note."""
 
     record: bytes = b""
     note: Note | None = None
@@ -35,17 +35,19 @@ _encode: Final = msgspec.json.Encoder().encode
 
 class Book:
     """
-    The messages that this host believes of places that are not over, and its own notes, in a file (mode 0600) that all
-    its processes share. Wraps in it are noise once the slot of their place is overwritten.
+    Keep the verified messages of hosts, and this host's own notes, in a file (mode 0600).
 
-    On return from `add` what was added survives a power cut. A torn line is left out.
+    All processes of the host share the file. Messages about a place stay in it until the place is over. The wraps in
+    it become noise when the key slot of their place is overwritten.
+
+    When `add` returns, what it added survives a power cut. A torn line is ignored.
 
     Attributes:
-        view: What the file said when it was last read.
+        view: The content of the file when it was last read.
     """
 
     def __init__(self, path: Path, believed: Callable[[Record], Message | None]) -> None:
-        """`believed`: what tells whether a record is as a host of this site wrote it."""
+        """`believed`: returns the message of a record that a host of this site wrote, and None for any other."""
         self.path = path
         self.view: View = View()
         self._believed = believed
@@ -53,7 +55,7 @@ class Book:
 
     def read(self) -> View:
         """
-        Take in what any process has added meanwhile.
+        Read what any process has added since the last call, and return the view.
 
         Raises:
             KeyringUnreachable: The file cannot be read.
@@ -77,7 +79,7 @@ class Book:
 
     def add(self, messages: Iterable[Message] = (), notes: Iterable[tuple[Note, Place, bytes]] = ()) -> None:
         """
-        Add what is new. Whoever remembers anything is told by `FileKeyring.announce` afterwards.
+        Append messages and notes. Call `FileKeyring.announce` afterwards, so that other processes read them.
 
         Raises:
             KeyringUnreachable: The file cannot be written.
@@ -94,7 +96,7 @@ class Book:
 
     def compact(self) -> None:
         """
-        Leave out what is over, in a new file in the place of this one.
+        Replace the file with one that leaves out what is over.
 
         Raises:
             KeyringUnreachable: The file cannot be written.
@@ -128,5 +130,5 @@ class Book:
 
 
 def _text(lines: Iterable[_Line]) -> bytes:
-    # A line begins with its own break, so that one that was torn takes no other along.
+    # Each line begins with a line break, so that a torn line does not spoil the next one.
     return b"\n" + b"\n".join(map(_encode, lines)) + b"\n"

@@ -1,4 +1,4 @@
-"""One host among those of its site: what it says to the others through the store, and what it makes of their words."""
+"""One host of a site: the messages that it sends to the other hosts through the store, and how it handles theirs."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ _log = logging.getLogger("consent_mw")
 
 _SYNC_SECONDS: Final = 2.0
 _BEAT_NS: Final = 60_000_000_000
-#: So often where there are others: an erasure waits until each has said that its spool is past it.
+#: The interval if there are other hosts: an erasure waits until each has reported that its spool is past it.
 _AMONG_OTHERS_NS: Final = 10_000_000_000
-#: All that stands in the store is read so often; and more often while something is missing here.
+#: How often everything in the store is read; more often while this host lacks something.
 _ALL_SECONDS: Final = 3600.0
 _MISSING_SECONDS: Final = 30.0
-#: In between what is newer than this: no host whose clock is further off says anything new.
+#: In between, only what is newer than this is read: a host whose clock is further off sends nothing new.
 _LATELY: Final = timedelta(minutes=2)
-#: How long a start waits for keys of hosts that are there; those that are not cannot hold it up.
+#: How long a start waits for keys of running hosts. A host that is down cannot delay it.
 _PATIENCE_SECONDS: Final = 5.0
 _TRY_SECONDS: Final = 0.25
 _BATCH: Final = 200
@@ -72,10 +72,10 @@ _BATCH: Final = 200
 
 class Facts(NamedTuple):
     """
-    How this host is.
+    The state of this host.
 
     Attributes:
-        oldest: Of what waits in its spool, in seconds since 1970; None where nothing does.
+        oldest: Time of the oldest entry in its spool, in seconds since 1970; None if the spool is empty.
     """
 
     name: str
@@ -86,17 +86,19 @@ class Facts(NamedTuple):
 
 class Hosts:
     """
-    Keeps this host's part of what all share, every two seconds, in one process of the machine at a time.
+    Synchronise this host with the other hosts of its site, every two seconds.
 
-    1. Hear: take in what hosts with the site's keys said, whatever else stands in the store.
-    2. Join: say what others may wrap for this host, in each place that lives; propose whose key is used where nobody
-       did. Whoever's proposal the store kept first is followed.
-    3. Share: wrap each key that is known here for each host that has none; for whom is noted on the disk before.
-    4. Have what was published on any host: revisions, and the words that visitors were shown.
-    5. Put back what the store has lost, as after a restored backup.
-    6. Confirm what was overwritten here.
+    Only one process of the machine does it at a time. The steps:
 
-    Each step may be interrupted and repeated. With a clock that is wrong nothing is joined.
+    1. Hear: read the messages of hosts with the site's keys. Ignore everything else in the store.
+    2. Join: publish this host's public part for each live place, so that others can wrap keys for it. Propose a key
+       for each place where none was chosen. The proposal that reached the store first counts.
+    3. Share: wrap each key that this host knows for each host that lacks it. First note the recipients on the disk.
+    4. Take over what any host published: revisions, and the words that visitors were shown.
+    5. Put back what the store has lost, for example after a backup was restored.
+    6. Confirm what this host has overwritten.
+
+    Each step may be interrupted and repeated. While this host's clock is wrong, it does not join.
 
     Attributes:
         restored: How often the store went back in time since this process began.
@@ -116,13 +118,13 @@ class Hosts:
         shelves: Sequence[Shelf] = (),
     ) -> Hosts | None:
         """
-        Return the host whose data is at `places`; None where its keys are no other host's.
+        Return the host whose data is at `places`; None if it does not share its keys with other hosts.
 
         Args:
-            revision: Returns which revision of the policy is in force.
-            oldest: Returns since when something waits in the spool. Called in a thread.
-            clock: Nanoseconds since 1970.
-            shelves: What every host is to have that one has.
+            revision: Returns the number of the policy's revision in force.
+            oldest: Returns the time of the oldest entry in the spool. Called in a thread.
+            clock: Returns nanoseconds since 1970.
+            shelves: What every host must have if one host has it.
         """
         if not isinstance(keyring, SharedKeyring):
             return None
@@ -145,15 +147,15 @@ class Hosts:
     ) -> None:
         """
         Args:
-            sealer: What marks and checks messages; it needs no key of any day.
-            lock: A file, made if it is missing.
-            facts: How this host is. Called in a thread.
-            clock: Nanoseconds since 1970.
-            shelves: What every host is to have that one has.
+            sealer: Marks and checks messages; it does not need a key of any day.
+            lock: The path of the lock file. The file is created if it is missing.
+            facts: Returns the state of this host. Called in a thread.
+            clock: Returns nanoseconds since 1970.
+            shelves: What every host must have if one host has it.
         """
         self._shelves = shelves
         self.restored = 0
-        self._refused: set[str] = set()  # what was published and cannot be kept here, which is told once
+        self._refused: set[str] = set()  # names of what was published and cannot be kept here; each is logged once
         self._store = store
         self.keyring = keyring
         self._sealer = sealer
@@ -164,46 +166,47 @@ class Hosts:
         self._wanted: frozenset[Place] = frozenset()
         self._run = b""
         self._beat_ns = 0
-        self._beats: set[UUID] = set()  # of this host, which the next one replaces
+        self._beats: set[UUID] = set()  # this host's beats in the store; the next beat replaces them
         self._beat: UUID | None = None
         self._all_at = -_ALL_SECONDS
         self._heard_ns = 0
-        self._nothing_to_share = -1  # as of which generation
-        self._is_warned = False  # that somebody has other secrets: once an hour
+        self._nothing_to_share = -1  # the keyring's generation at which there was nothing to share
+        self._is_warned = False  # whether a host with other secrets was logged; reset once an hour
         self._trouble = ""
         self._synced = False
 
     # -- its life -----------------------------------------------------------------------------------------------
 
     async def keep_on(self, clock: Callable[[], int]) -> None:
-        """As `Chore.keep_on`."""
+        """Run until cancelled; see `Chore.keep_on`."""
         while True:
             await self.run()
             await asyncio.sleep(_SYNC_SECONDS)
 
     async def run(self, now: object = None) -> None:
-        """Do all once. Never raises: what goes wrong is logged once, and tried again."""
+        """Do all steps once. Never raises: a failure is logged once, and the next call tries again."""
         try:
             await self.sync()
         except Exception as error:  # noqa: BLE001 - a store of somebody else's: it is tried again
             if self._trouble != str(error):
                 self._trouble = str(error)
                 _log.warning("keys are not shared with the other hosts, and tried again: %s", error)
-            self._all_at = -_ALL_SECONDS  # what comes back may not be what went away
+            self._all_at = -_ALL_SECONDS  # read everything: the store may come back with other content
             return
         if self._trouble:
             self._trouble = ""
             _log.warning("keys are shared with the other hosts again")
 
     async def is_current(self) -> bool:
-        """Do all once, and return whether what the others said is known. Never raises."""
+        """Do all steps once, and return whether this host knows the others' messages. Never raises."""
         await self.run()
         return not self._trouble
 
     async def close(self) -> None:
         """
-        Say that this host ends, and how its spool is. Whichever of its processes goes on says that the host is there.
-        Never raises, and waits for some seconds at most.
+        Announce that this host ends, and the state of its spool. Never raises, and waits a few seconds at most.
+
+        If another process of the host still runs, that one announces the host again.
         """
         if self._synced:
             with suppress(Exception):
@@ -212,8 +215,9 @@ class Hosts:
 
     async def spools(self, instant: datetime) -> Spools:
         """
-        Return which hosts may still hold what was written down before `instant` (aware); where none does, what they
-        have shared until now is known here. Raises StoreError and OSError.
+        Return which hosts may still hold something in their spools from before `instant` (aware).
+
+        If no host does, this host has read everything that they have shared until now. Raises StoreError and OSError.
         """
         found = await Register(self._store, self.keyring, self._sealer).spools(instant, instant_of(self._clock()))
         until = time.monotonic() + _PATIENCE_SECONDS
@@ -225,8 +229,9 @@ class Hosts:
 
     async def agree(self, places: Iterable[tuple[int, str]]) -> None:
         """
-        Want keys for these places, and wait some seconds for those of the first day. Never raises: what does not come
-        is wanted on, and this host seals under keys of its own.
+        Ask for the keys of these places, and wait a few seconds for those of the first day.
+
+        Never raises. A key that does not come stays wanted, and this host seals under its own key meanwhile.
         """
         self._wanted = frozenset(Place(*place) for place in places)
         until = time.monotonic() + _PATIENCE_SECONDS
@@ -245,7 +250,8 @@ class Hosts:
                 except KeyDestroyed:
                     continue
                 owner = view.chosen.get(place)
-                # None could be said where another process of this host is at it; or somebody stands in the way.
+                # Nothing is chosen. Not synced: another process of this host is at it, so wait. Synced: something else
+                # blocks the choice, and waiting does not help.
                 if not self._synced if owner is None else not ring.key_of(place, owner, secret):
                     return False
         return True
@@ -253,7 +259,7 @@ class Hosts:
     # -- its work -----------------------------------------------------------------------------------------------
 
     async def sync(self) -> bool:
-        """Do all once, unless another process of this machine is at it: then False. Raises StoreError and OSError."""
+        """Do all steps once; return False if another process of this machine does. Raises StoreError and OSError."""
         with alone(self._lock) as mine:
             if mine:
                 await self._sync()
@@ -264,7 +270,7 @@ class Hosts:
         if not self._run:
             self._run = self.keyring.identity.begin_run()
         now_ns = self._clock()
-        # Who stood still meanwhile, as a machine that was suspended, has missed what is not new any more.
+        # A process that stood still, for example on a suspended machine, has missed messages that are no longer new.
         everything = abs(now_ns - self._heard_ns) > _BEAT_NS or await asyncio.to_thread(self._is_time_for_all)
         stands = await self._hear(everything=everything)
         self._heard_ns = now_ns
@@ -293,14 +299,14 @@ class Hosts:
     # -- hear ---------------------------------------------------------------------------------------------------
 
     async def _hear(self, *, everything: bool = False) -> frozenset[UUID] | None:
-        """Take in what stands in the store, or what is new; return the ids of all of it, or None."""
+        """Read everything in the store, or only what is new. Return all ids after a full reading, else None."""
         began = time.monotonic()
         query = messages() if everything else replace(messages(), since=instant_of(self._clock()) - _LATELY)
         stands: set[UUID] = set()
         async for page in pages(self._store, query):
             stands.update(record.id for record in page)
             await asyncio.to_thread(self._take, page)
-        # A choice has an id of the beginning of its day.
+        # The id of a `Chosen` has the time of the beginning of its day, so a query for new records misses it.
         if ids := [chosen_id(place) for place in self._wanted]:
             await asyncio.to_thread(self._take, await self._store.fetch(messages(*ids)))
         if everything:
@@ -354,7 +360,7 @@ class Hosts:
             self._beats.add(message.record.id)
             if beat.left:  # another process of this host has ended
                 self._beat, self._beat_ns = None, 0
-            elif self._beat is not None and message.record.id > self._beat:  # once this one has said its own run
+            elif self._beat is not None and message.record.id > self._beat:  # once this process has sent its own beat
                 self._beat, self._beat_ns = message.record.id, int(beat.at * 1e9)
         else:
             _log.error(
@@ -373,13 +379,13 @@ class Hosts:
     # -- say ----------------------------------------------------------------------------------------------------
 
     async def _say(self, bodies: Sequence[Body]) -> list[Message]:
-        """Put this into the store for good, and then into the book."""
+        """Write messages to the store durably, and then to the book."""
         identity, now = self.keyring.identity, self._clock()
         records = [written(body, identity, self._sealer, now) for body in bodies]
         said = [Message(identity.id, body, record) for body, record in zip(bodies, records, strict=True)]
         for first in range(0, len(records), _BATCH):
             await self._store.append(records[first : first + _BATCH], durable=True)
-        # A choice of another host may have been there before: that one is heard, and not what was said here.
+        # Another host's `Chosen` may have been in the store first. Then that one counts, and not ours.
         if kept := [each for each in said if not isinstance(each.body, Chosen | Beat)]:
             await asyncio.to_thread(self.keyring.add, kept)
         return said
@@ -414,8 +420,9 @@ class Hosts:
 
     async def catch_up(self) -> None:
         """
-        Have what was published on other hosts, before this one decides which revision holds. Raises StoreError and
-        OSError.
+        Take over what other hosts published, before this host decides which revision is in force.
+
+        Raises StoreError and OSError.
         """
         async for page in pages(self._store, publications()):
             await asyncio.to_thread(self._take, page)
@@ -457,7 +464,7 @@ class Hosts:
     async def _share(self) -> None:
         if not await asyncio.to_thread(self._to_share):
             return
-        async with lease(self._store, "hosts") as mine:  # which spares work: nothing relies on it
+        async with lease(self._store, "hosts") as mine:  # it only saves work: nothing relies on it
             if mine:
                 await self._hear()
                 wraps = await asyncio.to_thread(lambda: self._wraps(self._to_share()))
@@ -479,7 +486,8 @@ class Hosts:
         return found
 
     def _wraps(self, wanted: Sequence[Wrap]) -> list[Body]:
-        # For whom, that is on the disk before any wrap is made: who confirms tells it, after the slot is overwritten.
+        # The recipients are on the disk before any wrap exists: the host lists them when it confirms, after it has
+        # overwritten the slot.
         self.keyring.add(notes=sorted({("shared", wrap.place, wrap.to) for wrap in wanted}))
         by_day: dict[tuple[bytes, int], list[tuple[str, bytes, bytes]]] = {}
         for wrap in wanted:
@@ -524,7 +532,7 @@ class Hosts:
             await self._say(bodies)
 
     async def _clear(self) -> None:
-        """Delete what is over, here and in the store."""
+        """Delete the messages about places that are over, here and in the store."""
         view = self.keyring.view
         over = [each.record.id for each in view.messages.values() if view.is_over(each)]
         for first in range(0, len(over), _BATCH):
@@ -539,7 +547,8 @@ class Hosts:
             await self._say_how_it_is(fault)
 
     async def _say_how_it_is(self, fault: str, *, left: bool = False) -> None:
-        # First what is shared, then the clock, then the spool: of what was written before, each is true or too little.
+        # In this order: what is shared, the clock, the spool. So each value is exact or claims too little about what
+        # was written before.
         unshared, now_ns = bool(await asyncio.to_thread(self._to_share)), self._clock()
         facts = await asyncio.to_thread(self._facts)
         ahead = self._store_clock.ahead.total_seconds()

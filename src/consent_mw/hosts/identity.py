@@ -1,4 +1,4 @@
-"""Who a host is: a key that signs what it says to the others. It opens nothing."""
+"""The identity of a host: a key that signs its messages to the other hosts. It opens nothing."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ ID_BYTES: Final = 16
 KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 _NAME: Final = b"consent-mw host"
-#: Runs of a host whose beats may still stand in the store. One of a run that is in no list of ours is a copy's.
+#: How many runs a host remembers: their beats may still be in the store. A beat of any other run comes from a copy.
 _RUNS: Final = 64
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What the file holds.
+    The content of the file.
 
     Attributes:
-        seed: Of the Ed25519 key (RFC 8032).
+        seed: The seed of the Ed25519 key (RFC 8032).
         former: Public keys of identities that this directory had before.
-        runs: Random names of its latest runs.
+        runs: Random names of the latest runs.
     """
 
     seed: bytes
@@ -43,21 +43,21 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 class Identity:
     """
-    The identity of the host whose data directory this is, in a file (mode 0600).
+    The identity of the host that owns this data directory, in a file (mode 0600).
 
     Attributes:
-        key: Its public key (32 bytes).
-        id: What others call it (16 bytes).
-        ids: What it was ever called, and is. The keys that it holds were given to one of these.
-        runs: Names of its runs, the latest last.
+        key: The host's public key (32 bytes).
+        id: The id by which other hosts know it (16 bytes).
+        ids: Its current id and all former ones. Other hosts gave the keys that it holds to one of these.
+        runs: Names of its latest runs, the newest last.
     """
 
     def __init__(self, path: Path) -> None:
         """
-        Open the file, or make it.
+        Open the file, or create it.
 
         Raises:
-            ConfigurationError: It cannot be read or written, or is no such file.
+            ConfigurationError: The file cannot be read or written, or it holds something else.
         """
         self._path = path
         try:
@@ -67,7 +67,7 @@ class Identity:
             raise self._refused(f"cannot be used ({error.strerror})", "let this user read and write it") from error
 
     def begin_run(self) -> bytes:
-        """Return the name (8 bytes) of a new run, which is on the disk before anybody is told it. Raises OSError."""
+        """Return the name (8 bytes) of a new run. It is on the disk before anything is sent. Raises OSError."""
         with in_turn(self._path.parent):
             kept = self._read() or self._kept
             name = os.urandom(8)
@@ -75,14 +75,16 @@ class Identity:
         return name
 
     def has_run(self, name: bytes) -> bool:
-        """Whether a run of that name was one of this host's, in any of its processes. Raises OSError."""
+        """Whether any process of this host began a run of that name. Raises OSError."""
         if name not in self.runs:
             with in_turn(self._path.parent):
                 self._take(self._read() or self._kept)
         return name in self.runs
 
     def renew(self) -> None:
-        """Become another host, with what this one holds: of a copy, or one that was retired. Raises OSError."""
+        """
+        Become a new host that keeps what this one holds. For a host that was copied or retired. Raises OSError.
+        """
         with in_turn(self._path.parent):
             kept = self._read() or self._kept
             if self.key == _public(kept.seed):  # else another process was first
@@ -123,7 +125,7 @@ class Identity:
 
 
 def id_of_key(key: bytes) -> bytes:
-    """Return what the host with this public key is called (16 bytes): it cannot be chosen."""
+    """Return the id (16 bytes) of the host with this public key. A host cannot choose its id."""
     return blake2b(key, digest_size=ID_BYTES, person=_NAME).digest()
 
 

@@ -1,4 +1,4 @@
-"""The keyring of a site on several hosts: the key file of this one, and what the others have wrapped for it."""
+"""The keyring of a site on several hosts: this host's key file, and the keys that other hosts wrapped for it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from consent_mw.system.days import day_text
 
 __all__ = ["RING", "SharedKeyring"]
 
-#: What it is called on every host. Of what stands in a store, another site's is told by its mark.
+#: The keyring's name on every host. The mark of a record in the store tells one site from another.
 RING: Final = "shared"
 
 
 class SharedKeyring:
     """
-    A `Keyring` whose keys all hosts of a site have.
+    A `Keyring` that all hosts of a site share.
 
-    The 32 bytes in a slot of the key file are this host's own key of that place, and the secret under which others wrap
-    theirs for it. One host's key is chosen for all; until this host knows whose, it seals under its own, which the
-    others get as well. To destroy a place is to overwrite the slot: the wraps are noise then.
+    A slot of the key file holds 32 bytes. They are this host's own key of a place, and also the secret that opens the
+    keys which other hosts wrap for it. For each place the hosts choose the key of one host. Until this host knows
+    which, it seals under its own key, which the others receive too. To destroy a place, overwrite the slot: the wraps
+    are noise then.
 
-    Keys of others are unwrapped in memory alone, and dropped when their slot is gone. Reads no store: `Hosts` does.
+    Keys of other hosts are unwrapped in memory only, and dropped when their slot is gone. This class does not read a
+    store: `Hosts` does.
     """
 
     def __init__(self, file: FileKeyring, book: Book, identity: Identity) -> None:
@@ -44,7 +46,7 @@ class SharedKeyring:
         self.rings: frozenset[str] = frozenset((RING, file.name))
         self._seen = -1
         self._opened: dict[tuple[Place, bytes], tuple[bytes, bytes]] = {}  # the secret, and the key behind it
-        self._lacking = -1, frozenset[str]()  # and as of which generation
+        self._lacking = -1, frozenset[str]()  # the generation it was computed for, and the hosts
         self._reading = Lock()
 
     @classmethod
@@ -52,11 +54,11 @@ class SharedKeyring:
         """
         Return the keyring of the host with this data directory.
 
-        What was sealed here before, by a keyring of this host alone, stays within reach: its keys go to the others.
+        What this host sealed before, under a keyring of its own, stays readable: its keys go to the other hosts.
 
         Raises:
-            ConfigurationError: Key file or identity cannot be used.
-            KeyringUnreachable: The book cannot be.
+            ConfigurationError: The key file or the identity cannot be used.
+            KeyringUnreachable: The book cannot be used.
         """
         is_new = not places.host_book.exists()
         file = FileKeyring(places.keys)
@@ -68,12 +70,12 @@ class SharedKeyring:
 
     @property
     def generation(self) -> int:
-        """That of the key file, which moves with the book too."""
+        """The generation of the key file. A change of the book changes it too."""
         return self.file.generation
 
     @property
     def view(self) -> View:
-        """What this host knows. Raises KeyringUnreachable."""
+        """What this host knows about the site's keys. Raises KeyringUnreachable."""
         generation = self.file.generation
         if generation != self._seen:
             with self._reading:
@@ -84,19 +86,20 @@ class SharedKeyring:
         return self.book.view
 
     def key(self, day: int, purpose: str, *, create: bool) -> bytes:
-        """Return the key under which all seal, or else this host's own; see `Keyring.key`."""
+        """Return the key that was chosen for all hosts, or else this host's own; see `Keyring.key`."""
         place = Place(day, purpose)
         if not create:
             return self.keys(day, purpose)[0]
         secret, view = self.file.key(day, purpose, create=True), self.view
         key = self.key_of(place, view.chosen.get(place, b""), secret) or secret
         if key == secret and place not in view.used:
-            # First the note: a store that goes back may have another chosen, and what nobody shares nobody else reads.
+            # Write the note first. A restored store may name another chosen key, and without the note this one would
+            # not be shared, so no other host could read what it sealed.
             self.add(notes=[("used", place, b"")])
         return key
 
     def keys(self, day: int, purpose: str) -> list[bytes]:
-        """Return every key of a place that is known here; see `SeveralKeys.keys`."""
+        """Return every key of a place that this host knows; see `SeveralKeys.keys`."""
         place = Place(day, purpose)
         secret, view = self.file.key(day, purpose, create=False), self.view
         owners = view.in_use(place, self.identity.id)
@@ -108,7 +111,7 @@ class SharedKeyring:
         return found
 
     def lacking(self) -> frozenset[str]:
-        """Return the hosts whose keys may have sealed something that still lives, and are not here."""
+        """Return the hosts whose keys may have sealed something that still lives, and whose keys are missing here."""
         if self._lacking[0] != self.generation:
             generation = self.generation
             view = self.view
@@ -124,7 +127,7 @@ class SharedKeyring:
         return [owner for owner in view.in_use(place, self.identity.id) if not self.key_of(place, owner, secret)]
 
     def live(self) -> list[tuple[int, str]]:
-        """Return the day and purpose of each slot of this host that is not overwritten, sorted."""
+        """Return the day and purpose of each slot of this host that still holds a key, sorted."""
         return self.file.live()
 
     def destroy(self, day: int, purpose: str) -> bool:
@@ -134,7 +137,7 @@ class SharedKeyring:
         return gone
 
     def destroyed(self) -> dict[tuple[int, str], str]:
-        """Return the slot of each place that was overwritten here, by day and purpose."""
+        """Return the overwritten slot of each place that this host destroyed, by day and purpose."""
         return self.file.destroyed()
 
     def close(self) -> None:
@@ -143,20 +146,24 @@ class SharedKeyring:
         self.file.close()
 
     def add(self, messages: Iterable[Message] = (), notes: Iterable[tuple[Note, Place, bytes]] = ()) -> None:
-        """Write into the book, and have every process of this host read it. Raises KeyringUnreachable."""
+        """Write to the book, and make every process of this host read it. Raises KeyringUnreachable."""
         self.book.add(messages, notes)
         self.file.announce()
 
     # -- the end of a place -----------------------------------------------------------------------------------------
 
     def waits_for(self, day: int, purpose: str) -> list[str]:
-        """Return the hosts that have not said that their part of a day and purpose is overwritten; no retired ones."""
+        """
+        Return the hosts that have not confirmed that they overwrote their part of a day and purpose.
+
+        Leaves out retired hosts.
+        """
         view = self.view
         hosts = frozenset[bytes]().union(*map(view.unconfirmed, self._places(day, purpose)))
         return sorted(view.name(host) for host in hosts - view.retired.keys())
 
     def holders(self, day: int, purpose: str) -> str:
-        """Return who held keys of a day and purpose, in words: for its certificate."""
+        """Return the names of the hosts that held keys of a day and purpose, as text for its certificate."""
         view, places = self.view, self._places(day, purpose)
         unconfirmed = frozenset[bytes]().union(*map(view.unconfirmed, places))
         hosts = frozenset[bytes]().union(*map(view.holders, places))
@@ -165,7 +172,7 @@ class SharedKeyring:
         return "; ".join(sorted(said))
 
     def settle(self, purpose: str, days: Set[int]) -> None:
-        """Note that these days of a purpose are certified, so that their messages may go."""
+        """Note that these days of a purpose are certified, so that their messages may be deleted."""
         view = self.view
         places = [place for day in view.labels.keys() & days for place in self._places(day, purpose)]
         if new := [place for place in places if place not in view.over]:
@@ -176,7 +183,7 @@ class SharedKeyring:
         return [Place(day, label) for label in labels if of_label(label)[0] == purpose]
 
     def key_of(self, place: Place, owner: bytes, secret: bytes) -> bytes | None:
-        """Return the key of a host in a place, whose slot here holds `secret`; None where it is not here."""
+        """Return the key of `owner` in a place; None if this host lacks it. `secret`: what the slot here holds."""
         if not owner or owner in self.identity.ids:
             return secret if owner else None
         known = self._opened.get((place, owner))

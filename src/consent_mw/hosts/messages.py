@@ -1,4 +1,4 @@
-"""What hosts say to each other through the store: signed by their author, marked by the site. Pure."""
+"""Messages between hosts, which travel through the store. The author signs them, the site marks them. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
     "written",
 ]
 
-#: Under which these records are kept: nobody declares it, and it never ends by itself.
+#: The purpose of these records. No policy declares it, and it never ends by itself.
 PURPOSE: Final = "hosts"
 _KINDS: Final = frozenset((HOST, SHARING, PUBLICATION))
 _PURPOSES: Final = frozenset((PURPOSE,))
@@ -44,7 +44,7 @@ _WRAP: Final = b"consent-mw wrap 1"
 
 
 class Place(NamedTuple):
-    """A day (since 1970, UTC), and what a keyring calls the key of a part of it."""
+    """A day (since 1970, UTC), and the keyring's label for the key of one part of it."""
 
     day: int
     label: str
@@ -52,16 +52,16 @@ class Place(NamedTuple):
 
 class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
     """
-    A host is there, and how it is.
+    The state of a running host.
 
     Attributes:
         run: Random name of the run; see `Identity`.
-        at: By the host's own clock, in seconds since 1970.
-        oldest: Of what waits in its spool, likewise; None where nothing does.
-        fault: What is wrong with its clock; empty where nothing is.
+        at: When the host wrote it, in seconds since 1970 by its own clock.
+        oldest: Time of the oldest entry in its spool, in the same unit; None if the spool is empty.
+        fault: What is wrong with its clock; empty if nothing is.
         ahead: By how many seconds its clock is ahead of the store's.
         unshared: Whether another host lacks keys that this one can open.
-        left: Whether this was its last word before it ended.
+        left: Whether this was the last message before the process ended.
     """
 
     name: str
@@ -78,11 +78,13 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
 
 class Pub(msgspec.Struct, frozen=True, tag="pub", kw_only=True):
     """
-    What others wrap for the author in the places of a day, and what tells its own key there. Its author is a holder.
+    The author's public parts for the places of a day, with the ids of its own keys. The author is a key holder there.
+
+    Other hosts wrap keys for the author under these public parts.
 
     Attributes:
-        name: What the author's machine is called.
-        parts: By label the public part and the id of the key.
+        name: The name of the author's machine.
+        parts: For each label, the public part and the id of the author's key.
     """
 
     name: str
@@ -92,11 +94,11 @@ class Pub(msgspec.Struct, frozen=True, tag="pub", kw_only=True):
 
 class Wraps(msgspec.Struct, frozen=True, tag="wraps", kw_only=True):
     """
-    Keys of a day for one host.
+    Wrapped keys of a day, for one host.
 
     Attributes:
-        to: Its id.
-        keys: Label, the id of the host whose key it is, and the wrap.
+        to: The id of that host.
+        keys: For each key: the label, the id of the host that owns the key, and the wrap.
     """
 
     day: int
@@ -105,7 +107,11 @@ class Wraps(msgspec.Struct, frozen=True, tag="wraps", kw_only=True):
 
 
 class Chosen(msgspec.Struct, frozen=True, tag="chosen", kw_only=True):
-    """Whose key all use in a place from now on. Its record has the one id that it can have, so the first holds."""
+    """
+    The host whose key all hosts use in a place from now on.
+
+    The id of its record is fixed by the place, so the first record in the store counts.
+    """
 
     day: int
     label: str
@@ -113,7 +119,7 @@ class Chosen(msgspec.Struct, frozen=True, tag="chosen", kw_only=True):
 
 
 class Confirm(msgspec.Struct, frozen=True, tag="confirm", kw_only=True):
-    """The author's part of a place is overwritten; it had wrapped keys of that place for the hosts in `shared`."""
+    """The author has overwritten its part of a place. It had wrapped keys of it for the hosts in `shared`."""
 
     day: int
     label: str
@@ -121,14 +127,14 @@ class Confirm(msgspec.Struct, frozen=True, tag="confirm", kw_only=True):
 
 
 class Retired(msgspec.Struct, frozen=True, tag="retired", kw_only=True):
-    """An operator says that a host is gone for good."""
+    """An operator declared that a host is gone for good."""
 
     host: bytes
     reason: str
 
 
 class Published(msgspec.Struct, frozen=True, tag="published", kw_only=True):
-    """A declaration that was published on a host, or words that visitors were shown there; see `Shelf`."""
+    """A declaration that a host published, or words that it showed to visitors; see `Shelf`."""
 
     shelf: str
     name: str
@@ -140,7 +146,7 @@ Body: TypeAlias = Beat | Pub | Wraps | Chosen | Confirm | Retired | Published
 
 
 class Message(NamedTuple):
-    """What a believed record says."""
+    """The content of a verified record."""
 
     author: bytes
     body: Body
@@ -148,7 +154,7 @@ class Message(NamedTuple):
 
     @property
     def places(self) -> Iterator[Place]:
-        """The places that it is about."""
+        """The places that the message is about."""
         body = self.body
         if isinstance(body, Pub):
             yield from (Place(body.day, label) for label in body.parts)
@@ -163,7 +169,7 @@ _decode: Final = msgspec.msgpack.Decoder(Body).decode
 
 
 def written(body: Body, author: Identity, sealer: Sealer, now_ns: int) -> Record:
-    """Return the record in which `author` says this."""
+    """Return the signed record that carries `body` from `author`."""
     record_id = chosen_id(Place(body.day, body.label)) if isinstance(body, Chosen) else new_id(now_ns)
     said = _encode(body)
     signature = author.signature(_signed(record_id, said))
@@ -172,7 +178,7 @@ def written(body: Body, author: Identity, sealer: Sealer, now_ns: int) -> Record
 
 
 def believed(record: Record, sealer: Sealer) -> Message | None:
-    """Return what a record says; None where it is not as a host with the site's keys wrote it."""
+    """Return the message of a record; None unless a host with the site's keys wrote exactly this record."""
     if not sealer.is_whole(record):
         return None
     stated = sealer.stated(record)
@@ -190,27 +196,27 @@ def believed(record: Record, sealer: Sealer) -> Message | None:
 
 
 def chosen_id(place: Place) -> UUID:
-    """Return the id of the record that says whose key is used in a place."""
+    """Return the id of the record that names the chosen key of a place."""
     return fixed_id(place.day, SHARING, "chosen", place.label)
 
 
 def messages(*ids: UUID) -> Query:
-    """Return what finds these records, or all of them."""
+    """Return the query for these messages, or for all messages of hosts."""
     return Query(kinds=_KINDS, purposes=_PURPOSES, ids=frozenset(ids) if ids else None)
 
 
 def of_hosts() -> Query:
-    """Return what finds those that say which hosts there are, which are few."""
+    """Return the query for the messages that list the hosts. There are few of them."""
     return Query(kinds=frozenset((HOST,)), purposes=_PURPOSES)
 
 
 def publications() -> Query:
-    """Return what finds what was published."""
+    """Return the query for everything that hosts published."""
     return Query(kinds=frozenset((PUBLICATION,)), purposes=_PURPOSES)
 
 
 def context(place: Place, owner: bytes, to: bytes, public: bytes) -> bytes:
-    """Return what a wrap is bound to: the place, whose key it is, whom it is for, and under which public part."""
+    """Return the context that a wrap is bound to: the place, the key's owner, the recipient and its public part."""
     parts = (_WRAP, str(place.day).encode(), place.label.encode(), owner, to, blake2b(public, digest_size=32).digest())
     return b"".join(len(part).to_bytes(4) + part for part in parts)
 

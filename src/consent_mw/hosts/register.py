@@ -1,4 +1,4 @@
-"""Which hosts a site has: for an operator, who lists them and retires one that is gone."""
+"""The hosts of a site, for operators: list them, and retire one that is gone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from consent_mw.stores.pages import every
 
 __all__ = ["KnownHost", "Register", "Spools"]
 
-#: By how much two clocks may differ from what both measured against the store's.
+#: Two clocks may differ by this much from what both hosts measured against the store's clock.
 _SLACK: Final = timedelta(seconds=2)
-#: Another process of a host that has ended says within so long that the host is there.
+#: If one process of a host ends and another still runs, the other one announces the host within this time.
 _SURELY_LEFT: Final = timedelta(seconds=10)
 
 
@@ -26,17 +26,17 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
     One host of the site.
 
     Attributes:
-        id: In hexadecimal.
-        name: What its machine is called.
-        here: Whether it is the one whose data directory this is.
-        seen: When it said that it is there, by its own clock; None where that is not known any more.
-        oldest: Since when something waits in its spool; None where nothing did.
+        id: The host's id, in hexadecimal.
+        name: The name of its machine.
+        here: Whether this data directory belongs to it.
+        seen: When it last announced itself, by its own clock; None if that is no longer known.
+        oldest: Time of the oldest entry in its spool; None if the spool was empty.
         fault: What is wrong with its clock.
         ahead: By how many seconds its clock was ahead of the store's.
-        unshared: Whether others lacked keys that it can open.
-        left: Whether it has ended, and said so.
-        overdue: How many parts of days it has not destroyed that another host has.
-        retired: Why it was retired; None where it was not.
+        unshared: Whether other hosts lacked keys that it can open.
+        left: Whether it announced that it ends.
+        overdue: How many parts of days another host has destroyed and this one has not.
+        retired: Why an operator retired it; None if nobody did.
     """
 
     id: str
@@ -55,12 +55,12 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def called(self) -> str:
-        """What people call it: its machine, and the beginning of its id."""
+        """The name to show: the machine's name, and the beginning of the id."""
         return f"{self.name} ({self.id[:8]})"
 
     def is_past(self, instant: datetime, now: datetime) -> bool:
         """
-        Whether it has handed over all that it wrote down before `instant`, by the store's clock as `now` is.
+        Whether its spool holds nothing from before `instant`. Both times are by the store's clock.
         """
         if self.seen is None or self.unshared:
             return False
@@ -71,7 +71,11 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spools(NamedTuple):
-    """The hosts, by whether their spools may hold what was written before some instant; none of one that is alone."""
+    """
+    The hosts, grouped by whether their spools may hold something from before an instant.
+
+    All three lists are empty for a site with one host.
+    """
 
     waiting: list[KnownHost]
     past: list[KnownHost]
@@ -79,21 +83,21 @@ class Spools(NamedTuple):
 
     @property
     def told(self) -> str:
-        """Who is past it, and who is gone, in words: for a certificate."""
+        """The names of the hosts that are past the instant or retired, as text for a certificate."""
         return "; ".join([*(each.called for each in self.past), *(f"{each.called}, retired" for each in self.retired)])
 
 
 class Register:
-    """What stands in the store about the hosts of a site, and what this one knows of them."""
+    """Combine what the store holds about the hosts of a site with what this host knows."""
 
     def __init__(self, store: Store, keyring: SharedKeyring, sealer: Sealer) -> None:
-        """`sealer`: what marks and checks messages; it needs no key of any day."""
+        """`sealer`: marks and checks messages; it does not need a key of any day."""
         self._store = store
         self._keyring = keyring
         self._sealer = sealer
 
     async def hosts(self) -> list[KnownHost]:
-        """Return all hosts, those that were retired last. Raises StoreError."""
+        """Return all hosts, with the retired ones at the end. Raises StoreError."""
         records = await every(self._store, of_hosts())
         found = [message for record in records if (message := believed(record, self._sealer))]
         beats: dict[bytes, Beat] = {}
@@ -109,11 +113,12 @@ class Register:
 
     async def spools(self, instant: datetime, now: datetime) -> Spools:
         """
-        Return which hosts may still hold what was written down before `instant`, by the clock of any of them; of a host
-        alone none. Raises StoreError.
+        Group the hosts by whether their spools may hold something from before `instant`, by the clock of any host.
+
+        For a site with one host all lists are empty. Raises StoreError.
 
         Args:
-            now: Aware, by this host's clock.
+            now: The current time (aware), by this host's clock.
         """
         known = await self.hosts()
         if all(each.here for each in known):
@@ -128,8 +133,9 @@ class Register:
 
     async def retire(self, host: KnownHost, reason: str, now_ns: int) -> None:
         """
-        Say that a host is gone for good: nothing is wrapped for it any more, and no certificate waits for it. Raises
-        StoreError.
+        Declare that a host is gone for good. No host wraps keys for it any more, and no certificate waits for it.
+
+        Raises StoreError.
         """
         body = Retired(host=bytes.fromhex(host.id), reason=reason)
         record = written(body, self._keyring.identity, self._sealer, now_ns)

@@ -1,4 +1,4 @@
-"""What a host knows of the keys of its site: from the messages that it believes, and its own notes. No I/O."""
+"""What a host knows about the keys of its site, from verified messages and its own notes. No I/O."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from consent_mw.hosts.messages import (
 
 __all__ = ["Note", "View", "Wrap"]
 
-#: "used": sealed under the own key; "shared": keys of the place were wrapped for a host; "over": all is certified.
+#: "used": this host sealed under its own key. "shared": it wrapped keys of the place for a host. "over": the place is
+#: certified.
 Note: TypeAlias = Literal["used", "shared", "over"]
 
 
 class Wrap(NamedTuple):
-    """A key for a host: whose it is, and for whom."""
+    """A wrapped key: the host that owns the key, and the host that it is wrapped for."""
 
     place: Place
     owner: bytes
@@ -34,17 +35,19 @@ class Wrap(NamedTuple):
 
 class View:
     """
+    What one host knows. Messages and notes go in through `take` and `note`.
+
     Attributes:
-        messages: All that were taken, by the id of the record, but beats.
-        labels: By day those that anybody is a holder of.
-        pubs: By place and host the public part, and the id of the host's own key.
-        wraps: By place, owner and recipient: several hosts may have wrapped.
-        owners, recipients: Who is either in one of them, by place.
-        chosen: By place whose key is used.
-        confirms: By place and host for whom that had wrapped.
-        retired: By host why.
-        published: By shelf and name what was published on any host.
-        names: By host what its machine is called.
+        messages: All messages except beats, by the id of the record.
+        labels: For each day, the labels of which some host holds a key.
+        pubs: For each place and host, the public part and the id of the host's own key.
+        wraps: The wraps by place, owner and recipient. Several hosts may have wrapped the same key.
+        owners, recipients: For each place, the hosts that are owner or recipient of a wrap.
+        chosen: For each place, the host whose key is used.
+        confirms: For each place and host, the hosts for which it had wrapped keys.
+        retired: For each retired host, the reason.
+        published: What any host published, by shelf and name.
+        names: For each host, the name of its machine.
         used, shared, over: The notes.
     """
 
@@ -65,7 +68,7 @@ class View:
         self.over: set[Place] = set()
 
     def take(self, message: Message) -> None:
-        """Take in a believed message. Taking one again changes nothing; of two that choose, the later is right."""
+        """Add a verified message. Adding it again changes nothing. Of two `Chosen` for one place the later counts."""
         body, author = message.body, message.author
         if isinstance(body, Beat):
             return
@@ -95,7 +98,7 @@ class View:
             self.retired.setdefault(body.host, body.reason)
 
     def note(self, note: Note, place: Place, host: bytes = b"") -> None:
-        """Take in a note."""
+        """Add a note."""
         if note == "used":
             self.used.add(place)
         elif note == "shared":
@@ -107,11 +110,11 @@ class View:
 
     def key(self, place: Place, owner: bytes, ids: frozenset[bytes], secret: bytes) -> bytes | None:
         """
-        Return the key of `owner` in a place; None where no wrap of it is here.
+        Return the key of `owner` in a place; None if this host has no wrap of it.
 
         Args:
-            ids: What this host is or was called.
-            secret: What its slot of that place holds, which is its own key as well.
+            ids: The current and former ids of this host.
+            secret: What its slot of that place holds. This is its own key too.
         """
         if owner in ids:
             return secret
@@ -124,12 +127,12 @@ class View:
                 continue
             for enc in self.wraps.get(Wrap(place, owner, me), ()):
                 key = unwrapped(enc, secret, context(place, owner, me, own[0]))
-                if key is not None and key_id(key) == told[1]:  # else somebody gave another key for it
+                if key is not None and key_id(key) == told[1]:  # otherwise somebody wrapped a different key
                     return key
         return None
 
     def in_use(self, place: Place, me: bytes) -> list[bytes]:
-        """Return the hosts whose keys may have sealed something in a place, first the one that was chosen."""
+        """Return the hosts whose keys may have sealed something in a place, the chosen one first."""
         chosen = self.chosen.get(place)
         used = {me} if place in self.used else set[bytes]()
         others = sorted((self.owners.get(place, set()) | used) - {chosen or b""})
@@ -138,33 +141,33 @@ class View:
     # -- holders ------------------------------------------------------------------------------------------------
 
     def is_confirmed(self, place: Place) -> bool:
-        """Whether anybody has overwritten their part of it: nobody joins a place that ends."""
+        """Whether some host has overwritten its part of a place. No host joins a place that ends."""
         return place in self.over or bool(self.confirms.get(place))
 
     def holders(self, place: Place) -> frozenset[bytes]:
-        """Return the hosts that may ever have been able to open a key of a place."""
+        """Return all hosts that may ever have been able to open a key of a place."""
         found = {*self.pubs.get(place, ()), *self.shared.get(place, ()), *self.confirms.get(place, ())}
         found |= self.owners.get(place, set()) | ({self.chosen[place]} if place in self.chosen else set())
         found |= self.recipients.get(place, set())
-        # Who confirms says for whom it had wrapped, after it could not wrap any more: nobody is missed.
+        # A host lists the recipients of its wraps when it confirms. It can wrap no more then, so the list is complete.
         return frozenset(found.union(*self.confirms.get(place, {}).values()))
 
     def unconfirmed(self, place: Place) -> frozenset[bytes]:
-        """Return the holders that have not said that their part is overwritten; none where all is certified."""
+        """Return the holders that have not confirmed that they overwrote their part; none once all is certified."""
         if place in self.over:
             return frozenset()
         return self.holders(place) - self.confirms.get(place, {}).keys()
 
     @property
     def places(self) -> frozenset[Place]:
-        """All places that anybody is a holder of."""
+        """All places of which some host holds a key."""
         return frozenset(Place(day, label) for day, labels in self.labels.items() for label in labels)
 
     def name(self, host: bytes) -> str:
-        """Return what people call a host: its machine, and the beginning of its id."""
+        """Return the name to show for a host: the machine's name, and the beginning of the id."""
         return f"{self.names.get(host, 'unknown')} ({host[:4].hex()})"
 
     def is_over(self, message: Message) -> bool:
-        """Whether all that a message is about is certified. One about no place never is."""
+        """Whether every place that a message is about is certified. Always False for a message without a place."""
         places = list(message.places)
         return bool(places) and self.over.issuperset(places)
