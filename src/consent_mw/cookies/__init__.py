@@ -1,1 +1,1 @@
-"""Cookies on the wire: lines read, the gate that judges them, and what waits for an answer."""
+"""Cookies on the wire: reading their lines, the gate that judges them, and cookies that wait for an answer."""

@@ -1,4 +1,4 @@
-"""The consent on the wire: one signed cookie, written and believed."""
+"""The consent on the wire: write one signed cookie, and verify it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ConsentCookie", "checked_keys"]
 
 #: Shorter keys can be guessed: 112 bits are the least that NIST SP 800-131A allows for a keyed hash.
 _LEAST_KEY_BYTES: Final = 16
-#: Workers on both sides of midnight may differ by a day.
+#: Two workers may differ by a day around midnight.
 _GRACE: Final = timedelta(days=-1)
 
 
@@ -26,7 +26,7 @@ def checked_keys(secret_keys: Sequence[str | bytes]) -> list[bytes]:
     Return the keys as bytes, oldest to newest.
 
     Raises:
-        ConfigurationError: There is none, one is too short, or a single text was given where a list is meant.
+        ConfigurationError: There is no key, a key is too short, or one text was given instead of a list.
     """
     if isinstance(secret_keys, str | bytes):
         raise ConfigurationError("secret_keys: is one text, which is a list of its letters; write secret_keys=[key]")
@@ -44,18 +44,20 @@ def checked_keys(secret_keys: Sequence[str | bytes]) -> list[bytes]:
 
 class ConsentCookie:
     """
-    Reads and writes the consent cookie.
+    Read and write the consent cookie.
 
-    On https its name has the `__Host-` prefix, so that no other subdomain can toss one in.
+    On https its name has the `__Host-` prefix, so another subdomain cannot set it.
 
-    `domain` shares it between subdomains and gives that protection up: a neighbour on any of them can set a consent
-    cookie of its own there, and reads the visitor's. So a second cookie, for the host alone, goes with each choice (see
-    `RequestCookies`): only that one opens data, and a choice of another host allows no more than was allowed here.
+    `domain` shares the cookie between subdomains and gives up that protection: any subdomain can set a consent cookie
+    of its own there, and can read the visitor's. Therefore each choice also sets a second cookie, for this host alone
+    (see `RequestCookies`). Only the second cookie opens data, and a choice made on another host allows no more than
+    was allowed here.
 
-    A signature holds for one name, one `domain` and one `site`: two deployments with one key are strangers to each
-    other where one of these differs.
+    A signature is valid for one name, one `domain` and one `site`. Two deployments with the same key do not accept
+    each other's cookies if one of these differs.
 
-    `embedded` is for a site in frames of others: over https each of those has a choice of its own (CHIPS, section 2).
+    `embedded` is for a site inside frames of other sites. Over https the visitor makes a separate choice for each of
+    those sites (CHIPS, section 2).
     """
 
     def __init__(
@@ -83,18 +85,18 @@ class ConsentCookie:
         return self._prefixed if secure else self._plain
 
     def attributes(self, *, secure: bool) -> str:
-        """Return how a Set-Cookie line of ours ends: which requests it goes with. SameSite=None takes Secure."""
+        """Return the attributes that end our Set-Cookie lines and select the requests. SameSite=None needs Secure."""
         if not secure:
             return "; SameSite=Lax"
         return "; SameSite=None; Partitioned; Secure" if self.embedded else "; SameSite=Lax; Secure"
 
     def companion(self, what: str, *, secure: bool) -> str:
-        """Return the name of another cookie of ours. None is shared, so on https each has the prefix."""
+        """Return the name of another cookie of ours. It is never shared, so on https it has the `__Host-` prefix."""
         return f"__Host-{self._plain}-{what}" if secure else f"{self._plain}-{what}"
 
     @property
     def names(self) -> frozenset[str]:
-        """Every name that it can have; the application may set none of them."""
+        """Every name that the consent cookie can have. The application may not set any of them."""
         return frozenset((self._plain, self._prefixed, f"__Host-{self._plain}"))
 
     def read(self, value: bytes, today: date) -> Consent:
@@ -102,24 +104,24 @@ class ConsentCookie:
         Return the consent that a cookie's value proves.
 
         Raises:
-            BadConsentCookie: It is forged, unreadable, or older than its lifetime.
+            BadConsentCookie: The value is forged, unreadable, or older than the cookie's lifetime.
         """
         return _read(self._signer, value, today)
 
     def read_host(self, value: bytes, today: date) -> Consent:
         """
-        Return the consent that was given on this host, as its own cookie beside a shared one proves. Raises as `read`.
+        Return the consent that the host's own cookie, beside a shared one, proves for this host. Raises as `read`.
         """
         return _read(self._host_signer, value, today)
 
     def read_former(self, value: bytes, today: date) -> Consent:
         """
-        Return the consent that was given on this host before `domain` shared it. Raises as `read`.
+        Return the consent that the visitor gave on this host before `domain` shared it. Raises as `read`.
         """
         return _read(self._former_signer, value, today)
 
     def former(self, *, secure: bool) -> str:
-        """Return the name of the cookie that was this host's alone, before `domain` shared it."""
+        """Return the name that the cookie had before `domain` shared it, when only this host had it."""
         return f"__Host-{self._plain}" if secure else self._plain
 
     def sign(self, consent: Consent) -> str:
@@ -127,13 +129,15 @@ class ConsentCookie:
         return self._signer.sign(dumps(consent)).decode("latin-1")
 
     def line(self, consent: Consent, today: date, *, secure: bool) -> bytes:
-        """Return the Set-Cookie line for `consent`, or the one that deletes it where nothing was chosen."""
+        """Return the Set-Cookie line for `consent`; if the visitor chose nothing, the line that deletes the cookie."""
         return self._line(self.name(secure=secure), self.sign(consent), consent, today, self.domain, secure=secure)
 
     def lines(self, consent: Consent, today: date, *, secure: bool) -> list[bytes]:
         """
-        Return the line for `consent`. Where it is shared, with that of the cookie that stays on this host, and with the
-        end of one from before it was shared, which a browser would send beside the new one.
+        Return the Set-Cookie lines for `consent`.
+
+        A shared consent has two more: one for the cookie that stays on this host, and one that deletes the cookie from
+        before the consent was shared, which a browser would send beside the new one.
         """
         lines = [self.line(consent, today, secure=secure)]
         if self.domain:
@@ -145,7 +149,7 @@ class ConsentCookie:
     def _line(self, name: str, value: str, consent: Consent, today: date, domain: str, *, secure: bool) -> bytes:
         if consent.choice is None or consent.given_on is None:
             return delete_line(name, domain=domain, partitioned=self.embedded and secure)
-        # Counted from the day of the answer, so that saving something else does not renew it.
+        # Count from the day of the answer, so that saving something else does not renew the consent.
         max_age_seconds = int((consent.given_on + LIFETIME - today).total_seconds())
         line = f"{name}={value}; Max-Age={max_age_seconds}; Path=/; HttpOnly"
         if domain:

@@ -1,4 +1,4 @@
-"""Cookies on the wire: names in Cookie and Set-Cookie lines as browsers read them (RFC 6265bis). Decides nothing."""
+"""Read and write Cookie and Set-Cookie lines as browsers read them (RFC 6265bis). Decides nothing."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _EPOCH = b"Thu, 01 Jan 1970 00:00:00 GMT"
 
 def pairs(header: bytes) -> list[tuple[bytes, bytes]]:
     """
-    Return (name, pair) for each piece of a Cookie header, blanks around it taken off.
+    Return (name, pair) for each piece of a Cookie header, without the blanks around it.
 
-    A piece without "=" has the empty name. Nothing is decoded, so that one bad neighbour spoils no other.
+    A piece without "=" has an empty name. Nothing is decoded, so a bad piece does not spoil the others.
     """
     found: list[tuple[bytes, bytes]] = []
     for piece in header.split(b";"):
@@ -51,11 +51,11 @@ def pairs(header: bytes) -> list[tuple[bytes, bytes]]:
 
 def name_of(line: bytes) -> str | None:
     """
-    Return the name that a browser would store the Set-Cookie `line` under, or None if there can be none.
+    Return the name under which a browser would store the Set-Cookie `line`, or None.
 
-    RFC 6265bis, section 5.6: the name ends at the first "=" before the first ";", both sides trimmed. A line
-    without "=" or with nothing before it stores a cookie without a name, which a server would later mistake for
-    whatever its value looks like: it is None here. So is a line with a control character, which browsers drop.
+    RFC 6265bis, section 5.6: the name ends at the first "=" before the first ";", both sides trimmed. A line without
+    "=", or with nothing before it, stores a cookie without a name. A server would later mistake that for whatever its
+    value looks like, so the result is None. It is also None for a line with a control character, which browsers drop.
     """
     if _CONTROL.search(line):
         return None
@@ -66,12 +66,13 @@ def name_of(line: bytes) -> str | None:
 
 def without_value(line: bytes) -> bytes | None:
     """
-    Return the Set-Cookie `line` without the cookie's value, as the line that sets an empty one. Name and attributes,
-    and with them what a browser makes of them, are the same. None where there is a control character in the value.
+    Return the Set-Cookie `line` with an empty value; None if there is a control character in the value.
+
+    Name and attributes stay the same, so a browser treats the line in the same way.
     """
     pair, semicolon, attributes = line.partition(b";")
     name, equals, value = pair.partition(b"=")
-    # What is printable holds none, and of a value that is found out in less than half the time.
+    # Printable text holds no control character, and `isprintable` takes less than half the time of `translate`.
     if not value.decode("latin-1").isprintable() and len(value.translate(None, _CONTROLS)) != len(value):
         return None
     return name + equals + semicolon + attributes
@@ -81,9 +82,9 @@ def is_deletion(line: bytes, now: datetime) -> bool:
     """
     Whether every browser takes the Set-Cookie `line` as a deletion.
 
-    Where readings could differ it is none: all its Max-Age must be zero or less or, if it has none, all its
-    Expires be a date that servers write and lie in the past. A deletion that is not seen as one is merely
-    judged like any other line.
+    A line that browsers could read differently does not count. Every Max-Age must be zero or less. If there is none,
+    every Expires must be a date in a form that servers write, and lie in the past. A deletion that is not recognised
+    is judged like any other line.
     """
     ages = _attribute(line, b"max-age")
     dates = _attribute(line, b"expires")
@@ -96,10 +97,10 @@ def is_deletion(line: bytes, now: datetime) -> bool:
 
 def anchored(line: bytes, path: str) -> bytes:
     """
-    Return the Set-Cookie `line` with the Path that it would get from a browser at `path` (percent-encoded).
+    Return the Set-Cookie `line` with the Path that a browser at `path` (percent-encoded) would give it.
 
-    A line without one, or with one that does not begin with a slash, belongs to the directory of the address that
-    sets it (RFC 6265bis, section 5.1.4): sent from another address it needs to say so.
+    A line without a Path, or with one that does not begin with a slash, belongs to the directory of the address that
+    sets it (RFC 6265bis, section 5.1.4). If we send the line from another address, it must name that directory.
     """
     given = [value for value in _attribute(line, b"path") if len(value) <= _LONGEST_ATTRIBUTE]
     if given and given[-1].startswith(b"/"):
@@ -109,7 +110,7 @@ def anchored(line: bytes, path: str) -> bytes:
 
 
 def _attribute(line: bytes, name: bytes) -> list[bytes]:
-    """Every value of one attribute, in order; the last that a browser understands wins."""
+    """Return every value of one attribute, in order. The last value that a browser understands wins."""
     split = (attribute.partition(b"=") for attribute in line.split(b";")[1:])
     return [value.strip(_BLANK) for key, _, value in split if key.strip(_BLANK).lower() == name]
 
@@ -133,7 +134,7 @@ def _moment(text: bytes) -> datetime | None:
 
 
 def lasts_seconds(line: bytes, now: datetime) -> int | None:
-    """Return how long the cookie of a Set-Cookie line lasts; None until the browser closes."""
+    """Return how many seconds the cookie of a Set-Cookie line lasts; None if it lasts until the browser closes."""
     ages = [age for age in _attribute(line, b"max-age") if age.isdigit() and len(age) < 12]
     if ages:
         return int(ages[-1])
@@ -143,12 +144,13 @@ def lasts_seconds(line: bytes, now: datetime) -> int | None:
 
 class CookieFloor(NamedTuple):
     """
-    The least that every cookie which passes must say of itself. A line that says more stays as it is.
+    The minimum attributes of every cookie that passes. A stricter line stays as it is.
 
     Attributes:
-        secure: Sent over https only. Added on https alone: on http a browser would drop the line.
-        http_only: Out of the reach of scripts.
-        same_site: "lax" takes `None` and nothing said to Lax, "strict" those and Lax to Strict.
+        secure: The browser sends the cookie over https only. Added only on https: on http a browser would drop the
+            line.
+        http_only: Scripts cannot read the cookie.
+        same_site: "lax" raises `None` and a missing SameSite to Lax. "strict" raises those, and Lax, to Strict.
     """
 
     secure: bool = True
@@ -156,7 +158,7 @@ class CookieFloor(NamedTuple):
     same_site: Literal["lax", "strict"] | None = None
 
     def raised(self, line: bytes, *, https: bool) -> bytes:
-        """Return the Set-Cookie `line` with what it lacks, or the very line where it lacks nothing."""
+        """Return the Set-Cookie `line` with the missing attributes, or the same object if none is missing."""
         attributes = line.partition(b";")[2]
         look = _remembered_lacking if len(attributes) <= _REMEMBERED else _lacking
         lacking = look(self, attributes, https)
@@ -164,19 +166,19 @@ class CookieFloor(NamedTuple):
 
 
 def _lacking(floor: CookieFloor, attributes: bytes, https: bool) -> bytes:
-    """Return what `floor` adds to a line with these attributes."""
+    """Return the bytes that `floor` adds to a line with these attributes."""
     line, lacking = b";" + attributes, b""
     if floor.secure and https and not _attribute(line, b"secure"):
         lacking += b"; Secure"
     if floor.http_only and not _attribute(line, b"httponly"):
         lacking += b"; HttpOnly"
     if floor.same_site and _level(line) < _LEVELS.index(floor.same_site):
-        # The last of several counts (RFC 6265bis, section 5.7), so that one more outweighs them.
+        # The last of several SameSite counts (RFC 6265bis, section 5.7), so appending one is enough.
         lacking += b"; SameSite=" + floor.same_site.title().encode()
     return lacking
 
 
-#: The longest attributes of a cookie for which it is remembered what they lack. Sites have a handful.
+#: Attributes up to this length are cached together with what they lack. A site has only a few different ones.
 _REMEMBERED = 256
 _remembered_lacking = lru_cache(maxsize=256)(_lacking)
 
@@ -184,13 +186,13 @@ _LEVELS = ("none", "lax", "strict")
 
 
 def _level(line: bytes) -> int:
-    """How much the last SameSite of a line asks for. What no browser knows, and nothing at all, asks for nothing."""
+    """Return the level of the last SameSite of a line: 0 for a value that browsers do not know, or for none."""
     said = [value.lower().decode("latin-1") for value in _attribute(line, b"samesite")]
     return _LEVELS.index(said[-1]) if said and said[-1] in _LEVELS else 0
 
 
 class Placed(NamedTuple):
-    """Where a browser keeps a cookie, as its Set-Cookie line says it: the Domain without its leading dot."""
+    """Where a Set-Cookie line puts its cookie in the browser. The Domain is without its leading dot."""
 
     domain: str
     path: str
@@ -198,7 +200,7 @@ class Placed(NamedTuple):
 
 
 def placed(line: bytes) -> Placed:
-    """Return where the Set-Cookie `line` puts its cookie; an empty path where it says none."""
+    """Return where the Set-Cookie `line` puts its cookie. The path is empty if the line has no Path."""
     domains, paths = _attribute(line, b"domain"), _attribute(line, b"path")
     domain = domains[-1].lower().lstrip(b".") if domains else b""
     path = paths[-1] if paths else b""
@@ -207,10 +209,10 @@ def placed(line: bytes) -> Placed:
 
 def delete_line(name: str, *, path: str = "/", domain: str = "", partitioned: bool = False) -> bytes:
     """
-    Return the Set-Cookie line that makes a browser forget `name`; path and domain must be those it was set with.
+    Return the Set-Cookie line that deletes the cookie `name`. Path and domain must be those it was set with.
 
-    Max-Age for today's browsers, Expires for those before them. A prefixed name is only heard with Secure, and so is
-    the line of a partitioned cookie, which lies in a jar of its own (CHIPS, section 2).
+    Max-Age is for today's browsers, Expires for older ones. Browsers accept a prefixed name only with Secure. They
+    also require Secure for a partitioned cookie, which they keep in a separate jar (CHIPS, section 2).
     """
     line = b"%s=; Max-Age=0; Expires=%s; Path=%s" % (name.encode("latin-1"), _EPOCH, path.encode("latin-1"))
     if domain:

@@ -16,15 +16,16 @@ from consent_mw.system.days import instant_of
 
 __all__ = ["CookieHook", "Gated", "gate"]
 
-#: Told what was decided about a cookie and why; returns what shall happen instead, or None to leave it.
+#: Receives the decision about a cookie with its reason. Returns another verdict, or None to keep the decision.
 CookieHook: TypeAlias = Callable[[Decision], Verdict | None]
 
-#: Headers that say nothing about a page's bytes, its caching or its banner. Any other is looked at more closely.
+#: Headers that do not concern a page's bytes, its caching or its banner. Any other header gets a closer look.
 _PLAIN: Final = (
     b"date", b"location", b"permissions-policy", b"referrer-policy",
     b"server", b"strict-transport-security", b"x-content-type-options", b"x-frame-options", b"x-request-id",
 )  # fmt: skip
-#: These do, and are sent often. What is in neither is read letter by letter, as it may be a Set-Cookie in disguise.
+#: Frequent headers that do concern them. A name in neither list is read letter by letter, since it may be a disguised
+#: Set-Cookie.
 _CLOSER: Final = (
     b"accept-ranges", b"access-control-allow-origin", b"cache-control", b"content-disposition", b"content-encoding",
     b"content-language", b"etag", b"expires", b"last-modified", b"link", b"vary",
@@ -38,26 +39,26 @@ _ROLES: Final = {
     **dict.fromkeys(_PLAIN, _NEUTRAL),
     **dict.fromkeys(_CLOSER, _OTHER),
 }
-#: Values that need not be looked through for a line end.
+#: Values that are known to hold no line end, so the search for one is skipped.
 _USUAL: Final = frozenset((b"text/html; charset=utf-8", b"text/plain; charset=utf-8", b"application/json", b"nosniff"))
-# To look a member up in its class takes as long as all the rest that is done about a line (CPython 3.11).
+# Looking a member up in its class takes as long as everything else that is done for a line (CPython 3.11).
 _KEPT: Final = Verdict.KEPT
 _PENDING: Final = Verdict.PENDING
 
 
 class Gated(msgspec.Struct, frozen=True, gc=False):
     """
-    What the gate made of a header list, and what it noticed on its one way through it.
+    The gate's result for a header list, and what it noticed in its one pass through the list.
 
     Attributes:
-        headers: What may leave, in a list of its own and pairs of bytes: whoever handed the lines in can change none.
-        decisions: One for each Set-Cookie line, in order.
-        pending: The lines that wait for the visitor's answer, with their decision.
+        headers: The headers that may leave, as pairs of bytes in a new list. The application cannot change them.
+        decisions: One decision for each Set-Cookie line, in order.
+        pending: The lines that wait for the visitor's answer, with their decisions.
         blocked: The declared names of the cookies that may not leave.
-        undeclared: Whether one of the decisions is about a cookie that no declaration covers.
-        kind: The Content-Type, of which there is at most one where `plain`.
+        undeclared: Whether a decision is about a cookie that no declaration covers.
+        kind: The Content-Type. There is at most one if `plain` is true.
         plain: Whether no other header needs a closer look before a page is altered.
-        illegible: The lines that may not leave because a server could read them otherwise than the gate.
+        illegible: The lines that may not leave because a server could read them differently from the gate.
         policed: Whether there is a Content-Security-Policy, whose nonce our tags may need.
     """
 
@@ -80,12 +81,13 @@ def gate(
     floor: Callable[[bytes], bytes] | None = None,
 ) -> Gated:
     """
-    Return the headers without the Set-Cookie lines that the policy or the visitor does not let pass.
+    Return the headers without the Set-Cookie lines that the policy or the visitor blocks.
 
     Args:
-        headers: As an application hands them over, which may be anything; read once.
-        hook: Not asked about a line whose name cannot be read: it could not know what it lets pass.
-        floor: Raises the attributes of a line that passes, or returns that very line.
+        headers: The headers as the application sends them, which may be anything. Read only once.
+        hook: May change a decision. Not called for a line whose name is unreadable, since it could not know the
+            cookie.
+        floor: Returns a line that passes with the missing attributes added, or the same object.
     """
     decisions: tuple[Decision, ...] = ()
     pending: tuple[tuple[Decision, bytes], ...] = ()
@@ -94,14 +96,14 @@ def gate(
     kept: HeaderList = []
     undeclared, kind, plain, policed = False, b"", True, False
     remembered = permissions.lines
-    # One pass, and one look-up for a header that is none of our business: this runs for every answer.
+    # One pass, and one look-up for a header that does not concern us: this code runs for every response.
     for header in headers:
         try:
             name, value = header
         except (TypeError, ValueError):
             illegible += (header,)
             continue
-        # Only what is bytes and nothing more is looked up: a subclass may call itself whatever it likes.
+        # Look up only exact bytes: a subclass may compare and hash as it likes.
         role = _ROLES.get(name) if name.__class__ is bytes is value.__class__ else None
         if role is None:
             line = legible((name, value))
@@ -124,7 +126,7 @@ def gate(
                 elif declared is not None:
                     blocked += (declared.name,)
                 continue
-            # A line with a line end in it has no readable name, so it was not kept.
+            # A line that contains a line end has no readable name, so it never comes here.
             kept.append((name, value if floor is None else floor(value)))
             continue
         if role == _LENGTH and value.isdigit():
@@ -155,8 +157,10 @@ def _hooked(decision: Decision, hook: CookieHook) -> Decision:
 
 def _judged(line: bytes, permissions: Permissions, now_ns: int) -> Decision:
     """
-    Return what happens to one Set-Cookie line. What was decided is remembered by all of it but its value, on which
-    nothing depends: a session is signed anew with each answer.
+    Return the decision about one Set-Cookie line.
+
+    Decisions are cached by the line without its value, since nothing depends on the value: a session is signed anew
+    with each response.
     """
     shape = without_value(line)
     decision = permissions.lines.get(shape) if shape is not None else None
@@ -164,7 +168,7 @@ def _judged(line: bytes, permissions: Permissions, now_ns: int) -> Decision:
         decision = _read(line, permissions, now_ns)
         if shape is not None:
             permissions.remember(shape, decision)
-        permissions.remember(line, decision)  # the first value of a name is often the only one
+        permissions.remember(line, decision)  # the first value of a name is often its only value
     return decision
 
 

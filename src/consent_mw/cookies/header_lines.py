@@ -1,4 +1,4 @@
-"""Header lines in the one form that all else reads: pairs of bytes, in lists that nobody else holds. Pure."""
+"""Normalise header lines: pairs of bytes, in lists that no other code holds. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from consent_mw._asgi import Header, HeaderList, Scope
 
 __all__ = ["LINE_ENDS", "fields_of", "is_token", "legible", "legible_scope", "own_lines", "shown"]
 
-#: What a name is made of (RFC 9110, section 5.6.2).
+#: The characters of a header's name (RFC 9110, section 5.6.2).
 _LOWER: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _TOKEN: Final = _LOWER + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _BLANK: Final = b" \t"
-#: What browsers and proxies send. A name that is none of these is read letter by letter, which takes thrice as long.
+#: Names that browsers and proxies send. Any other name is read letter by letter, which takes three times as long.
 _USUAL: Final = frozenset(
     b"accept accept-encoding accept-language authorization cache-control cdn-loop cf-connecting-ip cf-ray cf-visitor "
     b"connection content-length content-type cookie dnt forwarded host if-modified-since if-none-match origin pragma "
@@ -21,7 +21,7 @@ _USUAL: Final = frozenset(
     b"sec-fetch-site sec-fetch-user sec-gpc te traceparent upgrade-insecure-requests user-agent via x-forwarded-for "
     b"x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip x-request-id x-requested-with".split()
 )
-#: What ends a line for some reader, and begins another one (RFC 9110, section 5.5).
+#: Characters at which some reader ends the line and begins another one (RFC 9110, section 5.5).
 LINE_ENDS: Final = b"\r\n\0"
 _SHOWN: Final = 80
 
@@ -33,24 +33,24 @@ def is_token(text: bytes) -> bool:
 
 def legible(line: object) -> Header | None:
     """
-    Return a header line as a pair of bytes, its name without blanks; None where a server could read it otherwise.
+    Return a header line as a pair of bytes, its name without blanks; None if a server could read it differently.
 
-    ASGI asks for bytes. Some servers take texts, buffers and blanks around a name all the same, so that they mean
-    what stands here. Nobody agrees about a name that is no token, or a value that ends its line.
+    ASGI asks for bytes. Some servers also accept texts, buffers and blanks around a name, and read them as this
+    function does. Servers do not agree about a name that is not a token, or about a value that ends its line.
     """
     try:
-        name, value = map(_exact, line)  # type: ignore[call-overload]  # what is no pair raises
+        name, value = map(_exact, line)  # type: ignore[call-overload]  # anything but a pair raises
     except (TypeError, ValueError, BufferError):
         return None
     name = name.strip(_BLANK)
     ends = len(value.translate(None, LINE_ENDS)) != len(value)
     if not is_token(name) or (ends and name.lower() != b"set-cookie"):
-        return None  # of a Set-Cookie line the gate says itself that it has no name
+        return None  # a Set-Cookie line passes here: the gate itself reports that it has no name
     return name, value
 
 
 def own_lines(lines: Iterable[object] | None) -> tuple[HeaderList, list[object]]:
-    """Return the legible ones of `lines`, which are read once, in a list of their own; and the others."""
+    """Return the legible lines in a new list, and the illegible ones. `lines` is read only once."""
     own: HeaderList = []
     others: list[object] = []
     for each in lines or ():
@@ -63,17 +63,18 @@ def own_lines(lines: Iterable[object] | None) -> tuple[HeaderList, list[object]]
 
 
 def _exact(part: Any) -> bytes:
-    """Return bytes that are nothing more: a subclass may read otherwise than it is sent, and a buffer may change."""
+    """Return exact bytes. A subclass may read differently from what is sent, and a buffer may change later."""
     if isinstance(part, str):
-        return str.encode(part, "latin-1")  # an error of it is a ValueError
-    return b"".join((part,))  # it takes buffers and nothing else, and returns the very one that is bytes
+        return str.encode(part, "latin-1")  # its error is a ValueError
+    return b"".join((part,))  # accepts only buffers, and returns exact bytes unchanged
 
 
 def fields_of(headers: Any) -> dict[bytes, bytes] | None:
     """
-    Return a request's headers by name, of several with one name the last; None where they are not as servers give
-    them, a list of pairs with names in lower case. In every request: a few calls, whatever their number. Of values
-    that alone is looked at which decides.
+    Return a request's headers by name; None if they are not a list of pairs with names in lower case.
+
+    If several headers have the same name, the last one counts. This runs for every request, so it makes a few calls,
+    however many headers there are. Of the values it checks only the cookie's, which decides.
     """
     if headers.__class__ is not list:
         return None
@@ -88,8 +89,9 @@ def fields_of(headers: Any) -> dict[bytes, bytes] | None:
 
 def legible_scope(scope: Scope) -> Scope:
     """
-    Return `scope` with headers and client as all else reads them: the headers' names in lower case, and both in
-    sequences. ASGI has iterables, which can be read once. Header lines that nobody can read are left out.
+    Return `scope` with normalised headers and client: both are sequences, and the headers' names are in lower case.
+
+    ASGI allows iterables, which can be read only once. Illegible header lines are left out.
     """
     lines, _ = own_lines(scope.get("headers"))
     headers = [(name.lower(), value) for name, value in lines]
@@ -98,7 +100,7 @@ def legible_scope(scope: Scope) -> Scope:
 
 
 def shown(line: Any) -> str:
-    """Return what of an illegible line may be told: its name, shortened, and nothing of its value."""
+    """Return what a log may show of an illegible line: its name, shortened, and nothing of its value."""
     parts: list[Any] = [*line] if isinstance(line, tuple | list) else []
     name = parts[0] if parts else None
     if not isinstance(name, bytes | bytearray | str):

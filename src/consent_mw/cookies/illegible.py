@@ -1,4 +1,4 @@
-"""Header lines of the application that no two servers would read alike: not sent, and told of."""
+"""Illegible header lines of the application, which servers could read differently: block and log them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Illegible"]
 
 _log = logging.getLogger("consent_mw")
 
-#: Different names that are told: one may come from anywhere.
+#: How many different names are logged. The limit is needed because names may come from a visitor.
 _TOLD: Final = 100
 
 
 class Illegible:
-    """What this process has refused to send. In development it is an error, else it is told once for each name."""
+    """Refuse illegible header lines: raise an error in development, otherwise log each name once."""
 
     def __init__(self, *, strict: bool) -> None:
         self._strict = strict
@@ -27,10 +27,10 @@ class Illegible:
 
     def refuse(self, lines: Iterable[object]) -> None:
         """
-        Say that `lines` do not leave.
+        Report that `lines` are not sent.
 
         Raises:
-            IllegibleHeader: In development, about the first of them.
+            IllegibleHeader: In development, for the first of `lines`.
         """
         for line in lines:
             name = as_json(shown(line))

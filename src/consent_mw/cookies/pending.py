@@ -1,4 +1,4 @@
-"""Cookies that wait for the visitor's answer: on the server, sealed, ten minutes, and delivered once."""
+"""Cookies that wait for the visitor's answer: sealed on the server for ten minutes, and delivered once."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ __all__ = ["WAITS", "NoRoom", "Pending", "Waiting", "hush", "hushed"]
 
 _log = logging.getLogger("consent_mw")
 
-#: After this a line that nobody answered is gone.
+#: A line that the visitor does not answer is deleted after this time.
 WAITS: Final = timedelta(minutes=10)
 
-#: One visitor cannot make us keep more: RFC 6265bis caps name and value at 4,096 bytes, attributes at 1,024 each.
+#: The most that one visitor can make us keep. RFC 6265bis caps name and value at 4,096 bytes, attributes at 1,024 each.
 _MOST_LINES = 20
 _MOST_LINE_BYTES = 8_192
-#: All visitors together: a process keeps 32 MiB, and for one network half a mebibyte, which is a thousand usual lines.
+#: The limit for all visitors: 32 MiB in a process. One network gets half a mebibyte, which is a thousand usual lines.
 _TOGETHER_LINES = 64_000
 _TOGETHER_BYTES = 32 << 20
 _SHARE = 64
-#: What a record weighs in a store beside its line.
+#: The size of a record in a store, without its line.
 _RECORD_BYTES = 256
 
 _KINDS = frozenset((PENDING,))
 _MAX_AGE = re.compile(rb"(;[ \t]*max-age[ \t]*=[ \t]*)(\d+)(?=[ \t]*(?:;|$))", re.IGNORECASE)
 
 
-#: Between a session's id and each purpose that was refused for the visit; no purpose's name holds it.
+#: Separates a session's id and the purposes that the visitor refused for this visit. No purpose's name contains it.
 _HUSHED: Final = "~"
 
 
 def hushed(session: str | None) -> frozenset[str]:
-    """Return the purposes that the visitor of `session` refused for this visit: nobody asks about them again."""
+    """Return the purposes that the visitor of `session` refused for this visit. They are not asked about again."""
     return frozenset((session or "").split(_HUSHED)[1:])
 
 
 def hush(session: str, purposes: Collection[str]) -> str:
-    """Return the session in which nobody asks about `purposes` again; of none in which all are asked about."""
+    """Return the session in which `purposes` are not asked about again. Without purposes all are asked about."""
     return _HUSHED.join((session.partition(_HUSHED)[0], *sorted(purposes)))
 
 
 class NoRoom(ConsentError):
-    """So much waits already, of one network or of all, that nothing more is kept."""
+    """Too many cookies wait already, from one network or from all, so no more is kept."""
 
 
 class Waiting(NamedTuple):
-    """A cookie that waits: its record, the name it would have, and its declaration."""
+    """A cookie that waits: the id of its record, its name, and its declaration."""
 
     id: UUID
     name: str
@@ -80,13 +80,13 @@ class _Line(msgspec.Struct, frozen=True, array_like=True):
 
 class Pending:
     """
-    Keeps Set-Cookie lines that wait, in a store that all workers share.
+    Keep Set-Cookie lines that wait, in a store that all workers share.
 
-    They are found by a random session id that lives in a session cookie of its own; the store holds only a
-    digest of it, and the id links to no other record.
+    A random session id finds the lines. It is in a separate session cookie. The store holds only a digest of the id,
+    and the id does not link to any other record.
 
-    Anybody can want more to be kept, by leaving that cookie out: so all that this process keeps is bounded, and what
-    one network may take of it.
+    A client that leaves that cookie out gets a new session and can fill more space. Therefore the total that this
+    process keeps is bounded, and so is the share of one network.
     """
 
     def __init__(self, policy: Policy, store: Store, sealer: Sealer) -> None:
@@ -97,7 +97,7 @@ class Pending:
         self._room = Room(things=_TOGETHER_LINES, size=_TOGETHER_BYTES, share=_SHARE, within=WAITS)
 
     def under(self, policy: Policy, sealer: Sealer) -> Pending:
-        """Return the same under another revision of the policy; what waits already goes on waiting."""
+        """Return the same under another revision of the policy. Cookies that wait already stay."""
         other = Pending(policy, self._store, sealer)
         other._tasks = self._tasks
         other._room = self._room
@@ -107,14 +107,16 @@ class Pending:
         self, session: str | None, lines: Sequence[tuple[Decision, bytes]], now_ns: int, network: str = ""
     ) -> str:
         """
-        Keep `lines` for the visitor of `session`, and return it or a new one. Of one name the latest line waits.
+        Keep `lines` for the visitor of `session`, and return that session or a new one.
+
+        If several lines have the same name, only the latest one waits.
 
         Args:
-            network: Where the visitor comes from, as far as it is known: it has a part of the room.
+            network: The visitor's network, if it is known. Each network has a limited share of the room.
 
         Raises:
-            NoRoom: Too much waits already. None of them waits.
-            StoreError: They could not be kept; then none of them waits.
+            NoRoom: Too many cookies wait already. None of `lines` is kept.
+            StoreError: The lines could not be stored. None of them is kept.
         """
         latest = {decision.name: (decision, line) for decision, line in lines if len(line) <= _MOST_LINE_BYTES}
         before = await self._records(session, now_ns) if session else []
@@ -127,14 +129,14 @@ class Pending:
         if not self._room.take(network, more_lines, more_bytes + _RECORD_BYTES * more_lines, now_ns):
             raise NoRoom("too many cookies wait already, of this network or of all")
         records = [
-            # A microsecond apart, so that they are shown in the order in which they were set.
+            # One microsecond apart, so that the page shows them in the order in which they were set.
             self._record(session, decision, line, now_ns + 1_000 * number)
             for number, (decision, line) in enumerate(kept)
         ]
         if records:
             await self._store.append(records)
         if stale:
-            # A deletion waits for the disk, and this one may come late: only the latest line of a name is ever read.
+            # A deletion waits for the disk. This one may happen later: only the latest line of a name is ever read.
             self._later(self._store.delete(self._query(session, now_ns, stale)))
         return session
 
@@ -149,20 +151,20 @@ class Pending:
             _log.warning("older lines of a waiting cookie expire later: %s", task.exception())
 
     async def settle(self) -> None:
-        """Wait until what was put off is done: before the store is closed."""
+        """Wait for the delayed deletions to finish. Call it before closing the store."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def waiting(self, session: str, now_ns: int) -> list[Waiting]:
-        """Return what waits for the visitor of `session`, oldest first. Nothing of anybody else's."""
+        """Return the cookies that wait for the visitor of `session`, oldest first, and no other visitor's."""
         found = await self._records(session, now_ns)
         declared = [(record, line, self._policy.cookie(line.name)) for record, line in found]
         return [Waiting(record.id, line.name, cookie) for record, line, cookie in declared if cookie]
 
     async def claim(self, session: str, ids: Collection[UUID], now_ns: int) -> list[bytes]:
         """
-        Return the Set-Cookie lines of `ids`, for this caller alone: a line is delivered once, also to two tabs.
+        Return the Set-Cookie lines of `ids` to this caller only: two tabs never both get the same line.
 
-        A Max-Age is shortened by the time that the line has waited.
+        Each Max-Age is shortened by the time that the line has waited.
         """
         lines: list[bytes] = []
         found = await self._found(session, now_ns)
@@ -175,12 +177,12 @@ class Pending:
         return lines
 
     async def drop(self, session: str, ids: Collection[UUID], now_ns: int) -> int:
-        """Forget the lines of `ids`, which the visitor refused, and return how many they were."""
+        """Delete the lines of `ids`, which the visitor refused, and return the number of deleted records."""
         found = await self._found(session, now_ns)
         return await self._store.delete(self._query(session, now_ns, _of_their_names(found, ids)))
 
     async def expire(self, now_ns: int) -> int:
-        """Forget every line that has waited too long, whoever's, and return how many they were."""
+        """Delete every line of any visitor that has waited too long, and return the number of deleted records."""
         return await self._store.delete(Query(kinds=_KINDS, until=_instant(now_ns) - WAITS))
 
     def _record(self, session: str, decision: Decision, line: bytes, now_ns: int) -> Record:
@@ -200,7 +202,7 @@ class Pending:
         try:
             return msgspec.msgpack.decode(self._sealer.open(record), type=_Line)
         except (ConsentError, msgspec.MsgspecError):
-            return None  # its key is gone or it is not ours: it can no longer be delivered, and expires
+            return None  # its key is gone, or it is not ours: it cannot be delivered any more, and expires
 
     def _query(self, session: str, now_ns: int, ids: Collection[UUID] | None = None) -> Query:
         return Query(
@@ -217,17 +219,17 @@ def _latest(found: Sequence[tuple[Record, _Line]]) -> list[tuple[Record, _Line]]
 
 def _of_their_names(found: Sequence[tuple[Record, _Line]], ids: Collection[UUID]) -> set[UUID]:
     """
-    Return `ids` that were found, with the older lines of the same names.
+    Return the `ids` that were found, and the ids of older lines with the same names.
 
-    A line that came too late for its own answer was not seen by the one that came after it. Left alone it would
-    wait again once the latest is answered.
+    The store may hold an older line that a newer one could not see and replace, because it was written too late. If it
+    stayed, it would wait again once the visitor has answered the latest line.
     """
     last = {line.name: record.id for record, line in found if record.id in ids}
     return {record.id for record, line in found if line.name in last and record.id <= last[line.name]}
 
 
 def _subject(session: str) -> bytes:
-    """What the store knows a session by: whoever reads the store cannot claim its lines."""
+    """Return the digest that stands for a session in the store. A reader of the store cannot claim lines with it."""
     return hashlib.blake2b(session.partition(_HUSHED)[0].encode(), digest_size=16, person=b"consent-pending").digest()
 
 

@@ -1,4 +1,4 @@
-"""How much may be kept for visitors at once: counted in memory, by network and over all. The clock is an argument."""
+"""Limit what is kept for visitors at once, per network and in total. Counted in memory; the clock is an argument."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from typing import Final
 
 __all__ = ["Room"]
 
-#: Time is counted in so many parts: what was taken is forgotten one part after it is gone.
+#: The time is divided into this many parts. What was taken is released at most one part after its time.
 _PARTS: Final = 10
 
 
 class Room:
     """
-    Room for so many things and bytes, which a thing takes for a fixed time.
+    Room for a limited number of things and bytes. Each thing takes its room for a fixed time.
 
-    A network has a small part of it, so that no stranger can take the room of all others. A process counts for itself.
+    One network may take only a small share, so that a stranger cannot take the room of all others. Each process counts
+    separately.
 
     Args:
-        things, size: Most things and bytes together.
-        share: The part of both that one network may take.
-        within: How long what was taken counts.
+        things, size: The most things and bytes in total.
+        share: One network may take this fraction of both: 64 means one 64th.
+        within: How long a thing takes its room.
     """
 
     def __init__(self, *, things: int, size: int, share: int, within: timedelta) -> None:
         self._most = things, size
         self._share = things // share, size // share
         self._part_ns = int(within.total_seconds() * 1e9) // _PARTS
-        #: For each part of the time, what each network took: things and bytes. The same of all together.
+        #: For each part of the time, the things and bytes that each network took, and the totals of all networks.
         self._taken: dict[int, tuple[Counter[str], Counter[str]]] = {}
         self._together: dict[int, list[int]] = {}
 
     def take(self, network: str, things: int, size: int, now_ns: int) -> bool:
-        """Take room and return True, or take nothing where there is too little. What takes nothing fits always."""
+        """Take room and return True. If there is too little, take nothing and return False. Zero always fits."""
         part = now_ns // self._part_ns
         for old in [each for each in self._taken if not part - _PARTS <= each <= part]:
             del self._taken[old], self._together[old]

@@ -1,4 +1,4 @@
-"""The Cookie header in: the consent is read, and what the visitor refused is taken out. Pure."""
+"""Read the consent from the Cookie header, and remove the cookies that the visitor refused. Pure."""
 
 from __future__ import annotations
 
@@ -25,54 +25,56 @@ from consent_mw.system.days import DAY_NS, date_of
 
 __all__ = ["Reading", "RequestCookies", "foreign_request", "stands_alone", "without_cookies"]
 
-#: Whole headers that are remembered with what they say, some thousand visitors'; and what one takes at least.
+#: The cache of whole headers with their readings, enough for some thousand visitors; and the least that one takes.
 _READINGS_BYTES = 8 << 20
 _READING_BYTES = 1_500
-#: What one decision about what was taken out takes.
+#: The size of one decision about a removed cookie.
 _DECISION_BYTES = 250
-#: Pieces of a header that are all looked at. No browser keeps as many cookies for one site; of what comes after them
-#: only declared names are, so that a header of 15,000 holds nobody up.
+#: How many pieces of a header are read completely. No browser keeps as many cookies for one site. Of the pieces after
+#: them only declared names are read, so that a header of 15,000 pieces does not delay other requests.
 _LOOKED_AT = 200
-#: Cookies that one response expires at most: a header of a thousand must not make an answer of a thousand lines.
+#: The most cookies that one response expires: a header of a thousand cookies must not cause a thousand lines.
 _EXPIRED_AT_ONCE = 30
-#: Directories of an address at which a refused cookie is looked for.
+#: How many directories of an address are searched for a refused cookie.
 _DEEPEST = 6
 
-#: No set: to hash a member of an enumeration takes longer than to compare it with both, and to look it up in its class.
+#: Two constants and not a set: hashing an enumeration's member takes longer than comparing it with both, and so does
+#: looking it up in its class.
 _KEPT: Final = Verdict.KEPT
 _PENDING: Final = Verdict.PENDING
-#: What the names of a header's cookies are found by when its values are left out, and the bytes of such that are kept.
+#: Matches the values in a header: without them the names are left, which are the key of a shape. Then the size of the
+#: cache of shapes, and of one shape.
 _VALUE: Final = re.compile(rb"=[^;]*")
 _SHAPES_BYTES: Final = 1 << 20
 _SHAPE_BYTES: Final = 600
-#: Sets of answers for which it is remembered that nothing is taken out of a header of one shape.
+#: For how many different permissions one shape remembers that no cookie is removed.
 _WHOLE_UNDER: Final = 16
-#: An id, and the purposes that were refused for the visit (`pending.hush`).
+#: A session's id, and the purposes that the visitor refused for this visit (`pending.hush`).
 _SESSION = re.compile(r"[A-Za-z0-9_-]{22}(~[a-z][a-z0-9_]{0,31})*")
 #: Methods that a link can have (RFC 9110, section 9.2.1).
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
-#: Hosts that are remembered, and the longest: a name of 253 letters (RFC 1035, section 2.3.4) and its port.
+#: How many hosts are cached, and the longest one: a name of 253 letters (RFC 1035, section 2.3.4) and its port.
 _REMEMBERED_HOSTS: Final = 256
 _LONGEST_HOST: Final = 260
-#: What our cookies beside the consent cookie are for.
+#: The uses of our other cookies, beside the consent cookie.
 _COMPANIONS: Final = ("host", "pending", "notice", "form")
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """
-    What one Cookie header says. Shared by all requests that send the same bytes: it holds no request's state.
+    The content of one Cookie header. All requests with the same bytes share it, so it holds no state of a request.
 
-    Thousands are remembered. The collector of garbage need not go through them: nothing in one leads back to it.
+    Thousands are cached. The garbage collector does not need to visit them: they contain no reference cycles.
 
     Attributes:
-        pending: The id under which this visitor's cookies wait, or None.
-        request: What the application sees of it; each request gets a copy.
-        header: What the application may see: the header itself, a shorter one, or None.
-        changed: Whether `header` is not what came.
-        expired: Set-Cookie lines that make the browser forget what it may no longer hold.
-        removed: The decisions about what was taken out.
+        pending: The session under which this visitor's cookies wait, or None.
+        request: The consent as the application sees it. Each request gets a copy.
+        header: The Cookie header that the application may see: the original, a shorter one, or None.
+        changed: Whether `header` differs from the header that came.
+        expired: Set-Cookie lines that delete the cookies which the browser may no longer hold.
+        removed: The decisions about the removed cookies.
         withheld: Whether the browser may hold a choice that it left out of this request.
-        unsigned: Whether a cookie of the consent cookie's name came that says nothing to us.
+        unsigned: Whether a cookie with the consent cookie's name came without a choice that we accept.
     """
 
     consent: Consent
@@ -89,11 +91,11 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
 class _Shape(msgspec.Struct, frozen=True):
     """
-    The names of the cookies of many visitors, in their order, with one choice among them and nothing that waits.
+    A sequence of cookie names that many visitors send. One of them is the choice, and none is the pending cookie.
 
     Attributes:
-        choice_at: Which of them is the choice.
-        whole_under: Permissions under which none of them is taken out.
+        choice_at: The index of the choice in the header.
+        whole_under: Permissions under which none of the cookies is removed.
     """
 
     choice_at: int
@@ -102,10 +104,10 @@ class _Shape(msgspec.Struct, frozen=True):
 
 class RequestCookies:
     """
-    Reads Cookie headers under one policy.
+    Read Cookie headers under one policy.
 
-    A header that was verified once is remembered whole, by its exact bytes, the signals and the kind of
-    connection, for one day at most: that is the resolution of the consent's own expiry.
+    A verified header is cached whole, by its exact bytes, the signals and the kind of connection. It stays for one day
+    at most, which is the resolution of the consent's own expiry.
     """
 
     def __init__(
@@ -119,8 +121,8 @@ class RequestCookies:
     ) -> None:
         """
         Args:
-            strict: An event that is not declared is an error, and not only counted.
-            reopened: For each earlier revision the purposes and cookies that its visitors are asked about again.
+            strict: Treat an undeclared event as an error, instead of only counting it.
+            reopened: For each earlier revision, the purposes and cookies that its visitors are asked about again.
         """
         self.policy = policy
         self._strict = strict
@@ -148,10 +150,10 @@ class RequestCookies:
 
     def pending_line(self, session: str, beside: str, *, secure: bool) -> bytes:
         """
-        Return the Set-Cookie line of that session cookie: it lives as long as the browser is open, at most.
+        Return the Set-Cookie line of that session cookie, which ends when the browser closes.
 
         Args:
-            beside: The value of the consent cookie with which alone it is believed.
+            beside: The value of the consent cookie. The session cookie is valid only together with it.
         """
         value = f"{session}.{self._pending_signature(session, beside)}"
         line = f"{self.pending_name(secure=secure)}={value}; Path=/; HttpOnly"
@@ -161,7 +163,7 @@ class RequestCookies:
         return self._pending_signer.get_signature(f"{session}|{beside}").decode("ascii")
 
     def choice_lines(self, consent: RequestConsent, given: Consent, *, secure: bool) -> list[bytes]:
-        """Return the Set-Cookie lines that keep `given`, what was chosen. What still waits goes on waiting under it."""
+        """Return the Set-Cookie lines that store the choice `given`. Cookies that wait go on waiting under it."""
         lines = self.cookie.lines(given, consent.today, secure=secure)
         consent.value = "" if given.choice is None else self.cookie.sign(given)
         if consent.pending is not None and given.choice is Choice.PROMPT:
@@ -178,10 +180,10 @@ class RequestCookies:
         foreign: bool = False,
     ) -> Reading:
         """
-        Return what the Cookie `header` says (several lines joined with "; "). Never raises.
+        Return the reading of the Cookie `header` (several lines joined with "; "). Never raises.
 
         Args:
-            secure: Whether the connection is https, where a browser keeps what has the prefix `__Host-` to one host.
+            secure: Whether the connection is https, where a browser keeps a `__Host-` cookie to one host.
             alone: On http, whether the host `stands_alone`.
             foreign: Whether a browser leaves the consent cookie out of such a request (see `foreign_request`).
         """
@@ -199,22 +201,25 @@ class RequestCookies:
 
     def _new_memory(self, *kind: *tuple[frozenset[str], bool, bool, bool]) -> Memory[bytes | None, Reading]:
         """
-        Return the memory of one kind of connection. A kind is no part of the keys: a tuple for each of thousands of
-        headers would be one more thing for the collector of garbage to go through.
+        Return a new cache for one kind of connection.
+
+        The kind is not part of the cache's keys: with a tuple for each of thousands of headers, the garbage collector
+        would have more to visit.
         """
         memory = self._readings[kind] = Memory(self._budget)
         return memory
 
     def _begin_day(self, day: int) -> None:
         self._today = date_of(day)
-        # Compared in every request, which is faster than to divide.
+        # Every request compares these, which is faster than dividing.
         self._from_ns, self._until_ns = day * DAY_NS, (day + 1) * DAY_NS
         self._readings.clear()
 
     def _read_usual(self, header: bytes, signals: frozenset[str], secure: bool, alone: bool) -> Reading | None:
         """
-        Return what a header says of which only the values are new, as of each new visitor: nothing is taken out of it.
-        None where that is not known.
+        Return the reading of a header with known names and new values, as a new visitor sends it.
+
+        No cookie is removed from such a header. None if the names are not known, or if a cookie may have to be removed.
         """
         shape = self._shapes[secure].seen.get(_VALUE.sub(b"=", header))
         if shape is None:
@@ -242,14 +247,14 @@ class RequestCookies:
         return Reading(consent, permissions, None, request, header, False, (), ())
 
     def _remember_shape(self, header: bytes, names: list[bytes], secure: bool, permissions: Permissions) -> None:
-        """Remember that nothing is taken out of a header with such names under these permissions."""
+        """Remember that no cookie is removed from a header with these names under these permissions."""
         choice = self._readers[secure][0][0]
         if self.cookie.domain or names.count(choice) != 1 or self._pending_names[secure] in names:
             return
         shapes, key = self._shapes[secure], _VALUE.sub(b"=", header)
         shape = shapes.seen.get(key)
         if shape is None:
-            # Counted in pieces of the header, of which a blank one has no name.
+            # The index counts all pieces of the header, and `names` leaves out the blank ones.
             pieces = [piece.partition(b"=")[0].strip(b" \t") for piece in key.split(b";")]
             shape = _Shape(pieces.index(choice), set())
             shapes.remember(key, shape, _SHAPE_BYTES + len(key))
@@ -263,8 +268,8 @@ class RequestCookies:
         found = pairs(thinned or b"")
         exposed = not secure and (not alone or self.cookie.domain != "")
         consent, proven, value = self._consents(found, today, secure, exposed)
-        # What is not there was not refused: nothing is expired on its account, and what the browser holds of what is
-        # declared was allowed. Over http the choice may have been made over https, whose cookie does not come here.
+        # A missing choice is not a refusal: nothing is expired because of it, and the declared cookies that the browser
+        # holds were allowed. On http the visitor may have chosen over https, whose cookie does not come here.
         absent = consent.choice is None and not any(key.decode("latin-1") in self.cookie.names for key, _ in found)
         withheld = foreign and absent
         unproven = self.cookie.domain != "" and not exposed and consent.choice is not None and proven != consent
@@ -311,10 +316,11 @@ class RequestCookies:
 
     def expired(self, header: bytes | None, permissions: Permissions, path: str = "/") -> tuple[bytes, ...]:
         """
-        Return the lines that make the browser forget what it sent in `header` and `permissions` refuse.
+        Return the lines that delete the cookies in `header` which `permissions` refuse.
 
-        A cookie that was set otherwise than declared is found where the browser puts one without Path and Domain:
-        at a directory of the request's `path` (percent-encoded), for the host alone (RFC 6265bis, section 5.1.4).
+        A cookie may have been set otherwise than declared. It is searched where the browser puts a cookie without Path
+        and Domain: at a directory of the request's `path` (percent-encoded), for the host alone (RFC 6265bis, section
+        5.1.4).
         """
         names = dict.fromkeys(name.decode("latin-1") for name, _ in pairs(self._thinned(header) or b""))
         judged = (permissions.cookie(name) for name in names if name not in self.reserved)
@@ -322,14 +328,14 @@ class RequestCookies:
         return tuple(dict.fromkeys([*_expiries(refused), *_strays(refused, path)]))[:_EXPIRED_AT_ONCE]
 
     def _thinned(self, header: bytes | None) -> bytes | None:
-        """Return the header; one of a crowd without the pieces that nobody declared, which would be taken out."""
+        """Return the header. If it has too many pieces, leave out the undeclared ones, removed later anyway."""
         if header is None or self._crowd is None or header.count(b";") <= _LOOKED_AT:
             return header
         *first, rest = header.split(b";", _LOOKED_AT)
         return b";".join([*first, *self._crowd.findall(b";" + rest)])
 
     def _readers_of(self, *, secure: bool) -> list[tuple[bytes, Callable[[bytes, date], Consent]]]:
-        """Return by which names a choice comes on this kind of connection, with what reads each."""
+        """Return the names of the cookies that may hold a choice on this kind of connection, each with its reader."""
         readers = [(self.cookie.name(secure=secure), self.cookie.read)]
         if self.cookie.domain:
             readers.append((self.cookie.former(secure=secure), self.cookie.read_former))
@@ -337,9 +343,10 @@ class RequestCookies:
 
     def _signed(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> list[tuple[Consent, str]]:
         """
-        Return every choice that we signed, with its value; what others call by our cookie's name is none.
+        Return every choice that we signed, with its value. Other cookies with our cookie's name are ignored.
 
-        A browser has one of a name that begins with `__Host-`: of two one is not ours, and neither is believed.
+        A browser holds one cookie of a name that begins with `__Host-`. If two come, one is not ours, so neither
+        counts.
         """
         signed: list[tuple[Consent, str]] = []
         for name, read in self._readers[secure]:
@@ -356,11 +363,11 @@ class RequestCookies:
         self, found: list[tuple[bytes, bytes]], today: date, secure: bool, exposed: bool
     ) -> tuple[Consent, Consent, str]:
         """
-        Return what the visitor chose; what they chose on this very host, as a cookie proves that only it can set; and
-        the value that says the first.
+        Return the visitor's choice, the choice that they proved on this very host, and the cookie value of the first.
 
-        A choice that hosts share may have been tossed in by any of them. It decides where nothing was chosen yet. Where
-        something was, it may allow no more than that; else this host asks again.
+        The proof is a cookie that only this host can set. A shared choice may have been set by any of the hosts that
+        share it. If the visitor has not chosen on this host, the shared choice decides. If they have, the shared choice
+        may not allow more; otherwise this host asks again.
         """
         consent, value = _agreed(self._signed(found, today, secure), guarded=self.cookie.domain != "")
         if not self.cookie.domain:
@@ -376,11 +383,11 @@ class RequestCookies:
         return consent, NO_CONSENT if exposed else own, value
 
     def _revised(self, consent: Consent) -> Consent:
-        """Return the consent as it stands under our revision of the policy."""
+        """Return the consent under our revision of the policy."""
         if consent.revision == self.policy.revision or consent.choice is None:
             return consent
         if consent.revision not in self._reopened:
-            return NO_CONSENT  # a revision that nobody can compare with ours any more
+            return NO_CONSENT  # a revision that can no longer be compared with ours
         purposes, cookies = self._reopened[consent.revision]
         return msgspec.structs.replace(consent, reopened_purposes=purposes, reopened_cookies=cookies)
 
@@ -395,7 +402,7 @@ class RequestCookies:
 
 def stands_alone(host: bytes | None) -> bool:
     """
-    Whether no other host can set cookies for this `Host`: an address, or a name without a dot.
+    Whether no other host can set cookies for this `Host`. True for an address, and for a name without a dot.
 
     `www.example.com` has neighbours: `blog.example.com` may set a cookie for `example.com`.
     """
@@ -417,14 +424,14 @@ def _stands_alone(host: bytes) -> bool:
 
 def foreign_request(scope: Scope, fields: Mapping[bytes, bytes], *, embedded: bool = False) -> bool:
     """
-    Whether a browser leaves cookies with SameSite=Lax out of such a request (RFC 6265bis, section 5.2): one from
-    another site that is no top-level navigation with a safe method, or one for a page that nobody asked for yet.
+    Whether a browser leaves cookies with SameSite=Lax out of such a request (RFC 6265bis, section 5.2).
 
-    A return by POST from a bank or a sign-in is one. So is what stands in a frame of another site.
+    It does so for a request from another site, unless this is a top-level navigation with a safe method. Examples: a
+    return by POST from a bank or a sign-in, and a frame in a page of another site. A prefetch counts too.
 
     Args:
         fields: The request's headers by lower-case name.
-        embedded: Whether the consent cookie says SameSite=None, and goes with all but what is fetched beforehand.
+        embedded: Whether the consent cookie says SameSite=None. A browser then sends it with all but prefetches.
     """
     site = fields.get(b"sec-fetch-site")
     if b"prefetch" in fields.get(b"sec-purpose", b""):
@@ -432,7 +439,7 @@ def foreign_request(scope: Scope, fields: Mapping[bytes, bytes], *, embedded: bo
     if embedded:
         return False
     if site is None:
-        # Over plain http, and from browsers older than these headers, only a POST says where it comes from.
+        # On plain http, and from browsers older than these headers, only a POST names its origin.
         origin = fields.get(b"origin")
         return origin is not None and scope.get("method") not in _SAFE and not _same_host(origin, fields.get(b"host"))
     if site != b"cross-site":
@@ -446,27 +453,31 @@ def _same_host(origin: bytes, host: bytes | None) -> bool:
 
 
 def _stays(decision: Decision) -> bool:
-    """Who wants to be asked each time is asked before a cookie is stored: what the browser holds was allowed."""
+    """
+    Whether the application may see the cookie.
+
+    A pending cookie stays: the visitor is asked before the browser stores it, so what the browser holds was allowed.
+    """
     return decision.verdict is _KEPT or decision.verdict is _PENDING
 
 
 def _values(found: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
-    """Return the values of all cookies called `name`, in the order in which they came."""
+    """Return the values of all cookies called `name`, in the order of the header."""
     return [pair.partition(b"=")[2].strip(b" \t") for key, pair in found if key == name]
 
 
 def _only(found: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    """Return the value of the one cookie called `name`; of two one was tossed in, and neither is believed."""
+    """Return the value of the only cookie called `name`. If there are two, somebody added one, so neither counts."""
     values = _values(found, name)
     return values[0] if len(values) == 1 else None
 
 
 def _agreed(signed: Sequence[tuple[Consent, str]], *, guarded: bool) -> tuple[Consent, str]:
     """
-    Return which of several choices holds, with its value.
+    Return the one of several choices that counts, with its value.
 
-    Where a cookie of the host alone guards them the last day's do; elsewhere one may be tossed in, of any day. Of those
-    that remain it is the one that allows no more than each other.
+    If a cookie of the host alone guards the choices, only those of the latest day count. Otherwise somebody may have
+    added one of any day, so all count. Of these the function returns the one that allows no more than any other.
     """
     if len(signed) < 2:
         return signed[0] if signed else (NO_CONSENT, "")
@@ -485,12 +496,12 @@ def _believed(read: Callable[[bytes, date], Consent], value: bytes | None, today
         return NO_CONSENT
 
 
-#: The choices under which a name is kept: it ends when everything is refused.
+#: The choices under which a receipt is kept. It ends when the visitor refuses everything.
 _NAMED: Final = (Choice.ACCEPT, Choice.PROMPT)
 
 
 def _with_receipt_of(consent: Consent, proven: Consent) -> Consent:
-    """Return what was chosen, under the receipt that the visitor proved to be theirs, or under none."""
+    """Return the choice with the receipt that the visitor proved to be theirs, or without a receipt."""
     receipt, changes = (proven.receipt, proven.changes) if consent.choice in _NAMED else (None, 0)
     if (receipt, changes) == (consent.receipt, consent.changes):
         return consent
@@ -498,7 +509,7 @@ def _with_receipt_of(consent: Consent, proven: Consent) -> Consent:
 
 
 def _pieces(policy: Policy, reserved: Iterable[str]) -> re.Pattern[bytes]:
-    """Return what finds the pieces of a Cookie header that have one of our names or a declared one."""
+    """Return the pattern of the pieces of a Cookie header with one of our names or a declared name."""
     exact = [*reserved, *(cookie.name for cookie in policy.cookies if cookie.prefix is None)]
     begun = [cookie.prefix for cookie in policy.cookies if cookie.prefix is not None]
     names = [*map(re.escape, exact), *(re.escape(prefix) + "[^=;]*" for prefix in begun)]
@@ -506,13 +517,13 @@ def _pieces(policy: Policy, reserved: Iterable[str]) -> re.Pattern[bytes]:
 
 
 def _size(header: bytes | None, reading: Reading) -> int:
-    """Return about what a reading takes, with the header that it is found by and the shorter one that it may hold."""
+    """Return the approximate size of a reading, with its header and the shorter header that it may hold."""
     size = _READING_BYTES + 2 * len(header or b"") + sum(map(len, reading.expired))
     return size + _DECISION_BYTES * len(reading.removed) + weight_of(reading.consent)
 
 
 def _expiries(removed: Iterable[Decision]) -> list[bytes]:
-    """Only declared cookies are expired: of the others neither path nor domain, nor whose they are, is known."""
+    """Return the lines that expire removed cookies. Declared ones only: others have no known path, domain or owner."""
     lines = [
         delete_line(
             decision.name,
@@ -539,6 +550,6 @@ def _strays(removed: Iterable[Decision], path: str) -> list[bytes]:
 
 
 def without_cookies(headers: Iterable[Header], kept: bytes | None) -> HeaderList:
-    """Return a new header list in which one Cookie line, `kept`, stands for all that came; or none."""
+    """Return a new header list with one Cookie line, `kept`, instead of all that came; without any if it is None."""
     rest = [header for header in headers if header[0].lower() != b"cookie"]
     return rest if kept is None else [*rest, (b"cookie", kept)]
