@@ -30,7 +30,7 @@ BETTER = {
     r"\bvouch(?:es|ed)?\b": '"proves", "signs"',
 }
 #: Rooms of the package whose docstrings and comments hold to it. The others follow, room by room.
-ROOMS = ("consent", "cookies", "crypto", "exports", "hosts", "policy", "retention", "system", "testing")
+ROOMS = ("consent", "cookies", "crypto", "exports", "hosts", "policy", "retention", "staff", "system", "testing")
 
 #: Written by scripts/reference from the code, and pages that others still rewrite.
 GENERATED = ROOT / "docs" / "reference"

@@ -1,1 +1,1 @@
-"""What staff may read of a site: personal fields take a purpose and a reason, and leave a trace."""
+"""Access of staff to a site's records. Reading personal fields needs a purpose and a reason, and leaves a trace."""

@@ -1,4 +1,4 @@
-"""One reading of a site's records by staff: personal fields take a purpose and a reason, and leave a trace."""
+"""One access of staff to records. Reading personal fields needs a purpose and a reason, and leaves a trace."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ __all__ = ["Access", "accessing"]
 
 class Access:
     """
-    Opens records for one errand, and counts them. Those of persons under restriction are left out, but for records of
-    abuse.
+    Open records for one errand, and count them.
+
+    Leaves out the records of persons under restriction, except records of abuse.
 
     Attributes:
-        records: How many were looked at.
-        opened: Of how many somebody saw personal fields, which is what the audit chain says.
-        closed: How many have such fields and were not opened, by why.
-        left_out: How many nobody may use now.
-        changed: How many are not as the site wrote them.
-        put_back: How many were erased before.
+        records: How many records were read.
+        opened: Of how many records staff saw personal fields. The audit chain holds this number.
+        closed: How many records have personal fields that were not opened, by reason.
+        left_out: How many records may not be used because of a restriction.
+        changed: How many records were changed since the site wrote them, or were written by somebody else.
+        put_back: How many records were erased before and are there again.
 
     Args:
-        purposes: Those whose personal fields are meant.
-        demanded: A law demands it: nothing is left out for a restriction.
+        purposes: The purposes whose personal fields are to be read.
+        demanded: Whether a law demands the access. Then a restriction leaves nothing out.
         erased: What was erased, and may have been put back since.
-        spool: Where requests may wait that the store does not have yet.
-        note: Tells whoever reads what is left out, and why.
+        spool: The directory where requests may wait that the store does not have yet.
+        note: Receives messages for the reader: what is left out, and why.
     """
 
     def __init__(
@@ -78,10 +79,11 @@ class Access:
 
     async def consult(self, store: Store) -> None:
         """
-        Find out whose data nobody may use now, before any of it is shown.
+        Find the persons whose data may not be used now. Call it before any record is shown.
 
         Raises:
-            ConfigurationError: Personal fields were to be read, and some request does not tell here whose they are.
+            ConfigurationError: Personal fields are to be read, and a request cannot be opened here, so its person is
+                unknown.
             StoreError, SpoolError: The store, the keyring or the spool cannot be reached.
         """
         cases = await Desk(store, self._sealer, kept_by_store(store)).restricting(self._spool)
@@ -100,13 +102,14 @@ class Access:
             self.note(untold)
 
     def may_use(self, person: Person) -> bool:
-        """Whether what is held about this person may be used."""
+        """Whether the records about this person may be used."""
         return self._demanded or not self._restriction.is_under(person)
 
     def usable(self, records: Sequence[Record]) -> list[Record]:
         """
-        Return those of `records` that are as the site wrote them and may be used, and count the others. Raises
-        StoreError.
+        Return the `records` that may be used and that are as the site wrote them. Count the others.
+
+        Raises StoreError.
         """
         whole = self.whole(records)
         if self._demanded:
@@ -116,7 +119,7 @@ class Access:
         return usable
 
     def whole(self, records: Sequence[Record]) -> list[Record]:
-        """Return those of `records` that are as the site wrote them and were not erased, and count the others."""
+        """Return the `records` that are as the site wrote them and were not erased. Count the others."""
         whole = self._sealer.whole(records)
         self.changed += len(records) - len(whole)
         kept = [record for record in whole if not self._erased.has(record)]
@@ -124,11 +127,11 @@ class Access:
         return kept
 
     def rows(self, records: Sequence[Record]) -> list[dict[str, object]]:
-        """Return those of `records` that may be used as staff may read them: see `row`."""
+        """Return the usable ones of `records` as rows that staff may read: see `row`."""
         return [self.row(record) for record in self.usable(records)]
 
     def row(self, record: Record) -> dict[str, object]:
-        """Return one usable record as staff may read it: see `opened` and `unopened`."""
+        """Return one usable record as a row that staff may read: see `opened` and `unopened`."""
         self.records += 1
         row = opened(record, self._sealer) if self.personal else unopened(record)
         if record.ring:
@@ -141,7 +144,7 @@ class Access:
 
     @property
     def unreadable(self) -> Counter[str]:
-        """How many could not be opened although their keys should be there, by why."""
+        """How many records could not be opened although their keys should be there, by reason."""
         return Counter({why: count for why, count in self.closed.items() if why not in ("sealed", "destroyed")})
 
 
@@ -150,13 +153,15 @@ def accessing(
     places: Places, errand: Errand, keyring: Keyring | None, note: Callable[[str], None], now: Callable[[], datetime]
 ) -> Generator[Access]:
     """
-    Give what opens records. If personal fields are to be read, the audit chain says so, durably, before the first of
-    them is shown; a second entry, "closes", says of how many records it became so.
+    Yield an `Access`, and record it in the audit chain if personal fields are to be read.
+
+    The first entry is durable before any personal field is shown. A second entry, "closes", holds the number of records
+    that were opened.
 
     Args:
-        keyring: That of the store which is read; None where there is none at hand.
-        note: Tells whoever reads what is left out, and why.
-        now: Tells the time (aware).
+        keyring: The keyring of the store that is read; None if there is none.
+        note: Receives messages for the reader: what is left out, and why.
+        now: Returns the current time (aware).
 
     Raises:
         StoreError: The access cannot be recorded. Nothing was read.
@@ -200,5 +205,5 @@ def _recorded(places: Places, errand: Errand, access: Access, now: Callable[[], 
         count = {"closes": number, "records": access.opened, "not_opened": access.closed.total(), "ended": ended}
         try:
             audit.append(count, now=now())
-        except StoreError as error:  # what was read is recorded all the same
+        except StoreError as error:  # the access itself is recorded already
             access.note(str(error))

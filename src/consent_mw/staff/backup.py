@@ -1,4 +1,4 @@
-"""A backup of a site's data directory: whole, for its owner alone, and never with a key in it."""
+"""Back up a site's data directory: complete, readable for its owner only, and never with a key in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from consent_mw.system.ownership import make_directory, unlinked
 
 __all__ = ["MANIFEST", "Manifest", "back_up", "copy_file", "forget_old", "latest_backup", "read_manifest"]
 
-#: Written last, with the digest of each other file: a backup without it was cut off.
+#: Written last, with the digests of all other files. A backup without it is incomplete.
 MANIFEST: Final = "backup.json"
 _FORMAT: Final = 1
 _NAME: Final = re.compile(r"\d{4}-\d{2}-\d{2}-\d{6}")
@@ -32,13 +32,13 @@ _UNFINISHED: Final = ".unfinished"
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a backup holds.
+    The content of a backup.
 
     Attributes:
-        format: Of the backup; a higher one was made by a newer version.
-        version: Of the package that made it.
-        made: When it was begun (aware, UTC).
-        files: By their names in the backup the SHA-256 of their bytes.
+        format: The format's number. A newer version of the package may write a higher one.
+        version: The version of the package that made the backup.
+        made: When the backup began (aware, UTC).
+        files: The SHA-256 of each file, by its name in the backup.
     """
 
     format: int
@@ -49,11 +49,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
     """
-    Make a backup below `target`, in a directory (mode 0700) named after `now` (aware), and return it. The site may run.
+    Make a backup in a new directory (mode 0700) below `target`, and return the directory. The site may run.
+
+    The directory is named after `now` (aware).
 
     Raises:
         ConfigurationError: There is nothing to back up, or `target` cannot be written.
-        StoreError: The store cannot be read whole, so no backup of it was made.
+        StoreError: The store cannot be read completely, so no backup was made.
     """
     place = target / f"{now.astimezone():%Y-%m-%d-%H%M%S}"
     unfinished = place.with_name(f"{place.name}{_UNFINISHED}")
@@ -80,10 +82,10 @@ def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
 
 def read_manifest(backup: Path) -> Manifest:
     """
-    Return what a backup holds, each file of it read and found as it was written.
+    Return the manifest of a backup, after reading each file and checking its digest.
 
     Raises:
-        ConfigurationError: It is none, was cut off or changed, or is of a newer version.
+        ConfigurationError: `backup` is not a backup, is incomplete or changed, or a newer version made it.
     """
     try:
         manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
@@ -106,7 +108,7 @@ def read_manifest(backup: Path) -> Manifest:
 
 
 def forget_old(target: Path, number: int) -> list[Path]:
-    """Remove all backups below `target` but the latest `number`, and return what went. Raises OSError."""
+    """Remove all backups below `target` except the latest `number`. Return the removed ones. Raises OSError."""
     old = _backups(target)[:-number]
     for each in old:
         shutil.rmtree(each)
@@ -115,17 +117,23 @@ def forget_old(target: Path, number: int) -> list[Path]:
 
 def latest_backup(target: Path) -> datetime | None:
     """
-    Return when the latest backup below `target` was made (aware, UTC), each file of it read; None without any.
+    Return when the latest backup below `target` was made (aware, UTC); None if there is no backup.
+
+    Reads and checks each file of that backup.
 
     Raises:
-        ConfigurationError: It was changed since, or cannot be read.
+        ConfigurationError: The backup was changed since, or cannot be read.
     """
     made = _backups(target) if target.is_dir() else []
     return read_manifest(made[-1]).made if made else None
 
 
 def copy_file(source: Path, to: Path) -> None:
-    """Copy a file (mode 0600) with its time to a place where there is none. It survives a power cut. Raises OSError."""
+    """
+    Copy a file with its time to a new file `to` (mode 0600). The copy survives a power cut.
+
+    Raises OSError, also if `to` exists.
+    """
     with source.open("rb") as read, open(unlinked(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as written:
         shutil.copyfileobj(read, written)
         written.flush()
@@ -146,10 +154,10 @@ def _fill(places: Places, policy: Path, backup: Path) -> None:
             sqlite_copy.copy(database, to)
     for directory in (places.revisions, places.wordings):
         for file in sorted(directory.iterdir()) if directory.exists() else ():
-            if not file.name.startswith("."):  # what is being kept at this moment
+            if not file.name.startswith("."):  # such a file is being written at this moment
                 make_directory(backup / directory.name)
                 copy_file(file, backup / directory.name / file.name)
-    # After the store: whatever that one says was disclosed, the chain vouches for.
+    # After the store, so that the chain has an entry for each disclosure in the store's copy.
     chain, head = Audit(places.audit, places.audit_head).copied()
     for name, content in ((places.audit.name, chain), (places.audit_head.name, head)):
         if content:
@@ -159,7 +167,7 @@ def _fill(places: Places, policy: Path, backup: Path) -> None:
 
 
 def _clear(target: Path) -> None:
-    """Remove what a backup left that was stopped."""
+    """Remove the directories that stopped backups left."""
     for each in target.glob(f"*{_UNFINISHED}"):
         shutil.rmtree(each)
 

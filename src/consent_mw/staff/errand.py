@@ -1,4 +1,4 @@
-"""What somebody of the staff is about to read, and who they are: what the audit trail says of it."""
+"""What a member of staff is about to read, and who they are, as the audit trail records it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ __all__ = ["Errand", "staff", "who"]
 
 class Errand(NamedTuple):
     """
-    What somebody is about to read.
+    What a member of staff is about to read.
 
     Attributes:
-        command: As it was called, without the name of the program.
-        purposes: Those whose personal fields are meant; none is no personal field at all.
+        command: The command line, without the name of the program.
+        purposes: The purposes whose personal fields are to be read. If it is empty, no personal field is read.
+        reason: Why staff read them; None if no reason was given.
+        name: The name that the member of staff gave, or "".
         since, until: ISO 8601, or "".
-        reason: Why; None where it was not given.
-        basis: Of the archive: on what legal basis it is opened; "" for the live store.
-        laws: Of the archive: what demanded that these records are held, as the policy declares it.
+        basis: The legal basis for opening the archive; "" for the live store.
+        laws: For the archive: the laws that demand to keep these records, as the policy declares them.
     """
 
     command: str
@@ -35,18 +36,18 @@ class Errand(NamedTuple):
 
     @property
     def personal(self) -> bool:
-        """Whether personal fields are read, and a trace is left."""
+        """Whether the errand reads personal fields and leaves a trace."""
         return self.reason is not None or bool(self.basis)
 
 
 def staff(name: str) -> str:
-    """Return who acts here, in one line: the account, and the name that was given with it."""
+    """Return in one line who acts here: the given name, if any, and the account."""
     account = f"{_user()}@{socket.gethostname()}"
     return f"{name}, {account}" if name else account
 
 
 def who(errand: Errand) -> dict[str, object]:
-    """Return what the audit chain says of an errand."""
+    """Return the facts about an errand that the audit chain records."""
     facts: dict[str, object] = {
         "user": _user(),
         "sudo": os.environ.get("SUDO_USER", ""),
@@ -64,7 +65,7 @@ def who(errand: Errand) -> dict[str, object]:
 
 
 def _user() -> str:
-    """The account of this process. Not from the environment, which says what one likes."""
+    """Return the account of this process. Not from the environment, which the user can set freely."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""A site that is there already, as who looks after it finds it: its store, its keys, its declarations."""
+"""Open an existing site for its operators: its store, its keys, its declarations."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ _EVERY_REVISION = sys.maxsize
 
 def existing_store(places: Places, url: str | None, log_url: str | None = None) -> Store:
     """
-    Return the store that is meant, and refuse a file that is not there: opening would make it. Beside a database what
-    the site kept in its file before is in it too.
+    Return the store of the site. Refuse a file that does not exist, since opening it would create it.
+
+    If the site uses a database now, the store also covers what the site kept in its file before.
 
     Args:
-        log_url: Where visits and events are; None where everything is in one store.
+        url: The URL of the store; None for the file in the data directory.
+        log_url: The URL of the store for visits and events; None if everything is in one store.
 
     Raises:
         ConfigurationError: There is no such store, or another user could replace the keys beside it.
@@ -37,7 +39,7 @@ def existing_store(places: Places, url: str | None, log_url: str | None = None) 
     store = _existing(url or f"sqlite:///{places.database}")
     if url is None and earlier_stores(places.database, f"sqlite:///{places.database}", log_url):
         return site_store(places.database, None, _existing(log_url) if log_url else None)
-    if url is None or isinstance(store, SQLiteStore):  # another file may be a copy of this one: it is read alone
+    if url is None or isinstance(store, SQLiteStore):  # another file may be a copy of this one, so it is read alone
         return SplitStore(store, _existing(log_url)) if log_url else store
     return site_store(places.database, url, _existing(log_url) if log_url else None)
 
@@ -53,10 +55,10 @@ def _existing(url: str) -> Store:
 
 def check_purposes(places: Places, named: Sequence[str]) -> None:
     """
-    Refuse a purpose that no declaration of the site ever had. Where none was kept, any name may be one.
+    Refuse a purpose that no declaration of the site ever had. If no declaration was kept, any name passes.
 
     Raises:
-        ConfigurationError: One of `named` is such a one; or the directory cannot be read.
+        ConfigurationError: No declaration had one of `named`; or the directory cannot be read.
     """
     declared = {name for policy in policies(places) for name in policy.purposes}
     known = {*declared, AGGREGATES}
@@ -67,7 +69,7 @@ def check_purposes(places: Places, named: Sequence[str]) -> None:
 
 def policies(places: Places) -> list[Policy]:
     """
-    Return every declaration of the site that was published and can be read.
+    Return every published declaration of the site that can be read.
 
     Raises:
         ConfigurationError: The directory cannot be read.
@@ -77,10 +79,10 @@ def policies(places: Places) -> list[Policy]:
 
 def policy_in_force(places: Places, now: datetime) -> Policy:
     """
-    Return the declaration that holds at `now` (aware): by its jurisdiction and time zone the operator's clocks run.
+    Return the declaration in force at `now` (aware). Its jurisdiction and time zone set the operator's deadlines.
 
     Raises:
-        ConfigurationError: None was kept that can be read; or the directory cannot be read.
+        ConfigurationError: No readable declaration is kept; or the directory cannot be read.
     """
     found = Revisions(places.revisions).course().at(now)
     if found is None:
@@ -93,10 +95,10 @@ def policy_in_force(places: Places, now: datetime) -> Policy:
 
 def site_keys_at(places: Places) -> SiteKeys:
     """
-    Return what tells whether a record is as the site wrote it.
+    Return the keys that prove that the site wrote a record.
 
     Raises:
-        ConfigurationError: The site has none here, so nothing could be believed; or they cannot be read.
+        ConfigurationError: The site has no such keys here, so no record could be checked; or they cannot be read.
     """
     site_keys = SiteKeys.read(places.site_keys)
     if not site_keys.keys:

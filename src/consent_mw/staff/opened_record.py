@@ -1,4 +1,4 @@
-"""One record as an operator reads it: clear and sealed fields in one flat dict."""
+"""Present one record to an operator: clear and sealed fields in one flat dict."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def opened(record: Record, sealer: Sealer) -> dict[str, object]:
     """
     Return "time" (ISO 8601, local, with offset), "kind", "purpose", "id" and the record's own fields.
 
-    Where the sealed fields cannot be read, "sealed" says why: "destroyed", "of another keyring" or "unreadable".
+    If the sealed fields cannot be read, "sealed" says why: "destroyed", "of another keyring" or "unreadable".
 
     Args:
-        record: A whole one (`Sealer.is_whole`).
+        record: A whole record (see `Sealer.is_whole`).
     """
     return _named(record, _fields(record, sealer))
 
 
 def unopened(record: Record) -> dict[str, object]:
-    """Return the same without the sealed fields; where there are any, "sealed" is "sealed"."""
+    """Return the same without the sealed fields. If the record has any, "sealed" is "sealed"."""
     return _named(record, {**record.data, "sealed": "sealed"} if record.ring else record.data)
 
 
@@ -47,7 +47,7 @@ def _fields(record: Record, sealer: Sealer) -> Mapping[str, object]:
         return record.data
     try:
         sealed = _decode(sealer.open(record))
-        # What a visitor asked and staff answered is sealed without the names of its parts: see consent-mw requests.
+        # Requests of visitors and answers of staff are sealed without field names: see `consent-mw requests`.
         return {**record.data, **(sealed if isinstance(sealed, dict) else {f"{record.kind}.sealed": sealed})}
     except KeyDestroyed:
         return {**record.data, "sealed": "destroyed"}

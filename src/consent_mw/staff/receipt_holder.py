@@ -1,4 +1,4 @@
-"""Who holds a receipt whose name was read to staff: on the phone, from a letter, from a downloaded file."""
+"""Find the holder of a receipt by its name, which staff got on the phone, in a letter or from a downloaded file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ __all__ = ["receipt_holder"]
 
 async def receipt_holder(name: str, store: Store, sealer: Sealer) -> Person:
     """
-    Return who holds the receipts that are kept under `name`. What was collected may be kept longer than they are.
+    Return the person who holds the receipts with this name.
+
+    Also searches the collected records, which may be kept longer than the receipts.
 
     Raises:
-        ConfigurationError: Nothing of that name is kept here.
+        ConfigurationError: Nothing is kept here under that name.
         StoreError: The store or the keyring cannot be reached.
     """
     person = Person((name,))

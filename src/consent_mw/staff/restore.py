@@ -1,4 +1,4 @@
-"""A backup put back: nothing of it is believed unseen, nothing that came since is dropped unsaid."""
+"""Restore a backup: check all of it first, and report everything newer that is lost."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ from consent_mw.system.ownership import make_directory
 
 __all__ = ["Restored", "restore"]
 
-#: What a restored store must not lose, though it came after the backup.
+#: Kinds of records that a restored store must not lose, even if they are newer than the backup.
 _CARRIED: Final = frozenset((REQUEST, ANSWER, LINK, ERASED, CERTIFICATE, DISCLOSURE, RECEIPT))
-#: Records that are looked at to tell whose backup it is.
+#: How many records are read to find out whether the backup is of this site.
 _LOOKED_AT: Final = 1_000
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 
 
 class Restored(msgspec.Struct, kw_only=True):
     """
-    What a restoration did.
+    The result of a restoration.
 
     Attributes:
         made: When the backup was made (aware, UTC).
-        put_back: The names of what was put in place of something else, or was missing.
-        aside: Where what was replaced lies now; "" where nothing was.
-        carried: From the store that was replaced: how many records of each kind that came after the backup.
-        requests: Those of them that visitors asked, by number.
-        certificates: When something was certified since (ISO 8601, UTC): of destruction, and of erasure.
-        erased_again: How many records of the backup were erased, since erasures went on after it.
-        lost: What cannot be put back, one line each.
-        notes: What is worth knowing.
+        put_back: The names of the files that were replaced, or were missing.
+        aside: The directory that holds the replaced files now; "" if none was replaced.
+        carried: How many newer records were carried over from the replaced store, by kind.
+        requests: The ids of the visitors' requests among them.
+        certificates: The times (ISO 8601, UTC) of the certificates among them, of destruction and of erasure.
+        erased_again: How many records of the backup were erased again, because they were erased after the backup.
+        lost: What cannot be restored, one line each.
+        notes: Other remarks for the operator.
     """
 
     made: datetime
@@ -70,14 +70,15 @@ class Restored(msgspec.Struct, kw_only=True):
 
 def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restored:
     """
-    Put `backup` in the place of what is there. Everything is checked first, and what is replaced is moved aside.
+    Replace the site's data with `backup`. Check everything first, and move the replaced files aside.
 
-    What is interrupted is done again from the start; until the store is replaced, in one step, the old one stands.
+    If a restoration is interrupted, start it again. The store is replaced in one step, and until then the old one stays
+    in use.
 
     Raises:
-        ConfigurationError: It is no whole backup, is another site's or a newer version's, or the site runs. Nothing
-            was changed.
-        StoreError: A file cannot be used; the message says which.
+        ConfigurationError: The backup is incomplete, is of another site or of a newer version, or the site runs.
+            Nothing was changed.
+        StoreError: A file cannot be used; the message names it.
     """
     manifest = read_manifest(backup)
     names = [name for name in (places.database.name, places.archive.name) if name in manifest.files]
@@ -86,7 +87,7 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
     done = Restored(made=manifest.made)
     try:
         with _workplace(places) as work, ExitStack() as turn:
-            for name in names:  # the copies are looked at: to open a store may write to it
+            for name in names:  # check copies, since opening a store may write to it
                 copy_file(backup / name, work / name)
                 _check_store(work / name, backup / name, site_keys)
             turn.enter_context(_site_at_rest(places))
@@ -106,7 +107,7 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
 
 
 def _check_store(copy: Path, file: Path, site_keys: SiteKeys) -> None:
-    """Refuse a `copy` of `file` that is damaged, or of another site."""
+    """Refuse a `copy` of `file` that is damaged or belongs to another site."""
     if sqlite_copy.faults(copy):
         raise ConfigurationError(f"{file}: is damaged; take another backup")
     if site_keys.keys:
@@ -128,12 +129,12 @@ async def _check_site(store: Store, sealer: Sealer, file: Path) -> None:
 
 @contextmanager
 def _site_at_rest(places: Places) -> Generator[None]:
-    """Hold what a site and its commands take turns by, and refuse where one is at work."""
+    """Hold all locks of a site and its commands, and refuse if one of them is at work."""
     with ExitStack() as held:
         for lock in (places.destruction_lock, places.erasure_lock, places.requests_lock):
             if not held.enter_context(alone(lock)):
                 raise _at_work(places)
-        for segment in places.spool.glob("*.spool1"):  # a process that serves requests holds the one that it writes
+        for segment in places.spool.glob("*.spool1"):  # a process that serves requests locks the segment that it writes
             if not held.enter_context(alone(segment)):
                 raise _at_work(places)
         if places.database.exists():
@@ -142,8 +143,8 @@ def _site_at_rest(places: Places) -> Generator[None]:
             except StoreUnavailable as error:
                 raise _at_work(places, f" ({error.__cause__})") from error
             except SchemaError:
-                pass  # damaged: that is why somebody restores it
-        held.enter_context(in_turn(places.directory))  # a site that starts now waits, and makes no file of its own
+                pass  # a damaged store is the reason for a restoration
+        held.enter_context(in_turn(places.directory))  # a site that starts now waits, and does not create files
         yield
 
 
@@ -155,7 +156,7 @@ def _at_work(places: Places, why: str = "") -> ConfigurationError:
 
 @contextmanager
 def _workplace(places: Places) -> Generator[Path]:
-    """Give a directory beside the files, for what is not whole yet; one that was left is emptied."""
+    """Yield an empty directory beside the files, for incomplete files. Empty it first if it was left over."""
     work = places.directory / ".restore"
     make_directory(work)
     for each in work.iterdir():
@@ -169,13 +170,13 @@ def _workplace(places: Places) -> Generator[Path]:
 
 
 def _unused(place: Path) -> Path:
-    """Give `place`, numbered where it is taken: one that was killed in this second may have put things there."""
+    """Return `place`, with a number if it exists: a restoration killed in this second may have moved files there."""
     names = (place.with_name(f"{place.name}{'' if number == 1 else f'-{number}'}") for number in count(1))
     return next(name for name in names if not name.exists())
 
 
 def _replace(old: Path, new: Path, aside: Path, done: Restored) -> None:
-    """Put a store in the place of another, with what came to that one since."""
+    """Replace the store `old` with `new`, and carry over what is newer than the backup."""
     if old.exists():
         try:
             carried = sqlite_copy.carry_over(new, old, _CARRIED)
@@ -187,7 +188,7 @@ def _replace(old: Path, new: Path, aside: Path, done: Restored) -> None:
         else:
             _count(carried, done)
         make_directory(aside)
-        for ending in _COMPANIONS:  # they belong to the file that goes, and to no other
+        for ending in _COMPANIONS:  # they belong to the replaced file only
             left = old.with_name(f"{old.name}{ending}")
             if left.exists():
                 left.rename(aside / left.name)
@@ -218,7 +219,7 @@ def _erasures_since(directory: Path, made: datetime) -> list[str]:
 
 
 def _put_files(places: Places, manifest: Manifest, backup: Path, policy: Path, done: Restored) -> None:
-    """Put back what is missing of the declarations and wordings; what is there is the same, by its name."""
+    """Restore missing declarations and wordings. A file that exists has the same content, since its name fixes it."""
     for directory in (places.revisions, places.wordings):
         for name in sorted(manifest.files):
             to = directory / Path(name).name

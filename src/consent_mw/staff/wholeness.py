@@ -1,4 +1,4 @@
-"""Whether a store's records are as the site wrote them: each is read, checked and counted."""
+"""Check whether a store's records are as the site wrote them: read, check and count each record."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from consent_mw.stores.pages import pages
 
 __all__ = ["Wholeness", "examined"]
 
-#: How many changed records are named. Whoever can write to a store can change any number.
+#: How many changed records are named. A person who can write to the store can change any number.
 _NAMED: Final = 10
 
 
 class Wholeness(msgspec.Struct):
     """
-    What was found.
+    The result of the check.
 
     Attributes:
-        records: How many were read.
-        changed: How many of them are not as this site wrote them; nothing else reads those.
-        named: The first of these: id, kind and purpose as they stand there.
-        brought_back: How many the ledger of erasures says were erased: a backup brought them back, or somebody did.
+        records: How many records were read.
+        changed: How many of them are not as this site wrote them. Nothing else reads those.
+        named: The first of the changed records: id, kind and purpose as the store has them.
+        brought_back: How many records were erased according to the ledger of erasures. A backup or a person brought
+            them back.
     """
 
     records: int = 0
@@ -41,7 +42,7 @@ class Wholeness(msgspec.Struct):
     brought_back: int = 0
 
     def faults(self, place: str) -> list[str]:
-        """Return what is wrong, one line each; `place` says where."""
+        """Return the faults, one line each. `place` names the store in them."""
         lines: list[str] = []
         if self.changed:
             lines.append(
@@ -59,10 +60,10 @@ class Wholeness(msgspec.Struct):
 
 async def examined(store: Store, sealer: Sealer, erased: Erased) -> Wholeness:
     """
-    Read every record of `store` and return what was found.
+    Read every record of `store` and return the result of the check.
 
     Args:
-        erased: What the ledger of erasures says.
+        erased: The content of the ledger of erasures.
 
     Raises:
         StoreError: The store cannot be reached.
