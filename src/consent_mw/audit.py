@@ -1,4 +1,4 @@
-"""Who read personal fields, when, what and why: an append-only file in which each entry vouches for the one before."""
+"""Record who read personal fields, when, what and why. In this append-only file each entry proves the one before."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from consent_mw.system.ownership import unlinked
 
 __all__ = ["Anchor", "Audit", "Entry", "Verdict"]
 
-#: What the first entry vouches for.
+#: The hash before the first entry.
 _GENESIS: Final = hashlib.sha256(b"consent-mw audit").hexdigest()
-#: A longer line is none of ours; it is not read into memory whole.
+#: A longer line is not ours, and is not read into memory whole.
 _LONGEST_BYTES: Final = 65_536
 _TEXT_LIMIT: Final = 1_000
 _LINE: Final = re.compile(rb'(\{"n":([1-9][0-9]{0,17}),.*),"hash":"([0-9a-f]{64})"\}\n', re.DOTALL)
@@ -31,7 +31,7 @@ _HEAD: Final = re.compile(rb"([0-9]{18}) ([0-9]{18}) ([0-9a-f]{64})\n")
 
 
 class Anchor(NamedTuple):
-    """The end of a chain at some time: how many entries, and the hash of the last. Written `42:1f3c…`."""
+    """The end of a chain at some time: the number of entries, and the hash of the last one. Written `42:1f3c…`."""
 
     number: int
     hash: str
@@ -42,10 +42,10 @@ class Anchor(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Anchor:
         """
-        Read what `str` wrote.
+        Parse the text that `str` writes.
 
         Raises:
-            ConfigurationError: It is no anchor.
+            ConfigurationError: The text is not an anchor.
         """
         found = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text.strip())
         if found is None:
@@ -56,7 +56,7 @@ class Anchor(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One line of the chain: its number from 1, and what it says, "n" and "hash" left out."""
+    """One line of the chain: its number, from 1, and its facts, without "n" and "hash"."""
 
     number: int
     facts: Mapping[str, object]
@@ -64,12 +64,12 @@ class Entry(NamedTuple):
 
 class Verdict(NamedTuple):
     """
-    What a check of the whole chain found.
+    The result of checking the whole chain.
 
     Attributes:
-        anchor: The end of the chain as far as it holds.
-        broken: The first link that does not hold, "" if all do.
-        note: What is worth knowing and breaks nothing.
+        anchor: The end of the chain's valid part.
+        broken: The first invalid link; "" if all are valid.
+        note: A remark that does not make the chain invalid.
     """
 
     anchor: Anchor
@@ -78,7 +78,7 @@ class Verdict(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """What the second file holds: the last entry's number and hash, and where it ends in the first file."""
+    """The content of the second file: the last entry's number and hash, and where that entry ends in the first file."""
 
     number: int
     size: int
@@ -90,13 +90,13 @@ _START: Final = _Head(0, 0, _GENESIS)
 
 class Audit:
     """
-    The chain in a data directory: `audit.jsonl`, one entry a line, and `audit.head`, which holds its end.
+    The chain in a data directory: `audit.jsonl` with one entry per line, and `audit.head` with its end.
 
-    The hash of an entry covers its bytes and the hash before it, so an entry that was changed, removed, inserted or
-    moved breaks the chain there. What was cut off the end is missed by the head. `audit.seen` beside them, which
-    belongs to no backup, holds the furthest end that there ever was: a restored backup of the two is shown by it.
-    Whoever may write all three can make the whole chain anew: only an anchor that was written down elsewhere shows
-    that.
+    The hash of an entry covers its bytes and the hash before it. So an entry that was changed, removed, inserted or
+    moved breaks the chain there. The head shows if entries were cut off the end. A third file, `audit.seen`, holds the
+    furthest end that the chain ever had. Keep it out of backups: it shows if an older backup of the other two was put
+    back. A person who can write all three files can make the whole chain anew. Only an anchor that was written down
+    elsewhere shows that.
 
     Any number of processes may append and read at once: a lock on the file orders them.
     """
@@ -108,17 +108,17 @@ class Audit:
 
     def append(self, facts: Mapping[str, object], *, now: datetime) -> int:
         """
-        Add one entry and return its number. On return it survives a power cut.
+        Add one entry and return its number. When the call returns, the entry survives a power cut.
 
-        A writer that was killed leaves either a whole entry or a torn one; a torn one is cut off by the next, whose
+        A killed writer leaves either a whole entry or a torn one. The next writer cuts off a torn entry, and its own
         entry says so under "cut_bytes". If the head is lost, the next entry says so under "lost".
 
         Args:
-            facts: JSON values by name; of a text the first 1,000 characters are kept. "n", "time" and "hash" are ours.
-            now: Aware.
+            facts: JSON values by name. Texts are cut after 1,000 characters. "n", "time" and "hash" are reserved.
+            now: The current time (aware).
 
         Raises:
-            StoreError: It could not be kept, so what it was to tell must not happen. Nothing was added.
+            StoreError: The entry could not be kept, so the access that it records must not happen. Nothing was added.
         """
         try:
             with self._locked(fcntl.LOCK_EX, os.O_RDWR | os.O_CREAT) as fd:
@@ -139,7 +139,7 @@ class Audit:
 
     def entries(self) -> Iterator[Entry]:
         """
-        Yield the entries in order, believing each: whether they hold is for `verify`. Lines that are none are left out.
+        Yield the entries in order, without checking them: `verify` does that. Skips lines that are not entries.
 
         Raises:
             StoreError: The file is there and cannot be read.
@@ -156,7 +156,7 @@ class Audit:
         Check every link, and that the chain ends where its head says.
 
         Args:
-            anchor: An end that was written down before: the chain must still run through it.
+            anchor: An earlier end of the chain, written down at that time. The chain must still run through it.
 
         Raises:
             StoreError: The files are there and cannot be read.
@@ -176,7 +176,7 @@ class Audit:
 
     def copied(self) -> tuple[bytes, bytes]:
         """
-        Return the bytes of both files, the chain and its head, of one moment; none where there is no chain.
+        Return the bytes of both files, the chain and its head, at one moment; both empty if there is no chain.
 
         Raises:
             StoreError: They cannot be read.
@@ -189,8 +189,9 @@ class Audit:
 
     def put_back(self, chain: bytes, head: bytes) -> bool:
         """
-        Take the copy of a chain where it goes on from the one that is here, and return whether the one that is here is
-        as long or longer. A chain never goes backwards.
+        Write a copy of a chain if it continues the one here. Return whether the one here is as long or longer.
+
+        A chain never goes backwards: if the one here is as long or longer, nothing is written.
 
         Raises:
             StoreError: The two are different chains, or the files cannot be written. Nothing was changed.
@@ -215,7 +216,7 @@ class Audit:
     # -- the two files ------------------------------------------------------------------------------------------
 
     def _settled(self, fd: int) -> tuple[_Head, dict[str, object]]:
-        """Return the end to go on from, and what the next entry has to say about how it was found."""
+        """Return the end to continue from, and remarks for the next entry about the state of the files."""
         size = os.fstat(fd).st_size
         head = self._read_head()
         if head is None:
@@ -224,7 +225,7 @@ class Audit:
         if size > head.size:
             rest = os.pread(fd, min(size - head.size, _LONGEST_BYTES), head.size)
             whole = _linked_to(rest, head)
-            if whole is not None:  # killed between the two files; twice in a row, and two entries would be beyond it
+            if whole is not None:  # a writer was killed between the two files; without this a second one would add up
                 self._write_head(whole)
                 return whole, {}
             if b"\n" not in rest and len(rest) < _LONGEST_BYTES:
@@ -234,7 +235,7 @@ class Audit:
         return head, {}
 
     def _scanned(self, fd: int) -> _Head:
-        """Return the end of what holds, for a file whose head is gone, and leave the file ending with a line."""
+        """Return the valid part's end, for a file without a head. End the file with a line break if it lacks one."""
         _end_line(fd, os.fstat(fd).st_size)
         with open(os.dup(fd), "rb") as file:
             file.seek(0)
@@ -253,14 +254,14 @@ class Audit:
         durable.overwrite(self.head, b"%018d %018d %s\n" % (head.number, head.size, head.hash.encode()))
 
     def _see(self, chain: int, before: _Head, end: Anchor) -> None:
-        """Note the end, unless the chain was further before, or another one."""
+        """Note the end, unless an end was seen that is further, or that belongs to another chain."""
         seen = self._read_seen()
         if seen is None or seen == Anchor(before.number, before.hash) or self._runs_through(chain, seen, before):
             durable.overwrite(self.seen, str(end).encode() + b"\n")
 
     @staticmethod
     def _runs_through(chain: int, seen: Anchor, before: _Head) -> bool:
-        """Whether what was seen is only behind, as a writer leaves it that was killed before it noted the end."""
+        """Whether the seen end is only older: a writer that was killed before it noted the end leaves it so."""
         if seen.number >= before.number:
             return False
         with open(os.dup(chain), "rb") as file:
@@ -296,13 +297,13 @@ class Audit:
 
 
 def _end_line(fd: int, size: int) -> None:
-    """Let what comes next begin on a line of its own, whatever was done to the last one."""
+    """End the last line with a line break if it lacks one, so that the next entry begins a new line."""
     if size and os.pread(fd, 1, size - 1) != b"\n":
         durable.write_at(fd, b"\n", size)
 
 
 def _shortened(facts: Mapping[str, object]) -> dict[str, object]:
-    """Texts capped, and with what UTF-8 cannot carry replaced."""
+    """Return the facts with long texts cut, and with characters replaced that UTF-8 cannot encode."""
     return {name: _text(value) if isinstance(value, str) else value for name, value in facts.items()}
 
 
@@ -314,7 +315,7 @@ def _text(value: str) -> str:
 
 
 def _linked(body: bytes, before: str) -> tuple[bytes, str]:
-    """Return an entry's line, and its hash: of the hash before it and of its own bytes."""
+    """Return an entry's line and its hash, which covers the hash before it and the entry's own bytes."""
     body = body[:-1]
     digest = _digest(body, before)
     return b'%s,"hash":"%s"}\n' % (body, digest.encode()), digest
@@ -325,7 +326,7 @@ def _digest(body: bytes, before: str) -> str:
 
 
 def _linked_to(line: bytes, head: _Head) -> _Head | None:
-    """Return the head after `line`, if that is exactly the one entry that follows `head`."""
+    """Return the head after `line`, if `line` is exactly the one entry that follows `head`; else None."""
     found = _LINE.fullmatch(line)
     if found is None or int(found[2]) != head.number + 1 or _digest(found[1], head.hash) != found[3].decode():
         return None
@@ -333,13 +334,13 @@ def _linked_to(line: bytes, head: _Head) -> _Head | None:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of the file; one that is too long to be ours comes in pieces."""
+    """Yield the lines of the file. A line that is too long to be ours comes in pieces."""
     while line := file.readline(_LONGEST_BYTES):
         yield line
 
 
 def _checked(file: IO[bytes], head: _Head | None, anchor: Anchor | None) -> Verdict:
-    """Follow the chain to its end or to the first link that does not hold. Memory for one line."""
+    """Follow the chain to its end or to the first invalid link. Holds one line in memory."""
     at, size, before, note = 0, 0, _GENESIS, ""
     for at, line in enumerate(_lines(file), 1):
         end = Anchor(at - 1, before)
@@ -371,7 +372,7 @@ def _misplaced(found: re.Match[bytes], at: int, before: str) -> str:
 
 
 def _unlike(here: _Head, head: _Head | None, anchor: Anchor | None) -> str:
-    """Return how an entry differs from what the head and the anchor say of its number, or ""."""
+    """Return how an entry differs from what the head and the anchor say about its number, or ""."""
     if anchor and anchor.number == here.number and anchor.hash != here.hash:
         return "not the one of the anchor; the chain was made anew, up to here or beyond"
     if head and head.number == here.number and head != here:
@@ -380,7 +381,7 @@ def _unlike(here: _Head, head: _Head | None, anchor: Anchor | None) -> str:
 
 
 def _ended(verdict: Verdict, head: _Head | None, anchor: Anchor | None) -> Verdict:
-    """Hold the end of a whole chain against its head and the anchor."""
+    """Compare the end of a whole chain with its head and the anchor."""
     number = verdict.anchor.number
     if anchor and anchor.number > number:
         return verdict._replace(broken=f"entry {number + 1}: missing; the anchor says that there were {anchor.number}")
@@ -388,7 +389,7 @@ def _ended(verdict: Verdict, head: _Head | None, anchor: Anchor | None) -> Verdi
         return verdict._replace(broken=f"entry {number + 1}: the head is lost; entries from here on may be missing")
     if head and head.number > number:
         return verdict._replace(broken=f"entry {number + 1}: missing; the head says that there were {head.number}")
-    # One more is what a writer leaves that was killed between the two files.
+    # One entry more is normal: a writer that was killed between the two files leaves it.
     if head and head.number < number - 1:
         return verdict._replace(broken=f"entry {head.number + 1}: beyond the head; one of them was changed")
     return verdict

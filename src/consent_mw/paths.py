@@ -1,4 +1,4 @@
-"""Where everything stands in a data directory."""
+"""The paths of all files in a data directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from consent_mw.system.ownership import check_directory, check_file, make_direct
 
 __all__ = ["DATA_DIRECTORY", "Places"]
 
-#: What the data directory is called unless another is given; it stands beside the policy's file.
+#: The default name of the data directory, beside the policy's file.
 DATA_DIRECTORY = "consent-data"
 
 
@@ -25,16 +25,16 @@ class Places:
 
     @classmethod
     def beside(cls, policy_file: Path) -> Places:
-        """Return the places of the site whose policy is `policy_file`."""
+        """Return the places of the site whose policy file is `policy_file`."""
         return cls(policy_file.parent / DATA_DIRECTORY)
 
     def prepare(self) -> None:
         """
-        Make the directory (mode 0700) if it is missing.
+        Create the directory (mode 0700) if it is missing.
 
         Raises:
-            ConfigurationError: It cannot be made, or this user cannot write it; or another user could put files of
-                their own into it, see `check`; or locks do not hold there.
+            ConfigurationError: The directory cannot be created, or this user cannot write it; or another user could
+                put files into it, see `check`; or locks do not hold there.
         """
         mend = "give a directory that this user may write"
         try:
@@ -51,19 +51,20 @@ class Places:
 
     @property
     def lock_fault(self) -> str:
-        """What is wrong with the locks here, with the fix; "" where they hold between processes."""
+        """What is wrong with the locks here, with the fix; "" if they hold between processes."""
         fault = lock_fault(self.directory)
         mend = "give a directory on a local disk (directory=): else the store and the keys are damaged"
         return f"{self.directory}: locks do not hold here, {fault}; {mend}" if fault else ""
 
     def check(self) -> None:
         """
-        Refuse what lets another user of this machine replace the keys, or what else is kept. What is not there is fine.
+        Refuse files and directories that another user of this machine could replace, such as the keys.
 
-        A file is never reached by a link; a directory may be, by one of this user or of root.
+        A missing one is accepted. A file may not be a link. A directory may be a link that this user or root owns.
 
         Raises:
-            ConfigurationError: Another user could, or it cannot be seen; the message has the command that ends it.
+            ConfigurationError: Another user could replace one, or it cannot be examined. The message has the command
+                that fixes it.
         """
         place = self.directory
         try:
@@ -97,42 +98,46 @@ class Places:
 
     @property
     def database(self) -> Path:
-        """The embedded store."""
+        """The file of the embedded store."""
         return self.directory / "consent.sqlite3"
 
     @property
     def keys(self) -> Path:
-        """The file keyring. Leave it out of every backup: a restored key is a key that was not destroyed."""
+        """The file keyring. Keep it out of every backup: a restored key is a key that was not destroyed."""
         return self.directory / "keys"
 
     @property
     def site_keys(self) -> Path:
-        """What signs the records. `secret_keys` bring it back, but for what was taken out of them."""
+        """The keys that sign records. They can be made again from `secret_keys`, except those of removed secrets."""
         return self.directory / "site-keys"
 
     @property
     def rings(self) -> Path:
-        """Names of the keyrings that were used here, and no keys."""
+        """The names of the keyrings that were used here. Contains no keys."""
         return self.directory / "rings.jsonl"
 
     @property
     def host_identity(self) -> Path:
-        """What signs what this host says to others of the same site. Of no backup: a copy would be another host."""
+        """
+        The key that signs this host's messages to the other hosts of the site.
+
+        Keep it out of every backup: a copy would become another host.
+        """
         return self.directory / "host-identity"
 
     @property
     def host_book(self) -> Path:
-        """What this host knows of the others, and of whose keys; no key lies in it unwrapped."""
+        """What this host knows about the other hosts and their keys. Every key in it is wrapped."""
         return self.directory / "hosts.jsonl"
 
     @property
     def hosts_lock(self) -> Path:
-        """Held by whoever speaks with the other hosts: one process of the machine at a time."""
+        """The lock of the process that exchanges messages with the other hosts, one on the machine at a time."""
         return self.directory / "hosts.lock"
 
     @property
     def drain_lock(self) -> Path:
-        """Held by the process that drains for the workers of this machine."""
+        """The lock of the process that drains for the workers of this machine."""
         return self.directory / "drain.lock"
 
     @property
@@ -142,7 +147,7 @@ class Places:
 
     @property
     def wordings(self) -> Path:
-        """The directory of the words that visitors were shown, for the receipts that name them."""
+        """The directory of the words that visitors were shown. Receipts refer to them."""
         return self.directory / "wordings"
 
     @property
@@ -152,40 +157,40 @@ class Places:
 
     @property
     def audit(self) -> Path:
-        """The chain of who read personal fields."""
+        """The audit chain: who read personal fields."""
         return self.directory / "audit.jsonl"
 
     @property
     def audit_head(self) -> Path:
-        """Where that chain ends."""
+        """The end of the audit chain."""
         return self.directory / "audit.head"
 
     @property
     def archive(self) -> Path:
-        """The store of what a law demands beyond its purpose. Used for nothing else."""
+        """The store of records that a law demands to keep after their purpose ended. Used for nothing else."""
         return self.directory / "archive.sqlite3"
 
     @property
     def archive_keys(self) -> Path:
-        """The archive's own file keyring. Of no backup either."""
+        """The archive's own file keyring. Keep it out of backups too."""
         return self.directory / "archive-keys"
 
     @property
     def erasures(self) -> Path:
-        """The ledger of erasures, which are carried out again after a restored backup. Keep it out of that backup."""
+        """The ledger of erasures, which are repeated after a backup was restored. Keep it out of that backup."""
         return self.directory / "erasures.jsonl"
 
     @property
     def erasure_lock(self) -> Path:
-        """Held by whoever erases: one process of the machine at a time."""
+        """The lock of the process that erases, one on the machine at a time."""
         return self.directory / "erasure.lock"
 
     @property
     def destruction_lock(self) -> Path:
-        """Held by whoever destroys what has ended: one process of the machine at a time."""
+        """The lock of the process that destroys what has ended, one on the machine at a time."""
         return self.directory / "destruction.lock"
 
     @property
     def requests_lock(self) -> Path:
-        """Held by whoever answers a request of a visitor: one process of the machine at a time."""
+        """The lock of the process that answers a visitor's request, one on the machine at a time."""
         return self.directory / "requests.lock"

@@ -1,4 +1,4 @@
-"""Who is asking for what: the scope and the proxies that we trust in, the visitor's address and scheme out."""
+"""Find the visitor's address, scheme, host and path prefix, from the scope and the proxies that we trust."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["IPAddress", "IPNetwork", "Proxies", "mask", "masked_ipv4"]
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
-#: `ipaddress.ip_address` costs 5 microseconds, a remembered host 0.2.
+#: The cache of read addresses: `ipaddress.ip_address` costs 5 microseconds, a cached host 0.2.
 _REMEMBERED_BYTES = 1 << 20
-#: An address beside its text, with the hop that holds it.
+#: The size of one entry: an address, its text, and the hop that holds it.
 _ADDRESS_BYTES = 200
-#: What is remembered of a mask is two numbers and a text of 20 letters at most: half a mebibyte together.
+#: How many masks are cached. An entry is two numbers and a text of at most 20 letters: half a mebibyte in total.
 _REMEMBERED_MASKS = 2048
 #: The longest written address has 45 characters; with brackets, a port and a zone of an interface still under 128.
 _LONGEST_NODE = 128
 
-#: A wider network is none of anybody's proxies: 2000::/3 is the whole public Internet. fc00::/7 is private, and may be.
+#: A wider network cannot be one's own proxies: 2000::/3 is the whole public Internet. fc00::/7 is private, and allowed.
 _WIDEST = {4: 8, 6: 16}
 
 _LIST_HEADERS = ("x-forwarded-for", "forwarded")
@@ -50,20 +50,21 @@ _SINGLE_HEADERS = (
     "x-envoy-external-address",
     "x-real-ip",
 )
-#: RFC 9110, section 7.2, without what no browser sends.
+#: RFC 9110, section 7.2, without the forms that no browser sends.
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-#: Never "//", which a browser reads as a host, nor a dot segment.
+#: Without "//", which a browser reads as a host, and without dot segments.
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+;=:@-]{1,100}){1,20}")
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
-# RFC 7239, section 6: node = nodename [ ":" node-port ], an IPv6 address in brackets. X-Forwarded-For has no grammar
-# and is written with and without both, so a bare IPv6 address is taken too. A zone means nothing elsewhere.
+# RFC 7239, section 6: node = nodename [ ":" node-port ], an IPv6 address in brackets. X-Forwarded-For has no grammar:
+# proxies write it with and without brackets and port, so a bare IPv6 address is accepted too. A zone is dropped, since
+# it has no meaning on another machine.
 _NODE = re.compile(
     r"(?:\[([0-9A-Fa-f:.]+)(?:%[^\]]*)?\]|([0-9.]+))(?::(?:[0-9]{1,5}|_[0-9A-Za-z._-]+))?|([0-9A-Fa-f:.]+)(?:%.*)?",
     re.DOTALL,
 )
 # RFC 7239, section 4: token "=" ( token / quoted-string ). Colons and brackets outside of quotes are wrong but common.
-# Possessive, so that an unclosed quote of 10 kB is read once.
+# The quantifiers are possessive, so that an unclosed quote of 10 kB is read only once.
 _PAIR = re.compile(rf'[ \t]*+({_NAME})=(?:([]\[:!#$%&\'*+.^_`|~0-9A-Za-z-]++)|"((?:[^"\\]|\\.)*+)")[ \t]*+', re.DOTALL)
 # The look-behind keeps a run of backslashes from being read once for each of them.
 _QUOTE = re.compile(r'(?<!\\)(\\*+)"')
@@ -72,31 +73,31 @@ _QUOTE = re.compile(r'(?<!\\)(\\*+)"')
 class _Hop(NamedTuple):
     """One address of a chain, and whether it is one of our own proxies."""
 
-    address: IPAddress | None  # None: no address at all
+    address: IPAddress | None  # None: the text is not an address
     ours: bool
 
 
 class Proxies:
     """
-    The one description of who stands between the visitor and this server.
+    The proxies between the visitor and this server.
 
-    A header that says where a request comes from is believed only as far as our own proxies wrote it: from the socket
-    peer, hop by hop, from right to left. Without an argument nobody is trusted and the socket alone counts.
+    A forwarding header is trusted only as far as our own proxies wrote it. It is read from the socket peer, hop by hop,
+    from right to left. Without arguments no proxy is trusted, and only the socket counts.
 
     Args:
-        trusted: Networks of our own proxies: "10.0.0.0/8", "192.0.2.7", an `ipaddress` network, or "unix" for whoever
-            can open our Unix socket.
-        header: The one header that the proxies write: "x-forwarded-for", "forwarded", or one with a single value, such
-            as "x-real-ip" or "cf-connecting-ip". No other is read.
-        hops: Instead of `trusted`: how many proxies every request passes, the socket peer included. Right only where
-            nobody can reach an inner proxy directly. Of a chain with fewer entries only the last is believed, which
-            the peer wrote: somebody went around a proxy.
-        protocol_header: Where the proxies write the scheme, unless `header` is "forwarded", which carries its own.
-        host_header: Where they write the host that the visitor asked for, likewise; None: nowhere.
-        prefix_header: Where they write what they took off the beginning of the path; None: nowhere.
+        trusted: Networks of our own proxies: "10.0.0.0/8", "192.0.2.7", an `ipaddress` network, or "unix" for every
+            program that can open our Unix socket.
+        header: The header that the proxies write: "x-forwarded-for", "forwarded", or one with a single value, such
+            as "x-real-ip" or "cf-connecting-ip". No other header is read.
+        hops: Instead of `trusted`: the number of proxies that every request passes, including the socket peer. Use it
+            only if nobody can reach an inner proxy directly. If a chain has fewer entries, somebody went around a
+            proxy, so only the last entry counts, which the peer wrote.
+        protocol_header: The header for the scheme, unless `header` is "forwarded", which carries its own.
+        host_header: The header for the host that the visitor asked for, likewise. None: no such header.
+        prefix_header: The header for the prefix that the proxies removed from the path. None: no such header.
 
     Raises:
-        ConfigurationError: A network is malformed or everyone would be trusted, or the options contradict each other.
+        ConfigurationError: A network is malformed, everyone would be trusted, or the options contradict each other.
     """
 
     def __init__(
@@ -121,17 +122,18 @@ class Proxies:
 
     @property
     def direct(self) -> bool:
-        """Whether nothing stands in front of the server, so that only the connection itself counts."""
+        """Whether no proxy is configured, so that only the connection itself counts."""
         return not self._configured
 
     def address(self, scope: Mapping[str, Any]) -> IPAddress | None:
         """
-        Return the visitor's address, or None where nobody vouches for one (a Unix socket, a test client).
+        Return the visitor's address, or None if there is no trustworthy one (a Unix socket, a test client).
 
-        The socket peer counts unless it is ours. If it is, the header is walked from right to left while hops are ours;
-        the first that is not is the visitor. A token that is no address (`unknown`, `_hidden`, an empty one) ends
-        the walk at the last good address; a chain of our own proxies only gives its first. A single-value header that
-        comes twice, or with a comma, counts as malformed. Never raises; linear in the length of the header.
+        The socket peer counts unless it is ours. If it is ours, the header is walked from right to left while hops are
+        ours. The first hop that is not ours is the visitor. A token that is not an address (`unknown`, `_hidden`, an
+        empty one) ends the walk at the last good address. If the chain holds only our own proxies, its first address
+        counts. A single-value header that comes twice, or with a comma, counts as malformed. Never raises; linear in
+        the length of the header.
         """
         peer = self._peer(scope)
         if not (self._configured and peer.ours):
@@ -142,12 +144,12 @@ class Proxies:
 
     def scheme(self, scope: Mapping[str, Any]) -> str:
         """
-        Return "https" or "http": how the visitor's own connection came in (wss counts as https, ws as http).
+        Return the scheme of the visitor's own connection: "https" or "http" (wss counts as https, ws as http).
 
-        Believed only from a peer that is ours. Of `Forwarded` it is the `proto` of the element at which the walk for
-        the address ends, the farthest one that a proxy of ours wrote; of the other headers the last element, the only
-        one that certainly is not the visitor's own. Anything else than http, https, ws and wss leaves the
-        server's scheme. Never raises.
+        A header counts only if the peer is ours. In `Forwarded` the `proto` of one element counts: the element at which
+        the walk for the address ends, which is the farthest one that a proxy of ours wrote. In the other headers the
+        last element counts, the only one that the visitor certainly did not write. For any value except http, https,
+        ws and wss the result is the server's scheme. Never raises.
         """
         own = _plain_scheme(scope.get("scheme")) or "http"
         if not self._configured:
@@ -160,7 +162,7 @@ class Proxies:
         return _plain_scheme(self._farthest(scope, peer).get("proto")) or own
 
     def host(self, scope: Mapping[str, Any]) -> str | None:
-        """Return the host that the visitor asked for, where a proxy of ours says it; believed as `scheme` is."""
+        """Return the host that the visitor asked for, if a proxy of ours wrote it. Trusted like `scheme`."""
         peer = self._peer(scope)
         if not (self._configured and peer.ours):
             return None
@@ -172,8 +174,10 @@ class Proxies:
 
     def prefix(self, scope: Mapping[str, Any]) -> str:
         """
-        Return what proxies of ours took off the beginning of the path, "" for nothing; "/shop", without a slash at its
-        end. Several of them write theirs one after the other, the outermost first. Believed as `scheme` is.
+        Return the prefix that our proxies removed from the path, such as "/shop", without a slash at its end.
+
+        "" if they removed nothing. If several proxies write their prefixes, the outermost comes first. Trusted like
+        `scheme`.
         """
         if not (self._configured and self._prefix_header and self._peer(scope).ours):
             return ""
@@ -189,11 +193,11 @@ class Proxies:
 
     def unnamed(self, scope: Mapping[str, Any]) -> str | None:
         """
-        Return what to write for a proxy that forwards this request and was not named: `Proxies(["10.0.0.5"])`. None
-        where there is none.
+        Return the configuration for a proxy that forwards this request and is not configured: `Proxies(["10.0.0.5"])`.
 
-        A peer with a private address, or on a Unix socket, that says for whom it forwards is one. Where the server has
-        believed it already, the peer is one of those that it names.
+        None if there is no such proxy. A peer counts as one if it has a private address, or is on a Unix socket, and
+        sends a header that lists hops. If the header lists the peer itself, the server has already trusted the header
+        and replaced the address, so the peer is not a proxy.
         """
         name = next((name for name in _LIST_HEADERS if _values(scope, name.encode())), None)
         peer = self._peer(scope)
@@ -213,7 +217,7 @@ class Proxies:
         return _Hop(None, self._hops > 0 or (self._unix and _is_unix(scope.get("client"))))
 
     def _single(self, scope: Mapping[str, Any]) -> IPAddress | None:
-        # Joined: a second line leaves a comma, and with it no address.
+        # Joined, so that a second line adds a comma. Then the text is not an address.
         return self._remembered(_joined(scope, self._header).strip(" \t")).address
 
     def _nodes(self, scope: Mapping[str, Any]) -> list[str]:
@@ -223,11 +227,11 @@ class Proxies:
         return joined.split(",") if joined else []
 
     def _walk(self, peer: _Hop, nodes: Sequence[str]) -> tuple[IPAddress | None, int]:
-        """Return the address at which the trust ends, and the position of the last element that was looked at."""
+        """Return the address at which the trust ends, and the position of the last element that was read."""
         last, position = peer.address, len(nodes)
         stop = 0
         if self._hops:
-            # A shorter chain than every request has did not pass all of our proxies: what stands left may be invented.
+            # A chain with fewer entries than `hops` did not pass all of our proxies: its left part may be invented.
             stop = len(nodes) - self._hops if len(nodes) >= self._hops else max(0, len(nodes) - 1)
         while position > stop:
             position -= 1
@@ -240,7 +244,7 @@ class Proxies:
         return last, min(position, max(0, len(nodes) - 1))
 
     def _remembered(self, text: str) -> _Hop:
-        # What is too long for an address must not fill the memory either.
+        # A text that is too long for an address must not fill the cache.
         return self._hop(text) if len(text) <= _LONGEST_NODE else self._read_hop(text.partition("%")[0])
 
     def _read_hop(self, text: str) -> _Hop:
@@ -252,18 +256,20 @@ class Proxies:
 
 def mask(address: IPAddress) -> str:
     """
-    Return the network that the address belongs to, written as its first address: "203.0.113.0", "2001:db8:1::".
+    Return the network of the address, written as its first address: "203.0.113.0", "2001:db8:1::".
 
     IPv4 keeps 24 bits and IPv6 keeps 48. A 6to4 address (RFC 3056) holds a whole IPv4 address in its first 48 bits, so
-    it keeps 40, which is 24 of the IPv4 address. The mask of a mask is itself.
+    it keeps only 40, which is 24 of the IPv4 address. Masking a mask changes nothing.
     """
     return _mask(int(address), address.version)
 
 
 def masked_ipv4(text: str) -> str | None:
     """
-    Return the mask of an IPv4 address; None for anything else, IPv6 included. Two calls of the system's library, a
-    tenth of what `mask` takes of an address that is met for the first time, and less than to remember it.
+    Return the mask of an IPv4 address; None for anything else, including IPv6.
+
+    This makes two calls of the system's library. It takes a tenth of the time of `mask` for an address that is new, and
+    less than a cache would.
     """
     try:
         return inet_ntoa(inet_pton(AF_INET, text)[:3] + b"\0")
@@ -283,7 +289,7 @@ def _mask(number: int, version: int) -> str:
 
 
 def _is_unix(client: object) -> bool:
-    """Whether the peer came by a Unix socket: it has no address, which ASGI writes as None and Granian as ("", "0")."""
+    """Whether the peer is on a Unix socket. It has no address then: ASGI writes None, and Granian ("", "0")."""
     return client is None or (isinstance(client, list | tuple) and client[:1] in (("",), [""]))
 
 
@@ -301,23 +307,23 @@ def _read_node(text: str) -> IPAddress | None:
 
 
 def _names(scope: Mapping[str, Any], address: IPAddress) -> bool:
-    """Whether a header of the request names this address as one that it was forwarded for."""
+    """Whether a forwarding header of the request lists this address."""
     nodes = _joined(scope, b"x-forwarded-for").split(",")
     nodes += [pairs.get("for", "") for pairs in _forwarded(_values(scope, b"forwarded"))]
     return any(_read_node(node.strip(" \t")) == address for node in nodes)
 
 
 def _forwarded(lines: Sequence[str]) -> list[dict[str, str]]:
-    """Return the elements of the `Forwarded` lines, in order, as parameters by name; a malformed one is empty."""
+    """Return the elements of the `Forwarded` lines, in order, as parameters by name. A malformed element is empty."""
     return [_pairs(element) for line in lines for element in _split(line)]
 
 
 def _split(line: str) -> list[str]:
     """
-    Return the elements of one line, parted by the commas outside of quotes, the quotes counted from the right.
+    Return the elements of one line, split at the commas outside of quotes. Quotes are counted from the right.
 
-    Our proxies write at the right and close what they open; counted from the left, a quote that the visitor left
-    open would swallow what they wrote, and hide the visitor behind the proxy.
+    Our proxies write at the right and close the quotes that they open. If quotes were counted from the left, an open
+    quote from the visitor would swallow what the proxies wrote, and hide the visitor behind the proxy.
     """
     if '"' not in line:
         return line.split(",")
@@ -338,7 +344,7 @@ def _pairs(element: str) -> dict[str, str]:
     while position <= len(element):
         pair = _PAIR.match(element, position)
         if pair is None or pair[1].lower() in pairs or element[pair.end() : pair.end() + 1] not in ("", ";"):
-            return {}  # among them a parameter given twice (RFC 7239, section 4)
+            return {}  # malformed, or a parameter was given twice (RFC 7239, section 4)
         pairs[pair[1].lower()] = pair[2] or re.sub(r"\\(.)", r"\1", pair[3] or "", flags=re.DOTALL)
         position = pair.end() + 1
     return pairs
@@ -348,11 +354,11 @@ def _values(scope: Mapping[str, Any], name: bytes) -> list[str]:
     try:
         return [str(value, "latin-1") for key, value in scope.get("headers") or () if key == name]
     except (TypeError, ValueError):
-        return []  # no header list as ASGI has it
+        return []  # not a header list as ASGI defines it
 
 
 def _joined(scope: Mapping[str, Any], name: bytes) -> str:
-    # RFC 9110, section 5.3: lines of one name are one list, in order.
+    # RFC 9110, section 5.3: lines with the same name form one list, in order.
     return ",".join(_values(scope, name))
 
 
@@ -387,7 +393,7 @@ def _hop_count(hops: int | None, networks: bool, header: str) -> int:
 
 
 def _networks(trusted: Sequence[str | IPNetwork]) -> tuple[tuple[IPNetwork, ...], bool]:
-    """Return the networks, mapped IPv6 ones as IPv4, and whether the Unix socket is trusted."""
+    """Return the networks, with mapped IPv6 ones as IPv4, and whether the Unix socket is trusted."""
     if isinstance(trusted, str):
         raise ConfigurationError(f"trusted={trusted!r} is one string; write a list: trusted=[{trusted!r}]")
     if not isinstance(trusted, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
@@ -395,7 +401,7 @@ def _networks(trusted: Sequence[str | IPNetwork]) -> tuple[tuple[IPNetwork, ...]
     networks = [_network(item, f"trusted[{i}]") for i, item in enumerate(trusted) if item != "unix"]
     v4 = [*collapse_addresses(network for network in networks if isinstance(network, IPv4Network))]
     v6 = [*collapse_addresses(network for network in networks if isinstance(network, IPv6Network))]
-    # Together, so that two halves of the world are seen as well.
+    # Check the collapsed networks, so that two halves of the world are found too.
     together: tuple[IPNetwork, ...] = (*v4, *v6)
     for network in together:
         if network.prefixlen < _WIDEST[network.version] and not network.is_private:
@@ -415,7 +421,7 @@ def _network(item: str | IPNetwork, place: str) -> IPNetwork:
         network = ip_network(item)
     except ValueError as error:
         raise ConfigurationError(f"{place} {item!r} is no network: {_mend(item)}") from error
-    # The addresses are unmapped before they are compared, so the networks have to be too.
+    # Addresses are unmapped before they are compared, so networks must be unmapped too.
     if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
         return IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
     return network

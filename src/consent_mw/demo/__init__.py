@@ -1,4 +1,4 @@
-"""A small real site that tries to set more cookies than its visitors may want: `consent-mw demo` runs it."""
+"""A small real site that tries to set more cookies than its visitors may want. `consent-mw demo` runs it."""
 
 from __future__ import annotations
 

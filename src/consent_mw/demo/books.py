@@ -1,4 +1,4 @@
-"""The books on the shelf of the demo shop: old enough to belong to everyone."""
+"""The books of the demo shop, all old enough to be in the public domain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["BOOKS", "POEM", "Book", "find"]
 
 
 class Book(NamedTuple):
-    """One title; `titles` and `authors` are by language, `stock` counts copies."""
+    """One book. `titles` and `authors` are by language, `stock` is the number of copies."""
 
     id: str
     titles: dict[str, str]
@@ -33,7 +33,7 @@ BOOKS = (
     _book("gildong", ("홍길동전", "허균"), ("The Story of Hong Gildong", "Heo Gyun"), 1612, 9_000, 8),
 )
 
-#: Read aloud, line by line: Kim Sowol, 1922; Emily Dickinson, 1873.
+#: The poem that the shop streams line by line: Kim Sowol, 1922; Emily Dickinson, 1873.
 POEM = {
     "ko": ("엄마야 누나야 강변 살자", "뜰에는 반짝이는 금모래빛", "뒷문 밖에는 갈잎의 노래", "엄마야 누나야 강변 살자"),
     "en": (
@@ -46,7 +46,7 @@ POEM = {
 
 
 def find(words: str) -> list[Book]:
-    """Return the books whose title or author holds `words`, in any language; all of them for no words."""
+    """Return the books whose title or author contains `words`, in any language; all books if `words` is empty."""
     wanted = words.strip().casefold()
     return [book for book in BOOKS if wanted in _searched(book)]
 

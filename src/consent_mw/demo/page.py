@@ -1,4 +1,4 @@
-"""One HTML page of the demo shop: its texts, the cookies that it tries to set, and what became of them."""
+"""One HTML page of the demo shop: its texts, the cookies that it tries to set, and the decisions about them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["THEMES", "Row", "back", "keep", "link", "page"]
 
 THEMES = ("paper", "forest", "night")
 
-# Nothing inline and nothing from elsewhere: the shop also shows that the banner needs neither.
+# No inline code and nothing from other hosts: the shop also shows that the banner needs neither.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'; "
     "object-src 'none'",
@@ -40,7 +40,7 @@ _templates = Jinja2Templates(Path(__file__).with_name("templates"))
 
 
 class Row(NamedTuple):
-    """A line of the panel: a cookie of the page, and what the middleware makes of it."""
+    """A line of the panel: a cookie of the page, and the middleware's decision about it."""
 
     name: str
     purpose: str
@@ -50,10 +50,10 @@ class Row(NamedTuple):
 
 def page(request: Request, template: str, *, status: int = 200, cookies: bool = True, **context: object) -> Response:
     """
-    Render a page. Like many a shop it tries to set its cookies on each one; it never asks what the visitor chose.
+    Render a page. Like many shops, it tries to set its cookies on each page, and never checks the visitor's choice.
 
     Args:
-        cookies: False for what stands in a frame, and tries to set none.
+        cookies: False for a page in a frame, which does not try to set cookies.
     """
     language = language_of(request)
     consent: RequestConsent = request.state.consent
@@ -73,7 +73,7 @@ def page(request: Request, template: str, *, status: int = 200, cookies: bool = 
 
 
 def _wanted(request: Request) -> dict[str, str]:
-    """What the shop sets by itself, where the browser does not send it yet."""
+    """Return the cookies that the shop sets by itself and that the browser does not send yet."""
     wanted = {
         "_shop_visits": datetime.now(UTC).date().isoformat(),
         "ad_id": secrets.token_hex(8),
@@ -88,7 +88,7 @@ def keep(response: Response, name: str, value: str) -> None:
 
 
 def back(request: Request, *, tried: str = "") -> Response:
-    """Answer a form: lead back to the page that it stood on, which reports the cookie that this answer tries to set."""
+    """Answer a form with a redirect to its page. The page reports the cookie `tried` that this answer tries to set."""
     if tried:
         request.session["tried"] = [tried]
     path = str(request.session.get("back", request.url_for("home").path))
@@ -96,7 +96,7 @@ def back(request: Request, *, tried: str = "") -> Response:
 
 
 def link(request: Request, name: str) -> str:
-    """Return the path of a page, in the language that the visitor asked for, if they did."""
+    """Return the path of a page, with the language that the visitor asked for, if any."""
     return request.url_for(name).path + _language_query(request)
 
 
@@ -106,7 +106,7 @@ def _language_query(request: Request) -> str:
 
 
 def _frame(request: Request, language: str) -> dict[str, Any]:
-    """What every page needs, whatever it shows."""
+    """Return the template's values that every page needs."""
     theme = request.cookies.get("theme", "")
     return {
         "t": texts(language),
@@ -123,7 +123,7 @@ def _frame(request: Request, language: str) -> dict[str, Any]:
 
 
 def _rows(request: Request, tried: list[str], language: str) -> list[Row]:
-    """One row for each cookie that this page tries to set, and for each of the shop's that the browser holds."""
+    """Return a row for each cookie that this page tries to set, and for each of the shop's that the browser holds."""
     shown = [name for name in ("session", *_LIFETIMES_SECONDS) if name in tried or name in request.cookies]
     return [_row(request, name, language, held=name not in tried) for name in shown]
 

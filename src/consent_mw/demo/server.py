@@ -1,4 +1,4 @@
-"""Serve the demo shop on this machine: its directory, its address, and a server in this process."""
+"""Serve the demo shop on this machine: prepare its directory, listen, and run a server in this process."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def serve(
     """
     Serve the demo until Ctrl-C.
 
-    What `directory` lacks is written there first: the shop's `policy.toml`, a secret key, later the log. Two lines
-    go to standard output: the address, and where the log is.
+    First writes the missing files to `directory`: the shop's `policy.toml` and a secret key, and later the log. Prints
+    two lines to standard output: the address, and the directory of the log.
 
     Args:
-        port: 0 takes any free one.
-        json_wanted: Print one JSON object in the place of the two lines.
+        port: 0 takes any free port.
+        json_wanted: Print one JSON object instead of the two lines.
 
     Raises:
-        ConfigurationError: The port is taken or not ours to take, or the directory cannot be written. Nothing was
+        ConfigurationError: The port is in use or not permitted, or the directory cannot be written. Nothing was
             printed or written.
         PolicyError: The `policy.toml` in the directory cannot be enforced.
     """
@@ -56,7 +56,7 @@ def serve(
 
 
 def _run(config: uvicorn.Config, listener: socket.socket) -> None:
-    """As `uvicorn.Server.run`, but without a complaint from Python where Ctrl-C comes before the server has begun."""
+    """Run like `uvicorn.Server.run`, but without a warning from Python if Ctrl-C comes before the server has begun."""
     serving = uvicorn.Server(config).serve(sockets=[listener])
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
@@ -66,7 +66,7 @@ def _run(config: uvicorn.Config, listener: socket.socket) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the address before anything is written or printed, so that a busy port leaves no trace."""
+    """Bind the address before anything is written or printed, so that a busy port leaves no trace."""
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with ExitStack() as unless_it_listens:
@@ -76,7 +76,7 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.listen(128)
             unless_it_listens.pop_all()
             return listener
-    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: no name of a host can be that
+    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: not a possible host name
         raise ConfigurationError(f"{host}:{port}: {_refusal(error)}") from error
 
 
@@ -92,7 +92,7 @@ def _refusal(error: Exception) -> str:
 
 
 def _prepare(place: Path) -> str:
-    """Make the directory and what it lacks; return the secret key."""
+    """Create the directory and its missing files, and return the secret key."""
     try:
         make_directory(place)
         policy = place / "policy.toml"
@@ -106,8 +106,9 @@ def _prepare(place: Path) -> str:
 
 def _take_effect(place: Path) -> None:
     """
-    Publish the policy as it stands, without notice: nobody was promised anything by the demo, and who tries it changes
-    the file. A site with visitors is not started with other content under a published number.
+    Publish the policy as it is, without notice: the demo promised nothing to anybody, and its users change the file.
+
+    A site with visitors does not start if a published revision's number has other content.
     """
     file = place / "policy.toml"
     policy = load(file)
@@ -115,7 +116,7 @@ def _take_effect(place: Path) -> None:
 
 
 def _secret_key(path: Path) -> str:
-    """Return the key in `path`, which only its owner may read; made the first time."""
+    """Return the key in `path`, which only its owner may read. Create it the first time."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""The demo shop as a plain Starlette application. It knows nothing of consent but `request.state.consent`."""
+"""The demo shop as a plain Starlette application. All that it uses of consent-mw is `request.state.consent`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def add_to_basket(request: Request) -> Response:
 
 
 async def partner(request: Request) -> Response:
-    request.state.consent.banner_placed = True  # it stands in a frame of a page that has one
+    request.state.consent.banner_placed = True  # the page around this frame has a banner
     return page(request, "partner.html", cookies=False)
 
 
@@ -112,7 +112,7 @@ async def missing(request: Request, _: Exception) -> Response:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """Return the fields of a submitted form, the first value of each; nothing where it is too large."""
+    """Return the fields of a submitted form, with the first value of each; an empty dict if the form is too large."""
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -19,7 +19,7 @@ LANGUAGES = ("ko", "en")
 
 @cache
 def texts(language: str) -> Mapping[str, Any]:
-    """Return every text in one language, as `texts.toml` nests them."""
+    """Return every text in one language, nested as in `texts.toml`."""
     written = tomllib.loads(Path(__file__).with_name("texts.toml").read_text(encoding="utf-8"))
     chosen: Mapping[str, Any] = _chosen(written, language)
     return chosen
@@ -34,7 +34,7 @@ def _chosen(entry: Any, language: str) -> Any:
 
 
 def language_of(connection: HTTPConnection) -> str:
-    """Return the language of the `?lang=` link that was followed, else the browser's first that the shop speaks."""
+    """Return the language of the `?lang=` link, else the first of the browser's languages that the shop offers."""
     asked = connection.query_params.get("lang", "")
     if asked in LANGUAGES:
         return asked
