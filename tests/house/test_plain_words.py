@@ -49,7 +49,7 @@ MODULES = ("audit.py", "paths.py", "proxies.py", "records.py")
 
 #: Written by scripts/reference from the code, and pages that others still rewrite.
 GENERATED = ROOT / "docs" / "reference"
-LATER = {"performance.md", "year.md"}
+LATER = {"performance.md"}
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
