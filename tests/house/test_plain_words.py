@@ -47,17 +47,12 @@ ROOMS = (
 #: Modules beside the rooms that hold to it, too.
 MODULES = ("audit.py", "paths.py", "proxies.py", "records.py")
 
-#: Written by scripts/reference from the code, and pages that others still rewrite.
+#: Written by scripts/reference from the code.
 GENERATED = ROOT / "docs" / "reference"
-LATER = {"performance.md"}
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *(
-        page
-        for page in sorted((ROOT / "docs").rglob("*.md"))
-        if GENERATED not in page.parents and page.name not in LATER
-    ),
+    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if GENERATED not in page.parents),
 ]
 PACKAGE = ROOT / "src" / "consent_mw"
 FILES = [
