@@ -225,7 +225,9 @@ class Audit:
         if size > head.size:
             rest = os.pread(fd, min(size - head.size, _LONGEST_BYTES), head.size)
             whole = _linked_to(rest, head)
-            if whole is not None:  # a writer was killed between the two files; without this a second one would add up
+            # A writer was killed between the two files. Repair the head now: after a second such kill two entries would
+            # be beyond it.
+            if whole is not None:
                 self._write_head(whole)
                 return whole, {}
             if b"\n" not in rest and len(rest) < _LONGEST_BYTES:

@@ -51,7 +51,7 @@ def serve(
         app = ConsentMiddleware(shop(key), policy=place / "policy.toml", secret_keys=[key], directory=place)
         _announce(listener, place, json_wanted=json_wanted)
         config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
-        with suppress(KeyboardInterrupt):  # uvicorn raises it again after it has shut down in order
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly shutdown
             _run(config, listener)
 
 

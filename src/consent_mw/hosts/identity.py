@@ -87,7 +87,7 @@ class Identity:
         """
         with in_turn(self._path.parent):
             kept = self._read() or self._kept
-            if self.key == _public(kept.seed):  # else another process was first
+            if self.key == _public(kept.seed):  # otherwise another process was first
                 kept = self._write(_Kept(seed=os.urandom(KEY_BYTES), former=(*kept.former, self.key)))
             self._take(kept)
 

@@ -122,7 +122,7 @@ class SharedKeyring:
     def _lacking_in(self, place: Place, view: View) -> list[bytes]:
         try:
             secret = self.file.key(*place, create=False)
-        except KeyDestroyed:  # meanwhile
+        except KeyDestroyed:  # destroyed meanwhile
             return []
         return [owner for owner in view.in_use(place, self.identity.id) if not self.key_of(place, owner, secret)]
 
