@@ -37,15 +37,32 @@ ROOMS = (
     "demo",
     "exports",
     "hosts",
+    "log",
     "policy",
     "retention",
+    "rights",
+    "runtime",
+    "site",
+    "spool",
     "staff",
+    "stores",
     "system",
     "testing",
 )
 
 #: Modules beside the rooms that hold to it, too.
-MODULES = ("audit.py", "paths.py", "proxies.py", "records.py")
+MODULES = (
+    "__init__.py",
+    "__main__.py",
+    "_asgi.py",
+    "audit.py",
+    "exceptions.py",
+    "kinds.py",
+    "middleware.py",
+    "paths.py",
+    "proxies.py",
+    "records.py",
+)
 
 #: Written by scripts/reference from the code.
 GENERATED = ROOT / "docs" / "reference"
