@@ -248,7 +248,7 @@ def test_the_architecture_page_has_a_reason_for_each_dependency() -> None:
 
 def test_the_changelog_page_names_no_command_that_is_missing() -> None:
     page = (ROOT / "CHANGELOG.md").read_text()
-    named = re.search(r"commands `consent-mw (\w+)`, ((?:`\w+`(?:, | and )?)+)", page)
+    named = re.search(r"commands `consent-mw (\w+)`, ((?:`\w+`(?:,\s+|\s+and\s+)?)+)", page)
     assert named
     assert {named[1], *re.findall(r"`(\w+)`", named[2])} == set(consent_mw.commands)
 

@@ -160,7 +160,7 @@ def test_every_page_is_in_one_group_of_the_site_and_of_the_readme() -> None:
     pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
     decisions = {page for page in pages if page.startswith("decisions/")} - {"decisions/index.md"}
     index = (ROOT / "docs/decisions/index.md").read_text()
-    assert sorted(re.findall(r"^- \[.*\]\((.+)\)$", index, re.MULTILINE)) == sorted(
+    assert sorted(re.findall(r"^- \[[^]]*\]\(([^)]+)\)$", index, re.MULTILINE)) == sorted(
         page.split("/")[1] for page in decisions
     )
     pages -= decisions
