@@ -247,7 +247,7 @@ class Sealer:
             stream = self._stream = _Stream(self.keyring.generation)
         ready = stream.ciphers.get(quarter)
         if ready is None:
-            ready = {}
+            ready = dict[str, Cipher]()
             remember(stream.ciphers, quarter, ready, _REMEMBERED)
         return ready
 

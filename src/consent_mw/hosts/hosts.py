@@ -154,7 +154,7 @@ class Hosts:
             shelves: What every host must have if one host has it.
         """
         self._shelves = shelves
-        self.restored = 0
+        self.restored: int = 0
         self._refused: set[str] = set()  # names of what was published and cannot be kept here; each is logged once
         self._store = store
         self.keyring = keyring

@@ -93,7 +93,7 @@ class Rendering:
         """
         surfaces = self.surfaces if policy is None else self.surfaces.of(policy)
         own = surfaces.templates.translation(visit.language)
-        proof = context.get("proof") if isinstance(context, Mapping) else None
+        proof = None if callable(context) else context.get("proof")
         proof = proof if isinstance(proof, Proof) else Proof()
         notice = self.notice(visit, proof.token) if visit.form == "html" else ""
         common = self._common(visit) | {"token": proof.token}
@@ -102,7 +102,7 @@ class Rendering:
         key = None if kept is None or notice else (template, plain, *where, *kept)
         body = self._kept.get(key)
         if body is None:
-            filled = context if isinstance(context, Mapping) else context()
+            filled = context() if callable(context) else context
             html = surfaces.render(template, visit.language, visit.base, notice=notice, **common, **filled)
             body = markdown_of(html) if plain else labelled(html)
             if key is not None and len(visit.base) <= LONGEST_BASE:

@@ -46,7 +46,7 @@ class StoreClock:
         self._store = store
         self._is_invented = bool(getattr(clock, "invented", False))
         self._heard: tuple[datetime, float] | None = None  # the store's time, and our monotonic seconds then
-        self.ahead = timedelta()
+        self.ahead: timedelta = timedelta()
 
     async def fault(self, now: datetime) -> str:
         """
