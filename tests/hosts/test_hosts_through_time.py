@@ -42,6 +42,22 @@ def certified(site: LivingSite) -> dict[str, tuple[object, object]]:
     return {str(each["certificate.day"]): (each["certificate.records"], each["certificate.holders"]) for each in found}
 
 
+def test_what_was_certified_before_the_move_to_a_database_is_not_certified_again(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    app = Starlette(routes=[Route("/", home)])
+    with LivingSite(app, policy=POLICY, directory=tmp_path, at=START) as site:
+        site.visitor().get("/")
+        site.pass_time(days=92, step=23 * DAY)
+        before, later = site.certificates(), site.now
+    assert len(before) > 0
+    with LivingSite(app, policy=POLICY, directory=tmp_path, at=later, store=postgres.database()) as site:
+        site.visitor().get("/")
+        site.pass_time(days=1, step=DAY)
+        days = [(each.data["certificate.day"], each.data["certificate.purpose"]) for each in site.certificates()]
+    assert len(set(days)) == len(days) >= len(before)
+
+
 @pytest.mark.timeout(300)
 def test_a_certificate_waits_for_each_host_or_for_its_retirement(sites: list[LivingSite]) -> None:
     one, two = sites

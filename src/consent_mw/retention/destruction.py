@@ -430,7 +430,10 @@ class Destruction:
         """Write a certificate for each key that is gone, what was deleted besides, and each day that needed no key."""
         keys = await self._keys(stage)
         for purpose, places in keys.gone.items():
-            certified = self._certificates.certified(stage.where, purpose, stage.ring)
+            # Also under the name that the keyring had before the site moved to a store that hosts share.
+            certified = set[int]().union(
+                *(self._certificates.certified(stage.where, purpose, ring) for ring in stage.sealer.rings)
+            )
             for day in sorted(keys.dead[purpose] - certified):
                 if self._is_owed(stage, day, purpose, stage.ring, run):
                     await self._write(Part(stage.where, day, purpose, stage.ring), stage, places[day], run)
