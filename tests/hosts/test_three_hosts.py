@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -14,6 +14,8 @@ import pytest
 from tests.support.fleet import Host, Visitor, another, fleet, until
 from tests.support.policies import POLICY
 from tests.support.postgres import PostgresServer
+
+from consent_mw.policy.loader import loads
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -81,8 +83,8 @@ def test_what_is_published_on_one_host_is_announced_by_each_and_taken_early_by_n
     hosts: list[Host], kim: Visitor, postgres: PostgresServer
 ) -> None:
     kim.accept(hosts[0])
-    effective = (datetime.now(UTC) + timedelta(days=60)).date()
-    today = datetime.now(UTC).date()
+    today = datetime.now(loads(POLICY).time_zone).date()
+    effective = today + timedelta(days=60)
     later = POLICY.replace("revision = 1", "revision = 2").replace('"13 months"', '"14 months"', 1)
     later = later.replace("= 2026-11-23", f"= {today}", 1).replace("= 2026-11-23", f"= {effective}", 1)
     with another(hosts[0], "fresh", later) as fresh:

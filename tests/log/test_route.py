@@ -146,12 +146,15 @@ def django_urls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from django.conf import settings  # type: ignore[import-untyped]
     from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
     from django.test import override_settings  # type: ignore[import-untyped]
+    from django.test.signals import setting_changed  # type: ignore[import-untyped]
     from django.urls import include, path  # type: ignore[import-untyped]
+    from django.utils.functional import empty  # type: ignore[import-untyped]
 
     def book(request: HttpRequest, version: str, id: int) -> HttpResponse:  # noqa: A002
         return HttpResponse(b"a book")
 
-    if not settings.configured:
+    is_ours = not settings.configured
+    if is_ours:
         settings.configure(  # pyright: ignore[reportUnknownMemberType]
             SECRET_KEY="a key of sixteen letters", ALLOWED_HOSTS=["*"]
         )
@@ -160,6 +163,9 @@ def django_urls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     urls.urlpatterns = [path("api/<version>/", include([path("books/<int:id>", book)]))]  # type: ignore[attr-defined]
     with override_settings(ROOT_URLCONF=urls):
         yield
+    if is_ours:  # the example that another test imports configures it for itself
+        setting_changed.send(sender=None, setting="TEMPLATES", value=None, enter=False)
+        settings._wrapped = empty
 
 
 @pytest.mark.parametrize(
