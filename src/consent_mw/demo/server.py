@@ -9,6 +9,7 @@ import secrets
 import shutil
 import socket
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import uvicorn
@@ -48,7 +49,13 @@ def serve(
     with listener:
         key = _prepare(place)
         _take_effect(place)
-        app = ConsentMiddleware(shop(key), policy=place / "policy.toml", secret_keys=[key], directory=place)
+        app = ConsentMiddleware(
+            shop(key),
+            policy=place / "policy.toml",
+            secret_keys=[key],
+            directory=place,
+            pending_wait=timedelta(seconds=2),  # what the demo shows must not depend on how busy the machine is
+        )
         _announce(listener, place, json_wanted=json_wanted)
         config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly shutdown
