@@ -5,16 +5,10 @@ a program: its children are forks, which only a process of one thread may have.
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine
-from itertools import count
 from pathlib import Path
-from typing import Any
 
+from tests.support.deaths import at_each_step, in_a_fork
 from tests.support.one_host import DAY, LABELS, OneHost, beside, settle
 
 from consent_mw.crypto.keyring import FileKeyring
@@ -28,58 +22,11 @@ from consent_mw.system.days import DAY_NS
 SEALED, ENDED = LABELS
 
 
-def die_at(point: int) -> Callable[[], None]:
-    counted = count()
-
-    def step() -> None:
-        if next(counted) == point:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return step
-
-
-def break_off(point: int) -> None:
-    """
-    Have this process die before the `point`th time that it writes, or asks the store. After one is as before the next:
-    nothing in between outlives the process.
-    """
-    step = die_at(point)
-
-    def around(owner: Any, name: str) -> None:
-        made = getattr(owner, name)
-
-        @functools.wraps(made)
-        def watched(*args: Any, **options: Any) -> Any:
-            step()
-            return made(*args, **options)
-
-        @functools.wraps(made)
-        async def awaited(*args: Any, **options: Any) -> Any:
-            step()
-            return await made(*args, **options)
-
-        setattr(owner, name, awaited if asyncio.iscoroutinefunction(made) else watched)
-
-    for verb in ("append", "delete"):
-        around(PostgresStore, verb)
-    for name in ("append", "replace"):
-        around(durable, name)
-    around(FileKeyring, "_overwrite")
-
-
-def in_a_fork(work: Callable[[], Coroutine[Any, Any, None]], prepare: Callable[[], None] = lambda: None) -> int:
-    """Run something in a child, and return how it ended."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            prepare()
-            asyncio.run(work())
-            code = 0
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+STEPS = [
+    *((PostgresStore, verb) for verb in ("append", "delete")),
+    *((durable, name) for name in ("append", "replace")),
+    (FileKeyring, "_overwrite"),
+]
 
 
 def a_host(directory: Path, url: str, day: int) -> OneHost:
@@ -119,14 +66,13 @@ async def check(directory: Path, url: str, day: int) -> None:
 
 def main(directory: Path, url: str) -> None:
     assert in_a_fork(lambda: check(directory, url, DAY)) == 0
-    for point in count():
-        day = DAY + 1 + point
-        ended = in_a_fork(lambda day=day: live(directory, url, day), functools.partial(break_off, point))  # type: ignore[misc]
-        assert ended in (0, -signal.SIGKILL), f"point {point}: {ended}"
-        assert in_a_fork(lambda day=day: check(directory, url, day)) == 0, f"after point {point}"  # type: ignore[misc]
-        if ended == 0:
-            print(point)
-            return
+    print(
+        at_each_step(
+            lambda point: live(directory, url, DAY + 1 + point),
+            lambda point: check(directory, url, DAY + 1 + point),
+            STEPS,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -5,15 +5,10 @@ forks, which only a process of one thread may have.
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import signal
 import sys
-from itertools import count
 from pathlib import Path
-from typing import Any
 
-from tests.support.killed_host import die_at, in_a_fork
+from tests.support.deaths import at_each_step, in_a_fork
 
 from consent_mw.kinds import KINDS
 from consent_mw.records import Query, Record, new_id
@@ -32,34 +27,11 @@ def stores(directory: Path, url: str) -> tuple[Store, Store]:
     return store_from(f"sqlite:///{directory / 'old.sqlite3'}"), store_from(url)
 
 
-def break_off(point: int) -> None:
-    """Have this process die before or after the `point`th step."""
-    step = die_at(point)
-
-    def around(owner: Any, name: str) -> None:
-        made = getattr(owner, name)
-
-        @functools.wraps(made)
-        def watched(*args: Any, **options: Any) -> Any:
-            step()
-            found = made(*args, **options)
-            step()
-            return found
-
-        @functools.wraps(made)
-        async def awaited(*args: Any, **options: Any) -> Any:
-            step()
-            found = await made(*args, **options)
-            step()
-            return found
-
-        setattr(owner, name, awaited if asyncio.iscoroutinefunction(made) else watched)
-
-    around(move, "replace")
-    for verb in ("append", "delete"):
-        for kind in ("sqlite:///x", "postgresql://x/y"):
-            around(type(store_from(kind)), verb)
-    around(Path, "unlink")
+STEPS = [
+    (move, "replace"),
+    *((type(store_from(kind)), verb) for verb in ("append", "delete") for kind in ("sqlite:///x", "postgresql://x/y")),
+    (Path, "unlink"),
+]
 
 
 async def live(directory: Path, url: str) -> None:
@@ -95,13 +67,7 @@ async def check(directory: Path, url: str, deleted: int) -> None:
 def main(directory: Path, url: str) -> None:
     move._PAGE = 12  # type: ignore[misc]
     assert in_a_fork(lambda: fill(directory, url)) == 0
-    for point in count():
-        ended = in_a_fork(lambda: live(directory, url), functools.partial(break_off, point))
-        assert ended in (0, -signal.SIGKILL), f"point {point}: {ended}"
-        assert in_a_fork(lambda point=point: check(directory, url, point)) == 0, f"after {point}"  # type: ignore[misc]
-        if ended == 0:
-            print(point)
-            return
+    print(at_each_step(lambda _: live(directory, url), lambda point: check(directory, url, point), STEPS))
 
 
 if __name__ == "__main__":

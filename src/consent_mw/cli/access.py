@@ -1,11 +1,10 @@
-"""How a command finds its site, its reader and the reason; and how it reports what was left out."""
+"""How a command learns who reads and why, and how it reports what was left out."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -16,35 +15,14 @@ from consent_mw.cli.terminal import complain
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.paths import DATA_DIRECTORY, Places
+from consent_mw.paths import Places
 from consent_mw.staff.access import Access
 from consent_mw.staff.access import accessing as accessing_with
 from consent_mw.staff.errand import Errand
 
-__all__ = ["accessing", "asked", "from_whom", "log_store", "note", "sealer_of", "where"]
+__all__ = ["accessing", "asked", "from_whom", "note", "sealer_of"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def where(command: _Command) -> _Command:
-    """Give a command the options that say which site is meant."""
-    command = click.option(
-        "--store", "url", help="Another store than the one in the directory, such as sqlite:///b.db."
-    )(command)
-    return click.option(
-        "--directory",
-        type=click.Path(path_type=Path),
-        default=DATA_DIRECTORY,
-        show_default=True,
-        help="The site's data directory: its store and its keys.",
-    )(command)
-
-
-def log_store(command: _Command) -> _Command:
-    """Give a command that reads visits the option that says where they are."""
-    return click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")(
-        command
-    )
 
 
 def from_whom(command: _Command) -> _Command:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from consent_mw.cli.clock import utc_now
+from consent_mw.cli.site_options import by_policy, places_of
 from consent_mw.cli.terminal import as_json, busy, complain
-from consent_mw.paths import Places
 from consent_mw.staff.backup import back_up, forget_old, read_manifest
 
 __all__ = ["backup"]
@@ -18,15 +18,7 @@ __all__ = ["backup"]
     epilog="Example: consent-mw backup /var/backups/mysite --keep 14. Put it back with consent-mw restore.",
 )
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option(
-    "--policy",
-    "file",
-    type=click.Path(path_type=Path),
-    default="policy.toml",
-    show_default=True,
-    help="The site's declaration; its data directory is consent-data beside it.",
-)
-@click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
+@by_policy
 @click.option("--keep", type=click.IntRange(1), help="Remove all backups in TARGET but the latest so many.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say what was made as one object.")
 def backup(target: Path, file: Path, directory: Path | None, keep: int | None, json_wanted: bool) -> int:
@@ -36,7 +28,7 @@ def backup(target: Path, file: Path, directory: Path | None, keep: int | None, j
     The site may run. Nobody but this user can read the backup. Keys are in none: what can be restored was not
     destroyed. A database of PostgreSQL is backed up by its own tools, the rest by this.
     """
-    places = Places(directory) if directory else Places.beside(file)
+    places = places_of(file, directory)
     places.check()
     with busy("backing up"):
         made = back_up(places, file, target, utc_now())

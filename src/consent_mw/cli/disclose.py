@@ -14,13 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from consent_mw.audit import Audit
-from consent_mw.cli.access import log_store, note, sealer_of, where
+from consent_mw.cli.access import note, sealer_of
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import ring_option
 from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.session import with_store
+from consent_mw.cli.site_options import log_store, where
 from consent_mw.cli.terminal import as_json, complain, console, printable, progress_of
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import Person, tokens

@@ -21,6 +21,7 @@ from consent_mw.cli.keys import ring_option
 from consent_mw.cli.purge import complaint, purge
 from consent_mw.cli.requests import requests
 from consent_mw.cli.session import with_store
+from consent_mw.cli.site_options import by_policy, log_store, places_of
 from consent_mw.cli.store import store
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.exceptions import ConsentError, Fault, PolicyError
@@ -51,17 +52,9 @@ class _Finding(msgspec.Struct):
 
 
 @click.command(epilog="Example: consent-mw doctor --backups /var/backups/mysite, each night by a timer.")
-@click.option(
-    "--policy",
-    "file",
-    type=click.Path(path_type=Path),
-    default="policy.toml",
-    show_default=True,
-    help="The site's declaration; its data directory is consent-data beside it.",
-)
-@click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
+@by_policy
 @click.option("--store", "url", help="Another store than the one in the directory, such as postgresql://user@host/db.")
-@click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@log_store
 @ring_option
 @click.option("--backups", type=click.Path(path_type=Path), help="Where `consent-mw backup` puts them.")
 @click.option(
@@ -91,7 +84,7 @@ def doctor(
     Everything is examined, whatever is found first. What the site's own --keyring and its proxies are, a command
     cannot see: give the first, and look at the site's log for the second.
     """
-    places = Places(directory) if directory else Places.beside(file)
+    places = places_of(file, directory)
     where = ["--directory", str(places.directory)]
     stores = [*_given("--store", url), *_given("--log-store", log_url)]
     opens = ["--policy", str(file), *where, *stores, *_given("--keyring", ring)]

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.site_options import by_policy, log_store, places_of
 from consent_mw.cli.terminal import as_json, complain
 from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
@@ -63,19 +64,9 @@ class Work(NamedTuple):
     epilog="Example: consent-mw drain --policy policy.toml, beside a site whose middleware has drain=False. "
     "SIGTERM and Ctrl-C end it; what was not handed over stays in the spool.",
 )
-@click.option(
-    "--policy",
-    "file",
-    type=click.Path(path_type=Path),
-    default="policy.toml",
-    show_default=True,
-    help="The site's declaration.",
-)
-@click.option(
-    "--directory", type=click.Path(path_type=Path), help="Its data directory; consent-data beside the policy."
-)
+@by_policy
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
-@click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@log_store
 @ring_option
 @click.option("--once", is_flag=True, help="Hand over what waits now, and end.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say at the end what was done as one object.")
@@ -92,7 +83,7 @@ def drain(
 
     Of all processes of this machine one works at a time: where the workers drain too, they take turns.
     """
-    work = work_of(file, Places(directory) if directory else Places.beside(file), url, log_url, ring)
+    work = work_of(file, places_of(file, directory), url, log_url, ring)
     ended = asyncio.run(_run(work, once))
     waiting, seconds = work.behind
     count = work.drain.handed_over

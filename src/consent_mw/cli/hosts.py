@@ -12,11 +12,11 @@ import click
 import msgspec
 from rich.table import Table
 
-from consent_mw.cli.access import where
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.local_time import local
+from consent_mw.cli.site_options import where
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.cli.words import Words
 from consent_mw.crypto.sealer import Sealer

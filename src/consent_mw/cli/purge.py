@@ -14,6 +14,7 @@ from rich.table import Table
 
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.site_options import by_policy, log_store, places_of
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable, progress_of
 from consent_mw.crypto.keyring import Keyring, MemoryKeyring
 from consent_mw.crypto.known_keyrings import KnownRings, Where
@@ -42,19 +43,9 @@ _TRY_SECONDS: Final = 0.1
     epilog="Example: consent-mw purge --policy policy.toml --dry-run, for a monitor: exit code 1 if anything is late. "
     "It may be interrupted at any moment; the next run goes on.",
 )
-@click.option(
-    "--policy",
-    "file",
-    type=click.Path(path_type=Path),
-    default="policy.toml",
-    show_default=True,
-    help="The site's declaration.",
-)
-@click.option(
-    "--directory", type=click.Path(path_type=Path), help="Its data directory; consent-data beside the policy."
-)
+@by_policy
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
-@click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@log_store
 @ring_option
 @click.option("--dry-run", is_flag=True, help="Change nothing: list what has ended and is still there.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say what was done and what is left as one object.")
@@ -85,7 +76,7 @@ def purge(
     is at it. What another machine will destroy itself, whose keyring sealed something these days, is listed only.
     """
     policy = load(file)
-    places = Places(directory) if directory else Places.beside(file)
+    places = places_of(file, directory)
     store = opened_store(existing_store(places, url, log_url))
     sealer = Sealer.of_site(places, _keyring(places, ring), policy)
     hosts = Hosts.of_site(

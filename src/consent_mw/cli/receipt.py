@@ -11,9 +11,10 @@ from uuid import UUID
 import click
 import msgspec
 
-from consent_mw.cli.access import accessing, asked, from_whom, where
+from consent_mw.cli.access import accessing, asked, from_whom
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.session import with_store
+from consent_mw.cli.site_options import where
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
 from consent_mw.consent.receipts import Receipt, Receipts, receipt_of
 from consent_mw.consent.wordings import Wordings

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consent_mw.cli.access import where
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.session import with_store
+from consent_mw.cli.site_options import where
 from consent_mw.cli.terminal import as_json, busy, complain, console, printable
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError

@@ -11,12 +11,13 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from consent_mw.cli.access import accessing, asked, from_whom, sealer_of, where
+from consent_mw.cli.access import accessing, asked, from_whom, sealer_of
 from consent_mw.cli.case_view import clear, lines, personal, print_table
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.session import with_store
+from consent_mw.cli.site_options import where
 from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import NOBODY

@@ -8,8 +8,8 @@ import click
 import msgspec
 
 from consent_mw.cli.clock import utc_now
+from consent_mw.cli.site_options import by_policy, places_of
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
-from consent_mw.paths import Places
 from consent_mw.staff.restore import Restored
 from consent_mw.staff.restore import restore as put_back
 
@@ -20,15 +20,7 @@ __all__ = ["restore"]
     epilog="Example: consent-mw restore /var/backups/mysite/2026-11-29-040000, then start the site.",
 )
 @click.argument("backup", type=click.Path(path_type=Path))
-@click.option(
-    "--policy",
-    "file",
-    type=click.Path(path_type=Path),
-    default="policy.toml",
-    show_default=True,
-    help="The site's declaration; its data directory is consent-data beside it.",
-)
-@click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
+@by_policy
 @click.option("--json", "json_wanted", is_flag=True, help="Say what was done as one object.")
 def restore(backup: Path, file: Path, directory: Path | None, json_wanted: bool) -> int:
     """
@@ -40,7 +32,7 @@ def restore(backup: Path, file: Path, directory: Path | None, json_wanted: bool)
 
     Exit code 1 if something that came after the backup is lost.
     """
-    places = Places(directory) if directory else Places.beside(file)
+    places = places_of(file, directory)
     with busy("restoring"):
         done = put_back(places, file, backup, utc_now())
     if json_wanted:

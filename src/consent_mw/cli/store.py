@@ -14,6 +14,7 @@ import msgspec
 from consent_mw.cli.checked import everything_checked
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
+from consent_mw.cli.site_options import by_policy, log_store, places_of
 from consent_mw.cli.store_move import move
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
@@ -94,17 +95,9 @@ store.add_command(move)
     "For a monitor: --quick, and exit code 1 if the store cannot be used or anything has waited for more than five "
     "minutes."
 )
-@click.option(
-    "--policy",
-    "file",
-    type=click.Path(path_type=Path),
-    default="policy.toml",
-    show_default=True,
-    help="The site's declaration; its data directory is consent-data beside it.",
-)
-@click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
+@by_policy
 @click.option("--store", "url", help="Another store than the one in the directory, such as postgresql://user@host/db.")
-@click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")
+@log_store
 @ring_option
 @click.option("--quick", is_flag=True, help="Do not read the records: for a monitor that asks every minute.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say it as one object.")
@@ -124,7 +117,7 @@ def check(
     A schema that is missing or older is made or migrated, as the site itself does when it starts. One record is
     written and deleted again. All are read, and every page of a file, which takes some ten seconds for a million.
     """
-    places = Places(directory) if directory else Places.beside(file)
+    places = places_of(file, directory)
     named = url or f"sqlite:///{places.database}"
     stores = [(named, existing_store(places, url))]
     if log_url:

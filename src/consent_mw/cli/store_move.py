@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from consent_mw.cli.clock import now_ns
-from consent_mw.cli.terminal import as_json
+from consent_mw.cli.site_options import by_policy, log_store, places_of
+from consent_mw.cli.terminal import as_json, progress_of
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, StoreError
 from consent_mw.kinds import KINDS
-from consent_mw.paths import Places
 from consent_mw.policy.model import NECESSARY
 from consent_mw.records import Query, Record, new_id, time_of
 from consent_mw.staff.existing_site import site_keys_at
@@ -55,16 +52,8 @@ class _Moved(msgspec.Struct):
 )
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-@click.option(
-    "--policy",
-    "file",
-    type=click.Path(path_type=Path),
-    default="policy.toml",
-    show_default=True,
-    help="The site's declaration; its data directory is consent-data beside it.",
-)
-@click.option("--directory", type=click.Path(path_type=Path), help="Another data directory.")
-@click.option("--log-store", "log_url", help="Where visits and events go, if the site has log_store=.")
+@by_policy
+@log_store
 @click.option("--json", "json_wanted", is_flag=True, help="Say what was done as one object.")
 def move(source: str, target: str, file: Path, directory: Path | None, log_url: str | None, json_wanted: bool) -> int:
     """
@@ -73,7 +62,7 @@ def move(source: str, target: str, file: Path, directory: Path | None, log_url: 
     The site goes on meanwhile, started with store=TO: until everything is moved it reads, erases and destroys in both.
     What is broken off, by Ctrl-C or a crash, is taken up by the same command; nothing is lost and nothing is twice.
     """
-    places = Places(directory) if directory else Places.beside(file)
+    places = places_of(file, directory)
     sealer = Sealer.without_keys(site_keys_at(places))
     used = UsedStores.beside(places.database)
     _check_use(used, source, target)
@@ -119,13 +108,12 @@ async def _run(source: Store, target: Store, journal: Path, sealer: Sealer, move
         for store, name in ((source, moved.source), (target, moved.target)):
             await _check_ours(store, name, sealer)
         first, last = [await _end(source, newest_first=newest) for newest in (False, True)]
-        with _progress() as progress:
-            task = progress.add_task("", total=max(1.0, (last - first).total_seconds()) if first and last else 1.0)
+        total = (last - first).total_seconds() if first and last else None
+        with progress_of("moving the records, by their time") as told:
             async for page in Move(source, target, journal).run():
                 moved.records += page
                 at = await _end(source, newest_first=False)
-                done = (at - first).total_seconds() if at and first else None
-                progress.update(task, description=f"{moved.records:,} records moved", completed=done)
+                told((at - first).total_seconds() if at and first else total or 0, total)
         moved.others = await others(source, _EVERY | {_PROBE})
 
 
@@ -165,15 +153,6 @@ async def _check_ours(store: Store, name: str, sealer: Sealer) -> None:
 async def _end(store: Store, *, newest_first: bool) -> datetime | None:
     found = await store.fetch(Query(kinds=_EVERY), limit=1, newest_first=newest_first)
     return time_of(found[0].id) if found else None
-
-
-@contextmanager
-def _progress() -> Generator[Progress]:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    off = not console.is_terminal or not sys.stderr.isatty()
-    with Progress(*columns, console=console, transient=True, disable=off) as progress:
-        yield progress
 
 
 def _told(moved: _Moved) -> str:
