@@ -254,6 +254,11 @@ def test_a_server_that_knows_only_its_inner_name_leaves_it_to_the_token(own: str
     assert sender({"origin": own}, own) is Sender.OURS
 
 
+@pytest.mark.parametrize("own", ["http://[", "http://[::1", "http://:8000", "http://", "http://a:b:c", "http://\u2603"])
+def test_a_host_that_is_none_is_answered_too(own: str) -> None:
+    assert sender({"origin": "http://shop.example"}, own) is not Sender.OURS
+
+
 @pytest.mark.parametrize("own", ["http://shop.example", "http://shop.example:8080", "http://1.shop.example"])
 @pytest.mark.parametrize("other", ["http://evil.example", "http://blog.shop.example", "http://shop.example:8001"])
 def test_another_site_is_foreign_over_plain_http_too(own: str, other: str) -> None:

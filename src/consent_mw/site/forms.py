@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple, TypeAlias, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 from consent_mw.consent.choice import Choice
+from consent_mw.cookies.request_cookies import stands_alone
 from consent_mw.policy.model import Policy
 
 __all__ = [
@@ -58,7 +59,8 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
     that names another site counts, but a Referer that names this site proves no more than none.
 
     Over plain http no browser sends Sec-Fetch-Site, and a server behind a proxy may know only its inner name (nginx
-    passes on the name of its upstream). Then another origin says nothing either.
+    passes on the name of its upstream). Then another origin says nothing either: the token decides, whose cookie no
+    neighbour of such a host can set.
     """
     site = headers.get("sec-fetch-site")
     if site == "same-origin":
@@ -69,8 +71,9 @@ def sender(headers: Mapping[str, str], own_origin: str) -> Sender:
     if origin is None:
         return Sender.UNKNOWN
     if _normal(origin) != own:
-        plain = own.startswith("http:") and _normal(origin).startswith("http:")
-        return Sender.UNKNOWN if plain and _is_inner(own) else Sender.FOREIGN
+        plain = own.startswith("http://") and _normal(origin).startswith("http://")
+        inner = plain and stands_alone(own.removeprefix("http://").encode("latin-1", "replace"))
+        return Sender.UNKNOWN if inner else Sender.FOREIGN
     return Sender.OURS if headers.get("origin") == origin else Sender.UNKNOWN
 
 
@@ -81,12 +84,6 @@ def origin_of(headers: Mapping[str, str]) -> str | None:
         return origin
     referer = _ORIGIN.match(headers.get("referer") or "")
     return referer[0] if referer else None
-
-
-def _is_inner(origin: str) -> bool:
-    """Whether the host is an address or a name without a dot, which is usual for servers behind a proxy."""
-    host = urlsplit(origin).hostname or ""
-    return "." not in host or host.replace(".", "").isdigit()
 
 
 def _normal(origin: str | None) -> str:
