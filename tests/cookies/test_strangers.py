@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.policies import POLICY
@@ -68,3 +69,25 @@ def test_the_second_of_two_strangers_is_read_the_usual_way() -> None:
     usual = cookies._read_usual(second, frozenset(), False, True)
     assert usual is not None
     assert usual.consent.receipt == "B" * 22
+
+
+@pytest.mark.parametrize("choice", [Choice.REJECT, Choice.PROMPT])
+def test_what_the_first_of_two_strangers_allowed_is_not_allowed_by_the_second(choice: Choice) -> None:
+    cookies = RequestCookies(PLAIN, COOKIE)
+    first, second = (
+        b"theme=dark; consent=" + _signed(said, who * 22, TODAY, False)
+        for said, who in ((Choice.ACCEPT, "A"), (choice, "B"))
+    )
+    assert cookies.read(first, frozenset(), NOW_NS, False).header == first
+    reading = cookies.read(second, frozenset(), NOW_NS, False)
+    assert b"theme" not in (reading.header or b"")
+    assert [decision.name for decision in reading.removed] == ["theme"]
+
+
+def test_each_of_two_strangers_has_their_own_waiting_cookies() -> None:
+    cookies = RequestCookies(PLAIN, COOKIE)
+    for who in "AB":
+        consent = _signed(Choice.PROMPT, who * 22, TODAY, True)
+        waiting = cookies.pending_line(who * 22, consent.decode(), secure=False).partition(b";")[0]
+        reading = cookies.read(waiting + b"; consent=" + consent, frozenset(), NOW_NS, False, True)
+        assert reading.pending == who * 22
