@@ -126,13 +126,10 @@ class Retention:
 
         A part that begins or ends inside of what goes together, as in `ended`, counts with all of it.
         """
-        key = self._key(day, purpose, now, span)
+        key = day, purpose, span, self._begun(purpose, now)
         if key not in self._known:
             remember(self._known, key, self._end(day, purpose, now, span), _REMEMBERED)
         return self._known[key]
-
-    def _key(self, day: int, purpose: str, now: datetime, span: Span) -> tuple[int, str, Span, int]:
-        return day, purpose, span, self._begun(purpose, now)
 
     def _begun(self, purpose: str, now: datetime) -> int:
         return sum([rule.since <= now for rule in self._rules.get(purpose, ())])
@@ -147,7 +144,7 @@ class Retention:
 
     def has_ended(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> bool:
         """Whether the key of that part of a day must be gone."""
-        if self._key(day, purpose, now, span) not in self._known and not self.may_hold_ended(day, purpose, now):
+        if not self.may_hold_ended(day, purpose, now):
             return False
         end = self.end(day, purpose, now, span)
         return end is not None and end <= now
