@@ -184,3 +184,15 @@ def test_a_floor_raises_a_line_whatever_its_value(attributes):
     assert len(added) == 1
     raised = floor.raised(lines[0], https=True)
     assert floor.raised(raised, https=True) is raised
+
+
+@pytest.mark.parametrize(
+    ("headers", "plain"),
+    [
+        ([(b"content-type", b"text/html"), (b"content-length", b"5"), (b"date", b"today")], True),
+        ([(b"content-type", b"text/html"), (b"content-type", b"text/plain")], False),
+        ([(b"content-type", b"text/html"), (b"cache-control", b"public")], False),
+    ],
+)
+def test_a_head_needs_a_closer_look_if_it_names_two_types_or_how_to_keep_the_page(headers, plain):
+    assert gate(headers, permissions(), NOW_NS).plain is plain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.support.policies import POLICY
 from tests.support.visitors import Visitor
 
 from consent_mw import ConsentMiddleware
+from consent_mw.consent.choice import NO_CONSENT
 from consent_mw.cookies.consent_cookie import ConsentCookie
 from consent_mw.cookies.request_cookies import foreign_request
 
@@ -105,6 +107,9 @@ def test_an_embedded_site_has_a_jar_for_each_site_around_it(
     play(story, app)
     cookie = ConsentCookie(["a key of at least 16 bytes"], embedded=embedded)
     assert cookie.attributes(secure=secure).encode() == ends.removeprefix(b"HttpOnly")
+    # Taken back in the jar in which it was set: a browser keeps the two apart.
+    gone = cookie.line(NO_CONSENT, date(2026, 11, 29), secure=secure)
+    assert (b"Max-Age=0" in gone, b"Partitioned" in gone) == (True, b"Partitioned" in ends)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record, new_id
-from consent_mw.retention.aggregates import FEWEST, OTHER, DayCounts, cells_of, days_of
-from consent_mw.retention.periods import closing
+from consent_mw.retention.aggregates import FEWEST, LANGUAGES, OTHER, DayCounts, cells_of, days_of
+from consent_mw.retention.periods import PERIOD, closing
 from consent_mw.retention.reports import Report, report_of
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.system.days import day_of
@@ -121,6 +121,16 @@ def test_a_period_of_which_a_day_lies_before_the_span_is_not_told_in_part() -> N
     assert whole.counts["receipt choice"].cells == {"accept": 18, "prompt": 6}
     part = asyncio.run(report(days, FIRST + 1, FIRST + 1))
     assert part.counts.get("receipt choice") is None
+
+
+@pytest.mark.parametrize("length", [6, 7, 8])
+def test_surfaces_and_languages_are_told_a_week_at_a_time(length: int) -> None:
+    days = {FIRST + n: [receipt(FIRST + n, m, "accept", "en" if m > 6 else "ko") for m in range(9)]
+            for n in range(length)}  # fmt: skip
+    found = asyncio.run(aggregates(asyncio.run(counted(days))))
+    told = {str(each.data["aggregate.days"]) for each in found if each.data["aggregate.by"] == f"{PERIOD}{LANGUAGES}"}
+    week = " ".join(str(FIRST + n) for n in range(7))
+    assert told == ({week} if length >= 7 else set())
 
 
 def test_days_of_four_are_told_once_there_are_enough_of_them() -> None:
