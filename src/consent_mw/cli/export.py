@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import click
 
@@ -21,9 +21,10 @@ from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import log_store, where
 from consent_mw.cli.terminal import FAULT, complain, progress_of
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.exports import Format
+from consent_mw.exports import Export, Lines
 from consent_mw.exports.combined import Combined
 from consent_mw.exports.jsonl import JSONLines
+from consent_mw.exports.parquet import Parquet
 from consent_mw.exports.spreadsheet import Spreadsheet
 from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places
@@ -43,7 +44,9 @@ __all__ = ["export"]
 @where
 @ring_option
 @log_store
-@click.option("--format", "format_name", type=click.Choice(["jsonl", "csv", "combined"]), help="Needed, or --json.")
+@click.option(
+    "--format", "format_name", type=click.Choice(["jsonl", "csv", "parquet", "combined"]), help="Needed, or --json."
+)
 @click.option("--json", "json_wanted", is_flag=True, help="The same as --format jsonl: one object a line.")
 @click.option(
     "--purpose",
@@ -79,6 +82,8 @@ def export(
     format_name = "jsonl" if json_wanted else format_name
     if format_name is None:
         raise click.MissingParameter(param_type="option", param_hint="--format, or --json")
+    if format_name == "parquet" and output is None and sys.stdout.isatty():
+        raise click.UsageError("parquet is not for a terminal; add --output FILE")
     if format_name == "combined" and not purpose:
         raise click.UsageError("combined needs --purpose: an exchange stands once under each that it served")
     if since and until and since >= until:
@@ -95,25 +100,38 @@ def export(
     return _told(access)
 
 
-def _format(name: str, places: Places, purpose: str | None) -> Format:
-    if name == "csv":
-        events = [event for policy in policies(places) for event in policy.events.values()]
-        fields = (f"event.{field}" for event in events if purpose in (None, event.purpose) for field in event.fields)
-        return Spreadsheet(fields)
-    return JSONLines() if name == "jsonl" else Combined()
+def _format(name: str, places: Places, purpose: str | None) -> Export:
+    if name in ("csv", "parquet"):
+        fields = _event_fields(places, purpose)
+        return Lines(Spreadsheet(fields)) if name == "csv" else Parquet(fields)
+    return Lines(JSONLines() if name == "jsonl" else Combined())
 
 
-async def _written(store: Store, query: Query, access: Access, form: Format, output: Path | None) -> None:
+def _event_fields(places: Places, purpose: str | None) -> dict[str, type]:
+    """Return the declared fields of events, each with its type; where revisions or events differ in it, text."""
+    found: dict[str, set[type]] = {}
+    for policy in policies(places):
+        for event in policy.events.values():
+            for field, kind in event.fields.items() if purpose in (None, event.purpose) else ():
+                found.setdefault(f"event.{field}", set()).add(_TYPES[kind])
+    return {
+        name: float if kinds == {int, float} else next(iter(kinds)) if len(kinds) == 1 else str
+        for name, kinds in found.items()
+    }
+
+
+async def _written(store: Store, query: Query, access: Access, form: Export, output: Path | None) -> None:
     """Write page by page: memory does not follow what is stored."""
     with _opened(output) as file, progress_of("exporting", shown=output is not None) as told:
         await access.consult(store)
-        file.write(form.head().encode())
+        file.write(form.head())
         first: datetime | None = None
         async for page in pages(store, query):
-            file.write("".join(map(form.line, access.rows(page))).encode())
+            file.write(form.page(access.rows(page)))
             first = first or time_of(page[0].id)
             # How far in time: how many there are nobody knows.
             told((time_of(page[-1].id) - first).total_seconds(), (utc_now() - first).total_seconds())
+        file.write(form.tail())
 
 
 @contextmanager
@@ -151,6 +169,7 @@ def _told(access: Access) -> int:
     return FAULT if access.unreadable or access.changed else 0
 
 
+_TYPES: Final = {"str": str, "int": int, "float": float, "bool": bool}
 _WHY = {
     "sealed": "they stay sealed; to read them give --purpose and --reason",
     "destroyed": "they were destroyed",

@@ -9,12 +9,13 @@ from typing import Final
 from consent_mw.exports import Row
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["BYTE_ORDER_MARK", "Spreadsheet", "csv_line"]
+__all__ = ["BYTE_ORDER_MARK", "COLUMNS", "MORE", "SEALED", "Spreadsheet", "csv_line"]
 
 #: Without it Excel reads Korean as Western European.
 BYTE_ORDER_MARK: Final = "\ufeff"
 
-_COLUMNS = (
+#: The columns of every table of records. `SEALED` says why a record has no personal fields, `MORE` holds the rest.
+COLUMNS: Final = (
     "time",
     "kind",
     "purpose",
@@ -42,8 +43,8 @@ _COLUMNS = (
     "event.name",
     "abuse.reason",
 )
-_MORE = "more"
-_SEALED = "sealed"
+MORE: Final = "more"
+SEALED: Final = "sealed"
 
 # A cell that begins like this is computed (OWASP, "CSV Injection"), in full width too, and blanks before it do not
 # help. The same after a ";" or "|": where that is the list separator, a spreadsheet cuts there, quotes or not.
@@ -60,17 +61,17 @@ class Spreadsheet:
     """
 
     def __init__(self, fields: Iterable[str] = ()) -> None:
-        self._columns = (*_COLUMNS, *sorted(set(fields) - set(_COLUMNS)))
-        self._known = {*self._columns, _SEALED}
+        self._columns = (*COLUMNS, *sorted(set(fields) - set(COLUMNS)))
+        self._known = {*self._columns, SEALED}
 
     def head(self) -> str:
         """Return the byte order mark and the names of the columns."""
-        return BYTE_ORDER_MARK + csv_line([*self._columns, _SEALED, _MORE])
+        return BYTE_ORDER_MARK + csv_line([*self._columns, SEALED, MORE])
 
     def line(self, row: Row) -> str:
         """Return the record, its fields in the columns of `head`."""
         more = {name: value for name, value in row.items() if name not in self._known and value is not None}
-        return csv_line([*(row.get(name) for name in self._columns), row.get(_SEALED), as_json(more) if more else None])
+        return csv_line([*(row.get(name) for name in self._columns), row.get(SEALED), as_json(more) if more else None])
 
 
 def csv_line(cells: Iterable[object]) -> str:
