@@ -15,7 +15,7 @@ from consent_mw.system.escaping import as_json
 __all__ = ["Parquet"]
 
 _TIME: Final = "time"
-#: The columns that are no text; the names are OpenTelemetry's, and so are the units.
+#: The columns with numbers. Names and units are those of OpenTelemetry.
 _NUMBERS: Final[Mapping[str, type]] = {
     "http.response.status_code": int,
     "http.server.request.duration": float,
