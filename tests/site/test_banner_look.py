@@ -103,9 +103,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def browser(documents: dict[str, str], chromium: str) -> Iterator[Browser]:
+def browser(documents: dict[str, str], shell: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = browser_site.launch(playwright, chromium)
+        browser = browser_site.launch(playwright, shell)
         yield browser
         browser.close()
 

@@ -57,9 +57,9 @@ def announcing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
+def browser(shell: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = browser_site.launch(playwright, chromium)
+        browser = browser_site.launch(playwright, shell)
         yield browser
         browser.close()
 

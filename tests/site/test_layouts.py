@@ -77,9 +77,9 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, 
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
+def browser(shell: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = browser_site.launch(playwright, chromium)
+        browser = browser_site.launch(playwright, shell)
         yield browser
         browser.close()
 
