@@ -78,7 +78,17 @@ class Places:
                 f"{place}: cannot be looked at ({error.strerror}); give a directory of this user"
             ) from error
 
-    def _files(self) -> Iterator[Path]:
+    @property
+    def emptied(self) -> list[str]:
+        """What was cut to 0 bytes, one line each, with the fix. Otherwise only locks and SQLite's logs are empty."""
+        kept = (each for place in (self.revisions, self.wordings) if place.is_dir() for each in sorted(place.iterdir()))
+        return [
+            f"{each}: is empty (0 bytes), so its content was cut off; put it back from a copy, or else remove it"
+            for each in (*self._contents(), *kept)
+            if each.is_file() and not each.stat().st_size
+        ]
+
+    def _contents(self) -> Iterator[Path]:
         yield from (
             self.keys,
             self.archive_keys,
@@ -90,10 +100,14 @@ class Places:
             self.erasures,
             self.host_identity,
             self.host_book,
+            self.database,
+            self.archive,
         )
+
+    def _files(self) -> Iterator[Path]:
+        yield from self._contents()
         yield from (self.drain_lock, self.erasure_lock, self.destruction_lock, self.requests_lock, self.hosts_lock)
         for database in (self.database, self.archive):
-            yield database
             yield from (database.with_name(f"{database.name}{ending}") for ending in ("-wal", "-shm", "-journal"))
 
     @property

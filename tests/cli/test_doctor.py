@@ -75,6 +75,10 @@ def a_half_of_the_store(site: SiteWithRecords) -> None:
     site.places.database.write_bytes(site.places.database.read_bytes()[:8192])
 
 
+def an_empty_list_of_keyrings(site: SiteWithRecords) -> None:
+    site.places.rings.write_bytes(b"")
+
+
 def what_has_ended(site: SiteWithRecords) -> None:
     site.keeps(site.record(datetime.now(UTC) - timedelta(days=400), url__path="/late"))
 
@@ -116,6 +120,7 @@ def a_backup_cut_off(site: SiteWithRecords) -> None:
         (a_strange_owner, "files"),
         (what_waits, "store"),
         (a_half_of_the_store, "store"),
+        (an_empty_list_of_keyrings, "store"),
         (what_has_ended, "destruction"),
         (a_lost_key, "destruction"),
         (a_late_request, "requests"),
@@ -137,3 +142,16 @@ def test_what_is_wrong_is_found_and_told_in_lines(
     said = capsys.readouterr()
     assert re.search(rf"^{where}: \d+ wrong$", said.out, re.MULTILINE)
     assert all(line.startswith("consent-mw: ") for line in said.err.splitlines())
+
+
+def test_every_file_that_was_cut_to_nothing_is_named(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = [each for each in site.places.directory.rglob("*") if each.is_file() and each.stat().st_size]
+    kept = [each for each in kept if each.suffix != ".lock" and not each.name.endswith(("-wal", "-shm"))]
+    assert {site.places.database, site.places.keys, site.places.audit} < set(kept)
+    for each in kept:
+        content = each.read_bytes()
+        each.write_bytes(b"")
+        code, wrong = examined(capsys, "--quick")
+        each.write_bytes(content)
+        assert code == 1
+        assert any(each.name in line for lines in wrong.values() for line in lines), (each, wrong)

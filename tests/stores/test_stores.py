@@ -220,7 +220,8 @@ def unprivileged() -> Generator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="consent-mw-"))
     fill(directory / "kept.db")
     (directory / "kept.db").chmod(0o644)
-    (directory / "secret.db").touch(mode=0o000)
+    fill(directory / "secret.db")
+    (directory / "secret.db").chmod(0o000)
     directory.chmod(0o555)
     privileged = os.geteuid() == 0
     try:
@@ -361,10 +362,14 @@ def test_a_file_that_lacks_what_its_log_still_holds_is_opened(path: Path) -> Non
 # What the file is
 
 
-def test_a_file_that_is_empty_becomes_a_store(path: Path) -> None:
-    path.touch()
+def test_a_file_that_was_cut_to_nothing_is_no_new_store(path: Path) -> None:
     fill(path)
-    with_store(path, everything)
+    path.write_bytes(b"")
+    for left in path.parent.glob(f"{path.name}-*"):
+        left.unlink()
+    with pytest.raises(SchemaError, match=r"consent\.db: is empty \(0 bytes\).*restore a backup: consent-mw restore"):
+        fill(path)
+    assert path.read_bytes() == b""
 
 
 @pytest.mark.parametrize("name", ["with space?#%20.db", "기록.db", ":memory:", "'quoted'.db"])

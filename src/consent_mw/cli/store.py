@@ -141,7 +141,7 @@ def check(
         for each in rings:
             click.echo(each.told)
     problems = [*(state.problem for state in states), behind.problem, older.problem if older else ""]
-    problems += [each.problem for each in rings]
+    problems += [*(each.problem for each in rings), *places.emptied]
     problems = [problem for problem in problems if problem]
     problems += [fault for each in checked for fault in each.faults]
     problems += [] if quick else _damage(places)

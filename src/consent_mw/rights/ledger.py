@@ -184,8 +184,9 @@ class Ledger:
         except OSError as error:
             raise self._failed(error) from error
         kept = [line for line in lines if not _is_over(line, now)]
+        # The line break at the start: a file of 0 bytes is one that was cut.
         if len(kept) < len(lines):
-            self._kept(durable.replace, b"".join(line + b"\n" for line in kept))
+            self._kept(durable.replace, b"\n" + b"".join(line + b"\n" for line in kept))
         return len(lines) - len(kept)
 
     def _kept(self, write: Callable[[Path, bytes], None], content: bytes) -> None:

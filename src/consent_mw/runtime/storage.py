@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from consent_mw.consent.wordings import Wordings
@@ -22,9 +23,9 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.archive import Archive
 from consent_mw.runtime.options import Options
 from consent_mw.spool.spool import Spool
-from consent_mw.stores import earlier_stores, is_shared, site_store, without_password
+from consent_mw.stores import earlier_stores, is_shared, site_store, store_from, without_password
 from consent_mw.stores.base import Store
-from consent_mw.stores.used import UsedStores
+from consent_mw.stores.used import UsedStores, canonical
 
 __all__ = ["Storage"]
 
@@ -35,6 +36,8 @@ _START_SECONDS: Final = 10.0
 
 _JOINED = """%s: what this site kept here before it had another store is still read, erased and destroyed here; leave it
 where it is, or move it: consent-mw store move (and if it is gone for good, take it out of stores.json)"""
+_GONE = """%s: this site kept its records here, and the file is gone. Stop the site and put it back, or restore a
+backup: consent-mw restore; else it goes on with a new one, in which nothing is"""
 _MISSING_RING = """%s: the keyring %s was used here before, and now it is %s: what the first one sealed cannot be read,
 requests among it, and those visitors cannot be erased. Put its key file back and start again; if it is gone for good,
 say so: consent-mw purge --lost %s"""
@@ -69,9 +72,11 @@ class Storage:
         Raises:
             ConfigurationError, SpoolError: The keys, the store or the directory cannot be used.
         """
+        for line in places.emptied:
+            _log.error(line)
         site_keys = SiteKeys.kept(places.site_keys, secret_keys)
         if options.store is None or isinstance(options.store, str):
-            UsedStores.beside(places.database).use(options.store or f"sqlite:///{places.database}")
+            _use(UsedStores.beside(places.database), options.store or f"sqlite:///{places.database}")
         storage = cls(
             places=places,
             revisions=Revisions(places.revisions),
@@ -156,6 +161,14 @@ class Storage:
 
         with ThreadPoolExecutor(1) as one:  # a thread, because the caller may or may not be on a loop
             return one.submit(asyncio.run, asked()).result()
+
+
+def _use(used: UsedStores, url: str) -> None:
+    """Note the store of this start, and log where its file was there at an earlier one and is not now."""
+    path = getattr(store_from(url), "path", None)
+    if used.store == canonical(url) and isinstance(path, Path) and not path.exists():
+        _log.error(_GONE, path)
+    used.use(url)
 
 
 def _keyring(options: Options, places: Places, site_keys: SiteKeys) -> Keyring:

@@ -176,7 +176,8 @@ def truncate_wal(connection: sqlite3.Connection) -> bool:
 
 def _recognised(path: Path) -> bool:
     """
-    Whether `path` is a file of ours. One that is missing or empty is not, yet.
+    Whether `path` is a file of ours. One that is missing is not, yet. An empty one is refused: we never make one, so it
+    held records, and something cut them off.
 
     The file is opened as immutable (https://www.sqlite.org/uri.html#uriimmutable): otherwise merely opening it may
     finish or undo another process's transaction. And SQLite must open it: if anything else in this process closes the
@@ -186,7 +187,10 @@ def _recognised(path: Path) -> bool:
     """
     try:
         if not path.stat().st_size:
-            return False
+            raise SchemaError(
+                f"{path}: is empty (0 bytes), and a store never is: its records were cut off; restore a backup: "
+                "consent-mw restore. If it never held any, remove it"
+            )
     except FileNotFoundError:
         return False
     if path.is_dir():
