@@ -27,9 +27,13 @@ from tests.support.scripted_pages import (  # noqa: F401 - fixtures among them
     server,
 )
 
+from consent_mw.site.assets import Assets
 
-def test_script_and_style_stay_small() -> None:
-    bodies = [served("consent.js"), served("consent.css")]
+
+@pytest.mark.parametrize("layouts", [False, True])
+def test_script_and_style_stay_small(layouts: bool) -> None:
+    assets = Assets(layouts=layouts)
+    bodies = [assets.text(file).encode() for file in ("consent.js", "consent.css")]
     assert sum(len(gzip.compress(body, 9)) for body in bodies) <= 7_000
     assert [b"/*" in body or b" // " in body for body in bodies] == [False, False]
 

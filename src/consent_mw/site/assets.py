@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
+from string import ascii_letters
 from typing import Final, NamedTuple
 
 __all__ = ["Asset", "Assets"]
@@ -28,6 +31,13 @@ _FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] =
         (re.compile(rb";\}"), b"}"),
     ),
 }
+
+
+_LITERAL: Final = rb"""("[^"\n]*"|'[^'\n]*'|`[^`\n]*`|(?<=[(,=:!&|?])/(?:\\.|\[[^]\n]*]|[^/\\[\n])+/)"""
+_WORD: Final = re.compile(_LITERAL + rb"|(?<![\w.$])[A-Za-z]\w+")
+#: A variable or a parameter, where it gets its value; and what may be a key: also in a pattern, or read in a template.
+_VARIABLE: Final = re.compile(rb"(?<![\w.$])[A-Za-z]\w+(?==[^=])|(?<=[(,])\w\w+(?=[\w,]*\)=>)|(?<=let )\w+(?=[,;])")
+_KEY: Final = re.compile(rb"(?<=\.)\w+|(?<=[{,])\w+(?=[,}:])|\w+(?=:)|\{[^{}]*}(?=]?\)=>|]?=[^=])|`[^`\n]*`")
 
 
 class Asset(NamedTuple):
@@ -68,8 +78,31 @@ def _asset(file: Path) -> Asset:
     body = file.read_bytes()
     for pattern, instead in _FOR_READERS[file.suffix]:
         body = pattern.sub(instead, body)
+    if file.suffix == ".js":
+        body = _with_short_names(body)
     return _named(file.stem, file.suffix, body)
 
 
 def _named(stem: str, suffix: str, body: bytes) -> Asset:
     return Asset(f"{stem}.{hashlib.sha256(body).hexdigest()[:12]}{suffix}", _TYPES[suffix], body)
+
+
+def _with_short_names(script: bytes) -> bytes:
+    """
+    Give every word that is a variable everywhere a name of one or two letters, one tenth of what is sent.
+
+    One word gets one new name, which was not there before, so the meaning cannot change: whatever might be a property,
+    a key of an object or a part of a template stays.
+    """
+    code = re.sub(_LITERAL, lambda found: found[0] if found[0][:1] == b"`" else b"0", script)
+    taken = set(re.findall(rb"\w+", b" ".join(_KEY.findall(code))))
+    words = Counter(found[0] for found in _WORD.finditer(code))
+    fresh = (name for name in _short_names() if name not in words and name not in taken)
+    ours = set(_VARIABLE.findall(code)) - taken
+    short = dict(zip(sorted(ours, key=lambda word: (-words[word], word)), fresh, strict=False))
+    return _WORD.sub(lambda found: short.get(found[0], found[0]), script)
+
+
+def _short_names() -> Iterator[bytes]:
+    yield from (letter.encode() for letter in ascii_letters)
+    yield from ((a + b).encode() for a, b in product(ascii_letters, "0123456789"))
