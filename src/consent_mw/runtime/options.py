@@ -55,6 +55,7 @@ class Given(TypedDict, total=False):
     console: bool
     templates: str | Path | None
     gpc_url: bool
+    proof_page: bool
     health: bool
     drain: bool
     spool_bytes: int
@@ -104,6 +105,8 @@ class Options:
         console: Write a masked access line for each exchange, instead of the server's (`--no-access-log`).
         templates: A folder with templates that replace ours of the same name.
         gpc_url: Serve `/.well-known/gpc.json`, which says whether the policy honours the signal.
+        proof_page: Serve `/consent/proof`: anybody reads there what was destroyed, when and how many records, and how
+            often cookies were held back. The numbers name nobody, but they show how busy a site is.
         health: Answer load balancers at `/consent/health`, and leave those requests out of the log.
         drain: Whether this process moves records to the store. Once it is busy it starts another process for that, if
             everything that the other process needs can be named. False if `consent-mw drain` moves them: this process
@@ -151,6 +154,7 @@ class Options:
     console: bool = False
     templates: str | Path | None = None
     gpc_url: bool = False
+    proof_page: bool = True
     health: bool = False
     drain: bool = True
     spool_bytes: int = 256 << 20

@@ -20,6 +20,7 @@ from consent_mw.log.undeclared import Source, Undeclared
 from consent_mw.policy.model import Policy
 from consent_mw.policy.notice_period import since
 from consent_mw.policy.rollout import NEVER, Plan
+from consent_mw.retention.proofs import Proofs
 from consent_mw.rights.withdrawal import removed
 from consent_mw.runtime.shared import Shared
 from consent_mw.site.documents import OwnCookies
@@ -92,6 +93,7 @@ class Revision:
                 personal_data=options.personal_data,
                 removed=gone,
             ),
+            proofs=Proofs(storage.store, sealer, storage.clock) if options.proof_page else None,
             own_cookies=self._own_cookies,
             look=options.look,
             templates=Path(options.templates) if options.templates else None,

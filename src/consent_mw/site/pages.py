@@ -26,6 +26,7 @@ from consent_mw.log.receipt_keeper import ReceiptKeeper
 from consent_mw.log.user_agents import is_crawler
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
+from consent_mw.retention.proofs import Proofs
 from consent_mw.site import forms
 from consent_mw.site.announcement import Announcement
 from consent_mw.site.assets import Assets
@@ -39,6 +40,7 @@ from consent_mw.site.language import negotiate
 from consent_mw.site.look import Look
 from consent_mw.site.my_data_pages import MyData, MyDataPages
 from consent_mw.site.policy_pages import PolicyPages
+from consent_mw.site.proof_pages import ProofPages
 from consent_mw.site.reader_queue import Readers
 from consent_mw.site.receipt_pages import ReceiptPages
 from consent_mw.site.rendering import PERSONAL, SECURITY, Rendering
@@ -84,6 +86,7 @@ class Site:
         revisions: The declarations that have been in force. Without it the pages know only this one.
         wordings: Keeps the words that visitors were shown.
         my_data: The parts of the page of the visitor's own data. Without it there is no such page.
+        proofs: Reads the public evidence. Without it there is no page of proofs.
         own_cookies: Returns the names of our own cookies, for https or not.
         templates: A folder whose templates replace ours, and whose locale/ adds languages.
         default_language: The language for visitors who speak none of the policy's; by default the policy's first.
@@ -105,6 +108,7 @@ class Site:
         revisions: Revisions | None = None,
         wordings: Wordings | None = None,
         my_data: MyData | None = None,
+        proofs: Proofs | None = None,
         own_cookies: Callable[[bool], OwnCookies] = lambda secure: OwnCookies(),
         templates: Path | None = None,
         default_language: str | None = None,
@@ -155,6 +159,9 @@ class Site:
                 client=my_data.client if my_data else _unknown,
             )
             self._routes["/receipt"] = {"GET": page.receipt}
+        if proofs:
+            self._rendering.has_proof = True
+            self._routes["/proof"] = {"GET": ProofPages(self._rendering, policy, proofs, policies.published).page}
         self._my_data = my_data
         if my_data:
             self._rendering.has_my_data = True

@@ -36,6 +36,7 @@ def policy_file(policy: Policy, language: str, base: str, now: datetime) -> str:
         here=f"{base}/policy",
         languages=[(tag, surfaces.templates.translation(language).own_name(tag)) for tag in policy.languages],
         has_my_data=True,
+        has_proof=True,
         own_cookies=OwnCookies(),
         in_force=None if ahead else policy.revision,
         ahead=policy.revision if ahead else None,

@@ -66,6 +66,10 @@ class PolicyPages:
         self._graphs: dict[int, bytes] = {}
         self._rendering.forget()
 
+    def published(self) -> list[Policy]:
+        """Return the revisions that can be read."""
+        return list(self._by_revision.values())
+
     async def policy(self, visit: Visit) -> Response:
         """Answer with the policy in force."""
         return self._revision(visit, self._policy, None)

@@ -59,6 +59,8 @@ class Rendering:
         self.notice: Callable[[Visit, str], str] = lambda visit, token: ""
         #: Whether there is a page of the visitor's own data to link.
         self.has_my_data: bool = False
+        #: Whether there is a page of proofs to link.
+        self.has_proof: bool = False
         self._kept: dict[tuple[object, ...] | None, str] = {}
 
     def forget(self) -> None:
@@ -128,6 +130,7 @@ class Rendering:
             "pages_css": self.assets.name("pages.css"),
             "suffix": visit.suffix,
             "has_my_data": self.has_my_data,
+            "has_proof": self.has_proof,
             "home": visit.base.removesuffix(self.prefix) + "/",
             "here": visit.base + quote(own_path(visit.scope)[len(self.prefix) :], safe="/", errors="replace"),
             "languages": [(tag, own.own_name(tag)) for tag in self.surfaces.policy.languages],
@@ -150,5 +153,11 @@ class Rendering:
         """Return only the sections of a revision's policy page, to compare two revisions."""
         surfaces = self.surfaces if policy is self.surfaces.policy else self.surfaces.of(policy)
         return surfaces.render(
-            "_article.html", language, base, suffix="", own_cookies=own, has_my_data=self.has_my_data
+            "_article.html",
+            language,
+            base,
+            suffix="",
+            own_cookies=own,
+            has_my_data=self.has_my_data,
+            has_proof=self.has_proof,
         )

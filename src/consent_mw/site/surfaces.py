@@ -83,7 +83,7 @@ class Surfaces:
             requested_language=language,
             enforced=self.enforced,
             look=self.look,
-            **({"has_my_data": False} | context),
+            **({"has_my_data": False, "has_proof": False} | context),
         )
 
     def head(
