@@ -22,6 +22,7 @@ from consent_mw.runtime.outside import mounted_at, outside
 from consent_mw.runtime.template_helper import SITE, WAITING
 from consent_mw.site.insertion import asks_for_less, unconditional
 from consent_mw.site.insertion import legible as legible_page
+from consent_mw.site.policy_link import linked
 from consent_mw.system.loops import on_asyncio, served_on_asyncio
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class ConsentMiddleware:
         """Return the application that answers, and whether it is one of our own pages."""
         scope, prefix = exchange.inner, self._options.prefix
         if scope["type"] != "http" or not (self._options.gpc_url or prefix in str(scope.get("path", ""))):
-            return self.app, False
+            return self._of_site(revision, exchange), False
         path = _path(exchange.seen or scope)
         if self._health is not None and path in (
             health := self._options.health_path,
@@ -194,7 +195,7 @@ class ConsentMiddleware:
         elif self._options.gpc_url and path == "/.well-known/gpc.json":
             app = revision.site.gpc
         else:
-            return self.app, False
+            return self._of_site(revision, exchange), False
         if exchange.seen is not None:
             seen = exchange.seen
             scope["root_path"], scope["path"] = seen["root_path"], seen["path"]
@@ -202,6 +203,11 @@ class ConsentMiddleware:
         if secure:
             scope["scheme"] = "https"  # as the visitor sees it: our forms compare their Origin with it
         return served_on_asyncio(app), True
+
+    def _of_site(self, revision: Revision, exchange: Exchange) -> ASGIApp:
+        if not self._options.policy_link or exchange.inner["type"] != "http":
+            return self.app
+        return linked(self.app, revision.site.base(exchange.seen or exchange.inner))
 
 
 def _legible(scope: Scope) -> tuple[Scope, dict[bytes, bytes], HeaderList | None]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tests.support.policies import POLICY
 
-from consent_mw.testing.site import LivingSite
 from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.testing.client import ConsentClient
+from consent_mw.testing.site import LivingSite
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 SHORT = POLICY.replace('retention = "90 days"', 'retention = "2 days"').replace('"Asia/Seoul"', '"UTC"')
@@ -78,8 +78,6 @@ def test_each_mark_of_the_policy_leads_to_a_place_of_the_page(reader: ConsentCli
     assert len(marks) > 8
     assert {mark.partition("#")[0] for mark in marks} == {"/consent/proof"}
     assert {mark.partition("#")[2] for mark in marks} == {"destruction", "cookies", "collection", "changes"} <= places
-
-
 
 
 def test_an_operator_may_leave_the_page_out(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Given(TypedDict, total=False):
     console: bool
     templates: str | Path | None
     gpc_url: bool
+    policy_link: bool
     proof_page: bool
     health: bool
     drain: bool
@@ -105,6 +106,8 @@ class Options:
         console: Write a masked access line for each exchange, instead of the server's (`--no-access-log`).
         templates: A folder with templates that replace ours of the same name.
         gpc_url: Serve `/.well-known/gpc.json`, which says whether the policy honours the signal.
+        policy_link: Name the policy page in a `Link` header on the site's own HTML pages too, for tools and crawlers:
+            `</consent/policy>; rel="privacy-policy"`. Our pages always have it.
         proof_page: Serve `/consent/proof`: anybody reads there what was destroyed, when and how many records, and how
             often cookies were held back. The numbers name nobody, but they show how busy a site is.
         health: Answer load balancers at `/consent/health`, and leave those requests out of the log.
@@ -154,6 +157,7 @@ class Options:
     console: bool = False
     templates: str | Path | None = None
     gpc_url: bool = False
+    policy_link: bool = False
     proof_page: bool = True
     health: bool = False
     drain: bool = True

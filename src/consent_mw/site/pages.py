@@ -39,6 +39,7 @@ from consent_mw.site.hand_over import Handing
 from consent_mw.site.language import negotiate
 from consent_mw.site.look import Look
 from consent_mw.site.my_data_pages import MyData, MyDataPages
+from consent_mw.site.policy_link import policy_link
 from consent_mw.site.policy_pages import PolicyPages
 from consent_mw.site.proof_pages import ProofPages
 from consent_mw.site.reader_queue import Readers
@@ -86,7 +87,7 @@ class Site:
         revisions: The declarations that have been in force. Without it the pages know only this one.
         wordings: Keeps the words that visitors were shown.
         my_data: The parts of the page of the visitor's own data. Without it there is no such page.
-        proofs: Reads the public evidence. Without it there is no page of proofs.
+        proofs: Reads the public evidence. Without it `/proof` is a 404.
         own_cookies: Returns the names of our own cookies, for https or not.
         templates: A folder whose templates replace ours, and whose locale/ adds languages.
         default_language: The language for visitors who speak none of the policy's; by default the policy's first.
@@ -337,7 +338,9 @@ class Site:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to our pages. The visitor's consent is in the scope's state."""
         visit = self._visit(scope, receive)
-        await _respond(await self._answer(visit), scope, receive, send)
+        response = await self._answer(visit)
+        response.headers.setdefault("link", policy_link(visit.base))
+        await _respond(response, scope, receive, send)
 
     async def gpc(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer `/.well-known/gpc.json`: whether the policy honours the signal, and since when (GPC, section 4)."""

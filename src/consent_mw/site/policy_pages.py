@@ -17,8 +17,9 @@ from consent_mw.policy.timeline import Course, begins
 from consent_mw.site.amended import told
 from consent_mw.site.comparison import Difference, differences
 from consent_mw.site.documents import OwnCookies, cookies_document, policy_document
-from consent_mw.site.rendering import FOR_ALL, Rendering
+from consent_mw.site.rendering import FOR_ALL, REMEMBERED, Rendering
 from consent_mw.site.visit import Visit
+from consent_mw.system.bounded_cache import remember
 
 __all__ = ["PolicyPages"]
 
@@ -64,6 +65,7 @@ class PolicyPages:
         self._held = {each.revision for each in course.holding}
         self._ahead = ahead.revision if ahead else None
         self._graphs: dict[int, bytes] = {}
+        self._documents: dict[tuple[object, ...], bytes] = {}
         self._rendering.forget()
 
     def published(self) -> list[Policy]:
@@ -103,8 +105,9 @@ class PolicyPages:
             return self._graph(policy)
         own = self._own_cookies(visit.secure)
         if visit.wants_json:
-            compared = self._compared(visit, before, policy, own) if before else None
-            return self._rendering.data(self._document(visit, policy, own, compared), headers=FOR_ALL)
+            return Response(
+                self._json(visit, policy, before, own), headers=dict(FOR_ALL), media_type="application/json"
+            )
         file = f"policy-{policy.revision}.html"
         context = partial(self._context, visit, policy, before, own)
         kept = (policy.revision, before and before.revision, own)
@@ -123,6 +126,16 @@ class PolicyPages:
             "old": compared.old if compared else None,
             "new": policy,
         }
+
+    def _json(self, visit: Visit, policy: Policy, before: Policy | None, own: OwnCookies) -> bytes:
+        """Return the document as JSON, made once for each revision and language: it is the same for everyone."""
+        key = (policy.revision, before and before.revision, visit.language, own)
+        body = self._documents.get(key)
+        if body is None:
+            compared = self._compared(visit, before, policy, own) if before else None
+            body = bytes(self._rendering.data(self._document(visit, policy, own, compared)).body)
+            remember(self._documents, key, body, REMEMBERED)
+        return body
 
     def _graph(self, policy: Policy) -> Response:
         """Answer in the terms of the Data Privacy Vocabulary, which are the same in every language."""

@@ -65,8 +65,11 @@ class ProofPages:
             "counted_days": COUNTED_DAYS,
             "revisions": sorted(self._published(), key=lambda each: each.revision, reverse=True),
             "period": Duration.parse,
-            "local": lambda instant: instant.astimezone(self._policy.time_zone),
+            "local": self._local,
         }
+
+    def _local(self, instant: datetime) -> datetime:
+        return instant.astimezone(self._policy.time_zone)
 
     def _document(self, evidence: Evidence) -> dict[str, object]:
         zone = self._policy.time_zone

@@ -18,7 +18,7 @@ from consent_mw.site.surfaces import LONGEST_BASE, Surfaces
 from consent_mw.site.visit import Visit, own_path
 from consent_mw.system.bounded_cache import remember
 
-__all__ = ["FOR_ALL", "PERSONAL", "SECURITY", "Rendering"]
+__all__ = ["FOR_ALL", "PERSONAL", "REMEMBERED", "SECURITY", "Rendering"]
 
 #: Everything comes from our own origin, nothing is inline, and nobody may put these pages into a frame.
 _CSP: Final = (
@@ -39,7 +39,7 @@ FOR_ALL: Final[Mapping[str, str]] = {"cache-control": "no-cache", "vary": "Accep
 
 #: The most pages that are kept. There are few languages and revisions, but the rest of a key are addresses, which
 #: visitors may write in many ways.
-_REMEMBERED: Final = 64
+REMEMBERED: Final = 64
 
 
 class Rendering:
@@ -108,7 +108,7 @@ class Rendering:
             html = surfaces.render(template, visit.language, visit.base, notice=notice, **common, **filled)
             body = markdown_of(html) if plain else labelled(html)
             if key is not None and len(visit.base) <= LONGEST_BASE:
-                remember(self._kept, key, body, _REMEMBERED)
+                remember(self._kept, key, body, REMEMBERED)
         said = {**headers, "content-language": own.language}
         if self.announced and "Cookie" not in said.get("vary", ""):
             said["vary"] = (
