@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from contextlib import nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from consent_mw.__main__ import main
+from consent_mw.cli.clock import by_clock
 
 __all__ = ["Commands", "Ran", "Result", "refused", "run"]
 
@@ -42,6 +44,18 @@ class Ran(NamedTuple):
     returncode: int
     stdout: str
     stderr: str
+
+
+class AheadClock:
+    """The machine's clock, moved by so many seconds: no store's clock is compared with it."""
+
+    invented = True
+
+    def __init__(self, seconds: float) -> None:
+        self._ahead_ns = int(seconds * 1e9)
+
+    def __call__(self) -> int:
+        return time.time_ns() + self._ahead_ns
 
 
 def run(*words: object, cwd: Path | None = None, **how: Any) -> Ran:
@@ -107,8 +121,9 @@ class Commands:
         Run one command.
 
         Args:
-            how: `env` (a value of None takes it away), `file_bytes` (no file may grow past it), `stdout` (a file, or
-                "closed" for a pipe that nobody reads), `nobody` (not as root), `seconds` until Ctrl-C.
+            how: `ahead` (of the machine's clock, in seconds), `env` (a value of None takes it away), `file_bytes` (no
+                file may grow past it), `stdout` (a file, or "closed" for a pipe that nobody reads), `nobody` (not as
+                root), `seconds` until Ctrl-C.
         """
         out = self._scratch / "stdout"
         asked = {"words": list(map(str, words)), "cwd": str(cwd), "stdout": str(out), **how}
@@ -166,7 +181,8 @@ def _become(asked: dict[str, Any]) -> None:
         warnings.filterwarnings("ignore", category=ResourceWarning)
     signal.setitimer(signal.ITIMER_REAL, asked.get("seconds", 60))
     sys.argv[1:] = asked["words"]
-    code = main()
+    with by_clock(AheadClock(asked["ahead"])) if "ahead" in asked else nullcontext():
+        code = main()
     try:
         sys.stdout.flush()
     except OSError as error:  # as Python does at its end, where nobody catches it any more

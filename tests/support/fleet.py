@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from tests.support.policies import POLICY
@@ -22,6 +22,8 @@ from consent_mw.paths import Places
 
 SITE = """
 import os
+import time
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, PlainTextResponse
@@ -41,8 +43,18 @@ async def search(request):
     return PlainTextResponse("found")
 
 
+class Ahead:  # of the machine's clock, by so many seconds as a file says: all hosts of a fleet at once
+    invented = True
+
+    def __call__(self):
+        return time.time_ns() + int(AHEAD.read_text()) * 10**9
+
+
+AHEAD = Path("../ahead")
+clock = Ahead() if AHEAD.exists() else time.time_ns
 inner = Starlette(routes=[Route("/", home), Route("/search", search)])
-app = ConsentMiddleware(inner, policy="policy.toml", secret_keys=[os.environ["SECRET"]], store=os.environ["STORE"])
+app = ConsentMiddleware(inner, policy="policy.toml", secret_keys=[os.environ["SECRET"]], store=os.environ["STORE"],
+                        clock=clock)
 """
 SECRET = "a secret of at least 16 bytes"
 
@@ -50,9 +62,9 @@ SECRET = "a secret of at least 16 bytes"
 class Host:
     """One host, running or not."""
 
-    def __init__(self, directory: Path, store: str, secret: str = SECRET) -> None:
+    def __init__(self, directory: Path, store: str, secret: str = SECRET, policy: str = POLICY) -> None:
         directory.mkdir()
-        (directory / "policy.toml").write_text(POLICY, "utf-8")
+        (directory / "policy.toml").write_text(policy, "utf-8")
         (directory / "fleet_site.py").write_text(SITE)
         self.directory = directory
         self.data = directory / "consent-data"
@@ -116,25 +128,29 @@ class Host:
         return (self.directory / "said.txt").read_text()
 
 
+class Front(NamedTuple):
+    """What stands before the hosts of a fleet."""
+
+    url: str
+
+
 class Visitor:
     """Somebody with one browser, whom a load balancer sends to any host."""
 
-    def __init__(self) -> None:
-        self._client = httpx.Client(
-            timeout=60, headers={"Accept-Language": "en", "User-Agent": "Mozilla/5.0 Firefox/140.0"}
-        )
+    def __init__(self, browser: str = "Mozilla/5.0 Firefox/140.0") -> None:
+        self._client = httpx.Client(timeout=60, headers={"Accept-Language": "en", "User-Agent": browser})
 
-    def get(self, host: Host, path: str, **options: Any) -> httpx.Response:
+    def get(self, host: Host | Front, path: str, **options: Any) -> httpx.Response:
         return self._client.get(host.url + path, **options)
 
-    def post(self, host: Host, path: str, **options: Any) -> httpx.Response:
+    def post(self, host: Host | Front, path: str, **options: Any) -> httpx.Response:
         headers = {"Origin": host.url, "Accept": "application/json"}
         return self._client.post(host.url + path, headers=headers, **options)
 
-    def accept(self, host: Host) -> None:
+    def accept(self, host: Host | Front) -> None:
         assert self.post(host, "/consent/choice", data={"choice": "accept"}).status_code in (200, 303)
 
-    def held(self, host: Host) -> dict[str, Any]:
+    def held(self, host: Host | Front) -> dict[str, Any]:
         """My data, as a host tells it."""
         answer = self.get(host, "/consent/my-data.json")
         assert answer.status_code == 200, answer.text
@@ -146,10 +162,10 @@ class Visitor:
 
 
 @contextmanager
-def fleet(directory: Path, postgres: PostgresServer, *names: str) -> Generator[list[Host]]:
+def fleet(directory: Path, postgres: PostgresServer, *names: str, policy: str = POLICY) -> Generator[list[Host]]:
     """Give hosts that run, with a database of their own; at the end they are killed."""
     store = postgres.database()
-    hosts = [Host(directory / name, store) for name in names]
+    hosts = [Host(directory / name, store, policy=policy) for name in names]
     try:
         for host in hosts:
             host.begin()
@@ -164,8 +180,7 @@ def fleet(directory: Path, postgres: PostgresServer, *names: str) -> Generator[l
 @contextmanager
 def another(host: Host, name: str, policy: str = POLICY) -> Generator[Host]:
     """Give one more host of the same site, not yet begun; at the end it is killed."""
-    found = Host(host.directory.parent / name, host.store)
-    (found.directory / "policy.toml").write_text(policy, "utf-8")
+    found = Host(host.directory.parent / name, host.store, policy=policy)
     try:
         yield found
     finally:

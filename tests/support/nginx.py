@@ -1,4 +1,4 @@
-"""A real shared cache for tests: Debian's nginx with `proxy_cache`, from a directory of its own, without root."""
+"""Debian's nginx for tests, from a directory of its own, without root: a shared cache, a load balancer."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.support.ports import free_port
 
-# `proxy_cache_valid` is the hard case: it keeps each 200 that does not say otherwise. One process, in the foreground:
-# it stays the user that starts it, and ends with the test.
+# One process, in the foreground: it stays the user that starts it, and ends with the test.
 CONFIGURATION = """
 daemon off;
 master_process off;
@@ -29,31 +28,54 @@ http {{
     scgi_temp_path {directory}/scgi;
     proxy_temp_path {directory}/proxy;
     proxy_cache_path {directory}/cache keys_zone=shared:1m;
+    upstream site {{
+        {servers}
+    }}
     server {{
         listen 127.0.0.1:{port};
         location / {{
-            proxy_pass http://127.0.0.1:{upstream};
+            proxy_pass http://site;
             proxy_http_version 1.1;
             proxy_set_header Host $http_host;
-            proxy_cache shared;
-            proxy_cache_valid 200 1m;
-            proxy_cache_revalidate on;
-            add_header X-Cache $upstream_cache_status always;
+            {more}
         }}
     }}
 }}
 """
+# `proxy_cache_valid` is the hard case: it keeps each 200 that does not say otherwise.
+CACHE = """
+            proxy_cache shared;
+            proxy_cache_valid 200 1m;
+            proxy_cache_revalidate on;
+            add_header X-Cache $upstream_cache_status always;
+"""
+# One after the other, whoever asks; one that cannot be reached is passed by for this answer alone.
+BALANCER = "add_header X-Host $upstream_addr always;"
 
 
 @contextmanager
 def shared_cache(upstream: int, directory: Path) -> Iterator[str]:
     """Give the address of an nginx that keeps for everyone what the server on port `upstream` lets it keep."""
+    with _nginx([upstream], directory, CACHE) as url:
+        yield url
+
+
+@contextmanager
+def load_balancer(upstreams: Sequence[int], directory: Path) -> Iterator[str]:
+    """Give the address of an nginx that passes each request to another one of these ports, and tells to which."""
+    with _nginx(upstreams, directory, BALANCER) as url:
+        yield url
+
+
+@contextmanager
+def _nginx(upstreams: Sequence[int], directory: Path, more: str) -> Iterator[str]:
     program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         pytest.skip("no nginx: sudo apt-get install nginx-light")
     port = free_port()
+    servers = " ".join(f"server 127.0.0.1:{each} max_fails=0;" for each in upstreams)
     file = directory / "nginx.conf"
-    file.write_text(CONFIGURATION.format(directory=directory, port=port, upstream=upstream))
+    file.write_text(CONFIGURATION.format(directory=directory, port=port, servers=servers, more=more))
     process = subprocess.Popen(
         [program, "-c", file, "-e", directory / "error.log"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
