@@ -66,7 +66,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """Selects records. Conditions are ANDed. None means any; an empty set selects nothing."""
+    """
+    Selects records. Conditions are ANDed. None means any; an empty set selects nothing.
+
+    `places` is no condition but a hint: where the asker takes each of `subjects` from, by day (since 1970, UTC) and
+    purpose. A `fetch` may leave out records that carry a subject anywhere else. A store that keeps each day apart then
+    searches each day for its own subjects alone; any other store ignores the hint.
+    """
 
     kinds: frozenset[str]
     purposes: frozenset[str] | None = None
@@ -74,6 +80,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     ids: frozenset[UUID] | None = None
     since: datetime | None = None  # aware; inclusive
     until: datetime | None = None  # aware; exclusive
+    places: Mapping[tuple[int, str], frozenset[bytes]] | None = None
 
 
 def new_id(now_ns: int) -> UUID:

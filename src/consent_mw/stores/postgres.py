@@ -91,6 +91,7 @@ _ENDED: Final = (OperationalError, errors.IdleInTransactionSessionTimeout)
 _COLUMNS: Final = ("day", "id", "kind", "purpose", "subject", "ring", "data", "sealed")
 _ATTEMPTS: Final = 20
 _DAYS: Final = 64  # days whose shelves are read at once
+_YEARS: Final = 1_000  # the same, where the places of all subjects are known
 _FEW: Final = 16  # partitions to delete from without looking for matches first
 # Each drop takes ten locks until the transaction ends. A server with default settings has 6,400.
 _DROPS: Final = 100
@@ -119,6 +120,9 @@ class PostgresStore:
         schema: The schema in that database. `open` creates it if it is missing and the user may create it.
         connections: The most connections at once, for this process.
     """
+
+    #: As `Searching.tokens_at_once`: a search follows `Query.places`.
+    tokens_at_once: int = 20_000
 
     def __init__(self, url: str, *, schema: str = "consent_mw", connections: int = 4) -> None:
         self._conninfo = conninfo_of(url)
@@ -331,9 +335,9 @@ class PostgresStore:
 
     async def _shelves(self, connection: _Connection, search: Search) -> AsyncIterator[list[Shelf]]:
         """Yield the shelves in which something may match, some days at a time."""
-        beyond = search.before_all
+        beyond, most = search.before_all, _DAYS if search.query.places is None else _YEARS
         while True:
-            cursor = await connection.execute(*search.shelves(beyond, most=_DAYS))
+            cursor = await connection.execute(*search.shelves(beyond, most=most))
             shelves = [Shelf(*row) for row in await cursor.fetchall()]
             if not shelves:
                 return
@@ -345,7 +349,7 @@ class PostgresStore:
         days = 1 if search.query.subjects is None else _DAYS  # one person's records rarely fill a page
         async for shelves in self._shelves(connection, search):
             await connection.execute("SAVEPOINT stretch")
-            for stretch in stretches(shelves, search.query.kinds, days):
+            for stretch in stretches(search.among(shelves), search.query.kinds, days):
                 yield stretch
                 await connection.execute("ROLLBACK TO SAVEPOINT stretch")
             days = _DAYS

@@ -14,14 +14,17 @@ __all__ = ["Searching", "Subjects", "carried_by", "questions", "tokens_at_once"]
 #: The tokens that a person's records carry, by day (since 1970, UTC) and purpose.
 Subjects: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
 
-#: The most days, times purposes, in one query. PostgreSQL looks for each token in each of them, and reads as many
-#: partitions with one statement. A query itself costs as much as some dozen tokens.
+#: The most days, times purposes, in one query, where a store says nothing else: it may look for each token in each of
+#: them. A query itself costs as much as some dozen tokens.
 _MOST: Final = 96
 
 
 @runtime_checkable
 class Searching(Protocol):
-    """What a store may offer besides the five verbs if it has one index of subjects for all days and purposes."""
+    """
+    What a store may offer besides the five verbs if it has one index of subjects for all days and purposes, or follows
+    `Query.places`.
+    """
 
     @property
     def tokens_at_once(self) -> int:
@@ -50,6 +53,7 @@ def questions(made: Subjects, kinds: frozenset[str], most: int = _MOST) -> list[
             subjects=frozenset[bytes]().union(*some.values()),
             since=start_of(min(day for day, _ in some)),
             until=start_of(max(day for day, _ in some) + 1),
+            places=some,
         )
         for some in _stretches(made, most)
     ]

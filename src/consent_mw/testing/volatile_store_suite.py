@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consent_mw.records import Query, Record
+from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store, matches
+from consent_mw.system.days import day_of
 from consent_mw.testing.sample_records import (
     HOSTILE_BYTES,
     HOSTILE_NAMES,
@@ -248,11 +249,18 @@ class VolatileStoreSuite:
             for n in range(20)
         ]  # fmt: skip
         both = frozenset({"visit", "event"})
+        some = frozenset({b"one", b"three", b"unknown"})
+        # Each with all of them, and one more that holds nothing: a hint leaves out nothing that is in its place.
+        places = {(day_of(time_of(each.id)), each.purpose): some for each in batch} | {(0, "unused"): some}
         queries = (
+            Query(kinds=both, subjects=some, places=places),
+            Query(
+                kinds=both, subjects=some, places=places, since=NOON + timedelta(days=1), until=NOON + timedelta(days=3)
+            ),
             Query(kinds=both),
             VISITS,
             Query(kinds=both, purposes=frozenset({"purpose 0", "purpose 1", "unused"})),
-            Query(kinds=both, subjects=frozenset({b"one", b"three", b"unknown"})),
+            Query(kinds=both, subjects=some),
             Query(kinds=both, ids=frozenset(record.id for record in batch[::3])),
             Query(kinds=both, since=NOON + timedelta(days=1), until=NOON + timedelta(days=3, milliseconds=1)),
         )
