@@ -19,6 +19,11 @@ from consent_mw.policy.pointer import declarable
 from consent_mw.policy.toml_lines import line_of, lines_of
 
 LAWS = ("KR", "EU", "UK", "US", "US-CA")
+#: Those with a law on consumer privacy in force on the day of the list.
+STATES = (
+    "CA", "CO", "CT", "DE", "FL", "IA", "IN", "KY", "MD", "MN",
+    "MT", "NE", "NH", "NJ", "OR", "RI", "TN", "TX", "UT", "VA",
+)  # fmt: skip
 FOUNDING = (files("consent_mw.policy") / "founding.toml").read_text("utf-8")
 
 
@@ -31,9 +36,10 @@ def test_each_duty_names_its_article_its_source_and_its_day_once(jurisdiction: s
         assert re.search(r"\d|지침|Act", duty.article), duty.id
         assert duty.source.startswith("https://"), duty.id
         assert duty.since <= law.written, duty.id
+        assert duty.compared is None or duty.since <= duty.compared <= law.written, duty.id
         assert duty.fix or duty.said_by == ("page",), f"{duty.id} can be missing and tells no way to say it"
         for pointer in (*duty.when, *duty.said_by):
-            assert re.fullmatch(r"([a-z_*]+(\[[a-z_]+(!?=[a-z_]+)?\])*\.?)+(~.+)?", pointer), pointer
+            assert re.fullmatch(r"([a-z_*|]+(\[[a-z_]+(!?=[a-z_]+)?\])*\.?)+(~.+)?", pointer), pointer
             re.compile(pointer.partition("~")[2])
 
 
@@ -50,6 +56,34 @@ def test_a_duty_of_a_state_is_asked_for_in_that_state_alone() -> None:
     }
     assert "ca-sold" in asked["US-CA"] - asked["US"] - asked["US-VA"]
     assert asked["US"] <= asked["US-CA"] & asked["US-VA"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_each_state_with_a_law_of_its_own_has_an_entry(state: str) -> None:
+    law = checklist(f"US-{state}")
+    assert law is not None
+    assert [duty.id for duty in law.entry if state in duty.states]
+
+
+TWO = """
+[[recipients]]
+name = "One"
+purpose = "necessary"
+items = "x"
+retention = "1 year"
+[[recipients]]
+name = "Two"
+purpose = "necessary"
+items = "x"
+until = "the contract ends"
+"""
+
+
+@pytest.mark.parametrize(("taken", "missing"), [("nothing", ()), ("until", ("recipients[2].retention",))])
+def test_one_of_several_keys_says_it(taken: str, missing: tuple[str, ...]) -> None:
+    text = POLICY.replace("languages", 'jurisdiction = "KR"\nlanguages', 1) + TWO.replace(f"{taken} =", "contact =")
+    found = {duty.id: places for duty, places in findings(loads(text))}
+    assert found["recipient-period"] == missing
 
 
 def test_a_state_whose_law_the_list_does_not_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,9 @@ BY_ITSELF: Final[Mapping[str, tuple[str, str]]] = {
     "object": ("section-rights", "object"),
     "withdraw": ("section-rights", "withdraw|철회"),
     "changes": ("section-changes", r"30.*202\d"),
+    "ca-updated": ("section-changes", r"Effective date.*202\d"),
+    "cookie-period": ("section-cookies", r"Lasts.*(closes|day|month|year)"),
+    "ut-notice": ("section-rights", "access|see"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from importlib.resources import files
@@ -39,6 +39,7 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         since: From which day on the law reads so.
+        compared: On which day the entry was compared with a published copy of that article; None: it is from memory.
         says: What the policy has to say, in English.
         states: Where only they ask for it: as in "CA" of "US-CA". Empty: all of the jurisdiction.
         when: Pointers (see `pointer`): it is asked for only if one of them leads somewhere. Empty: always.
@@ -56,6 +57,7 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     fix: str
     when: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
+    compared: date | None = None
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,7 +123,7 @@ def unsaid(policy: Policy, found: Iterable[Finding]) -> tuple[list[Fault], list[
     return must, other
 
 
-def in_short(policy: Policy, found: Iterable[Finding]) -> str:
+def in_short(policy: Policy, found: Sequence[Finding]) -> str:
     """Return in one line how many duties are fulfilled, and that this is not legal advice."""
     law = checklist(policy.jurisdiction)
     counts = Counter((duty.level, not places) for duty, places in found)
@@ -133,6 +135,8 @@ def in_short(policy: Policy, found: Iterable[Finding]) -> str:
     of = f"a checklist of {law.written}" if law else "a checklist"
     if law and state and not any(state in duty.states for duty in law.entry):
         of += f" that has nothing of {state}'s own law"
+    compared = sum(duty.compared is not None for duty, _ in found)
+    of += f" (compared with published copies: {compared}; from memory: {len(found) - compared})"
     return f"law of {policy.jurisdiction}: the page says {', '.join(parts)}; {of}, no legal advice"
 
 

@@ -1,8 +1,9 @@
 """
 How data point into a policy: `purposes.*[held_by=application].items`, `sections.*.title~security`. Pure.
 
-A name is a key, `*` is each table of a list or of tables by name; `[key=value]`, `[key!=value]` and `[key]`, which has
-any, keep some of them, and `~` asks that a text, in any language, matches a regular expression, whatever the case.
+A name is a key, or several of which one is enough (`retention|until`); `*` is each table of a list or of tables by
+name; `[key=value]`, `[key!=value]` and `[key]`, which has any, keep some of them, and `~` asks that a text, in any
+language, matches a regular expression, whatever the case.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from consent_mw.policy.model import Policy, Text
 
 __all__ = ["declarable", "lacking", "pointed", "somewhere"]
 
-_STEP: Final = re.compile(r"(\*|[a-z_]+)((?:\[[a-z_]+(?:!?=[a-z_]+)?\])*)")
+_STEP: Final = re.compile(r"(\*|[a-z_|]+)((?:\[[a-z_]+(?:!?=[a-z_]+)?\])*)")
 _FILTER: Final = re.compile(r"\[([a-z_]+)(?:(!?=)([a-z_]+))?\]")
 
 
@@ -39,7 +40,7 @@ def _below(kind: inspect.Type, name: str) -> Iterator[inspect.Type]:
     elif isinstance(kind, inspect.VarTupleType):
         yield kind.item_type
     elif isinstance(kind, inspect.StructType):
-        yield from (field.type for field in kind.fields if name in ("*", field.name))
+        yield from (field.type for field in kind.fields if name == "*" or field.name in name.split("|"))
 
 
 def somewhere(policy: Policy, pointer: str) -> bool:
@@ -79,10 +80,9 @@ def pointed(policy: Policy, path: str) -> Iterator[tuple[str, object]]:
 
 def _step(place: str, value: object, name: str) -> Iterator[tuple[str, object]]:
     if name != "*":
-        below = (
-            cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-        )
-        yield f"{place}.{name}".lstrip("."), below
+        keys = name.split("|")
+        found = next((key for key in keys if _below_key(value, key)), keys[0])
+        yield f"{place}.{found}".lstrip("."), _below_key(value, found)
     elif isinstance(value, Mapping):
         for key, each in cast("Mapping[str, object]", value).items():
             yield f"{place}.{key}", each
@@ -92,6 +92,10 @@ def _step(place: str, value: object, name: str) -> Iterator[tuple[str, object]]:
     elif isinstance(value, Policy):
         for field in msgspec.structs.fields(value):
             yield field.name, getattr(value, field.name)
+
+
+def _below_key(value: object, key: str) -> object:
+    return cast("Mapping[str, object]", value).get(key) if isinstance(value, Mapping) else getattr(value, key, None)
 
 
 def _kept(value: object, filters: str) -> bool:
