@@ -13,6 +13,9 @@ import pytest
 from tests.support.repository import ROOT
 from tests.support.source import LAYER, LAYERS, PACKAGE, TREES
 
+import consent_mw as package
+from consent_mw.cli.commands import COMMANDS
+
 #: More rooms than this are no picture that one can keep in mind.
 MOST_ROOMS = 30
 
@@ -93,11 +96,34 @@ def test_no_module_imports_the_package_root() -> None:
     assert not guilty, f"import from the module that defines the name, not from {PACKAGE}: {', '.join(guilty)}"
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    program = f"import sys, {PACKAGE}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert PACKAGE in loaded.split()
-    assert not HEAVY.intersection(loaded.split())
+def loaded_by(program: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after `program`."""
+    program = f"import sys; {program}; print('loaded:', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.partition("loaded:")[2].split())
+
+
+def test_importing_every_public_name_loads_nothing_heavy() -> None:
+    loaded = loaded_by(f"from {PACKAGE} import *")
+    assert f"{PACKAGE}.middleware" in loaded
+    assert not HEAVY.intersection(loaded)
+
+
+def test_importing_the_package_alone_loads_no_other_module_of_it() -> None:
+    assert {module for module in loaded_by(f"import {PACKAGE}") if module.startswith(PACKAGE)} == {PACKAGE}
+
+
+def test_a_command_loads_no_other_command_and_no_table() -> None:
+    loaded = loaded_by("from consent_mw.cli import main; main(['log', '--help'])")
+    others = {f"{PACKAGE}.cli.{name}" for name in COMMANDS if name != "log"}
+    assert f"{PACKAGE}.cli.log" in loaded
+    assert not (others | {"rich", "jinja2", "babel"}).intersection(loaded)
+
+
+def test_every_public_name_is_where_the_package_says() -> None:
+    assert {getattr(package, name).__module__.split(".")[0] for name in package.__all__} == {PACKAGE}
+    assert set(package.__all__) <= set(dir(package))
+    assert not hasattr(package, "nothing")
 
 
 @pytest.mark.parametrize("module", TREES)

@@ -1,4 +1,4 @@
-"""The command line: `consent-mw` and its commands, one a module. Nothing here is imported by the rest."""
+"""The command line: `consent-mw` and its commands, one per module. Nothing else imports them."""
 
 from __future__ import annotations
 
@@ -11,30 +11,8 @@ from contextlib import suppress
 
 import click
 
-from consent_mw.cli.archive import archive
-from consent_mw.cli.audit import audit
-from consent_mw.cli.backup import backup
-from consent_mw.cli.check import check
-from consent_mw.cli.completion import COMPLETING, completion
-from consent_mw.cli.cookies import cookies
-from consent_mw.cli.demo import demo
-from consent_mw.cli.disclose import disclose
-from consent_mw.cli.doctor import doctor
-from consent_mw.cli.drain import drain
-from consent_mw.cli.exit_codes import HAD_ENOUGH, INTERRUPTED, TERMINATED, tell
-from consent_mw.cli.export import export
-from consent_mw.cli.hosts import hosts
-from consent_mw.cli.init import init
-from consent_mw.cli.log import log
-from consent_mw.cli.policy import policy
-from consent_mw.cli.publish import publish
-from consent_mw.cli.purge import purge
-from consent_mw.cli.receipt import receipt
-from consent_mw.cli.report import report
-from consent_mw.cli.requests import requests
-from consent_mw.cli.restore import restore
-from consent_mw.cli.scan import scan
-from consent_mw.cli.store import store
+from consent_mw.cli.commands import COMPLETING, CommandsByModule
+from consent_mw.cli.exit_codes import ALL_EXIT_CODES, HAD_ENOUGH, INTERRUPTED, TERMINATED
 from consent_mw.cli.terminal import FAULT, complain, speak_any_encoding
 from consent_mw.exceptions import ConsentError, PolicyError
 
@@ -42,6 +20,8 @@ __all__ = ["main"]
 
 
 @click.group(
+    cls=CommandsByModule,
+    epilog=ALL_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=False,
     invoke_without_command=True,
@@ -58,35 +38,6 @@ def consent_mw(context: click.Context) -> int:
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
     return 0
-
-
-for _command in (
-    init,
-    check,
-    policy,
-    publish,
-    cookies,
-    scan,
-    demo,
-    log,
-    export,
-    archive,
-    audit,
-    disclose,
-    drain,
-    hosts,
-    purge,
-    receipt,
-    report,
-    requests,
-    store,
-    doctor,
-    backup,
-    restore,
-    completion,
-):
-    consent_mw.add_command(_command)
-tell(consent_mw)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from consent_mw.audit import Anchor, Audit, Verdict
 from consent_mw.cli.checked import Checked, everything_checked
@@ -115,12 +113,15 @@ def _print(rows: list[dict[str, object]], number: int) -> None:
     if not accesses:
         complain("note: no access is recorded here")
         return
+    from rich.table import Table
+    from rich.text import Text
+
     out = console()
     table = Table(box=None, pad_edge=False, expand=out.is_terminal)
     for heading in _HEADINGS:
         table.add_column(heading, ratio=1 if heading == "reason" else None, no_wrap=True)
     for row in accesses[-number:] if number else []:
-        table.add_row(*map(_cell, _cells(row, closing.get(row["n"]))))
+        table.add_row(*(Text(printable(str(cell))) for cell in _cells(row, closing.get(row["n"]))))
     out.print(table)
 
 
@@ -147,7 +148,3 @@ def _count(closing: Mapping[str, object] | None) -> str:
     if closing is None:
         return "not told"  # the command was killed, or is at it
     return f"{closing.get('records')}" + ("" if closing.get("ended") == "whole" else " (stopped)")
-
-
-def _cell(value: object) -> Text:
-    return Text(printable(str(value)))

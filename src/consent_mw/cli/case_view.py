@@ -7,17 +7,14 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from rich.table import Table
-from rich.text import Text
-
 from consent_mw.cli.local_time import local, local_json
-from consent_mw.cli.terminal import console, printable
+from consent_mw.cli.table import print_table
 from consent_mw.policy.model import Policy
 from consent_mw.rights.contact import contact_of
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.request import Answer, Case
 
-__all__ = ["clear", "lines", "personal", "print_table", "short_numbers"]
+__all__ = ["clear", "lines", "personal", "print_cases", "short_numbers"]
 
 #: What a number is shortened to at least: requests of different minutes then differ.
 _LEAST: Final = 8
@@ -71,20 +68,17 @@ def personal(case: Case, every: Iterable[Case]) -> dict[str, str | list[str]]:
     return {name: value for name, value in told.items() if value}
 
 
-def print_table(cases: Sequence[Case], every: Iterable[Case], policy: Policy, now: datetime) -> None:
+def print_cases(cases: Sequence[Case], every: Iterable[Case], policy: Policy, now: datetime) -> None:
     """Print a row for each of `cases`, with numbers that are unlike those of `every` other."""
-    out = console()
     short = short_numbers(case.request.id for case in every)
-    table = Table(box=None, pad_edge=False)
-    for heading in _HEADINGS:
-        table.add_column(heading, no_wrap=True)
-    for case in cases:
-        request = case.request
-        state = _state(case, policy, now)
-        cells = (short[request.id], request.kind, request.channel, local(request.received),
-                 local(_last_minute(case, policy)), state)  # fmt: skip
-        table.add_row(*(Text(printable(cell), style="bold" if state == "overdue" else "") for cell in cells))
-    out.print(table)
+    states = [_state(case, policy, now) for case in cases]
+    rows = (
+        (short[case.request.id], case.request.kind, case.request.channel, local(case.request.received),
+         local(_last_minute(case, policy)), state)
+        for case, state in zip(cases, states, strict=True)
+    )  # fmt: skip
+    overdue = [number for number, state in enumerate(states) if state == "overdue"]
+    print_table(_HEADINGS, rows, no_wrap=True, bold=overdue)
 
 
 def short_numbers(numbers: Iterable[UUID]) -> dict[UUID, str]:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import click
 from msgspec import to_builtins
-from rich.table import Column, Table
-from rich.text import Text
 
 from consent_mw.cli.clock import utc_now
-from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.cli.table import print_table
+from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.paths import Places
 from consent_mw.policy.checklist import Finding, findings, in_short, unsaid, wrong_bases, wrong_bases_of_tables
@@ -190,17 +189,15 @@ def _state(policy: Policy, course: Course, now: datetime) -> str:
 
 
 def _summarise(policy: Policy, state: str) -> None:
-    out = console()
-    out.print(Text(printable(f"{policy.file}: revision {policy.revision}, {state}")))
+    click.echo(printable(f"{policy.file}: revision {policy.revision}, {state}"))
     headings = ("purpose", "visitors are", "kept for", "cookies", "the log keeps", "goes to")
-    table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
+    rows = []
     for purpose in policy.purposes.values():
         cookies = ", ".join(cookie.name for cookie in policy.cookies if cookie.purpose == purpose.name)
         fields = ", ".join(f"{name} ({how})" for name, how in policy.log.get(purpose.name, {}).items() if how != "off")
         asked = "asked" if purpose.asked else "not asked" if purpose.held_by == "server" else "not asked here"
         goes_to = ", ".join(_receivers(policy, purpose))
-        row = (purpose.name, asked, _lasts(policy, purpose), cookies or "-", fields or "-", goes_to or "-")
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    out.print(table)
+        rows.append((purpose.name, asked, _lasts(policy, purpose), cookies or "-", fields or "-", goes_to or "-"))
+    print_table(headings, rows)
     fate = {"block": "is blocked", "report": "passes and is reported"}[policy.undeclared]
-    out.print(f"A cookie that is not declared {fate}.")
+    click.echo(f"A cookie that is not declared {fate}.")

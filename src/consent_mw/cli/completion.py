@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import get_completion_class
 
+from consent_mw.cli.commands import COMPLETING
 from consent_mw.cli.terminal import as_json
-from consent_mw.exceptions import ConsentError
-from consent_mw.paths import DATA_DIRECTORY, Places
-from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
-from consent_mw.staff.existing_site import policies
 
-__all__ = ["COMPLETING", "completion", "purposes_of_site"]
-
-#: The variable through which a shell asks for completions.
-COMPLETING = "_CONSENT_MW_COMPLETE"
+__all__ = ["completion"]
 
 
 @click.command(
@@ -42,16 +34,5 @@ def _script(command: click.Command, shell: str) -> str:
     if kind is None:
         raise click.UsageError(f"{shell} is not known")
     # Not `source()`: for bash it starts a bash to ask its version, and warns where there is none.
-    made = kind(command, {}, "consent-mw", COMPLETING)
-    return made.source_template % made.source_vars()
-
-
-def purposes_of_site(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete a purpose that a declaration of the site had, in force or not; nothing, where none can be read."""
-    directory = context.params.get("directory") or DATA_DIRECTORY
-    try:
-        declared = policies(Places(Path(directory)))
-    except ConsentError:
-        return []
-    names = sorted({AGGREGATES, *(name for policy in declared for name in policy.purposes)})
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    complete = kind(command, {}, "consent-mw", COMPLETING)
+    return complete.source_template % complete.source_vars()

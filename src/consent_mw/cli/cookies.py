@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-from rich.table import Column, Table
-from rich.text import Text
 
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, providers, purposes_of
 from consent_mw.cli.session import with_store
-from consent_mw.cli.terminal import busy, complain, console, local
+from consent_mw.cli.table import print_table
+from consent_mw.cli.terminal import busy, complain, local
 from consent_mw.cli.well_known import guess
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
@@ -176,14 +175,18 @@ def _fate(row: Mapping[str, object]) -> str:
 
 
 def _show(seen: Sequence[_Seen]) -> None:
-    headings = ("cookie", "what became of it", "where it is set", "last seen")
-    table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
-    for each in seen:
-        where = ", ".join(each.places) if each.set_here else "not by this application"
-        row = (each.name, ", ".join(each.fates), where, local(each.last))
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console().print(table)
-    if not all(each.set_here for each in seen):
+    headings = ("cookie", "what happened to it", "where it is set", "last seen")
+    rows = (
+        (
+            cookie.name,
+            ", ".join(cookie.fates),
+            ", ".join(cookie.places) if cookie.set_here else "not by this application",
+            local(cookie.last),
+        )
+        for cookie in seen
+    )
+    print_table(headings, rows)
+    if not all(cookie.set_here for cookie in seen):
         complain("note: what is not set by this application may come from a script, an older version or a neighbour")
-    if any(_SEALED in each.places for each in seen):
+    if any(_SEALED in cookie.places for cookie in seen):
         complain("note: to see the paths: consent-mw log --kind undeclared --purpose necessary --reason 'why'")

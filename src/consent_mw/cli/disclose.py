@@ -10,8 +10,6 @@ from typing import Final
 
 import click
 import msgspec
-from rich.table import Table
-from rich.text import Text
 
 from consent_mw.audit import Audit
 from consent_mw.cli.access import note, sealer_of
@@ -22,7 +20,8 @@ from consent_mw.cli.keys import ring_option
 from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import log_store, where
-from consent_mw.cli.terminal import as_json, complain, console, printable, progress_of
+from consent_mw.cli.table import print_table
+from consent_mw.cli.terminal import as_json, complain, progress_of
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.crypto.sealer import Sealer
@@ -224,16 +223,12 @@ def _row(entry: Disclosure) -> dict[str, object]:
 
 
 def _print(entries: Sequence[Disclosure]) -> None:
-    out = console()
-    table = Table(box=None, pad_edge=False)
-    for heading in _HEADINGS:
-        table.add_column(heading)
-    for entry in entries:
-        cells = (local(entry.at), entry.to, entry.basis, entry.reference, ", ".join(entry.purposes),
-                 ", ".join(entry.items) or "all", _period(entry), "one person" if entry.receipts else "everybody",
-                 entry.by)  # fmt: skip
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    out.print(table)
+    rows = (
+        (local(entry.at), entry.to, entry.basis, entry.reference, ", ".join(entry.purposes),
+         ", ".join(entry.items) or "all", _period(entry), "one person" if entry.receipts else "everybody", entry.by)
+        for entry in entries
+    )  # fmt: skip
+    print_table(_HEADINGS, rows)
 
 
 def _period(entry: Disclosure) -> str:

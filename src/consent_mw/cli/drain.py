@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.site_options import by_policy, log_store, places_of
-from consent_mw.cli.terminal import as_json, complain
+from consent_mw.cli.terminal import as_json, complain, progress_of
 from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, SpoolError, StoreUnavailable
@@ -216,27 +213,17 @@ async def _turn(work: Work) -> int | None:
 
 async def _show(work: Work, once: bool) -> None:
     """Show how far it is, on a terminal only; elsewhere say it when it is late."""
-    with _progress() as progress, suppress(SpoolError):
-        task = progress.add_task("", total=max(1, work.behind[0]) if once else None)
+    total = max(1, work.behind[0]) if once else None
+    with progress_of("") as show, suppress(SpoolError):
         late = False
         while True:
             waiting, seconds = work.behind
-            said = f"{work.drain.handed_over:,} records handed over; {_said(waiting, seconds)}"
-            progress.update(task, description=said)
-            if once:
-                progress.update(task, completed=max(0, (progress.tasks[0].total or 1) - waiting))
+            text = f"{work.drain.handed_over:,} records moved; {_said(waiting, seconds)}"
+            show(max(0, (total or 0) - waiting), total, text)
             if (seconds > _LATE_SECONDS) != late:
                 late = not late
                 complain(f"behind: {_said(waiting, seconds)}" if late else "no longer behind")
             await asyncio.sleep(_SHOWN_SECONDS)
-
-
-@contextmanager
-def _progress() -> Generator[Progress]:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress
 
 
 def _said(waiting: int, seconds: int) -> str:

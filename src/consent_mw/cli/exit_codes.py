@@ -1,4 +1,4 @@
-"""What the exit codes mean: the same for every command, and what `1` means for each. The one table of them."""
+"""The exit codes: those that all commands share, and what `1` means for each command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Final
 
 import click
 
-__all__ = ["CODES", "HAD_ENOUGH", "INTERRUPTED", "MEANT_BY_ONE", "TERMINATED", "leaves", "tell"]
+__all__ = [
+    "ALL_EXIT_CODES",
+    "CODES",
+    "HAD_ENOUGH",
+    "INTERRUPTED",
+    "MEANT_BY_ONE",
+    "TERMINATED",
+    "add_exit_codes",
+    "leaves",
+]
 
 #: As shells count: 128 and the number of the signal.
 INTERRUPTED: Final = 130
@@ -63,18 +72,24 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
 }
 
 
+#: What `consent-mw --help` ends with.
+ALL_EXIT_CODES: Final = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in CODES.items())
+
+
 def leaves(command: click.Command, path: str = "") -> Iterator[tuple[str, click.Command]]:
     """Yield every command below `command` that does something, with its path: "log", "store check"."""
     if not isinstance(command, click.Group):
         yield path, command
         return
-    for name, child in sorted(command.commands.items()):
-        yield from leaves(child, f"{path} {name}".strip())
+    context = click.Context(command)
+    for name in sorted(command.list_commands(context)):
+        child = command.get_command(context, name)
+        if child:
+            yield from leaves(child, f"{path} {name}".strip())
 
 
-def tell(root: click.Group) -> None:
-    """Let the help of every command below `root` end with its exit codes, and that of `root` with all of them."""
-    root.epilog = "\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in CODES.items())
-    for path, command in leaves(root):
+def add_exit_codes(command: click.Command) -> None:
+    """Let the help of a command, or of each command of a group, end with what exit code 1 means."""
+    for path, leaf in leaves(command, command.name or ""):
         if meaning := MEANT_BY_ONE.get(path):
-            command.epilog = f"{command.epilog or ''}\n\nExit code 1: {meaning}. The others: consent-mw --help."
+            leaf.epilog = f"{leaf.epilog or ''}\n\nExit code 1: {meaning}. The others: consent-mw --help."

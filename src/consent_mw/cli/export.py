@@ -14,11 +14,11 @@ import click
 
 from consent_mw.cli.access import accessing, asked, from_whom
 from consent_mw.cli.clock import utc_now
-from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import log_store, where
+from consent_mw.cli.site_purposes import purposes_of_site
 from consent_mw.cli.terminal import FAULT, complain, progress_of
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.exports import Export, Lines

@@ -10,14 +10,14 @@ from typing import Any, Final, TypeVar
 
 import click
 import msgspec
-from rich.table import Table
 
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.local_time import local
 from consent_mw.cli.site_options import where
-from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.cli.table import print_table
+from consent_mw.cli.terminal import FAULT, as_json, complain, printable
 from consent_mw.cli.words import Words
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
@@ -55,7 +55,7 @@ def list_hosts(directory: Path, url: str | None, json_wanted: bool) -> int:
     if json_wanted:
         click.echo(as_json({"hosts": [msgspec.to_builtins(each) for each in found]}))
     else:
-        _show(found)
+        print_table(_HEADINGS, map(_row, found))
     faults = [f"{_called(each)}: {fault}" for each in found for fault in _faults(each)]
     complain(*faults)
     return FAULT if faults else 0
@@ -145,14 +145,12 @@ def _called(host: KnownHost) -> str:
     return printable(host.called)
 
 
-def _show(found: Sequence[KnownHost]) -> None:
-    table = Table("host", "id", "seen", "version", "revision", "oldest in spool", "", box=None, pad_edge=False)
-    for each in found:
-        seen = local(each.seen) if each.seen else "-"
-        oldest = local(each.oldest) if each.oldest else "-"
-        state = f"retired: {each.retired}" if each.retired is not None else "this host" if each.here else ""
-        state = state or ("ended" if each.left else "")
-        revision = "-" if each.revision is None else str(each.revision)
-        row = (each.name, each.id[:8], seen, each.version, revision, oldest, state)
-        table.add_row(*map(printable, row))
-    console().print(table)
+_HEADINGS = ("host", "id", "seen", "version", "revision", "oldest in spool", "")
+
+
+def _row(host: KnownHost) -> tuple[object, ...]:
+    seen = local(host.seen) if host.seen else "-"
+    oldest = local(host.oldest) if host.oldest else "-"
+    state = f"retired: {host.retired}" if host.retired is not None else "this host" if host.here else ""
+    state = state or ("ended" if host.left else "")
+    return host.name, host.id[:8], seen, host.version, "-" if host.revision is None else host.revision, oldest, state

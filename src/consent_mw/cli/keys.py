@@ -13,7 +13,6 @@ import click
 from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.paths import Places
 
 __all__ = ["keyring_at", "ring_option"]
@@ -42,6 +41,8 @@ def keyring_at(places: Places, ring: str | None) -> Keyring | None:
         if not places.keys.exists():
             return None
         if places.host_book.exists():
+            from consent_mw.hosts.keyring import SharedKeyring  # a sixth of a command's start, for sites with hosts
+
             return SharedKeyring.of_site(places, SiteKeys.read(places.site_keys))
         return FileKeyring(places.keys)
     module, _, name = ring.partition(":")

@@ -14,12 +14,12 @@ import click
 
 from consent_mw.cli.access import accessing, asked, from_whom
 from consent_mw.cli.clock import utc_now
-from consent_mw.cli.completion import purposes_of_site
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import log_store, where
+from consent_mw.cli.site_purposes import purposes_of_site
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console
 from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places

@@ -10,12 +10,12 @@ from typing import Final
 
 import click
 import msgspec
-from rich.table import Table
 
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.site_options import by_policy, log_store, places_of
-from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable, progress_of
+from consent_mw.cli.table import print_table
+from consent_mw.cli.terminal import FAULT, as_json, busy, complain, progress_of
 from consent_mw.crypto.keyring import Keyring, MemoryKeyring
 from consent_mw.crypto.known_keyrings import KnownRings, Where
 from consent_mw.crypto.sealer import Sealer
@@ -204,13 +204,13 @@ def _list(left: Sequence[Due]) -> None:
     if not left:
         click.echo("nothing has ended that is still there")
         return
-    table = Table("day (UTC)", "purpose", "where", "key", "records", "", box=None, pad_edge=False)
-    for each in left:
-        count = each.records + sum(each.unreached.values())
-        state = "overdue" if each.late else "of another machine" if each.is_of_others else "due"
-        row = (each.day, printable(each.purpose), each.where, "live" if each.key else "-", f"{count:,}", state)
-        table.add_row(*row)
-    console().print(table)
+    print_table(("day (UTC)", "purpose", "where", "key", "records", ""), map(_row, left))
+
+
+def _row(due: Due) -> tuple[object, ...]:
+    count = due.records + sum(due.unreached.values())
+    state = "overdue" if due.late else "of another machine" if due.is_of_others else "due"
+    return due.day, due.purpose, due.where, "live" if due.key else "-", f"{count:,}", state
 
 
 def complaint(each: Due) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from consent_mw.cli.terminal import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 __all__ = ["RecordTable"]
 
@@ -51,6 +51,8 @@ class RecordTable:
 
     def print(self, records: Iterable[Mapping[str, object]]) -> None:
         """Print a row for each record; nothing, not even the heading, if there are none."""
+        from rich.table import Table
+
         rows = [_row(record) for record in records]
         if not rows:
             return
@@ -71,6 +73,8 @@ class RecordTable:
 
 
 def _row(record: Mapping[str, object]) -> list[Text]:
+    from rich.text import Text
+
     sealed = record.get("sealed", "")
     duration = record.get("http.server.request.duration")
     more = (f"{name}={value}" for name, value in record.items() if name not in _SHOWN and value is not None)

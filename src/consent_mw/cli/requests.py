@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from consent_mw.cli.access import accessing, asked, from_whom, sealer_of
-from consent_mw.cli.case_view import clear, lines, personal, print_table
+from consent_mw.cli.case_view import clear, lines, personal, print_cases
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.keys import keyring_at, ring_option
@@ -80,7 +80,7 @@ def list_(directory: Path, url: str | None, everything: bool, json_wanted: bool)
         for case in shown:
             click.echo(as_json(clear(case, policy, now)))
     elif shown:
-        print_table(shown, every, policy, now)
+        print_cases(shown, every, policy, now)
     else:
         click.echo("no request is open")
     late = [case.due(policy) for case in every if case.is_overdue(policy, now)]

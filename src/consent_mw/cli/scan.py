@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.crawl import Crawl, Line
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, providers, purposes_of
-from consent_mw.cli.terminal import FAULT, complain
+from consent_mw.cli.terminal import FAULT, complain, progress_of
 from consent_mw.cookies.cookie_lines import anchored, is_deletion, name_of
 from consent_mw.policy.durations import rounded
 from consent_mw.policy.loader import load
@@ -70,7 +69,8 @@ def scan(
         crawl = Crawl(url, most_pages=max_pages, most_seconds=max_seconds, obey_robots=not ignore_robots)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="URL") from error
-    _visit(crawl)
+    with progress_of("visiting") as show:
+        crawl.run(show)
     seen = _seen(crawl.lines)
     undeclared = [cookie for cookie in seen if policy is None or policy.cookie(cookie.name) is None]
     found = _proposals(undeclared, policy)
@@ -83,20 +83,6 @@ def scan(
     if crawl.late:
         complain(f"{url}: not all was visited in {max_seconds} seconds; raise --max-seconds")
     return FAULT if crawl.late else 0
-
-
-def _visit(crawl: Crawl) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    out = Console(stderr=True)
-    bar = Progress(console=out, transient=True) if out.is_terminal else nullcontext()
-    with bar as progress:
-        if progress is None:
-            crawl.run()
-            return
-        task = progress.add_task("visiting", total=None)
-        crawl.run(lambda done, known: progress.update(task, completed=done, total=known))
 
 
 # -- what was set ----------------------------------------------------------------------------------------------------

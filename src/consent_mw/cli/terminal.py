@@ -1,4 +1,8 @@
-"""How the commands speak: one line on standard error, tables, local times, and nothing that steers a terminal."""
+"""
+How the commands speak: one line on standard error, tables, local times, and nothing that steers a terminal.
+
+Rich is loaded where it is first used: it takes a third of a command's start, and most output does not need it.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,18 @@ from contextlib import contextmanager
 from datetime import datetime
 from io import TextIOWrapper
 from threading import Timer
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from consent_mw.system.escaping import as_json, printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = ["FAULT", "as_json", "busy", "complain", "console", "local", "printable", "progress_of", "speak_any_encoding"]
 
-#: The exit code when something is wrong and was told.
+#: The exit code when something is wrong; standard error says what.
 FAULT = 1
 
 # Wide enough for any row: a table that goes into a file or a pipe is not cut to a terminal's width.
@@ -28,15 +33,17 @@ _PATIENCE_SECONDS: Final = 1.0
 _ESCAPE: Final = "consent_mw.escape"
 
 
-class Told(Protocol):
-    """What is told how far a command is."""
+class Progressed(Protocol):
+    """Moves a progress bar."""
 
-    def __call__(self, done: float, total: float | None = None, /) -> None:
-        """Show that `done` of `total` are done, of an unknown number where it is None."""
+    def __call__(self, done: float, total: float | None = None, text: str | None = None, /) -> None:
+        """Show that `done` of `total` (None: unknown) are done. A `text` replaces the one before the bar."""
 
 
 def console() -> Console:
     """Return where tables go: with colours and a width only if it is a terminal."""
+    from rich.console import Console
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else _ENDLESS_COLUMNS)
 
 
@@ -53,11 +60,14 @@ def local(moment: datetime) -> str:
 
 @contextmanager
 def busy(doing: str) -> Generator[None]:
-    """Show on standard error that work goes on, from its second second, and on a terminal only."""
-    out = Console(stderr=True)
-    if not out.is_terminal:
+    """Show on standard error that work goes on, once it has taken a second, and on a terminal only."""
+    if not sys.stderr.isatty():
         yield
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    out = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     progress = Progress(*columns, console=out, transient=True)
     progress.add_task(doing, total=None)
@@ -73,19 +83,24 @@ def busy(doing: str) -> Generator[None]:
 
 
 @contextmanager
-def progress_of(doing: str, *, shown: bool = True) -> Generator[Told]:
-    """Give what moves a bar on standard error, told how far and of how much, if that is known. On a terminal only."""
-    out = Console(stderr=True)
-    with Progress(console=out, transient=True, disable=not (shown and out.is_terminal)) as progress:
+def progress_of(doing: str, *, shown: bool = True) -> Generator[Progressed]:
+    """Yield a function that moves a bar on standard error: how far, and of how much. It shows on a terminal only."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda done, total=None, text=None: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(doing, total=None)
-        yield lambda done, total=None: progress.update(task, completed=done, total=total)
+        yield lambda done, total=None, text=None: progress.update(task, completed=done, total=total, description=text)
 
 
 def speak_any_encoding() -> None:
     """
-    Let characters that a terminal's encoding lacks, and names of files that are no text, be written as escapes.
+    Write characters that a terminal's encoding lacks, and file names that are not text, as escapes.
 
-    They are those of JSON, so that what `--json` prints stays JSON.
+    These are JSON's escapes, so the output of `--json` stays JSON.
     """
     codecs.register_error(_ESCAPE, _escaped)
     for stream in (sys.stdout, sys.stderr):
