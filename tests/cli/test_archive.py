@@ -1,4 +1,4 @@
-"""What a law demands to be held is read with `consent-mw archive`: on a stated basis, recorded first, or not at all."""
+"""What a law demands to be held is read with `--archive`: on a stated basis, recorded first, or not at all."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def site(made: Path, tmp_path: Path) -> SiteWithRecords:
 
 
 def command(site: SiteWithRecords, *options: object) -> tuple[object, ...]:
-    return "archive", "--directory", site.places.directory, *options
+    return "log", "--archive", "--directory", site.places.directory, *options
 
 
 def entries(site: SiteWithRecords) -> list[dict[str, object]]:
@@ -68,7 +68,7 @@ def test_a_reading_names_its_basis_and_the_law_in_the_audit_chain(site: SiteWith
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(row["kind"], row["n"], row["url__path"]) for row in rows] == [("abuse", n, f"/{n}") for n in range(3)]
     opening, closing = entries(site)
-    told = {"command": "archive", "purposes": ["abuse"], "basis": BASIS[1], "laws": [LAW], "as": "D. Officer"}
+    told = {"command": "log --archive", "purposes": ["abuse"], "basis": BASIS[1], "laws": [LAW], "as": "D. Officer"}
     assert opening.items() >= told.items()
     assert (closing["records"], closing["not_opened"], closing["ended"]) == (3, 0, "whole")
     assert BASIS[1] in run("audit", "--directory", site.places.directory).stdout
@@ -90,7 +90,7 @@ def test_a_table_shows_a_period_with_its_beginning_and_not_its_end(site: SiteWit
     [
         (("--purpose", "abuse"), 2, "the archive is opened on a legal basis only; add --basis"),
         (("--purpose", "abuse", "--basis", " "), 2, "the archive is opened on a legal basis only; add --basis"),
-        (BASIS, 2, "a basis opens the records of one purpose; add --purpose"),
+        (BASIS, 2, "the archive is read for one purpose; add --purpose"),
         (("--purpose", "abuze", *BASIS), 1, 'the purpose "abuze" has no archive; did you mean "abuse"?'),
         (("--purpose", "necessary", *BASIS), 1, 'the purpose "necessary" has no archive; known are: abuse'),
         (("--since", "2024-11-24", "--until", "2024-11-23"), 2, "--since is not before --until"),
@@ -112,7 +112,7 @@ def test_where_the_reading_cannot_be_recorded_nothing_is_shown(site: SiteWithRec
 
 
 def test_where_there_is_no_archive_the_command_says_when_it_begins(tmp_path: Path) -> None:
-    line = refused(run("archive", "--directory", tmp_path))
+    line = refused(run("log", "--archive", "--directory", tmp_path))
     assert "there is no archive here; it begins when the first record of a purpose" in line
 
 
@@ -140,3 +140,32 @@ def test_at_a_terminal_the_basis_is_asked_for(site: SiteWithRecords, answer: byt
     assert "On what legal basis?" in seen
     assert ('"/2"' in seen) is shown
     assert [entry.get("basis") for entry in entries(site)] == (["order 7", None] if shown else [])
+
+
+def test_an_export_of_the_archive_takes_a_basis_too_and_goes_into_any_format(site: SiteWithRecords) -> None:
+    export = ("export", "--archive", "--directory", site.places.directory, "--purpose", "abuse", "--format", "csv")
+    assert "add --basis" in refused(run(*export), 2)
+    result = run(*export, *BASIS)
+    assert (result.returncode, len(result.stdout.splitlines())) == (0, 4)
+    assert entries(site)[0]["command"] == "export --archive --format csv"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--purpose", "abuse", *BASIS, "--reason", "why"), "--reason does not go with --archive"),
+        (("--purpose", "abuse", *BASIS, "--store", "sqlite:///x.db"), "--store does not go with --archive"),
+        (("--purpose", "abuse", *BASIS, "--follow"), "leave out --archive"),
+    ],
+    ids=["reason", "store", "follow"],
+)
+def test_what_belongs_to_the_log_does_not_go_with_the_archive(
+    site: SiteWithRecords, options: tuple[str, ...], told: str
+) -> None:
+    assert told in refused(run(*command(site, *options)), 2)
+    assert entries(site) == []
+
+
+def test_a_basis_without_the_archive_opens_nothing(site: SiteWithRecords) -> None:
+    line = refused(run("log", "--directory", site.places.directory, "--purpose", "abuse", *BASIS), 2)
+    assert "a legal basis opens the archive; add --archive" in line

@@ -46,10 +46,9 @@ WORKS = {
     "requests refuse": ["--reason", "a test"],
     "requests show": ["--reason", "a test"],
 }
-#: How they end there: no receipt and no request has that number, nothing listens there, no backup is there, and no law
-#: holds anything.
+#: How they end there: no receipt and no request has that number, nothing listens there, and no backup is there.
 WITH_JSON = {
-    "archive": 1, "hosts list": 1, "hosts retire": 1,
+    "hosts list": 1, "hosts retire": 1,
     "receipt verify": 1, "requests answer": 1, "requests grant": 1, "requests refuse": 1,
     "requests show": 1, "restore": 1, "scan": 1, "store move": 1,
 }  # fmt: skip

@@ -163,7 +163,7 @@ def test_promise_5_what_is_destroyed_cannot_be_reproduced_and_what_is_held_takes
     certificates = site.records("certificate")
     assert {record.data["certificate.records"] for record in certificates} == {1}
     assert all(record.ring == "" and record.subject is None for record in certificates)
-    archive = ["archive", "--directory", str(site.places.directory), "--purpose", "abuse", "--json"]
+    archive = ["export", "--archive", "--directory", str(site.places.directory), "--purpose", "abuse", "--json"]
     assert main(archive) == 2
     assert "personal in abuse" not in capsys.readouterr().out
     assert main([*archive, "--basis", "order 2026-114"]) == 0

@@ -196,7 +196,7 @@ def test_a_data_directory_may_be_reached_by_a_link_of_its_user(tmp_path: Path) -
 @pytest.mark.parametrize(
     "command",
     ["log", "export --format csv", "report", "purge", "drain --once", "store check", "cookies",
-     "disclose list", "archive", "publish policy.toml"],
+     "disclose list", "log --archive", "publish policy.toml"],
 )  # fmt: skip
 def test_a_command_refuses_what_the_site_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str

@@ -97,8 +97,8 @@ def test_a_report_ends_with_the_day_before_and_knows_how_long_records_wait(site:
 @pytest.mark.usefixtures("kim")
 def test_the_archive_is_opened_at_that_instant(site: LivingSite) -> None:
     site.pass_time(days=92, step=46 * DAY)
-    assert site.run("archive", "--json").json()["newest"].startswith("2028-02-01")
-    opened = site.run("archive", "--purpose", "necessary", "--basis", "order 1", "--json")
+    assert site.run("log", "--archive", "--json").json()["newest"].startswith("2028-02-01")
+    opened = site.run("log", "--archive", "--purpose", "necessary", "--basis", "order 1", "--json")
     assert [each["url.path"] for each in opened.json_lines()] == ["/"]
     assert site.run("audit", "show", "--json").json_lines()[0]["time"].startswith("2028-05-03")
 

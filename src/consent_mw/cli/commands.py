@@ -18,7 +18,6 @@ COMPLETING: Final = "_CONSENT_MW_COMPLETE"
 #: Each command, defined under its name in the module of that name, and what it does in a line. Importing all of them
 #: takes longer than most of them run.
 COMMANDS: Final[Mapping[str, str]] = {
-    "archive": "Read what a law demands to be kept.",
     "audit": "Show who read personal fields; verify that chain.",
     "backup": "Back up a site's records, policies and audit.",
     "check": "Check a policy: what it promises, or every error.",

@@ -35,7 +35,6 @@ CODES: Final[Mapping[int, str]] = {
 
 #: When a command ends with 1, by its path. Anything that keeps it from its work (a file, a store, a key) is meant too.
 MEANT_BY_ONE: Final[Mapping[str, str]] = {
-    "archive": "there is no archive, the access cannot be recorded, or records could not be opened",
     "audit": "verify: an entry was changed, removed or inserted, a disclosure is missing, or a record was changed",
     "backup": "there is nothing to back up, or it could not be written completely; no partial backup is left",
     "check": "the policy cannot be enforced or meant, or contradicts a published revision; "
@@ -53,7 +52,8 @@ MEANT_BY_ONE: Final[Mapping[str, str]] = {
     "export": "the file is there already or cannot be written, personal fields that were asked for cannot be read, or "
     "records were changed",
     "init": "a file is already there, or cannot be written",
-    "log": "there is no log, the access cannot be recorded, or records were changed",
+    "log": "there is no log or no archive, the access cannot be recorded, or records were changed; "
+    "archive: or they could not be opened",
     "policy": "it cannot be read, or has an error",
     "publish": "the revision is rejected: its number, its dates, or an error; nothing was published",
     "purge": "something is overdue, failed or could not be reached, or another process is destroying",

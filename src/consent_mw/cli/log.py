@@ -1,4 +1,4 @@
-"""`consent-mw log`: the latest records, opened, as a table or as JSON."""
+"""`consent-mw log`: the latest records of the log or of the archive, opened, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ from uuid import UUID
 
 import click
 
-from consent_mw.cli.access import accessing, asked, from_whom
+from consent_mw.cli.access import accessing
+from consent_mw.cli.archive_list import list_archive
 from consent_mw.cli.clock import utc_now
-from consent_mw.cli.instant import Instant
-from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.session import with_store
-from consent_mw.cli.site_options import log_store, where
 from consent_mw.cli.site_purposes import purposes_of_site
+from consent_mw.cli.source import SourceOptions, exit_code_of, source_options
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console
 from consent_mw.kinds import SHOWN
-from consent_mw.paths import Places
 from consent_mw.records import Query, Record, time_of
 from consent_mw.staff.access import Access
-from consent_mw.staff.errand import Errand
-from consent_mw.staff.existing_site import check_purposes, existing_store
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
@@ -41,12 +37,10 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
 
 
 @click.command(
-    epilog="Example: consent-mw log --purpose necessary --reason 'ticket 4711' -n 50. "
+    epilog="Example: consent-mw log --purpose necessary --reason 'ticket 4711' -n 50; "
+    "consent-mw log --archive --purpose abuse --basis 'order 2026-114, Seoul Central District Court'. "
     "An exchange that took longer than a minute does not show in --follow.",
 )
-@where
-@ring_option
-@log_store
 @click.option("-n", "--number", type=click.IntRange(0, _MOST), default=20, show_default=True, help="How many at most.")
 @click.option("--follow", is_flag=True, help="Go on with new ones until Ctrl-C.")
 @click.option("--json", "json_wanted", is_flag=True, help="One object a line, all fields, named as in OpenTelemetry.")
@@ -54,40 +48,43 @@ _Show: TypeAlias = Callable[[Sequence[Record]], None]
 @click.option(
     "--purpose", "purposes", multiple=True, shell_complete=purposes_of_site, help="Only these; may be repeated."
 )
-@click.option("--since", type=Instant(), help="None older than this, such as 2026-11-23 or 2026-11-23T09:00+09:00.")
-@from_whom
+@source_options
 def log(
-    directory: Path,
-    url: str | None,
-    ring: str | None,
-    log_url: str | None,
+    options: SourceOptions,
     number: int,
     follow: bool,
     json_wanted: bool,
     kinds: tuple[str, ...],
     purposes: tuple[str, ...],
-    since: datetime | None,
-    reason: str | None,
-    name: str,
 ) -> int:
     """
     Show the latest records, the newest last.
 
     Personal fields are shown for the purposes that --purpose names, if there is a --reason, and the access is recorded
     (consent-mw audit). Without, they stay sealed. What was destroyed is shown as destroyed.
+
+    With --archive, what a law demands to be kept longer: without --purpose a list of what is held, and by which law;
+    with --purpose and --basis its records. The basis, the law and who read are recorded before the first record is
+    shown.
     """
-    places = Places(directory)
-    store = existing_store(places, url, log_url)
-    check_purposes(places, purposes)
-    errand = asked(Errand("log", purposes, reason, name, since.isoformat() if since else ""))
-    query = Query(kinds=frozenset(kinds or SHOWN), purposes=frozenset(purposes) if purposes else None, since=since)
-    changed = with_store(store, lambda store: _shown(store, query, number, follow, places, errand, ring, json_wanted))
-    if errand.reason is None:
+    places = options.places
+    if options.archive and not purposes and options.basis is None:
+        list_archive(places, json_wanted=json_wanted)
+        return 0
+    if follow and (options.archive or options.until):
+        raise click.UsageError("--follow goes on with new records; leave out --archive and --until")
+    source = options.source("log --archive" if options.archive else "log", purposes)
+    query = options.query(kinds or SHOWN, purposes)
+    with accessing(places, source.errand, source.keyring) as access:
+        with_store(source.store, lambda store: _show(store, query, number, follow, access, json_wanted))
+    if options.archive:
+        return exit_code_of(access)
+    if source.errand.reason is None:
         complain(_HINT)
     waiting = _waiting_bytes(places.spool)
-    if waiting and not url:
+    if waiting and not options.url:
         complain(f"note: {places.spool}: {waiting} bytes wait for the store; a running site moves them within a second")
-    return FAULT if changed else 0
+    return FAULT if access.changed else 0
 
 
 _HINT = "note: personal fields stay sealed; to read them: consent-mw log --purpose necessary --reason 'why'"
@@ -107,28 +104,16 @@ def _printer(access: Access, json_wanted: bool) -> _Show:
     return show
 
 
-async def _shown(
-    store: Store,
-    query: Query,
-    number: int,
-    follow: bool,
-    places: Places,
-    errand: Errand,
-    ring: str | None,
-    json_wanted: bool,
-) -> int:
-    """Show them, and return how many are not as the site wrote them."""
-    with accessing(places, errand, keyring_at(places, ring)) as access:
-        await access.consult(store)
-        show = _printer(access, json_wanted)
-        # Asked first: what comes between this and the table is in the table, or still new.
-        before = await _since(store, query, utc_now() - _LATE) if follow else []
-        with busy("reading the log"):
-            newest = await store.fetch(query, limit=number, newest_first=True)
-        show(newest[::-1])
-        if follow:
-            await _follow(store, query, {record.id for record in (*before, *newest)}, show, access)
-        return access.changed
+async def _show(store: Store, query: Query, number: int, follow: bool, access: Access, json_wanted: bool) -> None:
+    await access.consult(store)
+    show = _printer(access, json_wanted)
+    # Read first: what arrives between this and the table is in the table, or still new.
+    before = await _since(store, query, utc_now() - _LATE) if follow else []
+    with busy("reading the log"):
+        newest = await store.fetch(query, limit=number, newest_first=True)
+    show(newest[::-1])
+    if follow:
+        await _follow(store, query, {record.id for record in (*before, *newest)}, show, access)
 
 
 async def _follow(store: Store, query: Query, seen: set[UUID], show: _Show, access: Access) -> None:

@@ -37,6 +37,7 @@ class Access:
     Attributes:
         records: How many records were read.
         opened: Of how many records staff saw personal fields. The audit chain holds this number.
+        demanded: Whether a law demands the access. Then a restriction leaves nothing out.
         closed: How many records have personal fields that were not opened, by reason.
         left_out: How many records may not be used because of a restriction.
         changed: How many records were changed since the site wrote them, or were written by somebody else.
@@ -44,7 +45,7 @@ class Access:
 
     Args:
         purposes: The purposes whose personal fields are to be read.
-        demanded: Whether a law demands the access. Then a restriction leaves nothing out.
+        demanded: See above.
         erased: What was erased, and may have been put back since.
         spool: The directory where requests may wait that the store does not have yet.
         note: Receives messages for the reader: what is left out, and why.
@@ -67,7 +68,7 @@ class Access:
         self._erased = erased or Erased()
         self.personal = personal
         self._left_open = demanded or set(purposes) == {ABUSE}
-        self._demanded = demanded
+        self.demanded = demanded
         self.records: int = 0
         self.opened: int = 0
         self.left_out: int = 0
@@ -103,7 +104,7 @@ class Access:
 
     def may_use(self, person: Person) -> bool:
         """Whether the records about this person may be used."""
-        return self._demanded or not self._restriction.is_under(person)
+        return self.demanded or not self._restriction.is_under(person)
 
     def usable(self, records: Sequence[Record]) -> list[Record]:
         """
@@ -112,7 +113,7 @@ class Access:
         Raises StoreError.
         """
         whole = self.whole(records)
-        if self._demanded:
+        if self.demanded:
             return whole
         usable = [record for record in whole if not self._restriction.closes(record)]
         self.left_out += len(whole) - len(usable)
@@ -170,7 +171,13 @@ def accessing(
     sealer = Sealer(keyring, site_keys) if keyring else Sealer.without_keys(site_keys)
     erased = Erased(Ledger(places.erasures).entries())
     access = Access(
-        sealer, personal=errand.personal, purposes=errand.purposes, erased=erased, spool=places.spool, note=note
+        sealer,
+        personal=errand.personal,
+        purposes=errand.purposes,
+        demanded=bool(errand.basis),
+        erased=erased,
+        spool=places.spool,
+        note=note,
     )
     try:
         with _recorded(places, errand, access, now) if access.personal else nullcontext():

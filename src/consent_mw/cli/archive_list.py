@@ -1,0 +1,101 @@
+"""What the archive holds, and by which law: nothing of a record but its time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import click
+
+from consent_mw.cli.session import with_store
+from consent_mw.cli.table import print_table
+from consent_mw.cli.terminal import as_json, complain
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.kinds import SHOWN
+from consent_mw.paths import Places
+from consent_mw.policy.model import did_you_mean
+from consent_mw.records import Query, time_of
+from consent_mw.staff.existing_site import policies
+from consent_mw.stores.base import Store
+from consent_mw.stores.sqlite import SQLiteStore
+
+__all__ = ["archive_of", "laws_of", "list_archive"]
+
+
+class _Held(NamedTuple):
+    """What one or more revisions declare of a purpose's archive: the law, and for how long, each once, newest first."""
+
+    laws: tuple[str, ...]
+    retentions: tuple[str, ...]
+
+
+def archive_of(places: Places) -> Store:
+    """Return the archive. Raises ConfigurationError: there is none, and opening it would create it."""
+    places.check()
+    if not places.archive.exists():
+        raise ConfigurationError(
+            f"{places.archive}: there is no archive here; it begins when the first record of a purpose with "
+            "[purposes.NAME.archive] ends. Is it another --directory?"
+        )
+    return SQLiteStore(places.archive)
+
+
+def laws_of(places: Places, purpose: str) -> tuple[str, ...]:
+    """
+    Return the laws by which the records of a purpose are held; none if no declaration was kept that names them.
+
+    Raises:
+        ConfigurationError: No declaration gave the purpose an archive.
+    """
+    held = _declared(places)
+    if purpose in held or not held:
+        return held[purpose].laws if held else ()
+    raise ConfigurationError(f'the purpose "{purpose}" has no archive; {did_you_mean(purpose, sorted(held))}')
+
+
+def list_archive(places: Places, *, json_wanted: bool) -> None:
+    """Print what is held, since when, for how long, and by which law."""
+    store, held = archive_of(places), _declared(places)
+    rows = with_store(store, lambda store: _rows(store, held))
+    if json_wanted:
+        for row in rows:
+            click.echo(as_json(row))
+        return
+    cells = [[", ".join(cell) if isinstance(cell, list) else cell or "-" for cell in row.values()] for row in rows]
+    print_table(("purpose", "held for", "oldest", "newest", "law"), cells)
+
+
+def _declared(places: Places) -> dict[str, _Held]:
+    """Return what is held of which purpose, by every declaration that was in force. Raises ConfigurationError."""
+    held: dict[str, _Held] = {}
+    for policy in sorted(policies(places), key=lambda policy: policy.revision, reverse=True):
+        for purpose in policy.purposes.values():
+            if purpose.archive:
+                law, _ = purpose.archive.law.read(policy.languages[0])
+                known = held.get(purpose.name, _Held((), ()))
+                held[purpose.name] = _Held(
+                    tuple(dict.fromkeys((*known.laws, law))),
+                    tuple(dict.fromkeys((*known.retentions, str(purpose.archive.retention)))),
+                )
+    if not held:
+        complain(f"note: {places.revisions}: no declaration with an archive is kept here, so no law can be named")
+    return held
+
+
+async def _rows(store: Store, held: Mapping[str, _Held]) -> list[dict[str, object]]:
+    return [await _row(store, purpose, held[purpose]) for purpose in sorted(held)]
+
+
+async def _row(store: Store, purpose: str, held: _Held) -> dict[str, object]:
+    """Return what the list says of a purpose; times in ISO 8601, None where nothing is held yet."""
+    query = Query(kinds=frozenset(SHOWN), purposes=frozenset((purpose,)))
+    first, last = await store.fetch(query, limit=1), await store.fetch(query, limit=1, newest_first=True)
+    times = [time_of(record.id).astimezone().isoformat(timespec="seconds") for record in (*first, *last)]
+    oldest, newest = times or (None, None)
+    return {
+        "purpose": purpose,
+        "held_for": list(held.retentions),
+        "oldest": oldest,
+        "newest": newest,
+        "laws": list(held.laws),
+    }
