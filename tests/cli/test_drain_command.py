@@ -1,4 +1,4 @@
-"""`consent-mw drain`: one process that hands over, says how far it is, and ends when it is told to."""
+"""`consent-mw drain`: one process that moves records, shows how far it is, and ends on a signal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_once_hands_over_what_waits_and_says_how_much(site, capsys):
     assert json.loads(capsys.readouterr().out) == {"records": 1_200, "waiting_bytes": 0, "behind_seconds": 0}
     assert ids_in(site) == written
     assert main(["drain", "--once", "--policy", str(site / "policy.toml")]) == 0
-    assert capsys.readouterr().out == "0 records handed over; nothing waits\n"
+    assert capsys.readouterr().out == "0 records moved; nothing waits\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -63,7 +63,7 @@ def test_it_goes_on_until_a_signal_and_ends_in_peace(site, number):
     process.send_signal(number)
     output, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
-    assert output == "20 records handed over; nothing waits; ended\n"
+    assert output == "20 records moved; nothing waits; ended\n"
 
 
 def test_a_signal_amid_the_work_loses_nothing_and_doubles_nothing(site):
@@ -120,7 +120,7 @@ def test_a_terminal_is_shown_how_far_it_is(site):
     os.close(leader)
     process.communicate(timeout=30)
     assert process.returncode == 0
-    assert b"records handed over; " in shown
+    assert b"records moved; " in shown
     assert b" MB wait, the oldest for " in shown
 
 
@@ -148,7 +148,7 @@ def test_a_segment_of_another_keyring_is_left_and_told(site, capsys, caplog):
     spool_records(site, 5, ring="elsewhere")
     good = spool_records(site, 5)
     assert main(["drain", "--once", "--policy", str(site / "policy.toml")]) == 1
-    assert "1 segments cannot be handed over, as was told above" in capsys.readouterr().err
+    assert "1 segments cannot be moved; the lines above say why" in capsys.readouterr().err
     assert "sealed by keyring elsewhere" in caplog.text
     assert ids_in(site) == good
     assert Spool(site / "consent-data/spool").waiting_bytes > 0

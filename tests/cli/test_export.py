@@ -114,7 +114,7 @@ def test_a_period_has_its_beginning_and_not_its_end(site: Site) -> None:
     [
         (("--purpose", "anlytics"), 1, 'the purpose "anlytics" is not known here; did you mean "analytics"?'),
         (("--purpose", "zzz"), 1, "known are: abuse, "),
-        (("--since", "yesterday"), 2, '"yesterday" is no time; write 2026-11-23 or'),
+        (("--since", "yesterday"), 2, '"yesterday" is not a time; write 2026-11-23 or'),
         (("--since", "2026-11-24", "--until", "2026-11-23"), 2, "--since is not before --until"),
         (("--format", "combined"), 2, "combined needs --purpose"),
         (("--format", "xml"), 2, "'xml' is not one of"),

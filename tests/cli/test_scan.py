@@ -170,7 +170,7 @@ def test_robots_are_kept_out_where_robots_txt_says_so_unless_told_otherwise(
         ("www.example.com", 2, "write it as https://www.example.com/"),
         ("ftp://example.com/", 2, "write it as https://www.example.com/"),
         ("http://", 2, "write it as https://www.example.com/"),
-        ("http://a:b/", 2, "is no address"),
+        ("http://a:b/", 2, "cannot be read as an address"),
         ("{site}picture", 1, "is image/png and not a page"),
         ("{site}around", 1, "redirects without end"),
         ("{site}away", 1, "leads to https://other.example; scan that address"),

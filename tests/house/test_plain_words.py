@@ -22,8 +22,8 @@ BETTER = {
     r"\bwhoever\b(?! (?:allowed|used) it)": '"anyone who", "the person who", or the role: a visitor, a caller',
     r"\bin trouble\b|\btroubles? of the\b": '"fails", "a failure of"',
     r"(?:^|(?<=[.:;!] ))Who [^.?]*(?:\.|$)": '"Visitors who …", "A caller that …": no headless "Who …"',
-    r"\b(?:is|are|was) no (?:token|number|text|file|party|third|address|page|part|member|wall|time|duration|body|"
-    r"choice|consent|UTF-8|URL|JSON|list|fault|legal|such file|table)\b": '"is not a …"',
+    r"(?<!there )\b(?:is|are|was) no (?:token|number|text|file|party|third|address|page|part|member|wall|time|"
+    r"duration|body|choice|consent|UTF-8|URL|JSON|list|fault|legal|such file|table)\b": '"is not a …"',
     r"\bin the place of\b": '"instead of", "replaces"',
     r"\ball the same\b": '"anyway", "still"',
     r"\bhand(?:s|ed|ing)? over\b": '"moves … to the store", "passes"',
@@ -31,6 +31,7 @@ BETTER = {
 }
 #: Rooms of the package whose docstrings and comments hold to it. The others follow, room by room.
 ROOMS = (
+    "cli",
     "consent",
     "cookies",
     "crypto",
@@ -94,6 +95,20 @@ def prose(page: Path) -> str:
     return re.sub(r"`[^`]*`|\]\([^)]*\)", " ", text)
 
 
+def messages(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield the sentences of a file that people read where it runs, help texts and errors, each with its line."""
+    tree = ast.parse(file.read_text())
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings are remarks
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and " " in node.value
+            and id(node) not in bare
+        ):
+            yield node.lineno, node.value
+
+
 def remarks(file: Path) -> Iterator[tuple[int, str]]:
     """Yield the docstrings and the comments of a file, each with its line."""
     source = file.read_text()
@@ -122,6 +137,11 @@ def test_a_page_is_in_plain_words(page: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT / "src" / "consent_mw").as_posix())
 def test_docstrings_and_comments_are_in_plain_words(file: Path) -> None:
     assert [f"line {line}: {stumble}" for line, text in remarks(file) for stumble in stumbles(text)] == []
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "cli").rglob("*.py")), ids=lambda file: file.name)
+def test_help_texts_and_messages_of_the_commands_are_in_plain_words(file: Path) -> None:
+    assert [f"line {line}: {stumble}" for line, text in messages(file) for stumble in stumbles(text)] == []
 
 
 @pytest.mark.parametrize(

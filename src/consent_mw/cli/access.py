@@ -27,7 +27,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def from_whom(command: _Command) -> _Command:
     """Give a command the options that say who reads, and why."""
-    command = click.option("--as", "name", default="", help="Who you are, if the account does not tell.")(command)
+    command = click.option("--as", "name", default="", help="Your name, if the account does not say it.")(command)
     return click.option("--reason", help="Why personal fields are read. They stay sealed without one.")(command)
 
 

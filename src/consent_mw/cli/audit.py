@@ -41,10 +41,10 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
     """
     Show who read personal fields, the latest last; or verify that no entry was changed, removed or inserted.
 
-    verify also holds the ledger of disclosures against the chain: none may be missing or changed. And it reads every
+    verify also compares the ledger of disclosures with the chain: none may be missing or changed. And it reads every
     record: each must be as the site wrote it.
 
-    It prints the end of the chain, its anchor. Whoever may write the data directory can make a whole chain anew:
+    It prints the end of the chain, its anchor. Anyone who may write the data directory can make a whole new chain:
     write the anchor down elsewhere, and give it next time.
     """
     places = Places(directory)

@@ -37,7 +37,7 @@ __all__ = ["check"]
 @click.option("--strict", is_flag=True, help="What the law demands and the page does not say is a fault.")
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of text.")
 def check(policy_file: Path, directory: Path | None, strict: bool, json_wanted: bool) -> int:
-    """Check POLICY and say what it promises, or every fault with its line, its place and how to mend it.
+    """Check POLICY and say what it promises, or every fault with its line, its place and its fix.
 
     What the law of its jurisdiction asks a privacy policy to say, and this one does not, is noted: a checklist, and
     no legal advice. Exit code 0 if it can be enforced, 1 if not.
@@ -86,7 +86,7 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
 
 
 def _besides(file: Path) -> list[Fault]:
-    """Return what else cannot be meant in a file that is no policy: all faults are told at once."""
+    """Return what else is wrong in a file that cannot be read as a policy, so that one run lists all faults."""
     try:
         text = file.read_text("utf-8")
         raw = tomllib.loads(text)

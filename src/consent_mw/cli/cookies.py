@@ -83,7 +83,7 @@ class _Seen(NamedTuple):
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of text.")
 def cookies(policy_file: Path, directory: Path | None, url: str | None, json_wanted: bool) -> int:
-    """List the undeclared cookies that were seen, where, and what became of them, with the TOML to paste.
+    """List the undeclared cookies that were seen, where, and what the gate did with them, with the TOML to paste.
 
     A process notes each name once for each place, so how often it was set is not known. Those that only browsers send
     were set by a script, by an earlier version of the site, or by a neighbour on a parent domain.

@@ -83,7 +83,7 @@ class Crawl:
     def __init__(self, url: str, *, most_pages: int, most_seconds: float, obey_robots: bool = True) -> None:
         """
         Raises:
-            ValueError: `url` is no address of a page; the message says what one looks like.
+            ValueError: `url` is not the address of a page; the message shows one.
         """
         self._start = _checked(url)
         self._origin = _origin(self._start)
@@ -255,19 +255,19 @@ def _checked(url: str) -> str:
     form = "write it as https://www.example.com/"
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises for one that is no number
+        _ = parts.port  # raises if it is not a number
     except ValueError as error:
-        raise ValueError(f"{url}: is no address ({error}); {form}") from error
+        raise ValueError(f"{url}: cannot be read as an address ({error}); {form}") from error
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise ValueError(f"{url}: is no address of a page; {form}")
+        raise ValueError(f"{url}: is not the address of a page; {form}")
     found = _absolute(url, "")
     if found is None:
-        raise ValueError(f"{url}: is no address of a page; {form}")
+        raise ValueError(f"{url}: is not the address of a page; {form}")
     return found
 
 
 def _absolute(base: str, link: str) -> str | None:
-    """Return where `link` leads from `base`, without a fragment and as ASCII; None for what is no page of the web."""
+    """Return where `link` leads from `base`, without a fragment and as ASCII; None if it is not a page on the web."""
     try:
         parts = urlsplit(urldefrag(urljoin(base, link.strip())).url)
         _ = parts.port

@@ -61,15 +61,15 @@ def disclose() -> None:
 @where
 @log_store
 @ring_option
-@click.option("--to", type=Words(), required=True, help="Who receives it.")
-@click.option("--basis", type=click.Choice(BASES), required=True, help="On what it rests; there is no third.")
+@click.option("--to", type=Words(), required=True, help="The recipient.")
+@click.option("--basis", type=click.Choice(BASES), required=True, help="The basis: one of these two.")
 @click.option("--reference", type=Words(), default="", help="Where that is written: a warrant's number, a contract.")
 @click.option("--purpose", "purposes", multiple=True, required=True, help="Whose records; may be repeated.")
 @click.option("--item", "items", type=Words(), multiple=True, help="Which fields, if not all; may be repeated.")
 @click.option("--since", type=Instant(), help="Records from this time on, such as 2026-11-23.")
 @click.option("--until", type=Instant(), help="Records up to this time, without it.")
-@click.option("--receipt", type=Words(), default="", metavar="NAME", help="Of whoever holds this receipt, alone.")
-@click.option("--as", "name", type=Words(), default="", help="Who you are, if the account does not tell.")
+@click.option("--receipt", type=Words(), default="", metavar="NAME", help="Only records of the holder of this receipt.")
+@click.option("--as", "name", type=Words(), default="", help="Your name, if the account does not say it.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say it as one object.")
 def add(
     directory: Path,
@@ -90,9 +90,9 @@ def add(
     """
     Write into the ledger that something is given to somebody else, before it is given.
 
-    Visitors see it when they look at their data. You are told how many records are meant. Of what is given by consent,
-    records of persons under restriction are not among them, and may not be given; a lawful demand reaches them. The
-    audit chain vouches for each entry: consent-mw audit verify misses one that was taken away.
+    Visitors see it when they look at their data. The output says how many records it covers. By consent, records of
+    persons under restriction are left out and may not be given; a lawful demand includes them. The audit chain
+    confirms each entry, so consent-mw audit verify notices one that was removed.
     """
     places, now = Places(directory), utc_now()
     check_purposes(places, purposes)
@@ -185,7 +185,7 @@ def _facts(disclosure: Disclosure, name: str) -> dict[str, object]:
 
 @disclose.command(
     "list",
-    epilog="Example: consent-mw disclose list --json. Whom an entry names is told to nobody here.",
+    epilog="Example: consent-mw disclose list --json. It does not say which person an entry is about.",
 )
 @where
 @click.option("--json", "json_wanted", is_flag=True, help="One object an entry.")

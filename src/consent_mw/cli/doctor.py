@@ -136,10 +136,10 @@ def _by(command: click.Command, words: list[str]) -> _Finding:
     for line in err.getvalue().splitlines():
         text = line.removeprefix(_BEGINNING)
         (found.notes if text.startswith(_NOTE) else found.problems).append(text.removeprefix(_NOTE))
-    # Of a name that is no text an escape stands there, which only this reads.
+    # A file name that is not text is an escape there, and only JSON reads it.
     lines: list[Any] = [json.loads(line) for line in out.getvalue().splitlines()]
     found.told = lines[0] if len(lines) == 1 else lines
-    if not code:  # what was said, it finds worth knowing
+    if not code:  # it found nothing wrong, so these are notes
         found.problems, found.notes = [], found.notes + found.problems
     elif not found.problems:
         found.problems.append(_UNSAID)

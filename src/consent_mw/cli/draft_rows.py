@@ -207,7 +207,7 @@ def _found(words: str) -> str:
 
 
 def remarked(line: str, remark: str) -> str:
-    """Return `line` with what is to be said of it behind, if anything is."""
+    """Return `line` with a remark behind it, if there is one."""
     return f"{line} {remark if remark.startswith('#') else '# ' + remark}" if remark else line
 
 

@@ -1,4 +1,4 @@
-"""`consent-mw drain`: hand the log over to the store in a process of its own, for sites that are busy."""
+"""`consent-mw drain`: move the log to the store in a process of its own, for busy sites."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Work(NamedTuple):
 
 @click.command(
     epilog="Example: consent-mw drain --policy policy.toml, beside a site whose middleware has drain=False. "
-    "SIGTERM and Ctrl-C end it; what was not handed over stays in the spool.",
+    "SIGTERM and Ctrl-C end it; records that were not moved stay in the spool.",
 )
 @by_policy
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
 @log_store
 @ring_option
-@click.option("--once", is_flag=True, help="Hand over what waits now, and end.")
-@click.option("--json", "json_wanted", is_flag=True, help="Say at the end what was done as one object.")
+@click.option("--once", is_flag=True, help="Move what waits now, and end.")
+@click.option("--json", "json_wanted", is_flag=True, help="At the end, print what was done as one object.")
 def drain(
     file: Path,
     directory: Path | None,
@@ -76,9 +76,9 @@ def drain(
     once: bool,
     json_wanted: bool,
 ) -> int:
-    """Hand over to the store what waits in the spool, and go on until ended.
+    """Move records from the spool to the store, until ended.
 
-    Of all processes of this machine one works at a time: where the workers drain too, they take turns.
+    One process of a machine works at a time: where the workers drain too, they take turns.
     """
     work = work_of(file, places_of(file, directory), url, log_url, ring)
     ended = asyncio.run(_run(work, once))
@@ -87,7 +87,7 @@ def drain(
     if json_wanted:
         click.echo(as_json({"records": count, "waiting_bytes": waiting, "behind_seconds": seconds}))
     else:
-        click.echo(f"{count:,} records handed over; {_said(waiting, seconds)}{'' if once or not ended else '; ended'}")
+        click.echo(f"{count:,} records moved; {_said(waiting, seconds)}{'' if once or not ended else '; ended'}")
     return 0
 
 
@@ -169,12 +169,12 @@ async def _all(work: Work) -> None:
                     pass
                 if left := len(work.spool.closed()):
                     raise SpoolError(
-                        f"{work.spool.directory}: {left} segments cannot be handed over, as was told above"
+                        f"{work.spool.directory}: {left} segments cannot be moved; the lines above say why"
                     )
                 return
         await asyncio.sleep(_TICK_SECONDS)
     raise SpoolError(
-        f"{work.spool.directory}: another process of this machine hands over; let it, or end it and try again"
+        f"{work.spool.directory}: another process of this machine moves the records; wait, or end it and try again"
     )
 
 
@@ -206,7 +206,7 @@ async def hand_over_on(work: Work) -> None:
 
 
 async def _turn(work: Work) -> int | None:
-    """Hand some over and return how many, or None where another process of this machine is at it."""
+    """Move some records and return how many; None while another process of this machine does it."""
     with work.spool.lease() as mine:
         return await work.drain.turn() if mine else None
 

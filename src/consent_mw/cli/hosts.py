@@ -67,8 +67,8 @@ def list_hosts(directory: Path, url: str | None, json_wanted: bool) -> int:
 )
 @where
 @click.argument("host")
-@click.option("--reason", type=Words(), required=True, help="Why it is gone, and what became of its disk.")
-@click.option("--although-at-work", "forced", is_flag=True, help="Retire a host that was seen these minutes, too.")
+@click.option("--reason", type=Words(), required=True, help="Why it is gone, and where its disk is now.")
+@click.option("--although-at-work", "forced", is_flag=True, help="Retire it although it was seen in the last minutes.")
 @click.option("--json", "json_wanted", is_flag=True, help="Say it as an object.")
 def retire(directory: Path, url: str | None, host: str, reason: str, forced: bool, json_wanted: bool) -> int:
     """

@@ -25,7 +25,7 @@ __all__ = ["init"]
 _KEY_BYTES = 32
 
 _NEXT = """Wrote {policy}: put your own names into it, then run: consent-mw check {policy}
-Wrote {key}: readable by this user alone. Keep it out of version control; whoever has it can forge choices.
+Wrote {key}: readable by this user alone. Keep it out of version control; anyone who has it can forge choices.
 
 In your application:
 

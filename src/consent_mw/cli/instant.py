@@ -21,4 +21,4 @@ class Instant(click.ParamType[datetime]):
         try:
             return datetime.fromisoformat(value.strip()).astimezone()
         except (ValueError, OverflowError):
-            self.fail(f'"{value}" is no time; write 2026-11-23 or 2026-11-23T09:00+09:00', param, ctx)
+            self.fail(f'"{value}" is not a time; write 2026-11-23 or 2026-11-23T09:00+09:00', param, ctx)

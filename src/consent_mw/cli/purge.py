@@ -121,7 +121,7 @@ def purge(
 
 
 def _missing(destruction: Destruction, places: Places, ring: str | None) -> dict[str, str]:
-    """Return what is to be said of keyrings that were used here and are not there, by name."""
+    """Return a message for each keyring that was used here and is missing, by its name."""
     known, found = KnownRings(places.rings), dict[str, str]()
     for stage in destruction.stages:
         where: Where = "live" if stage.where == LIVE else "archive"

@@ -184,7 +184,7 @@ async def _verified(
     verdicts: list[_Verdict] = []
     for receipt, document in given.items():
         records = await _found(receipt, store, sealer)
-        # Whoever can write to the store can lay anything beside what is meant.
+        # Anyone who can write to the store can add forged records beside the real one.
         verdict = _verdict(receipt, sealer.whole(records) or records, sealer, places, templates, document)
         verdicts.append(verdict)
         if verdict.record == "intact":

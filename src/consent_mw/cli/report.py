@@ -64,21 +64,21 @@ _NARROW_COLUMNS: Final = 40
 _LABEL_COLUMNS: Final = 28
 _DAY_COLUMNS: Final = 10
 _SEVERAL_DAYS: Final = (
-    "a day with too few of one choice is told together with others; the last ones may wait for those that follow"
+    "a day with too few of one choice is counted together with others; the last ones may wait for those that follow"
 )
 
 
 @click.command(
     epilog="Example: consent-mw report --days 90 --html report.html. A day is counted half an hour after it is over "
-    "(UTC); cells of fewer than five visitors are never told."
+    "(UTC); cells of fewer than five visitors are never shown."
 )
 @where
 @ring_option
 @click.option(
     "--days", type=click.IntRange(1, _MOST_DAYS), default=_DAYS, show_default=True, help="How many, up to yesterday."
 )
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="The first day (UTC), in the place of --days.")
-@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The last day (UTC); yesterday unless told.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="The first day (UTC), instead of --days.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The last day (UTC); yesterday by default.")
 @click.option("--json", "json_wanted", is_flag=True, help="Everything, as one object.")
 @click.option(
     "--html", "html", type=click.Path(path_type=Path, dir_okay=False), help="Write one file that needs no other."

@@ -67,7 +67,7 @@ def report_page(report: Report, behind: Backlog) -> str:
 
 
 def _shares(count: Count | None) -> list[tuple[str, int, float]]:
-    """Return each choice with its number and its part of all that are told."""
+    """Return each choice with its number and its share of all counted choices."""
     cells = count.cells if count else {}
     return [(label, number, number / sum(cells.values())) for label, number in ordered(cells)]
 
@@ -91,11 +91,11 @@ def _choices(periods: Sequence[Period]) -> Iterable[Section]:
     whole = Counter[str]()
     for period in periods:
         whole.update(period.cells or {})
-    title = "Choices by day, in parts of all that are told"
+    title = "Choices by day, as shares of all that are counted"
     # Its whole title is in the table: below a bar there is room for a day.
     short = [period.days[0] + " +" * (len(period.days) > 1) for period in periods]
     chart = "" if is_mostly_hidden(whole) else _named(title, columns(short, series, shares=True))
-    note = "A day with too few of one choice is told together with others, at the first of them (+). The last may wait."
+    note = "A day with too few of one choice is counted with others, at the first of them (+). The last may wait."
     several = any(len(period.days) > 1 or period.cells is None for period in periods)
     yield Section(title, chart, names, _table(labels, series), wide=True, note=note if several else "")
 

@@ -56,7 +56,7 @@ def requests() -> None:
 
 
 _json = click.option("--json", "json_wanted", is_flag=True, help="One object a request.")
-_as = click.option("--as", "name", type=Words(), default="", help="Who you are, if the account does not tell.")
+_as = click.option("--as", "name", type=Words(), default="", help="Your name, if the account does not say it.")
 
 
 @requests.command(
@@ -70,8 +70,8 @@ def list_(directory: Path, url: str | None, everything: bool, json_wanted: bool)
     """
     List the open requests, the one that is due first on top.
 
-    Who sent them, how to reach them and what they wrote is personal: see consent-mw requests show. Exit code 1 if any
-    is overdue.
+    The sender, their address and their message are personal: see consent-mw requests show. Exit code 1 if any is
+    overdue.
     """
     places, now = Places(directory), utc_now()
     policy, every = policy_in_force(places, now), _read(places, url)
@@ -106,7 +106,7 @@ def list_(directory: Path, url: str | None, everything: bool, json_wanted: bool)
 @click.option("--purpose", "purposes", multiple=True, help="What it is about, if not everything; may be repeated.")
 @click.option("--email", type=Words(), default="", help="Where the answer goes.")
 @click.option("--phone", type=Words(), default="", help="Where the answer goes.")
-@click.option("--message", type=Words(letter=True), default="", help="What was said; - reads standard input.")
+@click.option("--message", type=Words(letter=True), default="", help="The sender's words; - reads standard input.")
 @click.option("--receipt", type=Words(), default="", metavar="NAME", help="The name on the sender's receipt.")
 @_as
 @_json
@@ -128,8 +128,8 @@ def add(
     """
     Register a request that came by phone, fax, post, e-mail or in person.
 
-    With --receipt it is from whoever holds that receipt, and the site itself carries out a withdrawal or an erasure.
-    Who has none can be answered by hand only.
+    With --receipt it comes from the holder of that receipt, and the site itself carries out a withdrawal or an erasure.
+    A request without a receipt can be answered by hand only.
     """
     places, now = Places(directory), utc_now()
     policy = policy_in_force(places, now)
@@ -168,8 +168,8 @@ def show(
     """
     Show one request, and what was answered.
 
-    Who sent it, how to reach them, what they wrote and why something was refused take a --reason, and that you looked
-    is recorded (consent-mw audit).
+    The sender, their address, their message and the grounds of a refusal need a --reason, and the access is recorded
+    (consent-mw audit).
     """
     places, now = Places(directory), utc_now()
     policy = policy_in_force(places, now)
@@ -214,7 +214,7 @@ def answer(
     """
     Say that a request is done. It ends, and a restriction with it.
 
-    What the site carries out by itself, a withdrawal or an erasure of whoever holds a receipt, it also answers.
+    The site itself answers what it carries out itself: a withdrawal or an erasure for the holder of a receipt.
     """
     return _answered(number, "done", Places(directory), url, ring, reason, name, json_wanted)
 
@@ -313,7 +313,7 @@ def _meant(number: str, cases: Sequence[Case]) -> Case:
     beginning = number.strip().lower().replace("-", "")
     found = [case for case in cases if case.request.id.hex.startswith(beginning)]
     if not _NUMBER.fullmatch(beginning):
-        raise ConfigurationError(f'"{number}" is no number of a request; see `consent-mw requests --all`')
+        raise ConfigurationError(f'"{number}" is not the number of a request; see `consent-mw requests --all`')
     if not found:
         raise ConfigurationError(
             f"there is no request {number} here; see `consent-mw requests --all`. An erasure that is done leaves "

@@ -24,7 +24,7 @@ __all__ = ["restore"]
 @click.option("--json", "json_wanted", is_flag=True, help="Say what was done as one object.")
 def restore(backup: Path, file: Path, directory: Path | None, json_wanted: bool) -> int:
     """
-    Put BACKUP, a directory that `consent-mw backup` made, in the place of what is in the data directory.
+    Replace the contents of the data directory by BACKUP, a directory that `consent-mw backup` made.
 
     Stop the site first. The backup is checked before anything is changed, and what is replaced is moved aside.
     Requests, certificates, disclosures and receipts that came after the backup are carried over, erasures are applied

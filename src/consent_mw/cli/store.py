@@ -240,7 +240,7 @@ def _lost(places: Places, name: str) -> str:
 
 
 async def _older(places: Places, chosen: Store) -> _Older | None:
-    """Return what is left in the file beside another store; None where there is no such file."""
+    """Return what is left in the file beside another store; None if the file does not exist."""
     if not isinstance(chosen, JoinedStore):
         return None
     file = SQLiteStore(places.database)

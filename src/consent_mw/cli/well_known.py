@@ -17,7 +17,7 @@ class WellKnown(NamedTuple):
         name: As a policy declares it: a * at the end stands for any ending.
         purpose: One of the founding policy's purposes.
         because: What sets it, in a few words.
-        provider: Who else reads it, or "" for the site's own.
+        provider: The other party that reads it, or "" for the site's own.
         expires: Its usual duration, as a policy writes it.
         description: By language.
     """

@@ -35,6 +35,6 @@ class Words(click.ParamType[str]):
         if len(text) > limit:
             self.fail(f"{len(text):,} characters are too many; {limit:,} are kept", param, ctx)
         if not text.isprintable() and not (self._letter and all(line.isprintable() for line in text.splitlines())):
-            # A lone surrogate, of an argument that was no UTF-8, is not printable either.
+            # A lone surrogate, of an argument that was not UTF-8, is not printable either.
             self.fail("has characters that cannot be shown; write it as plain text", param, ctx)
         return text
