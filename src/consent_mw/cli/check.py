@@ -191,7 +191,7 @@ def _state(policy: Policy, course: Course, now: datetime) -> str:
 def _summarise(policy: Policy, state: str) -> None:
     click.echo(printable(f"{policy.file}: revision {policy.revision}, {state}"))
     headings = ("purpose", "visitors are", "kept for", "cookies", "the log keeps", "goes to")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for purpose in policy.purposes.values():
         cookies = ", ".join(cookie.name for cookie in policy.cookies if cookie.purpose == purpose.name)
         fields = ", ".join(f"{name} ({how})" for name, how in policy.log.get(purpose.name, {}).items() if how != "off")
