@@ -29,6 +29,16 @@ class _Held(NamedTuple):
     retentions: tuple[str, ...]
 
 
+class _Row(NamedTuple):
+    """One purpose of the list; times in ISO 8601, None where nothing is held yet."""
+
+    purpose: str
+    held_for: tuple[str, ...]
+    oldest: str | None
+    newest: str | None
+    laws: tuple[str, ...]
+
+
 def archive_of(places: Places) -> Store:
     """Return the archive. Raises ConfigurationError: there is none, and opening it would create it."""
     places.check()
@@ -59,9 +69,12 @@ def list_archive(places: Places, *, json_wanted: bool) -> None:
     rows = with_store(store, lambda store: _rows(store, held))
     if json_wanted:
         for row in rows:
-            click.echo(as_json(row))
+            click.echo(as_json(row._asdict()))
         return
-    cells = [[", ".join(cell) if isinstance(cell, list) else cell or "-" for cell in row.values()] for row in rows]
+    cells = (
+        (row.purpose, " or ".join(row.held_for), row.oldest or "-", row.newest or "-", "; ".join(row.laws))
+        for row in rows
+    )
     print_table(("purpose", "held for", "oldest", "newest", "law"), cells)
 
 
@@ -82,20 +95,13 @@ def _declared(places: Places) -> dict[str, _Held]:
     return held
 
 
-async def _rows(store: Store, held: Mapping[str, _Held]) -> list[dict[str, object]]:
+async def _rows(store: Store, held: Mapping[str, _Held]) -> list[_Row]:
     return [await _row(store, purpose, held[purpose]) for purpose in sorted(held)]
 
 
-async def _row(store: Store, purpose: str, held: _Held) -> dict[str, object]:
-    """Return what the list says of a purpose; times in ISO 8601, None where nothing is held yet."""
+async def _row(store: Store, purpose: str, held: _Held) -> _Row:
     query = Query(kinds=frozenset(SHOWN), purposes=frozenset((purpose,)))
     first, last = await store.fetch(query, limit=1), await store.fetch(query, limit=1, newest_first=True)
     times = [time_of(record.id).astimezone().isoformat(timespec="seconds") for record in (*first, *last)]
     oldest, newest = times or (None, None)
-    return {
-        "purpose": purpose,
-        "held_for": list(held.retentions),
-        "oldest": oldest,
-        "newest": newest,
-        "laws": list(held.laws),
-    }
+    return _Row(purpose, held.retentions, oldest, newest, held.laws)
