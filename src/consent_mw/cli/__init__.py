@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConsentError as error:
         return _failed(str(error))
     except click.ClickException as error:
-        _failed(_told(error))
+        _failed(_sentence(error))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):  # Ctrl-C, as click passes it on
         return _interrupted()
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _interrupted() -> int:
     """Let what Ctrl-C left half made, such as a loop or a coroutine, be cleared away without a word."""
     warnings.simplefilter("ignore")
-    sys.unraisablehook = lambda told: None
+    sys.unraisablehook = lambda ignored: None
     logging.getLogger("asyncio").disabled = True
     return INTERRUPTED
 
@@ -98,7 +98,7 @@ def _unusable(error: OSError) -> int:
     return _failed(f"{where}: cannot be used ({error.strerror}); see that there is room, and that this user may use it")
 
 
-def _told(error: click.ClickException) -> str:
+def _sentence(error: click.ClickException) -> str:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "consent-mw"
     message = error.format_message().rstrip(".")

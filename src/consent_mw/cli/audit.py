@@ -81,11 +81,11 @@ def _records(places: Places, url: str | None) -> list[Checked]:
 
 
 def _verified(verdict: Verdict, disclosures: Findings, records: Sequence[Checked], json_wanted: bool) -> int:
-    faults = [fault for each in records for fault in each.faults]
+    faults = [fault for checked in records for fault in checked.faults]
     if json_wanted:
-        told = {"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}
-        told_of = [each.as_dict() for each in records]
-        click.echo(as_json({**told, "disclosures": disclosures._asdict(), "records": told_of}))
+        facts = {"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}
+        told_of = [checked.as_dict() for checked in records]
+        click.echo(as_json({**facts, "disclosures": disclosures._asdict(), "records": told_of}))
     else:
         click.echo(f"{verdict.anchor.number} entries hold; anchor {verdict.anchor}")
         if disclosures.held:
@@ -140,8 +140,8 @@ def _cells(row: Mapping[str, object], closing: Mapping[str, object] | None) -> t
 
 def _who(row: Mapping[str, object]) -> str:
     user, sudo, name = row.get("user", ""), row.get("sudo"), row.get("as")
-    told = f"{user} (sudo by {sudo})" if sudo else str(user)
-    return f"{name}, {told}@{row.get('host', '')}" if name else f"{told}@{row.get('host', '')}"
+    account = f"{user} (sudo by {sudo})" if sudo else str(user)
+    return f"{name}, {account}@{row.get('host', '')}" if name else f"{account}@{row.get('host', '')}"
 
 
 def _count(closing: Mapping[str, object] | None) -> str:

@@ -31,14 +31,14 @@ def backup(target: Path, file: Path, directory: Path | None, keep: int | None, j
     places = places_of(file, directory)
     places.check()
     with busy("backing up"):
-        made = back_up(places, file, target, utc_now())
+        backup_directory = back_up(places, file, target, utc_now())
     gone = forget_old(target, keep) if keep else []
-    held = sorted(read_manifest(made).files)
+    held = sorted(read_manifest(backup_directory).files)
     if json_wanted:
-        click.echo(as_json({"backup": str(made), "files": held, "removed": [str(each) for each in gone]}))
+        click.echo(as_json({"backup": str(backup_directory), "files": held, "removed": list(map(str, gone))}))
     else:
-        click.echo(f"{made}: {len(held)} files, no keys among them")
-        click.echo("".join(f"removed: {each}\n" for each in gone), nl=False)
+        click.echo(f"{backup_directory}: {len(held)} files, no keys among them")
+        click.echo("".join(f"removed: {removed}\n" for removed in gone), nl=False)
     if places.database.name not in held:
         complain(f"note: {places.database}: is not there; if the records are in PostgreSQL, back them up with pg_dump")
     return 0

@@ -54,8 +54,8 @@ def personal(case: Case, every: Iterable[Case]) -> dict[str, str | list[str]]:
     if not request.readable:
         return {"sealed": "its key is destroyed, or in another keyring"}
     own = set(request.person.values)
-    contact = contact_of(request, (each for each in every if own.intersection(each.request.person.values)))
-    told: dict[str, str | list[str]] = {
+    contact = contact_of(request, (case for case in every if own.intersection(case.request.person.values)))
+    fields: dict[str, str | list[str]] = {
         "email": contact.email,
         "phone": contact.phone,
         "message": request.message,
@@ -65,7 +65,7 @@ def personal(case: Case, every: Iterable[Case]) -> dict[str, str | list[str]]:
         "sign_in": request.person.sign_in or "",
         "reasons": [answer.reason for answer in case.answers if answer.reason],
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def print_cases(cases: Sequence[Case], every: Iterable[Case], policy: Policy, now: datetime) -> None:
@@ -98,16 +98,16 @@ def _needed(number: str, others: Collection[str]) -> int:
 def lines(case: Case, policy: Policy, now: datetime) -> list[str]:
     """Return the clear part of a request for reading."""
     request = case.request
-    told = [
+    text = [
         f"request {request.id}: {request.kind}, {_state(case, policy, now)}",
         f"  received  {local(request.received)}, by {request.channel}",
         f"  due       {local(_last_minute(case, policy))}",
     ]
     if request.purposes:
-        told.append(f"  about     {', '.join(request.purposes)}")
+        text.append(f"  about     {', '.join(request.purposes)}")
     if request.by:
-        told.append(f"  taken by  {request.by}, {local(request.registered)}")
-    return [*told, *(f"  {answer.outcome:<8}  {local(answer.given)}, by {_by(answer)}" for answer in case.answers)]
+        text.append(f"  taken by  {request.by}, {local(request.registered)}")
+    return [*text, *(f"  {answer.outcome:<8}  {local(answer.given)}, by {_by(answer)}" for answer in case.answers)]
 
 
 def _by(answer: Answer) -> str:

@@ -54,7 +54,7 @@ def check(policy_file: Path, directory: Path | None, strict: bool, json_wanted: 
         text = policy_file.read_text("utf-8")
         faults, notes = with_lines(text, faults), with_lines(text, notes)
     if json_wanted:
-        click.echo(as_json(_told(policy_file, policy, faults, notes, duties)))
+        click.echo(as_json(_as_dict(policy_file, policy, faults, notes, duties)))
     else:
         complain(*map(str, faults))
         if policy and not faults:
@@ -70,10 +70,10 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
     try:
         policy = load(file)
     except PolicyError as error:
-        told = {fault.place for fault in error.faults}
-        return None, [*error.faults, *(fault for fault in _besides(file) if fault.place not in told)], []
+        places_with_errors = {fault.place for fault in error.faults}
+        return None, [*error.faults, *(fault for fault in _besides(file) if fault.place not in places_with_errors)], []
     now = utc_now()
-    found = refusals(revisions, policy, now)
+    refused = refusals(revisions, policy, now)
     too_early = early(revisions, policy, now) if revisions.numbers() else []
     worth_knowing = [
         *notes(revisions, policy, now, begun=begun),
@@ -82,7 +82,7 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
         *unspoken(policy),
     ]
     meant = [*implausible(policy), *wrong_bases(policy), *_unheard(policy)]
-    return policy, [*found, *([] if found else too_early), *meant], worth_knowing
+    return policy, [*refused, *([] if refused else too_early), *meant], worth_knowing
 
 
 def _besides(file: Path) -> list[Fault]:
@@ -99,7 +99,7 @@ def _untranslated(policy: Policy) -> list[Fault]:
     """Return a note for each language in which our own sentences are not all there, or were not read by anybody."""
     from consent_mw.site.sentences import untranslated
 
-    found: list[Fault] = []
+    faults: list[Fault] = []
     for tag in policy.languages:
         missing, of, by_machine = untranslated(tag)
         catalogue = f"locale/{tag}/LC_MESSAGES/consent_mw.po in the folder of templates="
@@ -112,8 +112,8 @@ def _untranslated(policy: Policy) -> list[Fault]:
         else:
             continue
         also = "; a machine translated the others" if by_machine and missing else ""
-        found.append(Fault(policy.file, "languages", f'"{tag}": {said}{also}', mend))
-    return found
+        faults.append(Fault(policy.file, "languages", f'"{tag}": {said}{also}', mend))
+    return faults
 
 
 def _unanswered(policy: Policy) -> list[Fault]:
@@ -123,23 +123,24 @@ def _unanswered(policy: Policy) -> list[Fault]:
         'add answered_by = "my_data" (personal_data=), or "staff"',
     )
     return [
-        Fault(policy.file, f"purposes.{each.name}.answered_by", said, mend)
-        for each in policy.by_application
-        if each.answered_by is None
+        Fault(policy.file, f"purposes.{purpose.name}.answered_by", said, mend)
+        for purpose in policy.by_application
+        if purpose.answered_by is None
     ]
 
 
 def _unheard(policy: Policy) -> list[Fault]:
     """Return a fault for each signal that refuses nothing, since nobody is asked about its purpose."""
+    problem = "no signal can refuse what nobody is asked about"
     mend = 'leave refused_by out, or write basis = "consent" or "opt_out"'
     return [
-        Fault(policy.file, f"purposes.{each.name}.refused_by", "no signal can refuse what nobody is asked about", mend)
-        for each in policy.purposes.values()
-        if each.refused_by and not each.asked
+        Fault(policy.file, f"purposes.{purpose.name}.refused_by", problem, mend)
+        for purpose in policy.purposes.values()
+        if purpose.refused_by and not purpose.asked
     ]
 
 
-def _told(
+def _as_dict(
     file: Path, policy: Policy | None, faults: list[Fault], notes: list[Fault], duties: list[Finding]
 ) -> dict[str, object]:
     answer: dict[str, object] = {

@@ -24,23 +24,23 @@ class Checked(NamedTuple):
     """What was found in one place; `problem` says why it could not be read."""
 
     place: str
-    found: Wholeness
+    wholeness: Wholeness
     problem: str = ""
 
     def __str__(self) -> str:
         if self.problem:
             return f"the {self.place}: its records cannot be checked"
-        whole = self.found.records - self.found.changed
-        return f"the {self.place}: {whole:,} of {self.found.records:,} records are as the site wrote them"
+        whole = self.wholeness.records - self.wholeness.changed
+        return f"the {self.place}: {whole:,} of {self.wholeness.records:,} records are as the site wrote them"
 
     @property
     def faults(self) -> list[str]:
         """What is wrong, one line each."""
-        return [self.problem] if self.problem else self.found.faults(f"the {self.place}")
+        return [self.problem] if self.problem else self.wholeness.faults(f"the {self.place}")
 
     def as_dict(self) -> dict[str, object]:
         """Return it ready for JSON."""
-        return {"place": self.place, **msgspec.to_builtins(self.found), "problem": self.problem}
+        return {"place": self.place, **msgspec.to_builtins(self.wholeness), "problem": self.problem}
 
 
 def everything_checked(places: Places, store: Store) -> list[Checked]:
@@ -54,11 +54,11 @@ def everything_checked(places: Places, store: Store) -> list[Checked]:
             erased = Erased(Ledger(places.erasures).entries())
         except ConsentError as error:
             return [Checked("store", Wholeness(), str(error))]
-        found = [_checked(place, one, sealer, erased) for place, one in stores.items()]
+        results = [_checked(place, one, sealer, erased) for place, one in stores.items()]
     if not sealer.site_keys.keys:  # a store that was only just made has nothing to check
         why = f"{places.site_keys}: is not there, so no record can be checked; run this in the site's data directory"
-        return [Checked(each.place, Wholeness(), why) if each.found.records else each for each in found]
-    return found
+        return [Checked(result.place, Wholeness(), why) if result.wholeness.records else result for result in results]
+    return results
 
 
 def _checked(place: str, store: Store, sealer: Sealer, erased: Erased) -> Checked:

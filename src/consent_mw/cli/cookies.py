@@ -91,11 +91,13 @@ def cookies(policy_file: Path, directory: Path | None, url: str | None, json_wan
     policy = load(policy_file)
     places = Places(directory) if directory else Places.beside(policy_file)
     with busy("reading the records"):
-        seen = [each for each in _gathered(_records(places, url)) if policy.cookie(each.name) is None]
+        seen = [cookie for cookie in _gathered(_records(places, url)) if policy.cookie(cookie.name) is None]
     proposals = _proposals(seen, policy)
     toml = [proposal.toml(policy.languages) for proposal in proposals] + providers(proposals, policy, policy.languages)
     if json_wanted:
-        click.echo(as_json({"policy": str(policy_file), "cookies": [each.as_dict() for each in seen], "toml": toml}))
+        click.echo(
+            as_json({"policy": str(policy_file), "cookies": [cookie.as_dict() for cookie in seen], "toml": toml})
+        )
     elif not seen:
         click.echo(f"No cookie was seen that {printable(str(policy_file))} does not declare.")
     else:
@@ -108,7 +110,7 @@ def cookies(policy_file: Path, directory: Path | None, url: str | None, json_wan
 
 def _proposals(seen: Sequence[_Seen], policy: Policy) -> list[Proposal]:
     """One for each name or family; of what only browsers send the well-known ones, since anybody can invent a name."""
-    wanted = [each.name for each in seen if each.set_here or guess(each.name)]
+    wanted = [cookie.name for cookie in seen if cookie.set_here or guess(cookie.name)]
     names = dict.fromkeys(names_of_families(wanted).values())
     return [proposed(name, purposes_of(policy)) for name in names]
 
@@ -119,17 +121,17 @@ def _proposals(seen: Sequence[_Seen], policy: Policy) -> list[Proposal]:
 def _records(places: Places, url: str | None) -> list[Record]:
     """Return what the store holds and what still waits in the spool, each record once, oldest first."""
     # The spool first: what is drained between the two readings is in both, and not in neither.
-    found = {record.id: record for record in waiting_records(places.spool, (UNDECLARED,))}
+    records = {record.id: record for record in waiting_records(places.spool, (UNDECLARED,))}
     places.check()
     store = store_from(url or f"sqlite:///{places.database}")
     if not isinstance(store, SQLiteStore) or store.path.exists():
-        found |= {record.id: record for record in with_store(store, _stored)}
+        records |= {record.id: record for record in with_store(store, _stored)}
     elif not places.spool.exists():
         raise ConfigurationError(
             f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
         )
     sealer = Sealer.without_keys(site_keys_at(places))
-    return sealer.whole(found[record_id] for record_id in sorted(found))
+    return sealer.whole(records[record_id] for record_id in sorted(records))
 
 
 async def _stored(store: Store) -> list[Record]:
@@ -143,7 +145,7 @@ def _gathered(records: Iterable[Record]) -> list[_Seen]:
         row = unopened(record)
         by_name.setdefault(str(row.get("cookie.name", "")), []).append(row)
     seen = [_summed(name, rows) for name, rows in by_name.items()]
-    return sorted(seen, key=lambda each: (not each.set_here, each.name))
+    return sorted(seen, key=lambda cookie: (not cookie.set_here, cookie.name))
 
 
 def _summed(name: str, rows: Sequence[Mapping[str, object]]) -> _Seen:

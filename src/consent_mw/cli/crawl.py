@@ -260,10 +260,10 @@ def _checked(url: str) -> str:
         raise ValueError(f"{url}: cannot be read as an address ({error}); {form}") from error
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError(f"{url}: is not the address of a page; {form}")
-    found = _absolute(url, "")
-    if found is None:
+    absolute = _absolute(url, "")
+    if absolute is None:
         raise ValueError(f"{url}: is not the address of a page; {form}")
-    return found
+    return absolute
 
 
 def _absolute(base: str, link: str) -> str | None:
@@ -328,7 +328,7 @@ class _Reader(HTMLParser):
 
     @property
     def links(self) -> Iterator[str]:
-        return (link for link in (_joined(self._base, each) for each in self._links) if link)
+        return (link for link in (_joined(self._base, written) for written in self._links) if link)
 
     @property
     def embeds(self) -> Iterator[tuple[Literal["script", "frame"], str]]:

@@ -165,15 +165,15 @@ async def _subjects(person: Person, sealer: Sealer, access: Access, purposes: Co
             f'who holds the receipt "{person.names[0]}" is under restriction: nobody may use their data until their '
             "request is done; see `consent-mw requests`"
         )
-    made = await asyncio.to_thread(tokens, sealer, person, purposes)
-    return frozenset[bytes]().union(*made.values())
+    subjects = await asyncio.to_thread(tokens, sealer, person, purposes)
+    return frozenset[bytes]().union(*subjects.values())
 
 
 async def _count(store: Store, meant: Query, access: Access) -> None:
-    with progress_of("counting") as told:
+    with progress_of("counting") as show:
         async for page in pages(store, meant):
             access.records += len(access.usable(page))
-            told(access.records)
+            show(access.records)
 
 
 def _facts(disclosure: Disclosure, name: str) -> dict[str, object]:

@@ -43,12 +43,12 @@ _UNSAID: Final = "something is wrong"
 
 
 class _Finding(msgspec.Struct):
-    """What one examination found. `told` is what its command says with `--json`; None where it is none's."""
+    """What one examination found. `output` is what its command prints with `--json`; None if it has no command."""
 
     name: str
     problems: list[str] = []
     notes: list[str] = []
-    told: Any = None
+    output: Any = None
 
 
 @click.command(epilog="Example: consent-mw doctor --backups /var/backups/mysite, each night by a timer.")
@@ -100,17 +100,17 @@ def doctor(
     if backups:
         examinations["backup"] = lambda: _Finding("", [*_age(backups, timedelta(hours=backup_hours))])
     with busy("examining"):
-        found = [_examined(name, examine) for name, examine in examinations.items()]
+        findings = [_examined(name, examine) for name, examine in examinations.items()]
     if json_wanted:
-        checks = [{"ok": not each.problems, **msgspec.to_builtins(each)} for each in found]
-        click.echo(as_json({"ok": not any(each.problems for each in found), "checks": checks}))
+        checks = [{"ok": not finding.problems, **msgspec.to_builtins(finding)} for finding in findings]
+        click.echo(as_json({"ok": not any(finding.problems for finding in findings), "checks": checks}))
     else:
-        for each in found:
-            click.echo(f"{each.name}: {f'{len(each.problems)} wrong' if each.problems else 'well'}")
-    for each in found:
-        complain(*(f"{_NOTE}{each.name}: {line}" for line in each.notes))
-        complain(*(f"{each.name}: {line}" for line in each.problems))
-    return FAULT if any(each.problems for each in found) else 0
+        for finding in findings:
+            click.echo(f"{finding.name}: {f'{len(finding.problems)} wrong' if finding.problems else 'well'}")
+    for finding in findings:
+        complain(*(f"{_NOTE}{finding.name}: {line}" for line in finding.notes))
+        complain(*(f"{finding.name}: {line}" for line in finding.problems))
+    return FAULT if any(finding.problems for finding in findings) else 0
 
 
 def _given(option: str, value: str | None) -> list[str]:
@@ -119,48 +119,48 @@ def _given(option: str, value: str | None) -> list[str]:
 
 def _examined(name: str, examine: Callable[[], _Finding]) -> _Finding:
     try:
-        found = examine()
+        finding = examine()
     except PolicyError as error:
-        found = _Finding("", [str(fault) for fault in error.faults])
+        finding = _Finding("", [str(fault) for fault in error.faults])
     except (ConsentError, OSError) as error:
-        found = _Finding("", [str(error)])
-    found.name = name
-    return found
+        finding = _Finding("", [str(error)])
+    finding.name = name
+    return finding
 
 
 def _by(command: click.Command, words: list[str]) -> _Finding:
     """Run another command, and tell what it says on standard error as problems and notes."""
     with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
         code = command.main([*words, "--json"], prog_name=command.name, standalone_mode=False)
-    found = _Finding("")
+    finding = _Finding("")
     for line in err.getvalue().splitlines():
         text = line.removeprefix(_BEGINNING)
-        (found.notes if text.startswith(_NOTE) else found.problems).append(text.removeprefix(_NOTE))
+        (finding.notes if text.startswith(_NOTE) else finding.problems).append(text.removeprefix(_NOTE))
     # A file name that is not text is an escape there, and only JSON reads it.
     lines: list[Any] = [json.loads(line) for line in out.getvalue().splitlines()]
-    found.told = lines[0] if len(lines) == 1 else lines
+    finding.output = lines[0] if len(lines) == 1 else lines
     if not code:  # it found nothing wrong, so these are notes
-        found.problems, found.notes = [], found.notes + found.problems
-    elif not found.problems:
-        found.problems.append(_UNSAID)
-    return found
+        finding.problems, finding.notes = [], finding.notes + finding.problems
+    elif not finding.problems:
+        finding.problems.append(_UNSAID)
+    return finding
 
 
 def _policy(words: list[str]) -> _Finding:
-    found = _by(check, words)
-    if found.problems:
-        found.problems = [str(Fault(**fault)) for fault in found.told["faults"]] or found.problems
-    return found
+    finding = _by(check, words)
+    if finding.problems:
+        finding.problems = [str(Fault(**fault)) for fault in finding.output["faults"]] or finding.problems
+    return finding
 
 
 def _destruction(words: list[str]) -> _Finding:
-    found = _by(purge, words)
-    if found.problems:  # a table tells it otherwise
-        left = msgspec.convert(found.told["left"], list[Due])
-        said = [line for line in found.problems if line != _UNSAID]
-        told = [complaint(each) for each in left if each.late and not each.is_of_others]
-        found.problems = list(dict.fromkeys([*said, *told])) or [_UNSAID]
-    return found
+    finding = _by(purge, words)
+    if finding.problems:  # a table tells it otherwise
+        left = msgspec.convert(finding.output["left"], list[Due])
+        said = [line for line in finding.problems if line != _UNSAID]
+        complaints = [complaint(due) for due in left if due.late and not due.is_of_others]
+        finding.problems = list(dict.fromkeys([*said, *complaints])) or [_UNSAID]
+    return finding
 
 
 def _chain(places: Places, url: str | None) -> _Finding:
@@ -178,9 +178,9 @@ def _owners(places: Places) -> Iterator[str]:
         yield f"{places.directory}: is not there; run the site first, or name its data directory with --directory"
         return
     owner = places.directory.stat().st_uid
-    for each in sorted(places.directory.rglob("*")):
-        if each.lstat().st_uid != owner != 0:
-            yield f"{each}: does not belong to the owner of {places.directory}; run: chown -h {owner} {each}"
+    for path in sorted(places.directory.rglob("*")):
+        if path.lstat().st_uid != owner != 0:
+            yield f"{path}: does not belong to the owner of {places.directory}; run: chown -h {owner} {path}"
 
 
 async def _ahead(store: Store) -> list[str]:
@@ -192,8 +192,8 @@ async def _ahead(store: Store) -> list[str]:
 
 
 def _age(backups: Path, most: timedelta) -> Iterator[str]:
-    made = latest_backup(backups)
-    if made is None:
+    newest = latest_backup(backups)
+    if newest is None:
         yield f"{backups}: there is no whole backup; run: consent-mw backup {backups}"
-    elif (age := utc_now() - made) > most:
+    elif (age := utc_now() - newest) > most:
         yield f"{backups}: the latest backup is {age // timedelta(hours=1)} hours old; run: consent-mw backup {backups}"

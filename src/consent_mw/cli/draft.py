@@ -129,21 +129,21 @@ class _Drafting:
         return "" if said in ("", read) else f"{UNSURE}the page says that it is in {printable(self.page.said)}"
 
     def fact(self, key: str, name: str, missing: str) -> str:
-        found = self.facts.get(name)
-        if found is None:
+        known = self.facts.get(name)
+        if known is None:
             return remarked(f"{key} = {quoted(missing)}", UNSURE + "not found in the page")
-        return remarked(f"{key} = {quoted(found.text)}", "" if found.sure else UNSURE + "is it this one?")
+        return remarked(f"{key} = {quoted(known.text)}", "" if known.sure else UNSURE + "is it this one?")
 
     def agencies(self) -> None:
-        found = agencies(self.page)
-        for name, phone, url in found:
+        named = agencies(self.page)
+        for name, phone, url in named:
             lines = ["", "[[agencies]]", f"name = {quoted(name)}"]
             lines += [f"phone = {quoted(phone)}"] if phone else []
             lines += [f"url = {quoted(url)}"] if url else []
             self.pieces.append("\n".join(lines) + "\n")
-        if found:
-            self.placed.append(f"agencies: {len(found)}")
-            names = [name for name, _, _ in found]
+        if named:
+            self.placed.append(f"agencies: {len(named)}")
+            names = [name for name, _, _ in named]
             lines_of_them = (block for part in self.page.parts for block in part.blocks if kind_of(part) == "agencies")
             self.used.update(
                 id(block) for block in lines_of_them if isinstance(block, str) and any(name in block for name in names)
@@ -153,15 +153,15 @@ class _Drafting:
 
     def tables(self) -> None:
         count: dict[str, int] = dict.fromkeys(("purposes", "recipients", "processors", "cookies"), 0)
-        found = [(_kind_of_table(kind_of(part), table), table) for part in self.page.parts for table in _tables(part)]
-        self.rows.abroad = {row["name"]: row for kind, table in found if kind == "transfer" for row in rows(table)}
-        for kind, table in found:
+        of_kind = [(_kind_of_table(kind_of(part), table), table) for part in self.page.parts for table in _tables(part)]
+        self.rows.abroad = {row["name"]: row for kind, table in of_kind if kind == "transfer" for row in rows(table)}
+        for kind, table in of_kind:
             if kind in count:
                 left = [row.whole for row in rows(table) if not self.declared(kind, row, count)]
                 self.left[id(table)] = Table((table.rows[0], *left))
         for row in list(self.rows.abroad.values()):  # nothing but the table about transfers names them
             self.declared("processors", row, count)
-        for kind, table in found:
+        for kind, table in of_kind:
             if kind == "transfer":
                 left = [row.whole for row in rows(table) if not row["name"]]
                 self.left[id(table)] = Table((table.rows[0], *left))
@@ -174,7 +174,7 @@ class _Drafting:
         return bool(piece)
 
     def purpose_tables(self) -> Iterator[str]:
-        for name in [each for each in _TITLES if each in self.rows.purposes]:
+        for name in [title for title in _TITLES if title in self.rows.purposes]:
             basis = "necessary" if name == "necessary" else "consent"
             yield "\n".join(
                 (

@@ -76,16 +76,19 @@ class Rows:
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or "*" in name[:-1]:
             return ""
         known = guess(name.removesuffix("*"))
-        told = _first(_CATEGORIES, f"{row['purpose']} {row['basis']}")
-        purpose = told or (known.purpose if known else "functional")
+        category = _first(_CATEGORIES, f"{row['purpose']} {row['basis']}")
+        purpose = category or (known.purpose if known else "functional")
         self.purposes.add(purpose)
         expires = duration_of(f"{row['expires']} {row['retention']}")
         lines = [
             "",
             "[[cookies.declared]]",
             f"name = {quoted(name)}",
-            remarked(f"purpose = {quoted(purpose)}", "" if told else UNSURE + "which purpose?"),
-            remarked(f"expires = {quoted(expires or '1 year')}", "" if expires else UNSURE + _found(row["expires"])),
+            remarked(f"purpose = {quoted(purpose)}", "" if category else UNSURE + "which purpose?"),
+            remarked(
+                f"expires = {quoted(expires or '1 year')}",
+                "" if expires else UNSURE + _as_the_page_says(row["expires"]),
+            ),
         ]
         if row["purpose"]:
             lines.append(f"description = {quoted(row['purpose'])}")
@@ -99,7 +102,7 @@ class Rows:
         if not row["name"]:
             return ""
         lines = ["", "[[recipients]]", f"name = {quoted(row['name'])}"]
-        lines.append(remarked('purpose = "necessary"', UNSURE + _found(row["purpose"])))
+        lines.append(remarked('purpose = "necessary"', UNSURE + _as_the_page_says(row["purpose"])))
         lines += [_or_missing("items", row["items"]), *_ends(row), *_contact(row)]
         codes = countries_of(row["country"])
         if len(codes) == 1:
@@ -130,7 +133,7 @@ class Rows:
         lines += [f"{key} = {quoted(row[key])}" for key in ("items", "how", "refuse") if row[key]]
         if codes:
             return lines
-        unknown = f"{UNSURE}which country of ISO 3166-1? {_found(row['country'])}"
+        unknown = f"{UNSURE}which country of ISO 3166-1? {_as_the_page_says(row['country'])}"
         return [unknown, *(f"#{line}" for line in lines)]
 
     def purpose(self, row: Row) -> str:
@@ -143,7 +146,9 @@ class Rows:
         lines = ["", f"[purposes.{self._name(title, row['purpose'])}]"]
         lines.append(remarked('held_by = "application"', UNSURE + "or does this server keep it?"))
         lines.append(
-            remarked(f"basis = {quoted(basis or 'consent')}", UNSURE + _found(row["basis"]) if not basis else "")
+            remarked(
+                f"basis = {quoted(basis or 'consent')}", UNSURE + _as_the_page_says(row["basis"]) if not basis else ""
+            )
         )
         lines += [f"title = {quoted(title)}", f"description = {quoted(row['purpose'] or title)}"]
         if row["basis"]:
@@ -151,9 +156,9 @@ class Rows:
         return "\n".join([*lines, f"items = {{ {items} }}", *_ends(row)]) + "\n"
 
     def _name(self, *words: str) -> str:
-        found = next((name for text in words if (name := _first(_NAMES, text))), "held")
-        numbered = (f"{found}_{number}" for number in range(2, 2_002))
-        name = found if found not in self._names else next(each for each in numbered if each not in self._names)
+        known = next((name for text in words if (name := _first(_NAMES, text))), "held")
+        numbered = (f"{known}_{number}" for number in range(2, 2_002))
+        name = known if known not in self._names else next(free for free in numbered if free not in self._names)
         self._names.add(name)
         return name
 
@@ -161,8 +166,8 @@ class Rows:
 def _items(row: Row) -> str:
     required, optional = row["required"], row["optional"]
     if row["items"]:
-        found = _BOTH.fullmatch(row["items"]) or _ONE.fullmatch(row["items"])
-        parts = found.groupdict() if found else {"required": row["items"]}
+        match = _BOTH.fullmatch(row["items"]) or _ONE.fullmatch(row["items"])
+        parts = match.groupdict() if match else {"required": row["items"]}
         required, optional = required or parts["required"] or "", optional or parts.get("optional") or ""
     keys = (("required", required), ("optional", optional))
     return ", ".join(f"{key} = {quoted(text)}" for key, text in keys if re.search(r"\w", text))
@@ -202,7 +207,7 @@ def _or_missing(key: str, text: str) -> str:
     return remarked(f"{key} = {quoted(text or '…')}", "" if text else UNSURE + "not found in the page")
 
 
-def _found(words: str) -> str:
+def _as_the_page_says(words: str) -> str:
     return f"the page says {as_json(words)}" if words else "not found in the page"
 
 

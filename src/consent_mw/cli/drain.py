@@ -150,8 +150,8 @@ async def _run(work: Work, once: bool) -> bool:
         # A batch is in the store as a whole or not at all, and a segment that was not finished is read again.
         return True
     finally:
-        for each in beside:
-            each.cancel()
+        for beside_task in beside:
+            beside_task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         for chore in (work.destruction, work.erasure):
             await chore.close()
@@ -186,20 +186,20 @@ async def _on(work: Work) -> None:
 async def hand_over_on(work: Work) -> None:
     """Move records to the store until cancelled. Log a store failure once, and retry. Raises ConsentError."""
     pause = _TICK_SECONDS
-    told = ""
+    logged = ""
     while True:
         try:
             count = await _turn(work)
         except StoreUnavailable as error:
             await work.store.close()
-            if told != str(error):
-                told = str(error)
+            if logged != str(error):
+                logged = str(error)
                 complain(f"{error}; records stay in the spool and are tried again")
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         else:
-            if told and count is not None:
+            if logged and count is not None:
                 complain("records go to the store again")
-                told = ""
+                logged = ""
             pause = 0.0 if count else _TICK_SECONDS
         await asyncio.sleep(pause or 0.0)
         pause = pause or _TICK_SECONDS

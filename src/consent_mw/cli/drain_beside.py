@@ -85,8 +85,8 @@ async def _run(work: Work, worker: int) -> None:
         if handing.done():
             await handing  # raises what went wrong
     finally:
-        for each in (ended, handing, destroying):
-            each.cancel()
+        for task in (ended, handing, destroying):
+            task.cancel()
         await asyncio.gather(ended, handing, destroying, return_exceptions=True)
         for chore in (work.destruction, work.erasure):
             await chore.close()

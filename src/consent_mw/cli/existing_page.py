@@ -91,8 +91,8 @@ def _read(markup: str | bytes) -> Page:
     except ImportError as error:
         raise ConfigurationError("reading a page needs a parser; run: pip install 'consent-mw[init]'") from error
     soup = BeautifulSoup(markup, "html.parser")
-    for each in soup.find_all(_UNREAD):
-        each.decompose()
+    for unread in soup.find_all(_UNREAD):
+        unread.decompose()
     title = _words(soup.title) if soup.title else ""
     body = soup.find("main") or soup.find("article") or soup.body or soup
     try:
@@ -108,13 +108,13 @@ def _read(markup: str | bytes) -> Page:
 
 
 def _parts(blocks: Iterator[tuple[bool, str | Table]]) -> list[Part]:
-    found: list[tuple[str, list[str | Table]]] = [("", [])]
+    sections: list[tuple[str, list[str | Table]]] = [("", [])]
     for heading, block in blocks:
         if heading:
-            found.append((str(block), []))
+            sections.append((str(block), []))
         else:
-            found[-1][1].append(block)
-    return [Part(title, tuple(below)) for title, below in found if title or below]
+            sections[-1][1].append(block)
+    return [Part(title, tuple(below)) for title, below in sections if title or below]
 
 
 def _blocks(tag: Tag) -> Iterator[tuple[bool, str | Table]]:

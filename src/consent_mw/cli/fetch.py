@@ -65,7 +65,7 @@ def fetched(url: str, seconds: float) -> Answer:
         answer = TimeoutError()
     if isinstance(answer, Answer):
         return answer
-    raise Unreachable(f"{url}: {_told(answer, seconds)}") from answer
+    raise Unreachable(f"{url}: {_failure(answer, seconds)}") from answer
 
 
 def _tried(url: str, until: float) -> Answer | Exception:
@@ -125,7 +125,7 @@ class _Metered(io.RawIOBase):
         super().close()
 
 
-def _told(error: Exception, seconds: float) -> str:
+def _failure(error: Exception, seconds: float) -> str:
     """Return the reason and the fix in one line."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message}); mend it, or scan the site behind it by http"

@@ -51,12 +51,12 @@ def hosts() -> None:
 @click.option("--json", "json_wanted", is_flag=True, help="Say it as one list of objects.")
 def list_hosts(directory: Path, url: str | None, json_wanted: bool) -> int:
     """List the hosts: when each was seen last, what waits in its spool, and what it has not destroyed in time."""
-    found = _with_register(directory, url, lambda register: register.hosts())
+    known_hosts = _with_register(directory, url, lambda register: register.hosts())
     if json_wanted:
-        click.echo(as_json({"hosts": [msgspec.to_builtins(each) for each in found]}))
+        click.echo(as_json({"hosts": [msgspec.to_builtins(known) for known in known_hosts]}))
     else:
-        print_table(_HEADINGS, map(_row, found))
-    faults = [f"{_called(each)}: {fault}" for each in found for fault in _faults(each)]
+        print_table(_HEADINGS, map(_row, known_hosts))
+    faults = [f"{_called(known)}: {fault}" for known in known_hosts for fault in _faults(known)]
     complain(*faults)
     return FAULT if faults else 0
 
@@ -79,9 +79,9 @@ def retire(directory: Path, url: str | None, host: str, reason: str, forced: boo
     """
 
     async def work(register: Register) -> KnownHost:
-        found = _meant(host, await register.hosts(), forced=forced)
-        await register.retire(found, reason, now_ns())
-        return found
+        retiring = _meant(host, await register.hosts(), forced=forced)
+        await register.retire(retiring, reason, now_ns())
+        return retiring
 
     gone = _with_register(directory, url, work)
     click.echo(as_json({"retired": msgspec.to_builtins(gone)}) if json_wanted else f"{_called(gone)} is retired")
@@ -112,13 +112,13 @@ def _with_register(
 
 def _meant(name: str, known: Sequence[KnownHost], *, forced: bool) -> KnownHost:
     """Return the host that is meant. Raises ConfigurationError: none is, several are, or it is there."""
-    named = [each for each in known if each.name == name or each.id.startswith(name)]
-    found = [each for each in named if each.retired is None]
-    if len(found) != 1:
-        several = ", ".join(map(_called, found or named or known))
-        why = "is retired already" if named and not found else "names several" if found else "is not known"
+    named = [candidate for candidate in known if candidate.name == name or candidate.id.startswith(name)]
+    living = [candidate for candidate in named if candidate.retired is None]
+    if len(living) != 1:
+        several = ", ".join(map(_called, living or named or known))
+        why = "is retired already" if named and not living else "names several" if living else "is not known"
         raise ConfigurationError(f'"{name}" {why}; name one by its id: {several}')
-    (host,) = found
+    (host,) = living
     if host.here:
         raise ConfigurationError(f"{_called(host)}: is the host of this directory; run this on another one")
     if host.seen is not None and utc_now() - host.seen < _AWAY and not forced:
@@ -132,13 +132,13 @@ def _meant(name: str, known: Sequence[KnownHost], *, forced: bool) -> KnownHost:
 def _faults(host: KnownHost) -> list[str]:
     if host.retired is not None:
         return []
-    found = [host.fault] if host.fault else []
+    faults = [host.fault] if host.fault else []
     if host.seen is None or utc_now() - host.seen > _AWAY:
         seen = f"was last seen at {host.seen:%Y-%m-%dT%H:%MZ}" if host.seen else "was never seen"
-        found.append(f"{seen}; start it, or if it is gone for good: consent-mw hosts retire {host.id[:8]}")
+        faults.append(f"{seen}; start it, or if it is gone for good: consent-mw hosts retire {host.id[:8]}")
     if host.overdue:
-        found.append(f"has not destroyed {host.overdue:,} keys that others have; see its log")
-    return found
+        faults.append(f"has not destroyed {host.overdue:,} keys that others have; see its log")
+    return faults
 
 
 def _called(host: KnownHost) -> str:

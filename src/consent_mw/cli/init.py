@@ -87,19 +87,19 @@ def init(
     content = draft.text if draft else _proposed(kind, languages, jurisdiction)
     _write({key: f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode(), policy: content.encode()})
     if json_wanted:
-        told = {"placed": draft.placed, "unsure": draft.unsure, "unplaced": draft.unplaced} if draft else {}
-        click.echo(as_json({"policy": str(policy), "key": str(key), **told}))
+        from_page = {"placed": draft.placed, "unsure": draft.unsure, "unplaced": draft.unplaced} if draft else {}
+        click.echo(as_json({"policy": str(policy), "key": str(key), **from_page}))
     else:
         click.echo(_NEXT.format(policy=policy, key=key), nl=False)
-        complain(*(_told(draft, policy) if draft else ()))
+        complain(*(_remarks(draft, policy) if draft else ()))
     return 0
 
 
-def _told(draft: Draft, policy: Path) -> Iterator[str]:
+def _remarks(draft: Draft, policy: Path) -> Iterator[str]:
     """Yield what was placed, what has to be decided, and what was not placed."""
     yield f"placed: {', '.join(draft.placed) or 'nothing'}"
     yield f"unsure: {len(draft.unsure)} lines, marked in {policy}"
-    yield from (f"not placed: {each}" for each in draft.unplaced)
+    yield from (f"not placed: {text}" for text in draft.unplaced)
 
 
 def _proposed(kind: str | None, languages: tuple[str, ...], jurisdiction: str | None) -> str:

@@ -48,8 +48,8 @@ def keyring_at(places: Places, ring: str | None) -> Keyring | None:
     module, _, name = ring.partition(":")
     sys.path.insert(0, os.getcwd())  # as servers find an application
     try:
-        found: Any = getattr(import_module(module), name)
-        return ForeignKeyring(cast("Keyring", found() if callable(found) else found))
+        given: Any = getattr(import_module(module), name)
+        return ForeignKeyring(cast("Keyring", given() if callable(given) else given))
     except Exception as error:
         raise ConfigurationError(
             f"--keyring {ring}: {type(error).__name__}: {error}; name what ConsentMiddleware gets as keyring=, "

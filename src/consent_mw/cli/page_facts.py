@@ -142,21 +142,21 @@ def facts(page: Page) -> dict[str, Fact]:
     """Return who answers: `name`, `officer`, `email`, `phone`, `address` and `effective`, those that were found."""
     text = str(page)
     answering = "\n".join(str(part) for part in page.parts if kind_of(part) == "officer")
-    found: dict[str, Fact] = {}
+    known: dict[str, Fact] = {}
     names = [match[1] for pattern in _NAMES if (match := re.search(pattern, text))]
     titled = _TITLED.fullmatch(page.title)
     if names:
-        found["name"] = Fact(names[0].strip(" ,"), True)
+        known["name"] = Fact(names[0].strip(" ,"), True)
     elif titled:
-        found["name"] = Fact(titled[1].strip(" -|"), False)
+        known["name"] = Fact(titled[1].strip(" -|"), False)
     for key, pattern in (("email", _EMAIL), ("phone", _PHONE), ("officer", _OFFICER), ("address", _ADDRESS)):
         near, far = pattern.search(answering), pattern.search(text)
         match = near or (far if key in ("email", "address") else None)
         if match:
-            found[key] = Fact((match[1] if match.re.groups else match[0]).strip(" ,.|"), bool(near))
+            known[key] = Fact((match[1] if match.re.groups else match[0]).strip(" ,.|"), bool(near))
     if began := _began(text):
-        found["effective"] = Fact(began, True)
-    return found
+        known["effective"] = Fact(began, True)
+    return known
 
 
 def _began(text: str) -> str:
@@ -181,23 +181,23 @@ def date_of(text: str) -> str:
 
 def duration_of(text: str) -> str:
     """Return the only length of time in `text` as a policy writes it, "session", or "" for none or several."""
-    found = {(int(count), _UNITS[unit.lower()]) for count, unit in _DURATION.findall(text)}
-    if len(found) == 1 and next(iter(found))[0]:
-        ((count, unit),) = found
+    durations = {(int(count), _UNITS[unit.lower()]) for count, unit in _DURATION.findall(text)}
+    if len(durations) == 1 and next(iter(durations))[0]:
+        ((count, unit),) = durations
         return f"{count} {unit}{'s' * (count != 1)}"
-    return "session" if not found and _SESSION.search(text) else ""
+    return "session" if not durations and _SESSION.search(text) else ""
 
 
 def length_of(text: str) -> str:
     """Return `text` as a policy writes a length of time, if it is one and says nothing else; else ""."""
     bare = re.sub(r"^(for|up to|max(imum|\.)?|최대)\s+|\s*(간|동안)?[.\s]*$", "", text.strip(), flags=re.IGNORECASE)
-    found = _DURATION.match(bare)
-    return duration_of(bare) if found and re.fullmatch(r"(s|en|e|n)?", bare[found.end() :]) else ""
+    match = _DURATION.match(bare)
+    return duration_of(bare) if match and re.fullmatch(r"(s|en|e|n)?", bare[match.end() :]) else ""
 
 
 def agencies(page: Page) -> list[tuple[str, str, str]]:
     """Return name, telephone number and address of each public body that is named where one may complain."""
-    found: dict[str, tuple[str, str, str]] = {}
+    by_name: dict[str, tuple[str, str, str]] = {}
     for part in page.parts:
         for line in str(part).splitlines() if kind_of(part) in ("agencies", "rights", "officer") else []:
             matches = list(_AGENCY.finditer(line))
@@ -211,8 +211,8 @@ def agencies(page: Page) -> list[tuple[str, str, str]]:
                     else (bare[0] if (bare := re.search(r"\b(118|182|1301|1833-6972)\b", rest)) else "")
                 )
                 where = (url[0] if url[0].startswith("http") else f"https://{url[0]}") if url else ""
-                found.setdefault(name, (name, number, where.rstrip(".")))
-    return list(found.values())
+                by_name.setdefault(name, (name, number, where.rstrip(".")))
+    return list(by_name.values())
 
 
 def rows(table: Table) -> Iterator[Row]:
@@ -249,13 +249,13 @@ def _known(columns: Iterable[str]) -> int:
 
 def _columns(heading: tuple[str, ...]) -> list[str]:
     """Return what each column is, each once: a heading that names its owner wins over one that may."""
-    found: list[str] = []
+    headings: list[str] = []
     for words in heading:
-        special = re.search(_SPECIAL, words, re.IGNORECASE) and "name" not in found
+        special = re.search(_SPECIAL, words, re.IGNORECASE) and "name" not in headings
         fits = (
             column
             for column, pattern in _COLUMNS.items()
-            if re.search(pattern, words, re.IGNORECASE) and column not in found
+            if re.search(pattern, words, re.IGNORECASE) and column not in headings
         )
-        found.append("name" if special else next(fits, ""))
-    return found
+        headings.append("name" if special else next(fits, ""))
+    return headings

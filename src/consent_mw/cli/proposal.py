@@ -61,15 +61,15 @@ def providers(proposals: Iterable[Proposal], policy: Policy | None, languages: S
     """Return a table to paste for each provider of a proposed cookie that `policy` does not name as a recipient."""
     named = {text for party in policy.recipients for text in party.name.by_language.values()} if policy else set[str]()
     texts = ", ".join(f"{tag} = {_quoted('…')}" for tag in languages)
-    found: dict[str, str] = {}
-    for each in proposals:
-        if each.provider and each.provider not in named:
-            lasts = each.expires if each.expires and each.expires != "session" else _PLACEHOLDER
-            lines = ("[[recipients]]", f"name = {_quoted(each.provider)}", f"purpose = {_quoted(each.purpose)}")
+    tables: dict[str, str] = {}
+    for proposal in proposals:
+        if proposal.provider and proposal.provider not in named:
+            lasts = proposal.expires if proposal.expires and proposal.expires != "session" else _PLACEHOLDER
+            lines = ("[[recipients]]", f"name = {_quoted(proposal.provider)}", f"purpose = {_quoted(proposal.purpose)}")
             kept = _remarked(f"retention = {_quoted(lasts)}", "how long do they keep it?")
             table = (*lines, _remarked(f"items = {{ {texts} }}", "what do they get?"), kept)
-            found.setdefault(each.provider, "\n".join(table) + "\n")
-    return list(found.values())
+            tables.setdefault(proposal.provider, "\n".join(table) + "\n")
+    return list(tables.values())
 
 
 def proposed(name: str, purposes: Sequence[str], *, expires: str | None = None) -> Proposal:

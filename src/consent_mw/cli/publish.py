@@ -89,7 +89,7 @@ def publish(policy_file: Path, directory: Path | None, dry_run: bool, wording: b
     else:
         examined = _publish(policy, policy_file, places, revisions, wording=wording)
     if json_wanted:
-        click.echo(as_json(_told(examined, dry_run)))
+        click.echo(as_json(_as_dict(examined, dry_run)))
     else:
         _say(examined, dry_run)
     complain(*map(str, examined.faults))
@@ -120,7 +120,7 @@ def _examine(policy: Policy, revisions: Revisions, now: datetime, *, wording: bo
     faults = _number(policy, revisions.latest())
     if in_force is not None and not faults:
         faults = owed.faults(policy, today)
-    holding = {each.revision for each in Course([*course.published, policy]).holding}
+    holding = {revision.revision for revision in Course([*course.published, policy]).holding}
     replaced = ahead if ahead is not None and ahead.revision not in holding else None  # else it holds for some hours
     return _Examined(policy, in_force, replaced, owed, today, faults, known=False)
 
@@ -138,7 +138,7 @@ def _corrected(policy: Policy, revisions: Revisions) -> _Examined:
 
 
 def _before(course: Course, policy: Policy) -> Policy | None:
-    return next((each for each in reversed(course.holding) if each.revision < policy.revision), None)
+    return next((earlier for earlier in reversed(course.holding) if earlier.revision < policy.revision), None)
 
 
 def _number(policy: Policy, latest: int | None) -> list[Fault]:
@@ -153,8 +153,8 @@ def _number(policy: Policy, latest: int | None) -> list[Fault]:
 def _lines(examined: _Examined) -> list[str]:
     if examined.in_force is None:
         return []
-    found = examined.notice.amendments
-    return told(found, examined.in_force, examined.policy, "en", our_templates())
+    amendments = examined.notice.amendments
+    return told(amendments, examined.in_force, examined.policy, "en", our_templates())
 
 
 def _say(examined: _Examined, dry_run: bool) -> None:
@@ -176,7 +176,10 @@ def _say(examined: _Examined, dry_run: bool) -> None:
 def _owed(examined: _Examined) -> str:
     if examined.corrects:
         return "The words are other ones under the same number, so it takes no notice."
-    count, weighing = len(examined.notice.amendments), sum(1 for each in examined.notice.amendments if each.reason)
+    count, weighing = (
+        len(examined.notice.amendments),
+        sum(1 for amendment in examined.notice.amendments if amendment.reason),
+    )
     if not count:
         return "It takes no notice, and may hold at once."
     why = f"important changes: {weighing}" if weighing else "visitors read of it"
@@ -201,7 +204,7 @@ def _moment(instant: datetime, policy: Policy) -> str:
     return f"at {instant:%Y-%m-%d %H:%M:%S %z} ({policy.time_zone.key})"
 
 
-def _told(examined: _Examined, dry_run: bool) -> dict[str, object]:
+def _as_dict(examined: _Examined, dry_run: bool) -> dict[str, object]:
     policy, old, instant = examined.policy, examined.in_force, examined.from_instant
     again = changes(old, policy) if old else None
     return {
@@ -218,8 +221,13 @@ def _told(examined: _Examined, dry_run: bool) -> dict[str, object]:
         "effective": policy.effective.isoformat(),
         "effective_at": instant.isoformat() if instant else None,
         "changes": [
-            {"what": each.what, "text": line, "important": each.reason is not None, "reason": each.reason}
-            for each, line in zip(examined.notice.amendments, _lines(examined), strict=True)
+            {
+                "what": amendment.what,
+                "text": line,
+                "important": amendment.reason is not None,
+                "reason": amendment.reason,
+            }
+            for amendment, line in zip(examined.notice.amendments, _lines(examined), strict=True)
         ],
         "asked_again": {"purposes": sorted(again.purposes), "cookies": sorted(again.cookies)} if again else None,
         "faults": [fault._asdict() for fault in examined.faults],

@@ -113,26 +113,26 @@ def purge(
     if not dry_run:
         for name in lost:
             KnownRings(places.rings).give_up(name)
-    gone = [each for name, each in missing.items() if name not in lost]
-    wrong = [each for each in left if not each.is_of_others]
-    said = wrong if not dry_run else [each for each in wrong if each.problem]
+    gone = [message for name, message in missing.items() if name not in lost]
+    wrong = [due for due in left if not due.is_of_others]
+    said = wrong if not dry_run else [due for due in wrong if due.problem]
     complain(*gone, *done.troubles, *map(complaint, said))
-    return FAULT if gone or done.troubles or any(each.late or each.problem for each in wrong) else 0
+    return FAULT if gone or done.troubles or any(due.late or due.problem for due in wrong) else 0
 
 
 def _missing(destruction: Destruction, places: Places, ring: str | None) -> dict[str, str]:
     """Return a message for each keyring that was used here and is missing, by its name."""
-    known, found = KnownRings(places.rings), dict[str, str]()
+    known, messages = KnownRings(places.rings), dict[str, str]()
     for stage in destruction.stages:
         where: Where = "live" if stage.where == LIVE else "archive"
         file = places.keys if where == "live" else places.archive_keys
-        if where == "live" and ring is None and any(each.given for each in known.used("live")[-1:]):
+        if where == "live" and ring is None and any(used.given for used in known.used("live")[-1:]):
             continue  # the site's keyring= is not told here, so nobody can say
         for name in known.missing(where, *stage.sealer.rings):
-            found[name] = (
+            messages[name] = (
                 f"{file}: the keyring {name} was used here, and is not there; put it back, or give it up: --lost {name}"
             )
-    return found
+    return messages
 
 
 def _keyring(places: Places, ring: str | None) -> Keyring:
@@ -161,8 +161,8 @@ async def _run(destruction: Destruction, store: Store, dry_run: bool, lost: Set[
     now = utc_now()
     try:
         await _refuse_at_work(destruction, store, lost, now)
-        with progress_of("destroying", shown=not dry_run) as told:
-            done = Outcome() if dry_run else await _once(destruction, now, told)
+        with progress_of("destroying", shown=not dry_run) as show:
+            done = Outcome() if dry_run else await _once(destruction, now, show)
         with busy("looking for what has ended"):
             return done, [] if done.busy or done.troubles else await due(destruction.stages, now)
     finally:
@@ -181,9 +181,9 @@ async def _refuse_at_work(destruction: Destruction, store: Store, lost: Set[str]
         )
 
 
-async def _once(destruction: Destruction, now: datetime, told: Told) -> Outcome:
+async def _once(destruction: Destruction, now: datetime, show: Told) -> Outcome:
     for _ in range(int(_PATIENCE_SECONDS / _TRY_SECONDS)):
-        done = await destruction.once(now, told)
+        done = await destruction.once(now, show)
         if not done.busy:
             return done
         await asyncio.sleep(_TRY_SECONDS)
@@ -213,10 +213,10 @@ def _row(due: Due) -> tuple[object, ...]:
     return due.day, due.purpose, due.where, "live" if due.key else "-", f"{count:,}", state
 
 
-def complaint(each: Due) -> str:
+def complaint(due: Due) -> str:
     """Return one line about what is left, with what keeps it."""
-    what = [*(["its key"] if each.key else []), *([f"{each.records:,} records"] if each.records else [])]
-    what += [f"{count:,} records of keyring {ring}" for ring, count in each.unreached.items()]
-    why = each.problem or "try again; if it stays, look into the log of the site"
-    state = "overdue" if each.late else "still there"
-    return f"{each.day}, {each.purpose} ({each.where}): {' and '.join(what)} {state}; {why}"
+    what = [*(["its key"] if due.key else []), *([f"{due.records:,} records"] if due.records else [])]
+    what += [f"{count:,} records of keyring {ring}" for ring, count in due.unreached.items()]
+    why = due.problem or "try again; if it stays, look into the log of the site"
+    state = "overdue" if due.late else "still there"
+    return f"{due.day}, {due.purpose} ({due.where}): {' and '.join(what)} {state}; {why}"

@@ -162,15 +162,15 @@ def _given(text: str) -> Mapping[str, Mapping[str, Any] | None]:
     try:
         read: Any = msgspec.json.decode(path.read_bytes())
         documents = read.get("receipts", [read])
-        found = {str(UUID(document["record_id"])): document for document in documents}
+        by_number = {str(UUID(document["record_id"])): document for document in documents}
     except (OSError, AttributeError, TypeError, KeyError, ValueError) as error:
         raise ConfigurationError(
             f"{path}: is no receipt that a visitor downloaded as JSON ({type(error).__name__}); its page is "
             "/consent/receipt.json"
         ) from error
-    if not found:
+    if not by_number:
         raise ConfigurationError(f"{path}: holds no receipt; the visitor had given no answer that leaves one")
-    return found
+    return by_number
 
 
 async def _verified(
@@ -183,7 +183,7 @@ async def _verified(
 ) -> list[_Verdict]:
     verdicts: list[_Verdict] = []
     for receipt, document in given.items():
-        records = await _found(receipt, store, sealer)
+        records = await _records_of(receipt, store, sealer)
         # Anyone who can write to the store can add forged records beside the real one.
         verdict = _verdict(receipt, sealer.whole(records) or records, sealer, places, templates, document)
         verdicts.append(verdict)
@@ -194,7 +194,7 @@ async def _verified(
     return verdicts
 
 
-async def _found(asked: str, store: Store, sealer: Sealer) -> Sequence[Record]:
+async def _records_of(asked: str, store: Store, sealer: Sealer) -> Sequence[Record]:
     try:
         ids = frozenset((UUID(asked),))
     except ValueError:
@@ -213,30 +213,30 @@ def _verdict(
     if not records:
         return _Verdict(asked, "missing")
     try:
-        found = receipt_of(records[0], sealer)
+        kept = receipt_of(records[0], sealer)
     except KeyDestroyed:
         return _Verdict(asked, "destroyed")
     except ConfigurationError:
         return _Verdict(asked, "of another keyring")
     except (ConsentError, msgspec.MsgspecError, KeyError, ValueError):
         return _Verdict(asked, "changed")
-    policy = _declaration(found, places)
-    words = words_of(found, Wordings(places.wordings), policy, own_templates=templates)
-    told = receipt_document(found, policy, Addresses(""), words=words)
-    differs = _differences(told, document) if document is not None else []
-    return _Verdict(str(found.id), "intact", policy is not None, words, differs, told)
+    policy = _declaration(kept, places)
+    words = words_of(kept, Wordings(places.wordings), policy, own_templates=templates)
+    shown = receipt_document(kept, policy, Addresses(""), words=words)
+    differs = _differences(shown, document) if document is not None else []
+    return _Verdict(str(kept.id), "intact", policy is not None, words, differs, shown)
 
 
-def _declaration(found: Receipt, places: Places) -> Policy | None:
+def _declaration(receipt: Receipt, places: Places) -> Policy | None:
     try:
-        return Revisions(places.revisions).with_digest(found.revision, found.policy)
+        return Revisions(places.revisions).with_digest(receipt.revision, receipt.policy)
     except ConsentError:
         return None
 
 
-def _differences(told: Mapping[str, object], document: Mapping[str, Any]) -> list[str]:
+def _differences(shown: Mapping[str, object], document: Mapping[str, Any]) -> list[str]:
     """Return the names of what the file says otherwise than the record."""
-    record = msgspec.json.decode(msgspec.json.encode(told))
+    record = msgspec.json.decode(msgspec.json.encode(shown))
     places = [name for name in _COMPARED if document.get(name) != record[name]]
     notice = document.get("privacy_notice")
     places += [f"privacy_notice.{name}" for name in _NOTICE if _at(notice, name) != record["privacy_notice"][name]]
@@ -268,7 +268,7 @@ def _say(verdict: _Verdict) -> None:
 def _lines(document: Mapping[str, Any], verdict: _Verdict) -> list[tuple[str, str]]:
     own, notice = document["consent_mw"], document["privacy_notice"]
     given = datetime.fromisoformat(document["events"][0]["event_time"]).astimezone()
-    answers = {each["purpose_id"]: _answered(each["event_state"]) for each in document["purposes"]}
+    answers = {entry["purpose_id"]: _answered(entry["event_state"]) for entry in document["purposes"]}
     lines = [
         ("given", given.isoformat(sep=" ", timespec="seconds")),
         ("choice", own["choice"]),

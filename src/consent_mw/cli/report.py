@@ -108,18 +108,18 @@ def report(
         raise click.UsageError("--since is after --until; give the earlier day first")
     with busy("reading the counts"):
         sealer = Sealer.without_keys(site_keys_at(places))
-        found = with_store(store, lambda store: _read(store, sealer, first, last, _queue(places, sealer)))
-    found.ending = _endings(places, ring)
+        summary = with_store(store, lambda store: _read(store, sealer, first, last, _queue(places, sealer)))
+    summary.ending = _endings(places, ring)
     behind = _behind(places)
     if html is not None:
-        _write(html, report_page(found, behind))
+        _write(html, report_page(summary, behind))
         if not json_wanted:
-            click.echo(f"{printable(str(html))}: {len(found.days)} days")
+            click.echo(f"{printable(str(html))}: {len(summary.days)} days")
     if json_wanted:
-        click.echo(as_json(msgspec.to_builtins(found) | {"drain": _drain(behind)}))
+        click.echo(as_json(msgspec.to_builtins(summary) | {"drain": _drain(behind)}))
     elif html is None:
-        show(found, behind)
-    if not found.days:
+        show(summary, behind)
+    if not summary.days:
         complain(
             "note: no day in this span was counted yet, or each had fewer than five visitors; "
             "a day is counted half an hour after it is over"
@@ -152,10 +152,10 @@ def _number(day: datetime) -> int:
 
 
 async def _read(store: Store, sealer: Sealer, first: int, last: int, queue: Queue | None) -> Report:
-    found = await report_of(store, sealer, first, last)
+    summary = await report_of(store, sealer, first, last)
     if queue is not None:
-        found.requests = list(await queue(store, utc_now()))
-    return found
+        summary.requests = list(await queue(store, utc_now()))
+    return summary
 
 
 def _endings(places: Places, ring: str | None) -> list[Ending]:
@@ -191,24 +191,24 @@ def _write(file: Path, page: str) -> None:
         raise ConfigurationError(f"{file}: cannot be written ({error.strerror}); give another place") from error
 
 
-def show(found: Report, behind: Backlog) -> None:
+def show(summary: Report, behind: Backlog) -> None:
     """Print the whole report on standard output."""
     out = console()
-    out.print(Text(f"{found.since} to {found.until}, days of UTC", "bold"))
-    _print_days(out, found.days)
-    if found.latency:
-        bounds = (f"{name} {_seconds(bound)}" for name, bound in found.latency.items())
+    out.print(Text(f"{summary.since} to {summary.until}, days of UTC", "bold"))
+    _print_days(out, summary.days)
+    if summary.latency:
+        bounds = (f"{name} {_seconds(bound)}" for name, bound in summary.latency.items())
         out.print(f"\nlatency: {', '.join(bounds)}")
-    if choices_of(found.choices) and out.width >= _NARROW_COLUMNS:
-        _print_choices(out, found.choices)
-    for by, count in told(found.counts):
+    if choices_of(summary.choices) and out.width >= _NARROW_COLUMNS:
+        _print_choices(out, summary.choices)
+    for by, count in told(summary.counts):
         _print_count(out, f"{title_of(by)} ({count.of})", count, _HOURS if by.endswith("hour") else _ROWS)
-    if found.requests is not None:
-        _print_requests(out, found.requests)
-    if found.ending:
+    if summary.requests is not None:
+        _print_requests(out, summary.requests)
+    if summary.ending:
         out.print(Text("\nnext to be destroyed", "bold"))
-        for each in found.ending:
-            out.print(Text(f"  {each.ends}  {printable(each.purpose)} of {each.day}"))
+        for ending in summary.ending:
+            out.print(Text(f"  {ending.ends}  {printable(ending.purpose)} of {ending.day}"))
     out.print(f"\ndrain: {_drain_said(behind)}")
 
 
@@ -219,12 +219,12 @@ def _drain_said(behind: Backlog) -> str:
 
 
 def _print_requests(out: Console, requests: list[Owed]) -> None:
-    late = sum(each.overdue for each in requests)
+    late = sum(request.overdue for request in requests)
     out.print(Text(f"\nrequests of visitors: {len(requests)} open, {late} overdue", "bold"))
-    for each in requests:
-        state = "overdue" if each.overdue else "open"
-        line = f"  {each.due}  {state}  {each.kind} {each.number}"
-        out.print(Text(printable(line), "red" if each.overdue else ""))
+    for request in requests:
+        state = "overdue" if request.overdue else "open"
+        line = f"  {request.due}  {state}  {request.kind} {request.number}"
+        out.print(Text(printable(line), "red" if request.overdue else ""))
 
 
 def _print_days(out: Console, days: Mapping[str, Day]) -> None:

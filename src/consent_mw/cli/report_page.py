@@ -73,13 +73,13 @@ def _shares(count: Count | None) -> list[tuple[str, int, float]]:
 
 
 def _by_day(report: Report) -> Iterable[Section]:
-    days, each = list(report.days), list(report.days.values())
+    days, counted = list(report.days), list(report.days.values())
     yield from _daily("Requests and visits by day", days, {
-        "requests": [day.exchanges for day in each], "visits": [day.visits for day in each]})  # fmt: skip
+        "requests": [day.exchanges for day in counted], "visits": [day.visits for day in counted]})  # fmt: skip
     yield from _choices(report.choices)
     yield from _daily("Cookies blocked by day", days, {
-        "declared, times": [day.blocked for day in each],
-        "not declared, names": [day.undeclared for day in each]})  # fmt: skip
+        "declared, times": [day.blocked for day in counted],
+        "not declared, names": [day.undeclared for day in counted]})  # fmt: skip
 
 
 def _choices(periods: Sequence[Period]) -> Iterable[Section]:
@@ -143,10 +143,10 @@ def _hours(cells: Mapping[str, int]) -> list[tuple[str, int | None]]:
 def _most(cells: Mapping[str, int]) -> list[tuple[str, int | None]]:
     """Return the largest cells, and after them how many the others are together, and what was hidden."""
     named = [(label, number) for label, number in ordered(cells) if label != OTHER]
-    found: list[tuple[str, int | None]] = [*named[:_ROWS]]
+    rows: list[tuple[str, int | None]] = [*named[:_ROWS]]
     if len(named) > _ROWS:
-        found.append((f"{len(named) - _ROWS} more", sum(number for _, number in named[_ROWS:])))
-    return [*found, (OTHER, cells[OTHER])] if OTHER in cells else found
+        rows.append((f"{len(named) - _ROWS} more", sum(number for _, number in named[_ROWS:])))
+    return [*rows, (OTHER, cells[OTHER])] if OTHER in cells else rows
 
 
 def _drawn(cells: Sequence[tuple[str, int | None]], *, is_hours: bool) -> str:

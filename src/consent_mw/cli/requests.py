@@ -44,7 +44,7 @@ _BY_STAFF: Final = ("phone", "fax", "post", "email", "person")
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _NUMBER: Final = re.compile(r"[0-9a-f]{1,32}")
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -187,8 +187,8 @@ def show(
             else:
                 access.closed["unreadable"] += 1
     waits = _waits_for(case, places, url)
-    told = {**clear(case, policy, now), "waits_for": waits, **opened} if json_wanted else None
-    _tell(opened, [*lines(case, policy, now), *(f"  waits for {each}" for each in waits)], told)
+    as_object = {**clear(case, policy, now), "waits_for": waits, **opened} if json_wanted else None
+    _tell(opened, [*lines(case, policy, now), *(f"  waits for {host}" for host in waits)], as_object)
     if errand.reason is None:
         complain("note: who sent it and what they wrote stays sealed; to read it, add --reason 'why'")
     return 0
@@ -277,8 +277,8 @@ def _answered(
 
 
 def _at_the_desk(
-    places: Places, url: str | None, sealer: Sealer, work: Callable[[Desk, Store], Awaitable[_Found]]
-) -> _Found:
+    places: Places, url: str | None, sealer: Sealer, work: Callable[[Desk, Store], Awaitable[_Result]]
+) -> _Result:
     store = existing_store(places, url)
     return with_store(store, lambda store: work(Desk(store, sealer, kept_by_store(store)), store))
 
@@ -297,8 +297,8 @@ def _waits_for(case: Case, places: Places, url: str | None) -> list[str]:
     signing = Sealer.without_keys(site_keys_at(places))
 
     async def work(desk: Desk, store: Store) -> list[str]:
-        found = await Register(store, keyring, signing).spools(case.request.registered, utc_now())
-        return [f"{each.called}, whose spool may hold what was written before" for each in found.waiting]
+        spools = await Register(store, keyring, signing).spools(case.request.registered, utc_now())
+        return [f"{host.called}, whose spool may hold what was written before" for host in spools.waiting]
 
     return _at_the_desk(places, url, signing, work)
 
@@ -311,18 +311,18 @@ def _meant(number: str, cases: Sequence[Case]) -> Case:
         ConfigurationError: There is none, or more than one.
     """
     beginning = number.strip().lower().replace("-", "")
-    found = [case for case in cases if case.request.id.hex.startswith(beginning)]
+    matching = [case for case in cases if case.request.id.hex.startswith(beginning)]
     if not _NUMBER.fullmatch(beginning):
         raise ConfigurationError(f'"{number}" is not the number of a request; see `consent-mw requests --all`')
-    if not found:
+    if not matching:
         raise ConfigurationError(
             f"there is no request {number} here; see `consent-mw requests --all`. An erasure that is done leaves "
             "only its certificate: `consent-mw log --kind erased`"
         )
-    if len(found) > 1:
-        some = ", ".join(str(case.request.id) for case in found[:3])
-        raise ConfigurationError(f"{len(found)} requests begin with {number}: {some}; write more of the number")
-    return found[0]
+    if len(matching) > 1:
+        some = ", ".join(str(case.request.id) for case in matching[:3])
+        raise ConfigurationError(f"{len(matching)} requests begin with {number}: {some}; write more of the number")
+    return matching[0]
 
 
 def _received(text: str, zone: ZoneInfo, now: datetime) -> datetime:
@@ -349,12 +349,12 @@ def _received(text: str, zone: ZoneInfo, now: datetime) -> datetime:
     return moment
 
 
-def _tell(opened: dict[str, str | list[str]], told: Sequence[str], as_object: dict[str, object] | None) -> None:
+def _tell(opened: dict[str, str | list[str]], rows: Sequence[str], as_object: dict[str, object] | None) -> None:
     if as_object is not None:
         click.echo(as_json(as_object))
         return
-    click.echo("\n".join(map(printable, told)))
+    click.echo("\n".join(map(printable, rows)))
     for name, value in opened.items():
-        for text in [value] if isinstance(value, str) else value:
-            for line in text.splitlines():
+        for paragraph in [value] if isinstance(value, str) else value:
+            for line in paragraph.splitlines():
                 click.echo(f"  {name:<8}  {printable(line)}")

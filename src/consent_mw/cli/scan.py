@@ -73,12 +73,12 @@ def scan(
         crawl.run(show)
     seen = _seen(crawl.lines)
     undeclared = [cookie for cookie in seen if policy is None or policy.cookie(cookie.name) is None]
-    found = _proposals(undeclared, policy)
+    proposals = _proposals(undeclared, policy)
     notes = _notes(crawl, len({cookie.name for cookie in seen}) - len({cookie.name for cookie in undeclared}))
     if json_wanted:
-        click.echo(as_json(_told(crawl, found, notes)))
+        click.echo(as_json(_as_dict(crawl, proposals, notes)))
     else:
-        _write(crawl, found, policy)
+        _write(crawl, proposals, policy)
         complain(*(f"note: {note}" for note in notes))
     if crawl.late:
         complain(f"{url}: not all was visited in {max_seconds} seconds; raise --max-seconds")
@@ -90,13 +90,13 @@ def scan(
 
 def _seen(lines: Iterable[Line]) -> list[_Cookie]:
     """Return what browsers would have stored."""
-    found: list[_Cookie] = []
+    cookies: list[_Cookie] = []
     for line in lines:
         name, now = name_of(line.line), _date(line.date) or utc_now()
         if name is not None and not is_deletion(line.line, now):
             path = "/" + line.url.split("/", 3)[3].partition("?")[0]
-            found.append(_cookie(name, anchored(line.line, path).decode("latin-1"), now, line.url))
-    return found
+            cookies.append(_cookie(name, anchored(line.line, path).decode("latin-1"), now, line.url))
+    return cookies
 
 
 def _cookie(name: str, line: str, now: datetime, url: str) -> _Cookie:
@@ -122,27 +122,27 @@ def _date(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-class _Found(NamedTuple):
+class _Family(NamedTuple):
     proposal: Proposal
     names: tuple[str, ...]
     pages: tuple[str, ...]
 
 
-def _proposals(seen: Sequence[_Cookie], policy: Policy | None) -> list[_Found]:
+def _proposals(seen: Sequence[_Cookie], policy: Policy | None) -> list[_Family]:
     """Return one for each name or family; of several lines the longest duration, since that is the promise."""
     names = names_of_families(dict.fromkeys(cookie.name for cookie in seen))
     families: dict[str, list[_Cookie]] = {}
     for cookie in seen:
         families.setdefault(names[cookie.name], []).append(cookie)
-    return [_found(name, cookies, policy) for name, cookies in sorted(families.items())]
+    return [_family(name, cookies, policy) for name, cookies in sorted(families.items())]
 
 
-def _found(name: str, cookies: Sequence[_Cookie], policy: Policy | None) -> _Found:
+def _family(name: str, cookies: Sequence[_Cookie], policy: Policy | None) -> _Family:
     lasting = [cookie.seconds for cookie in cookies if cookie.seconds is not None]
     expires = rounded(max(lasting)) if lasting else "session"
     domain = next((cookie.domain for cookie in cookies if cookie.domain), "")
     proposal = proposed(name, purposes_of(policy), expires=expires)
-    return _Found(
+    return _Family(
         proposal._replace(domain=domain, path=cookies[-1].path),
         tuple(dict.fromkeys(cookie.name for cookie in cookies)),
         tuple(dict.fromkeys(cookie.url for cookie in cookies)),
@@ -170,24 +170,24 @@ def _notes(crawl: Crawl, declared: int) -> list[str]:
     return notes + [f"not read: {error}" for error in crawl.failed.values()]
 
 
-def _told(crawl: Crawl, found: Sequence[_Found], notes: Sequence[str]) -> dict[str, object]:
-    cookies = [each.proposal._asdict() | {"names": each.names, "pages": each.pages} for each in found]
+def _as_dict(crawl: Crawl, proposals: Sequence[_Family], notes: Sequence[str]) -> dict[str, object]:
+    cookies = [family.proposal._asdict() | {"names": family.names, "pages": family.pages} for family in proposals]
     return {"pages": crawl.pages, "cookies": cookies, "third_parties": _third_parties(crawl), "notes": list(notes)}
 
 
-def _write(crawl: Crawl, found: Sequence[_Found], policy: Policy | None) -> None:
+def _write(crawl: Crawl, proposals: Sequence[_Family], policy: Policy | None) -> None:
     """Write TOML and nothing else, so that all of it can be pasted."""
     languages = policy.languages if policy else _LANGUAGES
-    for each in found:
-        names = "" if each.names == (each.proposal.name,) else f"{', '.join(each.names[:_SHOWN_PAGES])}: "
-        more = len(each.pages) - _SHOWN_PAGES
-        where = ", ".join(each.pages[:_SHOWN_PAGES]) + (f" and {more} more pages" if more > 0 else "")
-        click.echo(f"# {printable(names)}set by {printable(where)}\n{each.proposal.toml(languages)}")
-    for table in providers((each.proposal for each in found), policy, languages):
+    for family in proposals:
+        names = "" if family.names == (family.proposal.name,) else f"{', '.join(family.names[:_SHOWN_PAGES])}: "
+        more = len(family.pages) - _SHOWN_PAGES
+        where = ", ".join(family.pages[:_SHOWN_PAGES]) + (f" and {more} more pages" if more > 0 else "")
+        click.echo(f"# {printable(names)}set by {printable(where)}\n{family.proposal.toml(languages)}")
+    for table in providers((family.proposal for family in proposals), policy, languages):
         click.echo(table)
     for party in _third_parties(crawl):
         click.echo(
             f"# a {party['kind']} from {printable(str(party['host']))}, pages: {party['pages']}; what does it set?"
         )
-    if not found:
+    if not proposals:
         click.echo("# no cookie was set that is not declared")

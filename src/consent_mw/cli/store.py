@@ -71,7 +71,7 @@ class _Older(msgspec.Struct):
     problem: str = ""
 
     @property
-    def told(self) -> str:
+    def line(self) -> str:
         """One line about it."""
         if self.holds:
             return f"{self.file}: holds records from before the site had another store; leave it where it is"
@@ -130,20 +130,22 @@ def check(
     usable = not quick and all(state.writable for state in states)
     checked = everything_checked(places, existing_store(places, url, log_url)) if usable else []
     if json_wanted:
-        told = {"stores": states, "older": older, "drain": behind, "rings": rings}
-        records = [each.as_dict() for each in checked]
-        click.echo(as_json({name: msgspec.to_builtins(each) for name, each in told.items()} | {"records": records}))
+        sections = {"stores": states, "older": older, "drain": behind, "rings": rings}
+        records = [result.as_dict() for result in checked]
+        click.echo(
+            as_json({name: msgspec.to_builtins(section) for name, section in sections.items()} | {"records": records})
+        )
     else:
         _say(states, behind)
         click.echo("\n".join(map(str, checked)), nl=bool(checked))
         if older:
-            click.echo(older.told)
-        for each in rings:
-            click.echo(each.told)
+            click.echo(older.line)
+        for keyring in rings:
+            click.echo(keyring.line)
     problems = [*(state.problem for state in states), behind.problem, older.problem if older else ""]
-    problems += [*(each.problem for each in rings), *places.emptied]
+    problems += [*(keyring.problem for keyring in rings), *places.emptied]
     problems = [problem for problem in problems if problem]
-    problems += [fault for each in checked for fault in each.faults]
+    problems += [fault for result in checked for fault in result.faults]
     problems += [] if quick else _damage(places)
     complain(*problems)
     return FAULT if problems else 0
@@ -151,12 +153,12 @@ def check(
 
 def _damage(places: Places) -> list[str]:
     """Return what is wrong with the structure of the files here: a half of a copy, or an old log in it."""
-    found: list[str] = []
+    damaged: list[str] = []
     with busy("reading every page"):
         for database in (places.database, places.archive):
             with suppress(ConsentError):  # one that cannot be opened was reported before
-                found += sqlite_copy.faults(database) if database.exists() else []
-    return found
+                damaged += sqlite_copy.faults(database) if database.exists() else []
+    return damaged
 
 
 async def _states(stores: list[tuple[str, Store]]) -> list[_State]:
@@ -194,7 +196,7 @@ class _Ring(msgspec.Struct):
     problem: str = ""
 
     @property
-    def told(self) -> str:
+    def line(self) -> str:
         """One line about it."""
         return f"{self.records:,} records or more are sealed by keyring {self.name}, whose keys are not here"
 
@@ -205,31 +207,33 @@ async def _rings(places: Places, one: Store, ring: str | None) -> list[_Ring]:
     in a file, which no other host can have written to; unless it was given up.
     """
     known = KnownRings(places.rings)
-    if ring is None and any(each.given for each in known.used("live")[-1:]):
+    if ring is None and any(used.given for used in known.used("live")[-1:]):
         complain("note: this site has a keyring=; give it with --keyring to know whether the keys are there")
         return []
     try:
         stages = _stages(places, one, ring)
-        found = await out_of_reach(stages)
+        unreached = await out_of_reach(stages)
     except ConsentError as error:  # a failing store was reported before
         return [_Ring("", 0, str(error))] if isinstance(error, ConfigurationError) else []
     finally:
         await one.close()
     gone = known.missing("live", *stages[0].sealer.rings) + known.missing("archive", *stages[-1].sealer.rings)
-    faults = set(found if isinstance(one, SQLiteStore) else gone) - known.given_up
-    return [_Ring(name, count, _lost(places, name) if name in faults else "") for name, count in sorted(found.items())]
+    faults = set(unreached if isinstance(one, SQLiteStore) else gone) - known.given_up
+    return [
+        _Ring(name, count, _lost(places, name) if name in faults else "") for name, count in sorted(unreached.items())
+    ]
 
 
 def _stages(places: Places, one: Store, ring: str | None) -> list[Stage]:
     retention = Retention(policies(places))
     opened = OpenedStore(one)
     site_keys = SiteKeys.read(places.site_keys)
-    found = [Stage(LIVE, opened, Sealer(keyring_at(places, ring) or MemoryKeyring(), site_keys), retention)]
+    stages = [Stage(LIVE, opened, Sealer(keyring_at(places, ring) or MemoryKeyring(), site_keys), retention)]
     if places.archive.exists():
         keyring = FileKeyring(places.archive_keys) if places.archive_keys.exists() else MemoryKeyring()
         archive = OpenedStore(SQLiteStore(places.archive))
-        found.append(Stage(ARCHIVE, archive, Sealer(keyring, site_keys), retention.of_archive()))
-    return found
+        stages.append(Stage(ARCHIVE, archive, Sealer(keyring, site_keys), retention.of_archive()))
+    return stages
 
 
 def _lost(places: Places, name: str) -> str:
@@ -244,15 +248,15 @@ async def _older(places: Places, chosen: Store) -> _Older | None:
     if not isinstance(chosen, JoinedStore):
         return None
     file = SQLiteStore(places.database)
-    found = _Older(str(places.database))
+    older = _Older(str(places.database))
     try:
         await file.open()
-        found.holds = bool(await file.fetch(Query(kinds=ENDING), limit=1))
+        older.holds = bool(await file.fetch(Query(kinds=ENDING), limit=1))
     except StoreError as error:
-        found.problem = str(error)
+        older.problem = str(error)
     finally:
         await file.close()
-    return found
+    return older
 
 
 def _behind(places: Places) -> _Behind:

@@ -73,7 +73,7 @@ def move(source: str, target: str, file: Path, directory: Path | None, log_url: 
     moved.seconds = round(time.perf_counter() - began, 1)
     if not moved.others:
         used.forget(source)
-    click.echo(as_json(msgspec.to_builtins(moved)) if json_wanted else _told(moved))
+    click.echo(as_json(msgspec.to_builtins(moved)) if json_wanted else _sentence(moved))
     return 0
 
 
@@ -109,11 +109,11 @@ async def _run(source: Store, target: Store, journal: Path, sealer: Sealer, move
             await _check_ours(store, name, sealer)
         first, last = [await _end(source, newest_first=newest) for newest in (False, True)]
         total = (last - first).total_seconds() if first and last else None
-        with progress_of("moving the records, by their time") as told:
+        with progress_of("moving the records, by their time") as show:
             async for page in Move(source, target, journal).run():
                 moved.records += page
                 at = await _end(source, newest_first=False)
-                told((at - first).total_seconds() if at and first else total or 0, total)
+                show((at - first).total_seconds() if at and first else total or 0, total)
         moved.others = await others(source, _EVERY | {_PROBE})
 
 
@@ -151,11 +151,11 @@ async def _check_ours(store: Store, name: str, sealer: Sealer) -> None:
 
 
 async def _end(store: Store, *, newest_first: bool) -> datetime | None:
-    found = await store.fetch(Query(kinds=_EVERY), limit=1, newest_first=newest_first)
-    return time_of(found[0].id) if found else None
+    records = await store.fetch(Query(kinds=_EVERY), limit=1, newest_first=newest_first)
+    return time_of(records[0].id) if records else None
 
 
-def _told(moved: _Moved) -> str:
+def _sentence(moved: _Moved) -> str:
     if moved.others:
         return (
             f"moved {moved.records:,} records into {moved.target}; {moved.others:,} of kinds that this version does "

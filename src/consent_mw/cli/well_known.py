@@ -128,6 +128,6 @@ def guess(name: str) -> WellKnown | None:
 
 def family_of(name: str) -> str | None:
     """Return `name` with a * instead of the id that it seems to end with, or None."""
-    found = re.search(rf"(?:{_ID.pattern})\Z", name)
-    stem = name[: found.start()] if found else ""
+    match = re.search(rf"(?:{_ID.pattern})\Z", name)
+    stem = name[: match.start()] if match else ""
     return f"{stem}*" if len(stem) > 1 else None
