@@ -23,9 +23,9 @@ def main() -> int:
     try:
         from consent_mw.cli import main as run
 
-        told = logging.StreamHandler()
-        told.setFormatter(logging.Formatter("consent-mw: %(message)s"))
-        logging.getLogger("consent_mw").addHandler(told)
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("consent-mw: %(message)s"))
+        logging.getLogger("consent_mw").addHandler(handler)
         return run()
     except KeyboardInterrupt:
         return _INTERRUPTED

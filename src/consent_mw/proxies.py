@@ -294,14 +294,14 @@ def _is_unix(client: object) -> bool:
 
 
 def _read_node(text: str) -> IPAddress | None:
-    found = _NODE.fullmatch(text) if len(text) <= _LONGEST_NODE else None
-    if found is None:
+    match = _NODE.fullmatch(text) if len(text) <= _LONGEST_NODE else None
+    if match is None:
         return None
     try:
-        address = ip_address(found[1] or found[2] or found[3])
+        address = ip_address(match[1] or match[2] or match[3])
     except ValueError:
         return None
-    if found[1] and address.version == 4:
+    if match[1] and address.version == 4:
         return None  # brackets are for IPv6 (RFC 7239, section 6)
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
@@ -327,7 +327,7 @@ def _split(line: str) -> list[str]:
     """
     if '"' not in line:
         return line.split(",")
-    quotes = [found.end() - 1 for found in _QUOTE.finditer(line) if len(found[1]) % 2 == 0]
+    quotes = [match.end() - 1 for match in _QUOTE.finditer(line) if len(match[1]) % 2 == 0]
     parts = _cut(line, quotes)
     parts[-2::-2] = [part.replace(",", ".") for part in parts[-2::-2]]
     commas = [i for i, character in enumerate('"'.join(parts)) if character == ","]

@@ -40,9 +40,9 @@ class AllPermissions:
             signals,
             consent.signals,
         )
-        found = self._permissions.seen.get(key)
-        if found is None:
-            found = Permissions(
+        permissions = self._permissions.seen.get(key)
+        if permissions is None:
+            permissions = Permissions(
                 self._policy,
                 consent,
                 signals,
@@ -50,8 +50,8 @@ class AllPermissions:
                 report_only=self._report_only,
                 budget=self._decisions,
             )
-            self._permissions.remember(key, found, _SET_BYTES + weight_of(consent))
-        return found
+            self._permissions.remember(key, permissions, _SET_BYTES + weight_of(consent))
+        return permissions
 
 
 def weight_of(consent: Consent) -> int:

@@ -86,7 +86,7 @@ def tokens_of(
     sealer: Sealer, values: Collection[str], purposes: Collection[str] | None = None
 ) -> dict[tuple[int, str], frozenset[bytes]]:
     """As `tokens`, of everybody whose `values` these are."""
-    found: dict[tuple[int, str], frozenset[bytes]] = {}
+    tokens: dict[tuple[int, str], frozenset[bytes]] = {}
     for purpose, days in sealer.days().items() if values else ():
         if purposes is not None and purpose not in purposes:
             continue
@@ -97,5 +97,5 @@ def tokens_of(
         # A sign-in has no first day: hundreds of days, each of which shows in what a page takes.
         for day, secrets in sealer.secrets_of(days[bisect_left(days, first) :], purpose):
             wanted = everyone if day >= last else [value for first, value in since if first <= day]
-            found[day, purpose] = tokens_under(secrets, wanted)
-    return found
+            tokens[day, purpose] = tokens_under(secrets, wanted)
+    return tokens

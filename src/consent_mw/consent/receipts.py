@@ -140,23 +140,23 @@ class Receipts:
         Raises:
             StoreError: The store or the keyring cannot be reached now.
         """
-        found: list[Receipt] = []
+        receipts: list[Receipt] = []
         for query in await asyncio.to_thread(self._questions, [name]):
             records = await every(self._store, query)
-            found += await asyncio.to_thread(self._opened, records[::-1])
-            if len(found) >= most:
+            receipts += await asyncio.to_thread(self._opened, records[::-1])
+            if len(receipts) >= most:
                 break
-        return found[:most]
+        return receipts[:most]
 
     async def since(self, names: Collection[str], instant: datetime) -> list[Receipt]:
         """
         Return the receipts under any of `names` that were given after `instant` (aware), newest first. Raises as `of`.
         """
-        found: list[Receipt] = []
+        receipts: list[Receipt] = []
         for query in await asyncio.to_thread(self._questions, names, day_of(instant)):
             records = await every(self._store, query)
-            found += await asyncio.to_thread(self._opened, records[::-1])
-        return [receipt for receipt in found if receipt.given_at > instant]
+            receipts += await asyncio.to_thread(self._opened, records[::-1])
+        return [receipt for receipt in receipts if receipt.given_at > instant]
 
     async def records(self, name: str) -> Sequence[Record]:
         """
@@ -169,19 +169,19 @@ class Receipts:
         return [record for query in queries for record in (await every(self._store, query))[::-1]]
 
     def _opened(self, records: Iterable[Record]) -> list[Receipt]:
-        found: list[Receipt] = []
+        receipts: list[Receipt] = []
         for record in records:
             # Its key may be gone, or it is not whole: nobody can read it any more.
             with suppress(ConsentError, msgspec.MsgspecError):
-                found.append(receipt_of(record, self._sealer))
-        return found
+                receipts.append(receipt_of(record, self._sealer))
+        return receipts
 
     def _questions(self, names: Collection[str], since: int = 0) -> list[Query]:
         """Return what finds what is filed under `names` since a day (1970, UTC), the newest days first."""
-        days, made = self._sealer.days().get(RECEIPTS, ()), dict[tuple[int, str], frozenset[bytes]]()
+        days, tokens = self._sealer.days().get(RECEIPTS, ()), dict[tuple[int, str], frozenset[bytes]]()
         first = max(since, min((born_on(name) - CLOCK_DAYS for name in names), default=0))
         for day in days[bisect_left(days, first) :]:
             with suppress(KeyDestroyed):  # meanwhile
                 secrets = self._sealer.token_secrets(day, RECEIPTS)
-                made[day, RECEIPTS] = tokens_under(secrets, [name.encode() for name in names])
-        return questions(made, _KINDS)[::-1] if names else []
+                tokens[day, RECEIPTS] = tokens_under(secrets, [name.encode() for name in names])
+        return questions(tokens, _KINDS)[::-1] if names else []

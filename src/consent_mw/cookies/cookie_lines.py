@@ -40,13 +40,13 @@ def pairs(header: bytes) -> list[tuple[bytes, bytes]]:
 
     A piece without "=" has an empty name. Nothing is decoded, so a bad piece does not spoil the others.
     """
-    found: list[tuple[bytes, bytes]] = []
+    split: list[tuple[bytes, bytes]] = []
     for piece in header.split(b";"):
         pair = piece.strip(_BLANK)
         if pair:
             name, equals, _ = pair.partition(b"=")
-            found.append((name.rstrip(_BLANK) if equals else b"", pair))
-    return found
+            split.append((name.rstrip(_BLANK) if equals else b"", pair))
+    return split
 
 
 def name_of(line: bytes) -> str | None:
@@ -121,14 +121,14 @@ def _is_past(text: bytes, now: datetime) -> bool:
 
 
 def _moment(text: bytes) -> datetime | None:
-    found = _DATE.fullmatch(text)
-    if found is None or found[2] not in _MONTHS:
+    match = _DATE.fullmatch(text)
+    if match is None or match[2] not in _MONTHS:
         return None
-    day, year, hour, minute, second = (int(found[i]) for i in (1, 3, 4, 5, 6))
+    day, year, hour, minute, second = (int(match[i]) for i in (1, 3, 4, 5, 6))
     if year < _FIRST_YEAR:
         return None
     try:
-        return datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC)
+        return datetime(year, _MONTHS.index(match[2]) + 1, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
 

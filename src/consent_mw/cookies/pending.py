@@ -121,10 +121,10 @@ class Pending:
         latest = {decision.name: (decision, line) for decision, line in lines if len(line) <= _MOST_LINE_BYTES}
         before = await self._records(session, now_ns) if session else []
         session = session or secrets.token_urlsafe(16)
-        replaced = [(record, found) for record, found in before if found.name in latest]
+        replaced = [(record, old) for record, old in before if old.name in latest]
         stale = [record.id for record, _ in replaced]
         kept = list(latest.values())[: _MOST_LINES - (len(before) - len(stale))]
-        more_bytes = sum(len(line) for _, line in kept) - sum(len(found.line) for _, found in replaced)
+        more_bytes = sum(len(line) for _, line in kept) - sum(len(old.line) for _, old in replaced)
         more_lines = len(kept) - len(replaced)
         if not self._room.take(network, more_lines, more_bytes + _RECORD_BYTES * more_lines, now_ns):
             raise NoRoom("too many cookies wait already, of this network or of all")
@@ -156,8 +156,8 @@ class Pending:
 
     async def waiting(self, session: str, now_ns: int) -> list[Waiting]:
         """Return the cookies that wait for the visitor of `session`, oldest first, and no other visitor's."""
-        found = await self._records(session, now_ns)
-        declared = [(record, line, self._policy.cookie(line.name)) for record, line in found]
+        waiting = await self._records(session, now_ns)
+        declared = [(record, line, self._policy.cookie(line.name)) for record, line in waiting]
         return [Waiting(record.id, line.name, cookie) for record, line, cookie in declared if cookie]
 
     async def claim(self, session: str, ids: Collection[UUID], now_ns: int) -> list[bytes]:
@@ -167,19 +167,19 @@ class Pending:
         Each Max-Age is shortened by the time that the line has waited.
         """
         lines: list[bytes] = []
-        found = await self._found(session, now_ns)
-        for record, line in _latest(found):
+        waiting = await self._found(session, now_ns)
+        for record, line in _latest(waiting):
             if record.id in ids and await self._store.delete(self._query(session, now_ns, [record.id])) == 1:
                 waited = _instant(now_ns) - time_of(record.id)
                 lines.append(_aged(line.line, int(waited.total_seconds())))
-        if older := _of_their_names(found, ids) - set(ids):
+        if older := _of_their_names(waiting, ids) - set(ids):
             await self._store.delete(self._query(session, now_ns, older))
         return lines
 
     async def drop(self, session: str, ids: Collection[UUID], now_ns: int) -> int:
         """Delete the lines of `ids`, which the visitor refused, and return the number of deleted records."""
-        found = await self._found(session, now_ns)
-        return await self._store.delete(self._query(session, now_ns, _of_their_names(found, ids)))
+        waiting = await self._found(session, now_ns)
+        return await self._store.delete(self._query(session, now_ns, _of_their_names(waiting, ids)))
 
     async def expire(self, now_ns: int) -> int:
         """Delete every line of any visitor that has waited too long, and return the number of deleted records."""
@@ -195,8 +195,8 @@ class Pending:
         return _latest(await self._found(session, now_ns))
 
     async def _found(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
-        found = await self._store.fetch(self._query(session, now_ns), limit=4 * _MOST_LINES)
-        return [(record, line) for record in found if (line := self._opened(record)) is not None]
+        records = await self._store.fetch(self._query(session, now_ns), limit=4 * _MOST_LINES)
+        return [(record, line) for record in records if (line := self._opened(record)) is not None]
 
     def _opened(self, record: Record) -> _Line | None:
         try:
@@ -213,19 +213,19 @@ class Pending:
         )
 
 
-def _latest(found: Sequence[tuple[Record, _Line]]) -> list[tuple[Record, _Line]]:
-    return list({line.name: (record, line) for record, line in found}.values())
+def _latest(waiting: Sequence[tuple[Record, _Line]]) -> list[tuple[Record, _Line]]:
+    return list({line.name: (record, line) for record, line in waiting}.values())
 
 
-def _of_their_names(found: Sequence[tuple[Record, _Line]], ids: Collection[UUID]) -> set[UUID]:
+def _of_their_names(waiting: Sequence[tuple[Record, _Line]], ids: Collection[UUID]) -> set[UUID]:
     """
     Return the `ids` that were found, and the ids of older lines with the same names.
 
     The store may hold an older line that a newer one could not see and replace, because it was written too late. If it
     stayed, it would wait again once the visitor has answered the latest line.
     """
-    last = {line.name: record.id for record, line in found if record.id in ids}
-    return {record.id for record, line in found if line.name in last and record.id <= last[line.name]}
+    last = {line.name: record.id for record, line in waiting if record.id in ids}
+    return {record.id for record, line in waiting if line.name in last and record.id <= last[line.name]}
 
 
 def _subject(session: str) -> bytes:
@@ -238,4 +238,4 @@ def _instant(now_ns: int) -> datetime:
 
 
 def _aged(line: bytes, seconds: int) -> bytes:
-    return _MAX_AGE.sub(lambda found: found[1] + b"%d" % max(0, int(found[2]) - seconds), line)
+    return _MAX_AGE.sub(lambda match: match[1] + b"%d" % max(0, int(match[2]) - seconds), line)

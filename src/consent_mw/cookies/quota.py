@@ -36,7 +36,7 @@ class Room:
     def take(self, network: str, things: int, size: int, now_ns: int) -> bool:
         """Take room and return True. If there is too little, take nothing and return False. Zero always fits."""
         part = now_ns // self._part_ns
-        for old in [each for each in self._taken if not part - _PARTS <= each <= part]:
+        for old in [other for other in self._taken if not part - _PARTS <= other <= part]:
             del self._taken[old], self._together[old]
         wanted = max(things, 0), max(size, 0)
         for kind in (0, 1):

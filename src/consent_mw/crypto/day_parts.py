@@ -64,11 +64,11 @@ class Calendar:
 
     def spans(self, day: int) -> tuple[Span, ...]:
         """Return the parts of a day (since 1970, UTC), in order; together they are all of it."""
-        found = self._days.get(day)
-        if found is None:
-            found = tuple(self._cut(day)) if self._zones else (WHOLE,)
-            remember(self._days, day, found, _REMEMBERED_DAYS)
-        return found
+        spans = self._days.get(day)
+        if spans is None:
+            spans = tuple(self._cut(day)) if self._zones else (WHOLE,)
+            remember(self._days, day, spans, _REMEMBERED_DAYS)
+        return spans
 
     def at(self, day: int, quarter: int) -> Span:
         """Return the part of a day in which one of its quarter hours is."""

@@ -143,10 +143,10 @@ def identity(page: bytes) -> bytes:
     body = page[: _HEADER.size]
     if len(page) < PAGE or page[_HEADER.size : _HEADER.size + _CHECK_BYTES] != _check(body):
         raise ValueError("is damaged in its header")
-    _, version, slot_bytes, found = _HEADER.unpack(body)
+    _, version, slot_bytes, created = _HEADER.unpack(body)
     if (version, slot_bytes) != (_VERSION, SLOT_BYTES):
         raise ValueError(f"has format {version}, which a newer consent-mw wrote")
-    return bytes(found)
+    return bytes(created)
 
 
 def slot(day: int, purpose: str, key: bytes | None) -> bytes:

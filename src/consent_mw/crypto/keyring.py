@@ -202,10 +202,10 @@ class MemoryKeyring:
         if create and (day, purpose) not in self._keys:
             self._keys.setdefault((day, purpose), os.urandom(KEY_BYTES))
             self.generation += 1
-        found = self._keys.get((day, purpose))
-        if found is None:
+        key = self._keys.get((day, purpose))
+        if key is None:
             raise _destroyed(day, purpose)
-        return found
+        return key
 
     def live(self) -> list[tuple[int, str]]:
         """Return the day and purpose of each key that exists, sorted."""
@@ -364,7 +364,7 @@ class FileKeyring:
         now = self._slots
         if now.free:
             return min(now.free)
-        tombstones = ((each, number) for each, _, number in now.places if not now.is_live(number))
+        tombstones = ((label, number) for label, _, number in now.places if not now.is_live(number))
         oldest, number = min(tombstones, default=(day, -1))
         if oldest <= day - self.TOMBSTONE_DAYS:
             return number

@@ -50,16 +50,16 @@ class KnownRings:
             ConfigurationError: The file is there and cannot be read.
         """
         lost = self.given_up
-        return [each for each in self._all() if each.where == where and each.ring not in lost]
+        return [known for known in self._all() if known.where == where and known.ring not in lost]
 
     @property
     def given_up(self) -> frozenset[str]:
         """The names of those that the operator has given up. Raises as `used`."""
-        return frozenset(each.ring for each in self._all() if each.lost)
+        return frozenset(known.ring for known in self._all() if known.lost)
 
     def missing(self, where: Where, *names: str) -> list[str]:
         """Return the names of those that were used there and are none of `names`. Raises as `used`."""
-        return list(dict.fromkeys(each.ring for each in self.used(where) if each.ring not in names))
+        return list(dict.fromkeys(known.ring for known in self.used(where) if known.ring not in names))
 
     def remember(self, where: Where, keyring: Keyring, *, given: bool = False) -> None:
         """
@@ -70,12 +70,12 @@ class KnownRings:
         """
         if isinstance(keyring, MemoryKeyring) or keyring.name.startswith("memory-"):
             return
-        if all(each.ring != keyring.name for each in self.used(where)):
+        if all(used.ring != keyring.name for used in self.used(where)):
             self._append(KnownRing(where=where, ring=keyring.name, given=given))
 
     def give_up(self, name: str) -> None:
         """Remember that a keyring will never be at hand again. Raises as `remember`."""
-        known = next((each for each in self._all() if each.ring == name), None)
+        known = next((known_ring for known_ring in self._all() if known_ring.ring == name), None)
         if known is not None and name not in self.given_up:
             self._append(KnownRing(where=known.where, ring=name, lost=True))
 
@@ -87,13 +87,13 @@ class KnownRings:
             return []
         except OSError as error:
             raise self._failed(error) from error
-        found: list[KnownRing] = []
+        rings: list[KnownRing] = []
         for line in lines:
             try:
-                found.append(_decode(line))
+                rings.append(_decode(line))
             except (msgspec.MsgspecError, ValueError):
                 continue
-        return found
+        return rings
 
     def _append(self, ring: KnownRing) -> None:
         try:

@@ -186,7 +186,7 @@ class Sealer:
         data: Mapping[str, Scalar],
         plain: bytes | None,
         nonce: bytes | None = None,
-        told: msgspec.Raw | None = None,
+        head: msgspec.Raw | None = None,
     ) -> Record:
         """
         As `record`, for callers that have the id as 16 bytes and its day.
@@ -207,7 +207,7 @@ class Sealer:
             ring = self.keyring.name
             nonce = nonce or _urandom(NONCE_BYTES)
             blob = self.seal_bytes(id_bytes, day, purpose, names_of(kind, purpose), plain, nonce)
-        mark = self.site_keys.mark(_message((id_bytes, kind, purpose, subject, ring, told or data, blob)))
+        mark = self.site_keys.mark(_message((id_bytes, kind, purpose, subject, ring, head or data, blob)))
         return Record(id_of(id_bytes), kind, purpose, subject, ring, data, _MARKED + mark + blob)
 
     def statement(self, record_id: UUID, kind: str, purpose: str, stated: bytes) -> Record:
@@ -379,24 +379,24 @@ class Sealer:
         others where several hosts could not agree in time. They open nothing that is sealed. Raises as `token`.
         """
         secrets = self._current().secrets
-        found = secrets.get((day, purpose))
-        if found is None:
+        secret = secrets.get((day, purpose))
+        if secret is None:
             keys = keys_of(self.keyring, day, purpose)
-            found = tuple(blake2b(digest_size=32, key=key, person=_TOKEN_SECRET).digest() for key in keys)
-            remember(secrets, (day, purpose), found, _REMEMBERED_SECRETS)
-        return found
+            secret = tuple(blake2b(digest_size=32, key=key, person=_TOKEN_SECRET).digest() for key in keys)
+            remember(secrets, (day, purpose), secret, _REMEMBERED_SECRETS)
+        return secret
 
     def secrets_of(self, days: Iterable[int], purpose: str) -> Iterator[tuple[int, tuple[bytes, ...]]]:
         """Yield each of `days` whose key lives, with its `token_secrets`. Raises StoreError."""
         known = self._current().secrets
         for day in days:
-            found = known.get((day, purpose))
-            if found is None:
+            secret = known.get((day, purpose))
+            if secret is None:
                 try:
-                    found = self.token_secrets(day, purpose)
+                    secret = self.token_secrets(day, purpose)
                 except KeyDestroyed:
                     continue
-            yield day, found
+            yield day, secret
 
     def days(self) -> Mapping[str, Sequence[int]]:
         """
@@ -405,19 +405,19 @@ class Sealer:
         """
         remembered = self._current()
         if remembered.days is None:
-            found: dict[str, list[int]] = {}
+            by_purpose: dict[str, list[int]] = {}
             for day, label in self.keyring.live():
-                found.setdefault(label, []).append(day)
-            remembered.days = {label: days for label, days in found.items() if of_label(label)[1] == WHOLE}
+                by_purpose.setdefault(label, []).append(day)
+            remembered.days = {label: days for label, days in by_purpose.items() if of_label(label)[1] == WHOLE}
         return remembered.days
 
     def _cipher(self, ready: dict[str, Cipher], quarter: int, day: int, purpose: str) -> Cipher:
         stream = self._stream.id
         span = self._calendar.at(day, quarter % QUARTERS)
         cipher = AESGCM(_derived(self.keyring.key(day, label_of(purpose, span), create=True), stream))
-        found = bytes((_VERSION, *span)) + stream, cipher
-        remember(ready, purpose, found, _REMEMBERED)
-        return found
+        pair = bytes((_VERSION, *span)) + stream, cipher
+        remember(ready, purpose, pair, _REMEMBERED)
+        return pair
 
     def _opener(self, day: int, label: str, stream: bytes) -> AESGCM:
         """What one process sealed in a part of a day stands together. Raises KeyDestroyed and StoreError."""

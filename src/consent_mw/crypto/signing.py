@@ -34,8 +34,8 @@ class _Signer(Signer):
         signed = signed_value.encode() if isinstance(signed_value, str) else signed_value
         value, _, signature = signed.rpartition(b".")
         for key in reversed(self.secret_keys):
-            made = b2a_base64(blake2b(value, digest_size=32, key=key).digest(), newline=False)
-            ours = made.rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_")  # a third of `urlsafe_b64encode`
+            computed = b2a_base64(blake2b(value, digest_size=32, key=key).digest(), newline=False)
+            ours = computed.rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_")  # a third of `urlsafe_b64encode`
             if compare_digest(ours, signature):
                 return value
         raise BadSignature("not signed by us")

@@ -33,9 +33,9 @@ async def home(request: Request) -> Response:
 
 async def books(request: Request) -> Response:
     words = request.query_params.get("q", "")[:100]
-    found = find(words)
-    counted = bool(words) and request.state.consent.record_event("search", results=len(found))
-    return page(request, "books.html", books=found, words=words, counted=counted)
+    matching = find(words)
+    counted = bool(words) and request.state.consent.record_event("search", results=len(matching))
+    return page(request, "books.html", books=matching, words=words, counted=counted)
 
 
 async def about(request: Request) -> Response:

@@ -66,8 +66,8 @@ def _agent(row: Row) -> str:
         return _text(row, "user_agent.original", _AGENT_LIMIT)
     name, version = row["user_agent.name"], row.get("user_agent.version")
     families = (row.get("user_agent.os.name"), row.get("device.type"))
-    told = f"{name}/{version}" if version else str(name)
-    return _cut(hex_escaped(f"{told} ({'; '.join(str(family) for family in families if family)})"), _AGENT_LIMIT)
+    browser = f"{name}/{version}" if version else str(name)
+    return _cut(hex_escaped(f"{browser} ({'; '.join(str(family) for family in families if family)})"), _AGENT_LIMIT)
 
 
 def _text(row: Row, name: str, limit: int) -> str:

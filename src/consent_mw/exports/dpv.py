@@ -88,12 +88,16 @@ def _nodes(policy: Policy) -> Iterator[_Node]:
             "dpv:hasDataController": {"@id": "#controller"},
             "dpv:hasJointDataControllers": _joint(policy),
             "dpv:hasAuthority": [
-                _party("dpv:Authority", each.name, contact=(each.phone, each.url)) for each in policy.agencies
+                _party("dpv:Authority", agency.name, contact=(agency.phone, agency.url)) for agency in policy.agencies
             ],
             "dpv:hasProcess": [{"@id": f"#purpose-{name}"} for name in policy.purposes],
             "dct:hasPart": [
-                {"@id": f"#section-{number}", "dct:title": _words(each.title), "dct:description": _words(each.text)}
-                for number, each in enumerate(policy.sections, 1)
+                {
+                    "@id": f"#section-{number}",
+                    "dct:title": _words(section.title),
+                    "dct:description": _words(section.text),
+                }
+                for number, section in enumerate(policy.sections, 1)
             ],
         }
     )
@@ -112,8 +116,8 @@ def _controller(policy: Policy) -> _Node:
     who, officer = policy.controller, policy.controller.officer
     named = {"dpo": "dpv:hasDataProtectionOfficer", "representative": "dpv:hasRepresentative"}
     contacts: dict[str, list[_Node]] = {}
-    for each in policy.contacts:
-        contacts.setdefault(named.get(each.role, "dpv:hasResponsibleEntity"), []).append(_person(each))
+    for contact in policy.contacts:
+        contacts.setdefault(named.get(contact.role, "dpv:hasResponsibleEntity"), []).append(_person(contact))
     answers = _party("dpv:Entity", officer.name, contact=(officer.email, officer.phone, officer.fax))
     answers |= _filled({"dct:title": _words(officer.title), "dct:description": _words(officer.department)})
     contacts.setdefault("dpv:hasResponsibleEntity", []).insert(0, answers)
@@ -132,9 +136,9 @@ def _joint(policy: Policy) -> _Node | None:
     if not policy.joint_controllers:
         return None
     others = [
-        _party("dpv:DataController", each.name, each.address, (each.email,))
-        | _filled({"dct:description": _words(each.responsible)})
-        for each in policy.joint_controllers
+        _party("dpv:DataController", joint.name, joint.address, (joint.email,))
+        | _filled({"dct:description": _words(joint.responsible)})
+        for joint in policy.joint_controllers
     ]
     return {"@type": "dpv:JointDataControllers", "dpv:hasDataController": [{"@id": "#controller"}, *others]}
 
@@ -145,26 +149,28 @@ def _party(kind: str, name: Text, address: Text | None = None, contact: Iterable
             "@type": kind,
             "dpv:hasName": _words(name),
             "dpv:hasAddress": _words(address),
-            "dpv:hasContact": [each for each in contact if each],
+            "dpv:hasContact": [value for value in contact if value],
         }
     )
 
 
 def _parties(policy: Policy) -> list[tuple[_Node, Recipient | Processor]]:
     """Return a node for each that receives something, with what declares it."""
-    found: list[tuple[_Node, Recipient | Processor]] = []
-    for number, each in enumerate(policy.recipients, 1):
-        node = _party("dpv:ThirdParty", each.name, contact=(each.contact,))
-        node |= _filled({"dpv:hasCountry": each.country and _location(each.country)})
-        node |= _filled({"dpv:hasPersonalData": _items(each.items), "dpv:hasStorageCondition": _kept_for(each)})
-        found.append(({"@id": f"#recipient-{number}", **node}, each))
+    parties: list[tuple[_Node, Recipient | Processor]] = []
+    for number, recipient in enumerate(policy.recipients, 1):
+        node = _party("dpv:ThirdParty", recipient.name, contact=(recipient.contact,))
+        node |= _filled({"dpv:hasCountry": recipient.country and _location(recipient.country)})
+        node |= _filled(
+            {"dpv:hasPersonalData": _items(recipient.items), "dpv:hasStorageCondition": _kept_for(recipient)}
+        )
+        parties.append(({"@id": f"#recipient-{number}", **node}, recipient))
     for number, processor in enumerate(policy.processors, 1):
         node = _party("dpv:DataProcessor", processor.name, contact=(processor.contact,))
         below = [_party("dpv:DataSubProcessor", name) for name in processor.sub]
         node |= _filled({"dct:description": _words(processor.task), "dpv:hasDataProcessor": below})
         node |= _filled({"dpv:hasStorageCondition": _kept_for(processor)})
-        found.append(({"@id": f"#processor-{number}", **node}, processor))
-    return found
+        parties.append(({"@id": f"#processor-{number}", **node}, processor))
+    return parties
 
 
 # -- what for -------------------------------------------------------------------------------------------------------
@@ -173,9 +179,19 @@ def _parties(policy: Policy) -> list[tuple[_Node, Recipient | Processor]]:
 def _process(policy: Policy, purpose: Purpose, parties: list[tuple[_Node, Recipient | Processor]]) -> _Node:
     sealed = policy.seal and purpose.held_by == "server"
     receiving = receivers(policy, purpose.name)
-    undeclared = [each for each in receiving if each.cookies and not each.declared and not each.processor]
-    third = [{"@id": node["@id"]} for node, each in parties if isinstance(each, Recipient) and _is_for(each, purpose)]
-    working = [{"@id": node["@id"]} for node, each in parties if isinstance(each, Processor) and _is_for(each, purpose)]
+    undeclared = [
+        receiver for receiver in receiving if receiver.cookies and not receiver.declared and not receiver.processor
+    ]
+    third = [
+        {"@id": node["@id"]}
+        for node, receiver in parties
+        if isinstance(receiver, Recipient) and _is_for(receiver, purpose)
+    ]
+    working = [
+        {"@id": node["@id"]}
+        for node, receiver in parties
+        if isinstance(receiver, Processor) and _is_for(receiver, purpose)
+    ]
     return _filled(
         {
             "@id": f"#purpose-{purpose.name}",
@@ -263,20 +279,20 @@ def _cookie(cookie: Cookie) -> _Node:
 # -- for how long, and where ----------------------------------------------------------------------------------------
 
 
-def _kept_for(each: Purpose | Recipient | Processor) -> list[_Node]:
-    if each.retention:
-        return [_storage(each.retention)]
-    until = {"@type": "dpv:UntilEventDuration", "dct:description": _words(each.until)}
-    return [{"@type": "dpv:StorageDuration", "dpv:hasDuration": until}] if each.until else []
+def _kept_for(party: Purpose | Recipient | Processor) -> list[_Node]:
+    if party.retention:
+        return [_storage(party.retention)]
+    until = {"@type": "dpv:UntilEventDuration", "dct:description": _words(party.until)}
+    return [{"@type": "dpv:StorageDuration", "dpv:hasDuration": until}] if party.until else []
 
 
 def _longer(purpose: Purpose) -> Iterator[_Node]:
     """What a law holds beyond the purpose, each with that law."""
     held: list[Kept | Holding] = [*purpose.kept, *([purpose.archive] if purpose.archive else [])]
-    for each in held:
-        law = {"dpv:hasApplicableLaw": {"@type": "dpv:Law", "dct:title": _words(each.law)}}
-        what = {"dct:description": _words(each.what)} if isinstance(each, Kept) else {}
-        yield _storage(each.retention) | what | law
+    for holding in held:
+        law = {"dpv:hasApplicableLaw": {"@type": "dpv:Law", "dct:title": _words(holding.law)}}
+        what = {"dct:description": _words(holding.what)} if isinstance(holding, Kept) else {}
+        yield _storage(holding.retention) | what | law
 
 
 def _storage(retention: Duration) -> _Node:

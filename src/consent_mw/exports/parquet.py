@@ -94,9 +94,9 @@ class _Bytes:
         self._length = 0
 
     def taken(self) -> bytes:
-        found = b"".join(self._written)
+        written = b"".join(self._written)
         self._written.clear()
-        return found
+        return written
 
     def write(self, data: bytes) -> int:
         self._written.append(bytes(data))

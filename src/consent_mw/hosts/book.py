@@ -84,7 +84,7 @@ class Book:
         Raises:
             KeyringUnreachable: The file cannot be written.
         """
-        lines = [_Line(record=encode_record(each.record)) for each in messages]
+        lines = [_Line(record=encode_record(message.record)) for message in messages]
         lines += [_Line(note=note, place=place, host=host) for note, place, host in notes]
         if not lines:
             return
@@ -116,12 +116,12 @@ class Book:
 
     def _take(self, line: bytes) -> None:
         try:
-            found = _decode(line)
-            record = decode_record(found.record) if found.record else None
+            entry = _decode(line)
+            record = decode_record(entry.record) if entry.record else None
         except (msgspec.MsgspecError, ValueError):
             return
-        if found.note is not None:
-            self.view.note(found.note, Place(*found.place), found.host)
+        if entry.note is not None:
+            self.view.note(entry.note, Place(*entry.place), entry.host)
         elif record is not None and (message := self._believed(record)):
             self.view.take(message)
 

@@ -81,7 +81,7 @@ class SharedKeyring:
             with self._reading:
                 self.book.read()
                 live = frozenset(self.file.live())
-                self._opened = {each: found for each, found in self._opened.items() if each[0] in live}
+                self._opened = {place: keys for place, keys in self._opened.items() if place[0] in live}
                 self._seen = generation
         return self.book.view
 
@@ -103,12 +103,12 @@ class SharedKeyring:
         place = Place(day, purpose)
         secret, view = self.file.key(day, purpose, create=False), self.view
         owners = view.in_use(place, self.identity.id)
-        found = [key for owner in owners if (key := self.key_of(place, owner, secret))]
-        if not found:
+        keys = [key for owner in owners if (key := self.key_of(place, owner, secret))]
+        if not keys:
             raise KeyDestroyed(
                 f'no host has sealed anything for purpose "{purpose}" on {day_text(day)} that is known here'
             )
-        return found
+        return keys
 
     def lacking(self) -> frozenset[str]:
         """Return the hosts whose keys may have sealed something that still lives, and whose keys are missing here."""
@@ -133,7 +133,7 @@ class SharedKeyring:
     def destroy(self, day: int, purpose: str) -> bool:
         """Overwrite this host's part of a place; return whether there was one. See `FileKeyring.destroy`."""
         gone = self.file.destroy(day, purpose)
-        self._opened = {each: found for each, found in self._opened.items() if each[0] != (day, purpose)}
+        self._opened = {place: keys for place, keys in self._opened.items() if place[0] != (day, purpose)}
         return gone
 
     def destroyed(self) -> dict[tuple[int, str], str]:

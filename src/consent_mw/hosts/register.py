@@ -84,7 +84,7 @@ class Spools(NamedTuple):
     @property
     def told(self) -> str:
         """The names of the hosts that are past the instant or retired, as text for a certificate."""
-        return "; ".join([*(each.called for each in self.past), *(f"{each.called}, retired" for each in self.retired)])
+        return "; ".join([*(host.called for host in self.past), *(f"{host.called}, retired" for host in self.retired)])
 
 
 class Register:
@@ -99,17 +99,17 @@ class Register:
     async def hosts(self) -> list[KnownHost]:
         """Return all hosts, with the retired ones at the end. Raises StoreError."""
         records = await every(self._store, of_hosts())
-        found = [message for record in records if (message := believed(record, self._sealer))]
+        messages = [message for record in records if (message := believed(record, self._sealer))]
         beats: dict[bytes, Beat] = {}
         view, retired = self._keyring.view, dict(self._keyring.view.retired)
-        for message in found:
+        for message in messages:
             if isinstance(message.body, Beat):
                 beats[message.author] = message.body
             elif isinstance(message.body, Retired):
                 retired.setdefault(message.body.host, message.body.reason)
         hosts = {*beats, *view.names, *retired}
         known = [self._known(host, beats.get(host), retired.get(host)) for host in hosts]
-        return sorted(known, key=lambda each: (each.retired is not None, each.name, each.id))
+        return sorted(known, key=lambda host: (host.retired is not None, host.name, host.id))
 
     async def spools(self, instant: datetime, now: datetime) -> Spools:
         """
@@ -121,15 +121,15 @@ class Register:
             now: The current time (aware), by this host's clock.
         """
         known = await self.hosts()
-        if all(each.here for each in known):
+        if all(host.here for host in known):
             return Spools([], [], [])
-        now -= timedelta(seconds=sum(each.ahead for each in known if each.here))
-        latest = instant + timedelta(seconds=max(0.0, *(-each.ahead for each in known))) + _SLACK
-        found = Spools([], [], [])
-        for each in known:
-            live = found.past if each.is_past(latest, now) else found.waiting
-            (live if each.retired is None else found.retired).append(each)
-        return found
+        now -= timedelta(seconds=sum(host.ahead for host in known if host.here))
+        latest = instant + timedelta(seconds=max(0.0, *(-host.ahead for host in known))) + _SLACK
+        spools = Spools([], [], [])
+        for host in known:
+            live = spools.past if host.is_past(latest, now) else spools.waiting
+            (live if host.retired is None else spools.retired).append(host)
+        return spools
 
     async def retire(self, host: KnownHost, reason: str, now_ns: int) -> None:
         """

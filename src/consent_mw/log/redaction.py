@@ -134,13 +134,13 @@ def _readings(text: str) -> Sequence[str]:
     plain = _unescaped(sent.decode("utf-8", "replace"))
     if plain.isascii():
         return (plain,)
-    found = [plain]
+    readings = [plain]
     if "\ufffd" in plain:
-        found.append(_unescaped(sent.decode("cp949", "replace")))
+        readings.append(_unescaped(sent.decode("cp949", "replace")))
     if any("\x80" <= char <= "\xff" for char in plain):
         sent = plain.translate(_WINDOWS).encode("latin-1", "replace")
-        found += [sent.decode("utf-8", "replace"), sent.decode("cp949", "replace")]
-    return [normalize("NFKC", each) for each in found]
+        readings += [sent.decode("utf-8", "replace"), sent.decode("cp949", "replace")]
+    return [normalize("NFKC", reading) for reading in readings]
 
 
 def _unquoted(text: str) -> bytes:
@@ -159,8 +159,8 @@ def _unquoted(text: str) -> bytes:
 
 def _unescaped(text: str) -> str:
     if "\\u" in text or "%u" in text:
-        text = _UNICODE_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
-    return _CHARACTER.sub(lambda found: unescape(found[0]), text) if "&#" in text else text
+        text = _UNICODE_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+    return _CHARACTER.sub(lambda match: unescape(match[0]), text) if "&#" in text else text
 
 
 def _is_secret_name(name: str) -> bool:
@@ -207,15 +207,15 @@ def redact_url(url: str) -> str:
     on length cuts them.
     """
     text = clean(url)
-    found = _ORIGIN.match(text)
-    if found is None:
+    match = _ORIGIN.match(text)
+    if match is None:
         return ""
-    rest, fragment, _ = text[found.end() :].partition("#")
+    rest, fragment, _ = text[match.end() :].partition("#")
     cut = len(url) > _LIMIT and not fragment
     path, mark, query = rest.partition("?")
     *segments, last = path.split("/")
     path = "/".join([*map(_redact_segment, segments), _MARK if cut and not mark else _redact_segment(last)])
-    return f"{_site(found)}{path}{mark}{_redact_pairs(query, cut=cut) if mark else ''}"
+    return f"{_site(match)}{path}{mark}{_redact_pairs(query, cut=cut) if mark else ''}"
 
 
 def _redact_segment(segment: str) -> str:
@@ -231,9 +231,9 @@ def _redact_segment(segment: str) -> str:
 
 def origin(url: str) -> str:
     """Return scheme, host and port of an http URL, or "" for anything else."""
-    found = _ORIGIN.match(clean(url))
-    return _site(found) if found else ""
+    match = _ORIGIN.match(clean(url))
+    return _site(match) if match else ""
 
 
-def _site(found: re.Match[str]) -> str:
-    return f"{found[1]}://{found[2].lower()}{found[3] or ''}"
+def _site(match: re.Match[str]) -> str:
+    return f"{match[1]}://{match[2].lower()}{match[3] or ''}"

@@ -39,7 +39,7 @@ class Routes:
     def __init__(self, app: ASGIApp | None) -> None:
         self._app = app
         self._usual: dict[int, tuple[object, str]] = {}
-        self._mounted = remembering(self._find_mounted, _REMEMBERED_BYTES, lambda found: 200 + len(found[0]))
+        self._mounted = remembering(self._find_mounted, _REMEMBERED_BYTES, lambda mounts: 200 + len(mounts[0]))
 
     def template(self, scope: Scope, inner: Scope) -> str | None:
         """
@@ -54,23 +54,23 @@ class Routes:
         usual = self._usual.get(id(route))
         if usual is not None and usual[0] is route and direct and "fastapi" not in inner:
             return usual[1]
-        told = _told(inner)
-        if told is not None and direct:
+        reported = _told(inner)
+        if reported is not None and direct:
             if route is not None:
-                remember(self._usual, id(route), (route, clean(told)), _ROUTES)
-            return clean(told)
+                remember(self._usual, id(route), (route, clean(reported)), _ROUTES)
+            return clean(reported)
         root, below = str(scope.get("root_path") or ""), str(inner.get("root_path") or "")
         try:
-            found = self._below(told, scope, root, below)
+            template = self._below(reported, scope, root, below)
         except Exception:  # noqa: BLE001 - other projects' routers, asked after the response: the record is kept
-            found = told
-        return None if found is None else clean(found)[:LONGEST]
+            template = reported
+        return None if template is None else clean(template)[:LONGEST]
 
-    def _below(self, told: str | None, scope: Scope, root: str, below: str) -> str | None:
+    def _below(self, reported: str | None, scope: Scope, root: str, below: str) -> str | None:
         """Return the template if a mount is before it, or if only the framework's router knows it."""
         prefix, router = self._mounted(below[len(root) :])
-        if told is not None:
-            return prefix + told
+        if reported is not None:
+            return prefix + reported
         if router is None:
             return f"{prefix}/{{path}}" if prefix else None
         websocket = scope["type"] == "websocket"
@@ -129,7 +129,7 @@ def _mounts(app: Any, taken: str, deepest: int) -> Iterator[tuple[str, Any]]:
         for end in (at for at in range(len(taken), 0, -1) if at == len(taken) or taken[at] == "/"):
             match = regex.match(f"{taken[:end]}/")
             if match is not None and match.group("path") == "":
-                yield from ((template + rest, found) for rest, found in _mounts(mounted, taken[end:], deepest - 1))
+                yield from ((template + rest, mount) for rest, mount in _mounts(mounted, taken[end:], deepest - 1))
 
 
 def _mounts_in(app: Any) -> Iterator[Any]:
@@ -163,7 +163,7 @@ def _layers(app: Any) -> Iterator[Any]:
         if by_protocol.__class__ is dict:
             app = by_protocol.get("http")
         else:
-            app = next((found for name in _WRAPPED if (found := getattr(app, name, None)) is not None), None)
+            app = next((wrapped for name in _WRAPPED if (wrapped := getattr(app, name, None)) is not None), None)
 
 
 def _router_of(app: Any) -> _Router | None:
@@ -202,8 +202,8 @@ def _falcon(router: Any) -> _Router:
     """Falcon's: "/books/{id}"."""
 
     def template(method: str, path: str, websocket: bool) -> str | None:
-        found = router.find(path)
-        return None if found is None else found[3]
+        route = router.find(path)
+        return None if route is None else route[3]
 
     return template
 
@@ -213,8 +213,8 @@ def _blacksheep(router: Any) -> _Router:
 
     def template(method: str, path: str, websocket: bool) -> str | None:
         # Bytes, as BlackSheep itself passes them: its router caches by what it was asked.
-        found = router.get_matching_route("GET_WS" if websocket else method, path.encode())
-        pattern = getattr(found, "pattern", None)
+        route = router.get_matching_route("GET_WS" if websocket else method, path.encode())
+        pattern = getattr(route, "pattern", None)
         return pattern.decode() if isinstance(pattern, bytes) else None
 
     return template

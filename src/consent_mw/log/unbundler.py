@@ -141,12 +141,12 @@ class Unbundler:
 def _families(agent: str) -> dict[str, Scalar]:
     """Return browser, operating system, kind of device and bot, under OpenTelemetry's names where they exist."""
     parsed = parse_agent(agent)
-    found: dict[str, Scalar] = {
+    families: dict[str, Scalar] = {
         "user_agent.name": parsed.browser,
         "user_agent.version": parsed.browser_version,
         "user_agent.os.name": parsed.os,
         "device.type": parsed.device,
     }
     if parsed.bot:
-        found["user_agent.synthetic.type"] = "bot"
-    return {name: value for name, value in found.items() if value}
+        families["user_agent.synthetic.type"] = "bot"
+    return {name: value for name, value in families.items() if value}

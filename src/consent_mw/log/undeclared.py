@@ -68,14 +68,14 @@ class Undeclared:
         path = str(exchange.scope.get("path", ""))
         place = ((exchange.route or path) if source == "response" else "")[:_LONGEST_PLACE]
         # The program's log is neither sealed nor destroyed, so it must not show a path that the policy does not keep.
-        told = exchange.route or (path if self._keeps_paths else "a path that the policy does not keep")
+        shown_place = exchange.route or (path if self._keeps_paths else "a path that the policy does not keep")
         seen, name = self._places[source], decision.name[:_LONGEST_NAME]
         places = seen.get(name)
         if places is None:
             if len(seen) >= _MOST_NAMES or not self._has_room(name, source):
                 return
             places = seen[name] = set()
-            self._tell(decision, told, source)
+            self._tell(decision, shown_place, source)
         if place in places or len(places) >= _MOST_PLACES or not self._has_room(place, source):
             return
         places.add(place)
@@ -97,10 +97,10 @@ class Undeclared:
             # name.
             name = as_json(_name(decision, source))
             if source == "response":
-                told = f"was {decision.verdict}, at {as_json(place[:_LONGEST_PLACE])}"
+                fate = f"was {decision.verdict}, at {as_json(place[:_LONGEST_PLACE])}"
             else:
-                told = "came from a browser; no page seen here has set it"
-            _log.warning(_ADVICE, name, told, self._policy.file, name, *self._proposal(decision, source))
+                fate = "came from a browser; no page seen here has set it"
+            _log.warning(_ADVICE, name, fate, self._policy.file, name, *self._proposal(decision, source))
 
     def _proposal(self, decision: Decision, source: Source) -> tuple[str, str, str]:
         """Return the lines to paste for purpose and end, and a text in each language of the policy."""

@@ -51,8 +51,8 @@ def amendments(old: Policy, new: Policy) -> list[Amendment]:
     is a description and the other a promise. Where it is in doubt whether a visitor gains, the change weighs.
     """
     parts = (_purposes, _fields, _events, _recipients, _processors, _cookies, _people, _contacts, _sections, _whole)
-    found = [each for part in parts for each in part(old, new)]
-    return sorted(found, key=lambda each: each.reason is None)  # what weighs comes first; sorting is stable
+    changes = [change for part in parts for change in part(old, new)]
+    return sorted(changes, key=lambda change: change.reason is None)  # what weighs comes first; sorting is stable
 
 
 # -- purposes -----------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def _purpose(old: Purpose, new: Purpose, swing: int) -> _Found:
     yield from _words(old, new, amended)
     yield from _archive(old, new, amended, swing)
     # None refuses what nobody is asked about, and none is promised there.
-    before_that, from_now = (each.refused_by if each.asked else () for each in (old, new))
+    before_that, from_now = (purpose.refused_by if purpose.asked else () for purpose in (old, new))
     for signal in before_that:
         if signal not in from_now:
             yield amended("signal.gone", "rights", signal, None)
@@ -113,7 +113,7 @@ def _end(
 
 def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Found:
     """What the page says of data that the application holds, and why they may be held."""
-    was, becomes = (_items(each) for each in (old, new))
+    was, becomes = (_items(declared) for declared in (old, new))
     for what, before, now in (
         ("required", was[0], becomes[0]),
         ("optional", was[1], becomes[1]),
@@ -125,17 +125,17 @@ def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Found:
     for what, before, now in (("grounds", old.grounds, new.grounds), ("law", old.law, new.law)):
         if before != now:
             yield amended(f"purpose.{what}", None, before, now)
-    for each in new.kept:
-        known = _before(each, old.kept, new.kept)
+    for kept in new.kept:
+        known = _before(kept, old.kept, new.kept)
         if known is None:
-            yield amended("kept.new", "kept", None, each.what)
-        elif way := _way(known.retention, each.retention):
-            yield amended(f"retention.{way}", _KEPT[way], known.retention, each.retention)
-        elif known.law != each.law:
-            yield amended("purpose.law", None, known.law, each.law)
-    for each in old.kept:
-        if not any(same(each.what, other.what) for other in new.kept):
-            yield amended("kept.gone", None, each.what, None)
+            yield amended("kept.new", "kept", None, kept.what)
+        elif way := _way(known.retention, kept.retention):
+            yield amended(f"retention.{way}", _KEPT[way], known.retention, kept.retention)
+        elif known.law != kept.law:
+            yield amended("purpose.law", None, known.law, kept.law)
+    for kept in old.kept:
+        if not any(same(kept.what, other.what) for other in new.kept):
+            yield amended("kept.gone", None, kept.what, None)
 
 
 def _items(purpose: Purpose) -> tuple[Text | None, Text | None]:
@@ -267,24 +267,24 @@ def _providers(old: Policy, new: Policy) -> _Found:
                 yield Amendment("recipient.new", "received", receiver.name, None, added, purpose)
 
 
-def _before(each: _Party, others: Sequence[_Party], beside: Sequence[_Party]) -> _Party | None:
+def _before(party: _Party, others: Sequence[_Party], beside: Sequence[_Party]) -> _Party | None:
     """
     Return which of the `others` is `each` in the other revision: the very same, or else one of its name.
 
     One may stand there in several rows; of those that are in `others` as they are in `beside` none is meant.
     """
-    if each in others:
-        return each
-    left = (other for other in others if other not in beside and same(_named(other), _named(each)))
-    return next((other for other in left if _purpose_of(other) == _purpose_of(each)), None)
+    if party in others:
+        return party
+    left = (other for other in others if other not in beside and same(_named(other), _named(party)))
+    return next((other for other in left if _purpose_of(other) == _purpose_of(party)), None)
 
 
-def _named(each: Recipient | Processor | Kept) -> Text:
-    return each.what if isinstance(each, Kept) else each.name
+def _named(party: Recipient | Processor | Kept) -> Text:
+    return party.what if isinstance(party, Kept) else party.name
 
 
-def _purpose_of(each: Recipient | Processor | Kept) -> str:
-    return each.purpose if isinstance(each, Recipient) else ""
+def _purpose_of(party: Recipient | Processor | Kept) -> str:
+    return party.purpose if isinstance(party, Recipient) else ""
 
 
 def _recipient(old: Recipient, new: Recipient) -> _Found:
@@ -339,10 +339,10 @@ def _processor(old: Processor, new: Processor, before: Policy, now: Policy) -> _
     if way or (was != becomes and not (old.retention and new.retention)):
         yield amended("end", None if way == "shorter" or _translated(was, becomes) else "kept", was, becomes)
     for sub in new.sub:
-        if not any(same(sub, each) for each in old.sub):
+        if not any(same(sub, other) for other in old.sub):
             yield amended("sub", "received", None, sub)
     for sub in old.sub:
-        if not any(same(sub, each) for each in new.sub):
+        if not any(same(sub, other) for other in new.sub):
             yield amended("sub_gone", None, sub, None)
     if old.contact != new.contact:
         yield amended("contact", None, old.contact, new.contact)
@@ -448,26 +448,26 @@ def _contacts(old: Policy, new: Policy) -> _Found:
     ):
         if was != becomes:
             yield Amendment(what, None, None, was or "", becomes or "")
-    for each in new.joint_controllers:
-        if not any(same(each.name, known.name) for known in old.joint_controllers):
-            yield Amendment("joint.new", "received", each.name)
-        elif each not in old.joint_controllers:
-            yield Amendment("joint.changed", None, each.name)
-    for each in old.joint_controllers:
-        if not any(same(each.name, known.name) for known in new.joint_controllers):
-            yield Amendment("joint.gone", None, each.name)
+    for joint in new.joint_controllers:
+        if not any(same(joint.name, known.name) for known in old.joint_controllers):
+            yield Amendment("joint.new", "received", joint.name)
+        elif joint not in old.joint_controllers:
+            yield Amendment("joint.changed", None, joint.name)
+    for joint in old.joint_controllers:
+        if not any(same(joint.name, known.name) for known in new.joint_controllers):
+            yield Amendment("joint.gone", None, joint.name)
     for person in new.contacts:
         if person not in old.contacts:
             yield Amendment("contact.changed", None, person.name)
     for person in old.contacts:
-        if person.role not in {each.role for each in new.contacts}:
+        if person.role not in {contact.role for contact in new.contacts}:
             yield Amendment("contact.gone", None, person.name)
 
 
 def _sections(old: Policy, new: Policy) -> _Found:
     """A section is important where the site says so; the whole text of a new one is listed."""
     for section in new.sections:
-        before = next((each for each in old.sections if same(each.title, section.title)), None)
+        before = next((other for other in old.sections if same(other.title, section.title)), None)
         weighs: Reason | None = "rights" if section.important else None
         if before is None:
             yield Amendment("section.new", weighs, section.title)
@@ -478,7 +478,7 @@ def _sections(old: Policy, new: Policy) -> _Found:
         elif before.after != section.after:
             yield Amendment("section.moved", None, section.title)
     for section in old.sections:
-        if not any(same(section.title, each.title) for each in new.sections):
+        if not any(same(section.title, other.title) for other in new.sections):
             yield Amendment("section.gone", "rights" if section.important else None, section.title)
     for what, was, becomes in (
         ("preamble", old.preamble, new.preamble),

@@ -49,10 +49,10 @@ class Duration:
         Raises:
             ValueError: The text is not a duration; the message shows an example.
         """
-        found = _FORM.fullmatch(text.strip())
-        if found is None:
+        match = _FORM.fullmatch(text.strip())
+        if match is None:
             raise ValueError(f'"{text}" is no duration; write a whole number and a unit, such as "90 days" or "1 year"')
-        return cls(int(found[1]), found[2])
+        return cls(int(match[1]), match[2])
 
     def after(self, moment: datetime) -> datetime:
         """Return the moment this long after `moment`, counted on the calendar of its time zone."""
@@ -129,7 +129,7 @@ def _days_of_months(months: int) -> tuple[int, int]:
     starts, lengths = _two_cycles()
     days = [starts[begin + months] - starts[begin] for begin in range(_CYCLE_MONTHS)]
     short = [max(0, lengths[begin] - lengths[begin + months]) for begin in range(_CYCLE_MONTHS)]
-    least = min(each - cut for each, cut in zip(days, short, strict=True))
+    least = min(days_of - cut for days_of, cut in zip(days, short, strict=True))
     return cycles * _CYCLE_DAYS + least, cycles * _CYCLE_DAYS + max(days)
 
 

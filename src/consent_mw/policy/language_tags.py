@@ -46,9 +46,9 @@ def lookup(wanted: str, available: Iterable[str]) -> str | None:
     """
     parts, script = _parts(wanted)
     available = tuple(available)
-    found = _found(parts, script, available)
+    tag = _found(parts, script, available)
     near = _NEAR.get(parts[0])
-    return found or (_found((near, *parts[1:]), script, available) if near else None)
+    return tag or (_found((near, *parts[1:]), script, available) if near else None)
 
 
 def _found(parts: tuple[str, ...], script: str, available: Iterable[str]) -> str | None:

@@ -285,17 +285,17 @@ class _Reading:
         table = cast("dict[str, object]", raw)
         fields = {field.name: field for field in msgspec.structs.fields(kind) if field.name not in given}
         self.unknown(table, fields, place)
-        found = dict(given)
+        values = dict(given)
         whole = True
         for name, field in fields.items():
             if name in table:
                 read = self.field(table[name], field.type, f"{place}.{name}")
                 whole = whole and read is not _BAD
-                found[name] = read
+                values[name] = read
             elif field.required:
                 whole = False
                 self.fault(place, f"has no {name}", f"add {_EXAMPLES.get(name, name + ' = …')}")
-        return kind(**found) if whole else None
+        return kind(**values) if whole else None
 
     def field(self, raw: object, kind: Any, place: str) -> object:
         """Read the value of one key: a table of ours key by key, so that each of its errors is reported."""
@@ -313,24 +313,24 @@ class _Reading:
             return self.words(cast("list[object]", raw), get_args(kind)[0], place)
         if get_origin(kind) is dict and isinstance(raw, dict):
             table = cast("dict[str, object]", raw)
-            named = {name: self.scalar(each, get_args(kind)[1], f"{place}.{name}") for name, each in table.items()}
+            named = {name: self.scalar(value, get_args(kind)[1], f"{place}.{name}") for name, value in table.items()}
             return _BAD if _BAD in named.values() else named
         if kind is date:
             return self.day(raw, place) or _BAD
         try:
             return msgspec.convert(raw, kind, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            problem = re.sub(r"`(\w+)( \| null)?`", lambda found: _TYPES.get(found[1], found[1]), str(error))
+            problem = re.sub(r"`(\w+)( \| null)?`", lambda match: _TYPES.get(match[1], match[1]), str(error))
             problem = problem[0].lower() + problem[1:]
             self.fault(place, *(problem.split("; ", 1) if "; " in problem else (problem, self.mend(kind, place))))
             return _BAD
 
     def words(self, raw: list[object], kind: Any, place: str) -> object:
-        read = [self.scalar(each, kind, f"{place}[{number}]") for number, each in enumerate(raw, 1)]
+        read = [self.scalar(item, kind, f"{place}[{number}]") for number, item in enumerate(raw, 1)]
         if _BAD in read:
             return _BAD
-        for number, each in enumerate(read, 1):
-            if each in read[: number - 1]:
+        for number, word in enumerate(read, 1):
+            if word in read[: number - 1]:
                 self.fault(f"{place}[{number}]", "stands there twice", "keep one of them")
         return tuple(read)
 
@@ -468,10 +468,10 @@ class _Reading:
             self.one_end(processor, place)
         return read
 
-    def one_end(self, each: Recipient | Processor, place: str) -> None:
-        if each.retention and each.until:
+    def one_end(self, receiver: Recipient | Processor, place: str) -> None:
+        if receiver.retention and receiver.until:
             self.fault(f"{place}.until", "says another end than retention", "keep one of them")
-        if each.transfer and not each.transfer.countries:
+        if receiver.transfer and not receiver.transfer.countries:
             self.fault(f"{place}.transfer.countries", "names none", f"write {_EXAMPLES['countries']}")
 
     def contacts(self, raw: object) -> tuple[Person, ...]:
@@ -501,20 +501,22 @@ class _Reading:
     ) -> None:
         """Note who is declared beside the controller and is the controller itself."""
         for key, named in parties:
-            for number, each in enumerate(named, 1):
-                if same(each.name, controller.name):
+            for number, contact in enumerate(named, 1):
+                if same(contact.name, controller.name):
                     self.fault(
                         f"{key}[{number}].name", "is the controller itself", "name somebody else, or leave it out"
                     )
 
     def earlier(self, raw: object, effective: date | None) -> tuple[Earlier, ...]:
         read = self.each(Earlier, raw, "earlier")
-        for number, each in enumerate(read, 1):
-            if effective and each.until > effective:
+        for number, previous in enumerate(read, 1):
+            if effective and previous.until > effective:
                 mend = "write the last day on which the earlier policy held"
-                self.fault(f"earlier[{number}].until", f"{each.until} is after effective, {effective}", mend)
-            if not each.url.startswith(("https://", "http://")):
-                self.fault(f"earlier[{number}].url", f'"{each.url}" is no address', "write it whole, from https:// on")
+                self.fault(f"earlier[{number}].until", f"{previous.until} is after effective, {effective}", mend)
+            if not previous.url.startswith(("https://", "http://")):
+                self.fault(
+                    f"earlier[{number}].url", f'"{previous.url}" is no address', "write it whole, from https:// on"
+                )
         return read
 
     def headings(self, raw: Mapping[str, object]) -> dict[Place, Text]:

@@ -136,9 +136,9 @@ class Text:
         """
         if language in self.by_language:
             return self.by_language[language], language
-        found = lookup(language, self.by_language)
-        if found:
-            return self.by_language[found], language
+        tag = lookup(language, self.by_language)
+        if tag:
+            return self.by_language[tag], language
         first = next(iter(self.by_language))
         return self.by_language[first], first
 

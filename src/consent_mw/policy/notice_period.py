@@ -42,26 +42,26 @@ class Notice(NamedTuple):
 
         Its dates are what visitors read: that of the publication must be true, and the other far enough ahead.
         """
-        found: list[Fault] = []
+        faults: list[Fault] = []
         zone = policy.time_zone.key
         if policy.published != today:
             problem = f"{policy.published} is not today, which is {today} in {zone}; a revision is published once, now"
-            found.append(Fault(policy.file, "published", problem, f"write published = {today}"))
+            faults.append(Fault(policy.file, "published", problem, f"write published = {today}"))
         if policy.effective < self.earliest(today):
-            weighing = sum(1 for each in self.amendments if each.reason)
+            weighing = sum(1 for change in self.amendments if change.reason)
             why = f"important changes: {weighing}" if weighing else "visitors read of it"
             problem = f"{policy.effective} is too early: {self.days} days' notice after {today} ({why})"
-            found.append(
+            faults.append(
                 Fault(policy.file, "effective", problem, f"write effective = {self.earliest(today)}, or later")
             )
-        return found
+        return faults
 
 
 def notice(in_force: Policy | None, policy: Policy) -> Notice:
     """Return what announcing `policy` takes. Before the first revision nothing was promised, so it takes nothing."""
-    found = amendments(in_force, policy) if in_force else []
-    days = IMPORTANT_DAYS if any(each.reason for each in found) else ORDINARY_DAYS if found else 0
-    return Notice(found, days)
+    changes = amendments(in_force, policy) if in_force else []
+    days = IMPORTANT_DAYS if any(change.reason for change in changes) else ORDINARY_DAYS if changes else 0
+    return Notice(changes, days)
 
 
 class Changes(NamedTuple):
@@ -84,16 +84,16 @@ def changes(old: Policy, new: Policy) -> Changes:
     That is what weighs, where the visitor is asked at all. A shorter retention, a field less or another wording puts no
     new question to them; another controller puts all of them, since the answers were given to somebody else.
     """
-    weighing = [each for each in amendments(old, new) if each.reason]
+    weighing = [change for change in amendments(old, new) if change.reason]
     asked = {purpose.name for purpose in new.asked}
-    if any(each.what == "controller" for each in weighing):
+    if any(change.what == "controller" for change in weighing):
         return Changes(frozenset(asked), frozenset())
-    purposes = frozenset(asked.intersection(each.purpose for each in weighing if not each.cookie))
+    purposes = frozenset(asked.intersection(change.purpose for change in weighing if not change.cookie))
     return Changes(purposes, frozenset(_cookies(weighing, asked - purposes)))
 
 
 def _cookies(weighing: Iterable[Amendment], purposes: set[str]) -> Iterable[str]:
-    return (each.cookie for each in weighing if each.cookie and each.purpose in purposes)
+    return (change.cookie for change in weighing if change.cookie and change.purpose in purposes)
 
 
 def since(kept: Mapping[int, Policy], policy: Policy) -> dict[int, Changes]:

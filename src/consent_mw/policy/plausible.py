@@ -65,21 +65,24 @@ def implausible_tables(raw: Mapping[str, object], file: str) -> list[Fault]:
 
 def unspoken(policy: Policy) -> list[Fault]:
     """Return a note for each language of the policy in which some of its own texts are missing."""
-    found: list[Fault] = []
+    faults: list[Fault] = []
     for language in policy.languages:
         places = [place for place, text in _texts(policy) if text.read(language)[1] not in ("", language)]
         if places:
             more = f" and {len(places) - 3} more" if len(places) > 3 else ""
             problem = f'"{language}" is missing in {", ".join(places[:3])}{more}'
-            found.append(Fault(policy.file, "languages", problem, "its readers find another language there: add it"))
-    return found
+            faults.append(Fault(policy.file, "languages", problem, "its readers find another language there: add it"))
+    return faults
 
 
 def placeholders(policy: Policy) -> list[Fault]:
     """Return a note for each text that stands for one that the site has to write itself."""
     mend = "write your own before anybody visits"
-    found = {word.place: held[0] for word in _words(policy) if (held := _PLACEHOLDER.search(word.text))}
-    return [Fault(policy.file, place, f'"{held}" stands for something of yours', mend) for place, held in found.items()]
+    held_by_place = {word.place: held[0] for word in _words(policy) if (held := _PLACEHOLDER.search(word.text))}
+    return [
+        Fault(policy.file, place, f'"{held}" stands for something of yours', mend)
+        for place, held in held_by_place.items()
+    ]
 
 
 def _misfit(file: str, word: _Word) -> Iterator[Fault]:
@@ -142,19 +145,19 @@ def _providers(policy: Policy) -> list[Fault]:
     named = {party.name: {party.purpose} for party in policy.recipients}
     for processor in policy.processors:
         named.setdefault(processor.name, set()).update(processor.purposes)
-    found: list[Fault] = []
+    faults: list[Fault] = []
     for number, cookie in enumerate(policy.cookies, 1):
         if (provider := provider_of(policy, cookie)) is None:
             continue
         place, called = f'cookies.declared[{number}] "{cookie.name}".provider', provider.read(policy.languages[0])[0]
-        purposes = [told for name, told in named.items() if same(provider, name)]
+        purposes = [providers for name, providers in named.items() if same(provider, name)]
         if not purposes:
             mend = "declare them under the same name: [[recipients]] or [[processors]]"
-            found.append(Fault(policy.file, place, f'"{called}" is neither a recipient nor a processor', mend))
-        elif not any(cookie.purpose in told for told in purposes):
+            faults.append(Fault(policy.file, place, f'"{called}" is neither a recipient nor a processor', mend))
+        elif not any(cookie.purpose in providers for providers in purposes):
             mend = f'add "{cookie.purpose}" to purposes of theirs in [[processors]], or a [[recipients]] table for it'
-            found.append(Fault(policy.file, place, f'"{called}" is not declared for {cookie.purpose}', mend))
-    return found
+            faults.append(Fault(policy.file, place, f'"{called}" is not declared for {cookie.purpose}', mend))
+    return faults
 
 
 @lru_cache(maxsize=1)
@@ -204,12 +207,12 @@ def _words(value: object, place: str = "", key: str = "") -> Iterator[_Word]:
                 name = "cookies.declared" if field.type == tuple[Cookie, ...] else field.name
                 yield from _words(getattr(value, field.name), f"{place}.{name}".lstrip("."), field.name)
     elif isinstance(value, Mapping):
-        for name, each in cast("Mapping[str, object]", value).items():
-            yield from _words(each, f"{place}.{name}".lstrip("."), key)
+        for name, inner in cast("Mapping[str, object]", value).items():
+            yield from _words(inner, f"{place}.{name}".lstrip("."), key)
     elif isinstance(value, tuple | list):
         # A list of plain words has no places of its own, tables have.
-        for number, each in enumerate(cast("tuple[object, ...]", value), 1):
-            yield from _words(each, place if isinstance(each, str) else f"{place}[{number}]", key)
+        for number, inner in enumerate(cast("tuple[object, ...]", value), 1):
+            yield from _words(inner, place if isinstance(inner, str) else f"{place}[{number}]", key)
 
 
 def _texts(value: object, place: str = "") -> Iterator[tuple[str, Text]]:
@@ -221,11 +224,11 @@ def _texts(value: object, place: str = "") -> Iterator[tuple[str, Text]]:
             name = "cookies.declared" if field.type == tuple[Cookie, ...] else field.name
             yield from _texts(getattr(value, field.name), f"{place}.{name}".lstrip("."))
     elif isinstance(value, Mapping):
-        for name, each in cast("Mapping[str, object]", value).items():
-            yield from _texts(each, f"{place}.{name}".lstrip("."))
+        for name, inner in cast("Mapping[str, object]", value).items():
+            yield from _texts(inner, f"{place}.{name}".lstrip("."))
     elif isinstance(value, tuple):
-        for number, each in enumerate(cast("tuple[object, ...]", value), 1):
-            yield from _texts(each, f"{place}[{number}]")
+        for number, inner in enumerate(cast("tuple[object, ...]", value), 1):
+            yield from _texts(inner, f"{place}[{number}]")
 
 
 def _raw_words(value: object, place: str = "", key: str = "") -> Iterator[_Word]:
@@ -234,9 +237,9 @@ def _raw_words(value: object, place: str = "", key: str = "") -> Iterator[_Word]
         if value and key:
             yield _Word(place, key, value)
     elif isinstance(value, Mapping):
-        for name, each in cast("Mapping[str, object]", value).items():
-            told = name if name in _JUDGED else key if isinstance(each, str) and len(name) == 2 else ""
-            yield from _raw_words(each, place if told == key != "" else f"{place}.{name}".lstrip("."), told)
+        for name, inner in cast("Mapping[str, object]", value).items():
+            field = name if name in _JUDGED else key if isinstance(inner, str) and len(name) == 2 else ""
+            yield from _raw_words(inner, place if field == key != "" else f"{place}.{name}".lstrip("."), field)
     elif isinstance(value, list):
-        for number, each in enumerate(cast("list[object]", value), 1):
-            yield from _raw_words(each, place if isinstance(each, str) else f"{place}[{number}]", key)
+        for number, inner in enumerate(cast("list[object]", value), 1):
+            yield from _raw_words(inner, place if isinstance(inner, str) else f"{place}[{number}]", key)

@@ -29,18 +29,18 @@ class Receiver(NamedTuple):
 
 def receivers(policy: Policy, purpose: str) -> list[Receiver]:
     """Return all who receive something for `purpose`, each once: recipients, processors, providers of cookies."""
-    found: list[Receiver] = []
+    merged: list[Receiver] = []
     for recipient in policy.recipients:
         if recipient.purpose == purpose:
-            _add(found, Receiver(recipient.name, purpose, (recipient,), ()))
+            _add(merged, Receiver(recipient.name, purpose, (recipient,), ()))
     for processor in policy.processors:
         if purpose in processor.purposes:
-            _add(found, Receiver(processor.name, purpose, (), (), processor))
+            _add(merged, Receiver(processor.name, purpose, (), (), processor))
     for cookie in policy.cookies:
         provider = provider_of(policy, cookie)
         if cookie.purpose == purpose and provider:
-            _add(found, Receiver(provider, purpose, (), (cookie,)))
-    return found
+            _add(merged, Receiver(provider, purpose, (), (cookie,)))
+    return merged
 
 
 def provider_of(policy: Policy, cookie: Cookie) -> Text | None:
@@ -55,12 +55,12 @@ def same(one: Text | None, other: Text | None) -> bool:
     return not set(one.by_language.values()).isdisjoint(other.by_language.values())
 
 
-def _add(found: list[Receiver], new: Receiver) -> None:
-    for number, known in enumerate(found):
+def _add(merged: list[Receiver], new: Receiver) -> None:
+    for number, known in enumerate(merged):
         if same(known.name, new.name):
             declared, cookies = known.declared + new.declared, known.cookies + new.cookies
-            found[number] = known._replace(
+            merged[number] = known._replace(
                 declared=declared, cookies=cookies, processor=known.processor or new.processor
             )
             return
-    found.append(new)
+    merged.append(new)

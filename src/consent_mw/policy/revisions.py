@@ -153,8 +153,8 @@ class Revisions:
                 Fault(str(self.directory), "", f"revision {revision} was never kept", "restore it from a backup")
             )
         newest = max(files, key=lambda path: path.stat().st_mtime_ns)
-        found = newest.stat()
-        policy = _loaded(newest, found.st_mtime_ns, found.st_size)
+        status = newest.stat()
+        policy = _loaded(newest, status.st_mtime_ns, status.st_size)
         if _file_name(policy) != newest.name:
             raise PolicyError(Fault(str(newest), "", "was changed since it was kept", "restore it from a backup"))
         return policy
@@ -214,11 +214,11 @@ class Revisions:
             yield
 
     def _readable(self) -> dict[int, Policy]:
-        found: dict[int, Policy] = {}
+        readable: dict[int, Policy] = {}
         for number in self.numbers():
             with suppress(PolicyError):
-                found[number] = self.read(number)
-        return found
+                readable[number] = self.read(number)
+        return readable
 
     def _kept(self) -> list[tuple[int, Path]]:
         try:
@@ -227,7 +227,7 @@ class Revisions:
             return []
         except OSError as error:
             raise self._failed(error, "let this user read the directory") from error
-        return [(int(found[1]), path) for path in paths if (found := _NAME.fullmatch(path.name))]
+        return [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
 
     def _failed(self, error: OSError, mend: str) -> ConfigurationError:
         return ConfigurationError(f"{self.directory}: the revisions failed ({error.strerror}); {mend}")

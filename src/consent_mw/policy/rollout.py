@@ -82,8 +82,8 @@ class Publications:
         changed = [] if faults else edited(revisions, declared)
         if faults or (changed and not trial):
             raise PolicyError(*faults, *changed)
-        for told in (*changed, *notes(revisions, declared, self._now(), begun=begun and file is not None)):
-            _log.warning("%s", told)
+        for fault in (*changed, *notes(revisions, declared, self._now(), begun=begun and file is not None)):
+            _log.warning("%s", fault)
         self._declared = declared
         self._course = revisions.course(declared)
         self._names: frozenset[str] = frozenset()
@@ -112,7 +112,7 @@ class Publications:
         if names != self._names:
             self._course = self._revisions.course(self._declared)
             self._names = names
-            for revision in self._revisions.numbers() - {each.revision for each in self._course.published}:
+            for revision in self._revisions.numbers() - {published.revision for published in self._course.published}:
                 _log.warning("%s: revision %d cannot be read; restore it", self._revisions.directory, revision)
         now, published = self._now(), self._course.published
         holds, ahead = self._course.at(now), self._course.ahead(now)

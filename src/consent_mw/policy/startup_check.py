@@ -45,14 +45,14 @@ def edited(revisions: Revisions, policy: Policy) -> list[Fault]:
         kept = revisions.read(policy.revision)
     except PolicyError as error:
         return list(error.faults)
-    found = amendments(kept, policy)
+    changes = amendments(kept, policy)
     dated = (kept.published, kept.effective) != (policy.published, policy.effective)
-    if not found and not dated:
+    if not changes and not dated:
         return []
     if rewords(kept, policy):
         mend = f"if they mean the same, run: consent-mw publish --wording {policy.file}"
         return [Fault(policy.file, "revision", f"revision {policy.revision} was published in other words", mend)]
-    what = ", ".join([*map(_named, found[:_NAMED]), *(["..."] if len(found) > _NAMED else [])]) or "its dates"
+    what = ", ".join([*map(_named, changes[:_NAMED]), *(["..."] if len(changes) > _NAMED else [])]) or "its dates"
     number = (revisions.latest() or 0) + 1
     mend = f"write revision = {number} and run: consent-mw publish {policy.file}; for development there is debug=True"
     return [
@@ -63,7 +63,7 @@ def edited(revisions: Revisions, policy: Policy) -> list[Fault]:
 def rewords(kept: Policy, policy: Policy) -> bool:
     """Whether `policy` says in other words what `kept` says, which is of the same revision."""
     dates = (kept.published, kept.effective) == (policy.published, policy.effective)
-    return dates and all(each.what in _WORDS and each.reason is None for each in amendments(kept, policy))
+    return dates and all(change.what in _WORDS and change.reason is None for change in amendments(kept, policy))
 
 
 def early(revisions: Revisions, policy: Policy, now: datetime) -> list[Fault]:
@@ -94,17 +94,17 @@ def notes(revisions: Revisions, policy: Policy, now: datetime, *, begun: bool) -
     """
     if revisions.numbers():
         return []
-    found = early(revisions, policy, now)
+    faults = early(revisions, policy, now)
     if begun:
         problem = (
             f"the site was started here, and {revisions.directory} holds no revision: what it promised is not known"
         )
-        found.append(Fault(policy.file, "revision", problem, "restore that directory from a backup"))
-    if policy.revision > 1 and not found:
+        faults.append(Fault(policy.file, "revision", problem, "restore that directory from a backup"))
+    if policy.revision > 1 and not faults:
         problem = f"is revision {policy.revision}, and no earlier one is in {revisions.directory}"
         mend = "put the revisions of the running site there; without them who answered an earlier one is asked anew"
-        found.append(Fault(policy.file, "revision", problem, mend))
-    return found
+        faults.append(Fault(policy.file, "revision", problem, mend))
+    return faults
 
 
 def _named(amendment: Amendment) -> str:

@@ -67,12 +67,12 @@ def _table(bracket: str, path: str, tables: Counter[str]) -> str:
     """Return the place of a table: one of a list has its number, and one below a list belongs to the list's newest
     entry."""
     head, _, rest = path.partition(".")
-    found = head
+    table = head
     while rest:
-        found = f"{found}[{tables[found]}]" if tables[found] else found
+        table = f"{table}[{tables[table]}]" if tables[table] else table
         head, _, rest = rest.partition(".")
-        found = f"{found}.{head}"
+        table = f"{table}.{head}"
     if bracket == "[[":
-        tables[found] += 1
-        return f"{found}[{tables[found]}]"
-    return found
+        tables[table] += 1
+        return f"{table}[{tables[table]}]"
+    return table

@@ -175,12 +175,12 @@ class DayCounts:
 
     def told(self) -> dict[str, dict[str, int]]:
         """Return the counts that may be written so far, by what they count."""
-        found = {by: folded(by, cells) for by, cells in self._counts.items() if by not in (CHOICES, *DETAILS)}
+        tables = {by: folded(by, cells) for by, cells in self._counts.items() if by not in (CHOICES, *DETAILS)}
         if self._is_whole(CHOICES):
             # The finer tables are published together, or one would reveal what another withholds.
             whole = (CHOICES, *DETAILS) if all(map(self._is_whole, DETAILS)) else (CHOICES,)
-            found |= {by: {label: cell.count for label, cell in sorted(self.table(by).items())} for by in whole}
-        return found | {"undeclared": self._undeclared()}
+            tables |= {by: {label: cell.count for label, cell in sorted(self.table(by).items())} for by in whole}
+        return tables | {"undeclared": self._undeclared()}
 
     def facts(self) -> dict[str, Scalar]:
         """Return what its records say beside their count."""
@@ -279,10 +279,10 @@ def folded(by: str, cells: Mapping[str, Cell]) -> dict[str, int]:
         other.take(cells[label])
     while small and other.is_small and kept:
         other.take(cells[kept.pop(0)])
-    found = {label: cells[label].count for label in sorted(kept)}
+    shown = {label: cells[label].count for label in sorted(kept)}
     if small and not other.is_small:
-        found[OTHER] = other.count
-    return found
+        shown[OTHER] = other.count
+    return shown
 
 
 _LATENCY_LABELS: Final = (*map(str, LATENCIES), "more")

@@ -74,14 +74,14 @@ class Archive:
         Raises:
             StoreError: The archive or its keys cannot be reached.
         """
-        found: dict[tuple[int, str], frozenset[bytes]] = {}
+        tokens: dict[tuple[int, str], frozenset[bytes]] = {}
         since = None if person.first_day is None else start_of(person.first_day)
         async for page in pages(self.store, Query(kinds=frozenset((NAMING,)), since=since)):
-            await asyncio.to_thread(self._add_tokens, page, person, found)
-        return found
+            await asyncio.to_thread(self._add_tokens, page, person, tokens)
+        return tokens
 
     def _add_tokens(
-        self, page: Iterable[Record], person: Person, found: dict[tuple[int, str], frozenset[bytes]]
+        self, page: Iterable[Record], person: Person, tokens: dict[tuple[int, str], frozenset[bytes]]
     ) -> None:
         for record in page:
             key = day, purpose = day_of(time_of(record.id)), record.purpose
@@ -92,11 +92,11 @@ class Archive:
                 secret = self.sealer.open(record)
             except (ConfigurationError, KeyDestroyed, RecordDamaged):
                 continue
-            found[key] = found.get(key, frozenset()) | {token_of(secret, value.encode()) for value in values}
+            tokens[key] = tokens.get(key, frozenset()) | {token_of(secret, value.encode()) for value in values}
 
     def _secrets(self, copies: Sequence[Record], live: Sealer) -> Iterator[Record]:
-        told = {(day_of(time_of(copy.id)), copy.purpose) for copy in copies if copy.subject is not None}
-        for day, purpose in sorted(told):
+        places = {(day_of(time_of(copy.id)), copy.purpose) for copy in copies if copy.subject is not None}
+        for day, purpose in sorted(places):
             try:
                 secrets = live.token_secrets(day, purpose)
             except KeyDestroyed:  # nothing of it was sealed, so that its copies did not need the key

@@ -168,9 +168,9 @@ class Tallies:
 
     async def read_all(self) -> None:
         """Read all of them. Raises StoreError."""
-        found = await self._read(None)
+        tallies = await self._read(None)
         self._known = {}
-        self._take(found)
+        self._take(tallies)
 
     async def look(self, where: str, day: int, purpose: str) -> bool:
         """Whether there is a tally of that place, day and purpose, also one that came late. Raises StoreError."""
@@ -179,10 +179,10 @@ class Tallies:
     async def still(self, where: str, day: int, purpose: str) -> bool:
         """Whether it is in the store at this moment. Raises StoreError."""
         number = Tally(day=day, purpose=purpose, where=where, rings={}).id
-        found = self._tallies(await self._store.fetch(_ours(TALLY, number)))
+        tallies = self._tallies(await self._store.fetch(_ours(TALLY, number)))
         self.drop(where, day, purpose)
-        self._take(found)
-        return bool(found)
+        self._take(tallies)
+        return bool(tallies)
 
     def keep(self, tally: Tally) -> None:
         """Know a tally that was just written."""
@@ -193,10 +193,10 @@ class Tallies:
         self._known.get((where, purpose), {}).pop(day, None)
 
     async def _read(self, since: datetime | None) -> list[Tally]:
-        found: list[Tally] = []
+        tallies: list[Tally] = []
         async for page in pages(self._store, replace(_ours(TALLY), since=since)):
-            found += self._tallies(page)
-        return found
+            tallies += self._tallies(page)
+        return tallies
 
     def _tallies(self, records: Sequence[Record]) -> list[Tally]:
         return list(map(Tally.read, self._sealer.whole(records)))
@@ -298,11 +298,13 @@ class Certificates:
         query = Query(kinds=frozenset((AGGREGATE,)), purposes=frozenset((AGGREGATES,)), ids=ids)
         whole = self._sealer.whole(await every(self._store, query))
         before = {record.id: cells_of(record) for record in whole}
-        found = [each for each in aggregates if _may_follow(before.get(each.id, {}), cells_of(each))]
-        gone = {tally.record(self._sealer).id, *(record.id for record in found)}
+        replaceable = [
+            aggregate for aggregate in aggregates if _may_follow(before.get(aggregate.id, {}), cells_of(aggregate))
+        ]
+        gone = {tally.record(self._sealer).id, *(record.id for record in replaceable)}
         kinds, purposes = frozenset((AGGREGATE, TALLY)), frozenset((AGGREGATES, RECEIPTS))
         await self._store.delete(Query(kinds=kinds, purposes=purposes, ids=frozenset(gone)))
-        return found
+        return replaceable
 
     async def keep(self, certificate: Certificate, *others: Record) -> None:
         """

@@ -71,7 +71,7 @@ class Counting:
         """
         if self._counted_on != day_of(now):
             self._counted, self._counted_on = {}, day_of(now)
-        found = 0
+        counted_days = 0
         for purpose in stage.retention.purposes:
             counted, waits = self._counted.get(purpose), None
             but = self._certificates.tallies(stage.where, purpose).keys()
@@ -81,11 +81,11 @@ class Counting:
                     break
                 if not await self._is_known(stage, day, purpose):
                     await self._count(stage, day, purpose)
-                    found += 1
+                    counted_days += 1
                 self._counted[purpose] = day
             done = but if waits is None else [day for day in but if day < waits]
             self._counted[purpose] = max(self._counted.get(purpose, -1), max(done, default=-1))
-        return found
+        return counted_days
 
     async def before_it_goes(self, stage: Stage, day: int, purpose: str, now: datetime) -> int | None:
         """

@@ -67,13 +67,13 @@ async def due(stages: Iterable[Stage], now: datetime) -> list[Due]:
         StoreError: A store or its keys cannot be reached.
     """
     stages = list(stages)
-    found = [entry for stage in stages for entry in (await _Reading(stage, now).all()).values()]
-    rings = frozenset(ring for entry in found for ring in entry.unreached)
+    entries = [entry for stage in stages for entry in (await _Reading(stage, now).all()).values()]
+    rings = frozenset(ring for entry in entries for ring in entry.unreached)
     running = await at_work(stages[0].store, stages[0].sealer, rings, now) if rings else {}
-    for entry in found:
+    for entry in entries:
         entry.at_work = {ring: running[ring] for ring in entry.unreached if ring in running}
         entry.problem = "; ".join(filter(None, [entry.problem, *_of_other_keyrings(entry)]))
-    return sorted(found, key=lambda entry: (entry.day, entry.purpose, entry.where))
+    return sorted(entries, key=lambda entry: (entry.day, entry.purpose, entry.where))
 
 
 def _of_other_keyrings(entry: Due) -> Iterator[str]:
@@ -94,17 +94,17 @@ async def at_work(store: Store, sealer: Sealer, rings: Set[str], now: datetime) 
     Raises:
         StoreError: The store cannot be reached.
     """
-    found: dict[str, datetime] = {}
+    beginnings: dict[str, datetime] = {}
     until: datetime | None = None  # a machine's clock may be ahead
     for step in _LATELY:
         query, after = Query(kinds=ENDING, since=now - step, until=until), None
         while page := await store.fetch(query, after=after, limit=PAGE):
             after = page[-1].id
-            found |= {record.ring: time_of(record.id) for record in sealer.whole(page) if record.ring in rings}
-        if len(found) == len(rings):
+            beginnings |= {record.ring: time_of(record.id) for record in sealer.whole(page) if record.ring in rings}
+        if len(beginnings) == len(rings):
             break
         until = now - step
-    return found
+    return beginnings
 
 
 class _Reading:
@@ -160,8 +160,9 @@ class _Reading:
             else:
                 entry.unreached[ring] = entry.unreached.get(ring, 0) + count
         late = self._stage.retention.ended(day, purpose, self._now - LATE)
-        made = [time_of(record.id) for record in page] if late else []  # the first of them need not be the first to end
-        entry.late = entry.late or any(window.since <= each < window.until for each in made for window in late)
+        # The first of them need not be the first to end.
+        times = [time_of(record.id) for record in page] if late else []
+        entry.late = entry.late or any(window.since <= time < window.until for time in times for window in late)
 
     def _entry(self, day: int, purpose: str) -> Due:
         return self._found.setdefault((day, purpose), Due(where=self._stage.where, day=day_text(day), purpose=purpose))

@@ -91,16 +91,16 @@ async def closing(store: Store, sealer: Sealer, pages: Pages, day: int, counts: 
             again.add(record for record in page if record.kind == RECEIPT)
         return again
 
-    found: list[PeriodCounts] = []
-    waiting = [each for each in range(day - _LONGEST + 1, day + 1) if each not in known.choices]
-    period = _choices(day, {each: await counted(each) for each in waiting}, known)
+    periods: list[PeriodCounts] = []
+    waiting = [earlier for earlier in range(day - _LONGEST + 1, day + 1) if earlier not in known.choices]
+    period = _choices(day, {earlier: await counted(earlier) for earlier in waiting}, known)
     if period:
-        found.append(period)
+        periods.append(period)
         known.take(f"{PERIOD}{CHOICES}", frozenset(period.days), period.told()[f"{PERIOD}{CHOICES}"])
     waiting = sorted(known.choices - known.details)
     if waiting and day - waiting[0] >= _DETAILED - 1:
-        found.append(_details(day, {each: await counted(each) for each in waiting}, known))
-    return found
+        periods.append(_details(day, {earlier: await counted(earlier) for earlier in waiting}, known))
+    return periods
 
 
 class _Known:
@@ -139,16 +139,18 @@ async def _known(store: Store, sealer: Sealer, day: int) -> _Known:
 
 def _choices(day: int, counts: dict[int, DayCounts], known: _Known) -> PeriodCounts | None:
     """Return the period of the days that wait, if it may be published."""
-    told = {each: part for each, part in counts.items() if each in known.totals and _agrees(part, known.totals[each])}
-    few = {each: part for each, part in counts.items() if each not in known.totals and part.table(CHOICES)}
+    agreed = {
+        other: part for other, part in counts.items() if other in known.totals and _agrees(part, known.totals[other])
+    }
+    few = {other: part for other, part in counts.items() if other not in known.totals and part.table(CHOICES)}
     # The total of a day of four is not told. Several of them are, together; else it would be found by subtraction.
-    days = told if _whole(_merged(few.values(), CHOICES)).is_small else told | few
+    days = agreed if _whole(_merged(few.values(), CHOICES)).is_small else agreed | few
     cells = _merged(days.values(), CHOICES)
     has_small = any(cell.is_small for cell in cells.values())
     if not days or (has_small and day - min(days) < _LONGEST - 1):
         return None
-    found = folded(CHOICES, cells)
-    return PeriodCounts(day, next(iter(days.values())).purpose, days, {CHOICES: found}) if found else None
+    table = folded(CHOICES, cells)
+    return PeriodCounts(day, next(iter(days.values())).purpose, days, {CHOICES: table}) if table else None
 
 
 def _agrees(counts: DayCounts, total: int) -> bool:
@@ -165,11 +167,11 @@ def _details(day: int, counts: dict[int, DayCounts], known: _Known) -> PeriodCou
 
 
 def _merged(counts: Iterable[DayCounts], by: str) -> dict[str, Cell]:
-    found: dict[str, Cell] = {}
-    for each in counts:
-        for label, cell in each.table(by).items():
-            found.setdefault(label, Cell()).take(cell)
-    return found
+    merged: dict[str, Cell] = {}
+    for part in counts:
+        for label, cell in part.table(by).items():
+            merged.setdefault(label, Cell()).take(cell)
+    return merged
 
 
 def _whole(cells: Mapping[str, Cell]) -> Cell:
@@ -193,7 +195,7 @@ def _rows(cells: Mapping[str, Cell], languages: set[str]) -> dict[str, int]:
     rest = [rows.pop(OTHER)] if OTHER in rows else []
     rest += [rows.pop(language) for language in list(rows) if _has_small(rows[language])]
     while rest and rows and _has_small(_joined(rest)):
-        rest.append(rows.pop(min(rows, key=lambda each: (_whole(rows[each]).count, each))))
+        rest.append(rows.pop(min(rows, key=lambda label: (_whole(rows[label]).count, label))))
     if rest and not _has_small(_joined(rest)):
         rows[OTHER] = _joined(rest)
     elif rest:
@@ -204,11 +206,11 @@ def _rows(cells: Mapping[str, Cell], languages: set[str]) -> dict[str, int]:
 
 
 def _joined(rows: Iterable[Mapping[str, Cell]]) -> dict[str, Cell]:
-    found: dict[str, Cell] = {}
+    joined: dict[str, Cell] = {}
     for row in rows:
         for choice, cell in row.items():
-            found.setdefault(choice, Cell()).take(cell)
-    return found
+            joined.setdefault(choice, Cell()).take(cell)
+    return joined
 
 
 def _has_small(row: Mapping[str, Cell]) -> bool:

@@ -96,14 +96,14 @@ class Proofs:
 
     async def _proofs(self) -> dict[tuple[str, str], list[Proof]]:
         query = Query(kinds=frozenset((CERTIFICATE,)), purposes=frozenset((RECEIPTS,)))
-        found: dict[tuple[str, str], list[Proof]] = {}
+        proofs: dict[tuple[str, str], list[Proof]] = {}
         # One that is not as the site wrote it proves nothing.
         for record in self._sealer.whole(await self._store.fetch(query, limit=_READ, newest_first=True)):
             proof = _proof(record.data)
-            of = found.setdefault((proof.purpose, proof.where), [])
+            of = proofs.setdefault((proof.purpose, proof.where), [])
             if len(of) < MOST:
                 of.append(proof)
-        return found
+        return proofs
 
     async def _blocked(self, now: datetime) -> Mapping[str, int]:
         today = day_of(now)
@@ -112,18 +112,18 @@ class Proofs:
 
 
 def _proof(data: Mapping[str, Scalar]) -> Proof:
-    told = {name.removeprefix("certificate."): value for name, value in data.items()}
-    records = int(str(told["records"]))
+    fields = {name.removeprefix("certificate."): value for name, value in data.items()}
+    records = int(str(fields["records"]))
     return Proof(
-        purpose=str(told["purpose"]),
-        where=str(told["where"]),
-        day=date.fromisoformat(str(told["day"])),
+        purpose=str(fields["purpose"]),
+        where=str(fields["where"]),
+        day=date.fromisoformat(str(fields["day"])),
         records=records if records >= FEWEST else None,
-        archived=told["archived"] != 0,
-        unreadable=told["unreadable"] != 0,
-        method="key" if told["key"] else "lost" if told["ring"] else "deleted",
-        revision=int(str(told["revision"])),
-        retention=str(told["retention"]),
-        ended=datetime.fromisoformat(str(told["ended"])),
-        destroyed=datetime.fromisoformat(str(told["destroyed"])),
+        archived=fields["archived"] != 0,
+        unreadable=fields["unreadable"] != 0,
+        method="key" if fields["key"] else "lost" if fields["ring"] else "deleted",
+        revision=int(str(fields["revision"])),
+        retention=str(fields["retention"]),
+        ended=datetime.fromisoformat(str(fields["ended"])),
+        destroyed=datetime.fromisoformat(str(fields["destroyed"])),
     )

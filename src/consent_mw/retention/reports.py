@@ -170,7 +170,7 @@ class Report(msgspec.Struct, kw_only=True):
     @property
     def overdue(self) -> int:
         """How many requests are overdue."""
-        return sum(each.overdue for each in self.requests or ())
+        return sum(request.overdue for request in self.requests or ())
 
 
 async def report_of(store: Store, sealer: Sealer, first: int, last: int) -> Report:
@@ -199,11 +199,11 @@ async def report_of(store: Store, sealer: Sealer, first: int, last: int) -> Repo
             periods[about] = cells
         if name == by:
             _add(days.setdefault(day_text(max(about)), Day()), by, cells)
-    counts = {by: _widest(parts) for by, parts in sorted(totals.items(), key=lambda each: _rank(each[0]))}
+    counts = {by: _widest(parts) for by, parts in sorted(totals.items(), key=lambda item: _rank(item[0]))}
     for by in (CHOICES, *DETAILS):
         if by in counts:
-            told = set(map(day_text, covered[by]))
-            counts[by].untold = sum(day.receipts or 0 for name, day in days.items() if name not in told)
+            covered_days = set(map(day_text, covered[by]))
+            counts[by].untold = sum(day.receipts or 0 for name, day in days.items() if name not in covered_days)
     latency = _quantiles(counts["latency"].cells) if "latency" in counts else {}
     counted = {by: count for by, count in counts.items() if by not in _OWN}
     return Report(
@@ -226,10 +226,10 @@ def endings(retention: Retention, live: Iterable[tuple[int, str]], now: datetime
         end = retention.end(day, purpose, now, span)
         if end is not None:
             oldest[purpose] = day, min(end, oldest.get(purpose, (day, end))[1])
-    found = sorted((end, purpose) for purpose, (_, end) in oldest.items())
+    soonest = sorted((end, purpose) for purpose, (_, end) in oldest.items())
     return [
         Ending(purpose, day_text(oldest[purpose][0]), end.astimezone().isoformat(timespec="minutes"))
-        for end, purpose in found
+        for end, purpose in soonest
     ]
 
 
@@ -257,8 +257,8 @@ def title_of(by: str) -> str:
 
 def choices_of(periods: Iterable[Period]) -> list[str]:
     """Return the choices that any of `periods` tells, in their fixed order."""
-    found = {choice for period in periods for choice in period.cells or ()}
-    return [choice for choice in _CHOICES if choice in found] + sorted(found.difference(_CHOICES))
+    choices = {choice for period in periods for choice in period.cells or ()}
+    return [choice for choice in _CHOICES if choice in choices] + sorted(choices.difference(_CHOICES))
 
 
 def cell_of(period: Period, choice: str) -> int | None:
@@ -312,14 +312,16 @@ def _add(day: Day, by: str, cells: Mapping[str, int]) -> None:
 
 
 def _over_time(periods: Mapping[frozenset[int], dict[str, int]], days: Mapping[str, Day]) -> list[Period]:
-    found: list[Period] = []
-    told: set[str] = set()
+    over_time: list[Period] = []
+    shown: set[str] = set()
     for numbers, cells in periods.items():
         names = [day_text(number) for number in sorted(numbers)]
-        told.update(names)
-        found.append(Period(names, cells, sum(cells.values())))
-    found += [Period([name], None, day.receipts) for name, day in days.items() if day.receipts and name not in told]
-    return sorted(found, key=lambda period: period.days)
+        shown.update(names)
+        over_time.append(Period(names, cells, sum(cells.values())))
+    over_time += [
+        Period([name], None, day.receipts) for name, day in days.items() if day.receipts and name not in shown
+    ]
+    return sorted(over_time, key=lambda period: period.days)
 
 
 def _widest(parts: Mapping[str, Counter[str]]) -> Count:
@@ -329,14 +331,14 @@ def _widest(parts: Mapping[str, Counter[str]]) -> Count:
 
 def _quantiles(cells: Mapping[str, int]) -> dict[str, float | None]:
     whole = sum(cells.values())
-    found: dict[str, float | None] = {}
+    quantiles: dict[str, float | None] = {}
     for name, share in _QUANTILES.items():
         below = 0
         for bound in LATENCIES:
             below += cells.get(str(bound), 0)
             if below >= share * whole:
-                found[name] = float(bound)
+                quantiles[name] = float(bound)
                 break
         else:
-            found[name] = None
-    return found
+            quantiles[name] = None
+    return quantiles
