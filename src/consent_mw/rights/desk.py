@@ -84,12 +84,12 @@ class Desk:
             *(request.record(self._sealer) for request in requests),
             *(answer.record(self._sealer) for answer in answers),
             # A request is filed under a sign-in alone. These links lead to it from the sender's name.
-            *(each for request in requests for each in self._links(request)),
+            *(link for request in requests for link in self._links(request)),
         ]
 
     def _links(self, request: Request) -> list[Record]:
         person, registered_ns = request.person, int(request.registered.timestamp() * 1e9)
-        return [each for name in person.names[:1] for each in links(self._sealer, name, person.sign_in, registered_ns)]
+        return [link for name in person.names[:1] for link in links(self._sealer, name, person.sign_in, registered_ns)]
 
     async def all(self, *, opened: bool = True) -> list[Case]:
         """
@@ -101,8 +101,8 @@ class Desk:
         Raises:
             StoreError: The store cannot be reached.
         """
-        found = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
-        return await asyncio.to_thread(self._cases, found, opened=opened)
+        records = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
+        return await asyncio.to_thread(self._cases, records, opened=opened)
 
     async def restricting(self, spool: Path | None = None) -> list[Case]:
         """
@@ -117,13 +117,15 @@ class Desk:
         """
         waiting = await asyncio.to_thread(waiting_records, spool, _KINDS) if spool else []
         stored = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
-        found = {record.id: record for record in (*waiting, *stored)}
-        return await asyncio.to_thread(self._restricting, [found[each] for each in sorted(found)])
+        by_id = {record.id: record for record in (*waiting, *stored)}
+        return await asyncio.to_thread(self._restricting, [by_id[record_id] for record_id in sorted(by_id)])
 
     def _restricting(self, records: Sequence[Record]) -> list[Case]:
-        asked = [each for each in records if each.kind == REQUEST and each.data.get("request.kind") in RESTRICTING]
+        asked = [
+            record for record in records if record.kind == REQUEST and record.data.get("request.kind") in RESTRICTING
+        ]
         numbers = {str(record.id) for record in asked}
-        answers = self._sealer.whole(each for each in records if each.data.get("answer.request") in numbers)
+        answers = self._sealer.whole(record for record in records if record.data.get("answer.request") in numbers)
         ended = {answer.data["answer.request"] for answer in answers if answer.data["answer.outcome"] != "granted"}
         left = self._sealer.whole(record for record in asked if str(record.id) not in ended)
         own = [answer for answer in answers if answer.data["answer.request"] not in ended]
@@ -145,15 +147,15 @@ class Desk:
         """Return the requests that `person` sent under their own proven identity, oldest first. Raises StoreError."""
         return await self.filed(await asyncio.to_thread(tokens, self._sealer, person, (REQUESTS,)))
 
-    async def filed(self, made: Subjects) -> list[Case]:
+    async def filed(self, by_day: Subjects) -> list[Case]:
         """As `of`, for a caller that has already computed the tokens of the person."""
-        of_requests = {key: subjects for key, subjects in made.items() if key[1] == REQUESTS}
-        found = [
-            each
+        of_requests = {key: subjects for key, subjects in by_day.items() if key[1] == REQUESTS}
+        requests = [
+            record
             for query in questions(of_requests, _ASKED, tokens_at_once(self._store))
-            for each in await every(self._store, query)
+            for record in await every(self._store, query)
         ]
-        return await self._answered([record for record in found if carried_by(record, made)])
+        return await self._answered([record for record in requests if carried_by(record, by_day)])
 
     async def _answered(self, requests: Sequence[Record]) -> list[Case]:
         """

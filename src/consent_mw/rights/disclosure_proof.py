@@ -65,10 +65,10 @@ async def write(
 async def entries_of(store: Store) -> list[Record]:
     """Return the ledger as it is stored, oldest first. Raises StoreError."""
     query = Query(kinds=frozenset((DISCLOSURE,)), purposes=frozenset((REQUESTS,)))
-    found: list[Record] = []
-    while page := await store.fetch(query, after=found[-1].id if found else None):
-        found += page
-    return found
+    records: list[Record] = []
+    while page := await store.fetch(query, after=records[-1].id if records else None):
+        records += page
+    return records
 
 
 def named(entries: Iterable[Entry]) -> dict[UUID, tuple[Entry, bool]]:

@@ -88,10 +88,10 @@ async def certificates(store: Store, sealer: Sealer, since: datetime | None = No
     Args:
         since: When the oldest of the requests was registered (aware). Certificates written before it are not read.
     """
-    found: dict[UUID, ErasureCertificate] = {}
+    by_request: dict[UUID, ErasureCertificate] = {}
     begin = None if since is None else since - _CLOCK
     records = await every(store, Query(kinds=frozenset((ERASED,)), purposes=frozenset((REQUESTS,)), since=begin))
     for record in sealer.whole(records):
         certificate = ErasureCertificate.read(record)
-        found.setdefault(certificate.request, certificate)
-    return found
+        by_request.setdefault(certificate.request, certificate)
+    return by_request

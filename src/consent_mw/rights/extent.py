@@ -56,7 +56,7 @@ class Place(NamedTuple):
         """
         keys = sorted(self.made)
         some = [keys[first : first + _PARTITIONS] for first in range(0, len(keys), _PARTITIONS)]
-        return [self._replace(made={key: self.made[key] for key in each}) for each in some] or [self]
+        return [self._replace(made={key: self.made[key] for key in keys}) for keys in some] or [self]
 
 
 class _Part(NamedTuple):
@@ -129,10 +129,10 @@ class Extent:
         return parts
 
 
-def _meant(made: Subjects, request: Request, part: _Part) -> dict[tuple[int, str], frozenset[bytes]]:
+def _meant(subjects: Subjects, request: Request, part: _Part) -> dict[tuple[int, str], frozenset[bytes]]:
     named = request.purposes
     return {
-        (day, purpose): each
-        for (day, purpose), each in made.items()
+        (day, purpose): tokens
+        for (day, purpose), tokens in subjects.items()
         if (purpose in named if named else purpose not in _UNASKED) and part.means(purpose)
     }

@@ -129,16 +129,16 @@ class Registry:
         """
         if not person.is_known:
             return Holdings(person)
-        made = await asyncio.to_thread(self._tokens, person)
-        held, changed = await self._held(self._live, _but(made, RECEIPTS, REQUESTS), now)
+        subjects = await asyncio.to_thread(self._tokens, person)
+        held, changed = await self._held(self._live, _but(subjects, RECEIPTS, REQUESTS), now)
         if self._archived and self._archive:
             more, also_changed = await self._held(self._archived, await self._archive.tokens(person), now)
             held, changed = held + more, changed + also_changed
-        cases = await self._desk.filed(made)
+        cases = await self._desk.filed(subjects)
         return Holdings(
             person=person,
             held=tuple(held),
-            receipts=tuple(await self._receipts(made)),
+            receipts=tuple(await self._receipts(subjects)),
             cases=tuple(case for case in cases if not case.renewed),
             disclosures=tuple(_concerning(await self._disclosed(person), person, held)),
             application=await self._application(person),
@@ -155,26 +155,28 @@ class Registry:
         sealer = self._live.sealer
         return tokens(sealer, person, sealer.days().keys() - {LINKS})
 
-    async def _held(self, stage: Stage, made: Subjects, now: datetime) -> tuple[list[Held], int]:
+    async def _held(self, stage: Stage, subjects: Subjects, now: datetime) -> tuple[list[Held], int]:
         """Return what is held in one place, and how many of its records are not as the site wrote them."""
-        asked = questions(made, HELD, tokens_at_once(stage.store))
-        records = [each for query in asked for each in await every(stage.store, query)]
-        found = await asyncio.to_thread(stage.sealer.whole, records)
+        asked = questions(subjects, HELD, tokens_at_once(stage.store))
+        records = [record for query in asked for record in await every(stage.store, query)]
+        whole = await asyncio.to_thread(stage.sealer.whole, records)
         by_purpose: dict[str, list[Record]] = {}
-        for record in found:
-            if carried_by(record, made):
+        for record in whole:
+            if carried_by(record, subjects):
                 by_purpose.setdefault(record.purpose, []).append(record)
         held = await asyncio.to_thread(
             lambda: [_told(stage, purpose, by_purpose[purpose], now) for purpose in sorted(by_purpose)]
         )
-        return held, len(records) - len(found)
+        return held, len(records) - len(whole)
 
-    async def _receipts(self, made: Subjects) -> list[Receipt]:
-        filed = {key: subjects for key, subjects in made.items() if key[1] == RECEIPTS}
+    async def _receipts(self, by_day: Subjects) -> list[Receipt]:
+        filed = {key: subjects for key, subjects in by_day.items() if key[1] == RECEIPTS}
         asked = questions(filed, _RECEIPT, tokens_at_once(self._live.store))
-        records = [each for query in asked for each in await every(self._live.store, query)]
+        records = [record for query in asked for record in await every(self._live.store, query)]
         return await asyncio.to_thread(
-            lambda: [each for record in records[::-1] if carried_by(record, made) and (each := self._receipt(record))]
+            lambda: [
+                receipt for record in records[::-1] if carried_by(record, by_day) and (receipt := self._receipt(record))
+            ]
         )
 
     def _receipt(self, record: Record) -> Receipt | None:
@@ -196,8 +198,8 @@ class Registry:
             raise StoreError(f"the application's personal_data.read() failed ({error!r})") from error
 
 
-def _but(made: Subjects, *purposes: str) -> Subjects:
-    return {key: subjects for key, subjects in made.items() if key[1] not in purposes}
+def _but(by_day: Subjects, *purposes: str) -> Subjects:
+    return {key: subjects for key, subjects in by_day.items() if key[1] not in purposes}
 
 
 def _told(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) -> Held:
@@ -228,6 +230,6 @@ def _concerning(disclosures: Iterable[Disclosure], person: Person, held: Sequenc
     return [
         disclosure
         for disclosure in disclosures
-        if any(disclosure.concerns(person.names, each.purpose, each.first, each.last) for each in held)
+        if any(disclosure.concerns(person.names, holding.purpose, holding.first, holding.last) for holding in held)
         or any(name in disclosure.receipts for name in person.names)
     ]

@@ -60,10 +60,10 @@ class OpenCases:
             self._take(lately)
         self._lately = frozenset(record.id for record in lately)
         numbers = frozenset(number for number, decided in self._open.items() if decided)
-        found = await self._desk.numbered(numbers) if numbers else []
-        for number in numbers.difference(case.request.id for case in found if case.ended is None):
+        cases = await self._desk.numbered(numbers) if numbers else []
+        for number in numbers.difference(case.request.id for case in cases if case.ended is None):
             del self._open[number]  # another process has answered or erased it
-        return [case for case in found if is_ours(case)]
+        return [case for case in cases if is_ours(case)]
 
     async def _read_all(self) -> None:
         records = await every(self._store, Query(kinds=_BOTH, purposes=_PURPOSES))  # before anything is forgotten
@@ -101,7 +101,7 @@ class OpenCases:
     def _is_gone(self, lately: Iterable[Record], since: datetime) -> bool:
         """Whether something is gone that was there at the last look, and is not too old to be read again."""
         here = {record.id for record in lately}
-        return any(time_of(each) >= since for each in (self._lately or frozenset()) - here)
+        return any(time_of(number) >= since for number in (self._lately or frozenset()) - here)
 
     async def _is_late(self, since: datetime) -> bool:
         """Look into the next older week, and return whether it holds a request that was not there before."""
@@ -110,9 +110,9 @@ class OpenCases:
         self._turn = self._turn - 1 if oldest <= self._turn <= newest else newest
         begin = start_of(self._turn * _DAYS) if self._turn >= oldest else None  # before the oldest: all that there is
         until = min(start_of((self._turn + 1) * _DAYS), since)
-        found = await every(self._store, Query(kinds=_ASKED, purposes=_PURPOSES, since=begin, until=until))
+        records = await every(self._store, Query(kinds=_ASKED, purposes=_PURPOSES, since=begin, until=until))
         seen = set(self._seen.get(self._turn, ()))
-        return any(record.id.int & _LOW not in seen for record in self._sealer.whole(found))
+        return any(record.id.int & _LOW not in seen for record in self._sealer.whole(records))
 
 
 def is_ours(case: Case) -> bool:

@@ -74,8 +74,8 @@ class People:
         """
         if proof.sign_in is None:
             return proof
-        found = await self._led_to([SIGN_IN + proof.sign_in], most)
-        names = tuple(dict.fromkeys((*proof.names, *found)))
+        led_to = await self._led_to([SIGN_IN + proof.sign_in], most)
+        names = tuple(dict.fromkeys((*proof.names, *led_to)))
         return Person(names[:most], proof.sign_in, most is not None and len(names) > most)
 
     async def around(self, person: Person) -> frozenset[str]:
@@ -97,7 +97,7 @@ class People:
         """
         own = _sign_ins(person)
         sign_ins = await self._led_to(person.names, None, back=True)
-        unknown = [each for each in sign_ins if each not in own] + (own if person.is_cut else [])
+        unknown = [name for name in sign_ins if name not in own] + (own if person.is_cut else [])
         return frozenset((*person.values, *sign_ins, *await self._led_to(unknown, None)))
 
     async def renew_links(self, retention: Retention, now: datetime) -> int:
@@ -132,40 +132,42 @@ class People:
         ends = [(record, end) for record in self._sealer.whole(records) if (end := self._end(record))]
         secrets = self._sealer.token_secrets(day, LINKS) if ends else ()
         whose = {token_of(secret, end.encode()): end for secret in secrets for _, end in ends}
-        found: dict[tuple[str, str], list[UUID]] = {}
+        ids_by_pair: dict[tuple[str, str], list[UUID]] = {}
         for record, end in ends:
             if (value := whose.get(record.subject or b"")) is not None:  # the other link of the pair names its owner
                 name, sign_in = (value, end) if end.startswith(SIGN_IN) else (end, value)
-                found.setdefault((name, sign_in.removeprefix(SIGN_IN)), []).append(record.id)
-        return found
+                ids_by_pair.setdefault((name, sign_in.removeprefix(SIGN_IN)), []).append(record.id)
+        return ids_by_pair
 
     async def _is_led_to_something(self, name: str) -> bool:
-        made = await asyncio.to_thread(tokens, self._sealer, Person((name,)))
-        subjects = frozenset[bytes]().union(*made.values())
-        return bool(made) and bool(await self._store.fetch(Query(kinds=_KEPT, subjects=subjects), limit=1))
+        tokens_by_day = await asyncio.to_thread(tokens, self._sealer, Person((name,)))
+        subjects = frozenset[bytes]().union(*tokens_by_day.values())
+        return bool(tokens_by_day) and bool(await self._store.fetch(Query(kinds=_KEPT, subjects=subjects), limit=1))
 
     async def links_between(self, sign_in: str, names: Collection[str]) -> list[UUID]:
         """Return the links, both ways, between a sign-in and `names`. Raises as `of`."""
-        ends, found = {*names, SIGN_IN + sign_in}, list[UUID]()
+        ends, linking = {*names, SIGN_IN + sign_in}, list[UUID]()
         if names:
             async for records in self._links(ends):
-                found += [each for each, end in (await asyncio.to_thread(self._ends, records)).items() if end in ends]
-        return found
+                linking += [
+                    number for number, end in (await asyncio.to_thread(self._ends, records)).items() if end in ends
+                ]
+        return linking
 
     async def _led_to(self, values: Sequence[str], most: int | None, *, back: bool = False) -> list[str]:
         """Return what the links of `values` lead to, the latest first."""
-        found: dict[str, None] = {}
+        led_to: dict[str, None] = {}
         async for records in self._links(values):
             wanted = [record for record in records if bool(record.data.get(_BACK)) is back]
-            found |= dict.fromkeys(filter(None, (await asyncio.to_thread(self._ends, wanted)).values()))
-            if most is not None and len(found) > most:
+            led_to |= dict.fromkeys(filter(None, (await asyncio.to_thread(self._ends, wanted)).values()))
+            if most is not None and len(led_to) > most:
                 break
-        return list(found)
+        return list(led_to)
 
     async def _links(self, values: Collection[str]) -> AsyncIterator[Sequence[Record]]:
         """Yield the links of `values`, the newest first, so that a person with many need not wait for all."""
-        made = await asyncio.to_thread(tokens_of, self._sealer, values, _PURPOSES)
-        for query in reversed(questions(made, _KINDS, tokens_at_once(self._store))):
+        tokens_by_day = await asyncio.to_thread(tokens_of, self._sealer, values, _PURPOSES)
+        for query in reversed(questions(tokens_by_day, _KINDS, tokens_at_once(self._store))):
             async for page in pages(self._store, query, newest_first=True):
                 yield page
 

@@ -48,13 +48,13 @@ class PersonalData(Protocol):
 
 def by_purpose(held: PersonalItems) -> dict[str, dict[str, Scalar]]:
     """Return the items by purpose, and those without a purpose under ""."""
-    found: dict[str, dict[str, Scalar]] = {}
+    grouped: dict[str, dict[str, Scalar]] = {}
     for name, value in held.items():
         if isinstance(value, Mapping):
-            found.setdefault(name, {}).update(value)
+            grouped.setdefault(name, {}).update(value)
         else:
-            found.setdefault("", {})[name] = value
-    return found
+            grouped.setdefault("", {})[name] = value
+    return grouped
 
 
 def items_of(held: PersonalItems) -> dict[str, Scalar]:

@@ -35,29 +35,29 @@ async def out_of_reach(stages: Iterable[Stage]) -> Counter[str]:
     every_stage = list(stages)
     tallies = Tallies(every_stage[0].store, every_stage[0].sealer)
     await tallies.read_all()
-    found = Counter[str]()
+    unreached = Counter[str]()
     for stage in every_stage:
-        found += _counted(stage, tallies)
+        unreached += _counted(stage, tallies)
         for purpose in stage.retention.purposes:
             async for _, rings in _later(stage, purpose, max(tallies.of(stage.where, purpose), default=-1)):
-                found += rings
-    return found
+                unreached += rings
+    return unreached
 
 
 def _counted(stage: Stage, tallies: Tallies) -> Counter[str]:
-    found = Counter[str]()
+    counted = Counter[str]()
     for tally in tallies.at(stage.where):
-        found.update({ring: count for ring, count in tally.rings.items() if not stage.reaches(ring)})
-    return found
+        counted.update({ring: count for ring, count in tally.rings.items() if not stage.reaches(ring)})
+    return counted
 
 
 async def _later(stage: Stage, purpose: str, day: int) -> AsyncIterator[tuple[int, Counter[str]]]:
     """Yield each day after `day` with the unavailable keyrings, and how many records of that day they sealed."""
-    async for each, page in stage.beginnings(purpose, start_of(day + 1) if day >= 0 else None):
+    async for first_id, page in stage.beginnings(purpose, start_of(day + 1) if day >= 0 else None):
         apart = [record for record in page if not stage.reaches(record.ring)]
         # Anyone who can write to the store can name any keyring.
         whole = await asyncio.to_thread(stage.sealer.whole, apart) if apart else []
-        yield each, Counter(record.ring for record in whole)
+        yield first_id, Counter(record.ring for record in whole)
 
 
 class Reach:
@@ -88,7 +88,7 @@ class Reach:
                 self._within = {}
             else:
                 await self._tallies.refresh(day_of(now))
-            self._rings = await self._found()
+            self._rings = await self._unreached()
             self._asked = now
         return self._rings | await asyncio.to_thread(self._lacking)
 
@@ -96,15 +96,15 @@ class Reach:
         keyring = self._stages[0].sealer.keyring
         return keyring.lacking() if isinstance(keyring, SeveralKeys) else frozenset()
 
-    async def _found(self) -> frozenset[str]:
-        found = Counter[str]()
+    async def _unreached(self) -> frozenset[str]:
+        unreached = Counter[str]()
         for stage in self._stages:
-            found += _counted(stage, self._tallies)
+            unreached += _counted(stage, self._tallies)
             for purpose in stage.retention.purposes:
                 counted = max(self._tallies.of(stage.where, purpose), default=-1)
                 begin = max(counted, self._within.get((stage.where, purpose), -1))
                 async for day, rings in _later(stage, purpose, begin):
-                    found += rings
-                    if not found:
+                    unreached += rings
+                    if not unreached:
                         self._within[stage.where, purpose] = day - _CHANGING_DAYS
-        return frozenset(found)
+        return frozenset(unreached)

@@ -29,10 +29,10 @@ async def renew(desk: Desk, retention: Retention, now: datetime) -> int:
         KeyDestroyed, StoreError: It could not be kept. Nothing changes.
     """
     restricting = (case for case in await desk.restricting() if case.request.readable)
-    found = [case for case in restricting if _ends_soon(case, retention, now)]
-    for case in found:
+    ending = [case for case in restricting if _ends_soon(case, retention, now)]
+    for case in ending:
         await _renewed(case, desk, int(now.timestamp() * 1e9))
-    return len(found)
+    return len(ending)
 
 
 def _ends_soon(case: Case, retention: Retention, now: datetime) -> bool:

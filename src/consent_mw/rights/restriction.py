@@ -69,13 +69,13 @@ class Restriction:
         return not self._values.isdisjoint(person.values)
 
     def _tokens(self, day: int, purpose: str) -> frozenset[bytes]:
-        found = self._made.get((day, purpose))
-        if found is None:
-            found = self._new_tokens(day, purpose)
-            while self._made and sum(map(len, self._made.values())) + len(found) > _MOST_TOKENS:
+        tokens = self._made.get((day, purpose))
+        if tokens is None:
+            tokens = self._new_tokens(day, purpose)
+            while self._made and sum(map(len, self._made.values())) + len(tokens) > _MOST_TOKENS:
                 del self._made[next(iter(self._made))]
-            self._made[day, purpose] = found
-        return found
+            self._made[day, purpose] = tokens
+        return tokens
 
     def _new_tokens(self, day: int, purpose: str) -> frozenset[bytes]:
         try:

@@ -45,13 +45,15 @@ def removed(policies: Iterable[Policy], policy: Policy) -> dict[str, Removed]:
     Args:
         policies: Every declaration that was published.
     """
-    found: dict[str, Removed] = {}
-    for earlier, later in pairwise(each for each in Course(policies).holding if each.revision <= policy.revision):
+    removed: dict[str, Removed] = {}
+    for earlier, later in pairwise(
+        policy_then for policy_then in Course(policies).holding if policy_then.revision <= policy.revision
+    ):
         kept = {purpose.name for purpose in later.asked}
         for purpose in earlier.asked:
             if purpose.name not in kept:
-                found[purpose.name] = Removed(purpose, day_of(begins(later)))
-    return found
+                removed[purpose.name] = Removed(purpose, day_of(begins(later)))
+    return removed
 
 
 def taken_back(
@@ -64,7 +66,9 @@ def taken_back(
     """
     if before.receipt is None:
         return None
-    held = {name: each for name, each in removed.items() if each.may_be_of(before.receipt)}
+    held = {
+        name: purpose_removed for name, purpose_removed in removed.items() if purpose_removed.may_be_of(before.receipt)
+    }
     allowed = [purpose.name for purpose in policy.asked if _allows(before, purpose)]
     allows_none = not any(_allows(after, purpose) for purpose in policy.asked)
     if allows_none and (allowed or (held and after.choice is Choice.REJECT)):

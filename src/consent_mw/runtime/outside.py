@@ -17,9 +17,9 @@ def mounted_at(app: object) -> str:
     The application is inside of us and applies it only to its own view of a request.
     """
     for _ in range(_MOST_LAYERS):
-        found = getattr(app, "root_path", None)
-        if isinstance(found, str) and found.startswith("/") and not found.startswith("//"):
-            return found.rstrip("/")
+        mount = getattr(app, "root_path", None)
+        if isinstance(mount, str) and mount.startswith("/") and not mount.startswith("//"):
+            return mount.rstrip("/")
         app = getattr(app, "app", None)
     return ""
 
@@ -42,8 +42,8 @@ def outside(scope: Scope, proxies: Proxies, mounted: str) -> Scope | None:
         path = root + path  # Hypercorn leaves the root path out of it
     if not (path == taken or path.startswith(f"{taken}/")):
         path = taken + path
-    found = {**scope, "root_path": taken + root, "path": path}
+    outer = {**scope, "root_path": taken + root, "path": path}
     if host is not None:
         lines = [line for line in scope.get("headers") or () if line[0] != b"host"]
-        found["headers"] = [(b"host", host.encode("ascii")), *lines]
-    return found
+        outer["headers"] = [(b"host", host.encode("ascii")), *lines]
+    return outer

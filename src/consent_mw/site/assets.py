@@ -94,13 +94,13 @@ def _with_short_names(script: bytes) -> bytes:
     One word gets one new name, which was not there before, so the meaning cannot change: whatever might be a property,
     a key of an object or a part of a template stays.
     """
-    code = re.sub(_LITERAL, lambda found: found[0] if found[0][:1] == b"`" else b"0", script)
+    code = re.sub(_LITERAL, lambda match: match[0] if match[0][:1] == b"`" else b"0", script)
     taken = set(re.findall(rb"\w+", b" ".join(_KEY.findall(code))))
-    words = Counter(found[0] for found in _WORD.finditer(code))
+    words = Counter(match[0] for match in _WORD.finditer(code))
     fresh = (name for name in _short_names() if name not in words and name not in taken)
     ours = set(_VARIABLE.findall(code)) - taken
     short = dict(zip(sorted(ours, key=lambda word: (-words[word], word)), fresh, strict=False))
-    return _WORD.sub(lambda found: short.get(found[0], found[0]), script)
+    return _WORD.sub(lambda match: short.get(match[0], match[0]), script)
 
 
 def _short_names() -> Iterator[bytes]:

@@ -264,15 +264,15 @@ class Opening:
         start = yield from self._next(pattern, at)
         if start is None:
             raise _NoPlace
-        found = pattern.match(self._seen, start)
-        return start if found is None else found.end()
+        match = pattern.match(self._seen, start)
+        return start if match is None else match.end()
 
     def _next(self, pattern: re.Pattern[bytes], at: int) -> Generator[None, None, int | None]:
         """Return the offset of the next match of `pattern`, or None once the document has ended without one."""
         while True:
-            found = pattern.search(self._seen, at)
-            if found is not None:
-                return found.start()
+            match = pattern.search(self._seen, at)
+            if match is not None:
+                return match.start()
             if self._complete:
                 return None
             at = max(at, len(self._seen) - _OVERLAP_BYTES)

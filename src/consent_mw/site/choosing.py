@@ -47,12 +47,12 @@ class Waitings(NamedTuple):
         """Return the Set-Cookie lines of `waiting`, without those that another tab has already claimed."""
         if self.kept_by is None or self.session is None or not waiting:
             return []
-        return await self.kept_by.claim(self.session, [each.id for each in waiting], self.now_ns)
+        return await self.kept_by.claim(self.session, [cookie.id for cookie in waiting], self.now_ns)
 
     async def drop(self, waiting: Collection[Waiting]) -> None:
         """Forget `waiting`."""
         if self.kept_by is not None and self.session is not None and waiting:
-            await self.kept_by.drop(self.session, [each.id for each in waiting], self.now_ns)
+            await self.kept_by.drop(self.session, [cookie.id for cookie in waiting], self.now_ns)
 
 
 async def choose(
@@ -75,20 +75,22 @@ async def choose(
         consent.choose(said.choice, purposes=said.purposes, cookies=said.cookies, shown=shown)
         return await _settle(consent, waitings, keep)
     waiting = await waitings.read()
-    named = [each for each in waiting if said.ids is None or each.id in said.ids]
+    named = [cookie for cookie in waiting if said.ids is None or cookie.id in said.ids]
     if said.answer == "refuse":
         await waitings.drop(named)
         if consent.pending is not None:
-            consent.pending = hush(consent.pending, hushed(consent.pending) | {each.cookie.purpose for each in named})
+            consent.pending = hush(
+                consent.pending, hushed(consent.pending) | {cookie.cookie.purpose for cookie in named}
+            )
             consent.pending_changed = True
         return []
     if said.answer in ("purpose", "never"):
-        _answer_purposes(consent, {each.cookie.purpose for each in named}, said.answer == "purpose", shown)
+        _answer_purposes(consent, {cookie.cookie.purpose for cookie in named}, said.answer == "purpose", shown)
         return await _settle(consent, waitings, keep)
     # An old open page may ask about a cookie that a later choice has refused: the later choice counts.
-    refused = [each for each in named if consent.explain(each.name).verdict is Verdict.BLOCKED]
+    refused = [cookie for cookie in named if consent.explain(cookie.name).verdict is Verdict.BLOCKED]
     await waitings.drop(refused)
-    return await waitings.deliver([each for each in named if each not in refused])
+    return await waitings.deliver([cookie for cookie in named if cookie not in refused])
 
 
 async def take_back(
@@ -122,7 +124,7 @@ async def _settle(consent: RequestConsent, waitings: Waitings, keep: Keep) -> li
     if consent.changed and not await keep():
         raise NotSaved
     by_verdict: dict[Verdict, list[Waiting]] = {}
-    for each in await waitings.read():
-        by_verdict.setdefault(consent.explain(each.name).verdict, []).append(each)
+    for cookie in await waitings.read():
+        by_verdict.setdefault(consent.explain(cookie.name).verdict, []).append(cookie)
     await waitings.drop(by_verdict.get(Verdict.BLOCKED, ()))
     return await waitings.deliver(by_verdict.get(Verdict.KEPT, ()))

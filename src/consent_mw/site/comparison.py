@@ -26,8 +26,8 @@ def differences(old_html: str, new_html: str) -> list[Difference]:
     """Return the sections that differ between two rendered policies, in the order of the newer one."""
     old, new = _sections(old_html), _sections(new_html)
     names = [*new, *(name for name in old if name not in new)]
-    found = (_difference(old.get(name, ()), new.get(name, ())) for name in names)
-    return [each for each in found if each.before or each.now]
+    all_fields = (_difference(old.get(name, ()), new.get(name, ())) for name in names)
+    return [difference for difference in all_fields if difference.before or difference.now]
 
 
 def _sections(html: str) -> dict[str, Sequence[str]]:

@@ -72,8 +72,8 @@ class FormGuard:
     def standing(self, visit: Visit, token: str) -> Standing:
         """Return what `token`, in a form that came with `visit`, says about its sender."""
         try:
-            digest, made = self._signer.unsign(token[:300]).decode("ascii").split(".")
-            age_seconds = visit.now_ns // 1_000_000_000 - int.from_bytes(base64_decode(made), "big")
+            digest, issued = self._signer.unsign(token[:300]).decode("ascii").split(".")
+            age_seconds = visit.now_ns // 1_000_000_000 - int.from_bytes(base64_decode(issued), "big")
         except (BadData, ValueError):
             return Standing.UNKNOWN
         if not 0 <= age_seconds <= _AGE_SECONDS:
@@ -84,14 +84,14 @@ class FormGuard:
         return Standing.OURS if secrets.compare_digest(digest, _digest(held)) else Standing.UNKNOWN
 
     def _token(self, value: str, now_ns: int) -> str:
-        made = base64_encode((now_ns // 1_000_000_000).to_bytes(5, "big")).decode("ascii")
-        return self._signer.sign(f"{_digest(value)}.{made}").decode("ascii")
+        issued = base64_encode((now_ns // 1_000_000_000).to_bytes(5, "big")).decode("ascii")
+        return self._signer.sign(f"{_digest(value)}.{issued}").decode("ascii")
 
     def _held(self, visit: Visit) -> str | None:
         name = self._name(visit.secure).encode("latin-1")
         lines = header_values(visit.scope.get("headers") or (), b"cookie")
-        found = [pair for line in lines for key, pair in pairs(line) if key == name]
-        value = found[0].partition(b"=")[2].decode("latin-1") if len(found) == 1 else ""
+        held = [pair for line in lines for key, pair in pairs(line) if key == name]
+        value = held[0].partition(b"=")[2].decode("latin-1") if len(held) == 1 else ""
         return value if _VALUE.fullmatch(value) else None
 
     def _line(self, value: str, *, secure: bool) -> bytes:

@@ -97,8 +97,8 @@ class Posts:
         """Return the answer that says why nothing was done, as a page or as JSON."""
         said = {**PERSONAL, **headers}
         if visit.wants_json:
-            told = {"error": reason, "field": field[:100], "allowed": list(allowed)}
-            return self._rendering.data(told, status=status, headers=said)
+            problem = {"error": reason, "field": field[:100], "allowed": list(allowed)}
+            return self._rendering.data(problem, status=status, headers=said)
         context = {"reason": reason, "field": field[:100], "allowed": allowed, "page": visit.page}
         return self._rendering.page(visit, "refused.html", context, status=status, headers=said)
 

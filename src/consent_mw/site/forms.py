@@ -176,22 +176,22 @@ def fields_of(content_type: str, body: bytes, most_fields: int = MOST_FIELDS) ->
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object; refuse a name that comes twice: parsers differ on which counts (RFC 8259, section 4)."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         raise ValueError("a name stands there twice")
-    return found
+    return fields
 
 
 def _pairs(value: object) -> list[tuple[str, str]]:
     if not isinstance(value, dict):
         raise ValueError("a JSON object is expected")
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for name, given in cast("dict[str, object]", value).items():
-        for each in cast("list[object]", given) if isinstance(given, list) else [given]:
-            if not isinstance(each, str):
+        for item in cast("list[object]", given) if isinstance(given, list) else [given]:
+            if not isinstance(item, str):
                 raise ValueError("each value is a text")
-            found.append((name, each))
-    return found
+            pairs.append((name, item))
+    return pairs
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

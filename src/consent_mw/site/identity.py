@@ -46,8 +46,8 @@ class Identity:
         if self._subject is None:
             return None
         try:
-            found = self._subject(scope)
-            name = await found if inspect.isawaitable(found) else found
+            subject = self._subject(scope)
+            name = await subject if inspect.isawaitable(subject) else subject
         except Exception:  # noqa: BLE001 - the application's own code: whatever it raises, the page is served
             _log.exception("subject= failed; the visitor counts as not signed in")
             return None

@@ -19,7 +19,7 @@ _TAG: Final = re.compile(r"<[^>]*>")
 
 def labelled(html: str) -> str:
     """Return `html` with its column's name at each cell of a table, except the first cell, which names the row."""
-    return _TABLE.sub(lambda found: _table(found[0]), html)
+    return _TABLE.sub(lambda match: _table(match[0]), html)
 
 
 def _table(table: str) -> str:
@@ -33,8 +33,8 @@ def _table(table: str) -> str:
 def _row(row: str, names: list[str]) -> str:
     at = iter(range(len(names)))
 
-    def cell(found: re.Match[str]) -> str:
+    def cell(match: re.Match[str]) -> str:
         column = next(at, 0)
-        return f'<{found[1]} data-label="{names[column]}"' if column else found[0]
+        return f'<{match[1]} data-label="{names[column]}"' if column else match[0]
 
     return _CELL.sub(cell, row)

@@ -21,9 +21,9 @@ def negotiate(accept_language: str, available: Sequence[str]) -> str | None:
     """
     ranges = _ranges(accept_language)
     for wanted in _wanted(ranges):
-        found = _any_but(ranges, available) if wanted == "*" else lookup(wanted, available)
-        if found:
-            return found
+        best = _any_but(ranges, available) if wanted == "*" else lookup(wanted, available)
+        if best:
+            return best
     return None
 
 
@@ -33,17 +33,17 @@ def _any_but(ranges: Sequence[tuple[str, float]], available: Sequence[str]) -> s
 
 
 def _wanted(ranges: Sequence[tuple[str, float]]) -> list[str]:
-    return [tag for tag, quality in sorted(ranges, key=lambda each: -each[1]) if quality]
+    return [tag for tag, quality in sorted(ranges, key=lambda weighted: -weighted[1]) if quality]
 
 
 def _ranges(header: str) -> list[tuple[str, float]]:
     """Return the ranges of a header with their weights, in the order of the header."""
-    found: list[tuple[str, float]] = []
+    ranges: list[tuple[str, float]] = []
     for part in header.split(",", _MOST_RANGES)[:_MOST_RANGES]:
         tag, _, weight = part.partition(";")
         if tag.strip():
-            found.append((tag.strip().lower(), _quality(weight)))
-    return found
+            ranges.append((tag.strip().lower(), _quality(weight)))
+    return ranges
 
 
 def _quality(text: str) -> float:

@@ -28,12 +28,12 @@ def loosened(html: str) -> tuple[str, str]:
     """
     forms: list[str] = []
 
-    def loose(found: re.Match[str]) -> str:
+    def loose(match: re.Match[str]) -> str:
         name = f"consent-mw-form-{len(forms) + 1}"
-        look = _CLASS.search(found[1])
+        look = _CLASS.search(match[1])
         # This closes a form that the page left open: inside it, ours would not be a form.
-        forms.append(f'</form><form id="{name}"{_CLASS.sub("", found[1])} {_ALONE}></form>')
-        controls = _CONTROL.sub(rf'<\1 form="{name}"', found[2])
+        forms.append(f'</form><form id="{name}"{_CLASS.sub("", match[1])} {_ALONE}></form>')
+        controls = _CONTROL.sub(rf'<\1 form="{name}"', match[2])
         return f'<div class="{look[1] if look else ""}">{controls}</div>'
 
     return _FORM.sub(loose, html), "".join(forms)

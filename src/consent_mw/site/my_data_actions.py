@@ -179,7 +179,9 @@ class Actions:
         may = [purpose.name for purpose in visit.consent.permissions.policy.answered if purpose.may_be_withdrawn]
         if not may or self._personal_data is None or person.sign_in is None:
             if purposes:
-                raise BadForm(422, "purpose", (*(each.name for each in visit.consent.permissions.policy.asked), "all"))
+                raise BadForm(
+                    422, "purpose", (*(purpose.name for purpose in visit.consent.permissions.policy.asked), "all")
+                )
             return None
         request = Request.new(
             "withdrawal", "site", visit.now_ns, person=person, purposes=purposes or tuple(may), application=True

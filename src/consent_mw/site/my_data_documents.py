@@ -47,11 +47,11 @@ def my_data_document(
         "known_by": known_by(holdings),
         "cut": holdings.person.is_cut,
         "restricted": holdings.is_restricted,
-        "held": [_held(each, policy, declared, language) for each in holdings.held],
+        "held": [_held(held, policy, declared, language) for held in holdings.held],
         "application": None if holdings.application is None else dict(holdings.application),
-        "disclosures": [_disclosure(each, zone) for each in holdings.disclosures],
-        "receipts": [_receipt(each, zone) for each in holdings.receipts],
-        "requests": [case_document(each, policy, now) for each in holdings.cases],
+        "disclosures": [_disclosure(disclosure, zone) for disclosure in holdings.disclosures],
+        "receipts": [_receipt(receipt, zone) for receipt in holdings.receipts],
+        "requests": [case_document(case, policy, now) for case in holdings.cases],
     }
 
 
@@ -78,38 +78,38 @@ def _held(held: Held, policy: Policy, declared: Mapping[str, Purpose], language:
 
 def _told(purpose: Purpose, held: Held, policy: Policy, language: str) -> dict[str, object]:
     law = purpose.archive.law if purpose.archive and held.where == "archive" else None
-    told: dict[str, object] = {
+    document: dict[str, object] = {
         "title": _text(purpose.title, language),
         "basis": purpose.basis,
         "retention": str(purpose.retention),
         "law": _text(law, language) if law else None,
     }
     if purpose.name in policy.purposes:
-        told["receivers"] = [_text(name, language) for name in Outline(policy).receivers(purpose)]
-    return told
+        document["receivers"] = [_text(name, language) for name in Outline(policy).receivers(purpose)]
+    return document
 
 
-def _disclosure(each: Disclosure, zone: ZoneInfo) -> dict[str, object]:
+def _disclosure(disclosure: Disclosure, zone: ZoneInfo) -> dict[str, object]:
     return {
-        "time": _at(each.at, zone),
-        "to": each.to,
-        "basis": each.basis,
-        "reference": each.reference,
-        "purposes": list(each.purposes),
-        "items": list(each.items),
-        "since": _at(each.since, zone) if each.since else None,
-        "until": _at(each.until, zone) if each.until else None,
+        "time": _at(disclosure.at, zone),
+        "to": disclosure.to,
+        "basis": disclosure.basis,
+        "reference": disclosure.reference,
+        "purposes": list(disclosure.purposes),
+        "items": list(disclosure.items),
+        "since": _at(disclosure.since, zone) if disclosure.since else None,
+        "until": _at(disclosure.until, zone) if disclosure.until else None,
     }
 
 
-def _receipt(each: Receipt, zone: ZoneInfo) -> dict[str, object]:
+def _receipt(receipt: Receipt, zone: ZoneInfo) -> dict[str, object]:
     return {
-        "id": str(each.id),
-        "time": _at(each.given_at, zone),
-        "choice": str(each.choice),
-        "revision": each.revision,
-        "purposes": dict(each.purposes),
-        "cookies": dict(each.cookies),
+        "id": str(receipt.id),
+        "time": _at(receipt.given_at, zone),
+        "choice": str(receipt.choice),
+        "revision": receipt.revision,
+        "purposes": dict(receipt.purposes),
+        "cookies": dict(receipt.cookies),
     }
 
 
@@ -136,12 +136,12 @@ def case_document(case: Case, policy: Policy, now: datetime) -> dict[str, object
         "item": request.item,
         "value": request.value,
         "message": request.message,
-        "answers": [_answer(each, zone) for each in case.answers],
+        "answers": [_answer(answer, zone) for answer in case.answers],
     }
 
 
-def _answer(each: Answer, zone: ZoneInfo) -> dict[str, object]:
-    return {"time": _at(each.given, zone), "outcome": each.outcome, "reason": each.reason, **each.facts}
+def _answer(answer: Answer, zone: ZoneInfo) -> dict[str, object]:
+    return {"time": _at(answer.given, zone), "outcome": answer.outcome, "reason": answer.reason, **answer.facts}
 
 
 def my_data_table(holdings: Holdings, policy: Policy, now: datetime) -> str:
@@ -160,17 +160,17 @@ def _rows(holdings: Holdings, policy: Policy, now: datetime) -> Iterator[Row]:
     for purpose, items in by_purpose(holdings.application or {}).items():
         for name, value in items.items():
             yield {"kind": "application", "purpose": purpose, "item": name, "value": value}
-    for each in holdings.disclosures:
-        yield {"kind": "disclosure", **_flat(_disclosure(each, zone))}
+    for disclosure in holdings.disclosures:
+        yield {"kind": "disclosure", **_flat(_disclosure(disclosure, zone))}
     for receipt in holdings.receipts:
         yield {"kind": "receipt", **_flat(_receipt(receipt, zone))}
     if holdings.person.is_cut:
         yield {"kind": "cut", "item": "receipts", "value": len(holdings.person.names)}
     for case in holdings.cases:
-        told = case_document(case, policy, now)
+        document = case_document(case, policy, now)
         answers = [f"{_at(answer.given, zone)} {answer.outcome} {answer.reason}".strip() for answer in case.answers]
-        named = {"time": told.pop("received"), "request": told.pop("kind"), "id": told.pop("number")}
-        yield {"kind": "request", **named, **_flat({**told, "answers": answers})}
+        named = {"time": document.pop("received"), "request": document.pop("kind"), "id": document.pop("number")}
+        yield {"kind": "request", **named, **_flat({**document, "answers": answers})}
 
 
 def _flat(values: Mapping[str, object]) -> dict[str, object]:
@@ -180,7 +180,7 @@ def _flat(values: Mapping[str, object]) -> dict[str, object]:
 
 def _cell(value: object) -> object:
     if isinstance(value, Mapping):
-        return " ".join(f"{name}={told}" for name, told in value.items())  # pyright: ignore[reportUnknownVariableType]
+        return " ".join(f"{name}={text}" for name, text in value.items())  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "; ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
     return str(value).lower() if isinstance(value, bool) else value

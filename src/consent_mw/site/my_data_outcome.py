@@ -63,20 +63,20 @@ class Outcome(NamedTuple):
 
     def document(self, zone: ZoneInfo) -> dict[str, object]:
         """Return the outcome, ready for JSON."""
-        told: dict[str, object] = {
+        document: dict[str, object] = {
             "action": self.action,
             "number": str(self.number),
             "state": self.state,
             "due": self.due.isoformat(),
         }
         if self.action in _ERASING:
-            told["erased"] = _erased(self.certificate, zone) if self.certificate else None
-            told["out_of_reach"] = self.beyond
-            told["waits_for_hosts"] = self.elsewhere
+            document["erased"] = _erased(self.certificate, zone) if self.certificate else None
+            document["out_of_reach"] = self.beyond
+            document["waits_for_hosts"] = self.elsewhere
         if self.action == "erase":
-            told["kept"] = [purpose.name for purpose in self.kept]
-            told["abuse"] = {"state": self.abuse.state, "reason": self.abuse.reason} if self.abuse else None
-        return told
+            document["kept"] = [purpose.name for purpose in self.kept]
+            document["abuse"] = {"state": self.abuse.state, "reason": self.abuse.reason} if self.abuse else None
+        return document
 
 
 class Outcomes:

@@ -144,7 +144,7 @@ class MyDataPages:
         self._policy = policy
         self._parts = parts
         # The purposes that records may belong to, including removed ones as they were last declared.
-        self._declared = {name: each.purpose for name, each in parts.removed.items()} | dict(policy.purposes)
+        self._declared = {name: removed.purpose for name, removed in parts.removed.items()} | dict(policy.purposes)
         self._posts = posts
         self._slips = slips
         self._shown = shown
@@ -171,14 +171,14 @@ class MyDataPages:
             return await asyncio.to_thread(self._as_json, visit, holdings, done, complete=complete)
         if not holdings.person.is_known:
             status = 404 if visit.form == "csv" else 200
-            told = self._common(visit, done) | {"elsewhere": visit.consent.consent.allows_something}
-            return self._rendering.page(visit, "my_data_unknown.html", told, status=status)
+            context = self._common(visit, done) | {"elsewhere": visit.consent.consent.allows_something}
+            return self._rendering.page(visit, "my_data_unknown.html", context, status=status)
         if visit.form == "csv" and not complete:
             return self._unreadable(visit)  # a table cannot say that something is missing
         if visit.form == "csv":
             return await asyncio.to_thread(self._as_csv, visit, holdings)
-        told = self._told(visit, holdings, done) | {"complete": complete}
-        return self._rendering.page(visit, "my_data.html", told, file=f"{_NAME}.html")
+        context = self._told(visit, holdings, done) | {"complete": complete}
+        return self._rendering.page(visit, "my_data.html", context, file=f"{_NAME}.html")
 
     async def _holdings(self, visit: Visit) -> tuple[Holdings, bool]:
         """Move the spool's records to the store; then return what is held, and whether that is all of it."""
@@ -213,8 +213,8 @@ class MyDataPages:
         slip = self._slips.read(visit.query.get("done", ""))
         done = self._parts.outcomes.registered(slip, self._policy) if slip else None
         if visit.wants_json:
-            told = {"error": "away"} | ({"done": done.document(self._policy.time_zone)} if done else {})
-            return self._rendering.data(told, status=503, headers=headers)
+            problem = {"error": "away"} | ({"done": done.document(self._policy.time_zone)} if done else {})
+            return self._rendering.data(problem, status=503, headers=headers)
         context = self._common(visit, done)
         return self._rendering.page(visit, "my_data_away.html", context, status=503, headers=headers)
 
@@ -235,20 +235,22 @@ class MyDataPages:
         return Response(my_data_table(holdings, self._policy, _now(visit)), headers=headers, media_type=_CSV)
 
     def _told(self, visit: Visit, holdings: Holdings, done: Outcome | None) -> dict[str, object]:
-        rows = ((row, each.purpose) for each in holdings.held for row in each.rows)
-        latest = nlargest(_SHOWN, rows, key=lambda told: str(told[0]["id"]))  # an id fixes the order in time
-        permissions, held = visit.consent.permissions, {each.purpose for each in holdings.held}
+        rows = ((row, held.purpose) for held in holdings.held for row in held.rows)
+        latest = nlargest(_SHOWN, rows, key=lambda row: str(row[0]["id"]))  # an id fixes the order in time
+        permissions, held = visit.consent.permissions, {holding.purpose for holding in holdings.held}
         asked = {purpose.name for purpose in self._policy.asked}
         shown = holdings.application is not None
         return self._common(visit, done) | {
             "holdings": holdings,
             "application": _groups(holdings.application, self._policy) if holdings.application is not None else [],
-            "unshown": [each for each in self._policy.by_application if not shown or each.answered_by != "my_data"],
+            "unshown": [
+                purpose for purpose in self._policy.by_application if not shown or purpose.answered_by != "my_data"
+            ],
             "declared": self._declared,
             "records": latest,
-            "more": sum(each.records for each in holdings.held) - len(latest),
+            "more": sum(held.records for held in holdings.held) - len(latest),
             "given": [purpose for purpose in self._policy.asked if permissions.answer(purpose.name)],
-            "removed": [each.purpose for name, each in self._parts.removed.items() if name in held - asked],
+            "removed": [removed.purpose for name, removed in self._parts.removed.items() if name in held - asked],
             "now": _now(visit),
             "state_of": state_of,
             "contacts": [
@@ -340,8 +342,8 @@ class MyDataPages:
         lang = f"&lang={visit.language}" if "lang" in visit.query else ""
         target = f"{visit.base}/{_NAME}?done={self._slips.write(done.slip)}{lang}"
         if visit.wants_json:
-            told = await self._outcome(done.slip, visit)
-            response = self._rendering.data({"done": told.document(self._policy.time_zone), "address": target})
+            outcome = await self._outcome(done.slip, visit)
+            response = self._rendering.data({"done": outcome.document(self._policy.time_zone), "address": target})
         else:
             response = RedirectResponse(target, 303, dict(PERSONAL))
         response.raw_headers += [(b"set-cookie", line) for line in done.lines]
@@ -376,10 +378,10 @@ class _Group(NamedTuple):
 
 def _groups(held: PersonalItems, policy: Policy) -> list[_Group]:
     """Return the application's items by purpose, in the order of the policy; items without a purpose come first."""
-    found = by_purpose(held)
+    items = by_purpose(held)
     answered = {purpose.name: purpose for purpose in policy.answered}
     groups: list[_Group] = []
-    for name in dict.fromkeys(([""] if "" in found else []) + list(answered) + list(found)):
-        rows = [(f"{name}.{item}" if name else item, item, value) for item, value in found.get(name, {}).items()]
+    for name in dict.fromkeys(([""] if "" in items else []) + list(answered) + list(items)):
+        rows = [(f"{name}.{item}" if name else item, item, value) for item, value in items.get(name, {}).items()]
         groups.append(_Group(name, answered.get(name), rows))
     return groups

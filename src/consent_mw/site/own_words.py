@@ -40,9 +40,9 @@ def _block(lines: list[str]) -> Markup:
 
 
 def _inline(words: str) -> Markup:
-    found = Markup()
+    markup = Markup()
     end = 0
     for link in _LINK.finditer(words):
-        found += Markup('{}<a href="{}" rel="noreferrer">{}</a>').format(words[end : link.start()], link[2], link[1])
+        markup += Markup('{}<a href="{}" rel="noreferrer">{}</a>').format(words[end : link.start()], link[2], link[1])
         end = link.end()
-    return found + words[end:]
+    return markup + words[end:]

@@ -50,11 +50,11 @@ def with_nonce(html: str, nonce: Nonce) -> str:
 
 
 def _directives(policy: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    directives: dict[str, str] = {}
     for directive in policy.split(";"):
         name, _, sources = directive.strip().partition(" ")
-        found.setdefault(name.lower(), sources)
-    return found
+        directives.setdefault(name.lower(), sources)
+    return directives
 
 
 def _sources(directives: dict[str, str], *names: str) -> str:
@@ -62,5 +62,5 @@ def _sources(directives: dict[str, str], *names: str) -> str:
 
 
 def _first(sources: str) -> str:
-    found = _NONCE.search(sources)
-    return found[1] if found else ""
+    match = _NONCE.search(sources)
+    return match[1] if match else ""

@@ -20,8 +20,8 @@ def lines_of(html: str) -> list[str]:
 
 def contents_of(html: str) -> list[tuple[str, str]]:
     """Return the id of each section and the words of its heading, in order."""
-    found = re.findall(r'<section id="([\w-]+)">\s*<h2>(.*?)</h2>', html, re.DOTALL)
-    return [(name, text_of(heading)) for name, heading in found]
+    sections = re.findall(r'<section id="([\w-]+)">\s*<h2>(.*?)</h2>', html, re.DOTALL)
+    return [(name, text_of(heading)) for name, heading in sections]
 
 
 def _lines(html: str, reader: _Reader) -> list[str]:

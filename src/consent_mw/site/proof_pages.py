@@ -63,7 +63,7 @@ class ProofPages:
             "most": MOST,
             "fewest": FEWEST,
             "counted_days": COUNTED_DAYS,
-            "revisions": sorted(self._published(), key=lambda each: each.revision, reverse=True),
+            "revisions": sorted(self._published(), key=lambda policy: policy.revision, reverse=True),
             "period": Duration.parse,
             "local": self._local,
         }
@@ -82,12 +82,12 @@ class ProofPages:
             "blocked": {"days": COUNTED_DAYS, "cookies": dict(evidence.blocked)},
             "revisions": [
                 {
-                    "revision": each.revision,
-                    "published": each.published.isoformat(),
-                    "effective": each.effective.isoformat(),
-                    "sha256": each.digest,
+                    "revision": policy.revision,
+                    "published": policy.published.isoformat(),
+                    "effective": policy.effective.isoformat(),
+                    "sha256": policy.digest,
                 }
-                for each in sorted(self._published(), key=lambda each: each.revision)
+                for policy in sorted(self._published(), key=lambda policy: policy.revision)
             ],
         }
 

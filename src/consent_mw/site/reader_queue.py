@@ -82,7 +82,7 @@ class Readers:
             raise Busy
         if len(self._waiting) < _WAIT:
             return
-        most, _ = max(of_networks.items(), key=lambda each: each[1])
+        most, _ = max(of_networks.items(), key=lambda item: item[1])
         if of_networks[most] <= of_networks[network] + 1:
             raise Busy
         last = next(waiter for waiter in reversed(self._waiting) if waiter.network == most)
@@ -92,7 +92,7 @@ class Readers:
 
     def _next(self) -> None:
         while self._reading_of_network.total() < _AT_ONCE and (able := [*filter(self._may_read, self._waiting)]):
-            waiter = min(able, key=lambda each: self._served.get(each.network, 0))  # the first of equal ones
+            waiter = min(able, key=lambda other: self._served.get(other.network, 0))  # the first of equal ones
             self._waiting.remove(waiter)
             self._reading_of_person[waiter.person] += 1
             self._reading_of_network[waiter.network] += 1

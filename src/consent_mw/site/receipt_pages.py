@@ -88,11 +88,11 @@ class ReceiptPages:
         if consent.receipt is None or consent.given_on is None:
             return self._none(visit, _why(visit.consent.consent), 404)
         try:
-            found = await self._found(visit)
+            receipts = await self._found(visit)
         except Busy:
             return self._none(visit, "busy", 503)
-        if found:
-            return self._answer(visit, await asyncio.to_thread(self._told, found))
+        if receipts:
+            return self._answer(visit, await asyncio.to_thread(self._told, receipts))
         fresh = consent.given_on >= visit.consent.today - timedelta(days=1)
         return self._none(visit, "stored" if fresh else "gone", 503 if fresh else 404)
 
@@ -104,19 +104,19 @@ class ReceiptPages:
         if consent.receipt is None or consent.given_on is None:
             return []
         fresh = consent.given_on >= visit.consent.today - timedelta(days=1)
-        found: list[Receipt] = []
+        receipts: list[Receipt] = []
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                while not _has_latest(found := await self._stored(visit, consent.receipt), consent) and fresh:
+                while not _has_latest(receipts := await self._stored(visit, consent.receipt), consent) and fresh:
                     await self._handing.over()
-                    if _has_latest(found := await self._stored(visit, consent.receipt), consent):
+                    if _has_latest(receipts := await self._stored(visit, consent.receipt), consent):
                         break
                     await asyncio.sleep(_BETWEEN_SECONDS)  # another process moves records, or still writes some
         except TimeoutError:
             pass
         except ConsentError as error:
             _log.warning("receipts cannot be read: %s", error)
-        return found if _has_latest(found, consent) or not fresh else []
+        return receipts if _has_latest(receipts, consent) or not fresh else []
 
     async def _stored(self, visit: Visit, name: str) -> list[Receipt]:
         """Return the receipts in the store. A visitor who waits for the store to get one does not keep the turn."""
@@ -126,7 +126,9 @@ class ReceiptPages:
     # -- showing ------------------------------------------------------------------------------------------------
 
     def _told(self, receipts: Sequence[Receipt]) -> list[_Shown]:
-        return [_Shown(each, policy := self._declaration(each), self._words(each, policy)) for each in receipts]
+        return [
+            _Shown(receipt, policy := self._declaration(receipt), self._words(receipt, policy)) for receipt in receipts
+        ]
 
     def _declaration(self, receipt: Receipt) -> Policy | None:
         if receipt.policy == self._policy.digest:
@@ -147,7 +149,9 @@ class ReceiptPages:
             context |= {"outline_of": Outline, "page_and_texts": page_and_texts}
             return self._rendering.page(visit, "receipt.html", context, file=f"{file}.html")
         addresses = Addresses(visit.own_origin + visit.base)
-        documents = [receipt_document(each.receipt, each.policy, addresses, words=each.words) for each in shown]
+        documents = [
+            receipt_document(receipt.receipt, receipt.policy, addresses, words=receipt.words) for receipt in shown
+        ]
         return self._rendering.data({"receipts": documents}, file=f"{file}.json")
 
     def _none(self, visit: Visit, why: str, status: int) -> Response:
@@ -157,8 +161,8 @@ class ReceiptPages:
         return self._rendering.page(visit, "receipt.html", {"shown": [], "why": why}, status=status, headers=headers)
 
 
-def _has_latest(found: Sequence[Receipt], consent: Consent) -> bool:
-    return bool(found) and found[0].changes >= consent.changes
+def _has_latest(receipts: Sequence[Receipt], consent: Consent) -> bool:
+    return bool(receipts) and receipts[0].changes >= consent.changes
 
 
 def _why(consent: Consent) -> str:

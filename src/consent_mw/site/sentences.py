@@ -99,10 +99,10 @@ def files_in(folder: Path) -> dict[str, Path]:
 def _serving(language: str, files: Mapping[str, Path]) -> list[tuple[str, Path]]:
     """Return the catalogues that serve a reader of `language`, the nearest first."""
     left = dict(files)
-    found: list[tuple[str, Path]] = []
+    serving: list[tuple[str, Path]] = []
     while tag := lookup(language, left):
-        found.append((tag, left.pop(tag)))
-    return found
+        serving.append((tag, left.pop(tag)))
+    return serving
 
 
 def locale_of(tag: str) -> Locale | None:
@@ -148,11 +148,11 @@ def fits(message: Message) -> bool:
     wanted = Counter(_FIELD.findall(asked[-1]))
     several = len(asked) > 1
     for form in _forms(message.string):
-        found = Counter(_FIELD.findall(form))
+        fields = Counter(_FIELD.findall(form))
         rest = _FIELD.sub("", form).replace("%%", "")
         if "%" in rest and "%" not in _FIELD.sub("", asked[-1]).replace("%%", ""):
             return False
-        if not (found <= wanted if several else found == wanted):
+        if not (fields <= wanted if several else fields == wanted):
             return False
     return True
 
@@ -189,7 +189,7 @@ def marked(html: str, language: str, direction: str) -> str:
     """
     if _ENGLISH not in html:
         return html
-    html = _TEXT_ALONE.sub(lambda found: _unmarked(found[0]), html)
+    html = _TEXT_ALONE.sub(lambda match: _unmarked(match[0]), html)
     turns = (' dir="ltr"', f' dir="{direction}"') if direction != "ltr" else ("", "")
     html = html.replace(_ENGLISH, f'<span lang="{SOURCE}"{turns[0]}>').replace(_END, "</span>")
     return html.replace(_FILLED, f'<span lang="{language}"{turns[1]}>').replace(_FILLED_END, "</span>")

@@ -138,7 +138,7 @@ class Surfaces:
 
     def waiting(self, language: str, base: str, waiting: Sequence[Waiting], next_path: str) -> str:
         """Return the HTML that asks about the cookies that wait. It replaces the banner."""
-        asked = [(str(each.id), each.name, each.cookie) for each in waiting]
+        asked = [(str(cookie.id), cookie.name, cookie.cookie) for cookie in waiting]
         return self.render("waiting.html", language, base, waiting=asked, next=next_path)
 
     def spoken(self, language: str) -> str:

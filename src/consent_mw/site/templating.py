@@ -45,10 +45,10 @@ class Templates:
 
     def translation(self, language: str) -> Translation:
         """Return the translation that pages use for `language`, one of the policy's."""
-        found = self._translations.get(language)
-        if found is None:
-            found = self._translations[language] = Translation(language, self._catalogues)
-        return found
+        translation = self._translations.get(language)
+        if translation is None:
+            translation = self._translations[language] = Translation(language, self._catalogues)
+        return translation
 
     def render(self, name: str, language: str, **context: object) -> str:
         """Return the template called `name`, in `language`, filled with `context`."""
@@ -63,10 +63,10 @@ class Templates:
         return lambda macro, value: marked(str(getattr(module, macro)(value)), spoken.language, spoken.direction)
 
     def _of(self, language: str) -> Environment:
-        found = self._environments.get(language)
-        if found is None:
-            found = self._environments[language] = _environment(self._folders, self.translation(language))
-        return found
+        environment = self._environments.get(language)
+        if environment is None:
+            environment = self._environments[language] = _environment(self._folders, self.translation(language))
+        return environment
 
 
 @lru_cache(maxsize=1)

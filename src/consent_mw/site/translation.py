@@ -34,10 +34,10 @@ class Translation:
     """
 
     def __init__(self, language: str, folders: Sequence[Path] = (CATALOGUES,)) -> None:
-        found = sentences(language, folders)
-        self.language: str = found.language
+        catalogue = sentences(language, folders)
+        self.language: str = catalogue.language
         self.asked: str = language
-        self.messages: NullTranslations = found.messages
+        self.messages: NullTranslations = catalogue.messages
         self._locale = locale_of(self.language) or Locale(SOURCE)
         self.direction: str = self._locale.text_direction
         # Our own sentences are British English, while "en-US" would give American dates.

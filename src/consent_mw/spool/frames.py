@@ -97,14 +97,14 @@ class _Window:
 
     def find(self, marker: bytes, position: int) -> int:
         """Return the position of the next marker, from `position` on, or -1."""
-        while (found := self._blob.find(marker, position - self._base)) < 0:
+        while (start := self._blob.find(marker, position - self._base)) < 0:
             end = self._base + len(self._blob)
             # The end of a piece may hold the beginning of a marker.
             position = max(position, end - len(marker) + 1)
             if end >= self.size:
                 return -1
             self._move(position, self._piece)
-        return self._base + found
+        return self._base + start
 
     def payload(self, position: int) -> bytes | None:
         """Return the payload of the frame at `position`, or None if there is no intact frame."""

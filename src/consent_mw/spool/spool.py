@@ -218,8 +218,8 @@ class Spool:
         try:
             for name in names:
                 path = self.directory / str(name)
-                if len(self._held) < _BACKLOG and path not in self._held and (found := Segment.adopt(path, name)):
-                    self._held[path] = found
+                if len(self._held) < _BACKLOG and path not in self._held and (segment := Segment.adopt(path, name)):
+                    self._held[path] = segment
         except OSError as error:
             raise self._failed(error) from error
         return [self._held[path] for path in sorted(self._held)]
@@ -371,7 +371,7 @@ class Spool:
 
     def _survey(self) -> list[SegmentName]:
         """Count the directory's bytes and return its segments, oldest first. Raises OSError."""
-        found: list[SegmentName] = []
+        names: list[SegmentName] = []
         used = 0
         with os.scandir(self.directory) as entries:
             for entry in entries:
@@ -380,13 +380,13 @@ class Spool:
                         size = entry.stat().st_size
                     except FileNotFoundError:  # discarded by another process
                         continue
-                    found.append(name)
+                    names.append(name)
                     used += size
         self._used = used
         self._room = 0
         self._counted_until = time.monotonic() + _COUNT_SECONDS
         self._leave_unlinked()
-        return sorted(found)
+        return sorted(names)
 
     def _surveyed(self) -> tuple[int, list[SegmentName]]:
         with self._lock:

@@ -66,11 +66,11 @@ def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
             raise ConfigurationError(f"{place}: is there already; try again in a second")
         make_directory(unfinished)
         _fill(places, policy, unfinished)
-        files = {str(each.relative_to(unfinished)): _digest(each) for each in _files(unfinished)}
+        files = {str(file.relative_to(unfinished)): _digest(file) for file in _files(unfinished)}
         if not files.keys() - {policy.name}:
             raise ConfigurationError(f"{places.directory}: there is nothing to back up; name the data directory")
-        made = Manifest(format=_FORMAT, version=version("consent-mw"), made=now.astimezone(UTC), files=files)
-        keep(unfinished / MANIFEST, msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+        manifest = Manifest(format=_FORMAT, version=version("consent-mw"), made=now.astimezone(UTC), files=files)
+        keep(unfinished / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         unfinished.rename(place)
         sync_directory(target)
     except OSError as error:
@@ -110,8 +110,8 @@ def read_manifest(backup: Path) -> Manifest:
 def forget_old(target: Path, number: int) -> list[Path]:
     """Remove all backups below `target` except the latest `number`. Return the removed ones. Raises OSError."""
     old = _backups(target)[:-number]
-    for each in old:
-        shutil.rmtree(each)
+    for backup in old:
+        shutil.rmtree(backup)
     return old
 
 
@@ -124,8 +124,8 @@ def latest_backup(target: Path) -> datetime | None:
     Raises:
         ConfigurationError: The backup was changed since, or cannot be read.
     """
-    made = _backups(target) if target.is_dir() else []
-    return read_manifest(made[-1]).made if made else None
+    backups = _backups(target) if target.is_dir() else []
+    return read_manifest(backups[-1]).made if backups else None
 
 
 def copy_file(source: Path, to: Path) -> None:
@@ -143,7 +143,7 @@ def copy_file(source: Path, to: Path) -> None:
 
 
 def _backups(target: Path) -> list[Path]:
-    return sorted(each for each in target.iterdir() if _NAME.fullmatch(each.name) and (each / MANIFEST).is_file())
+    return sorted(path for path in target.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).is_file())
 
 
 def _fill(places: Places, policy: Path, backup: Path) -> None:
@@ -168,12 +168,12 @@ def _fill(places: Places, policy: Path, backup: Path) -> None:
 
 def _clear(target: Path) -> None:
     """Remove the directories that stopped backups left."""
-    for each in target.glob(f"*{_UNFINISHED}"):
-        shutil.rmtree(each)
+    for path in target.glob(f"*{_UNFINISHED}"):
+        shutil.rmtree(path)
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    return (each for each in sorted(directory.rglob("*")) if each.is_file())
+    return (path for path in sorted(directory.rglob("*")) if path.is_file())
 
 
 def _digest(path: Path) -> str:

@@ -25,9 +25,9 @@ async def receipt_holder(name: str, store: Store, sealer: Sealer) -> Person:
         StoreError: The store or the keyring cannot be reached.
     """
     person = Person((name,))
-    made = await asyncio.to_thread(tokens, sealer, person)
+    subjects = await asyncio.to_thread(tokens, sealer, person)
     if not any(
-        [await store.fetch(query, limit=1) for query in questions(made, HELD | {RECEIPT}, tokens_at_once(store))]
+        [await store.fetch(query, limit=1) for query in questions(subjects, HELD | {RECEIPT}, tokens_at_once(store))]
     ):
         raise ConfigurationError(
             f'no receipt called "{name}" is kept here; its name stands in the downloaded file as pii_principal_id'

@@ -159,13 +159,13 @@ def _workplace(places: Places) -> Generator[Path]:
     """Yield an empty directory beside the files, for incomplete files. Empty it first if it was left over."""
     work = places.directory / ".restore"
     make_directory(work)
-    for each in work.iterdir():
-        each.unlink()
+    for path in work.iterdir():
+        path.unlink()
     try:
         yield work
     finally:
-        for each in work.iterdir():
-            each.unlink()
+        for path in work.iterdir():
+            path.unlink()
         work.rmdir()
 
 
@@ -202,19 +202,19 @@ def _replace(old: Path, new: Path, aside: Path, done: Restored) -> None:
 
 
 def _count(carried: list[tuple[UUID, str]], done: Restored) -> None:
-    for each, kind in carried:
+    for carried_record, kind in carried:
         done.carried[kind] = done.carried.get(kind, 0) + 1
         if kind == REQUEST:
-            done.requests.append(str(each))
+            done.requests.append(str(carried_record))
         if kind in (CERTIFICATE, ERASED):
-            done.certificates.append(time_of(each).isoformat(timespec="seconds"))
+            done.certificates.append(time_of(carried_record).isoformat(timespec="seconds"))
 
 
-def _erasures_since(directory: Path, made: datetime) -> list[str]:
+def _erasures_since(directory: Path, since: datetime) -> list[str]:
     entries = Ledger(Places(directory).erasures).entries()
-    numbers = sorted({entry.request for entry in entries if entry.at >= made})
+    numbers = sorted({entry.request for entry in entries if entry.at >= since})
     return [
-        f"request {each}: was erased after the backup; its certificate is lost, not the erasure" for each in numbers
+        f"request {number}: was erased after the backup; its certificate is lost, not the erasure" for number in numbers
     ]
 
 
@@ -238,7 +238,7 @@ def _put_files(places: Places, manifest: Manifest, backup: Path, policy: Path, d
 def _put_chain(places: Places, backup: Path, done: Restored, now: datetime) -> None:
     audit = Audit(places.audit, places.audit_head)
     if (backup / places.audit.name).exists():
-        chain, head = ((backup / each.name).read_bytes() for each in (places.audit, places.audit_head))
+        chain, head = ((backup / path.name).read_bytes() for path in (places.audit, places.audit_head))
         if not audit.put_back(chain, head):
             done.put_back.append(places.audit.name)
     errand = Errand("restore", (), f"the backup of {done.made:%Y-%m-%dT%H:%M:%SZ}")
@@ -247,7 +247,7 @@ def _put_chain(places: Places, backup: Path, done: Restored, now: datetime) -> N
 
 def _erase_again(places: Places, done: Restored) -> None:
     entries = Ledger(places.erasures).entries()
-    stores = [SQLiteStore(each) for each in (places.database, places.archive) if each.exists()]
+    stores = [SQLiteStore(path) for path in (places.database, places.archive) if path.exists()]
 
     async def erase() -> int:
         try:

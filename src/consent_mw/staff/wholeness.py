@@ -68,21 +68,23 @@ async def examined(store: Store, sealer: Sealer, erased: Erased) -> Wholeness:
     Raises:
         StoreError: The store cannot be reached.
     """
-    found = Wholeness()
+    wholeness = Wholeness()
     async for page in pages(store, Query(kinds=frozenset(KINDS))):
-        await asyncio.to_thread(_add, found, page, sealer, erased)
+        await asyncio.to_thread(_add, wholeness, page, sealer, erased)
     strange = await others(store, frozenset(KINDS))
     if strange:
-        found.records += strange
-        found.changed += strange
-        found.named.append(f"{strange} of a kind that is none of ours")
-    return found
+        wholeness.records += strange
+        wholeness.changed += strange
+        wholeness.named.append(f"{strange} of a kind that is none of ours")
+    return wholeness
 
 
-def _add(found: Wholeness, page: Sequence[Record], sealer: Sealer, erased: Erased) -> None:
+def _add(wholeness: Wholeness, page: Sequence[Record], sealer: Sealer, erased: Erased) -> None:
     whole = {record.id for record in sealer.whole(page)}
     changed = [record for record in page if record.id not in whole]
-    found.records += len(page)
-    found.changed += len(changed)
-    found.named += [f"{each.id} ({each.kind}, {each.purpose})" for each in changed[: _NAMED - len(found.named)]]
-    found.brought_back += sum(record.id in whole and erased.has(record) for record in page)
+    wholeness.records += len(page)
+    wholeness.changed += len(changed)
+    wholeness.named += [
+        f"{record.id} ({record.kind}, {record.purpose})" for record in changed[: _NAMED - len(wholeness.named)]
+    ]
+    wholeness.brought_back += sum(record.id in whole and erased.has(record) for record in page)

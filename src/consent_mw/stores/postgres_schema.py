@@ -139,14 +139,14 @@ async def check(connection: AsyncConnection[TupleRow], schema: str, place: str) 
         raise StoreError(f"{place}: needs PostgreSQL {OLDEST_SERVER // 10_000} or newer, this is {version}")
     if connection.info.parameter_status("server_encoding") != "UTF8":
         raise StoreError(f"{place}: the database cannot hold every text; create it with ENCODING 'UTF8'")
-    found = await _relations(connection, schema)
-    if not found:
+    relations = await _relations(connection, schema)
+    if not relations:
         return None
-    if found.get("migrations") != _MARK:
+    if relations.get("migrations") != _MARK:
         raise SchemaError(
             f'{place}: the schema "{schema}" holds tables that are not of consent-mw; name another with schema='
         )
-    missing = {"records", "shelves"} - found.keys()
+    missing = {"records", "shelves"} - relations.keys()
     if missing:
         raise SchemaError(f"{place}: has lost its table {min(missing)}; restore a backup, or drop the schema")
     version = await _version(connection, schema)

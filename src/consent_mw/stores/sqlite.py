@@ -333,8 +333,8 @@ def _rows(connection: sqlite3.Connection, reading: _Reading, limit: int) -> Iter
     first, behind = reading.span
     if query.ids is not None:
         wanted = sorted((one.bytes for one in query.ids), reverse=newest_first)
-        found = (row for one in wanted if first <= one < behind for row in connection.execute(_BY_ID, (one,)))
-        return (row for row in found if _meant(query, row))
+        rows = (row for one in wanted if first <= one < behind for row in connection.execute(_BY_ID, (one,)))
+        return (row for row in rows if _meant(query, row))
     keys: Sequence[_Key]
     if query.subjects is not None:
         select, keys = _BY_SUBJECT, list(_in_use(connection, sorted(query.subjects), (first, behind)))

@@ -82,4 +82,4 @@ def carry_over(path: Path, older: Path, kinds: Collection[str]) -> list[tuple[UU
         with transaction(store, "BEGIN IMMEDIATE"):
             rows = store.execute(f"SELECT id, kind {wanted} ORDER BY id", [*kinds]).fetchall()
             store.execute(f"INSERT INTO records ({_COLUMNS}) SELECT {_COLUMNS} {wanted}", [*kinds])
-    return [(UUID(bytes=bytes(each)), kind) for each, kind in rows]
+    return [(UUID(bytes=bytes(record_id)), kind) for record_id, kind in rows]

@@ -63,7 +63,9 @@ class UsedStores:
                 kept = self._read()  # another worker may have been faster
                 earlier = dict.fromkeys((kept.store, *kept.earlier))
                 stay = [
-                    each for each in earlier if each not in ("", url) and not (_is_database(each) and _is_database(url))
+                    other
+                    for other in earlier
+                    if other not in ("", url) and not (_is_database(other) and _is_database(url))
                 ]
                 self._write(_Kept(url, stay))
 
@@ -71,7 +73,7 @@ class UsedStores:
         """Record that nothing is left in an earlier store. Raises ConfigurationError."""
         with self._alone():
             kept = self._read()
-            self._write(_Kept(kept.store, [each for each in kept.earlier if each != canonical(url)]))
+            self._write(_Kept(kept.store, [other for other in kept.earlier if other != canonical(url)]))
 
     def journal(self, url: str) -> Path:
         """Return the file that lists what is being moved out of a store: see `Move`."""

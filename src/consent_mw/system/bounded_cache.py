@@ -94,8 +94,8 @@ def remembering(
         try:
             return seen[text]
         except KeyError:
-            found = function(text)
-        memory.remember(text, found, getsizeof(text) + weigh(found))
-        return found
+            value = function(text)
+        memory.remember(text, value, getsizeof(text) + weigh(value))
+        return value
 
     return remembered

@@ -28,7 +28,7 @@ def readable(sent: bytes) -> str:
 def raw(text: str) -> bytes:
     """Return the bytes that `readable` read."""
     sent = text.encode("utf-8", "surrogatepass")
-    return _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), sent) if b"\\x" in sent else sent
+    return _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), sent) if b"\\x" in sent else sent
 
 
 def printable(text: str) -> str:

@@ -41,15 +41,15 @@ def network_file_system(path: Path) -> str | None:
 
 
 def _type_at(path: Path, table: str) -> str | None:
-    found, depth = None, -1
+    kind, depth = None, -1
     for line in table.splitlines():
         # proc_pid_mountinfo(5): the mount point is the fifth field, the type follows a lone hyphen.
         left, _, right = line.partition(" - ")
         point = Path(_unescaped(left.split(" ")[4]))
         # Of two mounts on one point the later hides the earlier.
         if len(point.parts) >= depth and path.is_relative_to(point):
-            found, depth = right.split(" ")[0], len(point.parts)
-    return found
+            kind, depth = right.split(" ")[0], len(point.parts)
+    return kind
 
 
 def _unescaped(field: str) -> str:

@@ -47,10 +47,10 @@ def give_to_owner(fd: int, directory: Path) -> None:
     if os.geteuid() != _ROOT:
         return
     try:
-        made, above = os.fstat(fd), _status(directory)
+        status, above = os.fstat(fd), _status(directory)
         # With another name elsewhere it may be a file of root's own that the owner has linked to here.
-        alone = stat.S_ISDIR(made.st_mode) or made.st_nlink == 1
-        if made.st_uid == _ROOT != above.st_uid and alone:
+        alone = stat.S_ISDIR(status.st_mode) or status.st_nlink == 1
+        if status.st_uid == _ROOT != above.st_uid and alone:
             os.fchown(fd, above.st_uid, above.st_gid)
     except OSError:
         os.close(fd)
@@ -91,8 +91,8 @@ def check_directory(directory: Path, within: Path | None = None) -> None:
     """
     status = directory.stat()
     trusted = _trusted(within.stat() if within else status)
-    for each in (directory.lstat(), status):  # a link, and what it leads to
-        _check_owner(directory, each, trusted)
+    for owned in (directory.lstat(), status):  # a link, and what it leads to
+        _check_owner(directory, owned, trusted)
     _check_writers(directory, status, trusted)
     for entry in _way(directory):
         _check_above(entry, trusted)
@@ -186,8 +186,8 @@ def _members(gid: int) -> frozenset[int]:
         named = grp.getgrgid(gid).gr_mem
     except KeyError:
         named = []
-    found = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid or user.pw_name in named}
-    return frozenset(found)
+    members = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid or user.pw_name in named}
+    return frozenset(members)
 
 
 def _has_access_list(path: Path) -> bool:

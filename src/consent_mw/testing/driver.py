@@ -59,7 +59,7 @@ def body(*parts: bytes) -> list[Message]:
 
 def text(*texts: str) -> list[Message]:
     """Return the messages of a WebSocket that connects and says `texts`."""
-    return [{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": each} for each in texts)]
+    return [{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": text} for text in texts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class Driven:
     @property
     def headers(self) -> list[Header]:
         """The header lines of its answer, or of the accepted WebSocket, as they were sent."""
-        found = (message.get("headers") or () for message in self.messages if message["type"] in _HAS_HEADERS)
-        return [(name, value) for lines in found for name, value in lines]
+        all_headers = (message.get("headers") or () for message in self.messages if message["type"] in _HAS_HEADERS)
+        return [(name, value) for lines in all_headers for name, value in lines]
 
     @property
     def body(self) -> bytes:
@@ -95,7 +95,7 @@ class Driven:
     def texts(self) -> list[str]:
         """What it said over a WebSocket in texts."""
         said = (message.get("text") for message in self.messages if message["type"] == "websocket.send")
-        return [each for each in said if each is not None]
+        return [reply for reply in said if reply is not None]
 
     @property
     def set_cookies(self) -> list[bytes]:

@@ -41,8 +41,8 @@ async def kept(store: Store, sealer: Sealer, kinds: Collection[str]) -> list[Kep
     Return what a store holds of these kinds, or of all that `consent-mw log` shows, oldest first. What is not as the
     site wrote it is left out.
     """
-    found = await every(store, Query(kinds=frozenset(kinds or SHOWN)))
-    return [_opened(record, sealer) for record in sealer.whole(found)]
+    records = await every(store, Query(kinds=frozenset(kinds or SHOWN)))
+    return [_opened(record, sealer) for record in sealer.whole(records)]
 
 
 async def hand_over(runtime: Runtime) -> None:

@@ -116,7 +116,7 @@ class StoreSuite(VolatileStoreSuite):
     def test_a_crash_at_any_call_leaves_all_or_nothing(self, new_store: NewStore, verb: str) -> None:
         act = partial(_act, verb)
 
-        async def found() -> int:
+        async def count_left() -> int:
             """Return how many there are, and leave what the next act begins with."""
             async with opened(new_store) as store:
                 number = len(await everything(store))
@@ -125,7 +125,7 @@ class StoreSuite(VolatileStoreSuite):
                     await store.append(_TOGETHER)
                 return number
 
-        asyncio.run(found())
+        asyncio.run(count_left())
         spawn = multiprocessing.get_context("spawn")
         ours, theirs = spawn.Pipe()
         counting = spawn.Process(target=calls_of, args=(new_store, act, theirs))
@@ -133,7 +133,7 @@ class StoreSuite(VolatileStoreSuite):
         theirs.close()
         calls = int(ours.recv())
         counting.join()
-        asyncio.run(found())
+        asyncio.run(count_left())
         ours, theirs = spawn.Pipe()
         points = sorted({calls * step // self.crashes for step in range(self.crashes)})
         dying = spawn.Process(target=killed_at, args=(new_store, act, points, theirs))
@@ -142,7 +142,7 @@ class StoreSuite(VolatileStoreSuite):
         try:
             for point in points:
                 ours.recv()
-                number = asyncio.run(found())
+                number = asyncio.run(count_left())
                 assert number in (0, len(_TOGETHER)), (
                     f"killed in {verb} at call {point} of {calls}, half of it was there"
                 )
@@ -169,8 +169,8 @@ class StoreSuite(VolatileStoreSuite):
 
         async def scenario() -> None:
             async with opened(new_store) as store:
-                found = [record.id for record in await everything(store)]
-                assert found == [make_record(n).id for n in range(4 * _BATCHES * _BATCH)]
+                ids = [record.id for record in await everything(store)]
+                assert ids == [make_record(n).id for n in range(4 * _BATCHES * _BATCH)]
 
         asyncio.run(scenario())
 

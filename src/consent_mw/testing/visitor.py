@@ -85,7 +85,7 @@ class Visitor(httpx.Client):
 
     def _answer(self, verb: str, word: str, names: Sequence[str]) -> httpx.Response:
         state = self.state()
-        waiting = {each["name"]: each["id"] for each in state["waiting"] if each["name"] in names}
+        waiting = {cookie["name"]: cookie["id"] for cookie in state["waiting"] if cookie["name"] in names}
         answered = [name for name in names if name not in waiting]
         if waiting:
             response = self._choose({"answer": verb, "waiting": list(waiting.values())})
@@ -110,6 +110,6 @@ class Visitor(httpx.Client):
 
 def _fine(response: httpx.Response) -> httpx.Response:
     if not response.is_success:
-        told = f"{response.request.url.path} answered {response.status_code}: {response.text}"
-        raise httpx.HTTPStatusError(told, request=response.request, response=response)
+        problem = f"{response.request.url.path} answered {response.status_code}: {response.text}"
+        raise httpx.HTTPStatusError(problem, request=response.request, response=response)
     return response
