@@ -163,3 +163,23 @@ def test_a_site_below_a_mount_links_to_its_own_pages(server: str, tmp_path: Path
             visitor.accept()
             assert searches(visitor, "ap")[1] == ["last_search=ap"]
         mounted.terminate()
+
+
+def test_the_address_in_the_proxy_protocol_is_the_visitors(tmp_path: Path) -> None:
+    ends = b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n"
+    addresses = bytes([203, 0, 113, 9, 192, 0, 2, 1]) + bytes([0, 80, 0, 80])
+    heads = (  # of versions 1 and 2 (haproxy.org, proxy-protocol.txt, 2.1 and 2.2)
+        b"PROXY TCP4 198.51.100.9 192.0.2.1 5555 80\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + len(addresses).to_bytes(2, "big") + addresses,
+    )
+    with started("starlette", "gunicorn", tmp_path, "--proxy-protocol", "auto") as server:
+        server.wait()
+        for head in heads:
+            with socket.create_connection(("127.0.0.1", server.port)) as connection, connection.makefile("rb") as read:
+                connection.sendall(head + ends)
+                assert read.readline().startswith(b"HTTP/1.1 200")
+                read.read()
+        server.terminate()
+    said = run("log", "--purpose", "necessary", "--reason", "a test", "--json", cwd=tmp_path / "examples").stdout
+    assert "198.51.100.0" in said
+    assert "203.0.113.0" in said
