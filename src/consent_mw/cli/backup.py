@@ -10,6 +10,7 @@ from consent_mw.cli.clock import utc_now
 from consent_mw.cli.site_options import by_policy, places_of
 from consent_mw.cli.terminal import as_json, busy, complain
 from consent_mw.staff.backup import back_up, forget_old, read_manifest
+from consent_mw.system.priority import behind_the_site
 
 __all__ = ["backup"]
 
@@ -30,7 +31,7 @@ def backup(target: Path, file: Path, directory: Path | None, keep: int | None, j
     """
     places = places_of(file, directory)
     places.check()
-    with busy("backing up"):
+    with busy("backing up"), behind_the_site():
         backup_directory = back_up(places, file, target, utc_now())
     gone = forget_old(target, keep) if keep else []
     held = sorted(read_manifest(backup_directory).files)

@@ -28,6 +28,7 @@ from consent_mw.stores.move import Move
 from consent_mw.stores.other_kinds import others
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.stores.used import UsedStores, canonical
+from consent_mw.system.priority import behind_the_site
 
 __all__ = ["move"]
 
@@ -69,7 +70,8 @@ def move(source: str, target: str, file: Path, directory: Path | None, log_url: 
     stores = _existing(source), opened_store(_target(target), log_url)
     moved = _Moved(without_password(source), without_password(target))
     began = time.perf_counter()
-    asyncio.run(_run(*stores, used.journal(source), sealer, moved))
+    with behind_the_site():
+        asyncio.run(_run(*stores, used.journal(source), sealer, moved))
     moved.seconds = round(time.perf_counter() - began, 1)
     if not moved.others:
         used.forget(source)
