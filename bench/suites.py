@@ -1,16 +1,20 @@
 """
 Other projects' own tests, bare and with every application wrapped: they should give the same.
 
-    .venv/bin/python -m bench.suites starlette            # of the version that is installed
+    .venv/bin/python -m bench.suites starlette             # of the version that is installed
     .venv/bin/python -m bench.suites fastapi -- -k cookie  # what follows goes to pytest
+    .venv/bin/python -m bench.suites django                # of Django its tests of ASGI
 
-The tests come from the project's source distribution. The policy asks nothing, `report_only=True`, no banner: what is
-then different is the middleware's doing. Exit code 1 where a test ends in another way.
+The tests come from the project's source distribution: those of starlette, fastapi, falcon, django and uvicorn have
+them, those of quart and litestar do not. What a suite needs beside the project is to be installed first. The policy
+asks nothing, `report_only=True`, no banner: what is then different is the middleware's doing. Exit code 1 where a test
+ends in another way.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -18,6 +22,8 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,11 +51,58 @@ retention = "90 days"
 """
 
 
+#: The applications whose class is wrapped, where no client of the project's is.
+_APPLICATIONS = {"falcon": "falcon.asgi:App", "quart": "quart:Quart", "django": "django.core.handlers.asgi:ASGIHandler"}
+_SAID = re.compile(r"^(test_\w+ \([\w.]+\)).*?\.\.\. (ok|FAIL|ERROR|skipped)", re.MULTILINE | re.DOTALL)
+
+
 # -- as a plugin of pytest: every application that a test client gets is wrapped -------------------------------------
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have Starlette's and HTTPX's clients, which nearly all suites use, ask a wrapped application."""
+    """Have the suite's applications wrapped: by its clients, its server, or in their own class."""
+    wrap(os.environ["CONSENT_MW_SUITE"])
+
+
+def wrap(project: str) -> None:
+    """Wrap the applications of this project's tests from now on."""
+    if project in _APPLICATIONS:
+        _wrap_class(*_APPLICATIONS[project].split(":"))
+    elif project == "uvicorn":
+        _wrap_server()
+    else:
+        _wrap_clients()
+
+
+def _wrap_class(module: str, name: str) -> None:
+    application: Any = getattr(import_module(module), name)
+    bare: Any = application.__call__
+    known: dict[int, Any] = {}
+
+    async def call(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        outer, inner = known.get(id(self), (None, None))
+        if inner is not self:
+            outer = _wrapped(partial(bare, self))
+            known[id(self)] = outer, self
+        await outer(scope, receive, send)
+
+    application.__call__ = call
+
+
+def _wrap_server() -> None:
+    config: Any = import_module("uvicorn.config").Config
+    load: Any = config.load
+
+    def loaded(self: Any) -> None:
+        load(self)
+        if self.interface != "wsgi":
+            self.loaded_app = _wrapped(self.loaded_app)
+
+    config.load = loaded
+
+
+def _wrap_clients() -> None:
+    """Starlette's and HTTPX's clients, which nearly all suites use."""
     from starlette import testclient
 
     httpx: Any = vars(testclient)["httpx"]  # or what took its place
@@ -83,7 +136,8 @@ def main(project: str, *more: str) -> int:
     """Run the tests of a project twice; return 1 where one ends in another way when it is wrapped."""
     with tempfile.TemporaryDirectory(prefix="consent-mw-suites-") as place:
         tests = _unpacked(project, Path(place))
-        bare, wrapped = (dict(_ended(tests, Path(place), plugin, more)) for plugin in (False, True))
+        ended = _ended_by_django if project == "django" else _ended
+        bare, wrapped = (dict(ended(project, tests, Path(place), wraps, more)) for wraps in (False, True))
     for name, found in (("bare", bare), ("wrapped", wrapped)):
         counts = ", ".join(f"{count} {how}" for how, count in sorted(Counter(found.values()).items()))
         print(f"{project} {version(project)}, {name}: {counts or 'no tests'}")
@@ -104,16 +158,25 @@ def _unpacked(project: str, place: Path) -> Path:
     return directory
 
 
-def _ended(directory: Path, place: Path, plugin: bool, more: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _environment(project: str, directory: Path, place: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{directory}:{_ROOT}",
+        "TMPDIR": str(place),
+        "CONSENT_MW_SUITE": project,
+    }
+
+
+def _ended(project: str, directory: Path, place: Path, wraps: bool, more: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Yield each test with how it ended."""
     report = place / "report.xml"
     words = [sys.executable, "-m", "pytest", "-q", "tests", "-p", "no:cacheprovider", f"--junit-xml={report}", *more]
-    words += ["-p", "bench.suites"] if plugin else []
+    words += ["-p", "bench.suites"] if wraps else []
     # What the project asks for is what it is held to, but for warnings of a Python or a plugin that it did not know.
     subprocess.run(
-        [*words, "-W", "default", "--continue-on-collection-errors"],
+        [*words, "-W", "default", "-o", "timeout=600", "--continue-on-collection-errors"],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": f"{directory}:{_ROOT}", "TMPDIR": str(place)},
+        env=_environment(project, directory, place),
         stdout=subprocess.DEVNULL,
         check=False,
     )
@@ -122,6 +185,24 @@ def _ended(directory: Path, place: Path, plugin: bool, more: tuple[str, ...]) ->
     for case in ElementTree.parse(report).iter("testcase"):
         how = next((child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed")
         yield f"{case.get('classname')}::{case.get('name')}", how
+
+
+def _ended_by_django(
+    project: str, directory: Path, place: Path, wraps: bool, more: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    """As `_ended`, of Django's own runner, which writes a line for each."""
+    begin = "import runpy, sys; sys.argv[0] = 'runtests.py'; "
+    begin += "import bench.suites; bench.suites.wrap('django'); " if wraps else ""
+    begin += "runpy.run_path('runtests.py', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", begin, "asgi", "handlers", "--parallel=1", "--verbosity=2", *more],
+        cwd=directory / "tests",
+        env=_environment(project, directory, place),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    yield from _SAID.findall(done.stdout + done.stderr)
 
 
 if __name__ == "__main__":
