@@ -43,7 +43,7 @@ async def page(request: Request) -> Response:
     links = "".join(f'<p><a href="/{n}">Link {n}</a></p>' for n in range(40))
     response = HTMLResponse(
         "<!doctype html><html lang=en><head><title>A page</title><link rel=stylesheet href=/static/brand.css></head>"
-        f"<body><header>Header</header><main><h1>A page</h1>{links}</main></body></html>"
+        f"<body style='{request.query_params.get('body', '')}'><header>Header</header><main><h1>A page</h1>{links}</main></body></html>"
     )
     response.set_cookie("theme", "dark")
     return response
@@ -132,6 +132,17 @@ def test_every_layout_leaves_most_of_the_view_to_a_page_that_can_be_used(
     assert clear >= 0, "never a wall"
     free.nth(clear).click()
     page.wait_for_url(f"**/{clear}")
+    page.locator("button[value=reject]").click()
+    expect(page.locator("#consent-mw")).to_be_hidden()
+
+
+@pytest.mark.parametrize("where", [LAYOUTS[0], LAYOUTS[3], LAYOUTS[5], LAYOUTS[6]], ids=lambda where: where[0])
+@pytest.mark.parametrize("body", ["filter: grayscale(1)", "transform: translateZ(0)", "container-type: inline-size"])
+def test_a_body_that_holds_what_is_fixed_leaves_the_banner_in_view(
+    arrive: Any, sites: dict[tuple[str, str | None], str], where: tuple[str, str | None], body: str
+) -> None:
+    page = arrive(f"{sites[where]}/?body={body}")
+    expect(page.locator("#consent-mw")).to_be_in_viewport(ratio=0.98)
     page.locator("button[value=reject]").click()
     expect(page.locator("#consent-mw")).to_be_hidden()
 

@@ -61,8 +61,22 @@
     page.adoptedStyleSheets.push(sheet);
     measure = new ResizeObserver(([{ target }]) => sheet.replaceSync(`:root{--consent-mw-room:${target.offsetHeight}px}`));
   } catch (error) {} // an older browser keeps the room of the highest
+  // A filter or transform on the body takes `position: fixed` away: what is then out of sight goes into the top layer.
+  const WHOLE = .98; // of a height that is no whole number of pixels
+  let watch;
+  try {
+    watch = new IntersectionObserver(([{ intersectionRatio, target }]) => {
+      if (intersectionRatio > WHOLE || !target.offsetHeight || getComputedStyle(target).position !== "fixed") return;
+      target.popover = "manual";
+      target.showPopover();
+    }, { threshold: [0, WHOLE] });
+  } catch (error) {}
   const showBanners = () => {
-    each(all(root, ".consent-mw-pinned"), (banner) => measure?.observe(banner));
+    each(all(root, ".consent-mw-pinned"), (banner) => {
+      if (banner.popover && !matches(banner, ":popover-open")) banner.popover = null; // it was taken out and put back
+      measure?.observe(banner);
+      watch?.observe(banner);
+    });
     each([...all(root, "#consent-mw" + BANNER)].slice(1), remove);
     if (state) each(all(root, BANNER), (banner) => due() ? banner.hidden = false : leave(banner));
   };
@@ -349,6 +363,7 @@
       if (kind(node) !== 1 || !matches(node, BANNER) || back.has(node) || find(BANNER) || !due()) return;
       back.add(node);
       find("body")?.prepend(node);
+      showBanners();
       each(loose, (form) => form.isConnected || find("body").append(form));
     });
   }).observe(page, { childList: true, subtree: true });
