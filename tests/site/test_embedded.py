@@ -4,38 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from playwright.sync_api import Page, sync_playwright
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from tests.support.browser_site import ARGUMENTS, site
+from tests.support.certificate import certificate
 from tests.support.serving import served
 
 #: Chromium as it is where visitors have switched third-party cookies off.
 STRICT = "--test-third-party-cookie-phaseout"
-
-
-def certificate(directory: Path) -> dict[str, str]:
-    """Write a certificate that nobody signed, and return how uvicorn is told."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop.test")])
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    made = made.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    public = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    (directory / "tls.pem").write_bytes(private + public)
-    return {"ssl_certfile": str(directory / "tls.pem")}
 
 
 async def around(request: Request) -> Response:

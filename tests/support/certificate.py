@@ -1,0 +1,25 @@
+"""A certificate that nobody signed, for tests over TLS."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+def certificate(directory: Path) -> dict[str, str]:
+    """Write a certificate that nobody signed, and return how uvicorn is told."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop.test")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    (directory / "tls.pem").write_bytes(private + public)
+    return {"ssl_certfile": str(directory / "tls.pem")}
