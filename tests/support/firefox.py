@@ -9,7 +9,7 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ class Firefox:
 
 
 @contextlib.contextmanager
-def firefox(program: str, **preferences: bool | int | str) -> Iterator[Firefox]:
+def firefox(program: str, **preferences: bool | int | str) -> Generator[Firefox]:
     """Start one with a profile of its own; `preferences` are those of about:config, with `_` for each dot."""
     given = {name.replace("_", "."): value for name, value in preferences.items()}
     with tempfile.TemporaryDirectory() as profile:
