@@ -41,9 +41,10 @@ LAYOUTS: list[tuple[Layout, Position | None]] = [
 
 async def page(request: Request) -> Response:
     links = "".join(f'<p><a href="/{n}">Link {n}</a></p>' for n in range(40))
+    style = request.query_params.get("body", "")
     response = HTMLResponse(
         "<!doctype html><html lang=en><head><title>A page</title><link rel=stylesheet href=/static/brand.css></head>"
-        f"<body style='{request.query_params.get('body', '')}'><header>Header</header><main><h1>A page</h1>{links}</main></body></html>"
+        f"<body style='{style}'><header>Header</header><main><h1>A page</h1>{links}</main></body></html>"
     )
     response.set_cookie("theme", "dark")
     return response
