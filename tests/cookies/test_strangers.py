@@ -21,9 +21,16 @@ TODAY = date(2026, 11, 29)
 NOW_NS = int(datetime(2026, 11, 29, tzinfo=UTC).timestamp()) * 10**9
 
 
-def _signed(choice: Choice, receipt: str | None, day: date, theme: bool) -> bytes:
+#: What the visitors of an earlier revision are asked about again.
+REOPENED = {2: (frozenset({"functional"}), frozenset[str]())}
+
+
+def _signed(choice: Choice, receipt: str | None, day: date, theme: bool, changes: int = 0, revision: int = 1) -> bytes:
     purposes = {"functional": theme, "analytics": True, "marketing": False} if choice is Choice.PROMPT else {}
-    return COOKIE.sign(Consent(choice=choice, revision=1, given_on=day, purposes=purposes, receipt=receipt)).encode()
+    consent = Consent(
+        choice=choice, revision=revision, given_on=day, purposes=purposes, receipt=receipt, changes=changes
+    )
+    return COOKIE.sign(consent).encode()
 
 
 _VALUES = st.one_of(
@@ -33,8 +40,12 @@ _VALUES = st.one_of(
         st.sampled_from(["A" * 22, "B" * 22, None]),
         st.sampled_from([TODAY, date(2026, 1, 1)]),
         st.booleans(),
+        st.sampled_from([0, 3]),
+        st.sampled_from([1, 2, 3]),
     ),
-    st.sampled_from([b"", b"forged.signature", b"=", b" x"]),
+    st.sampled_from(
+        [b"", b"forged.signature", b"=", b" x", COOKIE._signer.sign(b"1|accept|1|2026-11-29||||no name|0")]
+    ),
 )
 _PIECES = st.one_of(
     st.tuples(st.sampled_from([b"consent=", b" consent =", b"theme=", b"__Host-consent="]), _VALUES).map(b"".join),
@@ -53,10 +64,10 @@ def _said(reading: Reading) -> object:
 
 @given(st.lists(st.tuples(st.lists(_PIECES, max_size=3).map(b"; ".join), st.booleans(), st.booleans()), max_size=8))
 def test_a_header_reads_the_same_whoever_came_before(headers: list[tuple[bytes, bool, bool]]) -> None:
-    experienced = RequestCookies(PLAIN, COOKIE)
+    experienced = RequestCookies(PLAIN, COOKIE, reopened=REOPENED)
     for header, secure, alone in headers * 2:
         experienced._readings.clear()
-        fresh = RequestCookies(PLAIN, COOKIE)
+        fresh = RequestCookies(PLAIN, COOKIE, reopened=REOPENED)
         readings = [each.read(header, frozenset(), NOW_NS, secure, alone) for each in (experienced, fresh)]
         assert _said(readings[0]) == _said(readings[1])
 
@@ -69,6 +80,14 @@ def test_the_second_of_two_strangers_is_read_the_usual_way() -> None:
     usual = cookies._read_usual(second, frozenset(), False, True)
     assert usual is not None
     assert usual.consent.receipt == "B" * 22
+
+
+def test_a_choice_that_many_made_is_none_any_more_when_it_has_become_too_old() -> None:
+    cookies = RequestCookies(PLAIN, COOKIE)
+    first, second = (b"session=1; consent=" + _signed(Choice.ACCEPT, who * 22, TODAY, True) for who in "AB")
+    assert cookies.read(first, frozenset(), NOW_NS, False).consent.choice is Choice.ACCEPT
+    later_ns = NOW_NS + 181 * 86_400 * 10**9
+    assert cookies.read(second, frozenset(), later_ns, False).consent.choice is None
 
 
 @pytest.mark.parametrize("choice", [Choice.REJECT, Choice.PROMPT])

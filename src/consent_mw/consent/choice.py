@@ -19,7 +19,7 @@ from consent_mw.consent.receipt_name import AGAIN_DAYS
 from consent_mw.exceptions import BadConsentCookie
 from consent_mw.system.bounded_cache import remembering
 
-__all__ = ["LIFETIME", "NO_CONSENT", "Choice", "Consent", "dumps", "loads"]
+__all__ = ["LIFETIME", "NO_CONSENT", "Choice", "Consent", "checked_receipt", "dumps", "loads"]
 
 #: How long an answer holds before the visitor is asked again: the same for a yes and a no.
 LIFETIME = timedelta(days=180)
@@ -151,13 +151,18 @@ def loads(text: str) -> Consent:
     if len(own) != 2:
         raise BadConsentCookie(text, "not the form of this version")
     receipt, changes = own
-    if receipt and not _RECEIPT.fullmatch(receipt):
-        raise BadConsentCookie(text, "not a receipt")
     consent = _said(said)
     try:
-        return replace(consent, receipt=receipt or None, changes=int(changes))
+        return replace(consent, receipt=checked_receipt(receipt), changes=int(changes))
     except ValueError as error:
         raise BadConsentCookie(text, f"unreadable ({error})") from error
+
+
+def checked_receipt(name: str) -> str | None:
+    """Return the name of a visitor's receipts, or None if it is empty. Raises ValueError if it can be no name."""
+    if name and not _RECEIPT.fullmatch(name):
+        raise ValueError("not a receipt")
+    return name or None
 
 
 def _read(text: str) -> Consent:

@@ -108,6 +108,10 @@ class ConsentCookie:
         """
         return _read(self._signer, value, today)
 
+    def signed(self, value: bytes) -> bytes:
+        """Return the text that a cookie's value proves to be ours, whatever it says. Raises as `read`."""
+        return _signed(self._signer, value)
+
     def read_host(self, value: bytes, today: date) -> Consent:
         """
         Return the consent that the host's own cookie, beside a shared one, proves for this host. Raises as `read`.
@@ -157,12 +161,15 @@ class ConsentCookie:
         return (line + self.attributes(secure=secure)).encode("latin-1")
 
 
-def _read(signer: Signer, value: bytes, today: date) -> Consent:
+def _signed(signer: Signer, value: bytes) -> bytes:
     try:
-        signed = signer.unsign(value).decode("latin-1")
+        return signer.unsign(value)
     except BadSignature as error:
         raise BadConsentCookie(value.decode("latin-1"), "not signed by us") from error
-    consent = loads(signed)
+
+
+def _read(signer: Signer, value: bytes, today: date) -> Consent:
+    consent = loads(_signed(signer, value).decode("latin-1"))
     age = today - consent.given_on if consent.given_on else LIFETIME * 2
     if not _GRACE <= age <= LIFETIME:
         raise BadConsentCookie(value.decode("latin-1"), "not of the last 180 days")

@@ -13,7 +13,7 @@ import msgspec
 
 from consent_mw._asgi import Header, HeaderList, Scope
 from consent_mw.consent.all_permissions import AllPermissions, weight_of
-from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
+from consent_mw.consent.choice import NO_CONSENT, Choice, Consent, checked_receipt
 from consent_mw.consent.permissions import Decision, Permissions, Verdict
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.cookies.consent_cookie import ConsentCookie
@@ -47,6 +47,9 @@ _PENDING: Final = Verdict.PENDING
 _VALUE: Final = re.compile(rb"=[^;]*")
 _SHAPES_BYTES: Final = 1 << 20
 _SHAPE_BYTES: Final = 600
+#: The size of the cache of choices that visitors make alike, and the least that one takes.
+_GIVEN_BYTES_MOST: Final = 1 << 20
+_GIVEN_BYTES: Final = 600
 #: For how many different permissions one shape remembers that no cookie is removed.
 _WHOLE_UNDER: Final = 16
 #: A session's id, and the purposes that the visitor refused for this visit (`pending.hush`).
@@ -100,6 +103,27 @@ class _Shape(msgspec.Struct, frozen=True):
 
     choice_at: int
     whole_under: set[Permissions]
+
+
+class _Given(msgspec.Struct, frozen=True, gc=False):
+    """
+    A choice that many visitors made alike, without the name and the number that are one visitor's.
+
+    Attributes:
+        revised: The same under our revision of the policy, if it was made under another.
+        named: Whether a receipt is kept under it.
+    """
+
+    consent: Consent
+    revised: Consent | None
+    permissions: Permissions
+    named: bool
+
+    def own(self, receipt: str, changes: int) -> Consent:
+        """Return the choice of one visitor. Raises ValueError."""
+        if not receipt and not changes:
+            return self.consent
+        return msgspec.structs.replace(self.consent, receipt=checked_receipt(receipt), changes=changes)
 
 
 class RequestCookies:
@@ -214,6 +238,7 @@ class RequestCookies:
         # Every request compares these, which is faster than dividing.
         self._from_ns, self._until_ns = day * DAY_NS, (day + 1) * DAY_NS
         self._readings.clear()
+        self._given: Memory[tuple[bytes, frozenset[str]], _Given] = Memory(Budget(_GIVEN_BYTES_MOST))
 
     def _read_usual(self, header: bytes, signals: frozenset[str], secure: bool, alone: bool) -> Reading | None:
         """
@@ -225,26 +250,40 @@ class RequestCookies:
         if shape is None:
             return None
         value = header.split(b";", shape.choice_at + 1)[shape.choice_at].partition(b"=")[2].strip(b" \t")
-        consent = _believed(self.cookie.read, value, self._today)
+        try:
+            said, receipt, changes = self.cookie.signed(value).rsplit(b"|", 2)
+            given = self._given.seen.get((said, signals)) or self._new_given(said, signals, value)
+            if given.permissions not in shape.whole_under:
+                return None
+            own = given.own(receipt.decode("latin-1"), int(changes))
+        except (BadConsentCookie, ValueError):
+            return None  # the complete reading tells why
         exposed = not (secure or alone)
-        proven = NO_CONSENT if exposed else consent
-        consent = self._revised(_with_receipt_of(consent, proven))
-        permissions = self.permissions(consent, signals)
-        if consent.choice is None or permissions not in shape.whole_under:
-            return None
+        consent = own if given.named and not exposed else given.consent
+        if given.revised is not None:
+            consent = msgspec.structs.replace(given.revised, receipt=consent.receipt, changes=consent.changes)
         request = RequestConsent(
             consent,
-            permissions,
+            given.permissions,
             self.permissions,
             self._today,
             signals,
             None,
             self._strict,
-            proven=proven,
+            proven=NO_CONSENT if exposed else own,
             exposed=exposed,
             value=value.decode("latin-1"),
         )
-        return Reading(consent, permissions, None, request, header, False, (), ())
+        return Reading(consent, given.permissions, None, request, header, False, (), ())
+
+    def _new_given(self, said: bytes, signals: frozenset[str], value: bytes) -> _Given:
+        """Return what many visitors said alike today. Raises BadConsentCookie."""
+        consent = msgspec.structs.replace(self.cookie.read(value, self._today), receipt=None, changes=0)
+        revised = self._revised(consent)
+        permissions = self.permissions(revised, signals)
+        given = _Given(consent, None if revised is consent else revised, permissions, consent.choice in _NAMED)
+        self._given.remember((said, signals), given, _GIVEN_BYTES + len(said) + weight_of(consent))
+        return given
 
     def _remember_shape(self, header: bytes, names: list[bytes], secure: bool, permissions: Permissions) -> None:
         """Remember that no cookie is removed from a header with these names under these permissions."""
