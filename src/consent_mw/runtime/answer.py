@@ -183,7 +183,12 @@ class Answer(msgspec.Struct, eq=False):
             if kind == "http.response.start" and self._is_late:
                 return self._late_head(message, kind)
             return self._head(message, kind)
-        return self._other(self._aside(message) if "headers" in message else message)
+        if "headers" in message:
+            message = self._aside(message)
+        if kind == "websocket.send":  # in one step, since a socket may send thousands
+            self.exchange.sent_bytes += websocket_size(message)
+            return self.server_send(message)
+        return self._other(message)
 
     def _stream(self) -> None:
         """Note that an answer without a length is a stream: it may take as long as it likes."""
@@ -319,9 +324,7 @@ class Answer(msgspec.Struct, eq=False):
 
     async def _other(self, message: Message) -> None:
         kind = message["type"]
-        if kind == "websocket.send":
-            self.exchange.sent_bytes += websocket_size(message)
-        elif kind == "websocket.close" and not self.started:
+        if kind == "websocket.close" and not self.started:
             self.exchange.status = 403  # a server answers this when the handshake is closed
         held = [self.page] if self.page is not None else []
         if self.insertion is not None:
