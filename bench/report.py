@@ -25,9 +25,10 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.records import Record, Scalar, new_id
-from consent_mw.retention.aggregates import LATENCIES, OTHER
+from consent_mw.retention.aggregates import LATENCIES
 from consent_mw.retention.destruction import Destruction
 from consent_mw.retention.reports import report_of
+from consent_mw.retention.small_cells import OTHER
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.system.days import day_of

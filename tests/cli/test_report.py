@@ -28,9 +28,10 @@ from consent_mw.paths import Places
 from consent_mw.policy.loader import loads
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Record, Scalar, new_id
-from consent_mw.retention.aggregates import OTHER, DayCounts
+from consent_mw.retention.aggregates import DayCounts
 from consent_mw.retention.calendar import Retention
 from consent_mw.retention.reports import Count, Day, Owed, Period, Report, endings, report_of
+from consent_mw.retention.small_cells import OTHER
 from consent_mw.spool.spool import Backlog
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.sqlite import SQLiteStore

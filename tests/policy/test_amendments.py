@@ -18,7 +18,7 @@ from consent_mw.policy.model import (
     Text,
 )
 from consent_mw.policy.notice_period import Changes, changes, notice
-from consent_mw.site.amended import told
+from consent_mw.site.amendment_lines import amendment_lines
 from consent_mw.site.templating import Templates
 
 loads = lru_cache(read)
@@ -272,7 +272,7 @@ def test_each_change_is_told_once_and_weighs_or_not(old: str, new: str, what: st
     if reason is None:
         assert changes(loads(FULL), policy) == Changes(frozenset(), frozenset())
     for language in ("ko", "en"):
-        lines = told(found, loads(FULL), policy, language, TEMPLATES)
+        lines = amendment_lines(found, loads(FULL), policy, language, TEMPLATES)
         assert len(lines) == len(found)
         assert all(line.strip(" :.;()") for line in lines)
         assert [("important: " in line or "중요: " in line) for line in lines] == [bool(each.reason) for each in found]
@@ -285,7 +285,7 @@ def test_every_text_of_the_list_is_tested_there_and_back() -> None:
     for old, new, _, _ in CASES:
         policy = second(old, new)
         back = amendments(policy, loads(FULL))
-        assert len(told(back, policy, loads(FULL), "en", TEMPLATES)) == len(back) > 0
+        assert len(amendment_lines(back, policy, loads(FULL), "en", TEMPLATES)) == len(back) > 0
         found |= {each.what for each in (*back, *amendments(loads(FULL), policy))}
     assert known <= found <= known | {"purpose.basis"}
 
@@ -358,11 +358,11 @@ def test_the_day_of_publication_must_be_today() -> None:
 def test_the_words_are_those_of_a_visitors_language() -> None:
     text = LONGER.replace('country = "KR"', 'country = "US"')
     found = amendments(loads(FULL), loads(text))
-    assert told(found, loads(FULL), loads(text), "en", TEMPLATES) == [
+    assert amendment_lines(found, loads(FULL), loads(text), "en", TEMPLATES) == [
         "Functional is kept longer (180 days → 200 days) (important: it is kept longer)",
         "The country of Delivery (South Korea → United States) (important: others receive it, or more of it)",
     ]
-    assert told(found, loads(FULL), loads(text), "ko", TEMPLATES) == [
+    assert amendment_lines(found, loads(FULL), loads(text), "ko", TEMPLATES) == [
         "Functional 보유 기간 연장 (180일 → 200일) (중요: 보유 기간이 길어집니다)",
         "제공받는 자의 국가: 배송사 (대한민국 → 미국) (중요: 제공받는 자나 제공하는 항목이 늘어납니다)",
     ]

@@ -12,7 +12,7 @@ from consent_mw.exceptions import PolicyError
 from consent_mw.policy.loader import loads
 from consent_mw.policy.model import Policy
 from consent_mw.retention.calendar import Retention
-from consent_mw.site.comparison import differences
+from consent_mw.site.changed_lines import differences
 from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.site.surfaces import Surfaces
 

@@ -14,7 +14,8 @@ from tests.support.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecor
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.records import Record, Scalar, new_id, time_of
-from consent_mw.retention.aggregates import FEWEST, OTHER, DayCounts, cells_of
+from consent_mw.retention.aggregates import DayCounts, cells_of
+from consent_mw.retention.small_cells import FEWEST, OTHER
 from consent_mw.retention.visits import Visits
 from consent_mw.system.days import day_of
 

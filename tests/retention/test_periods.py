@@ -21,9 +21,10 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record, new_id
-from consent_mw.retention.aggregates import FEWEST, LANGUAGES, OTHER, DayCounts, cells_of, days_of
+from consent_mw.retention.aggregates import LANGUAGES, DayCounts, cells_of, days_of
 from consent_mw.retention.periods import PERIOD, closing
 from consent_mw.retention.reports import Report, report_of
+from consent_mw.retention.small_cells import FEWEST, OTHER
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.system.days import day_of
 

@@ -15,7 +15,7 @@ from tests.support.site_pages import DECLARATION, SIGNING, Answer, banner, get, 
 from consent_mw.policy.loader import loads
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
-from consent_mw.site.comparison import differences
+from consent_mw.site.changed_lines import differences
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.markdown import markdown_of
 from consent_mw.site.pages import Site

@@ -19,7 +19,7 @@ from consent_mw.policy.notice_period import Notice, changes, notice
 from consent_mw.policy.revisions import Revisions
 from consent_mw.policy.startup_check import edited, rewords
 from consent_mw.policy.timeline import Course, begins
-from consent_mw.site.amended import told
+from consent_mw.site.amendment_lines import amendment_lines
 from consent_mw.site.templating import our_templates
 
 __all__ = ["publish"]
@@ -154,7 +154,7 @@ def _lines(examined: _Examined) -> list[str]:
     if examined.in_force is None:
         return []
     amendments = examined.notice.amendments
-    return told(amendments, examined.in_force, examined.policy, "en", our_templates())
+    return amendment_lines(amendments, examined.in_force, examined.policy, "en", our_templates())
 
 
 def _say(examined: _Examined, dry_run: bool) -> None:

@@ -23,7 +23,6 @@ from consent_mw.cli.terminal import as_json, busy, complain, console, printable
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError
 from consent_mw.paths import Places
-from consent_mw.retention.aggregates import OTHER
 from consent_mw.retention.calendar import Retention
 from consent_mw.retention.reports import (
     UNTOLD,
@@ -44,6 +43,7 @@ from consent_mw.retention.reports import (
     title_of_period,
     told,
 )
+from consent_mw.retention.small_cells import OTHER
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.queue import waiting
 from consent_mw.spool.spool import Backlog, Spool

@@ -9,7 +9,7 @@ from math import ceil
 from typing import Final, NamedTuple
 from unicodedata import east_asian_width
 
-from consent_mw.retention.aggregates import OTHER
+from consent_mw.retention.small_cells import OTHER
 
 __all__ = ["columns", "rows"]
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, PackageLoader
 
 from consent_mw.cli.report_chart import columns, rows
-from consent_mw.retention.aggregates import CHOICES, OTHER
+from consent_mw.retention.aggregates import CHOICES
 from consent_mw.retention.reports import (
     UNTOLD,
     Count,
@@ -24,6 +24,7 @@ from consent_mw.retention.reports import (
     title_of_period,
     told,
 )
+from consent_mw.retention.small_cells import OTHER
 from consent_mw.spool.spool import Backlog
 
 __all__ = ["report_page"]

@@ -11,37 +11,30 @@ import msgspec
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.kinds import AGGREGATE, COUNTED, EVENT, RECEIPT, UNDECLARED, VISIT
 from consent_mw.records import Record, Scalar, fixed_id, time_of
+from consent_mw.retention.small_cells import FEWEST, OTHER, Cell, whole_or_nothing, without_small_cells
 from consent_mw.retention.visits import Visit, Visits
 
 __all__ = [
     "CHOICES",
     "CHOICES_BY_LANGUAGE",
     "DETAILS",
-    "FEWEST",
     "LANGUAGES",
     "LATENCIES",
-    "OTHER",
     "PURPOSE",
     "SURFACES",
     "TOTAL",
-    "Cell",
     "DayCounts",
     "cells_of",
     "days_of",
-    "folded",
 ]
 
 #: Of no person and under no key, so its purpose is not one of the policy's and never ends.
 PURPOSE: Final = "aggregates"
-#: A cell that fewer visitors stand behind is never written.
-FEWEST: Final = 5
-#: Where small cells are counted.
-OTHER: Final = "(other)"
 #: Upper bounds of the cells of "latency", in seconds: those of OpenTelemetry's `http.server.request.duration`, and
 #: two below them. The last cell, "more", has none.
 LATENCIES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-#: What a day tells of choices whole or not at all: folded each day for itself they would never add up. What one day
-#: has too few of, `periods` tells over several days.
+#: A day's choices are published whole or not at all: with small cells hidden day by day they would never add up. If
+#: one day has too few, `periods` publishes several days together.
 CHOICES: Final = "receipt choice"
 SURFACES: Final = "receipt surface"
 LANGUAGES: Final = "receipt language"
@@ -84,41 +77,12 @@ _FIELDS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 }
 
 
-class Cell:
-    """How many there were, and who: up to five, more need not be known."""
-
-    __slots__ = ("count", "subjects", "unnamed")
-
-    def __init__(self) -> None:
-        self.count: int = 0
-        self.unnamed: int = 0  # without a subject each record may be another visitor
-        self.subjects: set[bytes] = set()
-
-    def add(self, subject: bytes | None, count: int = 1) -> None:
-        self.count += count
-        if subject is None:
-            self.unnamed += 1
-        elif len(self.subjects) < FEWEST:
-            self.subjects.add(subject)
-
-    def take(self, other: Cell) -> None:
-        self.count += other.count
-        self.unnamed += other.unnamed
-        self.subjects |= other.subjects
-
-    @property
-    def is_small(self) -> bool:
-        return self.unnamed + len(self.subjects) < FEWEST
-
-
 class DayCounts:
     """
     Counts the records of one day and purpose, in order of time. Memory follows the different names that occur, not the
     records: 1,000 cells at most of each count, and the visitors who are on the site at once.
 
-    **Small cells.** A cell behind which fewer than five visitors stand is counted in "(other)". If that is still
-    small, the next smallest cell joins it, so that subtraction from the whole cannot reveal it. If all together are
-    small, the count is not written at all. Records without a subject each count as a visitor. A visitor who chooses
+    Small cells are hidden (`small_cells`). Records without a subject each count as a visitor. A visitor who chooses
     again within 28 days after refusing everything does not count as new. Latencies are a property of the server: their
     cells are written whole, or not at all. A day's choices are published completely or not at all, so that several days
     together can publish the rest (`periods`). Undeclared cookies are counted by where they come from and never by name:
@@ -175,7 +139,7 @@ class DayCounts:
 
     def told(self) -> dict[str, dict[str, int]]:
         """Return the counts that may be written so far, by what they count."""
-        tables = {by: folded(by, cells) for by, cells in self._counts.items() if by not in (CHOICES, *DETAILS)}
+        tables = {by: _hidden(by, cells) for by, cells in self._counts.items() if by not in (CHOICES, *DETAILS)}
         if self._is_whole(CHOICES):
             # The finer tables are published together, or one would reveal what another withholds.
             whole = (CHOICES, *DETAILS) if all(map(self._is_whole, DETAILS)) else (CHOICES,)
@@ -265,24 +229,8 @@ def days_of(record: Record) -> frozenset[int]:
     )
 
 
-def folded(by: str, cells: Mapping[str, Cell]) -> dict[str, int]:
-    """Return the counts of `cells`, the small ones in "(other)"; nothing where all of them together are small."""
-    if by == "latency":
-        whole = Cell()
-        for cell in cells.values():
-            whole.take(cell)
-        return {} if whole.is_small else {label: cells[label].count for label in _LATENCY_LABELS if label in cells}
-    small = [label for label, cell in cells.items() if cell.is_small or label == OTHER]
-    kept = sorted((label for label in cells if label not in small), key=lambda label: (cells[label].count, label))
-    other = Cell()
-    for label in small:
-        other.take(cells[label])
-    while small and other.is_small and kept:
-        other.take(cells[kept.pop(0)])
-    shown = {label: cells[label].count for label in sorted(kept)}
-    if small and not other.is_small:
-        shown[OTHER] = other.count
-    return shown
+def _hidden(by: str, cells: Mapping[str, Cell]) -> dict[str, int]:
+    return whole_or_nothing(cells, _LATENCY_LABELS) if by == "latency" else without_small_cells(cells)
 
 
 _LATENCY_LABELS: Final = (*map(str, LATENCIES), "more")

@@ -14,9 +14,10 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.kinds import AGGREGATE, CERTIFICATE, TALLY
 from consent_mw.policy.model import RECEIPTS
 from consent_mw.records import Query, Record, Scalar, fixed_id, new_id, time_of
-from consent_mw.retention.aggregates import FEWEST, cells_of
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
+from consent_mw.retention.aggregates import cells_of
 from consent_mw.retention.deletions import Part
+from consent_mw.retention.small_cells import FEWEST
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
 from consent_mw.system.days import day_of_date, day_text, start_of

@@ -21,16 +21,14 @@ from consent_mw.retention.aggregates import (
     CHOICES,
     CHOICES_BY_LANGUAGE,
     LANGUAGES,
-    OTHER,
     PURPOSE,
     SURFACES,
     TOTAL,
-    Cell,
     DayCounts,
     cells_of,
     days_of,
-    folded,
 )
+from consent_mw.retention.small_cells import OTHER, Cell, without_small_cells
 from consent_mw.stores.base import Store
 from consent_mw.system.days import start_of
 
@@ -149,7 +147,7 @@ def _choices(day: int, counts: dict[int, DayCounts], known: _Known) -> PeriodCou
     has_small = any(cell.is_small for cell in cells.values())
     if not days or (has_small and day - min(days) < _LONGEST - 1):
         return None
-    table = folded(CHOICES, cells)
+    table = without_small_cells(cells)
     return PeriodCounts(day, next(iter(days.values())).purpose, days, {CHOICES: table}) if table else None
 
 
@@ -160,7 +158,10 @@ def _agrees(counts: DayCounts, total: int) -> bool:
 
 def _details(day: int, counts: dict[int, DayCounts], known: _Known) -> PeriodCounts:
     languages = _merged(counts.values(), LANGUAGES)
-    tables = {SURFACES: folded(SURFACES, _merged(counts.values(), SURFACES)), LANGUAGES: folded(LANGUAGES, languages)}
+    tables = {
+        SURFACES: without_small_cells(_merged(counts.values(), SURFACES)),
+        LANGUAGES: without_small_cells(languages),
+    }
     if not known.coarse.intersection(counts):
         tables[CHOICES_BY_LANGUAGE] = _rows(_merged(counts.values(), CHOICES_BY_LANGUAGE), set(tables[LANGUAGES]))
     return PeriodCounts(day, next(iter(counts.values())).purpose, counts, tables)

@@ -12,8 +12,8 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.kinds import CERTIFICATE
 from consent_mw.policy.model import RECEIPTS
 from consent_mw.records import Query, Scalar
-from consent_mw.retention.aggregates import FEWEST
 from consent_mw.retention.reports import report_of
+from consent_mw.retention.small_cells import FEWEST
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of
 

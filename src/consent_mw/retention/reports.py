@@ -13,9 +13,10 @@ from consent_mw.crypto.day_parts import of_label
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.kinds import AGGREGATE
 from consent_mw.records import Query, Record
-from consent_mw.retention.aggregates import CHOICES, DETAILS, LATENCIES, OTHER, PURPOSE, TOTAL, cells_of, days_of
+from consent_mw.retention.aggregates import CHOICES, DETAILS, LATENCIES, PURPOSE, TOTAL, cells_of, days_of
 from consent_mw.retention.calendar import Retention
 from consent_mw.retention.periods import PERIOD
+from consent_mw.retention.small_cells import OTHER
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_text, start_of
 

@@ -14,8 +14,8 @@ from consent_mw.policy.amendments import Amendment
 from consent_mw.policy.model import Policy
 from consent_mw.policy.notice_period import Changes, changes, notice
 from consent_mw.policy.timeline import Course, begins
-from consent_mw.site.amended import told
-from consent_mw.site.comparison import Difference, differences
+from consent_mw.site.amendment_lines import amendment_lines
+from consent_mw.site.changed_lines import Difference, differences
 from consent_mw.site.documents import OwnCookies, cookies_document, policy_document
 from consent_mw.site.rendering import FOR_ALL, REMEMBERED, Rendering
 from consent_mw.site.visit import Visit
@@ -151,7 +151,9 @@ class PolicyPages:
         }
         if compared is None:
             return document
-        lines = told(compared.amendments, compared.old, policy, visit.language, self._rendering.surfaces.templates)
+        lines = amendment_lines(
+            compared.amendments, compared.old, policy, visit.language, self._rendering.surfaces.templates
+        )
         changed = [
             {"what": each.what, "text": line, "important": each.reason is not None, "reason": each.reason}
             for each, line in zip(compared.amendments, lines, strict=True)

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from consent_mw.exceptions import StoreError
 from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import Policy
-from consent_mw.retention.aggregates import FEWEST
 from consent_mw.retention.proofs import COUNTED_DAYS, MOST, Evidence, Proof, Proofs
+from consent_mw.retention.small_cells import FEWEST
 from consent_mw.site.rendering import FOR_ALL, Rendering
 from consent_mw.site.visit import Visit
 

@@ -12,10 +12,12 @@ from consent_mw.site.page_text import lines_of
 if TYPE_CHECKING:
     from consent_mw.site.templating import Templates
 
-__all__ = ["told"]
+__all__ = ["amendment_lines"]
 
 
-def told(amendments: Sequence[Amendment], old: Policy, new: Policy, language: str, templates: Templates) -> list[str]:
+def amendment_lines(
+    amendments: Sequence[Amendment], old: Policy, new: Policy, language: str, templates: Templates
+) -> list[str]:
     """Return a line for each amendment, followed by why it matters, in the exact words of the policy page."""
     html = templates.render("_changes.html", language, amendments=amendments, old=old, new=new)
     return lines_of(html)
