@@ -81,7 +81,7 @@ def test_a_host_that_is_retired_is_not_waited_for_and_stands_in_the_certificate(
         await one.register.retire(gone, "its disk is wiped", one.now_ns)
         found = await one.hosts.spools(instant_of(one.now_ns - 5 * _SECOND))
         assert not found.waiting
-        assert found.told.endswith("retired")
+        assert found.names.endswith("retired")
 
     run(work())
 

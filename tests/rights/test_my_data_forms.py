@@ -64,14 +64,14 @@ def test_a_slip_is_read_as_it_was_written_and_by_nobody_elses_key(action: str, n
 
 
 def test_a_throttle_admits_so_many_of_each_and_nobody_uses_up_what_is_anothers() -> None:
-    throttle = Throttle(each=2, within=timedelta(minutes=1))
+    throttle = Throttle(most=2, within=timedelta(minutes=1))
     assert [throttle.admit("a", at * SECOND) for at in (0, 10, 20)] == [0, 0, 40]
     assert not any(throttle.admit(str(number), 20 * SECOND) for number in range(5_000))
     assert throttle.admit("a", 60 * SECOND) == 0
 
 
 def test_what_is_given_back_to_a_throttle_did_not_count() -> None:
-    throttle = Throttle(each=2, within=timedelta(minutes=1))
+    throttle = Throttle(most=2, within=timedelta(minutes=1))
     for at in range(5):
         assert throttle.admit("a", at) == 0
         throttle.give_back("a", at)
@@ -96,7 +96,7 @@ def test_people_are_counted_by_the_network_that_one_customer_gets(one: str, othe
 
 
 def test_a_throttle_remembers_a_bounded_number_of_names_and_forgives_a_clock_that_steps_back() -> None:
-    throttle = Throttle(each=1, within=timedelta(minutes=1), names=2)
+    throttle = Throttle(most=1, within=timedelta(minutes=1), names=2)
     for name in ("a", "b", "c"):
         assert throttle.admit(name, 1_000 * SECOND) == 0
     assert throttle.admit("a", 1_000 * SECOND) == 0  # forgotten for "c", which is remembered

@@ -62,7 +62,7 @@ def test_what_restrictions_remember_is_bounded() -> None:
     restriction = Restriction([f"name {number}" for number in range(950)], sealer)
     for day in range(400):
         assert restriction.restricts(record(sealer, day, "analytics", "name 7"))
-        assert sum(map(len, restriction._made.values())) <= 50_000
+        assert sum(map(len, restriction._tokens_by_day.values())) <= 50_000
 
 
 NAMES = st.sampled_from("abcdef")

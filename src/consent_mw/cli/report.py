@@ -36,12 +36,12 @@ from consent_mw.retention.reports import (
     cell_of,
     choices_of,
     endings,
+    in_order,
     is_mostly_hidden,
     ordered,
     report_of,
     title_of,
     title_of_period,
-    told,
 )
 from consent_mw.retention.small_cells import OTHER
 from consent_mw.rights.deadlines import end_of
@@ -201,7 +201,7 @@ def show(summary: Report, behind: Backlog) -> None:
         out.print(f"\nlatency: {', '.join(bounds)}")
     if choices_of(summary.choices) and out.width >= _NARROW_COLUMNS:
         _print_choices(out, summary.choices)
-    for by, count in told(summary.counts):
+    for by, count in in_order(summary.counts):
         _print_count(out, f"{title_of(by)} ({count.of})", count, _HOURS if by.endswith("hour") else _ROWS)
     if summary.requests is not None:
         _print_requests(out, summary.requests)

@@ -18,11 +18,11 @@ from consent_mw.retention.reports import (
     Report,
     cell_of,
     choices_of,
+    in_order,
     is_mostly_hidden,
     ordered,
     title_of,
     title_of_period,
-    told,
 )
 from consent_mw.retention.small_cells import OTHER
 from consent_mw.spool.spool import Backlog
@@ -114,7 +114,7 @@ def _table(labels: Sequence[str], series: Mapping[str, list[int | None]]) -> lis
 
 
 def _counts(report: Report) -> Iterable[Section]:
-    for by, count in told(report.counts):
+    for by, count in in_order(report.counts):
         is_hours = by.endswith("hour")
         cells = _hours(count.cells) if is_hours else _most(count.cells)
         name = title_of(by)

@@ -23,7 +23,7 @@ class Illegible:
 
     def __init__(self, *, strict: bool) -> None:
         self._strict = strict
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def refuse(self, lines: Iterable[object]) -> None:
         """
@@ -36,8 +36,8 @@ class Illegible:
             name = as_json(shown(line))
             if self._strict:
                 raise IllegibleHeader(_ADVICE % name)
-            if name not in self._told and len(self._told) < _TOLD:
-                self._told.add(name)
+            if name not in self._reported and len(self._reported) < _TOLD:
+                self._reported.add(name)
                 _log.error("not sent: " + _ADVICE, name)
 
 

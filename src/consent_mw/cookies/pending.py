@@ -167,7 +167,7 @@ class Pending:
         Each Max-Age is shortened by the time that the line has waited.
         """
         lines: list[bytes] = []
-        waiting = await self._found(session, now_ns)
+        waiting = await self._lines_of(session, now_ns)
         for record, line in _latest(waiting):
             if record.id in ids and await self._store.delete(self._query(session, now_ns, [record.id])) == 1:
                 waited = _instant(now_ns) - time_of(record.id)
@@ -178,7 +178,7 @@ class Pending:
 
     async def drop(self, session: str, ids: Collection[UUID], now_ns: int) -> int:
         """Delete the lines of `ids`, which the visitor refused, and return the number of deleted records."""
-        waiting = await self._found(session, now_ns)
+        waiting = await self._lines_of(session, now_ns)
         return await self._store.delete(self._query(session, now_ns, _of_their_names(waiting, ids)))
 
     async def expire(self, now_ns: int) -> int:
@@ -192,9 +192,9 @@ class Pending:
         return self._sealer.record(record_id, PENDING, purpose, subject=_subject(session), plain=plain)
 
     async def _records(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
-        return _latest(await self._found(session, now_ns))
+        return _latest(await self._lines_of(session, now_ns))
 
-    async def _found(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
+    async def _lines_of(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
         records = await self._store.fetch(self._query(session, now_ns), limit=4 * _MOST_LINES)
         return [(record, line) for record in records if (line := self._opened(record)) is not None]
 

@@ -33,7 +33,7 @@ from consent_mw.records import Record, Scalar, id_of
 from consent_mw.system.bounded_cache import remember
 from consent_mw.system.days import DAY_MILLISECONDS, QUARTER_SECONDS, QUARTERS
 
-__all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "names_of", "token_of", "tokens_under", "told"]
+__all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "encoded", "names_of", "token_of", "tokens_under"]
 
 # What a record holds as sealed: version (1 byte), mark (20), and the sealed blob, if it has personal fields.
 _MARKED: Final = b"\x03"
@@ -196,7 +196,7 @@ class Sealer:
 
         Args:
             nonce: As for `seal_bytes`; records of several purposes may share one, since their keys differ.
-            told: The result of `told` for `data`, for callers with several records of the same content.
+            head: The result of `encoded` for `data`, for callers with several records of the same content.
         """
         if kind not in KINDS:
             raise ValueError(
@@ -474,7 +474,7 @@ _number = int.from_bytes
 _message = msgspec.msgpack.Encoder(order="sorted").encode
 
 
-def told(data: Mapping[str, Scalar]) -> msgspec.Raw:
+def encoded(data: Mapping[str, Scalar]) -> msgspec.Raw:
     """Return clear fields as they go into a mark."""
     return msgspec.Raw(_message(data))
 

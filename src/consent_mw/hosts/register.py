@@ -82,7 +82,7 @@ class Spools(NamedTuple):
     retired: list[KnownHost]
 
     @property
-    def told(self) -> str:
+    def names(self) -> str:
         """The names of the hosts that are past the instant or retired, as text for a certificate."""
         return "; ".join([*(host.called for host in self.past), *(f"{host.called}, retired" for host in self.retired)])
 

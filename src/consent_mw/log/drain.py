@@ -393,7 +393,7 @@ class Drain:
         since = segment.created - _STEP
         query = Query(kinds=frozenset((GAP,)), purposes=frozenset((NECESSARY,)), since=since)
         told = {mark_of(record.id) async for page in pages(self._store, query) for record in page}
-        found = [gap.found(self._clock(), segment.marker, self._sealer) for gap in segment.gaps]
+        found = [gap.late_record(self._clock(), segment.marker, self._sealer) for gap in segment.gaps]
         if new := [record for record in found if mark_of(record.id) not in told]:
             await self._append(new)
 

@@ -54,7 +54,7 @@ class Routes:
         usual = self._usual.get(id(route))
         if usual is not None and usual[0] is route and direct and "fastapi" not in inner:
             return usual[1]
-        reported = _told(inner)
+        reported = _template_of_framework(inner)
         if reported is not None and direct:
             if route is not None:
                 remember(self._usual, id(route), (route, clean(reported)), _ROUTES)
@@ -90,7 +90,7 @@ class Routes:
         return prefix, _router_of(app)
 
 
-def _told(inner: Scope) -> str | None:
+def _template_of_framework(inner: Scope) -> str | None:
     """
     Return the template in the scope. FastAPI's includes the prefix of its routers, but not that of mounts. None if the
     last entry that Starlette knows is a mount.

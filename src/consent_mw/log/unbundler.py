@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from consent_mw.crypto.sealer import NONCE_BYTES, Sealer, names_of, told
+from consent_mw.crypto.sealer import NONCE_BYTES, Sealer, encoded, names_of
 from consent_mw.exceptions import KeyDestroyed, RecordDamaged
 from consent_mw.kinds import ABUSE, EVENT, VISIT
 from consent_mw.log.user_agents import parse_agent
@@ -67,7 +67,7 @@ class Unbundler:
         bundle = Bundle.read(frame.facts)
         facts, parts = bundle.facts, bundle.parts
         # Their keys differ, so one nonce is enough for all. What all of them say is encoded once.
-        shared = facts, told(facts) if len(parts) > 1 else None, urandom(NONCE_BYTES)
+        shared = facts, encoded(facts) if len(parts) > 1 else None, urandom(NONCE_BYTES)
         records: list[Record] = []
         for number, part, sealed in zip(range(first, first + len(parts)), parts, frame.owns, strict=True):
             if not sealed:  # its key was missing at the time of writing, and that was counted then

@@ -46,12 +46,12 @@ def lookup(wanted: str, available: Iterable[str]) -> str | None:
     """
     parts, script = _parts(wanted)
     available = tuple(available)
-    tag = _found(parts, script, available)
+    tag = _best(parts, script, available)
     near = _NEAR.get(parts[0])
-    return tag or (_found((near, *parts[1:]), script, available) if near else None)
+    return tag or (_best((near, *parts[1:]), script, available) if near else None)
 
 
-def _found(parts: tuple[str, ...], script: str, available: Iterable[str]) -> str | None:
+def _best(parts: tuple[str, ...], script: str, available: Iterable[str]) -> str | None:
     known: dict[tuple[str, ...], str] = {}
     for tag in available:
         subtags, written = _parts(tag)

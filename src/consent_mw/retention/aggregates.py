@@ -135,9 +135,9 @@ class DayCounts:
     def records(self, sealer: Sealer) -> list[Record]:
         """Return one record for each count that may be written. The same day gives the same ids again."""
         self._joined(self._visits.rest())
-        return [self._record(by, cells, sealer) for by, cells in sorted(self.told().items()) if cells]
+        return [self._record(by, cells, sealer) for by, cells in sorted(self.published().items()) if cells]
 
-    def told(self) -> dict[str, dict[str, int]]:
+    def published(self) -> dict[str, dict[str, int]]:
         """Return the counts that may be written so far, by what they count."""
         tables = {by: _hidden(by, cells) for by, cells in self._counts.items() if by not in (CHOICES, *DETAILS)}
         if self._is_whole(CHOICES):

@@ -111,7 +111,7 @@ class _Reading:
     def __init__(self, stage: Stage, now: datetime) -> None:
         self._stage = stage
         self._now = now
-        self._found: dict[tuple[int, str], Due] = {}
+        self._entries: dict[tuple[int, str], Due] = {}
 
     async def all(self) -> dict[tuple[int, str], Due]:
         for day, label in await asyncio.to_thread(self._stage.sealer.keyring.live):
@@ -121,7 +121,7 @@ class _Reading:
             async for day, window in self._stage.ended(purpose, self._now):
                 async for page in self._stage.pages(purpose, window):
                     self._rows(day, purpose, page)
-        return self._found
+        return self._entries
 
     def _key(self, day: int, purpose: str, span: Span) -> None:
         retention = self._stage.retention
@@ -165,4 +165,6 @@ class _Reading:
         entry.late = entry.late or any(window.since <= time < window.until for time in times for window in late)
 
     def _entry(self, day: int, purpose: str) -> Due:
-        return self._found.setdefault((day, purpose), Due(where=self._stage.where, day=day_text(day), purpose=purpose))
+        return self._entries.setdefault(
+            (day, purpose), Due(where=self._stage.where, day=day_text(day), purpose=purpose)
+        )

@@ -58,7 +58,7 @@ class PeriodCounts(DayCounts):
         self.days: tuple[int, ...] = tuple(sorted(days))
         self._tables = tables
 
-    def told(self) -> dict[str, dict[str, int]]:
+    def published(self) -> dict[str, dict[str, int]]:
         """Return the counts that may be written."""
         return {f"{PERIOD}{by}": cells for by, cells in self._tables.items()}
 
@@ -78,7 +78,7 @@ async def closing(store: Store, sealer: Sealer, pages: Pages, day: int, counts: 
         StoreError: The store cannot be reached.
     """
     known = await _known(store, sealer, day)
-    for by, cells in counts.told().items():
+    for by, cells in counts.published().items():
         known.take(by, frozenset((day,)), cells)
 
     async def counted(earlier: int) -> DayCounts:
@@ -94,7 +94,7 @@ async def closing(store: Store, sealer: Sealer, pages: Pages, day: int, counts: 
     period = _choices(day, {earlier: await counted(earlier) for earlier in waiting}, known)
     if period:
         periods.append(period)
-        known.take(f"{PERIOD}{CHOICES}", frozenset(period.days), period.told()[f"{PERIOD}{CHOICES}"])
+        known.take(f"{PERIOD}{CHOICES}", frozenset(period.days), period.published()[f"{PERIOD}{CHOICES}"])
     waiting = sorted(known.choices - known.details)
     if waiting and day - waiting[0] >= _DETAILED - 1:
         periods.append(_details(day, {earlier: await counted(earlier) for earlier in waiting}, known))

@@ -32,12 +32,12 @@ __all__ = [
     "cell_of",
     "choices_of",
     "endings",
+    "in_order",
     "is_mostly_hidden",
     "ordered",
     "report_of",
     "title_of",
     "title_of_period",
-    "told",
 ]
 
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -246,7 +246,7 @@ def is_mostly_hidden(cells: Mapping[str, int]) -> bool:
     return 2 * cells.get(OTHER, 0) > sum(cells.values())
 
 
-def told(counts: Mapping[str, Count]) -> list[tuple[str, Count]]:
+def in_order(counts: Mapping[str, Count]) -> list[tuple[str, Count]]:
     """Return the counts that say something: not those of which every cell was too small to publish."""
     return [(by, count) for by, count in counts.items() if count.cells.keys() != {OTHER}]
 

@@ -43,9 +43,9 @@ def check_answer(case: Case, outcome: Outcome) -> None:
         AnswerRefused: The request has ended, was decided already, or staff may not answer it in this way.
     """
     if case.ended is not None:
-        raise _refused(case, f"was answered already: {_told(case.ended)}")
+        raise _refused(case, f"was answered already: {_as_answered(case.ended)}")
     if case.granted is not None and outcome != "done":
-        raise _refused(case, f"was decided already: {_told(case.granted)}; it is carried out")
+        raise _refused(case, f"was decided already: {_as_answered(case.granted)}; it is carried out")
     if outcome == "granted" and not needs_decision(case):
         raise _refused(
             case, "needs no decision: restrictions and erasures of abuse records are granted, others answered"
@@ -107,6 +107,6 @@ def _refused(case: Case, why: str) -> AnswerRefused:
     return AnswerRefused(f"request {case.request.id}: {why}")
 
 
-def _told(answer: Answer) -> str:
+def _as_answered(answer: Answer) -> str:
     who = answer.by or "the site"
     return f"{answer.outcome} on {answer.given.astimezone().isoformat(sep=' ', timespec='minutes')} by {who}"

@@ -336,7 +336,7 @@ class Erasure:
             purposes=request.purposes,
             unreadable=max((entry.until for entry in self._entries(request) if entry.total), default=None),
             ring=self._sealer.keyring.name,
-            hosts=spools.told,
+            hosts=spools.names,
         )
 
     async def _found(self, place: Place, now: datetime) -> _Found:
@@ -357,7 +357,7 @@ class Erasure:
             return entries[-1].total
         named = [(part, found.subjects), *((place, self._recent(place, now)) for place in places)]
         subjects = frozenset[bytes]().union(*(some for _, some in named))
-        days = {each: day for place in places for (day, _), made in place.made.items() for each in made}
+        days = {each: day for place in places for (day, _), made in place.tokens.items() for each in made}
         until = max(now + _LONGEST, found.until or now)
         entry = Entry(
             at=now.astimezone(UTC),
@@ -380,7 +380,7 @@ class Erasure:
         """Return the tokens of the last days: an exchange that began under one of them may still be running."""
         if place.store is not self._store:
             return frozenset()
-        made = ((day, each) for (day, _), each in place.made.items())
+        made = ((day, each) for (day, _), each in place.tokens.items())
         return frozenset[bytes]().union(*(each for day, each in made if day >= day_of(now) - _BEGUN_DAYS))
 
     def _entries(self, request: Request) -> list[Entry]:

@@ -37,15 +37,15 @@ class Place(NamedTuple):
 
     store: Store
     retention: Retention
-    made: Subjects
+    tokens: Subjects
     again: datetime | None = None
 
     @property
     def query(self) -> Query:
         """The query that finds the tokens in the store."""
-        subjects = frozenset[bytes]().union(*self.made.values())
-        purposes = frozenset(purpose for _, purpose in self.made)
-        since = start_of(min((day for day, _ in self.made), default=0))
+        subjects = frozenset[bytes]().union(*self.tokens.values())
+        purposes = frozenset(purpose for _, purpose in self.tokens)
+        since = start_of(min((day for day, _ in self.tokens), default=0))
         return Query(kinds=HELD, purposes=purposes, subjects=subjects, since=since, until=self.again)
 
     @property
@@ -54,9 +54,9 @@ class Place(NamedTuple):
         This place in parts; each part is erased at once. A deletion in PostgreSQL locks every partition that it touches
         (a day of a purpose) until it is done, and a server with default settings has room for some 1,600 locks.
         """
-        keys = sorted(self.made)
+        keys = sorted(self.tokens)
         some = [keys[first : first + _PARTITIONS] for first in range(0, len(keys), _PARTITIONS)]
-        return [self._replace(made={key: self.made[key] for key in keys}) for keys in some] or [self]
+        return [self._replace(tokens={key: self.tokens[key] for key in keys}) for keys in some] or [self]
 
 
 class _Part(NamedTuple):

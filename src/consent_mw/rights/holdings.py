@@ -165,7 +165,7 @@ class Registry:
             if carried_by(record, subjects):
                 by_purpose.setdefault(record.purpose, []).append(record)
         held = await asyncio.to_thread(
-            lambda: [_told(stage, purpose, by_purpose[purpose], now) for purpose in sorted(by_purpose)]
+            lambda: [_holding(stage, purpose, by_purpose[purpose], now) for purpose in sorted(by_purpose)]
         )
         return held, len(records) - len(whole)
 
@@ -202,7 +202,7 @@ def _but(by_day: Subjects, *purposes: str) -> Subjects:
     return {key: subjects for key, subjects in by_day.items() if key[1] not in purposes}
 
 
-def _told(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) -> Held:
+def _holding(stage: Stage, purpose: str, records: Sequence[Record], now: datetime) -> Held:
     rows = tuple(_row(record, stage.sealer) for record in records)
     items = dict.fromkeys(name for row in rows for name in row if name not in ("time", "kind", "id"))
     first, last = time_of(records[0].id), time_of(records[-1].id)

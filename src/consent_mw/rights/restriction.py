@@ -41,7 +41,7 @@ class Restriction:
     def __init__(self, values: Iterable[str], sealer: Sealer) -> None:
         self._values = frozenset(values)
         self._sealer = sealer
-        self._made: dict[tuple[int, str], frozenset[bytes]] = {}
+        self._tokens_by_day: dict[tuple[int, str], frozenset[bytes]] = {}
 
     def restricts(self, record: Record) -> bool:
         """
@@ -69,12 +69,12 @@ class Restriction:
         return not self._values.isdisjoint(person.values)
 
     def _tokens(self, day: int, purpose: str) -> frozenset[bytes]:
-        tokens = self._made.get((day, purpose))
+        tokens = self._tokens_by_day.get((day, purpose))
         if tokens is None:
             tokens = self._new_tokens(day, purpose)
-            while self._made and sum(map(len, self._made.values())) + len(tokens) > _MOST_TOKENS:
-                del self._made[next(iter(self._made))]
-            self._made[day, purpose] = tokens
+            while self._tokens_by_day and sum(map(len, self._tokens_by_day.values())) + len(tokens) > _MOST_TOKENS:
+                del self._tokens_by_day[next(iter(self._tokens_by_day))]
+            self._tokens_by_day[day, purpose] = tokens
         return tokens
 
     def _new_tokens(self, day: int, purpose: str) -> frozenset[bytes]:

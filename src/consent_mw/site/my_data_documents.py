@@ -65,7 +65,7 @@ def _held(held: Held, policy: Policy, declared: Mapping[str, Purpose], language:
     purpose, zone = declared.get(held.purpose), policy.time_zone
     return {
         "purpose": held.purpose,
-        **(_told(purpose, held, policy, language) if purpose else {}),
+        **(_declared(purpose, held, policy, language) if purpose else {}),
         "where": held.where,
         "items": list(held.items),
         "count": held.records,
@@ -76,7 +76,7 @@ def _held(held: Held, policy: Policy, declared: Mapping[str, Purpose], language:
     }
 
 
-def _told(purpose: Purpose, held: Held, policy: Policy, language: str) -> dict[str, object]:
+def _declared(purpose: Purpose, held: Held, policy: Policy, language: str) -> dict[str, object]:
     law = purpose.archive.law if purpose.archive and held.where == "archive" else None
     document: dict[str, object] = {
         "title": _text(purpose.title, language),

@@ -151,9 +151,9 @@ class MyDataPages:
         self._readers = readers
         # Also counted by network, whatever proves the identity: a new receipt costs only one request. The spool bounds
         # how much space the requests may take.
-        self._strangers = Throttle(each=5, within=_WITHIN)
-        self._persons = Throttle(each=30, within=_WITHIN)
-        self._networks = Throttle(each=60, within=_WITHIN)
+        self._strangers = Throttle(most=5, within=_WITHIN)
+        self._persons = Throttle(most=30, within=_WITHIN)
+        self._networks = Throttle(most=60, within=_WITHIN)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,7 @@ class MyDataPages:
             return self._unreadable(visit)  # a table cannot say that something is missing
         if visit.form == "csv":
             return await asyncio.to_thread(self._as_csv, visit, holdings)
-        context = self._told(visit, holdings, done) | {"complete": complete}
+        context = self._context(visit, holdings, done) | {"complete": complete}
         return self._rendering.page(visit, "my_data.html", context, file=f"{_NAME}.html")
 
     async def _holdings(self, visit: Visit) -> tuple[Holdings, bool]:
@@ -234,7 +234,7 @@ class MyDataPages:
         headers = {**PERSONAL, "content-disposition": f'attachment; filename="{_NAME}.csv"'}
         return Response(my_data_table(holdings, self._policy, _now(visit)), headers=headers, media_type=_CSV)
 
-    def _told(self, visit: Visit, holdings: Holdings, done: Outcome | None) -> dict[str, object]:
+    def _context(self, visit: Visit, holdings: Holdings, done: Outcome | None) -> dict[str, object]:
         rows = ((row, held.purpose) for held in holdings.held for row in held.rows)
         latest = nlargest(_SHOWN, rows, key=lambda row: str(row[0]["id"]))  # an id fixes the order in time
         permissions, held = visit.consent.permissions, {holding.purpose for holding in holdings.held}

@@ -88,17 +88,17 @@ class ReceiptPages:
         if consent.receipt is None or consent.given_on is None:
             return self._none(visit, _why(visit.consent.consent), 404)
         try:
-            receipts = await self._found(visit)
+            receipts = await self._asked_for(visit)
         except Busy:
             return self._none(visit, "busy", 503)
         if receipts:
-            return self._answer(visit, await asyncio.to_thread(self._told, receipts))
+            return self._answer(visit, await asyncio.to_thread(self._shown, receipts))
         fresh = consent.given_on >= visit.consent.today - timedelta(days=1)
         return self._none(visit, "stored" if fresh else "gone", 503 if fresh else 404)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    async def _found(self, visit: Visit) -> list[Receipt]:
+    async def _asked_for(self, visit: Visit) -> list[Receipt]:
         """Return the receipts. Wait for those of today and yesterday, which may still be in the spool."""
         consent = visit.consent.proven
         if consent.receipt is None or consent.given_on is None:
@@ -125,7 +125,7 @@ class ReceiptPages:
 
     # -- showing ------------------------------------------------------------------------------------------------
 
-    def _told(self, receipts: Sequence[Receipt]) -> list[_Shown]:
+    def _shown(self, receipts: Sequence[Receipt]) -> list[_Shown]:
         return [
             _Shown(receipt, policy := self._declaration(receipt), self._words(receipt, policy)) for receipt in receipts
         ]

@@ -33,13 +33,13 @@ class Throttle:
     that it has not seen for longest.
 
     Args:
-        each: The most actions of one name.
+        most: The most actions of one name.
         within: The time within which they count.
         names: The most names that are remembered.
     """
 
-    def __init__(self, *, each: int, within: timedelta, names: int = 10_000) -> None:
-        self._each = each
+    def __init__(self, *, most: int, within: timedelta, names: int = 10_000) -> None:
+        self._most = most
         self._within_ns = int(within.total_seconds() * _NS)
         self._names = names
         self._by_name: dict[str, deque[int]] = {}
@@ -51,7 +51,7 @@ class Throttle:
         Args:
             now_ns: Nanoseconds since 1970.
         """
-        own = self._by_name.pop(name, None) or deque[int](maxlen=self._each)
+        own = self._by_name.pop(name, None) or deque[int](maxlen=self._most)
         self._by_name[name] = own  # the name seen last is the last one
         while len(self._by_name) > self._names:
             del self._by_name[next(iter(self._by_name))]
@@ -69,6 +69,6 @@ class Throttle:
 
     def _wait_ns(self, times: deque[int], now_ns: int) -> int:
         """Return the time until the oldest count expires: never more than `within`, even if the clock stepped back."""
-        if len(times) < self._each:
+        if len(times) < self._most:
             return 0
         return min(times[0] + self._within_ns - now_ns, self._within_ns)

@@ -50,7 +50,7 @@ class Gap:
         }
         return sealer.record(record_id or new_id(self.last_ns), GAP, NECESSARY, data=data)
 
-    def found(self, now_ns: int, marker: bytes, sealer: Sealer) -> Record:
+    def late_record(self, now_ns: int, marker: bytes, sealer: Sealer) -> Record:
         """
         Return the record of a loss that is found only now, in the segment with this marker, which may be old.
 

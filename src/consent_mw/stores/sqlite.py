@@ -189,7 +189,7 @@ class SQLiteStore:
         return await self._in(session, self._connected, session, work, *args)
 
     async def _in(self, session: _Session, work: Callable[..., _T], *args: object) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(session.thread, self._told, work, *args)
+        return await asyncio.get_running_loop().run_in_executor(session.thread, self._with_store_errors, work, *args)
 
     def _not_open(self) -> StoreError:
         # Nothing is wrong with the records: a caller that closed the store after an error opens it again.
@@ -197,7 +197,7 @@ class SQLiteStore:
 
     # Everything below runs in the thread of a session, one call after the other.
 
-    def _told(self, work: Callable[..., _T], *args: object) -> _T:
+    def _with_store_errors(self, work: Callable[..., _T], *args: object) -> _T:
         with told_plainly(self.path):
             return work(*args)
 

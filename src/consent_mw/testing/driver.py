@@ -211,12 +211,12 @@ async def lifespan(app: ASGIApp) -> AsyncGenerator[dict[str, Any]]:
     state: dict[str, Any] = {}
     scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
     async with Connection(_silent(app), scope) as connection:
-        speaks = await _told(connection, "startup")
+        speaks = await _answered(connection, "startup")
         try:
             yield state
         finally:
             if speaks:
-                await _told(connection, "shutdown")
+                await _answered(connection, "shutdown")
 
 
 def _silent(app: ASGIApp) -> ASGIApp:
@@ -231,7 +231,7 @@ def _silent(app: ASGIApp) -> ASGIApp:
     return silent
 
 
-async def _told(connection: Connection, what: str) -> bool:
+async def _answered(connection: Connection, what: str) -> bool:
     await connection.send({"type": f"lifespan.{what}"})
     try:
         answer = await connection.receive()
