@@ -53,10 +53,10 @@ def own_lines(lines: Iterable[object] | None) -> tuple[HeaderList, list[object]]
     """Return the legible lines in a new list, and the illegible ones. `lines` is read only once."""
     own: HeaderList = []
     others: list[object] = []
-    for each in lines or ():
-        line = legible(each)
+    for line_given in lines or ():
+        line = legible(line_given)
         if line is None:
-            others.append(each)
+            others.append(line_given)
         else:
             own.append(line)
     return own, others

@@ -217,7 +217,7 @@ class Recorder:
 
     def keep(self, receipt: Receipt) -> bool:
         """Keep a receipt in the spool, and return whether it is on the disk. Waits for it: call it in a thread."""
-        frames = [encode_record(each) for each in receipt.records]
+        frames = [encode_record(record) for record in receipt.records]
         kept = self._spool.write(frames, durable=True, reserved=True, right=receipt.request is not None)
         self.kept(receipt, is_kept=kept)
         return kept
@@ -238,9 +238,9 @@ class Recorder:
 
     def _following(self, consent: Consent, request: Request | None, now_ns: int, sign_in: str | None) -> list[Record]:
         """Return the records that are kept with a receipt: the withdrawal, and the links."""
-        made = request.record(self._sealer) if request else None
+        registered = request.record(self._sealer) if request else None
         linked = links(self._sealer, consent.receipt, sign_in, now_ns)
-        return [made, *linked] if made else linked
+        return [registered, *linked] if registered else linked
 
     def _lost(self, error: Exception, records: int = 1) -> None:
         """Count records that could not be made. Log it once a minute: one line for each would fill the log's disk."""
@@ -308,7 +308,9 @@ class Recorder:
         """Keep an exchange and what was noted during it, in one write. If one part fails, the others are still kept."""
         taken, exchange.consent.noted = exchange.consent.noted, ()  # before any failure: it is counted once
         allowed = exchange.consent.permissions.allowed  # the same request may have withdrawn some since
-        noted = [each for each in self._without_dropped(taken) if each.kind != "event" or each.purpose in allowed]
+        noted = [
+            record for record in self._without_dropped(taken) if record.kind != "event" or record.purpose in allowed
+        ]
         frames: list[bytes] = []
         makes: list[tuple[Callable[[], bytes], int]] = []
         if plan:
@@ -440,10 +442,10 @@ def _masked_peer(read: Callable[[Scope], IPAddress | None]) -> Field:
             return seen[host]
         except (KeyError, TypeError):  # new, or not a text
             address = read(exchange.scope)
-        found = None if address is None else mask(address)
+        shown = None if address is None else mask(address)
         if isinstance(host, str):
-            masks.remember(host, found, getsizeof(host) + getsizeof(found))
-        return found
+            masks.remember(host, shown, getsizeof(host) + getsizeof(shown))
+        return shown
 
     return masked
 
@@ -491,9 +493,9 @@ def _remembered(header: bytes, read: Callable[[bytes], str | None]) -> Field:
         try:
             return seen[value]
         except KeyError:
-            found = read(value)
-        values.remember(value, found, getsizeof(value) + getsizeof(found))
-        return found
+            value_read = read(value)
+        values.remember(value, value_read, getsizeof(value) + getsizeof(value_read))
+        return value_read
 
     return remembered
 

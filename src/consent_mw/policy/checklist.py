@@ -110,11 +110,11 @@ def findings(policy: Policy) -> list[Finding]:
     return [Finding(duty, _unsaid(policy, duty)) for duty in law.entry if _applies(policy, duty)] if law else []
 
 
-def unsaid(policy: Policy, found: Iterable[Finding]) -> tuple[list[Fault], list[Fault]]:
+def unsaid(policy: Policy, missing: Iterable[Finding]) -> tuple[list[Fault], list[Fault]]:
     """Return what `policy` must say and does not, and what it should or may say, each place of it on its own."""
     must: list[Fault] = []
     other: list[Fault] = []
-    for duty, places in found:
+    for duty, places in missing:
         for place in places:
             problem = f"{policy.jurisdiction} {duty.level}: {duty.says} ({duty.article})"
             can = any(map(declarable, duty.said_by))
@@ -123,10 +123,10 @@ def unsaid(policy: Policy, found: Iterable[Finding]) -> tuple[list[Fault], list[
     return must, other
 
 
-def in_short(policy: Policy, found: Sequence[Finding]) -> str:
+def in_short(policy: Policy, missing: Sequence[Finding]) -> str:
     """Return in one line how many duties are fulfilled, and that this is not legal advice."""
     law = checklist(policy.jurisdiction)
-    counts = Counter((duty.level, not places) for duty, places in found)
+    counts = Counter((duty.level, not places) for duty, places in missing)
     parts = (
         f"{counts[level, True]} of {counts[level, True] + counts[level, False]} that it {level} say"
         for level in ("must", "should", "may")
@@ -135,8 +135,8 @@ def in_short(policy: Policy, found: Sequence[Finding]) -> str:
     of = f"a checklist of {law.written}" if law else "a checklist"
     if law and state and not any(state in duty.states for duty in law.entry):
         of += f" that has nothing of {state}'s own law"
-    compared = sum(duty.compared is not None for duty, _ in found)
-    of += f" (compared with published copies: {compared}; from memory: {len(found) - compared})"
+    compared = sum(duty.compared is not None for duty, _ in missing)
+    of += f" (compared with published copies: {compared}; from memory: {len(missing) - compared})"
     return f"law of {policy.jurisdiction}: the page says {', '.join(parts)}; {of}, no legal advice"
 
 
@@ -186,10 +186,14 @@ def _applies(policy: Policy, duty: Duty) -> bool:
 def _unsaid(policy: Policy, duty: Duty) -> tuple[str, ...]:
     missing: list[list[str]] = []
     # Our own purposes say in their description which interest they pursue.
-    told = {f"purposes.{each.name}.grounds" for each in (PROOF, HANDLING) if policy.purposes.get(each.name) == each}
+    usual = {
+        f"purposes.{purpose.name}.grounds"
+        for purpose in (PROOF, HANDLING)
+        if policy.purposes.get(purpose.name) == purpose
+    }
     for pointer in duty.said_by:
-        found = [] if pointer == _PAGE else lacking(policy, pointer)
-        places = [place for place in found if place not in told]
+        places = [] if pointer == _PAGE else lacking(policy, pointer)
+        places = [place for place in places if place not in usual]
         if not places:
             return ()
         missing.append(places)

@@ -33,8 +33,8 @@ def declarable(pointer: str) -> bool:
 
 def _below(kind: inspect.Type, name: str) -> Iterator[inspect.Type]:
     if isinstance(kind, inspect.UnionType):
-        for each in kind.types:
-            yield from _below(each, name)
+        for part in kind.types:
+            yield from _below(part, name)
     elif isinstance(kind, inspect.DictType):
         yield kind.value_type
     elif isinstance(kind, inspect.VarTupleType):
@@ -57,10 +57,10 @@ def lacking(policy: Policy, pointer: str) -> list[str]:
     "purposes.orders", "recipients[2].name".
     """
     path, _, pattern = pointer.partition("~")
-    found = list(pointed(policy, path))
-    if pattern or path.endswith("]") or not found:
+    places = list(pointed(policy, path))
+    if pattern or path.endswith("]") or not places:
         return [] if somewhere(policy, pointer) else [path.partition(".*")[0]]
-    return [place for place, value in found if not _there(value, "")]
+    return [place for place, value in places if not _there(value, "")]
 
 
 def pointed(policy: Policy, path: str) -> Iterator[tuple[str, object]]:
@@ -81,14 +81,14 @@ def pointed(policy: Policy, path: str) -> Iterator[tuple[str, object]]:
 def _step(place: str, value: object, name: str) -> Iterator[tuple[str, object]]:
     if name != "*":
         keys = name.split("|")
-        found = next((key for key in keys if _below_key(value, key)), keys[0])
-        yield f"{place}.{found}".lstrip("."), _below_key(value, found)
+        begun = next((key for key in keys if _below_key(value, key)), keys[0])
+        yield f"{place}.{begun}".lstrip("."), _below_key(value, begun)
     elif isinstance(value, Mapping):
-        for key, each in cast("Mapping[str, object]", value).items():
-            yield f"{place}.{key}", each
+        for key, item in cast("Mapping[str, object]", value).items():
+            yield f"{place}.{key}", item
     elif isinstance(value, tuple | list):
-        for number, each in enumerate(cast("tuple[object, ...]", value), 1):
-            yield f"{place}[{number}]", each
+        for number, item in enumerate(cast("tuple[object, ...]", value), 1):
+            yield f"{place}[{number}]", item
     elif isinstance(value, Policy):
         for field in msgspec.structs.fields(value):
             yield field.name, getattr(value, field.name)

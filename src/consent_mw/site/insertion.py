@@ -137,7 +137,7 @@ def legible(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
         return scope
     extensions = scope.get("extensions")
     if extensions and _BY_PATH in extensions:
-        scope = {**scope, "extensions": {name: each for name, each in extensions.items() if name != _BY_PATH}}
+        scope = {**scope, "extensions": {name: extension for name, extension in extensions.items() if name != _BY_PATH}}
     if b"accept-encoding" in fields:
         scope = {**scope, "headers": [line for line in scope["headers"] if line[0].lower() != b"accept-encoding"]}
     return scope
@@ -258,10 +258,10 @@ class Insertion:
     def _inserted(self, place: Place) -> list[Message]:
         page = b"".join(message.get("body", b"") for message in self._held)
         forms = loosened(self._body) if self._is_whole(page) else (self._body, "")
-        head, body, end = (self._encoded(each) for each in (self._head, *forms))
-        path, absolute = (f'="{each}'.encode() for each in self._absolute)
+        head, body, end = (self._encoded(form) for form in (self._head, *forms))
+        path, absolute = (f'="{address}'.encode() for address in self._absolute)
         if self._absolute[1] and b"<base" in page[: place.body].lower():
-            head, body, end = (each.replace(path, absolute) for each in (head, body, end))
+            head, body, end = (form.replace(path, absolute) for form in (head, body, end))
         page = b"".join((page[: place.head], head, page[place.head : place.body], body, page[place.body :], end))
         headers = lengthened(_altered(_headers(self._start), self._shared), len(head) + len(body) + len(end))
         messages: list[Message] = [{**self._start, "headers": headers}, {**self._held[-1], "body": page}]
@@ -292,8 +292,8 @@ def _headers(start: Message) -> Iterable[Header]:
 
 
 def _charset(kind: bytes) -> str:
-    found = _CHARSET.search(kind)
-    return found[1].decode("latin-1") if found else ""
+    match = _CHARSET.search(kind)
+    return match[1].decode("latin-1") if match else ""
 
 
 @lru_cache(maxsize=64)
@@ -356,8 +356,8 @@ def _vary_by_cookie(headers: Iterable[Header]) -> bytes:
 def _directives(headers: Iterable[Header]) -> list[str]:
     """Return the directives of every Cache-Control line, as written."""
     lines = (value.decode("latin-1") for value in header_values(headers, b"cache-control"))
-    found = (directive.strip() for line in lines for directive in _DIRECTIVE.findall(line))
-    return [directive for directive in found if directive]
+    directives = (directive.strip() for line in lines for directive in _DIRECTIVE.findall(line))
+    return [directive for directive in directives if directive]
 
 
 def _name(directive: str) -> str:

@@ -284,10 +284,10 @@ class Site:
     def _notice(
         self, scope: Scope, language: str, base: str, target: str, *, shared: bool, token: str = "", brief: bool = False
     ) -> str:
-        told = self._announcement
-        if told is None or (not shared and told.is_closed(scope)):
+        announcement = self._announcement
+        if announcement is None or (not shared and announcement.is_closed(scope)):
             return ""
-        return told.html(language, base, target, token, brief=brief)
+        return announcement.html(language, base, target, token, brief=brief)
 
     def _spoken(self, scope: Scope, page_language: str | None) -> str:
         if page_language is None:
@@ -405,7 +405,7 @@ class Site:
         consent = visit.consent
         if "waiting" in visit.query:
             return await self._question(visit)
-        waiting = [(str(each.id), each.name, each.cookie) for each in await _readable(visit.waitings)]
+        waiting = [(str(cookie.id), cookie.name, cookie.cookie) for cookie in await _readable(visit.waitings)]
         context = choices(consent) | {
             "given_on": consent.given_on,
             "signals": consent.signals,
@@ -496,7 +496,7 @@ class Site:
         if isinstance(said, forms.Answers):
             return frozenset()
         waiting = await _readable(visit.waitings)
-        return frozenset(each.cookie.name for each in waiting if said.ids is None or each.id in said.ids)
+        return frozenset(cookie.cookie.name for cookie in waiting if said.ids is None or cookie.id in said.ids)
 
     # -- the notice ---------------------------------------------------------------------------------------------
 
@@ -510,16 +510,16 @@ class Site:
         fields = await self._posts.fields(visit)
         if isinstance(fields, Response):
             return fields
-        told = self._announcement
-        known = told is not None and first(fields, "announced") == str(told.revision)
+        announcement = self._announcement
+        known = announcement is not None and first(fields, "announced") == str(announcement.revision)
         target = safe_next(first(fields, "next") or None, visit.base)
         if visit.wants_json:
             response = self._rendering.data({"closed": known})
         else:
             response = RedirectResponse(target, 303, dict(PERSONAL))
-        if told is not None and known:
+        if announcement is not None and known:
             own = self._own_cookies(visit.secure)
-            response.raw_headers.append((b"set-cookie", told.closed_line(own.notice, own.attributes)))
+            response.raw_headers.append((b"set-cookie", announcement.closed_line(own.notice, own.attributes)))
         return response
 
 
@@ -566,13 +566,13 @@ def _state(
         "signals": sorted(consent.signals),
         "waiting": [
             {
-                "id": str(each.id),
-                "name": each.name,
-                "purpose": each.cookie.purpose,
-                "provider": (each.cookie.provider or policy.controller.name).read(visit.language)[0],
-                "expires": str(each.cookie.expires) if each.cookie.expires else None,
+                "id": str(cookie.id),
+                "name": cookie.name,
+                "purpose": cookie.cookie.purpose,
+                "provider": (cookie.cookie.provider or policy.controller.name).read(visit.language)[0],
+                "expires": str(cookie.cookie.expires) if cookie.cookie.expires else None,
             }
-            for each in waiting
+            for cookie in waiting
         ],
         "announced": {"revision": announced.revision, "effective_at": announced.begins.isoformat()}
         if announced

@@ -56,13 +56,13 @@ class PolicyPages:
         self._rendering = rendering
         self._policy = policy
         self._own_cookies = own_cookies
-        self.know((each for each in published if each.revision < policy.revision), None)
+        self.know((earlier for earlier in published if earlier.revision < policy.revision), None)
 
     def know(self, published: Iterable[Policy], ahead: Policy | None) -> None:
         """Offer a page for each of `published`; `ahead` is the one of them that is announced."""
         course = Course([*published, self._policy])
-        self._by_revision = {each.revision: each for each in course.published}
-        self._held = {each.revision for each in course.holding}
+        self._by_revision = {published.revision: published for published in course.published}
+        self._held = {published.revision for published in course.holding}
         self._ahead = ahead.revision if ahead else None
         self._graphs: dict[int, bytes] = {}
         self._documents: dict[tuple[object, ...], bytes] = {}
@@ -80,9 +80,9 @@ class PolicyPages:
         """Answer `/policy/{revision}` with that revision and its changes; a 404 names the existing ones."""
         asked = visit.page.removeprefix("/policy/")
         # isdecimal() accepts digits of every script, and int() reads any number of them.
-        found = self._by_revision.get(int(asked)) if asked.isascii() and asked.isdecimal() and len(asked) < 7 else None
-        if found is not None:
-            return self._revision(visit, found, self._before(found.revision))
+        policy = self._by_revision.get(int(asked)) if asked.isascii() and asked.isdecimal() and len(asked) < 7 else None
+        if policy is not None:
+            return self._revision(visit, policy, self._before(policy.revision))
         if visit.wants_json:
             document = {"error": "missing", "revisions": sorted(self._by_revision)}
             return self._rendering.data(document, status=404)
@@ -155,13 +155,18 @@ class PolicyPages:
             compared.amendments, compared.old, policy, visit.language, self._rendering.surfaces.templates
         )
         changed = [
-            {"what": each.what, "text": line, "important": each.reason is not None, "reason": each.reason}
-            for each, line in zip(compared.amendments, lines, strict=True)
+            {
+                "what": amendment.what,
+                "text": line,
+                "important": amendment.reason is not None,
+                "reason": amendment.reason,
+            }
+            for amendment, line in zip(compared.amendments, lines, strict=True)
         ]
         return document | {"compared_with": compared.old.revision, "changes": changed}
 
     def _compared(self, visit: Visit, old: Policy, new: Policy, own: OwnCookies) -> _Compared:
-        before, now = (self._rendering.article(each, visit.language, visit.base, own) for each in (old, new))
+        before, now = (self._rendering.article(revision, visit.language, visit.base, own) for revision in (old, new))
         return _Compared(old, notice(old, new).amendments, differences(before, now), changes(old, new))
 
     async def cookies(self, visit: Visit) -> Response:

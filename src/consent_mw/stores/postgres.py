@@ -163,15 +163,15 @@ class PostgresStore:
         search = Search(query, after, newest_first=newest_first)
         if search.is_empty or limit < 1:
             return []
-        found: list[Record] = []
+        records: list[Record] = []
         async with self._transaction(_READ) as connection:
             async for stretch in self._stretches(connection, search):
-                statement, values = search.page(stretch, limit - len(found))
+                statement, values = search.page(stretch, limit - len(records))
                 cursor = await connection.execute(statement, values, binary=True)
-                found += [_record_of(row) for row in await cursor.fetchall()]
-                if len(found) >= limit:
+                records += [_record_of(row) for row in await cursor.fetchall()]
+                if len(records) >= limit:
                     break
-        return found
+        return records
 
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`."""
@@ -210,8 +210,8 @@ class PostgresStore:
     async def now(self) -> datetime:
         """As `Timed.now`: the server's clock, not the time at which a transaction began."""
         async with self._connection() as connection:
-            ((found,),) = await (await connection.execute("SELECT clock_timestamp()")).fetchall()
-        instant: datetime = found
+            ((present,),) = await (await connection.execute("SELECT clock_timestamp()")).fetchall()
+        instant: datetime = present
         return instant.astimezone(UTC)
 
     async def close(self) -> None:
@@ -327,8 +327,8 @@ class PostgresStore:
         """
         for purpose, day in sorted(days):
             async with self._transaction(_PLAIN) as connection:
-                for each in (day, day + 1):
-                    await connection.execute("SELECT make_day(%s, %s)", [purpose, each])
+                for day_ahead in (day, day + 1):
+                    await connection.execute("SELECT make_day(%s, %s)", [purpose, day_ahead])
             self._known.add((purpose, day))
 
     # -- fetch and delete ----------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ class Search:
             if stretch.first_day <= day <= stretch.last_day and purpose in purposes
             for subject in subjects
         ]
-        subjects, days, of = ([each[column] for each in placed] for column in range(3))
+        subjects, days, of = ([row[column] for row in placed] for column in range(3))
         values: dict[str, Any] = {
             "purposes": stretch.purposes,
             "first_day": stretch.first_day,
@@ -199,8 +199,10 @@ class Search:
     def hits(self, stretch: Stretch) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement for the days and purposes of a stretch in which something matches."""
         conditions, values = self._conditions(stretch)
-        found = sql.SQL("(SELECT DISTINCT day, purpose FROM records WHERE {} AND {})").format(conditions, self._kinds())
-        source = _each_token(found) if self.query.subjects is not None else sql.SQL("{} AS found").format(found)
+        matching = sql.SQL("(SELECT DISTINCT day, purpose FROM records WHERE {} AND {})").format(
+            conditions, self._kinds()
+        )
+        source = _each_token(matching) if self.query.subjects is not None else sql.SQL("{} AS found").format(matching)
         return sql.SQL("SELECT DISTINCT found.* FROM {}").format(source), values
 
     def deletion(self, day: int, purpose: str) -> tuple[sql.Composed, dict[str, Any]]:
@@ -238,9 +240,9 @@ class Search:
         return sql.SQL(" AND ").join(conditions), values
 
 
-def _each_token(found: sql.Composed) -> sql.Composed:
+def _each_token(matching: sql.Composed) -> sql.Composed:
     # The planner may reorder a join, and read a whole day for one token. It cannot reorder this.
-    return sql.SQL("{} CROSS JOIN LATERAL {} AS found").format(sql.SQL(_TOKENS), found)
+    return sql.SQL("{} CROSS JOIN LATERAL {} AS found").format(sql.SQL(_TOKENS), matching)
 
 
 def stretches(shelves: Sequence[Shelf], kinds: frozenset[str], days: int) -> Iterator[Stretch]:

@@ -37,7 +37,7 @@ def tokens_at_once(store: Store) -> int:
     return store.tokens_at_once if isinstance(store, Searching) else _MOST
 
 
-def questions(made: Subjects, kinds: frozenset[str], most: int = _MOST) -> list[Query]:
+def questions(subjects: Subjects, kinds: frozenset[str], most: int = _MOST) -> list[Query]:
     """
     Return the queries that find the records of `kinds` that carry the tokens of their day and purpose. Each query
     covers some days, the oldest first, so that a store of many years reads no other days. A query may also find records
@@ -55,31 +55,31 @@ def questions(made: Subjects, kinds: frozenset[str], most: int = _MOST) -> list[
             until=start_of(max(day for day, _ in some) + 1),
             places=some,
         )
-        for some in _stretches(made, most)
+        for some in _stretches(subjects, most)
     ]
 
 
-def carried_by(record: Record, made: Subjects) -> bool:
+def carried_by(record: Record, subjects: Subjects) -> bool:
     """
     Whether its token is that of its own day and purpose. A record that was moved from elsewhere belongs to nobody.
     """
-    return record.subject in made.get((day_of(time_of(record.id)), record.purpose), ())
+    return record.subject in subjects.get((day_of(time_of(record.id)), record.purpose), ())
 
 
-def _stretches(made: Subjects, most: int) -> Iterator[Subjects]:
+def _stretches(subjects: Subjects, most: int) -> Iterator[Subjects]:
     """Yield successive whole days of `made`, as many as one query may have, at least one."""
-    if len(made) <= most:
-        if made:
-            yield made
+    if len(subjects) <= most:
+        if subjects:
+            yield subjects
         return
     by_day: dict[int, dict[tuple[int, str], frozenset[bytes]]] = {}
-    for key in sorted(made):
-        by_day.setdefault(key[0], {})[key] = made[key]
+    for key in sorted(subjects):
+        by_day.setdefault(key[0], {})[key] = subjects[key]
     some: dict[tuple[int, str], frozenset[bytes]] = {}
-    for each in by_day.values():
-        if some and len(some) + len(each) > most:
+    for keys in by_day.values():
+        if some and len(some) + len(keys) > most:
             yield some
             some = {}
-        some |= each
+        some |= keys
     if some:
         yield some

@@ -96,10 +96,10 @@ class VolatileStoreSuite:
         first = {record.id: record for record in reversed(batch)}
         async with opened(new_store) as store:
             await store.append(batch, durable=durable)
-            found = await store.fetch(query)
+            fetched = await store.fetch(query)
             assert await store.delete(query) == len(first)
             assert await store.fetch(query) == []
-        assert [exact(record) for record in found] == [exact(record) for record in in_order(first.values())]
+        assert [exact(record) for record in fetched] == [exact(record) for record in in_order(first.values())]
 
     @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: ascii(text[:20]))
     def test_any_text_in_the_data_comes_back(self, new_store: NewStore, text: str) -> None:
@@ -124,7 +124,7 @@ class VolatileStoreSuite:
         ]
         async with opened(new_store) as store:
             await store.append([*neighbours, record])
-            assert [exact(found) for found in await store.fetch(query)] == [exact(record)]
+            assert [exact(record_fetched) for record_fetched in await store.fetch(query)] == [exact(record)]
             assert await store.delete(query) == 1
             assert len(await store.fetch(Query(kinds=frozenset({"visits", "visit'"})))) == 2
 
@@ -175,8 +175,8 @@ class VolatileStoreSuite:
             async with opened(new_store) as store:
                 for record in reversed(batch):
                     await store.append([record])
-                found = await store.fetch(Query(kinds=frozenset({"visit", "event"})))
-                assert found == in_order(batch)
+                fetched = await store.fetch(Query(kinds=frozenset({"visit", "event"})))
+                assert fetched == in_order(batch)
 
         asyncio.run(scenario())
 
@@ -251,7 +251,7 @@ class VolatileStoreSuite:
         both = frozenset({"visit", "event"})
         some = frozenset({b"one", b"three", b"unknown"})
         # Each with all of them, and one more that holds nothing: a hint leaves out nothing that is in its place.
-        places = {(day_of(time_of(each.id)), each.purpose): some for each in batch} | {(0, "unused"): some}
+        places = {(day_of(time_of(record.id)), record.purpose): some for record in batch} | {(0, "unused"): some}
         queries = (
             Query(kinds=both, subjects=some, places=places),
             Query(
@@ -301,8 +301,8 @@ class VolatileStoreSuite:
         batch = [make_record(n, at=NOON + step * MILLISECOND) for step in (-1, 0, 1) for n in (0, 2**62 - 1)]
 
         async def count(store: Store, since: datetime | None, until: datetime | None) -> list[int]:
-            found = await store.fetch(Query(kinds=VISITS.kinds, since=since, until=until))
-            return [batch.index(record) for record in found]
+            fetched = await store.fetch(Query(kinds=VISITS.kinds, since=since, until=until))
+            return [batch.index(record) for record in fetched]
 
         async def scenario() -> None:
             seoul = NOON.astimezone(timezone(timedelta(hours=9)))
@@ -446,10 +446,10 @@ class VolatileStoreSuite:
         async def scenario() -> None:
             async with self.several(new_store, 5) as stores:
                 await asyncio.gather(*(write(store, writer) for writer, store in enumerate(stores, start=1)))
-                found = await everything(stores[0])
+                records = await everything(stores[0])
             expected = {make_record(1000 * writer + n).id for writer in range(6) for n in range(200)}
-            assert [record.id for record in found] == sorted(expected)
-            first, last = found[0:200:20], found[19:200:20]
+            assert [record.id for record in records] == sorted(expected)
+            first, last = records[0:200:20], records[19:200:20]
             assert [record.sealed for record in first] == [record.sealed for record in last]
 
         asyncio.run(scenario())
