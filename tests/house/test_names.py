@@ -1,0 +1,35 @@
+"""A name is the thing's name: no variable, argument, field or function is called `told`, `each`, `made` or `found`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+from tests.support.source import TREES
+
+#: They say that something was done, not what the thing is: a row, a cookie, a cipher, a match.
+WORDS = frozenset({"told", "each", "made", "found"})
+
+
+def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield what a module gives names to, each with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id if isinstance(node, ast.Name) else node.attr
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_a_name_says_what_the_thing_is(module: str) -> None:
+    assert [f"line {line}: {name}" for line, name in named(TREES[module]) if name.strip("_").lower() in WORDS] == []
+
+
+@pytest.mark.parametrize(
+    "source", ["found = 1", "for each in (): pass", "def told(): pass", "def f(made): pass", "self._told = 1"]
+)
+def test_each_way_to_give_a_name_is_seen(source: str) -> None:
+    assert WORDS & {name.strip("_") for _, name in named(ast.parse(source))}
