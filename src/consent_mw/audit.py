@@ -47,12 +47,12 @@ class Anchor(NamedTuple):
         Raises:
             ConfigurationError: The text is not an anchor.
         """
-        found = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text.strip())
-        if found is None:
+        match = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text.strip())
+        if match is None:
             raise ConfigurationError(
                 f"{text[:80]!r} is no anchor; give what `consent-mw audit verify` printed, such as 42:1f3c…"
             )
-        return cls(int(found[1]), found[2])
+        return cls(int(match[1]), match[2])
 
 
 class Entry(NamedTuple):
@@ -247,10 +247,10 @@ class Audit:
     def _read_head(self) -> _Head | None:
         try:
             with open(self.head, "rb", opener=unlinked) as file:
-                found = _HEAD.fullmatch(file.read())
+                match = _HEAD.fullmatch(file.read())
         except FileNotFoundError:
             return None
-        return _Head(int(found[1]), int(found[2]), found[3].decode()) if found else None
+        return _Head(int(match[1]), int(match[2]), match[3].decode()) if match else None
 
     def _write_head(self, head: _Head) -> None:
         durable.overwrite(self.head, b"%018d %018d %s\n" % (head.number, head.size, head.hash.encode()))
@@ -329,10 +329,10 @@ def _digest(body: bytes, before: str) -> str:
 
 def _linked_to(line: bytes, head: _Head) -> _Head | None:
     """Return the head after `line`, if `line` is exactly the one entry that follows `head`; else None."""
-    found = _LINE.fullmatch(line)
-    if found is None or int(found[2]) != head.number + 1 or _digest(found[1], head.hash) != found[3].decode():
+    match = _LINE.fullmatch(line)
+    if match is None or int(match[2]) != head.number + 1 or _digest(match[1], head.hash) != match[3].decode():
         return None
-    return _Head(head.number + 1, head.size + len(line), found[3].decode())
+    return _Head(head.number + 1, head.size + len(line), match[3].decode())
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

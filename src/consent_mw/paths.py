@@ -81,11 +81,11 @@ class Places:
     @property
     def emptied(self) -> list[str]:
         """What was cut to 0 bytes, one line each, with the fix. Otherwise only locks and SQLite's logs are empty."""
-        kept = (each for place in (self.revisions, self.wordings) if place.is_dir() for each in sorted(place.iterdir()))
+        kept = (path for place in (self.revisions, self.wordings) if place.is_dir() for path in sorted(place.iterdir()))
         return [
-            f"{each}: is empty (0 bytes), so its content was cut off; put it back from a copy, or else remove it"
-            for each in (*self._contents(), *kept)
-            if each.is_file() and not each.stat().st_size
+            f"{path}: is empty (0 bytes), so its content was cut off; put it back from a copy, or else remove it"
+            for path in (*self._contents(), *kept)
+            if path.is_file() and not path.stat().st_size
         ]
 
     def _contents(self) -> Iterator[Path]:

@@ -304,29 +304,29 @@ class RequestCookies:
         self, header: bytes | None, signals: frozenset[str], today: date, secure: bool, alone: bool, foreign: bool
     ) -> Reading:
         thinned = self._thinned(header)
-        found = pairs(thinned or b"")
+        cookies = pairs(thinned or b"")
         exposed = not secure and (not alone or self.cookie.domain != "")
-        consent, proven, value = self._consents(found, today, secure, exposed)
+        consent, proven, value = self._consents(cookies, today, secure, exposed)
         # A missing choice is not a refusal: nothing is expired because of it, and the declared cookies that the browser
         # holds were allowed. On http the visitor may have chosen over https, whose cookie does not come here.
-        absent = consent.choice is None and not any(key.decode("latin-1") in self.cookie.names for key, _ in found)
+        absent = consent.choice is None and not any(key.decode("latin-1") in self.cookie.names for key, _ in cookies)
         withheld = foreign and absent
         unproven = self.cookie.domain != "" and not exposed and consent.choice is not None and proven != consent
         consent = self._revised(_with_receipt_of(consent, proven))
         permissions = self.permissions(consent, signals)
         kept: list[bytes] = []
         removed: dict[str, Decision] = {}
-        for name, pair in found:
+        for name, pair in cookies:
             decision = permissions.cookie(name.decode("latin-1"))
             if _stays(decision) or (withheld and decision.declared is not None) or decision.name in self.reserved:
                 kept.append(pair)
             else:
                 removed[decision.name] = decision
-        changed = len(kept) != len(found) or thinned is not header
+        changed = len(kept) != len(cookies) or thinned is not header
         if header and not changed and consent.choice is not None:
-            self._remember_shape(header, [name for name, _ in found], secure, permissions)
+            self._remember_shape(header, [name for name, _ in cookies], secure, permissions)
         believed = value if consent.choice is not None else ""
-        pending = None if exposed or not believed else self._pending(found, believed, secure)
+        pending = None if exposed or not believed else self._pending(cookies, believed, secure)
         return Reading(
             consent=consent,
             permissions=permissions,
@@ -350,7 +350,7 @@ class RequestCookies:
             expired=() if absent and (foreign or exposed) else tuple(_expiries(removed.values())),
             removed=tuple(removed.values()),
             withheld=withheld,
-            unsigned=consent.choice is None and any(key == self._readers[secure][0][0] for key, _ in found),
+            unsigned=consent.choice is None and any(key == self._readers[secure][0][0] for key, _ in cookies),
         )
 
     def expired(self, header: bytes | None, permissions: Permissions, path: str = "/") -> tuple[bytes, ...]:
@@ -380,7 +380,7 @@ class RequestCookies:
             readers.append((self.cookie.former(secure=secure), self.cookie.read_former))
         return [(name.encode("latin-1"), read) for name, read in readers]
 
-    def _signed(self, found: list[tuple[bytes, bytes]], today: date, secure: bool) -> list[tuple[Consent, str]]:
+    def _signed(self, cookies: list[tuple[bytes, bytes]], today: date, secure: bool) -> list[tuple[Consent, str]]:
         """
         Return every choice that we signed, with its value. Other cookies with our cookie's name are ignored.
 
@@ -389,7 +389,7 @@ class RequestCookies:
         """
         signed: list[tuple[Consent, str]] = []
         for name, read in self._readers[secure]:
-            values = _values(found, name)
+            values = _values(cookies, name)
             if len(values) > 1 and name.startswith(b"__Host-"):
                 continue
             for value in values:
@@ -399,7 +399,7 @@ class RequestCookies:
         return signed
 
     def _consents(
-        self, found: list[tuple[bytes, bytes]], today: date, secure: bool, exposed: bool
+        self, cookies: list[tuple[bytes, bytes]], today: date, secure: bool, exposed: bool
     ) -> tuple[Consent, Consent, str]:
         """
         Return the visitor's choice, the choice that they proved on this very host, and the cookie value of the first.
@@ -408,14 +408,14 @@ class RequestCookies:
         share it. If the visitor has not chosen on this host, the shared choice decides. If they have, the shared choice
         may not allow more; otherwise this host asks again.
         """
-        consent, value = _agreed(self._signed(found, today, secure), guarded=self.cookie.domain != "")
+        consent, value = _agreed(self._signed(cookies, today, secure), guarded=self.cookie.domain != "")
         if not self.cookie.domain:
             return consent, NO_CONSENT if exposed else consent, value
         name = self.cookie.companion("host", secure=secure).encode("latin-1")
-        own = _believed(self.cookie.read_host, _only(found, name), today)
+        own = _believed(self.cookie.read_host, _only(cookies, name), today)
         if own == consent:
             return consent, NO_CONSENT if exposed else own, value
-        tossed = sum(key == name for key, _ in found) > 1 and consent.goes_beyond(NO_CONSENT)
+        tossed = sum(key == name for key, _ in cookies) > 1 and consent.goes_beyond(NO_CONSENT)
         stale = own.given_on is not None and consent.given_on is not None and consent.given_on < own.given_on
         if tossed or stale or (own.choice is not None and consent.goes_beyond(own)):
             consent = NO_CONSENT
@@ -430,8 +430,8 @@ class RequestCookies:
         purposes, cookies = self._reopened[consent.revision]
         return msgspec.structs.replace(consent, reopened_purposes=purposes, reopened_cookies=cookies)
 
-    def _pending(self, found: list[tuple[bytes, bytes]], beside: str, secure: bool) -> str | None:
-        value = _only(found, self._pending_names[secure]) or b""
+    def _pending(self, cookies: list[tuple[bytes, bytes]], beside: str, secure: bool) -> str | None:
+        value = _only(cookies, self._pending_names[secure]) or b""
         session, _, signature = value.decode("latin-1").partition(".")
         if not _SESSION.fullmatch(session):
             return None
@@ -500,14 +500,14 @@ def _stays(decision: Decision) -> bool:
     return decision.verdict is _KEPT or decision.verdict is _PENDING
 
 
-def _values(found: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+def _values(cookies: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     """Return the values of all cookies called `name`, in the order of the header."""
-    return [pair.partition(b"=")[2].strip(b" \t") for key, pair in found if key == name]
+    return [pair.partition(b"=")[2].strip(b" \t") for key, pair in cookies if key == name]
 
 
-def _only(found: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+def _only(cookies: list[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     """Return the value of the only cookie called `name`. If there are two, somebody added one, so neither counts."""
-    values = _values(found, name)
+    values = _values(cookies, name)
     return values[0] if len(values) == 1 else None
 
 

@@ -219,13 +219,13 @@ class Hosts:
 
         If no host does, this host has read everything that they have shared until now. Raises StoreError and OSError.
         """
-        found = await Register(self._store, self.keyring, self._sealer).spools(instant, instant_of(self._clock()))
+        spools = await Register(self._store, self.keyring, self._sealer).spools(instant, instant_of(self._clock()))
         until = time.monotonic() + _PATIENCE_SECONDS
-        while found.past and not found.waiting and not await self.sync():
+        while spools.past and not spools.waiting and not await self.sync():
             if time.monotonic() > until:
                 raise StoreError(f"{self._lock}: another process of this machine holds it for long; end that process")
             await asyncio.sleep(_TRY_SECONDS)
-        return found
+        return spools
 
     async def agree(self, places: Iterable[tuple[int, str]]) -> None:
         """
@@ -386,7 +386,7 @@ class Hosts:
         for first in range(0, len(records), _BATCH):
             await self._store.append(records[first : first + _BATCH], durable=True)
         # Another host's `Chosen` may have been in the store first. Then that one counts, and not ours.
-        if kept := [each for each in said if not isinstance(each.body, Chosen | Beat)]:
+        if kept := [message for message in said if not isinstance(message.body, Chosen | Beat)]:
             await asyncio.to_thread(self.keyring.add, kept)
         return said
 
@@ -395,7 +395,7 @@ class Hosts:
         if not bodies:
             return
         await self._say(bodies)
-        if ids := [chosen_id(Place(each.day, each.label)) for each in bodies if isinstance(each, Chosen)]:
+        if ids := [chosen_id(Place(body.day, body.label)) for body in bodies if isinstance(body, Chosen)]:
             await asyncio.to_thread(self._take, await self._store.fetch(messages(*ids)))
 
     def _to_join(self) -> list[Body]:
@@ -474,16 +474,16 @@ class Hosts:
         ring, generation = self.keyring, self.keyring.generation
         if generation == self._nothing_to_share:
             return []
-        view, me, found = ring.view, ring.identity.id, list[Wrap]()
+        view, me, missing = ring.view, ring.identity.id, list[Wrap]()
         for place in map(Place._make, ring.live()):
             hosts = view.pubs.get(place, {}).keys() - view.retired.keys() - ring.identity.ids
             hosts -= view.confirms.get(place, {}).keys()
             owners = view.in_use(place, me) if hosts else []
             wraps = [Wrap(place, owner, to) for to in sorted(hosts) for owner in owners if owner != to]
-            found += [wrap for wrap in wraps if wrap not in view.wraps and self._key(wrap) is not None]
-        if not found:
+            missing += [wrap for wrap in wraps if wrap not in view.wraps and self._key(wrap) is not None]
+        if not missing:
             self._nothing_to_share = generation
-        return found
+        return missing
 
     def _wraps(self, wanted: Sequence[Wrap]) -> list[Body]:
         # The recipients are on the disk before any wrap exists: the host lists them when it confirms, after it has
@@ -514,7 +514,9 @@ class Hosts:
     async def _put_back(self, stands: Set[UUID]) -> None:
         view = self.keyring.view
         lost = [
-            each.record for each in view.messages.values() if each.record.id not in stands and not view.is_over(each)
+            message.record
+            for message in view.messages.values()
+            if message.record.id not in stands and not view.is_over(message)
         ]
         for first in range(0, len(lost), _BATCH):
             await self._store.append(lost[first : first + _BATCH], durable=True)

@@ -84,9 +84,9 @@ class View:
                 place = Place(body.day, label)
                 self.owners.setdefault(place, set()).add(owner)
                 self.recipients.setdefault(place, set()).add(body.to)
-                found = self.wraps.setdefault(Wrap(place, owner, body.to), [])
-                if enc not in found:
-                    found.append(enc)
+                wraps = self.wraps.setdefault(Wrap(place, owner, body.to), [])
+                if enc not in wraps:
+                    wraps.append(enc)
         elif isinstance(body, Chosen):
             self.chosen[Place(body.day, body.label)] = body.owner
         elif isinstance(body, Confirm):
@@ -118,8 +118,8 @@ class View:
         """
         if owner in ids:
             return secret
-        told = self.pubs.get(place, {}).get(owner)
-        if told is None:
+        public = self.pubs.get(place, {}).get(owner)
+        if public is None:
             return None
         for me in ids:
             own = self.pubs.get(place, {}).get(me)
@@ -127,7 +127,7 @@ class View:
                 continue
             for enc in self.wraps.get(Wrap(place, owner, me), ()):
                 key = unwrapped(enc, secret, context(place, owner, me, own[0]))
-                if key is not None and key_id(key) == told[1]:  # otherwise somebody wrapped a different key
+                if key is not None and key_id(key) == public[1]:  # otherwise somebody wrapped a different key
                     return key
         return None
 
@@ -146,11 +146,11 @@ class View:
 
     def holders(self, place: Place) -> frozenset[bytes]:
         """Return all hosts that may ever have been able to open a key of a place."""
-        found = {*self.pubs.get(place, ()), *self.shared.get(place, ()), *self.confirms.get(place, ())}
-        found |= self.owners.get(place, set()) | ({self.chosen[place]} if place in self.chosen else set())
-        found |= self.recipients.get(place, set())
+        owners = {*self.pubs.get(place, ()), *self.shared.get(place, ()), *self.confirms.get(place, ())}
+        owners |= self.owners.get(place, set()) | ({self.chosen[place]} if place in self.chosen else set())
+        owners |= self.recipients.get(place, set())
         # A host lists the recipients of its wraps when it confirms. It can wrap no more then, so the list is complete.
-        return frozenset(found.union(*self.confirms.get(place, {}).values()))
+        return frozenset(owners.union(*self.confirms.get(place, {}).values()))
 
     def unconfirmed(self, place: Place) -> frozenset[bytes]:
         """Return the holders that have not confirmed that they overwrote their part; none once all is certified."""

@@ -177,7 +177,7 @@ class Drain:
     def _begin_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
         work = [self._keep_on(), self._hand_on()] if self._hands_over else [self._keep_on()]
         work += [chore.keep_on(self._clock) for chore in self._chores]
-        self._tasks = tuple(loop.create_task(each, name="consent-mw drain") for each in work)
+        self._tasks = tuple(loop.create_task(coroutine, name="consent-mw drain") for coroutine in work)
         self._tasks[0].add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -258,7 +258,7 @@ class Drain:
                     await _cancelled(chores)
                     chores, self._pause = [], _TICK_SECONDS
                     continue
-                chores = chores or [asyncio.create_task(each.keep_on(self._clock)) for each in self._drain_chores]
+                chores = chores or [asyncio.create_task(chore.keep_on(self._clock)) for chore in self._drain_chores]
                 fine = await self._tick(self._pace)
                 self._pause = _TICK_SECONDS if fine else min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
         finally:
@@ -392,9 +392,9 @@ class Drain:
             self._tell(_LOST, _ENDED)
         since = segment.created - _STEP
         query = Query(kinds=frozenset((GAP,)), purposes=frozenset((NECESSARY,)), since=since)
-        told = {mark_of(record.id) async for page in pages(self._store, query) for record in page}
-        found = [gap.late_record(self._clock(), segment.marker, self._sealer) for gap in segment.gaps]
-        if new := [record for record in found if mark_of(record.id) not in told]:
+        known = {mark_of(record.id) async for page in pages(self._store, query) for record in page}
+        gaps = [gap.late_record(self._clock(), segment.marker, self._sealer) for gap in segment.gaps]
+        if new := [record for record in gaps if mark_of(record.id) not in known]:
             await self._append(new)
 
     async def _batches(
@@ -430,10 +430,10 @@ class Drain:
     async def _batch(self, records: Iterator[Record], slice_seconds: float, share: float) -> list[Record]:
         batch: list[Record] = []
         while len(batch) < _BATCH:
-            found, worked = await asyncio.to_thread(_slice, records, _BATCH - len(batch), slice_seconds)
-            batch += found
+            read, worked = await asyncio.to_thread(_slice, records, _BATCH - len(batch), slice_seconds)
+            batch += read
             await _rest(worked, share)
-            if not found:
+            if not read:
                 break
         return batch
 
@@ -491,21 +491,21 @@ def _slice(records: Iterator[Record], most: int, seconds: float) -> tuple[list[R
     if seconds == inf:
         return _hurried(records, most), 0.0
     began = time.thread_time()
-    found: list[Record] = []
+    read: list[Record] = []
     for record in islice(records, most):
-        found.append(record)
+        read.append(record)
         if time.thread_time() - began >= seconds:
             break
-    return found, time.thread_time() - began
+    return read, time.thread_time() - began
 
 
 def _hurried(records: Iterator[Record], most: int) -> list[Record]:
     """As `_slice`, unmeasured. Rests for moments, in which the store's thread may have the GIL."""
-    found: list[Record] = []
-    while len(found) < most and (piece := list(islice(records, min(_PIECE, most - len(found))))):
-        found += piece
+    read: list[Record] = []
+    while len(read) < most and (piece := list(islice(records, min(_PIECE, most - len(read))))):
+        read += piece
         time.sleep(_MOMENT_SECONDS)
-    return found
+    return read
 
 
 def _refusal(record: Record, sealer: Sealer) -> Record:

@@ -108,8 +108,8 @@ class DrainProcess:
         finalize(self, _killed, self._child).atexit = False
         self._begun = time.monotonic()
         if self._child.stdin is not None:
-            with suppress(BrokenPipeError), self._child.stdin as told:  # one that has ended is looked after later
-                told.write(self._named)
+            with suppress(BrokenPipeError), self._child.stdin as pipe:  # one that has ended is looked after later
+                pipe.write(self._named)
 
     def _look_after_child(self) -> None:
         """Forget a process that has ended, or that does not get to work."""

@@ -105,7 +105,7 @@ class Retention:
     def rule(self, day: int, purpose: str, now: datetime) -> Rule | None:
         """Return the promise by which the last of a day ends, or None where no revision knows the purpose."""
         ends = self._ends(day, purpose, now)
-        return max(ends, key=lambda each: each.at).rule if ends else None
+        return max(ends, key=lambda end: end.at).rule if ends else None
 
     def holding(self, instant: datetime, purpose: str, now: datetime) -> Holding | None:
         """Return what the promise that ends what was collected at `instant` asks to be held afterwards, if anything."""
@@ -117,7 +117,7 @@ class Retention:
         """Whether anything that was collected in that part of a day is to be held afterwards."""
         rules = self._rules.get(purpose, ())
         return any(rule.holding for rule in rules) and any(
-            each.rule.holding for each in self._ends(day, purpose, now)[span.begin : span.end]
+            end.rule.holding for end in self._ends(day, purpose, now)[span.begin : span.end]
         )
 
     def end(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> datetime | None:
@@ -140,7 +140,7 @@ class Retention:
             return None
         pieces = _pieces(day, self._zones)
         begin = max(piece for piece in pieces if piece <= span.begin)
-        return max(each.at for each in ends[begin : min(piece for piece in pieces if piece >= span.end)])
+        return max(end.at for end in ends[begin : min(piece for piece in pieces if piece >= span.end)])
 
     def has_ended(self, day: int, purpose: str, now: datetime, span: Span = WHOLE) -> bool:
         """Whether the key of that part of a day must be gone."""
@@ -171,7 +171,7 @@ class Retention:
         if first is None:
             if not self.may_hold_ended(day, purpose, now):
                 return False
-            first = min(each.at for each in self._ends(day, purpose, now))
+            first = min(end.at for end in self._ends(day, purpose, now))
             remember(self._first, key, first, _REMEMBERED)
         return first <= now
 
@@ -191,7 +191,7 @@ class Retention:
         """
         if not self.holds_ended(day, purpose, now):
             return []
-        return list(_joined(day, _pieces(day, self._zones), [each.at <= now for each in self._ends(day, purpose, now)]))
+        return list(_joined(day, _pieces(day, self._zones), [end.at <= now for end in self._ends(day, purpose, now)]))
 
     def _ends(self, day: int, purpose: str, now: datetime) -> tuple[_End, ...]:
         """Return the end of each quarter of a day; nothing where no revision knows the purpose."""
@@ -223,7 +223,7 @@ def links_kept(policy: Policy) -> Duration:
     """
     marked = [purpose for purpose in policy.purposes.values() if purpose.asked or purpose.name == ABUSE]
     kept = [purpose.retention for purpose in marked if purpose.retention] + [
-        each.archive.retention for each in marked if each.archive
+        purpose_then.archive.retention for purpose_then in marked if purpose_then.archive
     ]
     longest_days = max((duration.seconds // DAY_SECONDS for duration in kept), default=0)
     return Duration(longest_days + LIFETIME.days + _SLACK.days, "day")
@@ -238,12 +238,12 @@ def _in_force(rules: Sequence[Rule], instant: datetime) -> int:
 def _promised(day: int, rules: tuple[Rule, ...], begun: tuple[bool, ...]) -> tuple[_End, ...]:
     """Return the end of each quarter of a day: that of the promise in force, or an earlier one of what began since."""
     ends = [_ends(day, rule.retention, rule.zone) for rule in rules]
-    found: list[_End] = []
+    ends_of: list[_End] = []
     for quarter in range(QUARTERS):
         first = _in_force(rules, start_of(day) + quarter * QUARTER)
         bound = [first, *(place for place in range(first + 1, len(rules)) if begun[place])]
-        found.append(min((_End(ends[place][quarter], rules[place]) for place in bound), key=lambda each: each.at))
-    return tuple(found)
+        ends_of.append(min((_End(ends[place][quarter], rules[place]) for place in bound), key=lambda end: end.at))
+    return tuple(ends_of)
 
 
 @lru_cache(maxsize=256)

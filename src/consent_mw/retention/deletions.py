@@ -78,7 +78,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
             "deletion.records": self.records,
             "deletion.archived": self.archived,
             "deletion.unreadable": self.unreadable,
-            "deletion.step": "".join(each.hex for each in self.step),
+            "deletion.step": "".join(record_id.hex for record_id in self.step),
             "deletion.step_archived": self.step_archived,
             "deletion.step_unreadable": self.step_unreadable,
         }
@@ -133,7 +133,7 @@ class Deletions:
             rows = await every(place, Query(kinds=ENDING, purposes=purposes, ids=ids)) if ids else []
             left = {(record.purpose, record.id) for record in rows}
             for part, found in steps.items():
-                gone = sum((part.purpose, each) not in left for each in found.step)
+                gone = sum((part.purpose, record_id) not in left for record_id in found.step)
                 self._known[part] = found.settled(gone)
         await self.close([part for part, known in self._known.items() if not (known.records or known.step)])
 
@@ -181,15 +181,15 @@ class Deletions:
 
     def closing(self, parts: Sequence[Part], now: datetime) -> list[Record]:
         """Return records that say that nothing of `parts` is owed: for one append with the certificate that says it."""
-        found: list[Record] = []
+        records: list[Record] = []
         for part in parts:
             if part in self._known:
                 nothing = Deletion(part=part, number=self._known[part].number + 1)
                 record = nothing.record(now, self._sealer)
                 self._known[part] = nothing
                 self._kept[part] = self._kept.get(part, frozenset()) | {record.id}
-                found.append(record)
-        return found
+                records.append(record)
+        return records
 
     async def close(self, parts: Sequence[Part]) -> None:
         """Forget `parts`, which a certificate has said. Raises StoreError."""

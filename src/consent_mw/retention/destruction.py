@@ -206,7 +206,7 @@ class Destruction:
         archive = Archive.of_site(policies, places, sealer.site_keys)
         lock = places.destruction_lock
         retention = Retention(policies)
-        found = cls(
+        destruction = cls(
             retention,
             store,
             sealer,
@@ -218,8 +218,8 @@ class Destruction:
             clock=clock,
             confirm=confirm,
         )
-        found._site = site
-        return found
+        destruction._site = site
+        return destruction
 
     def follow(self) -> None:
         """
@@ -291,9 +291,9 @@ class Destruction:
         if self._archive:
             await self._archive.store.close()
 
-    async def once(self, now: datetime, told: Told = lambda gone, all_known: None) -> Outcome:
+    async def once(self, now: datetime, progress: Told = lambda gone, all_known: None) -> Outcome:
         """Destroy what has ended by `now` (aware). Never raises for a store's, a keyring's or the spool's sake."""
-        run = _Run(now, told)
+        run = _Run(now, progress)
         try:
             with leased(self._lock) as mine:
                 if not mine:
@@ -406,8 +406,8 @@ class Destruction:
         # of the day are, until the last of these has ended.
         if names and stage.retention.has_ended(day, purpose, run.now):
             await stage.store.delete(Query(kinds=frozenset((NAMING,)), purposes=frozenset((purpose,)), ids=names))
-        for ring, found in sorted(by_ring.items()):
-            records = [record for record in found if record.kind != NAMING]
+        for ring, ring_records in sorted(by_ring.items()):
+            records = [record for record in ring_records if record.kind != NAMING]
             if records:
                 await self._move_part(stage, Part(stage.where, day, purpose, ring), records, run)
                 run.told(run.outcome.records, max(run.known, run.outcome.records))
@@ -474,14 +474,14 @@ class Destruction:
                 return
             holders = await asyncio.to_thread(shared.holders, part.day, part.purpose)
         parts = [part, *([part._replace(ring="")] if part.ring == stage.ring else [])]
-        gone = [self._deletions.of(each) for each in parts]
+        gone = [self._deletions.of(part) for part in parts]
         certificate = Certificate(
             purpose=part.purpose,
             day=part.day,
             where=part.where,
-            records=sum(each.records for each in gone),
-            archived=sum(each.archived for each in gone),
-            unreadable=sum(each.unreadable for each in gone),
+            records=sum(deletion.records for deletion in gone),
+            archived=sum(deletion.archived for deletion in gone),
+            unreadable=sum(deletion.unreadable for deletion in gone),
             ring=part.ring,
             key=key,
             revision=rule.revision,
@@ -510,20 +510,20 @@ def _may_have_ended(stage: Stage, days: Mapping[str, Sequence[int]], now: dateti
 
 def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:
     """Return the records of a page that may go here, by the keyring that sealed them. For a thread."""
-    found: dict[str, list[Record]] = {}
+    rings: dict[str, list[Record]] = {}
     for record in page:
         ring = stage.ring_of(record)
         if stage.reaches(ring):
-            found.setdefault(ring, []).append(record)
-    return found
+            rings.setdefault(ring, []).append(record)
+    return rings
 
 
 class _Run:
     """What one run has found so far."""
 
-    def __init__(self, now: datetime, told: Told) -> None:
+    def __init__(self, now: datetime, progress: Told) -> None:
         self.now = now
-        self.told = told
+        self.told = progress
         self.outcome = Outcome()
         self.unreached: set[str] = set()  # where keys could not be destroyed: nothing there counts as destroyed
         self.renewed = False  # whether it was seen to that no restriction ends

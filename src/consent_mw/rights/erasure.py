@@ -316,7 +316,7 @@ class Erasure:
         if not self._entries(request):
             await self._register_abuse(request, person)
         total = 0
-        for part in [each for place in places for each in place.parts]:
+        for part in [piece for place in places for piece in place.parts]:
             total = await self._delete(request, part, places, now)
         if not await self._application_erased(request) or not await self._is_drained(request):
             return None
@@ -351,14 +351,14 @@ class Erasure:
 
     async def _delete(self, request: Request, part: Place, places: Sequence[Place], now: datetime) -> int:
         """Write the ledger, then delete what a part has. Return how many records this request has deleted so far."""
-        entries, found = self._entries(request), await self._found(part, now)
-        here = found.records
+        entries, located = self._entries(request), await self._found(part, now)
+        here = located.records
         if entries and not here:
             return entries[-1].total
-        named = [(part, found.subjects), *((place, self._recent(place, now)) for place in places)]
+        named = [(part, located.subjects), *((place, self._recent(place, now)) for place in places)]
         subjects = frozenset[bytes]().union(*(some for _, some in named))
-        days = {each: day for place in places for (day, _), made in place.tokens.items() for each in made}
-        until = max(now + _LONGEST, found.until or now)
+        days = {token: day for place in places for (day, _), tokens in place.tokens.items() for token in tokens}
+        until = max(now + _LONGEST, located.until or now)
         entry = Entry(
             at=now.astimezone(UTC),
             request=request.id,
@@ -380,8 +380,8 @@ class Erasure:
         """Return the tokens of the last days: an exchange that began under one of them may still be running."""
         if place.store is not self._store:
             return frozenset()
-        made = ((day, each) for (day, _), each in place.tokens.items())
-        return frozenset[bytes]().union(*(each for day, each in made if day >= day_of(now) - _BEGUN_DAYS))
+        dated = ((day, token) for (day, _), token in place.tokens.items())
+        return frozenset[bytes]().union(*(token for day, token in dated if day >= day_of(now) - _BEGUN_DAYS))
 
     def _entries(self, request: Request) -> list[Entry]:
         return [entry for entry in self._ledger.entries() if entry.request == request.id]
@@ -419,17 +419,17 @@ class Erasure:
         """Return what an erasure has waited for too long, and where."""
         if now < request.registered + _PATIENCE:
             return []
-        found = [
+        reasons = [
             f"request {request.id}: {host.called} may still hold what was written before it; see that it runs and "
             f"reaches the store, or if it is gone for good: consent-mw hosts retire {host.id[:8]}"
             for host in (await self.spools(request.registered)).waiting
         ]
         if self._spool and not await self._is_drained(request):
-            found.append(
+            reasons.append(
                 f"request {request.id}: {self._spool.directory} still holds what was written before it; see in the log "
                 "which segment stays there, and bring back the keys or the store that it waits for"
             )
-        return found
+        return reasons
 
     # -- what follows -------------------------------------------------------------------------------------------
 
@@ -467,12 +467,12 @@ class Erasure:
     async def _asked_by(self, request: Request) -> frozenset[UUID]:
         """Return the ids of this request, of all ended requests and answers of its sender, and of their links."""
         person = await self._people.of(request.person, most=None)
-        ended = [each for each in await self._desk.of(person) if each.ended]
+        ended = [case for case in await self._desk.of(person) if case.ended]
         return frozenset(
             (
                 request.id,
-                *(each.request.id for each in ended),
-                *(answer.id for each in ended for answer in each.answers),
+                *(case.request.id for case in ended),
+                *(answer.id for case in ended for answer in case.answers),
                 *await self._ended_links(person, request),
             )
         )
@@ -499,9 +499,9 @@ class Erasure:
             return True
         return await self._has_any(self._store, await asyncio.to_thread(tokens, self._sealer, person, (ABUSE,)))
 
-    async def _has_any(self, store: Store, made: Subjects) -> bool:
+    async def _has_any(self, store: Store, by_day: Subjects) -> bool:
         """Whether a store holds records of abuse that carry one of these tokens."""
-        abuse = {key: subjects for key, subjects in made.items() if key[1] == ABUSE}
+        abuse = {key: subjects for key, subjects in by_day.items() if key[1] == ABUSE}
         return any([await store.fetch(query, limit=1) for query in questions(abuse, HELD, tokens_at_once(store))])
 
 
@@ -523,7 +523,7 @@ async def erased_again(entries: Sequence[Entry], store: Store, *others: Store) -
         for week, subjects in _weeks(some).items():
             since, until = start_of(week * 7), min(start_of(week * 7 + 7), last)
             query = Query(kinds=HELD, subjects=subjects, since=since, until=until)
-            count += sum([await _erased_from(each, query, erased) for each in (store, *others)])
+            count += sum([await _erased_from(other, query, erased) for other in (store, *others)])
         if erased.ids:
             count += await _deleted(store, Query(kinds=_ASKED, ids=erased.ids))
     return count
@@ -545,11 +545,11 @@ async def _erased_from(store: Store, query: Query, erased: Erased) -> int:
 
 def _weeks(entries: Sequence[Entry]) -> dict[int, frozenset[bytes]]:
     """Return the tokens of `entries` by the week whose records carry them. PostgreSQL looks for each in every day."""
-    found: dict[int, set[bytes]] = {}
+    weeks: dict[int, set[bytes]] = {}
     for entry in entries:
         for token, day in zip(entry.tokens, entry.days, strict=True):
-            found.setdefault(day // 7, set()).add(bytes.fromhex(token))
-    return {week: frozenset(found[week]) for week in sorted(found)}
+            weeks.setdefault(day // 7, set()).add(bytes.fromhex(token))
+    return {week: frozenset(weeks[week]) for week in sorted(weeks)}
 
 
 def _by_tokens(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
@@ -571,7 +571,7 @@ def abuse_number(erasure: UUID) -> UUID:
     return fixed_id(day_of(time_of(erasure)), ABUSE, str(erasure))
 
 
-def _before(entries: Sequence[Entry], found: int) -> int:
+def _before(entries: Sequence[Entry], count: int) -> int:
     """
     Return how many records earlier steps have deleted.
 
@@ -581,4 +581,4 @@ def _before(entries: Sequence[Entry], found: int) -> int:
     if not entries:
         return 0
     last = entries[-1]
-    return last.total if last.gone or found < last.found else last.total - last.found
+    return last.total if last.gone or count < last.found else last.total - last.found

@@ -131,15 +131,15 @@ class Ledger:
             return []
         except OSError as error:
             raise self._failed(error) from error
-        found: list[Entry] = []
+        entries: list[Entry] = []
         for number, line in enumerate(lines, 1):
             if not line:
                 continue
             try:
-                found.append(_decode(line))
+                entries.append(_decode(line))
             except (msgspec.MsgspecError, ValueError):
                 _log.warning("%s: line %d is not whole and was left out", self.path, number)
-        return found
+        return entries
 
     def some(self, place: tuple[int, int]) -> tuple[list[Entry], tuple[int, int]]:
         """

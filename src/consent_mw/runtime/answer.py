@@ -227,9 +227,9 @@ class Answer(msgspec.Struct, eq=False):
 
     def end(self) -> None:
         """Cancel the messages that we asked the server for ahead and nobody needed."""
-        for each in self._ahead:
-            if not each.cancel() and not each.cancelled():
-                each.exception()  # retrieve it, or the event loop logs that nobody did
+        for asked in self._ahead:
+            if not asked.cancel() and not asked.cancelled():
+                asked.exception()  # retrieve it, or the event loop logs that nobody did
 
     @property
     def _is_late(self) -> bool:
@@ -314,10 +314,10 @@ class Answer(msgspec.Struct, eq=False):
         if self.page is not None:
             messages = self._begun(self.page, message)
         messages += self.insertion.feed(message) if self.insertion is not None else [message]
-        for each in messages:
-            self.exchange.sent_bytes += len(each.get("body", b""))
-            if each["type"] == "http.response.start":
-                self._left = each
+        for message_out in messages:
+            self.exchange.sent_bytes += len(message_out.get("body", b""))
+            if message_out["type"] == "http.response.start":
+                self._left = message_out
         if not message.get("more_body", False) or self._is_whole():
             self.record()
         await self._send_all(messages)
@@ -331,7 +331,9 @@ class Answer(msgspec.Struct, eq=False):
             held = self.insertion.close()
         self.page = None
         if kind == "http.response.pathsend":  # the server reads the file; the head has its size
-            head = next((each for each in held if each["type"] == "http.response.start"), self._left)
+            head = next(
+                (head_or_body for head_or_body in held if head_or_body["type"] == "http.response.start"), self._left
+            )
             size = _content_length(head) if head is not None else None
             self.exchange.sent_bytes = size or 0
         if kind in _LAST:
@@ -510,17 +512,17 @@ class Answer(msgspec.Struct, eq=False):
         consent.pending_changed = False
         quiet = hushed(consent.pending)
         decisions = _blocked(gated.decisions, Reason.HUSHED, quiet) if quiet else gated.decisions
-        asked = [(each, line) for each, line in gated.pending if each.purpose not in quiet]
-        self.exchange.blocked += _names([each for each in gated.pending if each[0].purpose in quiet])
-        told: HeaderList = []
+        asked = [(decision, line) for decision, line in gated.pending if decision.purpose not in quiet]
+        self.exchange.blocked += _names([waiting for waiting in gated.pending if waiting[0].purpose in quiet])
+        hints: HeaderList = []
         if asked:
             waits = await self._keep_pending(asked)
             ours += [waits] if isinstance(waits, bytes) else []
-            told = [] if isinstance(waits, Reason) else [_TELLS_OUR_SCRIPT]
+            hints = [] if isinstance(waits, Reason) else [_TELLS_OUR_SCRIPT]
             if isinstance(waits, Reason):
                 decisions = _blocked(decisions, waits)
                 self.exchange.blocked += _names(asked)
-        added: HeaderList = [*((b"set-cookie", floor(line) if floor else line) for line in ours), *told]
+        added: HeaderList = [*((b"set-cookie", floor(line) if floor else line) for line in ours), *hints]
         if expired:
             # The application may delete the cookie at another path than we do.
             kept = {d.name for d in decisions if d.verdict is Verdict.KEPT and d.reason is not Reason.DELETION}

@@ -66,12 +66,12 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
                 "fax": policy.controller.officer.fax,
             },
         },
-        "joint_controllers": [_plain(each, language) for each in policy.joint_controllers],
-        "contacts": [_plain(each, language) for each in policy.contacts],
+        "joint_controllers": [_plain(joint, language) for joint in policy.joint_controllers],
+        "contacts": [_plain(contact, language) for contact in policy.contacts],
         "preamble": _may(policy.preamble, language),
         "scope": policy.scope and _text(policy.scope.applies_to, language),
-        "earlier": [_plain(each, language) for each in policy.earlier],
-        "sections": [_plain(each, language) for each in policy.sections],
+        "earlier": [_plain(earlier, language) for earlier in policy.earlier],
+        "sections": [_plain(section, language) for section in policy.sections],
         "headings": {place: _text(words, language) for place, words in policy.headings.items()},
         "rights": [right._asdict() for right in Outline(policy).rights()],
         "answer_within": str(Outline(policy).answer_within()),
@@ -80,7 +80,7 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
         "summary": [_summary(row, language) for row in Outline(policy).summary()],
         "purposes": [_purpose(policy, purpose, language) for purpose in policy.purposes.values()],
         "recipients": [row for receiver in Outline(policy).third_parties() for row in _receiver(receiver, language)],
-        "processors": [_plain(each, language) for each in policy.processors],
+        "processors": [_plain(processor, language) for processor in policy.processors],
         **cookies_document(policy, language, own),
         "undeclared": policy.undeclared,
         "seal": policy.seal,
@@ -213,7 +213,7 @@ def _plain(value: object, language: str) -> object:
         keys = (field.name for field in msgspec.structs.fields(value))
         return {key: _plain(getattr(value, key), language) for key in keys}
     if isinstance(value, tuple):
-        return [_plain(each, language) for each in cast("tuple[object, ...]", value)]
+        return [_plain(item, language) for item in cast("tuple[object, ...]", value)]
     return value if value is None or isinstance(value, str | bool) else str(value)
 
 

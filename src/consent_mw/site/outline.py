@@ -104,8 +104,8 @@ class Outline:
     def rights(self) -> tuple[LegalRight, ...]:
         """Return the rights that the law of the jurisdiction gives a person."""
         consents = any(purpose.basis == "consent" for purpose in self.policy.purposes.values())
-        found = legal_rights(self.policy.jurisdiction)
-        return tuple(right for right in found if consents or right.name != "withdrawal")
+        rights = legal_rights(self.policy.jurisdiction)
+        return tuple(right for right in rights if consents or right.name != "withdrawal")
 
     def article(self, purpose: Purpose) -> str:
         """Return the article of the jurisdiction's law for the basis of `purpose`; "" if the law has no such basis."""
@@ -125,11 +125,19 @@ class Outline:
 
     def others(self, purpose: Purpose) -> list[Text]:
         """Return the names of third parties that receive something for `purpose`, without processors."""
-        return [each.name for each in receivers(self.policy, purpose.name) if each.declared or not each.processor]
+        return [
+            receiver.name
+            for receiver in receivers(self.policy, purpose.name)
+            if receiver.declared or not receiver.processor
+        ]
 
     def processors(self, purpose: Purpose) -> list[Text]:
         """Return the names of the processors for `purpose`: those who work for the site on what it collects."""
-        return [each.name for each in receivers(self.policy, purpose.name) if each.processor and not each.declared]
+        return [
+            receiver.name
+            for receiver in receivers(self.policy, purpose.name)
+            if receiver.processor and not receiver.declared
+        ]
 
     def all_receivers(self) -> list[Receiver]:
         """Return everyone who receives something, by purpose."""
@@ -137,16 +145,16 @@ class Outline:
 
     def third_parties(self) -> list[Receiver]:
         """Return everyone who receives something for ends of their own, by purpose, without processors."""
-        return [each for each in self.all_receivers() if each.declared or not each.processor]
+        return [receiver for receiver in self.all_receivers() if receiver.declared or not receiver.processor]
 
     def transfers(self) -> list[Recipient | Processor]:
         """Return the recipients and processors to which data leave the country."""
         parties: list[Recipient | Processor] = [*self.policy.recipients, *self.policy.processors]
-        return [each for each in parties if each.transfer]
+        return [party for party in parties if party.transfer]
 
     def own(self, place: str) -> list[tuple[int, Section]]:
         """Return the site's own sections that come after `place`, each with its number in the declaration."""
-        return [(n, each) for n, each in enumerate(self.policy.sections, 1) if each.after == place]
+        return [(n, section) for n, section in enumerate(self.policy.sections, 1) if section.after == place]
 
     def here(self) -> list[Purpose]:
         """Return the purposes whose data this server holds."""
@@ -171,7 +179,7 @@ class Outline:
 
     def undecided(self) -> list[Purpose]:
         """Return the purposes that apply until the visitor refuses, or a signal that the purpose lists."""
-        return [each for each in self.policy.asked if each.basis == "opt_out"]
+        return [purpose for purpose in self.policy.asked if purpose.basis == "opt_out"]
 
     def answer_within(self) -> Duration:
         """Return how soon the site must answer a request about a person's data."""
@@ -189,9 +197,9 @@ class Outline:
         """Return the purposes whose records hold nothing that leads to a visitor."""
         marked = (ABUSE, RECEIPTS, REQUESTS)
         return [
-            each
-            for each in self.policy.purposes.values()
-            if each.held_by == "server" and not each.asked and each.name not in marked
+            purpose
+            for purpose in self.policy.purposes.values()
+            if purpose.held_by == "server" and not purpose.asked and purpose.name not in marked
         ]
 
     def links_kept(self) -> Duration:

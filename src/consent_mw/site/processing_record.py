@@ -150,9 +150,9 @@ class _Writing:
         for purpose in self.policy.purposes.values():
             here = purpose.held_by == "server"
             receiving = receivers(self.policy, purpose.name)
-            third = [each for each in self.policy.recipients if each.purpose == purpose.name]
-            working = [each for each in self.policy.processors if purpose.name in each.purposes]
-            providers = [each.name for each in receiving if not each.declared and not each.processor]
+            third = [recipient for recipient in self.policy.recipients if recipient.purpose == purpose.name]
+            working = [processor for processor in self.policy.processors if purpose.name in processor.purposes]
+            providers = [receiver.name for receiver in receiving if not receiver.declared and not receiver.processor]
             parties: list[Recipient | Processor] = [*third, *working]
             yield {
                 "name": purpose.name,
@@ -165,8 +165,8 @@ class _Writing:
                 "data": self.data(purpose),
                 "source": self.read(purpose.source),
                 "recipients": [*map(self.recipient, third), *map(self.read, providers)],
-                "processors": [self.processor(each) for each in working],
-                "transfers": [self.transfer(each, each.transfer) for each in parties if each.transfer],
+                "processors": [self.processor(processor) for processor in working],
+                "transfers": [self.transfer(party, party.transfer) for party in parties if party.transfer],
                 "retention": self.retention(purpose),
                 "security": self.security(purpose),
             }
@@ -200,25 +200,28 @@ class _Writing:
     def security(self, purpose: Purpose) -> list[str]:
         sealed = self.policy.seal and purpose.held_by == "server"
         ours = "personal fields are stored encrypted, under keys of one day that are destroyed first"
-        told = [f"{self.read(each.title)}: {' '.join(self.read(each.text).split())}" for each in _measures(self.policy)]
-        return [*([self.said(ours)] if sealed else []), *told]
+        measures = [
+            f"{self.read(section.title)}: {' '.join(self.read(section.text).split())}"
+            for section in _measures(self.policy)
+        ]
+        return [*([self.said(ours)] if sealed else []), *measures]
 
-    def recipient(self, each: Recipient) -> str:
-        country = self.translation.country(each.country) if each.country else ""
-        return self.listed(each.name, each.items, self.words("lasts", each), country)
+    def recipient(self, recipient: Recipient) -> str:
+        country = self.translation.country(recipient.country) if recipient.country else ""
+        return self.listed(recipient.name, recipient.items, self.words("lasts", recipient), country)
 
-    def processor(self, each: Processor) -> str:
-        return self.listed(each.name, each.task, self.words("lasts", each), *each.sub)
+    def processor(self, processor: Processor) -> str:
+        return self.listed(processor.name, processor.task, self.words("lasts", processor), *processor.sub)
 
     def transfer(self, party: Recipient | Processor, transfer: Transfer) -> str:
         countries = map(self.translation.country, transfer.countries)
         return self.listed(party.name, *countries, self.words("safeguard", transfer.basis), transfer.items)
 
     def people(self, role: str) -> list[str]:
-        return [self.person(each) for each in self.policy.contacts if each.role == role]
+        return [self.person(contact) for contact in self.policy.contacts if contact.role == role]
 
-    def person(self, each: Person) -> str:
-        return self.listed(each.name, each.department, each.address, *_reach(each))
+    def person(self, person: Person) -> str:
+        return self.listed(person.name, person.department, person.address, *_reach(person))
 
     # -- words ------------------------------------------------------------------------------------------------------
 
@@ -234,7 +237,7 @@ class _Writing:
         return text.read(self.translation.asked)[0] if text else ""
 
     def listed(self, *parts: Text | str | None) -> str:
-        read = (each if isinstance(each, str) else self.read(each) for each in parts)
+        read = (part if isinstance(part, str) else self.read(part) for part in parts)
         return ", ".join(filter(None, read))
 
 

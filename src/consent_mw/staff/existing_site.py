@@ -84,13 +84,13 @@ def policy_in_force(places: Places, now: datetime) -> Policy:
     Raises:
         ConfigurationError: No readable declaration is kept; or the directory cannot be read.
     """
-    found = Revisions(places.revisions).course().at(now)
-    if found is None:
+    policy = Revisions(places.revisions).course().at(now)
+    if policy is None:
         raise ConfigurationError(
             f"{places.revisions}: no declaration is kept here; run the site first, or give its data directory with "
             "--directory"
         )
-    return found
+    return policy
 
 
 def site_keys_at(places: Places) -> SiteKeys:

@@ -82,17 +82,17 @@ def site_store(database: Path, store: str | Store | None, log_store: str | Store
 
 def earlier_stores(database: Path, *stores: str | Store | None) -> list[str]:
     """Return the URLs of the stores that a site used before `stores`, the file `database` among them."""
-    now = [store_from(each) for each in stores if each is not None]
-    named = [each for each in stores if isinstance(each, str)]
+    now = [store_from(named_store) for named_store in stores if named_store is not None]
+    named = [url for url in stores if isinstance(url, str)]
     file, used = f"sqlite:///{database}", UsedStores.beside(database)
-    found = dict.fromkeys((*used.earlier, canonical(file)))
-    return [url for url in found if url not in map(canonical, named) and _holds(store_from(url), now)]
+    earlier = dict.fromkeys((*used.earlier, canonical(file)))
+    return [url for url in earlier if url not in map(canonical, named) and _holds(store_from(url), now)]
 
 
 def _holds(store: Store, now: Sequence[Store]) -> bool:
     """Whether an earlier store exists, as far as this is known without opening it, and is not one of `now`."""
     path = getattr(store, "path", None)
-    return not isinstance(path, Path) or (path.exists() and not any(_is_file(each, path) for each in now))
+    return not isinstance(path, Path) or (path.exists() and not any(_is_file(current, path) for current in now))
 
 
 def _is_file(store: Store | None, database: Path) -> bool:

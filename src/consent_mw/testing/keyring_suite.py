@@ -104,8 +104,8 @@ class KeyringSuite:
     def test_all_who_make_a_key_at_once_get_the_same(self, new_keyring: NewKeyring) -> None:
         with _several(new_keyring, _AT_ONCE) as rings:
             for place in _PLACES:
-                found = _at_once(rings, lambda ring, place=place: ring.key(*place, create=True))  # type: ignore[misc]
-                assert len(set(found)) == 1
+                keys = _at_once(rings, lambda ring, place=place: ring.key(*place, create=True))  # type: ignore[misc]
+                assert len(set(keys)) == 1
             assert [tuple(place) for place in rings[0].live()] == sorted(_PLACES)
 
     def test_one_of_many_destroys_a_key(self, new_keyring: NewKeyring) -> None:

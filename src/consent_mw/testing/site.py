@@ -290,9 +290,9 @@ async def _archived(runtime: Runtime, kinds: tuple[str, ...]) -> list[Kept]:
 async def _counts(runtime: Runtime, day: date) -> dict[str, dict[str, dict[str, int]]]:
     query = Query(kinds=frozenset((AGGREGATE,)), purposes=frozenset((AGGREGATES,)))
     number = day_of(datetime(day.year, day.month, day.day, tzinfo=UTC))
-    found: dict[str, dict[str, dict[str, int]]] = {}
+    counts: dict[str, dict[str, dict[str, int]]] = {}
     for record in runtime.sealer.whole(await every(runtime.store, query)):
         if days_of(record) == frozenset((number,)):
             of, by = str(record.data["aggregate.of"]), str(record.data["aggregate.by"])
-            found.setdefault(of, {})[by] = cells_of(record)
-    return found
+            counts.setdefault(of, {})[by] = cells_of(record)
+    return counts
