@@ -15,7 +15,7 @@ __all__ = ["Illegible"]
 _log = logging.getLogger("consent_mw")
 
 #: How many different names are logged. The limit is needed because names may come from a visitor.
-_TOLD: Final = 100
+_MOST_REPORTED: Final = 100
 
 
 class Illegible:
@@ -36,7 +36,7 @@ class Illegible:
             name = as_json(shown(line))
             if self._strict:
                 raise IllegibleHeader(_ADVICE % name)
-            if name not in self._reported and len(self._reported) < _TOLD:
+            if name not in self._reported and len(self._reported) < _MOST_REPORTED:
                 self._reported.add(name)
                 _log.error("not sent: " + _ADVICE, name)
 

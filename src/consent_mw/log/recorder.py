@@ -45,7 +45,7 @@ _REMEMBERED_BYTES: Final = 1 << 20
 #: How many sets of allowed purposes have their plan cached. The policy decides how large a plan is.
 _PLANS: Final = 256
 #: How many different messages about undeclared events are logged: any request may cause a new name.
-_TOLD: Final = 100
+_MOST_REPORTED: Final = 100
 
 #: Characters of an agent that are kept, and the bytes that hold them in UTF-8, so that no character is cut in two.
 _AGENT: Final = 512
@@ -102,7 +102,7 @@ class Recorder:
         self._head = frame_head(self._ring)
         self._plan_of: dict[frozenset[str], Plan | None] = {}
         self._unasked = frozenset(name for name, purpose in policy.purposes.items() if not purpose.asked)
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._quiet_until = 0.0  # monotonic seconds
         self._repeats = Repeats(spool)
 
@@ -331,8 +331,8 @@ class Recorder:
         if len(kept) < len(noted):
             self._spool.lose(len(noted) - len(kept), "undeclared")
         for message in dict.fromkeys(note.name for note in noted if note.kind == DROPPED):
-            if message not in self._told and len(self._told) < _TOLD:
-                self._told.add(message)
+            if message not in self._reported and len(self._reported) < _MOST_REPORTED:
+                self._reported.add(message)
                 _log.error("an event was dropped: %s", printable(message))
         return kept
 

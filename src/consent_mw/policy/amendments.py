@@ -269,7 +269,7 @@ def _providers(old: Policy, new: Policy) -> _Found:
 
 def _before(party: _Party, others: Sequence[_Party], beside: Sequence[_Party]) -> _Party | None:
     """
-    Return which of the `others` is `each` in the other revision: the very same, or else one of its name.
+    Return which of the `others` is `party` in the other revision: the very same, or else one of its name.
 
     One may stand there in several rows; of those that are in `others` as they are in `beside` none is meant.
     """
