@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 from tests.support.fleet import Host, Visitor, fleet, until
+from tests.support.key_search import files_with, keys_of
 from tests.support.postgres import PostgresServer
-
-from consent_mw.crypto.site_keys import SiteKeys
-from consent_mw.hosts.keyring import SharedKeyring
-from consent_mw.hosts.messages import Place
-from consent_mw.paths import Places
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -24,34 +19,6 @@ pytestmark = pytest.mark.timeout(400)
 def hosts(tmp_path: Path, postgres: PostgresServer) -> Generator[list[Host]]:
     with fleet(tmp_path, postgres, "one", "two") as found:
         yield found
-
-
-def keys_of(host: Host) -> tuple[dict[Place, bytes], set[bytes]]:
-    """Return the host's own keys, and all that it can open besides."""
-    keyring = SharedKeyring.of_site(Places(host.data), SiteKeys.read(Places(host.data).site_keys))
-    own = {Place(*place): keyring.file.key(*place, create=False) for place in keyring.live()}
-    view, found = keyring.view, set[bytes]()
-    for place, secret in own.items():
-        found |= {key for owner in view.pubs[place] if (key := keyring.key_of(place, owner, secret))} - {secret}
-    keyring.close()
-    return own, found
-
-
-def forms(key: bytes) -> Iterator[bytes]:
-    yield key
-    yield key.hex().encode()
-    yield b64encode(key).rstrip(b"=")[:-1]
-
-
-def files_with(keys: set[bytes], directory: Path) -> set[str]:
-    """Return the names of the files below a directory that hold one of the keys, in any form."""
-    found: set[str] = set()
-    for path in directory.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            content = path.read_bytes()
-            if any(form in content for key in keys for form in forms(key)):
-                found.add(path.name)
-    return found
 
 
 def test_no_unwrapped_key_reaches_the_store_its_log_or_another_disk(

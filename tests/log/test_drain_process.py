@@ -282,7 +282,7 @@ def test_it_is_told_addresses_and_paths_and_no_objects(tmp_path: Path) -> None:
         "policy": str(file),
         "directory": str(tmp_path / "consent-data"),
         "store": "postgresql://me:word@db/site",
-        "log_store": None,
+        "log_store": [],
     }
     others: list[dict[str, Any]] = [
         {"store": MemoryStore()},

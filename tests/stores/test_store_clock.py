@@ -116,7 +116,7 @@ def test_what_waits_for_a_visitor_of_another_host_is_not_ended_by_a_clock_that_i
 
 def test_the_commands_say_it_too(tmp_path: Path, postgres: PostgresServer) -> None:
     SiteWithRecords(tmp_path)
-    options = {"--store": postgres.database()}
+    options = {"--store": [postgres.database()]}
     ahead, right = clock_off_by(3 * DAY), clock_off_by(timedelta())
 
     def run(command: str, *words: str, clock: Callable[[], int]) -> tuple[int, str]:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ async def home(request):
 
 
 async def search(request):
-    get_consent(request).record_event("search", results=12)
+    get_consent(request).record_event("search", results=int(request.query_params.get("n", 12)))
     return PlainTextResponse("found")
 
 
@@ -54,6 +54,7 @@ AHEAD = Path("../ahead")
 clock = Ahead() if AHEAD.exists() else time.time_ns
 inner = Starlette(routes=[Route("/", home), Route("/search", search)])
 app = ConsentMiddleware(inner, policy="policy.toml", secret_keys=[os.environ["SECRET"]], store=os.environ["STORE"],
+                        log_store=os.environ.get("LOGS", "").split(),
                         clock=clock)
 """
 SECRET = "a secret of at least 16 bytes"
@@ -70,6 +71,7 @@ class Host:
         self.data = directory / "consent-data"
         self.store = store
         self.secret = secret
+        self.logs: list[str] = []
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,6 +79,7 @@ class Host:
         """Start it; `wait` returns when it answers."""
         path = os.pathsep.join([str(self.directory), *sys.path])
         environment = {**os.environ, "PYTHONPATH": path, "STORE": self.store, "SECRET": self.secret}
+        environment["LOGS"] = " ".join(self.logs)
         program = [sys.executable, "-m", "uvicorn", "fleet_site:app", "--port", str(self.port), "--no-access-log"]
         with (self.directory / "said.txt").open("ab") as said:
             self._process = subprocess.Popen(program, cwd=self.directory, env=environment, stdout=said, stderr=said)
@@ -94,6 +97,12 @@ class Host:
                 return False
 
         until(answers)
+
+    def begin_again(self) -> None:
+        """Start it if it does not run, and return when it answers."""
+        if not self.is_running:
+            self.begin()
+        self.wait()
 
     def kill(self) -> None:
         """SIGKILL it."""
@@ -162,12 +171,15 @@ class Visitor:
 
 
 @contextmanager
-def fleet(directory: Path, postgres: PostgresServer, *names: str, policy: str = POLICY) -> Generator[list[Host]]:
-    """Give hosts that run, with a database of their own; at the end they are killed."""
+def fleet(
+    directory: Path, postgres: PostgresServer, *names: str, policy: str = POLICY, logs: Sequence[str] = ()
+) -> Generator[list[Host]]:
+    """Give hosts that run, with a database of their own, each with another first log; at the end they are killed."""
     store = postgres.database()
     hosts = [Host(directory / name, store, policy=policy) for name in names]
     try:
-        for host in hosts:
+        for number, host in enumerate(hosts):
+            host.logs = [*logs[number:], *logs[:number]]
             host.begin()
         for host in hosts:
             host.wait()

@@ -74,7 +74,7 @@ def disclose() -> None:
 def add(
     directory: Path,
     url: str | None,
-    log_url: str | None,
+    log_urls: Sequence[str],
     ring: str | None,
     to: str,
     basis: Basis,
@@ -104,7 +104,7 @@ def add(
         since=since and since.astimezone(UTC), until=until and until.astimezone(UTC), by=staff(name),
     )  # fmt: skip
     sealer = sealer_of(places, ring)
-    store = existing_store(places, url, log_url)
+    store = existing_store(places, url, log_urls)
     written, access = with_store(store, lambda store: _added(disclosure, receipt, places, store, sealer, name))
     if json_wanted:
         click.echo(as_json({**_row(written), "records": access.records, "left_out": access.left_out}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from io import StringIO
@@ -70,7 +70,7 @@ def doctor(
     file: Path,
     directory: Path | None,
     url: str | None,
-    log_url: str | None,
+    log_urls: Sequence[str],
     ring: str | None,
     backups: Path | None,
     backup_hours: int,
@@ -86,7 +86,7 @@ def doctor(
     """
     places = places_of(file, directory)
     where = ["--directory", str(places.directory)]
-    stores = [*_given("--store", url), *_given("--log-store", log_url)]
+    stores = [*_given("--store", url), *(word for each in log_urls for word in _given("--log-store", each))]
     opens = ["--policy", str(file), *where, *stores, *_given("--keyring", ring)]
     examinations: dict[str, Callable[[], _Finding]] = {
         "policy": lambda: _policy([str(file), *where]),
@@ -95,7 +95,7 @@ def doctor(
         "destruction": lambda: _destruction([*opens, "--dry-run"]),
         "requests": lambda: _by(requests.commands["list"], [*where, *_given("--store", url)]),
         "audit": lambda: _chain(places, url),
-        "clock": lambda: _Finding("", with_store(existing_store(places, url, log_url), _ahead)),
+        "clock": lambda: _Finding("", with_store(existing_store(places, url, log_urls), _ahead)),
     }
     if backups:
         examinations["backup"] = lambda: _Finding("", [*_age(backups, timedelta(hours=backup_hours))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -71,7 +72,7 @@ def drain(
     file: Path,
     directory: Path | None,
     url: str | None,
-    log_url: str | None,
+    log_urls: Sequence[str],
     ring: str | None,
     once: bool,
     json_wanted: bool,
@@ -80,7 +81,7 @@ def drain(
 
     One process of a machine works at a time: where the workers drain too, they take turns.
     """
-    work = work_of(file, places_of(file, directory), url, log_url, ring)
+    work = work_of(file, places_of(file, directory), url, log_urls, ring)
     ended = asyncio.run(_run(work, once))
     waiting, seconds = work.behind
     count = work.drain.handed_over
@@ -91,12 +92,12 @@ def drain(
     return 0
 
 
-def work_of(file: Path, places: Places, url: str | None, log_url: str | None, ring: str | None) -> Work:
+def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str], ring: str | None) -> Work:
     """
     Return what drains for the site of a policy at `places`.
 
     Args:
-        url, log_url: Its store and that of its log, where they are not the one in its directory.
+        url, log_urls: Its store and that of its log, where they are not the one in its directory.
         ring: Its keyring, where that is no key file there.
 
     Raises:
@@ -112,7 +113,7 @@ def work_of(file: Path, places: Places, url: str | None, log_url: str | None, ri
             f"{missing}: is not there; run the site first, or give its data directory with --directory"
         )
     spool = Spool(places.spool, clock=now_ns)
-    store = OpenedStore(site_store(places.database, url, log_url))  # what erases and destroys beside may come first
+    store = OpenedStore(site_store(places.database, url, log_urls))  # what erases and destroys beside may come first
     sealer = Sealer.of_site(places, keyring, policy)
     clock = clock_of_commands()
     restrictions = SiteRestrictions(store, sealer)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from consent_mw.cli.clock import now_ns
 from consent_mw.cli.drain import Work, hand_over_on, work_of
@@ -35,12 +35,12 @@ def main() -> int:
     second argument, give way to everybody.
     """
     worker = int(sys.argv[1])
-    named: dict[str, str | None] = json.load(sys.stdin)
-    places = Places(Path(str(named["directory"])))
+    named: dict[str, Any] = json.load(sys.stdin)  # as `Options.named_for_a_process` gives it
+    places = Places(Path(named["directory"]))
     try:
         with _lock(places.drain_lock) as mine:
             if mine:
-                work = work_of(Path(str(named["policy"])), places, named["store"], named["log_store"], None)
+                work = work_of(Path(named["policy"]), places, named["store"], named["log_store"], None)
                 if "gives-way" in sys.argv[2:]:  # not before: to start must not take for ever
                     _give_way()
                 asyncio.run(_run(work, worker))

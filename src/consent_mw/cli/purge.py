@@ -62,7 +62,7 @@ def purge(
     file: Path,
     directory: Path | None,
     url: str | None,
-    log_url: str | None,
+    log_urls: Sequence[str],
     ring: str | None,
     dry_run: bool,
     json_wanted: bool,
@@ -77,7 +77,7 @@ def purge(
     """
     policy = load(file)
     places = places_of(file, directory)
-    store = opened_store(existing_store(places, url, log_url))
+    store = opened_store(existing_store(places, url, log_urls))
     sealer = Sealer.of_site(places, _keyring(places, ring), policy)
     hosts = Hosts.of_site(
         places,

@@ -49,6 +49,9 @@ def where(command: _Command) -> _Command:
 
 def log_store(command: _Command) -> _Command:
     """Give a command that reads visits the option that says where they are."""
-    return click.option("--log-store", "log_url", help="Where visits and events are, if the site has log_store=.")(
-        command
-    )
+    return click.option(
+        "--log-store",
+        "log_urls",
+        multiple=True,
+        help="Where visits and events are, if the site has log_store=; may be repeated.",
+    )(command)

@@ -42,7 +42,7 @@ class SourceOptions(NamedTuple):
     directory: Path
     url: str | None
     ring: str | None
-    log_url: str | None
+    log_urls: Sequence[str]
     archive: bool
     basis: str | None
     since: datetime | None
@@ -73,12 +73,17 @@ class SourceOptions(NamedTuple):
             return self._archive(errand)
         if self.basis is not None:
             raise click.UsageError("a legal basis opens the archive; add --archive, or give a --reason instead")
-        store = existing_store(self.places, self.url, self.log_url)
+        store = existing_store(self.places, self.url, self.log_urls)
         check_purposes(self.places, purposes)
         return Source(store, keyring_at(self.places, self.ring), asked(errand))
 
     def _archive(self, errand: Errand) -> Source:
-        others = {"--store": self.url, "--log-store": self.log_url, "--keyring": self.ring, "--reason": self.reason}
+        others = {
+            "--store": self.url,
+            "--log-store": self.log_urls or None,
+            "--keyring": self.ring,
+            "--reason": self.reason,
+        }
         for option, value in others.items():
             if value is not None:
                 raise click.UsageError(f"{option} does not go with --archive, which has a file and keys of its own")

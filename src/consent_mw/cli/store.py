@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -105,7 +106,7 @@ def check(
     file: Path,
     directory: Path | None,
     url: str | None,
-    log_url: str | None,
+    log_urls: Sequence[str],
     ring: str | None,
     quick: bool,
     json_wanted: bool,
@@ -120,15 +121,14 @@ def check(
     places = places_of(file, directory)
     named = url or f"sqlite:///{places.database}"
     stores = [(named, existing_store(places, url))]
-    if log_url:
-        stores.append((log_url, existing_store(places, log_url)))
+    stores += [(each, existing_store(places, each)) for each in log_urls]
     with busy("asking the store"):
         states = asyncio.run(_states(stores))
         older = asyncio.run(_older(places, stores[0][1]))
-        rings = asyncio.run(_rings(places, existing_store(places, url, log_url), ring))
+        rings = asyncio.run(_rings(places, existing_store(places, url, log_urls), ring))
     behind = _behind(places)
     usable = not quick and all(state.writable for state in states)
-    checked = everything_checked(places, existing_store(places, url, log_url)) if usable else []
+    checked = everything_checked(places, existing_store(places, url, log_urls)) if usable else []
     if json_wanted:
         sections = {"stores": states, "older": older, "drain": behind, "rings": rings}
         records = [result.as_dict() for result in checked]

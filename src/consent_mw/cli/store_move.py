@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -56,7 +56,9 @@ class _Moved(msgspec.Struct):
 @by_policy
 @log_store
 @click.option("--json", "json_wanted", is_flag=True, help="Say what was done as one object.")
-def move(source: str, target: str, file: Path, directory: Path | None, log_url: str | None, json_wanted: bool) -> int:
+def move(
+    source: str, target: str, file: Path, directory: Path | None, log_urls: Sequence[str], json_wanted: bool
+) -> int:
     """
     Move every record from the store FROM, which the site had, into the store TO, which it has now.
 
@@ -67,7 +69,7 @@ def move(source: str, target: str, file: Path, directory: Path | None, log_url: 
     sealer = Sealer.without_keys(site_keys_at(places))
     used = UsedStores.beside(places.database)
     _check_use(used, source, target)
-    stores = _existing(source), opened_store(_target(target), log_url)
+    stores = _existing(source), opened_store(_target(target), log_urls)
     moved = _Moved(without_password(source), without_password(target))
     began = time.perf_counter()
     with behind_the_site():

@@ -47,7 +47,7 @@ class DrainProcess:
             password.
     """
 
-    def __init__(self, lock: Path, named: Mapping[str, str | None]) -> None:
+    def __init__(self, lock: Path, named: Mapping[str, str | list[str] | None]) -> None:
         self._lock = lock
         self._named = json.dumps(named).encode()
         self._child: subprocess.Popen[bytes] | None = None

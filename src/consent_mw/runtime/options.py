@@ -19,6 +19,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.proxies import Proxies
 from consent_mw.rights.personal_data import PersonalData, SignIn
 from consent_mw.site.look import Layout, Look, Position
+from consent_mw.stores import LogStores, each_of
 from consent_mw.stores.base import Store
 
 __all__ = ["Given", "Options"]
@@ -33,7 +34,7 @@ class Given(TypedDict, total=False):
     policy: Required[Policy | str | Path]
     secret_keys: Required[Sequence[str | bytes]]
     store: Store | str | None
-    log_store: Store | str | None
+    log_store: LogStores | None
     directory: str | Path | None
     keyring: Keyring | None
     proxies: Proxies | None
@@ -78,7 +79,8 @@ class Options:
         secret_keys: The keys of the consent cookie, oldest to newest. The last one signs; all of them verify.
         store: The store for records: a `Store`, or a URL such as "sqlite:///log.sqlite3". By default SQLite in
             `directory`.
-        log_store: Another store for visits and events, which are many. Everything else stays in `store`.
+        log_store: Another store for visits and events, which are many, or several of them: this host appends to the
+            first, and everything is read from all. Everything else stays in `store`.
         directory: The folder for keys, spool and the default store. By default `consent-data` beside the policy.
         keyring: The keyring that holds the keys of days. By default the key file in `directory`.
         proxies: The proxies in front of us. Without them we trust only the socket's address and scheme.
@@ -135,7 +137,7 @@ class Options:
     policy: Policy | str | Path
     secret_keys: Sequence[str | bytes]
     store: Store | str | None = None
-    log_store: Store | str | None = None
+    log_store: LogStores | None = None
     directory: str | Path | None = None
     keyring: Keyring | None = None
     proxies: Proxies | None = None
@@ -201,20 +203,21 @@ class Options:
         """The file of the declaration; None for a `Policy` that was already loaded."""
         return None if isinstance(self.policy, Policy) else Path(self.policy)
 
-    def named_for_a_process(self) -> dict[str, str | None] | None:
+    def named_for_a_process(self) -> dict[str, str | list[str] | None] | None:
         """
         Return everything that a separate process needs to drain for this site, as names that it can resolve.
 
         None if some of it is an object of this process, if `drain` is False, or if `debug` is on.
         """
-        own = (self.keyring, *(each for each in (self.store, self.log_store) if not isinstance(each, str)))
+        logs = each_of(self.log_store)
+        own = (self.keyring, *(each for each in (self.store, *logs) if not isinstance(each, str)))
         if not self.drain or self.debug or self.file is None or self.clock is not time.time_ns or any(own):
             return None
         return {
             "policy": str(self.file.absolute()),
             "directory": str(self.data_directory.absolute()),
             "store": self.store if isinstance(self.store, str) else None,
-            "log_store": self.log_store if isinstance(self.log_store, str) else None,
+            "log_store": [each for each in logs if isinstance(each, str)],
         }
 
     @property

@@ -23,7 +23,7 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.archive import Archive
 from consent_mw.runtime.options import Options
 from consent_mw.spool.spool import Spool
-from consent_mw.stores import earlier_stores, is_shared, site_store, store_from, without_password
+from consent_mw.stores import each_of, earlier_stores, is_shared, site_store, store_from, without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.used import UsedStores, canonical
 
@@ -94,7 +94,8 @@ class Storage:
             site_keys=site_keys,
             clock=options.clock,
         )
-        for url in earlier_stores(places.database, options.store or f"sqlite:///{places.database}", options.log_store):
+        logs = each_of(options.log_store)
+        for url in earlier_stores(places.database, options.store or f"sqlite:///{places.database}", *logs):
             _log.warning(_JOINED, without_password(url).removeprefix("sqlite:///"))
         return storage
 

@@ -12,7 +12,7 @@ from consent_mw.paths import Places
 from consent_mw.policy.model import Policy, did_you_mean
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
-from consent_mw.stores import earlier_stores, site_store, store_from
+from consent_mw.stores import earlier_stores, log_store_from, site_store, store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
@@ -22,7 +22,7 @@ __all__ = ["check_purposes", "existing_store", "policies", "policy_in_force", "s
 _EVERY_REVISION = sys.maxsize
 
 
-def existing_store(places: Places, url: str | None, log_url: str | None = None) -> Store:
+def existing_store(places: Places, url: str | None, log_urls: Sequence[str] = ()) -> Store:
     """
     Return the store of the site. Refuse a file that does not exist, since opening it would create it.
 
@@ -30,18 +30,19 @@ def existing_store(places: Places, url: str | None, log_url: str | None = None) 
 
     Args:
         url: The URL of the store; None for the file in the data directory.
-        log_url: The URL of the store for visits and events; None if everything is in one store.
+        log_urls: The URLs of the stores for visits and events; empty if everything is in one store.
 
     Raises:
         ConfigurationError: There is no such store, or another user could replace the keys beside it.
     """
     places.check()
-    store = _existing(url or f"sqlite:///{places.database}")
-    if url is None and earlier_stores(places.database, f"sqlite:///{places.database}", log_url):
-        return site_store(places.database, None, _existing(log_url) if log_url else None)
+    store, logs = _existing(url or f"sqlite:///{places.database}"), [_existing(each) for each in log_urls]
+    if url is None and earlier_stores(places.database, f"sqlite:///{places.database}", *log_urls):
+        return site_store(places.database, None, logs)
     if url is None or isinstance(store, SQLiteStore):  # another file may be a copy of this one, so it is read alone
-        return SplitStore(store, _existing(log_url)) if log_url else store
-    return site_store(places.database, url, _existing(log_url) if log_url else None)
+        log = log_store_from(logs)
+        return SplitStore(store, log) if log else store
+    return site_store(places.database, url, logs)
 
 
 def _existing(url: str) -> Store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from consent_mw.exceptions import ConfigurationError
@@ -12,10 +13,24 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.lease import Leasing
 from consent_mw.stores.self_opening import OpenedStore
+from consent_mw.stores.several import SeveralStores
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.used import UsedStores, canonical
 
-__all__ = ["earlier_stores", "is_shared", "opened_store", "site_store", "store_from", "without_password"]
+__all__ = [
+    "LogStores",
+    "each_of",
+    "earlier_stores",
+    "is_shared",
+    "log_store_from",
+    "opened_store",
+    "site_store",
+    "store_from",
+    "without_password",
+]
+
+#: Where visits and events are: in one store, or in several, of which a host appends to the first.
+LogStores: TypeAlias = str | Store | Sequence[str | Store]
 
 _SCHEMES = ("memory", "sqlite", "postgresql", "postgres")
 
@@ -52,19 +67,41 @@ def is_shared(store: str | Store | None) -> bool:
     return store is not None and isinstance(store_from(store), Leasing)
 
 
-def opened_store(store: str | Store, log_store: str | Store | None = None) -> Store:
+def each_of(log_store: LogStores | None) -> list[str | Store]:
+    """Return the stores of a `log_store=`, which may be none."""
+    if log_store is None:
+        return []
+    return list(log_store) if isinstance(log_store, Sequence) and not isinstance(log_store, str) else [log_store]
+
+
+def log_store_from(log_store: LogStores | None) -> Store | None:
+    """
+    Return the store of visits and events, not yet opened; None if the site has no other one for them.
+
+    Raises:
+        ConfigurationError: As `store_from`; or one of several is named twice.
+    """
+    stores = each_of(log_store)
+    for position, each in enumerate(stores):
+        if each in stores[:position]:
+            named = without_password(each) if isinstance(each, str) else repr(each)
+            raise ConfigurationError(f"log_store: names {named} twice; name each store once, this host's own first")
+    found = [store_from(each) for each in stores]
+    return SeveralStores(found) if len(found) > 1 else next(iter(found), None)
+
+
+def opened_store(store: str | Store, log_store: LogStores | None = None) -> Store:
     """
     Return the store of a site, which opens itself. With a `log_store`, visits and events are kept there.
 
     Raises:
         ConfigurationError: As `store_from`.
     """
-    if log_store is None:
-        return OpenedStore(store_from(store))
-    return SplitStore(store_from(store), store_from(log_store))
+    log = log_store_from(log_store)
+    return OpenedStore(store_from(store)) if log is None else SplitStore(store_from(store), log)
 
 
-def site_store(database: Path, store: str | Store | None, log_store: str | Store | None = None) -> Store:
+def site_store(database: Path, store: str | Store | None, log_store: LogStores | None = None) -> Store:
     """
     Return the store of a site whose embedded store is the file `database`, unless it has another `store`. If the site
     kept records in that file or in another store before, they are found, erased and destroyed there too.
@@ -73,9 +110,10 @@ def site_store(database: Path, store: str | Store | None, log_store: str | Store
         ConfigurationError: As `store_from`; or the list of the site's stores cannot be read.
     """
     chosen = store_from(store or f"sqlite:///{database}")
-    log = None if log_store is None else store_from(log_store)
-    whole, used = opened_store(chosen, log), UsedStores.beside(database)
-    for url in earlier_stores(database, chosen, log):
+    logs = [store_from(each) for each in each_of(log_store)]
+    log_store_from(log_store)  # so that one that is named twice raises
+    whole, used = opened_store(chosen, logs), UsedStores.beside(database)
+    for url in earlier_stores(database, chosen, *logs):
         whole = JoinedStore(whole, store_from(url), used.journal(url))
     return whole
 

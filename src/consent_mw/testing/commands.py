@@ -42,7 +42,7 @@ def run_command(
     *,
     clock: Callable[[], int],
     directory: Path,
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, Sequence[str]] | None = None,
     typed: str = "",
 ) -> Done:
     """
@@ -52,7 +52,8 @@ def run_command(
     Args:
         clock: From which the command takes the present, in nanoseconds since 1970.
         directory: In which it runs: policy.toml and consent-data are found there.
-        options: Given to a command that has them, unless `arguments` do it: {"--store": "postgresql://..."}.
+        options: Given to a command that has them, unless `arguments` do it, once for each value: {"--store":
+            ["postgresql://..."]}.
         typed: What stands on its standard input.
     """
     words = [*arguments, *_missing(arguments, options or {})]
@@ -87,7 +88,7 @@ def _said(stream: TextIOWrapper) -> str:
     return stream.read()
 
 
-def _missing(arguments: Sequence[str], options: Mapping[str, str]) -> list[str]:
+def _missing(arguments: Sequence[str], options: Mapping[str, Sequence[str]]) -> list[str]:
     """Return those of `options` that the command has and was not given."""
     command: click.Command | None = program
     words = iter(arguments)
@@ -97,4 +98,4 @@ def _missing(arguments: Sequence[str], options: Mapping[str, str]) -> list[str]:
         command = found or (command.commands[command.default] if isinstance(command, DefaultGroup) else None)
     known = {name for each in (command.params if command else ()) for name in each.opts}
     given = {word.partition("=")[0] for word in arguments}
-    return [part for name, value in options.items() if name in known - given for part in (name, value)]
+    return [part for name in options if name in known - given for value in options[name] for part in (name, value)]

@@ -15,6 +15,7 @@ from consent_mw.records import Query
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
 from consent_mw.retention.aggregates import cells_of, days_of
 from consent_mw.runtime.runtime import Runtime
+from consent_mw.stores import each_of
 from consent_mw.stores.pages import every
 from consent_mw.system.days import EPOCH, day_of
 from consent_mw.testing.client import ADDRESS, ConsentClient
@@ -208,7 +209,8 @@ class LivingSite:
         Args:
             typed: What stands on its standard input.
         """
-        stores = {name: url for key, name in _STORES.items() if isinstance(url := self._options.get(key), str)}
+        given = {name: each_of(self._options.get(key)) for key, name in _STORES.items()}
+        stores = {name: [each for each in found if isinstance(each, str)] for name, found in given.items()}
         return run_command(arguments, clock=self.clock, directory=self.directory, options=stores, typed=typed)
 
     def publish(self, policy: str | Path, *, wording: bool = False) -> Done:

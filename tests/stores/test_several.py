@@ -1,0 +1,88 @@
+"""Several stores for the log, none of which knows of the others: each host appends to one, all is read from all."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consent_mw.exceptions import ConfigurationError
+from consent_mw.records import Query
+from consent_mw.stores import log_store_from, opened_store
+from consent_mw.stores.base import Store
+from consent_mw.stores.lease import lease
+from consent_mw.stores.memory import MemoryStore
+from consent_mw.stores.several import SeveralStores
+from consent_mw.testing.sample_records import VISITS, make_record
+
+
+async def paged(store: Store, query: Query, limit: int, *, newest_first: bool) -> list[UUID]:
+    found: list[UUID] = []
+    while page := await store.fetch(query, after=found[-1] if found else None, limit=limit, newest_first=newest_first):
+        found += [record.id for record in page]
+    return found
+
+
+@given(
+    placed=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=40),
+    limit=st.integers(1, 7),
+    newest_first=st.booleans(),
+    gone=st.sets(st.integers(0, 40)),
+)
+def test_three_stores_are_one_for_each_of_three_hosts(
+    placed: list[tuple[int, int]], limit: int, newest_first: bool, gone: set[int]
+) -> None:
+    async def work() -> None:
+        stores, whole = [MemoryStore() for _ in range(3)], MemoryStore()
+        hosts = [SeveralStores([*stores[n:], *stores[:n]]) for n in range(3)]
+        for number, host in dict(reversed(placed)).items():
+            await hosts[host].append([make_record(number)])
+            await whole.append([make_record(number)])
+        wanted = await paged(whole, VISITS, limit, newest_first=newest_first)
+        for each in hosts:
+            assert await paged(each, VISITS, limit, newest_first=newest_first) == wanted
+        deleted = Query(kinds=VISITS.kinds, ids=frozenset(make_record(number).id for number in gone))
+        assert await hosts[0].delete(deleted) == await whole.delete(deleted)
+        assert await hosts[2].fetch(VISITS) == await whole.fetch(VISITS)
+
+    asyncio.run(work())
+
+
+class _Leased(MemoryStore):
+    def __init__(self, *, mine: bool) -> None:
+        super().__init__()
+        self.mine = mine
+
+    def lease(self, _: str) -> AbstractAsyncContextManager[bool]:
+        return nullcontext(self.mine)
+
+
+@pytest.mark.parametrize("mine", [(True, True), (True, False), (False, True)])
+def test_a_lease_is_held_where_it_is_held_in_all(mine: tuple[bool, bool]) -> None:
+    async def work() -> bool:
+        async with lease(SeveralStores([_Leased(mine=each) for each in mine]), "x") as held:
+            return held
+
+    assert asyncio.run(work()) is all(mine)
+
+
+def test_a_store_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"log_store: names postgresql://…@b/x twice"):
+        log_store_from(["postgresql://a/x", "postgresql://me:secret@b/x", "postgresql://me:secret@b/x"])
+    assert log_store_from([]) is log_store_from(None) is None
+    assert log_store_from([one := MemoryStore()]) is one
+
+
+def test_what_is_of_no_log_stays_in_the_store() -> None:
+    main, first, second = MemoryStore(), MemoryStore(), MemoryStore()
+
+    async def work() -> None:
+        store = opened_store(main, [first, second])
+        await store.append([make_record(1), make_record(2, kind="receipt")])
+        assert [len(each._records) for each in (main, first, second)] == [1, 1, 0]
+
+    asyncio.run(work())
