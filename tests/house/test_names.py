@@ -15,7 +15,7 @@ WORDS = frozenset({"told", "each", "made", "found"})
 LEFT = frozenset(
     f"consent_mw.{module}"
     for module in (
-        "audit", "hosts.hosts", "log.exchange", "policy.loader", "retention.deletions",
+        "audit", "hosts.hosts", "log.exchange", "policy.amendments", "policy.loader", "retention.deletions",
         "retention.destruction", "rights.erasure", "rights.ledger", "runtime.options", "site.processing_record",
         "staff.backup", "staff.restore", "stores.postgres", "testing.commands", "testing.site",
     )
