@@ -148,7 +148,8 @@ class ConsentMiddleware:
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection that is not an exchange with a visitor."""
         if scope["type"] == "lifespan":
-            await lifespan(self.app, self.runtime.drain, scope, receive, send)
+            ephemeral = self.runtime.options.receipts == "store"
+            await lifespan(self.app, self.runtime.drain, scope, receive, send, ephemeral=ephemeral)
         else:
             await self.app(scope, receive, send)
 

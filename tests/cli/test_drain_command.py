@@ -66,17 +66,29 @@ def test_it_goes_on_until_a_signal_and_ends_in_peace(site, number):
     assert output == "20 records moved; nothing waits; ended\n"
 
 
-def test_a_signal_amid_the_work_loses_nothing_and_doubles_nothing(site):
+def test_a_signal_amid_the_work_loses_nothing_and_doubles_nothing_and_what_is_left_is_told(site):
     written = spool_records(site, 60_000)
-    process = start(site)
+    process = start(site, "--grace", "0")
     while not ids_in(site):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    assert process.returncode == 0
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "MB wait" in errors
     some = ids_in(site)
     assert some < written
     assert main(["drain", "--once", "--policy", str(site / "policy.toml")]) == 0
+    assert ids_in(site) == written
+
+
+def test_after_a_signal_it_hands_over_what_waits(site):
+    written = spool_records(site, 20_000)
+    process = start(site, "--grace", "60")
+    while not ids_in(site):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=90)
+    assert (process.returncode, errors) == (0, "")
     assert ids_in(site) == written
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from tests.support.asgi import drive, scope
 from tests.support.policies import POLICY
 
+from consent_mw import ConsentMiddleware
 from consent_mw.exceptions import ConfigurationError, StoreUnavailable
 from consent_mw.records import Record
 from consent_mw.stores.sqlite import SQLiteStore
@@ -94,3 +98,37 @@ def test_another_place_than_these_two_is_refused(tmp_path: Path) -> None:
     app = Starlette(routes=[Route("/", home)])
     with pytest.raises(ConfigurationError, match='write receipts="disk" or "store"'):
         LivingSite(app, policy=POLICY, directory=tmp_path, receipts="cloud")
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_shut_down_that_leaves_records_on_a_disk_that_may_go_fails_and_says_how_many(
+    away: bool, tmp_path: Path, store: Elsewhere
+) -> None:
+    (tmp_path / "policy.toml").write_text(POLICY)
+
+    async def life() -> dict[str, Any]:
+        site = ConsentMiddleware(
+            Starlette(routes=[Route("/", home)]),
+            policy=tmp_path / "policy.toml",
+            secret_keys=["k" * 32],
+            store=store,
+            receipts="store",
+        )
+        sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        task = asyncio.ensure_future(site({"type": "lifespan"}, asked.get, sent.put))
+        asked.put_nowait({"type": "lifespan.startup"})
+        await sent.get()
+        await drive(site, scope("/"))
+        store.away = away
+        asked.put_nowait({"type": "lifespan.shutdown"})
+        ended = await sent.get()
+        await task
+        return ended
+
+    ended = asyncio.run(life())
+    if away:
+        assert ended["type"] == "lifespan.shutdown.failed"
+        assert re.match(r"[1-9][0-9,]* bytes of records are left in the spool", ended["message"])
+    else:
+        assert ended["type"] == "lifespan.shutdown.complete"

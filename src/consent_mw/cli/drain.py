@@ -14,10 +14,10 @@ import click
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.site_options import by_policy, log_store, places_of
-from consent_mw.cli.terminal import as_json, complain, progress_of
+from consent_mw.cli.terminal import FAULT, as_json, complain, progress_of
 from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
-from consent_mw.exceptions import ConfigurationError, SpoolError, StoreUnavailable
+from consent_mw.exceptions import ConfigurationError, ConsentError, SpoolError, StoreUnavailable
 from consent_mw.hosts.hosts import Hosts
 from consent_mw.log.drain import Drain
 from consent_mw.paths import Places
@@ -60,13 +60,22 @@ class Work(NamedTuple):
 
 @click.command(
     epilog="Example: consent-mw drain --policy policy.toml, beside a site whose middleware has drain=False. "
-    "SIGTERM and Ctrl-C end it; records that were not moved stay in the spool.",
+    "SIGTERM and Ctrl-C end it once it has moved what waits; records that are left after --grace stay in the spool, and "
+    "the exit code is 1.",
 )
 @by_policy
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
 @log_store
 @ring_option
 @click.option("--once", is_flag=True, help="Move what waits now, and end.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long it moves records after a signal.",
+)
 @click.option("--json", "json_wanted", is_flag=True, help="At the end, print what was done as one object.")
 def drain(
     file: Path,
@@ -75,6 +84,7 @@ def drain(
     log_urls: Sequence[str],
     ring: str | None,
     once: bool,
+    grace: float,
     json_wanted: bool,
 ) -> int:
     """Move records from the spool to the store, until ended.
@@ -82,14 +92,19 @@ def drain(
     One process of a machine works at a time: where the workers drain too, they take turns.
     """
     work = work_of(file, places_of(file, directory), url, log_urls, ring)
-    ended = asyncio.run(_run(work, once))
+    ended, is_left = asyncio.run(_run(work, once, grace))
     waiting, seconds = work.behind
     count = work.drain.handed_over
     if json_wanted:
         click.echo(as_json({"records": count, "waiting_bytes": waiting, "behind_seconds": seconds}))
     else:
         click.echo(f"{count:,} records moved; {_said(waiting, seconds)}{'' if once or not ended else '; ended'}")
-    return 0
+    if is_left:
+        complain(
+            f"{work.spool.directory}: {_said(waiting, seconds)} {grace:g} seconds after the signal; run it again "
+            "before the disk goes"
+        )
+    return FAULT if is_left else 0
 
 
 def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str], ring: str | None) -> Work:
@@ -136,8 +151,8 @@ def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str]
     return Work(spool, store, work, destruction, erasure)
 
 
-async def _run(work: Work, once: bool) -> bool:
-    """Work until done or ended, and return whether it was a signal that ended it."""
+async def _run(work: Work, once: bool, grace: float) -> tuple[bool, bool]:
+    """Work until done or ended. Return whether a signal ended it, and whether it then left something in the spool."""
     task = asyncio.ensure_future(_all(work) if once else _on(work))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -149,7 +164,7 @@ async def _run(work: Work, once: bool) -> bool:
         await task
     except asyncio.CancelledError:
         # A batch is in the store as a whole or not at all, and a segment that was not finished is read again.
-        return True
+        return True, not await _finished(work, grace)
     finally:
         for beside_task in beside:
             beside_task.cancel()
@@ -158,6 +173,16 @@ async def _run(work: Work, once: bool) -> bool:
             await chore.close()
         await work.store.close()
         work.spool.close()
+    return False, False
+
+
+async def _finished(work: Work, grace: float) -> bool:
+    """Hand over for `grace` seconds at most; return whether nothing waits any more."""
+    with suppress(TimeoutError, ConsentError):
+        async with asyncio.timeout(grace):
+            while (count := await _turn(work)) != 0:  # noqa: ASYNC110 - another process moves them, and has no event
+                await asyncio.sleep(_TICK_SECONDS if count is None else 0)
+            return not work.spool.closed()
     return False
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from itertools import islice
 from math import inf
@@ -208,8 +208,11 @@ class Drain:
                 days = [day]  # tomorrow's keys come from the host that makes them first
             await asyncio.to_thread(self._sealer.prepare, days, policy.purposes, with_tokens=policy.with_tokens)
 
-    async def stop(self) -> None:
-        """Move what waits to the store, as far as it takes it within `stop_seconds`, and end."""
+    async def stop(self) -> int:
+        """
+        Move what waits to the store, as far as it takes it within `stop_seconds`, and end. Return the bytes that are
+        left in the spool; 0 if moving them is another process's work.
+        """
         tasks, self._tasks = self._tasks, ()
         self.loop = None
         await _cancelled(tasks)
@@ -228,6 +231,9 @@ class Drain:
         for chore in (*self._chores, *self._drain_chores):
             await chore.close()
         await self._close_store()
+        with suppress(SpoolError):
+            return (await asyncio.to_thread(lambda: self.backlog))[0] if self._hands_over else 0
+        return 0
 
     async def run_once(self) -> None:
         """

@@ -24,7 +24,9 @@ _SAYS_SO: Final = ("lifespan", "scope", "unknown type", "unsupported", "get_cons
 _log = logging.getLogger("consent_mw")
 
 
-async def lifespan(app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, send: Send) -> None:
+async def lifespan(
+    app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, send: Send, *, ephemeral: bool = False
+) -> None:
     """
     Start the drain once the application has started, and stop it once the application has ended.
 
@@ -32,6 +34,9 @@ async def lifespan(app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, s
     it instead: otherwise the last records would wait in the spool for the next start. If the start-up of the
     application fails before it receives a message, it fails as it would without us: the server decides whether to
     serve it.
+
+    Args:
+        ephemeral: Whether the disk may go with the process. Then the shut-down fails if records are left on it.
     """
     asked = False
 
@@ -44,7 +49,12 @@ async def lifespan(app: ASGIApp, drain: Drain, scope: Scope, receive: Receive, s
         if message["type"] == "lifespan.startup.complete":
             await on_asyncio(drain.begin)
         elif message["type"].startswith("lifespan.shutdown."):
-            await on_asyncio(drain.stop)
+            left = await on_asyncio(drain.stop)
+            if left and ephemeral:
+                told = (
+                    f"consent-mw: {left:,} bytes of records are left in the spool; hand them over before the disk goes"
+                )
+                message = {"type": "lifespan.shutdown.failed", "message": told}
         await send(message)
 
     try:
