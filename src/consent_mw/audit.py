@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from consent_mw.system import durable
 from consent_mw.system.locks import locked
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["Anchor", "Audit", "Entry", "Verdict"]
+__all__ = ["Anchor", "Audit", "Entry", "Verdict", "entries_of", "followed"]
 
 #: The hash before the first entry.
 _GENESIS: Final = hashlib.sha256(b"consent-mw audit").hexdigest()
@@ -145,11 +146,18 @@ class Audit:
             StoreError: The file is there and cannot be read.
         """
         with self._reading() as file:
-            for line in _lines(file):
-                with suppress(msgspec.MsgspecError, ValueError):
-                    facts = msgspec.json.decode(line, type=dict[str, object])
-                    facts.pop("hash", None)
-                    yield Entry(int(str(facts.pop("n", 0))), facts)
+            yield from entries_of(_lines(file))
+
+    @property
+    def end(self) -> Anchor:
+        """The end of the chain as its head says, unchecked; number 0 if there is none. Raises OSError."""
+        head = self._read_head() or _START
+        return Anchor(head.number, head.hash)
+
+    def lines(self) -> list[bytes]:
+        """Return the whole lines of the file, unchecked. Raises StoreError as `entries`."""
+        with self._reading() as file:
+            return [line for line in _lines(file) if line.endswith(b"\n")]
 
     def verify(self, anchor: Anchor | None = None) -> Verdict:
         """
@@ -341,7 +349,26 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
         yield line
 
 
+def entries_of(lines: Iterable[bytes]) -> Iterator[Entry]:
+    """Yield the entries that lines hold, without checking them. Skips lines that are not entries."""
+    for line in lines:
+        with suppress(msgspec.MsgspecError, ValueError):
+            facts = msgspec.json.decode(line, type=dict[str, object])
+            facts.pop("hash", None)
+            yield Entry(int(str(facts.pop("n", 0))), facts)
+
+
+def followed(lines: Iterable[bytes]) -> Verdict:
+    """Check every link of a chain from its first line. Where it should end is not known."""
+    return _followed(io.BytesIO(b"".join(lines)), None, None)
+
+
 def _checked(file: IO[bytes], head: _Head | None, anchor: Anchor | None) -> Verdict:
+    verdict = _followed(file, head, anchor)
+    return verdict if verdict.broken else _ended(verdict, head, anchor)
+
+
+def _followed(file: IO[bytes], head: _Head | None, anchor: Anchor | None) -> Verdict:
     """Follow the chain to its end or to the first invalid link. Holds one line in memory."""
     at, size, before, note = 0, 0, _GENESIS, ""
     for at, line in enumerate(_lines(file), 1):
@@ -356,7 +383,7 @@ def _checked(file: IO[bytes], head: _Head | None, anchor: Anchor | None) -> Verd
         problem = _misplaced(found, at, end.hash) or _unlike(_Head(at, size, before), head, anchor)
         if problem:
             return Verdict(end, f"entry {at}: {problem}")
-    return _ended(Verdict(Anchor(at, before), note=note), head, anchor)
+    return Verdict(Anchor(at, before), note=note)
 
 
 def _misplaced(found: re.Match[bytes], at: int, before: str) -> str:

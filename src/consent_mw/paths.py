@@ -68,7 +68,7 @@ class Places:
         """
         place = self.directory
         try:
-            for place in (self.directory, self.spool, self.wordings, self.revisions):
+            for place in (self.directory, self.spool, self.wordings, self.revisions, self.audit_of_hosts):
                 if place.exists():
                     check_directory(place, self.directory)
             for place in self._files():
@@ -98,10 +98,12 @@ class Places:
             self.audit_head,
             self.audit_head.with_suffix(".seen"),
             self.erasures,
+            self.erasures_of_hosts,
             self.host_identity,
             self.host_book,
             self.database,
             self.archive,
+            self.keyring_name,
         )
 
     def _files(self) -> Iterator[Path]:
@@ -129,6 +131,21 @@ class Places:
     def rings(self) -> Path:
         """The names of the keyrings that were used here. Contains no keys."""
         return self.directory / "rings.jsonl"
+
+    @property
+    def erasures_of_hosts(self) -> Path:
+        """The ledger of what other hosts of the site erased."""
+        return self.directory / "erasures-of-hosts.jsonl"
+
+    @property
+    def audit_of_hosts(self) -> Path:
+        """The audit chains of all hosts of the site, as each told the others."""
+        return self.directory / "audit-of-hosts"
+
+    @property
+    def keyring_name(self) -> Path:
+        """The name of the keyring in a key service, for a start while the service is away. Contains no keys."""
+        return self.directory / "keyring-name"
 
     @property
     def host_identity(self) -> Path:

@@ -23,6 +23,7 @@ from tests.support.nginx import load_balancer
 from tests.support.policies import POLICY
 from tests.support.postgres import PostgresServer
 
+from consent_mw.hosts.audit_shelf import chains_in
 from consent_mw.policy.loader import loads
 
 pytestmark = pytest.mark.timeout(400)
@@ -261,6 +262,63 @@ def test_what_is_published_on_one_host_is_announced_by_each_and_taken_early_by_n
         fresh.end()
     done = site.command(hosts[0], "hosts", "retire", fresh.id, "--reason", "gone", "--although-at-work")
     assert done.returncode == 0, done.stderr
+
+
+def told_accesses(host: Host) -> set[object]:
+    """The reasons for which somebody read something on any host, as this one has heard."""
+    return {
+        entry.facts.get("reason") for chain in chains_in(host.data / "audit-of-hosts") for entry in chain.entries
+    }
+
+
+def is_contradicted(host: Host) -> bool:
+    return any("told it twice" in chain.verdict.broken for chain in chains_in(host.data / "audit-of-hosts"))
+
+
+def test_each_host_lists_who_read_what_on_all_and_finds_a_chain_that_was_cut(site: Fleet, kim: Visitor) -> None:
+    hosts, last = site.hosts, site.hosts[2]
+    wanted = {f"ticket {number}" for number in range(3)}
+    for number, host in enumerate(hosts):
+        site.told(host, "log", "--purpose", "necessary", "--reason", f"ticket {number}")
+    until(lambda: all(wanted <= told_accesses(host) for host in hosts))
+    assert wanted <= {row.get("reason") for row in site.told(hosts[1], "audit", "-n", 1000)}
+    done = site.command(hosts[0], "audit", "verify")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("as it told the other hosts") >= 3
+    for name in ("audit.jsonl", "audit.head", "audit.seen"):  # as somebody would who may write everything there
+        (last.data / name).unlink()
+    done = site.command(last, "audit", "verify")
+    assert (done.returncode, "this host: entry 1 is missing" in done.stderr) == (1, True), done.stderr
+    site.told(last, "log", "--purpose", "necessary", "--reason", "ticket 3")
+    until(lambda: all(is_contradicted(host) for host in hosts))
+    done = site.command(hosts[0], "audit", "verify")
+    assert (done.returncode, "told it twice" in done.stderr) == (1, True), done.stderr
+    assert wanted <= told_accesses(hosts[0])
+
+
+def test_after_a_restore_the_others_erase_again_what_a_host_that_is_gone_had_erased(site: Fleet, kim: Visitor) -> None:
+    first, events = site.hosts[0], "SELECT count(*) FROM consent_mw.records WHERE kind = 'event'"
+    with another(first, "eraser", SITE_POLICY) as eraser:
+        eraser.begin()
+        eraser.wait()
+        before = rows(site, events)
+        kim.accept(eraser)
+        kim.get(eraser, "/search")
+        until(lambda: rows(site, events) != before)
+        with closing(psycopg.connect(first.store, autocommit=True)) as connection:
+            connection.execute("CREATE TABLE saved AS SELECT * FROM consent_mw.records")
+            assert kim.post(eraser, "/consent/my-data", json={"action": "erase", "confirm": "yes"}).is_success
+            until(lambda: rows(site, events) == before)
+            heard = [host.data / "erasures-of-hosts.jsonl" for host in site.hosts]
+            until(lambda: all(file.exists() and b"tokens" in file.read_bytes() for file in heard))
+            eraser.kill()
+            with connection.transaction():
+                connection.execute("DELETE FROM consent_mw.records")
+                connection.execute("INSERT INTO consent_mw.records SELECT * FROM saved")
+            connection.execute("DROP TABLE saved")
+        until(lambda: rows(site, events) == before)
+    gone = site.command(first, "hosts", "retire", eraser.id, "--reason", "gone", "--although-at-work")
+    assert gone.returncode == 0, gone.stderr
 
 
 def purged(site: Fleet, host: Host) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.support.one_host import OneHost, settle
 from tests.support.policies import POLICY
 
 from consent_mw.exceptions import PolicyError
-from consent_mw.hosts.messages import Published, written
+from consent_mw.hosts.messages import Published, publications, written
 from consent_mw.policy.loader import loads
 from consent_mw.policy.rollout import Publications
+from consent_mw.records import new_id
+from consent_mw.rights.ledger import Entry
 from consent_mw.stores.memory import MemoryStore
+from consent_mw.stores.pages import every
+from consent_mw.system.days import DAY_NS, instant_of
 
 SECOND = POLICY.replace("revision = 1", "revision = 2").replace("effective = 2026-11-23", "effective = 2026-12-29")
 
@@ -61,9 +67,9 @@ def test_a_fresh_host_serves_by_what_was_announced_and_not_by_its_new_file(tmp_p
     publish(one, SECOND)
     asyncio.run(settle(one, times=1))
     asyncio.run(fresh.hosts.catch_up())
-    publications = Publications(fresh.revisions, loads(SECOND), None, lambda: fresh.now_ns)
-    assert publications.in_force.revision == 1
-    announced = publications.plan(publications.in_force).announced
+    plans = Publications(fresh.revisions, loads(SECOND), None, lambda: fresh.now_ns)
+    assert plans.in_force.revision == 1
+    announced = plans.plan(plans.in_force).announced
     assert announced is not None
     assert announced.revision == 2
 
@@ -100,3 +106,37 @@ def test_a_store_that_went_back_is_told_again_what_was_published(tmp_path: Path,
     late = OneHost(tmp_path / "late", restored)
     asyncio.run(settle(one, late, times=1))
     assert late.revisions.numbers() == {1}
+
+
+def erasure(host: OneHost, days: int) -> Entry:
+    at = instant_of(host.now_ns)
+    return Entry(at=at, request=new_id(host.now_ns), found=1, total=1, until=at + timedelta(days=days), tokens=("ab",))
+
+
+def test_what_one_host_erased_every_host_can_erase_again_also_a_fresh_one(tmp_path: Path, store: MemoryStore) -> None:
+    one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
+    said = erasure(one, days=9)
+    one.ledger.append(said)
+    one.ledger.append(replace(said, tokens=(), gone=True))  # says nothing about records
+    asyncio.run(settle(one, two))
+    fresh = OneHost(tmp_path / "fresh", store)
+    asyncio.run(fresh.hosts.catch_up())
+    for host in (two, fresh):
+        assert host.ledger_of_others.entries() == [said]
+        assert host.ledger.entries() == []
+    assert one.ledger_of_others.entries() == []
+
+
+def test_an_erasure_whose_keys_are_gone_is_forgotten_everywhere(tmp_path: Path, store: MemoryStore) -> None:
+    one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
+    one.ledger.append(erasure(one, days=1))
+    asyncio.run(settle(one, two))
+    assert len(asyncio.run(every(store, publications()))) == 1
+    for host in (one, two):
+        host.now_ns += 3 * DAY_NS
+        host.ledger.prune(instant_of(host.now_ns))
+        host.ledger_of_others.prune(instant_of(host.now_ns))
+    asyncio.run(settle(one, two))
+    assert asyncio.run(every(store, publications())) == []
+    assert two.ledger_of_others.entries() == []
+    assert not one.keyring.view.published

@@ -16,6 +16,8 @@ from consent_mw.hosts.register import Register
 from consent_mw.paths import Places
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Record, new_id
+from consent_mw.rights.ledger import Ledger
+from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.stores.base import Store
 from consent_mw.system.days import DAY_NS
 
@@ -57,7 +59,9 @@ class OneHost:
         self.signing = Sealer.without_keys(self.site_keys)
         clock, lock = _Clock(self, invented=self._invented), self.places.hosts_lock
         self.revisions, self.wordings = Revisions(self.places.revisions), Wordings(self.places.wordings)
-        shelves = (self.revisions, self.wordings)
+        self.ledger, self.ledger_of_others = Ledger(self.places.erasures), Ledger(self.places.erasures_of_hosts)
+        erasures = LedgerShelf(self.ledger, self.ledger_of_others, clock)
+        shelves = (self.revisions, self.wordings, erasures)
         self.hosts = Hosts(self.store, self.keyring, self.signing, lock, self.facts, clock, shelves)
         self.register = Register(self.store, self.keyring, self.signing)
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import click
 
-from consent_mw.audit import Anchor, Audit, Verdict
+from consent_mw.audit import Anchor, Audit, Entry, Verdict
 from consent_mw.cli.checked import Checked, everything_checked
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.session import with_store
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
 from consent_mw.exceptions import ConsentError
+from consent_mw.hosts.audit_chains import ANCHORS, HostChain, faults_between
+from consent_mw.hosts.audit_shelf import chains_in
+from consent_mw.hosts.identity import Identity
 from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.retention.calendar import Retention
 from consent_mw.rights.disclosure_proof import Findings, compared, entries_of, named
@@ -41,6 +44,9 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
     """
     Show who read personal fields, the latest last; or verify that no entry was changed, removed or inserted.
 
+    On a site of several hosts that is one list of all hosts, as far as this one has heard: its site tells and hears
+    within seconds while it runs. verify then also finds a host whose chain was cut, or made anew.
+
     verify also compares the ledger of disclosures with the chain: none may be missing or changed. And it reads every
     record: each must be as the site wrote it.
 
@@ -53,8 +59,10 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
         known = Anchor.parse(anchor) if anchor else None
         with busy("reading the chain"):
             verdict, disclosures = chain.verify(known), compared_disclosures(chain, places, url)
-        return _verified(verdict, disclosures, _records(places, url), json_wanted)
-    rows = [{"n": entry.number, **entry.facts, **_local(entry.facts.get("time"))} for entry in chain.entries()]
+            hosts = chains_in(places.audit_of_hosts)
+            between = faults_between(chain.lines(), _own_id(places), hosts, _names(hosts))
+        return _verified(verdict, disclosures, _records(places, url), hosts, between, json_wanted)
+    rows = _rows(_chains(chain, places))
     if json_wanted:
         for row in rows[-number:] if number else []:
             click.echo(as_json(row))
@@ -63,9 +71,36 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
     return 0
 
 
+def _chains(own: Audit, places: Places) -> dict[str, Sequence[Entry]]:
+    """Return the entries of this host, under "", and of each other host, under its id."""
+    me = _own_id(places)
+    others = {each.host: each.entries for each in chains_in(places.audit_of_hosts) if each.host != me}
+    return {"": list(own.entries()), **others}
+
+
+def _own_id(places: Places) -> str:
+    """Return this host's id; "" on a site with one host. Opening an identity would make it."""
+    return Identity(places.host_identity).id.hex() if places.host_identity.exists() else ""
+
+
+def _rows(chains: Mapping[str, Sequence[Entry]]) -> list[dict[str, object]]:
+    """Return the accesses on all hosts in the order of their time. That of another host has its id as "of"."""
+    rows = [
+        {"n": entry.number, **entry.facts, **({"of": host} if host else {})}
+        for host, entries in chains.items()
+        for entry in entries
+        if ANCHORS not in entry.facts
+    ]
+    if len(chains) > 1:
+        rows.sort(key=lambda row: str(row.get("time", "")))  # UTC in each chain, so texts compare as instants
+    return [{**row, **_local(row.get("time"))} for row in rows]
+
+
 def compared_disclosures(chain: Audit, places: Places, url: str | None) -> Findings:
     """Hold the ledger of disclosures against the chain. Where neither is there, all is well."""
-    vouched = named(chain.entries())
+    vouched = {
+        record_id: entry for entries in _chains(chain, places).values() for record_id, entry in named(entries).items()
+    }
     if not vouched and not url and not places.database.exists():
         return Findings(0, (), ())
     try:
@@ -80,14 +115,35 @@ def _records(places: Places, url: str | None) -> list[Checked]:
     return everything_checked(places, existing_store(places, url)) if url or places.database.exists() else []
 
 
-def _verified(verdict: Verdict, disclosures: Findings, records: Sequence[Checked], json_wanted: bool) -> int:
-    faults = [fault for checked in records for fault in checked.faults]
+def _names(chains: Sequence[HostChain]) -> dict[str, str]:
+    """Return what to call each host: the name that its entries have, and the beginning of its id."""
+    found: dict[str, str] = {}
+    for chain in chains:
+        name = next((str(entry.facts["host"]) for entry in reversed(chain.entries) if "host" in entry.facts), "host")
+        found[chain.host] = f"{name} ({chain.host[:8]})"
+    return found
+
+
+def _verified(
+    verdict: Verdict,
+    disclosures: Findings,
+    records: Sequence[Checked],
+    hosts: Sequence[HostChain],
+    between: Sequence[str],
+    json_wanted: bool,
+) -> int:
+    faults = [*between, *(fault for each in records for fault in each.faults)]
+    names = _names(hosts)
     if json_wanted:
-        facts = {"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}
-        told_of = [checked.as_dict() for checked in records]
-        click.echo(as_json({**facts, "disclosures": disclosures._asdict(), "records": told_of}))
+        told = {"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}
+        told_of = [each.as_dict() for each in records]
+        of_hosts = {each.host: str(each.verdict.anchor) for each in hosts}
+        told_of_all = {"disclosures": disclosures._asdict(), "records": told_of, "hosts": of_hosts, "faults": between}
+        click.echo(as_json({**told, **told_of_all}))
     else:
         click.echo(f"{verdict.anchor.number} entries hold; anchor {verdict.anchor}")
+        for each in hosts:
+            click.echo(f"{each.verdict.anchor.number} entries hold of {names[each.host]}, as it told the other hosts")
         if disclosures.held:
             click.echo(f"{disclosures.held} disclosures are in the ledger as they were written")
         click.echo("\n".join(map(str, records)), nl=bool(records))
@@ -108,7 +164,7 @@ def _local(time: object) -> dict[str, str]:
 
 def _print(rows: list[dict[str, object]], number: int) -> None:
     """Print one row an access: what closes it is shown in its row."""
-    closing = {row["closes"]: row for row in rows if "closes" in row}
+    closing = {(row.get("of"), row["closes"]): row for row in rows if "closes" in row}
     accesses = [row for row in rows if "closes" not in row]
     if not accesses:
         complain("note: no access is recorded here")
@@ -121,7 +177,8 @@ def _print(rows: list[dict[str, object]], number: int) -> None:
     for heading in _HEADINGS:
         table.add_column(heading, ratio=1 if heading == "reason" else None, no_wrap=True)
     for row in accesses[-number:] if number else []:
-        table.add_row(*(Text(printable(str(cell))) for cell in _cells(row, closing.get(row["n"]))))
+        cells = _cells(row, closing.get((row.get("of"), row["n"])))
+        table.add_row(*(Text(printable(str(cell))) for cell in cells))
     out.print(table)
 
 

@@ -12,7 +12,7 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConsentError
 from consent_mw.paths import Places
-from consent_mw.rights.ledger import Erased, Ledger
+from consent_mw.rights.ledger import Erased, entries_at
 from consent_mw.staff.wholeness import Wholeness, examined
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
@@ -51,7 +51,7 @@ def everything_checked(places: Places, store: Store) -> list[Checked]:
     with busy("reading every record"):
         try:
             sealer = Sealer.without_keys(SiteKeys.read(places.site_keys))
-            erased = Erased(Ledger(places.erasures).entries())
+            erased = Erased(entries_at(places))
         except ConsentError as error:
             return [Checked("store", Wholeness(), str(error))]
         results = [_checked(place, one, sealer, erased) for place, one in stores.items()]

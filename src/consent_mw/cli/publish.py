@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 import click
 
-from consent_mw.cli.clock import utc_now
+from consent_mw.cli.clock import now_ns, utc_now
+from consent_mw.cli.session import with_store
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.consent.wordings import Wordings
 from consent_mw.exceptions import ConfigurationError, Fault
+from consent_mw.hosts.publishing import StorePublications
 from consent_mw.paths import Places
 from consent_mw.policy.amendments import amendments
 from consent_mw.policy.loader import load, loads
@@ -21,6 +24,7 @@ from consent_mw.policy.startup_check import edited, rewords
 from consent_mw.policy.timeline import Course, begins
 from consent_mw.site.amendment_lines import amendment_lines
 from consent_mw.site.templating import our_templates
+from consent_mw.staff.existing_site import existing_store, site_keys_at
 
 __all__ = ["publish"]
 
@@ -62,6 +66,9 @@ class _Examined(NamedTuple):
     type=click.Path(path_type=Path),
     help="The site's data directory, which keeps the revisions. [default: consent-data beside the policy]",
 )
+@click.option(
+    "--store", "url", help="The store of a site of several hosts: publish there, without a running site here."
+)
 @click.option("--dry-run", is_flag=True, help="Compare and check, and publish nothing.")
 @click.option(
     "--wording",
@@ -69,7 +76,9 @@ class _Examined(NamedTuple):
     help="Correct the words of a published revision: other titles, descriptions or translations, nothing else.",
 )
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of text.")
-def publish(policy_file: Path, directory: Path | None, dry_run: bool, wording: bool, json_wanted: bool) -> int:
+def publish(
+    policy_file: Path, directory: Path | None, url: str | None, dry_run: bool, wording: bool, json_wanted: bool
+) -> int:
     """Publish a new revision of the policy: from now on every page of the site announces it, until it takes effect.
 
     It is compared with the revision in force. What changes for visitors is announced 7 days before, and 30 if it is
@@ -78,22 +87,36 @@ def publish(policy_file: Path, directory: Path | None, dry_run: bool, wording: b
 
     A running site learns of it within seconds, and changes over by itself at the first instant of the effective day.
 
+    With --store it is compared with what the hosts have published in their store, and published there: every host has
+    it within seconds, whether a site runs here or not. The data directory then needs the site's site-keys, which each
+    host has.
+
     With --wording the words of a published revision are corrected under its own number. Receipts that were given before
     still prove the words of then. A site shows the corrected ones from its next start.
     """
     places = Places(directory) if directory else Places.beside(policy_file)
     revisions = Revisions(places.revisions)
     policy = load(policy_file)
+    elsewhere = _elsewhere(places, revisions) if url else None
+    if url and elsewhere:
+        with_store(existing_store(places, url), elsewhere.fetch)
     if dry_run:
         examined = _examine(policy, revisions, utc_now(), wording=wording)
     else:
         examined = _publish(policy, policy_file, places, revisions, wording=wording)
+    if url and elsewhere and not dry_run and not examined.faults:
+        with_store(existing_store(places, url), elsewhere.publish)
     if json_wanted:
         click.echo(as_json(_as_dict(examined, dry_run)))
     else:
         _say(examined, dry_run)
     complain(*map(str, examined.faults))
     return FAULT if examined.faults else 0
+
+
+def _elsewhere(places: Places, revisions: Revisions) -> StorePublications:
+    shelves = (revisions, Wordings(places.wordings))
+    return StorePublications(places, site_keys_at(places), shelves, now_ns)
 
 
 def _publish(policy: Policy, file: Path, places: Places, revisions: Revisions, *, wording: bool) -> _Examined:

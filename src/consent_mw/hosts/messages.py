@@ -15,6 +15,7 @@ from consent_mw.kinds import HOST, PUBLICATION, SHARING
 from consent_mw.records import Query, Record, fixed_id, new_id
 
 __all__ = [
+    "AUDIT",
     "PURPOSE",
     "Beat",
     "Body",
@@ -37,6 +38,8 @@ __all__ = [
 
 #: The purpose of these records. No policy declares it, and it never ends by itself.
 PURPOSE: Final = "hosts"
+#: The shelf of audit chains, on which each host publishes its own alone.
+AUDIT: Final = "audit"
 _KINDS: Final = frozenset((HOST, SHARING, PUBLICATION))
 _PURPOSES: Final = frozenset((PURPOSE,))
 _SIGNED: Final = b"consent-mw host message 1"
@@ -134,12 +137,18 @@ class Retired(msgspec.Struct, frozen=True, tag="retired", kw_only=True):
 
 
 class Published(msgspec.Struct, frozen=True, tag="published", kw_only=True):
-    """A declaration that a host published, or words that it showed to visitors; see `Shelf`."""
+    """
+    A declaration that a host published, words that it showed to visitors, or what else every host keeps; see `Shelf`.
+
+    Attributes:
+        until_ns: From when on nobody needs it, in nanoseconds since 1970; 0 if that never comes.
+    """
 
     shelf: str
     name: str
     text: str
     at_ns: int
+    until_ns: int = 0
 
 
 Body: TypeAlias = Beat | Pub | Wraps | Chosen | Confirm | Retired | Published
@@ -192,7 +201,10 @@ def believed(record: Record, sealer: Sealer) -> Message | None:
         return None
     if isinstance(body, Chosen) and record.id != chosen_id(Place(body.day, body.label)):
         return None
-    return Message(id_of_key(key), body, record)
+    author = id_of_key(key)
+    if isinstance(body, Published) and body.shelf == AUDIT and not body.name.startswith(f"{author.hex()}-"):
+        return None
+    return Message(author, body, record)
 
 
 def chosen_id(place: Place) -> UUID:

@@ -49,6 +49,7 @@ class View:
         published: What any host published, by shelf and name.
         names: For each host, the name of its machine.
         used, shared, over: The notes.
+        at_ns: The time, by which what was published for a while is over.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class View:
         self.used: set[Place] = set()
         self.shared: dict[Place, set[bytes]] = {}
         self.over: set[Place] = set()
+        self.at_ns = 0
 
     def take(self, message: Message) -> None:
         """Add a verified message. Adding it again changes nothing. Of two `Chosen` for one place the later counts."""
@@ -168,6 +170,10 @@ class View:
         return f"{self.names.get(host, 'unknown')} ({host[:4].hex()})"
 
     def is_over(self, message: Message) -> bool:
-        """Whether every place that a message is about is certified. Always False for a message without a place."""
+        """
+        Whether every place that a message is about is certified. What was published is over when nobody needs it.
+        """
+        if isinstance(message.body, Published):
+            return 0 < message.body.until_ns < self.at_ns
         places = list(message.places)
         return bool(places) and self.over.issuperset(places)

@@ -112,6 +112,7 @@ class Erasure:
         hand_over: Moves the records in the spool to the store; None where another process does.
         personal_data: Erases the data of the application. A request of a site that has such data waits for it.
         spools: Where several hosts share the store: returns whose spools may hold what was written before an instant.
+        others: The ledger of what other hosts erased.
         restored: Returns how often the store was noticed to have gone back in time. Each time the whole ledger is
             applied.
     """
@@ -142,6 +143,7 @@ class Erasure:
             sealer,
             Ledger(places.erasures),
             places.erasure_lock,
+            others=Ledger(places.erasures_of_hosts),
             spool=spool,
             hand_over=hand_over,
             archive=Archive.of_site(policies, places, sealer.site_keys),
@@ -158,6 +160,7 @@ class Erasure:
         ledger: Ledger,
         lock: Path,
         *,
+        others: Ledger | None = None,
         spool: Spool | None = None,
         hand_over: Callable[[], Awaitable[object]] | None = None,
         archive: Archive | None = None,
@@ -171,6 +174,7 @@ class Erasure:
         self._store = store
         self._sealer = sealer
         self._ledger = ledger
+        self._ledgers = [ledger, *([others] if others else [])]
         self._lock = lock
         self._spool = spool
         self._hand_over = hand_over
@@ -182,7 +186,7 @@ class Erasure:
         self._extent = Extent(store, sealer, self._receipts)
         self._open = OpenCases(store, sealer, self._desk)
         self._turn = asyncio.Lock()
-        self._walk = Walk(ledger)
+        self._walks = [Walk(each) for each in self._ledgers]
         self._applied: int | None = None  # the restoration for which the whole ledger was applied last
         self._renewed: datetime | None = None
         self._told: list[str] = []  # the failures of the last run
@@ -260,7 +264,8 @@ class Erasure:
         await self._open_cases(now, outcome)
         # Check a few entries at each look. This finds a backup that is restored while the site runs. It also finds what
         # a long exchange, which began before its visitor's erasure, wrote down only afterwards.
-        outcome.brought_back += await self._erased_again(await asyncio.to_thread(self._walk.step, now))
+        for walk in self._walks:
+            outcome.brought_back += await self._erased_again(await asyncio.to_thread(walk.step, now))
         if self._renewed is None or not timedelta() <= now - self._renewed < _RENEWED:
             await renew(self._desk, self._retention, now)
             await self._people.renew_links(self._retention, now)
@@ -296,9 +301,12 @@ class Erasure:
     # -- what a backup brought back -----------------------------------------------------------------------------
 
     async def _apply_ledger(self, now: datetime) -> int:
-        """Erase again what the ledger names, and return how many records a backup had brought back."""
-        await asyncio.to_thread(self._ledger.prune, now)
-        return await self._erased_again(await asyncio.to_thread(self._ledger.entries))
+        """Erase again what the ledgers name, and return how many records a backup had brought back."""
+        count = 0
+        for ledger in self._ledgers:
+            await asyncio.to_thread(ledger.prune, now)
+            count += await self._erased_again(await asyncio.to_thread(ledger.entries))
+        return count
 
     async def _erased_again(self, entries: Sequence[Entry]) -> int:
         return await erased_again(entries, *self._stores)

@@ -14,11 +14,12 @@ import msgspec
 
 from consent_mw.exceptions import StoreError
 from consent_mw.kinds import HELD
+from consent_mw.paths import Places
 from consent_mw.records import Record, time_of
 from consent_mw.system import durable
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["Entry", "Erased", "Ledger", "Walk"]
+__all__ = ["Entry", "Erased", "Ledger", "Walk", "entries_at"]
 
 #: An entry also means records of its own instant, as ids do not tell shorter times apart.
 _INSTANT: Final = timedelta(milliseconds=1)
@@ -53,6 +54,24 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     days: tuple[int, ...] = ()
     ids: tuple[UUID, ...] = ()
     again: dict[str, datetime] = {}
+
+    @classmethod
+    def parse(cls, text: str) -> Entry | None:
+        """Return the entry that a line holds; None if it is none."""
+        try:
+            return _decode(text)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+
+    @property
+    def text(self) -> str:
+        """The entry as a line of the ledger."""
+        return msgspec.json.encode(self).decode()
+
+    @property
+    def names_records(self) -> bool:
+        """Whether the entry says which records are erased. Others only say how far an erasure is."""
+        return bool(self.tokens or self.ids)
 
     @property
     def before(self) -> dict[bytes, datetime]:
@@ -162,6 +181,17 @@ class Ledger:
         behind = (status.st_ino, end) if lines and end < status.st_size else (0, 0)
         return list(_whole(lines)), behind
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """The file's number and size: another one says that something was written. Raises StoreError."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return 0, 0
+        except OSError as error:
+            raise self._failed(error) from error
+        return status.st_ino, status.st_size
+
     def append(self, entry: Entry) -> None:
         """
         Write an entry; on return it survives a power cut.
@@ -170,7 +200,7 @@ class Ledger:
             StoreError: It could not be written, so nothing may be erased.
         """
         # Start a new line, also behind one that a crash tore.
-        self._kept(durable.append, b"\n" + msgspec.json.encode(entry) + b"\n")
+        self._kept(durable.append, f"\n{entry.text}\n".encode())
 
     def prune(self, now: datetime) -> int:
         """
@@ -200,6 +230,11 @@ class Ledger:
             f"{self.path}: the ledger of erasures failed ({error.strerror}); let this user write it, and see that the "
             "disk has room"
         )
+
+
+def entries_at(places: Places) -> list[Entry]:
+    """Return what this host and the others of the site erased. Raises StoreError."""
+    return [*Ledger(places.erasures).entries(), *Ledger(places.erasures_of_hosts).entries()]
 
 
 class Walk:

@@ -17,7 +17,7 @@ from consent_mw.paths import Places
 from consent_mw.policy.model import ABUSE
 from consent_mw.records import Record
 from consent_mw.rights.desk import Desk, kept_by_store
-from consent_mw.rights.ledger import Erased, Ledger
+from consent_mw.rights.ledger import Erased, entries_at
 from consent_mw.rights.people import People
 from consent_mw.rights.restriction import Restriction, restricted_by
 from consent_mw.staff.errand import Errand, who
@@ -169,7 +169,7 @@ def accessing(
     """
     site_keys = site_keys_at(places)
     sealer = Sealer(keyring, site_keys) if keyring else Sealer.without_keys(site_keys)
-    erased = Erased(Ledger(places.erasures).entries())
+    erased = Erased(entries_at(places))
     access = Access(
         sealer,
         personal=errand.personal,

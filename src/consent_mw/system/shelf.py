@@ -14,10 +14,12 @@ class Kept(NamedTuple):
 
     Attributes:
         at_ns: When it was put in force, in nanoseconds since 1970: of several revisions with one number the latest is.
+        until_ns: From when on nobody needs it; 0 if that never comes.
     """
 
     text: str
     at_ns: int
+    until_ns: int = 0
 
 
 class Shelf(Protocol):

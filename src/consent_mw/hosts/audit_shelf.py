@@ -1,0 +1,158 @@
+"""The audit chains of all hosts, kept on each of them: a shelf that takes what others tell, and tells what is here."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from hashlib import blake2b
+from itertools import groupby
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from consent_mw.audit import Anchor, Audit
+from consent_mw.hosts.audit_chains import ANCHORS, HostChain, anchored
+from consent_mw.hosts.messages import AUDIT
+from consent_mw.system import durable
+from consent_mw.system.days import instant_of
+from consent_mw.system.ownership import make_directory
+from consent_mw.system.shelf import Kept
+
+__all__ = ["AuditShelf", "chains_in"]
+
+_log = logging.getLogger("consent_mw")
+
+#: A longer part of a chain is published as several.
+_PART_LINES: Final = 200
+#: A host writes down the others' ends this often at most, and only after somebody read something there.
+_ANCHOR_SECONDS: Final = 3_600.0
+_PART: Final = re.compile(r"([0-9a-f]{32})-([0-9]{12})-([0-9a-f]{32})")
+
+
+class _Part(NamedTuple):
+    """The name of some consecutive lines of a chain: the host's id, the number of the first entry, and their hash."""
+
+    host: str
+    first: int
+    digest: str
+
+    @classmethod
+    def of(cls, host: str, first: int, text: bytes) -> _Part:
+        return cls(host, first, blake2b(text, digest_size=16).hexdigest())
+
+    @classmethod
+    def parse(cls, name: str) -> _Part | None:
+        found = _PART.fullmatch(name)
+        return cls(found[1], int(found[2]), found[3]) if found else None
+
+    def __str__(self) -> str:
+        return f"{self.host}-{self.first:012}-{self.digest}"
+
+
+class AuditShelf:
+    """
+    A `Shelf` of audit chains: each host tells the others its own as it grows, and keeps theirs.
+
+    What a host has told is in the store and on every other host, signed by it. If its chain is cut or made anew later,
+    the next entry contradicts what it told before, and every host can show both.
+
+    An entry "anchors" in a host's own chain names the ends of the others' at that time. So the others' chains cannot be
+    cut everywhere at once either, unless this one is changed too.
+    """
+
+    label: str = AUDIT
+
+    def __init__(self, audit: Audit, directory: Path, host: Callable[[], str], clock: Callable[[], int]) -> None:
+        """
+        Args:
+            directory: Where the parts of all chains are kept, a file each. It is made if it is missing.
+            host: Returns the id of this host, in hexadecimal.
+            clock: Returns nanoseconds since 1970.
+        """
+        self._audit = audit
+        self._directory = directory
+        self._host = host
+        self._clock = clock
+        self._told = Anchor(-1, "")  # the end of the own chain that was published last
+        self._anchored_at = -_ANCHOR_SECONDS
+
+    def names(self) -> Set[str]:
+        """As `Shelf.names`. What is new in the own chain is made a part first."""
+        make_directory(self._directory)
+        if time.monotonic() - self._anchored_at >= _ANCHOR_SECONDS:
+            self._anchor()
+        if (end := self._audit.end) != self._told:
+            self._tell()
+            self._told = end
+        return {str(part) for part in _parts(self._directory)}
+
+    def kept(self, name: str) -> Kept:
+        """As `Shelf.kept`."""
+        return Kept((self._directory / name).read_text("utf-8"), self._clock())
+
+    def take(self, name: str, kept: Kept) -> None:
+        """As `Shelf.take`."""
+        part, text = _Part.parse(name), kept.text.encode()
+        if part is None or part != _Part.of(part.host, part.first, text):
+            raise ValueError("is another part of an audit chain than its name says")
+        make_directory(self._directory)
+        durable.replace(self._directory / name, text)
+
+    def _tell(self) -> None:
+        """Make parts of the lines that this host has not published yet."""
+        lines, told = dict(enumerate(self._audit.lines(), 1)), _told(self._directory).get(self._host(), {})
+        if other := [number for number, some in told.items() if some - {lines.get(number)}]:
+            _log.error(
+                "%s: entry %d is missing or another than this host told the others: the chain was cut, or made anew; "
+                "see consent-mw audit verify",
+                self._audit.path, min(other),
+            )  # fmt: skip
+        new = [number for number, line in lines.items() if line not in told.get(number, ())]
+        for first, some in _runs(new):
+            text = b"".join(lines[number] for number in some)
+            durable.replace(self._directory / str(_Part.of(self._host(), first, text)), text)
+
+    def _anchor(self) -> None:
+        """Write the ends of the others' chains into the own one, if somebody read something there since."""
+        known = anchored(self._audit.entries())
+        new = {
+            chain.host: str(chain.verdict.anchor)
+            for chain in chains_in(self._directory)
+            if chain.host != self._host() and not chain.verdict.broken
+            if any(entry.number > known.get(chain.host, 0) and ANCHORS not in entry.facts for entry in chain.entries)
+        }
+        if new:
+            self._audit.append({ANCHORS: new}, now=instant_of(self._clock()))
+            self._anchored_at = time.monotonic()
+
+
+def chains_in(directory: Path) -> list[HostChain]:
+    """Return what each host told of its chain, as far as it is kept in `directory`. Raises OSError."""
+    return [HostChain.of(host, told) for host, told in sorted(_told(directory).items())]
+
+
+def _told(directory: Path) -> Mapping[str, Mapping[int, Set[bytes]]]:
+    """Return the published lines by host and number: more than one if the host contradicts itself."""
+    found: dict[str, dict[int, set[bytes]]] = {}
+    for part in _parts(directory):
+        lines = (directory / str(part)).read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, part.first):
+            found.setdefault(part.host, {}).setdefault(number, set()).add(line)
+    return found
+
+
+def _parts(directory: Path) -> list[_Part]:
+    try:
+        names = [path.name for path in directory.iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted(part for name in names if (part := _Part.parse(name)))
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
+    """Yield consecutive numbers together, at most `_PART_LINES`, each with the first of them."""
+    for _, run in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
+        some = [number for _, number in run]
+        for first in range(0, len(some), _PART_LINES):
+            yield some[first], some[first : first + _PART_LINES]
