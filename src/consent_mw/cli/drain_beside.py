@@ -40,7 +40,7 @@ def main() -> int:
     try:
         with _lock(places.drain_lock) as mine:
             if mine:
-                work = work_of(Path(named["policy"]), places, named["store"], named["log_store"], None)
+                work = work_of(Path(named["policy"]), places, named["store"], named["log_store"], named["keyring"])
                 if "gives-way" in sys.argv[2:]:  # not before: to start must not take for ever
                     _give_way()
                 asyncio.run(_run(work, worker))

@@ -10,8 +10,10 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from consent_mw.cli.clock import now_ns
 from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.crypto.transit import TransitKeyring, is_transit
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.paths import Places
 
@@ -25,8 +27,9 @@ def ring_option(command: _Command) -> _Command:
     return click.option(
         "--keyring",
         "ring",
-        metavar="MODULE:NAME",
-        help="The site's own keyring=, or a function that makes it, if the keys are not in the data directory.",
+        metavar="MODULE:NAME|URL",
+        help="The site's own keyring=, or a function that makes it, if the keys are not in the data directory; or the "
+        "URL of its key service, openbao://…",
     )(command)
 
 
@@ -45,6 +48,8 @@ def keyring_at(places: Places, ring: str | None) -> Keyring | None:
 
             return SharedKeyring.of_site(places, SiteKeys.read(places.site_keys))
         return FileKeyring(places.keys)
+    if is_transit(ring):
+        return TransitKeyring(ring, kept=places.keyring_name, clock=now_ns)
     module, _, name = ring.partition(":")
     sys.path.insert(0, os.getcwd())  # as servers find an application
     try:

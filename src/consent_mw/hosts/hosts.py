@@ -16,11 +16,14 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from consent_mw.audit import Audit
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.crypto.transit import TransitKeyring
 from consent_mw.crypto.wrapping import key_id, public_part, wrapped
 from consent_mw.exceptions import KeyDestroyed, StoreError
+from consent_mw.hosts.audit_shelf import AuditShelf
 from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.messages import (
     Beat,
@@ -94,7 +97,7 @@ class Hosts:
     2. Join: publish this host's public part for each live place, so that others can wrap keys for it. Propose a key
        for each place where none was chosen. The proposal that reached the store first counts.
     3. Share: wrap each key that this host knows for each host that lacks it. First note the recipients on the disk.
-    4. Take over what any host published: revisions, and the words that visitors were shown.
+    4. Take over what any host published: revisions, the words that visitors were shown, and the audit chains.
     5. Put back what the store has lost, for example after a backup was restored.
     6. Confirm what this host has overwritten.
 
@@ -116,18 +119,27 @@ class Hosts:
         oldest: Callable[[], datetime | None],
         clock: Callable[[], int],
         shelves: Sequence[Shelf] = (),
+        among_hosts: bool = False,
     ) -> Hosts | None:
         """
-        Return the host whose data is at `places`; None if it does not share its keys with other hosts.
+        Return the host whose data is at `places`; None if it shares nothing with other hosts.
+
+        If a key service holds the keys, the host shares everything else: its messages then are about no key.
 
         Args:
             revision: Returns the number of the policy's revision in force.
             oldest: Returns the time of the oldest entry in the spool. Called in a thread.
             clock: Returns nanoseconds since 1970.
             shelves: What every host must have if one host has it.
+            among_hosts: Whether the store is one that hosts share. If it is not known, the directory tells.
         """
+        if isinstance(keyring, TransitKeyring) and (among_hosts or places.host_book.exists()):
+            keyring = SharedKeyring.of_site(places, site_keys)
         if not isinstance(keyring, SharedKeyring):
             return None
+        identity = keyring.identity
+        chain = Audit(places.audit, places.audit_head)
+        shelves = (*shelves, AuditShelf(chain, places.audit_of_hosts, lambda: identity.id.hex(), clock))
 
         def facts() -> Facts:
             waits = oldest()
@@ -283,7 +295,7 @@ class Hosts:
         if stands is not None:
             await self._put_back(stands)
         await self._confirm()
-        await self._clear()
+        await self._clear(fault)
         await self._tell_how_it_is(fault)
 
     def _is_time_for_all(self) -> bool:
@@ -437,12 +449,14 @@ class Hosts:
         for shelf in self._shelves:
             here = shelf.names()
             for (label, name), said in list(self.keyring.view.published.items()):
-                if label == shelf.label and name not in here and name not in self._refused:
+                if 0 < said.until_ns < self._clock() or label != shelf.label:
+                    continue
+                if name not in here and name not in self._refused:
                     self._put(shelf, said)
 
     def _put(self, shelf: Shelf, said: Published) -> None:
         try:
-            shelf.take(said.name, Kept(said.text, said.at_ns))
+            shelf.take(said.name, Kept(said.text, said.at_ns, said.until_ns))
         except ValueError as error:
             self._refused.add(said.name)
             _log.error("the %s %s, which another host has, %s", shelf.label, said.name, error)
@@ -533,9 +547,11 @@ class Hosts:
         if bodies:
             await self._say(bodies)
 
-    async def _clear(self) -> None:
-        """Delete the messages about places that are over, here and in the store."""
+    async def _clear(self, fault: str) -> None:
+        """Delete the messages that are over, here and in the store."""
         view = self.keyring.view
+        if not fault:
+            view.at_ns = self._clock()
         over = [each.record.id for each in view.messages.values() if view.is_over(each)]
         for first in range(0, len(over), _BATCH):
             await self._store.delete(messages(*over[first : first + _BATCH]))

@@ -36,7 +36,7 @@ class Given(TypedDict, total=False):
     store: Store | str | None
     log_store: LogStores | None
     directory: str | Path | None
-    keyring: Keyring | None
+    keyring: Keyring | str | None
     proxies: Proxies | None
     prefix: str
     cookie_name: str
@@ -82,7 +82,8 @@ class Options:
         log_store: Another store for visits and events, which are many, or several of them: this host appends to the
             first, and everything is read from all. Everything else stays in `store`.
         directory: The folder for keys, spool and the default store. By default `consent-data` beside the policy.
-        keyring: The keyring that holds the keys of days. By default the key file in `directory`.
+        keyring: The keyring that holds the keys of days: a `Keyring`, or the URL of a key service, such as
+            "openbao://bao.example:8200/transit". By default the key file in `directory`.
         proxies: The proxies in front of us. Without them we trust only the socket's address and scheme.
         prefix: The path of the visitor's pages.
         cookie_name: The name of the consent cookie, without its prefix `__Host-`.
@@ -139,7 +140,7 @@ class Options:
     store: Store | str | None = None
     log_store: LogStores | None = None
     directory: str | Path | None = None
-    keyring: Keyring | None = None
+    keyring: Keyring | str | None = None
     proxies: Proxies | None = None
     prefix: str = "/consent"
     cookie_name: str = "consent"
@@ -210,7 +211,7 @@ class Options:
         None if some of it is an object of this process, if `drain` is False, or if `debug` is on.
         """
         logs = each_of(self.log_store)
-        own = (self.keyring, *(each for each in (self.store, *logs) if not isinstance(each, str)))
+        own = (each for each in (self.keyring, self.store, *logs) if not isinstance(each, str))
         if not self.drain or self.debug or self.file is None or self.clock is not time.time_ns or any(own):
             return None
         return {
@@ -218,6 +219,7 @@ class Options:
             "directory": str(self.data_directory.absolute()),
             "store": self.store if isinstance(self.store, str) else None,
             "log_store": [each for each in logs if isinstance(each, str)],
+            "keyring": self.keyring if isinstance(self.keyring, str) else None,
         }
 
     @property

@@ -96,7 +96,7 @@ class Runtime:
             chores=(*([hosts] if hosts else []), self.erasure),
             drain_chores=(self.destruction,) if options.drain else (),
             poll_published=self.poll_published,
-            agree=hosts.agree if hosts else None,
+            agree=hosts.agree if hosts and hosts.keyring is self.storage.keyring else None,
             first=self.destruction.destroy_keys,
         )
         self.storage.know_keyrings(self.erasure.archive, given=options.keyring is not None)

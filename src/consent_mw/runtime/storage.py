@@ -15,12 +15,15 @@ from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring, ring
 from consent_mw.crypto.known_keyrings import KnownRings, Where
 from consent_mw.crypto.sealer import PlainSealer, Sealer
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.crypto.transit import TransitKeyring
 from consent_mw.hosts.hosts import Hosts
 from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.paths import Places
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.archive import Archive
+from consent_mw.rights.ledger import Ledger
+from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.runtime.options import Options
 from consent_mw.spool.spool import Spool
 from consent_mw.stores import each_of, earlier_stores, is_shared, site_store, store_from, without_password
@@ -49,6 +52,7 @@ class Storage:
     The disks, stores and keys that all revisions of a site share.
 
     Attributes:
+        among_hosts: Whether hosts of the site report to each other through the store.
         clock: Returns nanoseconds since 1970.
     """
 
@@ -59,6 +63,7 @@ class Storage:
     spool: Spool
     keyring: Keyring
     site_keys: SiteKeys
+    among_hosts: bool
     clock: Callable[[], int]
 
     @classmethod
@@ -92,6 +97,7 @@ class Storage:
             ),
             keyring=_keyring(options, places, site_keys),
             site_keys=site_keys,
+            among_hosts=is_shared(options.store),
             clock=options.clock,
         )
         logs = each_of(options.log_store)
@@ -144,8 +150,13 @@ class Storage:
             revision=revision,
             oldest=lambda: self.spool.backlog.oldest,
             clock=self.clock,
-            shelves=(self.revisions, self.wordings),
+            shelves=(self.revisions, self.wordings, self._erasures),
+            among_hosts=self.among_hosts,
         )
+
+    @property
+    def _erasures(self) -> LedgerShelf:
+        return LedgerShelf(Ledger(self.places.erasures), Ledger(self.places.erasures_of_hosts), self.clock)
 
     def catch_up(self, hosts: Hosts) -> str:
         """Fetch what other hosts have published; return why that failed, or an empty text."""
@@ -173,6 +184,8 @@ def _use(used: UsedStores, url: str) -> None:
 
 
 def _keyring(options: Options, places: Places, site_keys: SiteKeys) -> Keyring:
+    if isinstance(options.keyring, str):
+        return TransitKeyring(options.keyring, kept=places.keyring_name, clock=options.clock)
     if options.keyring is not None:
         return ForeignKeyring(options.keyring)
     if is_shared(options.store) or places.host_book.exists():  # a site that had a database brings this file along
