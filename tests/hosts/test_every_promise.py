@@ -266,9 +266,7 @@ def test_what_is_published_on_one_host_is_announced_by_each_and_taken_early_by_n
 
 def told_accesses(host: Host) -> set[object]:
     """The reasons for which somebody read something on any host, as this one has heard."""
-    return {
-        entry.facts.get("reason") for chain in chains_in(host.data / "audit-of-hosts") for entry in chain.entries
-    }
+    return {entry.facts.get("reason") for chain in chains_in(host.data / "audit-of-hosts") for entry in chain.entries}
 
 
 def is_contradicted(host: Host) -> bool:

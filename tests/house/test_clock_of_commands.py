@@ -29,7 +29,7 @@ TELL = {
     "email.utils": {"formatdate", "localtime"},
 }
 #: Whose argument has the machine's clock as its default: who makes one within the package has to give another.
-CLOCKED = {"Drain": "clock", "Spool": "clock", "Site": "now_ns", "Options": "clock"}
+CLOCKED = {"Drain": "clock", "Spool": "clock", "Site": "now_ns", "Options": "clock", "TransitKeyring": "clock"}
 #: And who hands its options on to one of them.
 HANDING_ON = {"ConsentMiddleware": "clock"}
 

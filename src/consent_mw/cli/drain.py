@@ -60,8 +60,8 @@ class Work(NamedTuple):
 
 @click.command(
     epilog="Example: consent-mw drain --policy policy.toml, beside a site whose middleware has drain=False. "
-    "SIGTERM and Ctrl-C end it once it has moved what waits; records that are left after --grace stay in the spool, and "
-    "the exit code is 1.",
+    "SIGTERM and Ctrl-C end it once it has moved what waits; records that are left after --grace stay in the spool, "
+    "and the exit code is 1.",
 )
 @by_policy
 @click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")

@@ -51,9 +51,7 @@ async def lifespan(
         elif message["type"].startswith("lifespan.shutdown."):
             left = await on_asyncio(drain.stop)
             if left and ephemeral:
-                told = (
-                    f"consent-mw: {left:,} bytes of records are left in the spool; hand them over before the disk goes"
-                )
+                told = f"{left:,} bytes of records are left in the spool; hand them over before the disk goes"
                 message = {"type": "lifespan.shutdown.failed", "message": told}
         await send(message)
 
