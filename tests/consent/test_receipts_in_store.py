@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from starlette.applications import Starlette
@@ -18,6 +18,7 @@ from tests.support.asgi import drive, scope
 from tests.support.policies import POLICY
 
 from consent_mw import ConsentMiddleware
+from consent_mw._asgi import Message
 from consent_mw.exceptions import ConfigurationError, StoreUnavailable
 from consent_mw.records import Record
 from consent_mw.stores.sqlite import SQLiteStore
@@ -106,7 +107,7 @@ def test_a_shut_down_that_leaves_records_on_a_disk_that_may_go_fails_and_says_ho
 ) -> None:
     (tmp_path / "policy.toml").write_text(POLICY)
 
-    async def life() -> dict[str, Any]:
+    async def life() -> Message:
         site = ConsentMiddleware(
             Starlette(routes=[Route("/", home)]),
             policy=tmp_path / "policy.toml",
@@ -114,8 +115,8 @@ def test_a_shut_down_that_leaves_records_on_a_disk_that_may_go_fails_and_says_ho
             store=store,
             receipts="store",
         )
-        sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        sent: asyncio.Queue[Message] = asyncio.Queue()
+        asked: asyncio.Queue[Message] = asyncio.Queue()
         task = asyncio.ensure_future(site({"type": "lifespan"}, asked.get, sent.put))
         asked.put_nowait({"type": "lifespan.startup"})
         await sent.get()

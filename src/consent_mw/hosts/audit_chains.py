@@ -73,7 +73,7 @@ def faults_between(own: Sequence[bytes], me: str, chains: Sequence[HostChain], n
     """
     faults = [f"{name.get(each.host, each.host)}: {each.verdict.broken}" for each in chains if each.verdict.broken]
     by_host = {each.host: each for each in chains}
-    here, told = dict(enumerate(own, 1)), by_host[me].lines if me in by_host else {}
+    here, told = dict(enumerate(own, 1)), by_host[me].lines if me in by_host else dict[int, bytes]()
     if other := [number for number, line in told.items() if here.get(number) != line]:
         faults.append(
             f"this host: entry {other[0]} is missing or another than the one that it told the other hosts; its chain "
