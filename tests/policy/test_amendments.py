@@ -40,6 +40,22 @@ archive = { retention = "5 years", law = "Act 1" }
 """
 AGENCY = '[[agencies]]\nname = "Agency"\nphone = "118"\n'
 PROVIDED = '[[cookies.declared]]\nname = "seen"\npurpose = "analytics"\nprovider = "Counter"\nexpires = "1 year"\n'
+BROWSER = """
+[[browser]]
+name = "cart"
+kind = "local_storage"
+purpose = "analytics"
+description = "Holds the cart."
+expires = "1 year"
+[[browser]]
+name = "px"
+kind = "pixel"
+purpose = "functional"
+host = "px.example"
+description = "Counts."
+refuse_url = "https://px.example/no"
+"""
+KEPT_APART = '[[browser]]\nname = "db"\nkind = "indexed_db"\npurpose = "analytics"\ndescription = "x"\n'
 SURVEYS = '[purposes.surveys]\nbasis = "consent"\nretention = "1 day"\n'
 FONT = '[[cookies.declared]]\nname = "font"\npurpose = "{}"\nexpires = "1 day"\n'
 TRANSFER = """
@@ -61,6 +77,7 @@ source = "the log-in service"
 items = { required = "E-mail", optional = "Telephone" }
 kept = [{ what = "Contracts", retention = "5 years", law = "Act 6" }]
 answered_by = "my_data"
+deidentified = "30 days"
 [purposes.duty]
 basis = "legal_obligation"
 law = "Act 7"
@@ -109,7 +126,7 @@ FULL = POLICY.replace(HEADED, SAID + HEADED).replace(
     'phone = "1", title = "T", department = "D", fax = "9" }\naddress = "Street 1"\nregistration = "R1"',
 )
 FULL += RECIPIENT + ARCHIVED + AGENCY + PROVIDED + MEMBERS + PROCESSOR + TRANSFER.format("processors")
-FULL += RECEIVING + TRANSFER.format("recipients") + WORDS
+FULL += RECEIVING + TRANSFER.format("recipients") + WORDS + BROWSER
 
 #: What is written instead of what, what that is, and why it weighs.
 CASES: list[tuple[str, str, str, str | None]] = [
@@ -227,6 +244,22 @@ CASES: list[tuple[str, str, str, str | None]] = [
             ('"Sealed"', '"Encrypted"', "transfer_how", None),
         )
     ),
+    # -- in the browser, besides cookies
+    ("", KEPT_APART, "browser.new", "stored"),
+    ("", KEPT_APART.replace("analytics", "necessary"), "browser.new", None),
+    (BROWSER, BROWSER.replace("local_storage", "indexed_db"), "browser.new", "stored"),
+    (BROWSER, BROWSER[: BROWSER.rindex("[[")], "browser.gone", None),
+    (BROWSER, BROWSER.replace('"analytics"', '"functional"'), "browser.purpose", "used"),
+    (BROWSER, BROWSER.replace("1 year", "2 years"), "browser.expires", "stored"),
+    (BROWSER, BROWSER.replace("1 year", "1 month"), "browser.expires", None),
+    (BROWSER, BROWSER.replace('expires = "1 year"', ""), "browser.expires", "stored"),
+    (BROWSER, BROWSER + 'provider = "Meter"\n', "browser.provider", "received"),
+    (BROWSER, BROWSER.replace('host = "px', 'host = "py'), "browser.host", "received"),
+    (BROWSER, BROWSER.replace("Counts.", "Counts visits."), "browser.description", None),
+    (BROWSER, BROWSER.replace("example/no", "example/never"), "browser.refuse_url", None),
+    ('deidentified = "30 days"', 'deidentified = "60 days"', "purpose.deidentified", "kept"),
+    ('deidentified = "30 days"', 'deidentified = "10 days"', "purpose.deidentified", None),
+    ('deidentified = "30 days"', "", "purpose.deidentified", "kept"),
     # -- whom to reach, and the words of the site
     ("Street 1", "Street 2", "controller.address", None),
     ("R1", "R2", "controller.registration", None),

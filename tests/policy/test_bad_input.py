@@ -19,6 +19,8 @@ HELD = '[purposes.h]\nheld_by = "application"\nbasis = "contract"\n'
 RECEIVES = '[[recipients]]\nname = "B"\npurpose = "necessary"\nitems = "x"\n'
 WORKS = '[[processors]]\nname = "B"\ntask = "x"\npurposes = ["necessary"]\n'
 ABROAD = WORKS + "[processors.transfer]\n"
+BROWSER = '[[browser]]\nname = "b"\nkind = "local_storage"\npurpose = "necessary"\ndescription = "x"\n'
+PIXEL = BROWSER.replace("local_storage", "pixel")
 COOKIE = '[[cookies.declared]]\nname = "c"\npurpose = "necessary"\nexpires = "session"\n'
 
 
@@ -39,6 +41,48 @@ def after(text: str, *faults: tuple[str, str]) -> Bad:
 
 
 CASES: Final[dict[str, Bad]] = {
+    # -- in the browser
+    "browser without anything": after(
+        "[[browser]]\n",
+        ("browser[1]", "add name"),
+        ("browser[1]", 'add kind = "local_storage"'),
+        ("browser[1]", "add purpose"),
+        ("browser[1]", "add description"),
+    ),
+    "browser as one table": after(BROWSER.replace("[[browser]]", "[browser]"), ("browser", "[[browser]]")),
+    "browser of no kind": after(
+        BROWSER.replace("local_storage", "flash"), ("browser[1].kind", "allowed are: local_storage")
+    ),
+    "browser with an unknown key": after(BROWSER + 'path = "/"\n', ("browser[1].path", "known are: name")),
+    "browser for no purpose": after(
+        BROWSER.replace("necessary", "necesary"), ("browser[1].purpose", 'did you mean "necessary"?')
+    ),
+    "browser twice": after(BROWSER + BROWSER, ("browser[2]", "keep one")),
+    "pixel from nowhere": after(PIXEL, ("browser[1]", 'host = "pixel.example"')),
+    "pixel from an address": after(PIXEL + 'host = "https://px.example/1"\n', ("browser[1].host", "pixel.example")),
+    "pixel that lasts": after(
+        PIXEL + 'host = "px.example"\nexpires = "1 year"\n', ("browser[1].expires", "leave it out")
+    ),
+    "storage from a host": after(BROWSER + 'host = "px.example"\n', ("browser[1].host", "leave it out")),
+    "storage that lasts a word": after(BROWSER + 'expires = "long"\n', ("browser[1].expires", "90 days")),
+    "session storage that lasts": after(
+        BROWSER.replace("local_", "session_") + 'expires = "1 day"\n', ("browser[1].expires", "leave it out")
+    ),
+    "refusal nowhere": after(BROWSER + 'refuse_url = "there"\n', ("browser[1].refuse_url", "from https:// on")),
+    "provider that is nobody": after(
+        BROWSER + 'provider = "Who"\n', ("browser[1].provider", "[[recipients]] or [[processors]]")
+    ),
+    # -- what identifies a person goes first
+    "identifiers that go here": after(
+        '[purposes.p]\nbasis = "consent"\nretention = "1 year"\ndeidentified = "30 days"\n',
+        ("purposes.p.deidentified", 'held_by = "application"'),
+    ),
+    "identifiers that go last": after(
+        HELD + 'retention = "30 days"\ndeidentified = "60 days"\n', ("purposes.h.deidentified", "the shorter one")
+    ),
+    "identifiers that go in words": after(
+        HELD + 'retention = "1 year"\ndeidentified = "soon"\n', ("purposes.h.deidentified", "90 days")
+    ),
     # -- words of one's own
     "preamble that is a number": top("preamble = 5", ("preamble", "a table by language")),
     "preamble of nothing": top('preamble = " "', ("preamble", "a table by language")),

@@ -53,6 +53,7 @@ until = "you leave"
 items = { required = "E-mail", optional = "Telephone" }
 kept = [{ what = "Contracts", retention = "5 years", law = "Act 6" }]
 answered_by = "my_data"
+deidentified = "30 days"
 [purposes.ads]
 basis = "opt_out"
 retention = "6 months"
@@ -124,6 +125,20 @@ description = "Remembers."
 domain = ".example.com"
 path = "/shop"
 partitioned = true
+[[browser]]
+name = "cart"
+kind = "local_storage"
+purpose = "ads"
+provider = "Bank"
+expires = "2 months"
+description = "Holds the cart."
+[[browser]]
+name = "px"
+kind = "pixel"
+purpose = "ads"
+host = "px.example"
+description = "Counts."
+refuse_url = "https://px.example/no"
 [log]
 seal = false
 [log.ads]
@@ -141,6 +156,14 @@ KEYS: Final[Mapping[str, tuple[str | None, bool]]] = {
     "agencies.*.name": (None, False),
     "agencies.*.phone": (None, False),
     "agencies.*.url": (None, False),
+    "browser.*.description": (None, False),
+    "browser.*.expires": ("stored", False),
+    "browser.*.host": ("received", False),
+    "browser.*.kind": ("stored", False),
+    "browser.*.name": ("stored", True),
+    "browser.*.provider": ("received", True),
+    "browser.*.purpose": ("used", True),
+    "browser.*.refuse_url": (None, False),
     "contact.ways": (None, False),
     "contacts.*.address": (None, True),
     "contacts.*.department": (None, True),
@@ -197,6 +220,7 @@ KEYS: Final[Mapping[str, tuple[str | None, bool]]] = {
     "purposes.*.archive.law": (None, True),
     "purposes.*.archive.retention": ("kept", True),
     "purposes.*.basis": ("used", True),
+    "purposes.*.deidentified": ("kept", True),
     "purposes.*.description": (None, True),
     "purposes.*.grounds": (None, True),
     "purposes.*.items.optional": ("collected", True),
@@ -307,6 +331,7 @@ def another(value: Any, kind: Any, place: str) -> Any:
         "purposes.*.basis": "consent",
         "cookies.*.purpose": "necessary",
         "events.*.purpose": "necessary",
+        "browser.*.purpose": "necessary",
         "recipients.*.purpose": "necessary",
         "processors.*.purposes": ("necessary",),
         "sections.*.after": "top",

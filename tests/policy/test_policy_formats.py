@@ -16,16 +16,21 @@ from rdflib import RDF, Graph, Literal, URIRef
 from rdflib.namespace import XSD
 from tests.support.policies import POLICY
 from tests.support.repository import ROOT
-from tests.support.site_pages import DECLARATION, get
+from tests.support.site_pages import DECLARATION, get, site
 from tests.support.smallest_policy import SMALLEST
 from tests.support.whole_policy import CLOUD, MEMBERS, SECTION
 
 from consent_mw.cli import main
+from consent_mw.crypto.keyring import MemoryKeyring
+from consent_mw.crypto.sealer import Sealer
+from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exports.dpv import policy_graph
 from consent_mw.policy.loader import load, loads
 from consent_mw.policy.model import Policy
+from consent_mw.retention.proofs import Proofs
 from consent_mw.site.policy_file import policy_file
 from consent_mw.site.processing_record import processing_record, record_gaps, record_sheet
+from consent_mw.stores.memory import MemoryStore
 
 # rdflib 7 reads JSON-LD with a class of its own that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")
@@ -152,7 +157,8 @@ def test_the_command_writes_what_a_site_answers(tmp_path: Path, capfdbinary: pyt
         assert main(["policy", str(file), "--format", form, "--language", "en"]) == 0
         written[form] = capfdbinary.readouterr().out.decode()
     english = {"accept-language": "en"}
-    page = get("/consent/policy.md", headers=english).body
+    proofs = Proofs(MemoryStore(), Sealer(MemoryKeyring(), SiteKeys.random()), lambda: 0)
+    page = get("/consent/policy.md", app=site(proofs=proofs), headers=english).body
     document = json.loads(get("/consent/policy.json", headers=english).body)
     missing = set(page.splitlines()) - set(written["markdown"].splitlines())
     assert [line for line in missing if "](</consent" not in line] == [], "what links to the site's pages aside"

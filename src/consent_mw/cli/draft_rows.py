@@ -145,6 +145,8 @@ class Rows:
         basis = _first(_BASES, row["basis"])
         lines = ["", f"[purposes.{self._name(title, row['purpose'])}]"]
         lines.append(remarked('held_by = "application"', UNSURE + "or does this server keep it?"))
+        mine = 'or "my_data", if your application passes personal_data= ?'
+        lines.append(remarked('answered_by = "staff"', UNSURE + mine))
         lines.append(
             remarked(
                 f"basis = {quoted(basis or 'consent')}", UNSURE + _as_the_page_says(row["basis"]) if not basis else ""

@@ -10,6 +10,7 @@ from consent_mw.policy.model import (
     Basis,
     Cookie,
     Holding,
+    InBrowser,
     Kept,
     Person,
     Policy,
@@ -214,7 +215,8 @@ def _process(policy: Policy, purpose: Purpose, parties: list[tuple[_Node, Recipi
             "dpv:hasStorageCondition": [*_kept_for(purpose), *_longer(purpose)],
             "dpv:hasTechnicalMeasure": {"@type": "dpv:EncryptionAtRest"} if sealed else None,
             "dpv:isImplementedUsingTechnology": [
-                _cookie(cookie) for cookie in policy.cookies if cookie.purpose == purpose.name
+                *(_cookie(each) for each in policy.cookies if each.purpose == purpose.name),
+                *(_in_browser(each) for each in policy.browser if each.purpose == purpose.name),
             ],
             "dpv:hasDataProcessor": working,
             "dpv:hasRecipientThirdParty": [*third, *map(_provider, undeclared)],
@@ -274,6 +276,18 @@ def _cookie(cookie: Cookie) -> _Node:
         "dct:description": _words(cookie.description),
         "dpv:hasDuration": _length(cookie.expires) if cookie.expires else lasts,
     }
+
+
+def _in_browser(each: InBrowser) -> _Node:
+    return _filled(
+        {
+            "@type": "dpv:Technology",
+            "dct:type": each.kind,
+            "dct:identifier": each.name,
+            "dct:description": _words(each.description),
+            "dpv:hasDuration": _length(each.expires) if each.expires else None,
+        }
+    )
 
 
 # -- for how long, and where ----------------------------------------------------------------------------------------

@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from consent_mw.policy.durations import Duration
-from consent_mw.policy.model import Cookie, Event, Kept, Policy, Processor, Purpose, Recipient, Text, Transfer
+from consent_mw.policy.model import (
+    Cookie,
+    Event,
+    InBrowser,
+    Kept,
+    Policy,
+    Processor,
+    Purpose,
+    Recipient,
+    Text,
+    Transfer,
+)
 from consent_mw.policy.recipients import provider_of, receivers, same
 from consent_mw.system.days import swing_seconds
 
@@ -50,7 +61,19 @@ def amendments(old: Policy, new: Policy) -> list[Amendment]:
     A text is never judged: other words for a purpose are ordinary, and other items for a recipient weigh, since the one
     is a description and the other a promise. Where it is in doubt whether a visitor gains, the change weighs.
     """
-    parts = (_purposes, _fields, _events, _recipients, _processors, _cookies, _people, _contacts, _sections, _whole)
+    parts = (
+        _purposes,
+        _fields,
+        _events,
+        _recipients,
+        _processors,
+        _cookies,
+        _browser,
+        _people,
+        _contacts,
+        _sections,
+        _whole,
+    )
     changes = [change for part in parts for change in part(old, new)]
     return sorted(changes, key=lambda change: change.reason is None)  # what weighs comes first; sorting is stable
 
@@ -113,15 +136,19 @@ def _end(
 
 def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Found:
     """What the page says of data that the application holds, and why they may be held."""
-    was, becomes = (_items(declared) for declared in (old, new))
+    (required, optional), (requires, offers) = (_items(each) for each in (old, new))
     for what, before, now in (
-        ("required", was[0], becomes[0]),
-        ("optional", was[1], becomes[1]),
+        ("required", required, requires),
+        ("optional", optional, offers),
         ("subjects", old.subjects, new.subjects),
         ("source", old.source, new.source),
     ):
         if before != now:
             yield amended(f"purpose.{what}", "collected" if now and not _translated(before, now) else None, before, now)
+    if old.deidentified != new.deidentified:
+        was, becomes = old.deidentified, new.deidentified
+        sooner = becomes is not None and (was is None or _way(was, becomes) == "shorter")
+        yield amended("purpose.deidentified", None if sooner else "kept", was, becomes)
     for what, before, now in (("grounds", old.grounds, new.grounds), ("law", old.law, new.law)):
         if before != now:
             yield amended(f"purpose.{what}", None, before, now)
@@ -254,7 +281,7 @@ def _recipients(old: Policy, new: Policy) -> _Found:
 
 def _providers(old: Policy, new: Policy) -> _Found:
     """Those who receive something from now on because a new cookie is theirs, also where nobody is asked about it."""
-    known = {cookie.name for cookie in old.cookies}
+    known = {cookie.name for cookie in old.cookies} | {each.name for each in old.browser}
     for purpose in new.purposes:
         before = [receiver.name for receiver in receivers(old, purpose)]
         for receiver in receivers(new, purpose):
@@ -410,6 +437,41 @@ def _cookie(old: Cookie, new: Cookie, before: Policy, now: Policy) -> _Found:
         yield amended("path", None, old.path, new.path)
     if old.partitioned != new.partitioned:
         yield amended("apart" if new.partitioned else "shared", None if new.partitioned else "stored", None, None)
+
+
+def _browser(old: Policy, new: Policy) -> _Found:
+    """What scripts keep and what the browser fetches; another kind of it is another thing."""
+    known = {(each.kind, each.name): each for each in old.browser}
+    for each in new.browser:
+        before = known.pop((each.kind, each.name), None)
+        if before is None:
+            reason: Reason | None = "stored" if new.purposes[each.purpose].asked else None
+            yield Amendment("browser.new", reason, each.name, purpose=each.purpose)
+        else:
+            yield from _in_browser(before, each, old, new)
+    for each in known.values():
+        yield Amendment("browser.gone", None, each.name, purpose=each.purpose)
+
+
+def _in_browser(old: InBrowser, new: InBrowser, before: Policy, now: Policy) -> _Found:
+    def amended(what: str, reason: Reason | None, was: Value, becomes: Value) -> Amendment:
+        return Amendment(f"browser.{what}", reason, new.name, was, becomes, new.purpose)
+
+    if old.purpose != new.purpose:
+        yield amended("purpose", "used", before.purposes[old.purpose].title, now.purposes[new.purpose].title)
+    # Without an end a script keeps it until somebody deletes it.
+    if way := _way(new.expires, old.expires) if None in (old.expires, new.expires) else _way(old.expires, new.expires):
+        yield amended("expires", None if way == "shorter" else "stored", old.expires, new.expires)
+    provider, provides = old.provider or before.controller.name, new.provider or now.controller.name
+    if old.provider != new.provider:
+        same_one = same(provider_of(before, old), provider_of(now, new))
+        yield amended("provider", None if same_one else "received", provider, provides)
+    if old.host != new.host:
+        yield amended("host", "received", old.host, new.host)
+    if old.description != new.description:
+        yield amended("description", None, old.description, new.description)
+    if old.refuse_url != new.refuse_url:
+        yield amended("refuse_url", None, old.refuse_url, new.refuse_url)
 
 
 # -- the rest -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from consent_mw.policy.model import (
     Destruction,
     Earlier,
     Event,
+    InBrowser,
     JointController,
     Officer,
     Person,
@@ -81,6 +82,7 @@ _TOP = (
     "processors",
     "purposes",
     "cookies",
+    "browser",
     "log",
     "events",
 )
@@ -118,6 +120,9 @@ _EXAMPLES: Mapping[str, str] = {
     "countries": 'countries = ["US"]',
     "items": 'items = { ko = "…", en = "…" }',
     "sub": 'sub = ["Storage Ltd."]',
+    "kind": 'kind = "local_storage"',
+    "deidentified": 'deidentified = "30 days"',
+    "host": 'host = "pixel.example"',
     "fields": 'fields = { results = "int" }',
 }
 
@@ -134,6 +139,9 @@ _TYPES: Mapping[str, str] = {
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # RFC 6265, section 4.1.1: a cookie name is a token (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+#: A name or an address, in any script, without scheme, port and path.
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)+")
 
 # RFC 5646, section 2.1, as far as its form goes.
 _TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
@@ -379,6 +387,7 @@ class _Reading:
         declared = self.table(raw, "purposes")  # references are checked by name: a faulty purpose is still declared
         purposes = self.purposes(declared)
         cookies, undeclared = self.cookies(self.table(raw, "cookies"), declared)
+        browser = self.browser(raw.get("browser", []), declared)
         published = self.day(raw.get("published"), "published")
         effective = self.day(raw.get("effective"), "effective")
         if published and effective and effective < published:
@@ -436,6 +445,7 @@ class _Reading:
             earlier=earlier,
             purposes=purposes,
             cookies=cookies,
+            browser=browser,
             undeclared="report" if undeclared == "report" else "block",
             log=log,
             seal=seal,
@@ -551,7 +561,9 @@ class _Reading:
         elif not purpose.retention and not purpose.until:
             self.fault(place, "has neither retention nor until", f"add {_EXAMPLES['retention']}, or until = …")
         for key in (
-            ("until", "items", "kept", "subjects", "source", "answered_by") if ours else ("archive", "refused_by")
+            ("until", "items", "kept", "subjects", "source", "answered_by", "deidentified")
+            if ours
+            else ("archive", "refused_by")
         ):
             if getattr(purpose, key):
                 who = "the application" if ours else "this server"
@@ -566,6 +578,10 @@ class _Reading:
             self.fault(f"{place}.held_by", "is always this server", "leave it out")
         if not ours and purpose.retention and purpose.until:
             self.fault(f"{place}.until", "says another end than retention", "keep one of them")
+        gone, kept = purpose.deidentified, purpose.retention
+        if not ours and gone and kept and kept.longer_by(gone)[0] <= 0:
+            problem = f"{gone} is no shorter than the retention, {kept}, from every date"
+            self.fault(f"{place}.deidentified", problem, "write the shorter one, or leave it out")
         if purpose.basis == "legal_obligation" and not (
             purpose.law or purpose.archive or purpose.kept or purpose.grounds
         ):
@@ -705,6 +721,23 @@ class _Reading:
                 if not word.isascii() or not word.isprintable() or ";" in word:
                     self.fault(place, f"{word!r} cannot stand in a Set-Cookie line", "use printable ASCII without ;")
         return cookie
+
+    def browser(self, raw: object, purposes: Mapping[str, object]) -> tuple[InBrowser, ...]:
+        read = self.each(InBrowser, raw, "browser")
+        for number, each in enumerate(read, 1):
+            place, fetched = f"browser[{number}]", each.kind in ("pixel", "embed")
+            self.known_purpose(each.purpose, purposes, f"{place}.purpose")
+            if any((each.name, each.kind) == (other.name, other.kind) for other in read[: number - 1]):
+                self.fault(place, f'"{each.name}" is declared twice', "keep one of them")
+            if fetched and not each.host:
+                self.fault(place, "has no host", f"add {_EXAMPLES['host']}, from which the browser fetches it")
+            if each.host and not fetched:
+                self.fault(f"{place}.host", "is only for a pixel or an embed", "leave it out")
+            elif each.host and not _HOST.fullmatch(each.host):
+                self.fault(f"{place}.host", f'"{each.host}" is no host', f"write {_EXAMPLES['host']}")
+            if each.expires and (fetched or each.kind == "session_storage"):
+                self.fault(f"{place}.expires", f'does not go with kind = "{each.kind}"', "leave it out")
+        return read
 
     def known_purpose(self, name: str, purposes: Mapping[str, object], place: str) -> bool:
         if name in purposes:

@@ -32,6 +32,7 @@ __all__ = [
     "Earlier",
     "Event",
     "Holding",
+    "InBrowser",
     "Items",
     "JointController",
     "Kept",
@@ -334,6 +335,7 @@ class Purpose(_Value, frozen=True, kw_only=True):
         held_by: "application": the application and its people make the promise. This server keeps no record, cookie or
             archive for it, asks nobody about it, and destroys nothing of it.
         until: Until which event the application keeps it.
+        deidentified: After which time the application removes from it what identifies a person, and keeps the rest.
         grounds: The article that the basis is in, or the interest that is legitimate.
         law: What obliges to it, under basis = "legal_obligation".
         subjects: Whose data the application holds, such as "customers".
@@ -352,6 +354,7 @@ class Purpose(_Value, frozen=True, kw_only=True):
     retention: Duration | None = None
     held_by: Literal["server", "application"] = "server"
     until: Text | None = None
+    deidentified: Duration | None = None
     grounds: Text | None = None
     law: Text | None = None
     subjects: Text | None = None
@@ -404,6 +407,27 @@ class Cookie(_Value, frozen=True, kw_only=True):
         return self.name[:-1] if self.name.endswith("*") else None
 
 
+class InBrowser(_Value, frozen=True, kw_only=True):
+    """
+    What a script keeps in the browser, or what the browser fetches from elsewhere. It never passes this server.
+
+    Attributes:
+        name: Its key in the storage, or what it is called.
+        host: Where the browser sends its request: of a pixel or of embedded content.
+        expires: How long a script keeps it; None for as long as its kind of storage does.
+        refuse_url: The page on which the provider takes a refusal.
+    """
+
+    name: str
+    kind: Literal["local_storage", "session_storage", "indexed_db", "pixel", "embed"]
+    purpose: str
+    description: Text
+    provider: Text | None = None
+    host: str = ""
+    expires: Duration | None = None
+    refuse_url: str = ""
+
+
 class Event(_Value, frozen=True, kw_only=True):
     """A usage event that `record_event` may keep. `title`: what visitors read; its own name where there is none."""
 
@@ -447,6 +471,7 @@ class Policy(_Value, frozen=True, kw_only=True):
     processors: tuple[Processor, ...] = ()
     purposes: dict[str, Purpose]
     cookies: tuple[Cookie, ...]
+    browser: tuple[InBrowser, ...] = ()
     undeclared: Literal["block", "report"]
     log: dict[str, dict[str, Precision]]
     seal: bool = True

@@ -12,7 +12,7 @@ import msgspec
 
 from consent_mw.exceptions import Fault
 from consent_mw.policy.loader import HANDLING, PROOF
-from consent_mw.policy.model import Cookie, Policy, Text
+from consent_mw.policy.model import Cookie, InBrowser, Policy, Text
 from consent_mw.policy.pointer import pointed
 from consent_mw.policy.recipients import provider_of, same
 
@@ -36,7 +36,7 @@ _HOME: Final[Mapping[str, str]] = {
     "EU": "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IS IT LI LT LU LV MT NL NO PL PT RO SE SI SK",
 }
 #: What a string is judged by, wherever it stands.
-_JUDGED: Final = frozenset(("email", "url", "phone", "fax", "address", "country", "countries"))
+_JUDGED: Final = frozenset(("email", "url", "refuse_url", "phone", "fax", "address", "country", "countries"))
 
 
 class _Word(NamedTuple):
@@ -146,10 +146,14 @@ def _providers(policy: Policy) -> list[Fault]:
     for processor in policy.processors:
         named.setdefault(processor.name, set()).update(processor.purposes)
     faults: list[Fault] = []
-    for number, cookie in enumerate(policy.cookies, 1):
+    placed: list[tuple[str, Cookie | InBrowser]] = [
+        (f'cookies.declared[{number}] "{each.name}"', each) for number, each in enumerate(policy.cookies, 1)
+    ]
+    placed += [(f"browser[{number}]", each) for number, each in enumerate(policy.browser, 1)]
+    for where, cookie in placed:
         if (provider := provider_of(policy, cookie)) is None:
             continue
-        place, called = f'cookies.declared[{number}] "{cookie.name}".provider', provider.read(policy.languages[0])[0]
+        place, called = f"{where}.provider", provider.read(policy.languages[0])[0]
         purposes = [providers for name, providers in named.items() if same(provider, name)]
         if not purposes:
             mend = "declare them under the same name: [[recipients]] or [[processors]]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from consent_mw.policy.model import Cookie, Policy, Processor, Recipient, Text
+from consent_mw.policy.model import Cookie, InBrowser, Policy, Processor, Recipient, Text
 
 __all__ = ["Receiver", "provider_of", "receivers", "same"]
 
@@ -16,14 +16,14 @@ class Receiver(NamedTuple):
     Attributes:
         purpose: The declared name of the purpose.
         declared: What [[recipients]] says about it: what it gets, for how long. Empty for a cookie's provider.
-        cookies: The cookies of that purpose that are its own.
+        cookies: The cookies of that purpose that are its own, and what the browser keeps for it or sends it.
         processor: What [[processors]] says about it, if it works for the site; then it is not a third party.
     """
 
     name: Text
     purpose: str
     declared: tuple[Recipient, ...]
-    cookies: tuple[Cookie, ...]
+    cookies: tuple[Cookie | InBrowser, ...]
     processor: Processor | None = None
 
 
@@ -36,14 +36,15 @@ def receivers(policy: Policy, purpose: str) -> list[Receiver]:
     for processor in policy.processors:
         if purpose in processor.purposes:
             _add(merged, Receiver(processor.name, purpose, (), (), processor))
-    for cookie in policy.cookies:
+    placed: list[Cookie | InBrowser] = [*policy.cookies, *policy.browser]
+    for cookie in placed:
         provider = provider_of(policy, cookie)
         if cookie.purpose == purpose and provider:
             _add(merged, Receiver(provider, purpose, (), (cookie,)))
     return merged
 
 
-def provider_of(policy: Policy, cookie: Cookie) -> Text | None:
+def provider_of(policy: Policy, cookie: Cookie | InBrowser) -> Text | None:
     """Return whose `cookie` is if it is somebody else's: naming oneself as the provider makes nobody a receiver."""
     return None if same(cookie.provider, policy.controller.name) else cookie.provider
 

@@ -104,6 +104,7 @@ def _summary(row: Summary, language: str) -> dict[str, object]:
         "fields": list(row.fields),
         "events": [event.name for event in row.events],
         "cookies": list(row.cookies),
+        "browser": list(row.browser),
         "retention": str(purpose.retention) if purpose.retention else None,
         "until": _may(purpose.until, language),
         "recipients": [_text(name, language) for name in row.others],
@@ -145,6 +146,7 @@ def _purpose(policy: Policy, purpose: Purpose, language: str) -> dict[str, objec
         "subjects": _may(purpose.subjects, language),
         "source": _may(purpose.source, language),
         "until": _may(purpose.until, language),
+        "deidentified": str(purpose.deidentified) if purpose.deidentified else None,
         "kept": _plain(purpose.kept, language),
         "retention": str(purpose.retention) if purpose.retention else None,
         "archive": purpose.archive
@@ -188,7 +190,10 @@ def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str
         for name, expires in ours
         if name and name not in named
     ]
-    return {"cookies": [*rows, *(_cookie(policy, cookie, language) for cookie in policy.cookies)]}
+    return {
+        "cookies": [*rows, *(_cookie(policy, cookie, language) for cookie in policy.cookies)],
+        "browser": [_plain(each, language) for each in policy.browser],
+    }
 
 
 def _cookie(policy: Policy, cookie: Cookie, language: str) -> dict[str, object]:

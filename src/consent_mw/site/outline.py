@@ -12,6 +12,7 @@ from consent_mw.policy.model import (
     REQUESTS,
     Cookie,
     Event,
+    InBrowser,
     Place,
     Policy,
     Precision,
@@ -63,7 +64,8 @@ class Summary(NamedTuple):
 
     Attributes:
         recorded: Whether each request leaves a record, besides its personal `fields`.
-        cookies: The names of the cookies. `events`: the uses of the service that are recorded.
+        cookies: The names of the cookies. `browser`: the names of what else the browser keeps or fetches.
+        events: The uses of the service that are recorded.
         others: The third parties that receive something. `processors`: those who work for the site.
     """
 
@@ -71,6 +73,7 @@ class Summary(NamedTuple):
     recorded: bool
     fields: tuple[str, ...]
     cookies: tuple[str, ...]
+    browser: tuple[str, ...]
     events: tuple[Event, ...]
     others: tuple[Text, ...]
     processors: tuple[Text, ...]
@@ -90,6 +93,7 @@ class Outline:
                 purpose.name in self.policy.log and purpose.name != ABUSE,
                 tuple(kept.field for kept in self.kept() if kept.purpose is purpose),
                 tuple(cookie.name for cookie in self.cookies(purpose)),
+                tuple(each.name for each in self.browser(purpose)),
                 tuple(event for event in self.events() if event.purpose == purpose.name),
                 tuple(self.others(purpose)),
                 tuple(self.processors(purpose)),
@@ -114,6 +118,10 @@ class Outline:
     def cookies(self, purpose: Purpose) -> list[Cookie]:
         """Return the declared cookies of `purpose`."""
         return [cookie for cookie in self.policy.cookies if cookie.purpose == purpose.name]
+
+    def browser(self, purpose: Purpose) -> list[InBrowser]:
+        """Return what else the browser keeps or fetches for `purpose`."""
+        return [each for each in self.policy.browser if each.purpose == purpose.name]
 
     def asked_about(self) -> list[Cookie]:
         """Return every cookie that a visitor may be asked about."""

@@ -176,13 +176,14 @@ class _Writing:
         kept = [each for each in Outline(self.policy).kept() if each.purpose is purpose]
         events = [self.event(event) for event in self.policy.events.values() if event.purpose == purpose.name]
         cookies = [cookie.name for cookie in self.policy.cookies if cookie.purpose == purpose.name]
+        browser = [each.name for each in self.policy.browser if each.purpose == purpose.name]
         items = purpose.items or Items()
         built_in = [_BUILT_IN[purpose.name]] if purpose.name in _BUILT_IN else []
         recorded = [_RECORDED] if purpose.name in self.policy.log and purpose.name != ABUSE else []
         return [
             *map(self.said, (*built_in, *recorded)),
             *(f"{self.words('item', each.field)} ({self.words('precision', each.precision)})" for each in kept),
-            *(f"{self.said(words)}: {', '.join(names)}" for words, names in _named(events, cookies) if names),
+            *(f"{self.said(words)}: {', '.join(names)}" for words, names in _named(events, cookies, browser) if names),
             *([self.read(items.required)] if items.required else []),
             *([f"{self.read(items.optional)} ({self.said('optional')})"] if items.optional else []),
         ]
@@ -195,7 +196,8 @@ class _Writing:
         last = self.translation.duration
         kept = [self.listed(each.what, last(each.retention), each.law) for each in purpose.kept]
         held = [self.listed(last(purpose.archive.retention), purpose.archive.law)] if purpose.archive else []
-        return [self.words("lasts", purpose), *kept, *held]
+        blind = [self.words("blinded", purpose)] if purpose.deidentified else []
+        return [self.words("lasts", purpose), *blind, *kept, *held]
 
     def security(self, purpose: Purpose) -> list[str]:
         sealed = self.policy.seal and purpose.held_by == "server"
@@ -249,8 +251,8 @@ def _measures(policy: Policy) -> list[Section]:
     return [each for each in policy.sections if any(map(about.search, each.title.by_language.values()))]
 
 
-def _named(events: list[str], cookies: list[str]) -> tuple[tuple[str, list[str]], ...]:
-    return (("uses of the service", events), ("cookies", cookies))
+def _named(events: list[str], cookies: list[str], browser: list[str]) -> tuple[tuple[str, list[str]], ...]:
+    return (("uses of the service", events), ("cookies", cookies), ("in the browser", browser))
 
 
 def _reach(each: Officer | Person) -> tuple[str, str, str]:
