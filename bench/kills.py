@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -178,4 +179,5 @@ def main(schedules: int, seed: int = 1) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
     main(*map(int, sys.argv[1:]))

@@ -77,12 +77,11 @@ class Host:
 
     def begin(self) -> None:
         """Start it; `wait` returns when it answers."""
-        path = os.pathsep.join([str(self.directory), *sys.path])
-        environment = {**os.environ, "PYTHONPATH": path, "STORE": self.store, "SECRET": self.secret}
-        environment["LOGS"] = " ".join(self.logs)
         program = [sys.executable, "-m", "uvicorn", "fleet_site:app", "--port", str(self.port), "--no-access-log"]
         with (self.directory / "said.txt").open("ab") as said:
-            self._process = subprocess.Popen(program, cwd=self.directory, env=environment, stdout=said, stderr=said)
+            self._process = subprocess.Popen(
+                program, cwd=self.directory, env=self.environment, stdout=said, stderr=said
+            )
 
     def wait(self) -> None:
         """Return when it answers."""
@@ -121,6 +120,13 @@ class Host:
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes."""
+        path = os.pathsep.join([str(self.directory), *sys.path])
+        told = {"STORE": self.store, "LOGS": " ".join(self.logs), "SECRET": self.secret}
+        return {**os.environ, "PYTHONPATH": path, **told}
 
     @property
     def id(self) -> str:
