@@ -17,7 +17,7 @@ LEFT = frozenset(
     for module in (
         "audit", "hosts.hosts", "log.exchange", "policy.amendments", "policy.loader", "retention.deletions",
         "retention.destruction", "rights.erasure", "rights.ledger", "runtime.options", "site.processing_record",
-        "staff.backup", "staff.restore", "stores.postgres", "testing.commands", "testing.site",
+        "staff.backup", "staff.restore", "stores.postgres", "testing.site",
     )
 )  # fmt: skip
 

@@ -93,9 +93,9 @@ def _missing(arguments: Sequence[str], options: Mapping[str, Sequence[str]]) -> 
     command: click.Command | None = program
     words = iter(arguments)
     while isinstance(command, click.Group):
-        found = command.commands.get(next(words, ""))
+        named = command.get_command(click.Context(command), next(words, ""))
         # `requests --all` is `requests list --all`: where none is named, the first is meant.
-        command = found or (command.commands[command.default] if isinstance(command, DefaultGroup) else None)
-    known = {name for each in (command.params if command else ()) for name in each.opts}
+        command = named or (command.commands[command.default] if isinstance(command, DefaultGroup) else None)
+    known = {name for option in (command.params if command else ()) for name in option.opts}
     given = {word.partition("=")[0] for word in arguments}
     return [part for name in options if name in known - given for value in options[name] for part in (name, value)]
