@@ -17,7 +17,7 @@ from tests.support.postgres import PostgresServer
 from consent_mw.testing.site import LivingSite
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 async def home(_: object) -> PlainTextResponse:
@@ -56,6 +56,21 @@ def test_what_was_certified_before_the_move_to_a_database_is_not_certified_again
         site.pass_time(days=1, step=DAY)
         days = [(each.data["certificate.day"], each.data["certificate.purpose"]) for each in site.certificates()]
     assert len(set(days)) == len(days) >= len(before)
+
+
+def test_a_day_of_which_a_part_has_ended_is_no_alarm(tmp_path: Path, postgres: PostgresServer) -> None:
+    # Midnight of Seoul parts a day of UTC at 15:00; each part has a key of its own, and ends nine hours apart.
+    app = Starlette(routes=[Route("/", home)])
+    with LivingSite(app, policy=POLICY, directory=tmp_path, at=START, store=postgres.database()) as site:
+        for _ in range(2):
+            site.visitor().get("/")
+            site.pass_time(hours=4, step=4 * HOUR)
+        site.pass_until(START + 90 * DAY, step=45 * DAY)
+        dry: list[str] = []
+        for _ in range(4):
+            site.pass_time(hours=4, step=4 * HOUR)
+            dry.append(site.run("purge", "--dry-run").stderr)
+    assert not any(dry), dry
 
 
 @pytest.mark.timeout(300)

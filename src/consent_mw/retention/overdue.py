@@ -135,12 +135,17 @@ class _Reading:
             entry.late = entry.late or retention.has_ended(day, purpose, self._now - _KEY_LATE, span)
 
     def _other_hosts(self) -> None:
-        """Find what is overwritten here, and not yet by each host that shared it."""
+        """
+        Find what is overwritten here, and not yet by each host that shared it. A day that has ended in part is asked
+        for when all of it has: until then each host, this one too, rightly holds the keys of the rest.
+        """
         keyring = self._stage.sealer.keyring
         if not isinstance(keyring, SeveralKeys):
             return
+        until = self._now - _KEY_LATE
         for day, purpose in sorted({(day, of_label(label)[0]) for day, label in keyring.destroyed()}):
-            if hosts := keyring.waits_for(day, purpose):
+            ended = self._stage.retention.has_ended(day, purpose, until)
+            if ended and (hosts := keyring.waits_for(day, purpose)):
                 entry = self._entry(day, purpose)
                 entry.key = entry.late = True
                 entry.problem = (
