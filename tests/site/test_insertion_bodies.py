@@ -111,6 +111,53 @@ def test_a_compressed_page_leaves_as_it_came(site: ConsentMiddleware, coding: st
     assert (body(sent), length(sent)) == (page, len(page))
 
 
+@pytest.mark.parametrize(
+    ("page", "header", "said"),
+    [
+        (gzip.compress(b"<!doctype html><body>x"), ("Content-Encoding", "gzip"), "is compressed"),
+        (b"<!doctype html><body>x", ("Cache-Control", "max-age=9, no-transform"), "no-transform"),
+        (b"<!doctype html><body>x", ("Content-Type", "text/html; charset=utf-16"), "Send utf-8"),
+        (b"<!doctype html><style>" + b"x" * 1_100_000 + b"</style><body>x", None, "first mebibyte"),
+        (b"<!doctype html><frameset><frame src=a></frameset>", None, "frameset"),
+        (b"<!DOCTYPE html><head><!-- <body>x", None, "never closed"),
+    ],
+)
+def test_what_no_banner_can_be_put_into_is_said_once_with_the_fix(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, page: bytes, header: tuple[str, str] | None, said: str
+) -> None:
+    (tmp_path / "policy.toml").write_text(POLICY)
+    headers = [header] if header else []
+    if not header or header[0] != "Content-Type":
+        headers.append(("Content-Type", "text/html"))
+    app = sends(cut(page, [5, 700_000]), *headers)
+    site = ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=["a key of these tests only"])
+    browser = scope("/shelf", headers=[(b"accept", b"text/html"), (b"accept-encoding", b"gzip")])
+    for asked in (scope("/part"), browser, browser):  # what asks for no page may get what it likes
+        assert body(asyncio.run(drive(site, asked))) == page
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("nobody is asked on /shelf: ")
+    assert said in line
+    assert "place the banner in a template" in line
+
+
+@pytest.mark.parametrize(
+    ("page", "header"),
+    [
+        (b"<p>a part for a script</p>", ("Vary", "HX-Request")),
+        (gzip.compress(b"<!doctype html><body>x"), ("Content-Disposition", "attachment; filename=a.html.gz")),
+        (b"<!doctype html><body>x", ("Vary", "Accept")),
+    ],
+)
+def test_what_is_not_to_be_asked_on_is_not_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, page: bytes, header: tuple[str, str]
+) -> None:
+    (tmp_path / "policy.toml").write_text(POLICY)
+    app = sends([page], ("Content-Type", "text/html"), header)
+    site = ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=["a key of these tests only"])
+    asyncio.run(drive(site, scope("/", headers=[(b"accept", b"text/html")])))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_an_enormous_page_streams_and_is_never_gathered(site: ConsentMiddleware) -> None:
     chunk, count = b"<p>" + b"x" * 65_533, 2_000
     seen: list[int] = []

@@ -34,6 +34,7 @@ from consent_mw.site.insertion import (
     is_public,
     language_for_all,
     lengthened,
+    obstacle,
     personal,
 )
 from consent_mw.site.page_nonce import nonce_of, with_nonce
@@ -313,7 +314,11 @@ class Answer(msgspec.Struct, eq=False):
             message["body"] = b"".join((message["body"],))  # a copy: the buffer may be filled again
         if self.page is not None:
             messages = self._begun(self.page, message)
-        messages += self.insertion.feed(message) if self.insertion is not None else [message]
+        if self.insertion is not None:
+            messages += self.insertion.feed(message)
+            self._say(self.insertion.obstacle)
+        else:
+            messages.append(message)
         for message_out in messages:
             self.exchange.sent_bytes += len(message_out.get("body", b""))
             if message_out["type"] == "http.response.start":
@@ -389,6 +394,8 @@ class Answer(msgspec.Struct, eq=False):
                 # Even a page that asks nothing is for this visitor alone: those who have not chosen get another page.
                 gated.headers.extend(FOR_ONE_VISITOR)
                 self.page = message
+            elif gated.kind[:9].lower() == b"text/html":
+                self._say(obstacle(message))
         exchange.blocked += gated.blocked
         if gated.undeclared:
             revision.report(gated.decisions, exchange)
@@ -585,6 +592,7 @@ class Answer(msgspec.Struct, eq=False):
         shared = not personal_answer and is_public(message)
         method = exchange.scope["method"]
         if not insertable("GET" if method == "HEAD" else method, message):
+            self._say(obstacle(message))
             return False
         if method == "HEAD":
             await self._leave(altered_head(message, shared=shared))
@@ -610,6 +618,13 @@ class Answer(msgspec.Struct, eq=False):
             # The page asks nothing. It is still for this visitor alone: those who have not chosen get another page.
             self.page = altered(message)
         return True
+
+    def _say(self, obstacle: str) -> None:
+        """Log once in which page a visitor who has not chosen cannot be asked, and the fix."""
+        exchange, revision = self.exchange, self.revision
+        navigates = b"text/html" in exchange.fields.get(b"accept", b"")
+        if obstacle and navigates and revision.site.wants_banner(exchange.consent):
+            revision.shared.warn_once(obstacle, obstacle, exchange.scope["path"])
 
     def _absolute(self, base: str) -> tuple[str, str]:
         """Return the beginning of our addresses: as a path, and with the host that this visitor asked for."""

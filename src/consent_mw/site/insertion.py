@@ -31,6 +31,7 @@ __all__ = [
     "language_for_all",
     "legible",
     "lengthened",
+    "obstacle",
     "personal",
     "unconditional",
 ]
@@ -68,6 +69,29 @@ FOR_ONE_VISITOR: Final = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
 _SAYS_NO: Final = frozenset((b"cache-control", b"content-disposition", b"content-encoding", b"content-range"))
 _ABOUT_CACHES: Final = _TARGETED | {b"cache-control", b"vary"}
 
+#: What keeps the banner out of a page, each with the fix; the value is the page's path.
+_OR_PLACE: Final = ", or place the banner in a template with consent_head and consent_banner (docs/visitor.md)"
+_COMPRESSED: Final = (
+    "nobody is asked on %s: its body is compressed although we asked for it uncompressed. Compress outside "
+    "ConsentMiddleware, in a middleware around it, the server or the proxy" + _OR_PLACE
+)
+_ODD_CHARSET: Final = (
+    "nobody is asked on %s: the charset in its Content-Type is not a superset of ASCII. Send utf-8" + _OR_PLACE
+)
+_UNTOUCHED: Final = (
+    "nobody is asked on %s: its Cache-Control: no-transform forbids to put a banner in. Take it away" + _OR_PLACE
+)
+_TOO_LATE: Final = (
+    "nobody is asked on %s: its <body> begins after the first mebibyte. Move styles and scripts of its head into files"
+    + _OR_PLACE
+)
+_NO_PLACE: Final = (
+    "nobody is asked on %s: the document has no <body> that a banner can be put into, such as a frameset, or a head "
+    "whose comment, script or style is never closed. Give it one" + _OR_PLACE
+)
+#: How a whole document begins; what begins otherwise may be a part for a script, which never gets a banner.
+_DOCUMENT: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\b|html\b|\?xml\b)", re.IGNORECASE)
+
 
 def insertable(method: str, start: Message) -> bool:
     """
@@ -92,6 +116,22 @@ def insertable(method: str, start: Message) -> bool:
         and "no-transform" not in _names(_directives(headers))
         and _has_no_odd_length(headers)
     )
+
+
+def obstacle(start: Message) -> str:
+    """
+    Return why the HTML that `start` begins gets no banner although a browser shows it, with a place for its path.
+
+    "" if it may get one, and for attachments and parts, which no browser shows as a page.
+    """
+    headers = list(_headers(start))
+    if header_value(headers, b"content-range") is not None or header_value(headers, b"content-disposition") is not None:
+        return ""
+    if any(value.strip().lower() not in (b"", b"identity") for value in header_values(headers, b"content-encoding")):
+        return _COMPRESSED
+    if "no-transform" in _names(_directives(headers)):
+        return _UNTOUCHED
+    return "" if all(map(is_html, header_values(headers, b"content-type"))) else _ODD_CHARSET
 
 
 def is_page_status(status: int) -> bool:
@@ -205,9 +245,12 @@ class Insertion:
         shared: The page has one body for everyone, so its caching headers stay.
         limit_bytes: The latest offset at which the body may begin; if it begins later, the page leaves unchanged.
         absolute: The beginning of our addresses, and their beginning if a `<base>` of the page would redirect them.
+
+    Attributes:
+        obstacle: As `obstacle` returns it, once a whole document has left without a banner.
     """
 
-    __slots__ = ("_absolute", "_body", "_head", "_held", "_limit_bytes", "_opening", "_shared", "_start")
+    __slots__ = ("_absolute", "_body", "_head", "_held", "_limit_bytes", "_opening", "_shared", "_start", "obstacle")
 
     def __init__(
         self,
@@ -227,6 +270,7 @@ class Insertion:
         self._absolute = absolute
         self._held: list[Message] = []
         self._opening: Opening | None = Opening()
+        self.obstacle: str = ""
 
     def feed(self, message: Message) -> list[Message]:
         """Take the next message of the response; return those to send now, in order. It changes none in place."""
@@ -238,7 +282,11 @@ class Insertion:
         place = self._look(self._opening, message)
         if place is not None:
             return self._inserted(place)
-        return self.close() if self._opening.ended else []
+        if not self._opening.ended:
+            return []
+        if _DOCUMENT.match(b"".join(message.get("body", b"")[:99] for message in self._held[:9])):
+            self.obstacle = _TOO_LATE if self._opening.seen_bytes >= self._limit_bytes else _NO_PLACE
+        return self.close()
 
     def close(self) -> list[Message]:
         """Return the held messages, unchanged: for an application that stops before its response is complete."""
