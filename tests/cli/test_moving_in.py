@@ -259,7 +259,7 @@ def test_whatever_a_page_holds_the_proposal_loads(tmp_path_factory: pytest.TempP
 @pytest.mark.parametrize(
     ("text", "duration"),
     [("3개월", "3 months"), ("1년간", "1 year"), ("for 13 months", "13 months"), ("세션", "session"),
-     ("3개월 또는 1년", ""),
+     ("3개월 또는 1년", ""), ("1 to 2 years", ""), ("6~12개월", ""), ("1–2 Jahre", ""),
      ("until you leave", ""), ("30 days after you leave", "30 days"), ("0 days", "")],
 )  # fmt: skip
 def test_a_length_of_time_is_read_where_there_is_one(text: str, duration: str) -> None:

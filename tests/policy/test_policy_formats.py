@@ -162,6 +162,7 @@ def test_the_command_writes_what_a_site_answers(tmp_path: Path, capfdbinary: pyt
     document = json.loads(get("/consent/policy.json", headers=english).body)
     missing = set(page.splitlines()) - set(written["markdown"].splitlines())
     assert [line for line in missing if "](</consent" not in line] == [], "what links to the site's pages aside"
+    assert 'data-label="How long"' in written["html"], "its tables are read on a phone, too"
     assert {**json.loads(written["json"]), **document} == document
     assert json.loads(written["json-ld"]) == policy_graph(loads(DECLARATION))
     assert "<style>" in written["html"]

@@ -63,6 +63,8 @@ _UNITS: Final[Mapping[str, str]] = {
 _DURATION: Final = re.compile(
     r"(?<![\d.,-])(\d{1,4})\s*-?\s*(" + "|".join(sorted(_UNITS, key=len, reverse=True)) + r")", re.IGNORECASE
 )
+#: "1 to 2 years", "6~12개월": two lengths, of which one has no unit.
+_RANGE: Final = re.compile(r"\d\s*(?:to|or|bis|~|∼|–|—)\s*\d", re.IGNORECASE)
 _SESSION: Final = re.compile(r"session|세션|브라우저(를)? ?(종료|닫)|sitzung", re.IGNORECASE)
 _DATE: Final = re.compile(
     r"(\d{4})\s*[.년/-]\s*(\d{1,2})\s*[.월/-]\s*(\d{1,2})"
@@ -181,6 +183,8 @@ def date_of(text: str) -> str:
 
 def duration_of(text: str) -> str:
     """Return the only length of time in `text` as a policy writes it, "session", or "" for none or several."""
+    if _RANGE.search(text):
+        return ""
     durations = {(int(count), _UNITS[unit.lower()]) for count, unit in _DURATION.findall(text)}
     if len(durations) == 1 and next(iter(durations))[0]:
         ((count, unit),) = durations

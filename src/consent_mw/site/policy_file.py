@@ -8,6 +8,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.policy.timeline import begins
 from consent_mw.site.assets import Assets
 from consent_mw.site.documents import OwnCookies
+from consent_mw.site.labels import labelled
 from consent_mw.site.surfaces import Surfaces
 
 __all__ = ["policy_file"]
@@ -24,7 +25,7 @@ def policy_file(policy: Policy, language: str, base: str, now: datetime) -> str:
     surfaces, assets = Surfaces(policy), Assets()
     starts = begins(policy).astimezone(policy.time_zone)
     ahead = starts > now
-    return surfaces.render(
+    page = surfaces.render(
         "policy.html",
         language,
         base,
@@ -47,3 +48,4 @@ def policy_file(policy: Policy, language: str, base: str, now: datetime) -> str:
         old=None,
         new=policy,
     )
+    return labelled(page)
