@@ -373,29 +373,29 @@ def _followed(file: IO[bytes], head: _Head | None, anchor: Anchor | None) -> Ver
     at, size, before, note = 0, 0, _GENESIS, ""
     for at, line in enumerate(_lines(file), 1):
         end = Anchor(at - 1, before)
-        found = _LINE.fullmatch(line)
-        if found is None and b"\n" not in line and not file.read(1):
+        match = _LINE.fullmatch(line)
+        if match is None and b"\n" not in line and not file.read(1):
             at, note = at - 1, f"the last {len(line)} bytes are a torn entry: its writer was stopped"
             break
-        if found is None:
+        if match is None:
             return Verdict(end, f"entry {at}: its line was changed, or is none of ours")
-        before, size = found[3].decode(), size + len(line)
-        problem = _misplaced(found, at, end.hash) or _unlike(_Head(at, size, before), head, anchor)
+        before, size = match[3].decode(), size + len(line)
+        problem = _misplaced(match, at, end.hash) or _unlike(_Head(at, size, before), head, anchor)
         if problem:
             return Verdict(end, f"entry {at}: {problem}")
     return Verdict(Anchor(at, before), note=note)
 
 
-def _misplaced(found: re.Match[bytes], at: int, before: str) -> str:
+def _misplaced(match: re.Match[bytes], at: int, before: str) -> str:
     """Return what is wrong with the link of one line to the one before, or ""."""
-    number = int(found[2])
+    number = int(match[2])
     if number > at:
         return f"missing or moved; number {number} stands in its place"
     if number < at:
         return f"inserted or moved; it says that it is number {number}"
-    if _digest(found[1], before) != found[3].decode():
+    if _digest(match[1], before) != match[3].decode():
         return "it was changed"
-    if "lost" in msgspec.json.decode(found[1] + b"}", type=dict[str, object]):
+    if "lost" in msgspec.json.decode(match[1] + b"}", type=dict[str, object]):
         return "when it was written the head was lost; entries before it may be missing"
     return ""
 

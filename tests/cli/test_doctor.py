@@ -105,7 +105,7 @@ def a_clock_ahead(site: SiteWithRecords) -> None:
 def an_old_backup(site: SiteWithRecords) -> None:
     (made,) = Path("backups").glob("*/backup.json")
     told = json.loads(made.read_text())
-    made.write_text(json.dumps({**told, "made": (datetime.now(UTC) - timedelta(days=3)).isoformat()}))
+    made.write_text(json.dumps({**told, "created": (datetime.now(UTC) - timedelta(days=3)).isoformat()}))
 
 
 def a_backup_cut_off(site: SiteWithRecords) -> None:

@@ -110,7 +110,9 @@ def test_a_store_that_went_back_is_told_again_what_was_published(tmp_path: Path,
 
 def erasure(host: OneHost, days: int) -> Entry:
     at = instant_of(host.now_ns)
-    return Entry(at=at, request=new_id(host.now_ns), found=1, total=1, until=at + timedelta(days=days), tokens=("ab",))
+    return Entry(
+        at=at, request=new_id(host.now_ns), records=1, total=1, until=at + timedelta(days=days), tokens=("ab",)
+    )
 
 
 def test_what_one_host_erased_every_host_can_erase_again_also_a_fresh_one(tmp_path: Path, store: MemoryStore) -> None:

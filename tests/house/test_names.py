@@ -11,16 +11,6 @@ from tests.support.source import TREES
 #: They say that something was done, not what the thing is: a row, a cookie, a cipher, a match.
 WORDS = frozenset({"told", "each", "made", "found"})
 
-#: Modules where some are left. A module that leaves this list does not come back.
-LEFT = frozenset(
-    f"consent_mw.{module}"
-    for module in (
-        "audit", "hosts.hosts", "log.exchange", "policy.amendments", "policy.loader", "retention.deletions",
-        "retention.destruction", "rights.erasure", "rights.ledger", "runtime.options", "site.processing_record",
-        "staff.backup", "staff.restore", "stores.postgres", "testing.site",
-    )
-)  # fmt: skip
-
 
 def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield what a module gives names to, each with its line."""
@@ -33,7 +23,7 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.name
 
 
-@pytest.mark.parametrize("module", sorted(TREES.keys() - LEFT))
+@pytest.mark.parametrize("module", TREES)
 def test_a_name_says_what_the_thing_is(module: str) -> None:
     assert [f"line {line}: {name}" for line, name in named(TREES[module]) if name.strip("_").lower() in WORDS] == []
 

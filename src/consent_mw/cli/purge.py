@@ -23,7 +23,7 @@ from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.hosts.hosts import Hosts
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
-from consent_mw.retention.destruction import Destruction, Outcome, Told
+from consent_mw.retention.destruction import Destruction, Outcome, Progress
 from consent_mw.retention.overdue import Due, at_work, due
 from consent_mw.retention.tier import LIVE
 from consent_mw.rights.restriction import SiteRestrictions
@@ -181,7 +181,7 @@ async def _refuse_at_work(destruction: Destruction, store: Store, lost: Set[str]
         )
 
 
-async def _once(destruction: Destruction, now: datetime, show: Told) -> Outcome:
+async def _once(destruction: Destruction, now: datetime, show: Progress) -> Outcome:
     for _ in range(int(_PATIENCE_SECONDS / _TRY_SECONDS)):
         done = await destruction.once(now, show)
         if not done.busy:

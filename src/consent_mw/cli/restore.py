@@ -45,7 +45,7 @@ def restore(backup: Path, file: Path, directory: Path | None, json_wanted: bool)
 
 def _lines(done: Restored) -> list[str]:
     lines = [
-        f"the backup of {done.made:%Y-%m-%d %H:%M:%SZ} is put back: {', '.join(done.put_back) or 'nothing missed'}"
+        f"the backup of {done.created:%Y-%m-%d %H:%M:%SZ} is put back: {', '.join(done.put_back) or 'nothing missed'}"
     ]
     lines += [f"carried over, newer than the backup: {count:,} {kind}" for kind, count in sorted(done.carried.items())]
     lines += [f"request since the backup: {number}" for number in done.requests]

@@ -552,7 +552,7 @@ class Hosts:
         view = self.keyring.view
         if not fault:
             view.at_ns = self._clock()
-        over = [each.record.id for each in view.messages.values() if view.is_over(each)]
+        over = [message.record.id for message in view.messages.values() if view.is_over(message)]
         for first in range(0, len(over), _BATCH):
             await self._store.delete(messages(*over[first : first + _BATCH]))
         if over:

@@ -87,7 +87,7 @@ class Console:
         self._pid = 0
 
     def _who(self, exchange: Exchange) -> str:
-        address = self._proxies.address(exchange.told) if self._address else None
+        address = self._proxies.address(exchange.from_server) if self._address else None
         return "-" if address is None else mask(address)
 
     def _target(self, exchange: Exchange) -> str:

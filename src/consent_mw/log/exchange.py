@@ -64,7 +64,7 @@ class Exchange(msgspec.Struct, eq=False):
         return object.__repr__(self)  # a traceback must not show a visitor's data
 
     @property
-    def told(self) -> Scope:
+    def from_server(self) -> Scope:
         """
         The request as the server passed it, with its original headers: the application may have changed their list.
         """
@@ -73,7 +73,7 @@ class Exchange(msgspec.Struct, eq=False):
     @property
     def asked(self) -> Scope:
         """The request as the browser made it: with the path and the host at the start of our addresses."""
-        return self.seen or self.told
+        return self.seen or self.from_server
 
     @property
     def method(self) -> str:

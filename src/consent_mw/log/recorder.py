@@ -395,15 +395,15 @@ class Recorder:
             return _masked_peer(read)
 
         def full(exchange: Exchange) -> Scalar:
-            address = read(exchange.told)
+            address = read(exchange.from_server)
             return None if address is None else str(address)
 
         def masked(exchange: Exchange) -> Scalar:
-            address = read(exchange.told)
+            address = read(exchange.from_server)
             return None if address is None else mask(address)
 
         def token(exchange: Exchange) -> Scalar:
-            address = read(exchange.told)
+            address = read(exchange.from_server)
             return None if address is None else self._token(exchange.started_ns, purpose, str(address)).hex()
 
         return {"full": full, "masked": masked, "token": token}[precision]

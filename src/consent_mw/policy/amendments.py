@@ -50,7 +50,7 @@ class Amendment(NamedTuple):
     cookie: str = ""
 
 
-_Found: TypeAlias = Iterator[Amendment]
+_Changes: TypeAlias = Iterator[Amendment]
 _Party = TypeVar("_Party", Recipient, Processor, Kept)
 
 
@@ -81,7 +81,7 @@ def amendments(old: Policy, new: Policy) -> list[Amendment]:
 # -- purposes -----------------------------------------------------------------------------------------------------
 
 
-def _purposes(old: Policy, new: Policy) -> _Found:
+def _purposes(old: Policy, new: Policy) -> _Changes:
     swing = max(swing_seconds(policy.time_zone) for policy in (old, new))
     for name, purpose in new.purposes.items():
         before = old.purposes.get(name)
@@ -94,7 +94,7 @@ def _purposes(old: Policy, new: Policy) -> _Found:
             yield Amendment("purpose.gone", None, purpose.title, purpose=name)
 
 
-def _purpose(old: Purpose, new: Purpose, swing: int) -> _Found:
+def _purpose(old: Purpose, new: Purpose, swing: int) -> _Changes:
     def amended(what: str, reason: Reason | None, before: Value, now: Value) -> Amendment:
         return Amendment(what, reason, new.title, before, now, new.name)
 
@@ -124,7 +124,7 @@ def _purpose(old: Purpose, new: Purpose, swing: int) -> _Found:
 
 def _end(
     old: Purpose | Recipient | Processor, new: Purpose | Recipient | Processor, amended: _Amended, swing: int = 0
-) -> _Found:
+) -> _Changes:
     """When something ends, by the calendar or by an event; nobody can tell which of two events comes first."""
     before, now = old.retention or old.until, new.retention or new.until
     if old.retention and new.retention:
@@ -134,9 +134,9 @@ def _end(
         yield amended("retention.event", "kept" if not _translated(before, now) else None, before, now)
 
 
-def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Found:
+def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Changes:
     """What the page says of data that the application holds, and why they may be held."""
-    (required, optional), (requires, offers) = (_items(each) for each in (old, new))
+    (required, optional), (requires, offers) = (_items(purpose) for purpose in (old, new))
     for what, before, now in (
         ("required", required, requires),
         ("optional", optional, offers),
@@ -176,7 +176,7 @@ def _translated(before: Value, now: Value) -> bool:
 _Amended: TypeAlias = Callable[[str, Reason | None, Value, Value], Amendment]
 
 
-def _archive(old: Purpose, new: Purpose, amended: _Amended, swing: int) -> _Found:
+def _archive(old: Purpose, new: Purpose, amended: _Amended, swing: int) -> _Changes:
     before, now = old.archive, new.archive
     if before is None and now is not None:
         yield amended("archive.new", "kept", None, now.retention)
@@ -211,7 +211,7 @@ def _way(before: Duration | None, now: Duration | None, swing: int = 0) -> Liter
 _PRECISIONS: Final = ("off", "family", "origin", "token", "masked", "full")
 
 
-def _fields(old: Policy, new: Policy) -> _Found:
+def _fields(old: Policy, new: Policy) -> _Changes:
     for purpose in dict.fromkeys((*new.log, *old.log)):
         before, now = _log(old, purpose), _log(new, purpose)
         for field in dict.fromkeys((*now, *before)):
@@ -233,7 +233,7 @@ def _field(field: str, before: str, now: str, purpose: str) -> Amendment:
     return Amendment("field.more" if more else "field.less", "collected" if more else None, field, before, now, purpose)
 
 
-def _events(old: Policy, new: Policy) -> _Found:
+def _events(old: Policy, new: Policy) -> _Changes:
     for name, event in new.events.items():
         before = old.events.get(name)
         if before is None:
@@ -246,7 +246,7 @@ def _events(old: Policy, new: Policy) -> _Found:
             yield Amendment("event.gone", None, name, purpose=event.purpose)
 
 
-def _event(old: Event, new: Event, before: Policy, now: Policy) -> _Found:
+def _event(old: Event, new: Event, before: Policy, now: Policy) -> _Changes:
     if old.purpose != new.purpose:
         was, becomes = before.purposes[old.purpose].title, now.purposes[new.purpose].title
         yield Amendment("event.purpose", "used", new.name, was, becomes, new.purpose)
@@ -266,7 +266,7 @@ def _event(old: Event, new: Event, before: Policy, now: Policy) -> _Found:
 # -- who receives it ----------------------------------------------------------------------------------------------
 
 
-def _recipients(old: Policy, new: Policy) -> _Found:
+def _recipients(old: Policy, new: Policy) -> _Changes:
     for recipient in new.recipients:
         before = _before(recipient, old.recipients, new.recipients)
         if before is None:
@@ -279,9 +279,9 @@ def _recipients(old: Policy, new: Policy) -> _Found:
     yield from _providers(old, new)
 
 
-def _providers(old: Policy, new: Policy) -> _Found:
+def _providers(old: Policy, new: Policy) -> _Changes:
     """Those who receive something from now on because a new cookie is theirs, also where nobody is asked about it."""
-    known = {cookie.name for cookie in old.cookies} | {each.name for each in old.browser}
+    known = {cookie.name for cookie in old.cookies} | {entry.name for entry in old.browser}
     for purpose in new.purposes:
         before = [receiver.name for receiver in receivers(old, purpose)]
         for receiver in receivers(new, purpose):
@@ -314,7 +314,7 @@ def _purpose_of(party: Recipient | Processor | Kept) -> str:
     return party.purpose if isinstance(party, Recipient) else ""
 
 
-def _recipient(old: Recipient, new: Recipient) -> _Found:
+def _recipient(old: Recipient, new: Recipient) -> _Changes:
     def amended(what: str, reason: Reason | None, before: Value, now: Value) -> Amendment:
         return Amendment(f"recipient.{what}", reason, new.name, before, now, new.purpose)
 
@@ -337,7 +337,7 @@ def _recipient(old: Recipient, new: Recipient) -> _Found:
         yield amended("name", None, old.name, new.name)
 
 
-def _processors(old: Policy, new: Policy) -> _Found:
+def _processors(old: Policy, new: Policy) -> _Changes:
     for processor in new.processors:
         before = _before(processor, old.processors, new.processors)
         if before is None:
@@ -349,7 +349,7 @@ def _processors(old: Policy, new: Policy) -> _Found:
             yield Amendment("processor.gone", None, processor.name)
 
 
-def _processor(old: Processor, new: Processor, before: Policy, now: Policy) -> _Found:
+def _processor(old: Processor, new: Processor, before: Policy, now: Policy) -> _Changes:
     def amended(what: str, reason: Reason | None, before: Value, now: Value) -> Amendment:
         return Amendment(f"processor.{what}", reason, new.name, before, now)
 
@@ -378,7 +378,7 @@ def _processor(old: Processor, new: Processor, before: Policy, now: Policy) -> _
     yield from _transfer(old.transfer, new.transfer, amended)
 
 
-def _transfer(old: Transfer | None, new: Transfer | None, amended: _Amended) -> _Found:
+def _transfer(old: Transfer | None, new: Transfer | None, amended: _Amended) -> _Changes:
     """A transfer abroad weighs where it is new, or goes elsewhere, takes more along or stands on another ground."""
     if old is None or new is None:
         if new:
@@ -402,7 +402,7 @@ def _transfer(old: Transfer | None, new: Transfer | None, amended: _Amended) -> 
 # -- cookies ------------------------------------------------------------------------------------------------------
 
 
-def _cookies(old: Policy, new: Policy) -> _Found:
+def _cookies(old: Policy, new: Policy) -> _Changes:
     known = {cookie.name: cookie for cookie in old.cookies}
     for cookie in new.cookies:
         before = known.pop(cookie.name, None)
@@ -416,7 +416,7 @@ def _cookies(old: Policy, new: Policy) -> _Found:
         yield Amendment("cookie.gone", None, cookie.name, purpose=cookie.purpose, cookie=cookie.name)
 
 
-def _cookie(old: Cookie, new: Cookie, before: Policy, now: Policy) -> _Found:
+def _cookie(old: Cookie, new: Cookie, before: Policy, now: Policy) -> _Changes:
     def amended(what: str, reason: Reason | None, was: Value, becomes: Value) -> Amendment:
         return Amendment(f"cookie.{what}", reason, new.name, was, becomes, new.purpose, new.name)
 
@@ -439,21 +439,21 @@ def _cookie(old: Cookie, new: Cookie, before: Policy, now: Policy) -> _Found:
         yield amended("apart" if new.partitioned else "shared", None if new.partitioned else "stored", None, None)
 
 
-def _browser(old: Policy, new: Policy) -> _Found:
+def _browser(old: Policy, new: Policy) -> _Changes:
     """What scripts keep and what the browser fetches; another kind of it is another thing."""
-    known = {(each.kind, each.name): each for each in old.browser}
-    for each in new.browser:
-        before = known.pop((each.kind, each.name), None)
+    known = {(entry.kind, entry.name): entry for entry in old.browser}
+    for entry in new.browser:
+        before = known.pop((entry.kind, entry.name), None)
         if before is None:
-            reason: Reason | None = "stored" if new.purposes[each.purpose].asked else None
-            yield Amendment("browser.new", reason, each.name, purpose=each.purpose)
+            reason: Reason | None = "stored" if new.purposes[entry.purpose].asked else None
+            yield Amendment("browser.new", reason, entry.name, purpose=entry.purpose)
         else:
-            yield from _in_browser(before, each, old, new)
-    for each in known.values():
-        yield Amendment("browser.gone", None, each.name, purpose=each.purpose)
+            yield from _in_browser(before, entry, old, new)
+    for entry in known.values():
+        yield Amendment("browser.gone", None, entry.name, purpose=entry.purpose)
 
 
-def _in_browser(old: InBrowser, new: InBrowser, before: Policy, now: Policy) -> _Found:
+def _in_browser(old: InBrowser, new: InBrowser, before: Policy, now: Policy) -> _Changes:
     def amended(what: str, reason: Reason | None, was: Value, becomes: Value) -> Amendment:
         return Amendment(f"browser.{what}", reason, new.name, was, becomes, new.purpose)
 
@@ -477,7 +477,7 @@ def _in_browser(old: InBrowser, new: InBrowser, before: Policy, now: Policy) -> 
 # -- the rest -----------------------------------------------------------------------------------------------------
 
 
-def _people(old: Policy, new: Policy) -> _Found:
+def _people(old: Policy, new: Policy) -> _Changes:
     before, now = old.controller, new.controller
     if before.name != now.name:
         yield Amendment("controller", None if same(before.name, now.name) else "received", None, before.name, now.name)
@@ -498,7 +498,7 @@ def _people(old: Policy, new: Policy) -> _Found:
             yield Amendment("agency.gone", None, agency.name)
 
 
-def _contacts(old: Policy, new: Policy) -> _Found:
+def _contacts(old: Policy, new: Policy) -> _Changes:
     before, now = old.controller, new.controller
     officer, other = before.officer, now.officer
     for what, was, becomes in (
@@ -526,7 +526,7 @@ def _contacts(old: Policy, new: Policy) -> _Found:
             yield Amendment("contact.gone", None, person.name)
 
 
-def _sections(old: Policy, new: Policy) -> _Found:
+def _sections(old: Policy, new: Policy) -> _Changes:
     """A section is important where the site says so; the whole text of a new one is listed."""
     for section in new.sections:
         before = next((other for other in old.sections if same(other.title, section.title)), None)
@@ -555,7 +555,7 @@ def _sections(old: Policy, new: Policy) -> _Found:
         yield Amendment("earlier", None, None)
 
 
-def _whole(old: Policy, new: Policy) -> _Found:
+def _whole(old: Policy, new: Policy) -> _Changes:
     if old.undeclared != new.undeclared:
         passes = new.undeclared == "report"
         yield Amendment("undeclared.passes" if passes else "undeclared.blocked", "protected" if passes else None, None)

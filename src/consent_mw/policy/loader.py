@@ -724,19 +724,19 @@ class _Reading:
 
     def browser(self, raw: object, purposes: Mapping[str, object]) -> tuple[InBrowser, ...]:
         read = self.each(InBrowser, raw, "browser")
-        for number, each in enumerate(read, 1):
-            place, fetched = f"browser[{number}]", each.kind in ("pixel", "embed")
-            self.known_purpose(each.purpose, purposes, f"{place}.purpose")
-            if any((each.name, each.kind) == (other.name, other.kind) for other in read[: number - 1]):
-                self.fault(place, f'"{each.name}" is declared twice', "keep one of them")
-            if fetched and not each.host:
+        for number, stored in enumerate(read, 1):
+            place, fetched = f"browser[{number}]", stored.kind in ("pixel", "embed")
+            self.known_purpose(stored.purpose, purposes, f"{place}.purpose")
+            if any((stored.name, stored.kind) == (other.name, other.kind) for other in read[: number - 1]):
+                self.fault(place, f'"{stored.name}" is declared twice', "keep one of them")
+            if fetched and not stored.host:
                 self.fault(place, "has no host", f"add {_EXAMPLES['host']}, from which the browser fetches it")
-            if each.host and not fetched:
+            if stored.host and not fetched:
                 self.fault(f"{place}.host", "is only for a pixel or an embed", "leave it out")
-            elif each.host and not _HOST.fullmatch(each.host):
-                self.fault(f"{place}.host", f'"{each.host}" is no host', f"write {_EXAMPLES['host']}")
-            if each.expires and (fetched or each.kind == "session_storage"):
-                self.fault(f"{place}.expires", f'does not go with kind = "{each.kind}"', "leave it out")
+            elif stored.host and not _HOST.fullmatch(stored.host):
+                self.fault(f"{place}.host", f'"{stored.host}" is no host', f"write {_EXAMPLES['host']}")
+            if stored.expires and (fetched or stored.kind == "session_storage"):
+                self.fault(f"{place}.expires", f'does not go with kind = "{stored.kind}"', "leave it out")
         return read
 
     def known_purpose(self, name: str, purposes: Mapping[str, object], place: str) -> bool:

@@ -122,19 +122,19 @@ class Deletions:
         """
         self._known, self._kept = {}, {}
         for record in self._sealer.whole(await every(self._store, _ours())):
-            found = Deletion.read(record)
-            known = self._known.get(found.part)
-            self._known[found.part] = found if known is None or found.number > known.number else known
-            self._kept[found.part] = self._kept.get(found.part, frozenset()) | {record.id}
+            deletion = Deletion.read(record)
+            known = self._known.get(deletion.part)
+            self._known[deletion.part] = deletion if known is None or deletion.number > known.number else known
+            self._kept[deletion.part] = self._kept.get(deletion.part, frozenset()) | {record.id}
         for where, place in places.items():
-            steps = {part: found for part, found in self._known.items() if found.step and part.where == where}
-            ids = frozenset(each for found in steps.values() for each in found.step)
+            steps = {part: deletion for part, deletion in self._known.items() if deletion.step and part.where == where}
+            ids = frozenset(record_id for deletion in steps.values() for record_id in deletion.step)
             purposes = frozenset(part.purpose for part in steps)
             rows = await every(place, Query(kinds=ENDING, purposes=purposes, ids=ids)) if ids else []
             left = {(record.purpose, record.id) for record in rows}
-            for part, found in steps.items():
-                gone = sum((part.purpose, record_id) not in left for record_id in found.step)
-                self._known[part] = found.settled(gone)
+            for part, deletion in steps.items():
+                gone = sum((part.purpose, record_id) not in left for record_id in deletion.step)
+                self._known[part] = deletion.settled(gone)
         await self.close([part for part, known in self._known.items() if not (known.records or known.step)])
 
     def of(self, part: Part) -> Deletion:

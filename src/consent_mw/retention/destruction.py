@@ -34,12 +34,12 @@ from consent_mw.stores.store_clock import StoreClock
 from consent_mw.system.days import QUARTER_SECONDS, day_of, instant_of
 from consent_mw.system.locks import leased
 
-__all__ = ["Destruction", "Outcome", "Told"]
+__all__ = ["Destruction", "Outcome", "Progress"]
 
 _log = logging.getLogger("consent_mw")
 
-#: Told after each piece: how many rows are gone, and how many are known to go in all.
-Told: TypeAlias = Callable[[int, int], None]
+#: Called after each piece: how many rows are gone, and how many are known to go in all.
+Progress: TypeAlias = Callable[[int, int], None]
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -176,7 +176,7 @@ class Destruction:
         self._confirm = confirm
         self._lock = lock
         self._spool = spool
-        self._told: list[str] = []  # the failures of the last run
+        self._reported: list[str] = []  # the failures of the last run
         self._listed: dict[str, _Keys] = {}  # by place
         self._counting = Counting(self._certificates, self._deletions, restrictions, spool)
 
@@ -263,10 +263,10 @@ class Destruction:
             outcome = await self.once(now)
         except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: it is tried again
             outcome = Outcome(troubles=[f"{type(error).__name__}: {error}"])
-        if outcome.troubles != self._told:
+        if outcome.troubles != self._reported:
             for trouble in outcome.troubles:
                 _log.error("not destroyed, and tried again each minute: %s", trouble)
-        self._told = outcome.troubles
+        self._reported = outcome.troubles
         if outcome.keys or outcome.records:
             _log.info("destroyed: %d keys, %d records", outcome.keys, outcome.records)
 
@@ -291,7 +291,7 @@ class Destruction:
         if self._archive:
             await self._archive.store.close()
 
-    async def once(self, now: datetime, progress: Told = lambda gone, all_known: None) -> Outcome:
+    async def once(self, now: datetime, progress: Progress = lambda gone, all_known: None) -> Outcome:
         """Destroy what has ended by `now` (aware). Never raises for a store's, a keyring's or the spool's sake."""
         run = _Run(now, progress)
         try:
@@ -410,7 +410,7 @@ class Destruction:
             records = [record for record in ring_records if record.kind != NAMING]
             if records:
                 await self._move_part(stage, Part(stage.where, day, purpose, ring), records, run)
-                run.told(run.outcome.records, max(run.known, run.outcome.records))
+                run.progress(run.outcome.records, max(run.known, run.outcome.records))
 
     async def _move_part(self, stage: Stage, part: Part, gone: Sequence[Record], run: _Run) -> None:
         archived = unreadable = 0
@@ -497,15 +497,15 @@ class Destruction:
 
 def _may_have_ended(stage: Stage, days: Mapping[str, Sequence[int]], now: datetime) -> list[tuple[int, str]]:
     """Return those of `days`, which are in order, by purpose or by the label of their keys, that may have ended."""
-    found: list[tuple[int, str]] = []
+    ended: list[tuple[int, str]] = []
     for label, some in days.items():
         purpose = of_label(label)[0]
         for day in some:
             if stage.retention.holds_ended(day, purpose, now):
-                found.append((day, label))
+                ended.append((day, label))
             elif not stage.retention.may_hold_ended(day, purpose, now):
                 break
-    return sorted(found)
+    return sorted(ended)
 
 
 def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:
@@ -521,9 +521,9 @@ def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:
 class _Run:
     """What one run has found so far."""
 
-    def __init__(self, now: datetime, progress: Told) -> None:
+    def __init__(self, now: datetime, progress: Progress) -> None:
         self.now = now
-        self.told = progress
+        self.progress = progress
         self.outcome = Outcome()
         self.unreached: set[str] = set()  # where keys could not be destroyed: nothing there counts as destroyed
         self.renewed = False  # whether it was seen to that no restriction ends

@@ -81,7 +81,7 @@ class ErasureOutcome(msgspec.Struct, kw_only=True):
     troubles: list[str] = msgspec.field(default_factory=list[str])
 
 
-class _Found(NamedTuple):
+class _Located(NamedTuple):
     """What a place holds of a person: how many records, under which tokens, and when the last of their keys is gone."""
 
     records: int = 0
@@ -189,7 +189,7 @@ class Erasure:
         self._walks = [Walk(each) for each in self._ledgers]
         self._applied: int | None = None  # the restoration for which the whole ledger was applied last
         self._renewed: datetime | None = None
-        self._told: list[str] = []  # the failures of the last run
+        self._reported: list[str] = []  # the failures of the last run
 
     def follow(self, policies: Sequence[Policy], places: Places) -> None:
         """Erase by these declarations from now on, some of them published since. Raises as `of_site`."""
@@ -224,10 +224,10 @@ class Erasure:
             outcome = await self.once(now)
         except Exception as error:  # noqa: BLE001 - a custom store or keyring may raise anything: it is tried again
             outcome = ErasureOutcome(troubles=[f"{type(error).__name__}: {error}"])
-        if outcome.troubles != self._told:
+        if outcome.troubles != self._reported:
             for trouble in outcome.troubles:
                 _log.error("not erased, and tried again: %s", trouble)
-        self._told = outcome.troubles
+        self._reported = outcome.troubles
 
     async def once(self, now: datetime) -> ErasureOutcome:
         """
@@ -347,7 +347,7 @@ class Erasure:
             hosts=spools.names,
         )
 
-    async def _found(self, place: Place, now: datetime) -> _Found:
+    async def _locate(self, place: Place, now: datetime) -> _Located:
         records, subjects, until = 0, set[bytes](), None
         async for page in pages(place.store, place.query):
             records += len(page)
@@ -355,11 +355,11 @@ class Erasure:
             for day, purpose in {(day_of(time_of(record.id)), record.purpose) for record in page}:
                 end = place.retention.end(day, purpose, now)
                 until = max(filter(None, (until, end)), default=None)
-        return _Found(records, frozenset(subjects), until)
+        return _Located(records, frozenset(subjects), until)
 
     async def _delete(self, request: Request, part: Place, places: Sequence[Place], now: datetime) -> int:
         """Write the ledger, then delete what a part has. Return how many records this request has deleted so far."""
-        entries, located = self._entries(request), await self._found(part, now)
+        entries, located = self._entries(request), await self._locate(part, now)
         here = located.records
         if entries and not here:
             return entries[-1].total
@@ -370,7 +370,7 @@ class Erasure:
         entry = Entry(
             at=now.astimezone(UTC),
             request=request.id,
-            found=here,
+            records=here,
             total=here + _before(entries, here),
             until=until,
             tokens=tuple(subject.hex() for subject in sorted(subjects)),
@@ -462,7 +462,7 @@ class Erasure:
         entry = Entry(
             at=now.astimezone(UTC),
             request=request.id,
-            found=0,
+            records=0,
             total=certificate.records,
             until=self._retention.end(day_of(now), REQUESTS, now) or now + _DAY,
             ids=tuple(sorted(ids)),
@@ -589,4 +589,4 @@ def _before(entries: Sequence[Entry], count: int) -> int:
     if not entries:
         return 0
     last = entries[-1]
-    return last.total if last.gone or count < last.found else last.total - last.found
+    return last.total if last.gone or count < last.records else last.total - last.records

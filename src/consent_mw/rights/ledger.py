@@ -34,7 +34,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         at: When (aware, UTC). The entry does not mean newer records.
         request: The number of the request that asked for the erasure.
-        found: How many records this step found.
+        records: How many records this step found.
         total: How many records this erasure has deleted once this step is done.
         gone: Whether this step is done.
         until: When the last key of these tokens is gone (aware, UTC); from then on they say nothing.
@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     at: datetime
     request: UUID
-    found: int
+    records: int
     total: int
     gone: bool = False
     until: datetime

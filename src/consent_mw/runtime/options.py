@@ -211,14 +211,16 @@ class Options:
         None if some of it is an object of this process, if `drain` is False, or if `debug` is on.
         """
         logs = each_of(self.log_store)
-        own = (each for each in (self.keyring, self.store, *logs) if not isinstance(each, str))
+        own = (
+            ring_or_store for ring_or_store in (self.keyring, self.store, *logs) if not isinstance(ring_or_store, str)
+        )
         if not self.drain or self.debug or self.file is None or self.clock is not time.time_ns or any(own):
             return None
         return {
             "policy": str(self.file.absolute()),
             "directory": str(self.data_directory.absolute()),
             "store": self.store if isinstance(self.store, str) else None,
-            "log_store": [each for each in logs if isinstance(each, str)],
+            "log_store": [url for url in logs if isinstance(url, str)],
             "keyring": self.keyring if isinstance(self.keyring, str) else None,
         }
 

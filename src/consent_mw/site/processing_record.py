@@ -173,16 +173,19 @@ class _Writing:
 
     def data(self, purpose: Purpose) -> list[str]:
         """Return what the log keeps, what the application records and sets, and what the site asks people for."""
-        kept = [each for each in Outline(self.policy).kept() if each.purpose is purpose]
+        kept = [field_kept for field_kept in Outline(self.policy).kept() if field_kept.purpose is purpose]
         events = [self.event(event) for event in self.policy.events.values() if event.purpose == purpose.name]
         cookies = [cookie.name for cookie in self.policy.cookies if cookie.purpose == purpose.name]
-        browser = [each.name for each in self.policy.browser if each.purpose == purpose.name]
+        browser = [entry.name for entry in self.policy.browser if entry.purpose == purpose.name]
         items = purpose.items or Items()
         built_in = [_BUILT_IN[purpose.name]] if purpose.name in _BUILT_IN else []
         recorded = [_RECORDED] if purpose.name in self.policy.log and purpose.name != ABUSE else []
         return [
             *map(self.said, (*built_in, *recorded)),
-            *(f"{self.words('item', each.field)} ({self.words('precision', each.precision)})" for each in kept),
+            *(
+                f"{self.words('item', field_kept.field)} ({self.words('precision', field_kept.precision)})"
+                for field_kept in kept
+            ),
             *(f"{self.said(words)}: {', '.join(names)}" for words, names in _named(events, cookies, browser) if names),
             *([self.read(items.required)] if items.required else []),
             *([f"{self.read(items.optional)} ({self.said('optional')})"] if items.optional else []),
@@ -194,7 +197,7 @@ class _Writing:
 
     def retention(self, purpose: Purpose) -> list[str]:
         last = self.translation.duration
-        kept = [self.listed(each.what, last(each.retention), each.law) for each in purpose.kept]
+        kept = [self.listed(kept_item.what, last(kept_item.retention), kept_item.law) for kept_item in purpose.kept]
         held = [self.listed(last(purpose.archive.retention), purpose.archive.law)] if purpose.archive else []
         blind = [self.words("blinded", purpose)] if purpose.deidentified else []
         return [self.words("lasts", purpose), *blind, *kept, *held]
@@ -248,15 +251,15 @@ def _measures(policy: Policy) -> list[Section]:
     law = checklist(policy.jurisdiction)
     asked = [pointer for duty in law.entry if duty.id == "security" for pointer in duty.said_by] if law else []
     about = re.compile("|".join(pointer.partition("~")[2] for pointer in asked) or "(?!)", re.IGNORECASE)
-    return [each for each in policy.sections if any(map(about.search, each.title.by_language.values()))]
+    return [section for section in policy.sections if any(map(about.search, section.title.by_language.values()))]
 
 
 def _named(events: list[str], cookies: list[str], browser: list[str]) -> tuple[tuple[str, list[str]], ...]:
     return (("uses of the service", events), ("cookies", cookies), ("in the browser", browser))
 
 
-def _reach(each: Officer | Person) -> tuple[str, str, str]:
-    return each.email, each.phone, each.fax
+def _reach(person: Officer | Person) -> tuple[str, str, str]:
+    return person.email, person.phone, person.fax
 
 
 def _cell(value: str | int | list[str]) -> str | int:

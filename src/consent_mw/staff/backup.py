@@ -37,13 +37,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         format: The format's number. A newer version of the package may write a higher one.
         version: The version of the package that made the backup.
-        made: When the backup began (aware, UTC).
+        created: When the backup began (aware, UTC).
         files: The SHA-256 of each file, by its name in the backup.
     """
 
     format: int
     version: str
-    made: datetime
+    created: datetime
     files: dict[str, str]
 
 
@@ -69,7 +69,7 @@ def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
         files = {str(file.relative_to(unfinished)): _digest(file) for file in _files(unfinished)}
         if not files.keys() - {policy.name}:
             raise ConfigurationError(f"{places.directory}: there is nothing to back up; name the data directory")
-        manifest = Manifest(format=_FORMAT, version=version("consent-mw"), made=now.astimezone(UTC), files=files)
+        manifest = Manifest(format=_FORMAT, version=version("consent-mw"), created=now.astimezone(UTC), files=files)
         keep(unfinished / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         unfinished.rename(place)
         sync_directory(target)
@@ -125,7 +125,7 @@ def latest_backup(target: Path) -> datetime | None:
         ConfigurationError: The backup was changed since, or cannot be read.
     """
     backups = _backups(target) if target.is_dir() else []
-    return read_manifest(backups[-1]).made if backups else None
+    return read_manifest(backups[-1]).created if backups else None
 
 
 def copy_file(source: Path, to: Path) -> None:

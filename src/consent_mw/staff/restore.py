@@ -46,7 +46,7 @@ class Restored(msgspec.Struct, kw_only=True):
     The result of a restoration.
 
     Attributes:
-        made: When the backup was made (aware, UTC).
+        created: When the backup was made (aware, UTC).
         put_back: The names of the files that were replaced, or were missing.
         aside: The directory that holds the replaced files now; "" if none was replaced.
         carried: How many newer records were carried over from the replaced store, by kind.
@@ -57,7 +57,7 @@ class Restored(msgspec.Struct, kw_only=True):
         notes: Other remarks for the operator.
     """
 
-    made: datetime
+    created: datetime
     put_back: list[str] = []
     aside: str = ""
     carried: dict[str, int] = {}
@@ -84,7 +84,7 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
     names = [name for name in (places.database.name, places.archive.name) if name in manifest.files]
     site_keys = SiteKeys.read(places.site_keys)
     places.prepare()
-    done = Restored(made=manifest.made)
+    done = Restored(created=manifest.created)
     try:
         with _workplace(places) as work, ExitStack() as turn:
             for name in names:  # check copies, since opening a store may write to it
@@ -184,7 +184,7 @@ def _replace(old: Path, new: Path, aside: Path, done: Restored) -> None:
             done.lost.append(
                 f"{old}: cannot be read ({error}); requests and receipts since the backup are lost with it"
             )
-            done.lost += _erasures_since(old.parent, done.made)
+            done.lost += _erasures_since(old.parent, done.created)
         else:
             _count(carried, done)
         make_directory(aside)
@@ -241,7 +241,7 @@ def _put_chain(places: Places, backup: Path, done: Restored, now: datetime) -> N
         chain, head = ((backup / path.name).read_bytes() for path in (places.audit, places.audit_head))
         if not audit.put_back(chain, head):
             done.put_back.append(places.audit.name)
-    errand = Errand("restore", (), f"the backup of {done.made:%Y-%m-%dT%H:%M:%SZ}")
+    errand = Errand("restore", (), f"the backup of {done.created:%Y-%m-%dT%H:%M:%SZ}")
     audit.append({**who(errand), "records": 0}, now=now)
 
 

@@ -195,7 +195,7 @@ class PostgresStore:
         search = Search(query)
         if search.is_empty:
             return 0
-        whole, parts = await self._again(lambda: self._found(search))
+        whole, parts = await self._again(lambda: self._search_parts(search))
         if 0 < len(whole) <= _DROPS:
             try:
                 return await self._again(lambda: self._delete(_DROP, search, whole, parts))
@@ -354,7 +354,7 @@ class PostgresStore:
                 await connection.execute("ROLLBACK TO SAVEPOINT stretch")
             days = _DAYS
 
-    async def _found(self, search: Search) -> tuple[list[Shelf], list[tuple[int, str]]]:
+    async def _search_parts(self, search: Search) -> tuple[list[Shelf], list[tuple[int, str]]]:
         """Return the partitions of which nothing would remain, and the others in which something matches."""
         async with self._transaction(_READ) as connection:
             shelves = [shelf async for some in self._shelves(connection, search) for shelf in some]

@@ -83,11 +83,11 @@ class LivingSite:
         self.directory.mkdir(parents=True, exist_ok=True)
         if policy is not None:
             (self.directory / _POLICY).write_text(_text(policy), encoding="utf-8")
-        self._running = RunningApp(self._made(), raise_errors=raise_errors)
+        self._running = RunningApp(self._middleware(), raise_errors=raise_errors)
 
     # -- its life -----------------------------------------------------------------------------------------------
 
-    def _made(self) -> ConsentMiddleware:
+    def _middleware(self) -> ConsentMiddleware:
         options: dict[str, Any] = {"secret_keys": _KEYS, **self._options}
         app = ConsentMiddleware(
             self._inner,
@@ -121,7 +121,7 @@ class LivingSite:
         """
         self._options = {**self._options, **options}
         self._running.stop()
-        self._running.begin(self._made())
+        self._running.begin(self._middleware())
 
     @property
     def app(self) -> ConsentMiddleware:
