@@ -74,7 +74,7 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
 def _chains(own: Audit, places: Places) -> dict[str, Sequence[Entry]]:
     """Return the entries of this host, under "", and of each other host, under its id."""
     me = _own_id(places)
-    others = {each.host: each.entries for each in chains_in(places.audit_of_hosts) if each.host != me}
+    others = {chain.host: chain.entries for chain in chains_in(places.audit_of_hosts) if chain.host != me}
     return {"": list(own.entries()), **others}
 
 
@@ -117,11 +117,11 @@ def _records(places: Places, url: str | None) -> list[Checked]:
 
 def _names(chains: Sequence[HostChain]) -> dict[str, str]:
     """Return what to call each host: the name that its entries have, and the beginning of its id."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for chain in chains:
         name = next((str(entry.facts["host"]) for entry in reversed(chain.entries) if "host" in entry.facts), "host")
-        found[chain.host] = f"{name} ({chain.host[:8]})"
-    return found
+        names[chain.host] = f"{name} ({chain.host[:8]})"
+    return names
 
 
 def _verified(
@@ -132,18 +132,18 @@ def _verified(
     between: Sequence[str],
     json_wanted: bool,
 ) -> int:
-    faults = [*between, *(fault for each in records for fault in each.faults)]
+    faults = [*between, *(fault for checked in records for fault in checked.faults)]
     names = _names(hosts)
     if json_wanted:
-        told = {"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}
-        told_of = [each.as_dict() for each in records]
-        of_hosts = {each.host: str(each.verdict.anchor) for each in hosts}
+        facts = {"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}
+        told_of = [checked.as_dict() for checked in records]
+        of_hosts = {host.host: str(host.verdict.anchor) for host in hosts}
         told_of_all = {"disclosures": disclosures._asdict(), "records": told_of, "hosts": of_hosts, "faults": between}
-        click.echo(as_json({**told, **told_of_all}))
+        click.echo(as_json({**facts, **told_of_all}))
     else:
         click.echo(f"{verdict.anchor.number} entries hold; anchor {verdict.anchor}")
-        for each in hosts:
-            click.echo(f"{each.verdict.anchor.number} entries hold of {names[each.host]}, as it told the other hosts")
+        for host in hosts:
+            click.echo(f"{host.verdict.anchor.number} entries hold of {names[host.host]}, as it told the other hosts")
         if disclosures.held:
             click.echo(f"{disclosures.held} disclosures are in the ledger as they were written")
         click.echo("\n".join(map(str, records)), nl=bool(records))

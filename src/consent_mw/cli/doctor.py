@@ -86,7 +86,7 @@ def doctor(
     """
     places = places_of(file, directory)
     where = ["--directory", str(places.directory)]
-    stores = [*_given("--store", url), *(word for each in log_urls for word in _given("--log-store", each))]
+    stores = [*_given("--store", url), *(word for log_url in log_urls for word in _given("--log-store", log_url))]
     opens = ["--policy", str(file), *where, *stores, *_given("--keyring", ring)]
     examinations: dict[str, Callable[[], _Finding]] = {
         "policy": lambda: _policy([str(file), *where]),

@@ -121,7 +121,7 @@ def check(
     places = places_of(file, directory)
     named = url or f"sqlite:///{places.database}"
     stores = [(named, existing_store(places, url))]
-    stores += [(each, existing_store(places, each)) for each in log_urls]
+    stores += [(log_url, existing_store(places, log_url)) for log_url in log_urls]
     with busy("asking the store"):
         states = asyncio.run(_states(stores))
         older = asyncio.run(_older(places, stores[0][1]))

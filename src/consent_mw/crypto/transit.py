@@ -96,16 +96,16 @@ class TransitKeyring:
     def key(self, day: int, purpose: str, *, create: bool) -> bytes:
         """Return a key; see `Keyring.key`. It is asked of the service once a process."""
         place = day, purpose
-        found = self._keys.get(place)
-        if found is None:
+        key = self._keys.get(place)
+        if key is None:
             self._begin()
             if place in self._gone:
                 raise _destroyed(place)
             if self._away:
                 raise KeyringUnreachable(self._away)
-            found = self._watched(lambda: self._made(place) if create else self._read(place))
-            self._learn(place, found)
-        return found
+            key = self._watched(lambda: self._create(place) if create else self._read(place))
+            self._learn(place, key)
+        return key
 
     def live(self) -> list[_Place]:
         """Return the day and purpose of each key that exists, sorted."""
@@ -141,7 +141,7 @@ class TransitKeyring:
 
     # -- one place --------------------------------------------------------------------------------------------------
 
-    def _made(self, place: _Place) -> bytes:
+    def _create(self, place: _Place) -> bytes:
         path = self._path(place)
         self._refuse_gone(place)
         self._call("POST", path, {"type": "aes256-gcm96", "exportable": False, "allow_plaintext_backup": False})
@@ -157,16 +157,18 @@ class TransitKeyring:
 
     def _let_delete(self, path: str) -> bool:
         """Allow that a key is deleted, which is not so from the beginning; return whether there is such a key."""
-        told = self._client.call("GET", path)
-        if told.is_there and not told.data.get("deletion_allowed"):
+        answer = self._client.call("GET", path)
+        if answer.is_there and not answer.data.get("deletion_allowed"):
             self._call("POST", f"{path}/config", {"deletion_allowed": True})
-        return told.is_there
+        return answer.is_there
 
     def _read(self, place: _Place) -> bytes:
-        told = self._client.call("POST", f"hmac/{self._key_name(place)}/sha2-256", {"input": _INPUT, "key_version": 1})
-        if not told.is_there:
+        answer = self._client.call(
+            "POST", f"hmac/{self._key_name(place)}/sha2-256", {"input": _INPUT, "key_version": 1}
+        )
+        if not answer.is_there:
             raise _destroyed(place)
-        return _signed(told.data)
+        return _signed(answer.data)
 
     def _deleted(self, place: _Place) -> bool:
         path = self._path(place)
@@ -186,7 +188,7 @@ class TransitKeyring:
         return f"keys/{self._key_name(place, mark)}"
 
     def _key_name(self, place: _Place, mark: str = "") -> str:
-        purpose = re.sub(r"[^A-Za-z0-9]", lambda found: f"_{ord(found[0]):02x}", place[1])
+        purpose = re.sub(r"[^A-Za-z0-9]", lambda match: f"_{ord(match[0]):02x}", place[1])
         return f"{self._address.site}.{mark}{day_text(place[0])}.{purpose}"
 
     # -- all places -------------------------------------------------------------------------------------------------
@@ -200,9 +202,9 @@ class TransitKeyring:
             for name in self._client.call("GET", "keys?list=true").data.get("keys", ())
             if name.startswith(prefix)
         ]
-        found = [parsed for name in names if (parsed := _NAME.fullmatch(name))]
-        live = frozenset(_place(each) for each in found if not each[1])
-        gone = frozenset(_place(each) for each in found if each[1])
+        parsed_names = [parsed for name in names if (parsed := _NAME.fullmatch(name))]
+        live = frozenset(_place(match) for match in parsed_names if not match[1])
+        gone = frozenset(_place(match) for match in parsed_names if match[1])
         with self._changing:
             lost = before - live - gone
             live |= self._live - known
@@ -234,7 +236,7 @@ class TransitKeyring:
 
     def _watched(self, ask: Callable[[], _T]) -> _T:
         try:
-            found = ask()
+            seen = ask()
         except KeyringUnreachable as error:
             if not self._away:
                 _log.error("keys cannot be reached, and it is tried again: %s", error)
@@ -244,7 +246,7 @@ class TransitKeyring:
             _log.warning("%s: keys can be reached again", self._address)
             self._away = ""
         self._heard = time.monotonic()
-        return found
+        return seen
 
     def poll(self) -> None:
         """Ask which keys there are, and fetch the coming ones. Never raises; the thread calls it."""
@@ -281,10 +283,10 @@ class TransitKeyring:
         try:
             path = f"keys/{self._address.site}.id"
             self._call("POST", path, {"exportable": False})
-            told = self._client.call(
+            answer = self._client.call(
                 "POST", f"hmac/{self._address.site}.id/sha2-256", {"input": _INPUT, "key_version": 1}
             )
-            name = f"openbao-{_signed(told.data)[:8].hex()}"
+            name = f"openbao-{_signed(answer.data)[:8].hex()}"
         except KeyringUnreachable as error:
             if kept is not None and kept.exists():
                 self._away = str(error)
@@ -311,17 +313,17 @@ def _poll_on(keyring: ref[TransitKeyring], end: Event) -> None:
         del at_work
 
 
-def _place(found: re.Match[str]) -> _Place:
-    return day_of_date(date.fromisoformat(found[2])), re.sub(
-        r"_([0-9a-f]{2})", lambda code: chr(int(code[1], 16)), found[3]
+def _place(match: re.Match[str]) -> _Place:
+    return day_of_date(date.fromisoformat(match[2])), re.sub(
+        r"_([0-9a-f]{2})", lambda code: chr(int(code[1], 16)), match[3]
     )
 
 
 def _signed(data: Any) -> bytes:
-    found = _SIGNED.fullmatch(str(data.get("hmac", "")))
-    if found is None:
+    match = _SIGNED.fullmatch(str(data.get("hmac", "")))
+    if match is None:
         raise KeyringUnreachable("the key service answered something else than a signature of version 1; see its log")
-    return base64.b64decode(found[1])
+    return base64.b64decode(match[1])
 
 
 def _destroyed(place: _Place) -> KeyDestroyed:

@@ -25,7 +25,7 @@ _TOKEN_VARIABLES: Final = ("BAO_TOKEN", "VAULT_TOKEN")
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _OPTIONS: Final = frozenset({"site", "ca", "token_file", "namespace", "tls"})
 _PORT: Final = 8200
-_FOUND, _NO_SUCH_KEY, _REFUSED, _NOT_FOUND, _TOO_OLD = range(200, 300), 400, 403, 404, 412
+_EXISTS, _NO_SUCH_KEY, _REFUSED, _NOT_FOUND, _TOO_OLD = range(200, 300), 400, 403, 404, 412
 _EXAMPLE: Final = "openbao://bao.example:8200/transit?site=shop"
 
 
@@ -57,7 +57,7 @@ class Address(NamedTuple):
             raise _wrong(f'its scheme is "{scheme[:20]}"')
         try:
             parts = urlsplit(url)
-            servers = tuple(_server(each) for each in parts.netloc.split(","))
+            servers = tuple(_server(server) for server in parts.netloc.split(","))
             options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         except ValueError as error:
             raise _wrong("it cannot be read") from error
@@ -88,7 +88,7 @@ class Reply(NamedTuple):
     @property
     def is_there(self) -> bool:
         """Whether there is such a key."""
-        return self.status in _FOUND
+        return self.status in _EXISTS
 
 
 class TransitClient:
@@ -167,7 +167,7 @@ class TransitClient:
         if answer.get("sealed"):
             raise OSError("it is sealed; unseal it")
         self._leads_until = now + _TIMEOUT_SECONDS
-        return status in _FOUND
+        return status in _EXISTS
 
     def _asked(
         self, method: str, path: str, content: bytes | None, token: Mapping[str, str]
@@ -243,13 +243,13 @@ def _wrong(problem: str) -> ConfigurationError:
 def _trouble(status: int, answer: Mapping[str, Any]) -> str:
     """Return what is wrong with the service, and what to do; "" if it only knows no such key."""
     errors = answer.get("errors")
-    told = "; ".join(str(each)[:200] for each in errors) if isinstance(errors, list) else ""  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON of a service
-    if status in _FOUND:
+    message = "; ".join(str(error)[:200] for error in errors) if isinstance(errors, list) else ""  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - JSON of a service
+    if status in _EXISTS:
         return ""
     if status == _REFUSED:
-        return f"{told}; give a token whose policy allows what docs/key-service.md lists, and look at its end"
-    if status == _NOT_FOUND and "no handler" in told:
-        return f"{told}; mount the engine there: bao secrets enable transit"
-    if status == _NOT_FOUND or (status == _NO_SUCH_KEY and ("not found" in told or "no existing key" in told)):
+        return f"{message}; give a token whose policy allows what docs/key-service.md lists, and look at its end"
+    if status == _NOT_FOUND and "no handler" in message:
+        return f"{message}; mount the engine there: bao secrets enable transit"
+    if status == _NOT_FOUND or (status == _NO_SUCH_KEY and ("not found" in message or "no existing key" in message)):
         return ""
-    return f"HTTP {status}: {told or 'no reason given'}; see that the cluster has a leader and is unsealed"
+    return f"HTTP {status}: {message or 'no reason given'}; see that the cluster has a leader and is unsealed"

@@ -215,8 +215,8 @@ def _process(policy: Policy, purpose: Purpose, parties: list[tuple[_Node, Recipi
             "dpv:hasStorageCondition": [*_kept_for(purpose), *_longer(purpose)],
             "dpv:hasTechnicalMeasure": {"@type": "dpv:EncryptionAtRest"} if sealed else None,
             "dpv:isImplementedUsingTechnology": [
-                *(_cookie(each) for each in policy.cookies if each.purpose == purpose.name),
-                *(_in_browser(each) for each in policy.browser if each.purpose == purpose.name),
+                *(_cookie(cookie) for cookie in policy.cookies if cookie.purpose == purpose.name),
+                *(_in_browser(entry) for entry in policy.browser if entry.purpose == purpose.name),
             ],
             "dpv:hasDataProcessor": working,
             "dpv:hasRecipientThirdParty": [*third, *map(_provider, undeclared)],
@@ -278,14 +278,14 @@ def _cookie(cookie: Cookie) -> _Node:
     }
 
 
-def _in_browser(each: InBrowser) -> _Node:
+def _in_browser(entry: InBrowser) -> _Node:
     return _filled(
         {
             "@type": "dpv:Technology",
-            "dct:type": each.kind,
-            "dct:identifier": each.name,
-            "dct:description": _words(each.description),
-            "dpv:hasDuration": _length(each.expires) if each.expires else None,
+            "dct:type": entry.kind,
+            "dct:identifier": entry.name,
+            "dct:description": _words(entry.description),
+            "dpv:hasDuration": _length(entry.expires) if entry.expires else None,
         }
     )
 

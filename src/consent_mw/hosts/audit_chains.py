@@ -34,14 +34,14 @@ class HostChain(NamedTuple):
     lines: Mapping[int, bytes]
 
     @classmethod
-    def of(cls, host: str, told: Mapping[int, Set[bytes]]) -> HostChain:
+    def of(cls, host: str, published: Mapping[int, Set[bytes]]) -> HostChain:
         """Return the chain of the lines that the host published under each number."""
-        numbers = sorted(told)
-        entries = list(entries_of(line for number in numbers for line in sorted(told[number])))
-        lines = {number: min(told[number]) for number in numbers}
+        numbers = sorted(published)
+        entries = list(entries_of(line for number in numbers for line in sorted(published[number])))
+        lines = {number: min(published[number]) for number in numbers}
         whole = [lines[number] for number in range(1, len(numbers) + 1) if number in lines]
         verdict = followed(whole)
-        if double := [number for number in numbers if len(told[number]) > 1]:
+        if double := [number for number in numbers if len(published[number]) > 1]:
             verdict = verdict._replace(
                 broken=f"entry {double[0]}: the host told it twice, and not the same; its chain was cut, or made anew"
             )
@@ -56,10 +56,10 @@ class HostChain(NamedTuple):
 
 def anchored(entries: Iterable[Entry]) -> dict[str, int]:
     """Return up to which entry of each other host's chain these entries anchor it."""
-    found: dict[str, int] = {}
+    anchors: dict[str, int] = {}
     for host, anchor in _anchors(entries):
-        found[host] = max(anchor.number, found.get(host, 0))
-    return found
+        anchors[host] = max(anchor.number, anchors.get(host, 0))
+    return anchors
 
 
 def faults_between(own: Sequence[bytes], me: str, chains: Sequence[HostChain], name: Mapping[str, str]) -> list[str]:
@@ -71,15 +71,15 @@ def faults_between(own: Sequence[bytes], me: str, chains: Sequence[HostChain], n
         me: This host's id.
         name: How each host is called, by its id.
     """
-    faults = [f"{name.get(each.host, each.host)}: {each.verdict.broken}" for each in chains if each.verdict.broken]
-    by_host = {each.host: each for each in chains}
-    here, told = dict(enumerate(own, 1)), by_host[me].lines if me in by_host else dict[int, bytes]()
-    if other := [number for number, line in told.items() if here.get(number) != line]:
+    faults = [f"{name.get(chain.host, chain.host)}: {chain.verdict.broken}" for chain in chains if chain.verdict.broken]
+    by_host = {chain.host: chain for chain in chains}
+    here, shared = dict(enumerate(own, 1)), by_host[me].lines if me in by_host else dict[int, bytes]()
+    if other := [number for number, line in shared.items() if here.get(number) != line]:
         faults.append(
             f"this host: entry {other[0]} is missing or another than the one that it told the other hosts; its chain "
             "was cut, or made anew"
         )
-    for entries in (entries_of(own), *(each.entries for each in chains)):
+    for entries in (entries_of(own), *(chain.entries for chain in chains)):
         for host, anchor in _anchors(entries):
             chain = by_host.get(host)
             if chain is None or not chain.runs_through(anchor):

@@ -43,8 +43,8 @@ class _Part(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> _Part | None:
-        found = _PART.fullmatch(name)
-        return cls(found[1], int(found[2]), found[3]) if found else None
+        match = _PART.fullmatch(name)
+        return cls(match[1], int(match[2]), match[3]) if match else None
 
     def __str__(self) -> str:
         return f"{self.host}-{self.first:012}-{self.digest}"
@@ -74,7 +74,7 @@ class AuditShelf:
         self._directory = directory
         self._host = host
         self._clock = clock
-        self._told = Anchor(-1, "")  # the end of the own chain that was published last
+        self._shared_until = Anchor(-1, "")  # the end of the own chain that was published last
         self._anchored_at = -_ANCHOR_SECONDS
 
     def names(self) -> Set[str]:
@@ -82,9 +82,9 @@ class AuditShelf:
         make_directory(self._directory)
         if time.monotonic() - self._anchored_at >= _ANCHOR_SECONDS:
             self._anchor()
-        if (end := self._audit.end) != self._told:
+        if (end := self._audit.end) != self._shared_until:
             self._tell()
-            self._told = end
+            self._shared_until = end
         return {str(part) for part in _parts(self._directory)}
 
     def kept(self, name: str) -> Kept:
@@ -101,14 +101,14 @@ class AuditShelf:
 
     def _tell(self) -> None:
         """Make parts of the lines that this host has not published yet."""
-        lines, told = dict(enumerate(self._audit.lines(), 1)), _told(self._directory).get(self._host(), {})
-        if other := [number for number, some in told.items() if some - {lines.get(number)}]:
+        lines, shared = dict(enumerate(self._audit.lines(), 1)), _shared_lines(self._directory).get(self._host(), {})
+        if other := [number for number, some in shared.items() if some - {lines.get(number)}]:
             _log.error(
                 "%s: entry %d is missing or another than this host told the others: the chain was cut, or made anew; "
                 "see consent-mw audit verify",
                 self._audit.path, min(other),
             )  # fmt: skip
-        new = [number for number, line in lines.items() if line not in told.get(number, ())]
+        new = [number for number, line in lines.items() if line not in shared.get(number, ())]
         for first, some in _runs(new):
             text = b"".join(lines[number] for number in some)
             durable.replace(self._directory / str(_Part.of(self._host(), first, text)), text)
@@ -129,17 +129,17 @@ class AuditShelf:
 
 def chains_in(directory: Path) -> list[HostChain]:
     """Return what each host told of its chain, as far as it is kept in `directory`. Raises OSError."""
-    return [HostChain.of(host, told) for host, told in sorted(_told(directory).items())]
+    return [HostChain.of(host, lines) for host, lines in sorted(_shared_lines(directory).items())]
 
 
-def _told(directory: Path) -> Mapping[str, Mapping[int, Set[bytes]]]:
+def _shared_lines(directory: Path) -> Mapping[str, Mapping[int, Set[bytes]]]:
     """Return the published lines by host and number: more than one if the host contradicts itself."""
-    found: dict[str, dict[int, set[bytes]]] = {}
+    by_host: dict[str, dict[int, set[bytes]]] = {}
     for part in _parts(directory):
         lines = (directory / str(part)).read_bytes().splitlines(keepends=True)
         for number, line in enumerate(lines, part.first):
-            found.setdefault(part.host, {}).setdefault(number, set()).add(line)
-    return found
+            by_host.setdefault(part.host, {}).setdefault(number, set()).add(line)
+    return by_host
 
 
 def _parts(directory: Path) -> list[_Part]:
@@ -152,7 +152,7 @@ def _parts(directory: Path) -> list[_Part]:
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
     """Yield consecutive numbers together, at most `_PART_LINES`, each with the first of them."""
-    for _, run in groupby(enumerate(numbers), lambda each: each[1] - each[0]):
+    for _, run in groupby(enumerate(numbers), lambda numbered: numbered[1] - numbered[0]):
         some = [number for _, number in run]
         for first in range(0, len(some), _PART_LINES):
             yield some[first], some[first : first + _PART_LINES]

@@ -53,5 +53,5 @@ class StorePublications:
             await store.append(new, durable=True)
 
     async def _published(self, store: Store) -> list[Published]:
-        found = [believed(record, self._sealer) for record in await every(store, publications())]
-        return [each.body for each in found if each and isinstance(each.body, Published)]
+        messages = [believed(record, self._sealer) for record in await every(store, publications())]
+        return [message.body for message in messages if message and isinstance(message.body, Published)]

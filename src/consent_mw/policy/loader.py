@@ -311,7 +311,7 @@ class _Reading:
         if not parts:
             return self.scalar(raw, kind, place)
         before = len(self.faults)
-        read = self.each(parts[0], raw, place) if get_origin(kind) is tuple else self.value(parts[0], raw, place)
+        read = self.values(parts[0], raw, place) if get_origin(kind) is tuple else self.value(parts[0], raw, place)
         return _BAD if len(self.faults) > before else read
 
     def scalar(self, raw: object, kind: Any, place: str) -> object:
@@ -371,7 +371,7 @@ class _Reading:
         self.fault(key, "is no list of tables", f"write each as [[{key}]]")
         return []
 
-    def each(self, kind: type[S], raw: object, key: str) -> tuple[S, ...]:
+    def values(self, kind: type[S], raw: object, key: str) -> tuple[S, ...]:
         read = [self.value(kind, row, f"{key}[{number}]") for number, row in enumerate(self.rows(raw, key), 1)]
         return tuple(value for value in read if value is not None)
 
@@ -398,7 +398,7 @@ class _Reading:
         contact = self.value(Contact, raw.get("contact", {}), "contact")
         destruction = self.value(Destruction, raw.get("destruction", {}), "destruction")
         revision = self.revision(raw.get("revision", 1))
-        agencies = self.each(Agency, raw.get("agencies", []), "agencies")
+        agencies = self.values(Agency, raw.get("agencies", []), "agencies")
         kept = self.table(raw, "log")
         seal = self.seal(kept)
         log = self.log(kept, declared)
@@ -407,11 +407,11 @@ class _Reading:
         jurisdiction = self.jurisdiction(raw.get("jurisdiction", "EU"))
         preamble = self.scalar(raw["preamble"], Text, "preamble") if "preamble" in raw else None
         scope = self.value(Scope, raw["scope"], "scope") if "scope" in raw else None
-        sections = self.each(Section, raw.get("sections", []), "sections")
+        sections = self.values(Section, raw.get("sections", []), "sections")
         parties: list[Recipient | Processor] = [*recipients, *processors]
         self.stand(sections, {"processors": bool(processors), "transfers": any(part.transfer for part in parties)})
         headings = self.headings(self.table(raw, "headings"))
-        joint = self.each(JointController, raw.get("joint_controllers", []), "joint_controllers")
+        joint = self.values(JointController, raw.get("joint_controllers", []), "joint_controllers")
         contacts = self.contacts(raw.get("contacts", []))
         earlier = self.earlier(raw.get("earlier", []), effective)
         if controller:
@@ -455,7 +455,7 @@ class _Reading:
     # -- who, and what a site says in its own words ---------------------------------------------------------------
 
     def recipients(self, raw: object, purposes: Mapping[str, object]) -> tuple[Recipient, ...]:
-        read = self.each(Recipient, raw, "recipients")
+        read = self.values(Recipient, raw, "recipients")
         for number, recipient in enumerate(read, 1):
             place = f"recipients[{number}]"
             self.known_purpose(recipient.purpose, purposes, f"{place}.purpose")
@@ -468,7 +468,7 @@ class _Reading:
         return read
 
     def processors(self, raw: object, purposes: Mapping[str, object]) -> tuple[Processor, ...]:
-        read = self.each(Processor, raw, "processors")
+        read = self.values(Processor, raw, "processors")
         for number, processor in enumerate(read, 1):
             place = f"processors[{number}]"
             for name in processor.purposes:
@@ -485,7 +485,7 @@ class _Reading:
             self.fault(f"{place}.transfer.countries", "names none", f"write {_EXAMPLES['countries']}")
 
     def contacts(self, raw: object) -> tuple[Person, ...]:
-        read = self.each(Person, raw, "contacts")
+        read = self.values(Person, raw, "contacts")
         for number, person in enumerate(read, 1):
             if not (person.email or person.phone or person.fax or person.address):
                 self.fault(f"contacts[{number}]", "cannot be reached", "add email, phone, fax or address")
@@ -518,7 +518,7 @@ class _Reading:
                     )
 
     def earlier(self, raw: object, effective: date | None) -> tuple[Earlier, ...]:
-        read = self.each(Earlier, raw, "earlier")
+        read = self.values(Earlier, raw, "earlier")
         for number, previous in enumerate(read, 1):
             if effective and previous.until > effective:
                 mend = "write the last day on which the earlier policy held"
@@ -723,7 +723,7 @@ class _Reading:
         return cookie
 
     def browser(self, raw: object, purposes: Mapping[str, object]) -> tuple[InBrowser, ...]:
-        read = self.each(InBrowser, raw, "browser")
+        read = self.values(InBrowser, raw, "browser")
         for number, stored in enumerate(read, 1):
             place, fetched = f"browser[{number}]", stored.kind in ("pixel", "embed")
             self.known_purpose(stored.purpose, purposes, f"{place}.purpose")

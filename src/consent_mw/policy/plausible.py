@@ -147,9 +147,9 @@ def _providers(policy: Policy) -> list[Fault]:
         named.setdefault(processor.name, set()).update(processor.purposes)
     faults: list[Fault] = []
     placed: list[tuple[str, Cookie | InBrowser]] = [
-        (f'cookies.declared[{number}] "{each.name}"', each) for number, each in enumerate(policy.cookies, 1)
+        (f'cookies.declared[{number}] "{cookie.name}"', cookie) for number, cookie in enumerate(policy.cookies, 1)
     ]
-    placed += [(f"browser[{number}]", each) for number, each in enumerate(policy.browser, 1)]
+    placed += [(f"browser[{number}]", entry) for number, entry in enumerate(policy.browser, 1)]
     for where, cookie in placed:
         if (provider := provider_of(policy, cookie)) is None:
             continue

@@ -186,7 +186,7 @@ class Erasure:
         self._extent = Extent(store, sealer, self._receipts)
         self._open = OpenCases(store, sealer, self._desk)
         self._turn = asyncio.Lock()
-        self._walks = [Walk(each) for each in self._ledgers]
+        self._walks = [Walk(ledger) for ledger in self._ledgers]
         self._applied: int | None = None  # the restoration for which the whole ledger was applied last
         self._renewed: datetime | None = None
         self._reported: list[str] = []  # the failures of the last run

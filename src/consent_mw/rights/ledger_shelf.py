@@ -57,10 +57,10 @@ class LedgerShelf:
 
     def _all(self) -> list[tuple[str, Kept]]:
         entries = [entry for ledger in (self._own, self._others) for entry in ledger.entries() if entry.names_records]
-        told = [(entry.text, entry) for entry in entries]
+        texts = [(entry.text, entry) for entry in entries]
         return [
             (text, Kept(text, int(entry.at.timestamp() * 1e9), int(entry.until.timestamp() * 1e9)))
-            for text, entry in told
+            for text, entry in texts
         ]
 
 

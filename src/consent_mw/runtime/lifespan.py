@@ -51,8 +51,8 @@ async def lifespan(
         elif message["type"].startswith("lifespan.shutdown."):
             left = await on_asyncio(drain.stop)
             if left and ephemeral:
-                told = f"{left:,} bytes of records are left in the spool; hand them over before the disk goes"
-                message = {"type": "lifespan.shutdown.failed", "message": told}
+                warning = f"{left:,} bytes of records are left in the spool; hand them over before the disk goes"
+                message = {"type": "lifespan.shutdown.failed", "message": warning}
         await send(message)
 
     try:

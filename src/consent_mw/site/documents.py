@@ -192,7 +192,7 @@ def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str
     ]
     return {
         "cookies": [*rows, *(_cookie(policy, cookie, language) for cookie in policy.cookies)],
-        "browser": [_plain(each, language) for each in policy.browser],
+        "browser": [_plain(entry, language) for entry in policy.browser],
     }
 
 

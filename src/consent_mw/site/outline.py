@@ -93,7 +93,7 @@ class Outline:
                 purpose.name in self.policy.log and purpose.name != ABUSE,
                 tuple(kept.field for kept in self.kept() if kept.purpose is purpose),
                 tuple(cookie.name for cookie in self.cookies(purpose)),
-                tuple(each.name for each in self.browser(purpose)),
+                tuple(entry.name for entry in self.browser(purpose)),
                 tuple(event for event in self.events() if event.purpose == purpose.name),
                 tuple(self.others(purpose)),
                 tuple(self.processors(purpose)),
@@ -121,7 +121,7 @@ class Outline:
 
     def browser(self, purpose: Purpose) -> list[InBrowser]:
         """Return what else the browser keeps or fetches for `purpose`."""
-        return [each for each in self.policy.browser if each.purpose == purpose.name]
+        return [entry for entry in self.policy.browser if entry.purpose == purpose.name]
 
     def asked_about(self) -> list[Cookie]:
         """Return every cookie that a visitor may be asked about."""

@@ -36,7 +36,7 @@ def existing_store(places: Places, url: str | None, log_urls: Sequence[str] = ()
         ConfigurationError: There is no such store, or another user could replace the keys beside it.
     """
     places.check()
-    store, logs = _existing(url or f"sqlite:///{places.database}"), [_existing(each) for each in log_urls]
+    store, logs = _existing(url or f"sqlite:///{places.database}"), [_existing(log_url) for log_url in log_urls]
     if url is None and earlier_stores(places.database, f"sqlite:///{places.database}", *log_urls):
         return site_store(places.database, None, logs)
     if url is None or isinstance(store, SQLiteStore):  # another file may be a copy of this one, so it is read alone

@@ -82,12 +82,12 @@ def log_store_from(log_store: LogStores | None) -> Store | None:
         ConfigurationError: As `store_from`; or one of several is named twice.
     """
     stores = each_of(log_store)
-    for position, each in enumerate(stores):
-        if each in stores[:position]:
-            named = without_password(each) if isinstance(each, str) else repr(each)
+    for position, part in enumerate(stores):
+        if part in stores[:position]:
+            named = without_password(part) if isinstance(part, str) else repr(part)
             raise ConfigurationError(f"log_store: names {named} twice; name each store once, this host's own first")
-    found = [store_from(each) for each in stores]
-    return SeveralStores(found) if len(found) > 1 else next(iter(found), None)
+    opened = [store_from(part) for part in stores]
+    return SeveralStores(opened) if len(opened) > 1 else next(iter(opened), None)
 
 
 def opened_store(store: str | Store, log_store: LogStores | None = None) -> Store:
@@ -110,7 +110,7 @@ def site_store(database: Path, store: str | Store | None, log_store: LogStores |
         ConfigurationError: As `store_from`; or the list of the site's stores cannot be read.
     """
     chosen = store_from(store or f"sqlite:///{database}")
-    logs = [store_from(each) for each in each_of(log_store)]
+    logs = [store_from(part) for part in each_of(log_store)]
     log_store_from(log_store)  # so that one that is named twice raises
     whole, used = opened_store(chosen, logs), UsedStores.beside(database)
     for url in earlier_stores(database, chosen, *logs):

@@ -45,12 +45,12 @@ class SeveralStores:
         self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
     ) -> Sequence[Record]:
         """As `Store.fetch`, from all."""
-        pages = [await each.fetch(query, after=after, limit=limit, newest_first=newest_first) for each in self._all]
+        pages = [await store.fetch(query, after=after, limit=limit, newest_first=newest_first) for store in self._all]
         return list(islice(merged(pages, newest_first=newest_first), limit))
 
     async def delete(self, query: Query) -> int:
         """Delete every record that matches, in one store after the other, and return how many they were."""
-        return sum([await each.delete(query) for each in self._all])
+        return sum([await store.delete(query) for store in self._all])
 
     @property
     def tokens_at_once(self) -> int:
@@ -59,7 +59,7 @@ class SeveralStores:
 
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`, in all."""
-        return sum([await each.count_others(kinds) for each in self._all])
+        return sum([await store.count_others(kinds) for store in self._all])
 
     async def now(self) -> datetime | None:
         """As `Timed.now`: the first one's. Raises as `Store.fetch`."""
@@ -68,11 +68,11 @@ class SeveralStores:
     async def close(self) -> None:
         """Close all; the next use opens them again."""
         async with AsyncExitStack() as closing:
-            for each in self._all:
-                closing.push_async_callback(each.close)
+            for store in self._all:
+                closing.push_async_callback(store.close)
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncGenerator[bool]:
         """Give True to the holder of `name` in all of them. Raises as `Store.open`."""
         async with AsyncExitStack() as leases:
-            yield all([await leases.enter_async_context(lease(each, name)) for each in self._all])
+            yield all([await leases.enter_async_context(lease(store, name)) for store in self._all])

@@ -210,7 +210,7 @@ class LivingSite:
             typed: What stands on its standard input.
         """
         given = {name: each_of(self._options.get(key)) for key, name in _STORES.items()}
-        stores = {name: [each for each in found if isinstance(each, str)] for name, found in given.items()}
+        stores = {name: [url for url in passed if isinstance(url, str)] for name, passed in given.items()}
         return run_command(arguments, clock=self.clock, directory=self.directory, options=stores, typed=typed)
 
     def publish(self, policy: str | Path, *, wording: bool = False) -> Done:
