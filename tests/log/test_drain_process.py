@@ -245,7 +245,7 @@ def test_where_the_system_forbids_it_the_worker_drains_by_itself(tmp_path: Path,
 def test_one_that_falls_behind_is_begun_anew_and_gives_way_no_more(tmp_path: Path) -> None:
     places = Places(make_site(tmp_path) / "consent-data")
     named = {"policy": str(tmp_path / "policy.toml"), "directory": str(places.directory), "store": None}
-    process = DrainProcess(places.drain_lock, {**named, "log_store": None})
+    process = DrainProcess(places.drain_lock, {**named, "log_store": [], "keyring": None})
 
     def pid_when(*, late: bool) -> int:
         until = time.monotonic() + 60
@@ -283,6 +283,7 @@ def test_it_is_told_addresses_and_paths_and_no_objects(tmp_path: Path) -> None:
         "directory": str(tmp_path / "consent-data"),
         "store": "postgresql://me:word@db/site",
         "log_store": [],
+        "keyring": None,
     }
     others: list[dict[str, Any]] = [
         {"store": MemoryStore()},

@@ -43,6 +43,7 @@ class OpenBaoCluster:
     def __init__(self, *, members: int = 3) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="consent-mw-bao-"))
         self.ports = [free_port() for _ in range(members)]
+        self._cluster_ports = [free_port() for _ in range(members)]
         self.ca = self.directory / "ca.pem"
         self.root = self.token = self._unseal = ""
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * members
@@ -188,12 +189,12 @@ storage "raft" {{
 }}
 listener "tcp" {{
   address = "127.0.0.1:{self.ports[number]}"
-  cluster_address = "127.0.0.1:{self.ports[number] + 20_000}"
+  cluster_address = "127.0.0.1:{self._cluster_ports[number]}"
   tls_cert_file = "{self.directory}/server.pem"
   tls_key_file = "{self.directory}/server.key"
 }}
 api_addr = "https://127.0.0.1:{self.ports[number]}"
-cluster_addr = "https://127.0.0.1:{self.ports[number] + 20_000}"
+cluster_addr = "https://127.0.0.1:{self._cluster_ports[number]}"
 disable_mlock = true
 """
 
