@@ -54,6 +54,14 @@ class OpenBaoCluster:
         return f"openbao://{servers}/transit?site={site}&ca={self.ca}"
 
     def __enter__(self) -> OpenBaoCluster:
+        try:
+            self._begin()
+        except BaseException:
+            self.__exit__(None, None, None)  # no process stays behind
+            raise
+        return self
+
+    def _begin(self) -> None:
         _certificates(self.directory)
         for number in range(len(self.ports)):
             self.start(number)
@@ -65,7 +73,6 @@ class OpenBaoCluster:
         self.wait_until_whole()
         self.admin("POST", "sys/mounts/transit", {"type": "transit"})
         self.token = self.new_token(_policy())
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
