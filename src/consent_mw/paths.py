@@ -80,12 +80,15 @@ class Places:
 
     @property
     def emptied(self) -> list[str]:
-        """What was cut to 0 bytes, one line each, with the fix. Otherwise only locks and SQLite's logs are empty."""
+        """
+        What was cut to 0 bytes, one line each, with the fix. Otherwise only locks and SQLite's logs are empty. The
+        store refuses its own file, and is left out.
+        """
         kept = (path for place in (self.revisions, self.wordings) if place.is_dir() for path in sorted(place.iterdir()))
         return [
             f"{path}: is empty (0 bytes), so its content was cut off; put it back from a copy, or else remove it"
             for path in (*self._contents(), *kept)
-            if path.is_file() and not path.stat().st_size
+            if path != self.database and path.is_file() and not path.stat().st_size
         ]
 
     def _contents(self) -> Iterator[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -141,15 +142,19 @@ def test_what_was_erased_since_is_erased_again(site: SiteWithRecords, capsys: py
     assert theirs.id not in {record.id for record in site.records("visit")}
 
 
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"no database" * 1_000, "is not a"), (b"", r"consent\.sqlite3: is empty \(0 bytes\)\)")]
+)
 def test_a_store_that_cannot_be_read_is_replaced_and_what_is_lost_is_said(
-    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+    content: bytes, why: str, site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = backed_up(capsys)
-    site.places.database.write_bytes(b"no database" * 1_000)
+    site.places.database.write_bytes(content)
     site.places.database.with_name("consent.sqlite3-wal").write_bytes(b"an old log")
     assert main(["store", "check"]) == 1
     (lost,) = restored(capsys, kept, code=1)["lost"]
     assert "requests and receipts since the backup are lost" in lost
+    assert re.search(why, lost)
     assert len(site.records("visit")) == 5
     assert main(["store", "check"]) == 0
 

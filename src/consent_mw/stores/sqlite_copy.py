@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
-from consent_mw.exceptions import StoreError
+from consent_mw.exceptions import SchemaError, StoreError
 from consent_mw.stores.sqlite_file import connect, told_plainly, transaction
 
 __all__ = ["carry_over", "copy", "faults", "settle"]
@@ -76,6 +76,8 @@ def carry_over(path: Path, older: Path, kinds: Collection[str]) -> list[tuple[UU
     """
     marks = ", ".join("?" * len(kinds))
     wanted = f"FROM before.records WHERE kind IN ({marks}) AND id NOT IN (SELECT id FROM records)"  # noqa: S608
+    if not older.stat().st_size:
+        raise SchemaError(f"{older}: is empty (0 bytes)")
     with told_plainly(older), closing(connect(path)) as store:
         store.execute("ATTACH ? AS before", [f"file:{quote(str(older.absolute()))}?mode=ro"])
         store.execute("PRAGMA synchronous = FULL")
