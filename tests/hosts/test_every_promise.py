@@ -49,7 +49,7 @@ class Fleet(NamedTuple):
 
     def command(self, host: Host, *words: object) -> Ran:
         """Run a command of an operator on a host."""
-        named = () if words[0] in ("publish", "audit") else ("--store", host.store)
+        named = () if words[0] == "publish" else ("--store", host.store)
         return run(*words, *named, cwd=host.directory, ahead=int(self.ahead.read_text()))
 
     def told(self, host: Host, *words: object) -> list[dict[str, Any]]:
