@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from consent_mw.exceptions import ConfigurationError, KeyringUnreachable
@@ -185,8 +185,8 @@ class TransitClient:
         text = response.read()
         # An older index is none of a cluster that was restored from a snapshot: then the next call begins anew.
         self._index = "" if response.status == _TOO_OLD else response.getheader("X-Vault-Index") or self._index
-        answer = json.loads(text) if text else {}
-        return response.status, answer if isinstance(answer, dict) else {}
+        answer: Any = json.loads(text) if text else {}
+        return response.status, cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
 
     def _sent(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
