@@ -227,3 +227,17 @@ def test_what_is_not_sealed_must_be_said_in_so_many_words():
     assert not loads(POLICY + "[log]\nseal = false\n").seal
     with pytest.raises(PolicyError, match=r"log\.seal: 0 is neither true nor false; write seal = true"):
         loads(POLICY + "[log]\nseal = 0\n")
+
+
+@pytest.mark.parametrize("retention", ["7 minutes", "5 hours", "1 day", "1 month"])
+@settings(max_examples=5)
+@given(
+    now=st.integers(0, 4 * 365 * 1440).map(lambda minutes: BEGIN + timedelta(minutes=minutes, seconds=7)),
+    later=st.integers(0, 90),
+)
+def test_nothing_that_was_collected_after_what_is_told_has_ended(retention, now, later):
+    rules = Retention([policy(retention, zone="America/St_Johns")])
+    for moment in (now, now + timedelta(minutes=later)):
+        days = range(day_of(moment) - 33, day_of(moment) + 2)
+        ended = [window.until for day in days for window in rules.ended(day, "necessary", moment)]
+        assert rules.none_ended_since("necessary", moment) == max(ended)

@@ -15,7 +15,7 @@ from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import ABUSE, LINKS, Holding, Policy
 from consent_mw.policy.timeline import Course, begins
 from consent_mw.system.bounded_cache import remember
-from consent_mw.system.days import DAY_SECONDS, QUARTER, QUARTERS, day_of, midnights_of, start_of
+from consent_mw.system.days import DAY_SECONDS, EPOCH, QUARTER, QUARTERS, day_of, midnights_of, start_of
 
 __all__ = ["LATE", "Retention", "Rule", "Window", "links_kept"]
 
@@ -23,6 +23,7 @@ __all__ = ["LATE", "Retention", "Rule", "Window", "links_kept"]
 LATE: Final = timedelta(hours=24)
 
 _HOUR: Final = 4  # quarters
+_MINUTE: Final = timedelta(minutes=1)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _INSTANT: Final = timedelta(milliseconds=1)  # ids do not tell less apart
 # The mean lengths of `Duration.seconds` are off by 2.4 days at most (a month that is a February); and the clocks.
@@ -88,6 +89,7 @@ class Retention:
         self._known: dict[tuple[int, str, Span, int], datetime | None] = {}
         self._soonest: dict[tuple[int, str, int], datetime] = {}
         self._first: dict[tuple[int, str, int], datetime] = {}
+        self._since: dict[str, tuple[datetime, datetime]] = {}  # by purpose: as of when, and the answer
         for policy in Course(policies).holding:
             self._zones = tuple(dict.fromkeys((*self._zones, policy.time_zone)))
             for rule in _rules(policy):
@@ -160,9 +162,25 @@ class Retention:
         return soonest <= now
 
     def none_ended_since(self, purpose: str, now: datetime) -> datetime:
-        """Return the beginning of the first day from which on `may_hold_ended` is false."""
+        """
+        Return the instant before which everything of `purpose` was collected that has ended by `now`, as `ended` cuts
+        it: the earliest such instant. It is remembered for as long as nothing can end: each end is at a quarter of an
+        hour, or at a minute where a purpose is kept for minutes.
+        """
+        step = now - (now - EPOCH) % (_MINUTE if self._has_minutes(purpose) else QUARTER)
+        known = self._since.get(purpose)
+        if known is None or known[0] != step:
+            known = self._since[purpose] = step, self._none_ended_since(purpose, now)
+        return known[1]
+
+    def _has_minutes(self, purpose: str) -> bool:
+        return any(rule.retention.unit == "minute" for rule in self._rules.get(purpose, ()))
+
+    def _none_ended_since(self, purpose: str, now: datetime) -> datetime:
         days = range(day_of(now) + 2)
-        return start_of(bisect_left(days, True, key=lambda day: not self.may_hold_ended(day, purpose, now)))
+        behind = bisect_left(days, True, key=lambda day: not self.may_hold_ended(day, purpose, now))
+        windows = (self.ended(day, purpose, now) for day in reversed(days[:behind]))
+        return next((found[-1].until for found in windows if found), EPOCH)
 
     def holds_ended(self, day: int, purpose: str, now: datetime) -> bool:
         """Whether an instant of that day has ended."""

@@ -149,7 +149,7 @@ class Tallies:
         self._known: dict[tuple[str, str], dict[int, Tally]] = {}
 
     def of(self, where: str, purpose: str) -> Mapping[int, Tally]:
-        """Return those of a place and purpose that are known, by day."""
+        """Return those of a place and purpose that are known, by day, in order."""
         return self._known.get((where, purpose), {})
 
     def at(self, where: str) -> Iterator[Tally]:
@@ -204,7 +204,11 @@ class Tallies:
 
     def _take(self, tallies: Iterable[Tally]) -> None:
         for tally in tallies:
-            self._known.setdefault((tally.where, tally.purpose), {})[tally.day] = tally
+            days = self._known.setdefault((tally.where, tally.purpose), {})
+            is_late = bool(days) and tally.day < next(reversed(days)) and tally.day not in days
+            days[tally.day] = tally
+            if is_late:
+                self._known[tally.where, tally.purpose] = dict(sorted(days.items()))
 
 
 class Certificates:

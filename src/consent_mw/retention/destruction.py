@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.store_clock import StoreClock
-from consent_mw.system.days import QUARTER_SECONDS, day_of, instant_of
+from consent_mw.system.days import QUARTER, QUARTER_SECONDS, day_of, instant_of
 from consent_mw.system.locks import leased
 
 __all__ = ["Destruction", "Outcome", "Progress"]
@@ -336,7 +336,7 @@ class Destruction:
     async def _destroy_keys(self, stage: Stage, run: _Run, *, held: bool) -> None:
         """Destroy the keys that have ended; with `held`, those whose records had to be moved first."""
         try:
-            for day, label in _may_have_ended(stage, (await self._keys(stage)).labels, run.now):
+            for day, label in _ended(stage, (await self._keys(stage)).labels, run.now):
                 if await self._must_go(stage, day, *of_label(label), run, held=held):
                     if of_label(label)[0] == REQUESTS and stage.where == LIVE:
                         await self._renew(stage, run)
@@ -363,8 +363,7 @@ class Destruction:
         return known
 
     async def _must_go(self, stage: Stage, day: int, purpose: str, span: Span, run: _Run, *, held: bool) -> bool:
-        if not stage.retention.has_ended(day, purpose, run.now, span):
-            return False
+        """Whether a key that has ended goes now, or with `held` after its records were moved."""
         moves = self._archives(stage) and stage.retention.holds(day, purpose, run.now, span)
         if moves != held:
             return False
@@ -374,20 +373,16 @@ class Destruction:
         return stage.where == LIVE and self._archive is not None
 
     def _tallied(self, stage: Stage, run: _Run) -> Iterator[Tally]:
-        """Yield the tallies of days and purposes that may have ended, in order."""
+        """Yield the tallies of days and purposes that have ended, in order."""
         tallies = {purpose: self._certificates.tallies(stage.where, purpose) for purpose in stage.retention.purposes}
-        for day, purpose in _may_have_ended(stage, {name: sorted(days) for name, days in tallies.items()}, run.now):
+        for day, purpose in _ended(stage, tallies, run.now):
             yield tallies[purpose][day]
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
     async def _move_rows(self, stage: Stage, run: _Run) -> None:
         """Delete the rows that have ended, or move them into the archive."""
-        run.known += sum(
-            sum(tally.rings.values())
-            for tally in self._tallied(stage, run)
-            if stage.retention.has_ended(tally.day, tally.purpose, run.now)
-        )
+        run.known += sum(sum(tally.rings.values()) for tally in self._tallied(stage, run))
         for purpose in stage.retention.purposes:
             async for day, window in stage.ended(purpose, run.now):
                 counted = await self._counting.before_it_goes(stage, day, purpose, run.now)
@@ -429,22 +424,24 @@ class Destruction:
     async def _certify(self, stage: Stage, run: _Run) -> None:
         """Write a certificate for each key that is gone, what was deleted besides, and each day that needed no key."""
         keys = await self._keys(stage)
+        shared = stage.sealer.keyring if isinstance(stage.sealer.keyring, SeveralKeys) else None
         for purpose, places in keys.gone.items():
             # Also under the name that the keyring had before the site moved to a store that hosts share.
-            certified = set[int]().union(
-                *(self._certificates.certified(stage.where, purpose, ring) for ring in stage.sealer.rings)
-            )
-            for day in sorted(keys.dead[purpose] - certified):
+            certified = [self._certificates.certified(stage.where, purpose, ring) for ring in stage.sealer.rings]
+            left = keys.dead[purpose]
+            for days in certified:
+                left = left - days
+            for day in sorted(left):
                 if self._is_owed(stage, day, purpose, stage.ring, run):
                     await self._write(Part(stage.where, day, purpose, stage.ring), stage, places[day], run)
-            if isinstance(shared := stage.sealer.keyring, SeveralKeys):
-                await asyncio.to_thread(shared.settle, purpose, places.keys() & certified)
+            if shared:
+                await asyncio.to_thread(shared.settle, purpose, places.keys() & set[int]().union(*certified))
         for part in self._deletions.owed:
             if not self._deletions.of(part).records:  # said by now, with what the keyring at hand had sealed
                 continue
-            ended = stage.retention.has_ended(part.day, part.purpose, run.now) and run.is_done(stage, *part[1:3])
+            ended = part.where == stage.where and stage.retention.has_ended(part.day, part.purpose, run.now)
             waits = part.ring not in stage.lost and keys.has(part.day, part.purpose)
-            if part.where == stage.where and stage.reaches(part.ring) and ended and not waits:
+            if ended and not waits and stage.reaches(part.ring) and run.is_done(stage, *part[1:3]):
                 of_here = part.ring in stage.sealer.rings
                 place = keys.gone.get(part.purpose, {}).get(part.day, "") if of_here else ""
                 await self._write(part, stage, place, run)
@@ -495,17 +492,18 @@ class Destruction:
         run.outcome.certificates += 1
 
 
-def _may_have_ended(stage: Stage, days: Mapping[str, Sequence[int]], now: datetime) -> list[tuple[int, str]]:
-    """Return those of `days`, which are in order, by purpose or by the label of their keys, that may have ended."""
-    ended: list[tuple[int, str]] = []
+def _ended(stage: Stage, days: Mapping[str, Iterable[int]], now: datetime) -> list[tuple[int, str]]:
+    """Return those of `days`, which are in order, by purpose or by the label of their keys, that have ended."""
+    found: list[tuple[int, str]] = []
     for label, some in days.items():
-        purpose = of_label(label)[0]
-        for day in some:
-            if stage.retention.holds_ended(day, purpose, now):
-                ended.append((day, label))
-            elif not stage.retention.may_hold_ended(day, purpose, now):
+        purpose, span = of_label(label)
+        last = day_of(stage.retention.none_ended_since(purpose, now) - QUARTER)
+        for day in some:  # of hundreds of days that live, one or two
+            if day > last:
                 break
-    return sorted(ended)
+            if stage.retention.has_ended(day, purpose, now, span):
+                found.append((day, label))
+    return sorted(found)
 
 
 def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:

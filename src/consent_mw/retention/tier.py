@@ -97,7 +97,9 @@ class Stage:
     async def ended(self, purpose: str, now: datetime) -> AsyncIterator[tuple[int, Window]]:
         """Yield the hours whose records of `purpose` have ended by `now`, joined within each day. Raises StoreError."""
         since, until = None, self.retention.none_ended_since(purpose, now)
-        while page := await self.store.fetch(_query(purpose, since, until), limit=1):
+        while (since is None or since < until) and (
+            page := await self.store.fetch(_query(purpose, since, until), limit=1)
+        ):
             first = time_of(page[0].id)
             day = day_of(first)
             for window in self.retention.ended(day, purpose, now):
