@@ -14,6 +14,7 @@ from tests.support.policies import POLICY
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import Message, Receive, Scope, Send
 from consent_mw.records import Query
+from consent_mw.site.templating import our_templates
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.testing.blocking import allow_in
 from consent_mw.testing.driver import http_scope
@@ -106,6 +107,18 @@ def test_nothing_of_a_request_blocks_the_loop(site: ConsentMiddleware) -> None:
                 time.sleep(0)  # noqa: ASYNC251 - it does look
 
     asyncio.run(watched())
+
+
+def test_the_first_page_of_each_kind_reads_its_templates_beside_the_loop(site: ConsentMiddleware) -> None:
+    pages = ("", "policy", "policy.md", "cookies", "my-data", "nothing", "policy/1", "policy/9", "proof")
+
+    async def watched() -> list[int]:
+        with blockbuster_ctx() as detector:
+            allow_in(detector)
+            return [(await asks(site, f"/consent/{page}"))[0] for page in pages]
+
+    our_templates.cache_clear()
+    assert asyncio.run(watched()) == [200, 200, 200, 200, 200, 404, 200, 404, 200]
 
 
 def test_what_is_no_page_of_html_never_waits_for_the_disk(site: ConsentMiddleware) -> None:

@@ -391,6 +391,8 @@ class Answer(msgspec.Struct, eq=False):
                         return self._special_head(message, permissions, None, gated)
                     accepted = exchange.fields.get(b"accept-language", b"")
                     self.words = revision.site.words(exchange.seen or exchange.scope, accepted, consent)
+                    if self.words is None:
+                        return self._special_head(message, permissions, None, gated)
                 # Even a page that asks nothing is for this visitor alone: those who have not chosen get another page.
                 gated.headers.extend(FOR_ONE_VISITOR)
                 self.page = message

@@ -70,6 +70,20 @@ _WORDS: Final = 64
 #: The memory for the preferred language of each Accept-Language header: each page asks for it twice.
 _LANGUAGES_BYTES: Final = 256 << 10
 
+#: The templates that are read before a page answers in a language for the first time: those of all that it may show,
+#: and of the words that a receipt of it names.
+_OTHERWISE: Final = ("missing.html", "refused.html", "notice.html", "_head.html")
+_BANNER: Final = ("banner.html", "waiting.html", "notice.html", "_head.html")
+_TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
+    "": ("settings.html", "dialog.html", "waiting.html", *_OTHERWISE),
+    "/choice": ("banner.html", "waiting.html", "_choices.html", "_declared.html", *_OTHERWISE),
+    "/policy": ("policy.html", "_changes.html", *_OTHERWISE),
+    "/cookies": ("cookies.html", *_OTHERWISE),
+    "/proof": ("proof.html", *_OTHERWISE),
+    "/receipt": ("receipt.html", "_declared.html", *_OTHERWISE),
+    "/my-data": ("my_data.html", "my_data_unknown.html", "my_data_away.html", "_declared.html", *_OTHERWISE),
+}
+
 _Page: TypeAlias = Callable[[Visit], Awaitable[Response]]
 
 
@@ -228,11 +242,13 @@ class Site:
         """
         asks_first = shared or consent.permissions.asks
         waiting = [] if asks_first else await self.waiting(consent, now_ns)
+        await self._surfaces.load(self._spoken(scope, page_language), _BANNER)
         return self.banner_of(scope, consent, waiting, shared=shared, page_language=page_language)
 
-    def words(self, scope: Scope, accepted: bytes, consent: RequestConsent) -> Words:
+    def words(self, scope: Scope, accepted: bytes, consent: RequestConsent) -> Words | None:
         """
-        Return the words for a page that only asks. All its readers get the same bytes.
+        Return the words for a page that only asks; None if their templates are still to be read, as `banner` does
+        without stopping the loop. All its readers get the same bytes.
 
         Args:
             accepted: The visitor's Accept-Language.
@@ -242,6 +258,8 @@ class Site:
         words = self._words.get(key)
         if words is None:
             language, base = key[0], self.base(scope)
+            if not self._surfaces.has_loaded(language, _BANNER):
+                return None
             words = Words.of(self._rendering.head(language, base), self._asking(consent, language, base, TARGET))
             if len(root) <= LONGEST_BASE:
                 remember(self._words, key, words, _WORDS)
@@ -374,6 +392,9 @@ class Site:
         methods = self._methods(visit.page)
         if own_path(visit.scope).startswith(f"{self.prefix}/static/"):
             methods = {"GET": self._static}
+        else:
+            shown = "/policy" if visit.page.startswith("/policy/") else visit.page
+            await self._surfaces.load(visit.language, _TEMPLATES.get(shown, _OTHERWISE))
         if methods is None:
             return self._missing(visit)
         page = methods.get("GET" if visit.method == "HEAD" else visit.method)

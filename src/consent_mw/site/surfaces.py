@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from html import escape
 from pathlib import Path
@@ -53,6 +54,7 @@ class Surfaces:
         self.outline: Outline = Outline(policy)
         self._own = own_templates
         self._templates: Templates | None = None
+        self._loaded: set[tuple[str, tuple[str, ...]]] = set()
         self._rendered: dict[tuple[object, ...], str] = {}
 
     def of(self, policy: Policy) -> Surfaces:
@@ -69,6 +71,21 @@ class Surfaces:
 
             self._templates = Templates(self._own) if self._own else our_templates()
         return self._templates
+
+    def has_loaded(self, language: str, names: tuple[str, ...]) -> bool:
+        """Whether nothing that these templates need in `language` is still to be read from the disk."""
+        return (language, names) in self._loaded
+
+    async def load(self, language: str, names: tuple[str, ...]) -> None:
+        """Read and compile these templates in a thread, unless that was done: the first page must not stop the loop."""
+        if not self.has_loaded(language, names):
+            await asyncio.to_thread(self._load, language, names)
+
+    def _load(self, language: str, names: tuple[str, ...]) -> None:
+        self.templates.load(language, names)
+        for each in self.policy.languages:
+            self.templates.translation(language).own_name(each)
+        self._loaded.add((language, names))
 
     def render(self, name: str, language: str, base: str, **context: object) -> str:
         """Return a template filled with `context` and with the values that every template may use."""

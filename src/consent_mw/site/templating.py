@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from gettext import NullTranslations
 from pathlib import Path
-from typing import Protocol, cast
+from threading import Lock
+from typing import Final, Protocol, cast
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from consent_mw.policy.model import Text
@@ -20,6 +22,8 @@ from consent_mw.site.translation import Translation
 __all__ = ["TEMPLATES", "Templates", "our_templates"]
 
 TEMPLATES = Path(__file__).parent / "templates"
+#: The name of a template that another one extends, includes or imports from.
+_NAMED: Final = re.compile(r"""\{%-?\s*(?:extends|include|import|from)\s+["']([^"']+)""")
 
 
 class _Translatable(Protocol):
@@ -42,6 +46,7 @@ class Templates:
         self._catalogues = [folder for folder in (own and own / "locale", CATALOGUES) if folder]
         self._translations: dict[str, Translation] = {}
         self._environments: dict[str, Environment] = {}
+        self._loading = Lock()
 
     def translation(self, language: str) -> Translation:
         """Return the translation that pages use for `language`, one of the policy's."""
@@ -62,6 +67,19 @@ class Templates:
         module = self._of(language).get_template(name).make_module({**context, "translation": spoken})
         return lambda macro, value: marked(str(getattr(module, macro)(value)), spoken.language, spoken.direction)
 
+    def load(self, language: str, names: Iterable[str]) -> None:
+        """Read and compile these templates in `language`, with all that they include: it waits for the disk."""
+        with self._loading:
+            environment, left, known = self._of(language), list(names), set[str]()
+            while left:
+                name = left.pop()
+                if name not in known:
+                    known.add(name)
+                    environment.get_template(name)
+                    source, _, _ = cast("BaseLoader", environment.loader).get_source(environment, name)
+                    left += _NAMED.findall(source)
+            self.translation(language).warm()
+
     def _of(self, language: str) -> Environment:
         environment = self._environments.get(language)
         if environment is None:
@@ -78,6 +96,7 @@ def our_templates() -> Templates:
 def _environment(folders: Sequence[Path], translation: Translation) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(folders),
+        auto_reload=False,  # to look for a newer file at each use would wait for the disk
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -43,6 +43,13 @@ class Translation:
         # Our own sentences are British English, while "en-US" would give American dates.
         self._dates = Locale("en", "GB") if self.language == SOURCE else self._locale
 
+    def warm(self) -> None:
+        """Read what Babel reads at the first use: it waits for the disk."""
+        self.date(date(2026, 1, 1))
+        self.duration(Duration(1, "day"))
+        self.city(ZoneInfo("Asia/Seoul"))
+        self.name(SOURCE)
+
     def date(self, day: date) -> str:
         """Return a date as this language writes it, such as "23 November 2026"."""
         return format_date(day, "long", locale=self._dates)

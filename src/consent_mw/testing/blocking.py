@@ -12,9 +12,6 @@ _FUNCTIONS: Final[Mapping[str, Iterable[str]]] = {
     # One record a request, into the page cache: some microseconds, and a thread would take longer.
     "consent_mw/spool/spool.py": ("append", "lease", "write"),
     "consent_mw/spool/segment.py": ("discard",),
-    # Templates and catalogues are read when the first page needs them, and stay in memory.
-    "consent_mw/site/rendering.py": ("_common",),
-    "consent_mw/site/surfaces.py": ("templates", "render"),
 }
 
 
