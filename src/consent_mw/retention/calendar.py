@@ -180,7 +180,7 @@ class Retention:
         days = range(day_of(now) + 2)
         behind = bisect_left(days, True, key=lambda day: not self.may_hold_ended(day, purpose, now))
         windows = (self.ended(day, purpose, now) for day in reversed(days[:behind]))
-        return next((found[-1].until for found in windows if found), EPOCH)
+        return next((window[-1].until for window in windows if window), EPOCH)
 
     def holds_ended(self, day: int, purpose: str, now: datetime) -> bool:
         """Whether an instant of that day has ended."""

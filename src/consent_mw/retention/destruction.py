@@ -494,7 +494,7 @@ class Destruction:
 
 def _ended(stage: Stage, days: Mapping[str, Iterable[int]], now: datetime) -> list[tuple[int, str]]:
     """Return those of `days`, which are in order, by purpose or by the label of their keys, that have ended."""
-    found: list[tuple[int, str]] = []
+    ended: list[tuple[int, str]] = []
     for label, some in days.items():
         purpose, span = of_label(label)
         last = day_of(stage.retention.none_ended_since(purpose, now) - QUARTER)
@@ -502,8 +502,8 @@ def _ended(stage: Stage, days: Mapping[str, Iterable[int]], now: datetime) -> li
             if day > last:
                 break
             if stage.retention.has_ended(day, purpose, now, span):
-                found.append((day, label))
-    return sorted(found)
+                ended.append((day, label))
+    return sorted(ended)
 
 
 def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:

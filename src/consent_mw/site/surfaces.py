@@ -83,8 +83,8 @@ class Surfaces:
 
     def _load(self, language: str, names: tuple[str, ...]) -> None:
         self.templates.load(language, names)
-        for each in self.policy.languages:
-            self.templates.translation(language).own_name(each)
+        for tag in self.policy.languages:
+            self.templates.translation(language).own_name(tag)
         self._loaded.add((language, names))
 
     def render(self, name: str, language: str, base: str, **context: object) -> str:
