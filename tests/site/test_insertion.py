@@ -185,6 +185,26 @@ def test_what_follows_the_body_tag_streams_on_as_it_comes() -> None:
         assert insertion.feed(later) == [later]
 
 
+AT_END = PAGE.replace(b"<body>", b"<body class=a data-consent-mw='end'>")
+
+
+@given(st.lists(st.integers(0, 200)))
+def test_a_body_that_says_so_gets_it_behind_all_that_it_contains(cuts: list[int]) -> None:
+    form = "<section><form a><button></form></section>"
+    sent = body(send(Insertion(start(), HEAD, form), AT_END, cuts))
+    page, _, rest = sent.partition(b"</html>")
+    assert page + b"</html>" == AT_END.replace(b"</head>", b"<link></head>")
+    assert rest.index(b"<section>") < rest.index(b"</form><form id=")
+    assert with_words(AT_END, Words.of(HEAD, BODY), b"/") is None
+
+
+@pytest.mark.parametrize("kept", [len(AT_END), len(AT_END) - 1, len(AT_END) - 7])
+def test_one_that_is_too_long_or_does_not_end_gets_it_at_its_beginning(kept: int) -> None:
+    insertion = Insertion(start(), HEAD, BODY, limit_bytes=AT_END.index(b"</p>"))
+    sent = body(send(insertion, AT_END[:kept], [AT_END.index(b"y"), AT_END.index(b"</html>")]))
+    assert sent == AT_END[:kept].replace(b"</head>", b"<link></head>").replace(b"<p>", BODY.encode() + b"<p>")
+
+
 def test_what_was_received_is_not_changed() -> None:
     first = start(("Content-Length", str(len(PAGE))), ("Vary", "Accept"), ("Cache-Control", "max-age=5"))
     before = [*first["headers"]]

@@ -89,6 +89,8 @@ _NO_PLACE: Final = (
     "nobody is asked on %s: the document has no <body> that a banner can be put into, such as a frameset, or a head "
     "whose comment, script or style is never closed. Give it one" + _OR_PLACE
 )
+#: A `<body>` that wants the banner behind all that it contains: what hydrates a whole document may look no further.
+_AT_END: Final = re.compile(rb"""\sdata-consent-mw\s*=\s*(["']?)end\1[\s/>]""", re.IGNORECASE)
 #: How a whole document begins; what begins otherwise may be a part for a script, which never gets a banner.
 _DOCUMENT: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\b|html\b|\?xml\b)", re.IGNORECASE)
 
@@ -238,19 +240,36 @@ class Insertion:
     """
     One page on its way: hold it until its `<body>` arrives, insert the banner, and let the rest stream through.
 
+    A page with `<body data-consent-mw="end">` is held until its end, and gets the banner there, unless it is longer
+    than `limit_bytes` or does not end properly.
+
     Args:
         start: The `http.response.start` of an `insertable` response; it leaves with what `feed` returns.
         head: HTML for the end of the document's head.
         body: HTML for the beginning of its body.
         shared: The page has one body for everyone, so its caching headers stay.
-        limit_bytes: The latest offset at which the body may begin; if it begins later, the page leaves unchanged.
+        limit_bytes: The latest offset at which the body may begin; if it begins later, the page leaves unchanged. No
+            more than that is held for a banner at the end.
         absolute: The beginning of our addresses, and their beginning if a `<base>` of the page would redirect them.
 
     Attributes:
         obstacle: As `obstacle` returns it, once a whole document has left without a banner.
     """
 
-    __slots__ = ("_absolute", "_body", "_head", "_held", "_limit_bytes", "_opening", "_shared", "_start", "obstacle")
+    __slots__ = (
+        "_absolute",
+        "_at_end",
+        "_body",
+        "_head",
+        "_held",
+        "_held_bytes",
+        "_limit_bytes",
+        "_opening",
+        "_place",
+        "_shared",
+        "_start",
+        "obstacle",
+    )
 
     def __init__(
         self,
@@ -269,7 +288,10 @@ class Insertion:
         self._limit_bytes = limit_bytes
         self._absolute = absolute
         self._held: list[Message] = []
+        self._at_end = False
+        self._held_bytes = 0
         self._opening: Opening | None = Opening()
+        self._place: Place | None = None
         self.obstacle: str = ""
 
     def feed(self, message: Message) -> list[Message]:
@@ -279,9 +301,13 @@ class Insertion:
         self._held.append(message)
         if message["type"] != "http.response.body":
             return self.close()  # the server sends a file or the like directly: there is nothing to read
-        place = self._look(self._opening, message)
-        if place is not None:
-            return self._inserted(place)
+        self._held_bytes += len(message.get("body", b""))
+        if self._place is None:
+            self._place = self._look(self._opening, message)
+            self._at_end = self._place is not None and self._wants_end(self._place)
+        if self._place is not None:
+            goes_on = message.get("more_body", False) and self._held_bytes <= self._limit_bytes
+            return [] if goes_on and self._at_end else self._inserted(self._place)
         if not self._opening.ended:
             return []
         if _DOCUMENT.match(b"".join(message.get("body", b"")[:99] for message in self._held[:9])):
@@ -305,7 +331,10 @@ class Insertion:
 
     def _inserted(self, place: Place) -> list[Message]:
         page = b"".join(message.get("body", b"") for message in self._held)
-        forms = loosened(self._body) if self._is_whole(page) else (self._body, "")
+        whole = self._is_whole(page)
+        forms = loosened(self._body) if whole else (self._body, "")
+        if whole and self._at_end:
+            forms = "", "".join(forms)
         head, body, end = (self._encoded(form) for form in (self._head, *forms))
         path, absolute = (f'="{address}'.encode() for address in self._absolute)
         if self._absolute[1] and b"<base" in page[: place.body].lower():
@@ -316,6 +345,10 @@ class Insertion:
         self._opening = None
         self._held = []
         return messages
+
+    def _wants_end(self, place: Place) -> bool:
+        page = b"".join(message.get("body", b"") for message in self._held)
+        return _AT_END.search(page, place.head, place.body) is not None
 
     def _is_whole(self, page: bytes) -> bool:
         """Whether the page has come to its proper end. A stream may take long, so its forms stay inside."""

@@ -88,8 +88,13 @@ class Surfaces:
         self._loaded.add((language, names))
 
     def render(self, name: str, language: str, base: str, **context: object) -> str:
-        """Return a template filled with `context` and with the values that every template may use."""
-        return self.templates.render(
+        """
+        Return a template filled with `context` and with the values that every template may use.
+
+        Nothing surrounds its elements: React, when it hydrates a whole document, passes over elements that it did not
+        render, and takes a line break between them for a mistake.
+        """
+        html = self.templates.render(
             name,
             language,
             policy=self.policy,
@@ -102,6 +107,7 @@ class Surfaces:
             look=self.look,
             **({"has_my_data": False, "has_proof": False} | context),
         )
+        return html.strip()
 
     def head(
         self,

@@ -15,6 +15,8 @@ __all__ = ["TARGET", "Words", "with_words"]
 #: A placeholder for the path to return to; no path can hold a NUL.
 TARGET: Final = "\0target\0"
 _BASE: Final = b"<base"
+#: Of a page that says where its banner goes.
+_ASKED: Final = b"data-consent-mw"
 
 
 class Words(NamedTuple):
@@ -52,7 +54,8 @@ def with_words(page: bytes, words: Words, target: bytes) -> bytes | None:
     """
     Return a whole page with `words` inserted.
 
-    None if the page needs a closer look, or if its `<base>` would lead our addresses elsewhere.
+    None if the page needs a closer look, if its `<base>` would lead our addresses elsewhere, or if its `<body>` says
+    where the banner goes.
 
     Args:
         target: The path to return to, escaped.
@@ -61,5 +64,7 @@ def with_words(page: bytes, words: Words, target: bytes) -> bytes | None:
     if place is None or _BASE in page[: place.body].lower():
         return None
     head, body = place
+    if _ASKED in page[head:body]:
+        return None
     inner, end = (words.loose, words.end) if ends(page) else (words.body, b"")
     return b"".join((page[:head], words.head, page[head:body], target.join(inner), page[body:], end))
