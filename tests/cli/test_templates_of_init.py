@@ -27,7 +27,7 @@ STATES = sorted({state for duty in checklist("US").entry for state in duty.state
         (("--language", "en"), ("en",), "EU"),
         (("--language", "en", "--jurisdiction", "UK"), ("en",), "UK"),
         (("--language", "en", "--language", "ko", "--jurisdiction", "EU"), ("en", "ko"), "EU"),
-        (("--jurisdiction", "US"), ("ko", "en"), "US"),
+        (("--jurisdiction", "us"), ("ko", "en"), "US"),
         (("--language", "ko", "--jurisdiction", "US-CA"), ("ko",), "US-CA"),
         *(((*ENGLISH, f"US-{state}"), ("en",), f"US-{state}") for state in ("CA", *STATES)),
     ],
@@ -77,9 +77,9 @@ def test_templates_differ_by_what_such_sites_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (("--template", "shop", "--jurisdiction", "XX"), 1, "'XX' is not known"),
+        (("--template", "shop", "--jurisdiction", "gdpr"), 2, "'--jurisdiction': 'gdpr' is none of KR, EU, UK, US"),
         (("--template", "bakery"), 2, "'bakery' is not one of"),
-        (("--jurisdiction", "XX"), 1, "'XX' is not known"),
+        (("--jurisdiction", "US-XX"), 2, "'--jurisdiction': 'US-XX' is none of KR, EU, UK, US"),
         (("--language", "ko", "--from", "x.md"), 2, "take one way"),
         (("--template", "shop", "--from", "x.md"), 2, "take one way"),
     ],

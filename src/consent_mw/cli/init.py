@@ -17,7 +17,7 @@ from consent_mw.cli.existing_page import read_page
 from consent_mw.cli.template import KINDS, LANGUAGES, founding_policy, from_template
 from consent_mw.cli.terminal import as_json, complain
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.policy.loader import loads
+from consent_mw.policy.loader import JURISDICTIONS, STATES, loads
 from consent_mw.system.ownership import check_directory, give_to_owner, make_directory
 
 __all__ = ["init"]
@@ -35,6 +35,14 @@ In your application:
     key = Path("{key}").read_text().strip()
     app = ConsentMiddleware(app, policy="{policy}", secret_keys=[key])
 """
+
+
+def _law(_context: click.Context, _option: click.Parameter, said: str | None) -> str | None:
+    """Return the jurisdiction as policies write it. No file is written yet whose line could be blamed."""
+    law = said and said.upper()
+    if law and law not in JURISDICTIONS and not STATES.fullmatch(law):
+        raise click.BadParameter(f"{said!r} is none of {', '.join(JURISDICTIONS)}, or of their states, such as US-CA")
+    return law
 
 
 @click.command(
@@ -56,7 +64,7 @@ In your application:
     type=click.Choice(LANGUAGES),
     help="A language of the site, the first of several first. [default: ko and en]",
 )
-@click.option("--jurisdiction", help="Whose law, such as EU. [default: KR, or EU without Korean]")
+@click.option("--jurisdiction", callback=_law, help="Whose law, such as EU. [default: KR, or EU without Korean]")
 @click.option("--json", "json_wanted", is_flag=True, help="Where they are, as one object.")
 def init(
     directory: Path,

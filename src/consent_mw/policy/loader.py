@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, Final, TypeVar, cast, get_args, get_origin
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
@@ -49,14 +49,15 @@ from consent_mw.policy.presets import PRESETS
 from consent_mw.policy.recipients import same
 from consent_mw.policy.toml_lines import with_lines
 
-__all__ = ["HANDLING", "PROOF", "SCHEMA", "load", "loads"]
+__all__ = ["HANDLING", "JURISDICTIONS", "PROOF", "SCHEMA", "STATES", "load", "loads"]
 
 #: The shape of the declaration that this version reads.
 SCHEMA = 1
 
-_JURISDICTIONS = ("KR", "EU", "UK", "US")
+#: Whose law a policy may follow.
+JURISDICTIONS: Final = ("KR", "EU", "UK", "US")
 #: Of the United States: those of ISO 3166-2 that are states, and the district.
-_STATES = re.compile(
+STATES: Final = re.compile(
     "US-(A[LKZR]|C[AOT]|D[EC]|FL|GA|HI|I[DLNA]|K[SY]|LA|M[EDAINSOT]|N[EVHJMYCD]|O[HKR]|PA|RI|S[CD]|T[NX]|UT|V[TA]|W[AVIY])"
 )
 _TOP = (
@@ -545,12 +546,12 @@ class _Reading:
                 self.fault(f"sections[{number}].title", "another section is called so", "give it another title")
 
     def jurisdiction(self, raw: object) -> str:
-        if isinstance(raw, str) and _STATES.fullmatch(raw):
+        if isinstance(raw, str) and STATES.fullmatch(raw):
             return raw
         if isinstance(raw, str) and raw.startswith("US-"):
             self.fault("jurisdiction", f"{raw!r} is no state", 'write one such as "US-CA", or "US"')
             return "US"
-        return self.one_of(raw, _JURISDICTIONS, "jurisdiction")
+        return self.one_of(raw, JURISDICTIONS, "jurisdiction")
 
     def held(self, purpose: Purpose, place: str) -> None:
         """Note what contradicts who holds the data of a purpose, and how long."""
