@@ -121,6 +121,18 @@ def test_an_unanswered_banner_costs_no_paper(arrive: Any) -> None:
     assert before == sheets(page) == 1
 
 
+def test_the_printed_policy_has_no_controls_and_numbered_pages(arrive: Any) -> None:
+    page = arrive("/consent/policy")
+    page.emulate_media(media="print")
+    assert page.locator(".consent-mw-main h2").first.is_visible()
+    controls = page.locator("button, header nav, main > footer, main [data-consent]")
+    assert controls.count() > 3
+    assert not [each.inner_text() for each in controls.all() if each.is_visible()]
+    rules = "[...document.styleSheets].flatMap(function inner(each) { return [...each.cssRules].flatMap((rule) => "
+    margins = page.evaluate(f"{rules}[rule.cssText, ...rule.cssRules ? inner(rule) : []]) }}).join(' ')")
+    assert "counter(page)" in margins
+
+
 def sheets(page: Page) -> int:
     return len(re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf()))
 
