@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,3 +88,37 @@ def test_an_operator_may_leave_the_page_out(tmp_path: Path) -> None:
         assert visitor.get("/consent/proof").status_code == 404
         marks = re.findall(r'consent-mw-mark"><a href="([^"]*)">', visitor.get("/consent/policy").text)
         assert set(marks) == {"#proof"}
+
+
+def in_the_store(directory: Path, statement: str) -> None:
+    """Carry out SQL in the site's store, as somebody who has its file may."""
+    with closing(sqlite3.connect(directory / "consent-data" / "consent.sqlite3", isolation_level=None)) as store:
+        assert store.execute(statement).rowcount in (-1, 1)
+
+
+def test_an_altered_certificate_proves_nothing_and_is_not_shown(tmp_path: Path) -> None:
+    with LivingSite(app, directory=tmp_path, policy=SHORT, at=NOON) as living:
+        reader = living.visitor()
+        reader.get("/books")
+        living.pass_time(days=4)
+        before = reader.get("/consent/proof.json").json()["certificates"]
+        chosen = "SELECT id FROM records WHERE kind = 'certificate' AND data LIKE '%\"necessary\"%' LIMIT 1"
+        altered = "replace(data, '\"necessary\"', '\"ads\"')"
+        in_the_store(tmp_path, f"UPDATE records SET data = {altered} WHERE id = ({chosen})")
+        living.pass_time(minutes=6)  # what was read before may be shown for five minutes
+        after = reader.get("/consent/proof.json").json()["certificates"]
+        assert len(after) == len(before) - 1
+        assert all(row in before for row in after)
+
+
+def test_a_store_that_is_away_is_said_to_be_and_found_again(tmp_path: Path) -> None:
+    with LivingSite(app, directory=tmp_path, policy=SHORT, at=NOON) as living:
+        reader = living.visitor(headers={"accept-language": "en"})
+        in_the_store(tmp_path, "ALTER TABLE records RENAME TO away")
+        page, data = reader.get("/consent/proof"), reader.get("/consent/proof.json")
+        assert (page.status_code, data.status_code) == (503, 503)
+        assert (data.json(), data.headers["cache-control"]) == ({"error": "store"}, "no-store")
+        assert int(page.headers["retry-after"]) > 0
+        assert "cannot be read at the moment" in page.text
+        in_the_store(tmp_path, "ALTER TABLE away RENAME TO records")
+        assert reader.get("/consent/proof").status_code == 200
