@@ -176,6 +176,10 @@ CASES: Final[dict[str, Bad]] = {
         ("recipients[1].purpose", 'did you mean "necessary"?'),
         ("recipients[1].country", "ISO 3166-1"),
     ),
+    **{
+        f"recipient in {name}": after(RECEIVES + f'country = "{name}"\n', ("recipients[1].country", f'"{code}"?'))
+        for name, code in {"UK": "GB", "U.S.": "US", "미국": "US", "Korea": "KR", "de": "DE"}.items()
+    },
     "recipient with two ends": after(
         RECEIVES + 'retention = "1 year"\nuntil = "x"\n', ("recipients[1].until", "keep one")
     ),
@@ -316,6 +320,16 @@ CASES: Final[dict[str, Bad]] = {
     "languages that are none": Bad(
         SMALLEST.replace('["en", "ko"]', '["en", "xx", "en"]'),
         (("languages[3]", "keep one"), ("languages[2]", "ISO 639")),
+    ),
+    "languages of no region, script or people": Bad(
+        SMALLEST.replace('["en", "ko"]', '["en-UK", "ko-KO", "sr-Abcd", "mul", "jp"]'),
+        (
+            ("languages[1]", 'write "en-GB" or "en"'),
+            ("languages[2]", 'write "ko"'),
+            ("languages[3]", "such as Latn"),
+            ("languages[4]", "ISO 639"),
+            ("languages[5]", '"ja"?'),
+        ),
     ),
     "several jurisdictions": top('jurisdiction = ["KR", "EU"]', ("jurisdiction", "KR, EU, UK, US")),
     "a jurisdiction that is none": top('jurisdiction = "US-ZZ"', ("jurisdiction", "US-CA")),

@@ -67,6 +67,41 @@ def test_a_sentence_stands_on_the_page_exactly_where_the_declaration_carries_it(
         assert words in article(loads(SMALLEST + added), language)
 
 
+STATE = SMALLEST.replace("schema = 1", 'schema = 1\njurisdiction = "US-CO"')
+OPT_OUT = ASKED.replace('"consent"', '"opt_out"')
+HELD = '[purposes.club]\nheld_by = "application"\nbasis = "contract"\nuntil = "you leave"\n'
+#: A declaration, what its page says, and what would be untrue there.
+JUDGED = {
+    "where nothing is agreed to, nothing is withdrawn": (
+        STATE + OPT_OUT, "change your choice about cookies at any time", "withdraw your consent"
+    ),
+    "what is on until it is refused does not wait": (STATE + OPT_OUT, "only while it is allowed", "wait until"),
+    "no state has an authority of its country": (STATE, "the attorney general of your state", "of your country"),
+    "nobody answers for what nobody is named for": (SMALLEST + HELD, "is not said here", "turn to the officer"),
+    "a name that stands for a description is said once": (SMALLEST + HELD, "Club", "Club  Legal basis"),
+    "our own purpose keeps its words under another period": (
+        SMALLEST + '[purposes.receipts]\nbasis = "legitimate_interest"\nretention = "2 years"\n',
+        "Proof of your choice", "Receipts",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "told", "untrue"), JUDGED.values(), ids=JUDGED)
+def test_what_is_declared_in_another_way_is_told_in_another_way(text: str, told: str, untrue: str) -> None:
+    page = article(loads(text))
+    assert told in page
+    assert untrue not in page
+
+
+def test_our_own_purposes_have_words_in_every_language_that_our_pages_have() -> None:
+    for language in ("ar", "de", "es", "fr", "ja", "pt-BR", "vi", "zh-CN", "zh-TW"):
+        policy = loads(SMALLEST.replace('["en", "ko"]', f'["{language}", "en"]'))
+        own = [policy.purposes[name] for name in ("receipts", "requests")]
+        words = [text for purpose in own for text in (purpose.title, purpose.description)]
+        assert {text.read(language)[1] for text in words} == {language}
+        assert {text.read("sv")[1] for text in words} == {"en"}
+
+
 #: What no key of the declaration says, and no part of the server does.
 NEVER = [
     ("find out who", "누구인지 알아내는"),

@@ -12,8 +12,8 @@ from typing import Final, Literal, NamedTuple, cast
 import msgspec
 
 from consent_mw.exceptions import Fault
-from consent_mw.policy.loader import HANDLING, PROOF
 from consent_mw.policy.model import Policy
+from consent_mw.policy.own_purposes import OWN_PURPOSES
 from consent_mw.policy.pointer import declarable, lacking, pointed, somewhere
 
 __all__ = [
@@ -188,7 +188,7 @@ def _unsaid(policy: Policy, duty: Duty) -> tuple[str, ...]:
     # Our own purposes say in their description which interest they pursue.
     usual = {
         f"purposes.{purpose.name}.grounds"
-        for purpose in (PROOF, HANDLING)
+        for purpose in OWN_PURPOSES.values()
         if policy.purposes.get(purpose.name) == purpose
     }
     for pointer in duty.said_by:

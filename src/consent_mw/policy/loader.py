@@ -21,9 +21,7 @@ from consent_mw.policy.model import (
     FIELDS,
     NECESSARY,
     RECEIPTS,
-    RECEIPTS_KEPT,
     REQUESTS,
-    REQUESTS_KEPT,
     Agency,
     Contact,
     Controller,
@@ -45,11 +43,12 @@ from consent_mw.policy.model import (
     Text,
     did_you_mean,
 )
+from consent_mw.policy.own_purposes import OWN_PURPOSES
 from consent_mw.policy.presets import PRESETS
 from consent_mw.policy.recipients import same
 from consent_mw.policy.toml_lines import with_lines
 
-__all__ = ["HANDLING", "JURISDICTIONS", "PROOF", "SCHEMA", "STATES", "load", "loads"]
+__all__ = ["JURISDICTIONS", "SCHEMA", "STATES", "load", "loads"]
 
 #: The shape of the declaration that this version reads.
 SCHEMA = 1
@@ -223,35 +222,6 @@ _NEVER_ASKED = {
     RECEIPTS: "legitimate_interest",
     REQUESTS: "legitimate_interest",
 }
-
-#: Proof of consent is owed whether or not the policy thinks of it (GDPR, article 7(1)). No law says
-#: for how long, so none is claimed: a policy that knows one declares the purpose with its own basis.
-PROOF = Purpose(
-    name=RECEIPTS,
-    basis="legitimate_interest",
-    title=Text({"ko": "동의 기록", "en": "Proof of your choice"}),
-    description=Text(
-        {
-            "ko": "무엇을 물었고 어떻게 답했는지 증명하기 위해 보관합니다.",
-            "en": "Kept to prove what was asked and what you answered.",
-        }
-    ),
-    retention=RECEIPTS_KEPT,
-)
-
-#: So is an answer to a person who asks about their data, and the proof of it (GDPR, articles 12(3) and 5(2)).
-HANDLING = Purpose(
-    name=REQUESTS,
-    basis="legitimate_interest",
-    title=Text({"ko": "정보주체의 요청 처리", "en": "Your requests"}),
-    description=Text(
-        {
-            "ko": "열람·정정·삭제 등의 요청에 답하고, 답했음을 증명하기 위해 보관합니다.",
-            "en": "Kept to answer what you ask about your data, and to prove the answer.",
-        }
-    ),
-    retention=REQUESTS_KEPT,
-)
 
 
 # Every file of the database is looked into for it, and a command may read each revision that was kept.
@@ -652,11 +622,14 @@ class _Reading:
 
     def purposes(self, raw: Mapping[str, object]) -> dict[str, Purpose]:
         def titled(name: str, table: object) -> object:
-            """A purpose may go without texts: its own name then stands for the title, and no description is shown."""
+            """A purpose may go without texts: its own name then stands for the title, and the title for the rest."""
             if not isinstance(table, dict):
                 return table
-            plain = {"title": name.replace("_", " ").capitalize(), "description": name.replace("_", " ").capitalize()}
-            return plain | cast("dict[str, object]", table)
+            given = cast("dict[str, object]", table)
+            if own := OWN_PURPOSES.get(name):
+                return {"title": own.title.by_language, "description": own.description.by_language} | given
+            title = given.get("title", name.replace("_", " ").capitalize())
+            return {"title": title, "description": title} | given
 
         if NECESSARY not in raw:
             mend = 'add it with basis = "necessary": the consent cookie itself is for it'
@@ -671,9 +644,7 @@ class _Reading:
                 held, kept = purpose.archive.retention, purpose.retention
                 problem = f"{held} is no longer than the purpose, {kept}, from every date"
                 self.fault(f"purposes.{purpose.name}.archive.retention", problem, "write the longer one, or no archive")
-        purposes.setdefault(RECEIPTS, PROOF)
-        purposes.setdefault(REQUESTS, HANDLING)
-        return purposes
+        return {**purposes, **{name: own for name, own in OWN_PURPOSES.items() if name not in purposes}}
 
     def cookies(self, raw: dict[str, object], purposes: Mapping[str, object]) -> tuple[tuple[Cookie, ...], str]:
         self.unknown(raw, ("presets", "undeclared", "declared"), "cookies")

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from consent_mw.exceptions import Fault
-from consent_mw.policy.loader import HANDLING, PROOF
 from consent_mw.policy.model import Cookie, InBrowser, Policy, Text
+from consent_mw.policy.own_purposes import OWN_PURPOSES
 from consent_mw.policy.pointer import pointed
 from consent_mw.policy.recipients import provider_of, same
 
@@ -22,6 +22,8 @@ __all__ = ["country_named", "implausible", "implausible_tables", "placeholders",
 _EMAIL: Final = re.compile(r"[^\s@<>()\[\],;:\"\\]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_][\w-]{1,62}")
 #: CLDR names these codes too, and ISO 3166-1 assigns none of them to a country.
 _NO_COUNTRY: Final = frozenset(("AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"))
+#: What ISO 639 has for no language, several, or one that is not known.
+_NO_LANGUAGE: Final = frozenset(("mis", "mul", "und", "zxx"))
 #: What the files of `consent-mw init` hold until somebody writes their own, and what nobody can be (RFC 2606).
 _PLACEHOLDER: Final = re.compile(
     r"…|\?\?\?|\bTODO\b|\bexample\.(com|org|net)\b|예시 주식회사|\bExample Inc\.|0000-0000"
@@ -72,6 +74,13 @@ def unspoken(policy: Policy) -> list[Fault]:
             more = f" and {len(places) - 3} more" if len(places) > 3 else ""
             problem = f'"{language}" is missing in {", ".join(places[:3])}{more}'
             faults.append(Fault(policy.file, "languages", problem, "its readers find another language there: add it"))
+    for name, purpose in policy.purposes.items():
+        code = name.replace("_", " ").capitalize()
+        if purpose.title.by_language == {"": code} and policy.languages != ("en",):
+            mend = "write title and description in the languages of the policy"
+            faults.append(
+                Fault(policy.file, f"purposes.{name}.title", f'readers of every language find "{code}"', mend)
+            )
     return faults
 
 
@@ -108,15 +117,39 @@ def _leads_somewhere(text: str) -> bool:
 
 
 def _languages(file: str, tags: Iterable[str]) -> list[Fault]:
+    faults: list[Fault] = []
+    for number, tag in enumerate(tags, 1):
+        language, *rest = tag.split("-")
+        place = f"languages[{number}]"
+        if language.lower() not in _known("languages") or language.lower() in _NO_LANGUAGE:
+            like = _language_like(language)
+            mend = f"write a code of ISO 639, {like}, with a region or script behind it if it takes one"
+            faults.append(Fault(file, place, f'"{tag}" is no language', mend))
+        for part in rest:
+            if len(part) == 2 and part.upper() not in _countries():
+                faults.append(Fault(file, place, f'"{tag}": no country is "{part}"', _region_instead(language, part)))
+            elif len(part) == 4 and part.isalpha() and part.title() not in _known("scripts"):
+                mend = f'write a code of ISO 15924, such as Latn, or "{language}"'
+                faults.append(Fault(file, place, f'"{tag}": no script is "{part}"', mend))
+    return faults
+
+
+def _known(names: str) -> Mapping[str, str]:
     from babel import Locale
 
-    known = cast("Mapping[str, str]", Locale("en").languages)
-    mend = "write a code of ISO 639, such as en, with a region or script behind it if it takes one"
-    return [
-        Fault(file, f"languages[{number}]", f'"{tag}" is no language', mend)
-        for number, tag in enumerate(tags, 1)
-        if tag.partition("-")[0].lower() not in known
-    ]
+    return cast("Mapping[str, str]", getattr(Locale("en"), names))
+
+
+def _language_like(code: str) -> str:
+    """Return `"ja"?` for the code of a country that stands for its language, as "jp" does."""
+    from babel import Locale
+
+    return f'"{Locale.parse(f"und_{code.upper()}").language}"?' if code.upper() in _countries() else "such as en"
+
+
+def _region_instead(language: str, part: str) -> str:
+    code = country_named(part)
+    return f'write "{language}-{code}" or "{language}"' if code else f'write "{language}"'
 
 
 def _unread(policy: Policy) -> list[Fault]:
@@ -179,6 +212,7 @@ def country_named(text: str) -> str:
     if text in _countries():
         return text
     names = {"usa": "US", "u.s.": "US", "u.s.a.": "US", "united states of america": "US", "uk": "GB", "한국": "KR"}
+    names |= {"great britain": "GB", "england": "GB", "korea": "KR", "republic of korea": "KR"}
     for language in ("en", "ko", "de"):
         territories = cast("Mapping[str, str]", Locale(language).territories)
         names |= {name.casefold(): code for code, name in territories.items() if code in _countries()}
@@ -186,16 +220,9 @@ def country_named(text: str) -> str:
 
 
 def _country_like(text: str) -> str:
-    """Return ` ("US")` for what begins like a country's name in English or Korean, or in small letters."""
-    from babel import Locale
-
-    if text.upper() in _countries():
-        return f', "{text.upper()}"'
-    for language in ("en", "ko"):
-        for code, name in cast("Mapping[str, str]", Locale(language).territories).items():
-            if code in _countries() and name.casefold().startswith(text.casefold()[:6]):
-                return f', "{code}"?'
-    return ', such as "US"'
+    """Return `, "US"?` for a country's name or common short form, or a code in small letters."""
+    code = country_named(text.strip().upper()) or country_named(text.strip())
+    return f', "{code}"?' if code else ', such as "US"'
 
 
 def _words(value: object, place: str = "", key: str = "") -> Iterator[_Word]:
@@ -220,10 +247,10 @@ def _words(value: object, place: str = "", key: str = "") -> Iterator[_Word]:
 
 
 def _texts(value: object, place: str = "") -> Iterator[tuple[str, Text]]:
-    """Yield every text below `value` but our own, which are in two languages whatever the policy speaks."""
+    """Yield every text below `value` but our own, which are in many languages whatever the policy speaks."""
     if isinstance(value, Text):
         yield place, value
-    elif isinstance(value, msgspec.Struct) and value not in (PROOF, HANDLING):
+    elif isinstance(value, msgspec.Struct) and value not in OWN_PURPOSES.values():
         for field in msgspec.structs.fields(value):
             name = "cookies.declared" if field.type == tuple[Cookie, ...] else field.name
             yield from _texts(getattr(value, field.name), f"{place}.{name}".lstrip("."))
