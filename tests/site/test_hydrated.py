@@ -69,3 +69,23 @@ def test_a_banner_at_the_end_answers_as_any_other(visited: tuple[Page, str]) -> 
     expect(shown.locator("#consent-mw")).to_be_hidden()
     shown.goto(address + "?end")
     expect(shown.locator("#consent-mw")).to_have_count(0)
+
+
+def test_a_banner_thrown_out_with_the_whole_document_is_put_back_as_it_looked(visited: tuple[Page, str]) -> None:
+    """As React 18 does when it finds what it did not render, and the body says nothing."""
+    shown, address = visited
+    shown.context.clear_cookies()
+    shown.goto(address)
+    banner = shown.locator("#consent-mw")
+    before = banner.bounding_box()
+    shown.evaluate("""() => {
+      const html = document.createElement("html");
+      html.lang = "en";
+      html.innerHTML = "<head><title>App</title></head><body><main><h1>App</h1></main><footer>end</footer></body>";
+      document.documentElement.replaceWith(html);
+    }""")
+    expect(banner).to_have_css("position", "fixed")
+    assert banner.bounding_box() == before
+    banner.get_by_role("button", name="Reject all").click()
+    expect(banner).to_be_hidden()
+    expect(shown.get_by_role("status")).to_have_text("Your choice is saved.")

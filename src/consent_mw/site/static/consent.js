@@ -10,11 +10,12 @@
     const { get, value } = Object.getOwnPropertyDescriptor(kind.prototype, name);
     return Function.call.bind(get || value);
   };
-  const page = document, root = pure(Document, "documentElement")(page), me = pure(Document, "currentScript")(page);
+  const page = document, whole = pure(Document, "documentElement"), me = pure(Document, "currentScript")(page);
   const query = pure(Element, "querySelector"), all = pure(Element, "querySelectorAll");
   const matches = pure(Element, "matches"), closest = pure(Element, "closest"), remove = pure(Element, "remove");
   const contains = pure(Node, "contains"), kind = pure(Node, "nodeType"), active = pure(Document, "activeElement");
   const create = pure(Document, "createElement"), listen = pure(EventTarget, "addEventListener");
+  let root = whole(page);
   const base = me.src.replace(/\/static\/[^/]*$/, ""), home = new URL(base);
   const BANNER = '[data-consent="banner"]', WAITING = 'section[data-consent="waiting"]';
   const DIALOG = 'dialog[data-consent="dialog"]';
@@ -163,7 +164,7 @@
       remove(field);
       if (query(item, "[name=waiting]")) return; // another one of its purpose waits
       remove(item);
-      if (inside) focus(query(section, "button") || (section.tabIndex = -1, section));
+      if (inside) focus(query(section, "button") || section);
     });
     if (!section.hidden && !query(section, "[name=waiting]")) leave(section);
   });
@@ -319,7 +320,7 @@
     if (placeholders.has(element)) return;
     const words = (name) => element.dataset[name] || me.dataset[name] || "";
     const host = web(source(element)).host;
-    const box = make("div", { className: "consent-mw-placeholder" });
+    const box = make("div", { className: "consent-mw consent-mw-placeholder" });
     if (state) box.lang = state.language;
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", element.title || host);
@@ -341,9 +342,11 @@
     else if (element.dataset.src && element.localName !== "script") hold(element);
   };
   const scan = (within) => each(all(within, BLOCKED), visit);
-  const asks = (node) => matches(node, BANNER) || query(node, BANNER), back = new WeakSet();
+  const asks = (node) => matches(node, BANNER) ? node : query(node, BANNER), back = new WeakSet();
+  const style = all(root, `link[href*="${home.pathname}/static/consent."]`);
   new MutationObserver((changes) => {
     const added = [], removed = [];
+    root = whole(page);
     changes.forEach((change) => {
       added.push(...change.addedNodes);
       removed.push(...change.removedNodes);
@@ -360,9 +363,10 @@
     }
     // A framework that hydrates the whole document throws out what it did not render: once it is put back.
     each(removed, (node) => {
-      if (kind(node) !== 1 || !matches(node, BANNER) || back.has(node) || find(BANNER) || !due()) return;
-      back.add(node);
-      find("body")?.prepend(node);
+      const banner = kind(node) === 1 && matches(node, "html," + BANNER) && asks(node);
+      if (!banner || back.has(banner) || find(BANNER) || !due()) return;
+      back.add(banner);
+      find("body").prepend(banner, ...style);
       showBanners();
       each(loose, (form) => form.isConnected || find("body").append(form));
     });
