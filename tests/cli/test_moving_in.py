@@ -317,13 +317,34 @@ def test_a_date_is_read_in_the_usual_ways(text: str, day: str) -> None:
             0,
         ),
         (
+            "<p><b>Ⅰ. </b><b>개인정보 보호책임자</b></p><dl><dt>성명</dt><dd>김총새</dd><dt>전화</dt>"
+            "<dd>+82 2 5557777</dd></dl><p>Ⅱ. 안전성 확보조치</p><p>암호화</p>",
+            ['name = "김총새"', 'phone = "+82 2 5557777"', 'title = "안전성 확보조치"'],
+            ["Ⅱ"],
+            1,
+        ),
+        (
+            "<p><b>A. Contact</b></p><p>Since 2025-03-02: +44 1632 960222</p><p><b>B. Security</b></p><p>Locks.</p>",
+            ['phone = "+44 1632 960222"', 'title = "Security"'],
+            ['"B'],
+            1,
+        ),
+        (
             '<html lang="de"><h1>Datenschutz</h1><p>Wir speichern nichts.</p></html>',
             ['languages = ["en"] # unsure: the page says that it is in de', "Wir speichern nichts."],
             [],
             0,
         ),
     ],
-    ids=["first column as heading", "heading of two rows", "cells across columns", "article 4-2", "another language"],
+    ids=[
+        "first column as heading",
+        "heading of two rows",
+        "cells across columns",
+        "article 4-2",
+        "as Word writes it",
+        "in letters",
+        "another language",
+    ],
 )
 def test_tables_and_headings_of_another_make_are_not_silently_wrong(
     page: str, there: list[str], not_there: list[str], unplaced: int, tmp_path: Path

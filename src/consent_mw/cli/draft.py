@@ -228,7 +228,9 @@ class _Drafting:
         if not declarable("sections.*.title"):
             return ""
         title = (
-            re.sub(r"^\s*(제\s*\d+\s*조(\s*의\s*\d+)?|\d+\s*[.)]|[IVX]+\.)\s*", "", part.title).strip(" ()")
+            re.sub(
+                r"^\s*(제\s*\d+\s*조(\s*의\s*\d+)?|\d+\s*[.)]|[IVX]+\.|[Ⅰ-Ⅻ]\s*\.?|[A-Z]\.)\s*", "", part.title
+            ).strip(" ()")
             or part.title
         )
         body = "\n\n".join(_plain(block) for block in left)

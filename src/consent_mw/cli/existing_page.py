@@ -18,8 +18,10 @@ __all__ = ["Page", "Part", "Table", "read_page"]
 _HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 _TEXTS: Final = ("p", "li", "dt", "dd", "blockquote", "pre", "figcaption", "summary")
 _UNREAD: Final = ("script", "style", "noscript", "template", "nav", "form", "svg", "iframe", "select", "button")
-#: What a page numbers instead of marking it as a heading: "제3조(…)", "4. …", "IV. …".
-_NUMBERED: Final = re.compile(r"(제\s*\d{1,2}\s*조|\d{1,2}\s*[.)]|[IVX]{1,4}\.|[①-⑳])\s*\S.{0,70}")
+#: What a page numbers instead of marking it as a heading: "제3조(…)", "4. …", "IV. …", "Ⅳ. …".
+_NUMBERED: Final = re.compile(r"(제\s*\d{1,2}\s*조|\d{1,2}\s*[.)]|[IVX]{1,4}\.|[Ⅰ-Ⅻ]\s*\.?|[A-Z]\.|[①-⑳])\s*\S.{0,70}")
+#: Nobody numbers anything but headings so, in bold or not.
+_ALWAYS: Final = re.compile("제|[Ⅰ-Ⅻ]")
 _SENTENCE: Final = re.compile(r"(다|요|오|음)\.?$|[.:;,]$")
 _LARGEST_BYTES: Final = 4 * 2**20
 #: Tables with more columns than this were never meant for people.
@@ -145,15 +147,42 @@ def _block(tag: Tag) -> Iterator[tuple[bool, str | Table]]:
     elif tag.name == "table":
         table = Table(tuple(_rows(tag)))
         yield from [(False, table)] if table.rows else []
+    elif tag.name == "dl" and not tag.find([*_HEADINGS, "table", "li", "p", "div", "dl"]) and not _headed(tag):
+        yield from ((False, words) for words in _terms(tag))
     elif tag.find([*_HEADINGS, "table", "li", "p", "div", "dd"]):
         yield from _blocks(tag)
     else:
-        bold = tag.find(["strong", "b"])
         words = _words(tag)
-        marked = tag.name == "dt" or bool(bold and _words(bold) == words)
-        numbered = bool(_NUMBERED.fullmatch(words)) and not _SENTENCE.search(words)
-        heading = numbered and (marked or words.startswith("제"))
+        marked = tag.name == "dt" or _all_bold(tag)
+        heading = _numbered(words) and (marked or bool(_ALWAYS.match(words)))
         yield from [(heading, words)] if words else []
+
+
+def _numbered(words: str) -> bool:
+    return bool(_NUMBERED.fullmatch(words)) and not _SENTENCE.search(words)
+
+
+def _all_bold(tag: Tag) -> bool:
+    """Whether a paragraph is in bold as a whole, be it in several pieces, as Word writes it."""
+    pieces = [piece for piece in tag.find_all(string=True) if piece.strip()]
+    return bool(pieces) and all(piece.find_parent(["strong", "b"]) for piece in pieces)
+
+
+def _headed(terms: Tag) -> bool:
+    return any(_numbered(_words(term)) for term in terms.find_all("dt"))
+
+
+def _terms(terms: Tag) -> Iterator[str]:
+    """Yield each term with what is said of it: "Telephone: 02-555-0199"."""
+    term = ""
+    for each in terms.find_all(["dt", "dd"]):
+        if each.name == "dt":
+            yield from [term] if term else []
+            term = _words(each)
+        else:
+            yield ": ".join(filter(None, (term, _words(each))))
+            term = ""
+    yield from [term] if term else []
 
 
 def _lines(loose: Sequence[str]) -> Iterator[tuple[bool, str | Table]]:

@@ -74,8 +74,10 @@ _DATE: Final = re.compile(
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BEGINS: Final = re.compile(r"시행|적용|effective|last (updated|modified|revised)|in force|stand:", re.IGNORECASE)
 _EMAIL: Final = re.compile(r"[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}")
+#: Seven digits or more, and no day; or a short number of Korea.
 _PHONE: Final = re.compile(
-    r"(?<![\w.@/-])(\+?\(?\d{1,5}\)?(?:[ .)-]{1,2}\d{2,5}){1,4}|\d{3,4}(?=\s*\(?국번|$))(?![\w-])"
+    r"(?<![\w.@/-])(?:((?=(?:[ .()+-]{0,3}\d){7})(?!(?:19|20)\d\d ?[.-])"
+    r"\+?\(?\d{1,5}\)?(?:[ .()-]{1,3}\d{1,8}){1,5}|\d{3,4}(?=\s*\(?국번|$)))(?![\w-])"
 )
 _URL: Final = re.compile(r"(?:https?://)?(?:[a-z0-9-]+\.)+[a-z]{2,12}(?:/[^\s)\]>,|]*)?", re.IGNORECASE)
 _NAMES: Final = (
@@ -136,7 +138,7 @@ class Row:
 
 def kind_of(part: Part) -> str:
     """Return what a part is about, or "" where its heading does not tell."""
-    title = re.sub(r"^[\s\d.)제조IVX①-⑳(]+", "", part.title)
+    title = re.sub(r"^[\s\d.)제조IVXⅠ-Ⅻ①-⑳(]+", "", part.title)
     return next((kind for kind, words in _KINDS.items() if re.search(words, title, re.IGNORECASE)), "")
 
 
