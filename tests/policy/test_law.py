@@ -37,6 +37,9 @@ def test_each_duty_names_its_article_its_source_and_its_day_once(jurisdiction: s
         assert duty.source.startswith("https://"), duty.id
         assert duty.since <= law.written, duty.id
         assert duty.compared is None or duty.since <= duty.compared <= law.written, duty.id
+        # Of several articles one may have been read alone: then the entry says which.
+        assert duty.compared is not None or not duty.compared_part, duty.id
+        assert duty.compared is None or duty.compared_part or not re.search(r", ?\d|, ?제|;", duty.article), duty.id
         assert duty.fix or duty.said_by == ("page",), f"{duty.id} can be missing and tells no way to say it"
         for pointer in (*duty.when, *duty.said_by):
             assert re.fullmatch(r"([a-z_*|]+(\[[a-z_]+(!?=[a-z_]+)?\])*\.?)+(~.+)?", pointer), pointer
@@ -84,6 +87,15 @@ def test_one_of_several_keys_says_it(taken: str, missing: tuple[str, ...]) -> No
     text = POLICY.replace("languages", 'jurisdiction = "KR"\nlanguages', 1) + TWO.replace(f"{taken} =", "contact =")
     found = {duty.id: places for duty, places in findings(loads(text))}
     assert found["recipient-period"] == missing
+
+
+@pytest.mark.parametrize(("basis", "duty"), [("opt_out", "opt-out-basis"), ("necessary", "necessary-basis")])
+def test_in_the_uk_what_names_no_basis_of_its_law_has_to_name_one(basis: str, duty: str) -> None:
+    text = POLICY.replace("languages", 'jurisdiction = "UK"\nlanguages', 1)
+    added = f'[purposes.p]\nbasis = "{basis}"\nretention = "1 year"\n'
+    for grounds, missing in (("", ("purposes.p.grounds",)), ('grounds = "article 6(1)(f)"\n', ())):
+        found = {each.id: places for each, places in findings(loads(text + added + grounds))}
+        assert [place for place in found[duty] if ".p." in place] == list(missing)
 
 
 def test_a_state_whose_law_the_list_does_not_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

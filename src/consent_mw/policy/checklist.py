@@ -40,6 +40,8 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     Attributes:
         since: From which day on the law reads so.
         compared: On which day the entry was compared with a published copy of that article; None: it is from memory.
+        compared_part: Where it names several articles, those that were compared, the others being from memory.
+            Empty: all.
         says: What the policy has to say, in English.
         states: Where only they ask for it: as in "CA" of "US-CA". Empty: all of the jurisdiction.
         when: Pointers (see `pointer`): it is asked for only if one of them leads somewhere. Empty: always.
@@ -58,6 +60,7 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     when: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     compared: date | None = None
+    compared_part: str = ""
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,7 +139,8 @@ def in_short(policy: Policy, missing: Sequence[Finding]) -> str:
     if law and state and not any(state in duty.states for duty in law.entry):
         of += f" that has nothing of {state}'s own law"
     compared = sum(duty.compared is not None for duty, _ in missing)
-    of += f" (compared with published copies: {compared}; from memory: {len(missing) - compared})"
+    partly = sum(duty.compared_part != "" for duty, _ in missing)
+    of += f" (compared with published copies: {compared}, in part {partly}; from memory: {len(missing) - compared})"
     return f"law of {policy.jurisdiction}: the page says {', '.join(parts)}; {of}, no legal advice"
 
 
