@@ -22,8 +22,10 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
 from consent_mw.system.days import day_of_date, day_text, start_of
 
-__all__ = ["Certificate", "Certificates", "Tallies", "Tally"]
+__all__ = ["ELSEWHERE", "Certificate", "Certificates", "Tallies", "Tally"]
 
+#: Where a key was that other hosts had and destroyed, and the one that writes the certificate had not.
+ELSEWHERE: Final = "with its holders"
 #: Days before the newest tally of which others may be written still, as nearly all of them are.
 _LATEST_DAYS: Final = 2
 #: By how much the clock of another host may be behind.
@@ -40,7 +42,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         archived: How many of them went into the archive instead.
         unreadable: How many were damaged, and could be neither opened nor archived.
         ring: Name of the keyring; empty where nothing was sealed.
-        key: Where the key was, such as "slot 17"; empty where there was none.
+        key: Where the key was, such as "slot 17", or `ELSEWHERE`; empty where there was none, or it was given up.
         revision, retention: The promise that ended it.
         ended, destroyed: When it ended, and when it was found gone (aware).
         holders: Which hosts had keys of it, where several share them; empty where there is one.

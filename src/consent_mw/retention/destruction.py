@@ -23,7 +23,7 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record, time_of
 from consent_mw.retention.archive import Archive
 from consent_mw.retention.calendar import Retention
-from consent_mw.retention.certificates import Certificate, Certificates, Tally
+from consent_mw.retention.certificates import ELSEWHERE, Certificate, Certificates, Tally
 from consent_mw.retention.daily_counts import Counting, Restrictions
 from consent_mw.retention.deletions import Deletions, Part
 from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
@@ -436,7 +436,8 @@ class Destruction:
                     await self._write(Part(stage.where, day, purpose, stage.ring), stage, places[day], run)
             if shared:
                 await asyncio.to_thread(shared.settle, purpose, places.keys() & set[int]().union(*certified))
-        for part in self._deletions.owed:
+        # What was sealed first: its certificate includes what of the same day was not.
+        for part in sorted(self._deletions.owed, key=lambda part: not part.ring):
             if not self._deletions.of(part).records:  # said by now, with what the keyring at hand had sealed
                 continue
             ended = part.where == stage.where and stage.retention.has_ended(part.day, part.purpose, run.now)
@@ -460,16 +461,22 @@ class Destruction:
         )
 
     async def _write(self, part: Part, stage: Stage, key: str, run: _Run) -> None:
-        """Write the certificate of a part; it includes records that were never sealed."""
+        """
+        Write the certificate of a part; it includes records that were never sealed. Where hosts share keys it waits for
+        all of them, so that a day has one certificate.
+        """
         rule = stage.retention.rule(part.day, part.purpose, run.now)
         end = stage.retention.end(part.day, part.purpose, run.now)
         if rule is None or end is None:
             return
         holders = ""
-        if part.ring and isinstance(shared := stage.sealer.keyring, SeveralKeys):
+        if isinstance(shared := stage.sealer.keyring, SeveralKeys):
             if await asyncio.to_thread(shared.waits_for, part.day, part.purpose):
                 return
-            holders = await asyncio.to_thread(shared.holders, part.day, part.purpose)
+            if part.ring:
+                holders = await asyncio.to_thread(shared.holders, part.day, part.purpose)
+            if holders and part.ring in stage.sealer.rings:
+                key = key or ELSEWHERE  # this host came when the others had destroyed it
         parts = [part, *([part._replace(ring="")] if part.ring == stage.ring else [])]
         gone = [self._deletions.of(part) for part in parts]
         certificate = Certificate(
