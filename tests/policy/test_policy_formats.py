@@ -213,6 +213,15 @@ def test_the_record_has_a_row_for_each_purpose_with_all_that_article_30_asks_for
                 assert said.startswith(name.read(language)[0])
 
 
+@pytest.mark.parametrize(
+    ("language", "words"), [("de", "im Browser: b"), ("ja", "ブラウザ内： b"), ("en", "browser: b")]
+)
+def test_the_record_is_in_one_language_as_a_whole(language: str, words: str) -> None:
+    kept = '[[browser]]\nname = "b"\nkind = "local_storage"\npurpose = "necessary"\ndescription = "x"\n'
+    text = SMALLEST.replace('["en", "ko"]', f'["{language}"]') + kept
+    assert words in record_sheet(loads(text), language)
+
+
 def test_what_article_30_asks_for_and_nobody_declared_is_noted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

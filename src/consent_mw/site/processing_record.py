@@ -186,7 +186,7 @@ class _Writing:
                 f"{self.words('item', field_kept.field)} ({self.words('precision', field_kept.precision)})"
                 for field_kept in kept
             ),
-            *(f"{self.said(words)}: {', '.join(names)}" for words, names in _named(events, cookies, browser) if names),
+            *(f"{self.said(words)} {', '.join(names)}" for words, names in _named(events, cookies, browser) if names),
             *([self.read(items.required)] if items.required else []),
             *([f"{self.read(items.optional)} ({self.said('optional')})"] if items.optional else []),
         ]
@@ -255,7 +255,7 @@ def _measures(policy: Policy) -> list[Section]:
 
 
 def _named(events: list[str], cookies: list[str], browser: list[str]) -> tuple[tuple[str, list[str]], ...]:
-    return (("uses of the service", events), ("cookies", cookies), ("in the browser", browser))
+    return (("uses of the service:", events), ("cookies:", cookies), ("in the browser:", browser))
 
 
 def _reach(person: Officer | Person) -> tuple[str, str, str]:
