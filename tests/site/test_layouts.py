@@ -156,6 +156,20 @@ def test_a_bar_at_the_top_covers_nothing_of_the_page_s_own_head(
     assert head["y"] >= bar["y"] + bar["height"]
 
 
+def test_a_bar_at_the_top_is_as_wide_as_the_view_also_in_a_body_with_margins(
+    arrive: Any, sites: dict[tuple[str, str | None], str]
+) -> None:
+    beside = set()
+    for colour in ("red", "blue"):
+        page = arrive(f"{sites['bar', 'top']}/?body=margin: 40px auto; max-width: 600px; background: {colour}")
+        page.mouse.wheel(0, 300)
+        page.wait_for_function("scrollY === 300")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        height = page.locator("#consent-mw").bounding_box()["height"]
+        beside.add(page.screenshot(clip={"x": 0, "y": 0, "width": 300, "height": height - 1}))
+    assert len(beside) == 1, "nothing of the page is seen there"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["/", "/consent/", "/consent/policy", "/consent/cookies", "/consent/my-data"])
 def test_the_brand_recipe_is_readable_in_both_schemes_on_every_page_of_ours(
