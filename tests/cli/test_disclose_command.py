@@ -141,7 +141,7 @@ def test_whom_an_entry_names_is_sealed_and_concerns_them_alone(site: Site) -> No
         (("disclose", "--to", "x", "--basis", "consent", "--purpose", "abuse", *ANALYTICS), 1, "legitimate_interest"),
         ((*DEMAND, "--purpose", "analytic"), 1, 'did you mean "analytics"?'),
         ((*DEMAND, *ANALYTICS, "--item", "two words"), 2, "write one such as client.address"),
-        ((*DEMAND, *ANALYTICS, "--since", "2026-02-30"), 2, "is no time"),
+        ((*DEMAND, *ANALYTICS, "--since", "2026-02-30"), 2, "is not a time"),
         ((*DEMAND, *ANALYTICS, "--since", "2026-02-02", "--until", "2026-02-01"), 2, "--since is not before --until"),
         ((*DEMAND, *ANALYTICS, "--receipt", "nobody"), 1, "pii_principal_id"),
     ],

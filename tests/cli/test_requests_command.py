@@ -419,9 +419,9 @@ def test_a_granted_one_is_not_refused_any_more() -> None:
     ("number", "said"),
     [
         ("ffff", "there is no request ffff here"),
-        ("x", '"x" is no number'),
-        ("", '"" is no number'),
-        ("-", "is no number"),
+        ("x", '"x" is not the number'),
+        ("", '"" is not the number'),
+        ("-", "is not the number"),
     ],
 )
 def test_a_number_that_means_none_is_one_line(
