@@ -173,7 +173,7 @@ def _headed(terms: Tag) -> bool:
 
 
 def _terms(terms: Tag) -> Iterator[str]:
-    """Yield each term with what is said of it: "Telephone: 02-555-0199"."""
+    """Yield each term with its description: "Telephone: 02-555-0199"."""
     term = ""
     for each in terms.find_all(["dt", "dd"]):
         if each.name == "dt":
