@@ -175,12 +175,12 @@ def _headed(terms: Tag) -> bool:
 def _terms(terms: Tag) -> Iterator[str]:
     """Yield each term with its description: "Telephone: 02-555-0199"."""
     term = ""
-    for each in terms.find_all(["dt", "dd"]):
-        if each.name == "dt":
+    for part in terms.find_all(["dt", "dd"]):
+        if part.name == "dt":
             yield from [term] if term else []
-            term = _words(each)
+            term = _words(part)
         else:
-            yield ": ".join(filter(None, (term, _words(each))))
+            yield ": ".join(filter(None, (term, _words(part))))
             term = ""
     yield from [term] if term else []
 
