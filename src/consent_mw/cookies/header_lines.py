@@ -53,10 +53,10 @@ def own_lines(lines: Iterable[object] | None) -> tuple[HeaderList, list[object]]
     """Return the legible lines in a new list, and the illegible ones. `lines` is read only once."""
     own: HeaderList = []
     others: list[object] = []
-    for line_given in lines or ():
-        line = legible(line_given)
+    for raw in lines or ():
+        line = legible(raw)
         if line is None:
-            others.append(line_given)
+            others.append(raw)
         else:
             own.append(line)
     return own, others

@@ -70,7 +70,7 @@ class Waiting(NamedTuple):
 
     id: UUID
     name: str
-    cookie: Cookie
+    declared: Cookie
 
 
 class _Line(msgspec.Struct, frozen=True, array_like=True):

@@ -493,9 +493,9 @@ def _remembered(header: bytes, read: Callable[[bytes], str | None]) -> Field:
         try:
             return seen[value]
         except KeyError:
-            value_read = read(value)
-        values.remember(value, value_read, getsizeof(value) + getsizeof(value_read))
-        return value_read
+            field = read(value)
+        values.remember(value, field, getsizeof(value) + getsizeof(field))
+        return field
 
     return remembered
 

@@ -240,9 +240,8 @@ def links_kept(policy: Policy) -> Duration:
     holds for 180 days after the sign-in was seen, and what is collected on the last of them is kept as was promised.
     """
     marked = [purpose for purpose in policy.purposes.values() if purpose.asked or purpose.name == ABUSE]
-    kept = [purpose.retention for purpose in marked if purpose.retention] + [
-        purpose_then.archive.retention for purpose_then in marked if purpose_then.archive
-    ]
+    kept = [purpose.retention for purpose in marked if purpose.retention]
+    kept += [purpose.archive.retention for purpose in marked if purpose.archive]
     longest_days = max((duration.seconds // DAY_SECONDS for duration in kept), default=0)
     return Duration(longest_days + LIFETIME.days + _SLACK.days, "day")
 

@@ -316,13 +316,14 @@ class Answer(msgspec.Struct, eq=False):
             messages = self._begun(self.page, message)
         if self.insertion is not None:
             messages += self.insertion.feed(message)
-            self._say(self.insertion.obstacle)
+            if self.insertion.obstacle and self._is_asked_here:
+                self._say(self.insertion.obstacle)
         else:
             messages.append(message)
-        for message_out in messages:
-            self.exchange.sent_bytes += len(message_out.get("body", b""))
-            if message_out["type"] == "http.response.start":
-                self._left = message_out
+        for leaving in messages:
+            self.exchange.sent_bytes += len(leaving.get("body", b""))
+            if leaving["type"] == "http.response.start":
+                self._left = leaving
         if not message.get("more_body", False) or self._is_whole():
             self.record()
         await self._send_all(messages)
@@ -336,9 +337,7 @@ class Answer(msgspec.Struct, eq=False):
             held = self.insertion.close()
         self.page = None
         if kind == "http.response.pathsend":  # the server reads the file; the head has its size
-            head = next(
-                (head_or_body for head_or_body in held if head_or_body["type"] == "http.response.start"), self._left
-            )
+            head = next((part for part in held if part["type"] == "http.response.start"), self._left)
             size = _content_length(head) if head is not None else None
             self.exchange.sent_bytes = size or 0
         if kind in _LAST:
@@ -396,7 +395,7 @@ class Answer(msgspec.Struct, eq=False):
                 # Even a page that asks nothing is for this visitor alone: those who have not chosen get another page.
                 gated.headers.extend(FOR_ONE_VISITOR)
                 self.page = message
-            elif gated.kind[:9].lower() == b"text/html":
+            elif gated.kind[:9].lower() == b"text/html" and self._is_asked_here:
                 self._say(obstacle(message))
         exchange.blocked += gated.blocked
         if gated.undeclared:
@@ -594,7 +593,8 @@ class Answer(msgspec.Struct, eq=False):
         shared = not personal_answer and is_public(message)
         method = exchange.scope["method"]
         if not insertable("GET" if method == "HEAD" else method, message):
-            self._say(obstacle(message))
+            if self._is_asked_here:
+                self._say(obstacle(message))
             return False
         if method == "HEAD":
             await self._leave(altered_head(message, shared=shared))
@@ -621,12 +621,16 @@ class Answer(msgspec.Struct, eq=False):
             self.page = altered(message)
         return True
 
+    @property
+    def _is_asked_here(self) -> bool:
+        """Whether this is a page for somebody who has not chosen yet."""
+        exchange = self.exchange
+        return b"text/html" in exchange.fields.get(b"accept", b"") and self.revision.site.wants_banner(exchange.consent)
+
     def _say(self, obstacle: str) -> None:
         """Log once in which page a visitor who has not chosen cannot be asked, and the fix."""
-        exchange, revision = self.exchange, self.revision
-        navigates = b"text/html" in exchange.fields.get(b"accept", b"")
-        if obstacle and navigates and revision.site.wants_banner(exchange.consent):
-            revision.shared.warn_once(obstacle, obstacle, exchange.scope["path"])
+        if obstacle:
+            self.revision.shared.warn_once(obstacle, obstacle, self.exchange.scope["path"])
 
     def _absolute(self, base: str) -> tuple[str, str]:
         """Return the beginning of our addresses: as a path, and with the host that this visitor asked for."""

@@ -211,9 +211,7 @@ class Options:
         None if some of it is an object of this process, if `drain` is False, or if `debug` is on.
         """
         logs = each_of(self.log_store)
-        own = (
-            ring_or_store for ring_or_store in (self.keyring, self.store, *logs) if not isinstance(ring_or_store, str)
-        )
+        own = (part for part in (self.keyring, self.store, *logs) if not isinstance(part, str))
         if not self.drain or self.debug or self.file is None or self.clock is not time.time_ns or any(own):
             return None
         return {

@@ -80,12 +80,12 @@ async def choose(
         await waitings.drop(named)
         if consent.pending is not None:
             consent.pending = hush(
-                consent.pending, hushed(consent.pending) | {cookie.cookie.purpose for cookie in named}
+                consent.pending, hushed(consent.pending) | {cookie.declared.purpose for cookie in named}
             )
             consent.pending_changed = True
         return []
     if said.answer in ("purpose", "never"):
-        _answer_purposes(consent, {cookie.cookie.purpose for cookie in named}, said.answer == "purpose", shown)
+        _answer_purposes(consent, {cookie.declared.purpose for cookie in named}, said.answer == "purpose", shown)
         return await _settle(consent, waitings, keep)
     # An old open page may ask about a cookie that a later choice has refused: the later choice counts.
     refused = [cookie for cookie in named if consent.explain(cookie.name).verdict is Verdict.BLOCKED]

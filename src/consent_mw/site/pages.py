@@ -426,7 +426,7 @@ class Site:
         consent = visit.consent
         if "waiting" in visit.query:
             return await self._question(visit)
-        waiting = [(str(cookie.id), cookie.name, cookie.cookie) for cookie in await _readable(visit.waitings)]
+        waiting = [(str(cookie.id), cookie.name, cookie.declared) for cookie in await _readable(visit.waitings)]
         context = choices(consent) | {
             "given_on": consent.given_on,
             "signals": consent.signals,
@@ -517,7 +517,7 @@ class Site:
         if isinstance(said, forms.Answers):
             return frozenset()
         waiting = await _readable(visit.waitings)
-        return frozenset(cookie.cookie.name for cookie in waiting if said.ids is None or cookie.id in said.ids)
+        return frozenset(cookie.declared.name for cookie in waiting if said.ids is None or cookie.id in said.ids)
 
     # -- the notice ---------------------------------------------------------------------------------------------
 
@@ -589,9 +589,9 @@ def _state(
             {
                 "id": str(cookie.id),
                 "name": cookie.name,
-                "purpose": cookie.cookie.purpose,
-                "provider": (cookie.cookie.provider or policy.controller.name).read(visit.language)[0],
-                "expires": str(cookie.cookie.expires) if cookie.cookie.expires else None,
+                "purpose": cookie.declared.purpose,
+                "provider": (cookie.declared.provider or policy.controller.name).read(visit.language)[0],
+                "expires": str(cookie.declared.expires) if cookie.declared.expires else None,
             }
             for cookie in waiting
         ],

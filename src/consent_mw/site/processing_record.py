@@ -173,7 +173,7 @@ class _Writing:
 
     def data(self, purpose: Purpose) -> list[str]:
         """Return what the log keeps, what the application records and sets, and what the site asks people for."""
-        kept = [field_kept for field_kept in Outline(self.policy).kept() if field_kept.purpose is purpose]
+        kept = [field for field in Outline(self.policy).kept() if field.purpose is purpose]
         events = [self.event(event) for event in self.policy.events.values() if event.purpose == purpose.name]
         cookies = [cookie.name for cookie in self.policy.cookies if cookie.purpose == purpose.name]
         browser = [entry.name for entry in self.policy.browser if entry.purpose == purpose.name]
@@ -182,10 +182,7 @@ class _Writing:
         recorded = [_RECORDED] if purpose.name in self.policy.log and purpose.name != ABUSE else []
         return [
             *map(self.said, (*built_in, *recorded)),
-            *(
-                f"{self.words('item', field_kept.field)} ({self.words('precision', field_kept.precision)})"
-                for field_kept in kept
-            ),
+            *(f"{self.words('item', field.field)} ({self.words('precision', field.precision)})" for field in kept),
             *(f"{self.said(words)} {', '.join(names)}" for words, names in _named(events, cookies, browser) if names),
             *([self.read(items.required)] if items.required else []),
             *([f"{self.read(items.optional)} ({self.said('optional')})"] if items.optional else []),

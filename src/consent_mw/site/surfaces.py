@@ -161,7 +161,7 @@ class Surfaces:
 
     def waiting(self, language: str, base: str, waiting: Sequence[Waiting], next_path: str) -> str:
         """Return the HTML that asks about the cookies that wait. It replaces the banner."""
-        asked = [(str(cookie.id), cookie.name, cookie.cookie) for cookie in waiting]
+        asked = [(str(cookie.id), cookie.name, cookie.declared) for cookie in waiting]
         return self.render("waiting.html", language, base, waiting=asked, next=next_path)
 
     def spoken(self, language: str) -> str:

@@ -124,7 +124,7 @@ class VolatileStoreSuite:
         ]
         async with opened(new_store) as store:
             await store.append([*neighbours, record])
-            assert [exact(record_fetched) for record_fetched in await store.fetch(query)] == [exact(record)]
+            assert [exact(fetched) for fetched in await store.fetch(query)] == [exact(record)]
             assert await store.delete(query) == 1
             assert len(await store.fetch(Query(kinds=frozenset({"visits", "visit'"})))) == 2
 
