@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from consent_mw.crypto.keyring import MemoryKeyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
-from consent_mw.records import Query
+from consent_mw.records import Query, Record
 from consent_mw.retention.certificates import Certificate
 from consent_mw.retention.proofs import MOST, Evidence, Proofs
 from consent_mw.stores.memory import MemoryStore
@@ -89,3 +90,22 @@ def test_many_readers_cost_the_store_one_look_in_five_minutes() -> None:
         return [len(each.proofs) for each in (first, second, await proofs.evidence())]
 
     assert asyncio.run(looks()) == [1, 1, 0]
+
+
+def test_many_readers_at_once_cost_the_store_one_look() -> None:
+    one, looks = host(), list[Query]()
+
+    class Watched(MemoryStore):
+        async def fetch(self, query: Query, **how: Any) -> list[Record]:
+            looks.append(query)
+            await asyncio.sleep(0)  # as a store does that is asked over a socket
+            return list(await super().fetch(query, **how))
+
+    async def read_at_once() -> list[int]:
+        store = Watched()
+        await store.append([certificate(one, 1, records=10).record(one)])
+        proofs = Proofs(store, one, lambda: int(NOW.timestamp()) * 10**9)
+        return [len(evidence.proofs) for evidence in await asyncio.gather(*(proofs.evidence() for _ in range(50)))]
+
+    assert asyncio.run(read_at_once()) == [1] * 50
+    assert sum("certificate" in query.kinds for query in looks) == 1

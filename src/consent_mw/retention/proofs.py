@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -9,6 +11,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from consent_mw.crypto.sealer import Sealer
+from consent_mw.exceptions import StoreError
 from consent_mw.kinds import CERTIFICATE
 from consent_mw.policy.model import RECEIPTS
 from consent_mw.records import Query, Scalar
@@ -18,6 +21,8 @@ from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of
 
 __all__ = ["COUNTED_DAYS", "MOST", "Evidence", "Method", "Proof", "Proofs"]
+
+_log = logging.getLogger("consent_mw")
 
 #: How many certificates are read, and how many of them each purpose shows at most, the newest first.
 _READ: Final = 1000
@@ -74,7 +79,8 @@ class Evidence(NamedTuple):
 
 class Proofs:
     """
-    Reads the evidence from the store, which all hosts of a site share, at most once in five minutes.
+    Reads the evidence from the store, which all hosts of a site share, at most once in five minutes, however many ask:
+    anybody may.
 
     Args:
         clock: Returns nanoseconds since 1970.
@@ -85,20 +91,38 @@ class Proofs:
         self._sealer = sealer
         self._clock = clock
         self._known: Evidence | None = None
+        self._reading: asyncio.Task[Evidence | StoreError] | None = None
+        self._is_away = False
 
     async def evidence(self) -> Evidence:
         """Return what the store says; StoreError if it cannot be reached."""
         now = datetime.fromtimestamp(self._clock() / 1e9, UTC)
-        known = self._known
-        if known is None or not timedelta() <= now - known.read < _FRESH_FOR:
-            known = self._known = Evidence(now, await self._proofs(), await self._blocked(now))
-        return known
+        if self._known is not None and timedelta() <= now - self._known.read < _FRESH_FOR:
+            return self._known
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read(now))
+        read = await asyncio.shield(self._reading)  # one who leaves does not end it for the others
+        if isinstance(read, StoreError):
+            raise read
+        return read
+
+    async def _read(self, now: datetime) -> Evidence | StoreError:
+        try:
+            self._known = Evidence(now, await self._proofs(), await self._blocked(now))
+        except StoreError as error:
+            if not self._is_away:
+                _log.warning("the page of proofs cannot read the store: %s", error)
+            self._is_away = True
+            return error
+        self._is_away = False
+        return self._known
 
     async def _proofs(self) -> dict[tuple[str, str], list[Proof]]:
         query = Query(kinds=frozenset((CERTIFICATE,)), purposes=frozenset((RECEIPTS,)))
+        records = await self._store.fetch(query, limit=_READ, newest_first=True)
         proofs: dict[tuple[str, str], list[Proof]] = {}
         # One that is not as the site wrote it proves nothing.
-        for record in self._sealer.whole(await self._store.fetch(query, limit=_READ, newest_first=True)):
+        for record in await asyncio.to_thread(self._sealer.whole, records):
             proof = _proof(record.data)
             of = proofs.setdefault((proof.purpose, proof.where), [])
             if len(of) < MOST:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -18,8 +17,6 @@ from consent_mw.site.rendering import FOR_ALL, Rendering
 from consent_mw.site.visit import Visit
 
 __all__ = ["ProofPages"]
-
-_log = logging.getLogger("consent_mw")
 
 _RETRY_SECONDS = "60"
 
@@ -44,8 +41,7 @@ class ProofPages:
         """Answer with what the store says now; 503 while it cannot be reached."""
         try:
             evidence = await self._proofs.evidence()
-        except StoreError as error:
-            _log.warning("the page of proofs cannot read the store: %s", error)
+        except StoreError:
             return self._away(visit)
         if visit.wants_json:
             return self._rendering.data(self._document(evidence), headers=FOR_ALL)
