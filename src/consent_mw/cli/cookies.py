@@ -11,6 +11,7 @@ import click
 
 from consent_mw.cli.proposal import Proposal, names_of_families, proposed, providers, purposes_of
 from consent_mw.cli.session import with_store
+from consent_mw.cli.site_options import by_policy, other_store, places_of
 from consent_mw.cli.table import print_table
 from consent_mw.cli.terminal import busy, complain, local
 from consent_mw.cli.well_known import guess
@@ -67,43 +68,30 @@ class _Seen(NamedTuple):
 
 
 @click.command(epilog="Example: consent-mw cookies --policy policy.toml")
-@click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path),
-    default="policy.toml",
-    show_default=True,
-    help="What it declares by now is left out.",
-)
-@click.option(
-    "--directory",
-    type=click.Path(path_type=Path),
-    help="The site's data directory: its store and its keys. [default: consent-data beside the policy]",
-)
-@click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@by_policy
+@other_store
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object instead of text.")
-def cookies(policy_file: Path, directory: Path | None, url: str | None, json_wanted: bool) -> int:
+def cookies(file: Path, directory: Path | None, url: str | None, json_wanted: bool) -> int:
     """List the undeclared cookies that were seen, where, and what the gate did with them, with the TOML to paste.
 
-    A process notes each name once for each place, so how often it was set is not known. Those that only browsers send
-    were set by a script, by an earlier version of the site, or by a neighbour on a parent domain.
+    What the policy declares by now is left out. A process notes each name once for each place, so how often it was set
+    is not known. Those that only browsers send were set by a script, by an earlier version of the site, or by a
+    neighbour on a parent domain.
     """
-    policy = load(policy_file)
-    places = Places(directory) if directory else Places.beside(policy_file)
+    policy = load(file)
+    places = places_of(file, directory)
     with busy("reading the records"):
         seen = [cookie for cookie in _gathered(_records(places, url)) if policy.cookie(cookie.name) is None]
     proposals = _proposals(seen, policy)
     toml = [proposal.toml(policy.languages) for proposal in proposals] + providers(proposals, policy, policy.languages)
     if json_wanted:
-        click.echo(
-            as_json({"policy": str(policy_file), "cookies": [cookie.as_dict() for cookie in seen], "toml": toml})
-        )
+        click.echo(as_json({"policy": str(file), "cookies": [cookie.as_dict() for cookie in seen], "toml": toml}))
     elif not seen:
-        click.echo(f"No cookie was seen that {printable(str(policy_file))} does not declare.")
+        click.echo(f"No cookie was seen that {printable(str(file))} does not declare.")
     else:
         _show(seen)
         if proposals:
-            click.echo(f"\nTo declare them, add to {printable(str(policy_file))}:\n")
+            click.echo(f"\nTo declare them, add to {printable(str(file))}:\n")
             click.echo("\n".join(toml), nl=False)
     return 0
 

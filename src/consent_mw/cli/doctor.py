@@ -21,7 +21,7 @@ from consent_mw.cli.keys import ring_option
 from consent_mw.cli.purge import complaint, purge
 from consent_mw.cli.requests import requests
 from consent_mw.cli.session import with_store
-from consent_mw.cli.site_options import by_policy, log_store, places_of
+from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
 from consent_mw.cli.store import store
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.exceptions import ConsentError, Fault, PolicyError
@@ -53,7 +53,7 @@ class _Finding(msgspec.Struct):
 
 @click.command(epilog="Example: consent-mw doctor --backups /var/backups/mysite, each night by a timer.")
 @by_policy
-@click.option("--store", "url", help="Another store than the one in the directory, such as postgresql://user@host/db.")
+@other_store
 @log_store
 @ring_option
 @click.option("--backups", type=click.Path(path_type=Path), help="Where `consent-mw backup` puts them.")

@@ -13,7 +13,7 @@ import click
 
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
-from consent_mw.cli.site_options import by_policy, log_store, places_of
+from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
 from consent_mw.cli.terminal import FAULT, as_json, complain, progress_of
 from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
@@ -64,7 +64,7 @@ class Work(NamedTuple):
     "and the exit code is 1.",
 )
 @by_policy
-@click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@other_store
 @log_store
 @ring_option
 @click.option("--once", is_flag=True, help="Move what waits now, and end.")

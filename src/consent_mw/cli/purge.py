@@ -13,7 +13,7 @@ import msgspec
 
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
-from consent_mw.cli.site_options import by_policy, log_store, places_of
+from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
 from consent_mw.cli.table import print_table
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain, progress_of
 from consent_mw.crypto.keyring import Keyring, MemoryKeyring
@@ -44,7 +44,7 @@ _TRY_SECONDS: Final = 0.1
     "It may be interrupted at any moment; the next run goes on.",
 )
 @by_policy
-@click.option("--store", "url", help="Another store than the one in the directory, such as sqlite:///other.sqlite3.")
+@other_store
 @log_store
 @ring_option
 @click.option("--dry-run", is_flag=True, help="Change nothing: list what has ended and is still there.")

@@ -10,7 +10,7 @@ import click
 
 from consent_mw.paths import DATA_DIRECTORY, Places
 
-__all__ = ["by_policy", "log_store", "places_of", "where"]
+__all__ = ["by_policy", "log_store", "other_store", "places_of", "where"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -35,15 +35,19 @@ def places_of(file: Path, directory: Path | None) -> Places:
 
 def where(command: _Command) -> _Command:
     """Give a command that needs the data alone the options that say which site is meant."""
-    command = click.option(
-        "--store", "url", help="Another store than the one in the directory, such as sqlite:///b.db."
-    )(command)
     return click.option(
         "--directory",
         type=click.Path(path_type=Path),
         default=DATA_DIRECTORY,
         show_default=True,
         help="The site's data directory: its store and its keys.",
+    )(other_store(command))
+
+
+def other_store(command: _Command) -> _Command:
+    """Give a command the option that says where the records are, if they are not in the directory."""
+    return click.option(
+        "--store", "url", help="Another store than the one in the directory, such as postgresql://user@host/db."
     )(command)
 
 

@@ -15,7 +15,7 @@ import msgspec
 from consent_mw.cli.checked import everything_checked
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
-from consent_mw.cli.site_options import by_policy, log_store, places_of
+from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
 from consent_mw.cli.store_move import move
 from consent_mw.cli.terminal import FAULT, as_json, busy, complain
 from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
@@ -97,7 +97,7 @@ store.add_command(move)
     "minutes."
 )
 @by_policy
-@click.option("--store", "url", help="Another store than the one in the directory, such as postgresql://user@host/db.")
+@other_store
 @log_store
 @ring_option
 @click.option("--quick", is_flag=True, help="Do not read the records: for a monitor that asks every minute.")
