@@ -16,7 +16,7 @@ from tests.support.commands import Ran, run
 from tests.support.policies import POLICY
 from tests.support.sites_of_commands import NOON, VISIT, Site
 
-from consent_mw.exceptions import ConfigurationError
+from consent_mw.cli import main
 from consent_mw.exports.parquet import Parquet
 from consent_mw.exports.spreadsheet import COLUMNS
 from consent_mw.policy.loader import loads
@@ -130,7 +130,12 @@ def test_a_terminal_is_spared_and_a_pipe_is_not(site: Site, tmp_path: Path) -> N
     assert read(piped, "SELECT count(*) FROM FILE") == [(3,)]
 
 
-def test_without_the_extra_the_command_says_how_to_install_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'consent-mw\[parquet\]'"):
-        Parquet({})
+def test_without_the_extra_the_command_says_how_to_install_it_and_no_access_is_recorded(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as Python marks a module that is not there
+    words = ["export", "--directory", str(site.places.directory), "--format", "parquet"]
+    assert main([*words, "--purpose", "necessary", *BECAUSE, "--output", str(tmp_path / "x.parquet")]) == 1
+    assert "pip install 'consent-mw[parquet]'" in capsys.readouterr().err
+    assert not (tmp_path / "x.parquet").exists()
+    assert not site.places.audit.exists()

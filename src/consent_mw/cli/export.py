@@ -72,8 +72,8 @@ def export(
     places, purposes = options.places, [purpose] if purpose else []
     source = options.source(f"export{' --archive' if options.archive else ''} --format {format_name}", purposes)
     query = options.query(SHOWN, purposes)
+    form = _format(format_name, places, purpose)  # before the access is recorded: a library may be missing
     with accessing(places, source.errand, source.keyring) as access:
-        form = _format(format_name, places, purpose)
         with_store(source.store, lambda store: _write(store, query, access, form, output))
     return exit_code_of(access)
 
