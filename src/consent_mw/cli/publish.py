@@ -10,6 +10,7 @@ import click
 
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.session import with_store
+from consent_mw.cli.site_options import places_of
 from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
 from consent_mw.consent.wordings import Wordings
 from consent_mw.exceptions import ConfigurationError, Fault
@@ -94,17 +95,17 @@ def publish(
     With --wording the words of a published revision are corrected under its own number. Receipts that were given before
     still prove the words of then. A site shows the corrected ones from its next start.
     """
-    places = Places(directory) if directory else Places.beside(policy_file)
+    places = places_of(policy_file, directory)
     revisions = Revisions(places.revisions)
     policy = load(policy_file)
     elsewhere = _elsewhere(places, revisions) if url else None
-    if url and elsewhere:
+    if elsewhere:
         with_store(existing_store(places, url), elsewhere.fetch)
     if dry_run:
         examined = _examine(policy, revisions, utc_now(), wording=wording)
     else:
         examined = _publish(policy, policy_file, places, revisions, wording=wording)
-    if url and elsewhere and not dry_run and not examined.faults:
+    if elsewhere and not dry_run and not examined.faults:
         with_store(existing_store(places, url), elsewhere.publish)
     if json_wanted:
         click.echo(as_json(_as_dict(examined, dry_run)))
@@ -199,12 +200,9 @@ def _say(examined: _Examined, dry_run: bool) -> None:
 def _owed(examined: _Examined) -> str:
     if examined.corrects:
         return "The words are other ones under the same number, so it takes no notice."
-    count, weighing = (
-        len(examined.notice.amendments),
-        sum(1 for amendment in examined.notice.amendments if amendment.reason),
-    )
-    if not count:
+    if not examined.notice.amendments:
         return "It takes no notice, and may hold at once."
+    weighing = sum(1 for amendment in examined.notice.amendments if amendment.reason)
     why = f"important changes: {weighing}" if weighing else "visitors read of it"
     days, published = examined.notice.days, examined.published
     return f"It takes {days} days' notice ({why}): published on {published}, it may hold from {examined.earliest}."
