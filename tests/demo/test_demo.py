@@ -107,8 +107,9 @@ def test_ctrl_c_closes_it_in_order(tmp_path):
     assert "Traceback" not in complaints
 
 
-def test_ctrl_c_before_the_server_has_begun_is_no_complaint(tmp_path):
-    interrupted = "import uvicorn\ndef stop(config): raise KeyboardInterrupt\nuvicorn.Config.get_loop_factory = stop\n"
+@pytest.mark.parametrize("step", ["__init__", "get_loop_factory"])
+def test_ctrl_c_before_the_server_has_begun_is_no_complaint(tmp_path, step):
+    interrupted = f"import uvicorn\ndef stop(*given, **more): raise KeyboardInterrupt\nuvicorn.Config.{step} = stop\n"
     program = [sys.executable, "-c", interrupted + SERVE, "127.0.0.1", "0", str(tmp_path / "data")]
     result = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")

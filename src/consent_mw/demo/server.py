@@ -56,9 +56,9 @@ def serve(
             directory=place,
             pending_wait=timedelta(seconds=2),  # what the demo shows must not depend on how busy the machine is
         )
-        _announce(listener, place, json_wanted=json_wanted)
-        config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly shutdown
+            _announce(listener, place, json_wanted=json_wanted)
+            config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
             _run(config, listener)
 
 
