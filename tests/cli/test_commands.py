@@ -131,7 +131,7 @@ def test_its_help_has_an_example(path: str, columns: str, commands: Commands, tm
 def test_it_has_json(path: str, commands: Commands, site: Path, tmp_path: Path) -> None:
     assert "--json" in options(path)
     where = tmp_path if path == "init" else site
-    result = commands.run(*working(path), "--json", cwd=where, seconds=4 if path in ENDLESS else 10)
+    result = commands.run(*working(path), "--json", cwd=where, until_output=path in ENDLESS)
     assert result.code == WITH_JSON.get(path, 0), result
     lines = result.stdout.decode().splitlines()
     assert lines or result.code or path.endswith("list")

@@ -124,7 +124,7 @@ class Commands:
         Args:
             how: `ahead` (of the machine's clock, in seconds), `env` (a value of None takes it away), `file_bytes` (no
                 file may grow past it), `stdout` (a file, or "closed" for a pipe that nobody reads), `nobody` (not as
-                root), `seconds` until Ctrl-C.
+                root), `seconds` until Ctrl-C, `until_output` (Ctrl-C comes once the command has printed something).
         """
         out = self._scratch / "stdout"
         asked = {"words": list(map(str, words)), "cwd": str(cwd), "stdout": str(out), **how}
@@ -178,10 +178,9 @@ def _become(asked: dict[str, Any]) -> None:
     if "file_bytes" in asked:
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_bytes"],) * 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    if "seconds" in asked:  # Ctrl-C may come between the opening of a file and its `with`
+    if "seconds" in asked or "until_output" in asked:  # Ctrl-C may come between the opening of a file and its `with`
         warnings.filterwarnings("ignore", category=ResourceWarning)
-    signal.setitimer(signal.ITIMER_REAL, asked.get("seconds", 60))
+    _set_alarm(asked)
     sys.argv[1:] = asked["words"]
     with by_clock(AheadClock(asked["ahead"])) if "ahead" in asked else nullcontext():
         code = main()
@@ -191,6 +190,20 @@ def _become(asked: dict[str, Any]) -> None:
         print(f"Traceback: Exception ignored in: {sys.stdout} {error!r}", file=sys.stderr)
         code = 120
     os._exit(code)  # to clear away every module that was loaded takes longer than most commands
+
+
+def _set_alarm(asked: dict[str, Any]) -> None:
+    """Have Ctrl-C pressed when it is asked for, and in any case after a minute."""
+    until, look_seconds = time.monotonic() + asked.get("seconds", 60), 0.02
+
+    def look(*ignored: object) -> None:
+        if time.monotonic() >= until or (asked.get("until_output") and os.fstat(1).st_size):
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, look_seconds)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, look_seconds if asked.get("until_output") else asked.get("seconds", 60))
 
 
 def _redirect(asked: dict[str, Any]) -> None:
