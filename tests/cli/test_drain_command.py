@@ -38,6 +38,17 @@ def expects_to_be_ended(process: subprocess.Popen[str]) -> bool:
     return caught is not None and bool(int(caught[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
+def ended_amid_the_work(site, *options: str) -> tuple[int, str]:
+    """Send SIGTERM once the first records were moved; return the exit code, and what was said on standard error."""
+    process = start(site, *options)
+    while not ids_in(site):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=90)
+    return process.returncode, errors
+
+
 def test_once_hands_over_what_waits_and_says_how_much(site, capsys):
     written = spool_records(site, 1_200)
     assert main(["drain", "--once", "--policy", str(site / "policy.toml"), "--json"]) == 0
@@ -68,12 +79,8 @@ def test_it_goes_on_until_a_signal_and_ends_in_peace(site, number):
 
 def test_a_signal_amid_the_work_loses_nothing_and_doubles_nothing_and_what_is_left_is_told(site):
     written = spool_records(site, 60_000)
-    process = start(site, "--grace", "0")
-    while not ids_in(site):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 1
+    code, errors = ended_amid_the_work(site, "--grace", "0")
+    assert code == 1
     assert "MB wait" in errors
     some = ids_in(site)
     assert some < written
@@ -83,12 +90,7 @@ def test_a_signal_amid_the_work_loses_nothing_and_doubles_nothing_and_what_is_le
 
 def test_after_a_signal_it_hands_over_what_waits(site):
     written = spool_records(site, 20_000)
-    process = start(site, "--grace", "60")
-    while not ids_in(site):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=90)
-    assert (process.returncode, errors) == (0, "")
+    assert ended_amid_the_work(site, "--grace", "60") == (0, "")
     assert ids_in(site) == written
 
 
