@@ -101,8 +101,8 @@ def drain(
         click.echo(f"{count:,} records moved; {_said(waiting, seconds)}{'' if once or not ended else '; ended'}")
     if is_left:
         complain(
-            f"{work.spool.directory}: {_said(waiting, seconds)} {grace:g} seconds after the signal; run it again "
-            "before the disk goes"
+            f"{work.spool.directory}: {_said(waiting, seconds)}; after the signal the store did not take all of it, so "
+            "run this again before the disk goes"
         )
     return FAULT if is_left else 0
 
@@ -177,13 +177,17 @@ async def _run(work: Work, once: bool, grace: float) -> tuple[bool, bool]:
 
 
 async def _finished(work: Work, grace: float) -> bool:
-    """Hand over for `grace` seconds at most; return whether nothing waits any more."""
-    with suppress(TimeoutError, ConsentError):
+    """Hand over for `grace` seconds at most; return whether nothing waits any more. Say which error ended it."""
+    try:
         async with asyncio.timeout(grace):
             while (count := await _turn(work)) != 0:  # noqa: ASYNC110 - another process moves them, and has no event
                 await asyncio.sleep(_TICK_SECONDS if count is None else 0)
             return not work.spool.closed()
-    return False
+    except TimeoutError:
+        return False
+    except ConsentError as error:
+        complain(str(error))
+        return False
 
 
 async def _all(work: Work) -> None:
