@@ -6,8 +6,10 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 from tests.support.repository import ROOT
 
+from consent_mw import ConsentMiddleware, PersonalData
 from consent_mw.cli import main
 from consent_mw.policy.checklist import checklist
 from consent_mw.policy.loader import load
@@ -15,6 +17,7 @@ from consent_mw.policy.plausible import placeholders
 from consent_mw.policy.pointer import declarable
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.surfaces import Surfaces
+from consent_mw.testing.client import ConsentClient
 
 FILES = sorted((ROOT / "examples" / "policies").glob("*.toml"))
 
@@ -45,6 +48,41 @@ def test_the_page_of_each_says_who_works_for_it_what_the_application_holds_and_i
         told += [text for purpose in policy.by_application for text in (purpose.title, purpose.until, purpose.grounds)]
         for text in filter(None, told):
             assert text.read(language)[0] in page
+
+
+class Nothing(PersonalData):
+    """The data of an application that holds nothing yet."""
+
+    async def read(self, sign_in: str) -> dict[str, str]:
+        return {}
+
+    async def correct(self, sign_in: str, item: str, value: str) -> bool:
+        return False
+
+    async def erase(self, sign_in: str, purpose: str | None = None) -> None:
+        """There is nothing to erase."""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_site_with_it_shows_each_of_our_pages(file: Path, tmp_path: Path) -> None:
+    policy = load(file)
+    app = ConsentMiddleware(
+        Starlette(),
+        policy=policy,
+        secret_keys=["a key of at least 16 bytes"],
+        directory=tmp_path,
+        subject=lambda _: "kim",
+        personal_data=Nothing(),
+    )
+    with ConsentClient(app) as visitor:
+        visitor.accept()
+        for page in ("", "/policy", "/cookies", "/proof", "/my-data", "/receipt"):
+            for language in policy.languages:
+                shown = visitor.get(f"/consent{page}?lang={language}")
+                assert shown.status_code == 200, page
+        settings = visitor.get(f"/consent?lang={policy.languages[0]}").text
+        for purpose in policy.by_application:  # the settings are about what the server does
+            assert f"<strong>{purpose.title.read(policy.languages[0])[0]}</strong>" not in settings
 
 
 @pytest.mark.parametrize("law", ["KR", "EU", "UK", "US"])
