@@ -92,6 +92,7 @@ def test_what_the_application_holds_stands_under_its_purpose_and_what_is_not_sho
         told = words(await reads(visitor, headers=[KIM]))
         assert told.index("Note") < told.index("Accounts") < told.index("Name") < told.index("Newsletter")
         assert "Orders : this page does not show it. To read it" in told
+        assert "This is what we found about you" in told
         assert (await data(visitor, headers=[KIM]))["application"] == {**held.note, **held.held}
         table = body(await visitor.gets("/consent/my-data.csv", headers=[KIM])).removeprefix("\ufeff")
         rows = [(row["purpose"], row["item"], row["value"]) for row in csv.DictReader(table.splitlines())]
