@@ -340,6 +340,12 @@ def test_what_no_visitor_reads_takes_no_notice(new: str) -> None:
     assert notice(None, policy) == ([], 0)
 
 
+def test_a_duration_in_another_unit_is_no_change_wherever_it_stands() -> None:
+    weeks = FULL.replace('deidentified = "30 days"', 'deidentified = "4 weeks"')
+    days = FULL.replace('deidentified = "30 days"', 'deidentified = "28 days"')
+    assert amendments(loads(weeks), loads(days)) == []
+
+
 def test_who_stands_in_two_rows_is_compared_row_by_row() -> None:
     two = (
         FULL

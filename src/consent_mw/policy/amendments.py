@@ -145,10 +145,12 @@ def _words(old: Purpose, new: Purpose, amended: _Amended) -> _Changes:
     ):
         if before != now:
             yield amended(f"purpose.{what}", "collected" if now and not _translated(before, now) else None, before, now)
-    if old.deidentified != new.deidentified:
-        was, becomes = old.deidentified, new.deidentified
-        sooner = becomes is not None and (was is None or _way(was, becomes) == "shorter")
-        yield amended("purpose.deidentified", None if sooner else "kept", was, becomes)
+    was, becomes = old.deidentified, new.deidentified
+    if was is None or becomes is None:
+        if was != becomes:
+            yield amended("purpose.deidentified", None if becomes else "kept", was, becomes)
+    elif way := _way(was, becomes):
+        yield amended("purpose.deidentified", _KEPT[way], was, becomes)
     for what, before, now in (("grounds", old.grounds, new.grounds), ("law", old.law, new.law)):
         if before != now:
             yield amended(f"purpose.{what}", None, before, now)
