@@ -1,6 +1,6 @@
 """Ask a web server for one page, with an end in time and in bytes whatever it does.
 
-The one place from which this package connects to anything: the `scan` command, for the address that it is given.
+Only the `scan` command does, for the address that it is given.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-How the commands speak: one line on standard error, tables, local times, and nothing that steers a terminal.
+How the commands speak: one line on standard error, progress, local times, and nothing that steers a terminal.
 
 Rich is loaded where it is first used: it takes a third of a command's start, and most output does not need it.
 """
