@@ -532,6 +532,10 @@ def count_in(postgres: PostgresServer, what: str = "count(*)") -> int:
             return 0
 
 
+def has_records(postgres: PostgresServer, count: int) -> bool:
+    return count_in(postgres) >= count
+
+
 def wait_for(condition: Callable[[], bool], drains: list[subprocess.Popen[bytes]], seconds: float = 60) -> None:
     """Wait until it holds. What a drain said is told where one has ended, or where it takes too long."""
     deadline = time.monotonic() + seconds
@@ -563,8 +567,7 @@ def test_two_hosts_lose_and_double_nothing_while_the_server_is_killed(postgres: 
         wait_for(lambda: count_in(postgres) == len(sites), drains)
         with keep_spooling(sites[0]) as first, keep_spooling(sites[1]) as second, keep_spooling(sites[1]) as third:
             for _ in range(3):
-                enough = count_in(postgres) + 1_000
-                wait_for(lambda enough=enough: count_in(postgres) >= enough, drains)  # type: ignore[misc]
+                wait_for(partial(has_records, postgres, count_in(postgres) + 1_000), drains)
                 postgres.kill()
                 time.sleep(0.3)
                 postgres.start()

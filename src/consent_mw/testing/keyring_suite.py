@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from threading import Barrier
 from typing import Final, TypeAlias, TypeVar
@@ -90,7 +91,7 @@ class KeyringSuite:
             assert one.destroy(*_PLACES[0])
             assert not other.destroy(*_PLACES[0])
             for ring in (one, other):
-                self._within_lag(lambda ring=ring: _is_destroyed(ring, _PLACES[0]))  # type: ignore[misc]
+                self._within_lag(partial(_is_destroyed, ring, _PLACES[0]))
                 assert [tuple(place) for place in ring.live()] == sorted(_PLACES[1:])
                 assert set(ring.destroyed()) == {_PLACES[0]}
                 assert all(isinstance(where, str) and where for where in ring.destroyed().values())
@@ -110,7 +111,7 @@ class KeyringSuite:
     def test_all_who_make_a_key_at_once_get_the_same(self, new_keyring: NewKeyring) -> None:
         with _several(new_keyring, _AT_ONCE) as rings:
             for place in _PLACES:
-                keys = _at_once(rings, lambda ring, place=place: ring.key(*place, create=True))  # type: ignore[misc]
+                keys = _at_once(rings, partial(_new_key, place))
                 assert len(set(keys)) == 1
             assert [tuple(place) for place in rings[0].live()] == sorted(_PLACES)
 
@@ -147,6 +148,10 @@ class KeyringSuite:
         while not is_so():
             assert time.monotonic() < until, "a worker goes on with what it remembers"
             time.sleep(_AGAIN_SECONDS)
+
+
+def _new_key(place: tuple[int, str], ring: Keyring) -> bytes:
+    return ring.key(*place, create=True)
 
 
 def _is_destroyed(ring: Keyring, place: tuple[int, str]) -> bool:
