@@ -180,8 +180,9 @@ async def _finished(work: Work, grace: float) -> bool:
     """Hand over for `grace` seconds at most; return whether nothing waits any more. Say which error ended it."""
     try:
         async with asyncio.timeout(grace):
-            while (count := await _turn(work)) != 0:  # noqa: ASYNC110 - another process moves them, and has no event
-                await asyncio.sleep(_TICK_SECONDS if count is None else 0)
+            while (count := await _turn(work)) != 0:
+                if count is None:  # another process moves them
+                    await asyncio.sleep(_TICK_SECONDS)
             return not work.spool.closed()
     except TimeoutError:
         return False
