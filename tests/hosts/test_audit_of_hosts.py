@@ -89,6 +89,17 @@ def test_hosts_that_read_nothing_do_not_answer_each_other_for_ever(hosts: list[H
     assert [len(host.audit.lines()) for host in hosts] == [1, 1, 1]
 
 
+def test_chains_to_which_nothing_came_are_not_read_again(hosts: list[Host]) -> None:
+    hosts[0].read("first")
+    tell(hosts)
+    shelf = hosts[1].new_shelf()
+    names = shelf.names()
+    for name in names:  # from here on, reading one raises
+        (hosts[1].others / name).unlink()
+        (hosts[1].others / name).mkdir()
+    assert shelf.names() == names
+
+
 @pytest.mark.parametrize("left", [0, 1, 2])
 def test_a_chain_that_was_cut_and_made_anew_is_found_by_each_host(
     left: int, hosts: list[Host], caplog: pytest.LogCaptureFixture

@@ -76,12 +76,13 @@ class AuditShelf:
         self._clock = clock
         self._shared_until = Anchor(-1, "")  # the end of the own chain that was published last
         self._anchored_at = -_ANCHOR_SECONDS
+        self._looked_at: Sequence[_Part] = []  # the others' parts when it was looked for what to anchor
 
     def names(self) -> Set[str]:
         """As `Shelf.names`. What is new in the own chain is made a part first."""
         make_directory(self._directory)
         if time.monotonic() - self._anchored_at >= _ANCHOR_SECONDS:
-            self._anchor()
+            self._anchor_what_came()
         if (end := self._audit.end) != self._shared_until:
             self._tell()
             self._shared_until = end
@@ -112,6 +113,12 @@ class AuditShelf:
         for first, some in _runs(new):
             text = b"".join(lines[number] for number in some)
             durable.replace(self._directory / str(_Part.of(self._host(), first, text)), text)
+
+    def _anchor_what_came(self) -> None:
+        parts = [part for part in _parts(self._directory) if part.host != self._host()]
+        if parts != self._looked_at:
+            self._anchor()
+            self._looked_at = parts
 
     def _anchor(self) -> None:
         """Write the ends of the others' chains into the own one, if somebody read something there since."""
