@@ -201,6 +201,14 @@ def test_a_key_that_somebody_deleted_is_missed(
     assert "keys vanished that nobody destroyed" in caplog.text
 
 
+def test_a_name_that_we_would_not_give_is_no_key_of_ours(
+    cluster: OpenBaoCluster, url: str, ring: TransitKeyring
+) -> None:
+    for name in ("2026-02-30.x", "notes"):
+        cluster.admin("POST", f"transit/keys/{Address.parse(url).site}.{name}", {})
+    assert ring.live() == []
+
+
 def test_a_host_that_makes_a_key_while_another_destroys_it_gets_none(url: str) -> None:
     for day in range(10):
         rings = [TransitKeyring(url) for _ in range(3)]

@@ -205,9 +205,9 @@ class TransitKeyring:
             for name in self._client.call("GET", "keys?list=true").data.get("keys", ())
             if name.startswith(prefix)
         ]
-        parsed_names = [parsed for name in names if (parsed := _NAME.fullmatch(name))]
-        live = frozenset(_place(match) for match in parsed_names if not match[1])
-        gone = frozenset(_place(match) for match in parsed_names if match[1])
+        marks = [mark for name in names if (mark := _mark_of(name))]
+        live = frozenset(place for is_gone, place in marks if not is_gone)
+        gone = frozenset(place for is_gone, place in marks if is_gone)
         with self._changing:
             lost = before - live - gone
             live |= self._live - known
@@ -316,10 +316,17 @@ def _poll_on(keyring: ref[TransitKeyring], end: Event) -> None:
         del at_work
 
 
-def _place(match: re.Match[str]) -> _Place:
-    return day_of_date(date.fromisoformat(match[2])), re.sub(
-        r"_([0-9a-f]{2})", lambda code: chr(int(code[1], 16)), match[3]
-    )
+def _mark_of(name: str) -> tuple[bool, _Place] | None:
+    """Return whether a key's name says that a place is destroyed, and the place; None if we did not give that name."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        day = day_of_date(date.fromisoformat(match[2]))
+    except ValueError:
+        return None
+    purpose = re.sub(r"_([0-9a-f]{2})", lambda code: chr(int(code[1], 16)), match[3])
+    return match[1] is not None, (day, purpose)
 
 
 def _signed(data: Any) -> bytes:
