@@ -28,8 +28,6 @@ _Place = tuple[int, str]
 
 #: How often each process asks which keys there are: what another host destroyed is forgotten here that much later.
 POLL_SECONDS: Final = 2.0
-#: After this long without the service, keys of past days are forgotten: another host may have destroyed them meanwhile.
-_AWAY_SECONDS: Final = 60.0
 _ATTEMPTS: Final = 5
 #: What the service signs with a place's key. The 32 bytes that come back are the key of that day.
 _INPUT: Final = base64.b64encode(b"consent-mw key 1").decode()
@@ -59,12 +57,21 @@ class TransitKeyring:
     are forgotten after a minute, because another host may have destroyed them.
     """
 
-    def __init__(self, url: str, *, kept: Path | None = None, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        kept: Path | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        patience_seconds: float = 60.0,
+    ) -> None:
         """
         Args:
             url: `openbao://HOST:PORT,HOST:PORT/MOUNT?site=…&ca=…&token_file=…`.
-            clock: Returns nanoseconds since 1970.
             kept: A file that remembers the keyring's name, so that a host also starts while the service is away.
+            clock: Returns nanoseconds since 1970.
+            patience_seconds: After this long without the service, keys of past days are forgotten: another host may
+                have destroyed them meanwhile.
 
         Raises:
             ConfigurationError: The URL is wrong, or the service cannot be reached and `kept` does not exist yet.
@@ -73,6 +80,7 @@ class TransitKeyring:
         self._client = TransitClient(self._address)
         finalize(self, self._client.close).atexit = False  # a command does not close its keyring
         self._clock = clock
+        self._patience_seconds = patience_seconds
         self._changing = Lock()
         self._generation = 0
         self._keys: dict[_Place, bytes] = {}
@@ -257,7 +265,7 @@ class TransitKeyring:
             self._watched(self._look)
             self._watched(self._fetch_coming)
         except (KeyringUnreachable, KeyDestroyed):
-            if time.monotonic() - self._heard > _AWAY_SECONDS:
+            if time.monotonic() - self._heard > self._patience_seconds:
                 self._forget_past()
 
     def _forget_past(self) -> None:
