@@ -152,9 +152,8 @@ class TransitClient:
             self._drop()
 
     def _own_lock(self) -> Lock:
-        if (
-            self._pid != os.getpid()
-        ):  # a fork: the parent's connection is not ours, and a thread of it may hold the lock
+        # After a fork the parent's connection is not ours, and a thread of it may hold the lock.
+        if self._pid != os.getpid():
             self._pid, self._lock, self._connection = os.getpid(), Lock(), None
         return self._lock
 
