@@ -86,8 +86,9 @@ def log_store_from(log_store: LogStores | None) -> Store | None:
         if part in stores[:position]:
             named = without_password(part) if isinstance(part, str) else repr(part)
             raise ConfigurationError(f"log_store: names {named} twice; name each store once, this host's own first")
-    opened = [store_from(part) for part in stores]
-    return SeveralStores(opened) if len(opened) > 1 else next(iter(opened), None)
+    if len(stores) > 1:
+        return SeveralStores([OpenedStore(store_from(part)) for part in stores])
+    return store_from(stores[0]) if stores else None
 
 
 def opened_store(store: str | Store, log_store: LogStores | None = None) -> Store:

@@ -12,7 +12,7 @@ from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
-from consent_mw.stores.self_opening import OpenedStore
+from consent_mw.stores.other_kinds import others
 from consent_mw.stores.store_clock import store_now
 from consent_mw.stores.subjects import tokens_at_once
 
@@ -22,16 +22,17 @@ __all__ = ["SeveralStores"]
 class SeveralStores:
     """
     The store contract over several stores, none of which knows of the others. Each verb is atomic in each store, not
-    over all. Each store is opened at its first use, and again after an error. An append needs the first one only. A
-    fetch or a delete that cannot reach one of them fails: part of the records must not pass for all of them.
+    over all. An append needs the first one only. A fetch or a delete that cannot reach one of them fails: part of the
+    records must not pass for all of them.
 
     Args:
-        stores: The first one takes what this host appends. Every host has to name all of them.
+        stores: Each opens itself, as an `OpenedStore` does. The first one takes what this host appends. Every host has
+            to name all of them.
     """
 
     def __init__(self, stores: Sequence[Store]) -> None:
-        self._all = [OpenedStore(store) for store in stores]
-        self._mine = self._all[0]
+        self._all = stores
+        self._mine = stores[0]
 
     async def open(self) -> None:
         """Open the first. Raises as `Store.open`."""
@@ -59,7 +60,7 @@ class SeveralStores:
 
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`, in all."""
-        return sum([await store.count_others(kinds) for store in self._all])
+        return sum([await others(store, kinds) for store in self._all])
 
     async def now(self) -> datetime | None:
         """As `Timed.now`: the first one's. Raises as `Store.fetch`."""
