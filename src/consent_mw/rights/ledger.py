@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -56,10 +56,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     again: dict[str, datetime] = {}
 
     @classmethod
-    def parse(cls, text: str) -> Entry | None:
+    def parse(cls, line: str | bytes) -> Entry | None:
         """Return the entry that a line holds; None if it is none."""
         try:
-            return _decode(text)
+            return _decode(line)
         except (msgspec.MsgspecError, ValueError):
             return None
 
@@ -154,10 +154,11 @@ class Ledger:
         for number, line in enumerate(lines, 1):
             if not line:
                 continue
-            try:
-                entries.append(_decode(line))
-            except (msgspec.MsgspecError, ValueError):
+            entry = Entry.parse(line)
+            if entry is None:
                 _log.warning("%s: line %d is not whole and was left out", self.path, number)
+            else:
+                entries.append(entry)
         return entries
 
     def some(self, place: tuple[int, int]) -> tuple[list[Entry], tuple[int, int]]:
@@ -179,7 +180,8 @@ class Ledger:
         except OSError as error:
             raise self._failed(error) from error
         behind = (status.st_ino, end) if lines and end < status.st_size else (0, 0)
-        return list(_whole(lines)), behind
+        # Torn lines are logged at the start, when all are read.
+        return [entry for line in lines if (entry := Entry.parse(line))], behind
 
     @property
     def state(self) -> tuple[int, int]:
@@ -260,15 +262,6 @@ class Walk:
             self._ledger.prune(now)
             self._met_over = False
         return [entry for entry in entries if entry.until > now]
-
-
-def _whole(lines: Iterable[bytes]) -> Iterator[Entry]:
-    """Yield the entries among `lines`. Torn lines are logged at the start, when all are read."""
-    for line in lines:
-        try:
-            yield _decode(line)
-        except (msgspec.MsgspecError, ValueError):
-            continue
 
 
 def _is_over(line: bytes, now: datetime) -> bool:
