@@ -68,7 +68,7 @@ class Places:
         """
         place = self.directory
         try:
-            for place in (self.directory, self.spool, self.wordings, self.revisions, self.audit_of_hosts):
+            for place in (self.directory, self.spool, *self._shelves):
                 if place.exists():
                     check_directory(place, self.directory)
             for place in self._files():
@@ -84,12 +84,17 @@ class Places:
         What was cut to 0 bytes, one line each, with the fix. Otherwise only locks and SQLite's logs are empty. The
         store refuses its own file, and is left out.
         """
-        kept = (path for place in (self.revisions, self.wordings) if place.is_dir() for path in sorted(place.iterdir()))
+        kept = (path for place in self._shelves if place.is_dir() for path in sorted(place.iterdir()))
         return [
             f"{path}: is empty (0 bytes), so its content was cut off; put it back from a copy, or else remove it"
             for path in (*self._contents(), *kept)
             if path != self.database and path.is_file() and not path.stat().st_size
         ]
+
+    @property
+    def _shelves(self) -> tuple[Path, ...]:
+        """The directories of what is kept in a file each."""
+        return self.wordings, self.revisions, self.audit_of_hosts
 
     def _contents(self) -> Iterator[Path]:
         yield from (

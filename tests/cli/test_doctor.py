@@ -145,6 +145,8 @@ def test_what_is_wrong_is_found_and_told_in_lines(
 
 
 def test_every_file_that_was_cut_to_nothing_is_named(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
+    site.places.audit_of_hosts.mkdir(mode=0o700)
+    (site.places.audit_of_hosts / f"{'0' * 32}-{1:012}-{'0' * 32}").write_bytes(b"{}\n")
     kept = [each for each in site.places.directory.rglob("*") if each.is_file() and each.stat().st_size]
     kept = [each for each in kept if each.suffix != ".lock" and not each.name.endswith(("-wal", "-shm"))]
     assert {site.places.database, site.places.keys, site.places.audit} < set(kept)
