@@ -428,10 +428,7 @@ class Destruction:
         for purpose, places in keys.gone.items():
             # Also under the name that the keyring had before the site moved to a store that hosts share.
             certified = [self._certificates.certified(stage.where, purpose, ring) for ring in stage.sealer.rings]
-            left = keys.dead[purpose]
-            for days in certified:
-                left = left - days
-            for day in sorted(left):
+            for day in sorted(set(keys.dead[purpose]).difference(*certified)):
                 if self._is_owed(stage, day, purpose, stage.ring, run):
                     await self._write(Part(stage.where, day, purpose, stage.ring), stage, places[day], run)
             if shared:
