@@ -14,7 +14,8 @@ __all__ = ["LedgerShelf"]
 
 class LedgerShelf:
     """
-    A `Shelf` of ledger entries. What other hosts erased is kept apart from what this one did.
+    A `Shelf` of ledger entries. What other hosts erased is kept apart from what this one did. One process may add to
+    that ledger while another prunes it: an entry that is lost so is taken again.
 
     An entry is published until its keys are gone. It holds pseudonyms and numbers of records, as the store itself does,
     and nothing that names anybody.
@@ -52,16 +53,14 @@ class LedgerShelf:
     def _entries(self) -> Mapping[str, Kept]:
         state = self._own.state, self._others.state
         if self._read[0] != state:
-            self._read = state, {_name(text): kept for text, kept in self._all()}
+            entries = [entry for ledger in (self._own, self._others) for entry in ledger.entries()]
+            kept = [_kept(entry) for entry in entries if entry.names_records]
+            self._read = state, {_name(one.text): one for one in kept}
         return self._read[1]
 
-    def _all(self) -> list[tuple[str, Kept]]:
-        entries = [entry for ledger in (self._own, self._others) for entry in ledger.entries() if entry.names_records]
-        texts = [(entry.text, entry) for entry in entries]
-        return [
-            (text, Kept(text, int(entry.at.timestamp() * 1e9), int(entry.until.timestamp() * 1e9)))
-            for text, entry in texts
-        ]
+
+def _kept(entry: Entry) -> Kept:
+    return Kept(entry.text, int(entry.at.timestamp() * 1e9), int(entry.until.timestamp() * 1e9))
 
 
 def _name(text: str) -> str:
