@@ -310,8 +310,9 @@ class TransitKeyring:
             "keep none for longer than 24 hours",
             self._address,
         )
-        if kept is not None and not kept.exists():
-            durable.append(kept, f"{name}\n".encode())
+        line = f"{name}\n".encode()
+        if kept is not None and (not kept.exists() or kept.read_bytes() != line):
+            durable.overwrite(kept, line)  # by each worker of a site that begins: they write the same
         return name
 
 
