@@ -10,11 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.support.policies import POLICY
+from tests.support.smallest_policy import SMALLEST
 
 from consent_mw.cli import main
 from consent_mw.policy.checklist import checklist, findings
 from consent_mw.policy.loader import loads
-from consent_mw.policy.plausible import implausible, placeholders
+from consent_mw.policy.plausible import implausible, mistaken_languages, placeholders
 from consent_mw.policy.pointer import declarable
 from consent_mw.policy.toml_lines import line_of, lines_of
 
@@ -162,6 +163,24 @@ def test_check_refuses_what_cannot_be_meant_and_names_its_line(
     number = int(told.partition("policy.toml:")[2].partition(":")[0])
     lines = "\n".join(file.read_text("utf-8").splitlines()[number - 3 : number + 1])
     assert new.splitlines()[-1].split(" = ")[0] in lines or new.splitlines()[0] in lines
+
+
+@pytest.mark.parametrize(
+    ("languages", "written", "told"),
+    [
+        ('"kr"', "en", ['"kr" is Kanuri; did you mean "ko"?']),
+        ('"ko", "kr"', "en", ['"kr" is Kanuri; did you mean "ko"?']),
+        ('"se"', "sv", ['"se" is Northern Sami; did you mean "sv"?']),
+        ('"se"', "se", []),
+        ('"sv"', "sv", []),
+        ('"ko", "en", "jp"', "ko", []),  # which is a fault
+    ],
+)
+def test_a_country_that_was_written_for_its_language_is_told(languages: str, written: str, told: list[str]) -> None:
+    text = SMALLEST.replace('"en", "ko"', languages).replace(
+        "[purposes.necessary]", f'[purposes.necessary]\ntitle = {{ {written} = "x" }}'
+    )
+    assert [f"{fault.problem}; {fault.mend}" for fault in mistaken_languages(loads(text))] == told
 
 
 @pytest.mark.parametrize("country", ["US", "KR", "GB", "XK"])

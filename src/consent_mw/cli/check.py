@@ -17,7 +17,7 @@ from consent_mw.paths import Places
 from consent_mw.policy.checklist import Finding, findings, in_short, unsaid, wrong_bases, wrong_bases_of_tables
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy, Purpose
-from consent_mw.policy.plausible import implausible, implausible_tables, placeholders, unspoken
+from consent_mw.policy.plausible import implausible, implausible_tables, mistaken_languages, placeholders, unspoken
 from consent_mw.policy.recipients import receivers
 from consent_mw.policy.revisions import Revisions
 from consent_mw.policy.startup_check import early, notes, refusals
@@ -77,6 +77,7 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
     too_early = early(revisions, policy, now) if revisions.numbers() else []
     worth_knowing = [
         *notes(revisions, policy, now, begun=begun),
+        *mistaken_languages(policy),
         *_untranslated(policy),
         *_unanswered(policy),
         *unspoken(policy),

@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from consent_mw.exceptions import Fault
+from consent_mw.policy.language_tags import lookup
 from consent_mw.policy.model import Cookie, InBrowser, Policy, Text
 from consent_mw.policy.own_purposes import OWN_PURPOSES
 from consent_mw.policy.pointer import pointed
 from consent_mw.policy.recipients import provider_of, same
 
-__all__ = ["country_named", "implausible", "implausible_tables", "placeholders", "unspoken"]
+__all__ = ["country_named", "implausible", "implausible_tables", "mistaken_languages", "placeholders", "unspoken"]
 
 #: A local part, and a domain of two labels or more, in any script (RFC 5321, section 4.1.2; RFC 6531).
 _EMAIL: Final = re.compile(r"[^\s@<>()\[\],;:\"\\]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_][\w-]{1,62}")
@@ -84,6 +85,26 @@ def unspoken(policy: Policy) -> list[Fault]:
     return faults
 
 
+def mistaken_languages(policy: Policy) -> list[Fault]:
+    """
+    Return a note for each language whose code is a country's too, as "kr" is Kanuri and Korea, where that country's
+    language seems to be meant: nothing is known of the one that is written, or the texts are in the other.
+    """
+    from babel import localedata
+
+    written = {language for _, text in _texts(policy) for language in text.by_language}
+    faults: list[Fault] = []
+    for number, tag in enumerate(policy.languages, 1):
+        meant, name = _language_of(tag), _known("languages").get(tag.lower())
+        if name is None or meant in ("", tag.lower()):
+            continue
+        instead = lookup(meant, written) and not lookup(meant, policy.languages) and not lookup(tag, written)
+        if instead or not localedata.exists(tag):
+            mend = f'did you mean "{meant}"?'
+            faults.append(Fault(policy.file, f"languages[{number}]", f'"{tag}" is {name}', mend))
+    return faults
+
+
 def placeholders(policy: Policy) -> list[Fault]:
     """Return a note for each text that stands for one that the site has to write itself."""
     mend = "write your own before anybody visits"
@@ -122,7 +143,8 @@ def _languages(file: str, tags: Iterable[str]) -> list[Fault]:
         language, *rest = tag.split("-")
         place = f"languages[{number}]"
         if language.lower() not in _known("languages") or language.lower() in _NO_LANGUAGE:
-            like = _language_like(language)
+            meant = _language_of(language)
+            like = f'"{meant}"?' if meant else "such as en"
             mend = f"write a code of ISO 639, {like}, with a region or script behind it if it takes one"
             faults.append(Fault(file, place, f'"{tag}" is no language', mend))
         for part in rest:
@@ -140,11 +162,11 @@ def _known(names: str) -> Mapping[str, str]:
     return cast("Mapping[str, str]", getattr(Locale("en"), names))
 
 
-def _language_like(code: str) -> str:
-    """Return `"ja"?` for the code of a country that stands for its language, as "jp" does."""
+def _language_of(country: str) -> str:
+    """Return "ja" for the code of a country, "jp", or "" for a code of none."""
     from babel import Locale
 
-    return f'"{Locale.parse(f"und_{code.upper()}").language}"?' if code.upper() in _countries() else "such as en"
+    return Locale.parse(f"und_{country.upper()}").language if country.upper() in _countries() else ""
 
 
 def _region_instead(language: str, part: str) -> str:
