@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.paths import Places
 from consent_mw.policy.loader import loads
+from consent_mw.site.assets import Assets
 from consent_mw.site.language import negotiate
 from consent_mw.site.surfaces import SURFACES, shown_text
 from consent_mw.stores.memory import MemoryStore
@@ -89,6 +91,16 @@ def test_the_style_sheet_has_a_name_that_a_cache_may_keep_for_ever() -> None:
     assert "immutable" in sheet.header("cache-control")
     assert get("/consent/static/consent.css").status == 404
     assert get("/consent/static/../pages.py").status == 404
+
+
+def test_a_style_sheet_that_is_sent_has_each_string_of_its_source() -> None:
+    strings = re.compile(r'"[^"\n]*"')
+    for source in (files("consent_mw.site") / "static").iterdir():
+        if source.name.endswith(".css"):
+            sent = Assets().text(source.name)
+            assert strings.findall(sent) == strings.findall(
+                re.sub(r"/\*.*?\*/", "", source.read_text("utf-8"), flags=re.DOTALL)
+            )
 
 
 def test_links_keep_what_the_application_is_mounted_under() -> None:

@@ -21,7 +21,7 @@ _TYPES = {".css": "text/css", ".js": "text/javascript"}
 _FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] = {
     ".css": (
         (re.compile(rb"/\*.*?\*/|^\s+", re.DOTALL | re.MULTILINE), b""),
-        (re.compile(rb"\s*([{};>])\s*|([:,])\s+"), rb"\1\2"),
+        (re.compile(rb"""("[^"\n]*")|\s*([{};>])\s*|([:,])\s+"""), rb"\1\2\3"),
         (re.compile(rb";\}"), b"}"),
     ),
     ".js": (
