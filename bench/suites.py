@@ -172,7 +172,7 @@ def _environment(project: str, directory: Path, place: Path) -> dict[str, str]:
 
 def _ended(project: str, directory: Path, place: Path, wraps: bool, more: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Yield each test with how it ended."""
-    report = place / "report.xml"
+    report = place / f"{'wrapped' if wraps else 'bare'}.xml"  # one that does not begin must not find the other's
     words = [sys.executable, "-m", "pytest", "-q", "tests", "-p", "no:cacheprovider", f"--junit-xml={report}", *more]
     words += ["-p", "bench.suites"] if wraps else []
     # What the project asks for is what it is held to, but for warnings of a Python or a plugin that it did not know.
