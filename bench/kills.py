@@ -1,6 +1,6 @@
 """
 Three hosts over one PostgreSQL, and a random one of the four killed again and again while visitors come. To be run as
-`python -m bench.kills SCHEDULES [SEED]`. Between two schedules five days pass, so keys are made, shared and destroyed
+`python -m bench.kills [SCHEDULES [SEED]]`. Between two schedules five days pass, so keys are made, shared and destroyed
 all the while. Each request has a number, which its event keeps: so the sums say exactly which answers have no record,
 and which have two.
 
@@ -156,7 +156,7 @@ def control(site: Site) -> int:
     return len(found_in({key}, site.server.data))
 
 
-def main(schedules: int, seed: int = 1) -> None:
+def main(schedules: int = 10, seed: int = 1) -> None:
     """Print a line for each schedule, and the sums."""
     sums = [0, 0, 0]
     with PostgresServer() as server, tempfile.TemporaryDirectory() as place:
