@@ -1,4 +1,4 @@
-"""A certificate that nobody signed, for tests over TLS."""
+"""A self-signed certificate, for tests over TLS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 
 def certificate(directory: Path) -> dict[str, str]:
-    """Write a certificate that nobody signed, and return how uvicorn is told."""
+    """Write a self-signed certificate, and return uvicorn's options that name it."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop.test")])
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
