@@ -136,10 +136,10 @@ def _verified(
     names = _names(hosts)
     if json_wanted:
         facts = {"anchor": str(verdict.anchor), "broken": verdict.broken, "note": verdict.note}
-        told_of = [checked.as_dict() for checked in records]
+        record_checks = [checked.as_dict() for checked in records]
         of_hosts = {host.host: str(host.verdict.anchor) for host in hosts}
-        told_of_all = {"disclosures": disclosures._asdict(), "records": told_of, "hosts": of_hosts, "faults": between}
-        click.echo(as_json({**facts, **told_of_all}))
+        checks = {"disclosures": disclosures._asdict(), "records": record_checks, "hosts": of_hosts, "faults": between}
+        click.echo(as_json({**facts, **checks}))
     else:
         click.echo(f"{verdict.anchor.number} entries hold; anchor {verdict.anchor}")
         for host in hosts:
