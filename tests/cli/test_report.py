@@ -18,9 +18,9 @@ from tests.support.axe import faults
 from tests.support.policies import POLICY
 
 from consent_mw.cli import main
-from consent_mw.cli.report import show
 from consent_mw.cli.report_chart import _ticks, columns, rows
 from consent_mw.cli.report_page import report_page
+from consent_mw.cli.report_table import print_report
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
@@ -191,7 +191,7 @@ def test_what_visitors_wait_for_is_told_where_there_is_a_queue(
 ) -> None:
     late = Owed("17", "erasure", "2026-11-20T00:00+09:00", overdue=True)
     found = Report(since="2026-11-20", until="2026-11-22", days={}, counts={}, latency={}, requests=[late])
-    show(found, Backlog(0, None))
+    print_report(found, Backlog(0, None))
     shown = capsys.readouterr().out
     assert "requests of visitors: 1 open, 1 overdue" in shown
     assert "2026-11-20T00:00+09:00  overdue  erasure 17" in shown

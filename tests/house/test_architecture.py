@@ -113,10 +113,11 @@ def test_importing_the_package_alone_loads_no_other_module_of_it() -> None:
     assert {module for module in loaded_by(f"import {PACKAGE}") if module.startswith(PACKAGE)} == {PACKAGE}
 
 
-def test_a_command_loads_no_other_command_and_no_table() -> None:
-    loaded = loaded_by("from consent_mw.cli import main; main(['log', '--help'])")
-    others = {f"{PACKAGE}.cli.{name}" for name in COMMANDS if name != "log"}
-    assert f"{PACKAGE}.cli.log" in loaded
+@pytest.mark.parametrize("command", ["log", "report"])
+def test_a_command_loads_no_other_command_and_no_table(command: str) -> None:
+    loaded = loaded_by(f"from consent_mw.cli import main; main([{command!r}, '--help'])")
+    others = {f"{PACKAGE}.cli.{name}" for name in COMMANDS if name != command}
+    assert f"{PACKAGE}.cli.{command}" in loaded
     assert not (others | {"rich", "jinja2", "babel"}).intersection(loaded)
 
 
