@@ -310,9 +310,8 @@ class TransitKeyring:
             "keep none for longer than 24 hours",
             self._address,
         )
-        line = f"{name}\n".encode()
-        if kept is not None and (not kept.exists() or kept.read_bytes() != line):
-            durable.overwrite(kept, line)  # by each worker of a site that begins: they write the same
+        if kept is not None and not kept.exists():
+            durable.keep(kept, f"{name}\n".encode())  # the workers of a site begin at once
         return name
 
 
