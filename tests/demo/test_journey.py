@@ -290,7 +290,7 @@ def test_a_banner_that_comes_in_pieces_is_seen_when_it_is_whole(shop, browser, w
     page = browser.new_page(viewport={"width": width, "height": 900})
     with urlopen(Request(f"{shop.address}/", headers={"accept": "text/html"})) as answer:
         whole = answer.read()
-    begin, end = whole.index(b'<section id="consent-mw"'), whole.index(b"</section>")
+    begin, end = whole.index(b'<consent-mw id="consent-mw"'), whole.index(b"</consent-mw>")
     for line.first in range(begin + 300, end, 300):
         page.goto(line.address)
         expect(page.locator('[data-consent="banner"]')).to_be_visible()

@@ -66,7 +66,7 @@ def test_where_the_script_cannot_send_it_the_browser_does(page: Page, server: Se
 
 
 def test_a_form_of_the_settings_page_is_the_browser_s_own(page: Page, server: Server) -> None:
-    form = BANNER.partition("<form")[2].partition("</section>")[0]
+    form = BANNER.partition("<form")[2].partition("</consent-mw>")[0]
     opens(page, server, f"<form{form}")
     page.locator("button[value=accept]").click()
     page.wait_for_url("**/after")
@@ -89,7 +89,7 @@ def test_each_waiting_cookie_is_answered_by_itself(page: Page, server: Server) -
     page.get_by_role("button", name="refuse b").click()
     expect(page.locator("li")).to_have_count(1)
     page.get_by_role("button", name="refuse c").click()
-    expect(page.locator("section")).to_be_hidden()
+    expect(page.locator("consent-mw")).to_be_hidden()
     expect(page.locator("main")).to_be_focused()
     assert [fields["answer"] for _, fields in server.posts] == [["allow"], ["refuse"], ["refuse"]]
 

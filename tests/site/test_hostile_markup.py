@@ -113,8 +113,8 @@ def test_one_element_in_trouble_does_not_stop_the_others(page: Page, server: Ser
     expect(page.locator("iframe[src]")).to_have_count(0)
     page.evaluate("(html) => document.querySelector('main').innerHTML = html", f"<div>{TROUBLES[trouble]}</div>{LAST}")
     becomes_true(page, "ran.filter((name) => name === 'last').length === 2")
-    page.locator("section[data-consent=banner] button[value=accept]").click()
-    expect(page.locator("section[data-consent=banner]")).to_be_hidden()
+    page.locator("consent-mw[data-consent=banner] button[value=accept]").click()
+    expect(page.locator("consent-mw[data-consent=banner]")).to_be_hidden()
     assert [fields["choice"] for _, fields in server.posts] == [["accept"]]
 
 

@@ -28,17 +28,18 @@ TAKE = """({ wanted, passes }) => Object.entries(wanted).flatMap(([within, names
     return !found;
   });
 })"""
-WANTED = {"head": ["title"], "body": ["main", "footer"]}
+WANTED = {"head": ["title"], "body": ["noscript", "section", "main", "footer"]}
 
 
 async def page(request: Request) -> StreamingResponse:
     mark = ' data-consent-mw="end"' if "end" in request.query_params else ""
 
     async def pieces() -> AsyncIterator[str]:  # as a renderer sends it: the shell first
-        yield f"<!DOCTYPE html><html lang=en><head><title>App</title></head><body{mark}><main><h1>App"
-        yield "</h1></main><footer>end</footer></body></html>"
+        yield f"<!DOCTYPE html><html lang=en><head><title>App</title></head><body{mark}><noscript>x</noscript><section>"
+        yield "s</section><main><h1>App</h1></main><footer>end</footer></body></html>"
 
-    return StreamingResponse(pieces(), media_type="text/html")
+    headers = {"cache-control": "public"} if "public" in request.query_params else None
+    return StreamingResponse(pieces(), media_type="text/html", headers=headers)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def visited(tmp_path_factory: pytest.TempPathFactory, shell: str) -> Iterator[tu
         yield browser.new_page(locale="en"), f"http://127.0.0.1:{port}/"
 
 
-@pytest.mark.parametrize(("query", "passes"), [("", True), ("?end", True), ("?end", False)])
+@pytest.mark.parametrize(("query", "passes"), [("", True), ("?public", True), ("?end", True), ("?end", False)])
 def test_it_finds_all_that_it_rendered(visited: tuple[Page, str], query: str, passes: bool) -> None:
     shown, address = visited
     shown.goto(address + query)

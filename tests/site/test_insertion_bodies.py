@@ -33,7 +33,7 @@ UNREADABLE = ("utf-16", "utf-16-le", "utf-32", "iso-2022-kr", "iso-2022-jp", "hz
 DOCUMENT = "<!doctype html><html><head><title>{0}</title><!-- {0} <body> --></head><body class='{0}'><p>{0}</p>{1}"
 CONTROLS = re.compile(rb'name="\w+" value="[^"]*"')
 OURS = re.compile(
-    rb'<link rel="stylesheet".*?</script>\s*|<section id="consent-mw".*?</section>\s*|</form><form id="consent-mw-.*\Z',
+    rb'<link rel="stylesheet".*?</script>\s*|<consent-mw id="consent-mw".*?</consent-mw>\s*|</form><form id="consent-mw-.*\Z',
     re.DOTALL,
 )
 
@@ -215,7 +215,7 @@ def test_a_page_whose_body_does_not_begin_is_held_for_a_mebibyte_and_no_more(sit
 )
 def test_nothing_comes_to_stand_where_a_browser_would_not_show_it(site: ConsentMiddleware, page: str) -> None:
     sent = body(answer(site, [page.format("<p>").encode()], ("Content-Type", "text/html"))).decode()
-    before, banner, after = sent.partition('<section id="consent-mw"')
+    before, banner, after = sent.partition('<consent-mw id="consent-mw"')
     assert banner
     assert re.sub(r'<link rel="stylesheet".*?</script>\s*', "", before, flags=re.DOTALL) == page.format("")
     assert after.endswith("<p>")

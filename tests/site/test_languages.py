@@ -52,7 +52,7 @@ def policy(*languages: str) -> Policy:
 def test_a_sentence_that_is_missing_in_a_language_is_english_and_says_so(tmp_path: Path) -> None:
     own = catalogue(tmp_path, "sv", ("Accept all", "Acceptera alla"))
     html = Surfaces(policy("sv"), own).banner("sv", "/consent", frozenset(), "/")
-    assert '<section id="consent-mw"' in html
+    assert '<consent-mw id="consent-mw"' in html
     assert 'lang="sv" dir="ltr"' in html
     assert ">Acceptera alla</button>" in html
     assert '<span lang="en">Reject all</span></button>' in html

@@ -103,7 +103,7 @@ def test_a_template_places_the_one_banner_with_the_sites_own_addresses(
     path = f"{root}{mount}/placed"
     page = body(visit(app, path, root_path=root))
     assert page.count('id="consent-mw"') == 1
-    assert '<aside><section id="consent-mw"' in page
+    assert '<aside><consent-mw id="consent-mw"' in page
     assert f'action="{root}/consent/choice"' in page
     assert f'name="next" value="{path}"' in page
     assert f'<head><link rel="stylesheet" href="{root}/consent/static/' in page
@@ -163,7 +163,7 @@ def test_what_waits_is_asked_about_once(inserting: bool, tmp_path: Path) -> None
         assert page.count('data-consent="waiting" data-prefix') == 1
         assert 'data-prefix="/consent"' in page
         assert "theme" in page
-        assert ('<aside><section id="consent-mw"' in page) != inserting
+        assert ('<aside><consent-mw id="consent-mw"' in page) != inserting
 
     asyncio.run(run())
 

@@ -286,7 +286,7 @@ def test_a_shared_banner_is_the_same_for_every_visitor_and_hidden_at_first() -> 
     everyone = [visitor(), visitor(chosen(Choice.REJECT)), visitor(signals=["gpc"]), visitor(pending="x" * 22)]
     bodies = {banner(each, "/shop?token=7", shared=True) for each in everyone}
     assert len(bodies) == 1
-    assert re.search(r"<section [^>]*data-shared hidden>", bodies.pop())
+    assert re.search(r"<consent-mw [^>]*data-shared hidden>", bodies.pop())
 
 
 def test_a_banner_leads_back_to_where_it_stood_and_carries_neither_token_nor_id() -> None:

@@ -88,7 +88,7 @@ def test_a_declared_language_is_read_in_pages_that_we_have_no_sentences_of() -> 
             assert "Zählt Seiten." in words
             assert "Kept for 13 months." in words
     html = Surfaces(loads(SWEDISH)).banner("sv", "", frozenset(), "/")
-    assert '<section id="consent-mw"' in html
+    assert '<consent-mw id="consent-mw"' in html
     assert 'lang="en" dir="ltr"' in html
     assert '<span lang="sv">Statistik</span>' in html
     assert "(Swedish)" not in html

@@ -47,15 +47,15 @@ BUTTONS = "".join(
 )
 
 
-BANNER = f"""<section id="consent-mw" class="consent-mw" data-consent="banner" data-prefix="/consent"
+BANNER = f"""<consent-mw id="consent-mw" class="consent-mw" data-consent="banner" data-prefix="/consent"
  aria-labelledby="consent-mw-title" lang="en" %s><h2 id="consent-mw-title">Your choice</h2>
 <form method="post" action="/consent/choice" data-consent="choice">
 <input type="hidden" name="next" value="/">{BUTTONS}<a href="/consent" data-consent="settings">Settings</a></form>
-</section>"""
+</consent-mw>"""
 
 
-WAITING = """<section id="consent-mw" data-consent="waiting" aria-labelledby="t"><h2 id="t">May they?</h2>
-<ul>%s</ul></section>"""
+WAITING = """<consent-mw id="consent-mw" data-consent="waiting" aria-labelledby="t"><h2 id="t">May they?</h2>
+<ul>%s</ul></consent-mw>"""
 
 
 ITEM = """<li>{0}<form method="post" action="/consent/choice" data-consent="waiting">

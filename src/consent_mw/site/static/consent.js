@@ -17,8 +17,8 @@
   const create = pure(Document, "createElement"), listen = pure(EventTarget, "addEventListener");
   let root = whole(page);
   const base = me.src.replace(/\/static\/[^/]*$/, ""), home = new URL(base);
-  const BANNER = '[data-consent="banner"]', WAITING = 'section[data-consent="waiting"]';
-  const DIALOG = 'dialog[data-consent="dialog"]';
+  const BANNER = "[data-consent=banner]", WAITING = ":not(form)[data-consent=waiting]";
+  const DIALOG = "dialog[data-consent=dialog]";
   const BLOCKED =
     ":is(script[type='text/plain'],template,iframe[data-src],img[data-src]):is([data-purpose],[data-category])";
   const OPEN = ":is(iframe,img)[src]:is([data-purpose],[data-category])";
@@ -327,7 +327,7 @@
     const button = (textContent, onclick) =>
       make("button", { type: "button", className: "consent-mw-button", textContent, onclick });
     box.append(make("p", { textContent: `${words("why")} ${host}`.trim() }), 
-      button(words("once") || "Once", () => (once.add(element), start(element))), button(words("always") || "Always", () => always(element)));
+      button(words("once"), () => (once.add(element), start(element))), button(words("always"), () => always(element)));
     placeholders.set(element, box);
     element.hidden = true;
     element.after(box);
