@@ -33,7 +33,8 @@ UNREADABLE = ("utf-16", "utf-16-le", "utf-32", "iso-2022-kr", "iso-2022-jp", "hz
 DOCUMENT = "<!doctype html><html><head><title>{0}</title><!-- {0} <body> --></head><body class='{0}'><p>{0}</p>{1}"
 CONTROLS = re.compile(rb'name="\w+" value="[^"]*"')
 OURS = re.compile(
-    rb'<link rel="stylesheet".*?</script>\s*|<consent-mw id="consent-mw".*?</consent-mw>\s*|</form><form id="consent-mw-.*\Z',
+    rb'<link rel="stylesheet".*?</script>\s*|<consent-mw id="consent-mw".*?</consent-mw>\s*|'
+    rb'</form><form id="consent-mw-.*\Z',
     re.DOTALL,
 )
 

@@ -57,7 +57,8 @@ def test_every_page_announces_the_day_the_changes_and_where_to_compare(
     speaks = (b"accept-language", language.encode())
     for path in PAGES:
         page = visits(app, path, [speaks])
-        notice = page.body.partition('<consent-mw class="consent-mw consent-mw-notice"')[2].partition("</consent-mw>")[0]
+        notice = page.body.partition('<consent-mw class="consent-mw consent-mw-notice"')[2]
+        notice = notice.partition("</consent-mw>")[0]
         assert f'lang="{language}"' in notice
         assert not {"00:00:00", "UTC", "Asia/Seoul"} & set(re.split(r"[ (),.]", notice))
         assert words[0] in notice
