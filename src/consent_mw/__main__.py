@@ -9,8 +9,6 @@ import sys
 from io import TextIOWrapper
 from types import FrameType
 
-__all__ = ["main"]
-
 _INTERRUPTED = 130
 _TERMINATED = 143
 

@@ -20,8 +20,6 @@ from consent_mw.system import durable
 from consent_mw.system.locks import locked
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["Anchor", "Audit", "Entry", "Verdict", "entries_of", "followed"]
-
 #: The hash before the first entry.
 _GENESIS: Final = hashlib.sha256(b"consent-mw audit").hexdigest()
 #: A longer line is not ours, and is not read into memory whole.

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["COUNTED", "DISCLOSED", "ENDING", "HELD", "IN_LOG_STORE", "KINDS", "SHOWN", "Kind"]
-
 VISIT: Final = "visit"
 EVENT: Final = "event"
 ABUSE: Final = "abuse"

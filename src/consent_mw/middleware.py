@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from consent_mw.runtime.revision import Revision
     from consent_mw.runtime.runtime import Runtime
 
-__all__ = ["ConsentMiddleware"]
-
 _log = logging.getLogger("consent_mw")
 
 #: The header that carries each signal, and the one value that sends it. Any other value is ignored

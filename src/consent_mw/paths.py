@@ -11,8 +11,6 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.system.lock_probe import lock_fault
 from consent_mw.system.ownership import check_directory, check_file, make_directory
 
-__all__ = ["DATA_DIRECTORY", "Places"]
-
 #: The default name of the data directory, beside the policy's file.
 DATA_DIRECTORY = "consent-data"
 

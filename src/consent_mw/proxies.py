@@ -22,8 +22,6 @@ from typing import Any, NamedTuple, TypeAlias
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.system.bounded_cache import remembering
 
-__all__ = ["IPAddress", "IPNetwork", "Proxies", "mask", "masked_ipv4"]
-
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
 

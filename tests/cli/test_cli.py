@@ -30,11 +30,11 @@ from tests.support.commands import refused, run
 from tests.support.sites_of_commands import NOON, READS, VISIT, Site
 
 from consent_mw.cli import main
-from consent_mw.cli.terminal import as_json, printable
 from consent_mw.cookies.consent_cookie import checked_keys
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.policy.revisions import Revisions
+from consent_mw.system.escaping import as_json, printable
 
 HOSTILE = "/\x1b[2J\x1b]0;owned\x07\u202egpj.exe\x9b31m\n[red]x[/red]"
 

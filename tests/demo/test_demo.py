@@ -27,7 +27,7 @@ from consent_mw.consent.permissions import Reason, Verdict
 from consent_mw.demo.texts import LANGUAGES, texts
 from consent_mw.policy.loader import load
 
-SERVE = "import sys; from consent_mw.demo import serve; serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])"
+SERVE = "import sys; from consent_mw.demo.server import serve; serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])"
 PACKAGE = Path(consent_mw.demo.__file__).parent
 PAGES = ("/", "/books", "/books?q=kim", "/contact", "/about")
 

@@ -27,7 +27,7 @@ from consent_mw.paths import Places
 from consent_mw.records import Query, Record
 from consent_mw.stores.sqlite import SQLiteStore
 
-SERVE = "import sys; from consent_mw.demo import serve; serve('127.0.0.1', 0, sys.argv[1])"
+SERVE = "import sys; from consent_mw.demo.server import serve; serve('127.0.0.1', 0, sys.argv[1])"
 CHROMIUM_OPTIONS = (
     "--no-sandbox",
     "--disable-background-networking",

@@ -16,9 +16,8 @@ import click
 import msgspec
 import pytest
 from tests.support.repository import ROOT
+from tests.support.source import TREES
 
-import consent_mw
-import consent_mw.testing
 from consent_mw.cli import consent_mw as command
 from consent_mw.cli.exit_codes import leaves
 from consent_mw.policy.loader import load
@@ -28,15 +27,16 @@ from consent_mw.site.templating import TEMPLATES
 
 REFERENCE = ROOT / "docs" / "reference"
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-#: Modules of which every exported name is public.
-WHOLE = (
-    "consent_mw",
-    "consent_mw.crypto.keyring",
-    "consent_mw.exceptions",
-    "consent_mw.records",
-    "consent_mw.stores.base",
-    *(module.name for module in pkgutil.iter_modules(consent_mw.testing.__path__, "consent_mw.testing.")),
-)
+
+
+def assigned(tree: ast.Module) -> Iterator[ast.expr]:
+    """Yield what the statements of a module assign to."""
+    for node in tree.body:
+        yield from node.targets if isinstance(node, ast.Assign) else ()
+
+
+#: Modules that list their names: each of them is public. No other module has a list.
+WHOLE = [module for module, tree in TREES.items() if "__all__" in {ast.unparse(part) for part in assigned(tree)}]
 
 
 def compared(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

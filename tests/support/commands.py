@@ -26,8 +26,6 @@ from consent_mw.__main__ import main
 from consent_mw.cli.clock import by_clock
 from consent_mw.cli.commands import COMMANDS
 
-__all__ = ["Commands", "Ran", "Result", "refused", "run"]
-
 _NOBODY = 65_534
 
 
@@ -140,7 +138,14 @@ def _serve() -> None:
     """Fork for each line of standard input, and answer with the exit code."""
     # Loaded at first use otherwise, in each of the children, and not by another user where Python is root's own.
     commands = (f"consent_mw.cli.{name}" for name in COMMANDS)
-    for module in ("encodings.idna", "importlib.readers", "rich.table", "rich.progress", "consent_mw.demo", *commands):
+    for module in (
+        "encodings.idna",
+        "importlib.readers",
+        "rich.table",
+        "rich.progress",
+        "consent_mw.demo.server",
+        *commands,
+    ):
         import_module(module)
     gc.freeze()  # the pages that children share stay shared
     for line in sys.stdin:

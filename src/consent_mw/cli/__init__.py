@@ -16,8 +16,6 @@ from consent_mw.cli.exit_codes import ALL_EXIT_CODES, HAD_ENOUGH, INTERRUPTED, T
 from consent_mw.cli.terminal import FAULT, complain, speak_any_encoding
 from consent_mw.exceptions import ConsentError, PolicyError
 
-__all__ = ["main"]
-
 
 @click.group(
     cls=CommandsByModule,

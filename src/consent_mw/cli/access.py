@@ -20,8 +20,6 @@ from consent_mw.staff.access import Access
 from consent_mw.staff.access import accessing as accessing_with
 from consent_mw.staff.errand import Errand
 
-__all__ = ["accessing", "asked", "from_whom", "note", "sealer_of"]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 

@@ -9,7 +9,7 @@ import click
 
 from consent_mw.cli.session import with_store
 from consent_mw.cli.table import print_table
-from consent_mw.cli.terminal import as_json, complain
+from consent_mw.cli.terminal import complain
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places
@@ -18,8 +18,7 @@ from consent_mw.records import Query, time_of
 from consent_mw.staff.existing_site import policies
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
-
-__all__ = ["archive_of", "laws_of", "list_archive"]
+from consent_mw.system.escaping import as_json
 
 
 class _Held(NamedTuple):

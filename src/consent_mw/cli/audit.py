@@ -12,7 +12,7 @@ from consent_mw.audit import Anchor, Audit, Entry, Verdict
 from consent_mw.cli.checked import Checked, everything_checked
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.session import with_store
-from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console, printable
+from consent_mw.cli.terminal import FAULT, busy, complain, console
 from consent_mw.exceptions import ConsentError
 from consent_mw.hosts.audit_chains import ANCHORS, HostChain, faults_between
 from consent_mw.hosts.audit_shelf import chains_in
@@ -21,8 +21,7 @@ from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.retention.calendar import Retention
 from consent_mw.rights.disclosure_proof import Findings, compared, entries_of, named
 from consent_mw.staff.existing_site import existing_store, policies
-
-__all__ = ["audit", "compared_disclosures"]
+from consent_mw.system.escaping import as_json, printable
 
 _HEADINGS = ("n", "time", "who", "command", "purposes", "records", "reason")
 

@@ -8,11 +8,10 @@ import click
 
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.site_options import by_policy, places_of
-from consent_mw.cli.terminal import as_json, busy, complain
+from consent_mw.cli.terminal import busy, complain
 from consent_mw.staff.backup import back_up, forget_old, read_manifest
+from consent_mw.system.escaping import as_json
 from consent_mw.system.priority import behind_the_site
-
-__all__ = ["backup"]
 
 
 @click.command(

@@ -14,8 +14,6 @@ from consent_mw.rights.contact import contact_of
 from consent_mw.rights.deadlines import end_of
 from consent_mw.rights.request import Answer, Case
 
-__all__ = ["clear", "lines", "personal", "print_cases", "short_numbers"]
-
 #: What a number is shortened to at least: requests of different minutes then differ.
 _LEAST: Final = 8
 _HEADINGS: Final = ("number", "kind", "came by", "received", "due", "state")

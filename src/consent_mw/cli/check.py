@@ -11,7 +11,7 @@ from msgspec import to_builtins
 
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.table import print_table
-from consent_mw.cli.terminal import FAULT, as_json, complain, printable
+from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.paths import Places
 from consent_mw.policy.checklist import Finding, findings, in_short, unsaid, wrong_bases, wrong_bases_of_tables
@@ -23,8 +23,7 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.policy.startup_check import early, notes, refusals
 from consent_mw.policy.timeline import Course, begins
 from consent_mw.policy.toml_lines import with_lines
-
-__all__ = ["check"]
+from consent_mw.system.escaping import as_json, printable
 
 
 @click.command(epilog="Example: consent-mw check policy.toml && systemctl restart mysite")

@@ -17,8 +17,6 @@ from consent_mw.staff.wholeness import Wholeness, examined
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 
-__all__ = ["Checked", "everything_checked"]
-
 
 class Checked(NamedTuple):
     """What was found in one place; `problem` says why it could not be read."""

@@ -10,9 +10,6 @@ from datetime import datetime, timedelta
 
 from consent_mw.system.days import EPOCH
 
-__all__ = ["by_clock", "clock_of_commands", "now_ns", "utc_now"]
-
-
 # No option and no environment variable sets it: otherwise anybody could have certificates written for another day.
 _clock: ContextVar[Callable[[], int]] = ContextVar("clock of the commands", default=time.time_ns)
 

@@ -10,8 +10,6 @@ import click
 
 from consent_mw.cli.exit_codes import add_exit_codes
 
-__all__ = ["COMMANDS", "COMPLETING", "CommandsByModule"]
-
 #: The variable through which a shell asks for completions.
 COMPLETING: Final = "_CONSENT_MW_COMPLETE"
 

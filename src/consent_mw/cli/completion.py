@@ -6,9 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from consent_mw.cli.commands import COMPLETING
-from consent_mw.cli.terminal import as_json
-
-__all__ = ["completion"]
+from consent_mw.system.escaping import as_json
 
 
 @click.command(

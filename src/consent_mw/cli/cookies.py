@@ -31,8 +31,6 @@ from consent_mw.stores.pages import every
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["cookies"]
-
 _SEALED = "(a sealed path)"
 
 

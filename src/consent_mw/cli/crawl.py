@@ -14,8 +14,6 @@ from urllib.robotparser import RobotFileParser
 from consent_mw.cli.fetch import AGENT, Answer, Unreachable, fetched
 from consent_mw.exceptions import ConsentError
 
-__all__ = ["Crawl", "Embed", "Line", "Unreachable"]
-
 #: For one page, from the name of its host to its last byte.
 _PAGE_SECONDS: Final = 10
 _PAUSE_SECONDS: Final = 0.1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["DefaultGroup"]
-
 
 class DefaultGroup(click.Group):
     """Takes its first command for the one that is meant where a call names none: it is bare, or has options only."""

@@ -10,8 +10,6 @@ import click
 
 from consent_mw.exceptions import ConfigurationError
 
-__all__ = ["demo"]
-
 _SERVER: Final = ("uvicorn", "websockets")
 
 
@@ -34,7 +32,7 @@ def demo(port: int, host: str, directory: Path, json_wanted: bool) -> int:
             f"the demo needs a server, and {' and '.join(missing)} cannot be imported; run: pip install "
             "'consent-mw[demo]'"
         )
-    from consent_mw.demo import serve  # only this command needs a server
+    from consent_mw.demo.server import serve  # only this command needs a server
 
     serve(host, port, directory, json_wanted=json_wanted)
     return 0

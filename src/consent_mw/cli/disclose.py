@@ -21,7 +21,7 @@ from consent_mw.cli.local_time import local, local_json
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import log_store, where
 from consent_mw.cli.table import print_table
-from consent_mw.cli.terminal import as_json, complain, progress_of
+from consent_mw.cli.terminal import complain, progress_of
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.crypto.sealer import Sealer
@@ -38,8 +38,7 @@ from consent_mw.staff.existing_site import check_purposes, existing_store, polic
 from consent_mw.staff.receipt_holder import receipt_holder
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
-
-__all__ = ["disclose"]
+from consent_mw.system.escaping import as_json
 
 #: The records that are about somebody.
 _HEADINGS: Final = ("when", "to", "basis", "reference", "purposes", "items", "period", "of whom", "by")

@@ -23,7 +23,7 @@ from consent_mw.cli.requests import requests
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
 from consent_mw.cli.store import store
-from consent_mw.cli.terminal import FAULT, as_json, busy, complain
+from consent_mw.cli.terminal import FAULT, busy, complain
 from consent_mw.exceptions import ConsentError, Fault, PolicyError
 from consent_mw.kinds import KINDS
 from consent_mw.paths import Places
@@ -32,8 +32,7 @@ from consent_mw.retention.overdue import Due
 from consent_mw.staff.backup import latest_backup
 from consent_mw.staff.existing_site import existing_store
 from consent_mw.stores.base import Store
-
-__all__ = ["doctor"]
+from consent_mw.system.escaping import as_json
 
 #: Hosts that set their clock by the network are milliseconds apart.
 _AHEAD: Final = timedelta(minutes=5)

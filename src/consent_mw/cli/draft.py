@@ -16,8 +16,6 @@ from consent_mw.policy.plausible import implausible
 from consent_mw.policy.pointer import declarable
 from consent_mw.system.escaping import printable
 
-__all__ = ["Draft", "drafted"]
-
 #: What the policy page says by itself, from the declaration.
 _BY_ITSELF: Final = (
     "rights",

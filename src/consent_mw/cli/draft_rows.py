@@ -11,8 +11,6 @@ from consent_mw.cli.well_known import guess
 from consent_mw.policy.plausible import country_named
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["UNSURE", "Rows", "countries_of", "quoted", "remarked"]
-
 UNSURE: Final = "# unsure: "
 _CATEGORIES: Final = {
     "necessary": r"필수|necessary|essential|strictly|required|보안|로그인|security|log ?in|notwendig",

@@ -14,7 +14,7 @@ import click
 from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
-from consent_mw.cli.terminal import FAULT, as_json, complain, progress_of
+from consent_mw.cli.terminal import FAULT, complain, progress_of
 from consent_mw.cookies.pending import Pending
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError, SpoolError, StoreUnavailable
@@ -30,8 +30,7 @@ from consent_mw.spool.spool import Spool
 from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
 from consent_mw.stores.self_opening import OpenedStore
-
-__all__ = ["Work", "drain", "hand_over_on", "work_of"]
+from consent_mw.system.escaping import as_json
 
 _TICK_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0

@@ -20,8 +20,6 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.paths import Places
 from consent_mw.system.locks import alone
 
-__all__ = ["main"]
-
 #: The least there is, where the system knows no idle processes.
 _NICE: Final = 19
 _LOOK_SECONDS: Final = 0.25

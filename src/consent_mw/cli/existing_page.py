@@ -13,8 +13,6 @@ from consent_mw.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from bs4.element import PageElement, Tag
 
-__all__ = ["Page", "Part", "Table", "read_page"]
-
 _HEADINGS: Final = ("h1", "h2", "h3", "h4", "h5", "h6")
 _TEXTS: Final = ("p", "li", "dt", "dd", "blockquote", "pre", "figcaption", "summary")
 _UNREAD: Final = ("script", "style", "noscript", "template", "nav", "form", "svg", "iframe", "select", "button")

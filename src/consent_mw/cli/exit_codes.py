@@ -7,17 +7,6 @@ from typing import Final
 
 import click
 
-__all__ = [
-    "ALL_EXIT_CODES",
-    "CODES",
-    "HAD_ENOUGH",
-    "INTERRUPTED",
-    "MEANT_BY_ONE",
-    "TERMINATED",
-    "add_exit_codes",
-    "leaves",
-]
-
 #: As shells count: 128 and the number of the signal.
 INTERRUPTED: Final = 130
 HAD_ENOUGH: Final = 141

@@ -32,8 +32,6 @@ from consent_mw.staff.existing_site import policies
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
 
-__all__ = ["export"]
-
 
 @click.command(
     epilog="Example: consent-mw export --format csv --purpose analytics --reason 'yearly report' --output visits.csv; "

@@ -18,8 +18,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from consent_mw.exceptions import ConsentError
 
-__all__ = ["AGENT", "Answer", "Unreachable", "fetched"]
-
 AGENT: Final = "consent-mw-scan"
 _LONGEST_PAGE_BYTES: Final = 2 << 20
 #: Of one answer, with its head, what goes before it ("100 Continue") and the sizes of its chunks.

@@ -17,7 +17,7 @@ from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.local_time import local
 from consent_mw.cli.site_options import where
 from consent_mw.cli.table import print_table
-from consent_mw.cli.terminal import FAULT, as_json, complain, printable
+from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.cli.words import Words
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
@@ -26,8 +26,7 @@ from consent_mw.hosts.register import KnownHost, Register
 from consent_mw.paths import Places
 from consent_mw.staff.existing_site import existing_store, site_keys_at
 from consent_mw.stores.self_opening import OpenedStore
-
-__all__ = ["hosts"]
+from consent_mw.system.escaping import as_json, printable
 
 _Result = TypeVar("_Result")
 #: A host says each minute that it is there.

@@ -15,12 +15,11 @@ from consent_mw.cli.clock import utc_now
 from consent_mw.cli.draft import Draft, drafted
 from consent_mw.cli.existing_page import read_page
 from consent_mw.cli.template import KINDS, LANGUAGES, founding_policy, from_template
-from consent_mw.cli.terminal import as_json, complain
+from consent_mw.cli.terminal import complain
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.policy.loader import JURISDICTIONS, STATES, loads
+from consent_mw.system.escaping import as_json
 from consent_mw.system.ownership import check_directory, give_to_owner, make_directory
-
-__all__ = ["init"]
 
 _KEY_BYTES = 32
 

@@ -6,8 +6,6 @@ from datetime import datetime
 
 import click
 
-__all__ = ["Instant"]
-
 
 class Instant(click.ParamType[datetime]):
     """A day or an instant in ISO 8601, local where it has no offset."""

@@ -17,8 +17,6 @@ from consent_mw.crypto.transit import TransitKeyring, is_transit
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.paths import Places
 
-__all__ = ["keyring_at", "ring_option"]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 

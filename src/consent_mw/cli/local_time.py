@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-__all__ = ["local", "local_json"]
-
 
 def local(instant: datetime) -> str:
     """Return an instant (aware) for people, to the minute: "2026-11-23 09:00+09:00"."""

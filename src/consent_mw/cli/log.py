@@ -19,14 +19,13 @@ from consent_mw.cli.record_table import RecordTable
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_purposes import purposes_of_site
 from consent_mw.cli.source import SourceOptions, exit_code_of, source_options
-from consent_mw.cli.terminal import FAULT, as_json, busy, complain, console
+from consent_mw.cli.terminal import FAULT, busy, complain, console
 from consent_mw.kinds import SHOWN
 from consent_mw.records import Query, Record, time_of
 from consent_mw.staff.access import Access
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
-
-__all__ = ["log"]
+from consent_mw.system.escaping import as_json
 
 _MOST = 1_000_000
 _POLL_SECONDS = 0.5

@@ -8,8 +8,6 @@ from typing import Final, NamedTuple
 
 from consent_mw.cli.existing_page import Page, Part, Table
 
-__all__ = ["Fact", "Row", "agencies", "body_of", "date_of", "duration_of", "facts", "kind_of", "length_of", "rows"]
-
 #: What a part is about, by the words of its heading; the first that fits. Of two kinds in one heading the more special
 #: stands above: "위탁 및 국외 이전" is about processors.
 _KINDS: Final[Mapping[str, str]] = {

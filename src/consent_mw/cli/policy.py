@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 import click
 
 from consent_mw.cli.clock import utc_now
-from consent_mw.cli.terminal import as_json, complain
+from consent_mw.cli.terminal import complain
 from consent_mw.cli.words import Words
 from consent_mw.exports.dpv import policy_graph
 from consent_mw.policy.loader import load
@@ -18,8 +18,7 @@ from consent_mw.site.documents import OwnCookies, policy_document
 from consent_mw.site.markdown import markdown_of
 from consent_mw.site.policy_file import policy_file
 from consent_mw.site.processing_record import processing_record, record_gaps, record_sheet
-
-__all__ = ["policy"]
+from consent_mw.system.escaping import as_json
 
 
 class _Wanted(NamedTuple):

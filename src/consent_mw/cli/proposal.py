@@ -11,8 +11,6 @@ from consent_mw.cli.well_known import family_of, guess
 from consent_mw.policy.model import Policy
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["Proposal", "names_of_families", "proposed", "providers", "purposes_of"]
-
 #: What the policy can declare: a token (RFC 6265, section 4.1.1).
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Of the founding policy; asked about, so that a wrong guess sets nothing against a refusal.

@@ -11,7 +11,7 @@ import click
 from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import places_of
-from consent_mw.cli.terminal import FAULT, as_json, complain, console, printable
+from consent_mw.cli.terminal import FAULT, complain, console
 from consent_mw.consent.wordings import Wordings
 from consent_mw.exceptions import ConfigurationError, Fault
 from consent_mw.hosts.publishing import StorePublications
@@ -26,8 +26,7 @@ from consent_mw.policy.timeline import Course, begins
 from consent_mw.site.amendment_lines import amendment_lines
 from consent_mw.site.templating import our_templates
 from consent_mw.staff.existing_site import existing_store, site_keys_at
-
-__all__ = ["publish"]
+from consent_mw.system.escaping import as_json, printable
 
 
 class _Examined(NamedTuple):

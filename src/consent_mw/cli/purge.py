@@ -15,7 +15,7 @@ from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
 from consent_mw.cli.table import print_table
-from consent_mw.cli.terminal import FAULT, as_json, busy, complain, progress_of
+from consent_mw.cli.terminal import FAULT, busy, complain, progress_of
 from consent_mw.crypto.keyring import Keyring, MemoryKeyring
 from consent_mw.crypto.known_keyrings import KnownRings, Where
 from consent_mw.crypto.sealer import Sealer
@@ -31,8 +31,7 @@ from consent_mw.spool.spool import Spool
 from consent_mw.staff.existing_site import existing_store
 from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
-
-__all__ = ["complaint", "purge"]
+from consent_mw.system.escaping import as_json
 
 # A running site looks each minute, for some milliseconds where nothing has ended.
 _PATIENCE_SECONDS: Final = 3.0

@@ -15,7 +15,7 @@ from consent_mw.cli.access import accessing, asked, from_whom
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import where
-from consent_mw.cli.terminal import FAULT, as_json, busy, complain, printable
+from consent_mw.cli.terminal import FAULT, busy, complain
 from consent_mw.consent.receipts import Receipt, Receipts, receipt_of
 from consent_mw.consent.wordings import Wordings
 from consent_mw.crypto.sealer import Sealer
@@ -31,8 +31,7 @@ from consent_mw.staff.access import Access
 from consent_mw.staff.errand import Errand
 from consent_mw.staff.existing_site import existing_store, site_keys_at
 from consent_mw.stores.base import Store
-
-__all__ = ["receipt"]
+from consent_mw.system.escaping import as_json, printable
 
 _ANSWERS: Final = {True: "yes", False: "no", None: "asked each time"}
 #: What of a downloaded receipt comes from the record alone; the rest depends on the address and language of the page.

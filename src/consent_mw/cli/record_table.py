@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from consent_mw.cli.terminal import printable
+from consent_mw.system.escaping import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-__all__ = ["RecordTable"]
 
 
 class _Column(NamedTuple):

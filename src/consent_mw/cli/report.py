@@ -13,7 +13,7 @@ from consent_mw.cli.clock import now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import where
-from consent_mw.cli.terminal import as_json, busy, complain, printable
+from consent_mw.cli.terminal import busy, complain
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError
 from consent_mw.paths import Places
@@ -25,8 +25,7 @@ from consent_mw.spool.spool import Backlog, Spool
 from consent_mw.staff.existing_site import existing_store, policies, policy_in_force, site_keys_at
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of, day_of_date
-
-__all__ = ["report"]
+from consent_mw.system.escaping import as_json, printable
 
 _DAYS: Final = 28
 _MOST_DAYS: Final = 10_000

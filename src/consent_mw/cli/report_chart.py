@@ -11,8 +11,6 @@ from unicodedata import east_asian_width
 
 from consent_mw.retention.small_cells import OTHER
 
-__all__ = ["columns", "rows"]
-
 # All in pixels.
 _WIDE: Final = 860
 _HEIGHT: Final = 200

@@ -27,8 +27,6 @@ from consent_mw.retention.reports import (
 from consent_mw.retention.small_cells import OTHER
 from consent_mw.spool.spool import Backlog
 
-__all__ = ["report_page"]
-
 _ROWS: Final = 20
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from consent_mw.cli.terminal import console, printable
+from consent_mw.cli.terminal import console
 from consent_mw.retention.reports import (
     UNTOLD,
     Count,
@@ -28,8 +28,7 @@ from consent_mw.retention.reports import (
 )
 from consent_mw.retention.small_cells import OTHER
 from consent_mw.spool.spool import Backlog
-
-__all__ = ["print_report"]
+from consent_mw.system.escaping import printable
 
 _ROWS: Final = 10
 _HOURS: Final = 24

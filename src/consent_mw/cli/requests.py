@@ -18,7 +18,7 @@ from consent_mw.cli.default_group import DefaultGroup
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.session import with_store
 from consent_mw.cli.site_options import where
-from consent_mw.cli.terminal import FAULT, as_json, complain, printable
+from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.cli.words import Words
 from consent_mw.consent.data_subject import NOBODY
 from consent_mw.crypto.sealer import Sealer
@@ -35,8 +35,7 @@ from consent_mw.staff.errand import Errand, staff
 from consent_mw.staff.existing_site import check_purposes, existing_store, policy_in_force, site_keys_at
 from consent_mw.staff.receipt_holder import receipt_holder
 from consent_mw.stores.base import Store
-
-__all__ = ["requests"]
+from consent_mw.system.escaping import as_json, printable
 
 #: How a request comes to staff. What comes through the site registers itself.
 _BY_STAFF: Final = ("phone", "fax", "post", "email", "person")

@@ -9,11 +9,10 @@ import msgspec
 
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.site_options import by_policy, places_of
-from consent_mw.cli.terminal import FAULT, as_json, busy, complain
+from consent_mw.cli.terminal import FAULT, busy, complain
 from consent_mw.staff.restore import Restored
 from consent_mw.staff.restore import restore as put_back
-
-__all__ = ["restore"]
+from consent_mw.system.escaping import as_json
 
 
 @click.command(

@@ -21,8 +21,6 @@ from consent_mw.policy.model import Policy
 from consent_mw.system.days import DAY_SECONDS
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["scan"]
-
 _LANGUAGES: Final = ("ko", "en")  # of the founding policy
 _UNSEEN: Final = (
     "what scripts set in the browser is not visible this way: look at the hosts below, and at a browser's own list"

@@ -8,8 +8,6 @@ from typing import TypeVar
 
 from consent_mw.stores.base import Store
 
-__all__ = ["with_store"]
-
 _T = TypeVar("_T")
 
 

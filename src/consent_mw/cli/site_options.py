@@ -10,8 +10,6 @@ import click
 
 from consent_mw.paths import DATA_DIRECTORY, Places
 
-__all__ = ["by_policy", "log_store", "other_store", "places_of", "where"]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 

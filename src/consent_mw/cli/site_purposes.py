@@ -12,8 +12,6 @@ from consent_mw.paths import DATA_DIRECTORY, Places
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
 from consent_mw.staff.existing_site import policies
 
-__all__ = ["purposes_of_site"]
-
 
 def purposes_of_site(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete a purpose that a declaration of the site had, in force or not; nothing, where none can be read."""

@@ -25,8 +25,6 @@ from consent_mw.staff.errand import Errand
 from consent_mw.staff.existing_site import check_purposes, existing_store
 from consent_mw.stores.base import Store
 
-__all__ = ["Source", "SourceOptions", "exit_code_of", "source_options"]
-
 
 class Source(NamedTuple):
     """An existing store, the keyring that opens its records (None if there is none), and the errand."""

@@ -17,7 +17,7 @@ from consent_mw.cli.clock import clock_of_commands, now_ns, utc_now
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
 from consent_mw.cli.store_move import move
-from consent_mw.cli.terminal import FAULT, as_json, busy, complain
+from consent_mw.cli.terminal import FAULT, busy, complain
 from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
 from consent_mw.crypto.known_keyrings import KnownRings
 from consent_mw.crypto.sealer import Sealer
@@ -38,8 +38,7 @@ from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.stores.store_clock import StoreClock
-
-__all__ = ["store"]
+from consent_mw.system.escaping import as_json
 
 #: The drain works twice a second. What has waited longer waits for something.
 _LATE_SECONDS: Final = 300

@@ -15,7 +15,7 @@ import msgspec
 
 from consent_mw.cli.clock import now_ns
 from consent_mw.cli.site_options import by_policy, log_store, places_of
-from consent_mw.cli.terminal import as_json, progress_of
+from consent_mw.cli.terminal import progress_of
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, StoreError
 from consent_mw.kinds import KINDS
@@ -28,9 +28,8 @@ from consent_mw.stores.move import Move
 from consent_mw.stores.other_kinds import others
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.stores.used import UsedStores, canonical
+from consent_mw.system.escaping import as_json
 from consent_mw.system.priority import behind_the_site
-
-__all__ = ["move"]
 
 _EVERY: Final = frozenset(KINDS)
 _SAMPLE: Final = 500

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from consent_mw.cli.terminal import console, printable
-
-__all__ = ["print_table"]
+from consent_mw.cli.terminal import console
+from consent_mw.system.escaping import printable
 
 
 def print_table(

@@ -11,8 +11,6 @@ from typing import Final
 from consent_mw.policy.pointer import declarable
 from consent_mw.system.escaping import as_json
 
-__all__ = ["KINDS", "LANGUAGES", "founding_policy", "from_template"]
-
 KINDS: Final = ("shop", "service", "community", "public")
 LANGUAGES: Final = ("ko", "en")
 

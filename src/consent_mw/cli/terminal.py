@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
-from consent_mw.system.escaping import as_json, printable
+from consent_mw.system.escaping import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = ["FAULT", "as_json", "busy", "complain", "console", "local", "printable", "progress_of", "speak_any_encoding"]
 
 #: The exit code when something is wrong; standard error says what.
 FAULT = 1

@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["WellKnown", "family_of", "guess"]
-
 
 class WellKnown(NamedTuple):
     """

@@ -7,8 +7,6 @@ from typing import Final
 
 import click
 
-__all__ = ["Words"]
-
 _LINE: Final = 500
 _LETTER: Final = 10_000
 

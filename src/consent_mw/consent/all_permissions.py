@@ -9,8 +9,6 @@ from consent_mw.consent.permissions import Permissions
 from consent_mw.policy.model import Policy
 from consent_mw.system.bounded_cache import Budget, Memory
 
-__all__ = ["AllPermissions", "weight_of"]
-
 #: Sets of answers, and what is decided under all of them about names and Set-Cookie lines.
 _PERMISSIONS_BYTES: Final = 2 << 20
 _DECISIONS_BYTES: Final = 2 << 20

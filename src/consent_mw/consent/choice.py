@@ -19,8 +19,6 @@ from consent_mw.consent.receipt_name import AGAIN_DAYS
 from consent_mw.exceptions import BadConsentCookie
 from consent_mw.system.bounded_cache import remembering
 
-__all__ = ["LIFETIME", "NO_CONSENT", "Choice", "Consent", "checked_receipt", "dumps", "loads"]
-
 #: How long an answer holds before the visitor is asked again: the same for a yes and a no.
 LIFETIME = timedelta(days=180)
 

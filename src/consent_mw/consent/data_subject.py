@@ -11,8 +11,6 @@ from consent_mw.consent.receipts import CLOCK_DAYS
 from consent_mw.crypto.sealer import Sealer, tokens_under
 from consent_mw.policy.model import LINKS, REQUESTS
 
-__all__ = ["NOBODY", "SIGN_IN", "Person", "tokens", "tokens_of", "values_on"]
-
 #: Distinguishes a sign-in from a name: no name can hold a NUL.
 SIGN_IN: Final = "sign-in\0"
 #: Under which a sign-in marks a record: never what was collected about somebody.

@@ -8,8 +8,6 @@ from typing import Protocol, cast
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.exceptions import ConfigurationError
 
-__all__ = ["HasScope", "get_consent"]
-
 
 class HasScope(Protocol):
     """A request or WebSocket that lets one at its ASGI scope: Starlette, FastAPI, Litestar, Quart, Django, Falcon."""

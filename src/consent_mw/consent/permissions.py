@@ -10,8 +10,6 @@ from consent_mw.consent.choice import Choice, Consent
 from consent_mw.policy.model import Cookie, Policy
 from consent_mw.system.bounded_cache import Budget, Memory
 
-__all__ = ["Decision", "Permissions", "Reason", "Verdict"]
-
 #: For the decisions of permissions that stand alone; those of a site share one budget.
 _DECISIONS_BYTES = 1 << 18
 #: What one decision takes beside its name.

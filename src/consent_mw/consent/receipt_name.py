@@ -9,8 +9,6 @@ from typing import Final
 
 from consent_mw.system.days import day_of_date
 
-__all__ = ["AGAIN_DAYS", "born_on", "is_again", "new_name"]
-
 #: Days for which a visitor who chooses again counts as the one who chose before: as many as one count may be about.
 AGAIN_DAYS: Final = 28
 

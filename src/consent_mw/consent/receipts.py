@@ -23,8 +23,6 @@ from consent_mw.stores.pages import every
 from consent_mw.stores.subjects import questions
 from consent_mw.system.days import day_of
 
-__all__ = ["CLOCK_DAYS", "MOST", "Receipt", "Receipts", "receipt_of", "visitor_of"]
-
 _KINDS: Final = frozenset(("receipt",))
 #: Of somebody who changed their mind more often the latest are read.
 MOST: Final = 100

@@ -15,8 +15,6 @@ from consent_mw.exceptions import Fault, PolicyError, UndeclaredEvent
 from consent_mw.policy.model import ABUSE, NECESSARY, Event, did_you_mean
 from consent_mw.records import Scalar
 
-__all__ = ["DROPPED", "Noted", "RequestConsent", "Shown"]
-
 #: The kind of a note about an event that nobody declared: it is counted, and never becomes a record.
 DROPPED: Final = "dropped"
 

@@ -10,8 +10,6 @@ from consent_mw.system import durable
 from consent_mw.system.ownership import make_directory
 from consent_mw.system.shelf import Kept
 
-__all__ = ["Wordings", "text_hash"]
-
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 

@@ -13,8 +13,6 @@ from consent_mw.cookies.cookie_lines import delete_line
 from consent_mw.crypto.signing import Signing
 from consent_mw.exceptions import BadConsentCookie, ConfigurationError
 
-__all__ = ["ConsentCookie", "checked_keys"]
-
 #: Shorter keys can be guessed: 112 bits are the least that NIST SP 800-131A allows for a keyed hash.
 _LEAST_KEY_BYTES: Final = 16
 #: Two workers may differ by a day around midnight.

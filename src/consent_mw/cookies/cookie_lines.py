@@ -7,19 +7,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-__all__ = [
-    "CookieFloor",
-    "Placed",
-    "anchored",
-    "delete_line",
-    "is_deletion",
-    "lasts_seconds",
-    "name_of",
-    "pairs",
-    "placed",
-    "without_value",
-]
-
 _BLANK = b" \t"
 #: A control character other than tab makes a browser drop the whole line (RFC 6265bis, section 5.6, step 1).
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")

@@ -14,8 +14,6 @@ from consent_mw.cookies.cookie_lines import is_deletion, lasts_seconds, name_of,
 from consent_mw.cookies.header_lines import LINE_ENDS, legible
 from consent_mw.system.days import instant_of
 
-__all__ = ["CookieHook", "Gated", "gate"]
-
 #: Receives the decision about a cookie with its reason. Returns another verdict, or None to keep the decision.
 CookieHook: TypeAlias = Callable[[Decision], Verdict | None]
 

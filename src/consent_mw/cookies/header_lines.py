@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from consent_mw._asgi import Header, HeaderList, Scope
 
-__all__ = ["LINE_ENDS", "fields_of", "is_token", "legible", "legible_scope", "own_lines", "shown"]
-
 #: The characters of a header's name (RFC 9110, section 5.6.2).
 _LOWER: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _TOKEN: Final = _LOWER + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"

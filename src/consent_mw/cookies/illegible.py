@@ -10,8 +10,6 @@ from consent_mw.cookies.header_lines import shown
 from consent_mw.exceptions import IllegibleHeader
 from consent_mw.system.escaping import as_json
 
-__all__ = ["Illegible"]
-
 _log = logging.getLogger("consent_mw")
 
 #: How many different names are logged. The limit is needed because names may come from a visitor.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # they take a sixth of the time of `import consent_mw`
     from consent_mw.crypto.sealer import Sealer
     from consent_mw.stores.base import Store
 
-__all__ = ["WAITS", "NoRoom", "Pending", "Waiting", "hush", "hushed"]
-
 _log = logging.getLogger("consent_mw")
 
 #: A line that the visitor does not answer is deleted after this time.

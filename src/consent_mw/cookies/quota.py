@@ -6,8 +6,6 @@ from collections import Counter
 from datetime import timedelta
 from typing import Final
 
-__all__ = ["Room"]
-
 #: The time is divided into this many parts. What was taken is released at most one part after its time.
 _PARTS: Final = 10
 

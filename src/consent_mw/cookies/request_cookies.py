@@ -23,8 +23,6 @@ from consent_mw.policy.model import Policy
 from consent_mw.system.bounded_cache import Budget, Memory
 from consent_mw.system.days import DAY_NS, date_of
 
-__all__ = ["Reading", "RequestCookies", "foreign_request", "stands_alone", "without_cookies"]
-
 #: The cache of whole headers with their readings, enough for some thousand visitors; and the least that one takes.
 _READINGS_BYTES = 8 << 20
 _READING_BYTES = 1_500

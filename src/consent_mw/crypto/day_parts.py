@@ -16,8 +16,6 @@ from consent_mw.policy.timeline import Course, begins
 from consent_mw.system.bounded_cache import remember
 from consent_mw.system.days import QUARTER, QUARTER_SECONDS, QUARTERS, midnights_of, start_of, swing_seconds
 
-__all__ = ["WHOLE", "Calendar", "Span", "label_of", "of_label"]
-
 _NOON: Final = 48
 _REMEMBERED_DAYS: Final = 64
 

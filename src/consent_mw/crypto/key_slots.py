@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
-__all__ = ["GENERATION", "PAGE", "SLOT_BYTES", "KeySlots", "empty_slots", "header", "identity", "offset", "slot"]
-
 PAGE = 4096  # bytes: the header's room
 GENERATION = slice(64, 72)  # little-endian; the one part of the header that changes, not under its checksum
 

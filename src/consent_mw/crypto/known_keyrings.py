@@ -12,8 +12,6 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.system import durable
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["KnownRing", "KnownRings", "Where"]
-
 Where: TypeAlias = Literal["live", "archive"]
 
 

@@ -33,8 +33,6 @@ from consent_mw.records import Record, Scalar, id_of
 from consent_mw.system.bounded_cache import remember
 from consent_mw.system.days import DAY_MILLISECONDS, QUARTER_SECONDS, QUARTERS
 
-__all__ = ["NONCE_BYTES", "PlainSealer", "Sealer", "encoded", "names_of", "token_of", "tokens_under"]
-
 # What a record holds as sealed: version (1 byte), mark (20), and the sealed blob, if it has personal fields.
 _MARKED: Final = b"\x03"
 _MARK: Final = slice(1, 1 + MARK_BYTES)

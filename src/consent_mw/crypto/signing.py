@@ -11,8 +11,6 @@ from typing import Literal, NamedTuple, TypeAlias
 from itsdangerous import BadSignature, Signer
 from itsdangerous.signer import SigningAlgorithm
 
-__all__ = ["Signing", "Use"]
-
 #: What a signature is for. A text that was signed for one use is not believed for another.
 Use: TypeAlias = Literal["consent", "host", "form", "slip", "pending"]
 

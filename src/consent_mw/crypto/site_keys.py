@@ -15,8 +15,6 @@ from consent_mw.system import durable
 from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["MARK_BYTES", "SiteKeys"]
-
 KEY_BYTES: Final = 32
 _ID_BYTES: Final = 4
 _TAG_BYTES: Final = 16

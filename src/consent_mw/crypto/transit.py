@@ -19,8 +19,6 @@ from consent_mw.exceptions import ConfigurationError, KeyDestroyed, KeyringUnrea
 from consent_mw.system import durable
 from consent_mw.system.days import day_of, day_of_date, day_text, instant_of
 
-__all__ = ["TransitKeyring", "is_transit"]
-
 _log = logging.getLogger("consent_mw")
 
 _T = TypeVar("_T")

@@ -15,8 +15,6 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from consent_mw.exceptions import ConfigurationError, KeyringUnreachable
 
-__all__ = ["Address", "Reply", "TransitClient"]
-
 #: A call takes a millisecond. A service that takes longer than this counts as away.
 _TIMEOUT_SECONDS: Final = 2.0
 #: After this long no further member is asked: the next call begins with it.

@@ -13,8 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey, Suite
 
-__all__ = ["PUBLIC_BYTES", "key_id", "public_part", "unwrapped", "wrapped"]
-
 _MLKEM_BYTES: Final = 1_184
 PUBLIC_BYTES: Final = _MLKEM_BYTES + 32
 _SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["BOOKS", "POEM", "Book", "find"]
-
 
 class Book(NamedTuple):
     """One book. `titles` and `authors` are by language, `stock` is the number of copies."""

@@ -17,8 +17,6 @@ from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.demo.texts import LANGUAGES, language_of, texts
 from consent_mw.system.days import DAY_SECONDS
 
-__all__ = ["THEMES", "Row", "back", "keep", "link", "page"]
-
 THEMES = ("paper", "forest", "night")
 
 # No inline code and nothing from other hosts: the shop also shows that the banner needs neither.

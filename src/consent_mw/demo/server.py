@@ -23,8 +23,6 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.system.escaping import as_json
 from consent_mw.system.ownership import check_file, make_directory
 
-__all__ = ["serve"]
-
 
 def serve(
     host: str = "127.0.0.1", port: int = 8000, directory: Path | str = "demo-data", *, json_wanted: bool = False

@@ -20,8 +20,6 @@ from consent_mw.demo.books import BOOKS, POEM, find
 from consent_mw.demo.page import THEMES, back, keep, page
 from consent_mw.demo.texts import language_of, texts
 
-__all__ = ["shop"]
-
 _SHELF = BOOKS[:4]
 _FORM_LIMIT_BYTES = 10_000
 _LINE_SECONDS = 0.4

@@ -12,8 +12,6 @@ from starlette.requests import HTTPConnection
 
 from consent_mw.site.language import negotiate
 
-__all__ = ["LANGUAGES", "language_of", "texts"]
-
 LANGUAGES = ("ko", "en")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-__all__ = ["Export", "Format", "Lines", "Row"]
-
 #: One opened record: "time" (ISO 8601, with offset), "kind", "purpose", "id" and its own fields, flat.
 Row = Mapping[str, object]
 

@@ -10,8 +10,6 @@ from consent_mw.exports import Row
 from consent_mw.kinds import ABUSE, VISIT
 from consent_mw.system.escaping import hex_escaped, raw
 
-__all__ = ["Combined"]
-
 # Not strftime's %b, which speaks the language of the machine.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: Characters that a request line may contain unescaped: RFC 3986's reserved ones, and braces for a route's template.

@@ -23,8 +23,6 @@ from consent_mw.policy.model import (
 )
 from consent_mw.policy.recipients import Receiver, receivers
 
-__all__ = ["policy_graph"]
-
 _Node: TypeAlias = dict[str, object]
 
 #: Written out, so that nobody who reads the document has to fetch anything.

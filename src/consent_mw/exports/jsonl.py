@@ -5,8 +5,6 @@ from __future__ import annotations
 from consent_mw.exports import Row
 from consent_mw.system.escaping import as_json
 
-__all__ = ["JSONLines"]
-
 
 class JSONLines:
     """The `Format` that loses nothing. Whatever a terminal obeys is escaped, so a line is a line for every reader."""

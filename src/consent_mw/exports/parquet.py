@@ -12,8 +12,6 @@ from consent_mw.exports import Row
 from consent_mw.exports.spreadsheet import COLUMNS, MORE, SEALED
 from consent_mw.system.escaping import as_json
 
-__all__ = ["Parquet"]
-
 _TIME: Final = "time"
 #: The columns with numbers. Names and units are those of OpenTelemetry.
 _NUMBERS: Final[Mapping[str, type]] = {

@@ -9,8 +9,6 @@ from typing import Final
 from consent_mw.exports import Row
 from consent_mw.system.escaping import as_json, printable
 
-__all__ = ["BYTE_ORDER_MARK", "COLUMNS", "MORE", "SEALED", "Spreadsheet", "csv_line"]
-
 #: Without it Excel reads Korean as Western European.
 BYTE_ORDER_MARK: Final = "\ufeff"
 

@@ -11,8 +11,6 @@ import msgspec
 from consent_mw.audit import Anchor, Entry, Verdict, entries_of, followed
 from consent_mw.exceptions import ConfigurationError
 
-__all__ = ["ANCHORS", "HostChain", "anchored", "faults_between"]
-
 #: The fact of an entry that names the ends of other hosts' chains, by their ids.
 ANCHORS: Final = "anchors"
 

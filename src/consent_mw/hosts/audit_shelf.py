@@ -19,8 +19,6 @@ from consent_mw.system.days import instant_of
 from consent_mw.system.ownership import make_directory
 from consent_mw.system.shelf import Kept
 
-__all__ = ["AuditShelf", "chains_in"]
-
 _log = logging.getLogger("consent_mw")
 
 #: A longer part of a chain is published as several.

@@ -17,8 +17,6 @@ from consent_mw.system import durable
 from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["Book"]
-
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the file: a verified record, or a note."""

@@ -54,8 +54,6 @@ from consent_mw.system.days import instant_of
 from consent_mw.system.locks import alone
 from consent_mw.system.shelf import Kept, Shelf
 
-__all__ = ["Facts", "Hosts"]
-
 _log = logging.getLogger("consent_mw")
 
 _SYNC_SECONDS: Final = 2.0

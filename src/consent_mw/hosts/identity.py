@@ -16,8 +16,6 @@ from consent_mw.system import durable
 from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["ID_BYTES", "SIGNATURE_BYTES", "Identity", "id_of_key", "is_signed"]
-
 ID_BYTES: Final = 16
 KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64

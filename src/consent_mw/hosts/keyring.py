@@ -19,8 +19,6 @@ from consent_mw.hosts.view import Note, View
 from consent_mw.paths import Places
 from consent_mw.system.days import day_text
 
-__all__ = ["RING", "SharedKeyring"]
-
 #: The keyring's name on every host. The mark of a record in the store tells one site from another.
 RING: Final = "shared"
 

@@ -14,28 +14,6 @@ from consent_mw.hosts.identity import KEY_BYTES, SIGNATURE_BYTES, Identity, id_o
 from consent_mw.kinds import HOST, PUBLICATION, SHARING
 from consent_mw.records import Query, Record, fixed_id, new_id
 
-__all__ = [
-    "AUDIT",
-    "PURPOSE",
-    "Beat",
-    "Body",
-    "Chosen",
-    "Confirm",
-    "Message",
-    "Place",
-    "Pub",
-    "Published",
-    "Retired",
-    "Wraps",
-    "believed",
-    "chosen_id",
-    "context",
-    "messages",
-    "of_hosts",
-    "publications",
-    "written",
-]
-
 #: The purpose of these records. No policy declares it, and it never ends by itself.
 PURPOSE: Final = "hosts"
 #: The shelf of audit chains, on which each host publishes its own alone.

@@ -14,8 +14,6 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 from consent_mw.system.shelf import Kept, Shelf
 
-__all__ = ["StorePublications"]
-
 
 class StorePublications:
     """What the hosts of a site have published in their store, read and continued by a command."""

@@ -13,8 +13,6 @@ from consent_mw.hosts.messages import Beat, Message, Retired, believed, of_hosts
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
-__all__ = ["KnownHost", "Register", "Spools"]
-
 #: Two clocks may differ by this much from what both hosts measured against the store's clock.
 _SLACK: Final = timedelta(seconds=2)
 #: If one process of a host ends and another still runs, the other one announces the host within this time.

@@ -18,8 +18,6 @@ from consent_mw.hosts.messages import (
     context,
 )
 
-__all__ = ["Note", "View", "Wrap"]
-
 #: "used": this host sealed under its own key. "shared": it wrapped keys of the place for a host. "over": the place is
 #: certified.
 Note: TypeAlias = Literal["used", "shared", "over"]

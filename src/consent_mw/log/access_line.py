@@ -18,8 +18,6 @@ from consent_mw.policy.model import NECESSARY, Policy
 from consent_mw.proxies import Proxies, mask
 from consent_mw.system.escaping import printable, readable
 
-__all__ = ["Console"]
-
 #: Lines that may wait for a slow terminal. Further lines are counted and not shown.
 _WAITING: Final = 1_000
 _GATHERING_SECONDS: Final = 0.02

@@ -37,8 +37,6 @@ from consent_mw.stores.store_clock import StoreClock
 from consent_mw.system.days import DAY_NS, instant_of
 from consent_mw.system.loops import asyncio_loop, running_loop
 
-__all__ = ["Chore", "Drain"]
-
 _log = logging.getLogger("consent_mw")
 
 _BATCH: Final = 500

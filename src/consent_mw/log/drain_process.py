@@ -16,8 +16,6 @@ from weakref import finalize
 
 from consent_mw.system.locks import alone
 
-__all__ = ["DrainProcess"]
-
 _log = logging.getLogger("consent_mw")
 
 #: How long it may take to start: Python and its modules take half a second, on a busy machine several.

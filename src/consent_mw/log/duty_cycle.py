@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["AT_ONCE", "Pace", "rest"]
-
 
 @dataclass(frozen=True, slots=True)
 class Pace:

@@ -12,8 +12,6 @@ from consent_mw.log.redaction import clean
 from consent_mw.log.route import LONGEST as _LONGEST_ROUTE
 from consent_mw.log.route import Routes
 
-__all__ = ["BROKEN_OFF", "METHODS", "OTHER_METHOD", "Exchange", "route_of", "websocket_size"]
-
 #: The registered methods; OpenTelemetry has one name for all others.
 METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"))
 OTHER_METHOD = "_OTHER"

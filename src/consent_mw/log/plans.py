@@ -13,8 +13,6 @@ from consent_mw.policy.model import ABUSE, Policy
 from consent_mw.records import Scalar
 from consent_mw.spool.bundles import BUNDLE, layout_of
 
-__all__ = ["Field", "Plan", "Seal", "plan_of"]
-
 #: Returns the value of one declared field of one purpose, or None to leave it out.
 Field: TypeAlias = Callable[[Exchange], Scalar]
 

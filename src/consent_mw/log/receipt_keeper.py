@@ -13,8 +13,6 @@ from consent_mw.log.recorder import Receipt, Recorder
 from consent_mw.log.user_agents import is_crawler
 from consent_mw.stores.base import Store
 
-__all__ = ["ReceiptKeeper"]
-
 _log = logging.getLogger("consent_mw")
 
 #: A visitor waits this long for the store. Then the page asks them to try again.

@@ -36,8 +36,6 @@ from consent_mw.system.bounded_cache import Budget, Memory, remember
 from consent_mw.system.days import DAY_NS, QUARTER_SECONDS, instant_of
 from consent_mw.system.escaping import printable, readable
 
-__all__ = ["Receipt", "Recorder"]
-
 _log = logging.getLogger("consent_mw")
 
 #: The size of the cache for addresses, for referrers, and for agents.

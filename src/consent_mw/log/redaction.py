@@ -9,8 +9,6 @@ from typing import Final
 from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["clean", "origin", "redact_name", "redact_query", "redact_url"]
-
 #: How many characters of one text a record keeps.
 _LIMIT = 2_048
 _MARK = "[redacted]"

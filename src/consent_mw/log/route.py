@@ -16,8 +16,6 @@ from consent_mw._asgi import ASGIApp, Scope
 from consent_mw.log.redaction import clean
 from consent_mw.system.bounded_cache import remember, remembering
 
-__all__ = ["LONGEST", "Routes"]
-
 #: How many characters of a template are kept: every record contains it.
 LONGEST: Final = 500
 #: The most layers around a framework's own application, and the most mounts inside one another, that are searched.

@@ -17,8 +17,6 @@ from consent_mw.spool.bundles import AGENT_TO_PARSE, BUNDLE, Bundle, BundleFrame
 from consent_mw.spool.segment import Segment
 from consent_mw.system.days import DAY_MILLISECONDS
 
-__all__ = ["Unbundler"]
-
 _MS_NS: Final = 1_000_000
 #: What the application notes arrives as a record of its own, whose agent is still to be parsed.
 _NOTED: Final = frozenset((EVENT, ABUSE))

@@ -21,8 +21,6 @@ from consent_mw.records import Scalar, encode_record, new_id
 from consent_mw.spool.spool import Spool
 from consent_mw.system.escaping import as_json, readable
 
-__all__ = ["Source", "Undeclared"]
-
 _log = logging.getLogger("consent_mw")
 
 #: Where a cookie was seen: in a response of the application, or in a request of a browser.

@@ -11,8 +11,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from consent_mw.system.bounded_cache import remembering
 
-__all__ = ["Agent", "DeviceKind", "is_crawler", "is_probe", "parse_agent"]
-
 DeviceKind: TypeAlias = Literal["desktop", "mobile", "tablet", "bot", "other"]
 
 #: Real agents have fewer than 300 characters; the legacy parser needs 42 ms for one of 8 kB.

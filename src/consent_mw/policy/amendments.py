@@ -21,8 +21,6 @@ from consent_mw.policy.model import (
 from consent_mw.policy.recipients import provider_of, receivers, same
 from consent_mw.system.days import swing_seconds
 
-__all__ = ["Amendment", "Reason", "Value", "amendments"]
-
 #: Why a change weighs: more is collected, it is used for something else, kept longer, received by others, stored in the
 #: browser, protected less, or the visitor's rights are others. Such a change is announced 30 days before.
 Reason: TypeAlias = Literal["collected", "used", "kept", "received", "stored", "protected", "rights"]

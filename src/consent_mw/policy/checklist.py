@@ -16,19 +16,6 @@ from consent_mw.policy.model import Policy
 from consent_mw.policy.own_purposes import OWN_PURPOSES
 from consent_mw.policy.pointer import declarable, lacking, pointed, somewhere
 
-__all__ = [
-    "Basis",
-    "Checklist",
-    "Duty",
-    "Finding",
-    "checklist",
-    "findings",
-    "in_short",
-    "unsaid",
-    "wrong_bases",
-    "wrong_bases_of_tables",
-]
-
 #: What the page says whatever is declared.
 _PAGE: Final = "page"
 

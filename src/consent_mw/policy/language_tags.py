@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-__all__ = ["lookup"]
-
 #: Subtags that were replaced by others, and still are what some browsers send (IANA Language Subtag Registry; for "no",
 #: "tl" and "sh" CLDR's aliases).
 _ALIASES: Final[Mapping[str, str]] = {

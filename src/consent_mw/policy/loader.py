@@ -21,8 +21,6 @@ from consent_mw.policy.reading.tables import EXAMPLES, Reading
 from consent_mw.policy.reading.words import read_words
 from consent_mw.policy.toml_lines import with_lines
 
-__all__ = ["JURISDICTIONS", "SCHEMA", "STATES", "load", "loads"]
-
 #: The shape of the declaration that this version reads.
 SCHEMA = 1
 

@@ -14,46 +14,6 @@ from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.policy.durations import Duration
 from consent_mw.policy.language_tags import lookup
 
-__all__ = [
-    "ABUSE",
-    "FIELDS",
-    "LINKS",
-    "NECESSARY",
-    "RECEIPTS",
-    "RECEIPTS_KEPT",
-    "REQUESTS",
-    "REQUESTS_KEPT",
-    "Agency",
-    "Basis",
-    "Contact",
-    "Controller",
-    "Cookie",
-    "Destruction",
-    "Earlier",
-    "Event",
-    "Holding",
-    "InBrowser",
-    "Items",
-    "JointController",
-    "Kept",
-    "Officer",
-    "Person",
-    "Place",
-    "Policy",
-    "Precision",
-    "Processor",
-    "Purpose",
-    "Recipient",
-    "Role",
-    "Safeguard",
-    "Scope",
-    "Section",
-    "Text",
-    "Transfer",
-    "Way",
-    "did_you_mean",
-]
-
 #: The purpose under which `report_abuse` keeps its records; the records of ordinary exchanges never use it.
 ABUSE: Final = "abuse"
 #: The purpose that every policy declares: the consent cookie itself is for it.

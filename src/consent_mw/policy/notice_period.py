@@ -13,8 +13,6 @@ from consent_mw.exceptions import Fault
 from consent_mw.policy.amendments import Amendment, amendments
 from consent_mw.policy.model import Policy
 
-__all__ = ["IMPORTANT_DAYS", "ORDINARY_DAYS", "Changes", "Notice", "changes", "notice", "since"]
-
 #: The promise of section 11: whole calendar days between the day of publication, not counted, and the effective one.
 ORDINARY_DAYS: Final = 7
 IMPORTANT_DAYS: Final = 30

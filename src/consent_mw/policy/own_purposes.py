@@ -6,8 +6,6 @@ from typing import Final
 
 from consent_mw.policy.model import RECEIPTS, RECEIPTS_KEPT, REQUESTS, REQUESTS_KEPT, Purpose, Text
 
-__all__ = ["OWN_PURPOSES"]
-
 # English stands first: it serves the readers of a language that is not here.
 #: Proof of consent is owed whether or not the policy thinks of it (GDPR, article 7(1)). No law says
 #: for how long, so none is claimed: a policy that knows one declares the purpose with its own basis.

@@ -17,8 +17,6 @@ from consent_mw.policy.own_purposes import OWN_PURPOSES
 from consent_mw.policy.pointer import pointed
 from consent_mw.policy.recipients import provider_of, same
 
-__all__ = ["country_named", "implausible", "implausible_tables", "mistaken_languages", "placeholders", "unspoken"]
-
 #: A local part, and a domain of two labels or more, in any script (RFC 5321, section 4.1.2; RFC 6531).
 _EMAIL: Final = re.compile(r"[^\s@<>()\[\],;:\"\\]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_][\w-]{1,62}")
 #: CLDR names these codes too, and ISO 3166-1 assigns none of them to a country.

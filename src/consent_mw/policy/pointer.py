@@ -17,8 +17,6 @@ from msgspec import inspect
 
 from consent_mw.policy.model import Policy, Text
 
-__all__ = ["declarable", "lacking", "pointed", "somewhere"]
-
 _STEP: Final = re.compile(r"(\*|[a-z_|]+)((?:\[[a-z_]+(?:!?=[a-z_]+)?\])*)")
 _FILTER: Final = re.compile(r"\[([a-z_]+)(?:(!?=)([a-z_]+))?\]")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["PRESETS"]
-
 _SESSION = {
     "ko": "로그인과 양식 입력을 유지합니다.",
     "en": "Keeps you signed in and your forms together.",

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from consent_mw.policy.model import Cookie, InBrowser, Policy, Processor, Recipient, Text
 
-__all__ = ["Receiver", "provider_of", "receivers", "same"]
-
 
 class Receiver(NamedTuple):
     """

@@ -20,8 +20,6 @@ from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import make_directory
 from consent_mw.system.shelf import Kept
 
-__all__ = ["Revisions"]
-
 _NAME = re.compile(r"(\d{4,6})-([0-9a-f]{12})\.toml")
 
 

@@ -15,8 +15,6 @@ from consent_mw.policy.startup_check import early, edited, notes
 from consent_mw.policy.timeline import begins
 from consent_mw.system.days import EPOCH
 
-__all__ = ["NEVER", "Plan", "Publications"]
-
 _log = logging.getLogger("consent_mw")
 
 #: An instant that does not come: the year 2262, in nanoseconds since 1970.

@@ -11,8 +11,6 @@ from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
 from consent_mw.policy.timeline import begins
 
-__all__ = ["early", "edited", "notes", "refusals", "rewords"]
-
 #: Changes of words alone, where they are not important.
 _WORDS: Final = frozenset(
     (

@@ -8,8 +8,6 @@ from zoneinfo import ZoneInfo
 
 from consent_mw.policy.model import Policy
 
-__all__ = ["Course", "begins"]
-
 
 def begins(policy: Policy) -> datetime:
     """

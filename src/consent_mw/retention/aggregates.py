@@ -14,20 +14,6 @@ from consent_mw.records import Record, Scalar, fixed_id, time_of
 from consent_mw.retention.small_cells import FEWEST, OTHER, Cell, whole_or_nothing, without_small_cells
 from consent_mw.retention.visits import Visit, Visits
 
-__all__ = [
-    "CHOICES",
-    "CHOICES_BY_LANGUAGE",
-    "DETAILS",
-    "LANGUAGES",
-    "LATENCIES",
-    "PURPOSE",
-    "SURFACES",
-    "TOTAL",
-    "DayCounts",
-    "cells_of",
-    "days_of",
-]
-
 #: Of no person and under no key, so its purpose is not one of the policy's and never ends.
 PURPOSE: Final = "aggregates"
 #: Upper bounds of the cells of "latency", in seconds: those of OpenTelemetry's `http.server.request.duration`, and

@@ -21,8 +21,6 @@ from consent_mw.stores.pages import pages
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["Archive"]
-
 
 class Archive:
     """A store and a keyring apart from the live ones. Its keys follow the day of the record, not of the move."""

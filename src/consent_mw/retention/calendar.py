@@ -17,8 +17,6 @@ from consent_mw.policy.timeline import Course, begins
 from consent_mw.system.bounded_cache import remember
 from consent_mw.system.days import DAY_SECONDS, EPOCH, QUARTER, QUARTERS, day_of, midnights_of, start_of
 
-__all__ = ["LATE", "Retention", "Rule", "Window", "links_kept"]
-
 #: The promise: nothing is destroyed later than this after it ended.
 LATE: Final = timedelta(hours=24)
 

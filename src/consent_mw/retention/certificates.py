@@ -22,8 +22,6 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every, pages
 from consent_mw.system.days import day_of_date, day_text, start_of
 
-__all__ = ["ELSEWHERE", "Certificate", "Certificates", "Tallies", "Tally"]
-
 #: Where a key was that other hosts had and destroyed, and the one that writes the certificate had not.
 ELSEWHERE: Final = "with its holders"
 #: Days before the newest tally of which others may be written still, as nearly all of them are.

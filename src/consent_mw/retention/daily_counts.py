@@ -23,8 +23,6 @@ from consent_mw.retention.tier import LIVE, Stage
 from consent_mw.spool.spool import Spool
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["Counting", "Restrictions"]
-
 #: A day is counted this long after it is over: what began before midnight has ended and was drained by then.
 _SETTLED: Final = timedelta(minutes=30)
 #: A spool that is stuck keeps a day from being counted no longer than this.

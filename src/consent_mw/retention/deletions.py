@@ -16,8 +16,6 @@ from consent_mw.records import Query, Record, Scalar, new_id
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
-__all__ = ["Deletion", "Deletions", "Part"]
-
 _ID_CHARACTERS: Final = 32
 
 

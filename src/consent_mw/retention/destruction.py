@@ -34,8 +34,6 @@ from consent_mw.stores.store_clock import StoreClock
 from consent_mw.system.days import QUARTER, QUARTER_SECONDS, day_of, instant_of
 from consent_mw.system.locks import leased
 
-__all__ = ["Destruction", "Outcome", "Progress"]
-
 _log = logging.getLogger("consent_mw")
 
 #: Called after each piece: how many rows are gone, and how many are known to go in all.

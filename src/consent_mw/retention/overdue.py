@@ -20,8 +20,6 @@ from consent_mw.retention.tier import PAGE, Stage
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_text
 
-__all__ = ["Due", "at_work", "due"]
-
 #: A key dies when the last hour of its part of a day has ended: its first record ended up to 24 hours before.
 _KEY_LATE: Final = timedelta(hours=1)
 #: A keyring that sealed something since then belongs to a machine that runs. The search goes back in these steps.

@@ -32,8 +32,6 @@ from consent_mw.retention.small_cells import OTHER, Cell, without_small_cells
 from consent_mw.stores.base import Store
 from consent_mw.system.days import start_of
 
-__all__ = ["PERIOD", "PeriodCounts", "closing"]
-
 #: What the counts of a period are called by: this, and what the same count of one day is called by.
 PERIOD: Final = "period "
 #: A day waits no longer for a period in which no cell is small; then the small ones are published as "(other)".

@@ -20,8 +20,6 @@ from consent_mw.retention.small_cells import FEWEST
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of
 
-__all__ = ["COUNTED_DAYS", "MOST", "Evidence", "Method", "Proof", "Proofs"]
-
 _log = logging.getLogger("consent_mw")
 
 #: How many certificates are read, and how many of them each purpose shows at most, the newest first.

@@ -20,26 +20,6 @@ from consent_mw.retention.small_cells import OTHER
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_text, start_of
 
-__all__ = [
-    "UNTOLD",
-    "Count",
-    "Day",
-    "Ending",
-    "Owed",
-    "Period",
-    "Queue",
-    "Report",
-    "cell_of",
-    "choices_of",
-    "endings",
-    "in_order",
-    "is_mostly_hidden",
-    "ordered",
-    "report_of",
-    "title_of",
-    "title_of_period",
-]
-
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 #: The titles of counts in a report, in their order; any other has the name that it counts by.
 _TITLES: Final = {

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["FEWEST", "OTHER", "Cell", "whole_or_nothing", "without_small_cells"]
-
 #: A cell that fewer visitors stand behind is never written.
 FEWEST: Final = 5
 #: Where small cells are counted.

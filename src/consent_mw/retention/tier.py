@@ -15,8 +15,6 @@ from consent_mw.retention.calendar import Retention, Window
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["ARCHIVE", "LIVE", "PAGE", "Stage"]
-
 LIVE: Final = "live"
 ARCHIVE: Final = "archive"
 

@@ -9,8 +9,6 @@ from typing import Final, NamedTuple
 from consent_mw.kinds import VISIT
 from consent_mw.records import Record, Scalar, time_of
 
-__all__ = ["IDLE", "Visit", "Visits"]
-
 #: The pause after which the next exchange begins another visit.
 IDLE: Final = timedelta(minutes=30)
 

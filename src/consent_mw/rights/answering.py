@@ -16,8 +16,6 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.system.locks import alone
 
-__all__ = ["check_answer", "give", "needs_decision"]
-
 #: An answer takes some milliseconds; a waiting one gives up after this time.
 _PATIENCE_SECONDS: Final = 10.0
 _TRY_SECONDS: Final = 0.05

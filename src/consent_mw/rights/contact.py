@@ -8,8 +8,6 @@ from uuid import UUID
 
 from consent_mw.rights.request import Case, Request
 
-__all__ = ["CONTACT_ITEMS", "Contact", "ContactItem", "contact_item", "contact_of"]
-
 ContactItem: TypeAlias = Literal["email", "phone"]
 CONTACT_ITEMS: Final[tuple[ContactItem, ...]] = get_args(ContactItem)
 

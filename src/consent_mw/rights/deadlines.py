@@ -8,8 +8,6 @@ from zoneinfo import ZoneInfo
 
 from consent_mw.policy.durations import Duration
 
-__all__ = ["answer_within", "due_date", "end_of"]
-
 #: By jurisdiction. KR: Enforcement Decree of the Personal Information Protection Act, articles 41(4), 43(3), 44(2).
 #: EU and UK: GDPR, article 12(3). US: California Civil Code, section 1798.130(a)(2); other states have the same.
 _ANSWER_WITHIN: Final = {

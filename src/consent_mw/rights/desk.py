@@ -22,8 +22,6 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 from consent_mw.stores.subjects import Subjects, carried_by, questions, tokens_at_once
 
-__all__ = ["Desk", "Keep", "kept_by_spool", "kept_by_store"]
-
 
 class Keep(Protocol):
     """Writes records to the disk, durably, and returns whether they are there."""

@@ -21,8 +21,6 @@ from consent_mw.rights.disclosures import Disclosure
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of
 
-__all__ = ["Findings", "compared", "entries_of", "named", "write"]
-
 #: The field in which an entry of the chain names the record that it proves.
 _NUMBER: Final = "disclosure"
 _DIGEST: Final = "sha256"

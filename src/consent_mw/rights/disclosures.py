@@ -17,8 +17,6 @@ from consent_mw.records import Query, Record, Scalar, new_id, time_of
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
-__all__ = ["BASES", "Basis", "Disclosure", "Disclosures"]
-
 #: Founding policy, section 3: with prior consent, or on a demand under the law by the proper procedure.
 Basis: TypeAlias = Literal["consent", "lawful_demand"]
 BASES: Final[tuple[Basis, ...]] = get_args(Basis)

@@ -40,8 +40,6 @@ from consent_mw.stores.subjects import Subjects, questions, tokens_at_once
 from consent_mw.system.days import day_of, instant_of, start_of
 from consent_mw.system.locks import leased
 
-__all__ = ["Erasure", "ErasureOutcome", "abuse_number", "erased_again"]
-
 _log = logging.getLogger("consent_mw")
 
 #: Failures that pass. KeyDestroyed is one: today's key is missing where the clock stepped back for days.

@@ -16,8 +16,6 @@ from consent_mw.rights.request import RequestKind
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
-__all__ = ["ErasureCertificate", "certificates"]
-
 #: By how much a clock may have stepped back between a request and its certificate.
 _CLOCK: Final = timedelta(days=7)
 

@@ -20,8 +20,6 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.subjects import Subjects
 from consent_mw.system.days import start_of
 
-__all__ = ["Extent", "Place"]
-
 _PARTITIONS: Final = 400
 #: Purposes whose records carry tokens without a question to the visitor: no choice allows them or takes them back.
 _UNASKED: Final = (RECEIPTS, REQUESTS, LINKS, ABUSE)

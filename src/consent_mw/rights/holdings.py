@@ -31,8 +31,6 @@ from consent_mw.stores.pages import every
 from consent_mw.stores.subjects import Subjects, carried_by, questions, tokens_at_once
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["Held", "Holdings", "Registry"]
-
 _RECEIPT: Final = frozenset((RECEIPT,))
 #: An older record may end later than a newer one by at most this: months differ in length, and clocks change.
 _NEAR: Final = timedelta(days=7)

@@ -19,8 +19,6 @@ from consent_mw.records import Record, time_of
 from consent_mw.system import durable
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["Entry", "Erased", "Ledger", "Walk", "entries_at"]
-
 #: An entry also means records of its own instant, as ids do not tell shorter times apart.
 _INSTANT: Final = timedelta(milliseconds=1)
 

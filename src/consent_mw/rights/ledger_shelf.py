@@ -9,8 +9,6 @@ from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.system.days import instant_of
 from consent_mw.system.shelf import Kept
 
-__all__ = ["LedgerShelf"]
-
 
 class LedgerShelf:
     """

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["LegalRight", "article_of", "legal_rights"]
-
 
 class LegalRight(NamedTuple):
     """One right, by the name under which templates/_rights.html words it, and its article in the law ("" for none)."""

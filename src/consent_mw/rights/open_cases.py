@@ -18,8 +18,6 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["OpenCases"]
-
 #: Every look reads the requests and answers of this many last days, and one older piece of as many days.
 _DAYS: Final = 7
 _RECENT: Final = timedelta(days=_DAYS)

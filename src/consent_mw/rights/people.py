@@ -23,8 +23,6 @@ from consent_mw.stores.pages import every, pages
 from consent_mw.stores.subjects import questions, tokens_at_once
 from consent_mw.system.days import DAY_NS, day_of, start_of
 
-__all__ = ["People", "links"]
-
 _BACK: Final = "link.back"
 _KINDS: Final = frozenset((LINK,))
 #: What a name may lead to.

@@ -8,8 +8,6 @@ from typing import Protocol, TypeAlias
 from consent_mw._asgi import Scope
 from consent_mw.records import Scalar
 
-__all__ = ["PersonalData", "PersonalItems", "SignIn", "by_purpose", "items_of"]
-
 #: Returns who is signed in, from a request's scope: a name that never changes, or None. It is called only on our own
 #: pages. No middleware of the application has seen those, so it reads the session's cookie itself.
 SignIn: TypeAlias = Callable[[Scope], str | Awaitable[str | None] | None]

@@ -13,8 +13,6 @@ from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.request import Case
 from consent_mw.stores.base import Store
 
-__all__ = ["Queue", "in_order", "queue_of", "waiting"]
-
 
 class Queue(msgspec.Struct, frozen=True):
     """

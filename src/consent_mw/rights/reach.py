@@ -13,8 +13,6 @@ from consent_mw.retention.certificates import Tallies
 from consent_mw.retention.tier import Stage
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["Reach", "out_of_reach"]
-
 #: The result is kept this long, so a machine that joins, or keys that go, are noticed this much later.
 _REMEMBERED: Final = timedelta(minutes=5)
 #: A day of the archive fills hour by hour while it ends. All but the newest days, this many, stay as they are.

@@ -14,8 +14,6 @@ from consent_mw.rights.desk import Desk
 from consent_mw.rights.request import Answer, Case
 from consent_mw.system.days import day_of
 
-__all__ = ["renew"]
-
 #: A request is renewed this long before its record ends: a site may be off for some days.
 _AHEAD: Final = timedelta(days=14)
 

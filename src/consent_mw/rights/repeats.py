@@ -11,8 +11,6 @@ from consent_mw.rights.request import Request
 from consent_mw.spool.spool import Spool
 from consent_mw.system.bounded_cache import remember
 
-__all__ = ["Repeats"]
-
 #: The same request of the same receipt within this time counts as sent twice.
 _SAME: Final = timedelta(seconds=10)
 _REMEMBERED: Final = 4_096

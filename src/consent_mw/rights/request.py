@@ -18,21 +18,6 @@ from consent_mw.records import Record, Scalar, new_id, time_of
 from consent_mw.rights.deadlines import due_date, end_of
 from consent_mw.system.days import DAY_MILLISECONDS, instant_of
 
-__all__ = [
-    "CHANNELS",
-    "REQUEST_KINDS",
-    "RESTRICTING",
-    "Answer",
-    "Case",
-    "Channel",
-    "Outcome",
-    "Request",
-    "RequestKind",
-    "cases",
-    "is_right",
-]
-
-
 RequestKind: TypeAlias = Literal["access", "correction", "restriction", "withdrawal", "erasure", "complaint"]
 REQUEST_KINDS: Final[tuple[RequestKind, ...]] = get_args(RequestKind)
 #: While one of these is open, nobody may use its sender's data (GDPR, article 18(1); PIPA, article 36).

@@ -20,8 +20,6 @@ from consent_mw.rights.request import Case
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of
 
-__all__ = ["Restriction", "SiteRestrictions", "is_restricted", "restricted", "restricted_by"]
-
 #: How many tokens are remembered at a time; each takes some hundred bytes.
 _MOST_TOKENS: Final = 50_000
 

@@ -14,8 +14,6 @@ from consent_mw.policy.timeline import Course, begins
 from consent_mw.rights.request import Request
 from consent_mw.system.days import day_of
 
-__all__ = ["NOTHING_REMOVED", "Removed", "removed", "taken_back", "withdrawal"]
-
 
 class Removed(NamedTuple):
     """

@@ -45,8 +45,6 @@ from consent_mw.system.loops import Ahead, ask_ahead, is_cancellation, on_asynci
 if TYPE_CHECKING:
     from consent_mw.runtime.revision import Revision
 
-__all__ = ["CARRIES_HEADERS", "Answer"]
-
 _log = logging.getLogger("consent_mw")
 
 #: Every message that can carry a Set-Cookie, with its status if it does not name one. 0: the message belongs to an

@@ -11,8 +11,6 @@ from consent_mw._asgi import Receive, Scope, Send
 if TYPE_CHECKING:  # as in `cookies.pending`
     from consent_mw.spool.spool import Spool
 
-__all__ = ["Health"]
-
 
 class Health:
     """

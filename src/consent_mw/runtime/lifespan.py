@@ -11,8 +11,6 @@ from consent_mw.system.loops import on_asyncio
 if TYPE_CHECKING:
     from consent_mw.log.drain import Drain
 
-__all__ = ["lifespan"]
-
 #: The keys that a request's scope has and a lifespan scope lacks (ASGI, HTTP and WebSocket connection scope).
 _OF_A_REQUEST: Final = tuple(
     (name,)

@@ -22,8 +22,6 @@ from consent_mw.site.look import Layout, Look, Position
 from consent_mw.stores import LogStores, each_of
 from consent_mw.stores.base import Store
 
-__all__ = ["Given", "Options"]
-
 #: In fewer bytes not even one segment fits beside the reserve.
 _LEAST_SPOOL_BYTES = 1 << 20
 

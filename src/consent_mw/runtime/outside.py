@@ -5,8 +5,6 @@ from __future__ import annotations
 from consent_mw._asgi import Scope
 from consent_mw.proxies import Proxies
 
-__all__ = ["mounted_at", "outside"]
-
 _MOST_LAYERS = 20
 
 

@@ -27,8 +27,6 @@ from consent_mw.site.documents import OwnCookies
 from consent_mw.site.my_data_pages import MyData
 from consent_mw.site.pages import Site
 
-__all__ = ["Revision"]
-
 _log = logging.getLogger("consent_mw")
 
 _MISPLACED = """the cookie %r is set with Domain=%r, Path=%r, partitioned: %s, and not as it is declared in %s: it could

@@ -28,8 +28,6 @@ from consent_mw.runtime.storage import Storage
 from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 
-__all__ = ["Runtime"]
-
 _log = logging.getLogger("consent_mw")
 
 

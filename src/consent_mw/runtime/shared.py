@@ -19,8 +19,6 @@ from consent_mw.runtime.storage import Storage
 from consent_mw.site.throttle import network_of
 from consent_mw.system.bounded_cache import remembering
 
-__all__ = ["Floors", "Shared", "floors_of"]
-
 _log = logging.getLogger("consent_mw")
 
 _REMEMBERED_LINES_BYTES = 1 << 20

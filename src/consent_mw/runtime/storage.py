@@ -30,8 +30,6 @@ from consent_mw.stores import each_of, earlier_stores, is_shared, site_store, st
 from consent_mw.stores.base import Store
 from consent_mw.stores.used import UsedStores, canonical
 
-__all__ = ["Storage"]
-
 _log = logging.getLogger("consent_mw")
 
 #: How long a start waits for what other hosts have published.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from consent_mw.cookies.pending import Waiting
     from consent_mw.site.pages import Site
 
-__all__ = ["SITE", "WAITING", "consent_banner", "consent_head"]
-
 #: Under these names the middleware puts into the scope's state what the two functions need. First the site, with the
 #: scope as the server made it: below a mount its `root_path` differs. Second the cookies that wait: they are read
 #: beforehand, because a template cannot wait for a store.

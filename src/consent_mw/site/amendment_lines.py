@@ -12,8 +12,6 @@ from consent_mw.site.page_text import lines_of
 if TYPE_CHECKING:
     from consent_mw.site.templating import Templates
 
-__all__ = ["amendment_lines"]
-
 
 def amendment_lines(
     amendments: Sequence[Amendment], old: Policy, new: Policy, language: str, templates: Templates

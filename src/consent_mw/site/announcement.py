@@ -16,8 +16,6 @@ from consent_mw.site.documents import NOTICE_CLOSED_FOR
 from consent_mw.site.surfaces import LONGEST_BASE, Surfaces
 from consent_mw.system.bounded_cache import remember
 
-__all__ = ["Announcement"]
-
 #: The most changes that the notice itself lists. It links to a page that lists all of them.
 _SHOWN: Final = 3
 #: The most notices that are kept: languages times mount points.

@@ -11,8 +11,6 @@ from pathlib import Path
 from string import ascii_letters
 from typing import Final, NamedTuple
 
-__all__ = ["Asset", "Assets"]
-
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 #: What only a reader of the source needs, and what replaces it, in this order: comments that fill or end a line,

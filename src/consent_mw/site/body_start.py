@@ -10,8 +10,6 @@ import re
 from collections.abc import Generator
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["Opening", "Place", "usual_place"]
-
 _BOM: Final = b"\xef\xbb\xbf"
 _NOT_SPACE: Final = re.compile(rb"[^\t\n\f\r ]")
 _COMMENT_END: Final = re.compile(rb"-->|--!>")

@@ -9,8 +9,6 @@ from typing import Final, NamedTuple
 
 from consent_mw.site.page_text import lines_of
 
-__all__ = ["Difference", "differences"]
-
 _SECTION: Final = re.compile(r'<section id="([\w-]+)">')
 
 

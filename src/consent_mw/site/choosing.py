@@ -13,8 +13,6 @@ from consent_mw.cookies.pending import Pending, Waiting, hush, hushed
 from consent_mw.exceptions import StoreError
 from consent_mw.site.forms import Answers, WaitingAnswer
 
-__all__ = ["Keep", "NotSaved", "Waitings", "choose", "take_back"]
-
 _log = logging.getLogger("consent_mw")
 
 #: Writes the receipt of a new choice to the disk, and returns whether the choice counts.

@@ -13,9 +13,6 @@ from consent_mw.policy.model import NECESSARY, Cookie, Policy, Purpose, Text
 from consent_mw.policy.recipients import Receiver
 from consent_mw.site.outline import Outline, Summary
 
-__all__ = ["NOTICE_CLOSED_FOR", "OwnCookies", "cookies_document", "policy_document"]
-
-
 #: How long a browser remembers that its visitor has closed the notice of a revision.
 NOTICE_CLOSED_FOR: Final = Duration(30, "day")
 

@@ -17,8 +17,6 @@ from consent_mw.cookies.cookie_lines import pairs
 from consent_mw.crypto.signing import Signing
 from consent_mw.site.visit import Visit
 
-__all__ = ["FormGuard", "Proof", "Standing"]
-
 _AGE_SECONDS: Final = 3_600
 _VALUE: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 #: Today's browsers name in this header of each request the kind of site that began it, so no token is needed.

@@ -14,8 +14,6 @@ from consent_mw.site.forms import BadForm, Sender
 from consent_mw.site.rendering import PERSONAL, Rendering
 from consent_mw.site.visit import Visit
 
-__all__ = ["Posts", "first"]
-
 _log = logging.getLogger("consent_mw")
 
 _RENAMED: Final = """a form from %r was refused, since this site is %r as far as the request says. If both are one site,

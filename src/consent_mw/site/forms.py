@@ -14,22 +14,6 @@ from consent_mw.consent.choice import Choice
 from consent_mw.cookies.request_cookies import stands_alone
 from consent_mw.policy.model import Policy
 
-__all__ = [
-    "BODY_LIMIT_BYTES",
-    "MOST_FIELDS",
-    "Answers",
-    "BadForm",
-    "Sender",
-    "WaitingAnswer",
-    "WaitingVerb",
-    "fields_of",
-    "limits_of",
-    "origin_of",
-    "read",
-    "safe_next",
-    "sender",
-]
-
 BODY_LIMIT_BYTES: Final = 16_384
 MOST_FIELDS: Final = 400
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}

@@ -10,8 +10,6 @@ from typing import Final
 
 from consent_mw.exceptions import ConsentError
 
-__all__ = ["Handing"]
-
 _log = logging.getLogger("consent_mw")
 
 _BETWEEN_SECONDS: Final = 0.1

@@ -16,8 +16,6 @@ from consent_mw.rights.people import People, links
 from consent_mw.rights.personal_data import SignIn
 from consent_mw.system.days import DAY_NS
 
-__all__ = ["Identity"]
-
 _log = logging.getLogger("consent_mw")
 
 _LONGEST_NAME: Final = 500

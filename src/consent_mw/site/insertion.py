@@ -17,25 +17,6 @@ from consent_mw.site.body_start import Opening, Place
 from consent_mw.site.loose_forms import ends, loosened
 from consent_mw.system.bounded_cache import remembering
 
-__all__ = [
-    "FOR_ONE_VISITOR",
-    "FRAMES",
-    "Insertion",
-    "altered",
-    "altered_head",
-    "asks_for_less",
-    "insertable",
-    "is_html",
-    "is_page_status",
-    "is_public",
-    "language_for_all",
-    "legible",
-    "lengthened",
-    "obstacle",
-    "personal",
-    "unconditional",
-]
-
 _LIMIT_BYTES: Final = 1 << 20
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([\w.:+-]{1,40})', re.IGNORECASE)
 # Python's names of the charsets in which a byte below 0x80 that opens or closes a tag is never part of another

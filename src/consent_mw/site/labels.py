@@ -6,8 +6,6 @@ import re
 from html import escape, unescape
 from typing import Final
 
-__all__ = ["labelled"]
-
 #: Enough for our own markup: no table contains another one, and autoescape leaves no ">" in an attribute.
 _TABLE: Final = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _HEAD: Final = re.compile(r"<thead\b.*?</thead>", re.DOTALL)

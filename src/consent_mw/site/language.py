@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from consent_mw.policy.language_tags import lookup
 
-__all__ = ["negotiate", "page_and_texts", "spoken"]
-
 #: The most language ranges that are read. Browsers send a handful.
 _MOST_RANGES = 20
 

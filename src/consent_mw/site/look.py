@@ -8,8 +8,6 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from consent_mw.exceptions import ConfigurationError
 
-__all__ = ["Layout", "Look", "Position"]
-
 Layout: TypeAlias = Literal["bar", "box", "centre"]
 Position: TypeAlias = Literal["bottom", "top", "bottom-left", "bottom-right", "top-left", "top-right"]
 

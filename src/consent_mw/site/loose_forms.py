@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["ends", "loosened"]
-
 #: Enough for our own markup: no form contains another one, and autoescape leaves no ">" in an attribute.
 _FORM: Final = re.compile(r"<form\b([^>]*)>(.*?)</form>", re.DOTALL)
 _CONTROL: Final = re.compile(r"<(button|input|select|textarea)\b")

@@ -6,8 +6,6 @@ import re
 from html.parser import HTMLParser
 from typing import Final
 
-__all__ = ["markdown_of"]
-
 #: Characters that have a meaning in Markdown anywhere; and those that have one only at the start of a line.
 _SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|&#~])")
 _LINE_START: Final = re.compile(r"^(\d+)([.)] )|^([-+=] )")

@@ -39,8 +39,6 @@ from consent_mw.site.status_token import Slip
 from consent_mw.site.visit import Visit
 from consent_mw.system.days import instant_of
 
-__all__ = ["Actions", "Done", "NotKept"]
-
 _log = logging.getLogger("consent_mw")
 
 #: How long a visitor waits for an erasure that is done at once. After that it goes on in the background.

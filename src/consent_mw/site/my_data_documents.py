@@ -17,8 +17,6 @@ from consent_mw.rights.personal_data import by_purpose
 from consent_mw.rights.request import Answer, Case
 from consent_mw.site.outline import Outline
 
-__all__ = ["SCHEMA", "case_document", "my_data_document", "my_data_table", "state_of"]
-
 #: The format of the document. It changes when a name in the document changes.
 SCHEMA: Final = "consent-mw.my-data/1"
 _HEAD: Final = ("time", "kind", "id", "purpose")

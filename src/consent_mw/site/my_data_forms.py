@@ -14,23 +14,6 @@ from consent_mw.rights.request import REQUEST_KINDS, RequestKind
 from consent_mw.site.form_posts import first
 from consent_mw.site.forms import BadForm
 
-__all__ = [
-    "ACTIONS",
-    "BODY_LIMIT_BYTES",
-    "MESSAGE_LIMIT",
-    "Action",
-    "Ask",
-    "Correct",
-    "CorrectContact",
-    "Dispute",
-    "Erase",
-    "EraseAbuse",
-    "Lift",
-    "Restrict",
-    "Withdraw",
-    "read",
-]
-
 #: The most characters of a message. A Korean character is nine bytes of a form.
 MESSAGE_LIMIT: Final = 2_000
 BODY_LIMIT_BYTES: Final = 32_768

@@ -18,8 +18,6 @@ from consent_mw.site.my_data_documents import state_of
 from consent_mw.site.status_token import Slip
 from consent_mw.stores.base import Store
 
-__all__ = ["AbuseOutcome", "Outcome", "Outcomes"]
-
 #: Actions that end with a certificate.
 _ERASING: Final = frozenset(("withdraw", "erase"))
 

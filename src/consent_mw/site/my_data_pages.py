@@ -57,8 +57,6 @@ from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.system.days import instant_of
 
-__all__ = ["MyData", "MyDataPages"]
-
 _log = logging.getLogger("consent_mw")
 
 #: The most records that the page itself shows; the download has all of them.

@@ -27,9 +27,6 @@ from consent_mw.retention.calendar import links_kept
 from consent_mw.rights.deadlines import answer_within
 from consent_mw.rights.legal_rights import LegalRight, article_of, legal_rights
 
-__all__ = ["Kept", "Outline", "Summary"]
-
-
 _ORDER: Final[tuple[Place, ...]] = (
     "collection", "purposes", "recipients", "processors", "transfers", "retention", "destruction", "other", "cookies",
     "rights", "officer", "agencies", "changes",

@@ -10,8 +10,6 @@ from markupsafe import Markup
 from consent_mw.policy.model import Text
 from consent_mw.site.translation import Translation
 
-__all__ = ["own_words"]
-
 _LINK: Final = re.compile(r"\[([^\[\]]+)\]\(((?:https?://|mailto:|/)[^\s()]+)\)")
 _ITEM: Final = re.compile(r"\s*[-*] +")
 

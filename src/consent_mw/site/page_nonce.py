@@ -7,8 +7,6 @@ from typing import Final, NamedTuple
 
 from consent_mw._asgi import Message, header_values
 
-__all__ = ["NO_NONCE", "Nonce", "nonce_of", "with_nonce"]
-
 #: A nonce-source (CSP Level 3, section 2.3.1). None of its characters has a meaning in HTML.
 _NONCE: Final = re.compile(r"'nonce-([A-Za-z0-9+/_-]+={0,2})'")
 _STRICT: Final = "'strict-dynamic'"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-__all__ = ["contents_of", "lines_of", "text_of"]
-
 
 def text_of(html: str) -> str:
     """Return the words of `html`, one line for each block."""

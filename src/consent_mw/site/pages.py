@@ -51,8 +51,6 @@ from consent_mw.site.usual_page import TARGET, Words
 from consent_mw.site.visit import Visit, form_of, own_path, query_of, target_of
 from consent_mw.system.bounded_cache import remember, remembering
 
-__all__ = ["Site"]
-
 _log = logging.getLogger("consent_mw")
 
 _IMMUTABLE: Final[Mapping[str, str]] = {"cache-control": "public, max-age=31536000, immutable"}

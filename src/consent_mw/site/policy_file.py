@@ -11,8 +11,6 @@ from consent_mw.site.documents import OwnCookies
 from consent_mw.site.labels import labelled
 from consent_mw.site.surfaces import Surfaces
 
-__all__ = ["policy_file"]
-
 
 def policy_file(policy: Policy, language: str, base: str, now: datetime) -> str:
     """

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send, header_value, header_values
 
-__all__ = ["linked", "policy_link"]
-
 
 def policy_link(base: str) -> str:
     """Return the header's value; `base` is the path of the visitor's pages, as the browser must write it."""

@@ -21,8 +21,6 @@ from consent_mw.site.rendering import FOR_ALL, REMEMBERED, Rendering
 from consent_mw.site.visit import Visit
 from consent_mw.system.bounded_cache import remember
 
-__all__ = ["PolicyPages"]
-
 #: Announced; in force; no longer in force; or replaced before it was ever in force.
 _Standing: TypeAlias = Literal["ahead", "in force", "past", "never"]
 

@@ -37,8 +37,6 @@ from consent_mw.site.page_text import text_of
 from consent_mw.site.sentences import marked
 from consent_mw.site.templating import our_templates
 
-__all__ = ["processing_record", "record_gaps", "record_sheet"]
-
 _Record: TypeAlias = dict[str, str | int | list[str]]
 
 _BASES: Final[Mapping[Basis, str]] = {

@@ -16,8 +16,6 @@ from consent_mw.retention.small_cells import FEWEST
 from consent_mw.site.rendering import FOR_ALL, Rendering
 from consent_mw.site.visit import Visit
 
-__all__ = ["ProofPages"]
-
 _RETRY_SECONDS = "60"
 
 

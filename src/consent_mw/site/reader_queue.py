@@ -10,8 +10,6 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["Busy", "Readers"]
-
 #: The most readers at a time. Each reads every receipt and record of a person; more of them would only take Python's
 #: lock from the other requests.
 _AT_ONCE: Final = 4

@@ -12,8 +12,6 @@ from consent_mw.policy.recipients import Receiver
 from consent_mw.site.language import page_and_texts
 from consent_mw.site.outline import Outline
 
-__all__ = ["SCHEMA", "Addresses", "iso_duration", "receipt_document"]
-
 #: The format of these documents. It changes when a name in them changes.
 SCHEMA: Final = "consent-mw.receipt/1 (ISO/IEC TS 27560:2023)"
 

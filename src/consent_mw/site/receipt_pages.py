@@ -27,8 +27,6 @@ from consent_mw.site.receipt_words import words_of
 from consent_mw.site.rendering import PERSONAL, Rendering
 from consent_mw.site.visit import Visit
 
-__all__ = ["ReceiptPages"]
-
 _log = logging.getLogger("consent_mw")
 
 #: How long a visitor waits for a receipt. It is in the spool before a page says "saved"; the next drain run moves it to

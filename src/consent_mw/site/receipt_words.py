@@ -12,8 +12,6 @@ from consent_mw.policy.model import Policy
 from consent_mw.site.language import page_and_texts
 from consent_mw.site.surfaces import SURFACES, shown_text
 
-__all__ = ["words_of"]
-
 
 def words_of(
     receipt: Receipt, wordings: Wordings, policy: Policy | None = None, *, own_templates: Path | None = None

@@ -18,8 +18,6 @@ from consent_mw.site.surfaces import LONGEST_BASE, Surfaces
 from consent_mw.site.visit import Visit, own_path
 from consent_mw.system.bounded_cache import remember
 
-__all__ = ["FOR_ALL", "PERSONAL", "REMEMBERED", "SECURITY", "Rendering"]
-
 #: Everything comes from our own origin, nothing is inline, and nobody may put these pages into a frame.
 _CSP: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "

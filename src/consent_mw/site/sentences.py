@@ -19,19 +19,6 @@ from babel.messages.pofile import read_po
 
 from consent_mw.policy.language_tags import lookup
 
-__all__ = [
-    "CATALOGUES",
-    "SOURCE",
-    "Sentences",
-    "files_in",
-    "fits",
-    "is_whole",
-    "locale_of",
-    "marked",
-    "sentences",
-    "untranslated",
-]
-
 _log = logging.getLogger("consent_mw")
 
 #: Our own catalogues. The sentences of the templates are English, so English needs no translation of its own.

@@ -9,8 +9,6 @@ from itsdangerous import BadData
 
 from consent_mw.crypto.signing import Signing
 
-__all__ = ["Slip", "Slips"]
-
 
 class Slip(NamedTuple):
     """The content of a status token: an action, and the number of the request that it made."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from consent_mw.cookies.pending import Waiting
     from consent_mw.site.templating import Templates
 
-__all__ = ["LONGEST_BASE", "SURFACES", "Surface", "Surfaces", "shown_text"]
-
 #: "my-data" is a withdrawal on the page of the visitor's own data, which names the purposes as they are declared. "api"
 #: is a choice without any page of ours: the application asked in its own words about what the policy declares. The
 #: text of such a choice is only that declaration.

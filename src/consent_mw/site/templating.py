@@ -19,8 +19,6 @@ from consent_mw.site.page_text import contents_of
 from consent_mw.site.sentences import CATALOGUES, marked
 from consent_mw.site.translation import Translation
 
-__all__ = ["TEMPLATES", "Templates", "our_templates"]
-
 TEMPLATES = Path(__file__).parent / "templates"
 #: The name of a template that another one extends, includes or imports from.
 _NAMED: Final = re.compile(r"""\{%-?\s*(?:extends|include|import|from)\s+["']([^"']+)""")

@@ -8,8 +8,6 @@ from ipaddress import IPv4Network, IPv6Network
 
 from consent_mw.proxies import IPAddress
 
-__all__ = ["Throttle", "network_of"]
-
 _NS: float = 1e9
 #: The bits of an address that count. The owner of an IPv4 address may have its neighbours too. An IPv6 household gets
 #: 56 bits, and any address below them.

@@ -16,8 +16,6 @@ from babel.units import format_unit
 from consent_mw.policy.durations import Duration
 from consent_mw.site.sentences import CATALOGUES, SOURCE, locale_of, sentences
 
-__all__ = ["Translation"]
-
 
 class Translation:
     """

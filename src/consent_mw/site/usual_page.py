@@ -10,8 +10,6 @@ from typing import Final, NamedTuple
 from consent_mw.site.body_start import usual_place
 from consent_mw.site.loose_forms import ends, loosened
 
-__all__ = ["TARGET", "Words", "with_words"]
-
 #: A placeholder for the path to return to; no path can hold a NUL.
 TARGET: Final = "\0target\0"
 _BASE: Final = b"<base"

@@ -13,8 +13,6 @@ from consent_mw._asgi import Receive, Scope
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.site.choosing import Waitings
 
-__all__ = ["Form", "Visit", "form_of", "own_path", "query_of", "shown_target", "target_of"]
-
 #: The form of an answer: for people, for machines, as text, as a file to save, for a spreadsheet, or in the terms of a
 #: public vocabulary.
 Form: TypeAlias = Literal["html", "json", "markdown", "download", "csv", "graph"]

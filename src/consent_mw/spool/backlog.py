@@ -15,8 +15,6 @@ from consent_mw.spool.bundles import read_frame
 from consent_mw.spool.frames import unpack_from
 from consent_mw.spool.segment import SegmentName
 
-__all__ = ["waiting_records"]
-
 
 def waiting_records(directory: Path, kinds: Collection[str]) -> list[Record]:
     """

@@ -17,19 +17,6 @@ import msgspec
 from consent_mw.exceptions import RecordDamaged
 from consent_mw.records import Scalar
 
-__all__ = [
-    "AGENT_TO_PARSE",
-    "BUNDLE",
-    "Bundle",
-    "BundleFrame",
-    "Own",
-    "Part",
-    "frame_head",
-    "layout_of",
-    "length_of",
-    "read_frame",
-]
-
 #: The kind that a bundle is sealed as; no record has this kind.
 BUNDLE: Final = "bundle"
 #: The field that carries an agent across the spool if only its family is kept: the drain parses it and drops it.

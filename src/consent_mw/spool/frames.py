@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 from zlib import crc32
 
-__all__ = ["HEADER_BYTES", "MARKER_BYTES", "PIECE_BYTES", "pack", "pack_one", "unpack", "unpack_from", "whole"]
-
 # The marker is random for each segment and kept in the file's name. So no payload can contain bytes that a reader would
 # take for a real frame after damage.
 MARKER_BYTES = 8

@@ -11,9 +11,6 @@ from consent_mw.kinds import GAP
 from consent_mw.policy.model import NECESSARY
 from consent_mw.records import Record, Scalar, new_id, new_id_number
 
-__all__ = ["Gap", "Reason", "mark_of"]
-
-
 _REST: Final = (1 << 62) - 1  # of an id: its random bits
 
 #: Why frames were lost: the budget was full, the disk refused, somebody removed a segment, the key was destroyed before

@@ -12,8 +12,6 @@ from consent_mw.spool.frames import pack_one, unpack
 from consent_mw.spool.segment import SegmentName, created
 from consent_mw.system.locks import taken, unlock
 
-__all__ = ["SUFFIX", "Ongoing", "left_by_the_dead"]
-
 #: The suffix of its file, instead of a segment's.
 SUFFIX: Final = ".open1"
 _ID_BYTES: Final = 16

@@ -17,8 +17,6 @@ from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import taken, unlock
 from consent_mw.system.ownership import give_to_owner
 
-__all__ = ["OpenSegment", "Segment", "SegmentName", "created"]
-
 _SUFFIX = ".spool1"
 _NAME = re.compile(rf"(\d{{20}})-([0-9a-f]{{{2 * MARKER_BYTES}}}){re.escape(_SUFFIX)}")
 

@@ -22,8 +22,6 @@ from consent_mw.system.locks import Lease
 from consent_mw.system.mounts import network_file_system
 from consent_mw.system.ownership import make_directory, unlinked
 
-__all__ = ["Backlog", "Spool"]
-
 _MEBIBYTE = 1 << 20
 _BREAKER_SECONDS = 1.0
 # A thread of the drain counts every second. A request counts if no such thread runs, or if it has stopped.

@@ -25,8 +25,6 @@ from consent_mw.staff.existing_site import site_keys_at
 from consent_mw.staff.opened_record import opened, unopened
 from consent_mw.stores.base import Store
 
-__all__ = ["Access", "accessing"]
-
 
 class Access:
     """

@@ -21,8 +21,6 @@ from consent_mw.stores import sqlite_copy
 from consent_mw.system.durable import keep, sync_directory
 from consent_mw.system.ownership import make_directory, unlinked
 
-__all__ = ["MANIFEST", "Manifest", "back_up", "copy_file", "forget_old", "latest_backup", "read_manifest"]
-
 #: Written last, with the digests of all other files. A backup without it is incomplete.
 MANIFEST: Final = "backup.json"
 _FORMAT: Final = 1

@@ -8,8 +8,6 @@ import socket
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Errand", "staff", "who"]
-
 
 class Errand(NamedTuple):
     """

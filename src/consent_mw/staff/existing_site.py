@@ -17,8 +17,6 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
 
-__all__ = ["check_purposes", "existing_store", "policies", "policy_in_force", "site_keys_at"]
-
 _EVERY_REVISION = sys.maxsize
 
 

@@ -10,8 +10,6 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, StoreError
 from consent_mw.records import Record, time_of
 
-__all__ = ["opened", "unopened"]
-
 _decode = msgspec.msgpack.Decoder(dict[str, object] | list[object] | str).decode
 
 

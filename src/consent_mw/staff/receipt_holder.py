@@ -11,8 +11,6 @@ from consent_mw.kinds import HELD, RECEIPT
 from consent_mw.stores.base import Store
 from consent_mw.stores.subjects import questions, tokens_at_once
 
-__all__ = ["receipt_holder"]
-
 
 async def receipt_holder(name: str, store: Store, sealer: Sealer) -> Person:
     """

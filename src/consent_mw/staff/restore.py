@@ -32,8 +32,6 @@ from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import alone, in_turn
 from consent_mw.system.ownership import make_directory
 
-__all__ = ["Restored", "restore"]
-
 #: Kinds of records that a restored store must not lose, even if they are newer than the backup.
 _CARRIED: Final = frozenset((REQUEST, ANSWER, LINK, ERASED, CERTIFICATE, DISCLOSURE, RECEIPT))
 #: How many records are read to find out whether the backup is of this site.

@@ -18,8 +18,6 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.other_kinds import others
 from consent_mw.stores.pages import pages
 
-__all__ = ["Wholeness", "examined"]
-
 #: How many changed records are named. A person who can write to the store can change any number.
 _NAMED: Final = 10
 

@@ -17,18 +17,6 @@ from consent_mw.stores.several import SeveralStores
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.used import UsedStores, canonical
 
-__all__ = [
-    "LogStores",
-    "each_of",
-    "earlier_stores",
-    "is_shared",
-    "log_store_from",
-    "opened_store",
-    "site_store",
-    "store_from",
-    "without_password",
-]
-
 #: Where visits and events are: in one store, or in several, of which a host appends to the first.
 LogStores: TypeAlias = str | Store | Sequence[str | Store]
 

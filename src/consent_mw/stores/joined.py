@@ -19,8 +19,6 @@ from consent_mw.stores.other_kinds import others
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.several import SeveralStores
 
-__all__ = ["JoinedStore"]
-
 #: Looked for on its own, in requests of any visitor, and kept for minutes only: an older store must not delay that.
 _NEVER_OLD: Final = frozenset({PENDING})
 

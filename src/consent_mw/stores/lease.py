@@ -7,8 +7,6 @@ from typing import Protocol, runtime_checkable
 
 from consent_mw.stores.base import Store
 
-__all__ = ["Leasing", "lease"]
-
 
 @runtime_checkable
 class Leasing(Protocol):

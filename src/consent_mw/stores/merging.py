@@ -9,8 +9,6 @@ from operator import attrgetter
 
 from consent_mw.records import Record
 
-__all__ = ["merged"]
-
 
 def merged(pages: Iterable[Sequence[Record]], *, newest_first: bool) -> Iterator[Record]:
     """Yield the records of `pages`, all of which are in that order. Of two with the same id, the first page's wins."""

@@ -20,8 +20,6 @@ from consent_mw.system.durable import replace
 from consent_mw.system.locks import taken, unlock
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["Move"]
-
 _PAGE: Final = 1_000
 #: The rest between two pages, so that the site's own statements get their turn.
 _REST: Final = 0.5  # of the time that a page took

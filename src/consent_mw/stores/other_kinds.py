@@ -7,8 +7,6 @@ from typing import Protocol, runtime_checkable
 
 from consent_mw.stores.base import Store
 
-__all__ = ["Counting", "others"]
-
 
 @runtime_checkable
 class Counting(Protocol):

@@ -14,8 +14,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from consent_mw.exceptions import ConfigurationError
 
-__all__ = ["conninfo_of", "place_of"]
-
 # If a firewall drops the packets, libpq waits as long as the kernel does: two minutes.
 _DEFAULTS: Final = {"connect_timeout": "10", "application_name": "consent-mw"}
 #: The settings for how a server proves its name, each with the environment variable that sets it too.

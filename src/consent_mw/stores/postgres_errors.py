@@ -12,8 +12,6 @@ from psycopg import errors
 
 from consent_mw.exceptions import SchemaError, StoreError, StoreUnavailable
 
-__all__ = ["told_plainly"]
-
 _RIGHTS = "grant it as docs/postgres.md shows, or let the owner open the store once"
 
 _POOLER = "if a pooler stands between: pool_mode = transaction or session, and no older than pgbouncer 1.18"

@@ -10,8 +10,6 @@ from psycopg.rows import TupleRow
 
 from consent_mw.exceptions import SchemaError, StoreError
 
-__all__ = ["OLDEST_SERVER", "SCHEMA", "check", "lock_key", "prepare", "refuse_other_sessions"]
-
 #: The oldest server that is tested. Older ones plan and lock partitions differently.
 OLDEST_SERVER: Final = 150_000
 

@@ -12,8 +12,6 @@ from consent_mw.records import Query
 from consent_mw.stores.base import first_id
 from consent_mw.system.days import DAY_MILLISECONDS
 
-__all__ = ["Search", "Shelf", "Stretch", "day_of", "stretches"]
-
 _LAST_DAY: Final = (1 << 48) // DAY_MILLISECONDS
 
 # How much one statement may touch. The planner takes some 30 microseconds for each partition, and a lock for it and for

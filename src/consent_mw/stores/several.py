@@ -16,8 +16,6 @@ from consent_mw.stores.other_kinds import others
 from consent_mw.stores.store_clock import store_now
 from consent_mw.stores.subjects import tokens_at_once
 
-__all__ = ["SeveralStores"]
-
 
 class SeveralStores:
     """

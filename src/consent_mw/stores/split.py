@@ -15,8 +15,6 @@ from consent_mw.stores.merging import merged
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.several import SeveralStores
 
-__all__ = ["SplitStore"]
-
 
 class SplitStore(SeveralStores):
     """

@@ -13,8 +13,6 @@ from uuid import UUID
 from consent_mw.exceptions import SchemaError, StoreError
 from consent_mw.stores.sqlite_file import connect, told_plainly, transaction
 
-__all__ = ["carry_over", "copy", "faults", "settle"]
-
 _COLUMNS: Final = "id, kind, purpose, subject, ring, data, sealed"
 _PATIENCE_SECONDS: Final = 1.0
 

@@ -17,8 +17,6 @@ from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import give_to_owner
 
-__all__ = ["APPLICATION_ID", "SCHEMA", "connect", "shrink", "told_plainly", "transaction", "truncate_wal"]
-
 # "CoMW": what `file` and PRAGMA application_id show, and how we recognise our own files.
 APPLICATION_ID: Final = 0x436F4D57
 

@@ -10,8 +10,6 @@ from typing import Final, Protocol, runtime_checkable
 from consent_mw.exceptions import StoreError
 from consent_mw.stores.base import Store
 
-__all__ = ["StoreClock", "Timed", "store_now"]
-
 _MOST: Final = timedelta(seconds=60)
 _HEARD_SECONDS: Final = 86_400.0
 

@@ -9,8 +9,6 @@ from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
 from consent_mw.system.days import day_of, start_of
 
-__all__ = ["Searching", "Subjects", "carried_by", "questions", "tokens_at_once"]
-
 #: The tokens that a person's records carry, by day (since 1970, UTC) and purpose.
 Subjects: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
 

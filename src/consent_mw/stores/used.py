@@ -16,8 +16,6 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.system.durable import replace
 from consent_mw.system.locks import in_turn
 
-__all__ = ["UsedStores", "canonical"]
-
 _SQLITE: Final = "sqlite:///"
 
 

@@ -7,8 +7,6 @@ from sys import getsizeof
 from typing import Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
-__all__ = ["Budget", "Memory", "remember", "remembering"]
-
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _Text = TypeVar("_Text", str, bytes)

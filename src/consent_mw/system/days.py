@@ -7,24 +7,6 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-__all__ = [
-    "DAY_MILLISECONDS",
-    "DAY_NS",
-    "DAY_SECONDS",
-    "EPOCH",
-    "QUARTER",
-    "QUARTERS",
-    "QUARTER_SECONDS",
-    "date_of",
-    "day_of",
-    "day_of_date",
-    "day_text",
-    "instant_of",
-    "midnights_of",
-    "start_of",
-    "swing_seconds",
-]
-
 #: Quarter hours a day. Every time zone's offset, and so every local midnight, falls on one.
 QUARTERS: Final = 96
 QUARTER_SECONDS: Final = 900

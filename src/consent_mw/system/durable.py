@@ -17,8 +17,6 @@ from pathlib import Path
 from consent_mw.system.locks import locked
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["append", "keep", "overwrite", "replace", "sync_directory", "write_at"]
-
 
 def replace(path: Path, content: bytes) -> None:
     """

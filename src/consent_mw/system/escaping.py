@@ -7,8 +7,6 @@ import re
 
 import msgspec
 
-__all__ = ["as_json", "hex_escaped", "printable", "raw", "readable"]
-
 #: A backslash that would be read as an escape of ours, and the escapes themselves.
 _LIKE_AN_ESCAPE = re.compile(rb"\\(?=x[0-9a-f]{2})")
 _ESCAPE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")

@@ -11,8 +11,6 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
 
-__all__ = ["lock_fault"]
-
 #: What the other process does: it ends with 64 and the sum of what it could do, and should not have. With less ends
 #: what could not be run, or was another program.
 _OTHER: Final = """

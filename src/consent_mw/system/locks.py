@@ -13,9 +13,6 @@ from typing import Final
 
 from consent_mw.system.ownership import unlinked
 
-__all__ = ["Lease", "alone", "in_turn", "leased", "locked", "taken", "unlock"]
-
-
 #: A holder that gave no sign of life for so long is stopped, or waits for a disk that does not answer.
 _FROZEN_SECONDS: Final = 60.0
 _BEAT_SECONDS: Final = 10.0

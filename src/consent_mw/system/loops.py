@@ -15,17 +15,6 @@ from consent_mw.exceptions import ConfigurationError
 if TYPE_CHECKING:
     import trio
 
-__all__ = [
-    "Ahead",
-    "ask_ahead",
-    "asyncio_loop",
-    "is_cancellation",
-    "on_asyncio",
-    "running_loop",
-    "served_on_asyncio",
-    "yield_once",
-]
-
 _T = TypeVar("_T")
 
 _END_SECONDS: Final = 5.0

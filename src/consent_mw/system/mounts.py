@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["network_file_system"]
-
 # Linux only; elsewhere the file is absent, and every path counts as local.
 MOUNTINFO = Path("/proc/self/mountinfo")
 

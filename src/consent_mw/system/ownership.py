@@ -11,8 +11,6 @@ from pathlib import Path
 
 from consent_mw.exceptions import ConfigurationError
 
-__all__ = ["check_directory", "check_file", "give_to_owner", "make_directory", "unlinked"]
-
 _ROOT = 0
 
 

@@ -7,8 +7,6 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-__all__ = ["behind_the_site"]
-
 _LOWER: Final = 10
 _LOWEST: Final = 19
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import NamedTuple, Protocol
 
-__all__ = ["Kept", "Shelf"]
-
 
 class Kept(NamedTuple):
     """

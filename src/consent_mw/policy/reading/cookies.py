@@ -10,8 +10,6 @@ from consent_mw.policy.model import Cookie, InBrowser, did_you_mean
 from consent_mw.policy.presets import PRESETS
 from consent_mw.policy.reading.tables import EXAMPLES, Reading
 
-__all__ = ["read_cookies"]
-
 # RFC 6265, section 4.1.1: a cookie name is a token (RFC 9110, section 5.6.2).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 

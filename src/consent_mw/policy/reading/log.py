@@ -8,8 +8,6 @@ from typing import Any, cast
 from consent_mw.policy.model import ABUSE, FIELDS, Event
 from consent_mw.policy.reading.tables import Reading
 
-__all__ = ["read_log"]
-
 
 def read_log(reading: Reading, raw: Mapping[str, object], purposes: Mapping[str, object]) -> dict[str, Any]:
     """Return by their names in `Policy`: the fields of the log, whether it is sealed, and the events."""

@@ -18,8 +18,6 @@ from consent_mw.policy.model import (
 from consent_mw.policy.reading.tables import EXAMPLES, Reading
 from consent_mw.policy.recipients import same
 
-__all__ = ["read_parties"]
-
 
 def read_parties(reading: Reading, raw: Mapping[str, object], purposes: Mapping[str, object]) -> dict[str, Any]:
     """Return the parties by their names in `Policy`, with a fault for each that cannot be as it is declared."""

@@ -9,8 +9,6 @@ from consent_mw.policy.model import ABUSE, NECESSARY, RECEIPTS, REQUESTS, Purpos
 from consent_mw.policy.own_purposes import OWN_PURPOSES
 from consent_mw.policy.reading.tables import EXAMPLES, Reading
 
-__all__ = ["read_purposes"]
-
 #: Purposes that the package itself relies on whatever a visitor picks, each with a basis that fits.
 _NEVER_ASKED = {
     NECESSARY: "necessary",

@@ -13,8 +13,6 @@ from consent_mw.exceptions import Fault
 from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import Text, did_you_mean
 
-__all__ = ["EXAMPLES", "Reading"]
-
 #: The fix for a missing key: an example that can be pasted.
 EXAMPLES: Mapping[str, str] = {
     "schema": "schema = 1",

@@ -10,8 +10,6 @@ from consent_mw.policy.model import Destruction, Earlier, Place, Scope, Section,
 from consent_mw.policy.reading.tables import Reading
 from consent_mw.policy.recipients import same
 
-__all__ = ["read_words"]
-
 
 def read_words(
     reading: Reading, raw: Mapping[str, object], effective: date | None, printed: Mapping[str, bool]
