@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["MEASURE"]
-
 # The contrast of two colours, as WCAG 2.2 defines it; `ground` is the first background under an element that is not
 # transparent. Colours are read back from a canvas, so that every notation counts.
 MEASURE = """

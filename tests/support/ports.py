@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import socket
 
-__all__ = ["free_port"]
-
 #: Below the ports that Linux gives to outgoing connections (from 32768): one of those may be taken again by any client
 #: of this machine before the server listens on it.
 _SERVERS = range(16_384, 32_768)

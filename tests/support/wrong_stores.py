@@ -11,8 +11,6 @@ from consent_mw.records import Query, Record
 from consent_mw.stores.pages import pages
 from consent_mw.stores.sqlite import SQLiteStore
 
-__all__ = ["InPieces", "RaisesItsDriversErrors"]
-
 
 class InPieces(SQLiteStore):
     """Each record is appended and deleted for itself, so that a crash leaves some."""
