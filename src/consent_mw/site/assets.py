@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from string import ascii_letters
@@ -73,12 +74,15 @@ class Assets:
 
 
 def _asset(file: Path) -> Asset:
-    body = file.read_bytes()
-    for pattern, instead in _FOR_READERS[file.suffix]:
+    return _named(file.stem, file.suffix, _stripped(file.read_bytes(), file.suffix))
+
+
+@lru_cache(maxsize=16)
+def _stripped(body: bytes, suffix: str) -> bytes:
+    """Each revision has its own pages, and all of them the same files."""
+    for pattern, instead in _FOR_READERS[suffix]:
         body = pattern.sub(instead, body)
-    if file.suffix == ".js":
-        body = _with_short_names(body)
-    return _named(file.stem, file.suffix, body)
+    return _with_short_names(body) if suffix == ".js" else body
 
 
 def _named(stem: str, suffix: str, body: bytes) -> Asset:

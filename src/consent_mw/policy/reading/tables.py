@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
+from functools import cache
 from typing import Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
@@ -70,6 +71,9 @@ _LONGEST = Duration(100, "year")
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+#: The annotations of a kind are evaluated once, not for each table.
+_fields_of = cache(msgspec.structs.fields)
+
 _BAD = object()
 
 
@@ -93,7 +97,7 @@ class Reading:
             self.fault(place, "is no table", f"write it as {header}")
             return None
         table = cast("dict[str, object]", raw)
-        fields = {field.name: field for field in msgspec.structs.fields(kind) if field.name not in given}
+        fields = {field.name: field for field in _fields_of(kind) if field.name not in given}
         self.unknown(table, fields, place)
         values = dict(given)
         whole = True
