@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from tests.support.one_host import DAY, LABELS, OneHost, beside, settle, start
 
 from consent_mw.exceptions import KeyDestroyed, StoreUnavailable
 from consent_mw.hosts.messages import Pub, messages, written
+from consent_mw.records import Record
 from consent_mw.stores.memory import MemoryStore
 
 _T = TypeVar("_T")
@@ -211,6 +212,36 @@ def test_nobody_speaks_for_another_host(tmp_path: Path, store: MemoryStore) -> N
     one.hosts._take([record, forged])
     assert one.keyring.view.pubs.keys() == {(DAY, "analytics")}
     assert one.keyring.view.pubs[DAY, "analytics"].keys() == {liar.keyring.identity.id}  # type: ignore[index]
+
+
+class _Counted(MemoryStore):
+    """Counts the records that it gives."""
+
+    given = 0
+
+    async def fetch(self, *words: Any, **more: Any) -> Sequence[Record]:
+        found = await super().fetch(*words, **more)
+        self.given += len(found)
+        return found
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_a_host_at_rest_reads_no_more_the_more_hosts_there_are(tmp_path: Path, count: int) -> None:
+    async def work() -> None:
+        store = _Counted()
+        hosts = [OneHost(tmp_path / f"{number}", store) for number in range(count)]
+        await start(*hosts)
+        await settle(*hosts)
+        for _ in range(6):
+            for host in hosts:
+                host.now_ns += 30 * 10**9
+            await settle(*hosts, times=1)
+        store.given = 0
+        await settle(*hosts, times=1)
+        # Each reads its own beat, and what was chosen for its places.
+        assert store.given == count * (1 + len(LABELS))
+
+    run(work())
 
 
 def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore) -> None:

@@ -208,10 +208,12 @@ class Sealer:
         mark = self.site_keys.mark(_message((id_bytes, kind, purpose, subject, ring, head or data, blob)))
         return Record(id_of(id_bytes), kind, purpose, subject, ring, data, _MARKED + mark + blob)
 
-    def statement(self, record_id: UUID, kind: str, purpose: str, stated: bytes) -> Record:
+    def statement(
+        self, record_id: UUID, kind: str, purpose: str, stated: bytes, subject: bytes | None = None
+    ) -> Record:
         """Return a signed record with `stated` in the clear. Raises ConfigurationError as `record`."""
-        mark = self.site_keys.mark(_message((record_id.bytes, kind, purpose, None, "", _NOTHING, stated)))
-        return Record(record_id, kind, purpose, None, "", {}, _MARKED + mark + stated)
+        mark = self.site_keys.mark(_message((record_id.bytes, kind, purpose, subject, "", _NOTHING, stated)))
+        return Record(record_id, kind, purpose, subject, "", {}, _MARKED + mark + stated)
 
     def stated(self, record: Record) -> bytes:
         """Return what a statement says. Whether it is one of this site tells `is_whole`."""

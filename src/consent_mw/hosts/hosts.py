@@ -14,8 +14,6 @@ from socket import gethostname
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from msgspec.structs import replace
-
 from consent_mw.audit import Audit
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
@@ -39,6 +37,7 @@ from consent_mw.hosts.messages import (
     chosen_id,
     context,
     messages,
+    news,
     publications,
     written,
 )
@@ -311,7 +310,8 @@ class Hosts:
     async def _hear(self, *, everything: bool = False) -> frozenset[UUID] | None:
         """Read everything in the store, or only what is new. Return all ids after a full reading, else None."""
         began = time.monotonic()
-        query = messages() if everything else replace(messages(), since=instant_of(self._clock()) - _LATELY)
+        lately = instant_of(self._clock()) - _LATELY
+        query = messages() if everything else news(self.keyring.identity.id, lately)
         stands: set[UUID] = set()
         async for page in pages(self._store, query):
             stands.update(record.id for record in page)
@@ -326,8 +326,8 @@ class Hosts:
                 self.restored += 1
                 self._beat, self._beat_ns = None, 0
             return frozenset(stands)
-        lately = abs(self._clock() - self._beat_ns) < _BEAT_NS
-        return await self._hear(everything=True) if lately and self._beat not in stands else None
+        is_recent = abs(self._clock() - self._beat_ns) < _BEAT_NS
+        return await self._hear(everything=True) if is_recent and self._beat not in stands else None
 
     def _take(self, page: Sequence[Record]) -> None:
         view = self.keyring.view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -18,6 +19,9 @@ from consent_mw.records import Query, Record, fixed_id, new_id
 PURPOSE: Final = "hosts"
 #: The shelf of audit chains, on which each host publishes its own alone.
 AUDIT: Final = "audit"
+# The subject of what every host has to hear. A beat carries its author's id: only the author looks for it all the time,
+# and if every host read the beats of all, the work would grow with the square of their number.
+_EVERY_HOST: Final = b"every host"
 _KINDS: Final = frozenset((HOST, SHARING, PUBLICATION))
 _PURPOSES: Final = frozenset((PURPOSE,))
 _SIGNED: Final = b"consent-mw host message 1"
@@ -161,7 +165,8 @@ def written(body: Body, author: Identity, sealer: Sealer, now_ns: int) -> Record
     said = _encode(body)
     signature = author.signature(_signed(record_id, said))
     kind = HOST if isinstance(body, Beat | Retired) else PUBLICATION if isinstance(body, Published) else SHARING
-    return sealer.statement(record_id, kind, PURPOSE, author.key + signature + said)
+    subject = author.id if isinstance(body, Beat) else _EVERY_HOST
+    return sealer.statement(record_id, kind, PURPOSE, author.key + signature + said, subject)
 
 
 def believed(record: Record, sealer: Sealer) -> Message | None:
@@ -193,6 +198,12 @@ def chosen_id(place: Place) -> UUID:
 def messages(*ids: UUID) -> Query:
     """Return the query for these messages, or for all messages of hosts."""
     return Query(kinds=_KINDS, purposes=_PURPOSES, ids=frozenset(ids) if ids else None)
+
+
+def news(host: bytes, since: datetime) -> Query:
+    """Return the query for what a host has to hear: the messages to all since then, and its own beats."""
+    subjects = frozenset((host, _EVERY_HOST))
+    return Query(kinds=_KINDS, purposes=_PURPOSES, subjects=subjects, since=since)
 
 
 def of_hosts() -> Query:
