@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent_mw.exceptions import ConfigurationError
-from consent_mw.records import Query
+from consent_mw.exceptions import ConfigurationError, StoreUnavailable
+from consent_mw.records import Query, Record
 from consent_mw.stores import log_store_from, opened_store
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.several import SeveralStores
+from consent_mw.stores.split import SplitStore
 from consent_mw.testing.sample_records import VISITS, make_record
 
 
@@ -48,6 +51,54 @@ def test_three_stores_are_one_for_each_of_three_hosts(
         deleted = Query(kinds=VISITS.kinds, ids=frozenset(make_record(number).id for number in gone))
         assert await hosts[0].delete(deleted) == await whole.delete(deleted)
         assert await hosts[2].fetch(VISITS) == await whole.fetch(VISITS)
+
+    asyncio.run(work())
+
+
+class _Meeting(MemoryStore):
+    """Answers when every store of its party is asked."""
+
+    def __init__(self, party: asyncio.Barrier) -> None:
+        super().__init__()
+        self._party = party
+
+    async def fetch(self, *words: Any, **more: Any) -> Sequence[Record]:
+        await self._party.wait()
+        return await super().fetch(*words, **more)
+
+    async def delete(self, query: Query) -> int:
+        await self._party.wait()
+        return await super().delete(query)
+
+
+def test_all_servers_are_asked_at_the_same_time() -> None:
+    async def work() -> None:
+        party = asyncio.Barrier(4)
+        main, *logs = [_Meeting(party) for _ in range(4)]
+        site = SplitStore(main, SeveralStores(logs))
+        await site.append([make_record(1), make_record(2, kind="receipt")])
+        both = Query(kinds=VISITS.kinds | {"receipt"})
+        async with asyncio.timeout(60):  # one after the other they would wait for ever
+            assert len(await site.fetch(both)) == 2
+            assert await site.delete(both) == 2
+
+    asyncio.run(work())
+
+
+class _Away(MemoryStore):
+    async def delete(self, query: Query) -> int:
+        raise StoreUnavailable("the server is away")
+
+
+def test_what_is_erased_goes_from_every_server_that_answers() -> None:
+    async def work() -> None:
+        first, last = MemoryStore(), MemoryStore()
+        for number, store in enumerate((first, last)):
+            await store.append([make_record(number)])
+        with pytest.raises(StoreUnavailable):
+            await SeveralStores([first, _Away(), last]).delete(VISITS)
+        assert not await first.fetch(VISITS)
+        assert not await last.fetch(VISITS)
 
     asyncio.run(work())
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence, Set
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from itertools import islice
+from typing import Any, TypeVar
 from uuid import UUID
 
 from consent_mw.records import Query, Record
@@ -15,6 +17,8 @@ from consent_mw.stores.merging import merged
 from consent_mw.stores.other_kinds import others
 from consent_mw.stores.store_clock import store_now
 from consent_mw.stores.subjects import tokens_at_once
+
+_T = TypeVar("_T")
 
 
 class SeveralStores:
@@ -44,12 +48,14 @@ class SeveralStores:
         self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
     ) -> Sequence[Record]:
         """As `Store.fetch`, from all."""
-        pages = [await store.fetch(query, after=after, limit=limit, newest_first=newest_first) for store in self._all]
+        pages = await at_once(
+            store.fetch(query, after=after, limit=limit, newest_first=newest_first) for store in self._all
+        )
         return list(islice(merged(pages, newest_first=newest_first), limit))
 
     async def delete(self, query: Query) -> int:
-        """Delete every record that matches, in one store after the other, and return how many they were."""
-        return sum([await store.delete(query) for store in self._all])
+        """Delete every record that matches, in all at once and beside one that fails; return how many they were."""
+        return sum(await at_once(store.delete(query) for store in self._all))
 
     @property
     def tokens_at_once(self) -> int:
@@ -58,7 +64,7 @@ class SeveralStores:
 
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`, in all."""
-        return sum([await others(store, kinds) for store in self._all])
+        return sum(await at_once(others(store, kinds) for store in self._all))
 
     async def now(self) -> datetime | None:
         """As `Timed.now`: the first one's. Raises as `Store.fetch`."""
@@ -75,3 +81,12 @@ class SeveralStores:
         """Give True to the holder of `name` in all of them. Raises as `Store.open`."""
         async with AsyncExitStack() as leases:
             yield all([await leases.enter_async_context(lease(store, name)) for store in self._all])
+
+
+async def at_once(calls: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Make all calls at the same time, and return what each returns. The first error is raised when all have ended."""
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in done if not isinstance(result, BaseException)]

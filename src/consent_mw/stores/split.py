@@ -13,14 +13,14 @@ from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.merging import merged
 from consent_mw.stores.self_opening import OpenedStore
-from consent_mw.stores.several import SeveralStores
+from consent_mw.stores.several import SeveralStores, at_once
 
 
 class SplitStore(SeveralStores):
     """
     The store contract over two stores. Each verb is atomic in each store, not over both: an append that raises may have
-    kept one part, and a fetch reads one store a moment after the other. A caller that appends again after an error, as
-    the drain does, loses nothing.
+    kept one part, and a fetch may read one store a moment after the other. A caller that appends again after an error,
+    as the drain does, loses nothing.
 
     Each of the two is opened at its first use, and again after an error. While the log store cannot be reached, choices
     are still kept.
@@ -49,15 +49,14 @@ class SplitStore(SeveralStores):
         self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
     ) -> Sequence[Record]:
         """As `Store.fetch`, from both."""
-        pages = [
-            await store.fetch(part, after=after, limit=limit, newest_first=newest_first)
-            for store, part in self._parts(query)
-        ]
+        pages = await at_once(
+            store.fetch(part, after=after, limit=limit, newest_first=newest_first) for store, part in self._parts(query)
+        )
         return list(islice(merged(pages, newest_first=newest_first), limit))
 
     async def delete(self, query: Query) -> int:
-        """Delete every record that matches, in one store after the other, and return how many they were."""
-        return sum([await store.delete(part) for store, part in self._parts(query)])
+        """Delete every record that matches, in both at once, and return how many they were."""
+        return sum(await at_once(store.delete(part) for store, part in self._parts(query)))
 
     def _parts(self, query: Query) -> list[tuple[OpenedStore, Query]]:
         """Return the stores that may hold what the query means, each with its part of the query."""
