@@ -137,6 +137,21 @@ def test_what_comes_after_the_certificate_gets_another_also_if_a_run_died_betwee
     assert sorted(certified(site)) == [1, 2]
 
 
+def test_the_ids_of_what_went_are_read_by_one_later_run_and_by_no_other(site: SiteWithRecords) -> None:
+    site.keeps(*(site.record(THEN + n * HOUR, secret="/") for n in range(24)))
+    begun = END + 10 * HOUR
+    site.destroys(begun)
+    (went,) = site.records("deletion")
+    assert went.data["deletion.step"]
+    site.destroys(begun + timedelta(minutes=1))
+    (settled,) = site.records("deletion")
+    assert (settled.data["deletion.step"], settled.data["deletion.records"]) == ("", 10)
+    site.destroys(begun + timedelta(minutes=2))
+    assert site.records("deletion") == [settled]
+    site.destroys(END + DAY)
+    assert certified(site) == [24]
+
+
 def test_a_run_that_dies_right_after_a_certificate_leaves_no_tally_and_no_count_behind(site: SiteWithRecords) -> None:
     site.keeps(*(site.record(THEN, secret="/") for _ in range(3)))
 

@@ -56,6 +56,7 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
         unreadable = min(self.step_unreadable, gone)
         return msgspec.structs.replace(
             self,
+            number=self.number + 1,
             records=self.records + gone,
             archived=self.archived + min(self.step_archived, gone - unreadable),
             unreadable=self.unreadable + unreadable,
@@ -99,8 +100,9 @@ class Deletions:
     """
     What a store says of the deletions in it, kept by one process at a time.
 
-    Before a step its ids are kept, with the count so far; then they are deleted. The next run after a crash finds the
-    step, and checks which of its records still exist: a store deletes all of them or none.
+    Before a step its ids are kept, with the count so far; then they are deleted. The next run finds the step, also
+    after a crash, checks which of its records still exist (a store deletes all of them or none), and keeps the count
+    without them.
     """
 
     def __init__(self, store: Store, sealer: Sealer) -> None:
@@ -110,10 +112,10 @@ class Deletions:
         self._known: dict[Part, Deletion] = {}
         self._kept: dict[Part, frozenset[UUID]] = {}  # the records that say so
 
-    async def refresh(self, places: dict[str, Store]) -> None:
+    async def refresh(self, places: dict[str, Store], now: datetime) -> None:
         """
-        Read what was kept, and settle the steps that were interrupted; what a certificate has said, or of which nothing
-        went, is forgotten. Raises StoreError.
+        Read what was kept, and settle its last steps, once; what a certificate has said, or of which nothing went, is
+        forgotten. Raises StoreError.
 
         Args:
             places: The store of each place whose records are deleted here.
@@ -124,6 +126,7 @@ class Deletions:
             known = self._known.get(deletion.part)
             self._known[deletion.part] = deletion if known is None or deletion.number > known.number else known
             self._kept[deletion.part] = self._kept.get(deletion.part, frozenset()) | {record.id}
+        settled: dict[Part, Deletion] = {}
         for where, place in places.items():
             steps = {part: deletion for part, deletion in self._known.items() if deletion.step and part.where == where}
             ids = frozenset(record_id for deletion in steps.values() for record_id in deletion.step)
@@ -132,8 +135,9 @@ class Deletions:
             left = {(record.purpose, record.id) for record in rows}
             for part, deletion in steps.items():
                 gone = sum((part.purpose, record_id) not in left for record_id in deletion.step)
-                self._known[part] = deletion.settled(gone)
+                settled[part] = self._known[part] = deletion.settled(gone)
         await self.close([part for part, known in self._known.items() if not (known.records or known.step)])
+        await self._keep([deletion for part, deletion in settled.items() if part in self._known], now)
 
     def of(self, part: Part) -> Deletion:
         """Return what was deleted of a part, and is not certified yet."""
@@ -163,17 +167,21 @@ class Deletions:
         after = msgspec.structs.replace(
             before, number=before.number + 1, step=step, step_archived=archived, step_unreadable=unreadable
         )
-        await self._keep(after, now)
+        await self._keep([after], now)
         query = Query(kinds=ENDING, purposes=frozenset((part.purpose,)), ids=frozenset(step))
         count = await place.delete(query)
         self._known[part] = after.settled(count)
         return self._known[part].records - before.records
 
-    async def _keep(self, deletion: Deletion, now: datetime) -> None:
-        record = deletion.record(now, self._sealer)
-        await self._store.append([record], durable=True)
-        older, self._kept[deletion.part] = self._kept.get(deletion.part), frozenset((record.id,))
-        self._known[deletion.part] = deletion
+    async def _keep(self, deletions: Sequence[Deletion], now: datetime) -> None:
+        if not deletions:
+            return
+        records = [deletion.record(now, self._sealer) for deletion in deletions]
+        await self._store.append(records, durable=True)
+        older = frozenset[UUID]()
+        for deletion, record in zip(deletions, records, strict=True):
+            older |= self._kept.get(deletion.part, frozenset())
+            self._known[deletion.part], self._kept[deletion.part] = deletion, frozenset((record.id,))
         if older:
             await self._store.delete(_ours(older))
 

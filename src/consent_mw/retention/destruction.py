@@ -318,7 +318,7 @@ class Destruction:
 
     async def _all_rows(self, run: _Run) -> None:
         await self._certificates.refresh(day_of(run.now))
-        await self._deletions.refresh({stage.where: stage.store for stage in self.stages})
+        await self._deletions.refresh({stage.where: stage.store for stage in self.stages}, run.now)
         run.outcome.counted += await self._counting.days(self.stages[0], run.now)
         for stage in self.stages:
             if stage.where not in run.unreached:
