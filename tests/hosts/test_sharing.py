@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from msgspec.structs import replace
 from tests.support.one_host import DAY, LABELS, OneHost, beside, settle, start
 
 from consent_mw.exceptions import KeyDestroyed, StoreUnavailable
-from consent_mw.hosts.messages import Pub, messages, written
+from consent_mw.hosts.messages import Message, Pub, messages, written
 from consent_mw.records import Record
 from consent_mw.stores.memory import MemoryStore
 
@@ -242,6 +243,19 @@ def test_a_host_at_rest_reads_no_more_the_more_hosts_there_are(tmp_path: Path, c
         assert store.given == count * (1 + len(LABELS))
 
     run(work())
+
+
+def test_what_a_host_kept_of_others_is_read_back_unless_it_was_changed_on_the_disk(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    one, other = OneHost(tmp_path / "one", store), OneHost(tmp_path / "other", store)
+    body = Pub(name="other", day=DAY, parts={"analytics": (b"", b"")})
+    record, second = (written(body, other.keyring.identity, other.signing, other.now_ns) for _ in range(2))
+    one.hosts._take([record])
+    changed = replace(second, sealed=second.sealed[:-1] + b"x")
+    one.keyring.add([Message(other.keyring.identity.id, body, changed)])
+    again = OneHost(tmp_path / "one", store)
+    assert again.keyring.view.messages.keys() == {record.id}
 
 
 def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore) -> None:

@@ -44,11 +44,11 @@ class Book:
         view: The content of the file when it was last read.
     """
 
-    def __init__(self, path: Path, believed: Callable[[Record], Message | None]) -> None:
-        """`believed`: returns the message of a record that a host of this site wrote, and None for any other."""
+    def __init__(self, path: Path, remembered: Callable[[Record], Message | None]) -> None:
+        """`remembered`: returns the message of a record that this host kept, and None for any other."""
         self.path = path
         self.view: View = View()
-        self._believed = believed
+        self._remembered = remembered
         self._read_to = (0, 0)  # inode and bytes
 
     def read(self) -> View:
@@ -120,7 +120,7 @@ class Book:
             return
         if entry.note is not None:
             self.view.note(entry.note, Place(*entry.place), entry.host)
-        elif record is not None and (message := self._believed(record)):
+        elif record is not None and (message := self._remembered(record)):
             self.view.take(message)
 
     def _failed(self, error: OSError) -> KeyringUnreachable:

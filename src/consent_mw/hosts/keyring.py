@@ -14,7 +14,7 @@ from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import KeyDestroyed
 from consent_mw.hosts.book import Book
 from consent_mw.hosts.identity import Identity
-from consent_mw.hosts.messages import Message, Place, believed
+from consent_mw.hosts.messages import Message, Place, remembered
 from consent_mw.hosts.view import Note, View
 from consent_mw.paths import Places
 from consent_mw.system.days import day_text
@@ -60,7 +60,7 @@ class SharedKeyring:
         """
         is_new = not places.host_book.exists()
         file = FileKeyring(places.keys)
-        book = Book(places.host_book, partial(believed, sealer=Sealer.without_keys(site_keys)))
+        book = Book(places.host_book, partial(remembered, sealer=Sealer.without_keys(site_keys)))
         keyring = cls(file, book, Identity(places.host_identity))
         if is_new:
             book.add(notes=[("used", Place(*place), b"") for place in file.live()])

@@ -171,13 +171,19 @@ def written(body: Body, author: Identity, sealer: Sealer, now_ns: int) -> Record
 
 def believed(record: Record, sealer: Sealer) -> Message | None:
     """Return the message of a record; None unless a host with the site's keys wrote exactly this record."""
+    message = remembered(record, sealer)
+    key, signature, said = _parts(record, sealer)
+    return message if message and is_signed(key, signature, _signed(record.id, said)) else None
+
+
+def remembered(record: Record, sealer: Sealer) -> Message | None:
+    """
+    As `believed`, for what this host heard and kept: its author's signature was checked then, and takes most of
+    the time. The site's mark says that it is the same.
+    """
     if not sealer.is_whole(record):
         return None
-    stated = sealer.stated(record)
-    key, rest = stated[:KEY_BYTES], stated[KEY_BYTES:]
-    signature, said = rest[:SIGNATURE_BYTES], rest[SIGNATURE_BYTES:]
-    if not is_signed(key, signature, _signed(record.id, said)):
-        return None
+    key, _, said = _parts(record, sealer)
     try:
         body = _decode(said)
     except msgspec.MsgspecError:
@@ -188,6 +194,12 @@ def believed(record: Record, sealer: Sealer) -> Message | None:
     if isinstance(body, Published) and body.shelf == AUDIT and not body.name.startswith(f"{author.hex()}-"):
         return None
     return Message(author, body, record)
+
+
+def _parts(record: Record, sealer: Sealer) -> tuple[bytes, bytes, bytes]:
+    """Return the author's key, the signature, and what is signed."""
+    stated = sealer.stated(record)
+    return stated[:KEY_BYTES], stated[KEY_BYTES : KEY_BYTES + SIGNATURE_BYTES], stated[KEY_BYTES + SIGNATURE_BYTES :]
 
 
 def chosen_id(place: Place) -> UUID:
