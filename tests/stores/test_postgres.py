@@ -31,8 +31,8 @@ from consent_mw.exceptions import ConfigurationError, SchemaError, StoreError, S
 from consent_mw.middleware import ConsentMiddleware
 from consent_mw.records import Query, Record, encode_record
 from consent_mw.spool.spool import Spool
+from consent_mw.stores import opened_store, postgres_schema, store_from
 from consent_mw.stores import postgres as postgres_store
-from consent_mw.stores import postgres_schema, store_from
 from consent_mw.stores.lease import lease
 from consent_mw.stores.postgres import PostgresStore
 from consent_mw.stores.postgres_address import conninfo_of
@@ -473,6 +473,23 @@ def test_a_lease_is_held_once_and_ends_with_its_connection(
         assert await here.fetch(VISITS) == []
         await here.close()
         await there.close()
+
+    asyncio.run(scenario())
+
+
+def test_hosts_whose_log_is_in_the_database_of_their_store_hold_their_lease_by_turns(
+    postgres: PostgresServer, schema: str
+) -> None:
+    async def scenario() -> None:
+        other = postgres.database()
+        logs = [PostgresStore(postgres.url(), schema=schema), PostgresStore(other)]
+        turned = [PostgresStore(other), PostgresStore(postgres.url(), schema=schema)]
+        hosts = [opened_store(PostgresStore(postgres.url(), schema=schema), mine) for mine in (logs, turned)]
+        for holder, asks in (hosts, hosts[::-1]):
+            async with lease(holder, "purge") as mine, lease(asks, "purge") as theirs:
+                assert (mine, theirs) == (True, False)
+        for host in hosts:
+            await host.close()
 
     asyncio.run(scenario())
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from itertools import islice
 from uuid import UUID
 
@@ -11,6 +12,7 @@ import msgspec
 from consent_mw.kinds import IN_LOG_STORE
 from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
+from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.stores.several import SeveralStores, at_once
@@ -57,6 +59,19 @@ class SplitStore(SeveralStores):
     async def delete(self, query: Query) -> int:
         """Delete every record that matches, in both at once, and return how many they were."""
         return sum(await at_once(store.delete(part) for store, part in self._parts(query)))
+
+    @asynccontextmanager
+    async def lease(self, name: str) -> AsyncGenerator[bool]:
+        """
+        As `SeveralStores.lease`. Who does not hold it in the store, where all hosts ask first, holds none of the log's.
+        Those have another name: the log may be in the store's own database.
+        """
+        async with lease(self._main, name) as mine:
+            if not mine:
+                yield False
+                return
+            async with lease(self._log, f"{name} of the log") as also_there:
+                yield also_there
 
     def _parts(self, query: Query) -> list[tuple[OpenedStore, Query]]:
         """Return the stores that may hold what the query means, each with its part of the query."""
