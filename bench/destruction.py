@@ -23,11 +23,11 @@ from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.sqlite import SQLiteStore
 
 DAY = datetime(2024, 11, 23, tzinfo=UTC)
-_DATA: dict[str, Scalar] = {"http.request.method": "GET", "http.route": "/items/{number}",
+DATA: dict[str, Scalar] = {"http.request.method": "GET", "http.route": "/items/{number}",
          "http.response.status_code": 200,
          "http.response.body.size": 1024, "http.server.request.duration": 0.0042, "consent.choice": "accept",
          "consent.revision": 1, "user_agent.name": "Chrome", "device.type": "desktop"}  # fmt: skip
-_SEALED = b'{"client.address": "198.51.100.0", "url.path": "/items/42"}' * 2
+SEALED = b'{"client.address": "198.51.100.0", "url.path": "/items/42"}' * 2
 
 
 class Figures(NamedTuple):
@@ -92,7 +92,7 @@ def _batches(sealer: Sealer, size: int) -> Iterator[list[Record]]:
     batch: list[Record] = []
     for number in range(size):
         record_id = new_id(began_ns + number * step_ns)
-        batch.append(sealer.record(record_id, "visit", "necessary", data=_DATA, plain=_SEALED))
+        batch.append(sealer.record(record_id, "visit", "necessary", data=DATA, plain=SEALED))
         if len(batch) == 5_000:
             yield batch
             batch = []

@@ -150,7 +150,7 @@ def main(project: str, *more: str) -> int:
 
 def _unpacked(project: str, place: Path) -> Path:
     """Return the directory of the project's source distribution, of the version that is installed."""
-    words = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(place)]
+    words = ["download", "--quiet", "--no-deps", "--no-binary", project, "--dest", str(place)]
     # Falcon would be compiled for its name and version.
     environment = {**os.environ, "FALCON_DISABLE_CYTHON": "1"}
     subprocess.run([sys.executable, "-m", "pip", *words, f"{project}=={version(project)}"], check=True, env=environment)

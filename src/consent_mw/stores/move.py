@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,8 +21,9 @@ from consent_mw.system.locks import taken, unlock
 from consent_mw.system.ownership import unlinked
 
 _PAGE: Final = 1_000
-#: The rest between two pages, so that the site's own statements get their turn.
-_REST: Final = 0.5  # of the time that a page took
+#: The rest between two pages, so that the site's own statements get their turn. It is a part of the processor time that
+#: a page took: on a busy machine its wall time is mostly waiting, in which the site had its turn.
+_REST: Final = 0.5
 _TRY_SECONDS: Final = 0.005
 #: A page takes some tenths of a second.
 _PATIENCE_SECONDS: Final = 60.0
@@ -88,18 +89,17 @@ class Move:
             StoreError: One of the stores failed, or the target does not have what was appended. Nothing is lost.
             OSError: The journal cannot be written.
         """
-        loop = asyncio.get_running_loop()
         while True:
-            began = loop.time()
+            began = time.process_time()
             async with self.alone():
                 page = await self._source.fetch(Query(kinds=_EVERY), limit=_PAGE)
                 if not page:
                     return
                 replace(self._journal, b"".join(record.id.bytes for record in page))
                 await self._target.append(page, durable=True)
-                await self._settle()
+                await self._settled(page)
             yield len(page)
-            await asyncio.sleep(_REST * (loop.time() - began))
+            await asyncio.sleep(_REST * (time.process_time() - began))
 
     async def _settle(self) -> None:
         """Delete in the older store what the newer one already has of an interrupted page, if there is one."""
@@ -107,22 +107,27 @@ class Move:
             return
         blob = self._journal.read_bytes()
         ids = [UUID(bytes=blob[at : at + _ID_BYTES]) for at in range(0, len(blob), _ID_BYTES)]
-        query = _query(ids)
-        there = await self._target.fetch(query, limit=len(ids) + 1)
-        if there:
-            await self._check(query, there)
-            await self._source.delete(_query([record.id for record in there]))
+        await self._settled(await self._source.fetch(_query(ids), limit=len(ids) + 1))
+
+    async def _settled(self, page: Sequence[Record]) -> None:
+        """As `_settle`, with what the older store holds of the page."""
+        if page:
+            there = await self._target.fetch(_query([record.id for record in page]), limit=len(page) + 1)
+            _check(page, there)
+            if there:
+                await self._source.delete(_query([record.id for record in there]))
         self._journal.unlink()
 
-    async def _check(self, query: Query, there: Iterable[Record]) -> None:
-        """Raise StoreError if the target has another record under the id of a moved one, which would be lost."""
-        kept = {record.id: record for record in there}
-        for record in await self._source.fetch(query, limit=len(kept) + _PAGE):
-            if record.id in kept and kept[record.id] != record:
-                raise StoreError(
-                    f"the record {record.id} is another one in the two stores; nothing more is moved. See which of "
-                    "them is the site's (consent-mw store check)"
-                )
+
+def _check(page: Iterable[Record], there: Iterable[Record]) -> None:
+    """Raise StoreError if the target has another record under the id of a moved one, which would be lost."""
+    kept = {record.id: record for record in there}
+    for record in page:
+        if kept.get(record.id, record) != record:
+            raise StoreError(
+                f"the record {record.id} is another one in the two stores; nothing more is moved. See which of "
+                "them is the site's (consent-mw store check)"
+            )
 
 
 def _query(ids: list[UUID]) -> Query:
