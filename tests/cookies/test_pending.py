@@ -270,6 +270,25 @@ def test_one_visitor_cannot_make_us_keep_more_than_twenty_lines_or_a_long_one(wo
     play(worker([long, *many]), story=story)
 
 
+def test_an_open_page_keeps_its_questions_when_the_same_cookies_are_set_again(worker):
+    """As a script that polls does, or a second tab; the answer is about the latest line."""
+    middleware = worker([THEME, AD])
+    pending = middleware.runtime.revision.pending
+
+    async def story(visitor):
+        await visitor.picks("prompt")
+        await visitor.gets()
+        cookies = {key.name: held.value for key, held in visitor.browser.jar.items()}
+        session = cookies[b"__Host-consent-pending"].decode().partition(".")[0]
+        first = [each.id for each in await pending.waiting(session, time.time_ns())]
+        await visitor.gets()
+        assert [each.id for each in await pending.waiting(session, time.time_ns())] == first
+        assert len(await pending.claim(session, first[:1], time.time_ns())) == 1
+        assert [each.id for each in await pending.waiting(session, time.time_ns())] == first[1:]
+
+    play(middleware, story=story)
+
+
 def test_after_ten_minutes_it_is_gone_and_max_age_is_shorter_by_what_it_waited(worker):
     middleware = worker([THEME, AD, b"_ga=1; Max-Age=60; Path=/"])
     pending = middleware.runtime.revision.pending

@@ -64,7 +64,11 @@ class NoRoom(ConsentError):
 
 
 class Waiting(NamedTuple):
-    """A cookie that waits: the id of its record, its name, and its declaration."""
+    """
+    A cookie that waits: the id of its question, its name, and its declaration.
+
+    A page that is open keeps its questions when a later answer sets the same cookies again.
+    """
 
     id: UUID
     name: str
@@ -156,28 +160,28 @@ class Pending:
         """Return the cookies that wait for the visitor of `session`, oldest first, and no other visitor's."""
         waiting = await self._records(session, now_ns)
         declared = [(record, line, self._policy.cookie(line.name)) for record, line in waiting]
-        return [Waiting(record.id, line.name, cookie) for record, line, cookie in declared if cookie]
+        return [Waiting(_question(session, line.name), line.name, cookie) for _, line, cookie in declared if cookie]
 
     async def claim(self, session: str, ids: Collection[UUID], now_ns: int) -> list[bytes]:
         """
-        Return the Set-Cookie lines of `ids` to this caller only: two tabs never both get the same line.
+        Return the Set-Cookie lines of the questions `ids` to this caller only: two tabs never both get the same line.
 
         Each Max-Age is shortened by the time that the line has waited.
         """
         lines: list[bytes] = []
-        waiting = await self._lines_of(session, now_ns)
+        waiting = await self._about(session, ids, now_ns)
         for record, line in _latest(waiting):
-            if record.id in ids and await self._store.delete(self._query(session, now_ns, [record.id])) == 1:
+            if await self._store.delete(self._query(session, now_ns, [record.id])) == 1:
                 waited = _instant(now_ns) - time_of(record.id)
                 lines.append(_aged(line.line, int(waited.total_seconds())))
-        if older := _of_their_names(waiting, ids) - set(ids):
+        if older := {record.id for record, _ in waiting} - {record.id for record, _ in _latest(waiting)}:
             await self._store.delete(self._query(session, now_ns, older))
         return lines
 
     async def drop(self, session: str, ids: Collection[UUID], now_ns: int) -> int:
-        """Delete the lines of `ids`, which the visitor refused, and return the number of deleted records."""
-        waiting = await self._lines_of(session, now_ns)
-        return await self._store.delete(self._query(session, now_ns, _of_their_names(waiting, ids)))
+        """Delete the lines of the questions `ids`, which the visitor refused; return the number of deleted records."""
+        waiting = await self._about(session, ids, now_ns)
+        return await self._store.delete(self._query(session, now_ns, [record.id for record, _ in waiting]))
 
     async def expire(self, now_ns: int) -> int:
         """Delete every line of any visitor that has waited too long, and return the number of deleted records."""
@@ -195,6 +199,19 @@ class Pending:
     async def _lines_of(self, session: str, now_ns: int) -> list[tuple[Record, _Line]]:
         records = await self._store.fetch(self._query(session, now_ns), limit=4 * _MOST_LINES)
         return [(record, line) for record in records if (line := self._opened(record)) is not None]
+
+    async def _about(self, session: str, ids: Collection[UUID], now_ns: int) -> list[tuple[Record, _Line]]:
+        """
+        Return the lines that the questions `ids` are about, older ones with the same names included.
+
+        The store may hold an older line that a newer one could not see and replace, because it was written too late. If
+        it stayed, it would wait again once the visitor has answered the latest line.
+        """
+        return [
+            (record, line)
+            for record, line in await self._lines_of(session, now_ns)
+            if _question(session, line.name) in ids
+        ]
 
     def _opened(self, record: Record) -> _Line | None:
         try:
@@ -215,15 +232,10 @@ def _latest(waiting: Sequence[tuple[Record, _Line]]) -> list[tuple[Record, _Line
     return list({line.name: (record, line) for record, line in waiting}.values())
 
 
-def _of_their_names(waiting: Sequence[tuple[Record, _Line]], ids: Collection[UUID]) -> set[UUID]:
-    """
-    Return the `ids` that were found, and the ids of older lines with the same names.
-
-    The store may hold an older line that a newer one could not see and replace, because it was written too late. If it
-    stayed, it would wait again once the visitor has answered the latest line.
-    """
-    last = {line.name: record.id for record, line in waiting if record.id in ids}
-    return {record.id for record, line in waiting if line.name in last and record.id <= last[line.name]}
+def _question(session: str, name: str) -> UUID:
+    """Return the id of the question about one name, as the pages of this session show it. It opens nothing."""
+    text = f"{session.partition(_HUSHED)[0]}{_HUSHED}{name}".encode()
+    return UUID(bytes=hashlib.blake2b(text, digest_size=16, person=b"consent-asked").digest())
 
 
 def _subject(session: str) -> bytes:
