@@ -162,18 +162,24 @@ class ConsentMiddleware:
 
     def _is_secure(self, scope: Scope, fields: Mapping[bytes, bytes]) -> bool:
         """Whether the visitor's connection is encrypted, according to the server or to a proxy in `proxies=`."""
-        if self._proxy_untold and (b"x-forwarded-for" in fields or b"forwarded" in fields):
+        if self._proxy_untold and (
+            b"x-forwarded-for" in fields
+            or b"forwarded" in fields
+            or b"x-forwarded-prefix" in fields
+            or b"x-forwarded-host" in fields
+        ):
             self._tell_proxy(scope)
         return (scope.get("scheme") if self._proxies.direct else self._proxies.scheme(scope)) in _SECURE
 
     def _tell_proxy(self, scope: Scope) -> None:
-        """Warn once of a proxy that `proxies=` does not name: all visitors behind it would count as one."""
+        """Warn once of a proxy that `proxies=` does not name: nothing that it says of the visitor counts."""
         named = self._proxies.unnamed(scope)
         if named is not None:
             self._proxy_untold = False
             _log.warning(
-                "a proxy forwards requests that proxies= does not name: its address is kept for everybody's, and all "
-                "visitors behind it are counted as one; write proxies=%s, or the network of your proxies",
+                "a proxy forwards requests that proxies= does not name: its address is kept for everybody's, all "
+                "visitors behind it are counted as one, and our pages do not know the host and path that it took "
+                "away; write proxies=%s, or the network of your proxies",
                 named,
             )
 

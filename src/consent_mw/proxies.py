@@ -38,6 +38,8 @@ _LONGEST_NODE = 128
 _WIDEST = {4: 8, 6: 16}
 
 _LIST_HEADERS = ("x-forwarded-for", "forwarded")
+#: Headers that only a proxy writes.
+_TELL_TALES = (*_LIST_HEADERS, "x-forwarded-host", "x-forwarded-prefix")
 _SINGLE_HEADERS = (
     "cf-connecting-ip",
     "fastly-client-ip",
@@ -194,10 +196,10 @@ class Proxies:
         Return the configuration for a proxy that forwards this request and is not configured: `Proxies(["10.0.0.5"])`.
 
         None if there is no such proxy. A peer counts as one if it has a private address, or is on a Unix socket, and
-        sends a header that lists hops. If the header lists the peer itself, the server has already trusted the header
-        and replaced the address, so the peer is not a proxy.
+        sends a header that only a proxy writes. If the header lists the peer itself, the server has already trusted the
+        header and replaced the address, so the peer is not a proxy.
         """
-        name = next((name for name in _LIST_HEADERS if _values(scope, name.encode())), None)
+        name = next((name for name in _TELL_TALES if _values(scope, name.encode())), None)
         peer = self._peer(scope)
         if name is None or peer.ours:
             return None
@@ -205,7 +207,7 @@ class Proxies:
             trusted = "unix" if _is_unix(scope.get("client")) else None
         else:
             trusted = str(peer.address) if not (peer.address.is_global or _names(scope, peer.address)) else None
-        header = f', header="{name}"' if name != _LIST_HEADERS[0] else ""
+        header = f', header="{name}"' if name == "forwarded" else ""
         return f'Proxies(["{trusted}"]{header})' if trusted else None
 
     def _peer(self, scope: Mapping[str, Any]) -> _Hop:

@@ -30,6 +30,8 @@ async def told(
         (("::1", 1), (b"forwarded", b"for=203.0.113.7"), 'proxies=Proxies(["::1"], header="forwarded")'),
         (("100.64.0.9", 1), FORWARDED, 'proxies=Proxies(["100.64.0.9"])'),
         (None, FORWARDED, 'proxies=Proxies(["unix"])'),
+        (("127.0.0.1", 1), (b"x-forwarded-prefix", b"/shop"), 'proxies=Proxies(["127.0.0.1"])'),
+        (("10.0.0.5", 1), (b"x-forwarded-host", b"shop.example"), 'proxies=Proxies(["10.0.0.5"])'),
     ],
 )
 def test_a_proxy_that_nobody_named_is_told_once_and_how_to_name_it(
