@@ -28,12 +28,13 @@ _CLOSER: Final = (
     b"accept-ranges", b"access-control-allow-origin", b"cache-control", b"content-disposition", b"content-encoding",
     b"content-language", b"etag", b"expires", b"last-modified", b"link", b"vary",
 )  # fmt: skip
-_COOKIE, _KIND, _LENGTH, _NEUTRAL, _OTHER, _POLICY = 1, 2, 3, 4, 5, 6
+_COOKIE, _KIND, _LENGTH, _NEUTRAL, _OTHER, _POLICY, _CLEARS = 1, 2, 3, 4, 5, 6, 7
 _ROLES: Final = {
     b"set-cookie": _COOKIE,
     b"content-type": _KIND,
     b"content-length": _LENGTH,
     b"content-security-policy": _POLICY,
+    b"clear-site-data": _CLEARS,
     **dict.fromkeys(_PLAIN, _NEUTRAL),
     **dict.fromkeys(_CLOSER, _OTHER),
 }
@@ -58,6 +59,7 @@ class Gated(msgspec.Struct, frozen=True, gc=False):
         plain: Whether no other header needs a closer look before a page is altered.
         illegible: The lines that may not leave because a server could read them differently from the gate.
         policed: Whether there is a Content-Security-Policy, whose nonce our tags may need.
+        clears: Whether it makes the browser delete all cookies, ours included (Clear Site Data, section 3.1).
     """
 
     headers: HeaderList
@@ -69,6 +71,7 @@ class Gated(msgspec.Struct, frozen=True, gc=False):
     plain: bool
     illegible: tuple[object, ...]
     policed: bool
+    clears: bool
 
 
 def gate(
@@ -92,7 +95,7 @@ def gate(
     blocked: tuple[str, ...] = ()
     illegible: tuple[object, ...] = ()
     kept: HeaderList = []
-    undeclared, kind, plain, policed = False, b"", True, False
+    undeclared, kind, plain, policed, clears = False, b"", True, False, False
     remembered = permissions.lines
     # One pass, and one look-up for a header that does not concern us: this code runs for every response.
     for header in headers:
@@ -141,7 +144,8 @@ def gate(
             policed = True
         elif role != _NEUTRAL:
             plain = False
-    return Gated(kept, decisions, pending, blocked, undeclared, kind, plain, illegible, policed)
+            clears = clears or (role == _CLEARS and (b'"cookies"' in value or b'"*"' in value))
+    return Gated(kept, decisions, pending, blocked, undeclared, kind, plain, illegible, policed, clears)
 
 
 def _ends_line(value: bytes) -> bool:

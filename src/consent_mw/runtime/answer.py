@@ -93,6 +93,10 @@ _NO_ROOM: Final = (
     "cookies that should wait for an answer are blocked: too many wait already, of one network or of all. Where all "
     "visitors seem to come from one network, name the proxy in front of the site in proxies="
 )
+_CLEARS: Final = (
+    "the answer at %s has Clear-Site-Data with cookies, which takes the visitor's answer too: they are asked again "
+    'after it. To keep the answer, delete the session\'s cookie and clear the rest: Clear-Site-Data: "cache", "storage"'
+)
 
 
 class Answer(msgspec.Struct, eq=False):
@@ -373,6 +377,8 @@ class Answer(msgspec.Struct, eq=False):
             message["headers"] = gated.headers
         if gated.illegible:
             revision.shared.illegible.refuse(gated.illegible)
+        if gated.clears:
+            self._tell_cleared()
         if gated.pending:
             return self._special_head(message, permissions, None, gated)
         if gated.kind[:17] == _EVENTS and kind == "http.response.start":
@@ -506,6 +512,8 @@ class Answer(msgspec.Struct, eq=False):
         if gated is None:
             hook = _released if self.own else revision.shared.options.cookie_hook
             gated = gate(message["headers"], permissions, self.exchange.started_ns, hook, floor)
+        if gated.clears:
+            self._tell_cleared()
         self.exchange.blocked += gated.blocked
         ours: list[bytes] = []
         if chosen is not None and self._may_keep_consent():
@@ -629,6 +637,11 @@ class Answer(msgspec.Struct, eq=False):
         """Log once in which page a visitor who has not chosen cannot be asked, and the fix."""
         if obstacle:
             self.revision.shared.warn_once(obstacle, obstacle, self.exchange.scope["path"])
+
+    def _tell_cleared(self) -> None:
+        """Log once that a sign-out takes the visitor's answer away, and how to keep it."""
+        if self.exchange.consent.choice is not None:
+            self.revision.shared.warn_once("cleared", _CLEARS, self.exchange.scope["path"])
 
     def _absolute(self, base: str) -> tuple[str, str]:
         """Return the beginning of our addresses: as a path, and with the host that this visitor asked for."""
