@@ -45,8 +45,8 @@ _TWICE: Final = (
 )
 _UNSIGNED: Final = (
     "a consent cookie %r came that this site did not sign, or too long ago, and counts for nothing. Ports and paths of "
-    "one host share their cookies: give each site there a cookie_name= of its own; and keep a key in secret_keys for "
-    "180 days after the next one signs"
+    "one host share their cookies: answers are kept under the next free name, such as %r. Give each site there a "
+    "cookie_name= of its own; and keep a key in secret_keys for 180 days after the next one signs"
 )
 _SESSION: Final = (
     "ConsentMiddleware stands inside a session middleware, whose cookie passes the gate by unseen: wrap the whole "
@@ -111,7 +111,8 @@ class ConsentMiddleware:
         foreign = _may_be_foreign(fields) and foreign_request(scope, asked, embedded=self._options.embedded and secure)
         reading = revision.cookies.read(cookie_header, signals, now_ns, secure, alone, foreign)
         if reading.unsigned:
-            revision.shared.warn_once("unsigned", _UNSIGNED, self._options.cookie_name)
+            name = self._options.cookie_name
+            revision.shared.warn_once("unsigned", _UNSIGNED, name, f"{name}-2")
         exchange = _begun(revision, reading, scope, fields, lines, now_ns, seen)
         exchange.routes = self._routes
         if self._banner:

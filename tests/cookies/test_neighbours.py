@@ -66,6 +66,27 @@ def test_sites_of_other_cookie_names_leave_each_other_alone(tmp_path: Path, secu
     play(story, shop, blog)
 
 
+@pytest.mark.parametrize("secure", [True, False])
+def test_sites_of_one_cookie_name_take_no_answer_from_each_other(tmp_path: Path, secure: bool) -> None:
+    """More of them than one, and in any order: nobody is asked again, and each answer can be changed."""
+    apps = [site(tmp_path, name, key=f"the key of {name}, 16 bytes") for name in ("shop", "blog", "wiki")]
+
+    async def story() -> None:
+        visitor = Visitor(apps[0], secure=secure)
+        for round_ in (["accept", "reject", "prompt"], ["reject", "prompt", "accept"]):
+            for app, choice in zip(apps, round_, strict=True):
+                await visitor.picks(choice, app=app)
+            for app, choice in zip(apps, round_, strict=True):
+                assert not has_banner(await visitor.gets("/", app=app))
+                state = await visitor.gets("/consent/state", app=app)
+                assert f'"choice":"{choice}"' in body(state).replace(" ", "")
+        names = {key.name.decode().removeprefix("__Host-") for key in visitor.browser.jar}
+        assert names >= {"consent", "consent-2", "consent-3"}
+        assert "consent-4" not in names
+
+    play(story, *apps)
+
+
 def test_one_name_for_two_sites_is_told_once_with_the_way_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shop, blog = site(tmp_path, "shop"), site(tmp_path, "blog", key="another key of 16 bytes")
 
@@ -81,6 +102,31 @@ def test_one_name_for_two_sites_is_told_once_with_the_way_out(tmp_path: Path, ca
         assert "cookie_name=" in caplog.text
 
     play(story, shop, blog)
+
+
+def test_a_sign_out_that_clears_all_cookies_is_told_once_with_the_way_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leaves(scope: Any, receive: Any, send: Any) -> None:
+        value = scope["path"].strip("/").replace("+", " ").encode()
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"Clear-Site-Data", value)]})
+        await send({"type": "http.response.body"})
+
+    app = site(tmp_path, "shop")
+    app.app = leaves
+
+    async def story() -> None:
+        visitor = Visitor(app)
+        await visitor.gets('/"cookies"')
+        await visitor.picks("reject")
+        await visitor.gets('/"cache",+"storage"')
+        assert "Clear-Site-Data" not in caplog.text
+        for _ in range(2):
+            await visitor.gets('/"cache",+"cookies"')
+        assert caplog.text.count("has Clear-Site-Data with cookies") == 1
+        assert '"cache", "storage"' in caplog.text
+
+    play(story, app)
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def test_each_of_two_strangers_has_their_own_waiting_cookies() -> None:
     cookies = RequestCookies(PLAIN, COOKIE)
     for who in "AB":
         consent = _signed(Choice.PROMPT, who * 22, TODAY, True)
-        waiting = cookies.pending_line(who * 22, consent.decode(), secure=False).partition(b";")[0]
+        beside = cookies.read(b"consent=" + consent, frozenset(), NOW_NS, False).request
+        waiting = cookies.pending_line(who * 22, beside, secure=False).partition(b";")[0]
         reading = cookies.read(waiting + b"; consent=" + consent, frozenset(), NOW_NS, False, True)
         assert reading.pending == who * 22

@@ -87,6 +87,8 @@ class RequestConsent(msgspec.Struct, eq=False, gc=False):
     exposed: bool = False
     #: The consent cookie's value; what waits is bound to it.
     value: str = ""
+    #: Which of its names the cookie has in this browser: the first that no other site of this host has taken.
+    slot: int = 0
     #: Whether the visitor may have chosen and the browser left it out of this request: one from another site, by POST.
     #: Then nothing is allowed and nothing that the browser holds is taken back; the page asks who has not chosen.
     withheld: bool = False

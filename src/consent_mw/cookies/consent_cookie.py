@@ -15,6 +15,8 @@ from consent_mw.exceptions import BadConsentCookie, ConfigurationError
 
 #: Shorter keys can be guessed: 112 bits are the least that NIST SP 800-131A allows for a keyed hash.
 _LEAST_KEY_BYTES: Final = 16
+#: How many sites of one host can use the same `cookie_name` without a loss. A shared cookie has one name.
+_SLOTS: Final = 4
 #: Two workers may differ by a day around midnight.
 _GRACE: Final = timedelta(days=-1)
 
@@ -54,6 +56,9 @@ class ConsentCookie:
     A signature is valid for one name, one `domain` and one `site`. Two deployments with the same key do not accept
     each other's cookies if one of these differs.
 
+    The ports and paths of a host share its cookies. Where another site there has the name, the cookie gets the next of
+    `slots`: "consent-2".
+
     `embedded` is for a site inside frames of other sites. Over https the visitor makes a separate choice for each of
     those sites (CHIPS, section 2).
     """
@@ -82,6 +87,11 @@ class ConsentCookie:
         """Return the cookie's name on this kind of connection. A browser refuses `__Host-` on plain http."""
         return self._prefixed if secure else self._plain
 
+    def slots(self, *, secure: bool) -> tuple[str, ...]:
+        """Return every name that the cookie may have on this kind of connection, the usual one first."""
+        name = self.name(secure=secure)
+        return (name,) if self.domain else (name, *(f"{name}-{n}" for n in range(2, _SLOTS + 1)))
+
     def attributes(self, *, secure: bool) -> str:
         """Return the attributes that end our Set-Cookie lines and select the requests. SameSite=None needs Secure."""
         if not secure:
@@ -95,7 +105,8 @@ class ConsentCookie:
     @property
     def names(self) -> frozenset[str]:
         """Every name that the consent cookie can have. The application may not set any of them."""
-        return frozenset((self._plain, self._prefixed, f"__Host-{self._plain}"))
+        slots = (*self.slots(secure=False), *self.slots(secure=True))
+        return frozenset((self._plain, self._prefixed, f"__Host-{self._plain}", *slots))
 
     def read(self, value: bytes, today: date) -> Consent:
         """
@@ -134,14 +145,15 @@ class ConsentCookie:
         """Return the Set-Cookie line for `consent`; if the visitor chose nothing, the line that deletes the cookie."""
         return self._line(self.name(secure=secure), self.sign(consent), consent, today, self.domain, secure=secure)
 
-    def lines(self, consent: Consent, today: date, *, secure: bool) -> list[bytes]:
+    def lines(self, consent: Consent, today: date, *, secure: bool, slot: int = 0) -> list[bytes]:
         """
         Return the Set-Cookie lines for `consent`.
 
         A shared consent has two more: one for the cookie that stays on this host, and one that deletes the cookie from
         before the consent was shared, which a browser would send beside the new one.
         """
-        lines = [self.line(consent, today, secure=secure)]
+        name = self.slots(secure=secure)[slot]
+        lines = [self._line(name, self.sign(consent), consent, today, self.domain, secure=secure)]
         if self.domain:
             value = self._host_signer.sign(dumps(consent)).decode("latin-1")
             lines.append(self._line(self.companion("host", secure=secure), value, consent, today, "", secure=secure))

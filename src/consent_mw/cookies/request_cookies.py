@@ -151,12 +151,15 @@ class RequestCookies:
         self._reopened = dict(reopened or {})
         self.cookie = cookie
         self.report_only = report_only
-        self.reserved: frozenset[str] = cookie.names.union(
-            cookie.companion(what, secure=secure) for what in _COMPANIONS for secure in (False, True)
-        )
+        companions = {cookie.companion(what, secure=secure) for what in _COMPANIONS for secure in (False, True)}
         self._pending_signer = cookie.signing.signer("pending")
+        self._slots = {
+            secure: [name.encode("latin-1") for name in cookie.slots(secure=secure)] for secure in (False, True)
+        }
+        self._pending_names = {secure: self._pending_slots(secure=secure) for secure in (False, True)}
+        waiting = {name.decode("latin-1") for names in self._pending_names.values() for name in names}
+        self.reserved: frozenset[str] = cookie.names | companions | waiting
         self._readers = {secure: self._readers_of(secure=secure) for secure in (False, True)}
-        self._pending_names = {secure: self.pending_name(secure=secure).encode("latin-1") for secure in (False, True)}
         self._budget = Budget(_READINGS_BYTES)
         self._readings: dict[tuple[frozenset[str], bool, bool, bool], Memory[bytes | None, Reading]] = {}
         shapes = Budget(_SHAPES_BYTES)
@@ -166,30 +169,32 @@ class RequestCookies:
         self._crowd: re.Pattern[bytes] | None = None if undeclared_pass else _pieces(policy, self.reserved)
         self.permissions: AllPermissions = AllPermissions(policy, reserved=self.reserved, report_only=report_only)
 
-    def pending_name(self, *, secure: bool) -> str:
-        """Return the name of the session cookie that finds this visitor's waiting cookies."""
-        return self.cookie.companion("pending", secure=secure)
-
-    def pending_line(self, session: str, beside: str, *, secure: bool) -> bytes:
+    def pending_line(self, session: str, beside: RequestConsent, *, secure: bool) -> bytes:
         """
-        Return the Set-Cookie line of that session cookie, which ends when the browser closes.
+        Return the Set-Cookie line of the session cookie that finds this visitor's waiting cookies.
 
-        Args:
-            beside: The value of the consent cookie. The session cookie is valid only together with it.
+        It ends when the browser closes, and is valid only together with the consent cookie of `beside`.
         """
-        value = f"{session}.{self._pending_signature(session, beside)}"
-        line = f"{self.pending_name(secure=secure)}={value}; Path=/; HttpOnly"
-        return (line + self.cookie.attributes(secure=secure)).encode("latin-1")
+        name = self._pending_names[secure][beside.slot]
+        value = f"{session}.{self._pending_signature(session, beside.value)}".encode("latin-1")
+        return name + b"=" + value + f"; Path=/; HttpOnly{self.cookie.attributes(secure=secure)}".encode("latin-1")
+
+    def _pending_slots(self, *, secure: bool) -> list[bytes]:
+        """Return the name of that session cookie beside each name of the consent cookie."""
+        name = self.cookie.companion("pending", secure=secure)
+        return [
+            (name if slot == 0 else f"{name}-{slot + 1}").encode("latin-1") for slot in range(len(self._slots[secure]))
+        ]
 
     def _pending_signature(self, session: str, beside: str) -> str:
         return self._pending_signer.get_signature(f"{session}|{beside}").decode("ascii")
 
     def choice_lines(self, consent: RequestConsent, given: Consent, *, secure: bool) -> list[bytes]:
         """Return the Set-Cookie lines that store the choice `given`. Cookies that wait go on waiting under it."""
-        lines = self.cookie.lines(given, consent.today, secure=secure)
+        lines = self.cookie.lines(given, consent.today, secure=secure, slot=consent.slot)
         consent.value = "" if given.choice is None else self.cookie.sign(given)
         if consent.pending is not None and given.choice is Choice.PROMPT:
-            lines.append(self.pending_line(consent.pending, consent.value, secure=secure))
+            lines.append(self.pending_line(consent.pending, consent, secure=secure))
         return lines
 
     def read(
@@ -285,8 +290,8 @@ class RequestCookies:
 
     def _remember_shape(self, header: bytes, names: list[bytes], secure: bool, permissions: Permissions) -> None:
         """Remember that no cookie is removed from a header with these names under these permissions."""
-        choice = self._readers[secure][0][0]
-        if self.cookie.domain or names.count(choice) != 1 or self._pending_names[secure] in names:
+        choice, *others = (*self._slots[secure], *self._pending_names[secure])
+        if self.cookie.domain or names.count(choice) != 1 or not set(others).isdisjoint(names):
             return
         shapes, key = self._shapes[secure], _VALUE.sub(b"=", header)
         shape = shapes.seen.get(key)
@@ -324,7 +329,10 @@ class RequestCookies:
         if header and not changed and consent.choice is not None:
             self._remember_shape(header, [name for name, _ in cookies], secure, permissions)
         believed = value if consent.choice is not None else ""
-        pending = None if exposed or not believed else self._pending(cookies, believed, secure)
+        slot = self._slot(cookies, value, secure)
+        pending = (
+            None if exposed or not believed else self._pending(cookies, believed, self._pending_names[secure][slot])
+        )
         return Reading(
             consent=consent,
             permissions=permissions,
@@ -341,6 +349,7 @@ class RequestCookies:
                 unproven=unproven,
                 exposed=exposed,
                 value=believed,
+                slot=slot,
                 withheld=withheld,
             ),
             header=(b"; ".join(kept) or None) if changed else header,
@@ -348,7 +357,7 @@ class RequestCookies:
             expired=() if absent and (foreign or exposed) else tuple(_expiries(removed.values())),
             removed=tuple(removed.values()),
             withheld=withheld,
-            unsigned=consent.choice is None and any(key == self._readers[secure][0][0] for key, _ in cookies),
+            unsigned=consent.choice is None and any(key == self._slots[secure][0] for key, _ in cookies),
         )
 
     def expired(self, header: bytes | None, permissions: Permissions, path: str = "/") -> tuple[bytes, ...]:
@@ -373,10 +382,19 @@ class RequestCookies:
 
     def _readers_of(self, *, secure: bool) -> list[tuple[bytes, Callable[[bytes, date], Consent]]]:
         """Return the names of the cookies that may hold a choice on this kind of connection, each with its reader."""
-        readers = [(self.cookie.name(secure=secure), self.cookie.read)]
+        readers: list[tuple[bytes, Callable[[bytes, date], Consent]]] = [
+            (name, self.cookie.read) for name in self._slots[secure]
+        ]
         if self.cookie.domain:
-            readers.append((self.cookie.former(secure=secure), self.cookie.read_former))
-        return [(name.encode("latin-1"), read) for name, read in readers]
+            readers.append((self.cookie.former(secure=secure).encode("latin-1"), self.cookie.read_former))
+        return readers
+
+    def _slot(self, cookies: list[tuple[bytes, bytes]], value: str, secure: bool) -> int:
+        """Return which name the choice `value` came under; without one the first name that no other site has taken."""
+        taken = [_values(cookies, name) for name in self._slots[secure]]
+        ours = [n for n, values in enumerate(taken) if value and value.encode("latin-1") in values]
+        free = [n for n, values in enumerate(taken) if not values]
+        return (ours or free or [0])[0]
 
     def _signed(self, cookies: list[tuple[bytes, bytes]], today: date, secure: bool) -> list[tuple[Consent, str]]:
         """
@@ -428,8 +446,8 @@ class RequestCookies:
         purposes, cookies = self._reopened[consent.revision]
         return msgspec.structs.replace(consent, reopened_purposes=purposes, reopened_cookies=cookies)
 
-    def _pending(self, cookies: list[tuple[bytes, bytes]], beside: str, secure: bool) -> str | None:
-        value = _only(cookies, self._pending_names[secure]) or b""
+    def _pending(self, cookies: list[tuple[bytes, bytes]], beside: str, name: bytes) -> str | None:
+        value = _only(cookies, name) or b""
         session, _, signature = value.decode("latin-1").partition(".")
         if not _SESSION.fullmatch(session):
             return None

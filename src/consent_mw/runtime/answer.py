@@ -522,7 +522,7 @@ class Answer(msgspec.Struct, eq=False):
                 consent.pending = consent.pending or secrets.token_urlsafe(16)
             ours += revision.cookies.choice_lines(consent, chosen, secure=self.secure)
         elif consent.pending_changed and consent.pending is not None:
-            ours.append(revision.cookies.pending_line(consent.pending, consent.value, secure=self.secure))
+            ours.append(revision.cookies.pending_line(consent.pending, consent, secure=self.secure))
         consent.pending_changed = False
         quiet = hushed(consent.pending)
         decisions = _blocked(gated.decisions, Reason.HUSHED, quiet) if quiet else gated.decisions
@@ -579,7 +579,7 @@ class Answer(msgspec.Struct, eq=False):
             _log.warning("cookies that should wait were blocked: %s", str(error) or "the store took too long")
             return Reason.NOT_KEPT
         consent.pending = session
-        return None if session == before else revision.cookies.pending_line(session, consent.value, secure=self.secure)
+        return None if session == before else revision.cookies.pending_line(session, consent, secure=self.secure)
 
     async def _kept_pending(self, before: str | None, placed: Sequence[tuple[Decision, bytes]]) -> str:
         revision = self.revision
