@@ -92,6 +92,15 @@ def shell(chromium: str) -> str:
     return shutil.which("chromium-headless-shell") or chromium
 
 
+@pytest.fixture(scope="module")
+def browser(shell: str) -> Generator[Any]:
+    """A Chromium that only draws. No test of its module may run a loop: playwright's runs in this thread."""
+    from tests.support.browser_site import launched
+
+    with launched(shell) as browser:
+        yield browser
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Generator[PostgresServer]:
     """A PostgreSQL server, one for all tests of a run; who kills it starts it again."""

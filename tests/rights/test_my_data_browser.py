@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from tests.support import browser_site
 from tests.support.axe import faults
 from tests.support.browser_site import site
@@ -23,30 +23,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = browser_site.launch(playwright, chromium)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def arrive(browser: Browser, address: str) -> Iterator[Any]:
-    """Return a function that opens the site in a profile of its own."""
-    contexts = []
-
-    def arrive(path: str = "/?fetch", **options: Any) -> Page:
-        context = browser.new_context(base_url=address, **{"locale": "en", **options})
-        context.set_default_timeout(5_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.goto(path)
-        return page
-
-    yield arrive
-    for context in contexts:
-        context.close()
+    with browser_site.profiles(browser, "/?fetch", base_url=address) as arrive:
+        yield arrive
 
 
 def accepts(page: Page) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from tests.support import browser_site
 from tests.support.axe import SHIFT, STORED, WATCH, WIDTHS, faults
 from tests.support.browser_site import DECLARATION, SECOND, site
@@ -25,32 +25,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-@pytest.fixture(scope="module")
-def browser(shell: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = browser_site.launch(playwright, shell)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def arrive(browser: Browser, address: str) -> Iterator[Any]:
-    """Return a function that opens the site in a profile of its own."""
-    contexts = []
-
-    def arrive(path: str = "/?fetch", **options: Any) -> Page:
-        context = browser.new_context(base_url=address, **{"locale": "en", **options})
-        context.set_default_timeout(5_000)
-        contexts.append(context)
-        page = context.new_page()
-        if options.get("java_script_enabled", True):
-            page.add_init_script(WATCH)
-        page.goto(path)
-        return page
-
-    yield arrive
-    for context in contexts:
-        context.close()
+    with browser_site.profiles(browser, "/?fetch", watch=WATCH, base_url=address) as arrive:
+        yield arrive
 
 
 def banner(page: Page) -> Any:

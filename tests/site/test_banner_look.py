@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from tests.support import browser_site
 from tests.support.measuring import MEASURE
 
@@ -100,14 +100,6 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "many": document(banner("en", policy=MANY)),
         "pills": document(banner("en"), ".consent-mw { --consent-radius: 999px }"),
     }
-
-
-@pytest.fixture(scope="module")
-def browser(documents: dict[str, str], shell: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = browser_site.launch(playwright, shell)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

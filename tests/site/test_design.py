@@ -9,7 +9,7 @@ from json import dumps
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -60,30 +60,10 @@ def announcing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-@pytest.fixture(scope="module")
-def browser(shell: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = browser_site.launch(playwright, shell)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def arrive(browser: Browser, address: str) -> Iterator[Any]:
-    """Return a function that opens a page in a profile of its own."""
-    contexts = []
-
-    def arrive(path: str = "/", base: str = address, **options: Any) -> Page:
-        context = browser.new_context(base_url=base, **{"locale": "en", **options})
-        context.set_default_timeout(5_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.goto(path)
-        return page
-
-    yield arrive
-    for context in contexts:
-        context.close()
+    with browser_site.profiles(browser, base_url=address) as arrive:
+        yield arrive
 
 
 def height(page: Page) -> float:
@@ -154,7 +134,7 @@ BROKEN = """found => found.flatMap((button) => [...button.firstChild.data.matchA
 
 @pytest.mark.parametrize("language", LONG_WORDS)
 def test_notice_and_banner_leave_a_third_of_a_small_phone(arrive: Any, announcing: str, language: str) -> None:
-    page = arrive(base=announcing, locale=language, viewport={"width": 320, "height": 640})
+    page = arrive(base_url=announcing, locale=language, viewport={"width": 320, "height": 640})
     covered = height(page) + page.locator(".consent-mw-notice").bounding_box()["height"]
     assert covered <= 640 * 2 / 3
     assert page.locator("#consent-mw .consent-mw-buttons button").evaluate_all(BROKEN) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -77,29 +77,14 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, 
         yield addresses
 
 
-@pytest.fixture(scope="module")
-def browser(shell: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = browser_site.launch(playwright, shell)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def arrive(browser: Browser) -> Iterator[Any]:
-    contexts = []
+    with browser_site.profiles(browser) as opened:
 
-    def arrive(address: str, width: int = 1280, height: int = 800, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, **{"locale": "en", **options})
-        context.set_default_timeout(5_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.goto(address)
-        return page
+        def arrive(address: str, width: int = 1280, height: int = 800, **options: Any) -> Any:
+            return opened(address, viewport={"width": width, "height": height}, **options)
 
-    yield arrive
-    for context in contexts:
-        context.close()
+        yield arrive
 
 
 @pytest.mark.parametrize("where", LAYOUTS, ids=lambda where: "-".join(filter(None, where)))

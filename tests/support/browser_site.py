@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -44,6 +46,32 @@ def launch(playwright: Playwright, chromium: str) -> Browser:
         args=ARGUMENTS,
         ignore_default_args=["--disable-back-forward-cache"],  # a visitor's browser has one
     )
+
+
+@contextmanager
+def launched(chromium: str) -> Iterator[Browser]:
+    """Give a browser. Meanwhile no other loop runs in this thread: playwright has one of its own there."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright, chromium)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def profiles(browser: Browser, start: str = "/", *, watch: str = "", **usual: Any) -> Iterator[Callable[..., Page]]:
+    """Give a function that opens a page, `start` if none is named, in a profile of its own; `watch` runs before it."""
+    with ExitStack() as contexts:
+
+        def arrive(path: str = start, **options: Any) -> Page:
+            context = contexts.enter_context(browser.new_context(**{"locale": "en", **usual, **options}))
+            context.set_default_timeout(5_000)
+            page = context.new_page()
+            if watch and options.get("java_script_enabled", True):
+                page.add_init_script(watch)
+            page.goto(path)
+            return page
+
+        yield arrive
 
 
 def axe() -> str:
