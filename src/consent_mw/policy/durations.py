@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from calendar import isleap
+from calendar import isleap, monthrange
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate
@@ -21,8 +21,7 @@ class Duration:
     """
     A length of time in calendar units; two of them are equal when count and unit are.
 
-    A year is a year and not 365 days: one from 29 February ends on 28 February. Dates are counted with
-    dateutil's `relativedelta`, which does just that.
+    A year is a year and not 365 days: one from 29 February ends on 28 February.
     """
 
     __slots__ = ("count", "unit")
@@ -65,12 +64,8 @@ class Duration:
     def _counted(self, moment: datetime, sign: int) -> datetime:
         if self.unit in ("minute", "hour"):  # elapsed time, whatever the clocks on the wall do
             return (moment.astimezone(UTC) + sign * timedelta(seconds=self.seconds)).astimezone(moment.tzinfo)
-        from dateutil.relativedelta import relativedelta
-
-        if self.unit == "year":
-            return moment + relativedelta(years=sign * self.count)
-        if self.unit == "month":
-            return moment + relativedelta(months=sign * self.count)
+        if self.unit in ("month", "year"):
+            return _months_later(moment, sign * self.count * (12 if self.unit == "year" else 1))
         return moment + sign * timedelta(seconds=self.count * self.SECONDS[self.unit])
 
     def longer_by(self, other: Duration, swing_seconds: int = 0) -> tuple[int, int]:
@@ -120,6 +115,13 @@ class Duration:
 
     def __hash__(self) -> int:
         return hash((self.count, self.unit))
+
+
+def _months_later(moment: datetime, months: int) -> datetime:
+    """Return the same day of another month, or the last one of a shorter month."""
+    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
+    day = min(moment.day, monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day, fold=0)
 
 
 @lru_cache(maxsize=64)

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -249,16 +250,25 @@ def _in_force(rules: Sequence[Rule], instant: datetime) -> int:
     return max((place for place, rule in enumerate(rules) if rule.since <= instant), default=0)
 
 
+_AT: Final = attrgetter("at")
+
+
 @lru_cache(maxsize=256)
 def _promised(day: int, rules: tuple[Rule, ...], begun: tuple[bool, ...]) -> tuple[_End, ...]:
     """Return the end of each quarter of a day: that of the promise in force, or an earlier one of what began since."""
-    ends = [_ends(day, rule.retention, rule.zone) for rule in rules]
-    ends_of: list[_End] = []
-    for quarter in range(QUARTERS):
-        first = _in_force(rules, start_of(day) + quarter * QUARTER)
-        bound = [first, *(place for place in range(first + 1, len(rules)) if begun[place])]
-        ends_of.append(min((_End(ends[place][quarter], rules[place]) for place in bound), key=lambda end: end.at))
-    return tuple(ends_of)
+    first, last = _in_force(rules, start_of(day)), _in_force(rules, start_of(day + 1) - QUARTER)
+    bound = [place for place in range(first, len(rules)) if place <= last or begun[place]]
+    ends = {
+        place: [_End(at, rules[place]) for at in _ends(day, rules[place].retention, rules[place].zone)]
+        for place in bound
+    }
+    if first == last:
+        return tuple(min(at_once, key=_AT) for at_once in zip(*ends.values(), strict=True))
+    firsts = [_in_force(rules, start_of(day) + quarter * QUARTER) for quarter in range(QUARTERS)]
+    return tuple(
+        min((ends[place][quarter] for place in bound if place == held or (place > held and begun[place])), key=_AT)
+        for quarter, held in enumerate(firsts)
+    )
 
 
 @lru_cache(maxsize=256)
