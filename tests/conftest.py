@@ -39,7 +39,10 @@ def pytest_configure() -> None:
 
 
 #: Files that take long begin first, so that no process is still at one when the others have nothing left.
-_LONG = ("test_two_months.py", "test_drain_command.py", "test_servers.py", "test_strategies.py", "test_postgres.py")
+_LONG = (
+    "test_two_months.py", "test_every_promise.py", "test_killed.py", "test_drain_command.py", "test_servers.py",
+    "test_hosts_through_time.py", "test_transit.py", "test_journey.py", "test_strategies.py", "test_postgres.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

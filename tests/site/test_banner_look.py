@@ -103,7 +103,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture
-def show(browser: Browser, documents: dict[str, str]) -> Iterator[Any]:
+def show(documents: dict[str, str], browser: Browser) -> Iterator[Any]:
     """Return a function that shows one of the documents in a window of its own."""
     pages: list[Page] = []
 

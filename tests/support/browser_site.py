@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -26,6 +26,9 @@ ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
+#: How long a page is waited for: on a busy machine it comes late, and that is no fault.
+_PATIENCE_MS = 30_000
+expect.set_options(timeout=_PATIENCE_MS)
 #: What sites do to the elements that a banner is made of.
 HOSTILE = """
 html { font-size: 10px } body { font: italic 40px/3 serif; color: red; text-transform: uppercase; text-align: right }
@@ -64,7 +67,7 @@ def profiles(browser: Browser, start: str = "/", *, watch: str = "", **usual: An
 
         def arrive(path: str = start, **options: Any) -> Page:
             context = contexts.enter_context(browser.new_context(**{"locale": "en", **usual, **options}))
-            context.set_default_timeout(5_000)
+            context.set_default_timeout(_PATIENCE_MS)
             page = context.new_page()
             if watch and options.get("java_script_enabled", True):
                 page.add_init_script(watch)
