@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.hosts.hosts import Hosts
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
+from consent_mw.policy.model import Policy
 from consent_mw.retention.destruction import Destruction, Outcome, Progress
 from consent_mw.retention.overdue import Due, at_work, due
 from consent_mw.retention.tier import LIVE
@@ -78,26 +79,7 @@ def purge(
     places = places_of(file, directory)
     store = opened_store(existing_store(places, url, log_urls))
     sealer = Sealer.of_site(places, _keyring(places, ring), policy)
-    hosts = Hosts.of_site(
-        places,
-        store,
-        sealer.keyring,
-        sealer.site_keys,
-        revision=lambda: policy.revision,
-        oldest=lambda: Spool(places.spool, clock=now_ns).oldest if places.spool.exists() else None,
-        clock=clock_of_commands(),
-    )
-    destruction = Destruction.of_site(
-        policy,
-        places,
-        store,
-        sealer,
-        SiteRestrictions(store, sealer),
-        spool=_spool(places),
-        lost=frozenset(lost),
-        clock=clock_of_commands(),
-        confirm=hosts.is_current if hosts else None,
-    )
+    destruction = _destruction(policy, places, store, sealer, lost)
     missing = _missing(destruction, places, ring)
     # One that was used here and is gone is no other machine's.
     of_others = frozenset[str]() if forced else frozenset(lost).difference(missing)
@@ -117,6 +99,29 @@ def purge(
     said = wrong if not dry_run else [due for due in wrong if due.problem]
     complain(*gone, *done.troubles, *map(complaint, said))
     return FAULT if gone or done.troubles or any(due.late or due.problem for due in wrong) else 0
+
+
+def _destruction(policy: Policy, places: Places, store: Store, sealer: Sealer, lost: Iterable[str]) -> Destruction:
+    hosts = Hosts.of_site(
+        places,
+        store,
+        sealer.keyring,
+        sealer.site_keys,
+        revision=lambda: policy.revision,
+        oldest=lambda: Spool(places.spool, clock=now_ns).oldest if places.spool.exists() else None,
+        clock=clock_of_commands(),
+    )
+    return Destruction.of_site(
+        policy,
+        places,
+        store,
+        sealer,
+        SiteRestrictions(store, sealer),
+        spool=_spool(places),
+        lost=frozenset(lost),
+        clock=clock_of_commands(),
+        confirm=hosts.is_current if hosts else None,
+    )
 
 
 def _missing(destruction: Destruction, places: Places, ring: str | None) -> dict[str, str]:

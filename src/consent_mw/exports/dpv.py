@@ -181,16 +181,9 @@ def _process(policy: Policy, purpose: Purpose, parties: list[tuple[_Node, Recipi
     undeclared = [
         receiver for receiver in receiving if receiver.cookies and not receiver.declared and not receiver.processor
     ]
-    third = [
-        {"@id": node["@id"]}
-        for node, receiver in parties
-        if isinstance(receiver, Recipient) and _is_for(receiver, purpose)
-    ]
-    working = [
-        {"@id": node["@id"]}
-        for node, receiver in parties
-        if isinstance(receiver, Processor) and _is_for(receiver, purpose)
-    ]
+    involved = [({"@id": node["@id"]}, party) for node, party in parties if _is_for(party, purpose)]
+    third = [node for node, party in involved if isinstance(party, Recipient)]
+    working = [node for node, party in involved if isinstance(party, Processor)]
     return _filled(
         {
             "@id": f"#purpose-{purpose.name}",

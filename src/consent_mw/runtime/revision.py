@@ -21,7 +21,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.policy.notice_period import since
 from consent_mw.policy.rollout import NEVER, Plan
 from consent_mw.retention.proofs import Proofs
-from consent_mw.rights.withdrawal import removed
+from consent_mw.rights.withdrawal import Removed, removed
 from consent_mw.runtime.shared import Shared
 from consent_mw.site.documents import OwnCookies
 from consent_mw.site.my_data_pages import MyData
@@ -68,20 +68,26 @@ class Revision:
         self.receipts: ReceiptKeeper = ReceiptKeeper(
             self.recorder, storage.clock, storage.store if options.receipts == "store" else None
         )
-        self.site: Site = Site(
-            policy,
+        self.site: Site = self._site(policies, gone)
+        self._misplaced: set[str] = set()
+        self._undeclared: Undeclared = Undeclared(policy, sealer, storage.spool)
+
+    def _site(self, policies: Sequence[Policy], gone: dict[str, Removed]) -> Site:
+        shared, options, storage = self.shared, self.shared.options, self.shared.storage
+        return Site(
+            self.policy,
             prefix=options.prefix,
             signing=shared.cookie.signing,
-            pending=pending,
+            pending=self.pending,
             keeper=self.receipts,
-            receipts=Receipts(storage.store, sealer),
+            receipts=Receipts(storage.store, self.sealer),
             hand_over=shared.drain.once,
             revisions=storage.revisions,
             wordings=storage.wordings,
             my_data=MyData.of_site(
                 policies,
                 storage.store,
-                sealer,
+                self.sealer,
                 storage.spool,
                 shared.erasure,
                 shared.drain.once,
@@ -91,15 +97,13 @@ class Revision:
                 personal_data=options.personal_data,
                 removed=gone,
             ),
-            proofs=Proofs(storage.store, sealer, storage.clock) if options.proof_page else None,
+            proofs=Proofs(storage.store, self.sealer, storage.clock) if options.proof_page else None,
             own_cookies=self._own_cookies,
             look=options.look,
             templates=Path(options.templates) if options.templates else None,
             enforced=not options.report_only,
             now_ns=storage.clock,
         )
-        self._misplaced: set[str] = set()
-        self._undeclared: Undeclared = Undeclared(policy, sealer, storage.spool)
 
     def under(self, policy: Policy) -> Revision:
         """Return the revision for another policy. Cookies that wait for an answer move to it."""

@@ -55,15 +55,7 @@ class Runtime:
         self.options: Options = options
         self.storage: Storage = Storage.of(options, places, cookie.signing.keys)
         hosts = self.storage.hosts(lambda: self.policy.revision)
-        self._publications = Publications(
-            self.storage.revisions,
-            declared,
-            options.file,
-            options.clock,
-            trial=options.debug,
-            begun=begun,
-            unknown=self.storage.catch_up(hosts) if hosts else "",
-        )
+        self._publications = self._published(declared, hosts, begun)
         policy = self._publications.in_force
         _refuse_unanswered(policy, options)
         sealer = self.storage.sealer(policy)
@@ -71,32 +63,8 @@ class Runtime:
         proxies = options.proxies or Proxies()
         self.console: Console | None = Console(policy, proxies) if options.console else None
         self.destruction: Destruction = self._destruction(policy, sealer, hosts)
-        self.erasure: Erasure = Erasure.of_site(
-            self.storage.revisions.course(policy).published,
-            places,
-            self.storage.store,
-            sealer,
-            spool=self.storage.spool,
-            hand_over=self._hand_over,
-            personal_data=options.personal_data,
-            spools=hosts.spools if hosts else None,
-            restored=lambda: hosts.restored if hosts else 0,
-        )
-        self.drain: Drain = Drain(
-            policy,
-            self.storage.spool,
-            self.storage.store,
-            sealer,
-            pending,
-            clock=options.clock,
-            hands_over=options.drain,
-            process=self._drain_process(policy),
-            chores=(*([hosts] if hosts else []), self.erasure),
-            drain_chores=(self.destruction,) if options.drain else (),
-            poll_published=self.poll_published,
-            agree=hosts.agree if hosts and hosts.keyring is self.storage.keyring else None,
-            first=self.destruction.destroy_keys,
-        )
+        self.erasure: Erasure = self._erasure(policy, sealer, hosts)
+        self.drain: Drain = self._drain(policy, sealer, pending, hosts)
         self.storage.know_keyrings(self.erasure.archive, given=options.keyring is not None)
         shared = Shared(
             options=options,
@@ -113,17 +81,54 @@ class Runtime:
 
     def _destruction(self, policy: Policy, sealer: Sealer, hosts: Hosts | None) -> Destruction:
         storage = self.storage
-        restrictions = SiteRestrictions(storage.store, sealer)
-        places, store = storage.places, storage.store
         return Destruction.of_site(
             policy,
-            places,
-            store,
+            storage.places,
+            storage.store,
             sealer,
-            restrictions,
+            SiteRestrictions(storage.store, sealer),
             spool=storage.spool,
             clock=storage.clock,
             confirm=hosts.is_current if hosts else None,
+        )
+
+    def _published(self, declared: Policy, hosts: Hosts | None, begun: bool) -> Publications:
+        storage, options = self.storage, self.options
+        unknown = storage.catch_up(hosts) if hosts else ""
+        return Publications(
+            storage.revisions, declared, options.file, options.clock, trial=options.debug, begun=begun, unknown=unknown
+        )
+
+    def _erasure(self, policy: Policy, sealer: Sealer, hosts: Hosts | None) -> Erasure:
+        storage = self.storage
+        return Erasure.of_site(
+            storage.revisions.course(policy).published,
+            storage.places,
+            storage.store,
+            sealer,
+            spool=storage.spool,
+            hand_over=self._hand_over,
+            personal_data=self.options.personal_data,
+            spools=hosts.spools if hosts else None,
+            restored=lambda: hosts.restored if hosts else 0,
+        )
+
+    def _drain(self, policy: Policy, sealer: Sealer, pending: Pending, hosts: Hosts | None) -> Drain:
+        storage, options = self.storage, self.options
+        return Drain(
+            policy,
+            storage.spool,
+            storage.store,
+            sealer,
+            pending,
+            clock=options.clock,
+            hands_over=options.drain,
+            process=self._drain_process(policy),
+            chores=(*([hosts] if hosts else []), self.erasure),
+            drain_chores=(self.destruction,) if options.drain else (),
+            poll_published=self.poll_published,
+            agree=hosts.agree if hosts and hosts.keyring is storage.keyring else None,
+            first=self.destruction.destroy_keys,
         )
 
     def _drain_process(self, policy: Policy) -> DrainProcess | None:

@@ -50,19 +50,7 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
         "language": language,
         "languages": list(policy.languages),
         "digest": policy.digest,
-        "controller": {
-            "name": _text(policy.controller.name, language),
-            "address": _may(policy.controller.address, language),
-            "registration": policy.controller.registration,
-            "officer": {
-                "name": _text(policy.controller.officer.name, language),
-                "email": policy.controller.officer.email,
-                "phone": policy.controller.officer.phone,
-                "title": _may(policy.controller.officer.title, language),
-                "department": _may(policy.controller.officer.department, language),
-                "fax": policy.controller.officer.fax,
-            },
-        },
+        "controller": _plain(policy.controller, language),
         "joint_controllers": [_plain(joint, language) for joint in policy.joint_controllers],
         "contacts": [_plain(contact, language) for contact in policy.contacts],
         "preamble": _may(policy.preamble, language),
@@ -72,8 +60,8 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
         "headings": {place: _text(words, language) for place, words in policy.headings.items()},
         "rights": [right._asdict() for right in Outline(policy).rights()],
         "answer_within": str(Outline(policy).answer_within()),
-        "contact": {"ways": list(policy.contact.ways)},
-        "destruction": {"paper": policy.destruction.paper and _text(policy.destruction.paper, language)},
+        "contact": _plain(policy.contact, language),
+        "destruction": _plain(policy.destruction, language),
         "summary": [_summary(row, language) for row in Outline(policy).summary()],
         "purposes": [_purpose(policy, purpose, language) for purpose in policy.purposes.values()],
         "recipients": [row for receiver in Outline(policy).third_parties() for row in _receiver(receiver, language)],
@@ -81,10 +69,7 @@ def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: I
         **cookies_document(policy, language, own),
         "undeclared": policy.undeclared,
         "seal": policy.seal,
-        "agencies": [
-            {"name": _text(agency.name, language), "phone": agency.phone, "url": agency.url}
-            for agency in policy.agencies
-        ],
+        "agencies": [_plain(agency, language) for agency in policy.agencies],
     }
 
 

@@ -177,17 +177,20 @@ class Site:
             self._routes["/proof"] = {"GET": ProofPages(self._rendering, policy, proofs, policies.published).page}
         self._my_data = my_data
         if my_data:
-            self._rendering.has_my_data = True
-            data = MyDataPages(
-                self._rendering,
-                policy,
-                my_data,
-                posts=self._posts,
-                slips=Slips(signing),
-                readers=readers,
-                shown=lambda language: self.shown("my-data", language),
-            )
-            self._routes["/my-data"] = {"GET": data.page, "POST": data.post}
+            self._routes["/my-data"] = self._my_data_routes(my_data, signing, readers)
+
+    def _my_data_routes(self, my_data: MyData, signing: Signing, readers: Readers) -> dict[str, _Page]:
+        self._rendering.has_my_data = True
+        data = MyDataPages(
+            self._rendering,
+            self.policy,
+            my_data,
+            posts=self._posts,
+            slips=Slips(signing),
+            readers=readers,
+            shown=lambda language: self.shown("my-data", language),
+        )
+        return {"GET": data.page, "POST": data.post}
 
     # -- for the middleware -------------------------------------------------------------------------------------
 
