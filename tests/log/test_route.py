@@ -26,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from consent_mw import ConsentMiddleware, get_consent
 from consent_mw._asgi import ASGIApp, Receive, Scope, Send
@@ -226,6 +227,49 @@ def test_another_framework_below_a_mount_has_both_in_its_route(
 ) -> None:
     app = Starlette(routes=[Mount("/old/{tenant}", app=WSGIMiddleware(flask_app()))])  # type: ignore[arg-type]
     assert routes(app, "/old/kim/api/v2/books/7", root_path=root_path) == ["/old/{tenant}/api/<version>/books/<int:id>"]
+
+
+@pytest.mark.parametrize(
+    ("make", "template"),
+    [
+        (litestar_app, "/api/{version}/books/{id}"),
+        (quart_app, "/api/<version>/books/<int:id>"),
+        (blacksheep_app, "/api/{version}/books/{id}"),
+    ],
+    ids=["litestar", "quart", "blacksheep"],
+)
+def test_an_application_below_a_mount_of_starlette_has_both(
+    make: Callable[[], Any], template: str, routes: Callable[..., list[object]]
+) -> None:
+    app = Starlette(routes=[Mount("/old/{tenant}", app=make())])
+    assert routes(app, "/old/kim/api/v2/books/7") == [f"/old/{{tenant}}{template}"]
+
+
+@pytest.mark.parametrize("make", [blacksheep_app, starlette_app], ids=["blacksheep", "starlette"])
+def test_an_application_that_blacksheep_mounts_has_both(
+    make: Callable[[], Any], routes: Callable[..., list[object]]
+) -> None:
+    app = Application(router=BlackSheepRouter())
+    app.mount("/old", make())
+    assert routes(app, "/old/api/v2/books/7") == ["/old/api/{version}/books/{id}"]
+
+
+def flask_with_another() -> Flask:
+    app = Flask("outer")
+
+    @app.get("/<path:anything>")
+    def anything(anything: str) -> str:
+        return "anything"
+
+    return app
+
+
+def test_an_application_that_a_dispatcher_chooses_has_its_own_route(routes: Callable[..., list[object]]) -> None:
+    around, inside = flask_with_another(), flask_with_another()
+    inside.wsgi_app = DispatcherMiddleware(inside.wsgi_app, {"/old": flask_app()})  # type: ignore[method-assign]  # as Flask documents it
+    for app in (DispatcherMiddleware(around, {"/old": flask_app()}), inside):
+        served = routes(WSGIMiddleware(app), "/old/api/v2/books/7", "/older")  # type: ignore[arg-type]
+        assert served[-2:] == ["/old/api/<version>/books/<int:id>", "/<path:anything>"]
 
 
 def test_what_a_mount_serves_without_routes_has_the_mounts(tmp_path: Path, routes: Callable[..., list[object]]) -> None:

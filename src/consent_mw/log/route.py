@@ -94,7 +94,7 @@ def _template_of_framework(inner: Scope) -> str | None:
     last entry that Starlette knows is a mount.
     """
     route = inner.get("route")
-    if route is None:
+    if route is None or hasattr(route, "routes"):
         template: Any = inner.get("path_template")  # Litestar's, with all its prefixes
         return template if isinstance(template, str) else None
     context: Any = inner.get("fastapi")
@@ -104,8 +104,8 @@ def _template_of_framework(inner: Scope) -> str | None:
         effective = context.get("effective_route_context")
         if effective is not None and getattr(effective, "original_route", None) is route:
             route = getattr(effective, "starlette_route", None) or effective
-    if hasattr(route, "routes"):
-        return None
+            if hasattr(route, "routes"):
+                return None
     template = getattr(route, "path_format", None) or getattr(route, "path", None)
     return template if isinstance(template, str) else None
 
@@ -117,28 +117,42 @@ def _mounts(app: Any, taken: str, deepest: int) -> Iterator[tuple[str, Any]]:
         return
     if deepest == 0:
         return
-    for mount in _mounts_in(app):
-        regex, mounted = getattr(mount, "path_regex", None), getattr(mount, "app", None)
-        if regex is None:  # a Host, which takes no part of the path
+    for template, takes, mounted in _mounts_in(app):
+        if not template:  # a Host, which takes no part of the path
             yield from _mounts(mounted, taken, deepest - 1)
             continue
-        template = str(mount.path_format).removesuffix("/{path}")
         # A path converter takes as much as it can. With the end given, that is as much as the mount took.
         for end in (at for at in range(len(taken), 0, -1) if at == len(taken) or taken[at] == "/"):
-            match = regex.match(f"{taken[:end]}/")
-            if match is not None and match.group("path") == "":
-                yield from ((template + rest, mount) for rest, mount in _mounts(mounted, taken[end:], deepest - 1))
+            if takes(taken[:end]):
+                yield from ((template + rest, inner) for rest, inner in _mounts(mounted, taken[end:], deepest - 1))
 
 
-def _mounts_in(app: Any) -> Iterator[Any]:
-    """
-    Yield the mounts and hosts of a Starlette application or router, including those of FastAPI's included routers.
-    """
+def _mounts_in(app: Any) -> Iterator[tuple[str, Callable[[str], bool], Any]]:
+    """Yield template, test of the beginning that it takes, and application of each mount of the outermost router."""
     for layer in _layers(app):
         routes: Any = getattr(layer, "routes", None)
-        if routes.__class__ is list:
-            yield from _flat(routes)
+        if routes.__class__ is list:  # Starlette's, and those of FastAPI's included routers
+            yield from map(_mount_of_starlette, _flat(routes))
             return
+        if hasattr(layer, "mount_registry"):
+            yield from map(_mount_of_blacksheep, layer.mount_registry.mounted_apps)
+            return
+
+
+def _mount_of_starlette(mount: Any) -> tuple[str, Callable[[str], bool], Any]:
+    def takes(beginning: str) -> bool:
+        match = mount.path_regex.match(f"{beginning}/")
+        return match is not None and match.group("path") == ""
+
+    return str(getattr(mount, "path_format", "")).removesuffix("/{path}"), takes, mount.app
+
+
+def _mount_of_blacksheep(mount: Any) -> tuple[str, Callable[[str], bool], Any]:
+    def takes(beginning: str) -> bool:
+        match = mount.match_by_path(f"{beginning}/".encode())
+        return match is not None and match.values.get("tail") == ""
+
+    return mount.pattern.decode().removesuffix("/*"), takes, mount.handler
 
 
 def _flat(routes: Iterable[Any]) -> Iterator[Any]:
@@ -168,8 +182,12 @@ def _router_of(app: Any) -> _Router | None:
     """Return a function that asks the router of a framework which puts nothing into the scope."""
     django: Any = sys.modules.get("django.core.handlers.base")
     for layer in _layers(app):
+        if getattr(layer, "mounts", None).__class__ is dict:
+            return _dispatcher(layer.mounts, _router_of(getattr(layer, "app", None)))
         if hasattr(getattr(layer, "url_map", None), "bind"):
-            return _werkzeug(layer.url_map)
+            mounts: Any = getattr(vars(layer).get("wsgi_app"), "mounts", None)  # as Flask's documentation puts it there
+            own = _werkzeug(layer.url_map)
+            return _dispatcher(mounts, own) if mounts.__class__ is dict else own
         if django is not None and isinstance(layer, django.BaseHandler):
             return _django
         if hasattr(getattr(layer, "_router", None), "find"):
@@ -177,6 +195,18 @@ def _router_of(app: Any) -> _Router | None:
         if hasattr(getattr(layer, "router", None), "get_matching_route"):
             return _blacksheep(layer.router)
     return None
+
+
+def _dispatcher(mounts: dict[str, Any], otherwise: _Router | None) -> _Router:
+    """Werkzeug's and Hypercorn's `DispatcherMiddleware`: its prefixes are literal, and no scope has them."""
+
+    def template(method: str, path: str, websocket: bool) -> str | None:
+        prefix = max((each for each in mounts if f"{path}/".startswith(f"{each}/")), key=len, default="")
+        router = _router_of(mounts[prefix]) if prefix else otherwise
+        below = router(method, path[len(prefix) :] or "/", websocket) if router is not None else None
+        return None if below is None else prefix + below
+
+    return template
 
 
 def _werkzeug(url_map: Any) -> _Router:
