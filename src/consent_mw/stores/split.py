@@ -63,7 +63,7 @@ class SplitStore(SeveralStores):
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncGenerator[bool]:
         """
-        As `SeveralStores.lease`. Who does not hold it in the store, where all hosts ask first, holds none of the log's.
+        As `SeveralStores.lease`. All hosts ask first in the store; a caller it refuses gets none of the log's.
         Those have another name: the log may be in the store's own database.
         """
         async with lease(self._main, name) as mine:
