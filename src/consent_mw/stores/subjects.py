@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from consent_mw.records import Query, Record, time_of
@@ -15,6 +16,7 @@ Subjects: TypeAlias = Mapping[tuple[int, str], frozenset[bytes]]
 #: The most days, times purposes, in one query, where a store says nothing else: it may look for each token in each of
 #: them. A query itself costs as much as some dozen tokens.
 _MOST: Final = 96
+_PURPOSE: Final = itemgetter(1)
 
 
 @runtime_checkable
@@ -47,10 +49,10 @@ def questions(subjects: Subjects, kinds: frozenset[str], most: int = _MOST) -> l
     return [
         Query(
             kinds=kinds,
-            purposes=frozenset(purpose for _, purpose in some),
+            purposes=frozenset(map(_PURPOSE, some)),  # of a sign-in there are hundreds of days: no loop of Python's own
             subjects=frozenset[bytes]().union(*some.values()),
-            since=start_of(min(day for day, _ in some)),
-            until=start_of(max(day for day, _ in some) + 1),
+            since=start_of(min(some)[0]),
+            until=start_of(max(some)[0] + 1),
             places=some,
         )
         for some in _stretches(subjects, most)
