@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.support.asgi import drive, scope
 from tests.support.commands import refused, run
+from tests.support.living_shop import SHOP, START, TEXT
 from tests.support.postgres import PostgresServer
 from tests.support.repository import ROOT
 from tests.support.sites_with_records import SiteWithRecords
@@ -26,12 +28,14 @@ from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import StoreUnavailable
 from consent_mw.kinds import KINDS
 from consent_mw.records import Query, Record
+from consent_mw.staff.existing_site import existing_store
 from consent_mw.stores import move, site_store, store_from
 from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.move import Move
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.stores.used import UsedStores
+from consent_mw.testing.site import LivingSite
 
 KEY = "a key of the trials, at least 16 characters"
 EVERY = Query(kinds=frozenset(KINDS))
@@ -154,6 +158,20 @@ def test_a_site_that_starts_with_another_store_reads_those_that_it_had(tmp_path:
         assert asyncio.run(visit()) == names.index(url) + 1 if url else asyncio.run(visit()) >= 1
     assert isinstance(site_store(site.places.database, None), JoinedStore)
     assert len(UsedStores.beside(site.places.database).earlier) == 2
+
+
+def test_commands_that_name_the_file_a_site_moved_to_mean_its_earlier_one_too(tmp_path: Path) -> None:
+    """Or `purge` would destroy the keys of what it leaves in the earlier file, and certify that nothing was there."""
+    with LivingSite(SHOP, policy=TEXT, directory=tmp_path, at=START) as site:
+        site.visitor().get("/")
+        assert len(site.records("visit")) == 1
+        site.restart(store=f"sqlite:///{tmp_path}/new.sqlite3", drain=False)
+        site.clock.advance(timedelta(days=100))
+        assert "1 records" in site.run("purge").stdout
+        assert site.records("visit") == []
+        copy = f"sqlite:///{tmp_path}/copy.sqlite3"
+        shutil.copy(tmp_path / "new.sqlite3", tmp_path / "copy.sqlite3")
+        assert isinstance(existing_store(site.app.runtime.places, copy), SQLiteStore), "a copy is read alone"
 
 
 def test_a_database_under_another_name_or_password_is_the_same_one(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from consent_mw.stores import earlier_stores, log_store_from, site_store, store_
 from consent_mw.stores.base import Store
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.stores.used import UsedStores, canonical
 
 _EVERY_REVISION = sys.maxsize
 
@@ -24,7 +25,7 @@ def existing_store(places: Places, url: str | None, log_urls: Sequence[str] = ()
     """
     Return the store of the site. Refuse a file that does not exist, since opening it would create it.
 
-    If the site uses a database now, the store also covers what the site kept in its file before.
+    If the site uses another store now, it also covers what the site kept in its earlier ones.
 
     Args:
         url: The URL of the store; None for the file in the data directory.
@@ -35,9 +36,11 @@ def existing_store(places: Places, url: str | None, log_urls: Sequence[str] = ()
     """
     places.check()
     store, logs = _existing(url or f"sqlite:///{places.database}"), [_existing(log_url) for log_url in log_urls]
-    if url is None and earlier_stores(places.database, f"sqlite:///{places.database}", *log_urls):
-        return site_store(places.database, None, logs)
-    if url is None or isinstance(store, SQLiteStore):  # another file may be a copy of this one, so it is read alone
+    if url is None:
+        is_alone = not earlier_stores(places.database, f"sqlite:///{places.database}", *log_urls)
+    else:  # a file that the site did not start with may be a copy of its own
+        is_alone = isinstance(store, SQLiteStore) and canonical(url) != UsedStores.beside(places.database).store
+    if is_alone:
         log = log_store_from(logs)
         return SplitStore(store, log) if log else store
     return site_store(places.database, url, logs)
