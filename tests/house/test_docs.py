@@ -227,6 +227,12 @@ def test_every_relative_link_resolves(page: Path) -> None:
         assert not anchor or anchor in anchors(place), target
 
 
+def test_the_index_and_the_site_lead_to_every_page() -> None:
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {name for name in pages if f"]({name})" not in (ROOT / "docs/index.md").read_text()} == set()
+    assert {name for name in pages if f": {name}" not in (ROOT / "mkdocs.yml").read_text()} == set()
+
+
 def test_the_architecture_page_has_each_room_in_its_layer() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     rows = re.findall(r"^\| (\d+) \| (.+?) \|", page, flags=re.MULTILINE)
