@@ -267,7 +267,12 @@ def test_a_torn_tail_is_cut_at_every_byte(spool, directory):
         assert segment.damaged_bytes == (cut - boundary if cut >= boundary else cut)
         segment.release()
     os.truncate(path, 0)
-    assert spool.closed() == []
+    assert spool.closed() == []  # it might be new
+    os.utime(path, (0, 0))
+    (segment,) = spool.closed()
+    assert list(segment.frames()) == []
+    assert segment.gaps[0].reason == "damaged"  # at least one frame was in it
+    segment.discard()
     assert segments(directory) == []
 
 
@@ -433,14 +438,29 @@ assert spool.take_gap().frames == 2
     assert drained(Spool(directory)) == [b"z"]
 
 
-def test_a_durable_frame_in_a_segment_that_somebody_removed_is_not_acknowledged(spool, directory):
+@pytest.mark.parametrize("spoil", [os.unlink, lambda path: os.truncate(path, 0)], ids=["removed", "cut"])
+def test_a_durable_frame_in_a_segment_that_somebody_removed_or_cut_is_not_acknowledged(spoil, spool, directory):
     assert spool.write([b"x"])
     for path in directory.iterdir():
-        path.unlink()
+        spoil(path)
     assert not spool.write([b"a receipt"], durable=True)
     assert spool.take_gap().frames == 2
     assert spool.write([b"a receipt"], durable=True)
-    assert drained(spool) == [b"a receipt"]
+    assert set(drained(spool)) == {b"a receipt"}
+
+
+def test_a_segment_that_got_no_frame_leaves_no_file(directory):
+    program = """
+import resource, sys
+from consent_mw.spool.spool import Spool
+spool = Spool(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+assert not spool.write([b"x" * 400])
+assert spool.take_gap().frames == 1
+spool.rotate()
+"""
+    finish(start(program, directory))
+    assert segments(directory) == []
 
 
 def test_a_full_budget_drops_ordinary_frames_and_leaves_the_reserve(directory):

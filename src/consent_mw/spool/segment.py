@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +20,7 @@ from consent_mw.system.locks import taken, unlock
 from consent_mw.system.ownership import give_to_owner
 
 _SUFFIX = ".spool1"
+_NEW_NS = 10**9
 _NAME = re.compile(rf"(\d{{20}})-([0-9a-f]{{{2 * MARKER_BYTES}}}){re.escape(_SUFFIX)}")
 
 
@@ -55,7 +58,7 @@ class OpenSegment:
     def __init__(self, directory: Path, now_ns: int) -> None:
         """Create the file (mode 0600) and lock it. Raises OSError."""
         self._directory = directory
-        self._fd, self._marker, _ = created(directory, now_ns)
+        self._fd, self._marker, self._path = created(directory, now_ns)
         self._listed = False  # the directory's entry is on the disk
         self.size: int = 0
         self.frames: int = 0
@@ -104,12 +107,19 @@ class OpenSegment:
             sync_directory(self._directory)
             self._listed = True
 
-    def is_unlinked(self) -> bool:
-        """Whether somebody removed the file, and with it what was appended."""
-        return os.fstat(self._fd).st_nlink == 0
+    def is_gone(self) -> bool:
+        """Whether somebody removed the file or cut it short, and with it what was appended."""
+        now = os.fstat(self._fd)
+        return now.st_nlink == 0 or now.st_size < self.size
 
     def close(self) -> None:
-        """Close the file and release its lock, so that a drain can take it."""
+        """
+        Close the file and release its lock, so that a drain can take it. Without a frame it is removed: an empty file
+        that a drain finds is one that lost its frames.
+        """
+        with suppress(OSError):
+            if not self.frames and not os.fstat(self._fd).st_size:
+                self._path.unlink(missing_ok=True)
         _unlock(self._fd)
 
     def forget(self) -> None:
@@ -147,7 +157,7 @@ class Segment:
         """
         Take the lock of a segment whose process released it or is dead. Return None if another has it, or it is gone.
 
-        An empty segment is removed. Raises OSError.
+        Raises OSError.
         """
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -158,11 +168,9 @@ class Segment:
             return None
         segment = cls(path, name, fd)
         # If another drain finished it between our open and our lock, it has unlinked it. Do not read it a second time.
-        if os.fstat(fd).st_nlink == 0:
+        # A new one is empty until its process has locked it.
+        if os.fstat(fd).st_nlink == 0 or (not segment.size and time.time_ns() - segment.written_ns < _NEW_NS):
             segment.release()
-            return None
-        if segment.size == 0:
-            segment.discard()
             return None
         return segment
 
@@ -191,13 +199,14 @@ class Segment:
         """
         Yield each payload in the order written. Every call starts again from the beginning.
 
-        A torn tail is cut, and damage in the middle loses only the frames that it hit; `damaged_bytes` counts both. The
+        A torn tail is cut, and damage in the middle loses only the frames that it hit; `damaged_bytes` counts both. An
+        empty file had at least one frame: a segment is begun for a frame, and one that got none is removed. The
         file is read in pieces, so that a drain's memory does not grow with the size of segments.
 
         Raises:
             SpoolError: The file cannot be read, or was discarded or released.
         """
-        self.damaged_bytes = self.lost = 0
+        self.damaged_bytes, self.lost = 0, int(self.size == 0)
         self.ended = None
         for piece in unpack_from(self.marker, self._read, self.size):
             if isinstance(piece, bytes):
@@ -245,7 +254,8 @@ def created(directory: Path, now_ns: int, suffix: str = _SUFFIX) -> tuple[int, b
         give_to_owner(fd, directory)
         if taken(fd) and os.fstat(fd).st_nlink:
             return fd, name.marker, path
-        # A drain took the empty file before we could lock it, and removes it: start another.
+        # A drain took the empty file before we could lock it, and finds nothing in it: start another.
+        path.unlink(missing_ok=True)
         os.close(fd)
 
 

@@ -362,9 +362,10 @@ class Spool:
             self._segment = OpenSegment(self.directory, self._clock())
         return self._segment
 
-    def _leave_unlinked(self) -> None:
-        if self._segment and self._segment.is_unlinked():
+    def _leave_gone(self) -> None:
+        if self._segment and self._segment.is_gone():
             self._lose(self._segment.frames, "removed")
+            self._segment.frames = 0
             self._retire()
 
     def _survey(self) -> list[SegmentName]:
@@ -383,7 +384,7 @@ class Spool:
         self._used = used
         self._room = 0
         self._counted_until = time.monotonic() + _COUNT_SECONDS
-        self._leave_unlinked()
+        self._leave_gone()
         return sorted(names)
 
     def _surveyed(self) -> tuple[int, list[SegmentName]]:
@@ -423,8 +424,8 @@ class Spool:
         with self._lock:
             # A removed file still accepts frames, but they never reach the disk. One that is no longer ours may be
             # removed.
-            removed = segment is self._segment and segment.is_unlinked()
-            self._leave_unlinked()
+            removed = segment is self._segment and segment.is_gone()
+            self._leave_gone()
         return not removed
 
     def _let_go(self, segment: OpenSegment) -> bool:
