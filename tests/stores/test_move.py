@@ -223,3 +223,11 @@ def test_a_move_that_would_do_harm_is_one_line_and_moves_nothing(
     UsedStores.beside(site.places.database).use(urls[1] if used == "same" else f"sqlite:///{tmp_path / used}")
     assert says in refused(run("store", "move", *urls, cwd=tmp_path))
     assert held(f"sqlite:///{site.places.database}") == before
+
+
+def test_a_move_between_two_databases_is_refused(tmp_path: Path) -> None:
+    site, urls = SiteWithRecords(tmp_path), ("postgresql://a:secret@old/site", "postgresql://a:secret@new/site")
+    UsedStores.beside(site.places.database).use(urls[1])
+    said = refused(run("store", "move", *urls, cwd=tmp_path))
+    assert "pg_dump" in said
+    assert "secret" not in said

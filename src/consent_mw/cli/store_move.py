@@ -27,7 +27,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.move import Move
 from consent_mw.stores.other_kinds import others
 from consent_mw.stores.sqlite import SQLiteStore
-from consent_mw.stores.used import UsedStores, canonical
+from consent_mw.stores.used import UsedStores, canonical, is_database
 from consent_mw.system.escaping import as_json
 from consent_mw.system.priority import behind_the_site
 
@@ -81,9 +81,15 @@ def move(
 
 
 def _check_use(used: UsedStores, source: str, target: str) -> None:
-    """Raises ConfigurationError: the site was not started with the target, so it would not find what has moved."""
+    """Raises ConfigurationError: the site does not read both stores, so it would not find all that it has."""
     if canonical(source) == canonical(target):
         raise ConfigurationError(f"{without_password(source)}: FROM and TO are the same store; name two")
+    if is_database(source) and is_database(target):
+        raise ConfigurationError(
+            f"{without_password(source)}: a site reads one database at a time, so what is in this one would be outside "
+            "of its visitors' rights until it is moved. Stop the site, move the database with its own tools (pg_dump), "
+            "and start the site with the new one"
+        )
     if used.store != canonical(target):
         now = without_password(used.store) if used.store else "a store that its data directory does not name"
         raise ConfigurationError(

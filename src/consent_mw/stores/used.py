@@ -63,7 +63,7 @@ class UsedStores:
                 stay = [
                     other
                     for other in earlier
-                    if other not in ("", url) and not (_is_database(other) and _is_database(url))
+                    if other not in ("", url) and not (is_database(other) and is_database(url))
                 ]
                 self._write(_Kept(url, stay))
 
@@ -102,5 +102,6 @@ def canonical(url: str) -> str:
     return f"{_SQLITE}{Path(url[len(_SQLITE) :]).absolute()}" if url.startswith(_SQLITE) else url
 
 
-def _is_database(url: str) -> bool:
+def is_database(url: str) -> bool:
+    """Whether a URL names a database on a server."""
     return url.startswith(("postgresql:", "postgres:"))
