@@ -9,6 +9,7 @@ the core seconds, which hardly depend on that.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -18,7 +19,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import psycopg
 from rich.console import Console
 from rich.progress import Progress
@@ -92,7 +92,7 @@ def main() -> None:
             rows.append(measured(hosts, servers, options.requests, options.receipts, options.seconds))
             progress.advance(task)
             if options.rows:  # after each, so that a run may be ended early
-                options.rows.write_bytes(msgspec.json.format(msgspec.json.encode([row._asdict() for row in rows])))
+                options.rows.write_text(json.dumps([row._asdict() for row in rows], indent=1))
     for report in _reports(rows, options.receipts, options.seconds):
         show(report, markdown=options.markdown)
 
