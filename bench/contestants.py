@@ -29,6 +29,7 @@ __all__ = [
     "CONTESTANTS",
     "OURS",
     "OURS_INSIDE",
+    "OURS_SHARED",
     "OURS_SPOOLING",
     "PASS_THROUGH",
     "Contestant",
@@ -76,6 +77,11 @@ def ours(app: ASGIApp, directory: Path) -> ASGIApp:
 def ours_spooling(app: ASGIApp, directory: Path) -> ASGIApp:
     """The same, but that the drain is somebody else's: `consent-mw drain`."""
     return _ours(app, directory, drain=False)
+
+
+def ours_shared(app: ASGIApp, directory: Path) -> ASGIApp:
+    """The same, but that the process that drains also seals and writes, out of memory that both share."""
+    return _ours(app, directory, shared_memory=True)
 
 
 def ours_inside(app: ASGIApp, directory: Path) -> ASGIApp:
@@ -171,6 +177,7 @@ PASS_THROUGH = Contestant("pass-through wrapper", pass_through)
 OURS = Contestant("consent-mw, everything on", ours)
 OURS_SPOOLING = Contestant("consent-mw, everything on, spooling only", ours_spooling)
 OURS_INSIDE = Contestant("consent-mw, everything on, the worker drains", ours_inside)
+OURS_SHARED = Contestant("consent-mw, everything on, `shared_memory=True`", ours_shared)
 ACCESS_LINE = Contestant("uvicorn's access line", access_line, by_server=True)
 
 CONTESTANTS = [

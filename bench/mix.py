@@ -19,25 +19,31 @@ from rich.console import Console
 from rich.progress import track
 from starlette.types import ASGIApp, Message
 
-from bench.contestants import ACCESS_LINE, BARE, OURS_SPOOLING
-from bench.running import SERVER_CORE, lifespan, pin
+from bench.contestants import ACCESS_LINE, BARE, OURS_SHARED, OURS_SPOOLING
+from bench.running import SERVER_CORE, lifespan, pin, unpin
 from bench.tables import Report, show, versions
 from bench.traffic import ALONE, SHARES, Arrival, Traffic, new_site
+from consent_mw import ConsentMiddleware
 
 #: The bare site first: the others are measured by what they add to it.
-CONTESTANTS: Final = (BARE, ACCESS_LINE, OURS_SPOOLING)
+CONTESTANTS: Final = (BARE, ACCESS_LINE, OURS_SPOOLING, OURS_SHARED)
 MIX: Final = "the mix"
 WARM_UP: Final = 200
+_PATIENCE_SECONDS: Final = 120
 
 Rounds = list[tuple[float, ...]]
 
 
 class Cost(NamedTuple):
-    """Microseconds of a request: of the bare site, what the access line adds, and what we add."""
+    """
+    Microseconds of a request: of the bare site, what the access line adds, what we add, and what we add with
+    `shared_memory=True`.
+    """
 
     bare: float
     line: float
     ours: float
+    shared: float
 
     @property
     def lines(self) -> float:
@@ -48,7 +54,6 @@ class Cost(NamedTuple):
 def main() -> None:
     """Measure the mix and each kind in rounds, and print them; with --plot draw them too."""
     options = _options()
-    pin(SERVER_CORE)
     kinds = [MIX, *ALONE] if options.kind is None else [options.kind]
     console = Console(stderr=True)
     costs: dict[str, Cost] = {}
@@ -88,6 +93,9 @@ async def _rounds(arriving: Sequence[Arrival], requests: int) -> Rounds:
         for app in apps:
             await stack.enter_async_context(lifespan(app))
             await _microseconds(app, arriving[:WARM_UP])
+        unpin()  # the process that drains may have any core
+        await _busy(apps[CONTESTANTS.index(OURS_SHARED)], arriving[:WARM_UP])
+        pin(SERVER_CORE)
         gc.collect()
         return [
             tuple([await _microseconds(app, arriving[at : at + requests]) for app in apps])
@@ -95,7 +103,18 @@ async def _rounds(arriving: Sequence[Arrival], requests: int) -> Rounds:
         ]
 
 
+async def _busy(app: ASGIApp, arriving: Sequence[Arrival]) -> None:
+    """Send requests until the process that drains is there and has taken the memory that both share."""
+    if not isinstance(app, ConsentMiddleware):
+        raise TypeError(app)
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while app.runtime.spool.lent is None:
+            await _microseconds(app, arriving)
+            await asyncio.sleep(0.1)
+
+
 async def _microseconds(app: ASGIApp, arriving: Sequence[Arrival]) -> float:
+    await asyncio.sleep(0)  # the turn of what runs beside the requests
     made = [(each.scope(), each.receive()) for each in arriving]
     began = time.thread_time_ns()
     for scope, receive in made:
@@ -108,8 +127,8 @@ async def _discard(message: Message) -> None:
 
 
 def _cost(rounds: Rounds) -> Cost:
-    bare, line, ours = zip(*rounds, strict=True)
-    added = (median(own - base for own, base in zip(each, bare, strict=True)) for each in (line, ours))
+    bare, *others = zip(*rounds, strict=True)
+    added = [median(own - base for own, base in zip(each, bare, strict=True)) for each in others]
     return Cost(median(bare), *added)
 
 
@@ -119,17 +138,26 @@ def _name(kind: str) -> str:
 
 def _report(costs: dict[str, Cost], options: argparse.Namespace) -> Report:
     rows = [
-        [_name(kind), f"{cost.bare:.1f}", f"{cost.line:+.1f}", f"{cost.ours:+.1f}", f"{cost.lines:.2f}"]
+        [
+            _name(kind),
+            f"{cost.bare:.1f}",
+            f"{cost.line:+.1f}",
+            f"{cost.ours:+.1f}",
+            f"{cost.lines:.2f}",
+            f"{cost.shared:+.1f}",
+            f"{cost.shared / cost.line:.2f}",
+        ]
         for kind, cost in costs.items()
     ]
     shares = ", ".join(f"{share} {kind}" for kind, share in SHARES.items())
     return Report(
         "Real traffic",
-        ["", "bare", "the line", "ours", "in lines"],
+        ["", "bare", "the line", "ours", "in lines", "shared memory", "in lines"],
         rows,
         f"Medians of {options.rounds} interleaved rounds of {options.requests} requests, microseconds of the thread's "
         "own time: of the bare site, then what uvicorn's access line adds, and what consent-mw adds; in-process, "
-        f"spooling only; seed {options.seed}. Of a hundred requests of the mix: {shares}. {versions('starlette')}.",
+        "spooling only; then with `shared_memory=True`, while the process that drains seals and writes on the other "
+        f"core; seed {options.seed}. Of a hundred requests of the mix: {shares}. {versions('starlette')}.",
     )
 
 

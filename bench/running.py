@@ -20,7 +20,7 @@ from bench.contestants import CONTESTANTS, Contestant, log_config, request_heade
 from bench.site import PATH
 from bench.traffic import new_site
 
-__all__ = ["CLIENT_CORE", "SERVER_CORE", "Server", "lifespan", "pin", "serving"]
+__all__ = ["CLIENT_CORE", "SERVER_CORE", "Server", "lifespan", "pin", "serving", "unpin"]
 
 #: None where the system cannot pin a process, or where there is one core for both.
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -31,6 +31,12 @@ def pin(core: int | None) -> None:
     """Keep this process, and those that it starts from now on, on one core."""
     if core is not None:
         os.sched_setaffinity(0, {core})
+
+
+def unpin() -> None:
+    """Let this process, and those that it starts from now on, have every core again."""
+    if CORES:
+        os.sched_setaffinity(0, CORES)
 
 
 @asynccontextmanager

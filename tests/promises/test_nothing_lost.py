@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+import pytest
 from tests.support.policies import POLICY
 from tests.support.ports import free_port
 
@@ -44,15 +45,16 @@ async def answer(scope, receive, send):
     await send({"type": "http.response.body", "body": b"two"})
 
 
-app = ConsentMiddleware(answer, policy="policy.toml", secret_keys=["a key of at least 16 bytes"])
+app = ConsentMiddleware(answer, policy="policy.toml", secret_keys=["a key of at least 16 bytes"], shared_memory=SHARED)
 """
 CLIENTS = 4
 KILLS = 5
 
 
-def test_sigkill_of_workers_under_load_loses_and_doubles_no_acknowledged_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_sigkill_of_workers_under_load_loses_and_doubles_no_acknowledged_request(tmp_path: Path, shared: bool) -> None:
     (tmp_path / "policy.toml").write_text(POLICY, "utf-8")
-    (tmp_path / "lost_site.py").write_text(SITE)
+    (tmp_path / "lost_site.py").write_text(SITE.replace("SHARED", str(shared)))
     acknowledged: list[str] = []
     killed: set[int] = set()
     with workers(tmp_path, 3) as (port, supervisor), asking(port, acknowledged):

@@ -20,12 +20,14 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError, SpoolError, StoreUnavailable
 from consent_mw.hosts.hosts import Hosts
 from consent_mw.log.drain import Drain
+from consent_mw.log.sealing import Sealing
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.restriction import SiteRestrictions
+from consent_mw.spool.keeper import Keeper
 from consent_mw.spool.spool import Spool
 from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
@@ -49,6 +51,7 @@ class Work(NamedTuple):
     drain: Drain
     destruction: Destruction
     erasure: Erasure
+    keeper: Keeper
 
     @property
     def behind(self) -> tuple[int, int]:
@@ -147,7 +150,8 @@ def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str]
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=clock)
     published = Revisions(places.revisions).course(policy).published
     erasure = Erasure.of_site(published, places, store, sealer, spool=spool, spools=hosts.spools if hosts else None)
-    return Work(spool, store, work, destruction, erasure)
+    keeper = Keeper(places.spool, sealer.keyring.name, Sealing(sealer).of_ring)
+    return Work(spool, store, work, destruction, erasure, keeper)
 
 
 async def _run(work: Work, once: bool, grace: float) -> tuple[bool, bool]:
@@ -158,16 +162,19 @@ async def _run(work: Work, once: bool, grace: float) -> tuple[bool, bool]:
         loop.add_signal_handler(number, task.cancel)
     beside = [asyncio.ensure_future(_show(work, once))]
     if not once:  # the middleware only spools, so what has ended is destroyed here
+        work.keeper.start()
         beside += [asyncio.ensure_future(chore.keep_on(now_ns)) for chore in (work.destruction, work.erasure)]
     try:
         await task
     except asyncio.CancelledError:
+        await asyncio.to_thread(work.keeper.close)
         # A batch is in the store as a whole or not at all, and a segment that was not finished is read again.
         return True, not await _finished(work, grace)
     finally:
         for beside_task in beside:
             beside_task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.to_thread(work.keeper.close)
         for chore in (work.destruction, work.erasure):
             await chore.close()
         await work.store.close()

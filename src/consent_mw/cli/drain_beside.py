@@ -76,6 +76,7 @@ async def _run(work: Work, worker: int) -> None:
     ended = asyncio.ensure_future(_ended(worker))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.cancel)
+    work.keeper.start()
     handing = asyncio.ensure_future(hand_over_on(work))
     destroying = asyncio.ensure_future(work.destruction.keep_on(now_ns))
     try:
@@ -83,6 +84,7 @@ async def _run(work: Work, worker: int) -> None:
         if handing.done():
             await handing  # raises what went wrong
     finally:
+        await asyncio.to_thread(work.keeper.close)
         for task in (ended, handing, destroying):
             task.cancel()
         await asyncio.gather(ended, handing, destroying, return_exceptions=True)

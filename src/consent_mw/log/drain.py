@@ -25,6 +25,7 @@ from consent_mw.exceptions import (
 from consent_mw.kinds import GAP
 from consent_mw.log.drain_process import DrainProcess
 from consent_mw.log.duty_cycle import AT_ONCE, Pace, rest
+from consent_mw.log.sealing import Sealing
 from consent_mw.log.unbundler import Unbundler
 from consent_mw.policy.model import NECESSARY, Policy
 from consent_mw.records import Query, Record, encode_record, new_id
@@ -93,6 +94,7 @@ class Drain:
     Args:
         hands_over: False if `consent-mw drain` moves the records; this process then only keeps.
         process: Drains instead of this process while the site is busy; None if it cannot be given what it needs.
+        lends: Whether the process that drains, if there is one, also seals and writes for this one (`Spool.lend`).
         stop_seconds: How long `stop` may take. What is left then waits in the spool for the next start.
         chores: What runs beside it, each as a task of its own.
         drain_chores: The same, but only while this process moves the records; the other process runs them too.
@@ -118,6 +120,7 @@ class Drain:
         *,
         hands_over: bool = True,
         process: DrainProcess | None = None,
+        lends: bool = False,
         pace: Pace | None = None,
         stop_seconds: float = 5.0,
         chores: Sequence[Chore] = (),
@@ -140,6 +143,7 @@ class Drain:
         self._chores = chores
         self._drain_chores = drain_chores
         self._process = process
+        self._lends = lends
         self._is_spared = False  # whether the other process moves the records
         self.handed_over: int = 0
         self.poll_published: Callable[[], None] = poll_published
@@ -282,6 +286,8 @@ class Drain:
             hands_over = self._hands_over and not self._is_spared
             await asyncio.to_thread(self._spool.sync if hands_over else self._spool.rotate)
             await self._prepare_keys()
+            if self._lends and self._policy.seal:
+                await asyncio.to_thread(self._spool.lend, self._sealer.keyring.name, Sealing(self._sealer).of_ring)
         except ConsentError as error:
             self._tell("the spool cannot be used", error)
         try:

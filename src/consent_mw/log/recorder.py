@@ -9,7 +9,7 @@ from datetime import date
 from functools import partial
 from os import urandom
 from sys import getsizeof
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,7 @@ from consent_mw.kinds import RECEIPT
 from consent_mw.log.exchange import BROKEN_OFF, METHODS, OTHER_METHOD, Exchange, route_of
 from consent_mw.log.plans import Field, Plan, plan_of
 from consent_mw.log.redaction import clean, origin, redact_query, redact_url
+from consent_mw.log.sealing import Sealing
 from consent_mw.policy.model import ABUSE, RECEIPTS, Policy
 from consent_mw.proxies import IPAddress, Proxies, mask, masked_ipv4
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
@@ -30,10 +31,10 @@ from consent_mw.rights.people import links
 from consent_mw.rights.repeats import Repeats
 from consent_mw.rights.request import Request
 from consent_mw.rights.withdrawal import NOTHING_REMOVED, Removed, withdrawal
-from consent_mw.spool.bundles import AGENT_TO_PARSE, Bundle, frame_head, layout_of, length_of
+from consent_mw.spool.bundles import AGENT_TO_PARSE, Bundle, layout_of
 from consent_mw.spool.spool import Spool
 from consent_mw.system.bounded_cache import Budget, Memory, remember
-from consent_mw.system.days import DAY_NS, QUARTER_SECONDS, instant_of
+from consent_mw.system.days import DAY_NS, instant_of
 from consent_mw.system.escaping import printable, readable
 
 _log = logging.getLogger("consent_mw")
@@ -50,9 +51,12 @@ _AGENT: Final = 512
 _AGENT_BYTES: Final = 4 * _AGENT
 
 _QUIET_SECONDS: Final = 60.0
-_QUARTER_NS: Final = QUARTER_SECONDS * 10**9
 
 _NO_PARTS: Final = layout_of(())
+
+#: What every record of an exchange says, and beside it what each purpose may know.
+_Facts: TypeAlias = tuple[object, ...]
+_Owns: TypeAlias = list[tuple[str | None, list[Scalar]] | None]
 
 
 class Receipt(NamedTuple):
@@ -91,13 +95,10 @@ class Recorder:
         self._sealer = sealer
         self._spool = spool
         self._proxies = proxies
-        self._ring = sealer.keyring.name
-        self._seal = sealer.seal_bytes
-        self._ready = sealer.ready
+        self._sealing = Sealing(sealer)
         self._append = spool.append
         self._encode = msgspec.msgpack.Encoder().encode
         self._fields = {purpose: self._compiled(purpose, log) for purpose, log in policy.log.items()}
-        self._head = frame_head(self._ring)
         self._plan_of: dict[frozenset[str], Plan | None] = {}
         self._unasked = frozenset(name for name, purpose in policy.purposes.items() if not purpose.asked)
         self._reported: set[str] = set()
@@ -127,10 +128,12 @@ class Recorder:
             self._with_notes(plan, exchange)
         elif plan is not None:
             try:
-                append = self._append
-                append(self._bundle(plan, exchange))
+                facts, owns = self._gathered(plan, exchange)
+                if not (self._spool.lent and self._hand(plan, exchange, facts, owns)):
+                    append = self._append
+                    append(self._sealed(plan, exchange, facts, owns))
             except Exception as error:  # noqa: BLE001 - a missing key, an impossible value: the page is served
-                self._lost(error, len(plan.seals))
+                self._lost(error, len(plan.places))
         if exchange.begun:
             self._spool.end(exchange.begun)
 
@@ -146,7 +149,7 @@ class Recorder:
         outcome, exchange.outcome = exchange.outcome, BROKEN_OFF
         try:
             exchange.begun = new_id_bytes(exchange.started_ns, urandom(NONCE_BYTES))
-            self._spool.begin(exchange.begun, self._bundle(plan, exchange))
+            self._spool.begin(exchange.begun, self._frame(plan, exchange))
         except Exception as error:  # noqa: BLE001 - as in `exchange`, which counts it
             _log.debug("not kept as it began: %s", error)
         finally:
@@ -250,57 +253,56 @@ class Recorder:
 
     # -- an exchange --------------------------------------------------------------------------------------------
 
-    def _bundle(self, plan: Plan, exchange: Exchange) -> bytes:
+    def _gathered(self, plan: Plan, exchange: Exchange) -> tuple[_Facts, _Owns]:
+        """Return the facts of an exchange, and what each purpose may know of it beside them."""
         consent = exchange.consent.consent
         scope, named = exchange.scope, exchange.consent.route
         method = scope.get("method", "GET")
-        encode = self._encode  # see the middleware's clock
-        noise = urandom(NONCE_BYTES)  # for id and nonce, neither of them secret: one system call
-        id_bytes = exchange.begun or new_id_bytes(exchange.started_ns, noise)  # the id of its beginning, a new nonce
-        facts = encode(
-            (
-                method if method in METHODS else OTHER_METHOD,
-                exchange.status,
-                exchange.received_bytes,
-                exchange.sent_bytes,
-                exchange.duration_ns,
-                consent.choice,
-                consent.revision,
-                exchange.routes.template(scope, exchange.inner) if named is None else route_of(exchange),
-                "websocket" if scope["type"] == "websocket" else None,
-                exchange.outcome,
-                plan.layout,
-                exchange.blocked,
-                exchange.streamed,
-            )
+        facts = (
+            method if method in METHODS else OTHER_METHOD,
+            exchange.status,
+            exchange.received_bytes,
+            exchange.sent_bytes,
+            exchange.duration_ns,
+            consent.choice,
+            consent.revision,
+            exchange.routes.template(scope, exchange.inner) if named is None else route_of(exchange),
+            "websocket" if scope["type"] == "websocket" else None,
+            exchange.outcome,
+            plan.layout,
+            exchange.blocked,
+            exchange.streamed,
         )
-        sealed = self._sealed(plan, exchange, id_bytes, noise, facts)
-        return self._head + id_bytes + length_of(facts) + facts + encode(sealed)
-
-    def _sealed(self, plan: Plan, exchange: Exchange, id_bytes: bytes, nonce: bytes, facts: bytes) -> list[bytes]:
-        """Return the sealed part of each purpose. Each has its own key, so one nonce is enough for all."""
-        encode, started_ns = self._encode, exchange.started_ns
-        receipt = exchange.consent.consent.receipt
-        ready = self._ready(started_ns // _QUARTER_NS).get
-        sealed: list[bytes] = []
-        gone: KeyDestroyed | None = None
-        for part in plan.seals:
+        owns: _Owns = []
+        for asked, fields in plan.owns:
             values: list[Scalar] = []
             try:
-                for field in part.fields:
+                for field in fields:
                     values.append(field(exchange))  # noqa: PERF401 - a comprehension costs a call (CPython 3.11)
-                plain = encode((receipt if part.asked else None, values))
-                cipher, names = ready(part.purpose), part.names + facts
-                if cipher is None:
-                    sealed.append(self._seal(id_bytes, started_ns // DAY_NS, part.purpose, names, plain, nonce))
-                else:
-                    sealed.append(cipher[0] + nonce + cipher[1].encrypt(nonce, plain, id_bytes + names))
+                owns.append((consent.receipt if asked else None, values))
             except KeyDestroyed as error:  # the clock stepped back: purposes that end later are kept
-                sealed.append(b"")
-                gone = error
-        if gone is not None:
-            self._lost(gone, sealed.count(b""))
-        return sealed
+                owns.append(None)
+                self._lost(error)
+        return facts, owns
+
+    def _hand(self, plan: Plan, exchange: Exchange, facts: _Facts, owns: _Owns) -> bool:
+        """Leave the sealing to the process that drains. See `Gathered`."""
+        payload = self._encode((exchange.started_ns, exchange.begun, facts, owns))
+        return self._spool.hand(payload, len(payload) + plan.more_bytes)
+
+    def _frame(self, plan: Plan, exchange: Exchange) -> bytes:
+        facts, owns = self._gathered(plan, exchange)
+        return self._sealed(plan, exchange, facts, owns)
+
+    def _sealed(self, plan: Plan, exchange: Exchange, facts: _Facts, owns: _Owns) -> bytes:
+        encode, started_ns = self._encode, exchange.started_ns
+        noise = urandom(NONCE_BYTES)  # for id and nonce, neither of them secret: one system call
+        id_bytes = exchange.begun or new_id_bytes(started_ns, noise)  # the id of its beginning, a new nonce
+        plain = list(map(encode, owns))
+        frame, gone = self._sealing.frame(id_bytes, started_ns, noise, encode(facts), plan.places, plain)
+        if gone:
+            self._lost(gone[-1], len(gone))
+        return frame
 
     def _with_notes(self, plan: Plan | None, exchange: Exchange) -> None:
         """Keep an exchange and what was noted during it, in one write. If one part fails, the others are still kept."""
@@ -312,7 +314,7 @@ class Recorder:
         frames: list[bytes] = []
         makes: list[tuple[Callable[[], bytes], int]] = []
         if plan:
-            makes.append((partial(self._bundle, plan, exchange), len(plan.seals)))
+            makes.append((partial(self._frame, plan, exchange), len(plan.places)))
         makes += [(partial(self._note, note, exchange), 1) for note in noted]
         for make, records in makes:
             try:

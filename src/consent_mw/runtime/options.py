@@ -58,6 +58,7 @@ class Given(TypedDict, total=False):
     proof_page: bool
     health: bool
     drain: bool
+    shared_memory: bool
     spool_bytes: int
     sync_interval: timedelta
     receipts: Literal["disk", "store"]
@@ -115,6 +116,10 @@ class Options:
         drain: Whether this process moves records to the store. Once it is busy it starts another process for that, if
             everything that the other process needs can be named. False if `consent-mw drain` moves them: this process
             then only writes them to the spool.
+        shared_memory: Leave it to the process that drains, while there is one, to seal ordinary records and to write
+            them to the spool: it reads them from memory that it shares with this process. A request gets about a third
+            cheaper. A SIGKILL of one of the two processes loses nothing. One of both in the same moment, as of a whole
+            container, loses the records of the last tenth of a second, at most of one `sync_interval`.
         spool_bytes: The most bytes of this machine's disk that records may take while they wait for the store. A
             sixteenth of it is kept for receipts, erasures and abuse.
         sync_interval: How often records are forced to the disk. A power cut may lose the records of this time.
@@ -162,6 +167,7 @@ class Options:
     proof_page: bool = True
     health: bool = False
     drain: bool = True
+    shared_memory: bool = False
     spool_bytes: int = 256 << 20
     sync_interval: timedelta = timedelta(seconds=1)
     receipts: Literal["disk", "store"] = "disk"

@@ -124,6 +124,7 @@ class Runtime:
             clock=options.clock,
             hands_over=options.drain,
             process=self._drain_process(policy),
+            lends=options.shared_memory,
             chores=(*([hosts] if hosts else []), self.erasure),
             drain_chores=(self.destruction,) if options.drain else (),
             poll_published=self.poll_published,

@@ -119,7 +119,7 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
         Raises:
             msgspec.MsgspecError: The layout cannot be decoded.
         """
-        return _parts(bytes(self.layout))
+        return parts_of(bytes(self.layout))
 
 
 class Own(NamedTuple):
@@ -153,7 +153,8 @@ _layouts = msgspec.msgpack.Decoder(tuple[Part, ...])
 
 
 @lru_cache(maxsize=64)  # one for each set of purposes that a visitor may have allowed
-def _parts(layout: bytes) -> tuple[Part, ...]:
+def parts_of(layout: bytes) -> tuple[Part, ...]:
+    """Return what bundles of a layout hold for each purpose. Raises msgspec.MsgspecError."""
     return _layouts.decode(layout)
 
 

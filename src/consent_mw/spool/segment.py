@@ -14,6 +14,7 @@ from typing import NamedTuple
 from consent_mw.exceptions import SpoolError
 from consent_mw.spool.frames import MARKER_BYTES, pack, pack_one, unpack_from, whole
 from consent_mw.spool.gaps import Gap
+from consent_mw.spool.lent import Lent
 from consent_mw.system.days import EPOCH
 from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import taken, unlock
@@ -60,6 +61,7 @@ class OpenSegment:
         self._directory = directory
         self._fd, self._marker, self._path = created(directory, now_ns)
         self._listed = False  # the directory's entry is on the disk
+        self._lent = False  # another process appends too
         self.size: int = 0
         self.frames: int = 0
         self.dirty: bool = False
@@ -75,7 +77,7 @@ class OpenSegment:
         self.dirty = True
         if size < len(blob):
             kept, size = whole(payloads, size)
-            os.ftruncate(self._fd, self.size + size)
+            self._cut(self.size + size)
         self.size += size
         self.frames += kept
         return kept
@@ -86,11 +88,21 @@ class OpenSegment:
         self.dirty = True
         written = os.write(self._fd, blob)
         if written != len(blob):
-            os.ftruncate(self._fd, self.size)
+            self._cut(self.size)
             return False
         self.size += written
         self.frames += 1
         return True
+
+    def lend(self, lent: Lent) -> None:
+        """Have the process that keeps the ring write into this file too. Raises OSError."""
+        self._lent = True
+        lent.follow(self._fd, self._marker)
+
+    def _cut(self, size: int) -> None:
+        """Cut off what was written in part. Where another process appends too, a reader does that."""
+        if not self._lent:
+            os.ftruncate(self._fd, size)
 
     def copy(self) -> int:
         """Return a second descriptor of the file, so that others can append during `sync`."""

@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from consent_mw.exceptions import ConfigurationError, SpoolError
+from consent_mw.exceptions import ConfigurationError, ConsentError, SpoolError
 from consent_mw.spool.frames import HEADER_BYTES
 from consent_mw.spool.gaps import Gap, Reason
+from consent_mw.spool.lent import Lent, Seal
 from consent_mw.spool.ongoing import SUFFIX, Ongoing, left_by_the_dead
+from consent_mw.spool.ring import Ring
 from consent_mw.spool.segment import OpenSegment, Segment, SegmentName
 from consent_mw.system.locks import Lease
 from consent_mw.system.mounts import network_file_system
@@ -51,6 +53,9 @@ class Spool:
     harmless because records have ids.
 
     A child after a fork begins its own segment and counts its own gaps. Threads may share a spool.
+
+    Attributes:
+        lent: The ring that the process that drains keeps, if there is one: `hand` appends to it.
     """
 
     def __init__(
@@ -106,6 +111,8 @@ class Spool:
         self._used = 0  # bytes of all segments in the directory
         # How many bytes ordinary frames may add to the open segment before more than the time must be checked.
         self._room = 0
+        self.lent: Lent | None = None
+        self._seal: Seal | None = None
 
     def write(
         self, frames: Sequence[bytes], *, durable: bool = False, reserved: bool = False, right: bool = False
@@ -154,6 +161,48 @@ class Spool:
                 return False
         return self.write([frame])
 
+    def hand(self, payload: bytes, size: int) -> bool:
+        """
+        Let the process that keeps the ring seal `payload`, and write it where `append` would have written it. What this
+        acknowledges survives a SIGKILL of either of the two processes. Return False if `append` must do it.
+
+        Args:
+            size: What it takes in the spool then.
+        """
+        with self._lock:
+            lent, segment = self.lent, self._segment
+            if lent is None or segment is None or size > self._room or _monotonic() >= self._counted_until:
+                return False
+            if not lent.ring.append(payload):
+                return False
+            self._room -= size
+            self._used += size
+            segment.frames += 1
+            segment.dirty = True
+            return True
+
+    def lend(self, keyring: str, seal: Seal) -> bool:
+        """
+        Lend a ring to the process that drains, if one listens and has none of ours yet, and return whether it has one
+        now. Waits for its answer: call it in a thread. Never raises for an error of the system.
+
+        Args:
+            keyring: The name of the keyring that `seal` seals under.
+            seal: Seals what is in the ring when this process takes it back.
+        """
+        if self.lent is not None:
+            return True
+        try:
+            lent = Lent(self.directory, keyring)
+        except (OSError, AttributeError):
+            return False
+        with self._lock:
+            self.lent, self._seal = lent, seal
+            if self._segment is not None:
+                self._share(self._segment)
+        lent.watch(self._take_back)
+        return True
+
     def begin(self, id_bytes: bytes, frame: bytes) -> None:
         """
         Keep `frame` from now until `end`. After a crash, the next process that takes over the spool moves it to the
@@ -172,6 +221,7 @@ class Spool:
         Sync everything written so far to the disk; return False if the disk refused. Call it from a thread: it waits
         for the disk, and writers do not wait for it.
         """
+        self._write_ahead()
         try:
             with self._lock:
                 segment = self._segment if self._segment and self._segment.dirty else None
@@ -193,6 +243,7 @@ class Spool:
         calls this now and then. If many segments already wait, it does nothing. Raises SpoolError.
         """
         waiting = len(self._surveyed()[1])
+        self._write_ahead()
         with self._lock:
             if self._segment and self._segment.size and waiting <= _BACKLOG:
                 self._retire()
@@ -316,6 +367,7 @@ class Spool:
 
     def close(self) -> None:
         """Sync, and release everything for the next process. A later write begins a new segment."""
+        self._take_back(self.lent)
         with self._lock:
             self._retire()
             self._ongoing.close()
@@ -360,6 +412,7 @@ class Spool:
             self._retire()
         if self._segment is None:
             self._segment = OpenSegment(self.directory, self._clock())
+            self._share(self._segment)
         return self._segment
 
     def _leave_gone(self) -> None:
@@ -407,7 +460,56 @@ class Spool:
         known = self._gaps.get(gap.reason)
         self._gaps[gap.reason] = known + gap if known else gap
 
+    def _share(self, segment: OpenSegment) -> None:
+        """Have the process that keeps the ring write into this segment. If that fails, take the ring back."""
+        if self.lent is not None:
+            try:
+                segment.lend(self.lent)
+            except OSError:
+                lent, self.lent = self.lent, None
+                lent.close()
+
+    def _take_back(self, lent: Lent | None) -> None:
+        """Write out what is in the ring, and lend it no more: the process that keeps it has ended, or this one does."""
+        with self._lock:
+            if lent is not None and lent is self.lent:
+                self._write_out()
+                self.lent = None
+                lent.close()
+
+    def _write_ahead(self) -> None:
+        """As `_write_out`, but the sealing does not keep requests waiting. For a thread without the lock."""
+        with self._lock:
+            lent, seal = self.lent, self._seal
+            if lent is None or seal is None:
+                return
+            payloads, position = lent.ring.waiting()
+        frames, lost = _sealed(payloads, seal)
+        with self._lock:
+            if lent is self.lent and self._segment is not None:  # else they have been written out meanwhile
+                self._take(lent.ring, self._segment, frames, lost, position)
+
+    def _write_out(self) -> None:
+        """Write what is in the ring into the open segment, as its keeper would have."""
+        if self.lent is not None and self._seal is not None and self._segment is not None:
+            payloads, position = self.lent.ring.waiting()
+            self._take(self.lent.ring, self._segment, *_sealed(payloads, self._seal), position)
+
+    def _take(self, ring: Ring, segment: OpenSegment, frames: list[bytes], lost: int, position: int) -> None:
+        kept = 0
+        with suppress(OSError):
+            kept = segment.append(frames) if frames else 0
+        segment.frames -= kept  # `hand` has counted them
+        if lost:
+            self._lose(lost, "key")
+        if kept < len(frames):
+            self._lose(len(frames) - kept, "disk")
+        ring.take(position, keeper=False)
+
     def _retire(self) -> None:
+        if self._segment and self.lent is not None:
+            self.lent.ring.segment = 0  # first: what its keeper writes from now on does not count as taken
+            self._write_out()
         if self._segment:
             self._retired.append(self._segment)
             self._segment = None
@@ -452,6 +554,8 @@ class Spool:
         for segment in (self._segment, *self._retired, *self._held.values()):
             if segment:
                 segment.forget()
+        if self.lent is not None:
+            self.lent.forget()
         self._ongoing.forget()
         if self._lease is not None:
             self._lease.forget()
@@ -467,6 +571,21 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+
+
+def _sealed(payloads: Sequence[tuple[bytes, bytes]], seal: Seal) -> tuple[list[bytes], int]:
+    """Return the frames of what was in a ring, and how many records of it could not be sealed."""
+    frames: list[bytes] = []
+    lost = 0
+    for payload, noise in payloads:
+        try:
+            frame, troubles = seal(payload, noise)
+        except ConsentError:
+            lost += 1
+        else:
+            frames.append(frame)
+            lost += len(troubles)
+    return frames, lost
 
 
 def _bring_to_disk(copy: int) -> None:
