@@ -54,7 +54,7 @@ class Site:
         now = self.one.now_ns + 4 * DAY_NS
         restrictions, lock = SiteRestrictions(self.store, host.sealer), host.places.destruction_lock
         destruction = Destruction(
-            RETENTION, self.store, host.sealer, restrictions, lock, clock=lambda: now, confirm=host.hosts.is_current
+            RETENTION, self.store, host.sealer, restrictions, lock, clock=lambda: now, hosts=host.hosts
         )
         done = await destruction.once(datetime.fromtimestamp(now / 1e9, UTC))
         assert done.troubles == []

@@ -1,4 +1,4 @@
-"""SIGKILL of a host at each step of making, sharing and destroying a key, with a real PostgreSQL."""
+"""SIGKILL of a host, and of PostgreSQL, at each step of making, sharing and destroying a key."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def test_whatever_step_a_host_dies_at_all_is_read_and_all_is_destroyed(
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     assert int(done.stdout) > 10, "too few steps to have been at each"
+
+
+@pytest.mark.timeout(550)
+def test_whatever_step_the_server_dies_at_all_is_read_and_all_is_destroyed(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "tests.support.killed_server", str(tmp_path)]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert int(done.stdout) > 20, "too few steps to have been at each"

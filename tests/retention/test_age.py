@@ -415,7 +415,7 @@ def test_my_data_reads_as_much_in_an_old_site_as_in_a_young_one(tmp_path: Path) 
         for number in range(days, 0, -1):
             given = Disclosure.new(int((NOW - number * DAY).timestamp() * 1e9), to="a court", basis="lawful_demand")
             await Disclosures(store, site.sealer).append(given)
-        archive = Archive.of_site([site.policy], site.places, site.sealer.site_keys)
+        archive = Archive.of_site([site.policy], site.places, store, site.sealer)
         assert archive is not None
         held = Counted(archive.store)
         registry = Registry([site.policy], store, site.sealer, archive=Archive(held, archive.sealer))

@@ -7,7 +7,8 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -26,6 +27,19 @@ def die_before(point: int, steps: Iterable[tuple[Any, str]]) -> None:
 
     for owner, name in steps:
         setattr(owner, name, _watched(getattr(owner, name), step))
+
+
+@contextmanager
+def meddled(steps: Iterable[tuple[Any, str]], step: Callable[[], None]) -> Generator[None]:
+    """Call `step` before each of these steps."""
+    before = [(owner, name, getattr(owner, name)) for owner, name in steps]
+    for owner, name, call in before:
+        setattr(owner, name, _watched(call, step))
+    try:
+        yield
+    finally:
+        for owner, name, call in before:
+            setattr(owner, name, call)
 
 
 def _watched(call: Any, step: Callable[[], None]) -> Any:

@@ -17,10 +17,10 @@ from consent_mw.paths import Places
 def keys_of(host: Host) -> tuple[dict[Place, bytes], set[bytes]]:
     """Return the host's own keys, and all that it can open besides."""
     keyring = SharedKeyring.of_site(Places(host.data), SiteKeys.read(Places(host.data).site_keys))
-    own = {Place(*place): keyring.file.key(*place, create=False) for place in keyring.live()}
+    own = {Place(*place): keyring.file.key(*place, create=False) for place in keyring.all_keys().live}
     view, found = keyring.view, set[bytes]()
     for place, secret in own.items():
-        found |= {key for owner in view.pubs[place] if (key := keyring.key_of(place, owner, secret))} - {secret}
+        found |= {key for owner in view.pubs.get(place, ()) if (key := keyring.key_of(place, owner, secret))} - {secret}
     keyring.close()
     return own, found
 

@@ -43,13 +43,13 @@ class OneHost:
     def __init__(
         self, directory: Path, store: Store, secrets: Sequence[bytes] = (SECRET,), *, invented: bool = True
     ) -> None:
-        self._invented = invented
         directory.mkdir(exist_ok=True)
         self.places = Places(directory)
         self.site_keys = SiteKeys.kept(self.places.site_keys, secrets)
         self.now_ns = DAY * DAY_NS + DAY_NS // 2
         self.oldest: float | None = None  # of what waits in its spool
         self.store = store
+        self.clock = _Clock(self, invented=invented)
         self.begin()
 
     def begin(self) -> None:
@@ -57,7 +57,7 @@ class OneHost:
         self.keyring = SharedKeyring.of_site(self.places, self.site_keys)
         self.sealer = Sealer(self.keyring, self.site_keys)
         self.signing = Sealer.without_keys(self.site_keys)
-        clock, lock = _Clock(self, invented=self._invented), self.places.hosts_lock
+        clock, lock = self.clock, self.places.hosts_lock
         self.revisions, self.wordings = Revisions(self.places.revisions), Wordings(self.places.wordings)
         self.ledger, self.ledger_of_others = Ledger(self.places.erasures), Ledger(self.places.erasures_of_hosts)
         erasures = LedgerShelf(self.ledger, self.ledger_of_others, clock)
@@ -84,7 +84,7 @@ async def settle(*hosts: OneHost, times: int = 3) -> None:
             await host.hosts.sync()
 
 
-async def beside(work: Coroutine[Any, Any, None], *others: OneHost) -> None:
+async def beside(work: Coroutine[Any, Any, object], *others: OneHost) -> None:
     """Do something while the other hosts run."""
     task = asyncio.ensure_future(work)
     while not task.done():

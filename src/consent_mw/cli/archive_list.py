@@ -7,15 +7,20 @@ from typing import NamedTuple
 
 import click
 
+from consent_mw.cli.keys import keyring_at
 from consent_mw.cli.session import with_store
 from consent_mw.cli.table import print_table
 from consent_mw.cli.terminal import complain
+from consent_mw.crypto.archive_keys import archive_keys
+from consent_mw.crypto.keyring import FileKeyring, Keyring
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.kinds import SHOWN
 from consent_mw.paths import Places
 from consent_mw.policy.model import did_you_mean
 from consent_mw.records import Query, time_of
 from consent_mw.staff.existing_site import policies
+from consent_mw.stores import is_shared, store_from
+from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.system.escaping import as_json
@@ -38,15 +43,38 @@ class _Row(NamedTuple):
     laws: tuple[str, ...]
 
 
-def archive_of(places: Places) -> Store:
-    """Return the archive. Raises ConfigurationError: there is none, and opening it would create it."""
+class ReadArchive(NamedTuple):
+    """An existing archive, and the keyring that opens its records; None if it is not here."""
+
+    store: Store
+    keyring: Keyring | None
+
+
+def archive_of(places: Places, url: str | None, ring: str | None) -> ReadArchive:
+    """
+    Return the archive: that of the shared store at `url`, or else the file of this host.
+
+    Raises:
+        ConfigurationError: There is none, and opening it would create it; or the keys cannot be used.
+    """
     places.check()
+    if url is not None and is_shared(url):
+        live = keyring_at(places, ring)
+        shared, keys = archive_beside(store_from(url)), archive_keys(live) if live else None
+        if shared and (keys or not live):
+            if places.archive.exists():
+                complain(
+                    f"note: {places.archive}: moves into the store while this host's site runs, and is not read here"
+                )
+            return ReadArchive(shared, keys)
     if not places.archive.exists():
         raise ConfigurationError(
             f"{places.archive}: there is no archive here; it begins when the first record of a purpose with "
-            "[purposes.NAME.archive] ends. Is it another --directory?"
+            "[purposes.NAME.archive] ends. Is it another --directory, or that of several hosts (--store)?"
         )
-    return SQLiteStore(places.archive)
+    # Opening a key file that is not there would make it.
+    keyring = FileKeyring(places.archive_keys) if places.archive_keys.exists() else None
+    return ReadArchive(SQLiteStore(places.archive), keyring)
 
 
 def laws_of(places: Places, purpose: str) -> tuple[str, ...]:
@@ -62,10 +90,10 @@ def laws_of(places: Places, purpose: str) -> tuple[str, ...]:
     raise ConfigurationError(f'the purpose "{purpose}" has no archive; {did_you_mean(purpose, sorted(held))}')
 
 
-def list_archive(places: Places, *, json_wanted: bool) -> None:
+def list_archive(places: Places, archive: ReadArchive, *, json_wanted: bool) -> None:
     """Print what is held, since when, for how long, and by which law."""
-    store, held = archive_of(places), _declared(places)
-    rows = with_store(store, lambda store: _rows(store, held))
+    held = _declared(places)
+    rows = with_store(archive.store, lambda store: _rows(store, held))
     if json_wanted:
         for row in rows:
             click.echo(as_json(row._asdict()))

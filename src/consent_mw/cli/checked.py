@@ -12,8 +12,11 @@ from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConsentError
 from consent_mw.paths import Places
+from consent_mw.retention.calendar import Retention
 from consent_mw.rights.ledger import Erased, entries_at
+from consent_mw.staff.existing_site import policies
 from consent_mw.staff.wholeness import Wholeness, examined
+from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 
@@ -44,6 +47,8 @@ class Checked(NamedTuple):
 def everything_checked(places: Places, store: Store) -> list[Checked]:
     """Read every record of `store`, and of the archive where there is one, and return what was found."""
     stores = {"store": store}
+    if (shared := archive_beside(store)) and Retention(policies(places)).of_archive().purposes:
+        stores["archive of all hosts"] = shared
     if places.archive.exists():
         stores["archive"] = SQLiteStore(places.archive)
     with busy("reading every record"):

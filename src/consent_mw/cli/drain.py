@@ -143,9 +143,8 @@ def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str]
         oldest=lambda: spool.backlog.oldest,
         clock=clock_of_commands(),
     )
-    confirm = hosts.is_current if hosts else None
     destruction = Destruction.of_site(
-        policy, places, store, sealer, restrictions, spool=spool, clock=clock, confirm=confirm
+        policy, places, store, sealer, restrictions, spool=spool, clock=clock, hosts=hosts
     )
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=clock)
     published = Revisions(places.revisions).course(policy).published

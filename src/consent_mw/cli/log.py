@@ -68,7 +68,7 @@ def log(
     """
     places = options.places
     if options.archive and not purposes and options.basis is None:
-        list_archive(places, json_wanted=json_wanted)
+        list_archive(places, options.existing_archive(), json_wanted=json_wanted)
         return 0
     if follow and (options.archive or options.until):
         raise click.UsageError("--follow goes on with new records; leave out --archive and --until")

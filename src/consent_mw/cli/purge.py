@@ -120,7 +120,7 @@ def _destruction(policy: Policy, places: Places, store: Store, sealer: Sealer, l
         spool=_spool(places),
         lost=frozenset(lost),
         clock=clock_of_commands(),
-        confirm=hosts.is_current if hosts else None,
+        hosts=hosts,
     )
 
 

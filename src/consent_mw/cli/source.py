@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 import click
 
 from consent_mw.cli.access import asked, from_whom
-from consent_mw.cli.archive_list import archive_of, laws_of
+from consent_mw.cli.archive_list import ReadArchive, archive_of, laws_of
 from consent_mw.cli.instant import Instant
 from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.site_options import log_store, where
 from consent_mw.cli.terminal import FAULT, complain
-from consent_mw.crypto.keyring import FileKeyring, Keyring
+from consent_mw.crypto.keyring import Keyring
 from consent_mw.paths import Places
 from consent_mw.records import Query
 from consent_mw.staff.access import Access
 from consent_mw.staff.errand import Errand
 from consent_mw.staff.existing_site import check_purposes, existing_store
+from consent_mw.stores import is_shared
 from consent_mw.stores.base import Store
 
 
@@ -76,23 +77,29 @@ class SourceOptions(NamedTuple):
         return Source(store, keyring_at(self.places, self.ring), asked(errand))
 
     def _archive(self, errand: Errand) -> Source:
-        others = {
-            "--store": self.url,
-            "--log-store": self.log_urls or None,
-            "--keyring": self.ring,
-            "--reason": self.reason,
-        }
-        for option, value in others.items():
-            if value is not None:
-                raise click.UsageError(f"{option} does not go with --archive, which has a file and keys of its own")
+        if self.reason is not None:
+            raise click.UsageError("--reason does not go with --archive; give a --basis")
         if len(errand.purposes) != 1:
             raise click.UsageError("the archive is read for one purpose; add --purpose")
-        store, laws = archive_of(self.places), laws_of(self.places, errand.purposes[0])
+        archive, laws = self.existing_archive(), laws_of(self.places, errand.purposes[0])
         errand = errand._replace(basis=_stated(self.basis), laws=laws)
         complain(*(f"note: {errand.purposes[0]} is held by: {law}" for law in laws))
-        # Opening a key file that is not there would make it.
-        keyring = FileKeyring(self.places.archive_keys) if self.places.archive_keys.exists() else None
-        return Source(store, keyring, errand)
+        return Source(*archive, errand)
+
+    def existing_archive(self) -> ReadArchive:
+        """
+        Return the archive that is meant.
+
+        Raises:
+            ConfigurationError: There is none.
+            click.UsageError: Options do not go together.
+        """
+        shared = self.url is not None and is_shared(self.url)
+        others = {"--store": self.url, "--log-store": self.log_urls or None, "--keyring": self.ring}
+        for option, value in others.items():
+            if value is not None and (not shared or option == "--log-store"):
+                raise click.UsageError(f"{option} does not go with --archive, which has a file and keys of its own")
+        return archive_of(self.places, self.url, self.ring)
 
 
 def source_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -109,7 +116,9 @@ def source_options(command: Callable[..., int]) -> Callable[..., int]:
     since = click.option("--since", type=Instant(), help="From this time on: 2026-11-23 or 2026-11-23T09:00+09:00.")
     basis = click.option("--basis", help="The legal basis for --archive, such as an order with its number; recorded.")
     archive = click.option(
-        "--archive", is_flag=True, help="Read what a law demands to be kept longer, instead of the log."
+        "--archive",
+        is_flag=True,
+        help="Read what a law demands to be kept longer, instead of the log; of several hosts with --store.",
     )
     return where(ring_option(log_store(archive(basis(since(until(from_whom(with_options))))))))
 

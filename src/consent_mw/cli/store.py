@@ -18,6 +18,7 @@ from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
 from consent_mw.cli.store_move import move
 from consent_mw.cli.terminal import FAULT, busy, complain
+from consent_mw.crypto.archive_keys import archive_keys
 from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
 from consent_mw.crypto.known_keyrings import KnownRings
 from consent_mw.crypto.sealer import Sealer
@@ -25,6 +26,7 @@ from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError, ConsentError, StoreError
 from consent_mw.kinds import ENDING
 from consent_mw.paths import Places
+from consent_mw.policy.loader import load
 from consent_mw.policy.model import NECESSARY
 from consent_mw.records import Query, Record, new_id
 from consent_mw.retention.calendar import Retention
@@ -33,6 +35,7 @@ from consent_mw.rights.reach import out_of_reach
 from consent_mw.spool.spool import Spool
 from consent_mw.staff.existing_site import existing_store, policies
 from consent_mw.stores import sqlite_copy, without_password
+from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
 from consent_mw.stores.self_opening import OpenedStore
@@ -121,6 +124,8 @@ def check(
     named = url or f"sqlite:///{places.database}"
     stores = [(named, existing_store(places, url))]
     stores += [(log_url, existing_store(places, log_url)) for log_url in log_urls]
+    if (shared := archive_beside(stores[0][1])) and _declares_archive(places, file):
+        stores.append((named, shared))
     with busy("asking the store"):
         states = asyncio.run(_states(stores))
         older = asyncio.run(_older(places, stores[0][1]))
@@ -148,6 +153,12 @@ def check(
     problems += [] if quick else _damage(places)
     complain(*problems)
     return FAULT if problems else 0
+
+
+def _declares_archive(places: Places, file: Path) -> bool:
+    """Whether the policy, or one before it, has an archive: then the owner makes its tables too."""
+    declared = [*policies(places), *([load(file)] if file.exists() else [])]
+    return bool(Retention(declared).of_archive().purposes)
 
 
 def _damage(places: Places) -> list[str]:
@@ -227,11 +238,15 @@ def _stages(places: Places, one: Store, ring: str | None) -> list[Stage]:
     retention = Retention(policies(places))
     opened = OpenedStore(one)
     site_keys = SiteKeys.read(places.site_keys)
-    stages = [Stage(LIVE, opened, Sealer(keyring_at(places, ring) or MemoryKeyring(), site_keys), retention)]
-    if places.archive.exists():
+    live = keyring_at(places, ring) or MemoryKeyring()
+    stages = [Stage(LIVE, opened, Sealer(live, site_keys), retention)]
+    shared, keys, of_archive = archive_beside(one), archive_keys(live), retention.of_archive()
+    if shared and keys and of_archive.purposes:
+        stages.append(Stage(ARCHIVE, OpenedStore(shared), Sealer(keys, site_keys), of_archive))
+    elif places.archive.exists():
         keyring = FileKeyring(places.archive_keys) if places.archive_keys.exists() else MemoryKeyring()
         archive = OpenedStore(SQLiteStore(places.archive))
-        stages.append(Stage(ARCHIVE, archive, Sealer(keyring, site_keys), retention.of_archive()))
+        stages.append(Stage(ARCHIVE, archive, Sealer(keyring, site_keys), of_archive))
     return stages
 
 

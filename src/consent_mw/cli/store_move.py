@@ -21,8 +21,9 @@ from consent_mw.exceptions import ConfigurationError, StoreError
 from consent_mw.kinds import KINDS
 from consent_mw.policy.model import NECESSARY
 from consent_mw.records import Query, Record, new_id, time_of
-from consent_mw.staff.existing_site import site_keys_at
+from consent_mw.staff.existing_site import policies, site_keys_at
 from consent_mw.stores import opened_store, store_from, without_password
+from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 from consent_mw.stores.move import Move
 from consent_mw.stores.other_kinds import others
@@ -37,12 +38,16 @@ _PROBE: Final = "check"
 
 
 class _Moved(msgspec.Struct):
-    """What was done. `others`: records of kinds that are none of ours, which stay where they are."""
+    """
+    What was done. `others`: records of kinds that are none of ours, which stay where they are. `archive`: whether what
+    a law demands stays there.
+    """
 
     source: str
     target: str
     records: int = 0
     others: int = 0
+    archive: bool = False
     seconds: float = 0.0
 
 
@@ -73,8 +78,10 @@ def move(
     began = time.perf_counter()
     with behind_the_site():
         asyncio.run(_run(*stores, used.journal(source), sealer, moved))
+        if any(purpose.archive for policy in policies(places) for purpose in policy.purposes.values()):
+            asyncio.run(_run_archive(*stores, used.journal(source), moved))
     moved.seconds = round(time.perf_counter() - began, 1)
-    if not moved.others:
+    if not moved.others and not moved.archive:
         used.forget(source)
     click.echo(as_json(msgspec.to_builtins(moved)) if json_wanted else _sentence(moved))
     return 0
@@ -126,6 +133,19 @@ async def _run(source: Store, target: Store, journal: Path, sealer: Sealer, move
         moved.others = await others(source, _EVERY | {_PROBE})
 
 
+async def _run_archive(source: Store, target: Store, journal: Path, moved: _Moved) -> None:
+    """Move what a law demands, where both stores have an archive beside them; else it stays, and is read there."""
+    old, new = archive_beside(source), archive_beside(target)
+    if old is None:
+        return
+    async with _opened(old):
+        if new is not None:
+            async with _opened(new):
+                async for page in Move(old, new, journal.with_name(f"{journal.name}-archive")).run():
+                    moved.records += page
+        moved.archive = await _end(old, newest_first=False) is not None
+
+
 @asynccontextmanager
 async def _opened(store: Store) -> AsyncGenerator[None]:
     await store.open()
@@ -169,6 +189,11 @@ def _sentence(moved: _Moved) -> str:
         return (
             f"moved {moved.records:,} records into {moved.target}; {moved.others:,} of kinds that this version does "
             f"not know stay in {moved.source}, which is read as before"
+        )
+    if moved.archive:
+        return (
+            f"moved {moved.records:,} records into {moved.target}; what a law demands stays in the archive of "
+            f"{moved.source}, which is read as before: keep it until that has ended"
         )
     return (
         f"moved {moved.records:,} records into {moved.target} in {moved.seconds:,} s; {moved.source} holds nothing "

@@ -103,6 +103,20 @@ class SeveralKeys(Protocol):
         """Return the hosts whose keys may have sealed what still lives, and are not here. Raises StoreError."""
         ...
 
+    def lacks(self, day: int, purpose: str) -> Sequence[str]:
+        """
+        Return the hosts at work whose keys may have sealed something of a day and purpose, and are not here. Raises
+        StoreError.
+        """
+        ...
+
+    def is_agreed(self, day: int, label: str) -> bool:
+        """
+        Whether what is sealed here under the key of a place can be opened by the other hosts, as far as there are any.
+        True of a place that is destroyed. Raises StoreError.
+        """
+        ...
+
     def waits_for(self, day: int, purpose: str) -> Sequence[str]:
         """Return the hosts that have not said that their part of a day and purpose is gone. Raises StoreError."""
         ...

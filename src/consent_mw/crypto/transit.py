@@ -14,6 +14,7 @@ from threading import Event, Lock, Thread
 from typing import Any, Final, TypeVar
 from weakref import finalize, ref
 
+from consent_mw.crypto.archive_keys import AllKeys
 from consent_mw.crypto.transit_client import Address, TransitClient
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, KeyringUnreachable
 from consent_mw.system import durable
@@ -115,9 +116,14 @@ class TransitKeyring:
         return key
 
     def live(self) -> list[_Place]:
-        """Return the day and purpose of each key that exists, sorted."""
+        """Return the day and purpose of each key of the live store that exists, sorted."""
+        return self.all_keys().of_log.live
+
+    def all_keys(self) -> AllKeys:
+        """Return the keys that exist, those of the archive too, and where those were that were destroyed."""
         self._watched(self._look)
-        return sorted(self._live)
+        gone = {place: f"{self._address.mount}/{self._path(place)}" for place in self._gone}
+        return AllKeys(sorted(self._live), gone)
 
     def destroy(self, day: int, purpose: str) -> bool:
         """
@@ -135,9 +141,8 @@ class TransitKeyring:
         return was_there
 
     def destroyed(self) -> dict[_Place, str]:
-        """Return the former name in the service of each key that was destroyed, by day and purpose."""
-        self._watched(self._look)
-        return {place: f"{self._address.mount}/{self._path(place)}" for place in self._gone}
+        """Return the former name in the service of each destroyed key of the live store, by day and purpose."""
+        return self.all_keys().of_log.destroyed
 
     def close(self) -> None:
         """Forget the keys, and end the connection and the thread. Keys stay in the service."""

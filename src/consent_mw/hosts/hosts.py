@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from consent_mw.audit import Audit
+from consent_mw.crypto.archive_keys import archive_label
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
@@ -173,6 +174,7 @@ class Hosts:
         self._clock = clock
         self._store_clock = StoreClock(store, clock)
         self._wanted: frozenset[Place] = frozenset()
+        self._expected: frozenset[Place] = frozenset()  # what the archive will need
         self._run = b""
         self._beat_ns = 0
         self._beats: set[UUID] = set()  # this host's beats in the store; the next beat replaces them
@@ -249,6 +251,31 @@ class Hosts:
             await asyncio.sleep(_TRY_SECONDS)
             await self.run()
 
+    async def expect(self, places: Iterable[tuple[int, str]]) -> None:
+        """
+        Ask for the keys that the archive will need, and wait a few seconds for them. Never raises. Where a key does not
+        come, this host's own one goes to the other hosts, and takes its place.
+
+        Args:
+            places: The day and label of each, as the archive calls them.
+        """
+        self._expected = frozenset(Place(day, archive_label(label)) for day, label in places)
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while missing := await asyncio.to_thread(self._not_agreed):
+            await self.run()
+            if self._trouble or time.monotonic() > until:
+                break
+            await asyncio.sleep(_TRY_SECONDS)
+        for place in missing:
+            with suppress(KeyDestroyed, StoreError):
+                await asyncio.to_thread(self.keyring.key, *place, create=True)
+
+    def _not_agreed(self) -> list[Place]:
+        try:
+            return [place for place in self._expected if not self.keyring.is_agreed(*place)]
+        except StoreError:
+            return []
+
     def _is_agreed(self) -> bool:
         view, ring = self.keyring.view, self.keyring
         first = min((place.day for place in self._wanted), default=0)
@@ -302,7 +329,7 @@ class Hosts:
     def _is_missing_something(self) -> bool:
         ring, view = self.keyring, self.keyring.view
         return bool(ring.lacking()) or any(
-            view.unconfirmed(Place(*place)) for place in ring.destroyed() if Place(*place) in view.pubs
+            view.unconfirmed(Place(*place)) for place in ring.file.destroyed() if Place(*place) in view.pubs
         )
 
     # -- hear ---------------------------------------------------------------------------------------------------
@@ -317,7 +344,7 @@ class Hosts:
             stands.update(record.id for record in page)
             await asyncio.to_thread(self._take, page)
         # The id of a `Chosen` has the time of the beginning of its day, so a query for new records misses it.
-        if ids := [chosen_id(place) for place in self._wanted]:
+        if ids := [chosen_id(place) for place in self._wanted | (self._expected - self.keyring.view.chosen.keys())]:
             await asyncio.to_thread(self._take, await self._store.fetch(messages(*ids)))
         if everything:
             self._all_at, self._is_warned = began, False
@@ -410,8 +437,9 @@ class Hosts:
 
     def _to_join(self) -> list[Body]:
         ring, view, me = self.keyring, self.keyring.view, self.keyring.identity.id
-        gone = ring.destroyed().keys()
-        places = {*map(Place._make, ring.live()), *self._wanted}
+        gone = ring.file.destroyed().keys()
+        wanted = self._wanted | self._expected
+        places = {*map(Place._make, ring.file.live()), *wanted}
         places |= {place for place in view.places if not view.is_confirmed(place)}
         by_day: dict[int, dict[str, tuple[bytes, bytes]]] = {}
         for day, label in sorted(places - gone):
@@ -423,7 +451,7 @@ class Hosts:
                 by_day.setdefault(day, {})[label] = public_part(secret), key_id(secret)
         name = self._facts().name
         pubs: list[Body] = [Pub(name=name, day=day, parts=parts) for day, parts in by_day.items()]
-        open_places = sorted(self._wanted - view.chosen.keys() - gone)
+        open_places = sorted(wanted - view.chosen.keys() - gone)
         return [*pubs, *(Chosen(day=day, label=label, owner=me) for day, label in open_places)]
 
     # -- what is published --------------------------------------------------------------------------------------
@@ -487,7 +515,7 @@ class Hosts:
         if generation == self._nothing_to_share:
             return []
         view, me, missing = ring.view, ring.identity.id, list[Wrap]()
-        for place in map(Place._make, ring.live()):
+        for place in map(Place._make, ring.file.live()):
             hosts = view.pubs.get(place, {}).keys() - view.retired.keys() - ring.identity.ids
             hosts -= view.confirms.get(place, {}).keys()
             owners = view.in_use(place, me) if hosts else []
@@ -536,7 +564,7 @@ class Hosts:
     async def _confirm(self) -> None:
         ring, view, me = self.keyring, self.keyring.view, self.keyring.identity.id
         known = view.places - view.over
-        owed = sorted(place for place in map(Place._make, ring.destroyed()) if place in known)
+        owed = sorted(place for place in map(Place._make, ring.file.destroyed()) if place in known)
         bodies = [
             Confirm(day=place.day, label=place.label, shared=sorted(view.shared.get(place, ())))
             for place in owed

@@ -7,6 +7,7 @@ from functools import partial
 from threading import Lock
 from typing import Final
 
+from consent_mw.crypto.archive_keys import AllKeys
 from consent_mw.crypto.day_parts import of_label
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.crypto.sealer import Sealer
@@ -113,7 +114,8 @@ class SharedKeyring:
         if self._lacking[0] != self.generation:
             generation = self.generation
             view = self.view
-            hosts = {owner for place in map(Place._make, self.live()) for owner in self._lacking_in(place, view)}
+            places = map(Place._make, self.file.live())
+            hosts = {owner for place in places for owner in self._lacking_in(place, view)}
             self._lacking = generation, frozenset(map(view.name, hosts))
         return self._lacking[1]
 
@@ -124,9 +126,30 @@ class SharedKeyring:
             return []
         return [owner for owner in view.in_use(place, self.identity.id) if not self.key_of(place, owner, secret)]
 
+    def lacks(self, day: int, purpose: str) -> list[str]:
+        """Return the hosts, except retired ones, whose keys of a day and purpose are missing here."""
+        view = self.view
+        hosts = {owner for place in self._places(day, purpose) for owner in self._lacking_in(place, view)}
+        return sorted(map(view.name, hosts - view.retired.keys()))
+
+    def is_agreed(self, day: int, label: str) -> bool:
+        """See `SeveralKeys.is_agreed`. Where the chosen key does not come, this host's own does once it is shared."""
+        place, view = Place(day, label), self.view
+        try:
+            secret = self.file.key(day, label, create=False)
+        except KeyDestroyed:
+            return place in self.file.destroyed()
+        if self.key_of(place, view.chosen.get(place, b""), secret):
+            return True
+        return place in view.used and not self.identity.ids.isdisjoint(view.owners.get(place, ()))
+
+    def all_keys(self) -> AllKeys:
+        """Return the slots of this host that hold a key, of both tiers, and those that it overwrote."""
+        return AllKeys(self.file.live(), self.file.destroyed())
+
     def live(self) -> list[tuple[int, str]]:
-        """Return the day and purpose of each slot of this host that still holds a key, sorted."""
-        return self.file.live()
+        """Return the day and purpose of each slot of this host that still holds a key of the live store, sorted."""
+        return self.all_keys().of_log.live
 
     def destroy(self, day: int, purpose: str) -> bool:
         """Overwrite this host's part of a place; return whether there was one. See `FileKeyring.destroy`."""
@@ -135,8 +158,8 @@ class SharedKeyring:
         return gone
 
     def destroyed(self) -> dict[tuple[int, str], str]:
-        """Return the overwritten slot of each place that this host destroyed, by day and purpose."""
-        return self.file.destroyed()
+        """Return the overwritten slot of each place of the live store that this host destroyed, by day and purpose."""
+        return self.all_keys().of_log.destroyed
 
     def close(self) -> None:
         """Release the key file. Closing twice is harmless."""

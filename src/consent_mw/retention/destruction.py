@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,7 @@ from consent_mw.crypto.day_parts import Span, of_label
 from consent_mw.crypto.keyring import Keyring, SeveralKeys
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
+from consent_mw.hosts.hosts import Hosts
 from consent_mw.kinds import NAMING
 from consent_mw.paths import Places
 from consent_mw.policy.model import REQUESTS, Policy
@@ -31,10 +32,13 @@ from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.store_clock import StoreClock
-from consent_mw.system.days import QUARTER, QUARTER_SECONDS, day_of, instant_of
+from consent_mw.system.days import QUARTER, QUARTER_SECONDS, day_of, day_text, instant_of, start_of
 from consent_mw.system.locks import leased
 
 _log = logging.getLogger("consent_mw")
+
+#: The hosts agree this long ahead on keys of the archive.
+_AHEAD: Final = timedelta(days=2)
 
 #: Called after each piece: how many rows are gone, and how many are known to go in all.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -149,7 +153,7 @@ class Destruction:
         archive: Archive | None = None,
         lost: frozenset[str] = frozenset(),
         clock: Callable[[], int] | None = None,
-        confirm: Callable[[], Awaitable[bool]] | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
         """
         Args:
@@ -159,8 +163,7 @@ class Destruction:
             archive: None where no revision ever held anything.
             lost: Names of keyrings that will never be at hand again: their rows are deleted anyway.
             clock: From which the instants of all runs come, as `StoreClock` has it.
-            confirm: Reports to other hosts, where keys are shared, what was destroyed here, and returns whether their
-                messages are known; otherwise nothing is certified.
+            hosts: Those that share the store, if any do.
         """
         self.stages: list[Stage] = [Stage(LIVE, store, sealer, retention, lost)]
         if archive:
@@ -171,7 +174,7 @@ class Destruction:
         self._deletions = Deletions(store, sealer)
         self._restrictions = restrictions
         self._clock = StoreClock(store, clock)
-        self._confirm = confirm
+        self._hosts = hosts
         self._lock = lock
         self._spool = spool
         self._reported: list[str] = []  # the failures of the last run
@@ -190,7 +193,7 @@ class Destruction:
         spool: Spool | None = None,
         lost: frozenset[str] = frozenset(),
         clock: Callable[[], int] | None = None,
-        confirm: Callable[[], Awaitable[bool]] | None = None,
+        hosts: Hosts | None = None,
     ) -> Destruction:
         """
         Return what destroys the records of the site at `places`, by every revision of it that was published.
@@ -201,7 +204,7 @@ class Destruction:
         site = _Site(policy, places)
         site.names = site.revisions.names()
         policies = site.revisions.course(policy).published
-        archive = Archive.of_site(policies, places, sealer.site_keys)
+        archive = Archive.of_site(policies, places, store, sealer)
         lock = places.destruction_lock
         retention = Retention(policies)
         destruction = cls(
@@ -214,7 +217,7 @@ class Destruction:
             archive=archive,
             lost=lost,
             clock=clock,
-            confirm=confirm,
+            hosts=hosts,
         )
         destruction._site = site
         return destruction
@@ -232,7 +235,7 @@ class Destruction:
         policies = site.revisions.course(site.policy).published
         retention = Retention(policies)
         if self._archive is None:
-            self._archive = Archive.of_site(policies, site.places, self.stages[0].sealer.site_keys)
+            self._archive = Archive.of_site(policies, site.places, self.stages[0].store, self.stages[0].sealer)
         live = replace(self.stages[0], retention=retention)
         for sealer in (live.sealer, *([self._archive.sealer] if self._archive else [])):
             sealer.follow(policies)
@@ -320,11 +323,12 @@ class Destruction:
         await self._certificates.refresh(day_of(run.now))
         await self._deletions.refresh({stage.where: stage.store for stage in self.stages}, run.now)
         run.outcome.counted += await self._counting.days(self.stages[0], run.now)
+        await self._prepare_archive(run)
         for stage in self.stages:
             if stage.where not in run.unreached:
                 await self._move_rows(stage, run)
                 await self._destroy_keys(stage, run, held=True)
-        is_heard = self._confirm is None or await self._confirm()
+        is_heard = self._hosts is None or await self._hosts.is_current()
         for stage in self.stages:
             if stage.where not in run.unreached and is_heard:
                 await self._certify(stage, run)
@@ -365,7 +369,19 @@ class Destruction:
         moves = self._archives(stage) and stage.retention.holds(day, purpose, run.now, span)
         if moves != held:
             return False
-        return not held or (run.is_done(stage, day, purpose) and await self._counting.is_drained(day))
+        if not held or not run.is_done(stage, day, purpose):
+            return not held
+        return await self._counting.is_drained(day) and await self._is_handed_over(day, run)
+
+    async def _is_handed_over(self, day: int, run: _Run) -> bool:
+        """Whether no other host may still move records of a day into the store, which this one then could not open."""
+        waiting = (await self._hosts.spools(start_of(day + 1))).waiting if self._hosts else ()
+        if waiting:
+            run.outcome.troubles.append(
+                f"keys of {day_text(day)} wait for {', '.join(host.called for host in waiting)}: records of it that a "
+                "law demands may wait there; start them, or if one is gone for good: consent-mw hosts retire"
+            )
+        return not waiting
 
     def _archives(self, stage: Stage) -> bool:
         return stage.where == LIVE and self._archive is not None
@@ -375,6 +391,27 @@ class Destruction:
         tallies = {purpose: self._certificates.tallies(stage.where, purpose) for purpose in stage.retention.purposes}
         for day, purpose in _ended(stage, tallies, run.now):
             yield tallies[purpose][day]
+
+    # -- the archive of several hosts -----------------------------------------------------------------------------
+
+    async def _prepare_archive(self, run: _Run) -> None:
+        """
+        See to it that the hosts agree on the archive's keys before a record needs them: what only this host could open
+        would be lost with its disk. Then move what this host had in an archive of its own.
+        """
+        archive, live = self._archive, self.stages[0]
+        if archive is None:
+            return
+        earlier = archive.earlier if archive.earlier and archive.earlier.is_there else None
+        days = set(await asyncio.to_thread(earlier.days)) if earlier else set[tuple[int, str]]()
+        if self._hosts and isinstance(archive.sealer.keyring, SeveralKeys):
+            soon = _ended(live, (await self._keys(live)).labels, run.now + _AHEAD)
+            ending = {(day, of_label(label)[0]) for day, label in soon}
+            days |= {(day, purpose) for day, purpose in ending if live.retention.holds(day, purpose, run.now + _AHEAD)}
+            await self._hosts.expect(place for day in sorted(days) for place in archive.keys_of(*day))
+        if earlier and all([await asyncio.to_thread(archive.is_ready, *day) for day in days]):
+            moved = await earlier.move(archive.store, archive.resealed)
+            _log.warning("%s: %d records moved into the archive that all hosts share", earlier.path, moved)
 
     # -- rows ---------------------------------------------------------------------------------------------------
 
@@ -409,6 +446,9 @@ class Destruction:
         archived = unreadable = 0
         held = [record for record in gone if stage.retention.holding(time_of(record.id), part.purpose, run.now)]
         if self._archive and held and self._archives(stage):
+            if not await asyncio.to_thread(self._may_move, self._archive, stage, part):
+                run.left.add((part.where, part.day, part.purpose))
+                return
             unreadable = await self._archive.keep(held, stage.sealer)
             archived = len(held) - unreadable
         run.outcome.archived += archived
@@ -416,6 +456,12 @@ class Destruction:
         run.outcome.records += await self._deletions.delete(
             stage.store, part, gone, run.now, archived=archived, unreadable=unreadable
         )
+
+    def _may_move(self, archive: Archive, stage: Stage, part: Part) -> bool:
+        """Whether each key that opens what is moved is here, and other hosts have those of the archive."""
+        keyring = stage.sealer.keyring
+        is_whole = not isinstance(keyring, SeveralKeys) or not keyring.lacks(part.day, part.purpose)
+        return is_whole and archive.is_ready(part.day, part.purpose)
 
     # -- certificates -------------------------------------------------------------------------------------------
 

@@ -144,7 +144,7 @@ class Erasure:
             others=Ledger(places.erasures_of_hosts),
             spool=spool,
             hand_over=hand_over,
-            archive=Archive.of_site(policies, places, sealer.site_keys),
+            archive=Archive.of_site(policies, places, store, sealer),
             personal_data=personal_data,
             spools=spools,
             restored=restored,
@@ -193,7 +193,7 @@ class Erasure:
         """Erase by these declarations from now on, some of them published since. Raises as `of_site`."""
         self._retention = Retention(policies)
         if self._archive is None:
-            self._archive = Archive.of_site(policies, places, self._sealer.site_keys)
+            self._archive = Archive.of_site(policies, places, self._store, self._sealer)
 
     @property
     def archive(self) -> Archive | None:

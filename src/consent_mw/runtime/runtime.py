@@ -89,7 +89,7 @@ class Runtime:
             SiteRestrictions(storage.store, sealer),
             spool=storage.spool,
             clock=storage.clock,
-            confirm=hosts.is_current if hosts else None,
+            hosts=hosts,
         )
 
     def _published(self, declared: Policy, hosts: Hosts | None, begun: bool) -> Publications:

@@ -129,7 +129,8 @@ class Storage:
             keyrings[self.places.archive_keys] = archive.sealer.keyring
         for file, keyring in keyrings.items():
             where: Where = "live" if file == self.places.keys else "archive"
-            for name in known.missing(where, *rings_of(keyring)):
+            at_hand = {*rings_of(keyring), *([archive.earlier.ring] if archive and archive.earlier else [])}
+            for name in known.missing(where, *at_hand):
                 _log.error(_MISSING_RING, file, name, keyring.name, name)
             known.remember(where, keyring, given=where == "live" and given)
 

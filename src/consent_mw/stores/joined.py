@@ -11,6 +11,7 @@ from uuid import UUID
 
 from consent_mw.kinds import PENDING
 from consent_mw.records import Query, Record
+from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
@@ -58,6 +59,10 @@ class JoinedStore(SeveralStores):
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`, in both. What moves meanwhile may count twice, and never not at all."""
         return await others(self._older, kinds) + await others(self._store, kinds)
+
+    def archive(self) -> Store | None:
+        """As `Archiving.archive`. Where the newer store has none, that of the older one stays the site's."""
+        return archive_beside(self._store) or archive_beside(self._older)
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncGenerator[bool]:

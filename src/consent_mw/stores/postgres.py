@@ -125,6 +125,7 @@ class PostgresStore:
     tokens_at_once: int = 20_000
 
     def __init__(self, url: str, *, schema: str = "consent_mw", connections: int = 4) -> None:
+        self._url = url
         self._conninfo = conninfo_of(url)
         self._place = place_of(url)
         self.schema = schema
@@ -135,6 +136,10 @@ class PostgresStore:
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._place!r}, schema={self.schema!r})"
+
+    def archive(self) -> PostgresStore:
+        """As `Archiving.archive`: another schema of the same database, named after this one."""
+        return PostgresStore(self._url, schema=f"{self.schema}_archive", connections=min(2, self._connections))
 
     async def open(self) -> None:
         """

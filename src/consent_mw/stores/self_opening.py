@@ -9,6 +9,7 @@ from uuid import UUID
 
 from consent_mw.exceptions import StoreUnavailable
 from consent_mw.records import Query, Record
+from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.other_kinds import others
@@ -69,6 +70,10 @@ class OpenedStore:
             return None
         await self.open()
         return await store_now(self._store)
+
+    def archive(self) -> Store | None:
+        """As `Archiving.archive`."""
+        return archive_beside(self._store)
 
     async def close(self) -> None:
         """Close the store. The next use opens it again."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from consent_mw.records import Query, Record
+from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.merging import merged
@@ -69,6 +70,10 @@ class SeveralStores:
     async def now(self) -> datetime | None:
         """As `Timed.now`: the first one's. Raises as `Store.fetch`."""
         return await store_now(self._mine)
+
+    def archive(self) -> Store | None:
+        """As `Archiving.archive`: the first one's, which every host names."""
+        return archive_beside(self._mine)
 
     async def close(self) -> None:
         """Close all; the next use opens them again."""

@@ -1,0 +1,107 @@
+"""
+PostgreSQL is killed at each step of making, sharing and destroying keys; after each, all is as it should be. To be run
+as a program: it kills a server of its own, before a step is asked for and while it is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from itertools import count
+from pathlib import Path
+from threading import Timer
+
+from tests.support.deaths import meddled
+from tests.support.killed_host import ENDED, STEPS, a_host, check
+from tests.support.one_host import DAY, OneHost
+from tests.support.postgres import PostgresServer
+
+from consent_mw.exceptions import StoreError
+
+_WHILE_SECONDS = 0.002
+
+
+class Deaths:
+    """Kills the server at the `point`th step, once, and starts it again."""
+
+    def __init__(self, server: PostgresServer, point: int, *, amid: bool) -> None:
+        self._server = server
+        self._point = point
+        self._amid = amid
+        self._steps = count()
+        self._timer: Timer | None = None
+        self.was_there = False
+
+    def step(self) -> None:
+        """Count a step."""
+        if next(self._steps) != self._point:
+            return
+        self.was_there = True
+        if self._amid:
+            self._timer = Timer(_WHILE_SECONDS, self._server.kill)
+            self._timer.start()
+        else:
+            self._server.kill()
+
+    def mend(self) -> None:
+        """Start the server if it was killed."""
+        if self._timer is not None:
+            self._timer.join()
+        if self.was_there and not self._server.is_running:
+            self._server.start()
+
+
+async def insists(deaths: Deaths, work: Callable[[], Awaitable[object]]) -> None:
+    """Do something until the store takes it."""
+    while True:
+        try:
+            await work()
+        except StoreError:
+            deaths.mend()
+        else:
+            return
+
+
+async def live(one: OneHost, two: OneHost, day: int, deaths: Deaths) -> None:
+    """Make and share keys, seal, and destroy one on both."""
+    await one.agree(day)
+    deaths.mend()
+    record = one.seal()
+    await insists(deaths, lambda: one.store.append([record], durable=True))
+    for _ in range(2):
+        for host in (two, one):
+            await insists(deaths, host.hosts.sync)
+    for host in (one, two):
+        host.keyring.destroy(day, ENDED)
+        await insists(deaths, host.hosts.sync)
+    deaths.mend()
+
+
+async def at(directory: Path, url: str, day: int, deaths: Deaths) -> None:
+    """Live through one death, and see that it left nothing."""
+    one, two = (a_host(directory / name, url, day) for name in ("one", "two"))
+    with meddled(STEPS, deaths.step):
+        await live(one, two, day, deaths)
+    for host in (one, two):
+        await host.store.close()
+    await check(directory, url, day)
+
+
+def main(directory: Path) -> None:
+    steps = 0
+    with PostgresServer() as server:
+        url = server.database()
+        asyncio.run(check(directory, url, DAY))
+        for amid in (False, True):
+            for point in count():
+                deaths = Deaths(server, point, amid=amid)
+                steps += 1
+                asyncio.run(at(directory, url, DAY + steps, deaths))
+                if not deaths.was_there:
+                    break
+    print(steps)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
