@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -206,6 +207,27 @@ def test_a_key_that_somebody_deleted_is_missed(
     cluster.admin("DELETE", f"transit/keys/{name}")
     assert ring.live() == []
     assert "keys vanished that nobody destroyed" in caplog.text
+
+
+def test_the_mark_of_a_destroyed_key_goes_when_it_is_old(cluster: OpenBaoCluster, url: str) -> None:
+    def names() -> list[str]:
+        keys: list[str] = cluster.admin("GET", "transit/keys?list=true")["data"]["keys"]
+        return [key for key in keys if key.startswith(f"{Address.parse(url).site}.gone.")]
+
+    ring, late = TransitKeyring(url), TransitKeyring(url, remembered=timedelta(seconds=1))
+    places = [(_today() - 1, _PURPOSE), (_today() + 2, _PURPOSE)]
+    for day, purpose in places:
+        ring.key(day, purpose, create=True)
+        ring.destroy(day, purpose)
+    ring.poll()
+    assert len(names()) == 2
+    assert ring.destroyed().keys() == set(places)
+    time.sleep(2)  # by the service's clock
+    late.poll()
+    assert len(names()) == 1, "that of a day to come stays"
+    assert ring.destroyed().keys() == {places[1]}
+    ring.close()
+    late.close()
 
 
 def test_a_name_that_we_would_not_give_is_no_key_of_ours(

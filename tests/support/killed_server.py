@@ -28,28 +28,27 @@ class Deaths:
     def __init__(self, server: PostgresServer, point: int, *, amid: bool) -> None:
         self._server = server
         self._point = point
+        self._death = Timer(_WHILE_SECONDS if amid else 0.0, self._die)
         self._amid = amid
         self._steps = count()
-        self._timer: Timer | None = None
         self.was_there = False
 
     def step(self) -> None:
         """Count a step."""
-        if next(self._steps) != self._point:
-            return
-        self.was_there = True
-        if self._amid:
-            self._timer = Timer(_WHILE_SECONDS, self._server.kill)
-            self._timer.start()
-        else:
-            self._server.kill()
+        if next(self._steps) == self._point:
+            self.was_there = True
+            self._death.start()
+            if not self._amid:
+                self._death.join()
 
-    def mend(self) -> None:
-        """Start the server if it was killed."""
-        if self._timer is not None:
-            self._timer.join()
-        if self.was_there and not self._server.is_running:
-            self._server.start()
+    def _die(self) -> None:
+        self._server.kill()
+        self._server.start()
+
+    def wait(self) -> None:
+        """Return when the server is there again."""
+        if self.was_there:
+            self._death.join()
 
 
 async def insists(deaths: Deaths, work: Callable[[], Awaitable[object]]) -> None:
@@ -58,7 +57,7 @@ async def insists(deaths: Deaths, work: Callable[[], Awaitable[object]]) -> None
         try:
             await work()
         except StoreError:
-            deaths.mend()
+            await asyncio.to_thread(deaths.wait)
         else:
             return
 
@@ -66,7 +65,7 @@ async def insists(deaths: Deaths, work: Callable[[], Awaitable[object]]) -> None
 async def live(one: OneHost, two: OneHost, day: int, deaths: Deaths) -> None:
     """Make and share keys, seal, and destroy one on both."""
     await one.agree(day)
-    deaths.mend()
+    await asyncio.to_thread(deaths.wait)
     record = one.seal()
     await insists(deaths, lambda: one.store.append([record], durable=True))
     for _ in range(2):
@@ -75,7 +74,7 @@ async def live(one: OneHost, two: OneHost, day: int, deaths: Deaths) -> None:
     for host in (one, two):
         host.keyring.destroy(day, ENDED)
         await insists(deaths, host.hosts.sync)
-    deaths.mend()
+    deaths.wait()
 
 
 async def at(directory: Path, url: str, day: int, deaths: Deaths) -> None:

@@ -92,10 +92,6 @@ class PostgresServer:
                 raise RuntimeError(f"PostgreSQL did not start: {self.log.read_text()[-2000:]}")
             time.sleep(0.05)
 
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None
-
     def stop(self) -> None:
         """Shut the server down, cutting every connection, with a checkpoint."""
         if self._process is not None:

@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Final, TypeVar
@@ -63,6 +63,7 @@ class TransitKeyring:
         kept: Path | None = None,
         clock: Callable[[], int] = time.time_ns,
         patience_seconds: float = 60.0,
+        remembered: timedelta = timedelta(days=400),
     ) -> None:
         """
         Args:
@@ -71,6 +72,7 @@ class TransitKeyring:
             clock: Returns nanoseconds since 1970.
             patience_seconds: After this long without the service, keys of past days are forgotten: another host may
                 have destroyed them meanwhile.
+            remembered: So long after its destruction a place can have no new key; then its mark in the service goes.
 
         Raises:
             ConfigurationError: The URL is wrong, or the service cannot be reached and `kept` does not exist yet.
@@ -80,6 +82,8 @@ class TransitKeyring:
         finalize(self, self._client.close).atexit = False  # a command does not close its keyring
         self._clock = clock
         self._patience_seconds = patience_seconds
+        self._remembered = remembered
+        self._swept = -1  # the day on which old marks were looked for
         self._changing = Lock()
         self._generation = 0
         self._keys: dict[_Place, bytes] = {}
@@ -246,6 +250,19 @@ class TransitKeyring:
         for place in sorted(place for place in self._live if place[0] >= today and place not in self._keys):
             self._learn(place, self._read(place))
 
+    def _sweep(self) -> None:
+        """Delete each "gone" so old that no host can be so late, once a day, by the clock of the service."""
+        now = self._client.now
+        if now is None or day_of(now) == self._swept:
+            return
+        last = day_of(now - self._remembered)
+        for place in sorted(place for place in self._gone if place[0] <= last):
+            path = self._path(place, "gone.")
+            made = self._client.call("GET", path).data.get("keys", {}).get("1")
+            if isinstance(made, int) and made <= (now - self._remembered).timestamp() and self._let_delete(path):
+                self._client.call("DELETE", path)
+        self._swept = day_of(now)
+
     # -- the service, there or away -----------------------------------------------------------------------------------
 
     def _watched(self, ask: Callable[[], _T]) -> _T:
@@ -267,6 +284,7 @@ class TransitKeyring:
         try:
             self._watched(self._look)
             self._watched(self._fetch_coming)
+            self._watched(self._sweep)
         except (KeyringUnreachable, KeyDestroyed):
             if time.monotonic() - self._heard > self._patience_seconds:
                 self._forget_past()

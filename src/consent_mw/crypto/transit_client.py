@@ -8,6 +8,9 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple, cast
@@ -96,6 +99,9 @@ class TransitClient:
     Other members answer too, from what they know, which may be older: a key that was just made is not there, one that
     was just deleted still is. So the leader is looked for at every connection and every two seconds; and each call
     says how new the answer must be (X-Vault-Index), which also a load balancer's member heeds.
+
+    Attributes:
+        now: When a member answered last, by its own clock (aware); None if none did.
     """
 
     def __init__(self, address: Address) -> None:
@@ -107,6 +113,7 @@ class TransitClient:
         self._first = 0
         self._leads_until = 0.0
         self._index = ""
+        self.now: datetime | None = None
         self._namespace = {"X-Vault-Namespace": address.namespace} if address.namespace else {}
         try:
             self._tls = ssl.create_default_context(cafile=address.ca or None) if address.tls == "yes" else None
@@ -180,6 +187,8 @@ class TransitClient:
             self._drop()  # the service had ended the idle connection: every call may be repeated
             response = self._sent(method, path, content, headers)
         text = response.read()
+        with suppress(ValueError, TypeError):  # what stands between may leave it out
+            self.now = parsedate_to_datetime(response.headers["Date"])
         # An older index is none of a cluster that was restored from a snapshot: then the next call begins anew.
         self._index = "" if response.status == _TOO_OLD else response.getheader("X-Vault-Index") or self._index
         answer: Any = json.loads(text) if text else {}
