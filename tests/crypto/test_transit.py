@@ -15,12 +15,15 @@ from pathlib import Path
 
 import pytest
 from tests.support.asgi import drive, scope
+from tests.support.commands import run
 from tests.support.openbao import OpenBaoCluster
 from tests.support.policies import POLICY
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.cli import main
+from consent_mw.crypto.day_parts import of_label
+from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.crypto.transit import POLL_SECONDS, TransitKeyring
 from consent_mw.crypto.transit_client import Address
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, KeyringUnreachable
@@ -256,23 +259,47 @@ def test_a_host_that_makes_a_key_while_another_destroys_it_gets_none(url: str) -
             ring.close()
 
 
-def test_a_site_seals_under_keys_of_the_cluster_and_staff_open_them_there(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("policy.toml").write_text(POLICY)
-
-    async def visit() -> None:
-        site = ConsentMiddleware(application, policy="policy.toml", secret_keys=["k" * 32], keyring=url)
-        await drive(site, scope("/books"))
-        await site.runtime.drain.stop()
-        site.runtime.storage.keyring.close()
+async def visit(keyring: str | None, path: str) -> None:
+    """Visit a page of the site in the working directory, which starts and ends."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"x"})
 
-    asyncio.run(visit())
+    site = ConsentMiddleware(application, policy="policy.toml", secret_keys=["k" * 32], keyring=keyring)
+    await drive(site, scope(path))
+    await site.runtime.drain.stop()
+    site.runtime.storage.keyring.close()
+
+
+def test_a_site_that_had_its_keys_in_a_file_opens_and_destroys_what_they_sealed(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("policy.toml").write_text(POLICY)
+    asyncio.run(visit(None, "/before"))
+    file = FileKeyring("consent-data/keys")
+    asyncio.run(visit(url, "/after"))
+    for _ in range(2):  # now too that it knows both keyrings
+        asyncio.run(visit(url, "/later"))
+    assert "was used here before" not in caplog.text
+    read = run("log", "--json", "--kind", "visit", "--purpose", "necessary", "--reason", "x", "--keyring", url)
+    paths = [json.loads(line)["url.path"] for line in read.stdout.splitlines()]
+    assert paths == ["/before", "/after", "/later", "/later"]
+    today = (_today(), "necessary")
+    assert today in {(day, of_label(label)[0]) for day, label in file.live()}
+    ahead = timedelta(days=91).total_seconds()
+    done = run("purge", "--keyring", url, "--json", ahead=ahead)
+    assert json.loads(done.stdout)["done"]["records"] >= 4, done.stderr
+    assert today not in {(day, of_label(label)[0]) for day, label in file.live()}
+
+
+def test_a_site_seals_under_keys_of_the_cluster_and_staff_open_them_there(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("policy.toml").write_text(POLICY)
+    asyncio.run(visit(url, "/books"))
     assert not Path("consent-data/keys").exists()
     opened = ["log", "--json", "--kind", "visit", "--purpose", "necessary", "--reason", "x"]
     assert main([*opened, "--keyring", url]) == 0

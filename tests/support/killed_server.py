@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from threading import Timer
@@ -20,6 +22,7 @@ from tests.support.postgres import PostgresServer
 from consent_mw.exceptions import StoreError
 
 _WHILE_SECONDS = 0.002
+_TRIES = 100
 
 
 class Deaths:
@@ -43,7 +46,11 @@ class Deaths:
 
     def _die(self) -> None:
         self._server.kill()
-        self._server.start()
+        for _ in range(_TRIES):
+            with suppress(RuntimeError):  # a child of the one that was killed has not ended yet
+                self._server.start()
+                break
+            time.sleep(0.1)
 
     def wait(self) -> None:
         """Return when the server is there again."""

@@ -47,7 +47,12 @@ def keyring_at(places: Places, ring: str | None) -> Keyring | None:
             return SharedKeyring.of_site(places, SiteKeys.read(places.site_keys))
         return FileKeyring(places.keys)
     if is_transit(ring):
-        return TransitKeyring(ring, kept=places.keyring_name, clock=now_ns)
+        service = TransitKeyring(ring, kept=places.keyring_name, clock=now_ns)
+        if not places.keys.exists():
+            return service
+        from consent_mw.hosts.succession import after_own_keys
+
+        return after_own_keys(service, places, SiteKeys.read(places.site_keys))
     module, _, name = ring.partition(":")
     sys.path.insert(0, os.getcwd())  # as servers find an application
     try:

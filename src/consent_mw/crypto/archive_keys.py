@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from consent_mw.crypto.keyring import Keyring, SeveralKeys
 
-__all__ = ["AllKeys", "ArchiveKeys", "SharedArchiveKeys", "archive_keys", "archive_label"]
+__all__ = ["AllKeys", "ArchiveKeys", "SharedArchiveKeys", "all_keys_of", "archive_keys", "archive_label"]
 
 _TIER: Final = "archive/"  # no purpose can be called that
 
@@ -44,6 +44,11 @@ class _TwoTiers(Keyring, Protocol):
 @runtime_checkable
 class _SharedTiers(_TwoTiers, SeveralKeys, Protocol):
     """The same where several hosts wrap the keys for each other."""
+
+
+def all_keys_of(keyring: Keyring) -> AllKeys:
+    """Return the keys of both tiers of a keyring; of one that holds one tier, those. Raises StoreError."""
+    return keyring.all_keys() if isinstance(keyring, _TwoTiers) else AllKeys(keyring.live(), keyring.destroyed())
 
 
 def archive_label(label: str) -> str:

@@ -19,6 +19,7 @@ from consent_mw.crypto.archive_keys import archive_label
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.crypto.successive_keys import SuccessiveKeyring
 from consent_mw.crypto.transit import TransitKeyring
 from consent_mw.crypto.wrapping import key_id, public_part, wrapped
 from consent_mw.exceptions import KeyDestroyed, StoreError
@@ -131,7 +132,9 @@ class Hosts:
             shelves: What every host must have if one host has it.
             among_hosts: Whether the store is one that hosts share. If it is not known, the directory tells.
         """
-        if isinstance(keyring, TransitKeyring) and (among_hosts or places.host_book.exists()):
+        if isinstance(keyring, SuccessiveKeyring) and isinstance(keyring.old, SharedKeyring):
+            keyring = keyring.old
+        elif isinstance(keyring, TransitKeyring | SuccessiveKeyring) and (among_hosts or places.host_book.exists()):
             keyring = SharedKeyring.of_site(places, site_keys)
         if not isinstance(keyring, SharedKeyring):
             return None

@@ -149,19 +149,16 @@ class Archive:
             plain=plain if record.ring else None,
         )
 
-    def keys_of(self, day: int, purpose: str) -> list[tuple[int, str]]:
-        """Return the day and label of each key that records of a day and purpose need here."""
-        return list(self.sealer.needed([day], [purpose], with_tokens=(purpose,)))
-
-    def is_ready(self, day: int, purpose: str) -> bool:
+    def missing(self, days: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
         """
-        Whether records of a day and purpose may move here: where several hosts share the keys, no other host would lack
-        them. Raises StoreError.
+        Return the day and label of each key here that other hosts would lack if records of these days and purposes
+        moved here now; none where no keys are shared. Raises StoreError.
         """
         keyring = self.sealer.keyring
-        return not isinstance(keyring, SeveralKeys) or all(
-            keyring.is_agreed(*place) for place in self.keys_of(day, purpose)
-        )
+        if not isinstance(keyring, SeveralKeys):
+            return []
+        keys = [key for day, purpose in days for key in self.sealer.needed([day], [purpose], with_tokens=(purpose,))]
+        return [key for key in keys if not keyring.is_agreed(*key)]
 
 
 def _told_apart(secret: bytes, keyring: Keyring) -> tuple[str, ...]:

@@ -408,8 +408,8 @@ class Destruction:
             soon = _ended(live, (await self._keys(live)).labels, run.now + _AHEAD)
             ending = {(day, of_label(label)[0]) for day, label in soon}
             days |= {(day, purpose) for day, purpose in ending if live.retention.holds(day, purpose, run.now + _AHEAD)}
-            await self._hosts.expect(place for day in sorted(days) for place in archive.keys_of(*day))
-        if earlier and all([await asyncio.to_thread(archive.is_ready, *day) for day in days]):
+            await self._hosts.expect(await asyncio.to_thread(archive.missing, sorted(days)))
+        if earlier and not await asyncio.to_thread(archive.missing, sorted(days)):
             moved = await earlier.move(archive.store, archive.resealed)
             _log.warning("%s: %d records moved into the archive that all hosts share", earlier.path, moved)
 
@@ -461,7 +461,7 @@ class Destruction:
         """Whether each key that opens what is moved is here, and other hosts have those of the archive."""
         keyring = stage.sealer.keyring
         is_whole = not isinstance(keyring, SeveralKeys) or not keyring.lacks(part.day, part.purpose)
-        return is_whole and archive.is_ready(part.day, part.purpose)
+        return is_whole and not archive.missing([(part.day, part.purpose)])
 
     # -- certificates -------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.crypto.transit import TransitKeyring
 from consent_mw.hosts.hosts import Hosts
 from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.succession import after_own_keys
 from consent_mw.paths import Places
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
@@ -184,7 +185,8 @@ def _use(used: UsedStores, url: str) -> None:
 
 def _keyring(options: Options, places: Places, site_keys: SiteKeys) -> Keyring:
     if isinstance(options.keyring, str):
-        return TransitKeyring(options.keyring, kept=places.keyring_name, clock=options.clock)
+        service = TransitKeyring(options.keyring, kept=places.keyring_name, clock=options.clock)
+        return after_own_keys(service, places, site_keys)
     if options.keyring is not None:
         return ForeignKeyring(options.keyring)
     if is_shared(options.store) or places.host_book.exists():  # a site that had a database brings this file along
