@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from tests.support.one_host import OneHost, settle, start
 
+from consent_mw.hosts.messages import messages, of_hosts
+from consent_mw.records import Record
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.system.days import instant_of
 
@@ -94,6 +96,29 @@ def test_a_host_that_ended_with_an_empty_spool_is_not_waited_for(tmp_path: Path,
         await two.hosts.close()
         await pass_by(60, one)
         assert await waiting(one, 5) == []
+
+    run(work())
+
+
+def test_an_old_beat_that_somebody_puts_back_into_the_store_says_nothing(tmp_path: Path, store: MemoryStore) -> None:
+    async def beats(host: OneHost) -> list[Record]:
+        found = await store.fetch(of_hosts())
+        return [record for record in found if host.keyring.identity.key in record.sealed]
+
+    async def work() -> None:
+        one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
+        await start(one, two)
+        await settle(two)
+        await two.hosts.close()
+        (left,) = await beats(two)
+        two.begin()
+        two.oldest = two.now_ns / 1e9
+        await pass_by(60, two, one)
+        assert await waiting(one, 5) == ["two"]
+        await store.delete(messages(*(record.id for record in await beats(two))))
+        await store.append([left], durable=True)
+        await pass_by(60, one)
+        assert await waiting(one, 5) == ["two"]
 
     run(work())
 

@@ -43,7 +43,7 @@ from consent_mw.hosts.messages import (
     publications,
     written,
 )
-from consent_mw.hosts.register import Register, Spools
+from consent_mw.hosts.register import Register, Spools, later
 from consent_mw.hosts.view import View, Wrap
 from consent_mw.paths import Places
 from consent_mw.records import Record
@@ -182,6 +182,7 @@ class Hosts:
         self._beat_ns = 0
         self._beats: set[UUID] = set()  # this host's beats in the store; the next beat replaces them
         self._beat: UUID | None = None
+        self._latest: dict[bytes, Beat] = {}  # of each host the newest beat that was heard
         self._all_at = -_ALL_SECONDS
         self._heard_ns = 0
         self._nothing_to_share = -1  # the keyring's generation at which there was nothing to share
@@ -233,7 +234,8 @@ class Hosts:
 
         If no host does, this host has read everything that they have shared until now. Raises StoreError and OSError.
         """
-        spools = await Register(self._store, self.keyring, self._sealer).spools(instant, instant_of(self._clock()))
+        register = Register(self._store, self.keyring, self._sealer, heard=self._latest)
+        spools = await register.spools(instant, instant_of(self._clock()))
         until = time.monotonic() + _PATIENCE_SECONDS
         while spools.past and not spools.waiting and not await self.sync():
             if time.monotonic() > until:
@@ -394,6 +396,7 @@ class Hosts:
 
     def _hear_beat(self, message: Message, beat: Beat) -> None:
         identity = self.keyring.identity
+        self._latest[message.author] = later(beat, self._latest.get(message.author))
         if message.author != identity.id:
             return
         if identity.has_run(beat.run):

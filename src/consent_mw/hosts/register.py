@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -68,6 +69,11 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.seen, self.oldest or self.seen) - ahead > instant
 
 
+def later(beat: Beat, other: Beat | None) -> Beat:
+    """Return the later of two beats of a host, by the store's clock: its own may have been set back."""
+    return beat if other is None or beat.at - beat.ahead >= other.at - other.ahead else other
+
+
 class Spools(NamedTuple):
     """
     The hosts, grouped by whether their spools may hold something from before an instant.
@@ -88,8 +94,16 @@ class Spools(NamedTuple):
 class Register:
     """Combine what the store holds about the hosts of a site with what this host knows."""
 
-    def __init__(self, store: Store, keyring: SharedKeyring, sealer: Sealer) -> None:
-        """`sealer`: marks and checks messages; it does not need a key of any day."""
+    def __init__(
+        self, store: Store, keyring: SharedKeyring, sealer: Sealer, heard: Mapping[bytes, Beat] | None = None
+    ) -> None:
+        """
+        Args:
+            sealer: Marks and checks messages; it does not need a key of any day.
+            heard: The newest beat of each host that this process knows. An older one may be put back into the store by
+                anybody who writes there, and counts for nothing.
+        """
+        self._heard = heard or {}
         self._store = store
         self._keyring = keyring
         self._sealer = sealer
@@ -98,11 +112,11 @@ class Register:
         """Return all hosts, with the retired ones at the end. Raises StoreError."""
         records = await every(self._store, of_hosts())
         messages = [message for record in records if (message := believed(record, self._sealer))]
-        beats: dict[bytes, Beat] = {}
+        beats = dict(self._heard)
         view, retired = self._keyring.view, dict(self._keyring.view.retired)
         for message in messages:
             if isinstance(message.body, Beat):
-                beats[message.author] = message.body
+                beats[message.author] = later(message.body, beats.get(message.author))
             elif isinstance(message.body, Retired):
                 retired.setdefault(message.body.host, message.body.reason)
         hosts = {*beats, *view.names, *retired}
