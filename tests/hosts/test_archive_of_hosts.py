@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
@@ -14,9 +12,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.hosts.test_faults import PURGE
 from tests.support.commands import run
-from tests.support.fleet import Host, Visitor, another, fleet, until
+from tests.support.fleet import Host, Visitor, another, fleet, purging, until
 from tests.support.one_host import DAY, OneHost, beside, settle
 from tests.support.policies import POLICY
 from tests.support.postgres import PostgresServer
@@ -66,8 +63,7 @@ def pass_days(hosts: list[Host], days: int) -> None:
 def purge(hosts: list[Host], *where: Host) -> None:
     """Do what each site does every minute."""
     for host in where or hosts:
-        words = [sys.executable, "-c", PURGE, str(ahead(hosts)), "purge", "--policy", "policy.toml", "--store"]
-        subprocess.run([*words, host.store], cwd=host.directory, env=host.environment, capture_output=True, check=False)
+        purging(host, ahead(hosts)).wait(120)
 
 
 def held(visitor: Visitor, host: Host) -> dict[str, int]:

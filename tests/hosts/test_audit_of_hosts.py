@@ -7,10 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.support.one_host import OneHost
 
 from consent_mw.audit import Audit
 from consent_mw.hosts.audit_chains import faults_between
 from consent_mw.hosts.audit_shelf import AuditShelf, chains_in
+from consent_mw.hosts.messages import AUDIT, PART_LINES, Message, Published, believed, written
+from consent_mw.hosts.view import View
+from consent_mw.stores.memory import MemoryStore
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
@@ -147,3 +151,41 @@ def test_a_part_under_a_wrong_name_is_refused(hosts: list[Host]) -> None:
             hosts[1].shelf.take(wrong, kept)
     with pytest.raises(ValueError, match="another part"):
         hosts[1].shelf.take(name, kept._replace(text=kept.text.replace("first", "other")))
+
+
+def test_a_long_chain_is_kept_in_few_parts_on_each_host(hosts: list[Host]) -> None:
+    for number in range(PART_LINES + 20):
+        hosts[0].read(str(number))
+        if number % 10 == 9:
+            hosts[0].shelf.names()
+        if number == PART_LINES // 2:
+            tell(hosts)
+    tell(hosts)
+    for host in hosts:
+        assert host.reasons(hosts[0]) == [str(number) for number in range(PART_LINES + 20)]
+        assert host.faults == []
+        assert len(host.shelf.names()) <= 1 + 2 + 2, "a block, what came since, and the anchors of the others"
+    hosts[0].cut(PART_LINES - 50)
+    hosts[0].read("another")
+    tell(hosts)
+    assert all(host.faults for host in hosts)
+
+
+def test_a_part_of_a_chain_is_over_when_a_block_has_its_lines(tmp_path: Path) -> None:
+    host, view = OneHost(tmp_path, MemoryStore()), View()
+    lines = [f"line {number}\n" for number in range(PART_LINES)]
+
+    def told(first: int, text: str) -> Message:
+        name = f"{host.keyring.identity.id.hex()}-{first:012}-{'0' * 32}"
+        record = written(
+            Published(shelf=AUDIT, name=name, text=text, at_ns=0), host.keyring.identity, host.signing, host.now_ns
+        )
+        message = believed(record, host.signing)
+        assert message is not None
+        view.take(message)
+        return message
+
+    early, other = told(1, "".join(lines[:3])), told(2, "another line\n")
+    assert not view.is_over(early)
+    block, late = told(1, "".join(lines)), told(4, "".join(lines[3:5]))
+    assert [view.is_over(message) for message in (early, late, other, block)] == [True, True, False, False]

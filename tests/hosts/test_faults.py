@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Generator
@@ -17,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.support.commands import run
-from tests.support.fleet import SECRET, Host, Visitor, another, fleet, until
+from tests.support.fleet import SECRET, Host, Visitor, another, fleet, purging, until
 from tests.support.key_search import keys_of
 from tests.support.one_host import OneHost
 from tests.support.postgres import PostgresServer
@@ -130,16 +129,6 @@ def retire(host: Host, name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-PURGE = """
-import sys
-from tests.support.commands import AheadClock
-from consent_mw.__main__ import main
-from consent_mw.cli.clock import by_clock
-with by_clock(AheadClock(float(sys.argv.pop(1)))):
-    main()
-"""
-
-
 def test_two_that_destroy_at_once_while_the_server_dies_leave_nothing_and_certify_once(
     hosts: list[Host], kim: Visitor, postgres: PostgresServer
 ) -> None:
@@ -147,13 +136,11 @@ def test_two_that_destroy_at_once_while_the_server_dies_leave_nothing_and_certif
     kim.get(hosts[0], "/search")
     kim.get(hosts[1], "/search")
     until(lambda: held(kim, hosts[1]) >= 4)
-    ahead = timedelta(days=450).total_seconds()
-    (hosts[0].directory.parent / "ahead").write_text(str(int(ahead)))
+    ahead = int(timedelta(days=450).total_seconds())
+    (hosts[0].directory.parent / "ahead").write_text(str(ahead))
 
     def purges() -> list[subprocess.Popen[bytes]]:
-        words = [sys.executable, "-c", PURGE, str(ahead), "purge", "--policy", "policy.toml", "--store"]
-        return [subprocess.Popen([*words, host.store], cwd=host.directory, env=host.environment,
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for host in hosts]  # fmt: skip
+        return [purging(host, ahead) for host in hosts]
 
     at_it = purges()
     postgres.kill()

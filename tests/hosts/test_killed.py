@@ -26,4 +26,4 @@ def test_whatever_step_the_server_dies_at_all_is_read_and_all_is_destroyed(tmp_p
     program = [sys.executable, "-m", "tests.support.killed_server", str(tmp_path)]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    assert int(done.stdout) > 20, "too few steps to have been at each"
+    assert int(done.stdout) > 10, "too few steps to have been at each"

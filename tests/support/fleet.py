@@ -205,6 +205,24 @@ def another(host: Host, name: str, policy: str = POLICY) -> Generator[Host]:
         found.kill()
 
 
+def purging(host: Host, ahead: int) -> subprocess.Popen[bytes]:
+    """Begin what a host does every minute, on a clock that is so many seconds ahead."""
+    words = [sys.executable, "-c", _PURGE, str(ahead), "purge", "--policy", "policy.toml", "--store", host.store]
+    return subprocess.Popen(
+        words, cwd=host.directory, env=host.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+_PURGE = """
+import sys
+from tests.support.commands import AheadClock
+from consent_mw.__main__ import main
+from consent_mw.cli.clock import by_clock
+with by_clock(AheadClock(float(sys.argv.pop(1)))):
+    main()
+"""
+
+
 def until(true: Callable[[], bool], seconds: float = 150.0) -> None:
     """Return as soon as something is true; it has to be within `seconds`."""
     deadline = time.monotonic() + seconds

@@ -1,6 +1,6 @@
 """
-PostgreSQL is killed at each step of making, sharing and destroying keys; after each, all is as it should be. To be run
-as a program: it kills a server of its own, before a step is asked for and while it is carried out.
+PostgreSQL is killed at each write of making, sharing and destroying keys; after each, all is as it should be. To be run
+as a program: it kills a server of its own, before a write is asked for and while it is carried out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from pathlib import Path
 from threading import Timer
 
 from tests.support.deaths import meddled
-from tests.support.killed_host import ENDED, STEPS, a_host, check
+from tests.support.killed_host import ENDED, a_host, check
 from tests.support.one_host import DAY, OneHost
 from tests.support.postgres import PostgresServer
 
 from consent_mw.exceptions import StoreError
+from consent_mw.stores.postgres import PostgresStore
 
 _WHILE_SECONDS = 0.002
 _TRIES = 100
@@ -87,7 +88,7 @@ async def live(one: OneHost, two: OneHost, day: int, deaths: Deaths) -> None:
 async def at(directory: Path, url: str, day: int, deaths: Deaths) -> None:
     """Live through one death, and see that it left nothing."""
     one, two = (a_host(directory / name, url, day) for name in ("one", "two"))
-    with meddled(STEPS, deaths.step):
+    with meddled([(PostgresStore, "append"), (PostgresStore, "delete")], deaths.step):
         await live(one, two, day, deaths)
     for host in (one, two):
         await host.store.close()

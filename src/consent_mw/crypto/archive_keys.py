@@ -7,8 +7,6 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from consent_mw.crypto.keyring import Keyring, SeveralKeys
 
-__all__ = ["AllKeys", "ArchiveKeys", "SharedArchiveKeys", "all_keys_of", "archive_keys", "archive_label"]
-
 _TIER: Final = "archive/"  # no purpose can be called that
 
 

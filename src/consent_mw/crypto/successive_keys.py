@@ -10,8 +10,6 @@ from consent_mw.crypto.keyring import Keyring, SeveralKeys, keys_of, rings_of
 from consent_mw.exceptions import KeyDestroyed
 from consent_mw.system.days import day_text
 
-__all__ = ["SuccessiveKeyring"]
-
 
 class SuccessiveKeyring:
     """

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from consent_mw.audit import Anchor, Audit
 from consent_mw.hosts.audit_chains import ANCHORS, HostChain, anchored
-from consent_mw.hosts.messages import AUDIT
+from consent_mw.hosts.messages import AUDIT, PART_LINES
 from consent_mw.system import durable
 from consent_mw.system.days import instant_of
 from consent_mw.system.ownership import make_directory
@@ -21,8 +21,6 @@ from consent_mw.system.shelf import Kept
 
 _log = logging.getLogger("consent_mw")
 
-#: A longer part of a chain is published as several.
-_PART_LINES: Final = 200
 #: A host writes down the others' ends this often at most, and only after somebody read something there.
 _ANCHOR_SECONDS: Final = 3_600.0
 _PART: Final = re.compile(r"([0-9a-f]{32})-([0-9]{12})-([0-9a-f]{32})")
@@ -74,6 +72,7 @@ class AuditShelf:
         self._clock = clock
         self._shared_until = Anchor(-1, "")  # the end of the own chain that was published last
         self._anchored_at = -_ANCHOR_SECONDS
+        self._dropped_of: Sequence[_Part] = []  # the parts when it was looked for such that are within another
         self._looked_at: Sequence[_Part] = []  # the others' parts when it was looked for what to anchor
 
     def names(self) -> Set[str]:
@@ -83,7 +82,9 @@ class AuditShelf:
             self._anchor_what_came()
         if (end := self._audit.end) != self._shared_until:
             self._tell()
+            self._make_blocks()
             self._shared_until = end
+        self._drop_contained()
         return {str(part) for part in _parts(self._directory)}
 
     def kept(self, name: str) -> Kept:
@@ -111,6 +112,30 @@ class AuditShelf:
         for first, some in _runs(new):
             text = b"".join(lines[number] for number in some)
             durable.replace(self._directory / str(_Part.of(self._host(), first, text)), text)
+
+    def _make_blocks(self) -> None:
+        """Make one part of each whole block of lines, in place of those that this host told as they came."""
+        shared = _shared_lines(self._directory).get(self._host(), {})
+        for first in range(1, len(shared) + 2 - PART_LINES, PART_LINES):
+            lines = [shared.get(number, set()) for number in range(first, first + PART_LINES)]
+            if all(len(some) == 1 for some in lines):  # what contradicts itself stays as it was told
+                text = b"".join(line for some in lines for line in some)
+                path = self._directory / str(_Part.of(self._host(), first, text))
+                if not path.exists():
+                    durable.replace(path, text)
+
+    def _drop_contained(self) -> None:
+        """Remove each part whose lines are in a block of the same chain too: see `View`, which drops its message."""
+        parts = _parts(self._directory)
+        if parts == self._dropped_of:
+            return
+        texts = {part: (self._directory / str(part)).read_bytes() for part in parts}
+        blocks = [part for part in parts if texts[part].count(b"\n") == PART_LINES]
+        for part in parts:
+            within = (block for block in blocks if block.host == part.host and block != part)
+            if any(texts[part] in texts[block] for block in within):
+                (self._directory / str(part)).unlink(missing_ok=True)
+        self._dropped_of = _parts(self._directory)
 
     def _anchor_what_came(self) -> None:
         parts = [part for part in _parts(self._directory) if part.host != self._host()]
@@ -156,8 +181,8 @@ def _parts(directory: Path) -> list[_Part]:
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, Sequence[int]]]:
-    """Yield consecutive numbers together, at most `_PART_LINES`, each with the first of them."""
+    """Yield consecutive numbers together, at most `PART_LINES`, each with the first of them."""
     for _, run in groupby(enumerate(numbers), lambda numbered: numbered[1] - numbered[0]):
         some = [number for _, number in run]
-        for first in range(0, len(some), _PART_LINES):
-            yield some[first], some[first : first + _PART_LINES]
+        for first in range(0, len(some), PART_LINES):
+            yield some[first], some[first : first + PART_LINES]

@@ -22,6 +22,8 @@ AUDIT: Final = "audit"
 # The subject of what every host has to hear. A beat carries its author's id: only the author looks for it all the time,
 # and if every host read the beats of all, the work would grow with the square of their number.
 _EVERY_HOST: Final = b"every host"
+#: A longer part of a chain is published as several; one of so many lines replaces those whose lines are in it.
+PART_LINES: Final = 200
 _KINDS: Final = frozenset((HOST, SHARING, PUBLICATION))
 _PURPOSES: Final = frozenset((PURPOSE,))
 _SIGNED: Final = b"consent-mw host message 1"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -95,15 +94,15 @@ class Register:
     """Combine what the store holds about the hosts of a site with what this host knows."""
 
     def __init__(
-        self, store: Store, keyring: SharedKeyring, sealer: Sealer, heard: Mapping[bytes, Beat] | None = None
+        self, store: Store, keyring: SharedKeyring, sealer: Sealer, heard: dict[bytes, Beat] | None = None
     ) -> None:
         """
         Args:
             sealer: Marks and checks messages; it does not need a key of any day.
-            heard: The newest beat of each host that this process knows. An older one may be put back into the store by
-                anybody who writes there, and counts for nothing.
+            heard: The newest beat of each host that this process knows, kept up to date here. An older one may be put
+                back into the store by anybody who writes there, and counts for nothing.
         """
-        self._heard = heard or {}
+        self._heard: dict[bytes, Beat] = {} if heard is None else heard
         self._store = store
         self._keyring = keyring
         self._sealer = sealer
@@ -112,7 +111,7 @@ class Register:
         """Return all hosts, with the retired ones at the end. Raises StoreError."""
         records = await every(self._store, of_hosts())
         messages = [message for record in records if (message := believed(record, self._sealer))]
-        beats = dict(self._heard)
+        beats = self._heard
         view, retired = self._keyring.view, dict(self._keyring.view.retired)
         for message in messages:
             if isinstance(message.body, Beat):

@@ -8,8 +8,6 @@ from consent_mw.crypto.successive_keys import SuccessiveKeyring
 from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.paths import Places
 
-__all__ = ["after_own_keys"]
-
 
 def after_own_keys(new: Keyring, places: Places, site_keys: SiteKeys) -> Keyring:
     """

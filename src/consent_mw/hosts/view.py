@@ -7,6 +7,8 @@ from uuid import UUID
 
 from consent_mw.crypto.wrapping import key_id, unwrapped
 from consent_mw.hosts.messages import (
+    AUDIT,
+    PART_LINES,
     Beat,
     Chosen,
     Confirm,
@@ -46,6 +48,7 @@ class View:
         retired: For each retired host, the reason.
         published: What any host published, by shelf and name.
         names: For each host, the name of its machine.
+        replaced: Messages with a part of an audit chain that a later message of its host contains.
         used, shared, over: The notes.
         at_ns: The time, by which what was published for a while is over.
     """
@@ -62,6 +65,8 @@ class View:
         self.retired: dict[bytes, str] = {}
         self.published: dict[tuple[str, str], Published] = {}
         self.names: dict[bytes, str] = {}
+        self._parts: dict[bytes, dict[UUID, str]] = {}
+        self.replaced: set[UUID] = set()
         self.used: set[Place] = set()
         self.shared: dict[Place, set[bytes]] = {}
         self.over: set[Place] = set()
@@ -94,8 +99,21 @@ class View:
             by_host[author] = by_host.get(author, frozenset()) | frozenset(body.shared)
         elif isinstance(body, Published):
             self.published.setdefault((body.shelf, body.name), body)
+            if body.shelf == AUDIT:
+                self._replace_parts(author, message.record.id, body)
         else:
             self.retired.setdefault(body.host, body.reason)
+
+    def _replace_parts(self, author: bytes, record_id: UUID, part: Published) -> None:
+        """Find out which parts of an audit chain are in a whole block of it, which its author has told since."""
+        parts = self._parts.setdefault(author, {})
+        parts[record_id] = part.text
+        is_block = part.text.count("\n") == PART_LINES
+        blocks = [part.text] if is_block else [text for text in parts.values() if text.count("\n") == PART_LINES]
+        within = {one for one, text in parts.items() for block in blocks if text != block and text in block}
+        self.replaced |= within
+        for one in within:
+            del parts[one]
 
     def note(self, note: Note, place: Place, host: bytes = b"") -> None:
         """Add a note."""
@@ -172,6 +190,6 @@ class View:
         Whether every place that a message is about is certified. What was published is over when nobody needs it.
         """
         if isinstance(message.body, Published):
-            return 0 < message.body.until_ns < self.at_ns
+            return message.record.id in self.replaced or 0 < message.body.until_ns < self.at_ns
         places = list(message.places)
         return bool(places) and self.over.issuperset(places)

@@ -17,8 +17,6 @@ from consent_mw.records import Query, Record
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
 
-__all__ = ["EarlierArchive", "Resealed"]
-
 #: Returns a record that the sealer opens, sealed for another archive; raises as `Sealer.open` and `Sealer.record`.
 Resealed: TypeAlias = Callable[[Record, Sealer], Record]
 
