@@ -4,14 +4,16 @@ Three hosts over one PostgreSQL, and a random one of the four killed again and a
 all the while. Each request has a number, which its event keeps: so the sums say exactly which answers have no record,
 and which have two.
 
-In the end every day ends. Then every byte that the hosts and PostgreSQL with its log wrote is searched for every key
-that was ever seen; the control is that each was found before, and one that was put into a table still is.
+In the end every day ends. Then every byte that the hosts and PostgreSQL with its log wrote, and every byte of a copy of
+its directory that was made before, is searched for every key that was ever seen; the control is that each was found
+before, and one that was put into a table still is.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -130,6 +132,8 @@ def destroyed(site: Site) -> tuple[int, int, int]:
         site.keys |= alive | others
     found = sum(len(keys) for host in site.hosts for keys in found_in(alive, host.data).values())
     assert found >= len(alive), "what is searched for has to be where it is"
+    with suppress(shutil.Error):  # a file of a running server may vanish
+        shutil.copytree(site.server.data, site.ahead.parent / "backup")
     site.pass_time(_ALL_PASSES)
     for host in (*site.hosts, site.hosts[0]):
         run("purge", "--policy", "policy.toml", "--store", host.store, cwd=host.directory,
@@ -141,6 +145,7 @@ def destroyed(site: Site) -> tuple[int, int, int]:
     site.server.stop()
     anywhere = {key for place in (*(host.directory for host in site.hosts), site.server.directory)
                 for keys in found_in(left, place).values() for key in keys}  # fmt: skip
+    anywhere |= {key for keys in found_in(left, site.ahead.parent / "backup").values() for key in keys}
     return len(left), len(alive), len(anywhere)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.fleet import Host
 
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.exceptions import KeyDestroyed
 from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.messages import Place
 from consent_mw.paths import Places
@@ -17,7 +19,10 @@ from consent_mw.paths import Places
 def keys_of(host: Host) -> tuple[dict[Place, bytes], set[bytes]]:
     """Return the host's own keys, and all that it can open besides."""
     keyring = SharedKeyring.of_site(Places(host.data), SiteKeys.read(Places(host.data).site_keys))
-    own = {Place(*place): keyring.file.key(*place, create=False) for place in keyring.all_keys().live}
+    own: dict[Place, bytes] = {}
+    for place in keyring.all_keys().live:
+        with suppress(KeyDestroyed):  # the host destroyed it meanwhile
+            own[Place(*place)] = keyring.file.key(*place, create=False)
     view, found = keyring.view, set[bytes]()
     for place, secret in own.items():
         found |= {key for owner in view.pubs.get(place, ()) if (key := keyring.key_of(place, owner, secret))} - {secret}
