@@ -118,7 +118,7 @@ class AuditShelf:
         shared = _shared_lines(self._directory).get(self._host(), {})
         for first in range(1, len(shared) + 2 - PART_LINES, PART_LINES):
             lines = [shared.get(number, set()) for number in range(first, first + PART_LINES)]
-            if all(len(some) == 1 for some in lines):  # what contradicts itself stays as it was told
+            if all(len(some) == 1 for some in lines):  # what contradicts itself stays
                 text = b"".join(line for some in lines for line in some)
                 path = self._directory / str(_Part.of(self._host(), first, text))
                 if not path.exists():

@@ -1,4 +1,4 @@
-"""The archive in the place of a shared store: apart from the log, and reached by all hosts."""
+"""The archive beside a shared store: apart from the log, and reached by all hosts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Archiving(Protocol):
     """What a store may offer besides the five verbs if several hosts share its place."""
 
     def archive(self) -> Store | None:
-        """Return the store of the archive in the same place, not yet opened; None if the place has none."""
+        """Return the store of the archive beside it, not yet opened; None if it has none."""
         ...
 
 
 def archive_beside(store: Store) -> Store | None:
-    """Return the archive in the place of `store`, not yet opened. One that belongs to one machine has none."""
+    """Return the archive beside `store`, not yet opened. A store that belongs to one machine has none."""
     return store.archive() if isinstance(store, Archiving) else None
