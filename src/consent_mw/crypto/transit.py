@@ -258,8 +258,8 @@ class TransitKeyring:
         last = day_of(now - self._remembered)
         for place in sorted(place for place in self._gone if place[0] <= last):
             path = self._path(place, "gone.")
-            made = self._client.call("GET", path).data.get("keys", {}).get("1")
-            if isinstance(made, int) and made <= (now - self._remembered).timestamp() and self._let_delete(path):
+            since = self._client.call("GET", path).data.get("keys", {}).get("1")
+            if isinstance(since, int) and since <= (now - self._remembered).timestamp() and self._let_delete(path):
                 self._client.call("DELETE", path)
         self._swept = day_of(now)
 
