@@ -201,7 +201,7 @@ def _dispatcher(mounts: dict[str, Any], otherwise: _Router | None) -> _Router:
     """Werkzeug's and Hypercorn's `DispatcherMiddleware`: its prefixes are literal, and no scope has them."""
 
     def template(method: str, path: str, websocket: bool) -> str | None:
-        prefix = max((each for each in mounts if f"{path}/".startswith(f"{each}/")), key=len, default="")
+        prefix = max((mount for mount in mounts if f"{path}/".startswith(f"{mount}/")), key=len, default="")
         router = _router_of(mounts[prefix]) if prefix else otherwise
         below = router(method, path[len(prefix) :] or "/", websocket) if router is not None else None
         return None if below is None else prefix + below
