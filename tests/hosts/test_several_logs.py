@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import psycopg
 import pytest
 from tests.support.commands import run
@@ -72,6 +73,10 @@ def test_each_host_appends_to_its_own_and_everything_is_read_from_both(hosts: li
     for host in hosts:
         told = command(host, "export", "--json", "--purpose", "analytics", "--reason", "a test").splitlines()
         assert sum("event.results" in json.loads(line) for line in told) == 4
+    file = hosts[0].directory / "log.parquet"
+    command(hosts[0], "export", "--format", "parquet", "--output", file, "--purpose", "analytics", "--reason", "a test")
+    query = f"SELECT kind, count(DISTINCT id) FROM read_parquet('{file}') GROUP BY kind ORDER BY kind"
+    assert duckdb.execute(query).fetchall() == [("event", 4), ("visit", 4)]
 
 
 def test_an_erasure_reaches_both_and_waits_for_one_that_is_away(
