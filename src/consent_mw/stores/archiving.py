@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from consent_mw.stores.base import Store
 
-__all__ = ["Archiving", "archive_beside"]
+__all__ = ["Archiving"]
 
 
 @runtime_checkable
