@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -16,7 +15,6 @@ from ipaddress import (
     ip_network,
 )
 from itertools import pairwise
-from socket import AF_INET, inet_ntoa, inet_pton
 from typing import Any, NamedTuple, TypeAlias
 
 from consent_mw.exceptions import ConfigurationError
@@ -29,8 +27,6 @@ IPNetwork: TypeAlias = IPv4Network | IPv6Network
 _REMEMBERED_BYTES = 1 << 20
 #: The size of one entry: an address, its text, and the hop that holds it.
 _ADDRESS_BYTES = 200
-#: How many masks are cached. An entry is two numbers and a text of at most 20 letters: half a mebibyte in total.
-_REMEMBERED_MASKS = 2048
 #: The longest written address has 45 characters; with brackets, a port and a zone of an interface still under 128.
 _LONGEST_NODE = 128
 
@@ -252,40 +248,6 @@ class Proxies:
         if self._hops:
             return _Hop(address, ours=True)
         return _Hop(address, ours=address is not None and any(address in network for network in self._networks))
-
-
-def mask(address: IPAddress) -> str:
-    """
-    Return the network of the address, written as its first address: "203.0.113.0", "2001:db8:1::".
-
-    IPv4 keeps 24 bits and IPv6 keeps 48. A 6to4 address (RFC 3056) holds a whole IPv4 address in its first 48 bits, so
-    it keeps only 40, which is 24 of the IPv4 address. Masking a mask changes nothing.
-    """
-    return _mask(int(address), address.version)
-
-
-def masked_ipv4(text: str) -> str | None:
-    """
-    Return the mask of an IPv4 address; None for anything else, including IPv6.
-
-    This makes two calls of the system's library. It takes a tenth of the time of `mask` for an address that is new, and
-    less than a cache would.
-    """
-    try:
-        return inet_ntoa(inet_pton(AF_INET, text)[:3] + b"\0")
-    except (OSError, ValueError):
-        return None
-
-
-@lru_cache(maxsize=_REMEMBERED_MASKS)
-def _mask(number: int, version: int) -> str:
-    if version == 4:
-        return str(IPv4Address(number >> 8 << 8))
-    mapped = IPv6Address(number).ipv4_mapped
-    if mapped is not None:
-        return mask(mapped)
-    dropped = 88 if number >> 112 == 0x2002 else 80
-    return str(IPv6Address(number >> dropped << dropped))
 
 
 def _is_unix(client: object) -> bool:

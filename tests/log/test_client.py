@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.proxies import Proxies, mask
+from consent_mw.log.masking import mask
+from consent_mw.proxies import Proxies
 from consent_mw.testing import strategies
 
 OURS = ["10.0.0.0/8", "2001:db8:ffff::/48", "unix"]

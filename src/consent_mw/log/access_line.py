@@ -13,9 +13,10 @@ from typing import Final
 from urllib.parse import quote
 
 from consent_mw.log.exchange import Exchange
+from consent_mw.log.masking import mask
 from consent_mw.log.redaction import redact_query
 from consent_mw.policy.model import NECESSARY, Policy
-from consent_mw.proxies import Proxies, mask
+from consent_mw.proxies import Proxies
 from consent_mw.system.escaping import printable, readable
 
 #: Lines that may wait for a slow terminal. Further lines are counted and not shown.

@@ -21,11 +21,12 @@ from consent_mw.crypto.sealer import NONCE_BYTES, Sealer
 from consent_mw.exceptions import ConsentError, KeyDestroyed
 from consent_mw.kinds import RECEIPT
 from consent_mw.log.exchange import BROKEN_OFF, METHODS, OTHER_METHOD, Exchange, route_of
+from consent_mw.log.masking import mask, masked_ipv4
 from consent_mw.log.plans import Field, Plan, plan_of
 from consent_mw.log.redaction import clean, origin, redact_query, redact_url
 from consent_mw.log.sealing import Sealing
 from consent_mw.policy.model import ABUSE, RECEIPTS, Policy
-from consent_mw.proxies import IPAddress, Proxies, mask, masked_ipv4
+from consent_mw.proxies import IPAddress, Proxies
 from consent_mw.records import Record, Scalar, encode_record, new_id, new_id_bytes
 from consent_mw.rights.people import links
 from consent_mw.rights.repeats import Repeats
