@@ -612,6 +612,7 @@ class Hosts:
                     ahead=ahead,
                     unshared=unshared,
                     left=left,
+                    began=self._beat is None,
                 )
             ]
         )

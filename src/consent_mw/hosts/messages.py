@@ -20,7 +20,8 @@ PURPOSE: Final = "hosts"
 #: The shelf of audit chains, on which each host publishes its own alone.
 AUDIT: Final = "audit"
 # The subject of what every host has to hear. A beat carries its author's id: only the author looks for it all the time,
-# and if every host read the beats of all, the work would grow with the square of their number.
+# and if every host read the beats of all, the work would grow with the square of their number. Where a host begins or
+# ends, all of them hear it: an older beat that somebody puts back then counts for nothing.
 _EVERY_HOST: Final = b"every host"
 #: A longer part of a chain is published as several; one of so many lines replaces those whose lines are in it.
 PART_LINES: Final = 200
@@ -49,6 +50,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
         ahead: By how many seconds its clock is ahead of the store's.
         unshared: Whether another host lacks keys that this one can open.
         left: Whether this was the last message before the process ended.
+        began: Whether the author knew of no beat of its own in the store.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
     ahead: float = 0.0
     unshared: bool = False
     left: bool = False
+    began: bool = False
 
 
 class Pub(msgspec.Struct, frozen=True, tag="pub", kw_only=True):
@@ -167,7 +170,8 @@ def written(body: Body, author: Identity, sealer: Sealer, now_ns: int) -> Record
     said = _encode(body)
     signature = author.signature(_signed(record_id, said))
     kind = HOST if isinstance(body, Beat | Retired) else PUBLICATION if isinstance(body, Published) else SHARING
-    subject = author.id if isinstance(body, Beat) else _EVERY_HOST
+    is_usual = isinstance(body, Beat) and not (body.began or body.left)
+    subject = author.id if is_usual else _EVERY_HOST
     return sealer.statement(record_id, kind, PURPOSE, author.key + signature + said, subject)
 
 
