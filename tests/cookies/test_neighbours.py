@@ -12,10 +12,10 @@ import pytest
 from tests.support.asgi import set_cookies
 from tests.support.my_data_site import body, header, page
 from tests.support.policies import POLICY
-from tests.support.visitors import Visitor
+from tests.support.visitors import Visitor, now
 
 from consent_mw import ConsentMiddleware
-from consent_mw.consent.choice import NO_CONSENT
+from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.cookies.consent_cookie import ConsentCookie
 from consent_mw.cookies.request_cookies import foreign_request
 
@@ -67,9 +67,11 @@ def test_sites_of_other_cookie_names_leave_each_other_alone(tmp_path: Path, secu
 
 
 @pytest.mark.parametrize("secure", [True, False])
-def test_sites_of_one_cookie_name_take_no_answer_from_each_other(tmp_path: Path, secure: bool) -> None:
+@pytest.mark.parametrize("one_key", [True, False])
+def test_sites_of_one_cookie_name_take_no_answer_from_each_other(tmp_path: Path, secure: bool, one_key: bool) -> None:
     """More of them than one, and in any order: nobody is asked again, and each answer can be changed."""
-    apps = [site(tmp_path, name, key=f"the key of {name}, 16 bytes") for name in ("shop", "blog", "wiki")]
+    names = ("shop", "blog", "wiki")
+    apps = [site(tmp_path, name, key=f"the key of {'all' if one_key else name}, 16 bytes", site=name) for name in names]
 
     async def story() -> None:
         visitor = Visitor(apps[0], secure=secure)
@@ -85,6 +87,63 @@ def test_sites_of_one_cookie_name_take_no_answer_from_each_other(tmp_path: Path,
         assert "consent-4" not in names
 
     play(story, *apps)
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_choice_of_ours_under_another_name_ends_with_the_next_choice(tmp_path: Path, secure: bool) -> None:
+    """Neither of two that contradict each other counts, and both are ours: no other site signed them."""
+    app = site(tmp_path, "shop")
+    cookie = app.runtime.revision.shared.cookie
+
+    async def story() -> None:
+        visitor = Visitor(app, secure=secure)
+        visitor.browser.receive(
+            f"{visitor.prefix}consent=of another site; Path=/".encode() + b"; Secure" * secure, b"/", now()
+        )
+        for name, purpose in zip(cookie.slots(secure=secure)[1:], ("functional", "analytics"), strict=False):
+            answers = {"functional": False, "analytics": False, "marketing": False, purpose: True}
+            given = Consent(choice=Choice.PROMPT, revision=1, given_on=now().date(), purposes=answers)
+            line = f"{name}={cookie.sign(given)}; Path=/" + ("; Secure" if secure else "")
+            visitor.browser.receive(line.encode(), b"/", now())
+        assert has_banner(await visitor.gets("/"))
+        await visitor.picks("accept")
+        assert not has_banner(await visitor.gets("/"))
+        held = {key.name.decode(): held.value for key, held in visitor.browser.jar.items()}
+        ours = [name for name in cookie.slots(secure=secure) if held.get(name, b"").startswith(b"1|")]
+        assert len(ours) == 1
+        assert held[f"{visitor.prefix}consent"] == b"of another site"
+
+    play(story, app)
+
+
+def test_a_choice_that_two_revisions_part_is_no_cookie_of_another_site(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = site(tmp_path, "shop")
+
+    async def story() -> None:
+        visitor = Visitor(app)
+        given = Consent(choice=Choice.REJECT, revision=7, given_on=now().date())
+        value = app.runtime.revision.shared.cookie.sign(given)
+        assert has_banner(await visitor.gets("/", cookie=f"__Host-consent={value}".encode()))
+        assert "did not sign" not in caplog.text
+
+    play(story, app)
+
+
+@pytest.mark.parametrize("others", [0, 15, 16, 800])
+def test_a_name_that_comes_more_often_than_browsers_send_it_proves_nothing(tmp_path: Path, others: int) -> None:
+    """So that a header of many signed choices costs no time: each would be compared with all others."""
+    app = site(tmp_path, "shop")
+    cookie = app.runtime.revision.shared.cookie
+
+    async def story() -> None:
+        given = Consent(choice=Choice.REJECT, revision=1, given_on=now().date())
+        header = "; ".join([f"consent={cookie.sign(given)}", *(f"consent={n}" for n in range(others))])
+        sent = await Visitor(app, secure=False).gets("/", cookie=header.encode())
+        assert has_banner(sent) is (others >= 16)
+
+    play(story, app)
 
 
 def test_one_name_for_two_sites_is_told_once_with_the_way_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

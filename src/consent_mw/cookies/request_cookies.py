@@ -31,6 +31,9 @@ _DECISION_BYTES = 250
 #: How many pieces of a header are read completely. No browser keeps as many cookies for one site. Of the pieces after
 #: them only declared names are read, so that a header of 15,000 pieces does not delay other requests.
 _LOOKED_AT = 200
+#: How many cookies of one name are believed. A browser may hold one for each directory and parent domain; where more
+#: come, somebody added them, and none of them counts.
+_MOST_OF_A_NAME: Final = 16
 #: The most cookies that one response expires: a header of a thousand cookies must not cause a thousand lines.
 _EXPIRED_AT_ONCE = 30
 #: How many directories of an address are searched for a refused cookie.
@@ -189,9 +192,21 @@ class RequestCookies:
     def _pending_signature(self, session: str, beside: str) -> str:
         return self._pending_signer.get_signature(f"{session}|{beside}").decode("ascii")
 
-    def choice_lines(self, consent: RequestConsent, given: Consent, *, secure: bool) -> list[bytes]:
-        """Return the Set-Cookie lines that store the choice `given`. Cookies that wait go on waiting under it."""
+    def choice_lines(
+        self, consent: RequestConsent, given: Consent, header: bytes | None, *, secure: bool
+    ) -> list[bytes]:
+        """
+        Return the Set-Cookie lines that store the choice `given`. Cookies that wait go on waiting under it.
+
+        A choice that came in `header` under another of our names is deleted: it would count again without this one.
+        """
         lines = self.cookie.lines(given, consent.today, secure=secure, slot=consent.slot)
+        cookies, name = pairs(header or b""), self._slots[secure][consent.slot]
+        lines += [
+            delete_line(other.decode("latin-1"), partitioned=self.cookie.embedded and secure)
+            for other in self._slots[secure]
+            if other != name and self._is_ours(cookies, other, consent.today)
+        ]
         consent.value = "" if given.choice is None else self.cookie.sign(given)
         if consent.pending is not None and given.choice is Choice.PROMPT:
             lines.append(self.pending_line(consent.pending, consent, secure=secure))
@@ -329,7 +344,7 @@ class RequestCookies:
         if header and not changed and consent.choice is not None:
             self._remember_shape(header, [name for name, _ in cookies], secure, permissions)
         believed = value if consent.choice is not None else ""
-        slot = self._slot(cookies, value, secure)
+        slot, usual = self._slot(cookies, value, secure), self._slots[secure][0]
         pending = (
             None if exposed or not believed else self._pending(cookies, believed, self._pending_names[secure][slot])
         )
@@ -357,7 +372,11 @@ class RequestCookies:
             expired=() if absent and (foreign or exposed) else tuple(_expiries(removed.values())),
             removed=tuple(removed.values()),
             withheld=withheld,
-            unsigned=consent.choice is None and any(key == self._slots[secure][0] for key, _ in cookies),
+            unsigned=(
+                consent.choice is None
+                and any(key == usual for key, _ in cookies)
+                and not self._is_ours(cookies, usual, today)
+            ),
         )
 
     def expired(self, header: bytes | None, permissions: Permissions, path: str = "/") -> tuple[bytes, ...]:
@@ -396,17 +415,22 @@ class RequestCookies:
         free = [n for n, values in enumerate(taken) if not values]
         return (ours or free or [0])[0]
 
+    def _is_ours(self, cookies: list[tuple[bytes, bytes]], name: bytes, today: date) -> bool:
+        """Whether a choice that we signed came under this name."""
+        values = _values(cookies, name)[:_MOST_OF_A_NAME]
+        return any(_believed(self.cookie.read, value, today).choice is not None for value in values)
+
     def _signed(self, cookies: list[tuple[bytes, bytes]], today: date, secure: bool) -> list[tuple[Consent, str]]:
         """
         Return every choice that we signed, with its value. Other cookies with our cookie's name are ignored.
 
         A browser holds one cookie of a name that begins with `__Host-`. If two come, one is not ours, so neither
-        counts.
+        counts. Other names may come more often, up to a limit.
         """
         signed: list[tuple[Consent, str]] = []
         for name, read in self._readers[secure]:
             values = _values(cookies, name)
-            if len(values) > 1 and name.startswith(b"__Host-"):
+            if len(values) > (1 if name.startswith(b"__Host-") else _MOST_OF_A_NAME):
                 continue
             for value in values:
                 consent = _believed(read, value, today)

@@ -79,7 +79,7 @@ async def _gated(
         if chosen.choice is Choice.PROMPT and not consent.exposed and _may_wait(permissions):
             # Together with the choice: two answers at the same time would each create a session, and lose one.
             consent.pending = consent.pending or secrets.token_urlsafe(16)
-        ours += revision.cookies.choice_lines(consent, chosen, secure=reply.secure)
+        ours += revision.cookies.choice_lines(consent, chosen, reply.cookie_header, secure=reply.secure)
     elif consent.pending_changed and consent.pending is not None:
         ours.append(revision.cookies.pending_line(consent.pending, consent, secure=reply.secure))
     consent.pending_changed = False
