@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Unpack
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias, Unpack, cast
 
 from msgspec.structs import replace
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from consent_mw.runtime.runtime import Runtime
 
 _log = logging.getLogger("consent_mw")
+
+#: An application as it may be: what it returns goes to the server, which says that it should be nothing.
+_Called: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[object]]
 
 #: The header that carries each signal, and the one value that sends it. Any other value is ignored
 #: (Global Privacy Control, section 3.3).
@@ -91,11 +94,9 @@ class ConsentMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of the server."""
         if scope["type"] not in _EXCHANGES:
-            await self._other(scope, receive, send)
-            return
+            return await self._other(scope, receive, send)
         if ("session" in scope or SITE in (scope.get("state") or ())) and self._stands_inside(scope):
-            await self.app(scope, receive, send)
-            return
+            return await self.app(scope, receive, send)
         runtime = self.runtime
         now_ns, revision = self._options.clock(), runtime.revision
         if now_ns >= revision.until_ns:
@@ -131,9 +132,11 @@ class ConsentMiddleware:
         if loop is None or not loop.is_running():
             runtime.drain.start()
         try:
-            await app(exchange.inner, answer.receive, answer.send)
+            returned = await app(exchange.inner, answer.receive, answer.send)
             if answer.page is not None or answer.insertion is not None:
                 await answer.finish()
+            if returned is not None:
+                return cast("None", returned)
         except BaseException as error:
             answer.failed(error)
             raise
@@ -148,9 +151,8 @@ class ConsentMiddleware:
         """Serve a connection that is not an exchange with a visitor."""
         if scope["type"] == "lifespan":
             ephemeral = self.runtime.options.receipts == "store"
-            await lifespan(self.app, self.runtime.drain, scope, receive, send, ephemeral=ephemeral)
-        else:
-            await self.app(scope, receive, send)
+            return await lifespan(self.app, self.runtime.drain, scope, receive, send, ephemeral=ephemeral)
+        return await self.app(scope, receive, send)
 
     def _stands_inside(self, scope: Scope) -> bool:
         """Warn once of a layer that must not be outside this one; return whether it is another `ConsentMiddleware`."""
@@ -184,7 +186,7 @@ class ConsentMiddleware:
                 named,
             )
 
-    def _application(self, revision: Revision, exchange: Exchange, secure: bool) -> tuple[ASGIApp, bool]:
+    def _application(self, revision: Revision, exchange: Exchange, secure: bool) -> tuple[_Called, bool]:
         """Return the application that answers, and whether it is one of our own pages."""
         scope, prefix = exchange.inner, self._options.prefix
         if scope["type"] != "http" or not (self._options.gpc_url or prefix in str(scope.get("path", ""))):

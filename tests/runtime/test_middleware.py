@@ -629,6 +629,18 @@ def test_what_need_not_change_is_handed_on_as_it_came(site):
     assert sent[1] == body
 
 
+@pytest.mark.parametrize("options", [{}, {"policy_link": True}], ids=["plain", "with a link"])
+def test_what_an_application_returns_is_the_servers_to_judge(site, options):
+    async def app(scope, receive, send):
+        await response()(scope, receive, send)
+        return 123
+
+    async def ignore(message):
+        pass
+
+    assert asyncio.run(site(app, **options)(scope(), None, ignore)) == 123
+
+
 def test_what_came_is_never_changed_in_place(site):
     given = scope(headers=[(b"cookie", b"theme=dark; session=1")])
     before = json.dumps(given, default=repr)

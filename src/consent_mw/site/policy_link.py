@@ -19,7 +19,7 @@ def linked(app: ASGIApp, base: str) -> ASGIApp:
                 message = {**message, "headers": [*message["headers"], (b"link", policy_link(base).encode())]}
             await send(message)
 
-        await app(scope, receive, marked)
+        return await app(scope, receive, marked)
 
     return with_link
 
