@@ -504,6 +504,29 @@ def test_a_late_answer_loses_nothing_of_the_body_that_was_looked_at(site):
     assert "error.type" not in clear
 
 
+def test_a_late_answer_to_an_upload_that_nobody_reads_invites_none(site):
+    asked = []
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(0.03)
+        await response(413)(scope, receive, send)
+
+    async def run(*headers):
+        async def receive():
+            asked.append(headers)
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            pass
+
+        await site(app)(scope(method="POST", headers=headers), receive, send)
+
+    asyncio.run(run((b"expect", b"100-continue")))
+    assert not asked  # a server sends 100 Continue at the first question
+    asyncio.run(run())
+    assert asked
+
+
 def test_an_upload_that_broke_off_is_no_error_of_the_site(site):
     async def app(scope, receive, send):
         while (await receive())["type"] != "http.disconnect":

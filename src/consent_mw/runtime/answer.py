@@ -83,7 +83,7 @@ class Answer(Reply, eq=False):
         headers = message.get("headers")
         if headers is not None:
             message["headers"] = [(name, value) for name, value in headers]  # a copy: the list may still change
-        if not (self.gone or self.asked):
+        if not (self.gone or self.asked or self.invites):
             await look(self)
         await self._head(message, kind)
 

@@ -154,6 +154,11 @@ class Reply(msgspec.Struct, eq=False):
         return length is not None and self.exchange.sent_bytes >= length
 
     @property
+    def invites(self) -> bool:
+        """Whether the next question to the server invites a body (100 Continue), which only the application may."""
+        return b"expect" in self.exchange.fields and not self.exchange.received_bytes
+
+    @property
     def path(self) -> str:
         """The path as the browser wrote it. A Path attribute cannot hold a ";", so that one stays encoded."""
         scope = self.exchange.seen or self.exchange.scope
