@@ -18,6 +18,7 @@ READERS = {
     "consent_mw.testing.clock",  # where a test's clock stands unless told
     "consent_mw.demo.page",  # a shop in front of a real browser
     "consent_mw.runtime.options",  # tells the clock of the machine from one of a test
+    "consent_mw.spool.segment",  # how long ago a file was written, by the clock that says when
     "consent_mw.system.locks",  # how long ago a file was touched, by the clock that says when
 }
 #: Of the modules and classes that tell the present, what does.
