@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from consent_mw.exceptions import ConsentError
 from consent_mw.spool.ring import Ring
@@ -27,6 +27,21 @@ SEGMENT: Final = struct.Struct("<Q8s")
 _PATIENCE_SECONDS: Final = 1.0
 
 
+class Taken(NamedTuple):
+    """
+    What was in a ring, sealed.
+
+    Attributes:
+        frames: As the other process would have written them.
+        lost: How many records could not be sealed.
+        position: How far the ring is taken with them.
+    """
+
+    frames: list[bytes]
+    lost: int
+    position: int
+
+
 class Lent:
     """
     A ring that another process of this machine keeps. If this process dies, the other one writes what is in the ring
@@ -36,18 +51,20 @@ class Lent:
         ring: The ring.
     """
 
-    def __init__(self, directory: Path, keyring: str) -> None:
+    def __init__(self, directory: Path, keyring: str, seal: Seal) -> None:
         """
         Lend a new ring to the process that listens in the spool's `directory`.
 
         Args:
             keyring: The name of the keyring under which the other process must seal.
+            seal: Seals what is in the ring when this process takes it back.
 
         Raises:
             OSError: None listens, or it does not take it.
             AttributeError: The system has no memory of that kind.
         """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._seal = seal
         self._numbered = 0
         try:
             self._socket.settimeout(_PATIENCE_SECONDS)
@@ -77,6 +94,24 @@ class Lent:
         rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, fd.to_bytes(4, sys.byteorder)
         self._socket.sendmsg([SEGMENT.pack(self._numbered, marker)], [rights], socket.MSG_DONTWAIT)
         self.ring.segment = self._numbered  # not before the other has the descriptor
+
+    def sealed(self, payloads: Sequence[tuple[bytes, bytes]], position: int) -> Taken:
+        """Seal what `ring.waiting` returned. The ring has it until `took`."""
+        frames: list[bytes] = []
+        lost = 0
+        for payload, noise in payloads:
+            try:
+                frame, troubles = self._seal(payload, noise)
+            except ConsentError:
+                lost += 1
+            else:
+                frames.append(frame)
+                lost += len(troubles)
+        return Taken(frames, lost, position)
+
+    def took(self, taken: Taken) -> None:
+        """Say that this process has written what it took. If the other one did at the same time, it is there twice."""
+        self.ring.take(taken.position, keeper=False)
 
     def close(self) -> None:
         """Take the ring back. What is in it is lost for the other process."""

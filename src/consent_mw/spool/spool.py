@@ -13,12 +13,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from consent_mw.exceptions import ConfigurationError, ConsentError, SpoolError
+from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.spool.frames import HEADER_BYTES
 from consent_mw.spool.gaps import Gap, Reason
-from consent_mw.spool.lent import Lent, Seal
+from consent_mw.spool.lent import Lent, Seal, Taken
 from consent_mw.spool.ongoing import SUFFIX, Ongoing, left_by_the_dead
-from consent_mw.spool.ring import Ring
 from consent_mw.spool.segment import OpenSegment, Segment, SegmentName
 from consent_mw.system.locks import Lease
 from consent_mw.system.mounts import network_file_system
@@ -112,7 +111,6 @@ class Spool:
         # How many bytes ordinary frames may add to the open segment before more than the time must be checked.
         self._room = 0
         self.lent: Lent | None = None
-        self._seal: Seal | None = None
 
     def write(
         self, frames: Sequence[bytes], *, durable: bool = False, reserved: bool = False, right: bool = False
@@ -193,11 +191,11 @@ class Spool:
         if self.lent is not None:
             return True
         try:
-            lent = Lent(self.directory, keyring)
+            lent = Lent(self.directory, keyring, seal)
         except (OSError, AttributeError):
             return False
         with self._lock:
-            self.lent, self._seal = lent, seal
+            self.lent = lent
             if self._segment is not None:
                 self._share(self._segment)
         lent.watch(self._take_back)
@@ -480,31 +478,30 @@ class Spool:
     def _write_ahead(self) -> None:
         """As `_write_out`, but the sealing does not keep requests waiting. For a thread without the lock."""
         with self._lock:
-            lent, seal = self.lent, self._seal
-            if lent is None or seal is None:
-                return
-            payloads, position = lent.ring.waiting()
-        frames, lost = _sealed(payloads, seal)
+            lent = self.lent
+            waiting = lent.ring.waiting() if lent else None
+        if lent is None or waiting is None:
+            return
+        taken = lent.sealed(*waiting)
         with self._lock:
-            if lent is self.lent and self._segment is not None:  # else they have been written out meanwhile
-                self._take(lent.ring, self._segment, frames, lost, position)
+            if lent is self.lent and self._segment is not None:  # else it has been written out meanwhile
+                self._take(lent, taken, self._segment)
 
     def _write_out(self) -> None:
         """Write what is in the ring into the open segment, as its keeper would have."""
-        if self.lent is not None and self._seal is not None and self._segment is not None:
-            payloads, position = self.lent.ring.waiting()
-            self._take(self.lent.ring, self._segment, *_sealed(payloads, self._seal), position)
+        if self.lent is not None and self._segment is not None:
+            self._take(self.lent, self.lent.sealed(*self.lent.ring.waiting()), self._segment)
 
-    def _take(self, ring: Ring, segment: OpenSegment, frames: list[bytes], lost: int, position: int) -> None:
+    def _take(self, lent: Lent, taken: Taken, segment: OpenSegment) -> None:
         kept = 0
         with suppress(OSError):
-            kept = segment.append(frames) if frames else 0
+            kept = segment.append(taken.frames) if taken.frames else 0
         segment.frames -= kept  # `hand` has counted them
-        if lost:
-            self._lose(lost, "key")
-        if kept < len(frames):
-            self._lose(len(frames) - kept, "disk")
-        ring.take(position, keeper=False)
+        if taken.lost:
+            self._lose(taken.lost, "key")
+        if kept < len(taken.frames):
+            self._lose(len(taken.frames) - kept, "disk")
+        lent.took(taken)
 
     def _retire(self) -> None:
         if self._segment and self.lent is not None:
@@ -571,21 +568,6 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
-
-
-def _sealed(payloads: Sequence[tuple[bytes, bytes]], seal: Seal) -> tuple[list[bytes], int]:
-    """Return the frames of what was in a ring, and how many records of it could not be sealed."""
-    frames: list[bytes] = []
-    lost = 0
-    for payload, noise in payloads:
-        try:
-            frame, troubles = seal(payload, noise)
-        except ConsentError:
-            lost += 1
-        else:
-            frames.append(frame)
-            lost += len(troubles)
-    return frames, lost
 
 
 def _bring_to_disk(copy: int) -> None:
