@@ -796,6 +796,12 @@ def test_without_lifespan_in_the_application_everything_is_in_the_store_at_the_e
     assert len(records(site.directory, "visit")) == 1
 
 
+def test_a_message_that_lifespan_does_not_have_is_not_answered(site):
+    kinds = ["lifespan.startup", "lifespan.later", "lifespan.shutdown"]
+    sent = exchange(site(raises_at_lifespan), kind="lifespan", incoming=[{"type": kind} for kind in kinds])
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
 def test_an_application_that_fails_to_start_says_so_to_the_server_itself(site):
     async def app(scope, receive, send):
         assert (await receive())["type"] == "lifespan.startup"

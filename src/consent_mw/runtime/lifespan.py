@@ -82,7 +82,8 @@ def _speaks_no_lifespan(error: Exception) -> bool:
 
 async def _alone(receive: Receive, send: Send) -> None:
     while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
+        kind = (await receive())["type"]
+        if kind in ("lifespan.startup", "lifespan.shutdown"):  # no other message has an answer
+            await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
             return
