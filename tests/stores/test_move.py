@@ -19,7 +19,7 @@ from tests.support.commands import refused, run
 from tests.support.living_shop import SHOP, START, TEXT
 from tests.support.postgres import PostgresServer
 from tests.support.repository import ROOT
-from tests.support.sites_with_records import SiteWithRecords
+from tests.support.sites_with_records import THEN, SiteWithRecords
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send
@@ -231,3 +231,16 @@ def test_a_move_between_two_databases_is_refused(tmp_path: Path) -> None:
     said = refused(run("store", "move", *urls, cwd=tmp_path))
     assert "pg_dump" in said
     assert "secret" not in said
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+def test_purge_destroys_nothing_while_the_site_keeps_records_elsewhere(tmp_path: Path, is_log: bool) -> None:
+    site, other = SiteWithRecords(tmp_path), f"sqlite:///{tmp_path}/other.sqlite3"
+    site.keeps(site.record(THEN, secret="/"))
+    live = site.sealer.keyring.live()
+    file = f"sqlite:///{site.places.database}"
+    UsedStores.beside(site.places.database).use(file if is_log else other, [other] if is_log else [])
+    said = refused(run("purge", "--policy", str(site.file)))
+    assert f"{'--log-store' if is_log else '--store'} {other}" in said
+    assert live
+    assert site.sealer.keyring.live() == live

@@ -29,7 +29,7 @@ from consent_mw.retention.overdue import Due, at_work, due
 from consent_mw.retention.tier import LIVE
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.spool.spool import Spool
-from consent_mw.staff.existing_site import existing_store
+from consent_mw.staff.existing_site import check_in_use, existing_store
 from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
 from consent_mw.system.escaping import as_json
@@ -78,6 +78,7 @@ def purge(
     policy = load(file)
     places = places_of(file, directory)
     store = opened_store(existing_store(places, url, log_urls))
+    check_in_use(places, url, log_urls)
     sealer = Sealer.of_site(places, _keyring(places, ring), policy)
     destruction = _destruction(policy, places, store, sealer, lost)
     missing = _missing(destruction, places, ring)

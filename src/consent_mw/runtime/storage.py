@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +79,10 @@ class Storage:
         for line in places.emptied:
             _log.error(line)
         site_keys = SiteKeys.kept(places.site_keys, secret_keys)
+        logs = each_of(options.log_store)
         if options.store is None or isinstance(options.store, str):
-            _use(UsedStores.beside(places.database), options.store or f"sqlite:///{places.database}")
+            named_logs = [url for url in logs if isinstance(url, str)]
+            _use(UsedStores.beside(places.database), options.store or f"sqlite:///{places.database}", named_logs)
         storage = cls(
             places=places,
             revisions=Revisions(places.revisions),
@@ -99,7 +101,6 @@ class Storage:
             among_hosts=is_shared(options.store),
             clock=options.clock,
         )
-        logs = each_of(options.log_store)
         for url in earlier_stores(places.database, options.store or f"sqlite:///{places.database}", *logs):
             _log.warning(_JOINED, without_password(url).removeprefix("sqlite:///"))
         return storage
@@ -175,12 +176,12 @@ class Storage:
             return one.submit(asyncio.run, asked()).result()
 
 
-def _use(used: UsedStores, url: str) -> None:
-    """Note the store of this start, and log where its file was there at an earlier one and is not now."""
+def _use(used: UsedStores, url: str, logs: Sequence[str]) -> None:
+    """Note the stores of this start, and log where its file was there at an earlier one and is not now."""
     path = getattr(store_from(url), "path", None)
     if used.store == canonical(url) and isinstance(path, Path) and not path.exists():
         _log.error(_GONE, path)
-    used.use(url)
+    used.use(url, logs)
 
 
 def _keyring(options: Options, places: Places, site_keys: SiteKeys) -> Keyring:

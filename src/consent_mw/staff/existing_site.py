@@ -12,11 +12,11 @@ from consent_mw.paths import Places
 from consent_mw.policy.model import Policy, did_you_mean
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
-from consent_mw.stores import earlier_stores, log_store_from, site_store, store_from
+from consent_mw.stores import earlier_stores, log_store_from, site_store, store_from, without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.split import SplitStore
 from consent_mw.stores.sqlite import SQLiteStore
-from consent_mw.stores.used import UsedStores, canonical
+from consent_mw.stores.used import UsedStores, canonical, is_database
 
 _EVERY_REVISION = sys.maxsize
 
@@ -44,6 +44,33 @@ def existing_store(places: Places, url: str | None, log_urls: Sequence[str] = ()
         log = log_store_from(logs)
         return SplitStore(store, log) if log else store
     return site_store(places.database, url, logs)
+
+
+def check_in_use(places: Places, url: str | None, log_urls: Sequence[str]) -> None:
+    """
+    Refuse stores that are not the site's: its records are elsewhere, so keys would go before what they seal has moved.
+
+    Raises:
+        ConfigurationError: The site started with another one last.
+    """
+    used = UsedStores.beside(places.database)
+    for option, at_work, named in (
+        ("--store", [used.store] if used.store else [], [url or f"sqlite:///{places.database}"]),
+        ("--log-store", used.logs, log_urls),
+    ):
+        if missing := _missing(at_work, list(map(canonical, named))):
+            shown = without_password(missing[0])
+            raise ConfigurationError(
+                f"{used.path}: the site keeps records in {shown}, whose keys must not go before them; "
+                f"add {option} {shown}"
+            )
+
+
+def _missing(at_work: Sequence[str], named: Sequence[str]) -> list[str]:
+    """Return the stores at work that are not named; a database may be named for another user, or at another address."""
+    databases = [url for url in at_work if is_database(url) and url not in named]
+    renamed = [url for url in named if is_database(url) and url not in at_work]
+    return [url for url in at_work if url not in (*named, *databases)] + databases[len(renamed) :]
 
 
 def _existing(url: str) -> Store:

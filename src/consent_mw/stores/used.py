@@ -22,6 +22,7 @@ _SQLITE: Final = "sqlite:///"
 class _Kept(msgspec.Struct):
     store: str = ""
     earlier: list[str] = []
+    logs: list[str] = []
 
 
 class UsedStores:
@@ -48,15 +49,21 @@ class UsedStores:
         """The stores that may still hold records. Raises ConfigurationError."""
         return self._read().earlier
 
-    def use(self, url: str) -> None:
+    @property
+    def logs(self) -> Sequence[str]:
+        """The stores of visits and events that the site started with last. Raises ConfigurationError."""
+        return self._read().logs
+
+    def use(self, url: str, logs: Sequence[str] = ()) -> None:
         """
-        Record the store that the site starts with. Raises ConfigurationError.
+        Record the store that the site starts with, and those of its log. Raises ConfigurationError.
 
         If an earlier store and the new one are both server databases, the earlier one is forgotten: a password was
         changed, the server has another name, or the data was moved with the database's own tools.
         """
-        url = canonical(url)
-        if self._read().store != url:
+        url, named_logs = canonical(url), list(map(canonical, logs))
+        known = self._read()
+        if (known.store, known.logs) != (url, named_logs):
             with self._alone():
                 kept = self._read()  # another worker may have been faster
                 earlier = dict.fromkeys((kept.store, *kept.earlier))
@@ -65,13 +72,13 @@ class UsedStores:
                     for other in earlier
                     if other not in ("", url) and not (is_database(other) and is_database(url))
                 ]
-                self._write(_Kept(url, stay))
+                self._write(_Kept(url, stay, named_logs))
 
     def forget(self, url: str) -> None:
         """Record that nothing is left in an earlier store. Raises ConfigurationError."""
         with self._alone():
             kept = self._read()
-            self._write(_Kept(kept.store, [other for other in kept.earlier if other != canonical(url)]))
+            self._write(_Kept(kept.store, [other for other in kept.earlier if other != canonical(url)], kept.logs))
 
     def journal(self, url: str) -> Path:
         """Return the file that lists what is being moved out of a store: see `Move`."""
