@@ -296,11 +296,10 @@ class Recorder:
         return self._sealed(plan, exchange, facts, owns)
 
     def _sealed(self, plan: Plan, exchange: Exchange, facts: _Facts, owns: _Owns) -> bytes:
-        encode, started_ns = self._encode, exchange.started_ns
+        started_ns = exchange.started_ns
         noise = urandom(NONCE_BYTES)  # for id and nonce, neither of them secret: one system call
         id_bytes = exchange.begun or new_id_bytes(started_ns, noise)  # the id of its beginning, a new nonce
-        plain = list(map(encode, owns))
-        frame, gone = self._sealing.frame(id_bytes, started_ns, noise, encode(facts), plan.places, plain)
+        frame, gone = self._sealing.frame(id_bytes, started_ns, noise, self._encode(facts), plan.places, owns)
         if gone:
             self._lost(gone[-1], len(gone))
         return frame

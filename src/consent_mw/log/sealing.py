@@ -16,7 +16,7 @@ from consent_mw.spool.bundles import BUNDLE, Bundle, frame_head, length_of, part
 from consent_mw.system.days import DAY_NS, QUARTER_SECONDS
 
 #: `None`, encoded: instead of what a purpose may know, where even that could not be gathered.
-NOTHING: Final = b"\xc0"
+_NOTHING: Final = b"\xc0"
 
 _QUARTER_NS: Final = QUARTER_SECONDS * 10**9
 
@@ -62,7 +62,7 @@ class Sealing:
         facts = bytes(gathered.facts)
         id_bytes = gathered.begun or new_id_bytes(gathered.started_ns, noise)
         places = _places(bytes(Bundle.read(facts).layout))
-        owns = list(map(bytes, gathered.owns))
+        owns = [None if bytes(own) == _NOTHING else own for own in gathered.owns]
         return self.frame(id_bytes, gathered.started_ns, urandom(NONCE_BYTES), facts, places, owns)
 
     def frame(
@@ -72,7 +72,7 @@ class Sealing:
         nonce: bytes,
         facts: bytes,
         places: Iterable[Place],
-        owns: Iterable[bytes],
+        owns: Iterable[object],
     ) -> tuple[bytes, list[KeyDestroyed]]:
         """
         Return the frame, and an error for each part whose key is destroyed, since the clock stepped back. Purposes that
@@ -80,25 +80,26 @@ class Sealing:
 
         Args:
             nonce: Fresh from the operating system. Each purpose has its own key, so one is enough for all.
-            owns: `NOTHING` for a part that is missing already.
+            owns: What each purpose may know, to be encoded; None for a part that is missing already.
         """
+        encode = _encode  # one look-up for all purposes
         ready = self._ready(started_ns // _QUARTER_NS).get
         sealed: list[bytes] = []
         gone: list[KeyDestroyed] = []
         for (purpose, names), own in zip(places, owns, strict=True):
-            cipher = ready(purpose)
-            if own == NOTHING:
+            if own is None:
                 sealed.append(b"")
                 continue
+            cipher, plain, bound = ready(purpose), encode(own), names + facts
             if cipher is not None:
-                sealed.append(cipher[0] + nonce + cipher[1].encrypt(nonce, own, id_bytes + names + facts))
+                sealed.append(cipher[0] + nonce + cipher[1].encrypt(nonce, plain, id_bytes + bound))
                 continue
             try:
-                sealed.append(self._seal(id_bytes, started_ns // DAY_NS, purpose, names + facts, own, nonce))
+                sealed.append(self._seal(id_bytes, started_ns // DAY_NS, purpose, bound, plain, nonce))
             except KeyDestroyed as error:
                 sealed.append(b"")
                 gone.append(error)
-        return self._head + id_bytes + length_of(facts) + facts + _encode(sealed), gone
+        return self._head + id_bytes + length_of(facts) + facts + encode(sealed), gone
 
 
 _encode = msgspec.msgpack.Encoder().encode
