@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -338,6 +339,17 @@ def test_a_file_that_cannot_be_read_is_one_fault(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"schema = 1 # \xe9\n")
     with pytest.raises(PolicyError, match=r"latin\.toml: byte 13: is no UTF-8; save it as UTF-8"):
         load(tmp_path / "latin.toml")
+    (tmp_path / "notepad.toml").write_bytes(b"\xef\xbb\xbf" + FOUNDING.encode())
+    with pytest.raises(PolicyError, match=r"byte 0: .* begins with a byte order mark; save it as UTF-8 without one"):
+        load(tmp_path / "notepad.toml")
+
+
+def test_what_would_be_read_without_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    for name in ("pipe.toml", "zero.toml"):
+        with pytest.raises(PolicyError, match=rf"{name}: is no regular file; put the declaration itself there"):
+            load(tmp_path / name)
 
 
 def test_the_digest_is_of_the_text_and_an_equal_text_gives_an_equal_policy() -> None:

@@ -48,6 +48,8 @@ def load(path: str | Path) -> Policy:
     """
     place = Path(path)
     try:
+        if place.exists() and not (place.is_file() or place.is_dir()):  # a pipe, a device: reading it may never end
+            raise PolicyError(Fault(str(path), "", "is no regular file", "put the declaration itself there"))
         text = place.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise PolicyError(Fault(str(path), "", "there is no such file", "write one with: consent-mw init")) from None
@@ -68,6 +70,9 @@ def loads(text: str, *, file: str = "policy.toml") -> Policy:
     Raises:
         PolicyError: As `load`.
     """
+    if text.startswith("\ufeff"):
+        mend = "save it as UTF-8 without one"
+        raise PolicyError(Fault(file, "byte 0", "no valid TOML: begins with a byte order mark", mend))
     try:
         raw = tomllib.loads(text)
         digest = hashlib.sha256(text.encode()).hexdigest()
