@@ -59,6 +59,7 @@ _log = logging.getLogger("consent_mw")
 
 _SYNC_SECONDS: Final = 2.0
 _BEAT_NS: Final = 60_000_000_000
+_HOUR_NS: Final = 3_600_000_000_000
 #: The interval if there are other hosts: an erasure waits until each has reported that its spool is past it.
 _AMONG_OTHERS_NS: Final = 10_000_000_000
 #: How often everything in the store is read; more often while this host lacks something.
@@ -186,6 +187,8 @@ class Hosts:
         self._all_at = -_ALL_SECONDS
         self._heard_ns = 0
         self._nothing_to_share = -1  # the keyring's generation at which there was nothing to share
+        self._nothing_to_join: object = None  # the same for what to join, with all that it depends on
+        self._nothing_over = -1, 0  # the same for what to clear, and the hour
         self._is_warned = False  # whether a host with other secrets was logged; reset once an hour
         self._trouble = ""
         self._synced = False
@@ -442,9 +445,11 @@ class Hosts:
             await asyncio.to_thread(self._take, await self._store.fetch(messages(*ids)))
 
     def _to_join(self) -> list[Body]:
-        ring, view, me = self.keyring, self.keyring.view, self.keyring.identity.id
+        ring, me, wanted = self.keyring, self.keyring.identity.id, self._wanted | self._expected
+        known, view = (ring.generation, me, wanted), ring.view  # in this order: what comes meanwhile is looked at next
+        if known == self._nothing_to_join:
+            return []
         gone = ring.file.destroyed().keys()
-        wanted = self._wanted | self._expected
         places = {*map(Place._make, ring.file.live()), *wanted}
         places |= {place for place in view.places if not view.is_confirmed(place)}
         by_day: dict[int, dict[str, tuple[bytes, bytes]]] = {}
@@ -458,6 +463,8 @@ class Hosts:
         name = self._facts().name
         pubs: list[Body] = [Pub(name=name, day=day, parts=parts) for day, parts in by_day.items()]
         open_places = sorted(wanted - view.chosen.keys() - gone)
+        if not pubs and not open_places:
+            self._nothing_to_join = known
         return [*pubs, *(Chosen(day=day, label=label, owner=me) for day, label in open_places)]
 
     # -- what is published --------------------------------------------------------------------------------------
@@ -581,15 +588,20 @@ class Hosts:
 
     async def _clear(self, fault: str) -> None:
         """Delete the messages that are over, here and in the store."""
-        view = self.keyring.view
+        generation, view = self.keyring.generation, self.keyring.view
         if not fault:
             view.at_ns = self._clock()
+        known = generation, view.at_ns // _HOUR_NS  # what was published for a while may wait an hour
+        if known == self._nothing_over:
+            return
         over = [message.record.id for message in view.messages.values() if view.is_over(message)]
         for first in range(0, len(over), _BATCH):
             await self._store.delete(messages(*over[first : first + _BATCH]))
         if over:
             await asyncio.to_thread(self.keyring.book.compact)
             await asyncio.to_thread(self.keyring.file.announce)
+        else:
+            self._nothing_over = known
 
     async def _tell_how_it_is(self, fault: str) -> None:
         others = self.keyring.view.names.keys() - self.keyring.view.retired.keys() - {self.keyring.identity.id}
