@@ -188,3 +188,17 @@ def test_one_that_has_keys_which_others_lack_is_waited_for(tmp_path: Path) -> No
         assert await waiting(one, 5) == []
 
     run(work())
+
+
+def test_one_whose_archive_is_still_on_its_disk_is_waited_for(tmp_path: Path, store: MemoryStore) -> None:
+    async def work() -> None:
+        one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
+        await start(one, two)
+        two.places.archive.touch()
+        await pass_by(11, one, two)
+        assert await waiting(one, 5) == ["two"]
+        two.places.archive.unlink()
+        await pass_by(11, one, two)
+        assert await waiting(one, 5) == []
+
+    run(work())

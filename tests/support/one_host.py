@@ -66,7 +66,7 @@ class OneHost:
         self.register = Register(self.store, self.keyring, self.signing)
 
     def facts(self) -> Facts:
-        return Facts(self.places.directory.name, "1", 1, self.oldest)
+        return Facts(self.places.directory.name, "1", 1, self.oldest, self.places.archive.exists())
 
     async def agree(self, *days: int) -> None:
         await self.hosts.agree([(day, label) for day in days or (DAY,) for label in LABELS])

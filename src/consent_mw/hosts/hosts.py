@@ -47,6 +47,7 @@ from consent_mw.hosts.register import Register, Spools, later
 from consent_mw.hosts.view import View, Wrap
 from consent_mw.paths import Places
 from consent_mw.records import Record
+from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.pages import pages
@@ -79,12 +80,14 @@ class Facts(NamedTuple):
 
     Attributes:
         oldest: Time of the oldest entry in its spool, in seconds since 1970; None if the spool is empty.
+        unshared: Whether an archive on its disk is still to move into the store.
     """
 
     name: str
     version: str
     revision: int
     oldest: float | None
+    unshared: bool = False
 
 
 class Hosts:
@@ -145,7 +148,8 @@ class Hosts:
 
         def facts() -> Facts:
             waits = oldest()
-            return Facts(gethostname(), version("consent-mw"), revision(), waits.timestamp() if waits else None)
+            moves = archive_beside(store) is not None and places.archive.exists()
+            return Facts(gethostname(), version("consent-mw"), revision(), waits.timestamp() if waits else None, moves)
 
         return cls(store, keyring, Sealer.without_keys(site_keys), places.hosts_lock, facts, clock, shelves)
 
@@ -617,12 +621,11 @@ class Hosts:
         (said,) = await self._say(
             [
                 Beat(
-                    **facts._asdict(),
+                    **facts._replace(unshared=facts.unshared or unshared)._asdict(),
                     run=self._run,
                     at=now_ns / 1e9,
                     fault=fault,
                     ahead=ahead,
-                    unshared=unshared,
                     left=left,
                     began=self._beat is None,
                 )

@@ -48,7 +48,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
         oldest: Time of the oldest entry in its spool, in the same unit; None if the spool is empty.
         fault: What is wrong with its clock; empty if nothing is.
         ahead: By how many seconds its clock is ahead of the store's.
-        unshared: Whether another host lacks keys that this one can open.
+        unshared: Whether another host lacks keys that this one can open, or an archive that is on its disk.
         left: Whether this was the last message before the process ended.
         began: Whether the author knew of no beat of its own in the store.
     """

@@ -31,7 +31,7 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
         oldest: Time of the oldest entry in its spool; None if the spool was empty.
         fault: What is wrong with its clock.
         ahead: By how many seconds its clock was ahead of the store's.
-        unshared: Whether other hosts lacked keys that it can open.
+        unshared: Whether other hosts lacked keys that it can open, or an archive that is on its disk.
         left: Whether it announced that it ends.
         overdue: How many parts of days another host has destroyed and this one has not.
         retired: Why an operator retired it; None if nobody did.
