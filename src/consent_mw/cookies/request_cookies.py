@@ -332,22 +332,14 @@ class RequestCookies:
         unproven = self.cookie.domain != "" and not exposed and consent.choice is not None and proven != consent
         consent = self._revised(_with_receipt_of(consent, proven))
         permissions = self.permissions(consent, signals)
-        kept: list[bytes] = []
-        removed: dict[str, Decision] = {}
-        for name, pair in cookies:
-            decision = permissions.cookie(name.decode("latin-1"))
-            if _stays(decision) or (withheld and decision.declared is not None) or decision.name in self.reserved:
-                kept.append(pair)
-            else:
-                removed[decision.name] = decision
+        kept, removed = self._sorted(cookies, permissions, withheld)
         changed = len(kept) != len(cookies) or thinned is not header
         if header and not changed and consent.choice is not None:
             self._remember_shape(header, [name for name, _ in cookies], secure, permissions)
         believed = value if consent.choice is not None else ""
-        slot, usual = self._slot(cookies, value, secure), self._slots[secure][0]
-        pending = (
-            None if exposed or not believed else self._pending(cookies, believed, self._pending_names[secure][slot])
-        )
+        slot = self._slot(cookies, value, secure)
+        waits = self._pending_names[secure][slot]
+        pending = None if exposed or not believed else self._pending(cookies, believed, waits)
         return Reading(
             consent=consent,
             permissions=permissions,
@@ -372,12 +364,22 @@ class RequestCookies:
             expired=() if absent and (foreign or exposed) else tuple(_expiries(removed.values())),
             removed=tuple(removed.values()),
             withheld=withheld,
-            unsigned=(
-                consent.choice is None
-                and any(key == usual for key, _ in cookies)
-                and not self._is_ours(cookies, usual, today)
-            ),
+            unsigned=consent.choice is None and self._is_of_others(cookies, self._slots[secure][0], today),
         )
+
+    def _sorted(
+        self, cookies: Iterable[tuple[bytes, bytes]], permissions: Permissions, withheld: bool
+    ) -> tuple[list[bytes], dict[str, Decision]]:
+        """Return the cookies that the application may see, and the decision about each of the others, by name."""
+        kept: list[bytes] = []
+        removed: dict[str, Decision] = {}
+        for name, pair in cookies:
+            decision = permissions.cookie(name.decode("latin-1"))
+            if _stays(decision) or (withheld and decision.declared is not None) or decision.name in self.reserved:
+                kept.append(pair)
+            else:
+                removed[decision.name] = decision
+        return kept, removed
 
     def expired(self, header: bytes | None, permissions: Permissions, path: str = "/") -> tuple[bytes, ...]:
         """
@@ -419,6 +421,10 @@ class RequestCookies:
         """Whether a choice that we signed came under this name."""
         values = _values(cookies, name)[:_MOST_OF_A_NAME]
         return any(_believed(self.cookie.read, value, today).choice is not None for value in values)
+
+    def _is_of_others(self, cookies: list[tuple[bytes, bytes]], name: bytes, today: date) -> bool:
+        """Whether cookies came under this name, and none of them is a choice that we signed."""
+        return any(key == name for key, _ in cookies) and not self._is_ours(cookies, name, today)
 
     def _signed(self, cookies: list[tuple[bytes, bytes]], today: date, secure: bool) -> list[tuple[Consent, str]]:
         """

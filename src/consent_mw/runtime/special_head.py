@@ -74,15 +74,7 @@ async def _gated(
     if gated.clears:
         reply.tell_cleared()
     reply.exchange.blocked += gated.blocked
-    ours: list[bytes] = []
-    if chosen is not None and _may_keep_consent(reply):
-        if chosen.choice is Choice.PROMPT and not consent.exposed and _may_wait(permissions):
-            # Together with the choice: two answers at the same time would each create a session, and lose one.
-            consent.pending = consent.pending or secrets.token_urlsafe(16)
-        ours += revision.cookies.choice_lines(consent, chosen, reply.cookie_header, secure=reply.secure)
-    elif consent.pending_changed and consent.pending is not None:
-        ours.append(revision.cookies.pending_line(consent.pending, consent, secure=reply.secure))
-    consent.pending_changed = False
+    ours = _own_lines(reply, permissions, chosen)
     quiet = hushed(consent.pending)
     decisions = _blocked(gated.decisions, Reason.HUSHED, quiet) if quiet else gated.decisions
     asked = [(decision, line) for decision, line in gated.pending if decision.purpose not in quiet]
@@ -109,6 +101,20 @@ async def _gated(
     one_visitor = bool(added) or any(map(depends, decisions))
     # The consent cookie comes first: a client that reads only one line should read this one.
     return {**message, "headers": [*added, *gated.headers]}, one_visitor
+
+
+def _own_lines(reply: Reply, permissions: Permissions, chosen: Consent | None) -> list[bytes]:
+    """Return the Set-Cookie lines of a choice, or of a session cookie that changed."""
+    cookies, consent = reply.revision.cookies, reply.exchange.consent
+    changed, consent.pending_changed = consent.pending_changed, False
+    if chosen is not None and _may_keep_consent(reply):
+        if chosen.choice is Choice.PROMPT and not consent.exposed and _may_wait(permissions):
+            # Together with the choice: two answers at the same time would each create a session, and lose one.
+            consent.pending = consent.pending or secrets.token_urlsafe(16)
+        return cookies.choice_lines(consent, chosen, reply.cookie_header, secure=reply.secure)
+    if changed and consent.pending is not None:
+        return [cookies.pending_line(consent.pending, consent, secure=reply.secure)]
+    return []
 
 
 def _may_keep_consent(reply: Reply) -> bool:
