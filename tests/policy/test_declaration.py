@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.support.commands import run
 from tests.support.repository import ROOT
 
 from consent_mw.exceptions import Fault, PolicyError
@@ -350,6 +351,7 @@ def test_what_would_be_read_without_end_is_not_read(tmp_path: Path) -> None:
     for name in ("pipe.toml", "zero.toml"):
         with pytest.raises(PolicyError, match=rf"{name}: is no regular file; put the declaration itself there"):
             load(tmp_path / name)
+        assert run("check", tmp_path / name).returncode == 1
 
 
 def test_the_digest_is_of_the_text_and_an_equal_text_gives_an_equal_policy() -> None:

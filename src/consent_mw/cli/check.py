@@ -87,6 +87,8 @@ def _examined(file: Path, revisions: Revisions, *, begun: bool) -> tuple[Policy 
 
 def _besides(file: Path) -> list[Fault]:
     """Return what else is wrong in a file that cannot be read as a policy, so that one run lists all faults."""
+    if not file.is_file():  # which the faults say already, and a pipe may never end
+        return []
     try:
         text = file.read_text("utf-8")
         raw = tomllib.loads(text)
