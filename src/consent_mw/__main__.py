@@ -40,8 +40,12 @@ def _open_what_is_closed() -> None:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    """End on SIGTERM. The system does not end process 1 (in a container, this one) by itself."""
-    raise SystemExit(_TERMINATED)
+    """
+    End on SIGTERM as any other process does, at once. The system does not end process 1 (in a container, this one).
+
+    An exception would be lost if the signal comes in a callback of the garbage collector, as the import system has one.
+    """
+    os._exit(_TERMINATED)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -55,16 +56,28 @@ def serve(
             pending_wait=timedelta(seconds=2),  # what the demo shows must not depend on how busy the machine is
         )
         with suppress(KeyboardInterrupt):  # uvicorn raises it again after an orderly shutdown
-            _announce(listener, place, json_wanted=json_wanted)
             config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
-            _run(config, listener)
+            _run(_Server(config, lambda: _announce(listener, place, json_wanted=json_wanted)), listener)
 
 
-def _run(config: uvicorn.Config, listener: socket.socket) -> None:
+class _Server(uvicorn.Server):
+    """Announces the demo when it answers. Only then does it also end for certain on Ctrl-C."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the server's own, and announce it."""
+        await super().startup(sockets)
+        self._announce()
+
+
+def _run(server: uvicorn.Server, listener: socket.socket) -> None:
     """Run like `uvicorn.Server.run`, but without a warning from Python if Ctrl-C comes before the server has begun."""
-    serving = uvicorn.Server(config).serve(sockets=[listener])
+    serving = server.serve(sockets=[listener])
     try:
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
             runner.run(serving)
     finally:
         serving.close()
