@@ -208,6 +208,14 @@ def test_a_cut_header_is_refused(path):
         FileKeyring(path)
 
 
+@pytest.mark.parametrize("left", [0, 7, 50_000])
+def test_a_file_that_lost_slots_is_refused_rather_than_called_one_whose_keys_were_destroyed(path, left):
+    FileKeyring(path).close()
+    os.truncate(path, key_slots.PAGE + left)
+    with pytest.raises(ConfigurationError, match="was cut off; put the whole file back"):
+        FileKeyring(path)
+
+
 def test_what_cannot_be_a_private_local_file_is_refused(tmp_path, path, monkeypatch):
     with pytest.raises(ConfigurationError, match="cannot be opened"):
         FileKeyring(tmp_path / "missing" / "keys")

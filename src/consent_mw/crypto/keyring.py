@@ -290,6 +290,8 @@ class FileKeyring:
                 if os.fstat(fd).st_size == 0:
                     self._initialise(fd)
                 self._id = self._check_header(os.pread(fd, PAGE, 0))
+                if os.fstat(fd).st_size < offset(_GROWTH):
+                    raise self._refused("was cut off", "put the whole file back; only if it was never used, remove it")
                 self._map = mmap.mmap(fd, PAGE, access=mmap.ACCESS_READ)
                 # In the byte order of this machine: it only has to differ.
                 self._counter = memoryview(self._map)[GENERATION].cast("Q")
