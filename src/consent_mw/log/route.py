@@ -185,7 +185,7 @@ def _router_of(app: Any) -> _Router | None:
         if getattr(layer, "mounts", None).__class__ is dict:
             return _dispatcher(layer.mounts, _router_of(getattr(layer, "app", None)))
         if hasattr(getattr(layer, "url_map", None), "bind"):
-            mounts: Any = getattr(vars(layer).get("wsgi_app"), "mounts", None)  # as Flask's documentation puts it there
+            mounts: Any = getattr(getattr(layer, "wsgi_app", None), "mounts", None)  # as in Flask's documentation
             own = _werkzeug(layer.url_map)
             return _dispatcher(mounts, own) if mounts.__class__ is dict else own
         if django is not None and isinstance(layer, django.BaseHandler):
