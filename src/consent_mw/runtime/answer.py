@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from consent_mw._asgi import Message
 from consent_mw.cookies.gate import Gated, gate
@@ -15,6 +15,9 @@ from consent_mw.runtime.page import is_page, page_body
 from consent_mw.runtime.reply import Reply, content_length
 from consent_mw.runtime.special_head import depends, names_of_pending, special_head
 from consent_mw.site.insertion import FOR_ONE_VISITOR, is_html, is_page_status, obstacle, personal
+
+if TYPE_CHECKING:
+    from consent_mw.site.usual_page import Words
 
 _log = logging.getLogger("consent_mw")
 
@@ -123,7 +126,7 @@ class Answer(Reply, eq=False):
         if gated.pending:
             return special_head(self, message, permissions, None, gated)
         if gated.kind[:17] == _EVENTS and kind == "http.response.start":
-            self.left = message
+            self.left: Message | None = message
             self.stream()
         if revision.shared.options.banner and kind == "http.response.start" and is_page_status(status):
             if not gated.plain or exchange.scope["method"] != "GET":
@@ -134,7 +137,7 @@ class Answer(Reply, eq=False):
                     if not self._asks_alone(gated):
                         return special_head(self, message, permissions, None, gated)
                     accepted = exchange.fields.get(b"accept-language", b"")
-                    self.words = revision.site.words(exchange.seen or exchange.scope, accepted, consent)
+                    self.words: Words | None = revision.site.words(exchange.seen or exchange.scope, accepted, consent)
                     if self.words is None:
                         return special_head(self, message, permissions, None, gated)
                 # Even a page that asks nothing is for this visitor alone: those who have not chosen get another page.

@@ -70,7 +70,7 @@ class Lent:
             self._socket.settimeout(_PATIENCE_SECONDS)
             self._socket.connect(address(directory))
             check_peer(self._socket, directory)
-            self.ring = Ring.create()
+            self.ring: Ring = Ring.create()
         except BaseException:
             self._socket.close()
             raise
