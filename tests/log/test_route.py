@@ -179,7 +179,7 @@ def django_urls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (django_app, "/api/<version>/books/<int:id>"),
         (falcon_app, "/api/{version}/books/{id:int}"),
         (blacksheep_app, "/api/{version}/books/{id}"),
-        (lambda: WSGIMiddleware(flask_app()), "/api/<version>/books/<int:id>"),  # type: ignore[arg-type]
+        (lambda: WSGIMiddleware(flask_app()), "/api/<version>/books/<int:id>"),  # type: ignore[arg-type]  # Flask is WSGI
     ],
     ids=["starlette", "fastapi", "litestar", "quart", "django", "falcon", "blacksheep", "flask"],
 )
@@ -225,7 +225,7 @@ def test_mounts_and_routers_of_fastapi_go_into_one_another(routes: Callable[...,
 def test_another_framework_below_a_mount_has_both_in_its_route(
     root_path: str, routes: Callable[..., list[object]]
 ) -> None:
-    app = Starlette(routes=[Mount("/old/{tenant}", app=WSGIMiddleware(flask_app()))])  # type: ignore[arg-type]
+    app = Starlette(routes=[Mount("/old/{tenant}", app=WSGIMiddleware(flask_app()))])  # type: ignore[arg-type]  # Flask is WSGI
     assert routes(app, "/old/kim/api/v2/books/7", root_path=root_path) == ["/old/{tenant}/api/<version>/books/<int:id>"]
 
 
@@ -268,7 +268,7 @@ def test_an_application_that_a_dispatcher_chooses_has_its_own_route(routes: Call
     around, inside = flask_with_another(), flask_with_another()
     inside.wsgi_app = DispatcherMiddleware(inside.wsgi_app, {"/old": flask_app()})  # type: ignore[method-assign]  # as Flask documents it
     for app in (DispatcherMiddleware(around, {"/old": flask_app()}), inside):
-        served = routes(WSGIMiddleware(app), "/old/api/v2/books/7", "/older")  # type: ignore[arg-type]
+        served = routes(WSGIMiddleware(app), "/old/api/v2/books/7", "/older")  # type: ignore[arg-type]  # Flask is WSGI
         assert served[-2:] == ["/old/api/<version>/books/<int:id>", "/<path:anything>"]
 
 
