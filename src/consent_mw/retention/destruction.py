@@ -301,7 +301,7 @@ class Destruction:
                     return Outcome(busy=True)
                 await self._all(run)
         except OSError as error:
-            run.outcome.troubles.append(f"{self._lock}: cannot be locked ({error.strerror}); let this user write it")
+            run.outcome.troubles.append(f"{error.filename or self._lock}: {error.strerror}; let this user write it")
         return run.outcome
 
     async def _all(self, run: _Run) -> None:

@@ -238,7 +238,7 @@ class Erasure:
             async with self._turn:
                 await self._alone(now, outcome)
         except OSError as error:
-            outcome.troubles.append(f"{self._lock}: cannot be locked ({error.strerror}); let this user write it")
+            outcome.troubles.append(f"{error.filename or self._lock}: {error.strerror}; let this user write it")
         except _TROUBLES as error:
             outcome.troubles.append(str(error))
         return outcome
