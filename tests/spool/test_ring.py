@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.frozen import freeze, thaw
 
 from consent_mw.exceptions import ConsentError
 from consent_mw.spool.keeper import Keeper
@@ -28,6 +28,7 @@ import os, sys, time
 from pathlib import Path
 from consent_mw.spool.keeper import Keeper
 from consent_mw.spool.spool import Spool
+from tests.support.frozen import freeze, thaw
 
 def seal(payload, noise):
     return noise + payload, []
@@ -164,14 +165,14 @@ def test_a_keeper_that_is_stopped_holds_nothing_up_for_longer_than_to_the_next_s
     with running("keeper", tmp_path) as keeper:
         lend(spool)
         assert spool.append(bytes(16) + b"0")
-        os.kill(keeper.pid, signal.SIGSTOP)
+        freeze(keeper.pid)
         assert spool.hand(b"1", 100)
         assert spool.sync()
         assert b"1" in next(tmp_path.glob("*.spool1")).read_bytes()
         assert spool.hand(b"2", 100)
         spool.rotate()  # what was acknowledged before is in what is released
         assert sorted(read(tmp_path)) == numbers(3)
-        os.kill(keeper.pid, signal.SIGCONT)
+        thaw(keeper.pid)
     spool.close()
 
 
@@ -180,12 +181,12 @@ def test_a_ring_that_is_full_leaves_the_rest_to_the_worker(tmp_path: Path) -> No
     with running("keeper", tmp_path) as keeper:
         lend(spool)
         assert spool.append(bytes(16) + b"begun")
-        os.kill(keeper.pid, signal.SIGSTOP)
+        freeze(keeper.pid)
         handed = 0
         while spool.hand(b"%d" % handed + bytes(10_000), 100):
             handed += 1
         assert 100 < handed < 300
-        os.kill(keeper.pid, signal.SIGCONT)
+        thaw(keeper.pid)
         until(lambda: spool.hand(b"again", 100))
     spool.close()
     assert len(read(tmp_path)) == handed + 2

@@ -5,9 +5,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
-import os
 import shutil
-import signal
 import ssl
 import subprocess
 import tempfile
@@ -23,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.support.frozen import freeze, thaw
 from tests.support.ports import free_port
 from tests.support.repository import ROOT
 
@@ -107,7 +106,7 @@ class OpenBaoCluster:
     def pause(self, number: int, *, paused: bool = True) -> None:
         """Stop a member's process as it is, or let it go on."""
         if (process := self._processes[number]) is not None:
-            os.kill(process.pid, signal.SIGSTOP if paused else signal.SIGCONT)
+            (freeze if paused else thaw)(process.pid)
 
     def unseal(self, number: int) -> None:
         """Unseal a member, once it has joined."""

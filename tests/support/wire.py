@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+
+from tests.support.frozen import freeze, thaw
+from tests.support.ports import free_port
+from tests.support.repository import ROOT
 
 
 class Wire:
     """From a port of this machine to another one."""
 
     def __init__(self, to: int) -> None:
-        from tests.support.ports import free_port  # not where this is run as a program
-
         self.port = free_port()
-        self._process = subprocess.Popen([sys.executable, __file__, str(self.port), str(to)], stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(self.port), str(to)], cwd=ROOT, stdout=subprocess.PIPE
+        )
         assert self._process.stdout
         self._process.stdout.readline()
 
     def stop(self) -> None:
         """Pass nothing more: whoever waits for an answer goes on waiting."""
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def go_on(self) -> None:
         """Pass what was held up, and all that comes."""
-        self._process.send_signal(signal.SIGCONT)
+        thaw(self._process.pid)
 
     def close(self) -> None:
         self._process.kill()

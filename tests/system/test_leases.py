@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.frozen import freeze
 
 from consent_mw.system import locks
 from consent_mw.system.locks import leased
@@ -62,7 +63,7 @@ def test_a_frozen_holder_is_passed_over_once_and_hinders_nobody_when_it_goes_on(
 ) -> None:
     lock = tmp_path / "a.lock"
     with holder(lock) as frozen:
-        frozen.send_signal(signal.SIGSTOP)
+        freeze(frozen.pid)
         with leased(lock) as mine:
             assert not mine, "nobody waits for a minute yet"
         monkeypatch.setattr(locks, "_FROZEN_SECONDS", 1.0)
