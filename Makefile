@@ -53,7 +53,7 @@ check: $(VENV)/.dev ## Lint, formatting, types, and advisories of the dependenci
 	@grep completeness .make/types.log
 	@$(VENV)/bin/python scripts/advisories
 
-format: $(VENV)/.dev ## Format the code and mend what the linter can
+format: $(VENV)/.dev ## Format the code and fix what the linter can
 	@$(VENV)/bin/ruff check --fix
 	@$(VENV)/bin/ruff format
 

@@ -177,8 +177,8 @@ class Audit:
             gone = _checked(file, head, seen).broken
         if not gone:
             return verdict
-        mend = "put the longer one back, or remove the file and write down why"
-        return verdict._replace(broken=f"{gone} (as {self.seen} has seen it, so an older chain was put here; {mend})")
+        fix = "put the longer one back, or remove the file and write down why"
+        return verdict._replace(broken=f"{gone} (as {self.seen} has seen it, so an older chain was put here; {fix})")
 
     def copied(self) -> tuple[bytes, bytes]:
         """

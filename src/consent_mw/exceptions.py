@@ -43,13 +43,13 @@ class Fault(NamedTuple):
     file: str
     place: str
     problem: str
-    mend: str
+    fix: str
     line: int = 0
 
     def __str__(self) -> str:
         file = f"{self.file}:{self.line}" if self.line else self.file
         where = f"{file}: {self.place}" if self.place else file
-        return f"{where}: {self.problem}; {self.mend}"
+        return f"{where}: {self.problem}; {self.fix}"
 
 
 class PolicyError(ConsentError):

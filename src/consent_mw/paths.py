@@ -34,16 +34,16 @@ class Places:
             ConfigurationError: The directory cannot be created, or this user cannot write it; or another user could
                 put files into it, see `check`; or locks do not hold there.
         """
-        mend = "give a directory that this user may write"
+        fix = "give a directory that this user may write"
         try:
             make_directory(self.directory)
         except OSError as error:
             raise ConfigurationError(
-                f"{self.directory}: the data directory cannot be made ({error.strerror}); {mend}"
+                f"{self.directory}: the data directory cannot be made ({error.strerror}); {fix}"
             ) from error
         self.check()
         if not os.access(self.directory, os.W_OK | os.X_OK):
-            raise ConfigurationError(f"{self.directory}: the data directory is not writable; {mend}")
+            raise ConfigurationError(f"{self.directory}: the data directory is not writable; {fix}")
         if fault := self.lock_fault:
             raise ConfigurationError(fault)
 
@@ -51,8 +51,8 @@ class Places:
     def lock_fault(self) -> str:
         """What is wrong with the locks here, with the fix; "" if they hold between processes."""
         fault = lock_fault(self.directory)
-        mend = "give a directory on a local disk (directory=): else the store and the keys are damaged"
-        return f"{self.directory}: locks do not hold here, {fault}; {mend}" if fault else ""
+        fix = "give a directory on a local disk (directory=): else the store and the keys are damaged"
+        return f"{self.directory}: locks do not hold here, {fault}; {fix}" if fault else ""
 
     def check(self) -> None:
         """

@@ -112,7 +112,7 @@ def test_whatever_was_done_to_the_file_the_first_broken_link_is_named(change: in
         content, first = tampered(change, data, lines)
         audit.path.write_bytes(content)
         assert link(audit.verify().broken) == first
-        # Later entries neither mend nor hide it.
+        # Later entries neither fix nor hide it.
         audit.append({"reason": "later"}, now=NOW)
         assert list(audit.entries())[-1].facts["reason"] == "later"
         assert link(audit.verify().broken) == first

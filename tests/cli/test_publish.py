@@ -1,4 +1,4 @@
-"""`consent-mw publish`: what it says, what it refuses with which mend, and what it keeps."""
+"""`consent-mw publish`: what it says, what it refuses with which fix, and what it keeps."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_the_scheme_is_believed_only_where_a_proxy_of_ours_wrote_it(peer, own, l
 
 
 @pytest.mark.parametrize(
-    ("arguments", "mend"),
+    ("arguments", "fix"),
     [
         ({"trusted": ["0.0.0.0/0"]}, "name the networks of your proxies"),
         ({"trusted": ["::/0"]}, "name the networks of your proxies"),
@@ -173,10 +173,10 @@ def test_the_scheme_is_believed_only_where_a_proxy_of_ours_wrote_it(peer, own, l
         ({"protocol_header": "x-forward-proto"}, 'did you mean "x-forwarded-proto"?'),
     ],
 )
-def test_a_wrong_setting_is_refused_with_its_mend(arguments, mend):
+def test_a_wrong_setting_is_refused_with_its_fix(arguments, fix):
     with pytest.raises(ConfigurationError) as caught:
         Proxies(**arguments)
-    assert mend in str(caught.value)
+    assert fix in str(caught.value)
 
 
 def test_a_private_network_may_be_wide():

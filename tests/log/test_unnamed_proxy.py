@@ -23,7 +23,7 @@ async def told(
 
 
 @pytest.mark.parametrize(
-    ("peer", "header", "mend"),
+    ("peer", "header", "fix"),
     [
         (("127.0.0.1", 1), FORWARDED, 'proxies=Proxies(["127.0.0.1"])'),
         (("10.0.0.5", 1), FORWARDED, 'proxies=Proxies(["10.0.0.5"])'),
@@ -35,12 +35,12 @@ async def told(
     ],
 )
 def test_a_proxy_that_nobody_named_is_told_once_and_how_to_name_it(
-    peer: object, header: tuple[bytes, bytes], mend: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    peer: object, header: tuple[bytes, bytes], fix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "consent_mw"):
         run(lambda: told(tmp_path, peer, header))
     (line,) = [record.getMessage() for record in caplog.records if "proxies" in record.getMessage()]
-    assert mend in line
+    assert fix in line
 
 
 @pytest.mark.parametrize(

@@ -382,7 +382,7 @@ def test_days_are_counted_on_the_calendar_and_the_first_is_not(text: str, publis
     before = date.fromordinal(date.fromisoformat(earliest).toordinal() - 1)
     (fault,) = found.faults(loads(dated(text, published, str(before))), today)
     assert fault.place == "effective"
-    assert fault.mend == f"write effective = {earliest}, or later"
+    assert fault.fix == f"write effective = {earliest}, or later"
 
 
 def test_the_day_of_publication_must_be_today() -> None:

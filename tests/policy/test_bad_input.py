@@ -25,7 +25,7 @@ COOKIE = '[[cookies.declared]]\nname = "c"\npurpose = "necessary"\nexpires = "se
 
 
 class Bad(NamedTuple):
-    """A declaration, where it is at fault, and what mends each fault."""
+    """A declaration, where it is at fault, and what fixes each fault."""
 
     text: str
     faults: tuple[tuple[str, str], ...]
@@ -361,8 +361,8 @@ def test_every_fault_is_told_at_once_with_its_line_its_place_and_its_fix(
     faults: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["faults"]
     assert sorted(fault["place"] for fault in faults) == sorted(place for place, _ in wanted)
     lines = text.splitlines()
-    for place, mend in wanted:
+    for place, fix in wanted:
         told = [fault for fault in faults if fault["place"] == place]
-        assert any(mend in fault["mend"] for fault in told), told
+        assert any(fix in fault["fix"] for fault in told), told
         key = re.sub(r"\[\d+\]", "", place).rpartition(".")[2]
         assert all(key in lines[fault["line"] - 1] for fault in told), told

@@ -1,4 +1,4 @@
-"""The declaration: whatever stands in `policy.toml`, each fault is told with its place and its mend."""
+"""The declaration: whatever stands in `policy.toml`, each fault is told with its place and its fix."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_every_example_of_the_founding_policy_can_be_switched_on() -> None:
     assert policy.cookie("_ga_ABC") == policy.cookies[1]
 
 
-# What is changed in the founding policy, then the place, the problem and the mend that must be told.
+# What is changed in the founding policy, then the place, the problem and the fix that must be told.
 FAULTS: dict[str, tuple[str, str, str, str, str]] = {
     "unknown key": ("revision = 1", "revison = 1\nrevision = 1", "revison", "is no known key", '"revision"'),
     "unknown table": ("[log.abuse]", "[logs.abuse]", "logs", "is no known key", 'did you mean "log"?'),
@@ -258,8 +258,8 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
         "cannot be asked",
         '"legitimate_interest"',
     ),
-    "broken TOML": ("revision = 1", "revision =", "line 16", "no valid TOML", "mend the line"),
-    "key given twice": ("revision = 1", "revision = 1\nrevision = 2", "line 17", "no valid TOML", "mend the line"),
+    "broken TOML": ("revision = 1", "revision =", "line 16", "no valid TOML", "fix the line"),
+    "key given twice": ("revision = 1", "revision = 1\nrevision = 2", "line 17", "no valid TOML", "fix the line"),
     "agency that is a text": (
         '[[agencies]]\nname = { ko = "개인정보침해 신고센터", en = "Privacy Infringement Report Centre" }',
         "[[agencies]]\nname = 118",
@@ -272,9 +272,9 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_told_with_its_place_and_its_mend(name: str) -> None:
-    old, new, place, problem, mend = FAULTS[name]
+    old, new, place, problem, fix = FAULTS[name]
     told = faults_of(changed(old, new))
-    assert any(fault.place.startswith(place) and problem in fault.problem and mend in fault.mend for fault in told), (
+    assert any(fault.place.startswith(place) and problem in fault.problem and fix in fault.fix for fault in told), (
         "\n".join(map(str, told))
     )
 
@@ -283,7 +283,7 @@ def test_rows_that_are_no_tables_are_told_how_to_write_them() -> None:
     head, _, tail = FOUNDING.partition("[[agencies]]")
     rest = tail[tail.index("# Third parties") :]
     (fault,) = faults_of(head.replace("schema = 1", 'schema = 1\nagencies = ["118"]') + rest)
-    assert (fault.place, fault.problem, fault.mend) == ("agencies[1]", "is no table", "write it as [[agencies]]")
+    assert (fault.place, fault.problem, fault.fix) == ("agencies[1]", "is no table", "write it as [[agencies]]")
 
 
 def test_every_fault_is_found_in_one_reading() -> None:
@@ -473,10 +473,10 @@ def check_outcome(text: str) -> None:
         for fault in (*faults, *besides(text)):
             assert fault.file == "policy.toml"
             assert fault.problem.strip()
-            assert fault.mend.strip()
+            assert fault.fix.strip()
         return
     for fault in (*implausible(policy), *wrong_bases(policy), *unspoken(policy), *placeholders(policy)):
-        assert fault.mend.strip()
+        assert fault.fix.strip()
     assert all(found.duty for found in findings(policy))
     assert policy.kept.keys() | {purpose.name for purpose in policy.by_application} == policy.purposes.keys()
     assert {cookie.purpose for cookie in policy.cookies} <= policy.purposes.keys()

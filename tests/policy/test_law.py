@@ -180,7 +180,7 @@ def test_a_country_that_was_written_for_its_language_is_told(languages: str, wri
     text = SMALLEST.replace('"en", "ko"', languages).replace(
         "[purposes.necessary]", f'[purposes.necessary]\ntitle = {{ {written} = "x" }}'
     )
-    assert [f"{fault.problem}; {fault.mend}" for fault in mistaken_languages(loads(text))] == told
+    assert [f"{fault.problem}; {fault.fix}" for fault in mistaken_languages(loads(text))] == told
 
 
 @pytest.mark.parametrize("country", ["US", "KR", "GB", "XK"])
@@ -194,7 +194,7 @@ def test_a_country_of_iso_3166_is_one(country: str) -> None:
 def test_any_other_country_is_told_with_the_one_that_was_meant(country: str, meant: str) -> None:
     (fault,) = implausible(loads(POLICY + RECIPIENT.format(country)))
     assert fault.problem == f'"{country}" is no country'
-    assert meant in fault.mend
+    assert meant in fault.fix
 
 
 def test_what_init_left_to_be_written_is_noted() -> None:

@@ -138,7 +138,7 @@ def test_another_promise_under_the_same_revision_is_a_fault_that_names_it(
     (fault,) = refusals(revisions, loads(text.replace(old, new, 1)), NOW)
     assert "revision 2 was published with other content" in fault.problem
     assert named in fault.problem
-    assert fault.mend.startswith("write revision = 3 and run: consent-mw publish policy.toml")
+    assert fault.fix.startswith("write revision = 3 and run: consent-mw publish policy.toml")
 
 
 def test_a_kept_file_that_was_changed_allows_no_other_content(revisions: Revisions) -> None:

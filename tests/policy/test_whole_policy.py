@@ -92,7 +92,7 @@ def test_each_fault_has_its_place_and_its_mend(added: str, places: list[str]) ->
     with pytest.raises(PolicyError) as raised:
         loads(SMALLEST + added)
     assert [fault.place.split(" ")[0] for fault in raised.value.faults] == places
-    assert all(fault.mend for fault in raised.value.faults)
+    assert all(fault.fix for fault in raised.value.faults)
 
 
 @pytest.mark.parametrize(("said", "good"), [("US", True), ("US-CA", True), ("US-ZZ", False), ("KR-11", False)])

@@ -592,7 +592,7 @@ def test_a_url_names_a_store() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "mend"),
+    ("url", "fix"),
     [
         ("sqllite:///consent.db", "did you mean 'sqlite'?"),
         ("SQLITE:///consent.db", "did you mean 'sqlite'?"),
@@ -606,10 +606,10 @@ def test_a_url_names_a_store() -> None:
         ("redis://:secret@cache/0", "any other is passed as an object"),
     ],
 )
-def test_a_url_that_names_no_store_is_refused_with_the_mend(url: str, mend: str) -> None:
+def test_a_url_that_names_no_store_is_refused_with_the_fix(url: str, fix: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         store_from(url)
-    assert mend in str(caught.value)
+    assert fix in str(caught.value)
     assert "secret" not in str(caught.value)
 
 

@@ -106,26 +106,26 @@ def _untranslated(policy: Policy) -> list[Fault]:
         missing, of, by_machine = untranslated(tag)
         catalogue = f"locale/{tag}/LC_MESSAGES/consent_mw.po in the folder of templates="
         if missing == of:
-            said, mend = "the pages' own sentences are English there", f"bring {catalogue}, or leave the language out"
+            said, fix = "the pages' own sentences are English there", f"bring {catalogue}, or leave the language out"
         elif missing:
-            said, mend = f"{missing} of the pages' {of} own sentences are English there", f"bring them in {catalogue}"
+            said, fix = f"{missing} of the pages' {of} own sentences are English there", f"bring them in {catalogue}"
         elif by_machine:
-            said, mend = "a machine translated the pages' own sentences", f"have them read; correct some in {catalogue}"
+            said, fix = "a machine translated the pages' own sentences", f"have them read; correct some in {catalogue}"
         else:
             continue
         also = "; a machine translated the others" if by_machine and missing else ""
-        faults.append(Fault(policy.file, "languages", f'"{tag}": {said}{also}', mend))
+        faults.append(Fault(policy.file, "languages", f'"{tag}": {said}{also}', fix))
     return faults
 
 
 def _unanswered(policy: Policy) -> list[Fault]:
     """Return a note for each purpose whose data nobody is named to answer for: the page says so too."""
-    said, mend = (
+    said, fix = (
         "nobody is named who answers for these data",
         'add answered_by = "my_data" (personal_data=), or "staff"',
     )
     return [
-        Fault(policy.file, f"purposes.{purpose.name}.answered_by", said, mend)
+        Fault(policy.file, f"purposes.{purpose.name}.answered_by", said, fix)
         for purpose in policy.by_application
         if purpose.answered_by is None
     ]
@@ -134,9 +134,9 @@ def _unanswered(policy: Policy) -> list[Fault]:
 def _unheard(policy: Policy) -> list[Fault]:
     """Return a fault for each signal that refuses nothing, since nobody is asked about its purpose."""
     problem = "no signal can refuse what nobody is asked about"
-    mend = 'leave refused_by out, or write basis = "consent" or "opt_out"'
+    fix = 'leave refused_by out, or write basis = "consent" or "opt_out"'
     return [
-        Fault(policy.file, f"purposes.{purpose.name}.refused_by", problem, mend)
+        Fault(policy.file, f"purposes.{purpose.name}.refused_by", problem, fix)
         for purpose in policy.purposes.values()
         if purpose.refused_by and not purpose.asked
     ]

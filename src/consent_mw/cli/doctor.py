@@ -186,8 +186,8 @@ async def _ahead(store: Store) -> list[str]:
     """Return that a record is of the future: the clock of this host, or of another one, is or was wrong."""
     since = utc_now() + _AHEAD
     late = await store.fetch(Query(kinds=frozenset(KINDS), since=since), limit=1)
-    mend = "set the clock of every host by the network (chrony, systemd-timesyncd)"
-    return [f"a {late[0].kind} is of later than {since:%Y-%m-%dT%H:%M:%SZ}; {mend}"] if late else []
+    fix = "set the clock of every host by the network (chrony, systemd-timesyncd)"
+    return [f"a {late[0].kind} is of later than {since:%Y-%m-%dT%H:%M:%SZ}; {fix}"] if late else []
 
 
 def _age(backups: Path, most: timedelta) -> Iterator[str]:

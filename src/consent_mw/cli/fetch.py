@@ -126,7 +126,7 @@ class _Metered(io.RawIOBase):
 def _failure(error: Exception, seconds: float) -> str:
     """Return the reason and the fix in one line."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message}); mend it, or scan the site behind it by http"
+        return f"its certificate is not trusted ({error.verify_message}); fix it, or scan the site behind it by http"
     if isinstance(error, ssl.SSLError):
         return f"no TLS there ({error.reason or 'the handshake failed'}); does this port speak https? try http"
     if isinstance(error, ConnectionRefusedError):

@@ -291,8 +291,8 @@ class RequestConsent(msgspec.Struct, eq=False, gc=False):
         event = self.permissions.policy.events.get(name)
         if event is None:
             shown = name[:_NAME_SHOWN]
-            mend = did_you_mean(shown, self.permissions.policy.events)
-            raise UndeclaredEvent(Fault(self.permissions.policy.file, f"events.{shown}", "is not declared", mend))
+            fix = did_you_mean(shown, self.permissions.policy.events)
+            raise UndeclaredEvent(Fault(self.permissions.policy.file, f"events.{shown}", "is not declared", fix))
         self._check_fields(event, data)
         return event
 
@@ -302,8 +302,8 @@ class RequestConsent(msgspec.Struct, eq=False, gc=False):
             place = f"events.{event.name}.fields.{shown}"
             kind = event.fields.get(key)
             if kind is None:
-                mend = did_you_mean(shown, event.fields)
-                raise UndeclaredEvent(Fault(self.permissions.policy.file, place, "is not declared", mend))
+                fix = did_you_mean(shown, event.fields)
+                raise UndeclaredEvent(Fault(self.permissions.policy.file, place, "is not declared", fix))
             wrong = not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "bool")
             if value is not None and wrong:
                 problem = f"is a {type(value).__name__}, not a {kind}"

@@ -415,19 +415,19 @@ class FileKeyring:
         try:
             return identity(page)
         except ValueError as error:
-            mend = "give another path, or move it away: what its keys sealed cannot be read without it"
-            raise self._refused(str(error), mend) from error
+            fix = "give another path, or move it away: what its keys sealed cannot be read without it"
+            raise self._refused(str(error), fix) from error
 
-    def _refused(self, problem: str, mend: str) -> ConfigurationError:
-        return ConfigurationError(f"{self.path}: the key file {problem}; {mend}")
+    def _refused(self, problem: str, fix: str) -> ConfigurationError:
+        return ConfigurationError(f"{self.path}: the key file {problem}; {fix}")
 
     @contextmanager
     def _in_use(self, how: int) -> Generator[int]:
         try:
             with self._locked(how) as fd:
                 if identity(os.pread(fd, PAGE, 0)) != self._id:
-                    mend = "put it back, or restart"
-                    raise KeyringUnreachable(f"{self.path}: the key file was replaced while in use; {mend}")
+                    fix = "put it back, or restart"
+                    raise KeyringUnreachable(f"{self.path}: the key file was replaced while in use; {fix}")
                 yield fd
         except (OSError, ValueError) as error:
             raise KeyringUnreachable(f"{self.path}: the key file failed ({error}); see that it is there") from error

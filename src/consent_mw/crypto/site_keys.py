@@ -131,5 +131,5 @@ def _read(path: Path) -> list[bytes]:
     return keys
 
 
-def _refused(path: Path, problem: str, mend: str) -> ConfigurationError:
-    return ConfigurationError(f"{path}: the file of site keys {problem}; {mend}")
+def _refused(path: Path, problem: str, fix: str) -> ConfigurationError:
+    return ConfigurationError(f"{path}: the file of site keys {problem}; {fix}")

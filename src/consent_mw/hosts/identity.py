@@ -108,8 +108,8 @@ class Identity:
         except FileNotFoundError:
             return None
         except (msgspec.MsgspecError, ValueError) as error:
-            mend = "move it away; the host then joins the others as a new one"
-            raise self._refused("holds something else", mend) from error
+            fix = "move it away; the host then joins the others as a new one"
+            raise self._refused("holds something else", fix) from error
         if len(kept.seed) != KEY_BYTES:
             raise self._refused("holds no key", "move it away; the host then joins the others as a new one")
         return kept
@@ -118,8 +118,8 @@ class Identity:
         durable.replace(self._path, msgspec.json.encode(kept))
         return kept
 
-    def _refused(self, problem: str, mend: str) -> ConfigurationError:
-        return ConfigurationError(f"{self._path}: the file of this host's identity {problem}; {mend}")
+    def _refused(self, problem: str, fix: str) -> ConfigurationError:
+        return ConfigurationError(f"{self._path}: the file of this host's identity {problem}; {fix}")
 
 
 def id_of_key(key: bytes) -> bytes:

@@ -58,8 +58,8 @@ def load(path: str | Path) -> Policy:
             Fault(str(path), "", f"cannot be read ({error.strerror})", "check its permissions")
         ) from error
     except UnicodeDecodeError as error:
-        mend = "save it as UTF-8, which TOML requires"
-        raise PolicyError(Fault(str(path), f"byte {error.start}", "is no UTF-8", mend)) from error
+        fix = "save it as UTF-8, which TOML requires"
+        raise PolicyError(Fault(str(path), f"byte {error.start}", "is no UTF-8", fix)) from error
     return loads(text, file=str(path))
 
 
@@ -71,19 +71,19 @@ def loads(text: str, *, file: str = "policy.toml") -> Policy:
         PolicyError: As `load`.
     """
     if text.startswith("\ufeff"):
-        mend = "save it as UTF-8 without one"
-        raise PolicyError(Fault(file, "byte 0", "no valid TOML: begins with a byte order mark", mend))
+        fix = "save it as UTF-8 without one"
+        raise PolicyError(Fault(file, "byte 0", "no valid TOML: begins with a byte order mark", fix))
     try:
         raw = tomllib.loads(text)
         digest = hashlib.sha256(text.encode()).hexdigest()
     except tomllib.TOMLDecodeError as error:
         problem, _, place = str(error).rpartition(" (at ")
         raise PolicyError(
-            Fault(file, place.rstrip(")"), f"no valid TOML: {problem or error}", "mend the line; dates are 2026-12-31")
+            Fault(file, place.rstrip(")"), f"no valid TOML: {problem or error}", "fix the line; dates are 2026-12-31")
         ) from error
     except (ValueError, RecursionError) as error:  # tomllib lets through a number of 5,000 digits, brackets 1,000 deep
-        mend = "start again from the file of: consent-mw init"
-        raise PolicyError(Fault(file, "", f"no valid TOML: {error}", mend)) from error
+        fix = "start again from the file of: consent-mw init"
+        raise PolicyError(Fault(file, "", f"no valid TOML: {error}", fix)) from error
     reading = Reading(file)
     policy = _policy(reading, raw, digest)
     if policy is None or reading.faults:
@@ -132,8 +132,8 @@ def _head(reading: Reading, raw: Mapping[str, object]) -> dict[str, Any]:
 def _schema(reading: Reading, raw: object) -> None:
     if type(raw) is not int or raw != SCHEMA:  # to Python, true and 1.0 are 1 as well
         newer = type(raw) is int and raw > SCHEMA
-        mend = "upgrade consent-mw" if newer else f"write schema = {SCHEMA}"
-        reading.fault("schema", f"{raw!r} is not {SCHEMA}, which this version reads", mend)
+        fix = "upgrade consent-mw" if newer else f"write schema = {SCHEMA}"
+        reading.fault("schema", f"{raw!r} is not {SCHEMA}, which this version reads", fix)
 
 
 def _revision(reading: Reading, raw: object) -> int:
@@ -146,8 +146,8 @@ def _revision(reading: Reading, raw: object) -> int:
 def _zone(reading: Reading, raw: object) -> ZoneInfo:
     if isinstance(raw, str) and raw in _time_zones():
         return ZoneInfo(raw)
-    mend = did_you_mean(str(raw), sorted(_time_zones())).split("known are")[0]
-    reading.fault("time_zone", f"{raw!r} is no time zone", mend or 'write one such as "Asia/Seoul"')
+    fix = did_you_mean(str(raw), sorted(_time_zones())).split("known are")[0]
+    reading.fault("time_zone", f"{raw!r} is no time zone", fix or 'write one such as "Asia/Seoul"')
     return ZoneInfo("UTC")
 
 

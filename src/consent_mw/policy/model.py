@@ -480,8 +480,8 @@ class Policy(_Value, frozen=True, kw_only=True):
             PolicyError: There is none; the message says which there are.
         """
         if name not in self.purposes:
-            mend = did_you_mean(name, self.purposes)
-            raise PolicyError(Fault(self.file, "purposes", f'"{name}" is not declared', mend))
+            fix = did_you_mean(name, self.purposes)
+            raise PolicyError(Fault(self.file, "purposes", f'"{name}" is not declared', fix))
         return self.purposes[name]
 
     def cookie(self, name: str) -> Cookie | None:

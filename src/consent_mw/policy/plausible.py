@@ -76,10 +76,8 @@ def unspoken(policy: Policy) -> list[Fault]:
     for name, purpose in policy.purposes.items():
         code = name.replace("_", " ").capitalize()
         if purpose.title.by_language == {"": code} and policy.languages != ("en",):
-            mend = "write title and description in the languages of the policy"
-            faults.append(
-                Fault(policy.file, f"purposes.{name}.title", f'readers of every language find "{code}"', mend)
-            )
+            fix = "write title and description in the languages of the policy"
+            faults.append(Fault(policy.file, f"purposes.{name}.title", f'readers of every language find "{code}"', fix))
     return faults
 
 
@@ -98,17 +96,17 @@ def mistaken_languages(policy: Policy) -> list[Fault]:
             continue
         instead = lookup(meant, written) and not lookup(meant, policy.languages) and not lookup(tag, written)
         if instead or not localedata.exists(tag):
-            mend = f'did you mean "{meant}"?'
-            faults.append(Fault(policy.file, f"languages[{number}]", f'"{tag}" is {name}', mend))
+            fix = f'did you mean "{meant}"?'
+            faults.append(Fault(policy.file, f"languages[{number}]", f'"{tag}" is {name}', fix))
     return faults
 
 
 def placeholders(policy: Policy) -> list[Fault]:
     """Return a note for each text that stands for one that the site has to write itself."""
-    mend = "write your own before anybody visits"
+    fix = "write your own before anybody visits"
     held_by_place = {word.place: held[0] for word in _words(policy) if (held := _PLACEHOLDER.search(word.text))}
     return [
-        Fault(policy.file, place, f'"{held}" stands for something of yours', mend)
+        Fault(policy.file, place, f'"{held}" stands for something of yours', fix)
         for place, held in held_by_place.items()
     ]
 
@@ -143,14 +141,14 @@ def _languages(file: str, tags: Iterable[str]) -> list[Fault]:
         if language.lower() not in _known("languages") or language.lower() in _NO_LANGUAGE:
             meant = _language_of(language)
             like = f'"{meant}"?' if meant else "such as en"
-            mend = f"write a code of ISO 639, {like}, with a region or script behind it if it takes one"
-            faults.append(Fault(file, place, f'"{tag}" is no language', mend))
+            fix = f"write a code of ISO 639, {like}, with a region or script behind it if it takes one"
+            faults.append(Fault(file, place, f'"{tag}" is no language', fix))
         for part in rest:
             if len(part) == 2 and part.upper() not in _countries():
                 faults.append(Fault(file, place, f'"{tag}": no country is "{part}"', _region_instead(language, part)))
             elif len(part) == 4 and part.isalpha() and part.title() not in _known("scripts"):
-                mend = f'write a code of ISO 15924, such as Latn, or "{language}"'
-                faults.append(Fault(file, place, f'"{tag}": no script is "{part}"', mend))
+                fix = f'write a code of ISO 15924, such as Latn, or "{language}"'
+                faults.append(Fault(file, place, f'"{tag}": no script is "{part}"', fix))
     return faults
 
 
@@ -174,9 +172,9 @@ def _region_instead(language: str, part: str) -> str:
 
 def _unread(policy: Policy) -> list[Fault]:
     """Texts that are in none of the policy's languages: no reader could be meant."""
-    mend = f"write it in {' and '.join(policy.languages)}"
+    fix = f"write it in {' and '.join(policy.languages)}"
     return [
-        Fault(policy.file, place, f"is in none of the policy's languages, but in {', '.join(text.by_language)}", mend)
+        Fault(policy.file, place, f"is in none of the policy's languages, but in {', '.join(text.by_language)}", fix)
         for place, text in _texts(policy)
         if all(text.read(language)[1] not in ("", language) for language in policy.languages)
     ]
@@ -184,9 +182,9 @@ def _unread(policy: Policy) -> list[Fault]:
 
 def _at_home(policy: Policy) -> list[Fault]:
     home = _HOME.get(policy.jurisdiction.partition("-")[0], "").split()
-    mend = "leave it out: a transfer is what leaves the country, or the European Economic Area"
+    fix = "leave it out: a transfer is what leaves the country, or the European Economic Area"
     return [
-        Fault(policy.file, place, f'"{code}" is not abroad under jurisdiction = "{policy.jurisdiction}"', mend)
+        Fault(policy.file, place, f'"{code}" is not abroad under jurisdiction = "{policy.jurisdiction}"', fix)
         for place, codes in pointed(policy, "*.*.transfer.countries")
         for code in cast("tuple[str, ...]", codes or ())
         if code in home
@@ -209,11 +207,11 @@ def _providers(policy: Policy) -> list[Fault]:
         place, called = f"{where}.provider", provider.read(policy.languages[0])[0]
         purposes = [providers for name, providers in named.items() if same(provider, name)]
         if not purposes:
-            mend = "declare them under the same name: [[recipients]] or [[processors]]"
-            faults.append(Fault(policy.file, place, f'"{called}" is neither a recipient nor a processor', mend))
+            fix = "declare them under the same name: [[recipients]] or [[processors]]"
+            faults.append(Fault(policy.file, place, f'"{called}" is neither a recipient nor a processor', fix))
         elif not any(cookie.purpose in providers for providers in purposes):
-            mend = f'add "{cookie.purpose}" to purposes of theirs in [[processors]], or a [[recipients]] table for it'
-            faults.append(Fault(policy.file, place, f'"{called}" is not declared for {cookie.purpose}', mend))
+            fix = f'add "{cookie.purpose}" to purposes of theirs in [[processors]], or a [[recipients]] table for it'
+            faults.append(Fault(policy.file, place, f'"{called}" is not declared for {cookie.purpose}', fix))
     return faults
 
 

@@ -89,8 +89,8 @@ class Revisions:
         if begins(policy) <= now or self.numbers() <= {policy.revision}:
             return []
         problem = f"revision {policy.revision} is in force, and this says that it begins on {policy.effective}"
-        mend = f"write revision = {policy.revision + 1} and run: consent-mw publish {policy.file}"
-        return [Fault(policy.file, "effective", problem, mend)]
+        fix = f"write revision = {policy.revision + 1} and run: consent-mw publish {policy.file}"
+        return [Fault(policy.file, "effective", problem, fix)]
 
     def keep(self, policy: Policy, text: str) -> Path:
         """
@@ -227,8 +227,8 @@ class Revisions:
             raise self._failed(error, "let this user read the directory") from error
         return [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
 
-    def _failed(self, error: OSError, mend: str) -> ConfigurationError:
-        return ConfigurationError(f"{self.directory}: the revisions failed ({error.strerror}); {mend}")
+    def _failed(self, error: OSError, fix: str) -> ConfigurationError:
+        return ConfigurationError(f"{self.directory}: the revisions failed ({error.strerror}); {fix}")
 
 
 @lru_cache(maxsize=256)

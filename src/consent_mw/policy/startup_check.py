@@ -48,13 +48,13 @@ def edited(revisions: Revisions, policy: Policy) -> list[Fault]:
     if not changes and not dated:
         return []
     if rewords(kept, policy):
-        mend = f"if they mean the same, run: consent-mw publish --wording {policy.file}"
-        return [Fault(policy.file, "revision", f"revision {policy.revision} was published in other words", mend)]
+        fix = f"if they mean the same, run: consent-mw publish --wording {policy.file}"
+        return [Fault(policy.file, "revision", f"revision {policy.revision} was published in other words", fix)]
     what = ", ".join([*map(_named, changes[:_NAMED]), *(["..."] if len(changes) > _NAMED else [])]) or "its dates"
     number = (revisions.latest() or 0) + 1
-    mend = f"write revision = {number} and run: consent-mw publish {policy.file}; for development there is debug=True"
+    fix = f"write revision = {number} and run: consent-mw publish {policy.file}; for development there is debug=True"
     return [
-        Fault(policy.file, "revision", f"revision {policy.revision} was published with other content ({what})", mend)
+        Fault(policy.file, "revision", f"revision {policy.revision} was published with other content ({what})", fix)
     ]
 
 
@@ -77,10 +77,8 @@ def early(revisions: Revisions, policy: Policy, now: datetime) -> list[Fault]:
         f"{now.astimezone(holds.time_zone):%Y-%m-%d %H:%M}, and no revision that is in force now is in "
         f"{revisions.directory}"
     )
-    mend = (
-        "put the revisions of the running site there; a site that nobody has visited yet may write today as effective"
-    )
-    return [Fault(policy.file, "effective", problem, mend)]
+    fix = "put the revisions of the running site there; a site that nobody has visited yet may write today as effective"
+    return [Fault(policy.file, "effective", problem, fix)]
 
 
 def notes(revisions: Revisions, policy: Policy, now: datetime, *, begun: bool) -> list[Fault]:
@@ -100,8 +98,8 @@ def notes(revisions: Revisions, policy: Policy, now: datetime, *, begun: bool) -
         faults.append(Fault(policy.file, "revision", problem, "restore that directory from a backup"))
     if policy.revision > 1 and not faults:
         problem = f"is revision {policy.revision}, and no earlier one is in {revisions.directory}"
-        mend = "put the revisions of the running site there; without them who answered an earlier one is asked anew"
-        faults.append(Fault(policy.file, "revision", problem, mend))
+        fix = "put the revisions of the running site there; without them who answered an earlier one is asked anew"
+        faults.append(Fault(policy.file, "revision", problem, fix))
     return faults
 
 

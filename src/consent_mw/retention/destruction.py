@@ -56,7 +56,7 @@ class Outcome(msgspec.Struct, kw_only=True):
         unreadable: Rows that were to be moved, and could not be opened.
         counted: Days that were counted, each under one purpose.
         certificates: Certificates that were written.
-        troubles: What went wrong, each with its place and mend. The next run tries again.
+        troubles: What went wrong, each with its place and fix. The next run tries again.
     """
 
     busy: bool = False

@@ -17,7 +17,7 @@ _RIGHTS = "grant it as docs/postgres.md shows, or let the owner open the store o
 _POOLER = "if a pooler stands between: pool_mode = transaction or session, and no older than pgbouncer 1.18"
 
 # The first match decides. Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html
-_MENDS: Final[tuple[tuple[type[psycopg.Error], type[StoreError], str], ...]] = (
+_FIXES: Final[tuple[tuple[type[psycopg.Error], type[StoreError], str], ...]] = (
     (errors.InvalidPassword, StoreUnavailable, "correct the password in the URL, in PGPASSWORD or in ~/.pgpass"),
     (errors.InvalidAuthorizationSpecification, StoreUnavailable, "correct the user, or pg_hba.conf on the server"),
     (errors.InvalidCatalogName, StoreUnavailable, "create the database, or name another"),
@@ -65,14 +65,14 @@ def told_plainly(place: str) -> Generator[None]:
         raise StoreUnavailable(f"{place}: the store is not open; await its open() first") from error
     except psycopg.Error as error:
         said = _one_line(error)
-        for kind, ours, mend in _MENDS:
+        for kind, ours, fix in _FIXES:
             if isinstance(error, kind):
-                raise ours(f"{place}: {said}; {mend if error.sqlstate else _nearer(said, mend)}") from error
+                raise ours(f"{place}: {said}; {fix if error.sqlstate else _nearer(said, fix)}") from error
         raise StoreError(f"{place}: {said}; look at the cause below, and at the server's log") from error
 
 
-def _nearer(said: str, mend: str) -> str:
-    return next((better for words, better in _SAID if words in said), mend)
+def _nearer(said: str, fix: str) -> str:
+    return next((better for words, better in _SAID if words in said), fix)
 
 
 def _one_line(error: psycopg.Error) -> str:

@@ -68,7 +68,7 @@ _STEPS: Final = (
 SCHEMA: Final = len(_STEPS)
 
 _UNREADABLE = "restore a backup: consent-mw restore; or save what can be read: .recover of the sqlite3 shell"
-_MENDS: Final[dict[int, tuple[type[StoreError], str]]] = {
+_FIXES: Final[dict[int, tuple[type[StoreError], str]]] = {
     sqlite3.SQLITE_CORRUPT: (SchemaError, _UNREADABLE),
     sqlite3.SQLITE_NOTADB: (SchemaError, _UNREADABLE),
     sqlite3.SQLITE_BUSY: (StoreUnavailable, "another program keeps the file locked; end it or wait"),
@@ -91,8 +91,8 @@ def told_plainly(path: Path) -> Generator[None]:
     except sqlite3.Error as error:
         # The low byte of an extended code is its family. An error of the Python layer has no code.
         family = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        kind, mend = _MENDS.get(family, (StoreError, "look at the cause below"))
-        raise kind(f"{path}: {error}; {mend}") from error
+        kind, fix = _FIXES.get(family, (StoreError, "look at the cause below"))
+        raise kind(f"{path}: {error}; {fix}") from error
     except OSError as error:
         raise StoreUnavailable(f"{path}: {error.strerror or error}; {_mend_of(error, path)}") from error
 

@@ -87,4 +87,4 @@ def _refused(new_store: NewStore, contents: Callable[[], object]) -> None:
     with pytest.raises(SchemaError) as caught:
         asyncio.run(store.open())
     assert contents() == before
-    assert "\n" not in str(caught.value), "one line: where, what, and how to mend it"
+    assert "\n" not in str(caught.value), "one line: where, what, and how to fix it"

@@ -21,8 +21,8 @@ _NEVER_ASKED = {
 def read_purposes(reading: Reading, raw: Mapping[str, object]) -> dict[str, Purpose]:
     """Return the purposes by name, with those of our own that the declaration leaves to us."""
     if NECESSARY not in raw:
-        mend = 'add it with basis = "necessary": the consent cookie itself is for it'
-        reading.fault("purposes", f'"{NECESSARY}" is not declared', mend)
+        fix = 'add it with basis = "necessary": the consent cookie itself is for it'
+        reading.fault("purposes", f'"{NECESSARY}" is not declared', fix)
     purposes = reading.named(Purpose, raw, "purposes", _titled)
     for name, basis in _NEVER_ASKED.items():
         if name in purposes and purposes[name].asked:
@@ -51,8 +51,8 @@ def _held(reading: Reading, purpose: Purpose, place: str) -> None:
     """Note what contradicts who holds the data of a purpose, and how long."""
     ours = purpose.held_by == "server"
     if ours and not purpose.retention:
-        mend = f'add {EXAMPLES["retention"]}, or held_by = "application" with until'
-        reading.fault(place, "has no retention", mend)
+        fix = f'add {EXAMPLES["retention"]}, or held_by = "application" with until'
+        reading.fault(place, "has no retention", fix)
     elif not purpose.retention and not purpose.until:
         reading.fault(place, "has neither retention nor until", f"add {EXAMPLES['retention']}, or until = …")
     for key in (
@@ -62,11 +62,11 @@ def _held(reading: Reading, purpose: Purpose, place: str) -> None:
     ):
         if getattr(purpose, key):
             who = "the application" if ours else "this server"
-            mend = 'add held_by = "application", or leave it out' if ours else "write [[kept]] lines, or leave it out"
-            reading.fault(f"{place}.{key}", f"is only for what {who} holds", mend)
+            fix = 'add held_by = "application", or leave it out' if ours else "write [[kept]] lines, or leave it out"
+            reading.fault(f"{place}.{key}", f"is only for what {who} holds", fix)
     if purpose.law and purpose.basis != "legal_obligation":
-        mend = 'write basis = "legal_obligation", or grounds = … for another basis'
-        reading.fault(f"{place}.law", f'does not go with basis = "{purpose.basis}"', mend)
+        fix = 'write basis = "legal_obligation", or grounds = … for another basis'
+        reading.fault(f"{place}.law", f'does not go with basis = "{purpose.basis}"', fix)
     if not ours and purpose.name in (*_NEVER_ASKED,):
         reading.fault(f"{place}.held_by", "is always this server", "leave it out")
     if not ours and purpose.retention and purpose.until:

@@ -84,9 +84,9 @@ class Reading:
         self.file = file
         self.faults: list[Fault] = []
 
-    def fault(self, place: str, problem: str, mend: str) -> None:
+    def fault(self, place: str, problem: str, fix: str) -> None:
         """Note what is wrong at `place`, and how to fix it."""
-        self.faults.append(Fault(self.file, place, problem, mend))
+        self.faults.append(Fault(self.file, place, problem, fix))
 
     def value(self, kind: type[S], raw: object, place: str, **given: object) -> S | None:
         """Read one table as `kind`, noting each unknown, missing and ill-typed key; `given` is not in the table."""
@@ -136,7 +136,7 @@ class Reading:
         except msgspec.ValidationError as error:
             problem = re.sub(r"`(\w+)( \| null)?`", lambda match: _TYPES.get(match[1], match[1]), str(error))
             problem = problem[0].lower() + problem[1:]
-            self.fault(place, *(problem.split("; ", 1) if "; " in problem else (problem, self.mend(kind, place))))
+            self.fault(place, *(problem.split("; ", 1) if "; " in problem else (problem, self.fix(kind, place))))
             return _BAD
 
     def words(self, raw: list[object], kind: Any, place: str) -> object:
@@ -149,7 +149,7 @@ class Reading:
                 self.fault(f"{place}[{number}]", "stands there twice", "keep one of them")
         return tuple(read)
 
-    def mend(self, kind: Any, place: str) -> str:
+    def fix(self, kind: Any, place: str) -> str:
         """Return the fix for a value that is not of its kind."""
         allowed = getattr(kind, "__args__", ())
         if allowed and all(isinstance(word, str) for word in allowed):
@@ -237,8 +237,8 @@ class Reading:
         """Whether a purpose is declared; note what this server would keep for one whose data the application holds."""
         table = purposes.get(name)
         if isinstance(table, dict) and cast("dict[str, object]", table).get("held_by") == "application":
-            mend = 'declare a purpose of its own for it, or leave out held_by = "application"'
-            self.fault(place, f"is for {name}, which the application holds", mend)
+            fix = 'declare a purpose of its own for it, or leave out held_by = "application"'
+            self.fault(place, f"is for {name}, which the application holds", fix)
         return self.known_purpose(name, purposes, place)
 
 

@@ -31,8 +31,8 @@ def _earlier(reading: Reading, raw: object, effective: date | None) -> tuple[Ear
     read = reading.values(Earlier, raw, "earlier")
     for number, previous in enumerate(read, 1):
         if effective and previous.until > effective:
-            mend = "write the last day on which the earlier policy held"
-            reading.fault(f"earlier[{number}].until", f"{previous.until} is after effective, {effective}", mend)
+            fix = "write the last day on which the earlier policy held"
+            reading.fault(f"earlier[{number}].until", f"{previous.until} is after effective, {effective}", fix)
         if not previous.url.startswith(("https://", "http://")):
             reading.fault(
                 f"earlier[{number}].url", f'"{previous.url}" is no address', "write it whole, from https:// on"
@@ -51,7 +51,7 @@ def _stand(reading: Reading, sections: Sequence[Section], printed: Mapping[str, 
     """Note sections behind one of ours that this policy has no reason to print, and two of one title."""
     for number, section in enumerate(sections, 1):
         if not printed.get(section.after, True):
-            problem, mend = f"there is no section {section.after}", 'write after = "recipients"'
-            reading.fault(f"sections[{number}].after", problem, mend)
+            problem, fix = f"there is no section {section.after}", 'write after = "recipients"'
+            reading.fault(f"sections[{number}].after", problem, fix)
         if any(same(section.title, other.title) for other in sections[: number - 1]):
             reading.fault(f"sections[{number}].title", "another section is called so", "give it another title")
