@@ -22,7 +22,7 @@ POLICY = UTC_POLICY + HELD.replace("a law", LAW)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site whose abuse reports of three hours have moved into the archive."""
     root = tmp_path_factory.mktemp("held")
     site = SiteWithRecords(root, POLICY)
@@ -34,8 +34,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def site(made: Path, tmp_path: Path) -> SiteWithRecords:
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+def site(original: Path, tmp_path: Path) -> SiteWithRecords:
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
     return SiteWithRecords(tmp_path, POLICY)
 
 
@@ -68,8 +68,8 @@ def test_a_reading_names_its_basis_and_the_law_in_the_audit_chain(site: SiteWith
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(row["kind"], row["n"], row["url__path"]) for row in rows] == [("abuse", n, f"/{n}") for n in range(3)]
     opening, closing = entries(site)
-    told = {"command": "log --archive", "purposes": ["abuse"], "basis": BASIS[1], "laws": [LAW], "as": "D. Officer"}
-    assert opening.items() >= told.items()
+    expected = {"command": "log --archive", "purposes": ["abuse"], "basis": BASIS[1], "laws": [LAW], "as": "D. Officer"}
+    assert opening.items() >= expected.items()
     assert (closing["records"], closing["not_opened"], closing["ended"]) == (3, 0, "whole")
     assert BASIS[1] in run("audit", "--directory", site.places.directory).stdout
     assert run("audit", "verify", "--directory", site.places.directory).returncode == 0
@@ -86,7 +86,7 @@ def test_a_table_shows_a_period_with_its_beginning_and_not_its_end(site: SiteWit
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "told"),
+    ("options", "code", "message"),
     [
         (("--purpose", "abuse"), 2, "the archive is opened on a legal basis only; add --basis"),
         (("--purpose", "abuse", "--basis", " "), 2, "the archive is opened on a legal basis only; add --basis"),
@@ -98,9 +98,9 @@ def test_a_table_shows_a_period_with_its_beginning_and_not_its_end(site: SiteWit
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_what_is_not_opened_is_one_clear_line_and_leaves_no_trace(
-    site: SiteWithRecords, options: tuple[str, ...], code: int, told: str
+    site: SiteWithRecords, options: tuple[str, ...], code: int, message: str
 ) -> None:
-    assert told in refused(run(*command(site, *options)), code)
+    assert message in refused(run(*command(site, *options)), code)
     assert entries(site) == []
 
 
@@ -136,7 +136,7 @@ def test_without_the_declarations_that_were_in_force_it_is_read_and_no_law_is_na
 
 @pytest.mark.parametrize(("answer", "shown"), [(b"order 7\n", True), (b"\n", False)], ids=["basis", "none"])
 def test_at_a_terminal_the_basis_is_asked_for(site: SiteWithRecords, answer: bytes, shown: bool) -> None:
-    seen = at_a_terminal([str(each) for each in command(site, "--purpose", "abuse", "--json")], answer)
+    seen = at_a_terminal([str(word) for word in command(site, "--purpose", "abuse", "--json")], answer)
     assert "On what legal basis?" in seen
     assert ('"/2"' in seen) is shown
     assert [entry.get("basis") for entry in entries(site)] == (["order 7", None] if shown else [])
@@ -151,7 +151,7 @@ def test_an_export_of_the_archive_takes_a_basis_too_and_goes_into_any_format(sit
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--purpose", "abuse", *BASIS, "--reason", "why"), "--reason does not go with --archive"),
         (("--purpose", "abuse", *BASIS, "--store", "sqlite:///x.db"), "--store does not go with --archive"),
@@ -160,9 +160,9 @@ def test_an_export_of_the_archive_takes_a_basis_too_and_goes_into_any_format(sit
     ids=["reason", "store", "follow"],
 )
 def test_what_belongs_to_the_log_does_not_go_with_the_archive(
-    site: SiteWithRecords, options: tuple[str, ...], told: str
+    site: SiteWithRecords, options: tuple[str, ...], message: str
 ) -> None:
-    assert told in refused(run(*command(site, *options)), 2)
+    assert message in refused(run(*command(site, *options)), 2)
     assert entries(site) == []
 
 

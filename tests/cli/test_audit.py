@@ -59,7 +59,7 @@ def test_a_chain_that_never_began_holds(tmp_path: Path) -> None:
 
 def test_an_older_chain_that_was_put_back_is_noticed_also_after_it_went_on(tmp_path: Path) -> None:
     audit = chain(tmp_path, 3)
-    backup = [(each, each.read_bytes()) for each in (audit.path, audit.head)]
+    backup = [(file, file.read_bytes()) for file in (audit.path, audit.head)]
     chain(tmp_path, 2)
     assert audit.verify().broken == ""
     for file, content in backup:
@@ -190,7 +190,7 @@ def writer(audit: Audit, turns: int, name: str) -> subprocess.Popen[str]:
 def test_writers_at_the_same_time_make_one_chain(tmp_path: Path) -> None:
     audit = chain(tmp_path)
     writers = [writer(audit, 40, str(number)) for number in range(3)]
-    numbers = [int(line) for each in writers for line in each.communicate(timeout=60)[0].split()[1:]]
+    numbers = [int(line) for process in writers for line in process.communicate(timeout=60)[0].split()[1:]]
     assert sorted(numbers) == list(range(1, 121))
     assert audit.verify()[1:] == ("", "")
     assert audit.verify().anchor.number == 120
@@ -204,10 +204,10 @@ def test_a_killed_writer_leaves_a_chain_that_holds_with_all_that_it_was_told(tmp
         process.stdout.readline()
         time.sleep(random.uniform(0.01, 0.1))
         process.send_signal(signal.SIGKILL)
-        told = [int(line) for line in process.communicate()[0].split("\n") if line.strip()]
+        numbers = [int(line) for line in process.communicate()[0].split("\n") if line.strip()]
         verdict = audit.verify()
         assert verdict.broken == ""
-        assert verdict.anchor.number >= max(told, default=0)
+        assert verdict.anchor.number >= max(numbers, default=0)
 
 
 @pytest.mark.parametrize("left", [0.3, 0.99])

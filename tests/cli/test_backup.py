@@ -54,13 +54,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteWithRecords:
     monkeypatch.chdir(tmp_path)
     assert main(["init"]) == 0
     text = Path("policy.toml").read_text()
-    made = SiteWithRecords(tmp_path, text)
-    SiteKeys.kept(made.places.site_keys)
-    made = SiteWithRecords(tmp_path, text)
-    Revisions(made.places.revisions).keep(made.policy, text)
-    Audit(made.places.audit, made.places.audit_head).append({"reason": "before"}, now=datetime.now(UTC))
-    made.keeps(*(made.record(datetime.now(UTC), url__path=f"/{n}") for n in range(5)))
-    return made
+    site = SiteWithRecords(tmp_path, text)
+    SiteKeys.kept(site.places.site_keys)
+    site = SiteWithRecords(tmp_path, text)
+    Revisions(site.places.revisions).keep(site.policy, text)
+    Audit(site.places.audit, site.places.audit_head).append({"reason": "before"}, now=datetime.now(UTC))
+    site.keeps(*(site.record(datetime.now(UTC), url__path=f"/{n}") for n in range(5)))
+    return site
 
 
 def backed_up(capsys: pytest.CaptureFixture[str], *more: str) -> Path:
@@ -71,9 +71,9 @@ def backed_up(capsys: pytest.CaptureFixture[str], *more: str) -> Path:
 
 def restored(capsys: pytest.CaptureFixture[str], backup: Path, code: int = 0) -> dict[str, Any]:
     capsys.readouterr()
-    found = main(["restore", str(backup), "--json"])
+    exit_code = main(["restore", str(backup), "--json"])
     said = capsys.readouterr()
-    assert found == code, said
+    assert exit_code == code, said
     answer: dict[str, Any] = json.loads(said.out)
     return answer
 
@@ -82,10 +82,10 @@ def test_a_backup_is_its_owner_s_alone_and_has_no_key(
     site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = backed_up(capsys)
-    assert {each.name for each in kept.iterdir()} == {
+    assert {path.name for path in kept.iterdir()} == {
         "audit.head", "audit.jsonl", "backup.json", "consent.sqlite3", "policy.toml", "revisions"}  # fmt: skip
-    assert {stat.S_IMODE(each.stat().st_mode) & 0o077 for each in (kept, *kept.rglob("*"))} == {0}
-    times = [[each.stat().st_mtime_ns for each in sorted(place.iterdir())]
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (kept, *kept.rglob("*"))} == {0}
+    times = [[file.stat().st_mtime_ns for file in sorted(place.iterdir())]
              for place in (site.places.revisions, kept / "revisions")]  # fmt: skip
     assert times[0] == times[1], "which of a number was put in force last is told by the time"
 
@@ -169,8 +169,8 @@ def without_manifest(backup: Path) -> None:
 
 
 def newer(backup: Path) -> None:
-    made = json.loads((backup / "backup.json").read_text())
-    (backup / "backup.json").write_text(json.dumps({**made, "format": 2, "version": "9.0"}))
+    manifest = json.loads((backup / "backup.json").read_text())
+    (backup / "backup.json").write_text(json.dumps({**manifest, "format": 2, "version": "9.0"}))
 
 
 def of_another_site(backup: Path) -> None:
@@ -195,9 +195,9 @@ def test_a_backup_that_is_none_of_this_site_s_changes_nothing(
     harm(kept)
     before = site.places.database.read_bytes()
     assert main(["restore", str(kept)]) == 1
-    told = capsys.readouterr().err
-    assert said in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
     assert site.places.database.read_bytes() == before
     assert not list(site.places.directory.glob("*restore*"))
 
@@ -255,7 +255,7 @@ def test_only_the_latest_backups_are_kept(site: SiteWithRecords, capsys: pytest.
     backed_up(capsys).rename("backups/2021-01-01-000000")
     Path("backups/2021-01-02-000000.unfinished").mkdir()  # as a crash leaves one
     kept = backed_up(capsys, "--keep", "1")
-    assert {each.name for each in Path("backups").iterdir()} == {kept.name, "2020-01-01-000000"}
+    assert {directory.name for directory in Path("backups").iterdir()} == {kept.name, "2020-01-01-000000"}
 
 
 def test_a_half_of_a_copy_is_found(site: SiteWithRecords) -> None:

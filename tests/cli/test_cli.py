@@ -205,9 +205,9 @@ def test_what_a_policy_contains_cannot_steer_the_terminal(policy: Path) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Generator[Site]:
-    made = Site(tmp_path / "consent-data")
-    yield made
-    made.keyring.close()
+    site = Site(tmp_path / "consent-data")
+    yield site
+    site.keyring.close()
 
 
 def test_log_shows_the_latest_records_the_newest_last(site: Site) -> None:

@@ -122,9 +122,9 @@ def is_answered(result: Result, *, codes: tuple[int, ...] = tuple(CODES)) -> Non
 def test_its_help_has_an_example(path: str, columns: str, commands: Commands, tmp_path: Path) -> None:
     result = commands.run(*path.split(), "--help", cwd=tmp_path, env={"COLUMNS": columns})
     assert (result.code, result.stderr) == (0, "")
-    told = " ".join(result.stdout.decode().split())
-    assert f"Example: consent-mw {path}" in told
-    assert "Exit code 1: " in told
+    help_text = " ".join(result.stdout.decode().split())
+    assert f"Example: consent-mw {path}" in help_text
+    assert "Exit code 1: " in help_text
 
 
 @by_command

@@ -65,12 +65,12 @@ class Terminal:
     def wait_for(self, pattern: str) -> str:
         """Return what matched, as soon as the shell has written it."""
         ends = time.monotonic() + 60
-        while not (found := re.search(pattern, self._seen)):
+        while not (match := re.search(pattern, self._seen)):
             ready, _, _ = select.select([self._file], [], [], max(0, ends - time.monotonic()))
             assert ready, self._seen
             self._seen += os.read(self._file, 65_536).decode(errors="replace")
-        self._seen = self._seen[found.end() :]
-        return found[1]
+        self._seen = self._seen[match.end() :]
+        return match[1]
 
 
 @contextmanager
@@ -104,4 +104,4 @@ def test_tab_completes_in_fish(site: Path, environment: dict[str, str]) -> None:
         shown = subprocess.run(
             ["fish", "--no-config", "-c", asked], cwd=site, env=environment, capture_output=True, text=True, check=True
         )
-        assert [each.split("\t")[0] for each in shown.stdout.splitlines()] == words[-1:]
+        assert [candidate.split("\t")[0] for candidate in shown.stdout.splitlines()] == words[-1:]

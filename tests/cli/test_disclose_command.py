@@ -88,8 +88,8 @@ def test_who_is_under_restriction_is_not_counted_and_not_named_by_consent(
     def counted() -> tuple[int, int]:
         capsys.readouterr()
         assert site.runs(*CONSENT, *ANALYTICS, "--json") == 0
-        told = json.loads(capsys.readouterr().out)
-        return told["records"], told["left_out"]
+        answer = json.loads(capsys.readouterr().out)
+        return answer["records"], answer["left_out"]
 
     whole, none = counted()
     assert none == 0
@@ -99,8 +99,8 @@ def test_who_is_under_restriction_is_not_counted_and_not_named_by_consent(
     assert site.runs(*named, site.names[0]) == 1
     assert "is under restriction: nobody may use their data until" in capsys.readouterr().err
     assert site.runs(*named, site.names[1], "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["records"], told["named"]) == (whole // 2, True)
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["records"], answer["named"]) == (whole // 2, True)
     assert len(using(site, entries_of)) == 3
 
 
@@ -108,9 +108,9 @@ def test_a_lawful_demand_reaches_who_is_under_restriction(site: Site, capsys: py
     site.registers(*(site.request("restriction", of=number) for number in range(2)))
     site.registers(site.request("restriction"), sealer=site.of_another_host)  # of whom, nobody can tell here
     assert site.runs(*DEMAND, *ANALYTICS, "--receipt", site.names[0], "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["records"] > 0
-    assert told["left_out"] == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["records"] > 0
+    assert answer["left_out"] == 0
 
 
 def test_whom_an_entry_names_is_sealed_and_concerns_them_alone(site: Site) -> None:

@@ -27,23 +27,23 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteWithRecords:
     monkeypatch.chdir(tmp_path)
     assert main(["init"]) == 0
     text = Path("policy.toml").read_text()
-    made = SiteWithRecords(tmp_path, text)
-    Revisions(made.places.revisions).keep(made.policy, text)
-    KnownRings(made.places.rings).remember("live", made.sealer.keyring)
-    chain = Audit(made.places.audit, made.places.audit_head)
+    site = SiteWithRecords(tmp_path, text)
+    Revisions(site.places.revisions).keep(site.policy, text)
+    KnownRings(site.places.rings).remember("live", site.sealer.keyring)
+    chain = Audit(site.places.audit, site.places.audit_head)
     for reason in ("one", "two"):
         chain.append({"reason": reason}, now=datetime.now(UTC))
-    made.keeps(made.record(datetime.now(UTC), url__path="/"))
+    site.keeps(site.record(datetime.now(UTC), url__path="/"))
     assert main(["backup", "backups"]) == 0
-    return made
+    return site
 
 
 def examined(capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict[str, list[str]]]:
     capsys.readouterr()
     code = main(["doctor", "--backups", "backups", "--json", *more])
-    told = json.loads(capsys.readouterr().out)
-    assert told["ok"] is (code == 0)
-    return code, {each["name"]: each["problems"] for each in told["checks"] if not each["ok"]}
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is (code == 0)
+    return code, {check["name"]: check["problems"] for check in report["checks"] if not check["ok"]}
 
 
 def test_a_healthy_site_is_well(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,9 +103,9 @@ def a_clock_ahead(site: SiteWithRecords) -> None:
 
 
 def an_old_backup(site: SiteWithRecords) -> None:
-    (made,) = Path("backups").glob("*/backup.json")
-    told = json.loads(made.read_text())
-    made.write_text(json.dumps({**told, "created": (datetime.now(UTC) - timedelta(days=3)).isoformat()}))
+    (file,) = Path("backups").glob("*/backup.json")
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps({**manifest, "created": (datetime.now(UTC) - timedelta(days=3)).isoformat()}))
 
 
 def a_backup_cut_off(site: SiteWithRecords) -> None:
@@ -147,13 +147,13 @@ def test_what_is_wrong_is_found_and_told_in_lines(
 def test_every_file_that_was_cut_to_nothing_is_named(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
     site.places.audit_of_hosts.mkdir(mode=0o700)
     (site.places.audit_of_hosts / f"{'0' * 32}-{1:012}-{'0' * 32}").write_bytes(b"{}\n")
-    kept = [each for each in site.places.directory.rglob("*") if each.is_file() and each.stat().st_size]
-    kept = [each for each in kept if each.suffix != ".lock" and not each.name.endswith(("-wal", "-shm"))]
+    kept = [file for file in site.places.directory.rglob("*") if file.is_file() and file.stat().st_size]
+    kept = [file for file in kept if file.suffix != ".lock" and not file.name.endswith(("-wal", "-shm"))]
     assert {site.places.database, site.places.keys, site.places.audit} < set(kept)
-    for each in kept:
-        content = each.read_bytes()
-        each.write_bytes(b"")
+    for file in kept:
+        content = file.read_bytes()
+        file.write_bytes(b"")
         code, wrong = examined(capsys, "--quick")
-        each.write_bytes(content)
+        file.write_bytes(content)
         assert code == 1
-        assert any(each.name in line for lines in wrong.values() for line in lines), (each, wrong)
+        assert any(file.name in line for lines in wrong.values() for line in lines), (file, wrong)

@@ -172,12 +172,12 @@ def test_a_segment_of_another_keyring_is_left_and_told(site, capsys, caplog):
 
 def told_until(process, text):
     """Return what a process says until a line has `text`."""
-    told = ""
-    while text not in told:
+    output = ""
+    while text not in output:
         line = process.stderr.readline()
-        assert line, f"it ended without {text!r}: {told}"
-        told += line
-    return told
+        assert line, f"it ended without {text!r}: {output}"
+        output += line
+    return output
 
 
 def test_a_store_that_takes_nothing_for_a_while_is_told_and_waited_for(site):
@@ -188,10 +188,10 @@ def test_a_store_that_takes_nothing_for_a_while_is_told_and_waited_for(site):
     with closing(sqlite3.connect(site / "consent-data/consent.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")  # somebody else writes, and does not end
         then = spool_records(site, 5)
-        told = told_until(process, "records stay in the spool and are tried again")
+        output = told_until(process, "records stay in the spool and are tried again")
         other.execute("ROLLBACK")
-    told += told_until(process, "consent-mw: records go to the store again\n")
-    assert "not open" not in told  # the erasure beside it uses the same store
+    output += told_until(process, "consent-mw: records go to the store again\n")
+    assert "not open" not in output  # the erasure beside it uses the same store
     while ids_in(site) != first | then:
         time.sleep(0.02)
     process.terminate()

@@ -41,10 +41,10 @@ PERSONAL = {"url.path": "/책", "client.address": "192.0.2.0"}
 
 @pytest.fixture
 def site(tmp_path: Path) -> Generator[Site]:
-    made = Site(tmp_path / "consent-data")
-    Revisions(made.places.revisions).keep(loads(POLICY), POLICY)
-    yield made
-    made.keyring.close()
+    site = Site(tmp_path / "consent-data")
+    Revisions(site.places.revisions).keep(loads(POLICY), POLICY)
+    yield site
+    site.keyring.close()
 
 
 def export(site: Site, form: str, *options: object) -> Ran:
@@ -110,7 +110,7 @@ def test_a_period_has_its_beginning_and_not_its_end(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "told"),
+    ("options", "code", "message"),
     [
         (("--purpose", "anlytics"), 1, 'the purpose "anlytics" is not known here; did you mean "analytics"?'),
         (("--purpose", "zzz"), 1, "known are: abuse, "),
@@ -124,9 +124,9 @@ def test_a_period_has_its_beginning_and_not_its_end(site: Site) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_what_cannot_be_done_is_one_clear_line(site: Site, options: tuple[str, ...], code: int, told: str) -> None:
+def test_what_cannot_be_done_is_one_clear_line(site: Site, options: tuple[str, ...], code: int, message: str) -> None:
     site.append(site.record(NOON))
-    assert told in refused(export(site, "jsonl", *options), code)
+    assert message in refused(export(site, "jsonl", *options), code)
 
 
 def test_what_could_not_be_opened_is_counted_and_its_clear_fields_stay(site: Site, tmp_path: Path) -> None:
@@ -210,8 +210,8 @@ def test_verify_names_the_broken_link_and_knows_an_anchor(site: Site) -> None:
     assert broken.returncode == 1
     assert broken.stderr == "consent-mw: the chain is broken at entry 3: it was changed\n"
     assert broken.stdout.startswith("2 entries hold; anchor 2:")
-    told = run("audit", "verify", *directory, "--json")
-    assert json.loads(told.stdout)["broken"] == "entry 3: it was changed"
+    result = run("audit", "verify", *directory, "--json")
+    assert json.loads(result.stdout)["broken"] == "entry 3: it was changed"
     assert "is no anchor" in refused(run("audit", "verify", *directory, "--anchor", "x"))
 
 
@@ -288,8 +288,8 @@ def test_memory_does_not_follow_what_is_stored(site: Site) -> None:
 
     def peak(*options: str) -> int:
         command = [sys.executable, "-c", program, *arguments, *BECAUSE, *options]
-        told = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
-        code, kibibytes = told.stderr.split()
+        result = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+        code, kibibytes = result.stderr.split()
         assert code == "0"
         return int(kibibytes)
 

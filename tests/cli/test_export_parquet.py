@@ -33,15 +33,15 @@ fields = { price = "float", paid = "bool", results = "str" }
 
 @pytest.fixture
 def site(tmp_path: Path) -> Generator[Site]:
-    made = Site(tmp_path / "consent-data")
-    Revisions(made.places.revisions).keep(loads(POLICY + OTHER), POLICY + OTHER)
-    made.append(
-        made.record(NOON, clear=VISIT, url__path="/책\n\x1b[2J", client__address="192.0.2.0"),
-        made.record(NOON + 1_000, "event", "analytics", {"event.name": "search"}, event__results=12),
-        made.record(NOON + 2_000, "event", "marketing", {"event.name": "bought"}, event__price=2, event__paid=True),
+    site = Site(tmp_path / "consent-data")
+    Revisions(site.places.revisions).keep(loads(POLICY + OTHER), POLICY + OTHER)
+    site.append(
+        site.record(NOON, clear=VISIT, url__path="/책\n\x1b[2J", client__address="192.0.2.0"),
+        site.record(NOON + 1_000, "event", "analytics", {"event.name": "search"}, event__results=12),
+        site.record(NOON + 2_000, "event", "marketing", {"event.name": "bought"}, event__price=2, event__paid=True),
     )
-    yield made
-    made.keyring.close()
+    yield site
+    site.keyring.close()
 
 
 def export(site: Site, output: Path, *options: object) -> Ran:

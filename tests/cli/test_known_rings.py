@@ -23,10 +23,10 @@ from consent_mw.crypto.sealer import Sealer
 def site(tmp_path: Path) -> SiteWithRecords:
     """A site that was started once, with a record."""
     app = started(tmp_path)
-    made = SiteWithRecords(tmp_path, POLICY)
-    made.keeps(made.record(datetime.now(UTC) - timedelta(hours=1), secret="/"))
+    site = SiteWithRecords(tmp_path, POLICY)
+    site.keeps(site.record(datetime.now(UTC) - timedelta(hours=1), secret="/"))
     app.runtime.sealer.keyring.close()
-    return made
+    return site
 
 
 def runs(site: SiteWithRecords, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -44,7 +44,7 @@ def test_the_start_says_that_the_key_file_was_lost(site: SiteWithRecords, caplog
     for _ in range(2):  # at each start
         caplog.clear()
         app = started(site.file.parent)
-        (said,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+        (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert f"{site.places.keys}: the keyring {lost} was used here before" in said
         assert app.runtime.sealer.keyring.name in said
         assert f"consent-mw purge --lost {lost}" in said

@@ -88,8 +88,8 @@ def test_the_search_ends_at_the_newest_and_sees_clocks_that_are_ahead(site: Site
         named(site, sealer, at=at)
 
     rings = frozenset(sealer.keyring.name for sealer in (one, ahead, old))
-    found = site.using(lambda store: at_work(store, site.sealer, rings, now))
-    assert set(found) == {one.keyring.name, ahead.keyring.name}
+    times = site.using(lambda store: at_work(store, site.sealer, rings, now))
+    assert set(times) == {one.keyring.name, ahead.keyring.name}
 
 
 def test_a_monitor_is_content_with_what_another_machine_is_about_to_destroy(

@@ -116,49 +116,50 @@ def draft(tmp_path: Path, text: str, name: str) -> Draft:
 
 
 def test_a_korean_page_becomes_a_declaration_that_loads(tmp_path: Path) -> None:
-    made = draft(tmp_path, KOREAN, "policy.html")
-    policy = loads(made.text)
+    proposal = draft(tmp_path, KOREAN, "policy.html")
+    policy = loads(proposal.text)
     assert policy.jurisdiction == "KR"
     assert policy.controller.name.read("ko")[0] == "(주)솔내음"
     assert policy.controller.officer.email == "privacy@solnaeum.kr"
     assert policy.controller.officer.phone == "02-555-0199"
-    assert [(each.phone, each.url) for each in policy.agencies] == [
+    assert [(agency.phone, agency.url) for agency in policy.agencies] == [
         ("118", "https://privacy.kisa.or.kr"),
         ("1301", "https://www.spo.go.kr"),
     ]
-    assert [(each.name, str(each.expires), each.purpose) for each in policy.cookies] == [
+    assert [(cookie.name, str(cookie.expires), cookie.purpose) for cookie in policy.cookies] == [
         ("_ga", "2 years", "analytics")
     ]
-    assert [each.name.read("ko")[0] for each in policy.recipients] == ["바람택배", "구름물류"]
+    assert [recipient.name.read("ko")[0] for recipient in policy.recipients] == ["바람택배", "구름물류"]
     ends = [
-        (each.retention and str(each.retention), each.until and each.until.read("ko")[0]) for each in policy.recipients
+        (recipient.retention and str(recipient.retention), recipient.until and recipient.until.read("ko")[0])
+        for recipient in policy.recipients
     ]
     assert ends == [("3 months", None), (None, "계약 종료 시까지")], "an event is no length of time"
-    assert "2025-03-02" in made.text
+    assert "2025-03-02" in proposal.text
 
 
 def test_an_english_page_of_markdown_becomes_one_too(tmp_path: Path) -> None:
-    made = draft(tmp_path, ENGLISH, "policy.md")
-    policy = loads(made.text)
+    proposal = draft(tmp_path, ENGLISH, "policy.md")
+    policy = loads(proposal.text)
     assert (policy.jurisdiction, policy.controller.name.read("en")[0]) == ("UK", "Heron Trust")
     assert policy.controller.officer.phone == "01603 555 123"
     assert policy.cookies[0].purpose == "necessary"
     assert str(policy.recipients[0].retention) == "6 years"
-    assert "# the page says besides: sent by us" in made.text
+    assert "# the page says besides: sent by us" in proposal.text
 
 
 def test_a_table_of_purposes_becomes_what_the_application_holds(tmp_path: Path) -> None:
-    made = draft(tmp_path, PURPOSES["ko"], "policy.md")
-    members, promotions = loads(made.text).by_application
+    proposal = draft(tmp_path, PURPOSES["ko"], "policy.md")
+    members, promotions = loads(proposal.text).by_application
     assert (members.name, members.basis, promotions.name) == ("members", "contract", "promotions")
     assert members.items == Items(required=Text({"": "이메일, 이름"}), optional=Text({"": "전화번호"}))
     assert members.until == Text({"": "회원 탈퇴 후 30일"}), "30 days from an event are no 30 days"
     assert str(promotions.retention) == "6 months"
-    marked = "\n".join(made.unsure)
+    marked = "\n".join(proposal.unsure)
     assert marked.count("or does this server keep it?") == 2
     assert 'basis = "consent" # unsure: not found in the page' in marked
-    assert any(each.startswith("1. 개인정보의 처리 목적") for each in made.unplaced), "a row that says too little"
-    assert "알 수 없음" in made.text
+    assert any(row.startswith("1. 개인정보의 처리 목적") for row in proposal.unplaced), "a row that says too little"
+    assert "알 수 없음" in proposal.text
 
     english = draft(tmp_path, PURPOSES["en"], "english.md")
     account, newsletter = loads(english.text).by_application
@@ -167,17 +168,17 @@ def test_a_table_of_purposes_becomes_what_the_application_holds(tmp_path: Path) 
 
 
 def test_a_country_is_declared_where_it_is_known_and_its_ground_is_asked_for(tmp_path: Path) -> None:
-    made = draft(tmp_path, PURPOSES["ko"], "policy.md")
-    moon, sun = loads(made.text).processors
+    proposal = draft(tmp_path, PURPOSES["ko"], "policy.md")
+    moon, sun = loads(proposal.text).processors
     assert moon.task == Text({"": "서버"})
     assert moon.transfer is not None
     assert moon.transfer.countries == ("US",)
     assert moon.transfer.refuse == Text({"": "탈퇴"})
-    assert "what allows it, or guards it?" in "\n".join(made.unsure)
+    assert "what allows it, or guards it?" in "\n".join(proposal.unsure)
     assert (sun.name, sun.transfer) == (Text({"": "해 서버"}), None)
-    assert 'which country of ISO 3166-1? the page says "어느 나라"' in made.text
+    assert 'which country of ISO 3166-1? the page says "어느 나라"' in proposal.text
     english = loads(draft(tmp_path, PURPOSES["en"], "english.md").text).processors
-    assert [each.transfer and each.transfer.countries for each in english] == [("US",), None]
+    assert [processor.transfer and processor.transfer.countries for processor in english] == [("US",), None]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_a_country_is_declared_where_it_is_known_and_its_ground_is_asked_for(tmp
     [(KOREAN, "a.html"), (ENGLISH, "a.md"), (PURPOSES["ko"], "a.md"), (PURPOSES["en"], "a.md")],
 )
 def test_every_word_of_the_page_stands_in_the_proposal(tmp_path: Path, text: str, name: str) -> None:
-    made = draft(tmp_path, text, name)
+    proposal = draft(tmp_path, text, name)
     units = {"(국번없이)": "118", "3개월": "3 months", "2년": "2 years", "방문 분석": "analytics", "6개월": "6 months",
              "1년": "1 year", "for 2 years": "2 years", "미국": "US", "United States": "US"}  # fmt: skip
     page = read_page(tmp_path / name)
@@ -195,12 +196,17 @@ def test_every_word_of_the_page_stands_in_the_proposal(tmp_path: Path, text: str
         for block in part.blocks
         for cell in ((cell for row in block.rows[1:] for cell in row) if isinstance(block, Table) else block.split())
     ]
-    listed = "\n".join(made.unplaced)
-    told = (piece for cell in cells for piece in re.split(r"(?:필수|선택|Required|Optional): |[./] ", cell))
-    for cell in filter(None, map(str.strip, told)):
+    listed = "\n".join(proposal.unplaced)
+    pieces = (piece for cell in cells for piece in re.split(r"(?:필수|선택|Required|Optional): |[./] ", cell))
+    for cell in filter(None, map(str.strip, pieces)):
         words = units.get(cell, cell)
-        assert words in made.text or cell in made.text or words.strip(".,:()'\"") in made.text or words in listed, cell
-    assert "메뉴" not in made.text
+        assert (
+            words in proposal.text
+            or cell in proposal.text
+            or words.strip(".,:()'\"") in proposal.text
+            or words in listed
+        ), cell
+    assert "메뉴" not in proposal.text
 
 
 def test_what_was_not_placed_is_listed_and_what_is_unsure_is_counted(
@@ -209,9 +215,9 @@ def test_what_was_not_placed_is_listed_and_what_is_unsure_is_counted(
     page = tmp_path / "policy.html"
     page.write_text(KOREAN, "utf-8")
     assert main(["init", str(tmp_path / "site"), "--from", str(page)]) == 0
-    told = capsys.readouterr().err
-    assert "not placed: 제4조(쿠키)" in told, "a name that no cookie can have is not made into another"
-    assert re.search(r"unsure: \d+ lines", told)
+    summary = capsys.readouterr().err
+    assert "not placed: 제4조(쿠키)" in summary, "a name that no cookie can have is not made into another"
+    assert re.search(r"unsure: \d+ lines", summary)
     assert main(["check", str(tmp_path / "site" / "policy.toml")]) == 0
     capsys.readouterr()
     assert main(["init", str(tmp_path / "other"), "--from", str(page), "--json"]) == 0
@@ -251,9 +257,9 @@ def test_what_cannot_be_read_is_one_line(
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_whatever_a_page_holds_the_proposal_loads(tmp_path_factory: pytest.TempPathFactory, pieces: list[str]) -> None:
-    made = draft(tmp_path_factory.mktemp("page"), "".join(pieces), "policy.html")
-    loads(made.text)
-    assert "\x1b" not in made.text
+    proposal = draft(tmp_path_factory.mktemp("page"), "".join(pieces), "policy.html")
+    loads(proposal.text)
+    assert "\x1b" not in proposal.text
 
 
 @pytest.mark.parametrize(
@@ -349,8 +355,8 @@ def test_a_date_is_read_in_the_usual_ways(text: str, day: str) -> None:
 def test_tables_and_headings_of_another_make_are_not_silently_wrong(
     page: str, there: list[str], not_there: list[str], unplaced: int, tmp_path: Path
 ) -> None:
-    made = draft(tmp_path, page, "policy.html")
-    loads(made.text)
-    assert [words for words in there if words not in made.text] == []
-    assert [words for words in not_there if words in made.text] == []
-    assert len(made.unplaced) == unplaced, made.unplaced
+    proposal = draft(tmp_path, page, "policy.html")
+    loads(proposal.text)
+    assert [words for words in there if words not in proposal.text] == []
+    assert [words for words in not_there if words in proposal.text] == []
+    assert len(proposal.unplaced) == unplaced, proposal.unplaced

@@ -44,8 +44,8 @@ class Desk:
         return code, said.out, said.err.replace(str(self.file), "policy.toml")
 
     def json(self, *options: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.runs("publish", "--json", *options)[1])
-        return found
+        answer: dict[str, Any] = json.loads(self.runs("publish", "--json", *options)[1])
+        return answer
 
     @property
     def kept(self) -> list[int]:
@@ -244,7 +244,7 @@ def test_of_two_who_publish_at_once_one_is_refused(begun: Desk, tmp_path: Path) 
         file.write_text(begun.file.read_text("utf-8"), "utf-8")
         command = [sys.executable, "-m", "consent_mw", "publish", str(file), "--json"]
         desks.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
-    answers = [json.loads(each.communicate(timeout=60)[0]) for each in desks]
+    answers = [json.loads(publisher.communicate(timeout=60)[0]) for publisher in desks]
     assert [answer["published"] for answer in answers].count(True) == 1
     assert len(list(begun.revisions.directory.glob("0002-*"))) == 1
 

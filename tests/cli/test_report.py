@@ -75,16 +75,16 @@ def aggregates(day: int, exchanges: int = 100) -> list[Record]:
     for name in ("cart", "cart", "seen"):
         forgotten: dict[str, Scalar] = {"cookie.name": name, "cookie.source": "response"}
         counts["necessary"].add([record(day, 86_000, "undeclared", "necessary", forgotten)])
-    return [each for count in counts.values() for each in count.records(SEALER)]
+    return [aggregate for count in counts.values() for aggregate in count.records(SEALER)]
 
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    found = Places(tmp_path / "consent-data")
-    found.prepare()
-    SiteKeys.kept(found.site_keys, SECRET_KEYS)
-    keep(found, *(each for day in range(DAY, DAY + 3) for each in aggregates(day, 100 + 20 * (day - DAY))))
-    return found
+    places = Places(tmp_path / "consent-data")
+    places.prepare()
+    SiteKeys.kept(places.site_keys, SECRET_KEYS)
+    keep(places, *(aggregate for day in range(DAY, DAY + 3) for aggregate in aggregates(day, 100 + 20 * (day - DAY))))
+    return places
 
 
 def keep(places: Places, *records: Record) -> None:
@@ -104,20 +104,20 @@ def run(places: Places, *words: str) -> int:
 
 def test_everything_is_there_as_json(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(places, "--json") == 0
-    told: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert [day["exchanges"] for day in told["days"].values()] == [100, 120, 140]
-    assert [day["receipts"] for day in told["days"].values()] == [12, 12, 12]
-    assert told["days"]["2026-11-20"]["choices"] == {"accept": 6, "reject": 6}
-    assert told["counts"]["route"]["of"] == "necessary"
-    assert sum(told["counts"]["route"]["cells"].values()) == 360
-    assert told["counts"]["status"]["cells"] == {"2xx": 342, "5xx": 18}
-    assert told["counts"]["receipt language"]["cells"] == {"ko": 36}
-    assert told["counts"]["receipt language choice"]["cells"] == {"ko: accept": 18, "ko: reject": 18}
-    assert told["counts"]["blocked"]["cells"] == {"_ga*": 342, "theme": 342}
-    assert [(day["blocked"], day["undeclared"]) for day in told["days"].values()] == [(190, 2), (228, 2), (266, 2)]
-    assert told["requests"] is None
-    assert told["latency"] == {"p50": 0.005, "p90": 0.005, "p99": 0.75}
-    assert told["drain"] == {"waiting_bytes": 0, "behind_seconds": 0, "oldest": None}
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert [day["exchanges"] for day in report["days"].values()] == [100, 120, 140]
+    assert [day["receipts"] for day in report["days"].values()] == [12, 12, 12]
+    assert report["days"]["2026-11-20"]["choices"] == {"accept": 6, "reject": 6}
+    assert report["counts"]["route"]["of"] == "necessary"
+    assert sum(report["counts"]["route"]["cells"].values()) == 360
+    assert report["counts"]["status"]["cells"] == {"2xx": 342, "5xx": 18}
+    assert report["counts"]["receipt language"]["cells"] == {"ko": 36}
+    assert report["counts"]["receipt language choice"]["cells"] == {"ko: accept": 18, "ko: reject": 18}
+    assert report["counts"]["blocked"]["cells"] == {"_ga*": 342, "theme": 342}
+    assert [(day["blocked"], day["undeclared"]) for day in report["days"].values()] == [(190, 2), (228, 2), (266, 2)]
+    assert report["requests"] is None
+    assert report["latency"] == {"p50": 0.005, "p90": 0.005, "p99": 0.75}
+    assert report["drain"] == {"waiting_bytes": 0, "behind_seconds": 0, "oldest": None}
 
 
 def test_a_terminal_reads_tables_with_bars(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,12 +190,12 @@ def test_what_visitors_wait_for_is_told_where_there_is_a_queue(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     late = Owed("17", "erasure", "2026-11-20T00:00+09:00", overdue=True)
-    found = Report(since="2026-11-20", until="2026-11-22", days={}, counts={}, latency={}, requests=[late])
-    print_report(found, Backlog(0, None))
+    report = Report(since="2026-11-20", until="2026-11-22", days={}, counts={}, latency={}, requests=[late])
+    print_report(report, Backlog(0, None))
     shown = capsys.readouterr().out
     assert "requests of visitors: 1 open, 1 overdue" in shown
     assert "2026-11-20T00:00+09:00  overdue  erasure 17" in shown
-    page = report_page(found, Backlog(0, None))
+    page = report_page(report, Backlog(0, None))
     assert '<th scope="row">17</th><td>erasure</td>' in page
     assert '<span class="late">overdue</span>' in page
 
@@ -223,8 +223,8 @@ def test_what_is_mostly_hidden_has_no_chart_and_each_choice_its_own_colour_in_an
             "route": Count("analytics", {"/": 5, OTHER: 5}),
         }
         days = {"2026-11-20": Day(exchanges=50), "2026-11-21": Day(exchanges=50, visits=5)}
-        found = Report(since="2026-11-20", until="2026-11-20", days=days, counts=hidden, latency={}, choices=[period])
-        return report_page(found, Backlog(0, None))
+        report = Report(since="2026-11-20", until="2026-11-20", days=days, counts=hidden, latency={}, choices=[period])
+        return report_page(report, Backlog(0, None))
 
     page = drawn("accept", "reject", other=7)
     by_hour = page.partition("Visits by hour")[2].partition("</section>")[0]
@@ -289,9 +289,9 @@ def test_more_aggregates_than_a_page_are_all_counted() -> None:
         await store.open()
         for day in range(DAY - 99, DAY + 1):
             await store.append(aggregates(day, 30))
-        found = await report_of(store, SEALER, DAY - 99, DAY)
+        report = await report_of(store, SEALER, DAY - 99, DAY)
         await store.close()
-        return sum(day.exchanges or 0 for day in found.days.values())
+        return sum(day.exchanges or 0 for day in report.days.values())
 
     assert asyncio.run(read()) == 3_000
 

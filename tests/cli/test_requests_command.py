@@ -116,9 +116,9 @@ def test_the_counts_for_a_report_open_nothing(site: Site) -> None:
     added(site, days_ago=400)
     added(site)
     site.places.keys.unlink()
-    found = counted()
-    assert (found.open, found.overdue) == (2, 1)
-    assert found.next_due == Case(Request.new("access", "phone", int(NOW.timestamp() * 1e9))).due(policy)
+    queue = counted()
+    assert (queue.open, queue.overdue) == (2, 1)
+    assert queue.next_due == Case(Request.new("access", "phone", int(NOW.timestamp() * 1e9))).due(policy)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_the_report_tells_what_is_open_and_overdue(site: Site, capsys: pytest.Ca
     added(site)
     capsys.readouterr()
     assert site.runs("report", "--json") == 0
-    told = json.loads(capsys.readouterr().out)["requests"]
-    assert [each["overdue"] for each in told] == [True, False]
-    assert told[0]["number"] == late
+    requests = json.loads(capsys.readouterr().out)["requests"]
+    assert [request["overdue"] for request in requests] == [True, False]
+    assert requests[0]["number"] == late
     assert site.runs("report") == 0
     assert "requests of visitors: 2 open, 1 overdue" in capsys.readouterr().out
 
@@ -246,7 +246,7 @@ def test_a_corrected_address_is_the_one_that_is_shown_and_only_its_sender_correc
     item = contact_item("email", asked.id)
     corrections = [Request.new("correction", "site", now_ns + n, person=person, item=item, value=f"new{n}@example.com")
                    for n, person in enumerate((mine, theirs), 1)]  # fmt: skip
-    done = [Answer.new(each.id, "done", now_ns + 9) for each in corrections]
+    done = [Answer.new(correction.id, "done", now_ns + 9) for correction in corrections]
     site.registers(asked, *corrections, answers=done)
     assert site.runs("requests", "show", str(asked.id), *REASON, "--json") == 0
     assert json.loads(capsys.readouterr().out)["email"] == "new1@example.com"
@@ -303,9 +303,9 @@ def test_of_those_who_answer_at_once_the_first_wins_and_the_others_are_told(site
     command = [*words, "--directory", str(site.places.directory)]
     racers = [subprocess.Popen([*command, "--as", f"clerk {n}"], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
               for n in range(4)]  # fmt: skip
-    told = [racer.communicate(timeout=60)[1].decode() for racer in racers]
+    messages = [racer.communicate(timeout=60)[1].decode() for racer in racers]
     assert sorted(racer.returncode for racer in racers) == [0, 1, 1, 1]
-    assert sum("was answered already: done on" in each for each in told) == 3
+    assert sum("was answered already: done on" in message for message in messages) == 3
     shown = run("requests", "--all", "--json", "--directory", site.places.directory)
     assert len(json.loads(shown.stdout)["answers"]) == 1
 

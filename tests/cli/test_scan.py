@@ -115,8 +115,8 @@ def test_what_it_proposes_passes_the_check_when_pasted_into_the_policy_of_init(
     assert main(["check", str(policy)]) == 0
     assert {cookie.name for cookie in load(policy).cookies} >= {"basket", "moved", "_ga*", "cell_*", "sessionid"}
     assert main(["scan", site, "--policy", str(policy), "--json"]) == 0  # and there is nothing left to propose
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert [cookie["name"] for cookie in told["cookies"]] == ['od"d name']
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [cookie["name"] for cookie in report["cookies"]] == ['od"d name']
 
 
 def test_each_cookie_is_told_with_what_its_line_says(site: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,8 +145,8 @@ def test_it_visits_pages_of_one_origin_each_once_and_no_more_than_asked(
     site: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["scan", site, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert sorted(told["pages"]) == sorted(
+    report = json.loads(capsys.readouterr().out)
+    assert sorted(report["pages"]) == sorted(
         site + path for path in ("", "shop", "shop?page=0", "shop?page=1", "shop?page=2", "old", "missing", "deep/er")
     )
     assert main(["scan", site, "--json", "--max-pages", "2"]) == 0
@@ -165,7 +165,7 @@ def test_robots_are_kept_out_where_robots_txt_says_so_unless_told_otherwise(
 
 
 @pytest.mark.parametrize(
-    ("url", "code", "told"),
+    ("url", "code", "message"),
     [
         ("www.example.com", 2, "write it as https://www.example.com/"),
         ("ftp://example.com/", 2, "write it as https://www.example.com/"),
@@ -180,14 +180,14 @@ def test_robots_are_kept_out_where_robots_txt_says_so_unless_told_otherwise(
     ],
 )
 def test_what_cannot_be_visited_is_one_line_with_the_mend(
-    url: str, code: int, told: str, site: str, capsys: pytest.CaptureFixture[str]
+    url: str, code: int, message: str, site: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         closed = sock.getsockname()[1]
     assert main(["scan", url.format(site=site, tls=site.removeprefix("http"), closed=closed)]) == code
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert told in err
+    assert message in err
 
 
 def certificate(directory: Path) -> Path:
@@ -195,9 +195,11 @@ def certificate(directory: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-    made = made.not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
-    pem = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    builder = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    )
+    builder = builder.not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -274,9 +276,9 @@ def test_our_own_pages_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixtur
     keys = ["the secret key of the tests"]
     with served(ConsentMiddleware(app, policy=policy, secret_keys=keys, report_only=True)) as port:
         assert main(["scan", f"http://127.0.0.1:{port}/", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [urlsplit(url).path for url in told["pages"]] == ["/"]
-    assert [cookie["name"] for cookie in told["cookies"]] == ["theme"]
+    report = json.loads(capsys.readouterr().out)
+    assert [urlsplit(url).path for url in report["pages"]] == ["/"]
+    assert [cookie["name"] for cookie in report["cookies"]] == ["theme"]
 
 
 async def linking(request: Request) -> Response:

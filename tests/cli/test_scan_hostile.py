@@ -122,9 +122,9 @@ def test_an_answer_without_end_has_one_and_what_was_seen_before_is_told(
 
     with listening(talk) as port:
         assert main(["scan", f"http://127.0.0.1:{port}/", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [cookie["name"] for cookie in told["cookies"]] == ["seen"]
-    assert len(told["pages"]) == 2 or any("/next: " in note for note in told["notes"])
+    report = json.loads(capsys.readouterr().out)
+    assert [cookie["name"] for cookie in report["cookies"]] == ["seen"]
+    assert len(report["pages"]) == 2 or any("/next: " in note for note in report["notes"])
 
 
 def test_the_visit_ends_in_time_with_what_was_seen_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,5 +223,5 @@ def test_a_page_of_garbage_is_a_page_without_links(
 
     with listening(talk) as port:
         assert main(["scan", f"http://127.0.0.1:{port}/", "--json", "--max-seconds", "60"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [cookie["name"] for cookie in told["cookies"]] == ["seen"]
+    report = json.loads(capsys.readouterr().out)
+    assert [cookie["name"] for cookie in report["cookies"]] == ["seen"]

@@ -43,17 +43,17 @@ def asked(app, *paths: str, cookie: bytes = b"") -> None:
     asyncio.run(all_of_them())
 
 
-def told(policy: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, dict[str, object]]:
+def undeclared(policy: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, dict[str, object]]:
     capsys.readouterr()
     assert main(["cookies", "--policy", str(policy), "--json", *more]) == 0
-    return {each["name"]: each for each in json.loads(capsys.readouterr().out)["cookies"]}
+    return {cookie["name"]: cookie for cookie in json.loads(capsys.readouterr().out)["cookies"]}
 
 
 def test_an_undeclared_cookie_is_told_with_its_route_and_what_became_of_it(
     policy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked(application(policy), "/books/1", "/books/2", cookie=b"stray=1; theme=dark")
-    seen = told(policy, capsys)
+    seen = undeclared(policy, capsys)
     assert set(seen) == {"surprise", "_fbp", "stray"}
     assert (seen["surprise"]["places"], seen["surprise"]["fates"]) == (["/books/{number}"], ["blocked"])
     assert seen["surprise"]["records"] == 1  # once for the route, whatever the path
@@ -65,7 +65,7 @@ def test_each_process_adds_its_own_and_a_restart_forgets_nothing(
 ) -> None:
     for _ in range(3):
         asked(application(policy), "/books/1")
-    assert told(policy, capsys)["surprise"]["records"] == 3
+    assert undeclared(policy, capsys)["surprise"]["records"] == 3
 
 
 def test_what_the_policy_declares_by_now_is_left_out(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,20 +79,20 @@ def test_what_the_policy_declares_by_now_is_left_out(policy: Path, capsys: pytes
     declared = load(policy).cookie("_fbp")
     assert declared is not None
     assert declared.purpose == "marketing"
-    assert told(policy, capsys) == {}
+    assert undeclared(policy, capsys) == {}
     assert main(["cookies", "--policy", str(policy)]) == 0
     assert "does not declare" in capsys.readouterr().out
 
 
 def test_only_reported_cookies_are_told_as_kept(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked(application(policy, report_only=True), "/books/1")
-    assert told(policy, capsys)["surprise"]["fates"] == ["kept, only reported"]
+    assert undeclared(policy, capsys)["surprise"]["fates"] == ["kept, only reported"]
 
 
 def test_a_path_without_a_route_is_sealed_and_not_shown(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app = ConsentMiddleware(bare, policy=policy, secret_keys=[KEY])
     asked(app, "/users/kim")
-    assert told(policy, capsys)["bare"]["places"] == ["(a sealed path)"]
+    assert undeclared(policy, capsys)["bare"]["places"] == ["(a sealed path)"]
     stored = b"".join(file.read_bytes() for file in (policy.parent / "consent-data").rglob("*") if file.is_file())
     assert b"bare" in stored
     assert b"kim" not in stored
@@ -101,7 +101,7 @@ def test_a_path_without_a_route_is_sealed_and_not_shown(policy: Path, capsys: py
 def test_a_policy_that_keeps_no_paths_keeps_none_of_these(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy.write_text(policy.read_text().replace('"url.path" = "full"\n', ""))
     asked(ConsentMiddleware(bare, policy=policy, secret_keys=[KEY]), "/users/kim")
-    assert told(policy, capsys)["bare"]["places"] == ["(no route)"]
+    assert undeclared(policy, capsys)["bare"]["places"] == ["(no route)"]
 
 
 def test_what_of_a_name_belongs_to_one_visitor_is_not_kept(
@@ -111,7 +111,7 @@ def test_what_of_a_name_belongs_to_one_visitor_is_not_kept(
         b"id_0123456789abcdef0123456789abcdef=1; kim@example.com=1; kim%40b.example=1; _ga_ABC123DEF4=1; u4711000123=1"
     )
     asked(application(policy), "/none", cookie=sent)
-    assert set(told(policy, capsys)) == {"id_[redacted]", "[redacted]", "_ga_ABC123DEF4", "u[redacted]"}
+    assert set(undeclared(policy, capsys)) == {"id_[redacted]", "[redacted]", "_ga_ABC123DEF4", "u[redacted]"}
     for file in (policy.parent / "consent-data").rglob("*"):
         assert not file.is_file() or not re.search(rb"0123456789abcdef|kim|4711000123", file.read_bytes())
     assert not re.search("0123456789abcdef|kim|4711000123", caplog.text)
@@ -143,7 +143,7 @@ def test_what_a_killed_process_had_seen_is_told_while_it_waits_for_the_store(
     assert done.returncode == -9
     spool = policy.parent / "consent-data/spool"
     before = {file: file.read_bytes() for file in spool.iterdir()}
-    assert told(policy, capsys)["surprise"]["fates"] == ["blocked"]
+    assert undeclared(policy, capsys)["surprise"]["fates"] == ["blocked"]
     assert [record.kind for record in waiting_records(spool, ("undeclared",))] == ["undeclared"] * 2
     assert {file: file.read_bytes() for file in spool.iterdir()} == before
 
@@ -155,19 +155,19 @@ def test_nobody_can_crowd_out_the_site_s_own_cookies_or_fill_the_disk(
 
     async def flood() -> None:
         for number in range(60):
-            sent = b"; ".join(b"junk%d_%d=1" % (number, each) for each in range(20))
+            sent = b"; ".join(b"junk%d_%d=1" % (number, n) for n in range(20))
             await drive(app, scope(f"/books/{number}", headers=[(b"cookie", sent)]))
         await app.runtime.drain.stop()
 
     asyncio.run(flood())
-    seen = told(policy, capsys)
-    assert {name for name, each in seen.items() if each["set_by_application"]} == {"surprise", "_fbp"}
-    assert sum(not each["set_by_application"] for each in seen.values()) == 1_000
+    seen = undeclared(policy, capsys)
+    assert {name for name, cookie in seen.items() if cookie["set_by_application"]} == {"surprise", "_fbp"}
+    assert sum(not cookie["set_by_application"] for cookie in seen.values()) == 1_000
 
 
 def test_a_cookie_that_is_set_on_every_path_is_noted_at_ten(policy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked(ConsentMiddleware(bare, policy=policy, secret_keys=[KEY]), *(f"/{number}" for number in range(30)))
-    assert told(policy, capsys)["bare"]["records"] == 10
+    assert undeclared(policy, capsys)["bare"]["records"] == 10
 
 
 def test_names_that_anybody_can_send_get_no_toml_unless_they_are_well_known(
@@ -180,7 +180,7 @@ def test_names_that_anybody_can_send_get_no_toml_unless_they_are_well_known(
     assert "evil" in out
     assert "not by this application" in out
     declared = tomllib.loads(out[out.index("[[cookies") :])["cookies"]["declared"]
-    assert [(each["name"], each["purpose"]) for each in declared] == [("_ga*", "analytics")]
+    assert [(cookie["name"], cookie["purpose"]) for cookie in declared] == [("_ga*", "analytics")]
     assert "may come from a script" in err
 
 
