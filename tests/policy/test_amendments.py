@@ -298,29 +298,31 @@ def second(old: str, new: str) -> Policy:
 @pytest.mark.parametrize(("old", "new", "what", "reason"), CASES, ids=IDS)
 def test_each_change_is_told_once_and_weighs_or_not(old: str, new: str, what: str, reason: str | None) -> None:
     policy = second(old, new)
-    found = amendments(loads(FULL), policy)
-    assert (what, reason) in [(each.what, each.reason) for each in found]
-    assert len({(each.what, each.about, each.purpose, each.now) for each in found}) == len(found)
-    assert notice(loads(FULL), policy).days == (30 if any(each.reason for each in found) else 7)
+    amended = amendments(loads(FULL), policy)
+    assert (what, reason) in [(change.what, change.reason) for change in amended]
+    assert len({(change.what, change.about, change.purpose, change.now) for change in amended}) == len(amended)
+    assert notice(loads(FULL), policy).days == (30 if any(change.reason for change in amended) else 7)
     if reason is None:
         assert changes(loads(FULL), policy) == Changes(frozenset(), frozenset())
     for language in ("ko", "en"):
-        lines = amendment_lines(found, loads(FULL), policy, language, TEMPLATES)
-        assert len(lines) == len(found)
+        lines = amendment_lines(amended, loads(FULL), policy, language, TEMPLATES)
+        assert len(lines) == len(amended)
         assert all(line.strip(" :.;()") for line in lines)
-        assert [("important: " in line or "중요: " in line) for line in lines] == [bool(each.reason) for each in found]
+        assert [("important: " in line or "중요: " in line) for line in lines] == [
+            bool(change.reason) for change in amended
+        ]
 
 
 def test_every_text_of_the_list_is_tested_there_and_back() -> None:
     text = (PACKAGE / "site" / "templates" / "_amendments.html").read_text("utf-8")
     known = {part.partition('"')[0] for part in text.split('each.what == "')[1:]} - {"purpose.basis"}
-    found: set[str] = set()
+    kinds: set[str] = set()
     for old, new, _, _ in CASES:
         policy = second(old, new)
         back = amendments(policy, loads(FULL))
         assert len(amendment_lines(back, policy, loads(FULL), "en", TEMPLATES)) == len(back) > 0
-        found |= {each.what for each in (*back, *amendments(loads(FULL), policy))}
-    assert known <= found <= known | {"purpose.basis"}
+        kinds |= {amendment.what for amendment in (*back, *amendments(loads(FULL), policy))}
+    assert known <= kinds <= known | {"purpose.basis"}
 
 
 @pytest.mark.parametrize(
@@ -375,19 +377,19 @@ REWORDED = FULL.replace("privacy@", "data@").replace("revision = 1", "revision =
     ],
 )
 def test_days_are_counted_on_the_calendar_and_the_first_is_not(text: str, published: str, earliest: str) -> None:
-    found = notice(loads(FULL), loads(text))
+    period = notice(loads(FULL), loads(text))
     today = date.fromisoformat(published)
-    assert found.earliest(today) == date.fromisoformat(earliest)
-    assert found.faults(loads(dated(text, published, earliest)), today) == []
+    assert period.earliest(today) == date.fromisoformat(earliest)
+    assert period.faults(loads(dated(text, published, earliest)), today) == []
     before = date.fromordinal(date.fromisoformat(earliest).toordinal() - 1)
-    (fault,) = found.faults(loads(dated(text, published, str(before))), today)
+    (fault,) = period.faults(loads(dated(text, published, str(before))), today)
     assert fault.place == "effective"
     assert fault.fix == f"write effective = {earliest}, or later"
 
 
 def test_the_day_of_publication_must_be_today() -> None:
-    found = notice(loads(FULL), loads(REWORDED))
-    (fault,) = found.faults(loads(dated(REWORDED, "2026-11-30", "2026-12-20")), date(2026, 12, 1))
+    period = notice(loads(FULL), loads(REWORDED))
+    (fault,) = period.faults(loads(dated(REWORDED, "2026-11-30", "2026-12-20")), date(2026, 12, 1))
     assert str(fault) == (
         "policy.toml: published: 2026-11-30 is not today, which is 2026-12-01 in Asia/Seoul; "
         "a revision is published once, now; write published = 2026-12-01"
@@ -396,12 +398,12 @@ def test_the_day_of_publication_must_be_today() -> None:
 
 def test_the_words_are_those_of_a_visitors_language() -> None:
     text = LONGER.replace('country = "KR"', 'country = "US"')
-    found = amendments(loads(FULL), loads(text))
-    assert amendment_lines(found, loads(FULL), loads(text), "en", TEMPLATES) == [
+    amended = amendments(loads(FULL), loads(text))
+    assert amendment_lines(amended, loads(FULL), loads(text), "en", TEMPLATES) == [
         "Functional is kept longer (180 days → 200 days) (important: it is kept longer)",
         "The country of Delivery (South Korea → United States) (important: others receive it, or more of it)",
     ]
-    assert amendment_lines(found, loads(FULL), loads(text), "ko", TEMPLATES) == [
+    assert amendment_lines(amended, loads(FULL), loads(text), "ko", TEMPLATES) == [
         "Functional 보유 기간 연장 (180일 → 200일) (중요: 보유 기간이 길어집니다)",
         "제공받는 자의 국가: 배송사 (대한민국 → 미국) (중요: 제공받는 자나 제공하는 항목이 늘어납니다)",
     ]

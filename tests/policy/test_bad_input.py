@@ -362,7 +362,7 @@ def test_every_fault_is_told_at_once_with_its_line_its_place_and_its_fix(
     assert sorted(fault["place"] for fault in faults) == sorted(place for place, _ in wanted)
     lines = text.splitlines()
     for place, fix in wanted:
-        told = [fault for fault in faults if fault["place"] == place]
-        assert any(fix in fault["fix"] for fault in told), told
+        at_place = [fault for fault in faults if fault["place"] == place]
+        assert any(fix in fault["fix"] for fault in at_place), at_place
         key = re.sub(r"\[\d+\]", "", place).rpartition(".")[2]
-        assert all(key in lines[fault["line"] - 1] for fault in told), told
+        assert all(key in lines[fault["line"] - 1] for fault in at_place), at_place

@@ -273,9 +273,9 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_told_with_its_place_and_its_mend(name: str) -> None:
     old, new, place, problem, fix = FAULTS[name]
-    told = faults_of(changed(old, new))
-    assert any(fault.place.startswith(place) and problem in fault.problem and fix in fault.fix for fault in told), (
-        "\n".join(map(str, told))
+    faults = faults_of(changed(old, new))
+    assert any(fault.place.startswith(place) and problem in fault.problem and fix in fault.fix for fault in faults), (
+        "\n".join(map(str, faults))
     )
 
 
@@ -297,8 +297,8 @@ def test_every_fault_is_found_in_one_reading() -> None:
 
 def test_one_mistake_is_told_once() -> None:
     for name, (old, new, *_) in FAULTS.items():
-        told = faults_of(changed(old, new))
-        assert len(told) == len(set(told)), name
+        faults = faults_of(changed(old, new))
+        assert len(faults) == len(set(faults)), name
 
 
 def test_an_empty_document_is_told_what_is_missing() -> None:
@@ -477,7 +477,7 @@ def check_outcome(text: str) -> None:
         return
     for fault in (*implausible(policy), *wrong_bases(policy), *unspoken(policy), *placeholders(policy)):
         assert fault.fix.strip()
-    assert all(found.duty for found in findings(policy))
+    assert all(finding.duty for finding in findings(policy))
     assert policy.kept.keys() | {purpose.name for purpose in policy.by_application} == policy.purposes.keys()
     assert {cookie.purpose for cookie in policy.cookies} <= policy.purposes.keys()
     assert {event.purpose for event in policy.events.values()} <= policy.purposes.keys()

@@ -306,12 +306,12 @@ def changes(value: Any, kind: Any, place: str = "") -> Iterator[tuple[str, Any]]
             for key, other in changes(getattr(value, field.name), field.type, f"{place}.{field.name}".lstrip(".")):
                 yield key, msgspec.structs.replace(value, **{field.name: other})
     elif isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
-        for number, each in enumerate(value):
-            for key, other in changes(each, type(each), f"{place}.*"):
+        for number, part in enumerate(value):
+            for key, other in changes(part, type(part), f"{place}.*"):
                 yield key, (*value[:number], other, *value[number + 1 :])
     elif isinstance(value, dict) and value and isinstance(next(iter(value.values())), msgspec.Struct):
-        for name, each in value.items():
-            for key, other in changes(each, type(each), f"{place}.*"):
+        for name, part in value.items():
+            for key, other in changes(part, type(part), f"{place}.*"):
                 yield key, {**value, name: other}
     elif value not in (None, "", (), {}):
         yield place, another(value, kind, place)
@@ -381,10 +381,10 @@ def shown(policy: Policy) -> dict[str, str]:
 @lru_cache
 def others() -> dict[str, list[Policy]]:
     """By key, the full policy with another value there; several where the key stands in several places."""
-    found: dict[str, list[Policy]] = {}
+    policies: dict[str, list[Policy]] = {}
     for key, policy in changes(full(), Policy):
-        found.setdefault(key, []).append(policy)
-    return found
+        policies.setdefault(key, []).append(policy)
+    return policies
 
 
 def test_every_key_of_the_model_is_read_and_has_its_line_here() -> None:
@@ -395,12 +395,12 @@ def test_every_key_of_the_model_is_read_and_has_its_line_here() -> None:
 def test_a_key_is_shown_compared_and_recorded(key: str) -> None:
     before = shown_in_full()
     after = [shown(policy) for policy in others()[key]]
-    told = {where for where in before if any(each[where] != before[where] for each in after)}
+    places = {where for where in before if any(documents[where] != before[where] for documents in after)}
     unshown = {"page", "markdown"} if key in UNSHOWN else {"markdown"} if key in UNWRITTEN else set()
-    assert told - {"record"} == {"page", "markdown", "json"} - unshown
-    found = [change for policy in others()[key] for change in amendments(full(), policy)]
-    assert bool(found) == (key not in UNCOMPARED)
+    assert places - {"record"} == {"page", "markdown", "json"} - unshown
+    amended = [change for policy in others()[key] for change in amendments(full(), policy)]
+    assert bool(amended) == (key not in UNCOMPARED)
     if key in KEYS:
         reason, recorded = KEYS[key]
-        assert {change.reason for change in found if change.reason} == ({reason} if reason else set())
-        assert ("record" in told) == recorded
+        assert {change.reason for change in amended if change.reason} == ({reason} if reason else set())
+        assert ("record" in places) == recorded

@@ -86,10 +86,10 @@ JUDGED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "told", "untrue"), JUDGED.values(), ids=JUDGED)
-def test_what_is_declared_in_another_way_is_told_in_another_way(text: str, told: str, untrue: str) -> None:
+@pytest.mark.parametrize(("text", "sentence", "untrue"), JUDGED.values(), ids=JUDGED)
+def test_what_is_declared_in_another_way_is_told_in_another_way(text: str, sentence: str, untrue: str) -> None:
     page = article(loads(text))
-    assert told in page
+    assert sentence in page
     assert untrue not in page
 
 
@@ -194,8 +194,8 @@ def test_a_site_that_only_reports_says_on_each_page_that_it_holds_nothing_back(t
             assert ("This site is only testing for now" in page) is reports, path
             assert not (reports and ("neither sets a cookie" in page or "blocks any other" in page)), path
         await visitor.posts(("choice", "accept"), ("surface", "banner"), ("language", "en"))
-        (found,) = await receipts(visitor)
-        assert ("only testing" in found["consent_mw"]["shown"]["text"]) is reports
+        (receipt,) = await receipts(visitor)
+        assert ("only testing" in receipt["consent_mw"]["shown"]["text"]) is reports
         await app.runtime.drain.stop()
 
     asyncio.run(run())
@@ -205,8 +205,8 @@ def test_a_site_that_only_reports_says_on_each_page_that_it_holds_nothing_back(t
 def test_a_receipt_calls_records_encrypted_exactly_where_they_are(seal: str, encrypted: bool) -> None:
     policy = loads(POLICY.replace("[log.necessary]", f"[log]\nseal = {seal}\n[log.necessary]"))
     receipt = Receipt(new_id(0), "n", Choice.ACCEPT, 1, policy.digest, "banner", "en", "", {}, {}, [], "")
-    told: Any = receipt_document(receipt, policy, Addresses(""), words=None)
-    assert {"personal fields encrypted" in each["processing_method"] for each in told["purposes"]} == {encrypted}
+    data: Any = receipt_document(receipt, policy, Addresses(""), words=None)
+    assert {"personal fields encrypted" in purpose["processing_method"] for purpose in data["purposes"]} == {encrypted}
 
 
 def test_init_writes_a_policy_that_promises_neither_fax_nor_paper(

@@ -55,7 +55,7 @@ def test_a_jurisdiction_without_a_list_is_asked_for_nothing() -> None:
 def test_a_duty_of_a_state_is_asked_for_in_that_state_alone() -> None:
     policy = loads(POLICY)
     asked = {
-        name: {found.duty.id for found in findings(msgspec.structs.replace(policy, jurisdiction=name))}
+        name: {finding.duty.id for finding in findings(msgspec.structs.replace(policy, jurisdiction=name))}
         for name in ("US", "US-CA", "US-VA")
     }
     assert "ca-sold" in asked["US-CA"] - asked["US"] - asked["US-VA"]
@@ -86,8 +86,8 @@ until = "the contract ends"
 @pytest.mark.parametrize(("taken", "missing"), [("nothing", ()), ("until", ("recipients[2].retention",))])
 def test_one_of_several_keys_says_it(taken: str, missing: tuple[str, ...]) -> None:
     text = POLICY.replace("languages", 'jurisdiction = "KR"\nlanguages', 1) + TWO.replace(f"{taken} =", "contact =")
-    found = {duty.id: places for duty, places in findings(loads(text))}
-    assert found["recipient-period"] == missing
+    places_of = {duty.id: places for duty, places in findings(loads(text))}
+    assert places_of["recipient-period"] == missing
 
 
 @pytest.mark.parametrize(("basis", "duty"), [("opt_out", "opt-out-basis"), ("necessary", "necessary-basis")])
@@ -95,24 +95,24 @@ def test_in_the_uk_what_names_no_basis_of_its_law_has_to_name_one(basis: str, du
     text = POLICY.replace("languages", 'jurisdiction = "UK"\nlanguages', 1)
     added = f'[purposes.p]\nbasis = "{basis}"\nretention = "1 year"\n'
     for grounds, missing in (("", ("purposes.p.grounds",)), ('grounds = "article 6(1)(f)"\n', ())):
-        found = {each.id: places for each, places in findings(loads(text + added + grounds))}
-        assert [place for place in found[duty] if ".p." in place] == list(missing)
+        places_of = {required.id: places for required, places in findings(loads(text + added + grounds))}
+        assert [place for place in places_of[duty] if ".p." in place] == list(missing)
 
 
 def test_a_state_whose_law_the_list_does_not_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "policy.toml"
-    for state, told in (("NY", True), ("CA", False)):
+    for state, noted in (("NY", True), ("CA", False)):
         file.write_text(POLICY.replace("languages", f'jurisdiction = "US-{state}"\nlanguages', 1), "utf-8")
         main(["check", str(file)])
-        assert ("has nothing of NY's own law" in capsys.readouterr().err) == told
+        assert ("has nothing of NY's own law" in capsys.readouterr().err) == noted
 
 
 def test_what_a_fix_tells_to_write_is_a_key_that_there_is() -> None:
     for law in LAWS:
-        found = checklist(law)
-        assert found is not None
-        for duty in found.entry:
-            assert all(map(declarable, (each for each in duty.said_by if each not in ("page", "signals")))), (
+        duties = checklist(law)
+        assert duties is not None
+        for duty in duties.entry:
+            assert all(map(declarable, (key for key in duty.said_by if key not in ("page", "signals")))), (
                 f"{law} {duty.id}"
             )
 
@@ -123,14 +123,14 @@ def test_check_notes_what_must_be_said_and_strict_refuses_it(
     file = tmp_path / "policy.toml"
     file.write_text(POLICY, "utf-8")
     assert main(["check", str(file)]) == 0
-    told = capsys.readouterr().err
-    assert "agencies: EU must: the right to complain to a supervisory authority (GDPR, article 13(2)(d), 77)" in told
-    assert told.splitlines()[-1].endswith("no legal advice")
+    notes = capsys.readouterr().err
+    assert "agencies: EU must: the right to complain to a supervisory authority (GDPR, article 13(2)(d), 77)" in notes
+    assert notes.splitlines()[-1].endswith("no legal advice")
     assert main(["check", str(file), "--strict"]) == 1
     assert "agencies: EU must" in capsys.readouterr().err
     file.write_text(POLICY + '[[agencies]]\nname = "DPA"\n', "utf-8")
     assert main(["check", str(file), "--json"]) == 0
-    said = {each["id"]: each["unsaid"] for each in json.loads(capsys.readouterr().out)["law"]}
+    said = {duty["id"]: duty["unsaid"] for duty in json.loads(capsys.readouterr().out)["law"]}
     assert said["complain"] == []
 
 
@@ -158,15 +158,15 @@ def test_check_refuses_what_cannot_be_meant_and_names_its_line(
     assert old in FOUNDING
     file.write_text(FOUNDING.replace(old, new), "utf-8")
     assert main(["check", str(file)]) == 1
-    told = capsys.readouterr().err
-    assert fault in told
-    number = int(told.partition("policy.toml:")[2].partition(":")[0])
+    message = capsys.readouterr().err
+    assert fault in message
+    number = int(message.partition("policy.toml:")[2].partition(":")[0])
     lines = "\n".join(file.read_text("utf-8").splitlines()[number - 3 : number + 1])
     assert new.splitlines()[-1].split(" = ")[0] in lines or new.splitlines()[0] in lines
 
 
 @pytest.mark.parametrize(
-    ("languages", "written", "told"),
+    ("languages", "written", "messages"),
     [
         ('"kr"', "en", ['"kr" is Kanuri; did you mean "ko"?']),
         ('"ko", "kr"', "en", ['"kr" is Kanuri; did you mean "ko"?']),
@@ -176,11 +176,11 @@ def test_check_refuses_what_cannot_be_meant_and_names_its_line(
         ('"ko", "en", "jp"', "ko", []),  # which is a fault
     ],
 )
-def test_a_country_that_was_written_for_its_language_is_told(languages: str, written: str, told: list[str]) -> None:
+def test_a_country_that_was_written_for_its_language_is_told(languages: str, written: str, messages: list[str]) -> None:
     text = SMALLEST.replace('"en", "ko"', languages).replace(
         "[purposes.necessary]", f'[purposes.necessary]\ntitle = {{ {written} = "x" }}'
     )
-    assert [f"{fault.problem}; {fault.fix}" for fault in mistaken_languages(loads(text))] == told
+    assert [f"{fault.problem}; {fault.fix}" for fault in mistaken_languages(loads(text))] == messages
 
 
 @pytest.mark.parametrize("country", ["US", "KR", "GB", "XK"])

@@ -42,9 +42,9 @@ def test_a_changed_retention_changes_the_page_the_cookie_table_the_banner_the_pu
         banner = visits(app, "/", speaks).body.partition("<strong>Analytics</strong>")[2]
         assert words in banner.partition("</li>")[0]
     purposes = json.loads(visits(app, "/consent/policy.json").body)["purposes"]
-    assert next(each for each in purposes if each["name"] == "analytics")["retention"] == retention
+    assert next(purpose for purpose in purposes if purpose["name"] == "analytics")["retention"] == retention
     cookies = json.loads(visits(app, "/consent/cookies.json").body)["cookies"]
-    assert next(each for each in cookies if each["name"] == "_ga*")["retention"] == retention
+    assert next(cookie for cookie in cookies if cookie["name"] == "_ga*")["retention"] == retention
     # What is done: the record is there to its last day, and gone at the hour.
     asyncio.run(_is_destroyed_after(site, timedelta(days=days)))
 

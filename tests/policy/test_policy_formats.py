@@ -101,7 +101,7 @@ def test_each_term_of_the_vocabulary_is_published_and_stands_in_its_place(policy
 def test_every_node_that_is_named_is_told() -> None:
     triples = list(graph(loads(SMALLEST + MEMBERS + CLOUD + SECTION + REST)))
     named = {value for _, _, value in triples if isinstance(value, URIRef) and str(value).startswith(f"{HERE}#")}
-    assert {str(each).partition("#")[2] for each in named} >= {
+    assert {str(node).partition("#")[2] for node in named} >= {
         "controller",
         "purpose-ads",
         "processor-1",
@@ -111,13 +111,13 @@ def test_every_node_that_is_named_is_told() -> None:
 
 
 def test_the_graph_says_on_which_ground_for_how_long_and_who_receives() -> None:
-    found = graph(loads(SMALLEST + MEMBERS + CLOUD + REST))
+    rdf = graph(loads(SMALLEST + MEMBERS + CLOUD + REST))
     node = {name: URIRef(f"{HERE}#{name}") for name in ("purpose-ads", "purpose-members", "purpose-law", "transfer-2")}
 
     def below(start: str, *path: str) -> set[object]:
         reached: set[object] = {node[start]}
         for step in path:
-            reached = {value for each in reached for value in found.objects(each, URIRef(step))}  # type: ignore[arg-type]
+            reached = {value for subject in reached for value in rdf.objects(subject, URIRef(step))}  # type: ignore[arg-type]
         return reached
 
     basis = below("purpose-ads", f"{DPV}hasLegalBasis", str(RDF.type))
@@ -188,9 +188,9 @@ def test_what_the_command_cannot_write_is_one_line(
     file = tmp_path / "policy.toml"
     file.write_text(POLICY, "utf-8")
     assert main(["policy", str(file), *arguments]) == code
-    told = capsys.readouterr().err
-    assert said in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
 
 
 # -- the record of processing activities ----------------------------------------------------------------------------
@@ -202,13 +202,13 @@ def test_the_record_has_a_row_for_each_purpose_with_all_that_article_30_asks_for
     assert record_gaps(policy) == []
     for language in policy.languages:
         record: Any = processing_record(policy, language)
-        assert [each["name"] for each in record["activities"]] == list(policy.purposes)
+        assert [activity["name"] for activity in record["activities"]] == list(policy.purposes)
         for row, purpose in zip(record["activities"], policy.purposes.values(), strict=True):
             assert row["purpose"] == purpose.description.read(language)[0]
             assert all(row[key] for key in ("subjects", "retention", "security")), row["name"]
-            working = [each for each in policy.processors if purpose.name in each.purposes]
-            received = [each for each in policy.recipients if each.purpose == purpose.name]
-            names = [*(each.name for each in received), *(each.name for each in working)]
+            working = [processor for processor in policy.processors if purpose.name in processor.purposes]
+            received = [recipient for recipient in policy.recipients if recipient.purpose == purpose.name]
+            names = [*(receiver.name for receiver in received), *(receiver.name for receiver in working)]
             for said, name in zip(row["recipients"][: len(received)] + row["processors"], names, strict=True):
                 assert said.startswith(name.read(language)[0])
 
@@ -228,9 +228,9 @@ def test_what_article_30_asks_for_and_nobody_declared_is_noted(
     file = tmp_path / "policy.toml"
     file.write_text(SMALLEST + MEMBERS, "utf-8")
     assert main(["policy", str(file), "--format", "record-json"]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["gaps"] == ["controller.address", "purposes.members.subjects", "sections"]
-    assert "purposes.members.subjects: article 30(1) asks for the categories of data subjects (c)" in told.err
+    output = capsys.readouterr()
+    assert json.loads(output.out)["gaps"] == ["controller.address", "purposes.members.subjects", "sections"]
+    assert "purposes.members.subjects: article 30(1) asks for the categories of data subjects (c)" in output.err
 
 
 def test_no_cell_of_the_sheet_is_a_formula_and_korean_is_read_as_korean() -> None:
@@ -250,10 +250,10 @@ def test_no_cell_of_the_sheet_is_a_formula_and_korean_is_read_as_korean() -> Non
 
 def test_the_record_of_a_revision_says_for_how_long_each_law_holds_what() -> None:
     record: Any = processing_record(loads(SMALLEST + MEMBERS + CLOUD + REST), "en")
-    found = {each["name"]: each for each in record["activities"]}
-    assert found["members"]["retention"] == ["until you close your account", "Contracts, 5 years, Act 6"]
-    assert found["law"]["retention"] == ["1 day", "5 years, Act 2"]
-    assert found["members"]["transfers"] == ["Cloud Inc., United States, standard contractual clauses"]
-    assert found["law"]["legal_basis"] == "legal obligation, Act 1"
+    by_name = {activity["name"]: activity for activity in record["activities"]}
+    assert by_name["members"]["retention"] == ["until you close your account", "Contracts, 5 years, Act 6"]
+    assert by_name["law"]["retention"] == ["1 day", "5 years, Act 2"]
+    assert by_name["members"]["transfers"] == ["Cloud Inc., United States, standard contractual clauses"]
+    assert by_name["law"]["legal_basis"] == "legal obligation, Act 1"
     assert record["joint_controllers"] == ["Partner, The archive"]
     assert record["representatives"] == ["R, r@r.example"]

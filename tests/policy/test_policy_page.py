@@ -36,11 +36,11 @@ def test_the_summary_has_a_row_for_each_purpose_and_says_who_keeps_it(
 ) -> None:
     html = page(tmp_path, language)
     rows = html.partition('class="consent-mw-summary"')[2].partition("</table>")[0].split("<tr>")[2:]
-    told = [plain(row) for row in rows]
-    assert len(told) == 5  # necessary, members, ads, receipts, requests
-    assert [site_itself in row for row in told] == [False, True, False, False, False]
-    assert [server in row for row in told] == [True, False, True, True, True]
-    members, ads = told[1], told[2]
+    texts = [plain(row) for row in rows]
+    assert len(texts) == 5  # necessary, members, ads, receipts, requests
+    assert [site_itself in row for row in texts] == [False, True, False, False, False]
+    assert [server in row for row in texts] == [True, False, True, True, True]
+    members, ads = texts[1], texts[2]
     assert "E-mail" in members
     assert "Telephone" in members
     assert "Cloud Inc." in members
@@ -54,7 +54,7 @@ def test_the_summary_is_in_the_json_and_as_a_table_in_the_markdown(tmp_path: Pat
     assert rows[1]["held_by"] == "application"
     assert rows[1]["items"]["required"]["text"] == "E-mail"
     assert rows[2] | {"cookies": ["_c"], "fields": ["client.address"], "retention": "6 months"} == rows[2]
-    assert [each["text"] for each in rows[2]["processors"]] == ["Cloud Inc."]
+    assert [processor["text"] for processor in rows[2]["processors"]] == ["Cloud Inc."]
     markdown = page(tmp_path, "en", ".md")
     assert re.search(r"^\| Accounts · .* \| E-mail; optional: Telephone \| until you close", markdown, re.MULTILINE)
 

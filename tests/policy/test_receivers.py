@@ -94,17 +94,17 @@ def test_what_one_place_names_as_a_receiver_each_of_the_others_names(language: s
 def test_the_documents_name_each_receiver_under_its_purpose(drawn: Drawn) -> None:
     policy = drawn.policy
     document: Any = policy_document(policy, "en", OwnCookies(), [1])
-    by_purpose = {each["name"]: {name["text"] for name in each["receivers"]} for each in document["purposes"]}
+    by_purpose = {purpose["name"]: {name["text"] for name in purpose["receivers"]} for purpose in document["purposes"]}
     listed: dict[str, set[str]] = {}
-    for each in document["recipients"]:
-        listed.setdefault(each["purpose"], set()).add(each["name"]["text"])
-    assert {name: found for name, found in by_purpose.items() if found} == listed == drawn.expected
+    for recipient in document["recipients"]:
+        listed.setdefault(recipient["purpose"], set()).add(recipient["name"]["text"])
+    assert {name: names for name, names in by_purpose.items() if names} == listed == drawn.expected
     receipt = Receipt(new_id(0), "n", Choice.ACCEPT, 1, policy.digest, "banner", "en", "", {}, {}, [], "")
-    told: Any = receipt_document(receipt, policy, Addresses(""), words=None)
-    answered = {each["purpose_id"]: set(each["recipient_third_parties"]) for each in told["purposes"]}
+    receipt_json: Any = receipt_document(receipt, policy, Addresses(""), words=None)
+    answered = {purpose["purpose_id"]: set(purpose["recipient_third_parties"]) for purpose in receipt_json["purposes"]}
     assert answered == {purpose: drawn.expected.get(purpose, set()) for purpose in ASKED}
-    parties = [each for each in told["party_identification"] if each["party_role"] == "recipient"]
-    assert {each["party_name"] for each in parties} == drawn.of(PURPOSES)
+    parties = [party for party in receipt_json["party_identification"] if party["party_role"] == "recipient"]
+    assert {party["party_name"] for party in parties} == drawn.of(PURPOSES)
 
 
 def test_the_question_about_a_waiting_cookie_names_who_receives_what_its_purpose_collects() -> None:
@@ -119,8 +119,8 @@ def test_check_names_who_receives_something(tmp_path: Path, capsys: pytest.Captu
     file = tmp_path / "policy.toml"
     file.write_text(POLICY.replace('name = "ad"', 'name = "ad"\nprovider = "Ad-House"') + RECIPIENT, "utf-8")
     assert main(["check", str(file), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {name: names for name, names in told["receivers"].items() if names} == {"marketing": ["Ad-House"]}
+    answer = json.loads(capsys.readouterr().out)
+    assert {name: names for name, names in answer["receivers"].items() if names} == {"marketing": ["Ad-House"]}
 
 
 COOKIE = '[[cookies.declared]]\nname = "new"\npurpose = "{}"\nprovider = "Ad-House"\nexpires = "1 day"\n'
@@ -129,14 +129,14 @@ COOKIE = '[[cookies.declared]]\nname = "new"\npurpose = "{}"\nprovider = "Ad-Hou
 @pytest.mark.parametrize("purpose", ["necessary", "analytics"])
 def test_a_new_cookie_of_somebody_new_is_announced_as_a_new_recipient(purpose: str) -> None:
     old, new = loads(POLICY), loads((POLICY + COOKIE.format(purpose)).replace("revision = 1", "revision = 2"))
-    found = {each.what: each.reason for each in amendments(old, new)}
-    assert found["recipient.new"] == "received"
+    reasons = {amendment.what: amendment.reason for amendment in amendments(old, new)}
+    assert reasons["recipient.new"] == "received"
 
 
 def test_a_new_cookie_of_a_known_receiver_makes_no_new_recipient() -> None:
     known = POLICY + '[[recipients]]\nname = "Ad-House"\npurpose = "analytics"\nitems = "x"\nretention = "1 day"\n'
     new = loads((known + COOKIE.format("analytics")).replace("revision = 1", "revision = 2"))
-    assert "recipient.new" not in {each.what for each in amendments(loads(known), new)}
+    assert "recipient.new" not in {amendment.what for amendment in amendments(loads(known), new)}
 
 
 HELD = '[purposes.functional.archive]\nretention = "5 years"\nlaw = { ko = "법 제6조", en = "article 6" }\n'

@@ -59,8 +59,8 @@ def said(value: object) -> Iterator[Text | str]:
         for field in msgspec.structs.fields(value):
             yield from said(getattr(value, field.name))
     elif isinstance(value, tuple | list | dict):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from said(each)
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from said(part)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -76,15 +76,15 @@ def test_the_page_says_each_duty_that_check_counts_as_said(file: Path) -> None:
         looked_at += 1
         if duty.said_by == ("page",):
             name, pattern = BY_ITSELF[duty.id]
-            found = re.search(rf'<section id="{name}">.*?</section>', html, re.DOTALL)
-            assert found, duty.id
-            assert re.search(pattern, text_of(found[0]), re.IGNORECASE | re.DOTALL), (duty.id, text_of(found[0]))
+            match = re.search(rf'<section id="{name}">.*?</section>', html, re.DOTALL)
+            assert match, duty.id
+            assert re.search(pattern, text_of(match[0]), re.IGNORECASE | re.DOTALL), (duty.id, text_of(match[0]))
         for pointer in duty.said_by:
             path, _, pattern = pointer.partition("~")
             for place, value in pointed(policy, path) if pointer != "page" else ():
                 for text in said(value):
-                    told = text.read(language)[0] if isinstance(text, Text) else text
-                    plain = re.sub(r"\s+", " ", re.sub(r"(?m)^- ", "", told)).strip()
+                    wording = text.read(language)[0] if isinstance(text, Text) else text
+                    plain = re.sub(r"\s+", " ", re.sub(r"(?m)^- ", "", wording)).strip()
                     assert plain in words, f"{duty.id}: {place} is not on the page: {plain}"
     assert looked_at >= 8
 

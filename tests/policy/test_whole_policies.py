@@ -42,11 +42,11 @@ def test_the_page_of_each_says_who_works_for_it_what_the_application_holds_and_i
                 "_article.html", language, "", suffix="", own_cookies=OwnCookies(), has_my_data=True
             )
         )
-        told = [policy.controller.name, policy.controller.address]
-        told += [text for processor in policy.processors for text in (processor.name, processor.task)]
-        told += [text for section in policy.sections for text in (section.title,)]
-        told += [text for purpose in policy.by_application for text in (purpose.title, purpose.until, purpose.grounds)]
-        for text in filter(None, told):
+        texts = [policy.controller.name, policy.controller.address]
+        texts += [text for processor in policy.processors for text in (processor.name, processor.task)]
+        texts += [text for section in policy.sections for text in (section.title,)]
+        texts += [text for purpose in policy.by_application for text in (purpose.title, purpose.until, purpose.grounds)]
+        for text in filter(None, texts):
             assert text.read(language)[0] in page
 
 

@@ -48,12 +48,12 @@ def test_a_processor_is_no_third_party_and_what_goes_abroad_is_told() -> None:
     assert "standard contractual clauses" in section(html, "transfers")
     document = policy_document(loads(SMALLEST + MEMBERS + CLOUD), "en", OwnCookies(), [1])
     assert document["recipients"] == []
-    assert [each["task"]["text"] for each in document["processors"]] == ["Hosting"]  # type: ignore[attr-defined]
+    assert [processor["task"]["text"] for processor in document["processors"]] == ["Hosting"]  # type: ignore[attr-defined]
 
 
 def test_a_section_of_ones_own_is_numbered_with_ours_and_holds_no_markup() -> None:
     html = article(loads(SMALLEST + SECTION))
-    numbers = [int(each) for each in re.findall(r"<h2>(\d+)\. ", html)]
+    numbers = [int(number) for number in re.findall(r"<h2>(\d+)\. ", html)]
     assert numbers == list(range(1, 13))
     own = section(html, "own-1")
     assert "<h2>7. Security</h2>" in own
@@ -63,8 +63,8 @@ def test_a_section_of_ones_own_is_numbered_with_ours_and_holds_no_markup() -> No
 
 
 def test_a_new_section_changes_no_other_though_it_moves_their_numbers() -> None:
-    found = differences(article(loads(SMALLEST)), article(loads(SMALLEST + SECTION)))
-    assert [each.heading for each in found] == ["7. Security"]
+    changes = differences(article(loads(SMALLEST)), article(loads(SMALLEST + SECTION)))
+    assert [change.heading for change in changes] == ["7. Security"]
 
 
 @pytest.mark.parametrize(
