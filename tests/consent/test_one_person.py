@@ -93,16 +93,18 @@ def asks(site: LivingSite, visitor: ConsentClient, action: str, **fields: Any) -
 
 
 def data_of(visitor: ConsentClient) -> dict[str, Any]:
-    found: dict[str, Any] = visitor.get(f"{DATA}.json").json()
-    return found
+    data: dict[str, Any] = visitor.get(f"{DATA}.json").json()
+    return data
 
 
 def held(visitor: ConsentClient) -> dict[str, int]:
-    return {each["purpose"]: each["count"] for each in data_of(visitor)["held"]}
+    return {row["purpose"]: row["count"] for row in data_of(visitor)["held"]}
 
 
 def kept(site: LivingSite, purpose: str, *kinds: str) -> list[str]:
-    return [str(each.data["url.path"]) for each in site.records(*(kinds or ("visit",))) if each.purpose == purpose]
+    return [
+        str(record.data["url.path"]) for record in site.records(*(kinds or ("visit",))) if record.purpose == purpose
+    ]
 
 
 def lines(done: Done) -> list[dict[str, Any]]:
@@ -113,7 +115,7 @@ def read_by_staff(site: LivingSite, purpose: str = "analytics") -> list[str]:
     site.settle()
     done = site.run("log", "--kind", "visit", "--purpose", purpose, "--reason", "a test", "--json", "-n", "1000")
     assert done.exit_code == 0, done.stderr
-    return [str(each["url.path"]) for each in lines(done)]
+    return [str(row["url.path"]) for row in lines(done)]
 
 
 # -- 1: a restriction is about a person ------------------------------------------------------------------------------
@@ -162,7 +164,7 @@ def test_a_restriction_and_its_end_hold_for_staff_while_they_wait_in_the_spool(
 ) -> None:
     def read_now(site: LivingSite) -> list[str]:
         words = ("log", "--kind", "visit", "--purpose", "analytics", "--reason", "a test", "--json")
-        return [str(each["url.path"]) for each in lines(site.run(*words))]
+        return [str(row["url.path"]) for row in lines(site.run(*words))]
 
     def drains(site: LivingSite) -> None:
         site.settle()  # lets go of what it writes
@@ -258,7 +260,7 @@ def test_a_restriction_outlives_the_record_that_asked_for_it(new_site: NewSite, 
         for _ in range(3):
             kim.get("/later")
             site.pass_time(days=50, step=timedelta(days=5))
-        assert number not in [each["number"] for each in data_of(kim)["requests"]]
+        assert number not in [request["number"] for request in data_of(kim)["requests"]]
         assert data_of(kim)["restricted"]
         assert read_by_staff(site) == []
         (row,) = lines(site.run("requests", "list", "--json"))
@@ -332,11 +334,13 @@ def test_a_member_still_finds_the_records_of_abuse_that_staff_refused_to_erase(n
         kim.accept()
         kim.get("/abuse")
         asks(site, kim, "erase", confirm="yes")
-        (number,) = [each["number"] for each in lines(site.run("requests", "list", "--json"))]
+        (number,) = [request["number"] for request in lines(site.run("requests", "list", "--json"))]
         assert site.run("requests", "refuse", number, "--reason", "we need them").exit_code == 0
         assert held(kim) == {"abuse": 1}
         asks(site, kim, "erase-abuse", message="please")
-        numbers = [each["number"] for each in lines(site.run("requests", "list", "--json")) if each["state"] == "open"]
+        numbers = [
+            request["number"] for request in lines(site.run("requests", "list", "--json")) if request["state"] == "open"
+        ]
         assert site.run("requests", "grant", numbers[0]).exit_code == 0
         site.pass_time(minutes=1)
         assert site.records("abuse") == []
@@ -379,16 +383,16 @@ def test_a_link_that_would_end_is_moved_and_leads_on(new_site: NewSite) -> None:
     with new_site(text) as site:
         phone, desk = (site.visitor(headers={"x-user": "kim"}) for _ in range(2))
         phone.accept()
-        (first,) = {each.time.date() for each in site.records("link")}
+        (first,) = {link.time.date() for link in site.records("link")}
         del phone.headers["x-user"]
         for _ in range(2):
             site.pass_time(days=95, step=timedelta(days=5))
             saves(phone, analytics="yes", marketing="yes")
             phone.get("/later")
             site.pass_time(days=1, step=timedelta(days=1))
-        found = site.records("link")
-        assert len(found) == 2
-        assert all(each.time.date() > first for each in found)
+        links = site.records("link")
+        assert len(links) == 2
+        assert all(link.time.date() > first for link in links)
         site.pass_time(days=25, step=timedelta(days=1))
         assert held(desk) == {"analytics": 1, "marketing": 1}
 
@@ -418,7 +422,7 @@ def test_a_long_exchange_is_erased_after_its_end_although_nothing_else_was_found
             site.pass_time(hours=after)
         for _ in range(3):
             site.pass_time(minutes=1)
-        assert [each for each in site.records("visit") if each.purpose != "necessary"] == []
+        assert [record for record in site.records("visit") if record.purpose != "necessary"] == []
 
 
 def test_an_erasure_forgets_by_which_sign_in_an_ended_browser_was_used_and_no_other(new_site: NewSite) -> None:
@@ -440,11 +444,11 @@ def test_what_is_still_open_stays_open_after_an_erasure_and_goes_on_to_restrict(
         asks(site, kim, "dispute", message="not me")
         asks(site, kim, "withdraw", purpose="analytics")
         asks(site, kim, "erase", confirm="yes")
-        told = data_of(kim)
-        assert [(each["kind"], each["state"]) for each in told["requests"]] == [
+        data = data_of(kim)
+        assert [(request["kind"], request["state"]) for request in data["requests"]] == [
             ("restriction", "open"), ("correction", "open")
         ]  # fmt: skip
-        assert told["restricted"]
+        assert data["restricted"]
         page_of = kim.get(f"{DATA}?lang=en").text
         assert "until they are answered or withdrawn" in page_of
 
@@ -462,7 +466,7 @@ def removed_since(site: LivingSite) -> ConsentClient:
     site.pass_time(days=35, step=timedelta(days=40))
     kim.get("/second")
     site.settle()
-    assert sorted(each.purpose for each in site.records("visit")) == ["analytics", "analytics", "functional"]
+    assert sorted(record.purpose for record in site.records("visit")) == ["analytics", "analytics", "functional"]
     return kim
 
 
@@ -500,9 +504,9 @@ def test_a_purpose_that_is_declared_no_more_is_told_as_it_was_declared_last(new_
         page = kim.get(DATA, headers={"accept": "text/html", "accept-language": "ko"}).text
         assert "<h3>편의</h3>" in page
         assert page.count("</strong>, 편의") == 1
-        (told,) = [each for each in data_of(kim)["held"] if each["purpose"] == "functional"]
-        assert (told["title"], told["basis"], told["retention"]) == ("Comfort", "consent", "13 months")
-        assert "receivers" not in told, "who received it then, the policy of today does not say"
+        (row,) = [row for row in data_of(kim)["held"] if row["purpose"] == "functional"]
+        assert (row["title"], row["basis"], row["retention"]) == ("Comfort", "consent", "13 months")
+        assert "receivers" not in row, "who received it then, the policy of today does not say"
 
 
 def test_a_purpose_that_never_was_cannot_be_withdrawn_and_the_answer_lists_those_that_can(new_site: NewSite) -> None:
@@ -659,8 +663,8 @@ def test_one_visitor_is_one_in_a_period_of_days_on_each_of_which_they_choose(new
         for number in range(35):
             saves(kim, analytics="yes", marketing="no" if number % 2 else "yes")
             site.pass_time(days=1, step=timedelta(hours=12))
-        told = site.run("report", "--json", "--days", "40").json()
-        assert all(not day.get("choices") for day in told["days"]), told["days"]
+        report = site.run("report", "--json", "--days", "40").json()
+        assert all(not day.get("choices") for day in report["days"]), report["days"]
 
 
 def test_five_visitors_are_told_although_one_of_them_chose_before(new_site: NewSite) -> None:
@@ -670,5 +674,5 @@ def test_five_visitors_are_told_although_one_of_them_chose_before(new_site: NewS
         for visitor in crowd:
             visitor.accept()
         site.pass_time(days=1)
-        found = site.counts(START.date())["receipts"]
-        assert found["kind"] == {"receipt": 7}
+        counts = site.counts(START.date())["receipts"]
+        assert counts["kind"] == {"receipt": 7}

@@ -96,11 +96,11 @@ class Proofs:
     def taken(self) -> list[Record]:
         """Return what was given since the last call."""
         segments = self._spool.closed()
-        found = [decode_record(frame) for segment in segments for frame in segment.frames()]
+        records = [decode_record(frame) for segment in segments for frame in segment.frames()]
         for segment in segments:
             segment.discard()
         self._spool.close()
-        return found
+        return records
 
 
 @pytest.fixture(scope="module")
@@ -128,17 +128,17 @@ def test_a_name_that_is_none_was_made_on_some_day(text: str) -> None:
 def test_tokens_of_a_person_are_made_of_one_name_however_often_they_chose_and_of_no_receipt() -> None:
     _, keyring, sealer = a_year()
     keyring.reads = 0
-    made = tokens(sealer, Person((new_name(on(TODAY - 300)),)))
-    assert {day for day, _ in made} == set(range(TODAY - 300 - CLOCK_DAYS, TODAY + 1)), "none from before it was made"
-    assert {len(each) for each in made.values()} == {1}
-    assert keyring.reads <= len(made)
+    by_day = tokens(sealer, Person((new_name(on(TODAY - 300)),)))
+    assert {day for day, _ in by_day} == set(range(TODAY - 300 - CLOCK_DAYS, TODAY + 1)), "none from before it was made"
+    assert {len(day_tokens) for day_tokens in by_day.values()} == {1}
+    assert keyring.reads <= len(by_day)
 
 
 def test_three_hundred_links_of_a_sign_in_take_a_few_questions_and_what_is_not_followed_is_said() -> None:
     async def work() -> None:
         store, keyring, sealer = a_year()
         names = [f"name {n:03}" for n in range(300)]
-        await store.append([each for name in names for each in links(sealer, name, "kim", TODAY * DAY_NS)])
+        await store.append([link for name in names for link in links(sealer, name, "kim", TODAY * DAY_NS)])
         keyring.reads = 0
         people = People(store, sealer)
         person = await people.of(Person((), "kim"))
@@ -223,12 +223,14 @@ def test_the_receipts_of_a_page_are_the_newest(proofs_of: Callable[[Sealer], Pro
             proofs.give(name, TODAY - MOST - 5 + n)
         proofs.give(name, TODAY, refused=True)
         await store.append(proofs.taken())
-        found = await Receipts(store, sealer).of(name)
-        assert len(found) == MOST
-        assert (found[0].name, found[1].changes, found[-1].changes) == (None, MOST + 5, 7)
-        assert [each.given_at for each in found] == sorted((each.given_at for each in found), reverse=True)
-        since = await Receipts(store, sealer).since([name, "other"], found[3].given_at)
-        assert [each.id for each in since] == [each.id for each in found[:3]]
+        receipts = await Receipts(store, sealer).of(name)
+        assert len(receipts) == MOST
+        assert (receipts[0].name, receipts[1].changes, receipts[-1].changes) == (None, MOST + 5, 7)
+        assert [receipt.given_at for receipt in receipts] == sorted(
+            (receipt.given_at for receipt in receipts), reverse=True
+        )
+        since = await Receipts(store, sealer).since([name, "other"], receipts[3].given_at)
+        assert [receipt.id for receipt in since] == [receipt.id for receipt in receipts[:3]]
         assert await Receipts(store, sealer).of("other") == []
 
     asyncio.run(work())

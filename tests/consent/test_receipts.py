@@ -98,7 +98,7 @@ def test_earlier_answers_follow_the_one_in_force(tmp_path: Path) -> None:
         assert latest["pii_principal_id"] == first["pii_principal_id"]
         assert (first["consent_mw"]["changes"], latest["consent_mw"]["changes"]) == (0, 1)
         assert (latest["consent_mw"]["choice"], first["consent_mw"]["choice"]) == ("prompt", "accept")
-        states = {each["purpose_id"]: each["event_state"] for each in latest["purposes"]}
+        states = {purpose["purpose_id"]: purpose["event_state"] for purpose in latest["purposes"]}
         assert states == {
             "functional": "consent given", "analytics": "consent refused", "marketing": "consent requested"
         }  # fmt: skip
@@ -106,15 +106,15 @@ def test_earlier_answers_follow_the_one_in_force(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(("choice", "told"), [("", "chosen yet"), ("reject", "refused everything")])
-def test_who_has_no_receipt_reads_why(choice: str, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("choice", "words"), [("", "chosen yet"), ("reject", "refused everything")])
+def test_who_has_no_receipt_reads_why(choice: str, words: str, tmp_path: Path) -> None:
     async def run() -> None:
         visitor = Visitor(site(tmp_path))
         if choice:
             await visitor.picks(choice)
         sent = await visitor.gets("/consent/receipt", query_string=b"lang=en")
         assert sent[0]["status"] == 404
-        assert told in body(sent)
+        assert words in body(sent)
         assert json.loads(body(await visitor.gets("/consent/receipt.json")))["receipts"] == []
 
     asyncio.run(run())
@@ -151,8 +151,8 @@ def test_a_receipt_whose_key_is_destroyed_is_gone_and_looking_for_it_makes_no_ke
         sent = await visitor.gets("/consent/receipt", query_string=b"lang=en")
         assert sent[0]["status"] in (404, 503)
         assert receipt["record_id"] not in body(sent)
-        found = await Receipts(app.runtime.store, app.runtime.sealer).of(receipt["pii_principal_id"])
-        assert found == []
+        remaining = await Receipts(app.runtime.store, app.runtime.sealer).of(receipt["pii_principal_id"])
+        assert remaining == []
         assert [day for day, _ in keyring.live() if day < min(day for day, _ in live)] == []
 
     asyncio.run(run())
@@ -174,11 +174,11 @@ def test_the_page_tells_answers_words_and_number_and_can_be_kept(tmp_path: Path)
         visitor = Visitor(site(tmp_path))
         fields = (("choice", "accept"), ("surface", "banner"), ("language", "ko"))
         await visitor.posts(*fields)
-        (told,) = await receipts(visitor)
+        (receipt,) = await receipts(visitor)
         for path in ("/consent/receipt", "/consent/receipt.html"):
             html = body(await visitor.gets(path, query_string=b"lang=en"))
-            assert told["record_id"] in html
-            assert told["consent_mw"]["shown"]["sha256"] in html
+            assert receipt["record_id"] in html
+            assert receipt["consent_mw"]["shown"]["sha256"] in html
             assert "모두 허용" in html  # the words of then, in the language of then
             assert 'href="/consent/policy/1?lang=en"' in html
         assert "attachment" in header(await visitor.gets("/consent/receipt.html"), "content-disposition")
@@ -196,7 +196,7 @@ def test_a_receipt_tells_what_the_specification_asks_for(tmp_path: Path) -> None
         (receipt,) = await receipts(visitor)
         assert receipt["privacy_notice"]["uri"] == "https://www.example.com/consent/policy/1"
         assert receipt["privacy_notice"]["sha256"] == loads(POLICY).digest
-        analytics = next(each for each in receipt["purposes"] if each["purpose_id"] == "analytics")
+        analytics = next(purpose for purpose in receipt["purposes"] if purpose["purpose_id"] == "analytics")
         assert analytics["lawful_basis"] == "consent"
         assert analytics["retention_period"] == "P13M"
         assert analytics["withdrawal_method"] == "https://www.example.com/consent"
@@ -276,8 +276,8 @@ def test_the_words_outlive_the_template_that_showed_them(tmp_path: Path) -> None
         await visitor.posts(("choice", "accept"), ("surface", "banner"), ("language", "en"))
         (own / "_three.html").write_text("<button>Something else</button>", "utf-8")
         app.runtime.spool.close()
-        (told,) = await receipts(visitor, app=site(tmp_path, templates=own))
-        assert "Whatever you like" in told["consent_mw"]["shown"]["text"]
+        (receipt,) = await receipts(visitor, app=site(tmp_path, templates=own))
+        assert "Whatever you like" in receipt["consent_mw"]["shown"]["text"]
 
     asyncio.run(run())
 
@@ -352,7 +352,7 @@ def test_what_waits_goes_on_waiting_where_the_answer_could_not_be_kept(tmp_path:
     middleware = ConsentMiddleware(setting, policy=tmp_path / "policy.toml", secret_keys=["a key of at least 16 bytes"])
 
     async def waiting(visitor: Visitor) -> list[str]:
-        return [each["name"] for each in json.loads(body(await visitor.gets("/consent/state")))["waiting"]]
+        return [cookie["name"] for cookie in json.loads(body(await visitor.gets("/consent/state")))["waiting"]]
 
     async def story() -> None:
         visitor = Visitor(middleware)

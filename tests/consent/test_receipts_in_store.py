@@ -49,8 +49,8 @@ def store(tmp_path: Path) -> Elsewhere:
 def site(tmp_path: Path, store: Elsewhere) -> Generator[LivingSite]:
     (tmp_path / "site").mkdir()
     app = Starlette(routes=[Route("/", home)])
-    with LivingSite(app, policy=POLICY, directory=tmp_path / "site", store=store, receipts="store") as found:
-        yield found
+    with LivingSite(app, policy=POLICY, directory=tmp_path / "site", store=store, receipts="store") as site:
+        yield site
 
 
 def sends(site: LivingSite, page: str, **fields: str) -> int:
@@ -82,7 +82,7 @@ def test_while_the_store_is_away_no_acceptance_is_taken_and_a_refusal_holds(site
     assert chooses(site, "reject") == 200
     store.away = False
     site.settle()
-    assert [each.data["consent.choice"] for each in site.records("receipt")] == ["reject"]
+    assert [record.data["consent.choice"] for record in site.records("receipt")] == ["reject"]
     assert chooses(site, "accept") == 200
 
 

@@ -44,14 +44,14 @@ def play(app: ConsentMiddleware, story: Callable[..., Awaitable[None]], *, secur
 
 async def choice(visitor: Visitor, host: str = WWW) -> str | None:
     visitor.browser.host = host
-    found: str | None = json.loads(body(await visitor.gets("/consent/state")))["choice"]
-    return found
+    answer: str | None = json.loads(body(await visitor.gets("/consent/state")))["choice"]
+    return answer
 
 
 async def known(visitor: Visitor, host: str = WWW, **more: Any) -> list[str]:
     visitor.browser.host = host
-    found: list[str] = json.loads(body(await visitor.gets(f"{PAGE}.json", **more))).get("known_by", [])
-    return found
+    ways: list[str] = json.loads(body(await visitor.gets(f"{PAGE}.json", **more))).get("known_by", [])
+    return ways
 
 
 async def tosses(attacker: Visitor, victim: Visitor, picks: str = "accept") -> None:
@@ -159,9 +159,9 @@ def test_under_a_tossed_choice_nothing_is_filed_that_its_owner_could_read(
         named = [record.subject for record in await records(app, "visit", "abuse") if record.subject is not None]
         assert len(named) <= 1, "only the attacker's own choice carries a mark"
         assert await records(app, "link") == [], "no sign-in is linked with somebody else's receipt"
-        found = json.dumps(await data(attacker))
-        assert "secret" not in found
-        assert "victim@" not in found
+        answer = json.dumps(await data(attacker))
+        assert "secret" not in answer
+        assert "victim@" not in answer
 
     play(app, story, secure=secure)
 
@@ -273,8 +273,8 @@ def test_over_plain_http_nothing_waits_where_a_neighbour_could_take_it(tmp_path:
     async def story(attacker: Visitor, victim: Visitor) -> None:
         await tosses(attacker, victim, "prompt")
         sent = await victim.gets("/")
-        told = dict(sent[0]["headers"])[b"consent-cookies"]
-        assert told == (
+        consent_cookies = dict(sent[0]["headers"])[b"consent-cookies"]
+        assert consent_cookies == (
             b'theme; blocked; "the visitor wants to be asked, and over plain http a neighbour could take what waits"'
         )
         assert sent[1]["body"] == b"the page"
@@ -332,6 +332,6 @@ def test_in_chromium_a_neighbour_reads_nothing_of_whom_they_tossed_their_choice(
                 victim.goto(address + path)
         own.goto(f"{address}{PAGE}")
         assert "can't identify you from this browser" in own.content() or "알아볼" in own.content()
-        told = own.evaluate("fetch('/consent/my-data.json').then(answer => answer.text())")
-        assert json.loads(told) == {"error": "unknown", "kinds": json.loads(told)["kinds"]}
+        answer = own.evaluate("fetch('/consent/my-data.json').then(answer => answer.text())")
+        assert json.loads(answer) == {"error": "unknown", "kinds": json.loads(answer)["kinds"]}
         browser.close()

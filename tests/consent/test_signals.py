@@ -207,8 +207,8 @@ def test_a_signal_for_a_purpose_that_nobody_is_asked_about_is_promised_nowhere_a
     policy, later = loads(text), loads(POLICY.replace("revision = 1", "revision = 2"))
     assert policy.signals == {"gpc"}
     document: Any = policy_document(policy, "en", OwnCookies(), [1])
-    assert {each["name"] for each in document["purposes"] if each["refused_by"]} == {"marketing"}
-    assert [each.what for each in amendments(policy, later)] == []
+    assert {purpose["name"] for purpose in document["purposes"] if purpose["refused_by"]} == {"marketing"}
+    assert [amendment.what for amendment in amendments(policy, later)] == []
     (tmp_path / "policy.toml").write_text(text)
     assert main(["check", str(tmp_path / "policy.toml")]) == 1
     assert "purposes.abuse.refused_by: no signal can refuse what nobody is asked about" in capsys.readouterr().err
