@@ -94,7 +94,7 @@ def test_a_partitioned_cookie_is_expired_in_its_own_jar(site):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "warned"),
     [
         (b"theme=1; Path=/", False),
         (b"theme=1; Path=/; Domain=.Example.com", True),
@@ -102,11 +102,11 @@ def test_a_partitioned_cookie_is_expired_in_its_own_jar(site):
         (b"theme=1; Path=/; Secure; Partitioned", True),
     ],
 )
-def test_in_development_a_cookie_set_elsewhere_than_declared_is_told_once(site, caplog, line, told):
+def test_in_development_a_cookie_set_elsewhere_than_declared_is_told_once(site, caplog, line, warned):
     async def story(visitor):
         await visitor.picks("accept")
         await visitor.gets()
         await visitor.gets()
 
     play(site([line], debug=True), story)
-    assert len([r for r in caplog.records if "not as it is declared" in r.message]) == int(told)
+    assert len([r for r in caplog.records if "not as it is declared" in r.message]) == int(warned)

@@ -103,15 +103,15 @@ def test_the_application_can_neither_write_nor_delete_the_consent_cookie():
 
 
 def test_a_hook_may_veto_and_may_let_pass_and_is_told_the_reason():
-    told = {}
+    reasons = {}
 
     def hook(decision):
-        told[decision.name] = decision.reason
+        reasons[decision.name] = decision.reason
         return {"session": Verdict.BLOCKED, "theme": Verdict.KEPT}.get(decision.name)
 
     assert kept(permissions(), hook=hook) == {"theme"}
-    assert told["session"] is Reason.NECESSARY
-    assert told["theme"] is Reason.NO_CHOICE
+    assert reasons["session"] is Reason.NECESSARY
+    assert reasons["theme"] is Reason.NO_CHOICE
 
 
 def test_headers_that_may_all_leave_do_so_in_a_list_that_nobody_else_holds():
@@ -171,9 +171,11 @@ def test_what_was_decided_about_one_value_holds_for_another_as_if_it_had_come_fi
     standing = permissions(Choice.REJECT)
     for value in values:
         line = (b"set-cookie", name + b"=" + value + attributes)
-        remembered, fresh = (gate([line], each, NOW_NS) for each in (standing, permissions(Choice.REJECT)))
+        remembered, fresh = (gate([line], granted, NOW_NS) for granted in (standing, permissions(Choice.REJECT)))
         assert remembered.headers == fresh.headers
-        assert [each.verdict for each in remembered.decisions] == [each.verdict for each in fresh.decisions]
+        assert [decision.verdict for decision in remembered.decisions] == [
+            decision.verdict for decision in fresh.decisions
+        ]
 
 
 @given(st.lists(st.sampled_from((b"", b"; Secure", b"; secure=x", b"; SameSite=None", b"; HttpOnly")), max_size=3))

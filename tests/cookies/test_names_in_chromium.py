@@ -149,8 +149,8 @@ class RawServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
-        found = re.search(rb"\r\ncookie: ([^\r]*)", request, re.IGNORECASE)
-        self.cookie = found[1] if found else b""
+        match = re.search(rb"\r\ncookie: ([^\r]*)", request, re.IGNORECASE)
+        self.cookie = match[1] if match else b""
         set_cookies = b"".join(b"Set-Cookie: " + line + b"\r\n" for line in self.lines)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n"
         writer.write(head + set_cookies + b"\r\nok")
@@ -186,7 +186,7 @@ def visits(page: Page, server: RawServer, line: bytes) -> bytes:
 def test_a_name_that_chromium_stores_is_ours_or_none(page: Page, server: RawServer, line: bytes) -> None:
     page.context.clear_cookies()
     cookie = visits(page, server, line)
-    stored = [each.get("name", "") for each in page.context.cookies()]
+    stored = [entry.get("name", "") for entry in page.context.cookies()]
     ours = name_of(line)
     assert len(stored) <= 1
     assert bool(stored) == bool(cookie)

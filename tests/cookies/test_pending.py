@@ -46,15 +46,15 @@ def play(*workers, story):
         try:
             return await story(*map(Visitor, workers))
         finally:
-            for each in workers:
-                await each.runtime.drain.stop()
+            for app in workers:
+                await app.runtime.drain.stop()
 
     return asyncio.run(run())
 
 
 async def waiting(visitor, **more):
     sent = await visitor.gets("/consent/state", **more)
-    return {each["name"]: each["id"] for each in json.loads(sent[-1]["body"])["waiting"]}
+    return {cookie["name"]: cookie["id"] for cookie in json.loads(sent[-1]["body"])["waiting"]}
 
 
 def application_lines(sent):
@@ -179,8 +179,8 @@ def test_what_waits_is_in_no_page_and_readable_in_no_store(worker, tmp_path):
             assert b"a-value-that" not in b"".join(m.get("body", b"") for m in sent)
             assert b"a-value-that" not in repr(sent).encode()
         page = b"".join(m.get("body", b"") for m in await visitor.gets("/"))
-        for told in (b"theme", b'data-consent="waiting"', b'value="allow"', b'value="refuse"', b'name="remember"'):
-            assert told in page
+        for piece in (b"theme", b'data-consent="waiting"', b'value="allow"', b'value="refuse"', b'name="remember"'):
+            assert piece in page
 
     play(worker([secret]), story=story)
     kept = [path for path in (tmp_path / "consent-data").rglob("*") if path.is_file()]
@@ -236,7 +236,9 @@ def test_a_refusal_is_quiet_for_the_visit_and_no_longer(worker):
         await visitor.posts(("waiting", "all"), ("answer", "refuse"))
         await visitor.gets()
         assert await waiting(visitor) == {}
-        kept = [each for each in visitor.browser.header(b"/", now()).split(b"; ") if b"consent-pending" not in each]
+        kept = [
+            cookie for cookie in visitor.browser.header(b"/", now()).split(b"; ") if b"consent-pending" not in cookie
+        ]
         await visitor.gets(cookie=b"; ".join(kept))  # the browser was closed, and opened again
         assert set(await waiting(visitor)) == {"theme", "ad"}
 
@@ -280,11 +282,11 @@ def test_an_open_page_keeps_its_questions_when_the_same_cookies_are_set_again(wo
         await visitor.gets()
         cookies = {key.name: held.value for key, held in visitor.browser.jar.items()}
         session = cookies[b"__Host-consent-pending"].decode().partition(".")[0]
-        first = [each.id for each in await pending.waiting(session, time.time_ns())]
+        first = [cookie.id for cookie in await pending.waiting(session, time.time_ns())]
         await visitor.gets()
-        assert [each.id for each in await pending.waiting(session, time.time_ns())] == first
+        assert [cookie.id for cookie in await pending.waiting(session, time.time_ns())] == first
         assert len(await pending.claim(session, first[:1], time.time_ns())) == 1
-        assert [each.id for each in await pending.waiting(session, time.time_ns())] == first[1:]
+        assert [cookie.id for cookie in await pending.waiting(session, time.time_ns())] == first[1:]
 
     play(middleware, story=story)
 
@@ -302,7 +304,7 @@ def test_after_ten_minutes_it_is_gone_and_max_age_is_shorter_by_what_it_waited(w
         session = held[b"__Host-consent-pending"].decode().partition(".")[0]
         late = now_ns + WAITS.seconds * 1_000_000_000 + minute
         assert await pending.waiting(session, late) == []
-        ids = [each.id for each in await pending.waiting(session, now_ns)]
+        ids = [cookie.id for cookie in await pending.waiting(session, now_ns)]
         assert await pending.claim(session, ids, late) == []
         lines = await pending.claim(session, ids, now_ns + 5 * minute)
         ages = {line.partition(b"=")[0]: line for line in lines}
@@ -427,10 +429,12 @@ def test_of_two_session_cookies_neither_collects_nor_delivers(worker):
 
     async def story(_):
         victim, attacker = alone(app), alone(app)
-        for each in (victim, attacker):
-            await each.picks("prompt")
-            await each.gets()
-        both = b"; ".join([pair(victim, b"consent"), *(pair(each, b"consent-pending") for each in (victim, attacker))])
+        for visitor in (victim, attacker):
+            await visitor.picks("prompt")
+            await visitor.gets()
+        both = b"; ".join(
+            [pair(victim, b"consent"), *(pair(visitor, b"consent-pending") for visitor in (victim, attacker))]
+        )
         assert await waiting(victim, cookie=both) == {}
         assert set(await waiting(attacker)) == {"theme"}
 

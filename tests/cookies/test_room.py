@@ -32,10 +32,10 @@ def test_no_more_is_taken_in_ten_minutes_than_there_is_of_one_and_of_all(
         now += later
         if room.take(network, things, size, now):
             taken.append((network, things, size, now))
-        held = [each for each in taken if each[3] > now - 10 * MINUTE]
+        held = [taking for taking in taken if taking[3] > now - 10 * MINUTE]
         for number, most in ((1, 40), (2, 4_000)):
-            assert sum(int(each[number]) for each in held) <= most
-            assert sum(int(each[number]) for each in held if each[0] == network) <= most // 2
+            assert sum(int(taking[number]) for taking in held) <= most
+            assert sum(int(taking[number]) for taking in held if taking[0] == network) <= most // 2
 
 
 def test_room_comes_back_with_time_and_what_takes_none_always_fits() -> None:
@@ -62,7 +62,7 @@ def app(tmp_path: Path) -> ConsentMiddleware:
     return ConsentMiddleware(sets, policy=tmp_path / "policy.toml", secret_keys=["k" * 16], store="memory:", debug=True)
 
 
-def told(sent: list[Message]) -> bytes:
+def consent_cookies(sent: list[Message]) -> bytes:
     header: bytes = dict(sent[0]["headers"])[b"consent-cookies"]
     return header
 
@@ -75,16 +75,16 @@ def test_who_leaves_the_session_out_fills_the_room_of_their_own_network_alone(
         consent = set_cookies(await stranger.picks("prompt"))[0].partition(b";")[0]
         answers = [await stranger.gets("/", cookie=consent) for _ in range(200)]
         assert all(sent[1]["body"] == b"the page" for sent in answers)
-        waits = [b"pending" in told(sent) for sent in answers]
+        waits = [b"pending" in consent_cookies(sent) for sent in answers]
         assert 100 < sum(waits) < 130
         assert waits == sorted(waits, reverse=True)
-        assert b'theme; blocked; "the visitor wants to be asked, and too many cookies wait already"' in told(
+        assert b'theme; blocked; "the visitor wants to be asked, and too many cookies wait already"' in consent_cookies(
             answers[-1]
         )
         assert set_cookies(answers[-1]) == []
         await other.picks("prompt")
         sent = await other.gets("/", client=("198.51.100.9", 1))
-        assert b"theme; pending" in told(sent), "somebody else still has room"
+        assert b"theme; pending" in consent_cookies(sent), "somebody else still has room"
         await app.runtime.drain.stop()
 
     with caplog.at_level(logging.WARNING, "consent_mw"):
@@ -97,7 +97,7 @@ def test_a_cookie_that_is_set_again_and_again_in_one_session_takes_its_room_once
         visitor = Visitor(app)
         await visitor.picks("prompt")
         for _ in range(200):
-            assert b"theme; pending" in told(await visitor.gets("/"))
+            assert b"theme; pending" in consent_cookies(await visitor.gets("/"))
         await app.runtime.drain.stop()
 
     asyncio.run(run())

@@ -68,7 +68,7 @@ def test_a_header_reads_the_same_whoever_came_before(headers: list[tuple[bytes, 
     for header, secure, alone in headers * 2:
         experienced._readings.clear()
         fresh = RequestCookies(PLAIN, COOKIE, reopened=REOPENED)
-        readings = [each.read(header, frozenset(), NOW_NS, secure, alone) for each in (experienced, fresh)]
+        readings = [reader.read(header, frozenset(), NOW_NS, secure, alone) for reader in (experienced, fresh)]
         assert _said(readings[0]) == _said(readings[1])
 
 

@@ -111,7 +111,7 @@ def test_no_spelling_of_a_header_line_carries_a_cookie_past_the_gate(site, name)
         wrapped = site(app)
         for kind in KINDS:
             line = iter((b"set-cookie", b"evil=1")) if name == "an iterator" else LINES[name]
-            said[:] = [{"type": kind, "headers": (each for each in [(b"x-fine", b"1"), line])}]
+            said[:] = [{"type": kind, "headers": (pair for pair in [(b"x-fine", b"1"), line])}]
             kept = leaves(await drive(wrapped, scope(kind="websocket" if kind.startswith("websocket") else "http")))
             assert (b"x-fine", b"1") in kept
             assert not any(b"evil" in value or b"cookie" in header for header, value in kept), kind
@@ -170,12 +170,12 @@ def test_what_is_not_sent_is_told_once_without_its_value_and_an_error_in_develop
         await wrapped.runtime.drain.stop()
 
     asyncio.run(twice())
-    told = [record.message for record in caplog.records if "not sent" in record.message]
-    assert [message.partition("header line ")[2].partition(" is")[0] for message in told] == [
+    messages = [record.message for record in caplog.records if "not sent" in record.message]
+    assert [message.partition("header line ")[2].partition(" is")[0] for message in messages] == [
         r'"x-a\u001b[31m"',
         '"x-b"',
     ]
-    assert not any("secret" in message for message in told)
+    assert not any("secret" in message for message in messages)
     with pytest.raises(IllegibleHeader, match="x-a"):
         answers(site(app, debug=True))
 
