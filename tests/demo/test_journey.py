@@ -52,11 +52,11 @@ class Shop:
         program = [sys.executable, "-c", SERVE, str(directory)]
         self._process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
-        found = re.search(r"http://\S+(?=/)", self._process.stdout.readline())
-        if found is None:
+        match = re.search(r"http://\S+(?=/)", self._process.stdout.readline())
+        if match is None:
             self._process.kill()
             pytest.fail(f"the demo did not start: {self._process.communicate()[1]}")
-        self.address = found.group()
+        self.address = match.group()
 
     def close(self) -> None:
         if self._process.poll() is None:
@@ -79,7 +79,7 @@ class Shop:
 
         with ThreadPoolExecutor(1) as thread:  # this one runs Playwright's loop
             records = thread.submit(asyncio.run, fetched()).result()
-        return [(each, msgspec.msgpack.decode(sealer.open(each)) if each.ring else {}) for each in records]
+        return [(record, msgspec.msgpack.decode(sealer.open(record)) if record.ring else {}) for record in records]
 
 
 class Visitor:
