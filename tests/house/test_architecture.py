@@ -87,7 +87,7 @@ def test_the_import_graph_has_no_circle() -> None:
 def test_no_two_rooms_import_each_other() -> None:
     rooms: dict[str, set[str]] = {}
     for module, imported in IMPORTS.items():
-        rooms.setdefault(room(module), set()).update({room(each) for each in imported} - {room(module)})
+        rooms.setdefault(room(module), set()).update({room(other) for other in imported} - {room(module)})
     assert len(rooms) <= MOST_ROOMS
     try:
         TopologicalSorter(rooms).prepare()

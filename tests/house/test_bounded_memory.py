@@ -67,11 +67,11 @@ def test_a_memory_of_somebody_who_is_gone_is_gone_too() -> None:
 def test_what_is_remembered_is_what_was_found_out() -> None:
     asked: list[str] = []
 
-    def found(text: str) -> int:
+    def length(text: str) -> int:
         asked.append(text)
         return len(text)
 
-    remembered = remembering(found, MIB)
+    remembered = remembering(length, MIB)
     assert [remembered(text) for text in ("a", "bb", "a", "bb")] == [1, 2, 1, 2]
     assert asked == ["a", "bb"]
 
@@ -82,9 +82,9 @@ def test_permissions_of_all_answers_share_one_budget() -> None:
     for number in range(3_000):
         signals = frozenset({f"signal {number % 500}"})
         permissions = read.read(None, signals, DAY_NS, secure=False).permissions
-        for each in range(20):
-            line = b"%d=%d; Path=/%s" % (each, number, b"x" * 300)
-            permissions.remember(line, permissions.cookie(f"{each}-{number}"))
+        for n in range(20):
+            line = b"%d=%d; Path=/%s" % (n, number, b"x" * 300)
+            permissions.remember(line, permissions.cookie(f"{n}-{number}"))
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 12 * MIB

@@ -46,12 +46,12 @@ def defaults(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             for part in node.body:
-                found: list[ast.expr] = []
+                values: list[ast.expr] = []
                 if isinstance(part, ast.AnnAssign) and part.value:  # of a dataclass
-                    found = [part.value]
+                    values = [part.value]
                 if isinstance(part, ast.FunctionDef) and part.name == "__init__":
-                    found = [*part.args.defaults, *filter(None, part.args.kw_defaults)]
-                yield from ((node.name, each) for each in found if ast.unparse(each) == "time.time_ns")
+                    values = [*part.args.defaults, *filter(None, part.args.kw_defaults)]
+                yield from ((node.name, value) for value in values if ast.unparse(value) == "time.time_ns")
 
 
 def test_a_module_reads_no_clock_of_the_machine() -> None:
@@ -80,7 +80,7 @@ def test_whatever_has_the_clock_of_the_machine_as_a_default_is_given_another_wit
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and module.split(".")[1:2] != ["demo"]:
                 name = ast.unparse(node.func).rpartition(".")[2]
-                given = {each.arg for each in node.keywords}  # None: `**options`
+                given = {keyword.arg for keyword in node.keywords}  # None: `**options`
                 assert name not in clocked or {clocked[name], None} & given, f"{module}, line {node.lineno}"
 
 

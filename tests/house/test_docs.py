@@ -48,7 +48,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-def each(pages: list[Path], language: str) -> list[Any]:
+def params(pages: list[Path], language: str) -> list[Any]:
     return [
         pytest.param(block, id=f"{page.name}-{number}")
         for page in pages
@@ -67,12 +67,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # -- code ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", each(RUN, "python"))
+@pytest.mark.parametrize("block", params(RUN, "python"))
 def test_a_block_of_python_runs_beside_the_policy_that_init_writes(block: str, site: Path) -> None:
     exec(compile(block, "block", "exec"), {"__name__": "block"})
 
 
-@pytest.mark.parametrize("block", each(RUN, "python"))
+@pytest.mark.parametrize("block", params(RUN, "python"))
 def test_a_block_of_python_imports_what_it_uses(block: str) -> None:
     tree = ast.parse(block)
     named = {name.id for name in ast.walk(tree) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)}
@@ -151,7 +151,7 @@ def assert_loads(block: str) -> None:
     loads("\n".join([*scalars, block, *tables]))
 
 
-@pytest.mark.parametrize("block", each(PAGES, "toml"))
+@pytest.mark.parametrize("block", params(PAGES, "toml"))
 def test_a_block_of_toml_is_part_of_a_policy_that_loads(block: str) -> None:
     assert_loads(block)
 
@@ -263,5 +263,5 @@ def test_the_page_about_looks_tells_every_property_to_theme() -> None:
     static = ROOT / "src/consent_mw/site/static"
     style = "".join(file.read_text() for file in sorted(static.glob("*.css")))
     page = (ROOT / "docs/theming.md").read_text()
-    told = set(re.findall(r"^\| `(--consent-[\w-]+)`", page, flags=re.MULTILINE))
-    assert set(re.findall(r"var\((--consent-(?!mw-)[\w-]+)", style)) == told
+    documented = set(re.findall(r"^\| `(--consent-[\w-]+)`", page, flags=re.MULTILINE))
+    assert set(re.findall(r"var\((--consent-(?!mw-)[\w-]+)", style)) == documented

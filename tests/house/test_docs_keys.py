@@ -37,8 +37,8 @@ def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keyring:
     (tmp_path / "my_keyring.py").write_text(BLOCK)
     names: dict[str, object] = {}
     exec(compile(BLOCK, "my_keyring.py", "exec"), names)
-    made: Keyring = names["keyring"]()  # type: ignore[operator]
-    return made
+    keyring: Keyring = names["keyring"]()  # type: ignore[operator]
+    return keyring
 
 
 def visited(keyring: Keyring, drain: bool = True) -> None:

@@ -46,14 +46,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteWithRecords:
     monkeypatch.chdir(tmp_path)
     assert main(["init"]) == 0
     text = Path("policy.toml").read_text()
-    made = SiteWithRecords(tmp_path, text)
-    Revisions(made.places.revisions).keep(made.policy, text)
+    site = SiteWithRecords(tmp_path, text)
+    Revisions(site.places.revisions).keep(site.policy, text)
     now = datetime.now(UTC)
-    made.keeps(*(made.record(now - timedelta(hours=n), url__path=f"/{n}") for n in range(5)))
-    spool = Spool(made.places.spool)
-    spool.write([encode_record(made.record(now, url__path="/waits"))])
+    site.keeps(*(site.record(now - timedelta(hours=n), url__path=f"/{n}") for n in range(5)))
+    spool = Spool(site.places.spool)
+    spool.write([encode_record(site.record(now, url__path="/waits"))])
     spool.close()
-    return made
+    return site
 
 
 def test_what_the_page_types_works_in_its_order(
@@ -72,16 +72,16 @@ def test_what_the_page_types_works_in_its_order(
         if not line.startswith(FOR_A_VISITOR):
             assert main(words) == 0, (line, capsys.readouterr())
         backup = str(*Path("backups").glob("*"))
-        told = re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}", capsys.readouterr().out)
-        number = told[0] if told and line.startswith("requests add") else number
+        match = re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}", capsys.readouterr().out)
+        number = match[0] if match and line.startswith("requests add") else number
     assert Path("week.html").exists()
 
 
 def test_the_page_tells_of_each_file_whether_a_backup_has_it(
     site: SiteWithRecords, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = re.findall(r"^\| `(?:consent-data/)?(.+?) \| \*?\*?(yes|never|no)", PAGE, flags=re.MULTILINE)
-    named = {name: answer for names, answer in told for name in re.findall(r"[\w.-]+", names)}
+    rows = re.findall(r"^\| `(?:consent-data/)?(.+?) \| \*?\*?(yes|never|no)", PAGE, flags=re.MULTILINE)
+    named = {name: answer for names, answer in rows for name in re.findall(r"[\w.-]+", names)}
     Audit(site.places.audit, site.places.audit_head).append({"reason": "before"}, now=datetime.now(UTC))
     site.places.wordings.mkdir()
     (site.places.wordings / "words").touch()
@@ -117,10 +117,10 @@ def test_the_watch_is_content_with_a_healthy_site_and_not_with_a_broken_promise(
     well = subprocess.run(words, cwd=site.file.parent, check=False, capture_output=True, text=True)
     assert (well.returncode, well.stderr) == (0, "")
     site.keeps(site.record(datetime.now(UTC) - timedelta(days=400), url__path="/late"))
-    told = subprocess.run(words, cwd=site.file.parent, check=False, capture_output=True, text=True)
-    assert told.returncode == 1
-    assert "destruction: 1 wrong" in told.stdout
-    assert "overdue" in told.stderr
+    result = subprocess.run(words, cwd=site.file.parent, check=False, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "destruction: 1 wrong" in result.stdout
+    assert "overdue" in result.stderr
 
 
 def test_the_drain_service_hands_over_what_waits_and_ends_in_order(site: SiteWithRecords) -> None:
@@ -130,6 +130,6 @@ def test_the_drain_service_hands_over_what_waits_and_ends_in_order(site: SiteWit
         while len(site.records("visit")) < 6 and time.monotonic() < ends:
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        told, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert json.loads(told) == {"records": 1, "waiting_bytes": 0, "behind_seconds": 0}
+    assert json.loads(output) == {"records": 1, "waiting_bytes": 0, "behind_seconds": 0}

@@ -83,9 +83,9 @@ def stumbles(text: str) -> list[str]:
     """Return each banned form in `text`, with its surroundings and the better one."""
     flat = " ".join(text.split())
     return [
-        f'"…{flat[max(found.start() - 40, 0) : found.end() + 30]}…": write {better}'
+        f'"…{flat[max(match.start() - 40, 0) : match.end() + 30]}…": write {better}'
         for form, better in BETTER.items()
-        for found in re.finditer(form, flat, flags=re.IGNORECASE if form.startswith(r"\bwhoever") else 0)
+        for match in re.finditer(form, flat, flags=re.IGNORECASE if form.startswith(r"\bwhoever") else 0)
     ]
 
 

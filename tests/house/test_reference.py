@@ -64,11 +64,11 @@ def test_the_pages_are_what_the_code_says_and_one_that_says_something_else_is_na
     pages = shutil.copytree(REFERENCE, tmp_path / "reference")
     page = pages / "commands.md"
     page.write_text(page.read_text().replace("--follow", "--pursue"))
-    told = compared(pages, "--check")
-    assert (told.returncode, told.stderr) == (1, f"{page}: is not what the code says; run: make reference\n")
+    result = compared(pages, "--check")
+    assert (result.returncode, result.stderr) == (1, f"{page}: is not what the code says; run: make reference\n")
     assert compared(pages).returncode == 0
-    assert {each.name: each.read_text() for each in pages.iterdir()} == {
-        each.name: each.read_text() for each in REFERENCE.iterdir()
+    assert {file.name: file.read_text() for file in pages.iterdir()} == {
+        file.name: file.read_text() for file in REFERENCE.iterdir()
     }, "run: make reference"
 
 
@@ -108,7 +108,7 @@ def test_no_place_is_for_a_name_that_is_gone_and_none_has_two() -> None:
 # -- commands and keys ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("path", "leaf"), [pytest.param(*each, id=each[0]) for each in leaves(command)])
+@pytest.mark.parametrize(("path", "leaf"), [pytest.param(*row, id=row[0]) for row in leaves(command)])
 def test_every_command_has_a_section_with_its_options(path: str, leaf: click.Command) -> None:
     text = (REFERENCE / "commands.md").read_text()
     section = text.partition(f"\n## `consent-mw {path}`\n")[2].partition("\n## ")[0]
@@ -132,11 +132,11 @@ def test_every_field_of_the_log_has_a_row_with_its_precisions() -> None:
 
 
 def test_every_template_has_a_row_and_every_name_that_it_is_given_a_sentence() -> None:
-    text, _, each = (REFERENCE / "templates.md").read_text().partition("## Each template")
-    rows = dict(re.findall(r"(?m)^\| `([\w.]+)` \| (.*?) \|", each))
+    text, _, templates = (REFERENCE / "templates.md").read_text().partition("## Each template")
+    rows = dict(re.findall(r"(?m)^\| `([\w.]+)` \| (.*?) \|", templates))
     assert rows.keys() == {path.name for path in TEMPLATES.glob("*.html")}
-    told = set(re.findall(r"(?m)^\| `(\w+)` \| \S", text))
-    assert {name for names in rows.values() for name in re.findall(r"\w+", names)} - told == set()
+    documented = set(re.findall(r"(?m)^\| `(\w+)` \| \S", text))
+    assert {name for names in rows.values() for name in re.findall(r"\w+", names)} - documented == set()
     assert "`unsaved`" in text
     assert rows["refused.html"] == "`allowed`, `field`, `page`, `reason`, `suffix`"
 
@@ -171,6 +171,6 @@ def test_every_page_is_in_one_group_of_the_site_and_of_the_readme() -> None:
     in_the_readme = re.split(r"(?m)^\*\*(.+)\*\*$", whole)[1:]
     groups = ["Start", "Do", "Look up", "Understand"]
     assert in_the_site[::2] == in_the_readme[::2] == groups
-    for title, sited, told in zip(groups, in_the_site[1::2], in_the_readme[1::2], strict=True):
+    for title, sited, linked in zip(groups, in_the_site[1::2], in_the_readme[1::2], strict=True):
         listed = set(re.findall(r"([\w/-]+\.md)", sited)) - outside - {"index.md"}
-        assert set(re.findall(r"\(docs/([\w/-]+\.md)\)", told)) == listed, title
+        assert set(re.findall(r"\(docs/([\w/-]+\.md)\)", linked)) == listed, title

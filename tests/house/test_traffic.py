@@ -17,20 +17,20 @@ POLICY = Path(__file__).resolve().parents[2] / "bench" / "policy.toml"
 
 
 def test_a_seed_gives_the_same_traffic_again_and_another_one_other_traffic() -> None:
-    first, again, other = (b"".join(each.wire for each in Traffic(seed).mix(200)) for seed in (7, 7, 8))
+    first, again, other = (b"".join(arrival.wire for arrival in Traffic(seed).mix(200)) for seed in (7, 7, 8))
     assert first == again
     assert first != other
 
 
 def test_the_mix_has_the_shares_that_it_says() -> None:
-    counted = Counter(each.kind for each in Traffic(3).mix(10_000))
+    counted = Counter(arrival.kind for arrival in Traffic(3).mix(10_000))
     assert sum(SHARES.values()) == 100
     for kind, share in SHARES.items():
         assert abs(counted[kind] / 100 - share) < 1.5, kind
 
 
 def test_no_visitor_sends_the_same_cookies_after_a_page_renewed_their_session() -> None:
-    pages = [dict(each.headers)[b"cookie"] for each in Traffic(1).mix(3_000) if each.kind == "visitor"]
+    pages = [dict(arrival.headers)[b"cookie"] for arrival in Traffic(1).mix(3_000) if arrival.kind == "visitor"]
     assert len(pages) == len(set(pages)) > 300
 
 
@@ -52,7 +52,7 @@ def test_each_kind_is_answered_as_it_is_called(tmp_path: Path, kind: str, status
     for arrival in Traffic(5).alone(kind, 3):
         start, *rest = asyncio.run(_answer(app, arrival))
         assert start.get("status", 101) == status
-        assert (b'data-consent="banner"' in b"".join(each.get("body", b"") for each in rest)) is banner
+        assert (b'data-consent="banner"' in b"".join(message.get("body", b"") for message in rest)) is banner
 
 
 def test_every_kind_alone_can_be_had() -> None:
