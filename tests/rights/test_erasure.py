@@ -67,7 +67,7 @@ def test_an_erasure_leaves_nothing_of_its_sender_and_everything_of_others(
                  for purpose in ("analytics", "functional")))  # fmt: skip
     request = site.asks(erasure_of(NAME))
     outcome = site.erases()
-    assert (outcome.troubles, outcome.waiting, [each.request for each in outcome.done]) == ([], [], [request.id])
+    assert (outcome.troubles, outcome.waiting, [done.request for done in outcome.done]) == ([], [], [request.id])
     assert site.held_of(NAME) == []
     assert len(site.held_of(OTHER)) == 2 * len(days)
     certificate = site.certificates()[request.id]
@@ -99,7 +99,7 @@ def test_an_erasure_is_certified_once_and_its_request_goes_with_the_rest(site: S
     answer = Answer.new(complaint.request.id, "done", NOW_NS - 10**14, reason="we are sorry")
     request = erasure_of(NAME)
     site.asks(request, answer)
-    assert [each.request for each in site.erases().done] == [request.id]
+    assert [done.request for done in site.erases().done] == [request.id]
     assert site.erases().done == []
     assert site.records("request", "answer") == []
     assert list(site.certificates()) == [request.id]
@@ -174,8 +174,8 @@ def test_an_erasure_reaches_what_the_archive_holds_after_the_live_key_is_gone(tm
         finally:
             await erasure.close()
 
-    (found,) = site.using(held).held
-    assert (found.where, found.records, found.rows[0]["path"]) == ("archive", 1, f"/{NAME}")
+    (archived,) = site.using(held).held
+    assert (archived.where, archived.records, archived.rows[0]["path"]) == ("archive", 1, f"/{NAME}")
     site.asks(erasure_of(NAME))
     assert site.erases().done[0].records == 1
     assert len(site.records("visit", archive=True)) == 1
@@ -295,8 +295,8 @@ def test_what_comes_while_a_step_goes_counts_for_the_certificate(site: Site) -> 
         async def delete(self, query: Query) -> int:
             if late and query.subjects:
                 await super().append([late.pop()])
-            found: int = await super().delete(query)
-            return found
+            count: int = await super().delete(query)
+            return count
 
     async def erase(store: Any) -> None:
         await site.erasure(store).once(NOW)
@@ -397,12 +397,12 @@ def test_a_person_is_restricted_until_their_erasure_is_done(site: Site) -> None:
     site.keeps(mine := site.of(NAME, NOW - DAY), site.of(OTHER, NOW - DAY))
 
     def restricts(record: Record) -> bool:
-        found: Restriction = site.using(
+        restriction: Restriction = site.using(
             lambda store: restricted(
                 Desk(store, site.sealer, kept_by_store(store)), People(store, site.sealer), site.sealer
             )
         )
-        return found.restricts(record)
+        return restriction.restricts(record)
 
     assert not restricts(mine)
     site.asks(erasure_of(NAME))
@@ -413,7 +413,7 @@ def test_a_person_is_restricted_until_their_erasure_is_done(site: Site) -> None:
 
 def test_a_sign_in_leads_to_every_receipt_that_it_used(site: Site) -> None:
     site.keeps(site.of(NAME, NOW - DAY), site.of(OTHER, NOW - DAY))
-    site.keeps(*(each for name in (NAME, OTHER) for each in links(site.sealer, name, "user 7", NOW_NS)))
+    site.keeps(*(link for name in (NAME, OTHER) for link in links(site.sealer, name, "user 7", NOW_NS)))
     person = site.using(lambda store: People(store, site.sealer).of(Person((), "user 7")))
     assert set(person.names) == {NAME, OTHER}
     assert site.using(lambda store: People(store, site.sealer).of(Person((), "user 8"))).names == ()

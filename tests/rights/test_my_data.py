@@ -45,8 +45,8 @@ def test_promise_8_who_allowed_something_sees_what_is_held_for_what_and_until_wh
         await visitor.picks("accept")
         await visitor.gets("/books")
         await visitor.gets("/books")
-        told = await data(visitor)
-        (analytics,) = told["held"]
+        report = await data(visitor)
+        (analytics,) = report["held"]
         assert (analytics["purpose"], analytics["basis"], analytics["retention"]) == (
             "analytics",
             "consent",
@@ -54,9 +54,9 @@ def test_promise_8_who_allowed_something_sees_what_is_held_for_what_and_until_wh
         )
         assert analytics["count"] == len(analytics["records"]) == 2
         assert analytics["first"] <= analytics["last"] < analytics["until"]
-        assert all(each[19:].endswith("+09:00") for each in (analytics["first"], analytics["until"], told["made"]))
-        assert (told["known_by"], told["restricted"], told["complete"]) == (["receipt"], False, True)
-        assert [receipt["choice"] for receipt in told["receipts"]] == ["accept"]
+        assert all(time[19:].endswith("+09:00") for time in (analytics["first"], analytics["until"], report["made"]))
+        assert (report["known_by"], report["restricted"], report["complete"]) == (["receipt"], False, True)
+        assert [receipt["choice"] for receipt in report["receipts"]] == ["accept"]
         sent = await reads(visitor)
         assert header(sent, "cache-control") == "no-store"
         assert "Cookie" in header(sent, "vary")
@@ -112,19 +112,19 @@ def test_nobody_reads_the_data_of_another(tmp_path: Path) -> None:
         await owner.picks("accept")
         await owner.gets("/")
         sent = await asks(owner, ("action", "dispute"), ("message", "secret words"))
-        told = await data(owner)
-        number = told["requests"][0]["number"]
+        report = await data(owner)
+        number = report["requests"][0]["number"]
         await stranger.picks("accept")
         for path, query in (
-            (PAGE, f"receipt={told['receipts'][0]['id']}&number={number}&subject=kim&sign_in=kim"),
+            (PAGE, f"receipt={report['receipts'][0]['id']}&number={number}&subject=kim&sign_in=kim"),
             (f"{PAGE}/{number}", ""),
             (PAGE, header(sent, "location").partition("?")[2]),  # the slip tells what became of it, and no more
         ):
             answer = body(await stranger.gets(path, query_string=query.encode()))
             assert "secret words" not in answer
-            assert told["held"][0]["records"][0]["id"] not in answer
+            assert report["held"][0]["records"][0]["id"] not in answer
             assert "Kim" not in answer
-        for name, value in (("number", number), ("record", told["held"][0]["records"][0]["id"])):
+        for name, value in (("number", number), ("record", report["held"][0]["records"][0]["id"])):
             await asks(stranger, ("action", "lift"), (name, value))
         assert (await asks(stranger, ("action", "lift"), ("number", number)))[0]["status"] == 422
 
@@ -173,12 +173,12 @@ def test_who_signs_in_sees_what_their_other_browser_left(tmp_path: Path) -> None
         phone.signals = laptop.signals = [(b"x-user", b"kim")]
         await phone.picks("accept")
         await phone.gets("/phone")
-        told = await data(laptop)
-        assert told["known_by"] == ["receipt", "sign-in"]
-        assert [held["purpose"] for held in told["held"]] == ["analytics"]
+        report = await data(laptop)
+        assert report["known_by"] == ["receipt", "sign-in"]
+        assert [held["purpose"] for held in report["held"]] == ["analytics"]
         laptop.signals = [(b"x-user", b"lee")]
-        told = await data(laptop)
-        assert (told["known_by"], told["held"], told["application"]) == (["sign-in"], [], {})
+        report = await data(laptop)
+        assert (report["known_by"], report["held"], report["application"]) == (["sign-in"], [], {})
         await data(phone)
         assert len(await records(app, "link")) == 2  # there and back, once, however often
 
@@ -221,8 +221,8 @@ def test_a_sign_in_may_be_awaited(tmp_path: Path) -> None:
         return "kim"
 
     async def work() -> None:
-        told = await data(Visitor(site(tmp_path, subject=subject)))
-        assert (told["known_by"], told["application"]) == (["sign-in"], None)
+        report = await data(Visitor(site(tmp_path, subject=subject)))
+        assert (report["known_by"], report["application"]) == (["sign-in"], None)
 
     run(work)
 

@@ -132,10 +132,10 @@ def test_a_bad_form_names_what_may_stand_there_and_stores_nothing(
         visitor = Visitor(app)
         await visitor.picks("accept")
         sent = await asks(visitor, *fields, headers=[OURS, JSON])
-        told = json.loads(body(sent))
+        answer = json.loads(body(sent))
         assert sent[0]["status"] in (400, 422)
-        assert told["field"] == field
-        assert told["allowed"] or sent[0]["status"] == 400
+        assert answer["field"] == field
+        assert answer["allowed"] or sent[0]["status"] == 400
         assert (await asks(visitor, *fields))[0]["status"] == sent[0]["status"]
         assert await cases(app) == []
 
@@ -229,11 +229,11 @@ def test_a_script_gets_the_number_and_the_address_of_what_it_asked_for(tmp_path:
         visitor = Visitor(site(tmp_path))
         await visitor.picks("accept")
         sent = await asks(visitor, ("action", "restrict"), headers=[OURS, JSON])
-        told = json.loads(body(sent))
-        assert (told["done"]["action"], told["done"]["state"]) == ("restrict", "open")
-        path, _, query = told["address"].partition("?")
+        answer = json.loads(body(sent))
+        assert (answer["done"]["action"], answer["done"]["state"]) == ("restrict", "open")
+        path, _, query = answer["address"].partition("?")
         shown = json.loads(body(await visitor.gets(path, query_string=query.encode(), headers=[JSON])))
-        assert shown["done"]["number"] == told["done"]["number"] == shown["requests"][0]["number"]
+        assert shown["done"]["number"] == answer["done"]["number"] == shown["requests"][0]["number"]
 
     run(work)
 
@@ -244,12 +244,12 @@ def test_while_the_store_is_away_what_was_asked_stands_and_nothing_else_is_told(
         visitor = Visitor(app)
         await visitor.picks("accept")
         sent = await asks(visitor, ("action", "restrict"))
-        told = await data(visitor)
+        report = await data(visitor)
         await app.runtime.drain.stop()
         take_away(Places(tmp_path / "consent-data").database)
         shown = await reads(visitor, sent)
         assert (shown[0]["status"], header(shown, "retry-after")) == (503, "5")
-        assert "Reference number: " + told["requests"][0]["number"] in words(shown)
+        assert "Reference number: " + report["requests"][0]["number"] in words(shown)
         assert "cannot be reached" in words(shown)
         sent = await asks(visitor, ("action", "ask"), ("kind", "access"), ("email", "kim@example.com"))
         assert sent[0]["status"] == 303  # the spool takes it

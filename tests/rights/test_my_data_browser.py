@@ -59,11 +59,11 @@ def test_axe_finds_nothing_once_everything_is_erased_and_on_the_form_of_somebody
     accepts(page)
     page.goto(MY_DATA)
     sends(page, "[value=erase]")
-    found = faults(page, source)  # the form is on the same page
+    violations = faults(page, source)  # the form is on the same page
     page.locator("#ask-email").fill("nobody@nowhere(")
     sends(page, "#ask-email")
     expect(page.get_by_text("name@example.com")).to_be_visible()
-    assert found + faults(page, source) == []
+    assert violations + faults(page, source) == []
 
 
 def actions_to(page: Page, start: str, *, javascript: bool) -> int:

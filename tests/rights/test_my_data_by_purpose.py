@@ -74,8 +74,8 @@ class Shop(PersonalData):
         return True
 
     async def erase(self, sign_in: str, purpose: str | None = None) -> None:
-        for each in [purpose] if purpose else list(self.held):
-            self.held.pop(each, None)
+        for name in [purpose] if purpose else list(self.held):
+            self.held.pop(name, None)
         if purpose is None:
             self.note = {}
 
@@ -89,10 +89,10 @@ def test_what_the_application_holds_stands_under_its_purpose_and_what_is_not_sho
     async def work() -> None:
         app, held = shop(tmp_path)
         visitor = Visitor(app)
-        told = words(await reads(visitor, headers=[KIM]))
-        assert told.index("Note") < told.index("Accounts") < told.index("Name") < told.index("Newsletter")
-        assert "Orders : this page does not show it. To read it" in told
-        assert "This is what we found about you" in told
+        page = words(await reads(visitor, headers=[KIM]))
+        assert page.index("Note") < page.index("Accounts") < page.index("Name") < page.index("Newsletter")
+        assert "Orders : this page does not show it. To read it" in page
+        assert "This is what we found about you" in page
         assert (await data(visitor, headers=[KIM]))["application"] == {**held.note, **held.held}
         table = body(await visitor.gets("/consent/my-data.csv", headers=[KIM])).removeprefix("\ufeff")
         rows = [(row["purpose"], row["item"], row["value"]) for row in csv.DictReader(table.splitlines())]

@@ -152,7 +152,7 @@ def test_to_withdraw_and_to_erase_takes_no_store_and_reaches_every_receipt_when_
         await app.runtime.drain.once()
         await erased(app)
         left = await records(app, "visit", "event")
-        assert [each for each in left if each.subject] == []
+        assert [record for record in left if record.subject] == []
 
     run(work)
 
@@ -197,9 +197,9 @@ def test_one_visitor_with_thirty_connections_holds_up_nobody(tmp_path: Path) -> 
         for path in (f"{PAGE}.json", PAGE, "/consent/receipt"):
             sent = await asyncio.gather(*(same(mallory).gets(path) for _ in range(30)), kim.gets(path))
             assert sent[-1][0]["status"] == 200
-            busy = [each for each in sent[:-1] if each[0]["status"] == 503]
-            assert all(header(each, "retry-after") == "5" for each in busy)
-            assert {each[0]["status"] for each in sent[:-1]} <= {200, 503}
+            busy = [answer for answer in sent[:-1] if answer[0]["status"] == 503]
+            assert all(header(answer, "retry-after") == "5" for answer in busy)
+            assert {answer[0]["status"] for answer in sent[:-1]} <= {200, 503}
         assert (await data(mallory))["known_by"] == ["receipt"]
 
     run(work)
@@ -219,8 +219,8 @@ def test_more_browsers_than_are_followed_are_told_and_all_of_them_erased(tmp_pat
                          (b"sec-fetch-site", b"same-origin"), *kim],
             )  # fmt: skip
             await browser.gets("/")
-        told = await data(browser, headers=kim)
-        assert told["cut"] is True
+        report = await data(browser, headers=kim)
+        assert report["cut"] is True
         shown = words(await reads(browser, headers=kim))
         assert "You have signed in in more than 100 browsers" in shown
         assert "This is everything" not in shown
@@ -229,6 +229,6 @@ def test_more_browsers_than_are_followed_are_told_and_all_of_them_erased(tmp_pat
         sent = await asks(browser, *ERASE, headers=((b"sec-fetch-site", b"same-origin"), *kim))
         assert sent[0]["status"] == 303
         await erased(app)
-        assert [each for each in await records(app, "visit") if each.subject] == []
+        assert [record for record in await records(app, "visit") if record.subject] == []
 
     run(work)

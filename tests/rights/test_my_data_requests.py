@@ -56,10 +56,10 @@ def test_promise_8_a_withdrawal_expires_its_cookies_and_erases_what_was_collecte
         assert state["purposes"] == {"functional": True, "analytics": False, "marketing": True}
         assert "Your consent is withdrawn" in words(await reads(visitor, sent))
         await erased(app)
-        told = await data(visitor)
-        assert told["held"] == []
-        assert [receipt["choice"] for receipt in told["receipts"]] == ["prompt", "accept"]  # the proof stays
-        (case,) = told["requests"]
+        report = await data(visitor)
+        assert report["held"] == []
+        assert [receipt["choice"] for receipt in report["receipts"]] == ["prompt", "accept"]  # the proof stays
+        (case,) = report["requests"]
         assert (case["kind"], case["purposes"], case["state"]) == ("withdrawal", ["analytics"], "done")
         assert "Erased records:" in words(await reads(visitor, sent))
 
@@ -116,9 +116,9 @@ def test_promise_8_an_erasure_leaves_nothing_tells_the_day_and_makes_the_visitor
         assert b"|reject|" in set_cookies(sent)[0]
         await erased(app)
         assert members.held == {}
-        assert [each.purpose for each in await records(app, "visit") if each.subject] == []
+        assert [record.purpose for record in await records(app, "visit") if record.subject] == []
         visitor.signals = []
-        told = words(await reads(visitor, sent))
+        page = words(await reads(visitor, sent))
         for word in (
             "Reference number",
             "Erased records:",
@@ -126,14 +126,14 @@ def test_promise_8_an_erasure_leaves_nothing_tells_the_day_and_makes_the_visitor
             "Proof of your choice",
             "Kept for 1 year",
         ):
-            assert word in told
-        assert "can't identify you from this browser" in told
-        told = json.loads(
+            assert word in page
+        assert "can't identify you from this browser" in page
+        answer = json.loads(
             body(await visitor.gets(f"{PAGE}.json", query_string=header(sent, "location").encode()[len(PAGE) + 1 :]))
         )
-        assert told["done"]["state"] == "done"
-        assert told["done"]["erased"]["records"] == 1
-        assert told["done"]["kept"] == ["receipts"]
+        assert answer["done"]["state"] == "done"
+        assert answer["done"]["erased"]["records"] == 1
+        assert answer["done"]["kept"] == ["receipts"]
 
     run(work)
 
@@ -170,9 +170,9 @@ def test_promise_4_the_company_decides_about_records_of_abuse_and_the_visitor_re
         )
         await desk(app).register(answers=[answer])
         await erased(app)
-        told = words(await reads(visitor, sent))
-        assert ("We decided to keep them" in told) == (outcome == "refused")
-        assert ("Our reason: a police report of 3 May" in told) == (outcome == "refused")
+        page = words(await reads(visitor, sent))
+        assert ("We decided to keep them" in page) == (outcome == "refused")
+        assert ("Our reason: a police report of 3 May" in page) == (outcome == "refused")
         assert len(await records(app, "abuse")) == (outcome == "refused")
 
     run(work)
@@ -217,16 +217,16 @@ def test_promise_8_a_fact_of_the_log_is_disputed_and_the_data_is_left_alone_unti
         assert (case.request.item, case.request.message) == (record, "Not me\nat all")
         held = await records(app, "visit")
         restriction = await restricted(desk(app), People(app.runtime.store, app.runtime.sealer), app.runtime.sealer)
-        assert all(restriction.restricts(each) for each in held if each.subject)
+        assert all(restriction.restricts(visit) for visit in held if visit.subject)
         sent = await asks(visitor, ("action", "correct"), ("number", str(case.request.id)), ("item", "email"),
                           ("value", "lee@example.com"))  # fmt: skip
         assert 'value="lee@example.com"' in body(await reads(visitor, sent))
         await desk(app).register(
             answers=[Answer.new(case.request.id, "refused", app.runtime.options.clock(), reason="It was your browser.")]
         )
-        told = words(await reads(visitor))
-        assert "It was your browser." in told
-        assert "We're not using your data" not in told
+        page = words(await reads(visitor))
+        assert "It was your browser." in page
+        assert "We're not using your data" not in page
 
     run(work)
 

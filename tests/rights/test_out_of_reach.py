@@ -60,15 +60,15 @@ def test_what_a_site_kept_before_it_moved_is_shown_erased_and_counted(
         app = await moved(tmp_path, visitor, database)
         assert f"{tmp_path}/consent-data/consent.sqlite3: what this site kept here before" in caplog.text
         before = (await data(visitor))["held"]
-        assert {each["purpose"] for each in before} == {"analytics", "abuse"}
+        assert {row["purpose"] for row in before} == {"analytics", "abuse"}
         await visitor.gets("/chairs")
-        (count,) = [each["count"] for each in (await data(visitor))["held"] if each["purpose"] == "analytics"]
-        assert count > next(each["count"] for each in before if each["purpose"] == "analytics")
+        (count,) = [row["count"] for row in (await data(visitor))["held"] if row["purpose"] == "analytics"]
+        assert count > next(row["count"] for row in before if row["purpose"] == "analytics")
         sent = await asks(visitor, *ERASE)
         await erased(app)
-        told = re.search(r"Erased records: (\d+),", words(await reads(visitor, sent)))
-        assert told
-        assert int(told[1]) >= count
+        match = re.search(r"Erased records: (\d+),", words(await reads(visitor, sent)))
+        assert match
+        assert int(match[1]) >= count
         assert [record.purpose for record in await records(app, "visit", "abuse") if record.subject] == ["abuse"]
         await app.runtime.drain.stop()
 
@@ -171,10 +171,10 @@ def test_my_data_is_not_everything_where_another_keyring_sealed_records(tmp_path
         other = SiteWithRecords(tmp_path, POLICY, keyring=MemoryKeyring())
         await app.runtime.store.append([other.record(datetime.now(UTC), purpose="analytics", path="/")])
         visitor.app = site(tmp_path)
-        told = words(await reads(visitor))
-        assert "This is what we found about you." in told
-        assert "everything" not in told.replace("Withdraw everything", "").replace("Erase everything for good", "")
-        assert "records that cannot be searched here" in told
+        page = words(await reads(visitor))
+        assert "This is what we found about you." in page
+        assert "everything" not in page.replace("Withdraw everything", "").replace("Erase everything for good", "")
+        assert "records that cannot be searched here" in page
         korean = body(await visitor.gets(PAGE, query_string=b"lang=ko"))
         assert "찾아볼 수 없는 기록도 있습니다" in korean
         assert "모든 정보입니다" not in korean
@@ -205,9 +205,9 @@ def test_a_withdrawal_says_that_its_records_are_erased_only_when_they_are(tmp_pa
         visitor = Visitor(app := site(tmp_path))
         await visitor.picks("accept")
         sent = await asks(visitor, ("action", "withdraw"), ("purpose", "all"))
-        told = words(await reads(visitor, sent))
-        assert "Your consent is withdrawn." in told
-        assert ("What was collected under it is erased." in told) == ("Erased records:" in told)
+        page = words(await reads(visitor, sent))
+        assert "Your consent is withdrawn." in page
+        assert ("What was collected under it is erased." in page) == ("Erased records:" in page)
         await app.runtime.drain.once()
         await erased(app)
         assert "What was collected under it is erased." in words(await reads(visitor, sent))

@@ -156,7 +156,7 @@ def test_whatever_comes_and_goes_nobody_reads_twice_and_no_turn_is_lost(
                     await settled()
             people = [person for person, _ in at.reading]
             assert len(people) == len(set(people)) <= 4
-            assert all([network for _, network in at.reading].count(each) <= 2 for each in "xyz")
+            assert all([network for _, network in at.reading].count(name) <= 2 for name in "xyz")
         for _ in range(len(tasks)):  # whoever may read does, so all come to their end
             for task in tasks:
                 await at.goes(task)

@@ -81,11 +81,13 @@ def test_what_is_restricted_is_what_tokens_of_all_keys_would_say(
     for day in range(6):
         for purpose in PURPOSES:
             sealer.keyring.key(day, purpose, create=True)
-    records = [record(sealer, *each) for each in looked]
+    records = [record(sealer, *arguments) for arguments in looked]
     for day, purpose in gone:
         sealer.keyring.destroy(day, purpose)
     restriction = Restriction((name for names in people for name in names), sealer)
-    every = frozenset(token for names in people for made in tokens(sealer, Person(names)).values() for token in made)
-    for each in records:
-        assert restriction.restricts(each) == (each.subject in every)
-        assert restriction.closes(each) == (each.subject in every and each.purpose != "abuse")
+    every = frozenset(
+        token for names in people for day_tokens in tokens(sealer, Person(names)).values() for token in day_tokens
+    )
+    for sealed in records:
+        assert restriction.restricts(sealed) == (sealed.subject in every)
+        assert restriction.closes(sealed) == (sealed.subject in every and sealed.purpose != "abuse")
