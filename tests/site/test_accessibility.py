@@ -55,13 +55,13 @@ def opens_settings(page: Page) -> None:
 def test_axe_finds_nothing_on_anything_that_asks_or_tells(arrive: Any, language: str) -> None:
     source = browser_site.axe()
     page = arrive(locale=language)
-    found = faults(page, source)
+    violations = faults(page, source)
     opens_settings(page)
     page.locator("summary").first.click()
-    found += faults(page, source)
+    violations += faults(page, source)
     page.keyboard.press("Escape")
     is_asked(page)
-    found += faults(page, source)
+    violations += faults(page, source)
     for path in (
         "/consent",
         "/consent/policy",
@@ -71,8 +71,8 @@ def test_axe_finds_nothing_on_anything_that_asks_or_tells(arrive: Any, language:
         "/consent/nowhere",
     ):
         page.goto(path)
-        found += faults(page, source)
-    assert found == []
+        violations += faults(page, source)
+    assert violations == []
 
 
 @pytest.mark.parametrize("path", ["/", "/?fetch"], ids=["strictest", "with connect-src"])
@@ -204,7 +204,7 @@ def test_a_page_with_a_hostile_style_sheet_still_asks_readably(arrive: Any) -> N
                     .map(box => [box.top, box.height, box.bottom])"""
             )
         )
-        assert len({tuple(each) for each in heights}) == 1
+        assert len({tuple(box) for box in heights}) == 1
         assert heights[0][1] >= 40
         assert heights[0][2] <= 640
         page.close()

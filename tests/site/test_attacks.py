@@ -90,9 +90,9 @@ def test_a_form_of_unknown_origin_needs_the_token_of_our_settings_page(site, hea
             assert (sent[0]["status"], header(sent, b"location")) == (303, b"/consent?again=unknown")
             assert set_cookies(sent) == []
         page = text(await visitor.gets("/consent", query_string=b"again=unknown"))
-        found = re.search(r'name="token" value="([^"]+)"', page)
-        assert found is not None
-        token = found[1]
+        match = re.search(r'name="token" value="([^"]+)"', page)
+        assert match is not None
+        token = match[1]
         sent = await visitor.posts(("choice", "accept"), ("token", token), headers=headers)
         assert set_cookies(sent)[0].startswith(b"__Host-consent=1|accept|")
 
@@ -201,7 +201,7 @@ def test_a_cookies_name_is_text_where_the_visitor_is_asked(site, name):
         assert "_ga" in page
         assert "<script>alert" not in page
         assert "<img" not in page
-    assert [each["name"] for each in json.loads(text(state))["waiting"]] == [name.encode().decode("latin-1")]
+    assert [cookie["name"] for cookie in json.loads(text(state))["waiting"]] == [name.encode().decode("latin-1")]
 
 
 @pytest.mark.parametrize("path", [

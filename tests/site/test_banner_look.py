@@ -268,9 +268,9 @@ def test_nothing_scrolls_sideways(show: Any, name: str, width: int) -> None:
 def test_when_zoomed_everything_is_reached(show: Any, name: str, width: int, height: int) -> None:
     """A window of 1280 pixels that is zoomed to 200 % is 640 CSS pixels wide; 320 is WCAG's narrowest."""
     page = show(name, width, height, device_scale_factor=1280 // width)
-    for each in page.locator("#consent-mw :is(a, button, h2, li)").all():
-        each.scroll_into_view_if_needed()
-        top, bottom, room = each.evaluate(
+    for element in page.locator("#consent-mw :is(a, button, h2, li)").all():
+        element.scroll_into_view_if_needed()
+        top, bottom, room = element.evaluate(
             "each => { const box = each.getBoundingClientRect(); return [box.top, box.bottom, innerHeight] }"
         )
         assert top < room
@@ -340,4 +340,4 @@ def test_a_rule_of_the_site_that_names_a_class_of_ours_wins_and_one_about_elemen
 def test_every_name_of_ours_in_a_page_is_prefixed(documents: dict[str, str], name: str) -> None:
     names = re.findall(r' (?:id|class|for|aria-labelledby)="([^"]+)"', documents[name])
     assert names
-    assert {each for some in names for each in some.split() if not re.match("consent-mw(-|$)", each)} == set()
+    assert {word for some in names for word in some.split() if not re.match("consent-mw(-|$)", word)} == set()

@@ -45,7 +45,7 @@ def test_what_broke_off_changes_nothing(tmp_path: Path, case: str, path: str) ->
     headers, messages = BROKEN_OFF[case]
     if path == PAGE:
         erase = urlencode(ERASE).encode()
-        messages = [{**each, "body": erase} if each.get("body") else each for each in messages]
+        messages = [{**message, "body": erase} if message.get("body") else message for message in messages]
         headers = [long(erase + b"&message=cut")] if headers else []
 
     async def run() -> None:

@@ -82,7 +82,7 @@ def test_nothing_is_read_or_stored_on_a_page_where_nothing_needs_it(page: Page, 
 
 def test_each_waiting_cookie_is_answered_by_itself(page: Page, server: Server) -> None:
     server.choice, server.waiting = "prompt", ["a", "b", "c"]
-    opens(page, server, WAITING % "".join(ITEM.format(each) for each in ("a", "b", "c", "all")) + "<main>x</main>")
+    opens(page, server, WAITING % "".join(ITEM.format(name) for name in ("a", "b", "c", "all")) + "<main>x</main>")
     page.get_by_role("button", name="allow a", exact=True).click()
     expect(page.locator("li")).to_have_count(3)
     expect(page.get_by_role("button", name="allow b", exact=True)).to_be_focused()

@@ -111,7 +111,7 @@ def test_the_printed_policy_has_no_controls_and_numbered_pages(arrive: Any) -> N
     assert page.locator(".consent-mw-main h2").first.is_visible()
     controls = page.locator("button, header nav, main > footer, main [data-consent]")
     assert controls.count() > 3
-    assert not [each.inner_text() for each in controls.all() if each.is_visible()]
+    assert not [control.inner_text() for control in controls.all() if control.is_visible()]
     rules = "[...document.styleSheets].flatMap(function inner(each) { return [...each.cssRules].flatMap((rule) => "
     margins = page.evaluate(f"{rules}[rule.cssText, ...rule.cssRules ? inner(rule) : []]) }}).join(' ')")
     assert "counter(page)" in margins
@@ -150,17 +150,17 @@ def test_that_a_choice_was_taken_is_seen_and_heard_for_some_seconds(arrive: Any)
     page.clock.install()
     page.goto("/")
     page.locator("button[value=reject]").click()
-    told = page.get_by_role("status")
-    expect(told).to_have_text("Your choice is saved.")
-    box = told.bounding_box()
+    status = page.get_by_role("status")
+    expect(status).to_have_text("Your choice is saved.")
+    box = status.bounding_box()
     assert box["height"] > 20
     assert box["width"] > 100
-    assert told.evaluate(
+    assert status.evaluate(
         "e => document.elementFromPoint(...['x', 'y'].map((of) => e.getBoundingClientRect()[of] + 9)) === e"
     )
     page.clock.fast_forward(20_000)
-    expect(told).to_have_text("")
-    expect(told).to_be_attached()  # the same region tells the next one
+    expect(status).to_have_text("")
+    expect(status).to_be_attached()  # the same region tells the next one
 
 
 def test_the_settings_begin_with_no_and_what_is_not_touched_is_refused(arrive: Any) -> None:
@@ -183,15 +183,15 @@ def test_what_waits_is_asked_by_purpose_with_all_of_it_first_and_what_it_does_be
     expect(page.locator("button[value=prompt]")).to_be_hidden()
     page.goto("/")
     questions = page.locator(".consent-mw-waiting > li")
-    assert [each.partition("\n")[0] for each in questions.all_inner_texts()] == [
+    assert [question.partition("\n")[0] for question in questions.all_inner_texts()] == [
         "All of these",
         "Functional",
         "Marketing",
     ]
-    told = questions.last.inner_text()
-    assert told.index("Recognises your browser") < told.index("ad_id")
+    text = questions.last.inner_text()
+    assert text.index("Recognises your browser") < text.index("ad_id")
     assert questions.locator("button").count() == 6, "two a question"
     questions.nth(1).get_by_role("button", name="Refuse").click()
     expect(questions).to_have_count(1)
     page.goto("/")
-    assert [each.partition("\n")[0] for each in questions.all_inner_texts()] == ["Marketing"], "one was refused"
+    assert [question.partition("\n")[0] for question in questions.all_inner_texts()] == ["Marketing"], "one was refused"

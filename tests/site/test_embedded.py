@@ -53,7 +53,7 @@ def test_in_a_frame_of_another_site_the_answer_holds_there_and_there_alone(
     page.goto(portal)
     assert frame.locator("h1").inner_text() == "A page"
     assert frame.locator("#consent-mw").count() == 0
-    held = {str(each.get("name")): each for each in page.context.cookies()}
+    held = {str(cookie.get("name")): cookie for cookie in page.context.cookies()}
     assert held["__Host-consent"].get("sameSite") == "None"
     page.goto(shop)  # no portal around it: another jar
     assert page.locator("#consent-mw").is_visible()

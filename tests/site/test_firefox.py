@@ -40,10 +40,10 @@ async def bank(request: Request) -> Response:
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    found = shutil.which("firefox-esr") or shutil.which("firefox")
-    if found is None:
+    program = shutil.which("firefox-esr") or shutil.which("firefox")
+    if program is None:
         pytest.skip("no Firefox: scripts/setup browser")
-    return found
+    return program
 
 
 @pytest.fixture(scope="module")

@@ -178,9 +178,9 @@ def test_the_application_can_set_none_of_our_cookies(tmp_path: Path) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": lines})
         await send({"type": "http.response.body", "body": b""})
 
-    made = site(tmp_path, report_only=True)
-    made.app = sets
-    play(made, story)
+    app = site(tmp_path, report_only=True)
+    app.app = sets
+    play(app, story)
 
 
 @pytest.mark.parametrize("root", ["", "/mounted"])
@@ -314,9 +314,9 @@ def test_in_chromium_another_site_chooses_for_nobody_and_the_visitor_still_can(
         page, tab = context.new_page(), context.new_page()
         page.goto(f"{address}/consent")
         tab.goto(f"{address}/consent")
-        for each in (page, tab):
-            each.locator("main button[value=accept]").first.click()
-            each.wait_for_url("**/consent?saved=1")
+        for opened in (page, tab):
+            opened.locator("main button[value=accept]").first.click()
+            opened.wait_for_url("**/consent?saved=1")
         assert "consent" in [cookie.get("name") for cookie in context.cookies()]
         page.go_back()
         page.locator("main button[value=reject]").first.click()

@@ -175,7 +175,7 @@ def test_two_answers_to_one_question_are_none() -> None:
 
 def test_waiting_cookies_are_named_one_by_one_or_all_together() -> None:
     ids = [uuid4(), uuid4()]
-    named = read({"waiting": [str(each) for each in ids], "answer": ["refuse"]}, POLICY)
+    named = read({"waiting": [str(uuid) for uuid in ids], "answer": ["refuse"]}, POLICY)
     assert named == WaitingAnswer("refuse", frozenset(ids))
     assert read({"waiting": ["all"], "answer": ["purpose"]}, POLICY) == WaitingAnswer("purpose", None)
 
@@ -224,7 +224,7 @@ def test_any_fields_are_answers_or_a_bad_form_and_answers_are_about_asked_purpos
         assert said.purposes.keys() <= {"functional", "analytics"}
         assert said.cookies.keys() <= {"theme"}
     else:
-        assert said.ids is None or all(isinstance(each, UUID) for each in said.ids)
+        assert said.ids is None or all(isinstance(uuid, UUID) for uuid in said.ids)
 
 
 @pytest.mark.parametrize(

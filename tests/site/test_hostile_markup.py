@@ -74,7 +74,7 @@ def test_a_script_comes_from_the_web_or_not_at_all(
 
 def test_an_element_behind_a_placeholder_has_an_address_of_the_web_too(page: Page, server: Server) -> None:  # noqa: F811
     server.csp = OPEN_POLICY
-    frames = "".join(f'<iframe data-src="{each}" data-purpose="analytics"></iframe>' for each in NO_ADDRESSES)
+    frames = "".join(f'<iframe data-src="{address}" data-purpose="analytics"></iframe>' for address in NO_ADDRESSES)
     opens(page, server, frames + '<iframe data-src="/map" data-purpose="analytics" title="Map"></iframe>')
     expect(page.get_by_role("group", name="Map")).to_be_visible()
     expect(page.get_by_role("group")).to_have_count(1)
@@ -181,11 +181,11 @@ def test_no_answer_is_taken_from_where_a_redirect_leads(page: Page, server: Serv
     opens(page, server, '<button data-consent="settings">B</button>')
     server.redirects["/consent"] = target.format(other=server.origin.replace("127.0.0.1", "localhost"))
     page.evaluate(WATCH)
-    told: list[str] = []
-    page.on("console", lambda message: told.append(message.text))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
     page.locator("button").click()
     page.wait_for_url("**/upload")  # the browser's own way, to a page of its own: nothing was put into this one
-    assert [text for text in told if text.startswith("inserted")] == []
+    assert [text for text in messages if text.startswith("inserted")] == []
 
 
 @pytest.mark.parametrize("way", ["action", "formaction"])

@@ -148,7 +148,7 @@ def test_a_usual_head_is_read_at_once_as_it_is_read_byte_by_byte(pieces: list[by
     at_once, slowly = Opening(), Opening()
     place = at_once.read(page, last=True)
     steps = (slowly.read(page[at : at + 1], last=at == len(page) - 1) for at in range(len(page)))
-    assert place == next((found for found in steps if found is not None), None)
+    assert place == next((step for step in steps if step is not None), None)
     assert place is not None or not page or (at_once.ended == slowly.ended)
 
 
@@ -349,9 +349,9 @@ def test_below_a_base_of_the_page_our_addresses_are_whole() -> None:
 @pytest.mark.parametrize("target", ["/books?a=1&b=2", "/책"])
 def test_the_usual_page_becomes_in_one_step_what_it_becomes_in_several(page: str, target: str) -> None:
     plain = page.replace("«", "").replace("»", "").encode()
-    words, told = Words.of(HEAD, f"<a href='{TARGET}'>동의</a><b>{TARGET}</b>"), escape(target).encode()
-    usual = with_words(plain, words, told)
-    slow = body(send(Insertion(start(), *words.texts(told)), plain))
+    words, address = Words.of(HEAD, f"<a href='{TARGET}'>동의</a><b>{TARGET}</b>"), escape(target).encode()
+    usual = with_words(plain, words, address)
+    slow = body(send(Insertion(start(), *words.texts(address)), plain))
     assert usual in (None, slow)
     assert (usual is None) == ("body" not in page.lower() or usual_place(plain) is None)
 

@@ -80,15 +80,15 @@ def cut(page: bytes, places: list[int]) -> list[bytes]:
     return [page[start:end] for start, end in pairwise(edges)]
 
 
-@given(charset=st.sampled_from(sorted(TEXTS)), places=st.lists(st.integers(0, 400), max_size=8), told=st.booleans())
+@given(charset=st.sampled_from(sorted(TEXTS)), places=st.lists(st.integers(0, 400), max_size=8), declared=st.booleans())
 def test_a_page_in_any_readable_charset_cut_anywhere_gets_the_same_banner(
-    site: ConsentMiddleware, charset: str, places: list[int], told: bool
+    site: ConsentMiddleware, charset: str, places: list[int], declared: bool
 ) -> None:
     page = DOCUMENT.format(TEXTS[charset], "</body></html>").encode(charset)
-    headers = [("Content-Type", f"text/html; charset={charset}")] + [("Content-Length", str(len(page)))] * told
+    headers = [("Content-Type", f"text/html; charset={charset}")] + [("Content-Length", str(len(page)))] * declared
     whole, pieces = answer(site, [page], *headers), answer(site, cut(page, places), *headers)
     for sent in (whole, pieces):  # but for where the form stands: at the end of what came whole
-        assert length(sent) == (len(body(sent)) if told else None)
+        assert length(sent) == (len(body(sent)) if declared else None)
         assert OURS.sub(b"", body(sent)) == page
         assert "data-consent" in body(sent).decode(charset)
     assert CONTROLS.findall(body(whole)) == CONTROLS.findall(body(pieces))

@@ -109,15 +109,15 @@ def test_a_translation_that_fills_in_something_else_is_left_out_and_named(
 
 def test_every_sentence_of_the_pages_is_translated_into_korean() -> None:
     words = [sys.executable, str(EXAMPLE.parents[1] / "scripts" / "catalogues")]
-    told = subprocess.run(words, capture_output=True, text=True)
-    assert told.returncode == 0, told.stdout + told.stderr
+    result = subprocess.run(words, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_catalogue_fills_in_what_its_sentences_do(language: str) -> None:
     with files_in(CATALOGUES)[language].open("rb") as file:
-        found = [message for message in read_po(file) if message.id]
-    assert [message.id for message in found if is_whole(message) and not fits(message)] == []
+        messages = [message for message in read_po(file) if message.id]
+    assert [message.id for message in messages if is_whole(message) and not fits(message)] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -134,8 +134,8 @@ def test_each_catalogue_counts_as_its_language_does(language: str) -> None:
 
 
 def test_a_machine_s_translation_is_said_to_be_one() -> None:
-    told = {tag: untranslated(tag)[2] for tag in LANGUAGES}
-    assert [tag for tag, by_machine in told.items() if not by_machine] == ["en", "ko"]
+    flags = {tag: untranslated(tag)[2] for tag in LANGUAGES}
+    assert [tag for tag, by_machine in flags.items() if not by_machine] == ["en", "ko"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -207,11 +207,11 @@ def test_check_names_the_languages_in_which_sentences_are_missing(tmp_path: Path
     file.write_text(
         text.replace('languages = ["ko", "en"]', 'languages = ["ko", "en", "th", "zh-TW", "en-GB"]'), "utf-8"
     )
-    told = run("check", file).stderr
-    assert '"th": the pages\' own sentences are English there' in told
-    assert "locale/th/LC_MESSAGES/consent_mw.po" in told
+    notes = run("check", file).stderr
+    assert '"th": the pages\' own sentences are English there' in notes
+    assert "locale/th/LC_MESSAGES/consent_mw.po" in notes
     for language in ("ko", "en", "en-GB"):
-        assert f'"{language}":' not in told
+        assert f'"{language}":' not in notes
 
 
 def test_english_and_korean_lack_nothing() -> None:

@@ -195,12 +195,12 @@ def test_what_cannot_be_undone_looks_unlike_what_can(arrive: Any, sites: dict[tu
 def test_a_table_on_a_phone_says_what_each_cell_is(arrive: Any, sites: dict[tuple[str, str | None], str]) -> None:
     page = arrive(sites["bar", "bottom"] + "/consent/cookies", 320, 640)
     cells = page.locator("tbody td")
-    told = cells.evaluate_all(
+    pairs = cells.evaluate_all(
         "found => found.map((each) => [each.dataset.label, getComputedStyle(each, '::before').content])"
     )
-    assert len(told) > 9
-    assert {label for label, _ in told} == {"What it does", "From", "Lasts"}
-    assert all(label in shown for label, shown in told)
+    assert len(pairs) > 9
+    assert {label for label, _ in pairs} == {"What it does", "From", "Lasts"}
+    assert all(label in shown for label, shown in pairs)
     page.set_viewport_size({"width": 1280, "height": 800})
     assert set(cells.evaluate_all("found => found.map((each) => getComputedStyle(each, '::before').content)")) == {
         "none"
@@ -217,7 +217,7 @@ def test_a_label_is_the_head_s_own_text_and_the_first_cell_names_the_row() -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"banner_layout": "cloud"}, 'banner_layout: "cloud" is no layout; write banner_layout="bar"'),
         ({"banner_position": "bottom-left"}, 'write banner_position="bottom"; known are: bottom, top'),
@@ -229,6 +229,6 @@ def test_a_label_is_the_head_s_own_text_and_the_first_cell_names_the_row() -> No
         ({"logo": '/x"onerror='}, "is no path of this site"),
     ],
 )
-def test_a_look_that_cannot_be_stops_the_start_and_says_what_can(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=re.escape(told)):
+def test_a_look_that_cannot_be_stops_the_start_and_says_what_can(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
         Look(**options)

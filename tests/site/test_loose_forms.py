@@ -30,7 +30,7 @@ def inserted(*chunks: bytes, length: int | None = None) -> tuple[bytes, dict[byt
     for number, chunk in enumerate(chunks, 1):
         more = number < len(chunks)
         sent += insertion.feed({"type": "http.response.body", "body": chunk, "more_body": more})
-    return b"".join(each.get("body", b"") for each in sent), dict(sent[0]["headers"])
+    return b"".join(message.get("body", b"") for message in sent), dict(sent[0]["headers"])
 
 
 def test_the_first_form_of_a_whole_page_is_its_own() -> None:
@@ -99,7 +99,7 @@ def test_a_choice_is_taken_by_a_form_at_the_end(page: Page, server: Server, way:
 
 def test_each_waiting_cookie_is_answered_by_its_own_form(page: Page, server: Server) -> None:
     server.choice, server.waiting = "prompt", ["a", "b"]
-    section, end = loosened(WAITING % "".join(ITEM.format(each) for each in ("a", "b", "all")))
+    section, end = loosened(WAITING % "".join(ITEM.format(name) for name in ("a", "b", "all")))
     opens(page, server, section + FIRST + end)
     page.get_by_role("button", name="refuse b").click()
     expect(page.get_by_role("button", name="allow b")).to_have_count(0)

@@ -82,7 +82,7 @@ def test_the_announced_revision_is_readable_and_says_that_it_is_not_in_force(app
     assert re.search(r"Revision 2</a> \(announced\)", page)
     document = json.loads(visits(app, "/consent/policy/2.json").body)
     assert (document["standing"], document["effective_at"]) == ("ahead", "2026-12-31T00:00:00+09:00")
-    assert (document["compared_with"], [each["what"] for each in document["changes"]]) == (1, ["retention.longer"])
+    assert (document["compared_with"], [change["what"] for change in document["changes"]]) == (1, ["retention.longer"])
     assert json.loads(visits(app, "/consent/policy.json").body)["standing"] == "in force"
     korean = visits(app, "/consent/policy/2", [(b"accept-language", b"ko")]).body
     assert "Functional 보유 기간 연장 (180일 → 200일)" in korean
@@ -174,7 +174,7 @@ def test_the_cookie_stands_in_the_list_with_what_it_does(app: ConsentMiddleware)
     assert "closed the notice of a new privacy policy" in visits(app, "/consent/cookies").body
     cookies = json.loads(visits(app, "/consent/cookies.json").body)["cookies"]
     assert {"name": "consent-notice", "expires": "30 days"}.items() <= next(
-        each for each in cookies if each["name"] == "consent-notice"
+        cookie for cookie in cookies if cookie["name"] == "consent-notice"
     ).items()
 
 

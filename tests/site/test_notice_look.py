@@ -44,11 +44,11 @@ def test_axe_finds_nothing_on_a_page_with_a_notice(arrive: Any, language: str) -
     source = browser_site.axe()
     page = arrive(locale=language)
     assert page.locator(NOTICE).get_attribute("lang") == language
-    found = faults(page, source)
+    violations = faults(page, source)
     page.goto("/consent/policy/2")
     page.locator("summary").click()
-    found += faults(page, source)
-    assert found == []
+    violations += faults(page, source)
+    assert violations == []
 
 
 @pytest.mark.parametrize("width", [320, 1280])

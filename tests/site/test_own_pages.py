@@ -19,10 +19,10 @@ OWN = ("/consent", "/consent/my-data", "/consent/my-data.json", "/consent/receip
 
 
 async def kept(app: ConsentMiddleware) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
+    by_purpose: dict[str, list[Any]] = {}
     for record in await records(app, "visit", "event"):
-        found.setdefault(record.purpose, []).append(record)
-    return found
+        by_purpose.setdefault(record.purpose, []).append(record)
+    return by_purpose
 
 
 @pytest.mark.parametrize("path", OWN)
@@ -32,10 +32,10 @@ def test_a_visit_to_our_own_page_is_kept_for_no_purpose_that_is_asked(path: str,
         visitor = Visitor(app)
         await visitor.picks("accept")
         await visitor.gets(path)
-        found = await kept(app)
-        assert list(found) == ["necessary"]
-        assert len(found["necessary"]) == 2
-        assert all(record.subject is None for record in found["necessary"])
+        by_purpose = await kept(app)
+        assert list(by_purpose) == ["necessary"]
+        assert len(by_purpose["necessary"]) == 2
+        assert all(record.subject is None for record in by_purpose["necessary"])
         await visitor.gets("/books")
         assert len((await kept(app))["analytics"]) == 1
 
@@ -54,8 +54,8 @@ def test_the_request_that_withdraws_is_kept_for_no_purpose_that_is_asked(way: st
             await visitor.picks("reject")
         else:
             await visitor.gets("/withdraw")
-        found = await kept(app)
-        assert "analytics" not in found
+        by_purpose = await kept(app)
+        assert "analytics" not in by_purpose
         if way == "my-data":
             await visitor.gets("/consent/my-data")
             assert "marketing" not in await kept(app)

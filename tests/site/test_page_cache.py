@@ -23,7 +23,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def renderings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count what is made for a policy page: the real functions do the work."""
     count: Counter[str] = Counter()
 
@@ -52,7 +52,9 @@ def site(tmp_path: Path) -> Iterator[LivingSite]:
         yield living
 
 
-def test_many_visitors_in_two_languages_cost_one_rendering_of_each_form(site: LivingSite, made: Counter[str]) -> None:
+def test_many_visitors_in_two_languages_cost_one_rendering_of_each_form(
+    site: LivingSite, renderings: Counter[str]
+) -> None:
     bodies: dict[tuple[str, str], set[str]] = {}
     for number in range(5):
         for language in ("ko", "en"):
@@ -61,19 +63,19 @@ def test_many_visitors_in_two_languages_cost_one_rendering_of_each_form(site: Li
                 answer = visitor.get(f"/consent/{form}")
                 assert answer.status_code == 200
                 bodies.setdefault((form, language), set()).add(answer.text)
-    assert all(len(each) == 1 for each in bodies.values())
+    assert all(len(texts) == 1 for texts in bodies.values())
     # HTML and Markdown of the address without a number, HTML of the one with it; JSON is the same at both.
-    assert made == {"policy.html": 6, "_head.html": 2, "policy_document": 2, "policy_graph": 1}
+    assert renderings == {"policy.html": 6, "_head.html": 2, "policy_document": 2, "policy_graph": 1}
 
 
-def test_a_revision_that_is_announced_is_made_anew_and_only_once(site: LivingSite, made: Counter[str]) -> None:
+def test_a_revision_that_is_announced_is_made_anew_and_only_once(site: LivingSite, renderings: Counter[str]) -> None:
     visitor = site.visitor(headers={"accept-language": "en"})
     assert visitor.get("/consent/policy.json").json()["revisions"] == [1]
     effective = site.today.replace(year=site.today.year + 1)
     text = POLICY.replace("revision = 1", "revision = 2").replace("published = 2026-11-23", f"published = {site.today}")
     site.publish(text.replace("effective = 2026-11-23", f"effective = {effective}"))
-    made.clear()
+    renderings.clear()
     for _ in range(3):
         assert visitor.get("/consent/policy.json").json()["revisions"] == [1, 2]
         assert visitor.get("/consent/policy/2.json").json()["compared_with"] == 1
-    assert made["policy_document"] == 2
+    assert renderings["policy_document"] == 2

@@ -74,7 +74,7 @@ def test_markup_in_a_text_of_the_policy_stays_text_in_markdown() -> None:
 def test_the_policy_as_json_tells_what_the_page_tells() -> None:
     document = json.loads(get("/consent/policy.json?lang=en").body)
     assert (document["revision"], document["language"], document["digest"]) == (3, "en", loads(DECLARATION).digest)
-    analytics = next(each for each in document["purposes"] if each["name"] == "analytics")
+    analytics = next(purpose for purpose in document["purposes"] if purpose["name"] == "analytics")
     assert (analytics["retention"], analytics["asked"]) == ("13 months", True)
     assert document["recipients"][0]["name"]["text"] == "Counter Ltd"
     assert document["agencies"][0]["phone"] == "118"
@@ -84,7 +84,7 @@ def test_a_missing_text_is_marked_in_every_form() -> None:
     marked = '<span lang="ko">광고</span> <small class="consent-mw-foreign">(Korean)</small>'
     assert marked in get("/consent/policy?lang=en").body
     assert "광고 (Korean)" in get("/consent/policy.md?lang=en").body
-    titles = [each["title"] for each in json.loads(get("/consent/policy.json?lang=en").body)["purposes"]]
+    titles = [purpose["title"] for purpose in json.loads(get("/consent/policy.json?lang=en").body)["purposes"]]
     assert {"text": "광고", "language": "ko"} in titles
     assert {"text": "Statistics", "language": "en"} in titles
 
@@ -116,7 +116,7 @@ def test_what_a_law_demands_is_told_with_its_period_and_its_law() -> None:
     assert "Statistics: 5 years in all (article 6)" in section
     assert "No law obliges us" not in section
     purposes = json.loads(get("/consent/policy.json?lang=en", app=app).body)["purposes"]
-    archive = next(each["archive"] for each in purposes if each["name"] == "analytics")
+    archive = next(purpose["archive"] for purpose in purposes if purpose["name"] == "analytics")
     assert archive == {"retention": "5 years", "law": {"text": "article 6", "language": "en"}}
 
 
@@ -204,20 +204,20 @@ PAGES = ["", "/policy", "/policy/3", "/cookies", "/state", "/policy.md", "/cooki
 def test_head_says_what_get_says_and_sends_no_body(page: str) -> None:
     head, full = get(f"/consent{page}", method="HEAD"), get(f"/consent{page}")
     assert head.body == ""
-    told = [header for header in full.raw_headers if header[0] != b"set-cookie"]  # of a form that HEAD does not show
-    assert (head.status, head.raw_headers) == (full.status, told)
+    headers = [header for header in full.raw_headers if header[0] != b"set-cookie"]  # of a form that HEAD does not show
+    assert (head.status, head.raw_headers) == (full.status, headers)
     assert int(full.header("content-length")) == len(full.body.encode())
 
 
 @pytest.mark.parametrize("page", ["", "/policy", "/policy/3", "/cookies", "/state", "/static/x.css"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 @pytest.mark.parametrize(
-    ("language", "told"), [("ko", "처리할 수 없는 요청 방식"), ("en", "does not take this kind of request")]
+    ("language", "text"), [("ko", "처리할 수 없는 요청 방식"), ("en", "does not take this kind of request")]
 )
-def test_another_method_is_refused_in_the_visitors_language(page: str, method: str, language: str, told: str) -> None:
+def test_another_method_is_refused_in_the_visitors_language(page: str, method: str, language: str, text: str) -> None:
     answer = get(f"/consent{page}", method=method, headers={"accept-language": language})
     assert (answer.status, answer.header("allow")) == (405, "GET, HEAD")
-    assert told in answer.body
+    assert text in answer.body
 
 
 def test_errors_are_json_for_who_asks_for_json() -> None:
@@ -303,4 +303,4 @@ async def _gpc(method: str) -> Answer:
         "query_string": b"",
     }
     await Site(loads(DECLARATION), signing=SIGNING).gpc(scope, receive, send)
-    return Answer(sent[0]["status"], sent[0]["headers"], b"".join(each.get("body", b"") for each in sent[1:]).decode())
+    return Answer(sent[0]["status"], sent[0]["headers"], b"".join(part.get("body", b"") for part in sent[1:]).decode())

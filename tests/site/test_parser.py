@@ -233,6 +233,6 @@ def test_the_banner_is_the_first_of_the_body_and_changes_nothing_else(chromium: 
     assert len(placed) > LEAST
     with sync_playwright() as play:
         browser = launch(play, chromium)
-        told = browser.new_page().evaluate(COMPARED, placed)
+        differences = browser.new_page().evaluate(COMPARED, placed)
         browser.close()
-    assert [(page, said) for (page, _), said in zip(placed, told, strict=True) if said] == []
+    assert [(page, said) for (page, _), said in zip(placed, differences, strict=True) if said] == []

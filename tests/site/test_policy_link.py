@@ -22,10 +22,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"<html><body></body></html>"})
 
 
-@pytest.mark.parametrize(("path", "wished", "found"), [
+@pytest.mark.parametrize(("path", "wished", "link"), [
     ("/consent/policy", False, OURS), ("/consent/policy.json", False, OURS), ("/consent/nowhere", False, OURS),
     ("/", False, None), ("/", True, OURS), ("/consent-forms", True, OURS), ("/data", True, None), ("/named", True, OWN),
 ])  # fmt: skip
-def test_the_policy_is_named_where_it_should_be(path: str, wished: bool, found: str | None, tmp_path: Path) -> None:
+def test_the_policy_is_named_where_it_should_be(path: str, wished: bool, link: str | None, tmp_path: Path) -> None:
     with LivingSite(app, directory=tmp_path, policy=POLICY, policy_link=wished) as site:
-        assert site.visitor().get(path).headers.get("link") == found
+        assert site.visitor().get(path).headers.get("link") == link

@@ -56,14 +56,14 @@ def test_the_json_has_dates_purposes_and_numbers_and_hides_the_small_ones(reader
     assert rows[0].keys() == {"purpose", "where", "day", "records", "archived", "unreadable", "method", "revision",
                               "retention", "ended", "destroyed"}  # fmt: skip
     assert document["blocked"]["cookies"] == {"_ga*": 6}
-    assert [each["revision"] for each in document["revisions"]] == [1]
+    assert [revision["revision"] for revision in document["revisions"]] == [1]
 
 
 def test_nothing_that_only_the_operator_needs_is_told(site: LivingSite, reader: ConsentClient) -> None:
     inner = {str(site.records("certificate")[0].data[f"certificate.{name}"]) for name in ("ring", "key")}
-    told = reader.get("/consent/proof.json").text + reader.get("/consent/proof").text
-    assert not [word for word in inner if word in told]
-    assert "198.51.100" not in told
+    text = reader.get("/consent/proof.json").text + reader.get("/consent/proof").text
+    assert not [word for word in inner if word in text]
+    assert "198.51.100" not in text
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "fewer than 5"), ("ko", "5건 미만")])

@@ -188,7 +188,7 @@ def test_the_policy_page_has_eleven_sections(language: str) -> None:
 
 def test_the_policy_page_is_written_from_the_declaration() -> None:
     body = get("/consent/policy?lang=en").body
-    for told in (
+    for words in (
         "Bo-ho Kim",
         "privacy@shop.example",
         "Report centre",
@@ -197,7 +197,7 @@ def test_the_policy_page_is_written_from_the_declaration() -> None:
         "Pages visited",
         "2 months",
     ):
-        assert told in body
+        assert words in body
     assert "IP address" in body
     assert "browser and system" not in body  # the log does not keep it
 
@@ -244,8 +244,8 @@ def test_the_three_answers_are_the_same_element_with_the_same_class() -> None:
 
 def test_purpose_duration_and_recipients_stand_before_the_answers() -> None:
     before = banner(visitor()).partition("<button")[0]
-    for told in ("Functional", "Statistics", "Remembers settings.", "180 days", "13 months", "Counter Ltd", "Google"):
-        assert told in before
+    for words in ("Functional", "Statistics", "Remembers settings.", "180 days", "13 months", "Counter Ltd", "Google"):
+        assert words in before
 
 
 def test_nothing_but_a_no_is_selected_before_an_answer() -> None:
@@ -284,7 +284,7 @@ def test_the_signal_and_what_it_refuses_are_shown_on_banner_and_settings() -> No
 
 def test_a_shared_banner_is_the_same_for_every_visitor_and_hidden_at_first() -> None:
     everyone = [visitor(), visitor(chosen(Choice.REJECT)), visitor(signals=["gpc"]), visitor(pending="x" * 22)]
-    bodies = {banner(each, "/shop?token=7", shared=True) for each in everyone}
+    bodies = {banner(consent, "/shop?token=7", shared=True) for consent in everyone}
     assert len(bodies) == 1
     assert re.search(r"<consent-mw [^>]*data-shared hidden>", bodies.pop())
 
@@ -345,8 +345,8 @@ def test_an_unknown_name_is_refused_with_the_valid_ones_and_changes_nothing(fiel
     assert named in page.body
     assert "<i>" not in page.body
     assert not consent.changed
-    told = post(consent, fields, headers={**SAME_ORIGIN, "accept": "application/json"})
-    assert named in json.loads(told.body)["allowed"]
+    answer = post(consent, fields, headers={**SAME_ORIGIN, "accept": "application/json"})
+    assert named in json.loads(answer.body)["allowed"]
 
 
 @pytest.mark.parametrize(
@@ -455,8 +455,8 @@ def test_what_waits_is_asked_by_name_purpose_provider_and_duration(tmp_path: Pat
         }  # fmt: skip
         scope = scope_of("/shop", visit.consent, "GET", {"accept-language": "en"}, "")
         html = await visit.site.banner(scope, visit.consent, now_ns=NOW_NS)
-        for name, told in (("theme", "The Shop · 1 year"), ("_ga_1", "Google · 13 months")):
-            assert f"{name}</bdi> · {told}" in html
+        for name, details in (("theme", "The Shop · 1 year"), ("_ga_1", "Google · 13 months")):
+            assert f"{name}</bdi> · {details}" in html
         assert html.index("<strong>Functional") < html.index("theme</bdi>") < html.index("<strong>Statistics")
         assert "theme=dark" not in html  # the value of what waits is in no page
 

@@ -36,7 +36,7 @@ SWEDISH = (
 
 
 @pytest.mark.parametrize(
-    ("wanted", "available", "found"),
+    ("wanted", "available", "language"),
     [
         ("zh-Hant", ["zh-Hans"], None),
         ("zh-Hant", ["zh"], None),
@@ -64,10 +64,10 @@ SWEDISH = (
     ],
 )
 def test_nobody_is_given_another_language_or_another_script(
-    wanted: str, available: list[str], found: str | None
+    wanted: str, available: list[str], language: str | None
 ) -> None:
-    assert lookup(wanted, available) == found
-    assert negotiate(wanted, available) == found
+    assert lookup(wanted, available) == language
+    assert negotiate(wanted, available) == language
 
 
 @given(st.text(max_size=20), st.lists(st.sampled_from(["zh-Hant", "zh", "no", "en-GB", "en", "sr-Latn"]), max_size=4))
@@ -122,14 +122,14 @@ def test_a_receipt_names_the_language_and_the_words_that_were_rendered(
         page, posted = await _shown(visitor, header)
         assert named in page
         await visitor.posts(("choice", "accept"), ("surface", surface), ("language", posted))
-        (found,) = await receipts(visitor)
+        (receipt,) = await receipts(visitor)
         await app.runtime.drain.stop()
-        return found
+        return receipt
 
-    found = asyncio.run(run())
-    shown = found["consent_mw"]["shown"]
-    assert (found["language"], shown["language"], shown["declared_language"]) == (language, language, declared)
-    assert named in [each["purpose"] for each in found["purposes"]]
+    receipt = asyncio.run(run())
+    shown = receipt["consent_mw"]["shown"]
+    assert (receipt["language"], shown["language"], shown["declared_language"]) == (language, language, declared)
+    assert named in [purpose["purpose"] for purpose in receipt["purposes"]]
     assert named in shown["text"]
     assert "Kept for" in shown["text"]
     assert text_hash(shown["text"]) == shown["sha256"]
@@ -142,7 +142,7 @@ def test_a_receipt_is_told_in_its_own_language_whoever_reads_it(tmp_path: Path) 
         visitor = Visitor(app)
         await visitor.posts(("choice", "accept"), ("surface", "banner"), ("language", "sv"))
         sent = await visitor.gets("/consent/receipt", headers=[*JSON, (b"accept-language", b"en")])
-        assert "Statistik" in [each["purpose"] for each in json.loads(body(sent))["receipts"][0]["purposes"]]
+        assert "Statistik" in [purpose["purpose"] for purpose in json.loads(body(sent))["receipts"][0]["purposes"]]
         page = body(await visitor.gets("/consent/receipt", headers=[(b"accept-language", b"en")]))
         assert "the banner, English (the site's own texts: Swedish)" in page
         await app.runtime.drain.stop()
@@ -150,11 +150,11 @@ def test_a_receipt_is_told_in_its_own_language_whoever_reads_it(tmp_path: Path) 
     asyncio.run(run())
 
 
-def _read(app: ConsentMiddleware, tmp_path: Path, found: dict[str, Any]) -> str | None:
-    shown = found["consent_mw"]["shown"]
+def _read(app: ConsentMiddleware, tmp_path: Path, document: dict[str, Any]) -> str | None:
+    shown = document["consent_mw"]["shown"]
     spoken = shown["language"] + (f"+{shown['declared_language']}" if shown["declared_language"] != "en" else "")
     receipt = Receipt(
-        new_id(0), "n", Choice.ACCEPT, 1, "", found["consent_mw"]["surface"], spoken, shown["sha256"], {}, {}, [], ""
+        new_id(0), "n", Choice.ACCEPT, 1, "", document["consent_mw"]["surface"], spoken, shown["sha256"], {}, {}, [], ""
     )
     return words_of(receipt, Wordings(tmp_path / "lost"), app.runtime.policy)
 
@@ -165,12 +165,12 @@ def test_words_in_two_languages_are_rendered_again_where_they_are_lost(tmp_path:
     async def run() -> dict[str, Any]:
         visitor = Visitor(app)
         await visitor.posts(("choice", "accept"), ("surface", "settings"), ("language", "sv"))
-        (found,) = await receipts(visitor)
+        (receipt,) = await receipts(visitor)
         await app.runtime.drain.stop()
-        return found
+        return receipt
 
-    found = asyncio.run(run())
-    assert _read(app, tmp_path, found) == found["consent_mw"]["shown"]["text"]
+    receipt = asyncio.run(run())
+    assert _read(app, tmp_path, receipt) == receipt["consent_mw"]["shown"]["text"]
 
 
 def test_a_receipt_about_one_waiting_cookie_does_not_claim_that_others_were_asked_about(tmp_path: Path) -> None:
@@ -182,18 +182,18 @@ def test_a_receipt_about_one_waiting_cookie_does_not_claim_that_others_were_aske
         await visitor.picks("prompt")
         await visitor.gets()
         waiting = json.loads(body(await visitor.gets("/consent/state")))["waiting"]
-        theme = next(each["id"] for each in waiting if each["name"] == "theme")
-        assert {each["name"] for each in waiting} == {"theme", "ad"}
+        theme = next(cookie["id"] for cookie in waiting if cookie["name"] == "theme")
+        assert {cookie["name"] for cookie in waiting} == {"theme", "ad"}
         await visitor.posts(("answer", "purpose"), ("waiting", theme), ("surface", "waiting"), ("language", "en"))
-        found = (await receipts(visitor))[0]
+        receipt = (await receipts(visitor))[0]
         await app.runtime.drain.stop()
-        return found
+        return receipt
 
-    found = asyncio.run(run())
-    lines = found["consent_mw"]["shown"]["text"].splitlines()
+    receipt = asyncio.run(run())
+    lines = receipt["consent_mw"]["shown"]["text"].splitlines()
     assert any(line.startswith("theme") for line in lines)
     assert not any(line.startswith(("ad", "_ga")) for line in lines)
-    assert _read(app, tmp_path, found) == found["consent_mw"]["shown"]["text"]
+    assert _read(app, tmp_path, receipt) == receipt["consent_mw"]["shown"]["text"]
 
 
 def test_check_names_a_language_that_has_no_sentences_of_ours(
@@ -202,5 +202,5 @@ def test_check_names_a_language_that_has_no_sentences_of_ours(
     file = tmp_path / "policy.toml"
     file.write_text(SWEDISH, "utf-8")
     assert main(["check", str(file), "--json"]) == 0
-    notes = [each["problem"] for each in json.loads(capsys.readouterr().out)["notes"]]
+    notes = [note["problem"] for note in json.loads(capsys.readouterr().out)["notes"]]
     assert [note.partition(":")[0] for note in notes if note.startswith(('"sv":', '"th":'))] == ['"sv"', '"th"']

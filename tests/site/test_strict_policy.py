@@ -77,8 +77,8 @@ def visited(started: tuple[Browser, int], request: pytest.FixtureRequest) -> Ite
 
 
 def violations(opened: Page) -> list[str]:
-    found: list[str] = opened.evaluate("window.violations || []")
-    return found
+    reported: list[str] = opened.evaluate("window.violations || []")
+    return reported
 
 
 @pytest.mark.parametrize("visited", POLICIES, indirect=True)
@@ -96,7 +96,7 @@ def test_banner_dialog_and_what_waits_work_under_it(visited: Page) -> None:
     assert visited.locator("html:is([data-untrusted],[data-refused])").count() == 0
     assert not visited.locator("#consent-mw").is_visible()
     # A policy of nonces alone refuses the one without by itself, and says so; nothing else is refused.
-    assert [each for each in violations(visited) if "inline" not in each] == []
+    assert [violation for violation in violations(visited) if "inline" not in violation] == []
 
 
 @pytest.mark.parametrize("visited", POLICIES, indirect=True)

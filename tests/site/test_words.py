@@ -67,7 +67,7 @@ TAGS = re.compile(r"\{%\s*trans.*?endtrans\s*%\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}
 def spoken(language: str) -> list[str]:
     """Return every sentence that visitors read in `language`, those of the demo too."""
     with (CATALOGUES / language / "LC_MESSAGES" / "consent_mw.po").open("rb") as file:
-        sentences = [str(each.string or each.id) for each in read_po(file, locale=language) if each.id]
+        sentences = [str(message.string or message.id) for message in read_po(file, locale=language) if message.id]
     demo = files("consent_mw.demo")
     for name in ("texts.toml", "policy.toml"):
         sentences += said(tomllib.loads((demo / name).read_text("utf-8")), language)
@@ -79,23 +79,23 @@ def said(value: object, language: str) -> Iterator[str]:
     if isinstance(value, list):
         value = dict(enumerate(value))
     if isinstance(value, dict):
-        for key, each in value.items():
-            if key == language and isinstance(each, str):
-                yield each
-            yield from said(each, language)
+        for key, part in value.items():
+            if key == language and isinstance(part, str):
+                yield part
+            yield from said(part, language)
 
 
 @pytest.mark.parametrize("language", REJECTED)
 def test_no_sentence_has_a_form_that_readers_stumbled_over(language: str) -> None:
     sentences = spoken(language)
     assert len(sentences) > 300
-    found = {
+    stumbles = {
         sentence: instead
         for pattern, instead in REJECTED[language].items()
         for sentence in sentences
         if re.search(pattern, sentence, re.IGNORECASE)
     }
-    assert found == {}
+    assert stumbles == {}
 
 
 def test_no_template_says_a_sentence_past_the_catalogues() -> None:
@@ -104,10 +104,10 @@ def test_no_template_says_a_sentence_past_the_catalogues() -> None:
     for file in sorted(Path(TEMPLATES).glob("*.html")):
         text = TAGS.sub("", file.read_text("utf-8"))
         words = re.findall(r">([^<>]*[A-Za-z가-힣]{3,}[^<>]*)<", text)
-        if found := [
-            each.strip()
-            for each in words
-            if each.strip() not in {"CSV", "JSON", "JSON-LD", "HTML", "Markdown", "SHA-256:"}
+        if unmarked := [
+            phrase.strip()
+            for phrase in words
+            if phrase.strip() not in {"CSV", "JSON", "JSON-LD", "HTML", "Markdown", "SHA-256:"}
         ]:
-            bare[file.name] = found
+            bare[file.name] = unmarked
     assert bare == {}
