@@ -27,15 +27,15 @@ def main() -> None:
     options = _options()
     pin(SERVER_CORE)
     # What drains is not in these figures anyway.
-    alone = [each for each in CONTESTANTS if each is not OURS_SPOOLING]
+    alone = [way for way in CONTESTANTS if way is not OURS_SPOOLING]
     in_process = _rounds(
         "in-process",
         options.rounds * 4,
-        lambda each, place: asyncio.run(microseconds(each, place, options.requests)),
+        lambda way, place: asyncio.run(microseconds(way, place, options.requests)),
         alone,
     )
     pin(CLIENT_CORE)
-    load = _rounds("under load", options.rounds, lambda each, place: _load(each, place, options.seconds), CONTESTANTS)
+    load = _rounds("under load", options.rounds, lambda way, place: _load(way, place, options.seconds), CONTESTANTS)
     for report in (_in_process_report(in_process), _load_report(load)):
         show(report, markdown=options.markdown)
 
@@ -78,8 +78,8 @@ def _in_process_report(figures: Figures) -> Report:
 
     line = added(ACCESS_LINE)
     rows = [
-        [each.name, f"{median(of):.1f}", middle(of, ".1f"), f"{added(each):+.1f}", f"{added(each) / line:.2f}"]
-        for each, of in figures.items()
+        [way.name, f"{median(of):.1f}", middle(of, ".1f"), f"{added(way):+.1f}", f"{added(way) / line:.2f}"]
+        for way, of in figures.items()
     ]
     return Report(
         "In-process",
@@ -95,9 +95,7 @@ def _load_report(figures: Figures) -> Report:
     def relative(contestant: Contestant) -> float:
         return median(own / base for own, base in zip(figures[contestant], figures[BARE], strict=True))
 
-    rows = [
-        [each.name, f"{median(of):,.0f}", middle(of, ",.0f"), f"{relative(each):.2f}"] for each, of in figures.items()
-    ]
+    rows = [[way.name, f"{median(of):,.0f}", middle(of, ",.0f"), f"{relative(way):.2f}"] for way, of in figures.items()]
     cores = "server and client on one core each" if CLIENT_CORE is not None else "server and client not pinned"
     return Report(
         "Under uvicorn",

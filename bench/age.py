@@ -72,8 +72,8 @@ def main() -> None:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             sites = {age: _grown(root, age, options.exchanges, progress) for age in (_YOUNG, options.days)}
             with PostgresServer() as server:
-                found = _rounds(sites, server, options.rounds, progress)
-        _show(sites, *found, options.exchanges, options.rounds, markdown=options.markdown)
+                both = _rounds(sites, server, options.rounds, progress)
+        _show(sites, *both, options.exchanges, options.rounds, markdown=options.markdown)
 
 
 def _grown(root: Path, age: int, exchanges: int, progress: Progress) -> Path:
@@ -89,14 +89,14 @@ def _rounds(
     sites: Mapping[int, Path], server: PostgresServer, rounds: int, progress: Progress
 ) -> tuple[_Figures, _Figures]:
     """Measure both sites in turns; what a command leaves to the next is done once before."""
-    found: tuple[_Figures, _Figures] = ({}, {})
+    both: tuple[_Figures, _Figures] = ({}, {})
     task = progress.add_task("measuring", total=2 * (rounds + 1))
     for age, directory in sites.items():
         _command(directory, ("purge",))
         move(directory, server.url(), _schema(age))
         progress.advance(task)
     for _ in range(rounds):
-        for (age, directory), figures in zip(sites.items(), found, strict=True):
+        for (age, directory), figures in zip(sites.items(), both, strict=True):
             for name, words in _COMMANDS.items():
                 figures.setdefault(name, []).append(_command(directory, words))
             for name, figure in _measured(directory).items():
@@ -105,7 +105,7 @@ def _rounds(
             for name in _ALSO_POSTGRES:
                 figures.setdefault(f"{name}, PostgreSQL", []).append(in_postgres[name])
             progress.advance(task)
-    return found
+    return both
 
 
 def _schema(age: int) -> str:
@@ -149,8 +149,8 @@ def _command(directory: Path, words: Sequence[str]) -> float:
 def _measured(directory: Path, *store: str) -> dict[str, float]:
     words = [sys.executable, "-m", "bench.aged", str(directory), *store]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def _show(

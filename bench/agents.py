@@ -43,12 +43,12 @@ def main() -> None:
     many: list[_Round] = []
     for number in range(options.rounds):
         one.append(asyncio.run(_round(repeat(AGENT % 140), options.requests)))
-        many.append(asyncio.run(_round((AGENT % each for each in numbers), options.requests)))
+        many.append(asyncio.run(_round((AGENT % version for version in numbers), options.requests)))
         if number == 0:
             before = _kibibytes()
     sys.stdout.write(f"{options.rounds * options.requests:,} distinct agents, beside as many requests with one\n")
     for place, what in enumerate(("mean", "median request", "99th percentile")):
-        calm, flood = [each[place] for each in one], [each[place] for each in many]
+        calm, flood = [figures[place] for figures in one], [figures[place] for figures in many]
         ratios = sorted(slow / fast for slow, fast in zip(flood, calm, strict=True))
         low, middle, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
         sys.stdout.write(

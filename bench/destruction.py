@@ -74,10 +74,10 @@ async def _measured(size: int, root: Path) -> Figures:
     unreadable = time.perf_counter() - began
     steps: list[float] = [began := time.perf_counter()]
 
-    def told(gone: int, known: int) -> None:
+    def on_step(gone: int, known: int) -> None:
         steps.append(time.perf_counter())
 
-    done = await destruction.once(DAY + timedelta(days=4_000), told)
+    done = await destruction.once(DAY + timedelta(days=4_000), on_step)
     deleting = time.perf_counter() - began
     if done.records != size or done.troubles:
         raise RuntimeError(f"{done}")
@@ -113,18 +113,18 @@ def _table(figures: list[Figures]) -> Iterator[str]:
     yield "| records of one day | filling, s | unreadable after, ms | counted, s | rows gone, s | of filling | "
     yield "µs a row | longest piece, ms | MB before | MB after |\n|"
     yield " ---: |" * 10 + "\n"
-    for each in figures:
+    for row in figures:
         cells = (
-            f"{each.records:,}",
-            f"{each.filling:.2f}",
-            f"{each.unreadable * 1e3:.1f}",
-            f"{each.counting:.2f}",
-            f"{each.deleting:.2f}",
-            f"{each.deleting / each.filling:.2f}",
-            f"{each.deleting / each.records * 1e6:.1f}",
-            f"{each.longest_pause * 1e3:.0f}",
-            f"{each.bytes_before / 1e6:.1f}",
-            f"{each.bytes_after / 1e6:.1f}",
+            f"{row.records:,}",
+            f"{row.filling:.2f}",
+            f"{row.unreadable * 1e3:.1f}",
+            f"{row.counting:.2f}",
+            f"{row.deleting:.2f}",
+            f"{row.deleting / row.filling:.2f}",
+            f"{row.deleting / row.records * 1e6:.1f}",
+            f"{row.longest_pause * 1e3:.0f}",
+            f"{row.bytes_before / 1e6:.1f}",
+            f"{row.bytes_after / 1e6:.1f}",
         )
         yield f"| {' | '.join(cells)} |\n"
 

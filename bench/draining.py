@@ -105,7 +105,7 @@ def _batches(rows: _Rows) -> Iterator[_Rows]:
 
 
 def _report(rounds: list[tuple[float, float]]) -> Report:
-    drained, inserted = [list(each) for each in zip(*rounds, strict=True)]
+    drained, inserted = [list(rates) for rates in zip(*rounds, strict=True)]
     ratio = median(ours / bare for ours, bare in rounds)
     return Report(
         "Draining into SQLite",

@@ -71,13 +71,13 @@ def _grown(root: Path, days: int, progress: Progress) -> Path:
     return directory
 
 
-async def _came(directory: Path, days: int, told: Callable[[], None]) -> None:
+async def _came(directory: Path, days: int, advance: Callable[[], None]) -> None:
     begin(directory)
     clock = Clock(datetime.now(UTC) - days * DAY - timedelta(hours=1))
     app = served(directory, clock)
     visitor, others = Browser(app), [Browser(app) for _ in range(OTHERS)]
-    for each in others:
-        await each.post("/consent/choice", choice="accept")
+    for browser in others:
+        await browser.post("/consent/choice", choice="accept")
     chosen = -1
     for day in range(days):
         clock.advance(DAY - timedelta(minutes=VISITS))
@@ -87,10 +87,10 @@ async def _came(directory: Path, days: int, told: Callable[[], None]) -> None:
         for number in range(VISITS):
             clock.advance(timedelta(minutes=1))
             await visitor.get(f"/items/{number}")
-            for each in others:
-                await each.get(f"/items/{number}")
+            for browser in others:
+                await browser.get(f"/items/{number}")
         await handed_over(app)
-        told()
+        advance()
     await app.runtime.drain.stop()
     (directory / _WHO).write_text(json.dumps(visitor.cookies))
 
@@ -107,10 +107,10 @@ async def _row(directory: Path, name: str, rounds: int, url: str = "", schema: s
             page = await visitor.get("/consent/my-data", as_json=True)
             taken.append((time.perf_counter() - began) * 1e3)
             worked.append((time.process_time() - before) * 1e3)
-    found = json.loads(page)
-    records = sum(len(each["records"]) for each in found["held"])
+    data = json.loads(page)
+    records = sum(len(holding["records"]) for holding in data["held"])
     return [
-        f"{directory.name.partition('-')[0]} days", name, f"{records:,}", f"{len(found['receipts'])}",
+        f"{directory.name.partition('-')[0]} days", name, f"{records:,}", f"{len(data['receipts'])}",
         f"{taken[0]:.0f}", f"{min(taken[1:]):.0f}", f"{min(worked[1:]):.0f}",
     ]  # fmt: skip
 

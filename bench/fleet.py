@@ -116,12 +116,12 @@ def _row(fleet: _Fleet, requests: int, receipts: int, seconds: float) -> Row:
     spooled = fleet.at_once("answer", [(number * requests, requests) for number in range(len(hosts))])
     wal, rows, core = servers.wal(), servers.rows(), servers.core_seconds()
     drained = fleet.at_once("drain")
-    records = sum(taken.result for taken in drained.each)
+    records = sum(taken.result for taken in drained.parts)
     wal, core = servers.wal() - wal, servers.core_seconds() - core
     assert records == servers.rows() - rows == RECORDS * answered, (records, answered)
     stored = servers.bytes() / records
     chosen = fleet.at_once("choose", [(receipts,)] * len(hosts))
-    cookies = chosen.each[0].result
+    cookies = chosen.parts[0].result
     fleet.at_once("visit", [(cookies, VISITS)] * len(hosts))
     fleet.at_once("drain")
     looks, looked_core = _looks(fleet, cookies)
@@ -185,7 +185,7 @@ def _rest(servers: _Servers, seconds: float) -> tuple[float, float, float]:
 class _Done(NamedTuple):
     """What all hosts did at once: each one's part, the time of all their processors, and that of the clock."""
 
-    each: list[Taken]
+    parts: list[Taken]
     core_seconds: float
     seconds: float
 
@@ -216,8 +216,8 @@ class _Fleet:
         began = time.perf_counter()
         for host, own in zip(self.hosts, words or [()] * len(self.hosts), strict=True):
             host.ask(work, *own)
-        each = [host.taken() for host in self.hosts]
-        return _Done(each, sum(taken.core_seconds for taken in each), time.perf_counter() - began)
+        parts = [host.taken() for host in self.hosts]
+        return _Done(parts, sum(taken.core_seconds for taken in parts), time.perf_counter() - began)
 
 
 class _Servers:

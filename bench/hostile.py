@@ -145,13 +145,13 @@ async def growths(mebibytes: float, directory: Path) -> list[tuple[str, float]]:
     await site.runtime.drain.begin()
     await site.runtime.drain.once()
     first = _resident()
-    found: list[tuple[str, float]] = []
+    grown: list[tuple[str, float]] = []
     for shape in SHAPES:
         await _sent(site, shape, int(mebibytes * (1 << 20)))
         await site.runtime.drain.once()
-        found.append((shape.__name__.replace("_", " "), _resident() - first))
+        grown.append((shape.__name__.replace("_", " "), _resident() - first))
     await site.runtime.drain.stop()
-    return found
+    return grown
 
 
 async def _sent(site: ASGIApp, shape: Callable[[], Asked], most_bytes: int) -> None:

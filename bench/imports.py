@@ -62,14 +62,12 @@ def _processor() -> float:
 def _report(figures: dict[str, list[Start]]) -> Report:
     starlette = figures[PROGRAMS[1]]
     rows = []
-    for program, found in figures.items():
-        more = [
-            median(own[each] - other[each] for own, other in zip(found, starlette, strict=True)) for each in range(2)
-        ]
-        wall = [each.wall for each in found]
+    for program, starts in figures.items():
+        more = [median(own[at] - other[at] for own, other in zip(starts, starlette, strict=True)) for at in range(2)]
+        wall = [start.wall for start in starts]
         rows.append(
             [f"`{program}`", f"{median(wall):.0f}", middle(wall, ".0f"), f"{more[0]:+.0f}",
-             f"{median(each.processor for each in found):.0f}", f"{more[1]:+.0f}"]
+             f"{median(start.processor for start in starts):.0f}", f"{more[1]:+.0f}"]
         )  # fmt: skip
     return Report(
         "Importing it",

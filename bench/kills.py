@@ -73,11 +73,11 @@ def schedule(site: Site) -> tuple[int, int, int]:
     with suppress(AssertionError):
         until(lambda: answered <= _recorded(site, began).keys(), 60)
     time.sleep(1)  # what would be there twice comes now
-    found = _recorded(site, began)
+    recorded = _recorded(site, began)
     for host in site.hosts:
         own, others = keys_of(host)
         site.keys |= {*own.values(), *others}
-    return len(answered), len(answered - found.keys()), sum(times - 1 for times in found.values())
+    return len(answered), len(answered - recorded.keys()), sum(times - 1 for times in recorded.values())
 
 
 def _answers(site: Site, visitor: Visitor, times: int) -> set[int]:
@@ -130,8 +130,8 @@ def destroyed(site: Site) -> tuple[int, int, int]:
         own, others = keys_of(host)
         alive |= set(own.values())
         site.keys |= alive | others
-    found = sum(len(keys) for host in site.hosts for keys in found_in(alive, host.data).values())
-    assert found >= len(alive), "what is searched for has to be where it is"
+    in_files = sum(len(keys) for host in site.hosts for keys in found_in(alive, host.data).values())
+    assert in_files >= len(alive), "what is searched for has to be where it is"
     with suppress(shutil.Error):  # a file of a running server may vanish
         shutil.copytree(site.server.data, site.ahead.parent / "backup")
     site.pass_time(_ALL_PASSES)
@@ -171,9 +171,9 @@ def main(schedules: int = 10, seed: int = 1) -> None:
             done = 0
             with suppress(KeyboardInterrupt):  # then the sums are of those that were
                 for done in range(1, schedules + 1):
-                    found = schedule(site)
-                    sums = [total + each for total, each in zip(sums, found, strict=True)]
-                    print(f"schedule {done}: {found[0]} answers, {found[1]} missing, {found[2]} twice", flush=True)
+                    counts = schedule(site)
+                    sums = [total + part for total, part in zip(sums, counts, strict=True)]
+                    print(f"schedule {done}: {counts[0]} answers, {counts[1]} missing, {counts[2]} twice", flush=True)
                     site.pass_time(_PASSES)
             for host in hosts:
                 host.begin_again()

@@ -64,8 +64,8 @@ class Browser:
 
     async def post(self, path: str, **fields: str) -> dict[str, Any]:
         """Send a form, and return what is told."""
-        told: dict[str, Any] = json.loads(await self._sent("POST", path, [_JSON, _FORM], urlencode(fields).encode()))
-        return told
+        answer: dict[str, Any] = json.loads(await self._sent("POST", path, [_JSON, _FORM], urlencode(fields).encode()))
+        return answer
 
     async def _sent(self, method: str, path: str, more: Sequence[tuple[bytes, bytes]], content: bytes = b"") -> bytes:
         headers = [*_HEADERS, *more]
@@ -118,7 +118,7 @@ async def _page(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def lived(
-    directory: Path, days: int, exchanges: int = EXCHANGES, told: Callable[[], None] = lambda: None
+    directory: Path, days: int, exchanges: int = EXCHANGES, advance: Callable[[], None] = lambda: None
 ) -> None:
     """Let a site live in `directory` for so many days, of which today is the last; `told` is called after each."""
     begin(directory)
@@ -128,7 +128,7 @@ async def lived(
     try:
         for number in range(days):
             await life.day(first + number * DAY, days - number)
-            told()
+            advance()
         await life.night(datetime.now(UTC) - timedelta(minutes=1))
     finally:
         await life.end()
@@ -198,14 +198,14 @@ class _Life:
         visitors[-4].member = f"member {left}"  # of each day somebody is signed in, and asks for a restriction
         if left == KNOWN_DAYS:
             members = [Browser(self._app, "ada") for _ in range(BROWSERS)]
-            self.known |= {"visitor": [visitors[0].cookies], "member": [each.cookies for each in members]}
+            self.known |= {"visitor": [visitors[0].cookies], "member": [browser.cookies for browser in members]}
             visitors = [*members, *visitors]
         prompted = [Browser(self._app) for _ in range(PROMPTED)]
-        for number, each in enumerate([*visitors, *prompted]):
+        for number, browser in enumerate([*visitors, *prompted]):
             self._clock.set(begin + number * timedelta(minutes=1))
-            await each.post("/consent/choice", choice="accept" if each in visitors else "prompt")
-            if each.member:
-                await each.get("/consent/my-data", as_json=True)
+            await browser.post("/consent/choice", choice="accept" if browser in visitors else "prompt")
+            if browser.member:
+                await browser.get("/consent/my-data", as_json=True)
         return visitors
 
     async def _visits(self, begin: datetime, visitors: Sequence[Browser]) -> None:
@@ -220,12 +220,12 @@ class _Life:
     async def _asked(self, begin: datetime, visitors: Sequence[Browser]) -> None:
         self._clock.set(begin)
         await handed_over(self._app)
-        for each in visitors[-2:]:
+        for browser in visitors[-2:]:
             self._clock.advance(timedelta(minutes=11))
-            await each.post("/consent/my-data", action="withdraw", purpose="marketing")
-        for each in visitors[-3:-2]:
+            await browser.post("/consent/my-data", action="withdraw", purpose="marketing")
+        for browser in visitors[-3:-2]:
             self._clock.advance(timedelta(minutes=11))
-            await each.post("/consent/my-data", action="erase", confirm="yes")
+            await browser.post("/consent/my-data", action="erase", confirm="yes")
         self._clock.advance(timedelta(minutes=11))
         await visitors[-4].post("/consent/my-data", action="restrict")
         self._restricted.append((begin, visitors[-4]))

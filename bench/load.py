@@ -60,9 +60,9 @@ def main() -> None:
         for _ in range(options.rounds):
             rate = 0.0
             for contestant in NAMES:
-                found = _measured(contestant, rate, options.seconds)
-                rate = rate or found.saturation / 4
-                figures[contestant].append(found)
+                measured = _measured(contestant, rate, options.seconds)
+                rate = rate or measured.saturation / 4
+                figures[contestant].append(measured)
                 progress.advance(task)
     show(_saturation(figures), markdown=options.markdown)
     show(_latency(figures, "own", "At half of its own saturation"), markdown=options.markdown)
@@ -85,16 +85,16 @@ def _measured(contestant: Contestant, rate: float, seconds: float) -> Round:
 
 def _saturation(figures: dict[Contestant, list[Round]]) -> Report:
     rows = []
-    for contestant, found in figures.items():
-        rates = [each.saturation for each in found]
+    for contestant, rounds in figures.items():
+        rates = [round_.saturation for round_ in rounds]
         ratios = [
-            [own.saturation / other.saturation for own, other in zip(found, figures[beside], strict=True)]
+            [own.saturation / other.saturation for own, other in zip(rounds, figures[beside], strict=True)]
             for beside in (BARE, ACCESS_LINE)
         ]
-        less = [bare.processor / own.processor for own, bare in zip(found, figures[BARE], strict=True)]
+        less = [bare.processor / own.processor for own, bare in zip(rounds, figures[BARE], strict=True)]
         rows.append(
             [NAMES[contestant], f"{median(rates):,.0f}", middle(rates, ",.0f"), *(f"{median(r):.2f}" for r in ratios),
-             f"{median(each.processor for each in found):.0f}", f"{median(less):.2f}"]
+             f"{median(round_.processor for round_ in rounds):.0f}", f"{median(less):.2f}"]
         )  # fmt: skip
     cores = "server and client on a core each" if CLIENT_CORE is not None else "server and client not pinned"
     return Report(
@@ -109,17 +109,17 @@ def _saturation(figures: dict[Contestant, list[Round]]) -> Report:
 
 
 def _latency(figures: dict[Contestant, list[Round]], which: Literal["own", "alike"], title: str) -> Report:
-    found: dict[Contestant, list[Paced]] = {
-        contestant: [each.own if which == "own" else each.alike for each in rounds]
+    paces: dict[Contestant, list[Paced]] = {
+        contestant: [round_.own if which == "own" else round_.alike for round_ in rounds]
         for contestant, rounds in figures.items()
     }
     rows = []
-    for contestant, times in found.items():
-        p99 = [each.p99 for each in times]
-        ratio = median(own / bare.p99 for own, bare in zip(p99, found[BARE], strict=True))
+    for contestant, times in paces.items():
+        p99 = [pace.p99 for pace in times]
+        ratio = median(own / bare.p99 for own, bare in zip(p99, paces[BARE], strict=True))
         rows.append(
-            [NAMES[contestant], f"{median(each.rate for each in times):,.0f}",
-             f"{median(each.middle for each in times):.2f}", f"{median(p99):.2f}", middle(p99, ".2f"), f"{ratio:.2f}"]
+            [NAMES[contestant], f"{median(pace.rate for pace in times):,.0f}",
+             f"{median(pace.middle for pace in times):.2f}", f"{median(p99):.2f}", middle(p99, ".2f"), f"{ratio:.2f}"]
         )  # fmt: skip
     return Report(
         title,

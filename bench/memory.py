@@ -53,7 +53,7 @@ def main() -> None:
     sys.stdout.write(
         f"{options.requests:,} requests, {_said(options)}\n"
         f"resident after {WARM_UP:,} of them {first:.1f} MB, with the parser of user agents {loaded:.1f} MB; "
-        f"from there, after each tenth {', '.join(f'{each - loaded:+.1f}' for each in tenths)} MB; drained and stopped "
+        f"from there, after each tenth {', '.join(f'{size - loaded:+.1f}' for size in tenths)} MB; drained and stopped "
         f"{stopped - loaded:+.1f} MB; at the highest {_highest() - loaded:+.1f} MB\n"
     )
 
@@ -88,7 +88,7 @@ def mixed(visitors: int) -> Iterator[tuple[Scope, Receive]]:
     """Yield the requests of the mix. The model is made before anything is measured, and grows no more."""
     traffic = Traffic(visitors=visitors)
     while True:
-        yield from ((each.scope(), each.receive()) for each in traffic.mix(100))
+        yield from ((request.scope(), request.receive()) for request in traffic.mix(100))
 
 
 def alike(agents: int) -> Iterator[tuple[Scope, Receive]]:

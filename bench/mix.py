@@ -88,8 +88,8 @@ async def _rounds(arriving: Sequence[Arrival], requests: int) -> Rounds:
     async with AsyncExitStack() as stack:
         directories = [stack.enter_context(tempfile.TemporaryDirectory(prefix="consent-mw-bench-"))
                        for _ in CONTESTANTS]  # fmt: skip
-        apps = [each.wrap(new_site(), Path(directory))
-                for each, directory in zip(CONTESTANTS, directories, strict=True)]  # fmt: skip
+        apps = [contestant.wrap(new_site(), Path(directory))
+                for contestant, directory in zip(CONTESTANTS, directories, strict=True)]  # fmt: skip
         for app in apps:
             await stack.enter_async_context(lifespan(app))
             await _microseconds(app, arriving[:WARM_UP])
@@ -115,11 +115,11 @@ async def _busy(app: ASGIApp, arriving: Sequence[Arrival]) -> None:
 
 async def _microseconds(app: ASGIApp, arriving: Sequence[Arrival]) -> float:
     await asyncio.sleep(0)  # the turn of what runs beside the requests
-    made = [(each.scope(), each.receive()) for each in arriving]
+    calls = [(arrival.scope(), arrival.receive()) for arrival in arriving]
     began = time.thread_time_ns()
-    for scope, receive in made:
+    for scope, receive in calls:
         await app(scope, receive, _discard)
-    return (time.thread_time_ns() - began) / len(made) / 1000
+    return (time.thread_time_ns() - began) / len(calls) / 1000
 
 
 async def _discard(message: Message) -> None:
@@ -128,7 +128,7 @@ async def _discard(message: Message) -> None:
 
 def _cost(rounds: Rounds) -> Cost:
     bare, *others = zip(*rounds, strict=True)
-    added = [median(own - base for own, base in zip(each, bare, strict=True)) for each in others]
+    added = [median(own - base for own, base in zip(other, bare, strict=True)) for other in others]
     return Cost(median(bare), *added)
 
 

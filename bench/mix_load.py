@@ -56,19 +56,19 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     options = parser.parse_args()
     pin(CLIENT_CORE)
-    found: dict[Contestant, list[Round]] = {each: [] for each in NAMES}
+    figures: dict[Contestant, list[Round]] = {contestant: [] for contestant in NAMES}
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="consent-mw-bench-") as place:
         script = _script(Path(place), options.seed)
         for _ in track(range(options.rounds), console=console, disable=not console.is_terminal):
             for contestant in NAMES:
-                found[contestant].append(_round(contestant, script, options.seconds))
-    show(_report(found), markdown=options.markdown)
+                figures[contestant].append(_round(contestant, script, options.seconds))
+    show(_report(figures), markdown=options.markdown)
 
 
 def _script(place: Path, seed: int) -> list[str]:
     """Write the requests and the script that sends them; return wrk's words for both. It speaks no WebSocket."""
-    mix = [each.wire for each in Traffic(seed).mix(REQUESTS) if each.kind != "WebSocket"]
+    mix = [request.wire for request in Traffic(seed).mix(REQUESTS) if request.kind != "WebSocket"]
     (place / "requests").write_bytes(b"".join(wire + b"\0" for wire in mix))
     (place / "mix.lua").write_text(_SCRIPT)
     return [str(place / "mix.lua"), str(place / "requests")]
@@ -93,21 +93,21 @@ def _sent(port: int, script: list[str], seconds: float) -> float:
     return float(rate[1])
 
 
-def _report(found: dict[Contestant, list[Round]]) -> Report:
+def _report(figures: dict[Contestant, list[Round]]) -> Report:
     rows = []
-    for contestant, own in found.items():
-        rates = [each.rate for each in own]
-        ratios = [median(mine / theirs.rate for mine, theirs in zip(rates, found[beside], strict=True))
+    for contestant, own in figures.items():
+        rates = [round_.rate for round_ in own]
+        ratios = [median(mine / theirs.rate for mine, theirs in zip(rates, figures[beside], strict=True))
                   for beside in (BARE, ACCESS_LINE)]  # fmt: skip
-        processor = median(each.processor for each in own)
+        processor = median(round_.processor for round_ in own)
         rows.append([NAMES[contestant], f"{median(rates):,.0f}", middle(rates, ",.0f"),
-                     *(f"{each:.2f}" for each in ratios), f"{processor:.0f}"])  # fmt: skip
+                     *(f"{ratio:.2f}" for ratio in ratios), f"{processor:.0f}"])  # fmt: skip
     cores = "server and client on a core each" if CLIENT_CORE is not None else "server and client not pinned"
     return Report(
         "The mix under uvicorn",
         ["", "requests/s", "middle half", "of bare", "of bare with its log", "core, µs a request"],
         rows,
-        f"{len(found[BARE])} interleaved rounds, a new server for each; wrk over {CONNECTIONS} connections, {cores}; "
+        f"{len(figures[BARE])} interleaved rounds, a new server for each; wrk over {CONNECTIONS} connections, {cores}; "
         f"without the WebSockets, which wrk does not speak; {versions('uvicorn', 'uvloop', 'httptools', 'starlette')}.",
     )
 

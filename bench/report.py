@@ -84,8 +84,8 @@ def main() -> None:
     rows: list[list[str]] = []
     for size in wanted.sizes:
         with tempfile.TemporaryDirectory(prefix="consent-mw-bench-", dir=os.environ.get("BENCH_DIR")) as directory:
-            found = asyncio.run(_measured(size, Path(directory)))
-        rows += _rows(size, found)
+            figures = asyncio.run(_measured(size, Path(directory)))
+        rows += _rows(size, figures)
     note = (
         f"Over {DAYS} days of one purpose in SQLite; {len(COUNTS) + 2} counts a day, and the cells that are told are "
         f"the same in both. Raw: one GROUP BY for each count and day. Reading: the median of {ROUNDS}."
@@ -116,10 +116,10 @@ async def _measured(size: int, root: Path) -> Figures:
     reading: list[float] = []
     for _ in range(ROUNDS):
         began = time.process_time()
-        found = await report_of(store, sealer, day_of(START), day_of(START) + DAYS - 1)
+        report = await report_of(store, sealer, day_of(START), day_of(START) + DAYS - 1)
         reading.append(time.process_time() - began)
     await store.close()
-    _compare(raw, {by: count.cells for by, count in found.counts.items()})
+    _compare(raw, {by: count.cells for by, count in report.counts.items()})
     commands = [_command(places) for _ in range(ROUNDS)]
     return Figures(raw_seconds, counting, median(reading), median(commands))
 
@@ -152,9 +152,9 @@ def _first_id(moment: datetime) -> bytes:
     return int(moment.timestamp() * 1000).to_bytes(6) + bytes(10)
 
 
-def _compare(raw: dict[str, Counter[str]], told: dict[str, dict[str, int]]) -> None:
+def _compare(raw: dict[str, Counter[str]], counts: dict[str, dict[str, int]]) -> None:
     """Refuse to print the figures of two things that say something else."""
-    for by, cells in told.items():
+    for by, cells in counts.items():
         for label, count in cells.items():
             if label != OTHER and by in raw and OTHER not in cells and raw[by][label] != count:
                 raise RuntimeError(f"{by}: {label}: {count:,} and {raw[by][label]:,} in SQL")
@@ -201,14 +201,14 @@ def _facts(chance: random.Random) -> dict[str, Scalar]:
     return facts
 
 
-def _rows(size: int, found: Figures) -> list[list[str]]:
-    told = {
-        "raw SQL": found.raw,
-        "the counting, once for each day": found.counting,
-        "reading the counts": found.reading,
-        "`consent-mw report`, with Python's start": found.command,
+def _rows(size: int, figures: Figures) -> list[list[str]]:
+    taken = {
+        "raw SQL": figures.raw,
+        "the counting, once for each day": figures.counting,
+        "reading the counts": figures.reading,
+        "`consent-mw report`, with Python's start": figures.command,
     }
-    return [[name, f"{size:,}", f"{seconds:.2f}", f"{seconds / found.raw:.4f}"] for name, seconds in told.items()]
+    return [[name, f"{size:,}", f"{seconds:.2f}", f"{seconds / figures.raw:.4f}"] for name, seconds in taken.items()]
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ def costs_of(rows: Sequence[Row], old: Sequence[Old]) -> Costs:
     ends = [pick(fitted, key=lambda row: row.hosts) for pick in (min, max)]
     drain, server = _line(ends, [row.drain_core for row in ends]), _line(ends, [row.server_core for row in ends])
     # Joining, a look: linear in places times hosts. The smallest and the largest fleet give both numbers.
-    small, large = (pick(old, key=lambda each: each.hosts * each.places) for pick in (min, max))
+    small, large = (pick(old, key=lambda row: row.hosts * row.places) for pick in (min, max))
     more = large.hosts * large.places - small.hosts * small.places
 
     def rise(ends: tuple[float, float]) -> tuple[float, float]:
@@ -411,7 +411,7 @@ def main() -> None:
 
 def _checked(rows: Sequence[Row], costs: Costs, cores: int) -> Report:
     speed = speed_of(rows, cores)
-    found = [(row, predicted(row, costs, speed, cores)) for row in rows]
+    predictions = [(row, predicted(row, costs, speed, cores)) for row in rows]
     return Report(
         "The model and what was measured",
         ["", "records a second", "the model's", "off by", "core, µs a record", "the model's", "off by"],
@@ -419,7 +419,7 @@ def _checked(rows: Sequence[Row], costs: Costs, cores: int) -> Report:
             [f"{sizes(row)}{', fitted' * (row.hosts in _FITTED and row.servers == 1)}", f"{row.drained:,.0f}",
              f"{rate:,.0f}", f"{rate / row.drained - 1:+.0%}", f"{row.drain_core + row.server_core:.0f}",
              f"{core_of(row, costs):.0f}", f"{core_of(row, costs) / (row.drain_core + row.server_core) - 1:+.0%}"]
-            for row, rate in found
+            for row, rate in predictions
         ],
         "Into the stores. The fitted rows give what a record costs, and what a host costs besides. The machine did "
         f"other work too: its cores gave {speed:.0%} of their time while the largest fitted fleet drained, and other "

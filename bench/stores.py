@@ -77,7 +77,7 @@ class RawSQLite:
     def append(self, records: Sequence[Record]) -> None:
         """As `Raw`."""
         self._connection.execute("BEGIN IMMEDIATE")
-        rows = [(each.id.bytes, *_values(each)) for each in records]
+        rows = [(record.id.bytes, *_values(record)) for record in records]
         self._connection.executemany("INSERT INTO raw VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
         self._connection.execute("COMMIT")
 
@@ -97,8 +97,8 @@ class RawPostgres:
         with self._connection.transaction(), self._connection.cursor() as cursor:
             with cursor.copy(f"COPY batch ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
                 copy.set_types(["uuid", "text", "text", "bytea", "text", "text", "bytea"])
-                for each in records:
-                    copy.write_row((each.id, *_values(each)))
+                for record in records:
+                    copy.write_row((record.id, *_values(record)))
             cursor.execute("INSERT INTO raw SELECT * FROM batch ON CONFLICT DO NOTHING")
 
 
@@ -127,10 +127,12 @@ def main() -> None:
     options = parser.parse_args()
     appends, growth = [], []
     with _contestants() as contestants:
-        for each in contestants:
-            appends.append([each.name, *asyncio.run(_appended(each, options.rounds)), *_together(each)])
-            each.clear()
-            growth += [(each.name, *asyncio.run(_grown(each, size))) for size in options.sizes]
+        for contestant in contestants:
+            appends.append(
+                [contestant.name, *asyncio.run(_appended(contestant, options.rounds)), *_together(contestant)]
+            )
+            contestant.clear()
+            growth += [(contestant.name, *asyncio.run(_grown(contestant, size))) for size in options.sizes]
     show(
         Report(
             "Appending",
@@ -147,8 +149,8 @@ def main() -> None:
             "By size",
             ["", "records", "access report, ms", f"purge of {PURGED:,}, ms", "bytes a record"],
             [
-                [name, f"{size:,}", f"{found:.2f}", f"{purged:.0f}", f"{disk:.0f}"]
-                for name, size, found, purged, disk in growth
+                [name, f"{size:,}", f"{fetched:.2f}", f"{purged:.0f}", f"{disk:.0f}"]
+                for name, size, fetched, purged, disk in growth
             ],
             f"The access report reads the {EACH} records of one visitor, spread over {_SPAN.days} days: median of 30 "
             "visitors. The purge deletes the oldest in one transaction.",
@@ -169,7 +171,7 @@ def _contestants() -> Generator[list[Contestant]]:
         yield [
             Contestant(
                 "SQLite", partial(SQLiteStore, file), partial(RawSQLite, Path(name) / "raw.sqlite3"),
-                lambda: sum(each.stat().st_size for each in Path(name).glob("store.sqlite3*")),
+                lambda: sum(part.stat().st_size for part in Path(name).glob("store.sqlite3*")),
                 partial(_remove, Path(name)),
             ),
             Contestant(
@@ -180,8 +182,8 @@ def _contestants() -> Generator[list[Contestant]]:
 
 
 def _remove(directory: Path) -> None:
-    for each in directory.glob("store.sqlite3*"):
-        each.unlink()
+    for file in directory.glob("store.sqlite3*"):
+        file.unlink()
 
 
 def _postgres_size(url: str) -> int:
@@ -217,8 +219,8 @@ def _subject(visitor: int) -> bytes:
     return visitor.to_bytes(16)
 
 
-def _batches(found: Iterator[Record]) -> Iterator[list[Record]]:
-    while batch := list(islice(found, BATCH)):
+def _batches(stream: Iterator[Record]) -> Iterator[list[Record]]:
+    while batch := list(islice(stream, BATCH)):
         yield batch
 
 
@@ -286,11 +288,11 @@ async def _grown(contestant: Contestant, size: int) -> tuple[int, float, float, 
             await store.append(batch)
             progress.advance(task, len(batch))
     disk = contestant.size() / size
-    found = []
+    milliseconds = []
     for visitor in range(0, size // EACH, max(1, size // EACH // 30)):
         began = time.perf_counter()
         rows = await store.fetch(Query(kinds=VISITS.kinds, subjects=frozenset({_subject(visitor)})))
-        found.append(1e3 * (time.perf_counter() - began))
+        milliseconds.append(1e3 * (time.perf_counter() - began))
         if len(rows) != EACH:
             raise RuntimeError(f"{contestant.name} found {len(rows)} records of a visitor who has {EACH}")
     began = time.perf_counter()
@@ -300,7 +302,7 @@ async def _grown(contestant: Contestant, size: int) -> tuple[int, float, float, 
         raise RuntimeError(f"{contestant.name} deleted {count:,} records")
     await store.close()
     contestant.clear()
-    return size, median(found), purged, disk
+    return size, median(milliseconds), purged, disk
 
 
 def _draw(growth: list[tuple[str, int, float, float, float]], file: Path) -> None:

@@ -107,11 +107,11 @@ def _wrap_clients() -> None:
     from starlette import testclient
 
     httpx: Any = vars(testclient)["httpx"]  # or what took its place
-    made: Any = testclient._TestClientTransport.__init__
+    transport: Any = testclient._TestClientTransport.__init__
     asgi: Any = httpx.ASGITransport.__init__
 
     def of_starlette(self: Any, app: Any, *more: Any, **options: Any) -> None:
-        made(self, _wrapped(app), *more, **options)
+        transport(self, _wrapped(app), *more, **options)
 
     def of_httpx(self: Any, app: Any, *more: Any, **options: Any) -> None:
         asgi(self, _wrapped(app), *more, **options)
@@ -139,8 +139,8 @@ def main(project: str, *more: str) -> int:
         tests = _unpacked(project, Path(place))
         ended = _ended_by_django if project == "django" else _ended
         bare, wrapped = (dict(ended(project, tests, Path(place), wraps, more)) for wraps in (False, True))
-    for name, found in (("bare", bare), ("wrapped", wrapped)):
-        counts = ", ".join(f"{count} {how}" for how, count in sorted(Counter(found.values()).items()))
+    for name, outcomes in (("bare", bare), ("wrapped", wrapped)):
+        counts = ", ".join(f"{count} {how}" for how, count in sorted(Counter(outcomes.values()).items()))
         print(f"{project} {version(project)}, {name}: {counts or 'no tests'}")
     differ = sorted(name for name in bare.keys() | wrapped.keys() if bare.get(name) != wrapped.get(name))
     for name in differ:
@@ -157,7 +157,7 @@ def _unpacked(project: str, place: Path) -> Path:
     (archive,) = place.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         tar.extractall(place, filter="data")
-    (directory,) = (each for each in place.iterdir() if each.is_dir())
+    (directory,) = (path for path in place.iterdir() if path.is_dir())
     return directory
 
 

@@ -30,10 +30,10 @@ def _wrk(port: int, seconds: float) -> float:
     said = subprocess.run(
         [*command, f"http://127.0.0.1:{port}{PATH}"], capture_output=True, text=True, check=True
     ).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    if found is None or "Non-2xx" in said or "Socket errors" in said:
+    line = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    if line is None or "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(f"wrk met errors: {said}")
-    return float(found[1])
+    return float(line[1])
 
 
 async def _asyncio(port: int, seconds: float) -> float:

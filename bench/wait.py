@@ -154,8 +154,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="consent-mw-bench-") as place, ExitStack() as stack:
         packages = _fetched(Path(place))
-        variants = [each for each in VARIANTS if each.head == "" or packages]
-        addresses = {each: stack.enter_context(_served(each, Path(place), packages)) for each in variants}
+        variants = [variant for variant in VARIANTS if variant.head == "" or packages]
+        addresses = {variant: stack.enter_context(_served(variant, Path(place), packages)) for variant in variants}
         for network in NETWORKS:
             show(_waits(addresses, network, options.rounds), markdown=options.markdown)
         show(_from_nginx(Path(place)), markdown=options.markdown)
@@ -163,7 +163,7 @@ def main() -> None:
 
 def _fetched(place: Path) -> dict[str, Path]:
     """Return where the packages of npm were unpacked, by their name; empty where npm cannot bring them."""
-    found: dict[str, Path] = {}
+    places: dict[str, Path] = {}
     for package in PACKAGES:
         try:
             words = ["npm", "pack", "--silent", "--pack-destination", str(place), package]
@@ -174,8 +174,8 @@ def _fetched(place: Path) -> dict[str, Path]:
         name = package.partition("@")[0]
         with tarfile.open(place / file) as archive:
             archive.extractall(place / name, filter="data")
-        found[name] = place / name / "package"
-    return found
+        places[name] = place / name / "package"
+    return places
 
 
 def _site(variant: Variant, packages: Mapping[str, Path], *, public: bool = False) -> Starlette:
@@ -255,7 +255,7 @@ def _counted(app: ASGIApp, reached: list[str]) -> ASGIApp:
 
 def _waits(addresses: Mapping[Variant, str], network: str, rounds: int) -> Report:
     console = Console(stderr=True)
-    waits: dict[Variant, list[Wait]] = {each: [] for each in addresses}
+    waits: dict[Variant, list[Wait]] = {variant: [] for variant in addresses}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for number in track(range(rounds + 1), console=console, disable=not console.is_terminal):
@@ -269,12 +269,12 @@ def _waits(addresses: Mapping[Variant, str], network: str, rounds: int) -> Repor
     alone = waits[VARIANTS[0]]
     rows = [
         [
-            each.name,
-            *(f"{median(found):.0f}" for found in zip(*own, strict=True)),
+            variant.name,
+            *(f"{median(column):.0f}" for column in zip(*own, strict=True)),
             f"{median(mine.largest - theirs.largest for mine, theirs in zip(own, alone, strict=True)):+.0f}",
             middle([mine.largest - theirs.largest for mine, theirs in zip(own, alone, strict=True)], "+.0f"),
         ]
-        for each, own in waits.items()
+        for variant, own in waits.items()
     ]
     for row in rows:
         row[3] = row[3] if row[3] != "0" else ""
@@ -314,7 +314,7 @@ def _wait(browser: Browser, variant: Variant, address: str, network: str) -> Wai
         sizes: list[int] = page.evaluate(
             "['navigation', 'resource'].flatMap(of => performance.getEntriesByType(of)).map(each => each.transferSize)"
         )
-        metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+        metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
         return Wait(said["first"], said["largest"], said["banner"], sum(sizes) / 1000, 1000 * metrics["TaskDuration"])
     finally:
         context.close()

@@ -29,11 +29,11 @@ class ConsentBinder(Binder):
 
 @site.router.get("/")
 async def search(request: Request, consent: FromConsent, q: str = "") -> Response:
-    found = matching(q)
+    results = matching(q)
     counted = consent.value.record_event(
-        "search", results=len(found)
+        "search", results=len(results)
     )  # False, and nothing kept, if analytics is refused
-    response = html(page(q, found, counted=counted, root=request.scope["root_path"]))
+    response = html(page(q, results, counted=counted, root=request.scope["root_path"]))
     # It reaches the browser of those who allow it.
     response.set_cookie(Cookie("last_search", q, path="/", max_age=30 * 86_400))
     return response
@@ -45,9 +45,9 @@ async def suggest(websocket: WebSocket) -> None:
     consent = get_consent(websocket)
     try:
         while True:
-            found = matching(await websocket.receive_text())
-            consent.record_event("search", results=len(found))
-            await websocket.send_text(", ".join(found))
+            results = matching(await websocket.receive_text())
+            consent.record_event("search", results=len(results))
+            await websocket.send_text(", ".join(results))
     except WebSocketDisconnectError:
         return
 

@@ -39,10 +39,10 @@ from django.urls import path  # noqa: E402
 
 async def search(request: HttpRequest) -> HttpResponse:
     words = request.GET.get("q", "")
-    found = matching(words)
-    get_consent(request).record_event("search", results=len(found))  # kept only if analytics is allowed
+    results = matching(words)
+    get_consent(request).record_event("search", results=len(results))  # kept only if analytics is allowed
 
-    response = render(request, "fruit.html", {"words": words, "found": found})
+    response = render(request, "fruit.html", {"words": words, "results": results})
     response.set_cookie("last_search", words, max_age=30 * 86_400)  # reaches the browser of those who allow it
     return response
 

@@ -111,8 +111,8 @@ class DjangoStore:
 
     def _delete(self, query: Query) -> int:
         if query.ids is not None and query.subjects is not None:
-            found = self._fetch(query, None, len(query.ids), newest_first=False)
-            query = Query(kinds=query.kinds, ids=frozenset(record.id for record in found))
+            records = self._fetch(query, None, len(query.ids), newest_first=False)
+            query = Query(kinds=query.kinds, ids=frozenset(record.id for record in records))
         with transaction.atomic(self.using):
             return sum(rows.delete()[0] for rows in self._parts(query))
 

@@ -24,11 +24,11 @@ class ConsentInContext:
 class Search:
     async def on_get(self, req, resp):
         words = req.get_param("q", default="")
-        found = matching(words)
-        counted = req.context.consent.record_event("search", results=len(found))  # False if analytics is refused
+        results = matching(words)
+        counted = req.context.consent.record_event("search", results=len(results))  # False if analytics is refused
 
         resp.content_type = falcon.MEDIA_HTML
-        resp.text = page(words, found, counted=counted, root=req.root_path)
+        resp.text = page(words, results, counted=counted, root=req.root_path)
         # It reaches the browser of those who allow it.
         resp.set_cookie("last_search", words, path="/", max_age=30 * 86_400)
 
@@ -38,9 +38,9 @@ class Suggest:
         await ws.accept(headers={"set-cookie": "last_search=typing"})  # gated like any other
         try:
             while True:
-                found = matching(await ws.receive_text())
-                req.context.consent.record_event("search", results=len(found))
-                await ws.send_text(", ".join(found))
+                results = matching(await ws.receive_text())
+                req.context.consent.record_event("search", results=len(results))
+                await ws.send_text(", ".join(results))
         except falcon.WebSocketDisconnected:
             return
 

@@ -25,19 +25,19 @@ site = FastAPI()
 
 @site.get("/", response_class=HTMLResponse)
 async def search(request: Request, response: Response, consent: Consent, q: str = "") -> str:
-    found = matching(q)
-    counted = consent.record_event("search", results=len(found))  # False, and nothing kept, if analytics is refused
+    results = matching(q)
+    counted = consent.record_event("search", results=len(results))  # False, and nothing kept, if analytics is refused
     response.set_cookie("last_search", q, max_age=30 * 86_400)  # reaches the browser of those who allow it
-    return page(q, found, counted=counted, root=request.scope["root_path"])
+    return page(q, results, counted=counted, root=request.scope["root_path"])
 
 
 @site.websocket("/suggest")
 async def suggest(websocket: WebSocket, consent: Consent) -> None:
     await websocket.accept(headers=[(b"set-cookie", b"last_search=typing")])  # gated like any other
     async for words in websocket.iter_text():
-        found = matching(words)
-        consent.record_event("search", results=len(found))
-        await websocket.send_text(", ".join(found))
+        results = matching(words)
+        consent.record_event("search", results=len(results))
+        await websocket.send_text(", ".join(results))
 
 
 @site.get("/harvest.csv")

@@ -25,10 +25,10 @@ site.add_template_global(current_consent, "current_consent")
 @site.get("/")
 def search() -> Response:
     words = request.args.get("q", "")
-    found = matching(words)
-    counted = current_consent().record_event("search", results=len(found))  # False if analytics is refused
+    results = matching(words)
+    counted = current_consent().record_event("search", results=len(results))  # False if analytics is refused
 
-    response = Response(page(words, found, counted=counted, root=request.root_path))
+    response = Response(page(words, results, counted=counted, root=request.root_path))
     response.set_cookie("last_search", words, max_age=30 * 86_400)  # reaches the browser of those who allow it
     return response
 

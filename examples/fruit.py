@@ -11,7 +11,7 @@ PAGE = """<!doctype html>
 <head><meta charset="utf-8"><title>Fruit</title></head>
 <body><h1>Fruit</h1>
 <form><label>Search <input name="q" value="{words}"></label> <button>Go</button></form>
-<p>{found}</p>
+<p>{results}</p>
 <p>This search {was} counted.</p>
 <p><a href="{root}/consent/" data-consent="settings">Cookie settings</a></p>
 </body>
@@ -23,10 +23,10 @@ def matching(words: str) -> list[str]:
     return [fruit for fruit in FRUIT if words in fruit]
 
 
-def page(words: str, found: list[str], *, counted: bool, root: str = "") -> str:
+def page(words: str, results: list[str], *, counted: bool, root: str = "") -> str:
     """Return the page of a search; `root` is the path that the site is mounted under."""
     was = "was" if counted else "was not"
-    return PAGE.format(words=escape(words), found=", ".join(found) or "none", was=was, root=escape(root))
+    return PAGE.format(words=escape(words), results=", ".join(results) or "none", was=was, root=escape(root))
 
 
 async def harvest() -> AsyncIterator[str]:

@@ -30,9 +30,9 @@ class ConsentPlugin(InitPluginProtocol):
 
 @get("/", media_type=MediaType.HTML)
 async def search(request: Request, consent: NamedDependency[RequestConsent], q: FromQuery[str] = "") -> Response[str]:
-    found = matching(q)
-    counted = consent.record_event("search", results=len(found))  # False, and nothing kept, if analytics is refused
-    response = Response(page(q, found, counted=counted, root=request.scope["root_path"]))
+    results = matching(q)
+    counted = consent.record_event("search", results=len(results))  # False, and nothing kept, if analytics is refused
+    response = Response(page(q, results, counted=counted, root=request.scope["root_path"]))
     response.set_cookie("last_search", q, max_age=30 * 86_400)  # reaches the browser of those who allow it
     return response
 
@@ -42,9 +42,9 @@ async def suggest(socket: WebSocket, consent: NamedDependency[RequestConsent]) -
     await socket.accept(headers={"set-cookie": "last_search=typing"})  # gated like any other
     try:
         while True:
-            found = matching(await socket.receive_text())
-            consent.record_event("search", results=len(found))
-            await socket.send_text(", ".join(found))
+            results = matching(await socket.receive_text())
+            consent.record_event("search", results=len(results))
+            await socket.send_text(", ".join(results))
     except WebSocketDisconnect:
         return
 

@@ -21,12 +21,12 @@ async def consent_for_templates() -> dict:
 @site.get("/")
 async def search() -> Response:
     words = request.args.get("q", "")
-    found = matching(words)
+    results = matching(words)
 
     consent = get_consent(request)
-    counted = consent.record_event("search", results=len(found))  # False, and nothing kept, if analytics is refused
+    counted = consent.record_event("search", results=len(results))  # False, and nothing kept, if analytics is refused
 
-    response = Response(page(words, found, counted=counted, root=request.root_path))
+    response = Response(page(words, results, counted=counted, root=request.root_path))
     response.set_cookie("last_search", words, max_age=30 * 86_400)  # reaches the browser of those who allow it
     return response
 
@@ -35,9 +35,9 @@ async def search() -> Response:
 async def suggest() -> None:
     await websocket.accept(headers={"Set-Cookie": "last_search=typing"})  # gated like any other
     while True:
-        found = matching(await websocket.receive())
-        get_consent(websocket).record_event("search", results=len(found))
-        await websocket.send(", ".join(found))
+        results = matching(await websocket.receive())
+        get_consent(websocket).record_event("search", results=len(results))
+        await websocket.send(", ".join(results))
 
 
 @site.get("/harvest.csv")

@@ -46,7 +46,7 @@ class SQLAlchemyStore:
             self.engine = create_async_engine(self.url, isolation_level="SERIALIZABLE")
             if self.engine.dialect.name == "sqlite":
                 sa.event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
-                sa.event.listen(self.engine.sync_engine, "begin", lambda each: each.exec_driver_sql("BEGIN IMMEDIATE"))
+                sa.event.listen(self.engine.sync_engine, "begin", lambda link: link.exec_driver_sql("BEGIN IMMEDIATE"))
         await self.run(lambda connection: connection.run_sync(_prepare))
 
     async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
@@ -71,8 +71,8 @@ class SQLAlchemyStore:
     async def delete(self, query: Query) -> int:
         async def work(connection: AsyncConnection) -> int:
             count = 0
-            while found := await _find(connection, query, CHUNK):
-                ids = [record.id for record in found]
+            while records := await _find(connection, query, CHUNK):
+                ids = [record.id for record in records]
                 count += (await connection.execute(sa.delete(RECORDS).where(ID.in_(ids)))).rowcount
             return count
 

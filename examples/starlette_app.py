@@ -16,14 +16,14 @@ from examples.fruit import harvest, matching, page
 
 async def search(request: Request) -> HTMLResponse:
     words = request.query_params.get("q", "")
-    found = matching(words)
+    results = matching(words)
 
     consent = request.state.consent
     counted = consent.allows("analytics")
     if counted:
-        consent.record_event("search", results=len(found))
+        consent.record_event("search", results=len(results))
 
-    response = HTMLResponse(page(words, found, counted=counted, root=request.scope["root_path"]))
+    response = HTMLResponse(page(words, results, counted=counted, root=request.scope["root_path"]))
     response.set_cookie("last_search", words, max_age=30 * 86_400)  # reaches the browser of those who allow it
     return response
 
@@ -31,9 +31,9 @@ async def search(request: Request) -> HTMLResponse:
 async def suggest(websocket: WebSocket) -> None:
     await websocket.accept(headers=[(b"set-cookie", b"last_search=typing")])  # gated like any other
     async for words in websocket.iter_text():
-        found = matching(words)
-        websocket.state.consent.record_event("search", results=len(found))  # kept only if analytics is allowed
-        await websocket.send_text(", ".join(found))
+        results = matching(words)
+        websocket.state.consent.record_event("search", results=len(results))  # kept only if analytics is allowed
+        await websocket.send_text(", ".join(results))
 
 
 async def table(request: Request) -> StreamingResponse:

@@ -62,8 +62,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         policy = load(example)
         for language in filter(SPOKEN.__contains__, policy.languages):
             page = markdown_of(policy_file(policy, language, BASE.format(example.stem), begins(policy)))
-            told = TOLD.format(f"{example.stem}.toml")
-            content = page.replace("\n", f"\n{told}", 1)
+            note = TOLD.format(f"{example.stem}.toml")
+            content = page.replace("\n", f"\n{note}", 1)
             files.append(File.generated(config, f"policies/{example.stem}-{language}.md", content=content))
     return files
 
@@ -96,6 +96,6 @@ def placed(target: str, at_the_root: bool) -> str:
 
 def on_post_build(config: MkDocsConfig) -> None:
     """Fail where a built page or style would fetch something from elsewhere."""
-    for made in Path(config.site_dir).rglob("*"):
-        if made.suffix in (".html", ".css") and (found := ELSEWHERE.search(made.read_text(encoding="utf-8"))):
-            raise PluginError(f"{made}: would fetch from elsewhere: {found[0]}")
+    for file in Path(config.site_dir).rglob("*"):
+        if file.suffix in (".html", ".css") and (match := ELSEWHERE.search(file.read_text(encoding="utf-8"))):
+            raise PluginError(f"{file}: would fetch from elsewhere: {match[0]}")

@@ -21,9 +21,9 @@ class StructSignatures(griffe.Extension):
         alone = "kw_only" in cls.keywords
         kind = griffe.ParameterKind.keyword_only if alone else griffe.ParameterKind.positional_or_keyword
         fields = [
-            griffe.Parameter(each.name, annotation=each.annotation, kind=kind, default=each.value)
-            for each in cls.members.values()
-            if isinstance(each, griffe.Attribute) and each.annotation is not None and "property" not in each.labels
+            griffe.Parameter(field.name, annotation=field.annotation, kind=kind, default=field.value)
+            for field in cls.members.values()
+            if isinstance(field, griffe.Attribute) and field.annotation is not None and "property" not in field.labels
         ]
         itself = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
         init = griffe.Function("__init__", parameters=griffe.Parameters(itself, *fields), returns="None")

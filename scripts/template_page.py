@@ -142,7 +142,7 @@ def templates_page() -> Iterator[str]:
 
 def variables(tree: nodes.Template) -> set[str]:
     """Return what a template has to be given: not what it imports, defines or sets itself."""
-    own = {macro.name for macro in tree.find_all(nodes.Macro)} | {each.target for each in tree.find_all(nodes.Import)}
+    own = {macro.name for macro in tree.find_all(nodes.Macro)} | {node.target for node in tree.find_all(nodes.Import)}
     own |= {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     return meta.find_undeclared_variables(tree) - own - BROUGHT_ALONG
 
