@@ -138,6 +138,38 @@ def test_markup_that_is_named_like_what_is_read_changes_nothing(page: Page, serv
     assert page.evaluate("consent.allows('analytics')") is True
 
 
+SITES_OWN = {
+    "names": "class Node {} class Element {} const URL = '/api', EventTarget = 1; var performance = [], Document = 1",
+    "prototypes": "Object.prototype.get = () => 1; Array.prototype.toJSON = Element.prototype.append = () => 'mine'",
+    "frozen": "[Object, Array, Function, Promise, Element, Node, EventTarget].forEach(({ prototype }) => "
+    "Object.freeze(prototype))",
+    "forms": "document.addEventListener('submit', (event) => { event.preventDefault(); sent = true })",
+    "window.consent": "var consent = 'mine'; Object.defineProperty(window, 'consent', { writable: false })",
+}
+
+
+@pytest.mark.parametrize("own", SITES_OWN)
+def test_what_a_site_calls_and_does_for_itself_stops_nothing_and_stays(page: Page, server: Server, own: str) -> None:  # noqa: F811
+    opens(page, server, f'<script nonce="n1">{SITES_OWN[own]}</script>{LAST}{BANNER % ""}')
+    page.locator("#consent-mw button[value=accept]").click()
+    expect(page.locator("#consent-mw")).to_be_hidden()
+    becomes_true(page, "window.ran && ran.includes('last')")
+    assert page.evaluate("window[Symbol.for('consent-mw')].allows('analytics')") is True
+    whose = page.evaluate("[window.consent === window[Symbol.for('consent-mw')], window.consent, window.sent]")
+    assert whose == ([False, "mine", None] if own == "window.consent" else [True, whose[1], None])
+
+
+def test_a_page_that_takes_out_whatever_it_does_not_know_is_not_fought(page: Page, server: Server) -> None:  # noqa: F811
+    takes_out = (
+        "new MutationObserver(() => document.body.querySelectorAll('.consent-mw-status').forEach((e) => e.remove()))"
+    )
+    script = f'<script nonce="n1">{takes_out}.observe(document.body, {{ childList: true }})</script>'
+    opens(page, server, f"{script}{LAST}{BANNER % ''}")
+    page.locator("#consent-mw button[value=reject]").click()
+    expect(page.locator("#consent-mw")).to_be_hidden()
+    becomes_true(page, "window.ran && ran.includes('last')")
+
+
 def test_a_frame_of_another_site_by_our_name_does_not_stop_the_script(page: Page, server: Server) -> None:  # noqa: F811
     server.csp = OPEN_POLICY
     other = server.origin.replace("127.0.0.1", "localhost")

@@ -30,6 +30,7 @@ export interface ConsentApi {
 
 declare global {
   interface Window {
+    /** Also `window[Symbol.for("consent-mw")]`, and only there on a site that has a `consent` of its own. */
     readonly consent: ConsentApi;
   }
   interface WindowEventMap {

@@ -3,55 +3,49 @@
   "use strict";
   const TWICE = Symbol.for("consent-mw");
   if (window[TWICE]) return;
-  window[TWICE] = true;
   // Markup can name an element like what is read here, <img name="currentScript"> or <input name="closest">, and would
-  // then be read in its place. The prototypes cannot be named away.
-  const pure = (kind, name) => {
-    const { get, value } = Object.getOwnPropertyDescriptor(kind.prototype, name);
-    return Function.call.bind(get || value);
+  // then be read in its place. A site has names too: class Node, const URL. Prototypes cannot be named away.
+  const page = document, pure = (name, thing = page) => {
+    const above = Object.getPrototypeOf(thing), own = Object.getOwnPropertyDescriptor(above, name);
+    return own ? Function.call.bind(own.value || own.get) : pure(name, above);
   };
-  const page = document, whole = pure(Document, "documentElement"), me = pure(Document, "currentScript")(page);
-  const query = pure(Element, "querySelector"), all = pure(Element, "querySelectorAll");
-  const matches = pure(Element, "matches"), closest = pure(Element, "closest"), remove = pure(Element, "remove");
-  const contains = pure(Node, "contains"), kind = pure(Node, "nodeType"), active = pure(Document, "activeElement");
-  const create = pure(Document, "createElement"), listen = pure(EventTarget, "addEventListener");
+  const whole = pure("documentElement"), me = pure("currentScript")(page), create = pure("createElement");
+  const query = pure("querySelector", me), select = pure("querySelectorAll", me), enclose = pure("append", me);
+  const matches = pure("matches", me), closest = pure("closest", me), discard = pure("remove", me);
+  const contains = pure("contains"), typeOf = pure("nodeType"), active = pure("activeElement");
+  const listen = pure("addEventListener"), make = (name, props) => Object.assign(create(page, name), props);
+  // An address, as the page reads it: without an origin if it is none.
+  const at = (href) => make("a", { href });
   let root = whole(page);
-  const base = me.src.replace(/\/static\/[^/]*$/, ""), home = new URL(base);
+  const base = me.src.replace(/\/static\/[^/]*$/, "");
   const BANNER = "[data-consent=banner]", WAITING = ":not(form)[data-consent=waiting]";
   const DIALOG = "dialog[data-consent=dialog]";
   const BLOCKED =
     ":is(script[type='text/plain'],template,iframe[data-src],img[data-src]):is([data-purpose],[data-category])";
   const OPEN = ":is(iframe,img)[src]:is([data-purpose],[data-category])";
   const find = (selector) => query(root, selector);
-  const near = (node, selector) => kind(node) === 1 && closest(node, selector);
-  const make = (name, props) => Object.assign(create(page, name), props);
+  const near = (node, selector) => typeOf(node) === 1 && closest(node, selector);
+  const warn = (...words) => console.warn("consent-mw:", ...words);
   // Under require-trusted-types-for; a site that names its policies names ours: trusted-types consent-mw.
   let trust = { createHTML: String, createScript: String, createScriptURL: String };
   try {
     trust = window.trustedTypes?.createPolicy("consent-mw", trust) || trust;
   } catch (error) {
-    console.warn("consent-mw:", error);
+    warn(error);
   }
   // One element in trouble does not stop the others.
   const each = (elements, work) => elements.forEach((element) => {
     try {
       work(element);
     } catch (error) {
-      console.warn("consent-mw:", element, error);
+      warn(error, element);
     }
   });
   // Whether the page's markup leads to this path below our prefix, and nowhere else.
-  const leads = (address, path) => {
-    try {
-      const { origin, pathname } = new URL(address, root.baseURI);
-      return origin === home.origin && pathname.replace(/\/$/, "") === home.pathname.replace(/\/$/, "") + path;
-    } catch (error) {
-      return false;
-    }
-  };
+  const leads = (address, path) => at(address).href.replace(/\/?([?#].*)?$/, "") === base + path;
 
   // The forms of what was put into the page stand at its end, so that its first form is its own.
-  const loose = all(root, "form[id^=consent-mw-form-]");
+  const loose = select(root, "form[id^=consent-mw-form-]");
   let state = null, loading, loaded = false, turn = 0;
   // A banner may come from a cache, a view that was kept, or a page that a script put into this one.
   const due = () => !state || (state.show && !(state.choice && state.waiting.length));
@@ -60,7 +54,7 @@
   try {
     const sheet = new CSSStyleSheet();
     page.adoptedStyleSheets.push(sheet);
-    measure = new ResizeObserver(([{ target }]) => sheet.replaceSync(`:root{--consent-mw-room:${target.offsetHeight}px}`));
+    measure = new ResizeObserver(([{ target }]) => sheet.replaceSync(":root{--consent-mw-room:" + target.offsetHeight + "px}"));
   } catch (error) {} // an older browser keeps the room of the highest
   // A filter or transform on the body takes `position: fixed` away: what is then out of sight goes into the top layer.
   const WHOLE = .98; // of a height that is no whole number of pixels
@@ -73,13 +67,13 @@
     }, { threshold: [0, WHOLE] });
   } catch (error) {}
   const showBanners = () => {
-    each(all(root, ".consent-mw-pinned"), (banner) => {
+    each(select(root, ".consent-mw-pinned"), (banner) => {
       if (banner.popover && !matches(banner, ":popover-open")) banner.popover = null; // it was taken out and put back
       measure?.observe(banner);
       watch?.observe(banner);
     });
-    each([...all(root, "#consent-mw" + BANNER)].slice(1), remove);
-    if (state) each(all(root, BANNER), (banner) => due() ? banner.hidden = false : leave(banner));
+    each([...select(root, "#consent-mw" + BANNER)].slice(1), discard);
+    if (state) each(select(root, BANNER), (banner) => due() ? banner.hidden = false : leave(banner));
   };
   const apply = (next) => {
     const news = JSON.stringify(next) !== JSON.stringify(state);
@@ -89,7 +83,7 @@
     bringWhatWaits();
     showBanners();
     if (!news) return;
-    each(all(root, OPEN), recall);
+    each(select(root, OPEN), recall);
     scan(root);
     dispatchEvent(new CustomEvent("consentchange", { detail: state }));
   };
@@ -131,15 +125,20 @@
 
   const status = make("p", { className: "consent-mw consent-mw-status" });
   status.setAttribute("role", "status");
+  const REST_MS = 1000; // a page may take out whatever it does not know
+  let stood = 0;
   const stand = () => { // also after the body was swapped, for a view that was kept with an older one
-    if (status.isConnected) return;
-    each(all(root, ".consent-mw-status"), remove);
-    find("body")?.append(status);
+    const body = find("body");
+    if (status.isConnected || !body || Date.now() < stood + REST_MS) return;
+    stood = Date.now();
+    each(select(root, ".consent-mw-status"), discard);
+    enclose(body, status);
   };
   stand();
   const READ_MS = 8000;
   let fading;
   const say = (text) => {
+    stood = 0;
     stand();
     status.textContent = ""; // the same words twice are heard twice
     status.textContent = text;
@@ -156,14 +155,14 @@
     section.hidden = true;
     if (inside) goOn();
   };
-  const showWhatWaits = () => each(all(root, WAITING), (section) => {
-    each(all(section, "[name=waiting]"), (field) => {
+  const showWhatWaits = () => each(select(root, WAITING), (section) => {
+    each(select(section, "[name=waiting]"), (field) => {
       const id = field.value, item = closest(field, "li") || field;
       if (id === "all" ? state.waiting.length > 1 : state.waiting.some((one) => one.id === id)) return;
       const inside = contains(item, active(page));
-      remove(field);
+      discard(field);
       if (query(item, "[name=waiting]")) return; // another one of its purpose waits
-      remove(item);
+      discard(item);
       if (inside) focus(query(section, "button") || section);
     });
     if (!section.hidden && !query(section, "[name=waiting]")) leave(section);
@@ -171,24 +170,26 @@
   // What waits and is asked about nowhere on a page of the site: an application without navigation gets its question here.
   let bringing;
   const bringWhatWaits = async () => {
-    const asked = [...all(root, WAITING + " [name=waiting]")].map((field) => field.value).join();
+    const asked = [...select(root, WAITING + " [name=waiting]")].map((field) => field.value).join();
     if (find("body.consent-mw") || bringing || !state.choice || state.waiting.every(({ id }) => asked.includes(id))) return;
     bringing = true;
     try {
       const body = await markup(base + "?waiting=1");
-      each(all(root, WAITING + ".consent-mw-pinned"), remove);
+      each(select(root, WAITING + ".consent-mw-pinned"), discard);
       find("body").prepend(body);
     } catch (error) {} // nobody is asked, nothing is set
     bringing = false;
   };
-  const action = pure(HTMLFormElement, "action"), submit = pure(HTMLFormElement, "requestSubmit");
+  const bare = create(page, "form"), action = pure("action", bare), submit = pure("requestSubmit", bare);
   let busy = false, plain = false;
+  // Before the listeners of a site that sends each form by itself.
   listen(page, "submit", async (event) => {
-    const form = event.target, button = event.submitter, box = button && near(button, `${BANNER},${WAITING},${DIALOG}`);
-    if (plain || event.defaultPrevented || !button || !matches(form, "form[data-consent]")) return;
+    const form = event.target, button = event.submitter, box = button && near(button, BANNER + "," + WAITING + "," + DIALOG);
+    if (plain || !button || !matches(form, "form[data-consent]")) return;
     if (!box) return; // the settings page shows the answer by itself
     if (!leads(button.getAttribute("formaction") || action(form), "/choice")) return;
     event.preventDefault();
+    event.stopPropagation();
     if (busy) return;
     busy = true;
     try {
@@ -200,7 +201,7 @@
       setTimeout(() => (plain = true, submit(form, button), plain = false));
     }
     busy = false;
-  });
+  }, true);
   const markup = async (address) => {
     const answer = await fetch(address, { cache: "no-store", redirect: "error" });
     if (!answer.ok) throw answer;
@@ -222,8 +223,8 @@
   };
   let opening;
   const show = async (href) => {
-    const address = new URL(href && leads(href, "") ? href : base, base);
-    address.searchParams.set("dialog", 1);
+    const address = at(href && leads(href, "") ? href : base);
+    address.search += "&dialog=1";
     try {
       const dialog = await (opening ||= find(DIALOG) || fetched(address));
       if (!dialog.open) dialog.showModal();
@@ -255,7 +256,7 @@
   };
   // Of a script, a frame or an image; never javascript:, data: or blob:. Throws for what is no address at all.
   const web = (address) => {
-    const url = new URL(address, root.baseURI);
+    const url = at(address);
     if (/^https?:$/.test(url.protocol)) return url;
     throw new Error("is no address of the web");
   };
@@ -277,11 +278,11 @@
     made.add(script);
     old.replaceWith(script);
     // The others keep their order, and do not wait for what is not run, was taken away or does not come.
-    const waits = script.src && script.isConnected && !script.async && !script.noModule && !(script.event && script.htmlFor)
+    const waits = script.src && script.isConnected && !script.async && !script.noModule && !matches(script, "[for][event]")
       && RUNS.test(script.type);
     if (waits) setTimeout(done, PATIENCE_MS);
     else done();
-  })).catch((error) => console.warn("consent-mw:", old, error));
+  })).catch(warn);
   const start = (element) => {
     if (element.localName === "script") {
       // Where what we start is trusted because we are, only what the page trusts too is started.
@@ -341,9 +342,9 @@
     if (names.every(allows)) start(element);
     else if (element.dataset.src && element.localName !== "script") hold(element);
   };
-  const scan = (within) => each(all(within, BLOCKED), visit);
-  const asks = (node) => matches(node, BANNER) ? node : query(node, BANNER), back = new WeakSet();
-  const style = all(root, `link[href*="${home.pathname}/static/consent."]`);
+  const scan = (within) => each(select(within, BLOCKED), visit);
+  const asks = (node) => matches(node, BANNER) && node || query(node, BANNER), back = new WeakSet();
+  const style = select(root, 'link[href*="' + at(base).pathname + '/static/consent."]');
   new MutationObserver((changes) => {
     const added = [], removed = [];
     root = whole(page);
@@ -351,7 +352,7 @@
       added.push(...change.addedNodes);
       removed.push(...change.removedNodes);
     });
-    const elements = added.filter((node) => kind(node) === 1);
+    const elements = added.filter((node) => typeOf(node) === 1);
     each(elements, (node) => {
       scan(node);
       if (matches(node, BLOCKED)) visit(node);
@@ -363,7 +364,7 @@
     }
     // A framework that hydrates the whole document throws out what it did not render: once it is put back.
     each(removed, (node) => {
-      const banner = kind(node) === 1 && matches(node, "html," + BANNER) && asks(node);
+      const banner = typeOf(node) === 1 && matches(node, "html," + BANNER) && asks(node);
       if (!banner || back.has(banner) || find(BANNER) || !due()) return;
       back.add(banner);
       find("body").prepend(banner, ...style);
@@ -385,10 +386,13 @@
     else need();
     return () => removeEventListener("consentchange", on);
   };
-  window.consent = Object.freeze({ allows, show: () => void show(), subscribe, refresh });
+  window[TWICE] = Object.freeze({ allows, show: () => void show(), subscribe, refresh });
+  // An element of that name is none, and what the site calls so stays the site's.
+  if (Object.hasOwn(window, "consent")) warn("window.consent is not ours, but", TWICE);
+  else window.consent = window[TWICE];
   // The server has just said what is asked, unless this page comes from somewhere else.
-  const [came] = performance.getEntriesByType("navigation");
-  const fresh = came && came.transferSize && !came.workerStart && came.type !== "back_forward";
+  const came = window.performance?.getEntriesByType?.("navigation")[0];
+  const fresh = came?.transferSize && !came.workerStart && came.type !== "back_forward";
   if (find(BANNER + (fresh ? "[data-shared]" : ""))) need();
   showBanners();
   scan(root);

@@ -2,21 +2,22 @@
 // without a reload. Stores nothing: the answer sets the cookie.
 (() => {
   "use strict";
-  // As in consent.js: markup cannot name the prototypes away.
-  const pure = (kind, name) => {
-    const { get, value } = Object.getOwnPropertyDescriptor(kind.prototype, name);
-    return Function.call.bind(get || value);
+  // As in consent.js: neither markup nor a name of the site's changes what is read.
+  const page = document, pure = (name, thing = page) => {
+    const above = Object.getPrototypeOf(thing), own = Object.getOwnPropertyDescriptor(above, name);
+    return own ? Function.call.bind(own.value || own.get) : pure(name, above);
   };
-  const page = document, root = pure(Document, "documentElement")(page), me = pure(Document, "currentScript")(page);
-  const closest = pure(Element, "closest"), contains = pure(Node, "contains"), active = pure(Document, "activeElement");
-  const action = pure(HTMLFormElement, "action"), submit = pure(HTMLFormElement, "submit");
+  const root = pure("documentElement")(page), me = pure("currentScript")(page), closest = pure("closest", me);
+  const contains = pure("contains"), active = pure("activeElement"), bare = pure("createElement")(page, "form");
+  const action = pure("action", bare), submit = pure("submit", bare);
   const ours = me.src.replace(/\/static\/[^/]*$/, "/notice");
   const hide = () => root.classList.add("consent-mw-noticed");
-  if (pure(Document, "cookie")(page).split("; ").some((pair) => pair.endsWith(me.dataset.closed))) hide();
-  pure(EventTarget, "addEventListener")(page, "submit", async (event) => {
+  if (pure("cookie")(page).split("; ").some((pair) => pair.endsWith(me.dataset.closed))) hide();
+  pure("addEventListener")(page, "submit", async (event) => {
     const form = event.target, notice = closest(event.submitter || form, ".consent-mw-notice");
-    if (!notice || event.defaultPrevented || action(form) !== ours) return;
+    if (!notice || action(form) !== ours) return;
     event.preventDefault();
+    event.stopPropagation();
     try {
       const body = new URLSearchParams(new FormData(form)), headers = { Accept: "application/json" };
       const answer = await fetch(ours, { method: "POST", body, headers, redirect: "error" });
@@ -30,5 +31,5 @@
     if (!inside) return;
     if (next.tabIndex < 0) next.tabIndex = -1;
     next.focus({ preventScroll: true });
-  });
+  }, true);
 })();
