@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Generator
 from datetime import timedelta
@@ -36,6 +38,21 @@ def pytest_configure() -> None:
     if "TMPDIR" not in os.environ and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM:
         os.environ["TMPDIR"] = str(memory)
         tempfile.tempdir = None
+    # Images set this. Without bytecode each of hundreds of processes compiles what it imports: a command takes 0.49 s
+    # of processor time instead of 0.27, and every process of xdist takes twice as long to find the tests.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what collecting makes out of every later garbage collection: it stays until the end anyway."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 #: Files that take long begin first, so that no process is still at one when the others have nothing left.

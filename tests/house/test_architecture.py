@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
 from tests.support.repository import ROOT
-from tests.support.source import LAYER, LAYERS, PACKAGE, TREES
+from tests.support.source import FILES, LAYER, LAYERS, PACKAGE, trees
 
 import consent_mw as package
 from consent_mw.cli.commands import COMMANDS
@@ -39,7 +40,7 @@ HEAVY = {
 
 def imports(module: str) -> Iterator[str]:
     """Yield what `module` imports of our own, also inside functions and under TYPE_CHECKING."""
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(trees()[module]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
         elif isinstance(node, ast.ImportFrom):
@@ -47,10 +48,12 @@ def imports(module: str) -> Iterator[str]:
             if node.module is not None and node.module.split(".")[0] == PACKAGE:
                 for alias in node.names:
                     submodule = f"{node.module}.{alias.name}"
-                    yield submodule if node.module != PACKAGE and submodule in TREES else node.module
+                    yield submodule if node.module != PACKAGE and submodule in FILES else node.module
 
 
-IMPORTS = {module: set(imports(module)) for module in TREES}
+@cache
+def import_graph() -> dict[str, set[str]]:
+    return {module: set(imports(module)) for module in FILES}
 
 
 def room(module: str) -> str:
@@ -70,7 +73,7 @@ def layer(module: str) -> int:
 def test_a_module_imports_from_its_own_layer_or_a_lower_one() -> None:
     upward = [
         f"{module} (layer {layer(module)}) imports {name} (layer {layer(name)})"
-        for module, names in IMPORTS.items()
+        for module, names in import_graph().items()
         for name in sorted(names)
         if layer(name) > layer(module)
     ]
@@ -79,14 +82,14 @@ def test_a_module_imports_from_its_own_layer_or_a_lower_one() -> None:
 
 def test_the_import_graph_has_no_circle() -> None:
     try:
-        TopologicalSorter(IMPORTS).prepare()
+        TopologicalSorter(import_graph()).prepare()
     except CycleError as error:
         pytest.fail("these modules import each other in a circle: " + " <- ".join(error.args[1]))
 
 
 def test_no_two_rooms_import_each_other() -> None:
     rooms: dict[str, set[str]] = {}
-    for module, imported in IMPORTS.items():
+    for module, imported in import_graph().items():
         rooms.setdefault(room(module), set()).update({room(other) for other in imported} - {room(module)})
     assert len(rooms) <= MOST_ROOMS
     try:
@@ -96,7 +99,7 @@ def test_no_two_rooms_import_each_other() -> None:
 
 
 def test_no_module_imports_the_package_root() -> None:
-    guilty = sorted(module for module, imported in IMPORTS.items() if PACKAGE in imported)
+    guilty = sorted(module for module, imported in import_graph().items() if PACKAGE in imported)
     assert not guilty, f"import from the module that defines the name, not from {PACKAGE}: {', '.join(guilty)}"
 
 
@@ -132,7 +135,7 @@ def test_every_public_name_is_where_the_package_says() -> None:
 
 
 def test_a_module_opens_with_a_sentence_on_what_lives_in_it() -> None:
-    assert [module for module, tree in TREES.items() if not ast.get_docstring(tree)] == []
+    assert [module for module, tree in trees().items() if not ast.get_docstring(tree)] == []
 
 
 def test_no_test_file_needs_another_one() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from tests.support.source import TREES
+from tests.support.source import trees
 
 from consent_mw.cli.clock import by_clock, now_ns, utc_now
 from consent_mw.testing.clock import Clock
@@ -57,15 +57,15 @@ def defaults(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 def test_a_module_reads_no_clock_of_the_machine() -> None:
     guilty = [
         f"{module}, line {reading.lineno}: {ast.unparse(reading)}"
-        for module in sorted(TREES.keys() - READERS)
-        for reading in readings(TREES[module])
-        if reading not in {default for _, default in defaults(TREES[module])}
+        for module in sorted(trees().keys() - READERS)
+        for reading in readings(trees()[module])
+        if reading not in {default for _, default in defaults(trees()[module])}
     ]
     assert guilty == [], "take `now` as an argument; a command asks consent_mw.cli.clock"
 
 
 def test_a_module_imports_nothing_by_which_it_could_read_the_clock_unseen() -> None:
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module in ("time", "email.utils"):
                 assert not {alias.name for alias in node.names} & TELL[node.module], module
@@ -74,9 +74,9 @@ def test_a_module_imports_nothing_by_which_it_could_read_the_clock_unseen() -> N
 
 
 def test_whatever_has_the_clock_of_the_machine_as_a_default_is_given_another_within_the_package() -> None:
-    assert {name for tree in TREES.values() for name, _ in defaults(tree)} == CLOCKED.keys()
+    assert {name for tree in trees().values() for name, _ in defaults(tree)} == CLOCKED.keys()
     clocked = CLOCKED | HANDING_ON
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and module.split(".")[1:2] != ["demo"]:
                 name = ast.unparse(node.func).rpartition(".")[2]
@@ -97,7 +97,7 @@ def test_a_command_takes_the_present_from_the_clock_of_the_call_and_from_the_mac
 def test_only_the_toolkit_for_tests_can_set_the_clock_of_a_command() -> None:
     callers = {
         module
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "by_clock"
     }

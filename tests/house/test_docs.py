@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from tests.support.asgi import drive, scope
 from tests.support.repository import ROOT
-from tests.support.source import LAYER, TREES
+from tests.support.source import FILES, LAYER
 
 from consent_mw._asgi import Message, Scope
 from consent_mw.cli import consent_mw, main
@@ -237,7 +237,7 @@ def test_the_architecture_page_has_each_room_in_its_layer() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     rows = re.findall(r"^\| (\d+) \| (.+?) \|", page, flags=re.MULTILINE)
     drawn = {(name, int(number)) for number, names in rows for name in re.findall(r"`(\w+)`", names)}
-    modules = {module.split(".")[1] for module in TREES if "." in module}
+    modules = {module.split(".")[1] for module in FILES if "." in module}
     assert drawn == {(name, LAYER[name]) for name in modules}
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from tests.support.repository import ROOT
-from tests.support.source import TREES
+from tests.support.source import trees
 
 from consent_mw import kinds
 from consent_mw.crypto.keyring import MemoryKeyring
@@ -49,7 +49,7 @@ def test_what_does_not_end_says_nothing_about_a_person() -> None:
 
 
 def test_no_module_has_a_list_of_kinds_of_its_own() -> None:
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         for node in ast.walk(tree) if not module.startswith("consent_mw.testing") else ():
             if isinstance(node, ast.Set | ast.Tuple | ast.List) and len(node.elts) > 1:
                 words = [element.value for element in node.elts if isinstance(element, ast.Constant)]

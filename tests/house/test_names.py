@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.source import TREES
+from tests.support.source import trees
 
 #: They say that something was done, not what the thing is: a row, a cookie, a cipher, a match.
 WORDS = frozenset({"told", "each", "made", "found"})
 
 TESTS = Path(__file__).parents[1]
 ROOMS = ("cli", "consent", "cookies", "demo", "house", "policy", "rights", "site")
-OF_TESTS = {str(path): ast.parse(path.read_bytes()) for room in ROOMS for path in sorted((TESTS / room).rglob("*.py"))}
+
+
+def of_tests() -> dict[str, ast.Module]:
+    return {str(path): ast.parse(path.read_bytes()) for room in ROOMS for path in sorted((TESTS / room).rglob("*.py"))}
 
 
 def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -29,7 +32,7 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def test_a_name_says_what_the_thing_is() -> None:
-    names = [(module, line, name) for module, tree in (TREES | OF_TESTS).items() for line, name in named(tree)]
+    names = [(module, line, name) for module, tree in (trees() | of_tests()).items() for line, name in named(tree)]
     assert [name for name in names if name[2].strip("_").lower() in WORDS] == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,4 +47,10 @@ def module_name(path: Path) -> str:
     return ".".join([PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
 
-TREES = {module_name(path): ast.parse(path.read_bytes()) for path in sorted(package_directory().rglob("*.py"))}
+FILES = {module_name(path): path for path in sorted(package_directory().rglob("*.py"))}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Each module as a tree. Read when a test asks: every process that runs tests imports every file of them."""
+    return {module: ast.parse(path.read_bytes()) for module, path in FILES.items()}
