@@ -119,7 +119,7 @@ def test_what_one_host_erased_every_host_can_erase_again_also_a_fresh_one(tmp_pa
     one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
     said = erasure(one, days=9)
     one.ledger.append(said)
-    one.ledger.append(replace(said, tokens=(), gone=True))  # says nothing about records
+    one.ledger.append(replace(said, tokens=(), gone=True, records=0))  # says nothing about records
     asyncio.run(settle(one, two))
     fresh = OneHost(tmp_path / "fresh", store)
     asyncio.run(fresh.hosts.catch_up())

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,6 +27,7 @@ from consent_mw.policy.loader import load
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.erasure import Erasure
+from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.spool.keeper import Keeper
 from consent_mw.spool.spool import Spool
@@ -142,13 +144,22 @@ def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str]
         revision=lambda: policy.revision,
         oldest=lambda: spool.backlog.oldest,
         clock=clock_of_commands(),
+        shelves=[LedgerShelf.of_site(places, clock)],
     )
     destruction = Destruction.of_site(
         policy, places, store, sealer, restrictions, spool=spool, clock=clock, hosts=hosts
     )
     work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=clock)
     published = Revisions(places.revisions).course(policy).published
-    erasure = Erasure.of_site(published, places, store, sealer, spool=spool, spools=hosts.spools if hosts else None)
+    erasure = Erasure.of_site(
+        published,
+        places,
+        store,
+        sealer,
+        spool=spool,
+        spools=hosts.spools if hosts else None,
+        publish=partial(hosts.publish, LedgerShelf.label) if hosts else None,
+    )
     keeper = Keeper(places.spool, sealer.keyring.name, Sealing(sealer).of_ring)
     return Work(spool, store, work, destruction, erasure, keeper)
 

@@ -250,6 +250,11 @@ class Hosts:
             await asyncio.sleep(_TRY_SECONDS)
         return spools
 
+    async def publish(self, label: str) -> None:
+        """Publish what is new on one shelf now, and not within seconds. Raises StoreError and OSError."""
+        if new := await asyncio.to_thread(self._unpublished, label):
+            await self._say(new)
+
     async def agree(self, places: Iterable[tuple[int, str]]) -> None:
         """
         Ask for the keys of these places, and wait a few seconds for those of the first day.
@@ -507,11 +512,13 @@ class Hosts:
             if shelf.label == "revision":
                 _log.info("the revision %s was published on another host", said.name)
 
-    def _unpublished(self) -> list[Body]:
+    def _unpublished(self, label: str = "") -> list[Body]:
+        """Return what has to be said of all shelves, or of one."""
         known = self.keyring.view.published
         return [
             Published(shelf=shelf.label, name=name, **shelf.kept(name)._asdict())
             for shelf in self._shelves
+            if label in ("", shelf.label)
             for name in sorted(shelf.names())
             if (shelf.label, name) not in known
         ]

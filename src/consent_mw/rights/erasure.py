@@ -110,6 +110,7 @@ class Erasure:
         hand_over: Moves the records in the spool to the store; None where another process does.
         personal_data: Erases the data of the application. A request of a site that has such data waits for it.
         spools: Where several hosts share the store: returns whose spools may hold what was written before an instant.
+        publish: Tells the other hosts what the ledger says that this one is about to delete.
         others: The ledger of what other hosts erased.
         restored: Returns how often the store was noticed to have gone back in time. Each time the whole ledger is
             applied.
@@ -127,6 +128,7 @@ class Erasure:
         hand_over: Callable[[], Awaitable[object]] | None = None,
         personal_data: PersonalData | None = None,
         spools: Callable[[datetime], Awaitable[Spools]] | None = None,
+        publish: Callable[[], Awaitable[object]] | None = None,
         restored: Callable[[], int] = lambda: 0,
     ) -> Erasure:
         """
@@ -147,6 +149,7 @@ class Erasure:
             archive=Archive.of_site(policies, places, store, sealer),
             personal_data=personal_data,
             spools=spools,
+            publish=publish,
             restored=restored,
         )
 
@@ -164,9 +167,11 @@ class Erasure:
         archive: Archive | None = None,
         personal_data: PersonalData | None = None,
         spools: Callable[[datetime], Awaitable[Spools]] | None = None,
+        publish: Callable[[], Awaitable[object]] | None = None,
         restored: Callable[[], int] = lambda: 0,
     ) -> None:
         self._spools = spools
+        self._publish = publish
         self._restored = restored
         self._retention = retention
         self._store = store
@@ -321,9 +326,8 @@ class Erasure:
         places = await self._extent.places(request, person, self._retention, self._archive)
         if not self._entries(request):
             await self._register_abuse(request, person)
-        total = 0
         for part in [piece for place in places for piece in place.parts]:
-            total = await self._delete(request, part, places, now)
+            await self._delete(request, part, places, now)
         if not await self._application_erased(request) or not await self._is_drained(request):
             return None
         spools = await self.spools(request.registered)
@@ -333,14 +337,15 @@ class Erasure:
             places = await self._extent.places(request, person, self._retention, self._archive)
         if any([await place.store.fetch(place.query, limit=1) for place in places]):
             return None
+        entries = self._entries(request)
         return ErasureCertificate(
             request=request.id,
             kind=request.kind,
             received=request.received,
             done=now.astimezone(UTC),
-            records=total,
+            records=_counted(entries),
             purposes=request.purposes,
-            unreadable=max((entry.until for entry in self._entries(request) if entry.total), default=None),
+            unreadable=max((entry.until for entry in entries if entry.total), default=None),
             ring=self._sealer.keyring.name,
             hosts=spools.names,
         )
@@ -355,32 +360,35 @@ class Erasure:
                 until = max(filter(None, (until, end)), default=None)
         return _Located(records, frozenset(subjects), until)
 
-    async def _delete(self, request: Request, part: Place, places: Sequence[Place], now: datetime) -> int:
-        """Write the ledger, then delete what a part has. Return how many records this request has deleted so far."""
+    async def _delete(self, request: Request, part: Place, places: Sequence[Place], now: datetime) -> None:
+        """Write the ledger, then delete what a part has."""
         entries, located = self._entries(request), await self._locate(part, now)
         here = located.records
         if entries and not here:
-            return entries[-1].total
+            return
         named = [(part, located.subjects), *((place, self._recent(place, now)) for place in places)]
         subjects = frozenset[bytes]().union(*(some for _, some in named))
         days = {token: day for place in places for (day, _), tokens in place.tokens.items() for token in tokens}
         until = max(now + _LONGEST, located.until or now)
         entry = Entry(
-            at=now.astimezone(UTC),
+            at=now.astimezone(UTC) + len(entries) * timedelta.resolution,  # two steps in one run are told apart
             request=request.id,
             records=here,
-            total=here + _before(entries, here),
+            total=here + _counted(entries, here),
             until=until,
             tokens=tuple(subject.hex() for subject in sorted(subjects)),
             days=tuple(days[subject] for subject in sorted(subjects)),
             again={subject.hex(): place.again for place, some in named if place.again for subject in some},
         )
         await asyncio.to_thread(self._ledger.append, entry)
+        if self._publish:  # another host may complete this, and certifies what this one deleted
+            await self._publish()
         gone = await part.store.delete(part.query) if here else 0
         # Records that arrived between looking and deleting are counted; what another deletion removed, that one counts.
-        entry = msgspec.structs.replace(entry, gone=True, total=entry.total - here + gone, tokens=(), days=(), again={})
+        entry = msgspec.structs.replace(
+            entry, gone=True, records=gone, total=entry.total - here + gone, tokens=(), days=(), again={}
+        )
         await asyncio.to_thread(self._ledger.append, entry)
-        return entry.total
 
     def _recent(self, place: Place, now: datetime) -> frozenset[bytes]:
         """Return the tokens of the last days: an exchange that began under one of them may still be running."""
@@ -390,7 +398,9 @@ class Erasure:
         return frozenset[bytes]().union(*(token for day, token in dated if day >= day_of(now) - _BEGUN_DAYS))
 
     def _entries(self, request: Request) -> list[Entry]:
-        return [entry for entry in self._ledger.entries() if entry.request == request.id]
+        """Return what this host and the others noted of a request, in the order of time."""
+        entries = [entry for ledger in self._ledgers for entry in ledger.entries() if entry.request == request.id]
+        return sorted(entries, key=lambda entry: (entry.at, entry.gone))
 
     async def _application_erased(self, request: Request) -> bool:
         """Have the application erase its data. Return False if this process cannot ask it. Raises StoreError."""
@@ -577,14 +587,17 @@ def abuse_number(erasure: UUID) -> UUID:
     return fixed_id(day_of(time_of(erasure)), ABUSE, str(erasure))
 
 
-def _before(entries: Sequence[Entry], count: int) -> int:
+def _counted(entries: Sequence[Entry], count: int = 0) -> int:
     """
-    Return how many records earlier steps have deleted.
+    Return how many records the steps of an erasure have deleted, whichever host did them.
 
-    A step that a crash interrupted did happen if fewer records are found now than it had found: a store deletes all or
-    nothing.
+    A step that a crash interrupted did happen if fewer records are found at the next one, or now (`count`), than it had
+    found: a store deletes all or nothing.
     """
-    if not entries:
-        return 0
-    last = entries[-1]
-    return last.total if last.gone or count < last.records else last.total - last.records
+    total = step = 0
+    for entry in entries:
+        if entry.gone:
+            total, step = total + entry.records, 0
+        else:
+            total, step = total + (step if entry.records < step else 0), entry.records
+    return total + (step if count < step else 0)

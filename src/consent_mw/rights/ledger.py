@@ -32,7 +32,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         at: When (aware, UTC). The entry does not mean newer records.
         request: The number of the request that asked for the erasure.
-        records: How many records this step found.
+        records: How many records this step found; once it is done, how many it deleted.
         total: How many records this erasure has deleted once this step is done.
         gone: Whether this step is done.
         until: When the last key of these tokens is gone (aware, UTC); from then on they say nothing.
@@ -67,9 +67,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self).decode()
 
     @property
-    def names_records(self) -> bool:
-        """Whether the entry says which records are erased. Others only say how far an erasure is."""
-        return bool(self.tokens or self.ids)
+    def is_for_all(self) -> bool:
+        """Whether it says which records are erased, or how many were: the other hosts have to know."""
+        return bool(self.tokens or self.ids or (self.gone and self.records))
 
     @property
     def before(self) -> dict[bytes, datetime]:

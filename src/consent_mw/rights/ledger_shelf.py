@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Set
 from hashlib import blake2b
 
+from consent_mw.paths import Places
 from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.system.days import instant_of
 from consent_mw.system.shelf import Kept
@@ -20,6 +21,11 @@ class LedgerShelf:
     """
 
     label: str = "erasure"
+
+    @classmethod
+    def of_site(cls, places: Places, clock: Callable[[], int]) -> LedgerShelf:
+        """Return the shelf of the host with this data directory. `clock`: returns nanoseconds since 1970."""
+        return cls(Ledger(places.erasures), Ledger(places.erasures_of_hosts), clock)
 
     def __init__(self, own: Ledger, others: Ledger, clock: Callable[[], int]) -> None:
         """
@@ -52,7 +58,7 @@ class LedgerShelf:
         state = self._own.state, self._others.state
         if self._read[0] != state:
             entries = [entry for ledger in (self._own, self._others) for entry in ledger.entries()]
-            kept = [_kept(entry) for entry in entries if entry.names_records]
+            kept = [_kept(entry) for entry in entries if entry.is_for_all]
             self._read = state, {_name(one.text): one for one in kept}
         return self._read[1]
 

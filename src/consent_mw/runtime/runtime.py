@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 from consent_mw.cookies.consent_cookie import ConsentCookie
 from consent_mw.cookies.illegible import Illegible
@@ -20,6 +21,7 @@ from consent_mw.policy.rollout import Publications
 from consent_mw.proxies import Proxies
 from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.erasure import Erasure
+from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.runtime.options import Options
 from consent_mw.runtime.revision import Revision
@@ -110,6 +112,7 @@ class Runtime:
             hand_over=self._hand_over,
             personal_data=self.options.personal_data,
             spools=hosts.spools if hosts else None,
+            publish=partial(hosts.publish, LedgerShelf.label) if hosts else None,
             restored=lambda: hosts.restored if hosts else 0,
         )
 

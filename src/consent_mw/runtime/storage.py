@@ -23,7 +23,6 @@ from consent_mw.paths import Places
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.archive import Archive
-from consent_mw.rights.ledger import Ledger
 from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.runtime.options import Options
 from consent_mw.spool.spool import Spool
@@ -151,13 +150,9 @@ class Storage:
             revision=revision,
             oldest=lambda: self.spool.backlog.oldest,
             clock=self.clock,
-            shelves=(self.revisions, self.wordings, self._erasures),
+            shelves=(self.revisions, self.wordings, LedgerShelf.of_site(self.places, self.clock)),
             among_hosts=self.among_hosts,
         )
-
-    @property
-    def _erasures(self) -> LedgerShelf:
-        return LedgerShelf(Ledger(self.places.erasures), Ledger(self.places.erasures_of_hosts), self.clock)
 
     def catch_up(self, hosts: Hosts) -> str:
         """Fetch what other hosts have published; return why that failed, or an empty text."""
