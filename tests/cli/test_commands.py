@@ -25,6 +25,7 @@ from consent_mw.cli.exit_codes import CODES, MEANT_BY_ONE, leaves
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import encode_record
 from consent_mw.spool.spool import Spool
+from consent_mw.stores.used import UsedStores
 
 LEAVES = dict(leaves(consent_mw))
 by_command = pytest.mark.parametrize("path", LEAVES)
@@ -51,6 +52,11 @@ WITH_JSON = {
     "hosts list": 1, "hosts retire": 1,
     "receipt verify": 1, "requests answer": 1, "requests grant": 1, "requests refuse": 1,
     "requests show": 1, "restore": 1, "scan": 1, "store move": 1,
+}  # fmt: skip
+#: Those that change what a site keeps.
+CHANGING = {
+    "disclose add", "drain", "hosts retire", "publish", "purge", "requests add", "requests answer", "requests grant",
+    "requests refuse",
 }  # fmt: skip
 #: Those that go on until Ctrl-C.
 ENDLESS = {"demo"}
@@ -101,6 +107,10 @@ def options(path: str) -> dict[str, click.Option]:
     return {param.opts[0]: param for param in LEAVES[path].params if isinstance(param, click.Option)}
 
 
+def contents(directory: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
 def working(path: str) -> list[str]:
     return [*path.split(), *arguments(path), *WORKS.get(path, [])]
 
@@ -145,6 +155,26 @@ def test_the_page_of_commands_has_each_with_its_exit_code() -> None:
     codes = dict(re.findall(r"^\| (\d+) \| (.+) \|$", page, flags=re.MULTILINE))
     assert codes == {str(code): meaning for code, meaning in CODES.items()}
     assert all(meaning in (consent_mw.epilog or "") for meaning in CODES.values())
+
+
+@pytest.mark.parametrize("path", [path for path in LEAVES if "--store" in options(path)])
+def test_a_store_of_the_site_that_is_not_named_is_not_passed_by(path: str, commands: Commands, site: Path) -> None:
+    """Else a reader is shown a part as the whole, and what is written is not found by the site."""
+    used, other = UsedStores(site / "consent-data" / "stores.json"), f"sqlite:///{site}/other.sqlite3"
+    file = f"sqlite:///{site}/consent-data/consent.sqlite3"
+    cases = [(other, [], [], "--store"), (other, [], ["--store", file], "--store"), (file, [other], [], "--log-store")]
+    for store, logs, named, option in cases:
+        if (option == "--log-store" and option not in options(path)) or (named and path not in CHANGING):
+            continue
+        used.use(store, logs)
+        before = contents(site / "consent-data")
+        words = ["verify"] if path == "audit" else []  # the chain itself is in no store
+        result = commands.run(*working(path), *words, *named, cwd=site)
+        if named or path != "publish":  # which goes to the directory alone where no store is named
+            assert result.code == 1, result
+            assert any(f"add {option} {other}" in line for line in result.stderr.splitlines()), (result, store, logs)
+        is_answered(result)
+        assert path not in CHANGING or contents(site / "consent-data") == before
 
 
 # -- garbage -----------------------------------------------------------------------------------------------------------

@@ -16,19 +16,16 @@ from consent_mw.cli.table import print_table
 from consent_mw.cli.terminal import busy, complain, local
 from consent_mw.cli.well_known import guess
 from consent_mw.crypto.sealer import Sealer
-from consent_mw.exceptions import ConfigurationError
 from consent_mw.kinds import UNDECLARED
 from consent_mw.paths import Places
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy
 from consent_mw.records import Query, Record
 from consent_mw.spool.backlog import waiting_records
-from consent_mw.staff.existing_site import site_keys_at
+from consent_mw.staff.existing_site import check_in_use, existing_store, site_keys_at
 from consent_mw.staff.opened_record import unopened
-from consent_mw.stores import store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
-from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.system.escaping import as_json, printable
 
 _SEALED = "(a sealed path)"
@@ -109,13 +106,10 @@ def _records(places: Places, url: str | None) -> list[Record]:
     # The spool first: what is drained between the two readings is in both, and not in neither.
     records = {record.id: record for record in waiting_records(places.spool, (UNDECLARED,))}
     places.check()
-    store = store_from(url or f"sqlite:///{places.database}")
-    if not isinstance(store, SQLiteStore) or store.path.exists():
-        records |= {record.id: record for record in with_store(store, _stored)}
-    elif not places.spool.exists():
-        raise ConfigurationError(
-            f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
-        )
+    if url is None:
+        check_in_use(places, url)
+    if url or places.database.exists() or not places.spool.exists():  # else nothing was drained yet
+        records |= {record.id: record for record in with_store(existing_store(places, url), _stored)}
     sealer = Sealer.without_keys(site_keys_at(places))
     return sealer.whole(records[record_id] for record_id in sorted(records))
 

@@ -34,7 +34,7 @@ from consent_mw.rights.disclosure_proof import write
 from consent_mw.rights.disclosures import BASES, Basis, Disclosure, Disclosures
 from consent_mw.staff.access import Access
 from consent_mw.staff.errand import Errand, staff, who
-from consent_mw.staff.existing_site import check_purposes, existing_store, policy_in_force, site_keys_at
+from consent_mw.staff.existing_site import check_in_use, check_purposes, existing_store, policy_in_force, site_keys_at
 from consent_mw.staff.receipt_holder import receipt_holder
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import pages
@@ -94,6 +94,7 @@ def add(
     confirms each entry, so consent-mw audit verify notices one that was removed.
     """
     places, now = Places(directory), utc_now()
+    check_in_use(places, url, log_urls)
     check_purposes(places, purposes)
     _check(policy_in_force(places, now), to, basis, reference, purposes, items)
     if since and until and since >= until:

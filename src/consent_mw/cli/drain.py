@@ -31,6 +31,7 @@ from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.spool.keeper import Keeper
 from consent_mw.spool.spool import Spool
+from consent_mw.staff.existing_site import check_in_use
 from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
 from consent_mw.stores.self_opening import OpenedStore
@@ -95,7 +96,9 @@ def drain(
 
     One process of a machine works at a time: where the workers drain too, they take turns.
     """
-    work = work_of(file, places_of(file, directory), url, log_urls, ring)
+    places = places_of(file, directory)
+    check_in_use(places, url, log_urls)
+    work = work_of(file, places, url, log_urls, ring)
     ended, is_left = asyncio.run(_run(work, once, grace))
     waiting, seconds = work.behind
     count = work.drain.handed_over

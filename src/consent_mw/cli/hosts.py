@@ -24,7 +24,7 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.register import KnownHost, Register
 from consent_mw.paths import Places
-from consent_mw.staff.existing_site import existing_store, site_keys_at
+from consent_mw.staff.existing_site import check_in_use, existing_store, site_keys_at
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.system.escaping import as_json, printable
 
@@ -76,6 +76,8 @@ def retire(directory: Path, url: str | None, host: str, reason: str, forced: boo
     It gets no keys any more, and no destruction waits for it; each certificate names it as not confirmed. What only it
     had sealed under keys that reached nobody cannot be read. If it returns, it joins as a new host.
     """
+
+    check_in_use(Places(directory), url)
 
     async def work(register: Register) -> KnownHost:
         retiring = _meant(host, await register.hosts(), forced=forced)

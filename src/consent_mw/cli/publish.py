@@ -25,7 +25,7 @@ from consent_mw.policy.startup_check import edited, rewords
 from consent_mw.policy.timeline import Course, begins
 from consent_mw.site.amendment_lines import amendment_lines
 from consent_mw.site.templating import our_templates
-from consent_mw.staff.existing_site import existing_store, site_keys_at
+from consent_mw.staff.existing_site import check_in_use, existing_store, site_keys_at
 from consent_mw.system.escaping import as_json, printable
 
 
@@ -99,6 +99,7 @@ def publish(
     policy = load(policy_file)
     elsewhere = _elsewhere(places, revisions) if url else None
     if elsewhere:
+        check_in_use(places, url)
         with_store(existing_store(places, url), elsewhere.fetch)
     if dry_run:
         examined = _examine(policy, revisions, utc_now(), wording=wording)

@@ -77,8 +77,8 @@ def purge(
     """
     policy = load(file)
     places = places_of(file, directory)
-    store = opened_store(existing_store(places, url, log_urls))
     check_in_use(places, url, log_urls)
+    store = opened_store(existing_store(places, url, log_urls))
     sealer = Sealer.of_site(places, _keyring(places, ring), policy)
     destruction = _destruction(policy, places, store, sealer, lost)
     missing = _missing(destruction, places, ring)

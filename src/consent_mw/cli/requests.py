@@ -32,7 +32,7 @@ from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.queue import in_order
 from consent_mw.rights.request import REQUEST_KINDS, Answer, Case, Channel, Outcome, Request, RequestKind
 from consent_mw.staff.errand import Errand, staff
-from consent_mw.staff.existing_site import check_purposes, existing_store, policy_in_force, site_keys_at
+from consent_mw.staff.existing_site import check_in_use, check_purposes, existing_store, policy_in_force, site_keys_at
 from consent_mw.staff.receipt_holder import receipt_holder
 from consent_mw.stores.base import Store
 from consent_mw.system.escaping import as_json, printable
@@ -131,6 +131,7 @@ def add(
     A request without a receipt can be answered by hand only.
     """
     places, now = Places(directory), utc_now()
+    check_in_use(places, url)
     policy = policy_in_force(places, now)
     moment = _received(received, policy.time_zone, now)
     check_purposes(places, purposes)
@@ -256,6 +257,7 @@ def _answered(
     json_wanted: bool,
 ) -> int:
     now = utc_now()
+    check_in_use(places, url)
     policy, sealer = policy_in_force(places, now), sealer_of(places, ring)
 
     async def answered(desk: Desk, store: Store) -> Case:

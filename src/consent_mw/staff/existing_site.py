@@ -21,20 +21,26 @@ from consent_mw.stores.used import UsedStores, canonical, is_database
 _EVERY_REVISION = sys.maxsize
 
 
-def existing_store(places: Places, url: str | None, log_urls: Sequence[str] = ()) -> Store:
+def existing_store(places: Places, url: str | None, log_urls: Sequence[str] | None = None) -> Store:
     """
-    Return the store of the site. Refuse a file that does not exist, since opening it would create it.
+    Return the store of the site, to read from. Refuse a file that does not exist, since opening it would create it.
 
-    If the site uses another store now, it also covers what the site kept in its earlier ones.
+    If the site uses another store now, it also covers what the site kept in its earlier ones. A store that is named,
+    and is none of the site's, is read alone, as a copy is.
 
     Args:
         url: The URL of the store; None for the file in the data directory.
-        log_urls: The URLs of the stores for visits and events; empty if everything is in one store.
+        log_urls: The URLs of the stores for visits and events; empty if everything is in one store. None where neither
+            is read.
 
     Raises:
-        ConfigurationError: There is no such store, or another user could replace the keys beside it.
+        ConfigurationError: There is no such store, or another user could replace the keys beside it; or the site keeps
+            records in a store that is not named.
     """
     places.check()
+    if url is None or canonical(url) == UsedStores.beside(places.database).store:
+        check_in_use(places, url, log_urls)
+    log_urls = log_urls or ()
     store, logs = _existing(url or f"sqlite:///{places.database}"), [_existing(log_url) for log_url in log_urls]
     if url is None:
         is_alone = not earlier_stores(places.database, f"sqlite:///{places.database}", *log_urls)
@@ -46,9 +52,13 @@ def existing_store(places: Places, url: str | None, log_urls: Sequence[str] = ()
     return site_store(places.database, url, logs)
 
 
-def check_in_use(places: Places, url: str | None, log_urls: Sequence[str]) -> None:
+def check_in_use(places: Places, url: str | None, log_urls: Sequence[str] | None = None) -> None:
     """
-    Refuse stores that are not the site's: its records are elsewhere, so keys would go before what they seal has moved.
+    Refuse stores that are not the site's: its records are elsewhere. What is written here would not be found there, and
+    keys would be destroyed before what they seal.
+
+    Args:
+        log_urls: The stores of visits and events; None to leave them out.
 
     Raises:
         ConfigurationError: The site started with another one last.
@@ -56,13 +66,12 @@ def check_in_use(places: Places, url: str | None, log_urls: Sequence[str]) -> No
     used = UsedStores.beside(places.database)
     for option, at_work, named in (
         ("--store", [used.store] if used.store else [], [url or f"sqlite:///{places.database}"]),
-        ("--log-store", used.logs, log_urls),
+        ("--log-store", used.logs if log_urls is not None else [], log_urls or []),
     ):
         if missing := _missing(at_work, list(map(canonical, named))):
             shown = without_password(missing[0])
             raise ConfigurationError(
-                f"{used.path}: the site keeps records in {shown}, whose keys must not go before them; "
-                f"add {option} {shown}"
+                f"{used.path}: the site keeps records in {shown}, and this would pass them by; add {option} {shown}"
             )
 
 
