@@ -7,9 +7,11 @@ import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
+from contextlib import chdir
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -185,10 +187,13 @@ def places(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "directory").mkdir()
     (tmp_path / "garbage").write_bytes(GARBAGE)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    os.mkfifo(tmp_path / "pipe")
     return {
         "directory": str(tmp_path / "directory"),
         "garbage": str(tmp_path / "garbage"),
         "loop": str(tmp_path / "loop"),
+        "pipe": str(tmp_path / "pipe"),
+        "device": "/dev/zero",
         "missing": str(tmp_path / "missing" / "place"),
         "long": str(tmp_path / ("x" * 300)),
         "no text": str(tmp_path / "\udcff\x1b[31m"),
@@ -210,10 +215,17 @@ def test_whatever_stands_where_a_file_is_expected_is_answered(
 
 @by_command
 def test_every_value_that_is_none_is_answered(path: str, commands: Commands, site: Path) -> None:
+    (site / "loop").symlink_to("loop")
     for name, option in options(path).items():
         if option.is_flag or isinstance(option.type, click.Path):
             continue
-        for value in ("2026-99-99", "99999999999999999999", "책\udcff\x1b[31m", "sqlite:///policy.toml"):
+        for value in (
+            "2026-99-99",
+            "99999999999999999999",
+            "책\udcff\x1b[31m",
+            "sqlite:///policy.toml",
+            "sqlite:///loop",
+        ):
             result = commands.run(*working(path), name, value, cwd=site, seconds=0.2 if path in ENDLESS else 10)
             is_answered(result)
     is_answered(commands.run(*path.split(), "--no-such", cwd=site), codes=(2,))
@@ -239,6 +251,31 @@ def test_a_site_of_which_a_part_is_spoilt_is_answered(
             root = Path(shutil.copytree(kept_site, tmp_path / spoil.__name__ / part))
             spoil(root / part)
             is_answered(commands.run(*working(path), cwd=root))
+
+
+#: What a data directory may hold, with an example of each kind of name.
+KEPT = [*PARTS[1:3], "consent-data/keys", *PARTS[6:], "policy.toml", *(f"consent-data/{name}" for name in (
+    "site-keys", "rings.jsonl", "stores.json", "erasures.jsonl", "requests.lock", "consent.sqlite3-wal",
+    "revisions/*", "spool/*.spool1", "wordings/x"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", ["pipe", "loop", "socket"])
+@pytest.mark.parametrize("part", dict.fromkeys(KEPT))
+def test_what_is_no_file_in_the_place_of_one_holds_no_command_up(
+    part: str, spoil: str, commands: Commands, site: Path
+) -> None:
+    place = next(site.glob(part), site / part)
+    make_nothing(place)
+    if spoil == "pipe":
+        os.mkfifo(place)
+    elif spoil == "loop":
+        place.symlink_to(place.name)
+    else:
+        with socket.socket(socket.AF_UNIX) as one, chdir(place.parent):
+            one.bind(place.name)
+    for path in ("backup", "store check", "drain", "purge", "publish"):
+        result = commands.run(*working(path), cwd=site)
+        is_answered(result, codes=(0, 1))
 
 
 def make_garbage(place: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.system.ownership import content
 
 if TYPE_CHECKING:
     from bs4.element import PageElement, Tag
@@ -66,7 +67,7 @@ def read_page(file: Path) -> Page:
         ConfigurationError: It cannot be read, or the library that reads HTML is missing.
     """
     try:
-        raw = file.read_bytes()
+        raw = content(file)
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read ({error.strerror}); give a page of yours") from error
     if len(raw) > _LARGEST_BYTES:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from consent_mw.system import durable
-from consent_mw.system.ownership import make_directory
+from consent_mw.system.ownership import content, make_directory
 from consent_mw.system.shelf import Kept
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -57,7 +57,7 @@ class Wordings:
     def kept(self, name: str) -> Kept:
         """As `Shelf.kept`."""
         place = self.directory / f"{name}.txt"
-        return Kept(place.read_bytes().decode(), place.stat().st_mtime_ns)
+        return Kept(content(place).decode(), place.stat().st_mtime_ns)
 
     def take(self, name: str, kept: Kept) -> None:
         """As `Shelf.take`."""
@@ -70,7 +70,7 @@ class Wordings:
         if not _HASH.fullmatch(name):
             return None
         try:
-            text = (self.directory / f"{name}.txt").read_bytes().decode("utf-8", "replace")
+            text = content(self.directory / f"{name}.txt").decode("utf-8", "replace")
         except OSError:
             return None
         return text if text_hash(text) == name else None

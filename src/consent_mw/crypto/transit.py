@@ -19,6 +19,7 @@ from consent_mw.crypto.transit_client import Address, TransitClient
 from consent_mw.exceptions import ConfigurationError, KeyDestroyed, KeyringUnreachable
 from consent_mw.system import durable
 from consent_mw.system.days import day_of, day_of_date, day_text, instant_of
+from consent_mw.system.ownership import content
 
 _log = logging.getLogger("consent_mw")
 
@@ -323,7 +324,7 @@ class TransitKeyring:
             if kept is not None and kept.exists():
                 self._away = str(error)
                 _log.error("keys cannot be reached, and it is tried again: %s", error)
-                return kept.read_text(encoding="ascii").strip()
+                return content(kept).decode("ascii").strip()
             self._client.close()
             raise ConfigurationError(f"{error}. It has to answer when a host starts for the first time") from error
         _log.warning(

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from consent_mw.exceptions import ConfigurationError, KeyringUnreachable
+from consent_mw.system.ownership import content
 
 #: A call takes a millisecond. A service that takes longer than this counts as away.
 _TIMEOUT_SECONDS: Final = 2.0
@@ -221,7 +222,7 @@ class TransitClient:
         # Read for each call: an agent renews the file.
         if file := self.address.token_file:
             try:
-                token = Path(file).read_text(encoding="ascii").strip()
+                token = content(Path(file)).decode("ascii").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise KeyringUnreachable(
                     f"{self.address}: token_file={file}: {error}; let this user read the token there"

@@ -16,7 +16,7 @@ from consent_mw.hosts.audit_chains import ANCHORS, HostChain, anchored
 from consent_mw.hosts.messages import AUDIT, PART_LINES
 from consent_mw.system import durable
 from consent_mw.system.days import instant_of
-from consent_mw.system.ownership import make_directory
+from consent_mw.system.ownership import content, make_directory
 from consent_mw.system.shelf import Kept
 
 _log = logging.getLogger("consent_mw")
@@ -89,7 +89,7 @@ class AuditShelf:
 
     def kept(self, name: str) -> Kept:
         """As `Shelf.kept`."""
-        return Kept((self._directory / name).read_text("utf-8"), self._clock())
+        return Kept(content(self._directory / name).decode(), self._clock())
 
     def take(self, name: str, kept: Kept) -> None:
         """As `Shelf.take`."""
@@ -129,7 +129,7 @@ class AuditShelf:
         parts = _parts(self._directory)
         if parts == self._dropped_of:
             return
-        texts = {part: (self._directory / str(part)).read_bytes() for part in parts}
+        texts = {part: content(self._directory / str(part)) for part in parts}
         blocks = [part for part in parts if texts[part].count(b"\n") == PART_LINES]
         for part in parts:
             within = (block for block in blocks if block.host == part.host and block != part)
@@ -166,7 +166,7 @@ def _shared_lines(directory: Path) -> Mapping[str, Mapping[int, Set[bytes]]]:
     """Return the published lines by host and number: more than one if the host contradicts itself."""
     by_host: dict[str, dict[int, set[bytes]]] = {}
     for part in _parts(directory):
-        lines = (directory / str(part)).read_bytes().splitlines(keepends=True)
+        lines = content(directory / str(part)).splitlines(keepends=True)
         for number, line in enumerate(lines, part.first):
             by_host.setdefault(part.host, {}).setdefault(number, set()).add(line)
     return by_host

@@ -17,7 +17,7 @@ from consent_mw.policy.model import Policy
 from consent_mw.policy.timeline import Course, begins
 from consent_mw.system import durable
 from consent_mw.system.locks import in_turn
-from consent_mw.system.ownership import make_directory
+from consent_mw.system.ownership import content, make_directory
 from consent_mw.system.shelf import Kept
 
 _NAME = re.compile(r"(\d{4,6})-([0-9a-f]{12})\.toml")
@@ -124,7 +124,7 @@ class Revisions:
     def kept(self, name: str) -> Kept:
         """As `Shelf.kept`."""
         place = self.directory / name
-        return Kept(place.read_text("utf-8"), place.stat().st_mtime_ns)
+        return Kept(content(place).decode(), place.stat().st_mtime_ns)
 
     def take(self, name: str, kept: Kept) -> None:
         """As `Shelf.take`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -253,7 +254,7 @@ def _beside(file: Path) -> Path:
         ConfigurationError: A link leads to a new release, and an older release beside it holds data, which nothing
             would ever destroy.
     """
-    release = file.resolve().parent
+    release = Path(os.path.realpath(file)).parent
     here = release / "consent-data"
     if release != file.absolute().parent and not here.exists():
         left = sorted(release.parent.glob("*/consent-data"))

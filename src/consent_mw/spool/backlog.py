@@ -14,6 +14,7 @@ from consent_mw.records import Record, decode_record
 from consent_mw.spool.bundles import read_frame
 from consent_mw.spool.frames import unpack_from
 from consent_mw.spool.segment import SegmentName
+from consent_mw.system.ownership import regular
 
 
 def waiting_records(directory: Path, kinds: Collection[str]) -> list[Record]:
@@ -36,7 +37,7 @@ def waiting_records(directory: Path, kinds: Collection[str]) -> list[Record]:
 
 def _records(path: Path, name: SegmentName) -> Iterator[Record]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = regular(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return  # a drain has moved it to the store
     try:

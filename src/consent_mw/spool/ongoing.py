@@ -11,6 +11,7 @@ from typing import Final
 from consent_mw.spool.frames import pack_one, unpack
 from consent_mw.spool.segment import SegmentName, created
 from consent_mw.system.locks import taken, unlock
+from consent_mw.system.ownership import content, regular
 
 #: The suffix of its file, instead of a segment's.
 SUFFIX: Final = ".open1"
@@ -105,7 +106,7 @@ def left_by_the_dead(path: Path) -> Iterator[bytes]:
     if name is None:
         return
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = regular(path, os.O_RDONLY)
     except FileNotFoundError:
         return
     try:
@@ -113,7 +114,7 @@ def left_by_the_dead(path: Path) -> Iterator[bytes]:
             return
         try:
             begun: dict[bytes, bytes] = {}
-            for payload in unpack(name.marker, path.read_bytes()):
+            for payload in unpack(name.marker, content(path)):
                 if not isinstance(payload, bytes):
                     continue  # torn when its process was killed
                 if len(payload) == _ID_BYTES:

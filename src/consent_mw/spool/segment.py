@@ -18,7 +18,7 @@ from consent_mw.spool.lent import Lent
 from consent_mw.system.days import EPOCH
 from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import taken, unlock
-from consent_mw.system.ownership import give_to_owner
+from consent_mw.system.ownership import give_to_owner, regular
 
 _SUFFIX = ".spool1"
 _NEW_NS = 10**9
@@ -172,7 +172,7 @@ class Segment:
         Raises OSError.
         """
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = regular(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
         if not taken(fd):

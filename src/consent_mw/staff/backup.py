@@ -19,7 +19,7 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.paths import Places
 from consent_mw.stores import sqlite_copy
 from consent_mw.system.durable import keep, sync_directory
-from consent_mw.system.ownership import make_directory, unlinked
+from consent_mw.system.ownership import content, make_directory, regular, unlinked
 
 #: Written last, with the digests of all other files. A backup without it is incomplete.
 MANIFEST: Final = "backup.json"
@@ -86,7 +86,7 @@ def read_manifest(backup: Path) -> Manifest:
         ConfigurationError: `backup` is not a backup, is incomplete or changed, or a newer version made it.
     """
     try:
-        manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(content(backup / MANIFEST), type=Manifest)
         if manifest.format > _FORMAT:
             raise ConfigurationError(
                 f"{backup}: was made by a newer consent-mw ({manifest.version}); upgrade the package to restore it"
@@ -132,7 +132,10 @@ def copy_file(source: Path, to: Path) -> None:
 
     Raises OSError, also if `to` exists.
     """
-    with source.open("rb") as read, open(unlinked(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as written:
+    with (
+        open(source, "rb", opener=regular) as read,
+        open(unlinked(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as written,
+    ):
         shutil.copyfileobj(read, written)
         written.flush()
         os.fsync(written.fileno())
@@ -157,9 +160,9 @@ def _fill(places: Places, policy: Path, backup: Path) -> None:
                 copy_file(file, backup / directory.name / file.name)
     # After the store, so that the chain has an entry for each disclosure in the store's copy.
     chain, head = Audit(places.audit, places.audit_head).copied()
-    for name, content in ((places.audit.name, chain), (places.audit_head.name, head)):
-        if content:
-            keep(backup / name, content)
+    for name, copied in ((places.audit.name, chain), (places.audit_head.name, head)):
+        if copied:
+            keep(backup / name, copied)
     if policy.exists():
         copy_file(policy, backup / policy.name)
 
@@ -175,5 +178,5 @@ def _files(directory: Path) -> Iterator[Path]:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open(path, "rb", opener=regular) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

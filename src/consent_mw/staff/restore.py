@@ -30,7 +30,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import alone, in_turn
-from consent_mw.system.ownership import make_directory
+from consent_mw.system.ownership import content, make_directory
 
 #: Kinds of records that a restored store must not lose, even if they are newer than the backup.
 _CARRIED: Final = frozenset((REQUEST, ANSWER, LINK, ERASED, CERTIFICATE, DISCLOSURE, RECEIPT))
@@ -229,14 +229,14 @@ def _put_files(places: Places, manifest: Manifest, backup: Path, policy: Path, d
         if not policy.exists():
             copy_file(backup / policy.name, policy)
             done.put_back.append(policy.name)
-        elif policy.read_bytes() != (backup / policy.name).read_bytes():
+        elif content(policy) != content(backup / policy.name):
             done.notes.append(f"{policy}: differs from {backup / policy.name}, and was left as it is")
 
 
 def _put_chain(places: Places, backup: Path, done: Restored, now: datetime) -> None:
     audit = Audit(places.audit, places.audit_head)
     if (backup / places.audit.name).exists():
-        chain, head = ((backup / path.name).read_bytes() for path in (places.audit, places.audit_head))
+        chain, head = (content(backup / path.name) for path in (places.audit, places.audit_head))
         if not audit.put_back(chain, head):
             done.put_back.append(places.audit.name)
     errand = Errand("restore", (), f"the backup of {done.created:%Y-%m-%dT%H:%M:%SZ}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -124,7 +125,7 @@ def _holds(store: Store, now: Sequence[Store]) -> bool:
 
 def _is_file(store: Store | None, database: Path) -> bool:
     path = getattr(store, "path", None)
-    return isinstance(path, Path) and path.absolute().resolve() == database.absolute().resolve()
+    return isinstance(path, Path) and os.path.realpath(path) == os.path.realpath(database)
 
 
 def _postgres(url: str) -> Store:

@@ -18,7 +18,7 @@ from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store
 from consent_mw.system.durable import replace
 from consent_mw.system.locks import taken, unlock
-from consent_mw.system.ownership import unlinked
+from consent_mw.system.ownership import content, unlinked
 
 _PAGE: Final = 1_000
 #: The rest between two pages, so that the site's own statements get their turn. It is a part of the processor time that
@@ -105,7 +105,7 @@ class Move:
         """Delete in the older store what the newer one already has of an interrupted page, if there is one."""
         if not self._journal.exists():
             return
-        blob = self._journal.read_bytes()
+        blob = content(self._journal)
         ids = [UUID(bytes=blob[at : at + _ID_BYTES]) for at in range(0, len(blob), _ID_BYTES)]
         await self._settled(await self._source.fetch(_query(ids), limit=len(ids) + 1))
 

@@ -15,6 +15,7 @@ import msgspec
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.system.durable import replace
 from consent_mw.system.locks import in_turn
+from consent_mw.system.ownership import content
 
 _SQLITE: Final = "sqlite:///"
 
@@ -86,7 +87,7 @@ class UsedStores:
 
     def _read(self) -> _Kept:
         try:
-            return msgspec.convert(json.loads(self.path.read_bytes()), _Kept)
+            return msgspec.convert(json.loads(content(self.path)), _Kept)
         except FileNotFoundError:
             return _Kept()
         except (OSError, ValueError, msgspec.MsgspecError) as error:

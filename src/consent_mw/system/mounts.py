@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def network_file_system(path: Path) -> str | None:
         table = MOUNTINFO.read_text("utf-8", "surrogateescape")
     except OSError:
         return None
-    kind = _type_at(path.resolve(), table)
+    kind = _type_at(Path(os.path.realpath(path)), table)
     return kind if kind in NETWORK_TYPES else None
 
 

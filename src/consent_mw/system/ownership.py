@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -26,12 +27,35 @@ def make_directory(directory: Path, mode: int = 0o700) -> None:
         _make(directory, mode)
 
 
+def regular(path: str | os.PathLike[str], flags: int) -> int:
+    """
+    Open a file, for `open(opener=…)` and by itself: never a pipe or a device, which may have no end, or wait for
+    somebody.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)  # of a regular file O_NONBLOCK changes nothing
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "is no regular file", os.fspath(path))
+    return fd
+
+
+def content(path: Path) -> bytes:
+    """Return what is in a file. Raises OSError as `regular`."""
+    with open(path, "rb", opener=regular) as file:
+        return file.read()
+
+
 def unlinked(path: str | os.PathLike[str], flags: int) -> int:
     """
-    Open a file of ours, for `open(opener=…)` and by itself: never what a symbolic link in its place leads to. What root
-    makes belongs to the owner of the directory.
+    Open a file of ours as `regular`, and never what a symbolic link in its place leads to. What root makes belongs to
+    the owner of the directory.
     """
-    fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = regular(path, flags | os.O_NOFOLLOW)
     if flags & os.O_CREAT:
         give_to_owner(fd, Path(path).parent)
     return fd
@@ -98,8 +122,8 @@ def check_directory(directory: Path, within: Path | None = None) -> None:
 
 def check_file(path: Path) -> None:
     """
-    Refuse a file that is a symbolic link, belongs to another user or may be written by one. One that is not there is
-    fine. The directory was checked before.
+    Refuse what is no file (a pipe, a directory), a symbolic link, and a file that belongs to another user or may be
+    written by one. One that is not there is fine. The directory was checked before.
 
     Raises:
         ConfigurationError: With the command that ends it.
@@ -111,8 +135,10 @@ def check_file(path: Path) -> None:
         return
     if stat.S_ISLNK(status.st_mode):
         raise ConfigurationError(
-            f"{path}: is a symbolic link, which is not followed; put the file here: mv {path.resolve()} {path}"
+            f"{path}: is a symbolic link, which is not followed; put the file here: mv {os.path.realpath(path)} {path}"
         )
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigurationError(f"{path}: is no regular file; move it away, and put back what was there: {path.name}")
     trusted = _trusted(path.parent.stat())
     _check_owner(path, status, trusted)
     _check_writers(path, status, trusted)
