@@ -114,15 +114,15 @@ def test_no_file_holds_a_key_after_it_was_destroyed(tmp_path, path):
     ring = FileKeyring(path)
     keys = {(DAY, f"purpose {number}"): ring.key(DAY, f"purpose {number}", create=True) for number in range(20)}
 
-    def found() -> int:
+    def keys_in_files() -> int:
         everything = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
         return sum(key in everything for key in keys.values())
 
     inode, size = path.stat().st_ino, path.stat().st_size
-    assert found() == 20
+    assert keys_in_files() == 20
     for day, purpose in keys:
         ring.destroy(day, purpose)
-    assert found() == 0
+    assert keys_in_files() == 0
     assert (path.stat().st_ino, path.stat().st_size) == (inode, size)
 
 

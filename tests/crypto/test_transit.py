@@ -246,10 +246,10 @@ def test_a_host_that_makes_a_key_while_another_destroys_it_gets_none(url: str) -
         rings = [TransitKeyring(url) for _ in range(3)]
         rings[0].key(day, _PURPOSE, create=True)
         with ThreadPoolExecutor(3) as threads:
-            made = [threads.submit(ring.key, day, _PURPOSE, create=True) for ring in rings[1:]]
+            futures = [threads.submit(ring.key, day, _PURPOSE, create=True) for ring in rings[1:]]
             assert threads.submit(rings[0].destroy, day, _PURPOSE).result()
-            for each in made:
-                each.exception()  # a key or KeyDestroyed: both were at it
+            for future in futures:
+                future.exception()  # a key or KeyDestroyed: both were at it
         rings[0].destroy(day, _PURPOSE)  # what one of them may have made meanwhile
         assert rings[0].live() == []
         for ring in rings:
@@ -308,7 +308,7 @@ def test_a_site_seals_under_keys_of_the_cluster_and_staff_open_them_there(
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "reason"),
     [
         ("vault://bao.example/transit", "scheme"),
         ("openbao://s.secret@bao.example/transit", "does not belong in a URL"),
@@ -321,8 +321,8 @@ def test_a_site_seals_under_keys_of_the_cluster_and_staff_open_them_there(
         ("openbao://bao.example/transit?ca=/nowhere/ca.pem", "name a file of PEM"),
     ],
 )
-def test_a_wrong_url_is_refused_and_not_repeated(url: str, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told) as refused:
+def test_a_wrong_url_is_refused_and_not_repeated(url: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as refused:
         TransitKeyring(url)
     assert "s.secret" not in str(refused.value)
 

@@ -92,9 +92,9 @@ def test_a_segment_stays_until_it_is_discarded(spool, directory):
     segment.release()
     with pytest.raises(SpoolError, match="no longer held"):
         list(segment.frames())
-    (found,) = spool.closed()
-    found.discard()
-    found.discard()
+    (reopened,) = spool.closed()
+    reopened.discard()
+    reopened.discard()
     assert segments(directory) == []
 
 
@@ -165,20 +165,20 @@ def test_sigkill_at_random_moments_loses_nothing_acknowledged_and_doubles_nothin
     reader = Spool(directory)
     chance = random.Random(4)
     acknowledged: list[bytes] = []
-    found: list[bytes] = []
+    frames: list[bytes] = []
     with ThreadPoolExecutor(3) as threads:
         for turn in range(3):
             workers = [start(WRITE_UNTIL_KILLED, directory, f"{turn}.{name}") for name in range(3)]
             outputs = [threads.submit(worker.communicate) for worker in workers]
             for worker in workers:
-                while not segments(directory) and not found:
+                while not segments(directory) and not frames:
                     time.sleep(0.01)
                 time.sleep(chance.uniform(0.1, 0.3))
-                found += drained(reader)
+                frames += drained(reader)
                 worker.send_signal(signal.SIGKILL)
             acknowledged += [line for output in outputs for line in output.result()[0].split(b"\n")[:-1]]
-            found += drained(reader)
-    names = [frame.rstrip(b"\0") for frame in found]
+            frames += drained(reader)
+    names = [frame.rstrip(b"\0") for frame in frames]
     assert len(acknowledged) > 100
     assert set(acknowledged) <= set(names)
     assert len(names) == len(set(names))
@@ -209,9 +209,9 @@ assert spool.take_gap().frames == 3
     finish(start(program, directory))
     assert len(segments(directory)) == 2
     expected = {b"before"} | {b"%s %d" % (side, number) for side in (b"child", b"parent") for number in range(500)}
-    found = drained(Spool(directory))
-    assert len(found) == 1001
-    assert set(found) == expected
+    frames = drained(Spool(directory))
+    assert len(frames) == 1001
+    assert set(frames) == expected
 
 
 def test_a_child_that_lives_on_does_not_keep_a_dead_parents_segment_and_lease(directory):
@@ -299,11 +299,11 @@ def test_whatever_happened_to_a_segment_reading_it_invents_nothing(payloads, pos
     position = min(position, len(blob))
     broken = blob[:position] + noise + blob[position + removed :]
     pieces = list(unpack(MARKER, broken))
-    found = [piece for piece in pieces if isinstance(piece, bytes)]
+    frames = [piece for piece in pieces if isinstance(piece, bytes)]
     remaining = iter(payloads)
-    assert all(any(frame == payload for payload in remaining) for frame in found)
+    assert all(any(frame == payload for payload in remaining) for frame in frames)
     gone = sum(piece for piece in pieces if isinstance(piece, int))
-    assert gone + len(pack(MARKER, found)) == len(broken)
+    assert gone + len(pack(MARKER, frames)) == len(broken)
 
 
 @given(PAYLOADS, st.integers(0, 400), st.binary(max_size=60), st.integers(0, 60), st.integers(16, 100), st.data())
@@ -313,8 +313,8 @@ def test_read_in_pieces_a_segment_is_what_it_is_at_once_also_where_its_file_ends
     blob = pack(MARKER, payloads)
     broken = blob[:position] + noise + blob[position + removed :]
     there = broken[: data.draw(st.integers(0, len(broken)))]
-    found = list(unpack_from(MARKER, lambda at, length: there[at : at + length], len(broken), piece))
-    assert found == list(unpack(MARKER, there))
+    pieces = list(unpack_from(MARKER, lambda at, length: there[at : at + length], len(broken), piece))
+    assert pieces == list(unpack(MARKER, there))
 
 
 def test_memory_follows_the_longest_frame_and_not_the_segment():
@@ -550,8 +550,8 @@ for _ in range(200):
         if number % 100 == 0:
             spool.rotate()
     spool.close()
-    found = b"".join(finish(drainer) for drainer in drainers).split() + drained(spool)
-    assert sorted(map(int, found)) == list(range(20_000))
+    numbers = b"".join(finish(drainer) for drainer in drainers).split() + drained(spool)
+    assert sorted(map(int, numbers)) == list(range(20_000))
 
 
 def test_a_segment_drained_between_open_and_lock_is_not_read_again(spool, directory):

@@ -277,9 +277,9 @@ def test_what_root_makes_in_the_directory_of_the_site_s_user_is_that_user_s(home
     spool = Spool(places.spool)
     spool.write([b"a frame"])
     asyncio.run(SQLiteStore(places.database).open())
-    found = list(directory.rglob("*"))
-    assert {each.name for each in found} >= {"keys", "audit.jsonl", "audit.head", "destruction.lock", "consent.sqlite3"}
-    assert {each: each.stat().st_uid for each in found} == dict.fromkeys(found, SITE)
+    paths = list(directory.rglob("*"))
+    assert {path.name for path in paths} >= {"keys", "audit.jsonl", "audit.head", "destruction.lock", "consent.sqlite3"}
+    assert {path: path.stat().st_uid for path in paths} == dict.fromkeys(paths, SITE)
     spool.close()
     with as_user(SITE):
         places.check()
