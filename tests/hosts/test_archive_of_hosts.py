@@ -47,8 +47,8 @@ READ = ("--archive", "--purpose", "analytics", "--basis", "order 2026-114", "--j
 def hosts(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Generator[list[Host]]:
     place = tmp_path_factory.mktemp("archive")
     (place / "ahead").write_text("0")
-    with fleet(place, postgres, "one", "two", "three", policy=FLEET_POLICY) as found:
-        yield found
+    with fleet(place, postgres, "one", "two", "three", policy=FLEET_POLICY) as members:
+        yield members
 
 
 def ahead(hosts: list[Host]) -> int:
@@ -186,9 +186,9 @@ def archive_of(host: OneHost) -> Archive:
 async def opened(host: OneHost) -> list[bytes]:
     """What is in the archive, opened on a host."""
     archive = archive_of(host)
-    found = await archive.store.fetch(Query(kinds=frozenset(("visit",))))
+    records = await archive.store.fetch(Query(kinds=frozenset(("visit",))))
     await archive.store.close()
-    return [archive.sealer.open(record) for record in found]
+    return [archive.sealer.open(record) for record in records]
 
 
 @asynccontextmanager

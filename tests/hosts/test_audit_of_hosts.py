@@ -175,7 +175,7 @@ def test_a_part_of_a_chain_is_over_when_a_block_has_its_lines(tmp_path: Path) ->
     host, view = OneHost(tmp_path, MemoryStore()), View()
     lines = [f"line {number}\n" for number in range(PART_LINES)]
 
-    def told(first: int, text: str) -> Message:
+    def publish(first: int, text: str) -> Message:
         name = f"{host.keyring.identity.id.hex()}-{first:012}-{'0' * 32}"
         record = written(
             Published(shelf=AUDIT, name=name, text=text, at_ns=0), host.keyring.identity, host.signing, host.now_ns
@@ -185,7 +185,7 @@ def test_a_part_of_a_chain_is_over_when_a_block_has_its_lines(tmp_path: Path) ->
         view.take(message)
         return message
 
-    early, other = told(1, "".join(lines[:3])), told(2, "another line\n")
+    early, other = publish(1, "".join(lines[:3])), publish(2, "another line\n")
     assert not view.is_over(early)
-    block, late = told(1, "".join(lines)), told(4, "".join(lines[3:5]))
+    block, late = publish(1, "".join(lines)), publish(4, "".join(lines[3:5]))
     assert [view.is_over(message) for message in (early, late, other, block)] == [True, True, False, False]

@@ -62,8 +62,8 @@ class Site:
 
     async def certificates(self) -> list[tuple[object, object, object]]:
         """Number, place of the key, and method of each."""
-        found = await self.store.fetch(Query(kinds=frozenset((CERTIFICATE,))))
-        of_purpose = [record.data for record in found if record.data["certificate.purpose"] == "analytics"]
+        records = await self.store.fetch(Query(kinds=frozenset((CERTIFICATE,))))
+        of_purpose = [record.data for record in records if record.data["certificate.purpose"] == "analytics"]
         return [
             (data["certificate.records"], data["certificate.key"], data["certificate.method"]) for data in of_purpose
         ]

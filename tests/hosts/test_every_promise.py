@@ -52,7 +52,7 @@ class Fleet(NamedTuple):
         named = () if words[0] == "publish" else ("--store", host.store)
         return run(*words, *named, cwd=host.directory, ahead=int(self.ahead.read_text()))
 
-    def told(self, host: Host, *words: object) -> list[dict[str, Any]]:
+    def printed(self, host: Host, *words: object) -> list[dict[str, Any]]:
         """Return what a command says, an object a line."""
         done = self.command(host, *words, "--json")
         assert done.returncode == 0, done.stderr
@@ -135,7 +135,7 @@ def test_a_receipt_is_proven_on_each_host_and_leads_to_its_holder(site: Fleet, k
     (tmp_path / "receipt.json").write_bytes(document.content)
     name = document.json()["receipts"][0]["pii_principal_id"]
     for host in site.hosts:
-        (verdict,) = site.told(host, "receipt", "verify", tmp_path / "receipt.json", *BECAUSE)
+        (verdict,) = site.printed(host, "receipt", "verify", tmp_path / "receipt.json", *BECAUSE)
         assert verdict["proven"], verdict
         today = site.now.date()
         done = site.command(host, "requests", "add", "--kind", "access", "--channel", "phone", "--received", today,
@@ -155,19 +155,19 @@ def test_a_restriction_holds_on_each_host_and_is_lifted_from_any(site: Fleet, ki
     since = ("--since", (site.now - timedelta(hours=1)).isoformat())
     read = ("--purpose", "analytics", *BECAUSE, *since)
     give = ("disclose", "add", "--to", "x", "--basis", "consent", "--purpose", "analytics", *since)
-    free = [len(site.told(host, "export", *read)) for host in site.hosts]
+    free = [len(site.printed(host, "export", *read)) for host in site.hosts]
     assert free[0] == free[1] == free[2] >= 18
     ask(kim, site, action="restrict")
     for host in site.hosts:
         until(lambda host=host: kim.held(host)["restricted"])  # type: ignore[misc]
         assert not lee.held(host)["restricted"]
-        until(lambda host=host: len(site.told(host, "export", *read)) == free[0] - 12)  # type: ignore[misc]
-        assert len(site.told(host, "log", "-n", "1000", *read)) == free[0] - 12
-        (given,) = site.told(host, *give)
+        until(lambda host=host: len(site.printed(host, "export", *read)) == free[0] - 12)  # type: ignore[misc]
+        assert len(site.printed(host, "log", "-n", "1000", *read)) == free[0] - 12
+        (given,) = site.printed(host, *give)
         assert given["left_out"] == 12
     until(lambda: all(len(lee.held(host)["disclosures"]) == 3 for host in site.hosts))
     ask(kim, site, action="lift")
-    until(lambda: all(len(site.told(host, "export", *read)) == free[0] for host in site.hosts))
+    until(lambda: all(len(site.printed(host, "export", *read)) == free[0] for host in site.hosts))
 
 
 def test_a_withdrawal_reaches_what_each_host_recorded(site: Fleet, kim: Visitor) -> None:
@@ -182,7 +182,7 @@ def test_a_withdrawal_reaches_what_each_host_recorded(site: Fleet, kim: Visitor)
 
 
 def waiting(kim: Visitor, host: Host | Front) -> list[str]:
-    return [each["id"] for each in kim.get(host, "/consent/state").json()["waiting"]]
+    return [cookie["id"] for cookie in kim.get(host, "/consent/state").json()["waiting"]]
 
 
 def test_a_cookie_that_waits_on_one_host_is_allowed_on_another(site: Fleet, kim: Visitor) -> None:
@@ -203,7 +203,7 @@ def test_what_staff_answer_on_one_host_is_read_on_each(site: Fleet, kim: Visitor
     number = ask(kim, site, **said)["done"]["number"]
     show = ("requests", "show", number, "--reason", "due")
     until(lambda: all("this is wrong" in site.command(host, *show).stdout for host in site.hosts))
-    due = {site.told(host, "requests", "list")[0]["due"] for host in site.hosts}
+    due = {site.printed(host, "requests", "list")[0]["due"] for host in site.hosts}
     assert len(due) == 1
     assert site.command(site.hosts[1], "requests", "refuse", number, "--reason", "it was right").returncode == 0
     for host in site.hosts:
@@ -213,8 +213,8 @@ def test_what_staff_answer_on_one_host_is_read_on_each(site: Fleet, kim: Visitor
 
 def waits(kim: Visitor, host: Host, address: str) -> tuple[str, bool]:
     """How an erasure stands, and whether it waits for another host."""
-    found = kim.get(host, address, headers={"Accept": "application/json"}).json()["done"]
-    return found["state"], found["waits_for_hosts"]
+    done = kim.get(host, address, headers={"Accept": "application/json"}).json()["done"]
+    return done["state"], done["waits_for_hosts"]
 
 
 def test_a_host_that_is_killed_costs_no_answer_and_an_erasure_waits_for_it(site: Fleet, kim: Visitor) -> None:
@@ -277,9 +277,9 @@ def test_each_host_lists_who_read_what_on_all_and_finds_a_chain_that_was_cut(sit
     hosts, last = site.hosts, site.hosts[2]
     wanted = {f"ticket {number}" for number in range(3)}
     for number, host in enumerate(hosts):
-        site.told(host, "log", "--purpose", "necessary", "--reason", f"ticket {number}")
+        site.printed(host, "log", "--purpose", "necessary", "--reason", f"ticket {number}")
     until(lambda: all(wanted <= told_accesses(host) for host in hosts))
-    assert wanted <= {row.get("reason") for row in site.told(hosts[1], "audit", "-n", 1000)}
+    assert wanted <= {row.get("reason") for row in site.printed(hosts[1], "audit", "-n", 1000)}
     done = site.command(hosts[0], "audit", "verify")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("as it told the other hosts") >= 3
@@ -287,7 +287,7 @@ def test_each_host_lists_who_read_what_on_all_and_finds_a_chain_that_was_cut(sit
         (last.data / name).unlink()
     done = site.command(last, "audit", "verify")
     assert (done.returncode, "this host: entry 1 is missing" in done.stderr) == (1, True), done.stderr
-    site.told(last, "log", "--purpose", "necessary", "--reason", "ticket 3")
+    site.printed(last, "log", "--purpose", "necessary", "--reason", "ticket 3")
     until(lambda: all(is_contradicted(host) for host in hosts))
     done = site.command(hosts[0], "audit", "verify")
     assert (done.returncode, "told it twice" in done.stderr) == (1, True), done.stderr
@@ -342,17 +342,17 @@ def test_a_day_counts_a_visitor_once_and_hides_who_are_few(site: Fleet, visitors
     site.pass_time(timedelta(hours=13))
     purged(site, site.hosts[1])
     for host in site.hosts:
-        (told,) = site.told(host, "report", "--since", day, "--until", day)
-        assert (told["days"][str(day)]["visits"], told["days"][str(day)]["events"]) == (10, 30)
+        (report,) = site.printed(host, "report", "--since", day, "--until", day)
+        assert (report["days"][str(day)]["visits"], report["days"][str(day)]["events"]) == (10, 30)
         # Two visitors on three hosts are two, so they are told together with others.
-        assert told["counts"]["browser"]["cells"] == {"Chrome": 15, "(other)": 15}
+        assert report["counts"]["browser"]["cells"] == {"Chrome": 15, "(other)": 15}
 
 
 def holders(site: Fleet, host: Host) -> set[str]:
     """Which hosts had a key of analytics that is certified."""
-    told = site.told(host, "log", "-n", "1000", "--kind", "certificate")
-    of_keys = [each for each in told if each["certificate.purpose"] == "analytics" and "certificate.holders" in each]
-    return {each["certificate.holders"] for each in of_keys}
+    log = site.printed(host, "log", "-n", "1000", "--kind", "certificate")
+    of_keys = [row for row in log if row["certificate.purpose"] == "analytics" and "certificate.holders" in row]
+    return {row["certificate.holders"] for row in of_keys}
 
 
 def test_what_has_ended_is_destroyed_by_each_and_certified_when_all_have(site: Fleet, kim: Visitor) -> None:
@@ -382,4 +382,4 @@ def test_what_has_ended_is_destroyed_by_each_and_certified_when_all_have(site: F
 
     until(certified)
     for host in site.hosts:
-        assert all(each.id[:8] in named for named in holders(site, host) for each in site.hosts)
+        assert all(holder.id[:8] in named for named in holders(site, host) for holder in site.hosts)

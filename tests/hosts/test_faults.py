@@ -36,8 +36,8 @@ pytestmark = pytest.mark.timeout(300)
 def hosts(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> Generator[list[Host]]:
     place = tmp_path_factory.mktemp("faults")
     (place / "ahead").write_text("0")
-    with fleet(place, postgres, "one", "two") as found:
-        yield found
+    with fleet(place, postgres, "one", "two") as members:
+        yield members
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def test_a_holder_that_is_written_into_the_store_without_the_secret_gets_nothing
 
     async def put() -> None:
         await store.open()
-        for each in (thief, friend):
+        for one in (thief, friend):
             claim = Pub(name="one", day=place.day, parts=parts)
-            await store.append([written(claim, each.keyring.identity, each.signing, time.time_ns())], durable=True)
+            await store.append([written(claim, one.keyring.identity, one.signing, time.time_ns())], durable=True)
         await store.close()
 
     asyncio.run(put())
-    names = {name: each.keyring.identity.id for name, each in (("thief", thief), ("friend", friend))}
+    names = {name: one.keyring.identity.id for name, one in (("thief", thief), ("friend", friend))}
     until(lambda: any(names["friend"] in bytes(sealed) for sealed in sharing(hosts[0])))
     for host in hosts:
         until(partial(is_holder, names["friend"], host, place))
@@ -119,8 +119,8 @@ def is_holder(one: bytes, host: Host, place: Place) -> bool:
 def sharing(host: Host) -> list[bytes]:
     """What hosts told each other about keys: a name in it is that of a recipient or an owner."""
     with closing(psycopg.connect(host.store, autocommit=True)) as connection:
-        found = connection.execute("SELECT sealed FROM consent_mw.records WHERE kind = 'sharing'").fetchall()
-    return [sealed for (sealed,) in found]
+        rows = connection.execute("SELECT sealed FROM consent_mw.records WHERE kind = 'sharing'").fetchall()
+    return [sealed for (sealed,) in rows]
 
 
 def retire(host: Host, name: str) -> None:
@@ -144,21 +144,21 @@ def test_two_that_destroy_at_once_while_the_server_dies_leave_nothing_and_certif
 
     at_it = purges()
     postgres.kill()
-    for each in at_it:
-        each.wait(120)
+    for process in at_it:
+        process.wait(120)
     postgres.start()
 
     def is_done() -> bool:
-        for each in purges():
-            each.wait(120)
+        for process in purges():
+            process.wait(120)
         return "certificate.holders" in certificates(hosts[0])
 
     until(is_done)
     rows = [json.loads(line) for line in certificates(hosts[0]).splitlines()]
-    keys = [each for each in rows if "certificate.holders" in each]
-    names = Counter((each["certificate.day"], each["certificate.purpose"], each["certificate.where"]) for each in keys)
+    keys = [row for row in rows if "certificate.holders" in row]
+    names = Counter((row["certificate.day"], row["certificate.purpose"], row["certificate.where"]) for row in keys)
     assert set(names.values()) == {1}
-    assert all(each.id[:8] in row["certificate.holders"] for row in keys for each in hosts)
+    assert all(host.id[:8] in row["certificate.holders"] for row in keys for host in hosts)
     with closing(psycopg.connect(hosts[0].store, autocommit=True)) as connection:
         left = "SELECT count(*) FROM consent_mw.records WHERE purpose = 'analytics' AND kind IN ('event', 'visit')"
         assert connection.execute(left).fetchone() == (0,)

@@ -28,8 +28,8 @@ async def home(_: object) -> PlainTextResponse:
 def sites(tmp_path: Path, postgres: PostgresServer) -> Generator[list[LivingSite]]:
     url = postgres.database()
     app = Starlette(routes=[Route("/", home)])
-    for each in ("one", "two"):
-        (tmp_path / each).mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
     one = LivingSite(app, policy=POLICY, directory=tmp_path / "one", at=START, store=url)
     two = LivingSite(app, policy=POLICY, directory=tmp_path / "two", at=START, store=url)
     with one, two:
@@ -38,8 +38,8 @@ def sites(tmp_path: Path, postgres: PostgresServer) -> Generator[list[LivingSite
 
 def certified(site: LivingSite) -> dict[str, tuple[object, object]]:
     """Records and holders of each certificate of the purpose that everybody's visits are kept for."""
-    found = [each.data for each in site.certificates() if each.data["certificate.purpose"] == "necessary"]
-    return {str(each["certificate.day"]): (each["certificate.records"], each["certificate.holders"]) for each in found}
+    rows = [record.data for record in site.certificates() if record.data["certificate.purpose"] == "necessary"]
+    return {str(row["certificate.day"]): (row["certificate.records"], row["certificate.holders"]) for row in rows}
 
 
 def test_what_was_certified_before_the_move_to_a_database_is_not_certified_again(
@@ -54,7 +54,7 @@ def test_what_was_certified_before_the_move_to_a_database_is_not_certified_again
     with LivingSite(app, policy=POLICY, directory=tmp_path, at=later, store=postgres.database()) as site:
         site.visitor().get("/")
         site.pass_time(days=1, step=DAY)
-        days = [(each.data["certificate.day"], each.data["certificate.purpose"]) for each in site.certificates()]
+        days = [(record.data["certificate.day"], record.data["certificate.purpose"]) for record in site.certificates()]
     assert len(set(days)) == len(days) >= len(before)
 
 
@@ -102,7 +102,7 @@ def test_one_who_is_retired_stands_in_the_certificate(sites: list[LivingSite]) -
         site.settle()
     one.pass_time(days=92, step=23 * DAY)
     listed = json.loads(one.run("hosts", "--json").stdout)["hosts"]
-    (gone,) = [each for each in listed if not each["here"]]
+    (gone,) = [host for host in listed if not host["here"]]
     assert gone["overdue"]
     assert one.run("hosts").exit_code == 1
     retired = one.run("hosts", "retire", gone["id"][:8], "--reason", "scaled down")

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture
 def hosts(tmp_path: Path, postgres: PostgresServer) -> Generator[list[Host]]:
-    with fleet(tmp_path, postgres, "one", "two") as found:
-        yield found
+    with fleet(tmp_path, postgres, "one", "two") as members:
+        yield members
 
 
 def test_no_unwrapped_key_reaches_the_store_its_log_or_another_disk(
@@ -52,6 +52,6 @@ def test_no_unwrapped_key_reaches_the_store_its_log_or_another_disk(
         connection.execute("INSERT INTO control SELECT %s FROM generate_series(1, 8)", [key])
         connection.execute("DELETE FROM control")
         connection.execute("CHECKPOINT")
-    found = files_with({key}, postgres.data)
-    assert len(found) >= 2
-    assert any(name in {path.name for path in (postgres.data / "pg_wal").iterdir()} for name in found)
+    files = files_with({key}, postgres.data)
+    assert len(files) >= 2
+    assert any(name in {path.name for path in (postgres.data / "pg_wal").iterdir()} for name in files)

@@ -30,8 +30,8 @@ def hosts(
     place = tmp_path_factory.mktemp("logs")
     (place / "ahead").write_text("0")
     logs = [postgres.database(), other.database()]
-    with fleet(place, postgres, "one", "two", logs=logs) as found:
-        yield found
+    with fleet(place, postgres, "one", "two", logs=logs) as members:
+        yield members
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def test_each_host_appends_to_its_own_and_everything_is_read_from_both(hosts: li
     search(kim, hosts)
     assert [rows(url) for url in (hosts[0].store, *hosts[0].logs)] == [0, 2, 2]
     for host in hosts:
-        told = command(host, "export", "--json", "--purpose", "analytics", "--reason", "a test").splitlines()
-        assert sum("event.results" in json.loads(line) for line in told) == 4
+        lines = command(host, "export", "--json", "--purpose", "analytics", "--reason", "a test").splitlines()
+        assert sum("event.results" in json.loads(line) for line in lines) == 4
     file = hosts[0].directory / "log.parquet"
     command(hosts[0], "export", "--format", "parquet", "--output", file, "--purpose", "analytics", "--reason", "a test")
     query = f"SELECT kind, count(DISTINCT id) FROM read_parquet('{file}') GROUP BY kind ORDER BY kind"
@@ -98,8 +98,8 @@ def test_an_erasure_reaches_both_and_waits_for_one_that_is_away(
 
 
 def state(visitor: Visitor, host: Host, address: str) -> str:
-    found: str = visitor.get(host, address, headers={"Accept": "application/json"}).json()["done"]["state"]
-    return found
+    current: str = visitor.get(host, address, headers={"Accept": "application/json"}).json()["done"]["state"]
+    return current
 
 
 def test_a_day_is_counted_over_both_and_ends_in_both(hosts: list[Host]) -> None:

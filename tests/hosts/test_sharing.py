@@ -81,12 +81,12 @@ def test_while_the_store_is_away_a_host_goes_on_and_the_others_read_it_later(
             record, token = two.seal(), two.token()
         one_record = one.seal()
         await settle(two, one)
-        assert [two.sealer.open(each) for each in (record, one_record)] == [b"x", b"x"]
+        assert [two.sealer.open(sealed) for sealed in (record, one_record)] == [b"x", b"x"]
         assert one.sealer.open(record) == b"x"
         tokens = {host.token() for host in (one, two)}
         assert len(tokens) == 1, "both go on under the one that was chosen"
-        found = one.sealer.token_secrets(DAY, "analytics")
-        assert len(found) == 2, "and what two sealed meanwhile is looked for as well"
+        secrets = one.sealer.token_secrets(DAY, "analytics")
+        assert len(secrets) == 2, "and what two sealed meanwhile is looked for as well"
         assert token not in tokens
 
     run(work())
@@ -221,9 +221,9 @@ class _Counted(MemoryStore):
     given = 0
 
     async def fetch(self, *words: Any, **more: Any) -> Sequence[Record]:
-        found = await super().fetch(*words, **more)
-        self.given += len(found)
-        return found
+        records = await super().fetch(*words, **more)
+        self.given += len(records)
+        return records
 
 
 @pytest.mark.parametrize("count", [2, 9])

@@ -33,8 +33,8 @@ def waiting(host: OneHost, asked: float) -> Coroutine[Any, Any, list[str]]:
     """Return for whom an erasure waits that somebody asked for so many seconds ago, by the clock of `host`."""
 
     async def names() -> list[str]:
-        found = await host.hosts.spools(instant_of(host.now_ns) - timedelta(seconds=asked))
-        return [each.name for each in found.waiting]
+        spools = await host.hosts.spools(instant_of(host.now_ns) - timedelta(seconds=asked))
+        return [spool.name for spool in spools.waiting]
 
     return names()
 
@@ -81,9 +81,9 @@ def test_a_host_that_is_retired_is_not_waited_for_and_stands_in_the_certificate(
         await pass_by(11, one)
         (gone,) = (await one.hosts.spools(instant_of(one.now_ns - 5 * _SECOND))).waiting
         await one.register.retire(gone, "its disk is wiped", one.now_ns)
-        found = await one.hosts.spools(instant_of(one.now_ns - 5 * _SECOND))
-        assert not found.waiting
-        assert found.names.endswith("retired")
+        spools = await one.hosts.spools(instant_of(one.now_ns - 5 * _SECOND))
+        assert not spools.waiting
+        assert spools.names.endswith("retired")
 
     run(work())
 
@@ -105,8 +105,8 @@ def test_an_old_beat_that_somebody_puts_back_into_the_store_says_nothing(
     tmp_path: Path, store: MemoryStore, is_asked_before: bool
 ) -> None:
     async def beats(host: OneHost) -> list[Record]:
-        found = await store.fetch(of_hosts())
-        return [record for record in found if host.keyring.identity.key in record.sealed]
+        records = await store.fetch(of_hosts())
+        return [record for record in records if host.keyring.identity.key in record.sealed]
 
     async def work() -> None:
         one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
