@@ -26,7 +26,7 @@ KEPT = '[log.necessary]\n"client.address" = "masked"\n"url.path" = "full"'
 
 
 @pytest.mark.parametrize(
-    ("made", "line"),
+    ("finished", "line"),
     [
         (exchange(), 'INFO:     203.0.113.0 - "GET /books/1 HTTP/1.1" 200 OK'),
         (exchange("/책 a", status=404), 'INFO:     203.0.113.0 - "GET /%EC%B1%85%20a HTTP/1.1" 404 Not Found'),
@@ -40,8 +40,8 @@ KEPT = '[log.necessary]\n"client.address" = "masked"\n"url.path" = "full"'
         (exchange(client=None), 'INFO:     - - "GET /books/1 HTTP/1.1" 200 OK'),
     ],
 )  # fmt: skip
-def test_a_line_is_in_the_style_of_uvicorn(made: Exchange, line: str) -> None:
-    assert console().line(made) == line
+def test_a_line_is_in_the_style_of_uvicorn(finished: Exchange, line: str) -> None:
+    assert console().line(finished) == line
 
 
 def test_what_the_policy_does_not_keep_is_not_shown() -> None:
@@ -64,9 +64,9 @@ LEAST = console(POLICY.replace(KEPT, "[log.necessary]"))
 @settings(max_examples=100, deadline=None)
 @given(asked=strategies.http_scopes() | strategies.websocket_scopes(), template=st.text(st.characters(codec=None)))
 def test_whatever_was_sent_a_line_is_one_line_that_steers_nothing(asked: dict[str, Any], template: str) -> None:
-    made = Exchange(asked, asked | {"route": SimpleNamespace(path=template)}, {}, NOTHING, 0)
-    assert MOST.line(made).isprintable()
-    assert LEAST.line(made).isprintable()
+    finished = Exchange(asked, asked | {"route": SimpleNamespace(path=template)}, {}, NOTHING, 0)
+    assert MOST.line(finished).isprintable()
+    assert LEAST.line(finished).isprintable()
 
 
 def test_lines_arrive_in_order() -> None:
@@ -145,10 +145,10 @@ def test_what_a_slow_output_missed_is_told() -> None:
         ending.start()
         lines += pipe.read().splitlines()
         ending.join()
-        told = [int(line.split()[1]) for line in lines if "not shown" in line]
+        missed = [int(line.split()[1]) for line in lines if "not shown" in line]
         arrived = sum("xxx" in line for line in lines)
-    assert told
-    assert arrived + sum(told) <= sent
+    assert missed
+    assert arrived + sum(missed) <= sent
 
 
 SITE = """

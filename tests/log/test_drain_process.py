@@ -131,7 +131,7 @@ def processes() -> Iterator[int]:
 
 def has_open(pid: int, file: Path) -> bool:
     with suppress(OSError):
-        return any(os.readlink(each) == str(file) for each in Path(f"/proc/{pid}/fd").iterdir())
+        return any(os.readlink(descriptor) == str(file) for descriptor in Path(f"/proc/{pid}/fd").iterdir())
     return False
 
 
@@ -195,7 +195,7 @@ def test_one_that_is_killed_is_followed_by_another(tmp_path: Path) -> None:
         site.is_busy_until(lambda: site.drains)
         (first,) = site.drains
         os.kill(first, signal.SIGKILL)
-        site.is_busy_until(lambda: [each for each in site.drains if each != first and is_alive(each)])
+        site.is_busy_until(lambda: [pid for pid in site.drains if pid != first and is_alive(pid)])
         site.until(lambda: site.records == site.answered)
 
 
@@ -210,7 +210,7 @@ def test_of_several_workers_one_has_it_and_another_does_when_that_one_is_killed(
         with suppress(OSError, http.client.HTTPException):
             site.visit(1)  # that worker may have taken the connection
         site.until(lambda: not is_alive(first))
-        site.is_busy_until(lambda: [each for each in site.drains if each != first])
+        site.is_busy_until(lambda: [pid for pid in site.drains if pid != first])
         assert len(site.drains) == 1
         site.until(lambda: site.records >= site.answered)
 
@@ -252,7 +252,7 @@ def test_one_that_falls_behind_is_begun_anew_and_gives_way_no_more(tmp_path: Pat
         while not process.is_at_work(busy=True, late=late):
             assert time.monotonic() < until
             time.sleep(0.05)
-        return next(each for each in processes() if has_open(each, places.drain_lock))
+        return next(pid for pid in processes() if has_open(pid, places.drain_lock))
 
     written = spool_records(tmp_path, 100)
     try:

@@ -32,8 +32,8 @@ def outcomes(directory: Path) -> list[str]:
         store = SQLiteStore(directory / "consent-data/consent.sqlite3")
         await store.open()
         try:
-            found = await store.fetch(Query(kinds=frozenset(("visit",))))
-            return sorted(str(each.data.get("error.type", "")) for each in found if each.purpose == "necessary")
+            records = await store.fetch(Query(kinds=frozenset(("visit",))))
+            return sorted(str(record.data.get("error.type", "")) for record in records if record.purpose == "necessary")
         finally:
             await store.close()
 

@@ -43,15 +43,15 @@ FINALS = "ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊ�
 
 def letters(text: str) -> str:
     """Syllables as single letters, as they stand on the keys."""
-    found = []
+    singles = []
     for char in text:
         place = ord(char) - 0xAC00
         if not 0 <= place < 11_172:
-            found.append(char)
+            singles.append(char)
             continue
         first, second, last = place // 588, place % 588 // 28, place % 28
-        found.append(INITIALS[first] + MEDIALS[second] + (FINALS[last - 1] if last else ""))
-    return "".join(found)
+        singles.append(INITIALS[first] + MEDIALS[second] + (FINALS[last - 1] if last else ""))
+    return "".join(singles)
 
 
 def half_wide(text: str) -> str:

@@ -28,7 +28,7 @@ FULL = POLICY.replace(
     '"http.request.header.referer" = "full"',
 )
 FORGED = (b"x-forwarded-for", b"198.51.100.66, 203.0.113.9")  # the visitor wrote the first, our proxy the second
-TOLD = {
+RECORDED = {
     "client.address": "192.0.2.7",
     "url.path": "/ko/books",
     "url.query": "q=1",
@@ -124,9 +124,9 @@ def all_forms(app: Any, **more: Any) -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_record_says_what_the_server_told_whatever_an_inner_layer_writes(site, tmp_path, layer):
     all_forms(site(LAYERS[layer]), method="POST", headers=[FORGED])
-    found = records(tmp_path / "consent-data", "visit")
-    assert [sealed for _, _, sealed in found] == [TOLD] * len(FORMS)
-    assert {clear["http.request.method"] for _, clear, _ in found} == {"POST"}
+    kept = records(tmp_path / "consent-data", "visit")
+    assert [sealed for _, _, sealed in kept] == [RECORDED] * len(FORMS)
+    assert {clear["http.request.method"] for _, clear, _ in kept} == {"POST"}
     ((_, _, place),) = records(tmp_path / "consent-data", "undeclared")
     assert place == {"url.path": "/ko/books"}
 
@@ -135,8 +135,8 @@ def test_a_record_says_what_the_server_told_whatever_an_inner_layer_writes(site,
 def test_behind_a_proxy_of_ours_the_address_is_the_one_that_it_wrote(site, tmp_path, layer):
     app = site(LAYERS[layer], proxies=Proxies(["10.0.0.0/8"]))
     all_forms(app, client=["10.0.0.5", 1], headers=[FORGED, (b"x-forwarded-for", b"10.0.0.9")])
-    found = records(tmp_path / "consent-data", "visit")
-    assert [sealed["client.address"] for _, _, sealed in found] == ["203.0.113.9"] * len(FORMS)
+    kept = records(tmp_path / "consent-data", "visit")
+    assert [sealed["client.address"] for _, _, sealed in kept] == ["203.0.113.9"] * len(FORMS)
 
 
 def test_a_client_is_read_once_whatever_it_comes_in(site, tmp_path):
@@ -170,11 +170,11 @@ def test_events_abuse_and_what_is_noted_later_say_what_the_server_told(site, tmp
     routes = [Route("/ko/books", page), WebSocketRoute("/ko/books", talk)]
     visited(site(Starlette(routes=routes)), asked())
     visited(site(Starlette(routes=routes)), asked(kind="websocket"), [{"type": "websocket.connect"}])
-    found = records(tmp_path / "consent-data", "abuse")
-    assert sorted(sealed["abuse.reason"] for _, _, sealed in found) == ["later", "now", "talk"]
-    assert {sealed["client.address"] for _, _, sealed in found} == {"192.0.2.7"}
-    assert {clear["http.request.method"] for _, clear, _ in found} == {"GET"}
-    assert {clear["http.route"] for _, clear, _ in found} == {"/ko/books"}  # the application's own, from its scope
+    kept = records(tmp_path / "consent-data", "abuse")
+    assert sorted(sealed["abuse.reason"] for _, _, sealed in kept) == ["later", "now", "talk"]
+    assert {sealed["client.address"] for _, _, sealed in kept} == {"192.0.2.7"}
+    assert {clear["http.request.method"] for _, clear, _ in kept} == {"GET"}
+    assert {clear["http.route"] for _, clear, _ in kept} == {"/ko/books"}  # the application's own, from its scope
 
 
 def test_an_access_line_says_what_the_server_told(site):

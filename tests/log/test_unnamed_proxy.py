@@ -14,7 +14,7 @@ from consent_mw.proxies import Proxies
 FORWARDED = (b"x-forwarded-for", b"203.0.113.7")
 
 
-async def told(
+async def visited(
     directory: Path, peer: object, *headers: tuple[bytes, bytes], proxies: Proxies | None = None, times: int = 3
 ) -> None:
     app = site(directory, proxies=proxies)
@@ -38,7 +38,7 @@ def test_a_proxy_that_nobody_named_is_told_once_and_how_to_name_it(
     peer: object, header: tuple[bytes, bytes], fix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "consent_mw"):
-        run(lambda: told(tmp_path, peer, header))
+        run(lambda: visited(tmp_path, peer, header))
     (line,) = [record.getMessage() for record in caplog.records if "proxies" in record.getMessage()]
     assert fix in line
 
@@ -60,5 +60,5 @@ def test_who_is_named_or_forwards_nothing_is_not_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     with caplog.at_level(logging.WARNING, "consent_mw"):
-        run(lambda: told(tmp_path, peer, *headers, proxies=proxies))
+        run(lambda: visited(tmp_path, peer, *headers, proxies=proxies))
     assert not [record for record in caplog.records if "proxies" in record.getMessage()]
