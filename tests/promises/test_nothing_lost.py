@@ -67,9 +67,9 @@ def test_sigkill_of_workers_under_load_loses_and_doubles_no_acknowledged_request
             os.kill(victim, signal.SIGKILL)
             killed.add(victim)
     assert main(["drain", "--once", "--policy", str(tmp_path / "policy.toml")]) == 0
-    found = Counter(recorded(Places(tmp_path / "consent-data")))
-    assert set(acknowledged) - set(found) == set()
-    assert [path for path, times in found.items() if times > 1] == []
+    counts = Counter(recorded(Places(tmp_path / "consent-data")))
+    assert set(acknowledged) - set(counts) == set()
+    assert [path for path, times in counts.items() if times > 1] == []
     assert len(acknowledged) >= 200 * KILLS
 
 
@@ -93,8 +93,8 @@ def workers(folder: Path, number: int) -> Iterator[tuple[int, subprocess.Popen[b
 
 def children(pid: int) -> list[int]:
     """The workers of uvicorn's supervisor; it has another child, which tracks resources."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found if is_worker(int(child))]
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in pids if is_worker(int(child))]
 
 
 def is_worker(pid: int) -> bool:

@@ -66,13 +66,13 @@ def encodings(secret: str) -> set[bytes]:
     raws = {secret.encode(), secret.encode("utf-16-le"), secret.encode("utf-16-be")}
     if secret == ADDRESS:
         raws.add(bytes.fromhex("20010db805ec07e7") + bytes(6) + bytes.fromhex("4711"))
-    found = raws | {form for raw in raws for form in (raw.hex().encode(), raw.hex().upper().encode())}
+    forms = raws | {form for raw in raws for form in (raw.hex().encode(), raw.hex().upper().encode())}
     for raw in raws:
         for shift in range(3):  # where in a group of three bytes it begins; what its neighbours colour is cut off
             blob = base64.b64encode(b"\0" * shift + raw)
-            found |= {blob[4:-4], base64.urlsafe_b64encode(b"\0" * shift + raw)[4:-4]}
-    found |= {json.dumps(secret)[1:-1].encode(), json.dumps(secret, ensure_ascii=False)[1:-1].encode()}
-    return found | {quote(secret).encode(), quote(secret, safe="").encode(), secret.encode("unicode_escape")}
+            forms |= {blob[4:-4], base64.urlsafe_b64encode(b"\0" * shift + raw)[4:-4]}
+    forms |= {json.dumps(secret)[1:-1].encode(), json.dumps(secret, ensure_ascii=False)[1:-1].encode()}
+    return forms | {quote(secret).encode(), quote(secret, safe="").encode(), secret.encode("unicode_escape")}
 
 
 class Files:
@@ -224,7 +224,7 @@ def test_a_destruction_that_is_killed_at_any_moment_is_completed_by_the_next(tmp
 
 def held_somewhere(site: SiteWithRecords) -> int:
     """Count the records under `abuse` that can still be opened, live or in the archive."""
-    found = set()
+    ids = set()
     places = [(site.sealer, site.records("visit"))]
     if site.places.archive.exists():
         places.append(
@@ -234,10 +234,10 @@ def held_somewhere(site: SiteWithRecords) -> int:
         for record in records:
             try:
                 if record.purpose == "abuse" and sealer.open(record):
-                    found.add(record.id)
+                    ids.add(record.id)
             except KeyDestroyed:
                 continue
-    return len(found)
+    return len(ids)
 
 
 KEYS = """

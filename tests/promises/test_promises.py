@@ -75,9 +75,9 @@ async def kept(app: ConsentMiddleware, *kinds: str) -> list[tuple[Record, dict[s
     """Return the records that the store has, each with its fields opened."""
     runtime = app.runtime
     await drained(app)
-    found = await runtime.store.fetch(Query(kinds=frozenset(kinds)))
-    opened = [msgspec.msgpack.decode(runtime.sealer.open(each)) if each.ring else {} for each in found]
-    return [(each, {**each.data, **fields}) for each, fields in zip(found, opened, strict=True)]
+    records = await runtime.store.fetch(Query(kinds=frozenset(kinds)))
+    opened = [msgspec.msgpack.decode(runtime.sealer.open(record)) if record.ring else {} for record in records]
+    return [(record, {**record.data, **fields}) for record, fields in zip(records, opened, strict=True)]
 
 
 def names(sent: Sequence[Message]) -> set[str]:
@@ -199,7 +199,7 @@ def test_promise_7_three_choices_for_every_response_and_a_refusal_identifies_nob
         assert answers[""][0] == answers["prompt"][0] == answers["reject"][0] == {"session"}
         assert {body for _, body in answers.values()} == {b"the same for everybody"}
         first, second = Visitor(app), Visitor(app)
-        lines = [set_cookies(await each.picks("reject"))[0] for each in (first, second)]
+        lines = [set_cookies(await who.picks("reject"))[0] for who in (first, second)]
         assert lines[0] == lines[1]
 
     asyncio.run(run())

@@ -77,8 +77,8 @@ def written(text: str) -> set[bytes]:
 
 
 def traces(visit: Visit) -> dict[str, set[bytes]]:
-    found = {name: written(getattr(visit, name)) for name in ("agent", "query", "referer")}
-    return found | {"address": written(visit.address)}
+    parts = {name: written(getattr(visit, name)) for name in ("agent", "query", "referer")}
+    return parts | {"address": written(visit.address)}
 
 
 def files(directory: Path) -> dict[str, bytes]:

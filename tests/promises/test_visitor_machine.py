@@ -147,7 +147,7 @@ class VisitorMachine(RuleBasedStateMachine):
         self.visitor.signals = [(b"sec-gpc", b"1")] if self.gpc else []
         before = self.visitor.browser.visible(path.encode(), now())
         sent = self.runner.run(coroutine)
-        released = {each.mark: each for each in released}
+        released = {cookie.mark: cookie for cookie in released}
         self._arrives(sent, path, released)
         self._forgets(before)
         return sent
@@ -228,10 +228,10 @@ class VisitorMachine(RuleBasedStateMachine):
             if not deletes and len(line) <= 8_000:
                 latest[name] = (line, read)
         for name, (line, read) in latest.items():
-            self.waiting = {mark: each for mark, each in self.waiting.items() if each.name != name}
+            self.waiting = {mark: cookie for mark, cookie in self.waiting.items() if cookie.name != name}
             if read is not None:
-                each = Waits(line, path, *read)
-                self.waiting[each.mark] = each
+                cookie = Waits(line, path, *read)
+                self.waiting[cookie.mark] = cookie
 
     @rule(choice=st.sampled_from(["accept", "prompt", "prompt", "reject"]), json_=st.booleans())
     def the_visitor_picks(self, choice, json_):
@@ -249,8 +249,8 @@ class VisitorMachine(RuleBasedStateMachine):
         self._settle(self.visitor.posts(("choice", "save"), *fields))
 
     def _settle(self, coroutine):
-        released = [each for each in self.waiting.values() if self.verdict(each.name) == "keep"]
-        kept = {mark: each for mark, each in self.waiting.items() if self.verdict(each.name) == "ask"}
+        released = [cookie for cookie in self.waiting.values() if self.verdict(cookie.name) == "keep"]
+        kept = {mark: cookie for mark, cookie in self.waiting.items() if self.verdict(cookie.name) == "ask"}
         self.waiting = kept
         sent = self.run(coroutine, "/consent/choice", released)
         assert sent[0]["status"] in (200, 303)
@@ -260,8 +260,8 @@ class VisitorMachine(RuleBasedStateMachine):
         sent = self.run(self.visitor.gets("/consent/state"), "/consent/state")
         state = json.loads(sent[-1]["body"])
         assert state["choice"] == self.choice
-        self.tabs[tab] = [(each["id"], each["name"]) for each in state["waiting"]]
-        assert {name for _, name in self.tabs[tab]} >= {each.name for each in self.waiting.values()}
+        self.tabs[tab] = [(entry["id"], entry["name"]) for entry in state["waiting"]]
+        assert {name for _, name in self.tabs[tab]} >= {cookie.name for cookie in self.waiting.values()}
 
     @precondition(lambda self: any(self.tabs))
     @rule(tab=st.integers(0, 1), verb=st.sampled_from(["allow", "allow", "refuse", "purpose"]), data=st.data())
@@ -272,7 +272,7 @@ class VisitorMachine(RuleBasedStateMachine):
         picked = data.draw(st.lists(st.sampled_from(shown), min_size=1, unique=True))
         # What a tab shows may have been answered in the other, or replaced by a later line of that name.
         listed = json.loads(self.run(self.visitor.gets("/consent/state"), "/consent/state")[-1]["body"])["waiting"]
-        live = {each["id"]: each["name"] for each in listed}
+        live = {entry["id"]: entry["name"] for entry in listed}
         names = {live[uuid] for uuid, _ in picked if uuid in live}
         if verb == "purpose" and self.choice == "prompt" and names:
             refused = "marketing" if self.verdict("ad") == "block" and self.gpc else None
@@ -283,9 +283,9 @@ class VisitorMachine(RuleBasedStateMachine):
         if verb == "purpose":
             self._settle(coroutine)
             return
-        named = [each for each in self.waiting.values() if each.name in names]
-        released = [each for each in named if verb == "allow" and self.verdict(each.name) != "block"]
-        self.waiting = {mark: each for mark, each in self.waiting.items() if each not in named}
+        named = [cookie for cookie in self.waiting.values() if cookie.name in names]
+        released = [cookie for cookie in named if verb == "allow" and self.verdict(cookie.name) != "block"]
+        self.waiting = {mark: cookie for mark, cookie in self.waiting.items() if cookie not in named}
         self.run(coroutine, "/consent/choice", released)
 
     @rule()

@@ -49,7 +49,7 @@ class Lived(NamedTuple):
     """A site that has lived for some months, what one of its visitors was told, and what its readers may say."""
 
     places: Places
-    told: dict[str, Any]
+    document: dict[str, Any]
     true: Mapping[tuple[str, ...], set[str]]
 
     def __repr__(self) -> str:
@@ -59,22 +59,22 @@ class Lived(NamedTuple):
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     root = tmp_path_factory.mktemp("lived")
-    told = asyncio.run(live(site(root)))
+    document = asyncio.run(live(site(root)))
     places = Places(root / "consent-data")
     # To spoil a request or an answer is to delete it: what it covered may be said then, and what it answered is open.
     without = [without_kind(places, root / kind, kind) for kind in ("request", "answer")]
     true: dict[tuple[str, ...], set[str]] = {}
     for reader in READERS:
-        true[reader] = set().union(*(said_by(reader, each) for each in (places, *without)))
-    return Lived(places, told, true)
+        true[reader] = set().union(*(said_by(reader, place) for place in (places, *without)))
+    return Lived(places, document, true)
 
 
 def without_kind(places: Places, directory: Path, kind: str) -> Places:
     shutil.copytree(places.directory, directory)
-    found = Places(directory)
-    with closing(sqlite3.connect(found.database)) as database, database:
+    copy = Places(directory)
+    with closing(sqlite3.connect(copy.database)) as database, database:
         database.execute("DELETE FROM records WHERE kind = ?", (kind,))
-    return found
+    return copy
 
 
 def said_by(command: Sequence[str], places: Places) -> set[str]:
@@ -95,16 +95,16 @@ async def live(app: ConsentMiddleware) -> dict[str, Any]:
              "--purpose", "abuse")  # fmt: skip
     assert (await asyncio.to_thread(told_by, *given, "--directory", directory))[0] == 0
     await data(visitor)  # whose request is in the store then
-    (number,) = [each.id for each in await records(app, "request") if each.data["request.kind"] == "correction"]
+    (number,) = [record.id for record in await records(app, "request") if record.data["request.kind"] == "correction"]
     answered = ("requests", "answer", str(number), "--directory", directory, *REASON)
     assert (await asyncio.to_thread(told_by, *answered))[0] == 0
     for days in (2, 100):
         await app.runtime.destruction.once(datetime.now(UTC) + timedelta(days=days))
-    found = {record.kind for record in await records(app, *KINDS)}
-    assert found == KINDS
-    told = await data(visitor)
+    kinds = {record.kind for record in await records(app, *KINDS)}
+    assert kinds == KINDS
+    document = await data(visitor)
     await app.runtime.drain.stop()
-    return told
+    return document
 
 
 def told_by(*command: str) -> tuple[int, str]:
@@ -154,10 +154,10 @@ async def read(database: Path, sealer: Sealer) -> tuple[list[Record], list[Recor
     """Return what the store gives back, what of it is whole, and how many are counted as changed."""
     store = SQLiteStore(database)
     await store.open()
-    found = list(await store.fetch(ALL, limit=10_000))
+    stored = list(await store.fetch(ALL, limit=10_000))
     count = (await examined(store, sealer, Erased())).changed
     await store.close()
-    return found, sealer.whole(found), count
+    return stored, sealer.whole(stored), count
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -201,8 +201,8 @@ def counts(directory: Path) -> set[tuple[str, str]]:
     """Return each count of the report, with what it says."""
     day = str(datetime.now(UTC).date())
     span = ("--since", day, "--until", day)
-    told = json.loads(told_by("report", "--json", "--directory", str(directory), *span)[1])
-    return {(name, json.dumps(count, sort_keys=True)) for name, count in told["counts"].items()}
+    report = json.loads(told_by("report", "--json", "--directory", str(directory), *span)[1])
+    return {(name, json.dumps(count, sort_keys=True)) for name, count in report["counts"].items()}
 
 
 @pytest.mark.parametrize(
@@ -223,16 +223,16 @@ def counts(directory: Path) -> set[tuple[str, str]]:
 def test_a_receipt_of_which_anything_was_changed_is_no_proof(lived: Lived, tmp_path: Path, change: str) -> None:
     copy = Places(tmp_path / "copy")
     shutil.copytree(lived.places.directory, copy.directory)
-    number = lived.told["receipts"][0]["id"]
+    number = lived.document["receipts"][0]["id"]
     verify = ("receipt", "verify", number, "--directory", str(copy.directory), "--json", *REASON)
     assert json.loads(told_by(*verify)[1])["proven"]
     with closing(sqlite3.connect(copy.database)) as database, database:
         database.execute(f"UPDATE records SET {change} WHERE lower(hex(id)) = ?", (number.replace("-", ""),))
     code, said = told_by(*verify)
     assert code == 1
-    told = json.loads(said)
-    assert (told["proven"], told["record"]) in ((False, "changed"), (False, "missing"))
-    assert "document" not in told
+    verdict = json.loads(said)
+    assert (verdict["proven"], verdict["record"]) in ((False, "changed"), (False, "missing"))
+    assert "document" not in verdict
 
 
 def test_records_that_are_moved_to_a_strangers_subject_are_not_opened_for_them(tmp_path: Path) -> None:
@@ -245,24 +245,24 @@ def test_records_that_are_moved_to_a_strangers_subject_are_not_opened_for_them(t
             await asks(one, ("action", "dispute"), ("message", f"words of {id(one)}"))
         before = await data(thief)
         for kind in ("visit", "abuse", "request", "receipt"):
-            found = await records(app, kind)
-            mine = {each.purpose: each.subject for each in found if each.subject}
+            rows = await records(app, kind)
+            mine = {row.purpose: row.subject for row in rows if row.subject}
             with closing(sqlite3.connect(app.runtime.places.database)) as database, database:
                 for purpose, subject in mine.items():
                     moved = "UPDATE records SET subject = ? WHERE kind = ? AND purpose = ?"
                     database.execute(moved, (subject, kind, purpose))
         after = json.loads(body(await thief.gets(f"{PAGE}.json")))  # never whole
         for of in ("requests", "receipts"):
-            assert [each for each in after[of] if each not in before[of]] == []
-        shown = {each["id"] for held in after["held"] for each in held["records"]}
-        assert shown <= {each["id"] for held in before["held"] for each in held["records"]} | {
-            str(each.id) for each in app.runtime.sealer.whole(await records(app, "visit"))
+            assert [entry for entry in after[of] if entry not in before[of]] == []
+        shown = {row["id"] for held in after["held"] for row in held["records"]}
+        assert shown <= {row["id"] for held in before["held"] for row in held["records"]} | {
+            str(row.id) for row in app.runtime.sealer.whole(await records(app, "visit"))
         }
         assert f"words of {id(victim)}" not in json.dumps(after)
         assert (before["complete"], after["complete"]) == (True, False)
-        told = words(await reads(thief))
-        assert "Some of your records were changed after this site wrote them, so they aren't shown." in told
-        assert "everything we hold" not in told
+        page = words(await reads(thief))
+        assert "Some of your records were changed after this site wrote them, so they aren't shown." in page
+        assert "everything we hold" not in page
 
     asyncio.run(work())
 
@@ -298,8 +298,8 @@ def test_what_one_host_wrote_another_of_the_same_site_checks_and_a_stranger_cann
 
 
 def prepared(root: Path, *secrets: Sequence[str]) -> list[Places]:
-    found = [Places(root / str(number)) for number in range(len(secrets))]
-    for places, keys in zip(found, secrets, strict=True):
+    all_places = [Places(root / str(number)) for number in range(len(secrets))]
+    for places, keys in zip(all_places, secrets, strict=True):
         places.prepare()
         SiteKeys.kept(places.site_keys, [key.encode() for key in keys])
-    return found
+    return all_places
