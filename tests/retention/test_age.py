@@ -69,11 +69,11 @@ class Counted:
     async def fetch(
         self, query: Query, *, after: UUID | None = None, limit: int = 1000, newest_first: bool = False
     ) -> Sequence[Record]:
-        found = await self._store.fetch(query, after=after, limit=limit, newest_first=newest_first)
+        records = await self._store.fetch(query, after=after, limit=limit, newest_first=newest_first)
         self.questions += 1
         self.asked.append(query)
-        self.rows += len(found)
-        return found
+        self.rows += len(records)
+        return records
 
     async def delete(self, query: Query) -> int:
         return await self._store.delete(query)
@@ -135,7 +135,7 @@ class Living(SiteWithRecords):
         destruction = self.destruction(store)
         for number in range(days, 0, -1):
             moment = NOW - number * DAY
-            day = [self.visits(f"{each:022}", moment, purpose) for each in range(6) for purpose in PURPOSES]
+            day = [self.visits(f"{visitor:022}", moment, purpose) for visitor in range(6) for purpose in PURPOSES]
             await store.append([*day, self.record(moment, kind="abuse", purpose="abuse", reason="tries passwords")])
             assert (await destruction.once(moment + DAY)).troubles == []
         await destruction.close()
@@ -147,11 +147,11 @@ def site(tmp_path: Path) -> Living:
 
 
 def aged(tmp_path: Path, policy: str = UTC_POLICY) -> list[tuple[int, Living]]:
-    found: list[tuple[int, Living]] = []
+    sites: list[tuple[int, Living]] = []
     for age in (YOUNG, OLD):
         (tmp_path / str(age)).mkdir()
-        found.append((age, Living(tmp_path / str(age), policy)))
-    return found
+        sites.append((age, Living(tmp_path / str(age), policy)))
+    return sites
 
 
 # -- what is to be erased -------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_what_was_erased_goes_again_within_the_hour_from_a_store_that_is_put_bac
         await store.append([visit])  # as the backup had it
         later += [(await erasure.once(NOW + n * LOOK)).brought_back for n in range(40, 400)]
         await erasure.close()
-        return [each for each in later if each]
+        return [count for count in later if count]
 
     assert site.runs(lives) == [1]
 
@@ -201,9 +201,9 @@ def test_a_request_that_comes_late_is_carried_out_while_the_site_runs(site: Livi
             await site.asks(store, f"{number:022}", NOW - number * DAY, purposes=("analytics",))
             for number in (0, 3, 12, 29, 50)
         ]
-        done = [each.request for n in range(12) for each in (await erasure.once(NOW + n * LOOK)).done]
+        done = [answer.request for n in range(12) for answer in (await erasure.once(NOW + n * LOOK)).done]
         await erasure.close()
-        assert sorted(done) == sorted(each.id for each in late)
+        assert sorted(done) == sorted(request.id for request in late)
         return done
 
     site.runs(lives)
@@ -247,7 +247,7 @@ def test_a_request_is_carried_out_again_where_a_restored_backup_has_it_open(site
         assert len((await erasure.once(NOW + LOOK)).done) == 1
         kinds, purposes = frozenset((ANSWER, ERASED)), frozenset((REQUESTS,))
         assert await store.delete(Query(kinds=kinds, purposes=purposes)) == 2
-        assert [each.request for each in (await erasure.once(NOW + 2 * LOOK)).done] == [asked.id]
+        assert [answer.request for answer in (await erasure.once(NOW + 2 * LOOK)).done] == [asked.id]
         await erasure.close()
 
     site.runs(lives)
@@ -262,7 +262,7 @@ def test_a_store_that_fails_in_the_middle_of_a_look_hides_no_request(site: Livin
         for _ in range(3):
             assert len((await erasure.once(NOW)).troubles) == 1
         await store.open()
-        assert [each.request for each in (await erasure.once(NOW)).done] == [asked.id]
+        assert [answer.request for answer in (await erasure.once(NOW)).done] == [asked.id]
         await erasure.close()
 
     site.runs(lives)
@@ -273,15 +273,15 @@ def test_whom_a_restriction_meets_is_told_without_looking_at_the_marks_of_what_e
         numbers = frozenset[UUID]()
         for number in range(6):
             asked = [await site.asks(store, f"{number}{kind:0>21}", NOW, kind) for kind in REQUEST_KINDS]
-            ended = [each for each in asked if number % 2]
-            answers = [Answer.new(each.id, "done", int(NOW.timestamp() * 1e9)) for each in ended]
-            granted = [Answer.new(each.id, "granted", int(NOW.timestamp() * 1e9)) for each in asked]
+            ended = [request for request in asked if number % 2]
+            answers = [Answer.new(request.id, "done", int(NOW.timestamp() * 1e9)) for request in ended]
+            granted = [Answer.new(request.id, "granted", int(NOW.timestamp() * 1e9)) for request in asked]
             await Desk(store, site.sealer, kept_by_store(store)).register(answers=[*granted, *answers])
-            numbers |= {each.id for each in asked if number % 2 == 0 and each.kind in RESTRICTING}
+            numbers |= {request.id for request in asked if number % 2 == 0 and request.kind in RESTRICTING}
         looking = Looking(site.sealer.keyring, site.sealer.site_keys)
-        found = await Desk(store, looking, kept_by_store(store)).restricting()
-        assert {case.request.id for case in found} == numbers
-        assert all(case.granted and case.request.person.is_known for case in found)
+        cases = await Desk(store, looking, kept_by_store(store)).restricting()
+        assert {case.request.id for case in cases} == numbers
+        assert all(case.granted and case.request.person.is_known for case in cases)
         assert looking.kinds == Counter({ANSWER: 6 * 3 + 3 * 3, REQUEST: 2 * 3 * 3}), (
             "of what restricts once to tell, and once to open it"
         )
@@ -367,10 +367,10 @@ def test_what_another_process_counted_and_certified_is_neither_counted_nor_certi
         fresh = site.destruction(store)
         assert (await fresh.once(later)).counted == 1
         assert ((await one.once(later)).counted, (await other.once(later)).counted) == (0, 0)
-        ended = [await each.once(NOW + 800 * DAY) for each in (one, other, fresh)]
-        assert [bool(each.certificates) for each in ended] == [True, False, False]
-        for each in (one, other, fresh):
-            await each.close()
+        ended = [await destruction.once(NOW + 800 * DAY) for destruction in (one, other, fresh)]
+        assert [bool(outcome.certificates) for outcome in ended] == [True, False, False]
+        for destruction in (one, other, fresh):
+            await destruction.close()
 
     site.runs(lives)
 
@@ -402,8 +402,8 @@ def test_what_ends_next_is_worked_out_of_the_oldest_day_of_a_purpose_alone(monke
     monkeypatch.setattr(Retention, "end", counted)
     today = day_of(NOW)
     live = [(day, label) for day in range(today - 300, today) for label in ("analytics", "analytics 15:00-24:00")]
-    (told,) = endings(Retention([loads(UTC_POLICY)]), live, NOW)
-    assert (told.day, asked) == (day_text(today - 300), [today - 300] * 2)
+    (ending,) = endings(Retention([loads(UTC_POLICY)]), live, NOW)
+    assert (ending.day, asked) == (day_text(today - 300), [today - 300] * 2)
 
 
 # -- what a person reads --------------------------------------------------------------------------------------------

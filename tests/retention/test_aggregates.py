@@ -49,8 +49,8 @@ def test_a_day_is_counted_by_each_of_its_facts():
         )
         for n in range(6)
     ]
-    found = counted(records)
-    assert found == {
+    counts = counted(records)
+    assert counts == {
         "agent": {"visitor": 6},
         "browser": {"Firefox": 6},
         "choice": {"accept": 6},
@@ -74,10 +74,10 @@ def test_what_stays_open_is_counted_apart_from_answers():
         visit(100 + n, http__server__request__duration=1800.0, network__protocol__name="websocket") for n in range(6)
     ]
     streams = [visit(200 + n, http__server__request__duration=120.0, http__response__streamed=True) for n in range(5)]
-    found = counted([*answers, *sockets, *streams])
-    assert found["latency"] == {"0.01": 94}
-    assert found["websocket minutes"] == {"up to 60": 6}
-    assert found["stream minutes"] == {"up to 5": 5}
+    counts = counted([*answers, *sockets, *streams])
+    assert counts["latency"] == {"0.01": 94}
+    assert counts["websocket minutes"] == {"up to 60": 6}
+    assert counts["stream minutes"] == {"up to 5": 5}
 
 
 def test_a_cell_of_one_busy_visitor_is_as_small_as_one_of_a_short_one():
@@ -111,7 +111,7 @@ def test_each_cookie_that_an_exchange_was_refused_is_counted_by_its_declared_nam
 def test_undeclared_cookies_are_counted_and_not_named():
     def seen(source: str, *names: str) -> list[Record]:
         facts = [{"cookie.name": name, "cookie.source": source} for name in names]
-        return [Record(new_id(START_NS), "undeclared", "necessary", None, "", each, b"") for each in facts]
+        return [Record(new_id(START_NS), "undeclared", "necessary", None, "", fact, b"") for fact in facts]
 
     assert counted(seen("response", "cart", "cart"))["undeclared"] == {"set by the site": 1}
     # What browsers send may be one visitor's, so fewer than five names are not told.
@@ -122,7 +122,7 @@ def test_undeclared_cookies_are_counted_and_not_named():
 def test_choices_are_counted_by_language():
     facts: list[dict[str, Any]] = [{"consent.language": language, "consent.choice": choice}
              for language in ("ko", "en") for choice in ("accept", "reject") for _ in range(5)]  # fmt: skip
-    records = [Record(new_id(START_NS + n), "receipt", "receipts", None, "", each, b"") for n, each in enumerate(facts)]
+    records = [Record(new_id(START_NS + n), "receipt", "receipts", None, "", fact, b"") for n, fact in enumerate(facts)]
     assert counted(records)["receipt language choice"] == {
         "en: accept": 5, "en: reject": 5, "ko: accept": 5, "ko: reject": 5}  # fmt: skip
 
@@ -131,9 +131,9 @@ def test_whoever_is_under_restriction_is_not_counted():
     records = [visit(n, subject=bytes([n % 7]), http__route="/") for n in range(21)]
     counts = DayCounts(1, "analytics", skipped=lambda record: record.subject in (bytes([0]), bytes([6])))
     counts.add(records)
-    found = {str(record.data["aggregate.by"]): cells_of(record) for record in counts.records(SEALER)}
-    assert found["route"] == {"/": 15}
-    assert found["joined hour"] == {"00": 5}
+    cells = {str(record.data["aggregate.by"]): cells_of(record) for record in counts.records(SEALER)}
+    assert cells["route"] == {"/": 15}
+    assert cells["joined hour"] == {"00": 5}
     few = DayCounts(1, "analytics", skipped=lambda record: record.subject in {bytes([n]) for n in range(3)})
     few.add(records)
     assert few.records(SEALER) == []
@@ -156,25 +156,25 @@ def test_behind_every_cell_stand_five_visitors_and_no_smaller_one_can_be_subtrac
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=30))
 def test_a_visit_ends_with_half_an_hour_of_silence(pauses):
     minutes = [sum(pauses[:n]) for n in range(len(pauses) + 1)]
-    records = [visit(subject=b"x", minutes=each) for each in minutes]
+    records = [visit(subject=b"x", minutes=minute) for minute in minutes]
     visits = Visits()
-    found: list[Any] = []
+    ended: list[Any] = []
     for record in records:
-        found += visits.add(record)
-    found += visits.rest()
-    assert len(found) == 1 + sum(pause >= 30 for pause in pauses)
-    assert sum(each.exchanges for each in found) == len(records)
+        ended += visits.add(record)
+    ended += visits.rest()
+    assert len(ended) == 1 + sum(pause >= 30 for pause in pauses)
+    assert sum(one.exchanges for one in ended) == len(records)
 
 
 def test_visits_are_joined_by_subject_and_nobody_without_one_is_in_any():
     visits = Visits()
     records = [visit(subject=b"a", minutes=0, http__route="/"), visit(minutes=1), visit(subject=b"b", minutes=2),
                visit(subject=b"a", minutes=29, http__route="/end"), visit(subject=b"b", minutes=33)]  # fmt: skip
-    found = [each for record in records for each in visits.add(record)]
-    found += visits.rest()
-    assert [(each.subject, each.exchanges, each.ended - each.began) for each in found] == [
+    ended = [one for record in records for one in visits.add(record)]
+    ended += visits.rest()
+    assert [(one.subject, one.exchanges, one.ended - one.began) for one in ended] == [
         (b"b", 1, timedelta()), (b"a", 2, timedelta(minutes=29)), (b"b", 1, timedelta())]  # fmt: skip
-    assert (found[1].entry, found[1].exit) == ("/", "/end")
+    assert (ended[1].entry, ended[1].exit) == ("/", "/end")
 
 
 def test_what_a_stranger_invents_does_not_fill_the_memory():

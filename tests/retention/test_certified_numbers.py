@@ -96,28 +96,28 @@ class Life:
         self.running: Destruction | None = None
 
     def destruction(self, site: SiteWithRecords, lost: frozenset[str] = frozenset()) -> Destruction:
-        found = Destruction.of_site(
+        destruction = Destruction.of_site(
             site.policy, site.places, self.store, site.sealer, SiteRestrictions(self.store, site.sealer), lost=lost
         )
-        archive = found._archive
+        archive = destruction._archive
         assert archive is not None
         archive.store = Counted(archive.store, "archive", self.gone, self.archived)
-        found.stages[1] = replace(found.stages[1], store=archive.store)
-        return found
+        destruction.stages[1] = replace(destruction.stages[1], store=archive.store)
+        return destruction
 
     def records(self, since: datetime) -> list[Record]:
         """Some of a purpose and keyring, of which a few seal nothing."""
-        chance, made = self.chance, list[Record]()
+        chance, records = self.chance, list[Record]()
         site, purpose = chance.choice([self.one] * 6 + [self.other, self.lost]), chance.choice(PURPOSES)
         for _ in range(chance.randint(1, 8)):
             sealed: dict[str, Any] = {"secret": "x"} if chance.random() < 0.8 else {}
             try:
                 at = since + chance.random() * chance.choice([0, 1, 9]) * HOUR
                 subject = chance.choice([None, b"a" * 16])
-                made.append(site.record(at, purpose=purpose, subject=subject, data={}, sealer=None, **sealed))
+                records.append(site.record(at, purpose=purpose, subject=subject, data={}, sealer=None, **sealed))
             except KeyDestroyed:  # a gap, and no row
                 continue
-        return made
+        return records
 
     async def destroys(self) -> None:
         chance = self.chance
@@ -163,13 +163,13 @@ def test_the_numbers_of_all_certificates_are_the_rows_that_went(tmp_path: Path, 
     life.one.using(life.goes_on)
     assert life.one.records(*ENDING, "deletion", "tally") == []
     assert life.one.records(*ENDING, archive=True) == []
-    told: Counter[Place] = Counter()
+    certified: Counter[Place] = Counter()
     archived = 0
     for record in life.one.records("certificate"):
         data = record.data
         place = (str(data["certificate.where"]), str(data["certificate.day"]), str(data["certificate.purpose"]))
-        told[place] += int(str(data["certificate.records"]))
+        certified[place] += int(str(data["certificate.records"]))
         archived += int(str(data["certificate.archived"]))
-    assert +told == life.gone
-    assert sum(told.values()) > 10
+    assert +certified == life.gone
+    assert sum(certified.values()) > 10
     assert archived == len(life.archived)

@@ -64,8 +64,8 @@ def test_rows_go_at_the_hour_and_their_key_with_the_last_of_the_day(site):
 def test_each_purpose_ends_on_its_own_day_and_takes_every_kind_along(site):
     kinds = {"necessary": "gap", "functional": "pending", "analytics": "event", "abuse": "abuse", "receipts": "receipt"}
     for purpose, kind in kinds.items():
-        site.keeps(*(site.record(THEN + n * HOUR, kind=each, purpose=purpose, secret="x")
-                     for n, each in enumerate(("visit", kind))))  # fmt: skip
+        site.keeps(*(site.record(THEN + n * HOUR, kind=what, purpose=purpose, secret="x")
+                     for n, what in enumerate(("visit", kind))))  # fmt: skip
     gone = []
     ends = (90, 180, 365, 395)
     # Each day before an end, each end, and the days between them now and then.
@@ -164,7 +164,7 @@ def test_a_keyring_that_somebody_wrote_into_the_store_keeps_no_row_beyond_its_en
     site.keeps(site.record(THEN, secret="/"), site.record(THEN + HOUR, secret="/"))
     with closing(sqlite3.connect(site.places.database)) as database, database:
         database.execute("UPDATE records SET ring = 'nobody' WHERE id = (SELECT min(id) FROM records)")
-    assert not any(each.unreached or each.problem for each in site.left(END + DAY))
+    assert not any(due.unreached or due.problem for due in site.left(END + DAY))
     assert site.destroys(END + DAY).records == 2
     assert site.records("visit") == []
     (certificate,) = site.records("certificate")
@@ -272,8 +272,8 @@ def test_the_keys_of_28_and_29_february_die_together_and_each_day_has_its_certif
     done = site.destroys(LEAP_END + DAY)
     assert (done.keys, done.records, done.certificates) == (2, 2, 2)
     assert site.sealer.keyring.live() == [(day_of(LEAP_DAY + DAY), "abuse")]
-    told = {record.data["certificate.day"]: record.data["certificate.ended"] for record in site.records("certificate")}
-    assert told == {"2024-02-28": "2025-03-01T00:00:00+00:00", "2024-02-29": "2025-03-01T00:00:00+00:00"}
+    ends = {record.data["certificate.day"]: record.data["certificate.ended"] for record in site.records("certificate")}
+    assert ends == {"2024-02-28": "2025-03-01T00:00:00+00:00", "2024-02-29": "2025-03-01T00:00:00+00:00"}
 
 
 def test_what_a_law_holds_for_five_years_from_29_february_ends_on_28_february(holding):

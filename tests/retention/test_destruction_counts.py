@@ -191,8 +191,8 @@ def test_a_record_that_comes_while_a_piece_goes_stays_until_it_is_counted(site: 
     class Crowded(type(site.store())):  # type: ignore[misc]  # whichever store the site has
         async def delete(self, query: Query) -> int:
             await super().append([crowd.pop()] if crowd else [])
-            found: int = await super().delete(query)
-            return found
+            count: int = await super().delete(query)
+            return count
 
     site.using(lambda store: site._destroyed(store, END + DAY), Crowded(site.places.database))
     assert [record.id for record in site.records("visit")] == [foreign.id], "its key lives elsewhere"

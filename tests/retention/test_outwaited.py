@@ -122,10 +122,10 @@ class Site:
         app = self.app()
         await self._destroy(app)
         await app.runtime.drain.once()
-        found = await app.runtime.store.fetch(Query(kinds=KINDS))
+        records = await app.runtime.store.fetch(Query(kinds=KINDS))
         assert app.runtime.spool.waiting_bytes == 0
         await app.runtime.drain.stop()
-        return list(found)
+        return list(records)
 
     def drained(self, at: datetime) -> list[Record]:
         """Destroy what has ended by `at`, hand over what waits then, and return what the store holds."""
@@ -167,9 +167,9 @@ def site(tmp_path: Path) -> Site:
 
 def test_a_visit_that_outwaits_its_shortest_purpose_loses_the_record_of_that_one_alone(site: Site) -> None:
     site.visits("/a", "/b", "/c")
-    found = site.drained(after(12))
-    assert purposes(found) == {"marketing": 3}
-    assert gaps(found) == {"ended": 3}
+    records = site.drained(after(12))
+    assert purposes(records) == {"marketing": 3}
+    assert gaps(records) == {"ended": 3}
 
 
 def test_a_gap_of_what_outwaited_its_purpose_tells_when_it_was_collected(site: Site) -> None:
@@ -203,9 +203,9 @@ def test_which_purpose_ends_last_is_told_by_the_calendar_of_the_day(
 ) -> None:
     site = Site(tmp_path, policy(necessary, marketing))
     site.visits("/a", at=at)
-    found = site.drained(between)
-    assert purposes(found) == {left: 1}
-    assert gaps(found) == {"ended": 1}
+    records = site.drained(between)
+    assert purposes(records) == {left: 1}
+    assert gaps(records) == {"ended": 1}
 
 
 def test_one_process_that_serves_two_months_asks_the_calendar_anew_each_day(tmp_path: Path) -> None:
@@ -231,17 +231,17 @@ def test_of_three_purposes_each_is_lost_at_its_own_end(tmp_path: Path) -> None:
         directory.mkdir()
         site = Site(directory, policy("20 days", "10 days", "30 days"))
         site.visits("/a", "/b")
-        found = site.drained(after(days))
-        assert purposes(found).total() == 2 * left
-        assert gaps(found) == ({"ended": 2 * (3 - left)} if left < 3 else {})
+        records = site.drained(after(days))
+        assert purposes(records).total() == 2 * left
+        assert gaps(records) == ({"ended": 2 * (3 - left)} if left < 3 else {})
 
 
 def test_two_purposes_that_end_together_share_a_seal_and_an_end(tmp_path: Path) -> None:
     site = Site(tmp_path, policy("10 days", "10 days", "13 months"))
     site.visits("/a")
-    found = site.drained(after(12))
-    assert purposes(found) == {"marketing2": 1}
-    assert gaps(found) == {"ended": 2}
+    records = site.drained(after(12))
+    assert purposes(records) == {"marketing2": 1}
+    assert gaps(records) == {"ended": 2}
 
 
 def test_who_is_asked_about_the_shorter_purpose_alone_has_a_token_of_it_and_none_beside_it(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_nothing_of_a_purpose_opens_after_its_key_is_gone_wherever_a_copy_of_the
 
     app = site.app()
     sealer, (segment,) = app.runtime.sealer, app.runtime.spool.closed()
-    (frame,) = [frame for each in segment.frames() if (frame := read_frame(each))]
+    (frame,) = [frame for raw in segment.frames() if (frame := read_frame(raw))]
     sealed = dict(zip([part.purpose for part in Bundle.read(frame.facts).parts], frame.owns, strict=True))
 
     def opened(purpose: str) -> Own:
@@ -290,28 +290,28 @@ def test_nothing_of_a_purpose_opens_after_its_key_is_gone_wherever_a_copy_of_the
 def test_what_was_spooled_as_a_record_of_its_own_is_a_gap_too_once_its_key_is_gone(tmp_path: Path) -> None:
     site = Site(tmp_path, policy("13 months", "10 days", more=EVENT + ABUSE + RECEIPTS))
     site.visits("/search", "/abuse")
-    found = site.drained(after(12))
-    assert purposes(found, "visit") == {"necessary": 2}
-    assert purposes(found, "abuse") == {"abuse": 1}
-    assert purposes(found, "event") == purposes(found, "receipt") == {}
-    assert gaps(found) == {"ended": 4}  # two visits under marketing, the event, the receipt
+    records = site.drained(after(12))
+    assert purposes(records, "visit") == {"necessary": 2}
+    assert purposes(records, "abuse") == {"abuse": 1}
+    assert purposes(records, "event") == purposes(records, "receipt") == {}
+    assert gaps(records) == {"ended": 4}  # two visits under marketing, the event, the receipt
 
 
 def test_what_a_law_holds_waits_for_the_drain_and_no_other_purpose_takes_it_along(tmp_path: Path) -> None:
     site = Site(tmp_path, policy("10 days", "30 days", more=HELD))
     site.visits("/a", "/b")
     site.destroy(after(40))
-    found = site.drained(after(40))
-    assert purposes(found) == {"necessary": 2}
-    assert gaps(found) == {"ended": 2}  # of marketing
+    records = site.drained(after(40))
+    assert purposes(records) == {"necessary": 2}
+    assert gaps(records) == {"ended": 2}  # of marketing
     assert purposes(site.drained(after(41))) == {}
 
     async def archived() -> list[Record]:
         store = SQLiteStore(site.file.parent / "consent-data/archive.sqlite3")
         await store.open()
-        found = await store.fetch(Query(kinds=KINDS))
+        records = await store.fetch(Query(kinds=KINDS))
         await store.close()
-        return list(found)
+        return list(records)
 
     assert purposes(asyncio.run(archived())) == {"necessary": 2}
 
@@ -324,9 +324,9 @@ def test_a_clock_that_steps_back_behind_the_shorter_key_loses_that_record_alone(
     site.drained(after(-1))
     site.destroy(after(12))
     site.visits("/b", "/c")  # the key of `necessary` is gone for that day
-    found = site.drained(after(12))
-    assert purposes(found) == {"marketing": 3}
-    assert gaps(found) == {"key": 2}
+    records = site.drained(after(12))
+    assert purposes(records) == {"marketing": 3}
+    assert gaps(records) == {"key": 2}
 
 
 def test_on_the_day_on_which_a_revision_begins_each_visit_is_sealed_for_the_promise_in_force(tmp_path: Path) -> None:
@@ -339,18 +339,18 @@ def test_on_the_day_on_which_a_revision_begins_each_visit_is_sealed_for_the_prom
     site.file.write_text(longer)
     site.visits("/b", at=datetime(2028, 2, 29, 14, tzinfo=UTC))
     site.visits("/c", at=datetime(2028, 2, 29, 18, tzinfo=UTC))  # the first of March in Seoul, and revision 2 holds
-    found = site.drained(after(12))
-    assert purposes(found) == {"necessary": 3, "marketing": 1}
-    assert gaps(found) == {"ended": 1}  # of the one that was promised ten days
+    records = site.drained(after(12))
+    assert purposes(records) == {"necessary": 3, "marketing": 1}
+    assert gaps(records) == {"ended": 1}  # of the one that was promised ten days
 
 
 def test_a_revision_that_shortens_the_longer_purpose_while_it_waits_takes_no_other_along(tmp_path: Path) -> None:
     site = Site(tmp_path, policy("2 months", "3 months"))
     site.visits("/a")
     published(tmp_path / "consent-data", policy("2 months", "10 days", revision=2, since="2028-03-02"))
-    found = site.drained(after(12))
-    assert purposes(found) == {"necessary": 1}
-    assert gaps(found) == {"ended": 1}
+    records = site.drained(after(12))
+    assert purposes(records) == {"necessary": 1}
+    assert gaps(records) == {"ended": 1}
 
 
 def test_a_drain_that_was_killed_before_it_let_go_of_a_segment_tells_a_gap_once(site: Site, tmp_path: Path) -> None:
@@ -360,9 +360,9 @@ def test_a_drain_that_was_killed_before_it_let_go_of_a_segment_tells_a_gap_once(
     for days in (12, 13, 19):  # whenever it is found again
         for segment in (tmp_path / "copy").glob("*.spool1"):
             shutil.copy(segment, site.spool)
-        found = site.drained(after(days))
-        assert purposes(found) == {"marketing": 2}
-        assert gaps(found) == {"ended": 2}
+        records = site.drained(after(days))
+        assert purposes(records) == {"marketing": 2}
+        assert gaps(records) == {"ended": 2}
 
 
 def test_the_log_of_the_program_says_it_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:

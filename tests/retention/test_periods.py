@@ -56,7 +56,7 @@ async def counted(days: dict[int, list[Record]]) -> MemoryStore:
             counts.add(records)
             periods = await closing(store, SEALER, pages, day, counts)
             await store.append(
-                [*counts.records(SEALER), *(each for period in periods for each in period.records(SEALER))]
+                [*counts.records(SEALER), *(record for period in periods for record in period.records(SEALER))]
             )
     return store
 
@@ -87,32 +87,32 @@ async def report(days: dict[int, list[Record]], first: int, last: int) -> Report
 
 def test_a_small_sites_choices_add_up_to_its_receipts_and_to_its_choices_by_language() -> None:
     days = small_site()
-    found = asyncio.run(report(days, FIRST, FIRST + 19))
-    told = {day for period in found.choices if period.cells for day in period.days}
-    of_these = [each for day, records in days.items() if str(datetime.fromtimestamp(day * 86_400, UTC).date()) in told
-                for each in records]  # fmt: skip
-    count = found.counts["receipt choice"]
+    summary = asyncio.run(report(days, FIRST, FIRST + 19))
+    shown = {day for period in summary.choices if period.cells for day in period.days}
+    of_these = [row for day, records in days.items() if str(datetime.fromtimestamp(day * 86_400, UTC).date()) in shown
+                for row in records]  # fmt: skip
+    count = summary.counts["receipt choice"]
     assert count.cells == truth(of_these)
-    assert len(told) >= 18
+    assert len(shown) >= 18
     assert sum(count.cells.values()) + count.untold == sum(map(len, days.values()))
-    by_language = found.counts["receipt language choice"]
+    by_language = summary.counts["receipt language choice"]
     assert sum(by_language.cells.values()) + by_language.untold == sum(map(len, days.values()))
     assert set(by_language.cells) == {f"{language}: {choice}" for language in ("ko", "en") for choice in CHOICES}
 
 
 def test_a_day_that_tells_every_choice_is_told_by_itself() -> None:
     records = [receipt(FIRST, n, choice) for n, choice in enumerate(("accept", "reject") * 6)]
-    found = asyncio.run(report({FIRST: records}, FIRST, FIRST))
-    assert [(period.days, period.cells) for period in found.choices] == [(["2024-10-04"], {"accept": 6, "reject": 6})]
-    assert found.days["2024-10-04"].choices == {"accept": 6, "reject": 6}
+    summary = asyncio.run(report({FIRST: records}, FIRST, FIRST))
+    assert [(period.days, period.cells) for period in summary.choices] == [(["2024-10-04"], {"accept": 6, "reject": 6})]
+    assert summary.days["2024-10-04"].choices == {"accept": 6, "reject": 6}
 
 
 def test_what_a_day_does_not_tell_is_none_and_not_0() -> None:
     records = [receipt(FIRST, n, choice) for n, choice in enumerate(["accept"] * 9 + ["prompt"])]
-    found = asyncio.run(report({FIRST: records}, FIRST, FIRST))
-    (day,) = found.days.values()
+    summary = asyncio.run(report({FIRST: records}, FIRST, FIRST))
+    (day,) = summary.days.values()
     assert (day.choices, day.receipts, day.exchanges, day.visits, day.events, day.blocked) == (None, 10, *[None] * 4)
-    assert [(period.cells, period.receipts) for period in found.choices] == [(None, 10)]
+    assert [(period.cells, period.receipts) for period in summary.choices] == [(None, 10)]
 
 
 def test_a_period_of_which_a_day_lies_before_the_span_is_not_told_in_part() -> None:
@@ -128,23 +128,23 @@ def test_a_period_of_which_a_day_lies_before_the_span_is_not_told_in_part() -> N
 def test_surfaces_and_languages_are_told_a_week_at_a_time(length: int) -> None:
     days = {FIRST + n: [receipt(FIRST + n, m, "accept", "en" if m > 6 else "ko") for m in range(9)]
             for n in range(length)}  # fmt: skip
-    found = asyncio.run(aggregates(asyncio.run(counted(days))))
-    told = {str(each.data["aggregate.days"]) for each in found if each.data["aggregate.by"] == f"{PERIOD}{LANGUAGES}"}
+    rows = asyncio.run(aggregates(asyncio.run(counted(days))))
+    spans = {str(row.data["aggregate.days"]) for row in rows if row.data["aggregate.by"] == f"{PERIOD}{LANGUAGES}"}
     week = " ".join(str(FIRST + n) for n in range(7))
-    assert told == ({week} if length >= 7 else set())
+    assert spans == ({week} if length >= 7 else set())
 
 
 def test_days_of_four_are_told_once_there_are_enough_of_them() -> None:
     days = {FIRST + n: [receipt(FIRST + n, m, "accept") for m in range(3)] for n in range(3)}
-    found = asyncio.run(report(days, FIRST, FIRST + 2))
-    assert [(len(period.days), period.cells) for period in found.choices] == [(2, {"accept": 6})]
+    summary = asyncio.run(report(days, FIRST, FIRST + 2))
+    assert [(len(period.days), period.cells) for period in summary.choices] == [(2, {"accept": 6})]
 
 
 def test_a_choice_that_stays_rare_does_not_keep_the_others_back_for_ever() -> None:
     days = {FIRST + n: [receipt(FIRST + n, m, "accept" if m else "reject") for m in range(9)] for n in range(40)}
     days |= {FIRST: [*days[FIRST], receipt(FIRST, 99, "prompt")]}
-    found = asyncio.run(report(days, FIRST, FIRST + 39))
-    (first, *_) = [period for period in found.choices if period.cells]
+    summary = asyncio.run(report(days, FIRST, FIRST + 39))
+    (first, *_) = [period for period in summary.choices if period.cells]
     assert (len(first.days), first.cells) == (28, {"accept": 224, OTHER: 29})
 
 
@@ -156,16 +156,16 @@ drawn_days = st.lists(
 @given(drawn=drawn_days)
 @settings(max_examples=60, deadline=None)
 def test_what_is_told_are_sums_over_whole_days_that_share_no_day_and_no_cell_of_them_is_small(drawn: Any) -> None:
-    days = {FIRST + n: [receipt(FIRST + n, m, *said) for m, said in enumerate(each)] for n, each in enumerate(drawn)}
-    found = asyncio.run(_aggregates(days))
+    days = {FIRST + n: [receipt(FIRST + n, m, *said) for m, said in enumerate(day)] for n, day in enumerate(drawn)}
+    records = asyncio.run(_aggregates(days))
     totals = {max(days_of(record)): sum(cells_of(record).values())
-              for record in found if record.data["aggregate.by"] == "receipt hour"}  # fmt: skip
+              for record in records if record.data["aggregate.by"] == "receipt hour"}  # fmt: skip
     for table in ("receipt choice", "receipt language", "receipt language choice", "receipt surface"):
-        parts = [record for record in found if str(record.data["aggregate.by"]).removeprefix("period ") == table]
+        parts = [record for record in records if str(record.data["aggregate.by"]).removeprefix("period ") == table]
         seen = [day for record in parts for day in days_of(record)]
         assert len(seen) == len(set(seen)), "a day is told once"
         for record in parts:
-            cells, of_these = cells_of(record), [each for day in days_of(record) for each in days[day]]
+            cells, of_these = cells_of(record), [one for day in days_of(record) for one in days[day]]
             assert min(cells.values()) >= FEWEST
             assert sum(cells.values()) == len(of_these)
             rest = len(of_these) - sum(totals.get(day, 0) for day in days_of(record))
@@ -178,20 +178,20 @@ def test_what_is_told_are_sums_over_whole_days_that_share_no_day_and_no_cell_of_
 @settings(max_examples=60, deadline=None)
 def test_no_table_tells_what_another_one_hides(drawn: Any) -> None:
     """The finer tables cover whole periods of the choices, and a language is subtracted from no other table."""
-    days = {FIRST + n: [receipt(FIRST + n, m, *said) for m, said in enumerate(each)] for n, each in enumerate(drawn)}
-    found = asyncio.run(_aggregates(days))
+    days = {FIRST + n: [receipt(FIRST + n, m, *said) for m, said in enumerate(day)] for n, day in enumerate(drawn)}
+    records = asyncio.run(_aggregates(days))
     by: dict[str, list[tuple[frozenset[int], dict[str, int]]]] = {}
-    for record in found:
+    for record in records:
         name = str(record.data["aggregate.by"]).removeprefix("period ")
         by.setdefault(name, []).append((days_of(record), cells_of(record)))
     choices = by.get("receipt choice", [])
     languages = dict(by.get("receipt language", []))
     for about, cells in by.get("receipt language choice", []):
-        inside = [(part, told) for part, told in choices if part & about]
-        assert all(part <= about and OTHER not in told for part, told in inside)
+        inside = [(part, counts) for part, counts in choices if part & about]
+        assert all(part <= about and OTHER not in counts for part, counts in inside)
         for choice in CHOICES:
             assert sum(n for label, n in cells.items() if label.endswith(choice)) == sum(
-                told.get(choice, 0) for _, told in inside
+                counts.get(choice, 0) for _, counts in inside
             )
         for language, number in languages[about].items():
             row = sum(n for label, n in cells.items() if label.startswith(f"{language}:"))
@@ -210,7 +210,7 @@ def test_the_report_of_a_running_site_equals_its_receipts(tmp_path: Path, capsys
     chosen: Counter[str] = Counter()
     for number in range(14):
         choices = [chance.choices(CHOICES, (46, 44, 10))[0] for _ in range(32)]
-        records = [receipt(first + number, n, each, sealer=site.sealer) for n, each in enumerate(choices)]
+        records = [receipt(first + number, n, choice, sealer=site.sealer) for n, choice in enumerate(choices)]
         chosen += truth(records)
         site.keeps(*records)
         site.destroys(THEN + (number + 1) * DAY + timedelta(hours=1))

@@ -46,7 +46,7 @@ def read(store: MemoryStore, sealer: Sealer, clock: Callable[[], datetime] = lam
 
 def kept(*records: tuple[Sealer, Certificate]) -> MemoryStore:
     store = MemoryStore()
-    asyncio.run(store.append([each.record(sealer) for sealer, each in records]))
+    asyncio.run(store.append([issued.record(sealer) for sealer, issued in records]))
     return store
 
 
@@ -87,7 +87,7 @@ def test_many_readers_cost_the_store_one_look_in_five_minutes() -> None:
         now[0] += timedelta(minutes=4)
         second = await proofs.evidence()
         now[0] += timedelta(minutes=2)
-        return [len(each.proofs) for each in (first, second, await proofs.evidence())]
+        return [len(evidence.proofs) for evidence in (first, second, await proofs.evidence())]
 
     assert asyncio.run(looks()) == [1, 1, 0]
 

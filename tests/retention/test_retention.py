@@ -91,7 +91,7 @@ def test_a_day_holds_what_has_ended_from_its_first_end_on_in_whichever_order_it_
     promise = policy(retention, zone=zone)
     rules, length = Retention([promise]), Duration.parse(retention)
     lasts = [start_of(day) + number * HOUR / 4 - timedelta(milliseconds=1) for number in range(1, 97)]
-    ends = [length.after(each.astimezone(promise.time_zone)).astimezone(UTC) for each in lasts]
+    ends = [length.after(last.astimezone(promise.time_zone)).astimezone(UTC) for last in lasts]
     first = min(ends) + timedelta(milliseconds=1)
     for now in (first + later * HOUR / 4, first - timedelta(milliseconds=1), first):
         assert rules.holds_ended(day, "necessary", now) == (first <= now)
@@ -151,8 +151,8 @@ def test_of_two_promises_the_one_that_ends_first_counts_for_each_record(first, s
     rules, later = Retention(both), at("2029-06-01T00:00Z")
     for number in range(-40, 20):
         moment = at("2027-02-20T12:10Z") + number * timedelta(days=1)
-        bound = [each for each in both if number < 0 or each.revision == 2]
-        ends = [each.kept["necessary"].after(moment.astimezone(each.time_zone)) for each in bound]
+        bound = [promise for promise in both if number < 0 or promise.revision == 2]
+        ends = [promise.kept["necessary"].after(moment.astimezone(promise.time_zone)) for promise in bound]
         # A row goes with its hour.
         end = rules.end(day_of(moment), "necessary", later, Span(48, 52))
         assert end is not None
@@ -179,8 +179,8 @@ def test_an_archive_holds_what_ends_by_a_promise_that_has_one():
     without = policy("90 days", revision=2, effective="2026-02-01")
     rules, later = Retention([held, without]), at("2030-01-01T00:00Z")
     before, after = at("2026-01-31T23:59Z"), at("2026-02-01T00:00Z")
-    found = [rules.holding(instant, "abuse", later) for instant in (before, after)]
-    assert [bool(each) for each in found] == [True, False]
+    holding = [rules.holding(instant, "abuse", later) for instant in (before, after)]
+    assert [bool(rule) for rule in holding] == [True, False]
 
 
 def test_a_revision_that_never_held_promised_nothing():

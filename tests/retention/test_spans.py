@@ -211,7 +211,7 @@ def test_what_a_law_holds_moves_in_parts_and_is_told_apart_until_the_last_of_its
 
 
 @pytest.mark.parametrize(
-    ("zone", "retention", "made"),
+    ("zone", "retention", "collected"),
     [
         ("Asia/Seoul", "6 months", "2029-02-28T01:00Z"),
         ("Asia/Seoul", "13 months", "2029-04-30T14:59Z"),
@@ -221,9 +221,9 @@ def test_what_a_law_holds_moves_in_parts_and_is_told_apart_until_the_last_of_its
     ],
 )
 def test_a_copy_from_a_backup_opens_for_no_longer_than_a_day(tmp_path: Path, zone: str, retention: str,
-                                                             made: str) -> None:  # fmt: skip
+                                                             collected: str) -> None:  # fmt: skip
     site = SiteWithRecords(tmp_path, SEOUL.replace("Asia/Seoul", zone).replace('"6 months"', f'"{retention}"'))
-    instant = datetime.fromisoformat(made).astimezone(UTC)
+    instant = datetime.fromisoformat(collected).astimezone(UTC)
     end = after(instant, retention, ZoneInfo(zone))
 
     async def run() -> tuple[datetime, datetime]:

@@ -56,9 +56,9 @@ def test_the_judge_shares_no_code_with_the_product():
     for name in _JUDGE:
         tree = ast.parse((_YEAR / f"{name}.py").read_text())
         modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        modules += [each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names]
-        assert not [each for each in modules if each.startswith("consent_mw")], name
-        ours = [each.rpartition(".")[2] for each in modules if each.startswith("tests.")]
+        modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        assert not [module for module in modules if module.startswith("consent_mw")], name
+        ours = [module.rpartition(".")[2] for module in modules if module.startswith("tests.")]
         assert set(ours) <= set(_JUDGE) | {"run"}, name
 
 
@@ -109,7 +109,7 @@ def _one_more(entry: Entry) -> Entry:
 def _more(row: dict[str, Any]) -> dict[str, Any]:
     data = dict(row["data"])
     if row["kind"] == "aggregate":
-        data["aggregate.cells"] = re.sub(r"\d+(?=[,}])", lambda found: str(int(found[0]) + 1), data["aggregate.cells"])
+        data["aggregate.cells"] = re.sub(r"\d+(?=[,}])", lambda match: str(int(match[0]) + 1), data["aggregate.cells"])
     if row["kind"] == "certificate":
         data["certificate.records"] += 1
     return {**row, "data": data}
@@ -183,12 +183,12 @@ def test_no_restriction_that_is_ignored_escapes_the_judge(lived):
     for entry in entries(journal):
         if entry["what"] == "read":
             every = judge.people.traces
-            entry["paths"] = [[each.kind, each.path] for each in every if each.purpose == entry["purpose"]]
+            entry["paths"] = [[trace.kind, trace.path] for trace in every if trace.purpose == entry["purpose"]]
         judge(entry)
     assert "restricted" in {finding.rule for finding in judge.findings.all}
 
 
 def test_a_month_of_the_judge_ends_on_the_last_day_of_february():
-    made = datetime(2028, 1, 31, 12, tzinfo=UTC)
-    assert after(made, Span.of("1 month"), ZoneInfo("UTC")) == datetime(2028, 2, 29, 12, tzinfo=UTC)
-    assert after(made, Span.of("30 days"), ZoneInfo("UTC")) == made + timedelta(days=30)
+    moment = datetime(2028, 1, 31, 12, tzinfo=UTC)
+    assert after(moment, Span.of("1 month"), ZoneInfo("UTC")) == datetime(2028, 2, 29, 12, tzinfo=UTC)
+    assert after(moment, Span.of("30 days"), ZoneInfo("UTC")) == moment + timedelta(days=30)
