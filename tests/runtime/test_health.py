@@ -14,20 +14,20 @@ def test_a_process_says_whether_what_it_is_given_would_be_kept(tmp_path: Path) -
     async def work() -> None:
         app = site(tmp_path, health=True)
 
-        async def told() -> list[int]:
+        async def statuses() -> list[int]:
             return [(await drive(app, scope(path)))[0]["status"] for path in PATHS]
 
         sent = await drive(app, scope(PATHS[0]))
         assert sent[1]["body"] == b'{"live":true,"ready":true}'
         assert not [name for name, _ in sent[0]["headers"] if name == b"set-cookie"]
-        assert await told() == [200, 200, 200]
+        assert await statuses() == [200, 200, 200]
         spool = app.runtime.storage.spool
         kept = spool.directory.rename(tmp_path / "away")
         spool._counted_until = 0.0  # a second has gone by
-        assert await told() == [503, 503, 200]
+        assert await statuses() == [503, 503, 200]
         kept.rename(spool.directory)
         spool._broken_until = 0.0  # and another
-        assert await told() == [200, 200, 200]
+        assert await statuses() == [200, 200, 200]
         assert (await drive(app, scope(PATHS[0], method="POST")))[0]["status"] == 405
         assert await records(app, "visit") == []
 

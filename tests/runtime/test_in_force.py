@@ -42,47 +42,47 @@ DAYS = [
 
 @pytest.mark.parametrize(("zone", "day", "instant"), DAYS)
 def test_a_revision_begins_with_the_first_instant_of_its_day_in_its_own_zone(zone: str, day: str, instant: str) -> None:
-    found = begins(loads(policy(2, "2011-01-01", day, zone)))
-    assert found == datetime.fromisoformat(instant).replace(tzinfo=UTC)
-    local, before = found.astimezone(loads(policy(2, day, day, zone)).time_zone), found - SECOND
+    beginning = begins(loads(policy(2, "2011-01-01", day, zone)))
+    assert beginning == datetime.fromisoformat(instant).replace(tzinfo=UTC)
+    local, before = beginning.astimezone(loads(policy(2, day, day, zone)).time_zone), beginning - SECOND
     assert local.date() >= date.fromisoformat(day) > before.astimezone(local.tzinfo).date()
 
 
 def course(*declared: tuple[int, str, str]) -> Course:
-    return Course(loads(policy(*each, "UTC")) for each in declared)
+    return Course(loads(policy(*revision, "UTC")) for revision in declared)
 
 
-def holds(found: Course, day: str) -> tuple[int | None, int | None]:
+def holds(timeline: Course, day: str) -> tuple[int | None, int | None]:
     """The revision in force on that day's first instant, and the one ahead."""
     now = datetime.fromisoformat(day).replace(tzinfo=UTC)
-    at, ahead = found.at(now), found.ahead(now)
+    at, ahead = timeline.at(now), timeline.ahead(now)
     return at.revision if at else None, ahead.revision if ahead else None
 
 
 def test_the_first_revision_holds_from_the_beginning_whatever_date_it_says() -> None:
-    found = course((1, "2026-12-01", "2027-01-01"))
-    assert holds(found, "2026-01-01") == holds(found, "2028-01-01") == (1, None)
+    timeline = course((1, "2026-12-01", "2027-01-01"))
+    assert holds(timeline, "2026-01-01") == holds(timeline, "2028-01-01") == (1, None)
     assert holds(course(), "2026-01-01") == (None, None)
 
 
 def test_a_later_one_is_ahead_until_its_day() -> None:
-    found = course((2, "2026-12-01", "2026-12-31"), (1, "2026-01-01", "2026-01-01"))
-    assert holds(found, "2026-12-30T23:59:59") == (1, 2)
-    assert holds(found, "2026-12-31") == (2, None)
+    timeline = course((2, "2026-12-01", "2026-12-31"), (1, "2026-01-01", "2026-01-01"))
+    assert holds(timeline, "2026-12-30T23:59:59") == (1, 2)
+    assert holds(timeline, "2026-12-31") == (2, None)
 
 
 def test_what_is_replaced_before_its_day_never_holds_and_notice_counts_anew() -> None:
-    found = course((1, "2026-01-01", "2026-01-01"), (2, "2026-12-01", "2026-12-31"), (3, "2026-12-30", "2027-01-29"))
-    assert [each.revision for each in found.holding] == [1, 3]
-    assert [each.revision for each in found.published] == [1, 2, 3]
-    assert holds(found, "2026-12-31") == holds(found, "2027-01-28T23:59:59") == (1, 3)
-    assert holds(found, "2027-01-29") == (3, None)
+    timeline = course((1, "2026-01-01", "2026-01-01"), (2, "2026-12-01", "2026-12-31"), (3, "2026-12-30", "2027-01-29"))
+    assert [promise.revision for promise in timeline.holding] == [1, 3]
+    assert [promise.revision for promise in timeline.published] == [1, 2, 3]
+    assert holds(timeline, "2026-12-31") == holds(timeline, "2027-01-28T23:59:59") == (1, 3)
+    assert holds(timeline, "2027-01-29") == (3, None)
 
 
 def test_what_is_replaced_on_its_day_or_later_did_hold() -> None:
-    found = course((1, "2026-01-01", "2026-01-01"), (2, "2026-12-01", "2026-12-08"), (3, "2026-12-08", "2026-12-15"))
-    assert [each.revision for each in found.holding] == [1, 2, 3]
-    assert holds(found, "2026-12-08") == (2, 3)
+    timeline = course((1, "2026-01-01", "2026-01-01"), (2, "2026-12-01", "2026-12-08"), (3, "2026-12-08", "2026-12-15"))
+    assert [promise.revision for promise in timeline.holding] == [1, 2, 3]
+    assert holds(timeline, "2026-12-08") == (2, 3)
 
 
 # -- the site -------------------------------------------------------------------------------------------------------
@@ -101,19 +101,19 @@ def test_what_is_replaced_on_its_day_or_later_did_hold() -> None:
 def test_what_replaced_a_revision_before_its_day_is_told_by_instants_where_their_zones_differ(
     second: tuple[str, str], third: tuple[str, str], instant: str, holding: int
 ) -> None:
-    found = Course(
+    timeline = Course(
         [
             loads(policy(1, "2028-01-01", "2028-01-01", "UTC")),
             loads(policy(2, "2028-01-20", *second)),
             loads(policy(3, third[0], "2028-03-01", third[1])),
         ]
     )
-    in_force = found.at(datetime.fromisoformat(instant))
+    in_force = timeline.at(datetime.fromisoformat(instant))
     assert in_force is not None
     assert in_force.revision == holding
 
 
-@pytest.mark.parametrize(("zone", "day", "instant"), [each for each in DAYS if each[1] > "2026"])
+@pytest.mark.parametrize(("zone", "day", "instant"), [row for row in DAYS if row[1] > "2026"])
 def test_the_old_rules_apply_to_the_second_before_and_the_new_ones_from_the_instant(
     zone: str, day: str, instant: str, tmp_path: Path
 ) -> None:
@@ -151,7 +151,7 @@ def test_a_worker_learns_by_itself_of_what_is_published(tmp_path: Path) -> None:
         await drive(app, scope())
         site.publish(policy(2, "2026-12-01", "2026-12-31", functional="200 days"))
         for _ in range(500):
-            page = b"".join(each.get("body", b"") for each in await drive(app, scope()))
+            page = b"".join(message.get("body", b"") for message in await drive(app, scope()))
             if b"consent-mw-notice" in page:
                 break
             await asyncio.sleep(0.02)

@@ -58,7 +58,7 @@ async def asks(site: ConsentMiddleware, path: str, form: str = "", cookies: str 
     headers.append((b"content-type", b"application/x-www-form-urlencoded"))
     scope = http_scope(path, method="POST" if form else "GET", scheme="https", headers=headers)
     await site(scope, receive, send)
-    body = b"".join(each.get("body", b"") for each in sent)
+    body = b"".join(message.get("body", b"") for message in sent)
     lines = [value.decode() for name, value in sent[0]["headers"] if name == b"set-cookie"]
     return sent[0]["status"], body.decode(), [line.partition(";")[0] for line in lines]
 

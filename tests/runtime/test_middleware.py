@@ -228,8 +228,8 @@ def test_a_cookie_that_waits_is_on_the_server_and_not_in_the_answer(site):
 
 def test_a_page_that_the_server_sends_from_a_file_keeps_its_start(site):
     async def app(scope, receive, send):
-        told = [(b"content-type", scope["path"].encode()[1:]), (b"content-length", b"4711")]
-        await send({"type": "http.response.start", "status": 200, "headers": told})
+        fields = [(b"content-type", scope["path"].encode()[1:]), (b"content-length", b"4711")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
         await send({"type": "http.response.pathsend", "path": "/srv/page.html"})
 
     for path, headers in (("/text/html", []), ("/text/html", [cookie_for(Choice.ACCEPT)]), ("/text/plain", [])):
@@ -546,10 +546,10 @@ def test_an_upload_that_broke_off_is_no_error_of_the_site(site):
             site(raises),
             incoming=[{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}],
         )
-    found = [
+    outcomes = [
         (clear["error.type"], clear["http.response.status_code"]) for _, clear, _ in records(site.directory, "visit")
     ]
-    assert found == [("disconnected", 499)] * 2
+    assert outcomes == [("disconnected", 499)] * 2
 
 
 @pytest.mark.parametrize(("headers", "streamed"), [([], True), ([(b"Content-Length", b"6")], None)])
@@ -970,7 +970,7 @@ def test_wrapped_twice_it_asks_once_and_says_so(site, caplog):
     outer = site(inner)
     for _ in range(2):
         sent = exchange(outer)
-        assert b"".join(each.get("body", b"") for each in sent).count(b'id="consent-mw"') == 1
+        assert b"".join(message.get("body", b"") for message in sent).count(b'id="consent-mw"') == 1
     assert len([record for record in caplog.records if "stands inside another" in record.message]) == 1
 
 

@@ -132,9 +132,9 @@ def test_a_form_is_of_the_host_that_a_proxy_names(
 
 def test_of_forwarded_the_host_counts_that_our_proxy_wrote(tmp_path: Path) -> None:
     proxies = Proxies(["203.0.113.0/24"], header="forwarded")
-    told = scope(headers=[(b"forwarded", b'for=6.6.6.6;host=evil, for=198.51.100.1;host="shop.example:8080"')])
-    assert proxies.host(told) == "shop.example:8080"
-    assert proxies.host({**told, "client": ("198.51.100.9", 1)}) is None
+    forwarded = scope(headers=[(b"forwarded", b'for=6.6.6.6;host=evil, for=198.51.100.1;host="shop.example:8080"')])
+    assert proxies.host(forwarded) == "shop.example:8080"
+    assert proxies.host({**forwarded, "client": ("198.51.100.9", 1)}) is None
 
 
 def test_a_header_name_that_is_none_is_refused() -> None:
