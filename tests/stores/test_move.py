@@ -45,9 +45,9 @@ MOMENT = datetime.fromisoformat("2026-11-20T10:00:00+00:00")
 @pytest.fixture
 def site(tmp_path: Path) -> SiteWithRecords:
     """A site with records of some days in its file."""
-    made = SiteWithRecords(tmp_path)
-    made.keeps(*(made.record(MOMENT + timedelta(minutes=7 * n), data={"n": n}, note=n) for n in range(1_500)))
-    return made
+    filled = SiteWithRecords(tmp_path)
+    filled.keeps(*(filled.record(MOMENT + timedelta(minutes=7 * n), data={"n": n}, note=n) for n in range(1_500)))
+    return filled
 
 
 def held(*urls: str) -> list[Record]:
@@ -61,7 +61,7 @@ def held(*urls: str) -> list[Record]:
         finally:
             await store.close()
 
-    return sorted((each for url in urls for each in asyncio.run(fetch(url))), key=lambda each: each.id)
+    return sorted((record for url in urls for record in asyncio.run(fetch(url))), key=lambda record: record.id)
 
 
 def test_everything_goes_to_a_database_and_back(site: SiteWithRecords, postgres: PostgresServer) -> None:
@@ -151,9 +151,9 @@ def test_a_site_that_starts_with_another_store_reads_those_that_it_had(tmp_path:
         async def visit(middleware: ConsentMiddleware = middleware) -> int:
             await drive(middleware, scope("/"))
             await middleware.runtime.drain.run_once()
-            found = await middleware.runtime.store.fetch(Query(kinds=frozenset(("visit",))), limit=100)
+            records = await middleware.runtime.store.fetch(Query(kinds=frozenset(("visit",))), limit=100)
             await middleware.runtime.drain.stop()
-            return len({each.id for each in found if each.purpose == "necessary"})
+            return len({record.id for record in records if record.purpose == "necessary"})
 
         assert asyncio.run(visit()) == names.index(url) + 1 if url else asyncio.run(visit()) >= 1
     assert isinstance(site_store(site.places.database, None), JoinedStore)
@@ -191,7 +191,7 @@ def of_another_site(path: Path) -> None:
         store = SQLiteStore(path)
         await store.open()
         other = Sealer.without_keys(SiteKeys.random())
-        await store.append([other.record(each.id, "gap", "necessary") for each in held_ids])
+        await store.append([other.record(record.id, "gap", "necessary") for record in held_ids])
         await store.close()
 
     held_ids = [SiteWithRecords(path.parent / "elsewhere").record(MOMENT) for _ in range(3)]
@@ -219,7 +219,7 @@ def test_a_move_that_would_do_harm_is_one_line_and_moves_nothing(
     with closing(sqlite3.connect(tmp_path / "table.sqlite3")) as foreign:
         foreign.execute("create table t (x)")
     before = held(f"sqlite:///{site.places.database}")
-    urls = [f"sqlite:///{tmp_path / each}" for each in (source, target)]
+    urls = [f"sqlite:///{tmp_path / name}" for name in (source, target)]
     UsedStores.beside(site.places.database).use(urls[1] if used == "same" else f"sqlite:///{tmp_path / used}")
     assert says in refused(run("store", "move", *urls, cwd=tmp_path))
     assert held(f"sqlite:///{site.places.database}") == before

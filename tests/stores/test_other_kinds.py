@@ -30,14 +30,14 @@ async def strangers(store: Store) -> tuple[int, int]:
     await store.open()
     batch = [make_record(n, at=NOON.replace(day=1 + n % 20), kind="visit" if n % 2 else "visot") for n in range(40)]
     await store.append(batch)
-    found = await others(store, KINDS), await others(store, KINDS | {"visot"})
+    counts = await others(store, KINDS), await others(store, KINDS | {"visot"})
     assert len(await store.fetch(VISITS)) == 20
     await store.close()
-    return found
+    return counts
 
 
 @pytest.mark.parametrize(
-    "made",
+    "store_at",
     [
         SQLiteStore,
         lambda path: OpenedStore(SQLiteStore(path)),
@@ -46,8 +46,8 @@ async def strangers(store: Store) -> tuple[int, int]:
     ],
     ids=["sqlite", "opened", "joined", "split"],
 )
-def test_what_is_of_no_kind_of_ours_is_counted(made: Callable[[Path], Store], tmp_path: Path) -> None:
-    store = made(tmp_path / "records.sqlite3")
+def test_what_is_of_no_kind_of_ours_is_counted(store_at: Callable[[Path], Store], tmp_path: Path) -> None:
+    store = store_at(tmp_path / "records.sqlite3")
     if isinstance(store, JoinedStore):
         asyncio.run(strangers(SQLiteStore(tmp_path / "records.sqlite3")))
         assert asyncio.run(others(store, KINDS)) == 20
@@ -68,9 +68,9 @@ def test_a_purpose_that_is_no_text_is_found_by_no_query_and_counted(tmp_path: Pa
 
     async def counted(store: SQLiteStore) -> int:
         await store.open()
-        found = await others(store, KINDS | {"visot"})
+        count = await others(store, KINDS | {"visot"})
         await store.close()
-        return found
+        return count
 
     assert asyncio.run(counted(SQLiteStore(path))) == 1
 

@@ -99,12 +99,12 @@ def run(connection: psycopg.Connection, statement: str, *names: str) -> list[tup
 
 
 def partitions(admin: psycopg.Connection, schema: str) -> list[str]:
-    found = admin.execute(
+    rows = admin.execute(
         "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
         " WHERE nspname = %s AND relkind = 'r' AND relispartition ORDER BY 1",
         [schema],
     )
-    return [row[0] for row in found]
+    return [row[0] for row in rows]
 
 
 # What is refused
@@ -328,8 +328,8 @@ def test_a_partition_that_another_host_dropped_is_made_again(postgres: PostgresS
             assert await there.delete(Query(kinds=frozenset({"visit", "event"}))) == 2
             await here.append([make_record(200 + number, kind="event")])
             await there.append([make_record(300 + number)])
-            found = await here.fetch(Query(kinds=frozenset({"visit", "event"})))
-            assert len(found) == 2
+            records = await here.fetch(Query(kinds=frozenset({"visit", "event"})))
+            assert len(records) == 2
             assert await there.delete(Query(kinds=frozenset({"visit", "event"}))) == 2
         await here.close()
         await there.close()
@@ -501,7 +501,7 @@ def test_a_lease_goes_on_while_its_holder_lives_and_ends_when_it_is_frozen(
     one, other = PostgresStore(postgres.url(), schema=schema), PostgresStore(postgres.url(), schema=schema)
 
     async def scenario() -> list[bool]:
-        found = []
+        held = []
         await one.open()
         await other.open()
         for seconds in (0.2, 3600.0):
@@ -509,10 +509,10 @@ def test_a_lease_goes_on_while_its_holder_lives_and_ends_when_it_is_frozen(
             async with lease(one, "destruction") as mine:
                 await asyncio.sleep(4)
                 async with lease(other, "destruction") as theirs:
-                    found += [mine, theirs]
+                    held += [mine, theirs]
         await one.close()
         await other.close()
-        return found
+        return held
 
     assert asyncio.run(scenario()) == [True, False, True, True]
 

@@ -77,8 +77,8 @@ def test_what_may_be_another_machine_has_to_prove_its_name_unless_somebody_says_
 
 
 def test_an_authority_that_the_service_names_is_the_one_that_counts(environment: pytest.MonkeyPatch) -> None:
-    found = conninfo_to_dict(conninfo_of("postgresql://?service=authority"))
-    assert (found["sslmode"], found.get("sslrootcert")) == ("verify-full", None)
+    parameters = conninfo_to_dict(conninfo_of("postgresql://?service=authority"))
+    assert (parameters["sslmode"], parameters.get("sslrootcert")) == ("verify-full", None)
     environment.setenv("PGSYSCONFDIR", str(Path("missing")))
     assert place_of("postgresql://me:secret@/site?service=prod") == "postgresql://me@/site?service=prod"
 

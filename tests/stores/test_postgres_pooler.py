@@ -31,8 +31,8 @@ pytestmark = [needs_pgbouncer, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module", params=["transaction", "session"])
 def pooler(request: pytest.FixtureRequest, postgres: PostgresServer) -> Generator[Pooler]:
     # In session mode each of our connections is one, and several stores are open at once.
-    with Pooler(postgres, request.param, size=3 if request.param == "transaction" else 40) as made:
-        yield made
+    with Pooler(postgres, request.param, size=3 if request.param == "transaction" else 40) as pool:
+        yield pool
 
 
 class TestBehindAPooler(StoreSuite):
@@ -43,8 +43,8 @@ class TestBehindAPooler(StoreSuite):
 
 @pytest.fixture(scope="module")
 def shared(postgres: PostgresServer) -> Generator[Pooler]:
-    with Pooler(postgres, "transaction") as made:
-        yield made
+    with Pooler(postgres, "transaction") as pool:
+        yield pool
 
 
 def test_another_application_of_the_pool_never_meets_a_setting_of_ours(shared: Pooler) -> None:
@@ -93,18 +93,18 @@ def test_a_lease_is_held_once_through_a_pool_and_is_free_afterwards(shared: Pool
     async def scenario() -> list[bool]:
         schema = f"test_{uuid4().hex[:12]}"
         first, second = PostgresStore(shared.url(), schema=schema), PostgresStore(shared.url(), schema=schema)
-        found = list[bool]()
+        held = list[bool]()
         await first.open()
         async with lease(first, "destruction") as mine:
             await second.open()
             async with lease(second, "destruction") as theirs:
-                found += [mine, theirs]
+                held += [mine, theirs]
         for _ in range(6):  # whichever session of the pool it is
             async with lease(second, "destruction") as again:
-                found.append(again)
+                held.append(again)
         await first.close()
         await second.close()
-        return found
+        return held
 
     assert asyncio.run(scenario()) == [True, False, *[True] * 6]
 

@@ -24,10 +24,10 @@ from consent_mw.testing.sample_records import VISITS, make_record
 
 
 async def paged(store: Store, query: Query, limit: int, *, newest_first: bool) -> list[UUID]:
-    found: list[UUID] = []
-    while page := await store.fetch(query, after=found[-1] if found else None, limit=limit, newest_first=newest_first):
-        found += [record.id for record in page]
-    return found
+    ids: list[UUID] = []
+    while page := await store.fetch(query, after=ids[-1] if ids else None, limit=limit, newest_first=newest_first):
+        ids += [record.id for record in page]
+    return ids
 
 
 @given(
@@ -46,8 +46,8 @@ def test_three_stores_are_one_for_each_of_three_hosts(
             await hosts[host].append([make_record(number)])
             await whole.append([make_record(number)])
         wanted = await paged(whole, VISITS, limit, newest_first=newest_first)
-        for each in hosts:
-            assert await paged(each, VISITS, limit, newest_first=newest_first) == wanted
+        for joined in hosts:
+            assert await paged(joined, VISITS, limit, newest_first=newest_first) == wanted
         deleted = Query(kinds=VISITS.kinds, ids=frozenset(make_record(number).id for number in gone))
         assert await hosts[0].delete(deleted) == await whole.delete(deleted)
         assert await hosts[2].fetch(VISITS) == await whole.fetch(VISITS)
@@ -115,7 +115,7 @@ class _Leased(MemoryStore):
 @pytest.mark.parametrize("mine", [(True, True), (True, False), (False, True)])
 def test_a_lease_is_held_where_it_is_held_in_all(mine: tuple[bool, bool]) -> None:
     async def work() -> bool:
-        async with lease(SeveralStores([_Leased(mine=each) for each in mine]), "x") as held:
+        async with lease(SeveralStores([_Leased(mine=is_mine) for is_mine in mine]), "x") as held:
             return held
 
     assert asyncio.run(work()) is all(mine)
@@ -134,6 +134,6 @@ def test_what_is_of_no_log_stays_in_the_store() -> None:
     async def work() -> None:
         store = opened_store(main, [first, second])
         await store.append([make_record(1), make_record(2, kind="receipt")])
-        assert [len(each._records) for each in (main, first, second)] == [1, 1, 0]
+        assert [len(part._records) for part in (main, first, second)] == [1, 1, 0]
 
     asyncio.run(work())

@@ -77,9 +77,9 @@ def test_a_host_with_a_wrong_clock_destroys_neither_its_own_nor_what_others_sent
     done = destroyed(site, shared, apart)
     assert (done.keys, done.records, done.certificates) == (0, 0, 0)
     (trouble,) = done.troubles
-    told = re.search(r"clock is ([\d,]+) seconds", trouble)
-    assert told
-    assert abs(int(told[1].replace(",", "")) - abs(apart).total_seconds()) < 30
+    match = re.search(r"clock is ([\d,]+) seconds", trouble)
+    assert match
+    assert abs(int(match[1].replace(",", "")) - abs(apart).total_seconds()) < 30
     assert f"{said} the store's, so nothing is destroyed" in trouble
     assert site.sealer.keyring.live() == keys
 
@@ -187,9 +187,9 @@ def test_every_store_that_stands_for_another_tells_its_clock_and_a_file_has_none
             await store.close()
 
     for store in (shared, OpenedStore(shared), JoinedStore(shared, file, tmp_path / "move"), SplitStore(shared, file)):
-        told = asyncio.run(tell(store))
-        assert told is not None
-        assert abs(told - present()) < MINUTE
+        instant = asyncio.run(tell(store))
+        assert instant is not None
+        assert abs(instant - present()) < MINUTE
     for alone in (file, OpenedStore(file), SplitStore(file, other), MemoryStore()):
         assert asyncio.run(tell(alone)) is None
     opened = OpenedStore(SQLiteStore(tmp_path / "never.sqlite3"))

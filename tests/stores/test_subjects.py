@@ -18,7 +18,7 @@ PURPOSES = ("abuse", "analytics", "marketing", "necessary", "receipts")
 VISITS = frozenset(("visit",))
 #: Days with gaps between them, as a keyring has them of which some keys are gone.
 DAYS = [*range(DAY - 400, DAY - 300, 7), DAY - 200, *range(DAY - 40, DAY + 1)]
-MADE = {(day, purpose): frozenset((f"{day} {purpose}".encode(),)) for day in DAYS for purpose in PURPOSES}
+TOKENS = {(day, purpose): frozenset((f"{day} {purpose}".encode(),)) for day in DAYS for purpose in PURPOSES}
 
 
 def visit(moment: datetime, purpose: str, subject: bytes) -> Record:
@@ -30,25 +30,25 @@ def first_and_last_of_each_day() -> list[Record]:
     return [visit(at, purpose, f"{day_of(at)} {purpose}".encode()) for at in moments for purpose in PURPOSES]
 
 
-def found(records: Sequence[Record], asked: Sequence[Query]) -> list[Record]:
+def fetched(records: Sequence[Record], asked: Sequence[Query]) -> list[Record]:
     async def run() -> list[Record]:
         store = MemoryStore()
         await store.open()
         await store.append(records)
-        return [each for query in asked for each in await store.fetch(query, limit=10_000)]
+        return [record for query in asked for record in await store.fetch(query, limit=10_000)]
 
     return asyncio.run(run())
 
 
 def test_every_record_is_found_once_and_the_oldest_first() -> None:
     records = first_and_last_of_each_day()
-    assert found(records, questions(MADE, VISITS)) == sorted(records, key=lambda record: record.id)
+    assert fetched(records, questions(TOKENS, VISITS)) == sorted(records, key=lambda record: record.id)
 
 
 def test_no_question_is_about_more_than_a_hundred_days_of_a_purpose() -> None:
-    asked = questions(MADE, VISITS)
+    asked = questions(TOKENS, VISITS)
     assert all(query.subjects and len(query.subjects) <= 100 for query in asked)
-    assert sum(len(query.subjects or ()) for query in asked) == len(MADE)
+    assert sum(len(query.subjects or ()) for query in asked) == len(TOKENS)
 
 
 def test_days_are_asked_for_whole() -> None:
@@ -60,7 +60,7 @@ def test_what_was_moved_from_another_day_or_purpose_is_nobodys() -> None:
     own = visit(start_of(DAY), "analytics", f"{DAY} analytics".encode())
     other_day = visit(start_of(DAY - 1), "analytics", f"{DAY} analytics".encode())
     other_purpose = msgspec.structs.replace(own, purpose="marketing")
-    assert [carried_by(record, MADE) for record in (own, other_day, other_purpose)] == [True, False, False]
+    assert [carried_by(record, TOKENS) for record in (own, other_day, other_purpose)] == [True, False, False]
 
 
 def test_of_nobody_nothing_is_asked() -> None:
