@@ -37,7 +37,7 @@ def test_purge_destroys_what_has_ended_at_that_instant(site: LivingSite) -> None
     assert site.run("purge", "--dry-run").exit_code == 0
     site.clock.advance(timedelta(hours=25))
     due = site.run("purge", "--dry-run", "--json")
-    assert (due.exit_code, [each["late"] for each in due.json()["left"]]) == (1, [True])
+    assert (due.exit_code, [row["late"] for row in due.json()["left"]]) == (1, [True])
     done = site.run("purge", "--json")
     assert (done.exit_code, done.stderr, done.json()["done"]["records"]) == (0, "", 1)
     (certificate,) = site.certificates()
@@ -49,7 +49,7 @@ def test_purge_destroys_what_has_ended_at_that_instant(site: LivingSite) -> None
 def test_an_access_is_recorded_at_that_instant(site: LivingSite) -> None:
     site.pass_time(days=3, step=DAY)
     read = site.run("log", "--purpose", "necessary", "--reason", "a ticket", "--json", "--kind", "visit")
-    assert [each["url.path"] for each in read.json_lines()] == ["/"]
+    assert [line["url.path"] for line in read.json_lines()] == ["/"]
     entries = site.run("audit", "show", "--json").json_lines()
     assert {entry["time"] for entry in entries} == {"2028-02-04T12:00:00+00:00"}
     assert site.run("audit", "verify").exit_code == 0
@@ -70,11 +70,11 @@ def test_a_request_of_the_telephone_is_due_a_month_from_that_day_and_then_overdu
 
 @pytest.mark.usefixtures("kim")
 def test_a_disclosure_is_of_that_day(site: LivingSite) -> None:
-    told = site.run(
+    disclosed = site.run(
         "disclose", "add", "--to", "Police", "--basis", "lawful_demand", "--reference", "warrant 1",
         "--purpose", "necessary", "--item", "url.path",
     )  # fmt: skip
-    assert told.exit_code == 0, told.stderr
+    assert disclosed.exit_code == 0, disclosed.stderr
     (entry,) = site.run("disclose", "list", "--json").json_lines()
     assert entry["time"].startswith("2028-02-01")
 
@@ -99,7 +99,7 @@ def test_the_archive_is_opened_at_that_instant(site: LivingSite) -> None:
     site.pass_time(days=92, step=46 * DAY)
     assert site.run("log", "--archive", "--json").json()["newest"].startswith("2028-02-01")
     opened = site.run("log", "--archive", "--purpose", "necessary", "--basis", "order 1", "--json")
-    assert [each["url.path"] for each in opened.json_lines()] == ["/"]
+    assert [line["url.path"] for line in opened.json_lines()] == ["/"]
     assert site.run("audit", "show", "--json").json_lines()[0]["time"].startswith("2028-05-03")
 
 

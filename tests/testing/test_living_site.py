@@ -46,7 +46,7 @@ def test_nothing_is_destroyed_before_time_passes_and_all_of_it_at_its_hour(new_s
         site.pass_time(minutes=1)
         assert site.records("visit") == []
         site.pass_time(days=1)
-        (certificate,) = [each.data for each in site.certificates() if each.data["certificate.purpose"] == "necessary"]
+        (certificate,) = [row.data for row in site.certificates() if row.data["certificate.purpose"] == "necessary"]
         assert certificate["certificate.day"] == "2028-02-01"
         assert certificate["certificate.records"] == 1
 
@@ -149,12 +149,12 @@ def test_who_asks_for_it_is_erased_in_the_background_of_the_next_settling(new_si
         for visitor in (kim, lee):
             visitor.accept()
             visitor.get("/")
-        assert {each["purpose"] for each in kim.my_data()["held"]} >= {"analytics"}
+        assert {holding["purpose"] for holding in kim.my_data()["held"]} >= {"analytics"}
         kim.exercise("withdraw", purpose="analytics")
         site.settle()
         (erasure,) = site.erasures()
         assert erasure.data["erased.records"] == 1
-        assert len([each for each in site.records("visit") if each.purpose == "analytics"]) == 1
+        assert len([row for row in site.records("visit") if row.purpose == "analytics"]) == 1
         assert lee.my_data()["held"]
 
 
@@ -178,7 +178,7 @@ def test_what_a_law_demands_is_read_from_the_archive(new_site: NewSite) -> None:
         assert site.records("visit") == []
         (visit,) = site.archived("visit")
         assert visit.data["url.path"] == "/"
-        (certificate,) = [each.data for each in site.certificates() if each.data["certificate.purpose"] == "necessary"]
+        (certificate,) = [row.data for row in site.certificates() if row.data["certificate.purpose"] == "necessary"]
         assert certificate["certificate.archived"] == 1
 
 
@@ -211,7 +211,7 @@ def test_the_clock_may_be_set_back(new_site: NewSite) -> None:
         kim.get("/")
         site.pass_time(hours=-3)
         kim.get("/")
-        assert [each.time.hour for each in site.records("visit")] == [9, 12]
+        assert [row.time.hour for row in site.records("visit")] == [9, 12]
         site.pass_time(days=92, step=30 * DAY)
         assert site.records("visit") == []
 
@@ -273,7 +273,7 @@ def test_what_a_killed_process_left_is_opened_and_nothing_acknowledged_is_lost(
     acknowledged = len(killed.stdout.splitlines())
     with new_site(policy=None, at=START + DAY) as site:
         assert len(site.records("receipt")) == acknowledged == 7
-        assert len([each for each in site.records("visit") if each.purpose == "necessary"]) == 7
+        assert len([row for row in site.records("visit") if row.purpose == "necessary"]) == 7
         site.pass_time(days=1)
         assert site.counts(START.date())["necessary"]["route"] == {"/": 7}
 
@@ -289,4 +289,4 @@ def test_a_site_over_postgresql_lives_through_time_too(new_site: NewSite, databa
         site.pass_time(days=91, step=30 * DAY)
         assert site.records("visit") == []
         assert site.run("purge", "--dry-run").exit_code == 0
-        assert sum(each.data["certificate.records"] for each in site.certificates()) == 6
+        assert sum(row.data["certificate.records"] for row in site.certificates()) == 6

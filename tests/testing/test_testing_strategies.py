@@ -75,14 +75,14 @@ class ReadsTheChoice:
 
 def overlooks_a_refusal(lines: list[bytes]) -> bool:
     """Whether a browser that holds `choice=reject` behind other cookies is read as one that refused nothing."""
-    told: list[bool] = []
+    refused: list[bool] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        told.append(scope["refused"])
+        refused.append(scope["refused"])
 
     headers = [(b"cookie", b"; ".join([*lines, b"choice=reject"]))]
     crashed = asyncio.run(drive(ReadsTheChoice(app), http_scope(headers=headers))).error is not None
-    return crashed or told == [False]
+    return crashed or refused == [False]
 
 
 def test_they_find_a_refusal_that_is_overlooked() -> None:

@@ -113,7 +113,7 @@ def test_records_have_the_time_of_the_clock(consent_client: ConsentClient, conse
 def test_a_cookie_that_waits_is_gone_after_ten_minutes(consent_client: ConsentClient, consent_clock: Clock) -> None:
     consent_client.ask()
     consent_client.get("/")
-    assert {each["name"] for each in consent_client.state()["waiting"]} == {"theme", "ad"}
+    assert {cookie["name"] for cookie in consent_client.state()["waiting"]} == {"theme", "ad"}
     consent_clock.advance(timedelta(minutes=11))
     assert consent_client.state()["waiting"] == []
 
@@ -247,7 +247,7 @@ def test_cookies_that_a_visitor_begins_with_are_sent_and_followed_by_the_clock(
 def test_a_visitor_exercises_rights_by_name(consent_client: ConsentClient) -> None:
     consent_client.accept()
     consent_client.get("/")
-    assert "analytics" in [each["purpose"] for each in consent_client.my_data()["held"]]
+    assert "analytics" in [holding["purpose"] for holding in consent_client.my_data()["held"]]
     assert consent_client.exercise("restrict", message="leave it alone")["action"] == "restrict"
     assert consent_client.my_data()["restricted"]
     with pytest.raises(httpx.HTTPStatusError, match="confirm"):
