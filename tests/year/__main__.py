@@ -50,7 +50,7 @@ def _stored(store: str, directory: Path) -> Iterator[tuple[str | None, Backups]]
 
 
 def _lived(store: str, seed: int, persons: int, directory: Path, console: Console) -> Outcome:
-    told, began = story(seed, _ZONES[store], short=False, persons=persons), time.monotonic()
+    plot, began = story(seed, _ZONES[store], short=False, persons=persons), time.monotonic()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -60,25 +60,25 @@ def _lived(store: str, seed: int, persons: int, directory: Path, console: Consol
     with Progress(*columns, console=console) as bar, _stored(store, directory) as (url, backups):
         task = bar.add_task(f"a year with {store}", total=1.0)
         judge = judged(
-            told, directory, store=url, backups=backups, progress=lambda over: bar.update(task, completed=over)
+            plot, directory, store=url, backups=backups, progress=lambda over: bar.update(task, completed=over)
         )
         bar.update(task, completed=1.0)
-    return Outcome(store, judge, told.persons, (time.monotonic() - began) / 60)
+    return Outcome(store, judge, plot.persons, (time.monotonic() - began) / 60)
 
 
 def table(outcomes: list[Outcome], seed: int) -> str:
     """Return what came of the years, as the page shows it."""
     rows = [
-        ("Persons", [f"{each.persons:,}" for each in outcomes]),
-        ("Pages, and choices and requests about data", [f"{_seen(each):,}" for each in outcomes]),
-        ("SIGKILLs, starts", [f"{_of(each, 'killed')}, {_of(each, 'started')}" for each in outcomes]),
-        ("Restored backups, clock steps", [f"{_of(each, 'restored')}, {_of(each, 'clock')}" for each in outcomes]),
+        ("Persons", [f"{year.persons:,}" for year in outcomes]),
+        ("Pages, and choices and requests about data", [f"{_seen(year):,}" for year in outcomes]),
+        ("SIGKILLs, starts", [f"{_of(year, 'killed')}, {_of(year, 'started')}" for year in outcomes]),
+        ("Restored backups, clock steps", [f"{_of(year, 'restored')}, {_of(year, 'clock')}" for year in outcomes]),
         ("Inspections, and days whose counts were judged",
-         [f"{_of(each, 'inspection')}, {_of(each, 'daily')}" for each in outcomes]),
-        ("Times that a rule was asked", [f"{sum(each.judge.findings.judged.values()):,}" for each in outcomes]),
-        ("Findings", [f"{len(each.judge.findings.all)}" for each in outcomes]),
+         [f"{_of(year, 'inspection')}, {_of(year, 'daily')}" for year in outcomes]),
+        ("Times that a rule was asked", [f"{sum(year.judge.findings.judged.values()):,}" for year in outcomes]),
+        ("Findings", [f"{len(year.judge.findings.all)}" for year in outcomes]),
     ]  # fmt: skip
-    head = f"| {datetime.now(UTC):%d %B %Y}, seed {seed} | {' | '.join(each.store for each in outcomes)} |"
+    head = f"| {datetime.now(UTC):%d %B %Y}, seed {seed} | {' | '.join(year.store for year in outcomes)} |"
     lines = [head, "|---" * (len(outcomes) + 1) + "|", *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows)]
     return "\n".join(lines) + "\n"
 
@@ -113,15 +113,15 @@ def main() -> int:
     options.add_argument("--write", action="store_true", help="write the outcome into docs/year.md")
     given = options.parse_args()
     console, root = Console(), given.keep or Path(tempfile.mkdtemp(prefix="consent-mw-year-"))
-    outcomes = [_lived(each, given.seed, given.persons, root / each, console) for each in given.store or _ZONES]
+    outcomes = [_lived(store, given.seed, given.persons, root / store, console) for store in given.store or _ZONES]
     for outcome in outcomes:
         for finding in outcome.judge.findings.all:
             console.print(f"{outcome.store}: {finding}", markup=False, soft_wrap=True)
-    told = table(outcomes, given.seed)
-    console.print(told, markup=False)
+    text = table(outcomes, given.seed)
+    console.print(text, markup=False)
     if given.write:
         pattern = re.compile(f"{re.escape(_BEGIN)}.*{re.escape(_END)}", re.DOTALL)
-        _PAGE.write_text(pattern.sub(lambda _: f"{_BEGIN}{told}{_END}", _PAGE.read_text()))
+        _PAGE.write_text(pattern.sub(lambda _: f"{_BEGIN}{text}{_END}", _PAGE.read_text()))
     if given.keep is None:
         shutil.rmtree(root)
     return int(any(outcome.judge.findings.all for outcome in outcomes))

@@ -28,11 +28,9 @@ class Browser:
         cookies = {name: value for name, (value, ends) in self._jar.items() if ends is None or now < ends}
         if self.member:
             cookies["session"] = self.member
-        found = [("host", "testserver"), ("sec-fetch-site", "same-origin"), ("accept-language", "en")]
-        found += [("sec-gpc", "1")] if self.gpc else []
-        return found + (
-            [("cookie", "; ".join(f"{name}={value}" for name, value in cookies.items()))] if cookies else []
-        )
+        sent = [("host", "testserver"), ("sec-fetch-site", "same-origin"), ("accept-language", "en")]
+        sent += [("sec-gpc", "1")] if self.gpc else []
+        return sent + ([("cookie", "; ".join(f"{name}={value}" for name, value in cookies.items()))] if cookies else [])
 
     def take(self, lines: Iterable[str], now: datetime) -> tuple[list[str], list[str]]:
         """Keep what an answer sets. Return the names of the cookies that it set, and of those that it deleted."""

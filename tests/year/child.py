@@ -83,7 +83,7 @@ class Child:
 
     def do_open(self, copies: list[str]) -> dict[str, Any]:
         """Try to open copies of rows."""
-        return {"opened": [opens(each, self._site.app.runtime.sealer) for each in copies]}
+        return {"opened": [opens(copy, self._site.app.runtime.sealer) for copy in copies]}
 
     def do_stop(self) -> dict[str, Any]:
         """Shut down in order."""

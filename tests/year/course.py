@@ -49,19 +49,19 @@ class Revision:
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self.purposes if each.asked)
+        return tuple(purpose.name for purpose in self.purposes if purpose.asked)
 
     @cached_property
     def unasked(self) -> tuple[str, ...]:
         """The purposes of each exchange that nobody is asked about; abuse is none of them."""
-        return tuple(each.name for each in self.purposes if not each.asked and each.name != "abuse")
+        return tuple(purpose.name for purpose in self.purposes if not purpose.asked and purpose.name != "abuse")
 
     def purpose(self, name: str) -> Purpose | None:
         built_in = (
             Purpose("receipts", "legitimate_interest", "1 year"),
             Purpose("requests", "legitimate_interest", "1 year"),
         )
-        return next((each for each in (*self.purposes, *built_in) if each.name == name), None)
+        return next((purpose for purpose in (*self.purposes, *built_in) if purpose.name == name), None)
 
     def toml(self) -> str:
         lines = [
@@ -70,17 +70,17 @@ class Revision:
             "[controller]", 'name = "Example Inc."', 'officer = { name = "Kim", email = "privacy@example.com" }',
             "[cookies]", 'presets = ["starlette"]',
         ]  # fmt: skip
-        for each in self.purposes:
-            lines += [f"[purposes.{each.name}]", f'basis = "{each.basis}"', f'retention = "{each.retention}"']
-            lines += [f'description = "Words of version {self.words}."'] if each.name == "analytics" else []
-            lines += ['refused_by = ["gpc"]'] if each.name == "marketing" else []
-            if each.archive:
-                lines += [f"[purposes.{each.name}.archive]", f'retention = "{each.archive}"', 'law = "a law"']
-            lines += [f"[log.{each.name}]", '"url.path" = "full"']
-            if each.event:
-                lines += [f"[events.{each.event}]", f'purpose = "{each.name}"', 'fields = { number = "int" }']
-            if each.asked:
-                lines += ["[[cookies.declared]]", f'name = "c_{each.name}"', f'purpose = "{each.name}"']
+        for purpose in self.purposes:
+            lines += [f"[purposes.{purpose.name}]", f'basis = "{purpose.basis}"', f'retention = "{purpose.retention}"']
+            lines += [f'description = "Words of version {self.words}."'] if purpose.name == "analytics" else []
+            lines += ['refused_by = ["gpc"]'] if purpose.name == "marketing" else []
+            if purpose.archive:
+                lines += [f"[purposes.{purpose.name}.archive]", f'retention = "{purpose.archive}"', 'law = "a law"']
+            lines += [f"[log.{purpose.name}]", '"url.path" = "full"']
+            if purpose.event:
+                lines += [f"[events.{purpose.event}]", f'purpose = "{purpose.name}"', 'fields = { number = "int" }']
+            if purpose.asked:
+                lines += ["[[cookies.declared]]", f'name = "c_{purpose.name}"', f'purpose = "{purpose.name}"']
                 lines += ['expires = "1 year"']
         return "\n".join(lines) + "\n"
 
@@ -98,19 +98,19 @@ class Course:
 
     def begun(self, now: datetime) -> int:
         """How many revisions have held by now."""
-        return bisect_right(self.revisions, now, key=lambda each: each.begins)
+        return bisect_right(self.revisions, now, key=lambda revision: revision.begins)
 
     def at(self, now: datetime) -> Revision:
         return self.revisions[self.begun(now) - 1]
 
     def announced(self, now: datetime) -> Revision | None:
         """The revision that is published and does not hold yet."""
-        return next((each for each in self.revisions if _published(each) <= now < each.begins), None)
+        return next((revision for revision in self.revisions if _published(revision) <= now < revision.begins), None)
 
     def every_purpose(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(each.name for revision in self.revisions for each in revision.purposes))
+        return tuple(dict.fromkeys(purpose.name for revision in self.revisions for purpose in revision.purposes))
 
-    def promises(self, purpose: str, made: datetime, now: datetime, *, archive: bool = False) -> list[Promise]:
+    def promises(self, purpose: str, at: datetime, now: datetime, *, archive: bool = False) -> list[Promise]:
         """
         Return the promises that bind a record: the one in force when it was made, and each later one that holds by
         `now`.
@@ -122,9 +122,9 @@ class Course:
                 for revision in self.revisions
                 if (said := revision.purpose(purpose)) and (said.archive or not archive) and revision.begins <= now
             ]
-        found = self._promises[key]
-        began = max((n for n, promise in enumerate(found) if promise.since <= made), default=0)
-        return found[began:]
+        promises = self._promises[key]
+        began = max((n for n, promise in enumerate(promises) if promise.since <= at), default=0)
+        return promises[began:]
 
 
 def _published(revision: Revision) -> datetime:
@@ -158,7 +158,7 @@ def course(start: date, zones: tuple[str, str, str], *, short: bool) -> Course:
         Purpose("research", "consent", "3 months"),
         Purpose("functional", "consent", "13 months"),
     )
-    removed = tuple(each for each in first if each.name != "functional")
+    removed = tuple(purpose for purpose in first if purpose.name != "functional")
     shorter = _with(removed, analytics="30 days", research="90 days")
     added = (*shorter, Purpose("ads", "consent", "2 months"))
     longer = _with(added, marketing="13 months")
@@ -184,18 +184,18 @@ def course(start: date, zones: tuple[str, str, str], *, short: bool) -> Course:
 
 def _with(purposes: Iterable[Purpose], **retentions: str) -> tuple[Purpose, ...]:
     return tuple(
-        Purpose(each.name, each.basis, retentions.get(each.name, each.retention), each.archive, each.event)
-        for each in purposes
+        Purpose(old.name, old.basis, retentions.get(old.name, old.retention), old.archive, old.event)
+        for old in purposes
     )
 
 
 def _reopened(revisions: Sequence[Revision]) -> dict[int, frozenset[str]]:
     """A new purpose is important, and one that is kept longer from some date: these are asked again."""
-    found: dict[int, frozenset[str]] = {}
+    reopened: dict[int, frozenset[str]] = {}
     for before, now in pairwise(revisions):
-        longer = {each.name for each in now.purposes if (was := before.purpose(each.name)) and _is_longer(was, each)}
-        found[now.number] = frozenset((set(now.asked) - set(before.asked)) | longer)
-    return found
+        longer = {new.name for new in now.purposes if (was := before.purpose(new.name)) and _is_longer(was, new)}
+        reopened[now.number] = frozenset((set(now.asked) - set(before.asked)) | longer)
+    return reopened
 
 
 def _is_longer(before: Purpose, now: Purpose) -> bool:

@@ -36,9 +36,9 @@ class Promise(NamedTuple):
     since: datetime
 
 
-def after(made: datetime, span: Span, zone: ZoneInfo, *, fold: int = 0) -> datetime:
-    """Return the instant at which `span` has passed since `made`: the same hour of the calendar of `zone`."""
-    local = made.astimezone(zone)
+def after(at: datetime, span: Span, zone: ZoneInfo, *, fold: int = 0) -> datetime:
+    """Return the instant at which `span` has passed since `at`: the same hour of the calendar of `zone`."""
+    local = at.astimezone(zone)
     if span.unit in _MONTHS:
         month = local.month - 1 + span.number * _MONTHS[span.unit]
         year, month = local.year + month // 12, month % 12 + 1
@@ -62,17 +62,17 @@ class End(NamedTuple):
     hour: datetime
 
 
-def end_of(made: datetime, promises: Iterable[Promise]) -> End:
-    """Return when a record ends that was made at `made`, of several promises by the one that ends first."""
-    each = [_end(made, promise) for promise in promises]
-    return End(min(e.earliest for e in each), min(e.latest for e in each), min(e.hour for e in each))
+def end_of(at: datetime, promises: Iterable[Promise]) -> End:
+    """Return when a record ends that was made at `at`, of several promises by the one that ends first."""
+    ends = [_end(at, promise) for promise in promises]
+    return End(min(e.earliest for e in ends), min(e.latest for e in ends), min(e.hour for e in ends))
 
 
 @lru_cache(maxsize=200_000)
-def _end(made: datetime, promise: Promise) -> End:
+def _end(at: datetime, promise: Promise) -> End:
     span, zone = promise.span, promise.zone
-    both = sorted(after(made, span, zone, fold=fold) for fold in (0, 1))
-    return End(both[0], both[-1], _hour_ends(made.replace(minute=0, second=0, microsecond=0), span, zone))
+    both = sorted(after(at, span, zone, fold=fold) for fold in (0, 1))
+    return End(both[0], both[-1], _hour_ends(at.replace(minute=0, second=0, microsecond=0), span, zone))
 
 
 @lru_cache(maxsize=10_000)

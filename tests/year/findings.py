@@ -48,12 +48,12 @@ class Finding(NamedTuple):
     rule: str
     at: datetime
     who: str
-    found: str
+    text: str
 
     def __str__(self) -> str:
         page, sentence = RULES[self.rule]
         return (
-            f"{self.at:%Y-%m-%d %H:%M:%S} {self.who or 'the site'}: {self.found} [{self.rule}; docs/{page}: {sentence}]"
+            f"{self.at:%Y-%m-%d %H:%M:%S} {self.who or 'the site'}: {self.text} [{self.rule}; docs/{page}: {sentence}]"
         )
 
 
@@ -68,12 +68,12 @@ class Findings:
         self.judged: Counter[str] = Counter()
         self._said: set[tuple[str, str, str]] = set()
 
-    def holds(self, rule: str, fine: bool, at: datetime, who: str, found: str | Callable[[], str]) -> None:
+    def holds(self, rule: str, fine: bool, at: datetime, who: str, said: str | Callable[[], str]) -> None:
         """Judge once; what is found again at a later look is told once."""
         self.judged[rule] += 1
         if fine:
             return
-        text = found if isinstance(found, str) else found()
+        text = said if isinstance(said, str) else said()
         if (rule, who, text) not in self._said:
             self._said.add((rule, who, text))
             self.all.append(Finding(rule, at, who, text))

@@ -26,17 +26,17 @@ def incidents(seed: int, start: date, days: int, course: Course, *, short: bool)
     """Return everything that is no visitor's doing, in order."""
     random = Random(seed ^ 0x5EED)
     begin = datetime.combine(start, time(), UTC)
-    found = [
+    planned = [
         *_routine(begin, days),
         *_trouble(begin, days, random, short=short),
         *_inspections(begin, days, short),
     ]
-    announced = [Incident(published_at(each), "publish", {"number": each.number}) for each in course.revisions[1:]]
-    off = [each.at for each in sorted(found) if each.verb in ("stop", "start")]
+    announced = [Incident(published_at(new), "publish", {"number": new.number}) for new in course.revisions[1:]]
+    off = [incident.at for incident in sorted(planned) if incident.verb in ("stop", "start")]
     for since, until in zip(off[::2], off[1::2], strict=True):
-        if any(since <= each.at <= until for each in announced):  # `publish` takes the day of its publication
-            found = [each for each in found if each.at not in (since, until)]
-    return sorted([*found, *announced])
+        if any(since <= incident.at <= until for incident in announced):  # `publish` takes the day of its publication
+            planned = [incident for incident in planned if incident.at not in (since, until)]
+    return sorted([*planned, *announced])
 
 
 def _routine(begin: datetime, days: int) -> Iterator[Incident]:

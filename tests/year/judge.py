@@ -11,7 +11,7 @@ from tests.year.people import People
 from tests.year.readings import Readings
 from tests.year.rows import Rows
 from tests.year.tallies import Tallies
-from tests.year.traces import Restricting, Told, Trace
+from tests.year.traces import Known, Restricting, Trace
 
 _EVENTS = {"search": "analytics", "offer": "marketing"}
 
@@ -171,7 +171,7 @@ class Judge:
     def _leaves_abuse(self, entry: dict[str, Any], mark: str | None, member: str | None) -> None:
         """An erasure of a person of whom there are records of abuse leaves a second request (requests.md)."""
         marks = self.people.marks(mark, member)
-        if any(trace.purpose == "abuse" for each in marks for trace in self.people.by_mark[each]):
+        if any(trace.purpose == "abuse" for theirs in marks for trace in self.people.by_mark[theirs]):
             self._restricts({**entry, "number": ""}, "erasure", mark, member, "maybe")
 
     def on_restrict(self, entry: dict[str, Any]) -> None:
@@ -189,7 +189,7 @@ class Judge:
             self.readings.registered(entry["number"], entry["form"]["kind"], entry["at"], None, None)
 
     def _restricts(
-        self, entry: dict[str, Any], kind: str, mark: str | None, member: str | None, is_open: Told = "yes"
+        self, entry: dict[str, Any], kind: str, mark: str | None, member: str | None, is_open: Known = "yes"
     ) -> None:
         if (entry["number"] or is_open == "maybe") and (mark or member):
             self.people.restrictions.append(Restricting(entry["number"], kind, entry["at"], mark, member, is_open))
@@ -201,9 +201,9 @@ class Judge:
         if entry["status"] >= 400:
             return
         marks = self.people.marks(mark, member)
-        for each in self.people.restrictions:
-            if each.kind == "restriction" and (each.mark in marks or (member and each.member == member)):
-                each.open = "no"
+        for request in self.people.restrictions:
+            if request.kind == "restriction" and (request.mark in marks or (member and request.member == member)):
+                request.open = "no"
 
     def on_letter(self, entry: dict[str, Any]) -> None:
         mark = self._receipt_marks.get(entry["browser"]) if entry["known"] else None
@@ -217,13 +217,13 @@ class Judge:
     def on_answered(self, entry: dict[str, Any]) -> None:
         if entry["code"]:
             return
-        for each in self.people.restrictions:
-            if each.number != entry["number"]:
+        for request in self.people.restrictions:
+            if request.number != entry["number"]:
                 continue
-            if entry["verb"] != "grant" or each.kind == "erasure":
-                each.open = "no"
-            if entry["verb"] == "grant" and each.kind == "erasure":
-                for mark in self.people.marks(each.mark, each.member):
+            if entry["verb"] != "grant" or request.kind == "erasure":
+                request.open = "no"
+            if entry["verb"] == "grant" and request.kind == "erasure":
+                for mark in self.people.marks(request.mark, request.member):
                     self.people.erase([mark], ["abuse"], entry["at"], "yes", abuse=True)
 
     def on_look(self, entry: dict[str, Any]) -> None:
@@ -282,13 +282,13 @@ class Judge:
 
     def _number_those_about_abuse(self, cases: list[dict[str, Any]]) -> None:
         """Learn the numbers of the second requests, which nobody was told: each came with its erasure."""
-        known = {each.number for each in self.people.restrictions}
+        known = {request.number for request in self.people.restrictions}
         for case in cases:
             if case["kind"] != "erasure" or "abuse" not in case["purposes"] or case["number"] in known:
                 continue
             received = datetime.fromisoformat(case["received"])
-            unnumbered = [each for each in self.people.restrictions if not each.number]
-            nearest = min(unnumbered, key=lambda each: abs(each.at - received), default=None)
+            unnumbered = [request for request in self.people.restrictions if not request.number]
+            nearest = min(unnumbered, key=lambda request: abs(request.at - received), default=None)
             if nearest is not None and abs(nearest.at - received) < timedelta(hours=1):
                 nearest.number, nearest.open = case["number"], "yes"
 

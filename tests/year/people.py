@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tests.year.course import Course, Revision
-from tests.year.traces import Restricting, Standing, Told, Trace
+from tests.year.traces import Known, Restricting, Standing, Trace
 
 #: "An answer holds for 180 days, a yes and a no alike" (visitor.md).
 _HOLDS: Final = timedelta(days=180)
@@ -58,18 +58,18 @@ class People:
             return frozenset()
         again = self.reopened(standing, revision)
         said = dict.fromkeys(revision.asked, True) if standing.kind == "accept" else standing.answers
-        found = {name for name, yes in said.items() if yes and name in revision.asked and name not in again}
+        allowed = {name for name, yes in said.items() if yes and name in revision.asked and name not in again}
         if gpc and not standing.signalled:
-            found.discard("marketing")
-        return frozenset(found)
+            allowed.discard("marketing")
+        return frozenset(allowed)
 
     def reopened(self, standing: Standing, revision: Revision) -> frozenset[str]:
         """Return what a later revision asks about again, of whoever answered an earlier one."""
         if not standing.kind:
             return frozenset()
         numbers = range(standing.revision + 1, revision.number + 1)
-        found = frozenset().union(*(self._course.reopened.get(number, frozenset()) for number in numbers))
-        return found & set(revision.asked)
+        again = frozenset().union(*(self._course.reopened.get(number, frozenset()) for number in numbers))
+        return again & set(revision.asked)
 
     # -- what changes -------------------------------------------------------------------------------------------
 
@@ -151,40 +151,40 @@ class People:
 
     def marks(self, mark: str | None, member: str | None) -> set[str]:
         """Return every mark that leads to the same person, as they prove who they are."""
-        found = {mark} if mark else set[str]()
-        return found | (self.links[member] if member else set())
+        own = {mark} if mark else set[str]()
+        return own | (self.links[member] if member else set())
 
-    def restricted(self, mark: str | None) -> Told:
+    def restricted(self, mark: str | None) -> Known:
         """Whether what carries a mark may not be used now."""
         if mark is None:
             return "no"
-        told: Told = "no"
-        for each in self.restrictions:
-            if each.open == "no":
+        answer: Known = "no"
+        for case in self.restrictions:
+            if case.open == "no":
                 continue
-            mine = mark == each.mark or (each.member is not None and mark in self.links[each.member])
-            together = self._together(mark, each.mark)
+            mine = mark == case.mark or (case.member is not None and mark in self.links[case.member])
+            together = self._together(mark, case.mark)
             # Asked for without signing in it covers the other browsers of all who signed in there (rights.md).
-            if each.open == "yes" and (mine or (together and each.member is None)):
+            if case.open == "yes" and (mine or (together and case.member is None)):
                 return "yes"
             if mine or together:
-                told = "maybe"
-        return told
+                answer = "maybe"
+        return answer
 
     def _together(self, mark: str, other: str | None) -> bool:
         """Whether some member was seen with both."""
         return other is not None and any({mark, other} <= marks for marks in self.links.values())
 
-    def shows_restriction(self, marks: Iterable[str], member: str | None) -> Told:
+    def shows_restriction(self, marks: Iterable[str], member: str | None) -> Known:
         """Whether My data says that nobody uses the data."""
-        found = {self.restricted(mark) for mark in marks}
-        found |= {each.open for each in self.restrictions if member and each.member == member and each.open != "no"}
-        return "yes" if "yes" in found else "maybe" if "maybe" in found else "no"
+        said = {self.restricted(mark) for mark in marks}
+        said |= {case.open for case in self.restrictions if member and case.member == member and case.open != "no"}
+        return "yes" if "yes" in said else "maybe" if "maybe" in said else "no"
 
     # -- what is erased -----------------------------------------------------------------------------------------
 
     def erase(
-        self, marks: Iterable[str], purposes: Collection[str] | None, now: datetime, told: Told, *, abuse: bool = False
+        self, marks: Iterable[str], purposes: Collection[str] | None, now: datetime, sure: Known, *, abuse: bool = False
     ) -> None:
         """Note that what was collected under `marks` until now is erased: for these purposes, or for all asked ones."""
         for mark in marks:
@@ -192,7 +192,7 @@ class People:
                 if trace.purpose == "abuse" and not abuse:
                     continue
                 if purposes is None or trace.purpose in purposes:
-                    trace.erase(told, now)
+                    trace.erase(sure, now)
 
     def trace(self, trace: Trace) -> None:
         self.traces.append(trace)

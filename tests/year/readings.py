@@ -11,7 +11,7 @@ from tests.year.course import Course
 from tests.year.findings import Findings
 from tests.year.people import People
 from tests.year.rows import Rows
-from tests.year.traces import Told, Trace
+from tests.year.traces import Known, Trace
 
 
 class Readings:
@@ -29,18 +29,18 @@ class Readings:
         """What `log` and `export` show: everybody's but of those under restriction."""
         purpose, now, how = entry["purpose"], entry["at"], entry["how"]
         shown = {(kind, path) for kind, path in entry["paths"]}
-        told: dict[str | None, Told] = {}
+        by_mark: dict[str | None, Known] = {}
         for trace in self._of(purpose):
-            found = (trace.kind, trace.path) in shown
-            if trace.mark not in told:
-                told[trace.mark] = "no" if purpose == "abuse" else self._people.restricted(trace.mark)
-            restricted = told[trace.mark]
+            is_shown = (trace.kind, trace.path) in shown
+            if trace.mark not in by_mark:
+                by_mark[trace.mark] = "no" if purpose == "abuse" else self._people.restricted(trace.mark)
+            restricted = by_mark[trace.mark]
             who = self._people.person_of.get(trace.mark or "", "")
             what = f"`{how} --purpose {purpose}`: {trace.kind} {trace.path} of {trace.at:%Y-%m-%d %H:%M:%S}"
             if restricted == "yes":
-                self._findings.holds("restricted", not found, now, who, f"{what} was shown under restriction")
+                self._findings.holds("restricted", not is_shown, now, who, f"{what} was shown under restriction")
             elif restricted == "no" and self._rows.must_be(trace, now):
-                self._findings.holds("read", found, now, who, f"{what} was not shown")
+                self._findings.holds("read", is_shown, now, who, f"{what} was not shown")
         known = {(trace.kind, trace.path) for trace in self._of(purpose) if trace.erased != "yes"}
         self._findings.holds(
             "read", shown <= known, now, "", f"`{how} --purpose {purpose}` showed {sorted(shown - known)[:5]}"
@@ -52,13 +52,13 @@ class Readings:
         for trace in self._of(entry["purpose"]):
             restricted = self._people.restricted(trace.mark)
             sure = self._rows.must_be(trace, entry["at"])
-            for told in ("no", "yes"):
-                least[told] += sure and restricted == told
-                most[told] += self._rows.may_be(trace, entry["at"]) and restricted in (told, "maybe")
-        for told, said, word in (("no", entry["records"], "meant"), ("yes", entry["left_out"], "left out")):
+            for answer in ("no", "yes"):
+                least[answer] += sure and restricted == answer
+                most[answer] += self._rows.may_be(trace, entry["at"]) and restricted in (answer, "maybe")
+        for answer, said, word in (("no", entry["records"], "meant"), ("yes", entry["left_out"], "left out")):
             self._findings.holds(
-                "disclosed", least[told] <= said <= most[told], entry["at"], "",
-                f"{entry['purpose']}: {said} records are {word}, and it is {least[told]} to {most[told]}",
+                "disclosed", least[answer] <= said <= most[answer], entry["at"], "",
+                f"{entry['purpose']}: {said} records are {word}, and it is {least[answer]} to {most[answer]}",
             )  # fmt: skip
 
     def _of(self, purpose: str) -> list[Trace]:
@@ -79,7 +79,7 @@ class Readings:
             if case is None:
                 continue  # an erasure takes along what its person had asked
             # A later revision may count on another calendar: which of the two holds is not told.
-            zones = {each.zone for each in self._course.revisions if each.begins > at} | {self._course.at(at).zone}
+            zones = {new.zone for new in self._course.revisions if new.begins > at} | {self._course.at(at).zone}
             due = {_month_after(at.astimezone(ZoneInfo(zone)).date()).isoformat() for zone in zones}
             self._findings.holds(
                 "due", case["due"] in due, entry["at"], "",
@@ -134,9 +134,9 @@ class Readings:
         theirs = [trace for mark in marks for trace in self._people.by_mark[mark]]
         for trace in theirs:
             if self._rows.must_be(trace, now):
-                found = (trace.purpose, trace.kind, trace.path) in shown
+                is_shown = (trace.purpose, trace.kind, trace.path) in shown
                 self._findings.holds(
-                    "my data", found, now, who,
+                    "my data", is_shown, now, who,
                     f"{trace.kind} {trace.path} under {trace.purpose}, of {trace.at:%Y-%m-%d}, is not shown "
                     f"to {entry['browser']}",
                 )  # fmt: skip
@@ -151,10 +151,10 @@ class Readings:
 
 
 def _path(record: dict[str, Any]) -> str:
-    found = record.get("url.path") or next(
+    path = record.get("url.path") or next(
         (value.get("url.path") for value in record.values() if isinstance(value, dict) and "url.path" in value), ""
     )
-    return str(found)
+    return str(path)
 
 
 def _month_after(day: date) -> date:

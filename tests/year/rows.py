@@ -55,12 +55,12 @@ class Rows:
     def clock(self, now: datetime) -> None:
         self._latest = max(self._latest, now)
 
-    def end(self, purpose: str, made: datetime, now: datetime, *, archive: bool = False) -> End | None:
+    def end(self, purpose: str, at: datetime, now: datetime, *, archive: bool = False) -> End | None:
         """Return when a record ends, by the promises that hold by now; None where nothing is promised."""
-        key = purpose, made, self._course.begun(now), archive
+        key = purpose, at, self._course.begun(now), archive
         if key not in self._ends:
-            promises = self._course.promises(purpose, made, now, archive=archive)
-            self._ends[key] = end_of(made, promises) if promises else None
+            promises = self._course.promises(purpose, at, now, archive=archive)
+            self._ends[key] = end_of(at, promises) if promises else None
         return self._ends[key]
 
     def drains(self, drains: bool, now: datetime) -> None:
@@ -111,21 +111,21 @@ class Rows:
 
     def _matched(self, row: dict[str, Any], now: datetime) -> None:
         data, path = row["data"], row["data"].get("url.path", "")
-        made = datetime.fromtimestamp(row["ms"] / 1000, UTC)
+        at = datetime.fromtimestamp(row["ms"] / 1000, UTC)
         if data.get("closed"):
-            end = self.end(row["purpose"], made, now)
+            end = self.end(row["purpose"], at, now)
             fine = end is None or end.earliest <= now
-            self._findings.holds("key too early", fine, now, "", f"a {row['kind']} of {made} cannot be opened any more")
+            self._findings.holds("key too early", fine, now, "", f"a {row['kind']} of {at} cannot be opened any more")
             return
         trace = self._keys.get((row["kind"], row["purpose"], path, row["ms"]))
         self._findings.holds(
-            "not kept", trace is not None, made, "",
+            "not kept", trace is not None, at, "",
             f"a {row['kind']} under {row['purpose']} of {path or 'a choice'} was kept, which nobody allowed",
         )  # fmt: skip
         if trace is None:
             return
         self._findings.holds(
-            "once", id(trace) not in self._row_of, made, "",
+            "once", id(trace) not in self._row_of, at, "",
             f"the {row['kind']} of {path} stands twice under {row['purpose']}",
         )  # fmt: skip
         self._row_of[id(trace)] = row["id"]
@@ -134,11 +134,11 @@ class Rows:
             marked = row["subject"] is not None
             fine = marked == (trace.mark is not None) or not trace.sure
             self._findings.holds(
-                "no mark", fine, made, self._who(trace), f"{path} {'has' if marked else 'lacks'} a token"
+                "no mark", fine, at, self._who(trace), f"{path} {'has' if marked else 'lacks'} a token"
             )
         if path.startswith("/consent"):
-            fine = row["purpose"] in self._course.at(made).unasked and row["subject"] is None
-            self._findings.holds("own pages", fine, made, "", f"{path} was kept under {row['purpose']}")
+            fine = row["purpose"] in self._course.at(at).unasked and row["subject"] is None
+            self._findings.holds("own pages", fine, at, "", f"{path} was kept under {row['purpose']}")
 
     def _gap(self, row: dict[str, Any], now: datetime) -> None:
         """Nothing of this year fills a disk: only what ended while it waited may be lost, and only for that purpose."""
@@ -159,10 +159,10 @@ class Rows:
                     archived = self._course_keeps(trace, until)
                     least += end.hour + LATE <= until and not archived  # its key is gone for certain
                     most += end.earliest <= until
-            told = self._gaps.get(window, 0)
+            lost = self._gaps.get(window, 0)
             self._findings.holds(
-                "gap", least <= told <= most, now, "",
-                f"of what waited from {since} to {until} {told} records are told as lost, and it is {least} to {most}",
+                "gap", least <= lost <= most, now, "",
+                f"of what waited from {since} to {until} {lost} records are told as lost, and it is {least} to {most}",
             )  # fmt: skip
         self._windows_told = len(self.away)
 
@@ -223,34 +223,34 @@ class Rows:
         end = self.end(trace.purpose, trace.at, now, archive=True)
         if end is None or is_there:
             return
-        found = (trace.kind, trace.purpose, millisecond(trace.at)) in held
+        is_in = (trace.kind, trace.purpose, millisecond(trace.at)) in held
         what = f"{trace.path} under {trace.purpose}, of {trace.at:%Y-%m-%d %H:%M:%S},"
         live = self.end(trace.purpose, trace.at, self._latest)
         waited = live is not None and any(since <= live.hour and live.earliest <= until for since, until in self.away)
         if now >= end.hour + _LOOKS:
-            self._findings.holds("archive", not found, now, "", f"{what} ended at {end.latest}, and is in the archive")
+            self._findings.holds("archive", not is_in, now, "", f"{what} ended at {end.latest}, and is in the archive")
         elif self._latest < end.earliest and trace.sure and not trace.loose and not waited:
-            self._findings.holds("archive", found, now, "", f"{what} is not in the archive until {end.earliest}")
+            self._findings.holds("archive", is_in, now, "", f"{what} is not in the archive until {end.earliest}")
 
-    def copies(self, found: list[list[Any]], now: datetime) -> None:
+    def copies(self, opened: list[list[Any]], now: datetime) -> None:
         """Judge what a copy from a backup still tells: all until its end, and nothing a day after it."""
-        for ms, purpose, opens in found:
-            made = datetime.fromtimestamp(ms / 1000, UTC)
-            end = self.end(purpose, made, now)
+        for ms, purpose, opens in opened:
+            at = datetime.fromtimestamp(ms / 1000, UTC)
+            end = self.end(purpose, at, now)
             if end is None:
                 continue
-            what = f"a copy of a row under {purpose}, of {made:%Y-%m-%d %H:%M:%S}, which ends at {end.latest},"
-            if now >= end.latest + self._key_lives(purpose, made, now) and purpose != "orders":
+            what = f"a copy of a row under {purpose}, of {at:%Y-%m-%d %H:%M:%S}, which ends at {end.latest},"
+            if now >= end.latest + self._key_lives(purpose, at, now) and purpose != "orders":
                 self._findings.holds("key", not opens, now, "", f"{what} still opens")
             elif self._latest < end.earliest:
                 self._findings.holds("key too early", opens, now, "", f"{what} opens no more")
 
-    def _key_lives(self, purpose: str, made: datetime, now: datetime) -> timedelta:
+    def _key_lives(self, purpose: str, at: datetime, now: datetime) -> timedelta:
         """
         Return how long a key may outlive its first record. "Where a later revision brings another time zone, what was
         sealed before keeps the parts that it has: ... up to four days after the first" (retention.md).
         """
-        zones = {promise.zone for promise in self._course.promises(purpose, made, now)}
+        zones = {promise.zone for promise in self._course.promises(purpose, at, now)}
         return (LATE if len(zones) < 2 else 4 * LATE) + _LOOKS
 
     def _who(self, trace: Trace) -> str:

@@ -27,7 +27,7 @@ def story(seed: int, zones: tuple[str, str, str] = ZONES, *, short: bool, person
 
 
 def judged(
-    told: Story,
+    plot: Story,
     directory: Path,
     *,
     store: str | None = None,
@@ -42,12 +42,12 @@ def judged(
         twist: Alters what the judge is told; for the test that it would notice.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    judge = Judge(told.course)
+    judge = Judge(plot.course)
     with (directory / "journal.jsonl").open("w") as journal:
 
         def tell(entry: Entry) -> None:
             journal.write(json.dumps(entry, default=str) + "\n")
             judge(twist(entry))
 
-        World(told, directory, tell, backups=backups or SqliteBackups(directory), store=store, progress=progress).live()
+        World(plot, directory, tell, backups=backups or SqliteBackups(directory), store=store, progress=progress).live()
     return judge

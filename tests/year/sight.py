@@ -40,7 +40,7 @@ class Sight:
         self._places = places
         self._store = opened_store(store or f"sqlite:///{places.database}")
         self._runner = asyncio.Runner()
-        self._told: dict[bytes, str] = {}
+        self._said: dict[bytes, str] = {}
 
     def look(self, sealer: Sealer, since: datetime | None) -> dict[str, Any]:
         """Return the ids of all records, and those that were not told before, opened."""
@@ -51,7 +51,7 @@ class Sight:
     def _is_new(self, record: Record) -> bool:
         key = record.id.bytes + record.purpose.encode()
         said = json.dumps(dict(record.data)) if record.kind == "aggregate" else ""  # which may be counted once more
-        known, self._told[key] = self._told.get(key), said
+        known, self._said[key] = self._said.get(key), said
         return known != said
 
     def archived(self) -> list[list[Any]]:
@@ -59,15 +59,15 @@ class Sight:
         if not Path(self._places.archive).exists():
             return []
         archive = opened_store(f"sqlite:///{self._places.archive}")
-        return [[each.kind, each.purpose, each.id.int >> 80] for each in self._runner.run(_fetched(archive, None))]
+        return [[row.kind, row.purpose, row.id.int >> 80] for row in self._runner.run(_fetched(archive, None))]
 
     def copies(self, since: datetime, share: float) -> list[list[Any]]:
         """Return some of the visits since then as they lie in the store, each with its time and purpose."""
-        chosen = (each for each in self._runner.run(_fetched(self._store, since)) if each.id.bytes[-1] < share * 256)
+        chosen = (row for row in self._runner.run(_fetched(self._store, since)) if row.id.bytes[-1] < share * 256)
         return [
-            [each.id.int >> 80, each.purpose, base64.b64encode(encode_record(each)).decode()]
-            for each in chosen
-            if each.kind == "visit"
+            [row.id.int >> 80, row.purpose, base64.b64encode(encode_record(row)).decode()]
+            for row in chosen
+            if row.kind == "visit"
         ]
 
     def close(self) -> None:
@@ -102,8 +102,8 @@ def _opened(record: Record, sealer: Sealer) -> Any:
 
 async def _fetched(store: Store, since: datetime | None) -> list[Record]:
     await store.open()
-    query, after, found = Query(kinds=_KINDS, since=since), None, list[Record]()
+    query, after, records = Query(kinds=_KINDS, since=since), None, list[Record]()
     while page := await store.fetch(query, after=after, limit=_PAGE):
-        found += page
+        records += page
         after = page[-1].id
-    return found
+    return records

@@ -98,8 +98,8 @@ class Staff:
     def _try_copies(self) -> None:
         world = self._world
         opened = world.site.ask("open", copies=[copy for _, _, copy in self._copies])["opened"]
-        found = [[ms, purpose, opens] for (ms, purpose, _), opens in zip(self._copies, opened, strict=True)]
-        world.tell("copies", found=found)
+        attempts = [[ms, purpose, opens] for (ms, purpose, _), opens in zip(self._copies, opened, strict=True)]
+        world.tell("copies", found=attempts)
         self._copies = [copy for copy, opens in zip(self._copies, opened, strict=True) if opens]
         since = self._copied_until or (world.now - timedelta(days=8)).isoformat()
         self._copies += map(tuple, world.site.ask("copy", since=since, share=_COPIED)["copies"])
@@ -175,5 +175,5 @@ def _named(value: Any, name: str) -> str:
             return str(value[name])
         value = list(value.values())
     if isinstance(value, list):
-        return next((found for each in value if (found := _named(each, name))), "")
+        return next((text for part in value if (text := _named(part, name))), "")
     return ""

@@ -12,7 +12,7 @@ from tests.year.course import Course
 from tests.year.findings import Findings
 from tests.year.people import People
 from tests.year.rows import Rows
-from tests.year.traces import Told, Trace
+from tests.year.traces import Known, Trace
 
 _FEWEST: Final = 5
 _OTHER: Final = "(other)"
@@ -46,8 +46,8 @@ class Tallies:
         for trace in traces:
             if trace.at.date() == day and trace.kind != "receipt":
                 by_purpose[trace.purpose].append(trace)
-        for purpose, found in by_purpose.items():
-            self._day(day, purpose, found, now)
+        for purpose, of_purpose in by_purpose.items():
+            self._day(day, purpose, of_purpose, now)
 
     def _day(self, day: date, purpose: str, traces: list[Trace], now: datetime) -> None:
         counted: list[Trace] = []
@@ -57,12 +57,12 @@ class Tallies:
                 return
             if trace.erased == "no" and restricted == "no":
                 counted.append(trace)
-        told = self._told(day, purpose)
+        counts = self._counts_of(day, purpose)
         asked = purpose not in self._course.at(now).unasked and purpose != "abuse"
         for by, cells in _tables(counted, topics=asked).items():
             if by == "choice" and "" in cells:  # somebody's 180 days are over about now
                 continue
-            expected, got = folded(cells), told.get(by, {})
+            expected, got = folded(cells), counts.get(by, {})
             self._findings.holds(
                 "counts", got == expected, now, "",
                 f"{by} of {purpose} on {day}: told {got}, and it was {expected} (of {_shown(cells)})",
@@ -75,13 +75,13 @@ class Tallies:
                         f"{by} {label} of {purpose} on {day} tells {count}, behind which {persons} stand",
                     )  # fmt: skip
 
-    def _told(self, day: date, purpose: str) -> dict[str, dict[str, int]]:
-        found: dict[str, dict[str, int]] = {}
+    def _counts_of(self, day: date, purpose: str) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {}
         for data in self._rows.aggregates.values():
             is_of = data["aggregate.of"] == purpose and data["aggregate.day"] == (day - _EPOCH).days
             if is_of and "aggregate.days" not in data:
-                found[data["aggregate.by"]] = json.loads(data["aggregate.cells"])
-        return found
+                counts[data["aggregate.by"]] = json.loads(data["aggregate.cells"])
+        return counts
 
     # -- certificates -------------------------------------------------------------------------------------------
 
@@ -99,7 +99,7 @@ class Tallies:
                 continue
             self._certified.add((purpose, day))
             if self._is_clear(ids, end, now):
-                gone = sum(self._erased(each, now) != "yes" for each in ids)
+                gone = sum(self._erased(row, now) != "yes" for row in ids)
                 self._findings.holds(
                     "certificate", said[purpose, day] == gone, now, "",
                     f"the certificates of {purpose} of {day} say {said[purpose, day]}, and {gone} rows went",
@@ -122,10 +122,10 @@ class Tallies:
         for since, until in (*self._rows.windows, *self._rows.away):
             if since - _DAY <= end <= until + 2 * _DAY:
                 return False
-        loose = any(trace.loose for each in ids if (trace := self._rows.trace_of.get(each)))
-        return not loose and not any(self._erased(each, now) == "maybe" for each in ids)
+        loose = any(trace.loose for row in ids if (trace := self._rows.trace_of.get(row)))
+        return not loose and not any(self._erased(row, now) == "maybe" for row in ids)
 
-    def _erased(self, row: str, now: datetime) -> Told:
+    def _erased(self, row: str, now: datetime) -> Known:
         """Whether a row was erased before it ended: later there was nothing left to erase."""
         trace = self._rows.trace_of.get(row)
         if trace is None or trace.erased_at is None:
@@ -141,11 +141,11 @@ Cells = dict[str, tuple[set[str], int]]
 
 def _tables(traces: list[Trace], *, topics: bool) -> dict[str, Cells]:
     """Count: by what, then by label, who stands behind it and how many there were."""
-    found: dict[str, Cells] = defaultdict(dict)
+    tables: dict[str, Cells] = defaultdict(dict)
 
     def count(by: str, label: str, who: str) -> None:
-        behind, number = found[by].get(label, (set(), 0))
-        found[by][label] = behind | {who}, number + 1
+        behind, number = tables[by].get(label, (set(), 0))
+        tables[by][label] = behind | {who}, number + 1
 
     for n, trace in enumerate(traces):
         who = trace.mark or f"nobody {n}"  # without a token nobody is told apart
@@ -156,7 +156,7 @@ def _tables(traces: list[Trace], *, topics: bool) -> dict[str, Cells]:
             count("status", f"{trace.status // 100}xx", who)
             if topics:
                 count("route", f"/{trace.topic}/{{number}}", who)
-    return found
+    return tables
 
 
 def folded(cells: Cells) -> dict[str, int]:
@@ -169,10 +169,10 @@ def folded(cells: Cells) -> dict[str, int]:
     kept = sorted(set(cells) - set(small), key=lambda label: (cells[label][1], label))
     while small and kept and len(set[str]().union(*(cells[label][0] for label in small))) < _FEWEST:
         small.append(kept.pop(0))
-    told = {label: cells[label][1] for label in kept}
+    counts = {label: cells[label][1] for label in kept}
     if small and len(set[str]().union(*(cells[label][0] for label in small))) >= _FEWEST:
-        told[_OTHER] = sum(cells[label][1] for label in small)
-    return told
+        counts[_OTHER] = sum(cells[label][1] for label in small)
+    return counts
 
 
 def _shown(cells: Cells) -> dict[str, str]:

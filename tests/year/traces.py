@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 #: Yes, no, or what the documents leave open (an exchange that nobody saw to its end, say).
-Told = Literal["yes", "no", "maybe"]
+Known = Literal["yes", "no", "maybe"]
 
 
 @dataclass(slots=True, eq=False)
@@ -34,18 +34,18 @@ class Trace:
     topic: str = ""
     status: int = 200
     choice: str = "none"
-    erased: Told = "no"
+    erased: Known = "no"
     erased_at: datetime | None = None
     doubted: bool = False
     loose: str = ""
     gone: bool = False
 
-    def erase(self, told: Told, now: datetime) -> None:
+    def erase(self, erased: Known, now: datetime) -> None:
         """Note that its person has it erased now, or may."""
         if self.erased == "no":
-            self.erased, self.erased_at = told, now
-        elif self.erased == "maybe" and told == "yes":
-            self.erased, self.doubted = told, True
+            self.erased, self.erased_at = erased, now
+        elif self.erased == "maybe" and erased == "yes":
+            self.erased, self.doubted = erased, True
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -61,7 +61,7 @@ class Restricting:
     at: datetime
     mark: str | None
     member: str | None
-    open: Told = "yes"
+    open: Known = "yes"
 
 
 @dataclass(slots=True)

@@ -190,8 +190,8 @@ class World:
 
     def _does_receipt(self, browser: Browser) -> None:
         seen = self._own(browser, "/consent/receipt.json")
-        found = json.loads(seen["body"]) if seen["body"] and seen["status"] == 200 else []
-        self.staff.keep_receipt(browser, found)
+        receipts = json.loads(seen["body"]) if seen["body"] and seen["status"] == 200 else []
+        self.staff.keep_receipt(browser, receipts)
         self.tell("own", **seen)
 
     def _does_close_notice(self, browser: Browser) -> None:
@@ -244,8 +244,8 @@ class World:
         self._start(drains=drains)
         self._passes()
         late, self._late = self._late, []
-        for each in late:
-            self._incident(each)
+        for incident in late:
+            self._incident(incident)
 
     def _on_start(self) -> None:
         self._start_again()
