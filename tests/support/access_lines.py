@@ -18,9 +18,9 @@ NOTHING: Any = SimpleNamespace(route=None)  # a line looks at nothing else of th
 
 def exchange(path: str = "/books/1", kind: str = "http", status: int = 200, outcome: str = "", **more: Any) -> Exchange:
     asked = scope(path, kind, **more)
-    made = Exchange(asked, asked, {}, NOTHING, 0)
-    made.status, made.outcome = status, outcome
-    return made
+    finished = Exchange(asked, asked, {}, NOTHING, 0)
+    finished.status, finished.outcome = status, outcome
+    return finished
 
 
 def console(policy: str = POLICY, fd: int | None = None) -> Console:

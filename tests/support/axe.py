@@ -7,8 +7,8 @@ from typing import Literal
 from playwright.sync_api import Page
 
 AXE = """() => axe.run(document, {rules: {"target-size": {enabled: true}}, resultTypes: ["violations"]})
-    .then(found => found.violations
-        .map(each => [each.id, each.help, ...each.nodes.map(node => node.html)].join("  ")))"""
+    .then(report => report.violations
+        .map(rule => [rule.id, rule.help, ...rule.nodes.map(node => node.html)].join("  ")))"""
 
 
 SHIFT = """() => new Promise(done => {
@@ -35,15 +35,15 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 def faults(page: Page, source: str) -> list[str]:
     """What axe-core finds at each width, light and dark, and what is wider than its window."""
-    found: list[str] = []
+    problems: list[str] = []
     page.evaluate(source)
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 640})
         wide = page.evaluate(
             "[...document.querySelectorAll('html, .consent-mw, dialog')].some(e => e.scrollWidth > innerWidth)"
         )
-        found += [f"wider than {width}"] if wide else []
+        problems += [f"wider than {width}"] if wide else []
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
-            found += [f"{page.url} {width} {scheme}: {fault}" for fault in page.evaluate(AXE)]
-    return found
+            problems += [f"{page.url} {width} {scheme}: {fault}" for fault in page.evaluate(AXE)]
+    return problems

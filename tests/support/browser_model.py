@@ -43,12 +43,12 @@ class Browser:
     def visible(self, path: bytes, now: datetime) -> list[Key]:
         """Section 5.8.3: what is sent with a request to `path`, the longest paths first."""
         self.jar = {key: held for key, held in self.jar.items() if not _expired(held, now)}
-        found = [
+        keys = [
             key
             for key, held in self.jar.items()
             if _path_matches(path, key.path) and (self.secure or not held.secure) and self._domain_matches(key)
         ]
-        return sorted(found, key=lambda key: -len(key.path))
+        return sorted(keys, key=lambda key: -len(key.path))
 
     def header(self, path: bytes, now: datetime) -> bytes | None:
         """Return the Cookie header of a request to `path`, or None."""
@@ -118,14 +118,14 @@ def cookie_date(text: bytes) -> datetime | None:
     """Section 5.1.1: read a date as a browser does, or None."""
     clock = day = month = year = None
     for token in filter(None, _DELIMITERS.split(text)):
-        if clock is None and (found := re.match(rb"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\D|$)", token)):
-            clock = tuple(int(part) for part in found.groups())
-        elif day is None and (found := re.match(rb"(\d{1,2})(?:\D|$)", token)):
-            day = int(found[1])
+        if clock is None and (match := re.match(rb"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\D|$)", token)):
+            clock = tuple(int(part) for part in match.groups())
+        elif day is None and (match := re.match(rb"(\d{1,2})(?:\D|$)", token)):
+            day = int(match[1])
         elif month is None and token[:3].lower() in _MONTHS:
             month = _MONTHS.index(token[:3].lower()) + 1
-        elif year is None and (found := re.match(rb"(\d{2,4})(?:\D|$)", token)):
-            year = int(found[1])
+        elif year is None and (match := re.match(rb"(\d{2,4})(?:\D|$)", token)):
+            year = int(match[1])
     if clock is None or day is None or month is None or year is None:
         return None
     year += 1900 if 70 <= year <= 99 else 2000 if year <= 69 else 0

@@ -79,10 +79,10 @@ def profiles(browser: Browser, start: str = "/", *, watch: str = "", **usual: An
 
 def axe() -> str:
     """Return the source of axe-core, as `scripts/setup browser` fetched it."""
-    found = sorted(Path(__file__).parents[2].glob(".make/axe-core-*.js"))
-    if not found:
+    copies = sorted(Path(__file__).parents[2].glob(".make/axe-core-*.js"))
+    if not copies:
         pytest.skip("no axe-core: scripts/setup browser")
-    return found[-1].read_text("utf-8")
+    return copies[-1].read_text("utf-8")
 
 
 async def page(request: Request) -> Response:

@@ -15,11 +15,11 @@ def certificate(directory: Path) -> dict[str, str]:
     """Write a self-signed certificate, and return uvicorn's options that name it."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop.test")])
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    made = made.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    public = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    public = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     (directory / "tls.pem").write_bytes(private + public)
     return {"ssl_certfile": str(directory / "tls.pem")}

@@ -163,8 +163,8 @@ def _serve() -> None:
                 traceback.print_exc()
                 os._exit(1)
         os.close(writing)
-        with open(reading, "rb") as told:  # a pipe: what a command says must not count as a file of its
-            stderr = told.read().decode(errors="replace")
+        with open(reading, "rb") as pipe:  # a pipe: what a command says must not count as a file of its
+            stderr = pipe.read().decode(errors="replace")
         _, status = os.waitpid(child, 0)
         print(json.dumps([os.waitstatus_to_exitcode(status), stderr]), flush=True)
 

@@ -75,9 +75,9 @@ def records(directory: Path, kind: str):
     async def read():
         store = SQLiteStore(directory / "consent.sqlite3")
         await store.open()
-        found = await store.fetch(Query(kinds=frozenset((kind,))))
+        rows = await store.fetch(Query(kinds=frozenset((kind,))))
         await store.close()
-        return found
+        return rows
 
     sealer = Sealer.of_site(Places(directory))
     return [

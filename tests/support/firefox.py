@@ -53,8 +53,8 @@ class Tab:
 
     def frame(self) -> str:
         """Return the name of the page's only frame."""
-        (found,) = self._firefox.send("browsingContext.getTree", root=self._name)["contexts"][0]["children"]
-        return str(found["context"])
+        (frame,) = self._firefox.send("browsingContext.getTree", root=self._name)["contexts"][0]["children"]
+        return str(frame["context"])
 
     def js(self, expression: str, frame: str = "") -> Any:
         """Return the value of an expression, of its promise if it is one."""
@@ -118,6 +118,6 @@ def firefox(program: str, **preferences: bool | int | str) -> Generator[Firefox]
 def _address(process: subprocess.Popen[bytes]) -> str:
     assert process.stderr is not None
     for line in process.stderr:
-        if found := re.search(rb"listening on (ws://\S+)", line):
-            return found[1].decode()
+        if match := re.search(rb"listening on (ws://\S+)", line):
+            return match[1].decode()
     raise AssertionError("Firefox did not start")

@@ -125,8 +125,8 @@ class Host:
     def environment(self) -> dict[str, str]:
         """The environment of its processes."""
         path = os.pathsep.join([str(self.directory), *sys.path])
-        told = {"STORE": self.store, "LOGS": " ".join(self.logs), "SECRET": self.secret}
-        return {**os.environ, "PYTHONPATH": path, **told}
+        variables = {"STORE": self.store, "LOGS": " ".join(self.logs), "SECRET": self.secret}
+        return {**os.environ, "PYTHONPATH": path, **variables}
 
     @property
     def id(self) -> str:
@@ -198,11 +198,11 @@ def fleet(
 @contextmanager
 def another(host: Host, name: str, policy: str = POLICY) -> Generator[Host]:
     """Give one more host of the same site, not yet begun; at the end it is killed."""
-    found = Host(host.directory.parent / name, host.store, policy=policy)
+    joined = Host(host.directory.parent / name, host.store, policy=policy)
     try:
-        yield found
+        yield joined
     finally:
-        found.kill()
+        joined.kill()
 
 
 def purging(host: Host, ahead: int) -> subprocess.Popen[bytes]:

@@ -91,7 +91,7 @@ def _waits(visitor: Visitor) -> None:
         assert searches(visitor, "pear")[1] == []
         if visitor.state()["waiting"]:
             break
-    assert [each["name"] for each in visitor.state()["waiting"]] == ["last_search"]
+    assert [cookie["name"] for cookie in visitor.state()["waiting"]] == ["last_search"]
 
 
 def _what_is_no_page(visitor: Visitor) -> None:

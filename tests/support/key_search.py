@@ -23,11 +23,11 @@ def keys_of(host: Host) -> tuple[dict[Place, bytes], set[bytes]]:
     for place in keyring.all_keys().live:
         with suppress(KeyDestroyed):  # the host destroyed it meanwhile
             own[Place(*place)] = keyring.file.key(*place, create=False)
-    view, found = keyring.view, set[bytes]()
+    view, extra = keyring.view, set[bytes]()
     for place, secret in own.items():
-        found |= {key for owner in view.pubs.get(place, ()) if (key := keyring.key_of(place, owner, secret))} - {secret}
+        extra |= {key for owner in view.pubs.get(place, ()) if (key := keyring.key_of(place, owner, secret))} - {secret}
     keyring.close()
-    return own, found
+    return own, extra
 
 
 def forms(key: bytes) -> Iterator[bytes]:
@@ -44,10 +44,10 @@ def files_with(keys: set[bytes], directory: Path) -> set[str]:
 
 def found_in(keys: set[bytes], directory: Path) -> dict[str, set[bytes]]:
     """Return the keys that lie below a directory, by the names of the files."""
-    found: dict[str, set[bytes]] = {}
+    by_file: dict[str, set[bytes]] = {}
     for path in directory.rglob("*"):
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
             if here := {key for key in keys if any(form in content for form in forms(key))}:
-                found.setdefault(path.name, set()).update(here)
-    return found
+                by_file.setdefault(path.name, set()).update(here)
+    return by_file

@@ -60,7 +60,7 @@ async def check(directory: Path, url: str, deleted: int) -> None:
     assert await joined.delete(Query(kinds=EVERY.kinds, ids=frozenset((gone,)))) == 1
     left = [record for record in left if record.id != gone]
     assert list(await joined.fetch(EVERY)) == left
-    assert sorted([*(await source.fetch(EVERY)), *(await target.fetch(EVERY))], key=lambda each: each.id) == left
+    assert sorted([*(await source.fetch(EVERY)), *(await target.fetch(EVERY))], key=lambda record: record.id) == left
     await joined.close()
 
 

@@ -106,9 +106,9 @@ async def reads(visitor: Visitor, sent: Sequence[Message] = (), **more: Any) -> 
 async def data(visitor: Visitor, **more: Any) -> dict[str, Any]:
     """Return the whole document; a machine under load may need more than the page's patience to have all of it."""
     while True:
-        found: dict[str, Any] = json.loads(body(await visitor.gets(f"{PAGE}.json", **more)))
-        if found.get("complete", True):
-            return found
+        document: dict[str, Any] = json.loads(body(await visitor.gets(f"{PAGE}.json", **more)))
+        if document.get("complete", True):
+            return document
 
 
 async def handed_over(app: ConsentMiddleware) -> None:

@@ -73,7 +73,7 @@ def _nginx(upstreams: Sequence[int], directory: Path, more: str) -> Iterator[str
     if program is None:
         pytest.skip("no nginx: sudo apt-get install nginx-light")
     port = free_port()
-    servers = " ".join(f"server 127.0.0.1:{each} max_fails=0;" for each in upstreams)
+    servers = " ".join(f"server 127.0.0.1:{upstream} max_fails=0;" for upstream in upstreams)
     file = directory / "nginx.conf"
     file.write_text(CONFIGURATION.format(directory=directory, port=port, servers=servers, more=more))
     process = subprocess.Popen(

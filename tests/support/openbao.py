@@ -65,8 +65,8 @@ class OpenBaoCluster:
         for number in range(len(self.ports)):
             self.start(number)
         self._wait(lambda: self.call(0, "GET", "sys/init", token="")[0] == 200)
-        _, made = self.call(0, "POST", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token="")
-        self.root, self._unseal = made["root_token"], made["keys"][0]
+        _, answer = self.call(0, "POST", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, token="")
+        self.root, self._unseal = answer["root_token"], answer["keys"][0]
         for number in range(len(self.ports)):
             self.unseal(number)
         self.wait_until_whole()
@@ -138,14 +138,14 @@ class OpenBaoCluster:
 
     def admin(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Ask the leader, with the root token, until it answers."""
-        found: list[tuple[int, dict[str, Any]]] = []
+        answers: list[tuple[int, dict[str, Any]]] = []
 
         def asked() -> bool:
-            found[:] = [self.call(self.wait_for_leader(), method, path, body)]
-            return found[0][0] in range(200, 300)
+            answers[:] = [self.call(self.wait_for_leader(), method, path, body)]
+            return answers[0][0] in range(200, 300)
 
         self._wait(asked)
-        return found[0][1]
+        return answers[0][1]
 
     def call(
         self, number: int, method: str, path: str, body: object = None, *, token: str | None = None
@@ -168,9 +168,9 @@ class OpenBaoCluster:
         leader = self.leader()
         if leader is None:
             return False
-        _, told = self.call(leader, "GET", "sys/storage/raft/configuration")
-        servers = told.get("data", {}).get("config", {}).get("servers", [])
-        return len(servers) == len(self.ports) and all(each["voter"] for each in servers)
+        _, answer = self.call(leader, "GET", "sys/storage/raft/configuration")
+        servers = answer.get("data", {}).get("config", {}).get("servers", [])
+        return len(servers) == len(self.ports) and all(server["voter"] for server in servers)
 
     def _wait(self, is_so: Callable[[], bool]) -> None:
         until = time.monotonic() + _PATIENCE_SECONDS

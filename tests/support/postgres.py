@@ -104,9 +104,9 @@ class PostgresServer:
         if self._process is not None:
             pid = self._process.pid
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            for each in (pid, *map(int, children)):
+            for victim in (pid, *map(int, children)):
                 try:
-                    os.kill(each, signal.SIGKILL)
+                    os.kill(victim, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
             self._process.wait(60)

@@ -94,7 +94,7 @@ class Server(ThreadingHTTPServer):
     def take(self, fields: dict[str, list[str]]) -> None:
         if "answer" in fields:
             named = fields["waiting"]
-            self.waiting = [] if named == ["all"] else [each for each in self.waiting if each not in named]
+            self.waiting = [] if named == ["all"] else [cookie for cookie in self.waiting if cookie not in named]
             return
         choice = fields["choice"][0]
         self.choice = "prompt" if choice == "save" else choice

@@ -55,22 +55,22 @@ class Site(SiteWithRecords):
             finally:
                 await erasure.close()
 
-        found: ErasureOutcome = self.using(erase)
-        return found
+        outcome: ErasureOutcome = self.using(erase)
+        return outcome
 
     def certificates(self) -> dict[UUID, ErasureCertificate]:
-        found: dict[UUID, ErasureCertificate] = self.using(lambda store: certificates(store, self.sealer))
-        return found
+        by_id: dict[UUID, ErasureCertificate] = self.using(lambda store: certificates(store, self.sealer))
+        return by_id
 
     def holdings(self, person: Person, now: datetime = NOW) -> Holdings:
-        found: Holdings = self.using(lambda store: Registry([self.policy], store, self.sealer).of(person, now))
-        return found
+        held: Holdings = self.using(lambda store: Registry([self.policy], store, self.sealer).of(person, now))
+        return held
 
     def held_of(self, name: str) -> list[Record]:
         subjects = {self.sealer.token(day, purpose, name.encode()) for day, purpose in self.sealer.keyring.live()}
         query = Query(kinds=frozenset(("visit", "event", "abuse")), subjects=frozenset(subjects))
-        found: list[Record] = self.using(lambda store: store.fetch(query, limit=100_000))
-        return found
+        records: list[Record] = self.using(lambda store: store.fetch(query, limit=100_000))
+        return records
 
 
 def erasure_of(*names: str, **more: Any) -> Request:

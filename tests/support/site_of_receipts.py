@@ -37,5 +37,5 @@ def body(sent: Sequence[Message]) -> str:
 
 async def receipts(visitor: Visitor, **more: Any) -> list[dict[str, Any]]:
     sent = await visitor.gets("/consent/receipt", headers=JSON, **more)
-    found: list[dict[str, Any]] = json.loads(body(sent))["receipts"]
-    return found
+    listed: list[dict[str, Any]] = json.loads(body(sent))["receipts"]
+    return listed

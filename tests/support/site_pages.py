@@ -160,7 +160,7 @@ async def request(
         sent.append(message)
 
     await app(scope_of(path, consent or visitor(), method, headers, root), receive, send)
-    return Answer(sent[0]["status"], sent[0]["headers"], b"".join(each.get("body", b"") for each in sent[1:]).decode())
+    return Answer(sent[0]["status"], sent[0]["headers"], b"".join(part.get("body", b"") for part in sent[1:]).decode())
 
 
 def get(path: str, consent: RequestConsent | None = None, app: Site | None = None, **options: Any) -> Answer:

@@ -75,8 +75,8 @@ class SiteWithRecords:
 
     def destroys(self, now: datetime, **options: Any) -> Outcome:
         """Run one destruction, as a process of its own would."""
-        found: Outcome = self.using(lambda store: self._destroyed(store, now, **options))
-        return found
+        outcome: Outcome = self.using(lambda store: self._destroyed(store, now, **options))
+        return outcome
 
     async def _destroyed(self, store: SQLiteStore, now: datetime, **options: Any) -> Outcome:
         destruction = Destruction.of_site(
@@ -97,13 +97,13 @@ class SiteWithRecords:
             finally:
                 await destruction.close()
 
-        found: list[Due] = self.using(read)
-        return found
+        dues: list[Due] = self.using(read)
+        return dues
 
     def records(self, *kinds: str, archive: bool = False) -> list[Record]:
         """Return what the store holds of these kinds, or of all."""
         store = SQLiteStore(self.places.archive) if archive else None
-        found: list[Record] = self.using(
+        records: list[Record] = self.using(
             lambda opened: opened.fetch(Query(kinds=frozenset(kinds or EVERYTHING)), limit=100_000), store
         )
-        return found
+        return records

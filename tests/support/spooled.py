@@ -32,8 +32,8 @@ def make_site(directory: Path) -> Path:
 def clear_records(count: int) -> list[Record]:
     """Return visits that hold nothing sealed."""
     now_ns = time.time_ns()
-    made = range(now_ns, now_ns + 1_000 * count, 1_000)
-    return [Record(new_id(at_ns), "visit", "necessary", None, "", {"n": at_ns}, b"") for at_ns in made]
+    instants = range(now_ns, now_ns + 1_000 * count, 1_000)
+    return [Record(new_id(at_ns), "visit", "necessary", None, "", {"n": at_ns}, b"") for at_ns in instants]
 
 
 def spool_records(site: Path, count: int, ring: str = "") -> set[UUID]:
@@ -41,7 +41,7 @@ def spool_records(site: Path, count: int, ring: str = "") -> set[UUID]:
     spool = Spool(site / "consent-data/spool", segment_bytes=1 << 20)
     records = clear_records(count)
     sealed = frame_head(ring)
-    frames = [sealed + each.id.bytes + length_of(b"") + b"\1" * 60 if ring else encode_record(each) for each in records]
+    frames = [sealed + row.id.bytes + length_of(b"") + b"\1" * 60 if ring else encode_record(row) for row in records]
     assert all(spool.write([frame]) for frame in frames)
     spool.close()
     return {record.id for record in records}

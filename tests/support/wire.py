@@ -40,11 +40,11 @@ class Wire:
 @contextmanager
 def wire(to: int) -> Generator[Wire]:
     """Give a wire to a port; at the end it is cut."""
-    made = Wire(to)
+    link = Wire(to)
     try:
-        yield made
+        yield link
     finally:
-        made.close()
+        link.close()
 
 
 async def _passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

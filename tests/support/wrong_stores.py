@@ -20,9 +20,9 @@ class InPieces(SQLiteStore):
             await super().append([record], durable=durable)
 
     async def delete(self, query: Query) -> int:
-        found = [record async for page in pages(self, query) for record in page]
+        rows = [record async for page in pages(self, query) for record in page]
         return sum(
-            [await super(InPieces, self).delete(Query(kinds=query.kinds, ids=frozenset({each.id}))) for each in found]
+            [await super(InPieces, self).delete(Query(kinds=query.kinds, ids=frozenset({row.id}))) for row in rows]
         )
 
 
