@@ -126,7 +126,7 @@ def _row(fleet: _Fleet, requests: int, receipts: int, seconds: float) -> Row:
     fleet.at_once("drain")
     looks, looked_core = _looks(fleet, cookies)
     rest = _rest(servers, seconds)
-    missing, twice = hosts[-1].told("missing_and_twice", answered).result
+    missing, twice = hosts[-1].do("missing_and_twice", answered).result
     return Row(
         hosts=len(hosts),
         servers=len(servers.all),
@@ -155,7 +155,7 @@ def _looks(fleet: _Fleet, cookies: dict[str, str]) -> tuple[list[Taken], float]:
     """Return views of My data on all hosts by turns, but for the first of each, and the servers' time for them."""
     fleet.at_once("my_data", [(cookies,)] * len(fleet.hosts))
     before = fleet.servers.core_seconds()
-    looks = [host.told("my_data", cookies) for _ in range(_LOOKS) for host in fleet.hosts]
+    looks = [host.do("my_data", cookies) for _ in range(_LOOKS) for host in fleet.hosts]
     expected = VISITS * len(fleet.hosts)
     assert all(look.result == expected for look in looks), ([look.result for look in looks], expected)
     return looks, fleet.servers.core_seconds() - before
@@ -165,7 +165,7 @@ def _joined(fleet: _Fleet, cookies: dict[str, str]) -> float:
     """Return how long a host takes, from the start of its process, until it shows a visitor what the others wrote."""
     expected, began = VISITS * len(fleet.hosts), time.monotonic()
     joiner = fleet.begin("new")
-    while joiner.told("my_data", cookies).result < expected:
+    while joiner.do("my_data", cookies).result < expected:
         assert time.monotonic() < began + _JOIN_SECONDS, "the new host cannot read what the others wrote"
         time.sleep(0.1)
     return time.monotonic() - began
@@ -208,7 +208,7 @@ class _Fleet:
         own = len(self.hosts) % len(self.servers.logs or [""])
         host = Host(self._place / name, self.servers.store, [*self.servers.logs[own:], *self.servers.logs[:own]])
         self.hosts.append(host)
-        host.told("ready")
+        host.do("ready")
         return host
 
     def at_once(self, work: str, words: Sequence[tuple[Any, ...]] = ()) -> _Done:

@@ -68,7 +68,7 @@ class Host:
         taken: Taken = self._pipe.recv()
         return taken
 
-    def told(self, work: str, *words: Any) -> Taken:
+    def do(self, work: str, *words: Any) -> Taken:
         """Let it do that, and return what it took."""
         self.ask(work, *words)
         return self.taken()

@@ -120,7 +120,7 @@ async def _page(scope: Scope, receive: Receive, send: Send) -> None:
 async def lived(
     directory: Path, days: int, exchanges: int = EXCHANGES, advance: Callable[[], None] = lambda: None
 ) -> None:
-    """Let a site live in `directory` for so many days, of which today is the last; `told` is called after each."""
+    """Let a site live in `directory` for so many days, of which today is the last; `advance` is called after each."""
     begin(directory)
     first = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - days * DAY
     clock = Clock(first)

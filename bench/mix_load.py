@@ -31,7 +31,7 @@ REQUESTS: Final = 40_000
 _SCRIPT: Final = """
 local requests, at = {}, 0
 function init(args)
-  for each in assert(io.open(args[1], "rb")):read("*a"):gmatch("([^%z]+)%z") do requests[#requests + 1] = each end
+  for request in assert(io.open(args[1], "rb")):read("*a"):gmatch("([^%z]+)%z") do requests[#requests + 1] = request end
 end
 function request()
   at = at % #requests + 1

@@ -203,10 +203,10 @@ class _Run:
         host.makes = True
         host.taken += count
         self._then(
-            self._own[number].end(self._now, count * self._costs.drain / self._fleet.speed), number, "made", count
+            self._own[number].end(self._now, count * self._costs.drain / self._fleet.speed), number, "produced", count
         )
 
-    def _made(self, number: int, count: int) -> None:
+    def _produced(self, number: int, count: int) -> None:
         host = self._hosts[number]
         host.makes = False
         host.ready.append(count)

@@ -36,7 +36,7 @@ from consent_mw.testing.sample_records import NOON, VISITS
 
 BATCH = 500
 #: A visitor has so many records, spread over the whole table.
-EACH = 20
+OWN = 20
 #: What one purge takes.
 PURGED = 10_000
 PURPOSES = ("necessary", "analytics")
@@ -152,7 +152,7 @@ def main() -> None:
                 [name, f"{size:,}", f"{fetched:.2f}", f"{purged:.0f}", f"{disk:.0f}"]
                 for name, size, fetched, purged, disk in growth
             ],
-            f"The access report reads the {EACH} records of one visitor, spread over {_SPAN.days} days: median of 30 "
+            f"The access report reads the {OWN} records of one visitor, spread over {_SPAN.days} days: median of 30 "
             "visitors. The purge deletes the oldest in one transaction.",
         ),
         markdown=options.markdown,
@@ -203,7 +203,7 @@ def _drop(url: str) -> None:
 def records(count: int, start: int = 0, of: int | None = None) -> Iterator[Record]:
     """Give visits, evenly spread over the span, as if `of` (or `count`) filled it."""
     step = _SPAN / (of or count)
-    visitors = max(1, (of or count) // EACH)
+    visitors = max(1, (of or count) // OWN)
     for number in range(start, start + count):
         at_ms = int((NOON + number * step).timestamp() * 1000)
         bits = UUID(int=at_ms << 80 | 0x7 << 76 | 1 << 63 | number)
@@ -244,7 +244,7 @@ def _together(contestant: Contestant, count: int = 20_000) -> list[str]:
     rates = []
     for writers in (1, WRITERS):
         contestant.clear()
-        asyncio.run(_made(contestant.store()))
+        asyncio.run(_create(contestant.store()))
         began = time.perf_counter()
         # Forked: a store is made in each, and nothing of it is there yet.
         processes = [_fork.Process(target=_write, args=(contestant, count, writer)) for writer in range(writers)]
@@ -261,7 +261,7 @@ def _together(contestant: Contestant, count: int = 20_000) -> list[str]:
 _fork = multiprocessing.get_context("fork")
 
 
-async def _made(store: Store) -> None:
+async def _create(store: Store) -> None:
     await store.open()
     await store.close()
 
@@ -289,12 +289,12 @@ async def _grown(contestant: Contestant, size: int) -> tuple[int, float, float, 
             progress.advance(task, len(batch))
     disk = contestant.size() / size
     milliseconds = []
-    for visitor in range(0, size // EACH, max(1, size // EACH // 30)):
+    for visitor in range(0, size // OWN, max(1, size // OWN // 30)):
         began = time.perf_counter()
         rows = await store.fetch(Query(kinds=VISITS.kinds, subjects=frozenset({_subject(visitor)})))
         milliseconds.append(1e3 * (time.perf_counter() - began))
-        if len(rows) != EACH:
-            raise RuntimeError(f"{contestant.name} found {len(rows)} records of a visitor who has {EACH}")
+        if len(rows) != OWN:
+            raise RuntimeError(f"{contestant.name} found {len(rows)} records of a visitor who has {OWN}")
     began = time.perf_counter()
     count = await store.delete(Query(kinds=VISITS.kinds, until=NOON + _SPAN / size * min(PURGED, size)))
     purged = 1e3 * (time.perf_counter() - began)

@@ -113,10 +113,10 @@ VARIANTS: Final = (
 _OBSERVER: Final = """
 (() => {
   window.waited = { largest: 0, first: 0, banner: 0 };
-  new PerformanceObserver(list => list.getEntries().forEach(each => { waited.largest = each.startTime; }))
+  new PerformanceObserver(list => list.getEntries().forEach(entry => { waited.largest = entry.startTime; }))
     .observe({ type: "largest-contentful-paint", buffered: true });
-  new PerformanceObserver(list => list.getEntries().forEach(each => {
-    if (each.name === "first-contentful-paint") waited.first = each.startTime;
+  new PerformanceObserver(list => list.getEntries().forEach(entry => {
+    if (entry.name === "first-contentful-paint") waited.first = entry.startTime;
   })).observe({ type: "paint", buffered: true });
   const selector = %s;
   const look = () => {
@@ -312,7 +312,7 @@ def _wait(browser: Browser, variant: Variant, address: str, network: str) -> Wai
         page.wait_for_timeout(150)
         said: dict[str, Any] = page.evaluate("waited")
         sizes: list[int] = page.evaluate(
-            "['navigation', 'resource'].flatMap(of => performance.getEntriesByType(of)).map(each => each.transferSize)"
+            "['navigation', 'resource'].flatMap(of => performance.getEntriesByType(of)).map(part => part.transferSize)"
         )
         metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
         return Wait(said["first"], said["largest"], said["banner"], sum(sizes) / 1000, 1000 * metrics["TaskDuration"])

@@ -36,7 +36,7 @@ FOLDERS = {"examples/": "frameworks.md"}
 SPOKEN = ("ko", "en")
 #: No site of these names can be.
 BASE = "https://{}.example/consent"
-TOLD = "\n*An example, with names that are made up: what visitors read of [{0}](../examples/policies/{0}).*\n"
+NOTE = "\n*An example, with names that are made up: what visitors read of [{0}](../examples/policies/{0}).*\n"
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)")
 #: GitHub takes the backslash from a pipe in a table's code, the site's Markdown does not need it and shows it.
 CODE_IN_A_ROW = re.compile(r"(?<=\| )`[^`\n]*`(?= \|)")
@@ -62,7 +62,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         policy = load(example)
         for language in filter(SPOKEN.__contains__, policy.languages):
             page = markdown_of(policy_file(policy, language, BASE.format(example.stem), begins(policy)))
-            note = TOLD.format(f"{example.stem}.toml")
+            note = NOTE.format(f"{example.stem}.toml")
             content = page.replace("\n", f"\n{note}", 1)
             files.append(File.generated(config, f"policies/{example.stem}-{language}.md", content=content))
     return files
