@@ -12,12 +12,18 @@ from tests.support.source import trees
 #: They say that something was done, not what the thing is: a row, a cookie, a cipher, a match.
 WORDS = frozenset({"told", "each", "made", "found"})
 
-TESTS = Path(__file__).parents[1]
-ROOMS = ("cli", "consent", "cookies", "demo", "house", "policy", "rights", "site")
+ROOT = Path(__file__).parents[2]
 
 
-def of_tests() -> dict[str, ast.Module]:
-    return {str(path): ast.parse(path.read_bytes()) for room in ROOMS for path in sorted((TESTS / room).rglob("*.py"))}
+def beside() -> dict[str, ast.Module]:
+    """Return what stands beside the package: benchmarks, examples, scripts and tests, parsed."""
+    files = [path for name in ("bench", "examples", "scripts", "tests") for path in (ROOT / name).rglob("*")]
+    python = [path for path in files if path.suffix == ".py" or (path.parent.name == "scripts" and is_python(path))]
+    return {str(path): ast.parse(path.read_bytes()) for path in sorted(python)}
+
+
+def is_python(path: Path) -> bool:
+    return path.is_file() and path.read_bytes().startswith(b"#!/usr/bin/env python")
 
 
 def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -32,7 +38,7 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def test_a_name_says_what_the_thing_is() -> None:
-    names = [(module, line, name) for module, tree in (trees() | of_tests()).items() for line, name in named(tree)]
+    names = [(module, line, name) for module, tree in (trees() | beside()).items() for line, name in named(tree)]
     assert [name for name in names if name[2].strip("_").lower() in WORDS] == []
 
 
