@@ -100,9 +100,9 @@ def test_a_host_that_ended_with_an_empty_spool_is_not_waited_for(tmp_path: Path,
     run(work())
 
 
-@pytest.mark.parametrize("is_asked_before", [True, False])
+@pytest.mark.parametrize(("is_asked_before", "is_new"), [(True, False), (False, False), (False, True)])
 def test_an_old_beat_that_somebody_puts_back_into_the_store_says_nothing(
-    tmp_path: Path, store: MemoryStore, is_asked_before: bool
+    tmp_path: Path, store: MemoryStore, is_asked_before: bool, is_new: bool
 ) -> None:
     async def beats(host: OneHost) -> list[Record]:
         records = await store.fetch(of_hosts())
@@ -121,6 +121,9 @@ def test_an_old_beat_that_somebody_puts_back_into_the_store_says_nothing(
             assert await waiting(one, 5) == ["two"]
         await store.delete(messages(*(record.id for record in await beats(two))))
         await store.append([left], durable=True)
+        if is_new:
+            one.keyring.book.compact()
+            one.begin()
         await pass_by(60, one)
         assert await waiting(one, 5) == ["two"]
 

@@ -103,6 +103,7 @@ class Book:
             with in_turn(self.path.parent):
                 view = self.read()
                 lines = [_Line(record=encode_record(m.record)) for m in view.messages.values() if not view.is_over(m)]
+                lines += [_Line(record=encode_record(beat.record)) for beat in view.beats.values()]
                 lines += [_Line(note="used", place=place) for place in sorted(view.used - view.over)]
                 shared = sorted((place, host) for place, hosts in view.shared.items() for host in hosts)
                 lines += [_Line(note="shared", place=p, host=host) for p, host in shared if p not in view.over]

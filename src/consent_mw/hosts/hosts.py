@@ -38,12 +38,13 @@ from consent_mw.hosts.messages import (
     believed,
     chosen_id,
     context,
+    later,
     messages,
     news,
     publications,
     written,
 )
-from consent_mw.hosts.register import Register, Spools, later
+from consent_mw.hosts.register import Register, Spools
 from consent_mw.hosts.view import View, Wrap
 from consent_mw.paths import Places
 from consent_mw.records import Record
@@ -385,6 +386,8 @@ class Hosts:
                 self._pass_over(record)
             elif isinstance(message.body, Beat):
                 self._hear_beat(message, message.body)
+                if message.author not in self.keyring.identity.ids and view.is_news(message):
+                    new.append(message)
             elif not view.is_over(message):
                 new.append(message)
                 self._greet(message, view)

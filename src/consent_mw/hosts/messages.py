@@ -65,6 +65,11 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
     left: bool = False
     began: bool = False
 
+    @property
+    def is_for_all(self) -> bool:
+        """Whether every host hears it: the first and the last of a run."""
+        return self.began or self.left
+
 
 class Pub(msgspec.Struct, frozen=True, tag="pub", kw_only=True):
     """
@@ -160,6 +165,11 @@ class Message(NamedTuple):
             yield Place(body.day, body.label)
 
 
+def later(beat: Beat, other: Beat | None) -> Beat:
+    """Return the later of two beats of a host, by the store's clock: its own may have been set back."""
+    return beat if other is None or beat.at - beat.ahead >= other.at - other.ahead else other
+
+
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Body).decode
 
@@ -170,7 +180,7 @@ def written(body: Body, author: Identity, sealer: Sealer, now_ns: int) -> Record
     said = _encode(body)
     signature = author.signature(_signed(record_id, said))
     kind = HOST if isinstance(body, Beat | Retired) else PUBLICATION if isinstance(body, Published) else SHARING
-    is_usual = isinstance(body, Beat) and not (body.began or body.left)
+    is_usual = isinstance(body, Beat) and not body.is_for_all
     subject = author.id if is_usual else _EVERY_HOST
     return sealer.statement(record_id, kind, PURPOSE, author.key + signature + said, subject)
 

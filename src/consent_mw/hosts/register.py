@@ -9,7 +9,7 @@ import msgspec
 
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.hosts.keyring import SharedKeyring
-from consent_mw.hosts.messages import Beat, Message, Retired, believed, of_hosts, written
+from consent_mw.hosts.messages import Beat, Message, Retired, believed, later, of_hosts, written
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 
@@ -68,11 +68,6 @@ class KnownHost(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.seen, self.oldest or self.seen) - ahead > instant
 
 
-def later(beat: Beat, other: Beat | None) -> Beat:
-    """Return the later of two beats of a host, by the store's clock: its own may have been set back."""
-    return beat if other is None or beat.at - beat.ahead >= other.at - other.ahead else other
-
-
 class Spools(NamedTuple):
     """
     The hosts, grouped by whether their spools may hold something from before an instant.
@@ -100,7 +95,8 @@ class Register:
         Args:
             sealer: Marks and checks messages; it does not need a key of any day.
             heard: The newest beat of each host that this process knows, kept up to date here. An older one may be put
-                back into the store by anybody who writes there, and counts for nothing.
+                back into the store by anybody who writes there, and counts for nothing. Where another run of the host
+                began since then, its book tells that a process which has just started, too.
         """
         self._heard: dict[bytes, Beat] = {} if heard is None else heard
         self._store = store
@@ -113,6 +109,8 @@ class Register:
         messages = [message for record in records if (message := believed(record, self._sealer))]
         beats = self._heard
         view, retired = self._keyring.view, dict(self._keyring.view.retired)
+        for host, (_, beat, _) in view.beats.items():
+            beats[host] = later(beat, beats.get(host))
         for message in messages:
             if isinstance(message.body, Beat):
                 beats[message.author] = later(message.body, beats.get(message.author))

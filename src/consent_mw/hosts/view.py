@@ -18,7 +18,9 @@ from consent_mw.hosts.messages import (
     Published,
     Wraps,
     context,
+    later,
 )
+from consent_mw.records import Record
 
 #: "used": this host sealed under its own key. "shared": it wrapped keys of the place for a host. "over": the place is
 #: certified.
@@ -33,12 +35,21 @@ class Wrap(NamedTuple):
     to: bytes
 
 
+class BeatMessage(NamedTuple):
+    """As `Message`, of a beat."""
+
+    author: bytes
+    body: Beat
+    record: Record
+
+
 class View:
     """
     What one host knows. Messages and notes go in through `take` and `note`.
 
     Attributes:
         messages: All messages except beats, by the id of the record.
+        beats: For each host, the newest of its beats that every host hears.
         labels: For each day, the labels of which some host holds a key.
         pubs: For each place and host, the public part and the id of the host's own key.
         wraps: The wraps by place, owner and recipient. Several hosts may have wrapped the same key.
@@ -55,6 +66,7 @@ class View:
 
     def __init__(self) -> None:
         self.messages: dict[UUID, Message] = {}
+        self.beats: dict[bytes, BeatMessage] = {}
         self.labels: dict[int, set[str]] = {}
         self.pubs: dict[Place, dict[bytes, tuple[bytes, bytes]]] = {}
         self.wraps: dict[Wrap, list[bytes]] = {}
@@ -76,6 +88,8 @@ class View:
         """Add a verified message. Adding it again changes nothing. Of two `Chosen` for one place the later counts."""
         body, author = message.body, message.author
         if isinstance(body, Beat):
+            if self.is_news(message):
+                self.beats[author] = BeatMessage(author, body, message.record)
             return
         self.messages[message.record.id] = message
         for place in message.places:
@@ -103,6 +117,15 @@ class View:
                 self._replace_parts(author, message.record.id, body)
         else:
             self.retired.setdefault(body.host, body.reason)
+
+    def is_news(self, message: Message) -> bool:
+        """Whether it is a beat that every host hears, and the newest of its host that is known here."""
+        body, known = message.body, self.beats.get(message.author)
+        return (
+            isinstance(body, Beat)
+            and body.is_for_all
+            and (known is None or (known.body != body and later(body, known.body) is body))
+        )
 
     def _replace_parts(self, author: bytes, record_id: UUID, part: Published) -> None:
         """Find out which parts of an audit chain are in a whole block of it, which its author has told since."""
