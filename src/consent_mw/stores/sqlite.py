@@ -51,6 +51,8 @@ _OLDEST_FIRST: Final = "ORDER BY id LIMIT ?"
 _NEWEST_FIRST: Final = "ORDER BY id DESC LIMIT ?"
 _COUNTED: Final = "SELECT CAST(kind AS BLOB), CAST(purpose AS BLOB), count(*) FROM records GROUP BY kind, purpose"
 _DELETE_BY_ID: Final = "DELETE FROM records WHERE id = ?"
+#: The kinds are one value, each between two line breaks, which no name has: a list of them is built anew for each row.
+_DELETE_BY_ID_OF: Final = "DELETE FROM records WHERE id = ? AND instr(?, char(10) || kind || char(10))"
 _DELETE_BY_PURPOSE: Final = "DELETE FROM records WHERE kind = ? AND purpose = ? AND id >= ? AND id < ?"
 
 # Which of many subjects of the same length have a record. They are passed as one value, one after the other.
@@ -380,6 +382,12 @@ def _delete_rows(connection: sqlite3.Connection, query: Query) -> int:
         span = _span(query)
         shelves = _shelves(connection, query)
         return sum(connection.execute(_DELETE_BY_PURPOSE, (*shelf, *span)).rowcount for shelf in shelves)
+    if query.ids is not None and query.subjects is None and query.purposes is None:
+        # Without reading the rows first, which takes a third of the whole.
+        first, behind = _span(query)
+        kinds = "\n" + "".join(f"{kind}\n" for kind in query.kinds)
+        wanted = sorted(one.bytes for one in query.ids if first <= one.bytes < behind)
+        return max(0, connection.executemany(_DELETE_BY_ID_OF, [(one, kinds) for one in wanted]).rowcount)
     ids = [(row[0],) for row in _rows(connection, _Reading(query), 1000)]
     connection.executemany(_DELETE_BY_ID, ids)
     return len(ids)
