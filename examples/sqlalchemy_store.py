@@ -85,13 +85,17 @@ class SQLAlchemyStore:
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do `work` in one transaction, and say what went wrong in the words of the contract."""
-        if self.engine is None:
+        if (engine := self.engine) is None:
             raise StoreError("the store is not open; await its open() first")
-        place = self.engine.url.render_as_string(hide_password=True)
+        place = engine.url.render_as_string(hide_password=True)
         for attempt in range(50):
             try:
-                async with self.engine.begin() as connection:
-                    return await work(connection)
+                async with engine.connect() as connection:
+                    async with connection.begin():
+                        done = await work(connection)
+                    if self.engine is not engine:  # closed meanwhile, and nobody closes what goes back into its pool
+                        await connection.invalidate()
+                    return done
             except (SQLAlchemyError, OSError) as error:
                 if not _was_in_the_way(error):
                     kind = StoreUnavailable if isinstance(error, AWAY) else StoreError

@@ -40,7 +40,7 @@ def regular(path: str | os.PathLike[str], flags: int) -> int:
     if not stat.S_ISREG(mode):
         os.close(fd)
         number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "is no regular file", os.fspath(path))
+        raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "is not a regular file", os.fspath(path))
     return fd
 
 
@@ -122,7 +122,7 @@ def check_directory(directory: Path, within: Path | None = None) -> None:
 
 def check_file(path: Path) -> None:
     """
-    Refuse what is no file (a pipe, a directory), a symbolic link, and a file that belongs to another user or may be
+    Refuse anything but a regular file (a pipe, a directory, a link), and a file that belongs to another user or may be
     written by one. One that is not there is fine. The directory was checked before.
 
     Raises:
@@ -138,7 +138,7 @@ def check_file(path: Path) -> None:
             f"{path}: is a symbolic link, which is not followed; put the file here: mv {os.path.realpath(path)} {path}"
         )
     if not stat.S_ISREG(status.st_mode):
-        raise ConfigurationError(f"{path}: is no regular file; move it away, and put back what was there: {path.name}")
+        raise ConfigurationError(f"{path}: is not a regular file; move it away, and put back the file that was there")
     trusted = _trusted(path.parent.stat())
     _check_owner(path, status, trusted)
     _check_writers(path, status, trusted)

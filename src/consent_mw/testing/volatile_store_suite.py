@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consent_mw.exceptions import ConsentError
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.base import Store, matches
 from consent_mw.system.days import day_of
@@ -487,6 +488,60 @@ class VolatileStoreSuite:
                     assert len(await store.fetch(query)) in (0, 100)
                     await store.append(batch)
                     assert await store.fetch(query) == batch
+
+        asyncio.run(scenario())
+
+    def test_what_it_is_given_stays_as_it_was(self, new_store: NewStore) -> None:
+        batch = [make_record(n, data={"number": n, "text": "x"}) for n in (3, 1, 2, 1)]
+        before, copies = list(batch), [exact(record) for record in batch]
+
+        async def scenario() -> None:
+            async with opened(new_store) as store:
+                await store.append(batch)
+                await store.append(tuple(batch))
+                assert await store.fetch(VISITS) == in_order(batch[:3])
+
+        asyncio.run(scenario())
+        assert batch == before, "append changed the list that it was given: take a copy"
+        assert [exact(record) for record in batch] == copies
+
+    def test_many_tasks_use_one_store_at_once(self, new_store: NewStore) -> None:
+        async def task(store: Store, number: int) -> None:
+            mine = Query(kinds=frozenset({f"kind {number}"}))
+            batch = [make_record(100 * number + n, kind=f"kind {number}") for n in range(number + 1)]
+            for _ in range(3):
+                await store.append(batch)
+                assert await store.fetch(mine) == batch, "a task got what another one asked for"
+                assert await store.delete(mine) == len(batch), "a task deleted what another one meant"
+
+        async def scenario() -> None:
+            async with opened(new_store) as store:
+                await asyncio.gather(*(task(store, number) for number in range(8)))
+
+        asyncio.run(scenario())
+
+    def test_an_append_that_returned_while_it_was_closed_was_kept(self, new_store: NewStore) -> None:
+        async def appended(store: Store, batch: list[Record]) -> bool:
+            try:
+                await store.append(batch)
+            except ConsentError:
+                return False
+            return True
+
+        async def scenario() -> None:
+            for number in range(5):
+                store = new_store()
+                await store.open()
+                batch = [make_record(n, kind=f"kind {number}") for n in range(100 * number, 100 * number + 100)]
+                appending = asyncio.ensure_future(appended(store, batch))
+                for _ in range(number):
+                    await asyncio.sleep(0)
+                await store.close()
+                was_kept = await appending
+                await store.open()
+                count = len(await store.fetch(Query(kinds=frozenset({f"kind {number}"}))))
+                await store.close()
+                assert count in ((100,) if was_kept else (0, 100)), "close dropped what append said was kept"
 
         asyncio.run(scenario())
 
