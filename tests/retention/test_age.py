@@ -33,6 +33,7 @@ from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.holdings import Registry
+from consent_mw.rights.ledger import entries_at
 from consent_mw.rights.people import People, links
 from consent_mw.rights.request import REQUEST_KINDS, RESTRICTING, Answer, Request
 from consent_mw.rights.restriction import SiteRestrictions
@@ -169,6 +170,25 @@ def test_a_look_for_what_is_to_be_erased_reads_as_much_in_an_old_site_as_in_a_yo
     young, old = [site.runs(partial(looked, site, days)) for days, site in aged(tmp_path)]
     assert max(questions for questions, _ in old) <= max(questions for questions, _ in young) + 2
     assert max(rows for _, rows in old) <= 1.5 * max(rows for _, rows in young)
+
+
+def test_the_first_look_looks_for_each_erased_token_once_in_its_own_day_and_purpose(tmp_path: Path) -> None:
+    """PostgreSQL has a table for every day and purpose: thousands of tokens are not to be looked for in each."""
+
+    async def looked(site: Living, days: int, store: Counted) -> tuple[int, int]:
+        await site.requests_of(store, days)
+        tokens = {token for entry in entries_at(site.places) for token in entry.tokens}
+        begin = len(store.asked)
+        erasure = site.erasure(store)
+        await erasure.once(NOW)
+        await erasure.close()
+        asked = [query.places for query in store.asked[begin:] if query.places is not None]
+        assert sorted(token.hex() for places in asked for some in places.values() for token in some) == sorted(tokens)
+        return len(tokens), len(asked)
+
+    (young, once), (old, also_once) = [site.runs(partial(looked, site, days)) for days, site in aged(tmp_path)]
+    assert old == young * OLD // YOUNG
+    assert also_once <= once + OLD // 30, "as many questions as there are days, by some dozen days at a time"
 
 
 def test_what_was_erased_goes_again_within_the_hour_from_a_store_that_is_put_back_while_the_site_runs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,7 +19,7 @@ from consent_mw.exceptions import KeyDestroyed, SpoolError, StoreError
 from consent_mw.hosts.register import Spools
 from consent_mw.kinds import ANSWER, HELD, LINK, REQUEST
 from consent_mw.paths import Places
-from consent_mw.policy.model import ABUSE, REQUESTS, Policy
+from consent_mw.policy.model import ABUSE, LINKS, REQUESTS, Policy
 from consent_mw.records import Query, fixed_id, time_of
 from consent_mw.retention.archive import Archive
 from consent_mw.retention.calendar import Retention
@@ -37,7 +37,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.pages import pages
 from consent_mw.stores.subjects import Subjects, questions, tokens_at_once
-from consent_mw.system.days import day_of, instant_of, start_of
+from consent_mw.system.days import day_of, instant_of
 from consent_mw.system.locks import leased
 
 _log = logging.getLogger("consent_mw")
@@ -47,7 +47,7 @@ _TROUBLES: Final = (KeyDestroyed, SpoolError, StoreError)
 #: How often to check whether a restriction must be renewed.
 _RENEWED: Final = timedelta(days=1)
 #: How many tokens of the ledger one query looks for.
-_TOKENS: Final = 1_000
+_TOKENS: Final = 10_000
 #: The records in the spool normally reach the store within seconds.
 _PATIENCE: Final = timedelta(minutes=1)
 #: An exchange is a stream or a WebSocket. One that began at most this many days before its visitor's erasure, and ends
@@ -58,6 +58,7 @@ _LONGEST: Final = timedelta(days=30)
 _DAY: Final = timedelta(days=1)
 #: What a person asked, and the links from their sign-in to their receipts.
 _ASKED: Final = frozenset((REQUEST, ANSWER, LINK))
+_PURPOSES: Final = frozenset((REQUESTS, LINKS))
 
 
 class ErasureOutcome(msgspec.Struct, kw_only=True):
@@ -368,7 +369,7 @@ class Erasure:
             return
         named = [(part, located.subjects), *((place, self._recent(place, now)) for place in places)]
         subjects = frozenset[bytes]().union(*(some for _, some in named))
-        days = {token: day for place in places for (day, _), tokens in place.tokens.items() for token in tokens}
+        keys = {token: key for place in places for key, tokens in place.tokens.items() for token in tokens}
         until = max(now + _LONGEST, located.until or now)
         entry = Entry(
             at=now.astimezone(UTC) + len(entries) * timedelta.resolution,  # two steps in one run are told apart
@@ -377,7 +378,8 @@ class Erasure:
             total=here + _counted(entries, here),
             until=until,
             tokens=tuple(subject.hex() for subject in sorted(subjects)),
-            days=tuple(days[subject] for subject in sorted(subjects)),
+            days=tuple(keys[subject][0] for subject in sorted(subjects)),
+            purposes=tuple(keys[subject][1] for subject in sorted(subjects)),
             again={subject.hex(): place.again for place, some in named if place.again for subject in some},
         )
         await asyncio.to_thread(self._ledger.append, entry)
@@ -386,7 +388,14 @@ class Erasure:
         gone = await part.store.delete(part.query) if here else 0
         # Records that arrived between looking and deleting are counted; what another deletion removed, that one counts.
         entry = msgspec.structs.replace(
-            entry, gone=True, records=gone, total=entry.total - here + gone, tokens=(), days=(), again={}
+            entry,
+            gone=True,
+            records=gone,
+            total=entry.total - here + gone,
+            tokens=(),
+            days=(),
+            purposes=(),
+            again={},
         )
         await asyncio.to_thread(self._ledger.append, entry)
 
@@ -477,8 +486,8 @@ class Erasure:
         )
         await asyncio.to_thread(self._ledger.append, entry)
         # Delete its own record last. While it is there, the next run continues here.
-        await self._store.delete(Query(kinds=_ASKED, ids=ids - {request.id}))
-        await self._store.delete(Query(kinds=_ASKED, ids=frozenset((request.id,))))
+        await self._store.delete(Query(kinds=_ASKED, purposes=_PURPOSES, ids=ids - {request.id}))
+        await self._store.delete(Query(kinds=_ASKED, purposes=_PURPOSES, ids=frozenset((request.id,))))
 
     async def _asked_by(self, request: Request) -> frozenset[UUID]:
         """Return the ids of this request, of all ended requests and answers of its sender, and of their links."""
@@ -535,13 +544,11 @@ async def erased_again(entries: Sequence[Entry], store: Store, *others: Store) -
     count = 0
     for some in _by_tokens(entries):
         erased = Erased(some)
-        last = erased.until or start_of(0)
-        for week, subjects in _weeks(some).items():
-            since, until = start_of(week * 7), min(start_of(week * 7 + 7), last)
-            query = Query(kinds=HELD, subjects=subjects, since=since, until=until)
-            count += sum([await _erased_from(other, query, erased) for other in (store, *others)])
+        for other in (store, *others):
+            for query in questions(_subjects(some), HELD, tokens_at_once(other)):
+                count += await _erased_from(other, query, erased)
         if erased.ids:
-            count += await _deleted(store, Query(kinds=_ASKED, ids=erased.ids))
+            count += await _deleted(store, Query(kinds=_ASKED, purposes=_PURPOSES, ids=erased.ids))
     return count
 
 
@@ -559,13 +566,13 @@ async def _erased_from(store: Store, query: Query, erased: Erased) -> int:
     return count
 
 
-def _weeks(entries: Sequence[Entry]) -> dict[int, frozenset[bytes]]:
-    """Return the tokens of `entries` by the week whose records carry them. PostgreSQL looks for each in every day."""
-    weeks: dict[int, set[bytes]] = {}
+def _subjects(entries: Iterable[Entry]) -> Subjects:
+    """Return the tokens of `entries` by the day and purpose whose records carry them."""
+    subjects: dict[tuple[int, str], set[bytes]] = {}
     for entry in entries:
-        for token, day in zip(entry.tokens, entry.days, strict=True):
-            weeks.setdefault(day // 7, set()).add(bytes.fromhex(token))
-    return {week: frozenset(weeks[week]) for week in sorted(weeks)}
+        for token, day, purpose in zip(entry.tokens, entry.days, entry.purposes, strict=True):
+            subjects.setdefault((day, purpose), set()).add(bytes.fromhex(token))
+    return {key: frozenset(tokens) for key, tokens in subjects.items()}
 
 
 def _by_tokens(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

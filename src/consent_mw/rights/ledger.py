@@ -37,7 +37,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         gone: Whether this step is done.
         until: When the last key of these tokens is gone (aware, UTC); from then on they say nothing.
         tokens: In hexadecimal. They are pseudonyms, and become useless with the keys of their days.
-        days: For each token, the day (since 1970, UTC) whose records carry it. They are looked for in that day.
+        days, purposes: For each token, the day (since 1970, UTC) and the purpose whose records carry it. It is looked
+            for there alone.
         again: For each token that was allowed again since, the instant. Records of that instant or later are not meant.
         ids: Single records to delete too: what the person had asked before.
     """
@@ -50,6 +51,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime
     tokens: tuple[str, ...] = ()
     days: tuple[int, ...] = ()
+    purposes: tuple[str, ...] = ()
     ids: tuple[UUID, ...] = ()
     again: dict[str, datetime] = {}
 
@@ -57,9 +59,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def parse(cls, line: str | bytes) -> Entry | None:
         """Return the entry that a line holds; None if it is none."""
         try:
-            return _decode(line)
+            entry = _decode(line)
         except (msgspec.MsgspecError, ValueError):
             return None
+        return entry if len(entry.tokens) == len(entry.days) == len(entry.purposes) else None
 
     @property
     def text(self) -> str:
@@ -104,11 +107,6 @@ class Erased:
             self._ids.update(entry.ids)
             for subject, before in entry.before.items():
                 self._before[subject] = max(before, self._before.get(subject, before))
-
-    @property
-    def until(self) -> datetime | None:
-        """The instant from which on the entries mean no record of their tokens; None without an entry."""
-        return max(self._before.values(), default=None)
 
     @property
     def ids(self) -> frozenset[UUID]:
