@@ -22,8 +22,8 @@ from consent_mw.exceptions import StoreError, StoreUnavailable
 from consent_mw.records import Query, Record, stored_record
 from consent_mw.stores.postgres_address import conninfo_of, place_of
 from consent_mw.stores.postgres_errors import told_plainly
-from consent_mw.stores.postgres_schema import lock_key, prepare, refuse_other_sessions
-from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, stretches
+from consent_mw.stores.postgres_schema import EVERY_DAY, UNDIVIDED, lock_key, prepare, refuse_other_sessions
+from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, shelf_day, stretches
 
 __all__ = ["PostgresStore"]
 
@@ -36,7 +36,13 @@ _T = TypeVar("_T")
 _Row: TypeAlias = tuple[int, UUID, str, str, bytes | None, str, str, bytes]
 
 _EVERY_DAY: Final = "SELECT DISTINCT day FROM shelves ORDER BY day"
-_OF_OTHER_KINDS: Final = "SELECT count(*) FROM records WHERE day = ANY(%s) AND NOT kind = ANY(%s)"
+_OF_OTHER_KINDS: Final = """
+    SELECT count(*) FROM records
+    WHERE day = ANY(%(days)s) AND NOT purpose = ANY(%(undivided)s) AND NOT kind = ANY(%(kinds)s)
+"""
+_OF_OTHER_KINDS_UNDIVIDED: Final = """
+    SELECT count(*) FROM records WHERE purpose = ANY(%(undivided)s) AND NOT kind = ANY(%(kinds)s)
+"""
 
 # The primary key keeps the first of an id within a purpose. A look-up checks that it is new in all others of its day.
 # With OFFSET this stays one look-up for each: as a join, before ANALYZE, the planner read the whole day for each.
@@ -180,12 +186,15 @@ class PostgresStore:
 
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`."""
-        count = 0
+        values = {"kinds": list(kinds), "undivided": sorted(UNDIVIDED)}
         async with self._transaction(_READ) as connection:
             days = [day for (day,) in await (await connection.execute(_EVERY_DAY)).fetchall()]
+            cursor = await connection.execute(_OF_OTHER_KINDS_UNDIVIDED, values)
+            count = sum([row[0] for row in await cursor.fetchall()])
             await connection.execute("SAVEPOINT stretch")
             for first in range(0, len(days), _DAYS):  # so that it locks no more partitions than a search
-                cursor = await connection.execute(_OF_OTHER_KINDS, [days[first : first + _DAYS], list(kinds)])
+                some = {"days": days[first : first + _DAYS]}
+                cursor = await connection.execute(_OF_OTHER_KINDS, values | some)
                 count += sum([row[0] for row in await cursor.fetchall()])
                 await connection.execute("ROLLBACK TO SAVEPOINT stretch")
         return count
@@ -209,7 +218,7 @@ class PostgresStore:
                     raise
         parts = [*parts, *((shelf.day, shelf.purpose) for shelf in whole)]
         count = await self._again(lambda: self._delete(_DELETE, search, [], parts)) if parts else 0
-        await self._drop_empty([part for part in parts if search.ends(part[0])])
+        await self._drop_empty([part for part in parts if part[0] != EVERY_DAY and search.ends(part[0])])
         return count
 
     async def now(self) -> datetime:
@@ -307,7 +316,7 @@ class PostgresStore:
     # -- append --------------------------------------------------------------------------------------------------
 
     async def _append(self, rows: list[_Row], durable: bool) -> None:
-        shelves = sorted({(day, purpose, kind) for day, _, kind, purpose, *_ in rows})
+        shelves = sorted({(shelf_day(purpose, day), purpose, kind) for day, _, kind, purpose, *_ in rows})
         days = {(purpose, day) for day, purpose, _ in shelves}
         await self._make_ahead(days - self._known)
         try:
@@ -332,16 +341,16 @@ class PostgresStore:
         """
         for purpose, day in sorted(days):
             async with self._transaction(_PLAIN) as connection:
-                for day_ahead in (day, day + 1):
+                for day_ahead in (day,) if purpose in UNDIVIDED else (day, day + 1):
                     await connection.execute("SELECT make_day(%s, %s)", [purpose, day_ahead])
             self._known.add((purpose, day))
 
     # -- fetch and delete ----------------------------------------------------------------------------------------
 
     async def _shelves(self, connection: _Connection, search: Search) -> AsyncIterator[list[Shelf]]:
-        """Yield the shelves in which something may match, some days at a time."""
+        """Yield the shelves of days in which something may match, some days at a time."""
         beyond, most = search.before_all, _DAYS if search.query.places is None else _YEARS
-        while True:
+        while search.is_divided:
             cursor = await connection.execute(*search.shelves(beyond, most=most))
             shelves = [Shelf(*row) for row in await cursor.fetchall()]
             if not shelves:
@@ -352,12 +361,22 @@ class PostgresStore:
     async def _stretches(self, connection: _Connection, search: Search) -> AsyncIterator[Stretch]:
         """Yield one stretch of days after the other. The locks of one are released before the next is read."""
         days = 1 if search.query.subjects is None else _DAYS  # one person's records rarely fill a page
+        undivided, searched = await self._undivided(connection, search), None
         async for shelves in self._shelves(connection, search):
             await connection.execute("SAVEPOINT stretch")
             for stretch in stretches(search.among(shelves), search.query.kinds, days):
-                yield stretch
+                yield search.beside(undivided, stretch, searched) or stretch
+                searched = stretch
                 await connection.execute("ROLLBACK TO SAVEPOINT stretch")
             days = _DAYS
+        if rest := search.beside(undivided, None, searched):
+            yield rest
+
+    async def _undivided(self, connection: _Connection, search: Search) -> list[Shelf]:
+        """Return the shelves of purposes that are not divided into days in which something may match."""
+        if not search.is_undivided:
+            return []
+        return [Shelf(*row) for row in await (await connection.execute(*search.undivided())).fetchall()]
 
     async def _search_parts(self, search: Search) -> tuple[list[Shelf], list[tuple[int, str]]]:
         """Return the partitions of which nothing would remain, and the others in which something matches."""
@@ -365,9 +384,11 @@ class PostgresStore:
             shelves = [shelf async for some in self._shelves(connection, search) for shelf in some]
             whole = [shelf for shelf in shelves if search.covers(shelf)]
             rest = [shelf for shelf in shelves if not search.covers(shelf)]
-            if len(rest) <= _FEW:
-                return whole, [(shelf.day, shelf.purpose) for shelf in rest]
-            return whole, await self._hits(connection, search, rest)
+            parts = [(shelf.day, shelf.purpose) for shelf in rest]
+            if len(rest) > _FEW:
+                parts = await self._hits(connection, search, rest)
+            undivided = await self._undivided(connection, search)
+            return whole, [*parts, *((shelf.day, shelf.purpose) for shelf in undivided)]
 
     async def _hits(self, connection: _Connection, search: Search, rest: list[Shelf]) -> list[tuple[int, str]]:
         hits: list[tuple[int, str]] = []

@@ -13,6 +13,12 @@ from consent_mw.exceptions import SchemaError, StoreError
 #: The oldest server that is tested. Older ones plan and lock partitions differently.
 OLDEST_SERVER: Final = 150_000
 
+#: The purposes that the package keeps records for itself, beside those that a policy declares. They are few, or do not
+#: end, and a person is searched in all of their days: each has one table, since the planner takes time for every table.
+UNDIVIDED: Final = frozenset(("aggregates", "hosts", "links", "receipts", "requests"))
+#: The day of the one shelf of such a purpose.
+EVERY_DAY: Final = -1
+
 # The comment on the table that counts migrations. It tells us that a schema is ours.
 _MARK: Final = "consent-mw"
 
@@ -41,8 +47,9 @@ _STEPS: Final = (
     CREATE INDEX by_kind ON records (kind, id);
     CREATE INDEX by_subject ON records (subject, id) WHERE subject IS NOT NULL;
 
-    -- Which kinds a partition holds. So a search goes only where there is something to find. It is the lock, too:
-    -- who reads holds it in ACCESS SHARE, who writes in ROW EXCLUSIVE, who drops a partition alone.
+    -- Which kinds a partition holds. So a search goes only where there is something to find. A purpose that is not
+    -- divided into days has day -1. It is the lock, too: who reads holds it in ACCESS SHARE, who writes in ROW
+    -- EXCLUSIVE, who drops a partition alone.
     CREATE TABLE shelves (
         day integer NOT NULL,
         purpose text COLLATE "C" NOT NULL,
@@ -69,14 +76,18 @@ _STEPS: Final = (
     DECLARE
         branch text := 'records_' || partition_of(of_purpose);
         leaf text := day_of(of_purpose, of_day);
+        divided boolean := of_purpose <> ALL ({undivided}::text[]);
     BEGIN
         PERFORM pg_advisory_xact_lock({making});  -- of several that need it, one makes it
         -- CREATE TABLE ... PARTITION OF would stop readers and writers of the parent; ATTACH does not.
         IF to_regclass(quote_ident(branch)) IS NULL THEN
-            EXECUTE format('CREATE TABLE %I (LIKE records INCLUDING ALL) PARTITION BY RANGE (day)', branch);
+            EXECUTE format(
+                'CREATE TABLE %I (LIKE records INCLUDING ALL) %s', branch,
+                CASE WHEN divided THEN 'PARTITION BY RANGE (day)' ELSE '' END
+            );
             EXECUTE format('ALTER TABLE records ATTACH PARTITION %I FOR VALUES IN (%L)', branch, of_purpose);
         END IF;
-        IF to_regclass(quote_ident(leaf)) IS NULL THEN
+        IF divided AND to_regclass(quote_ident(leaf)) IS NULL THEN
             EXECUTE format('CREATE TABLE %I (LIKE records INCLUDING ALL)', leaf);
             EXECUTE format(
                 'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)', branch, leaf, of_day, of_day + 1
@@ -209,6 +220,7 @@ async def _begin(connection: AsyncConnection[TupleRow], schema: str) -> None:
 
 def _composed(step: str, schema: str) -> bytes:
     text = step.replace("{schema}", sql.Identifier(schema).as_string(None))
+    text = text.replace("{undivided}", sql.Literal(sorted(UNDIVIDED)).as_string(None))
     return text.replace("{making}", str(lock_key(schema, "make_day"))).encode()
 
 

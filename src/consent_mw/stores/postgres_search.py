@@ -10,6 +10,7 @@ from psycopg import sql
 
 from consent_mw.records import Query
 from consent_mw.stores.base import first_id
+from consent_mw.stores.postgres_schema import EVERY_DAY, UNDIVIDED
 from consent_mw.system.days import DAY_MILLISECONDS
 
 _LAST_DAY: Final = (1 << 48) // DAY_MILLISECONDS
@@ -30,7 +31,9 @@ _FURTHER: Final = (
 
 
 class Shelf(NamedTuple):
-    """One day of one purpose: a partition, and the kinds of records in it."""
+    """
+    One day of one purpose: a partition, and the kinds of records in it. Of a purpose that is not divided, `EVERY_DAY`.
+    """
 
     day: int
     purpose: str
@@ -49,6 +52,11 @@ class Stretch(NamedTuple):
 def day_of(record_id: UUID) -> int:
     """Return the day of an id, in whole days since 1970."""
     return (record_id.int >> 80) // DAY_MILLISECONDS
+
+
+def shelf_day(purpose: str, day: int) -> int:
+    """Return the day of the shelf on which the records of a purpose and day are."""
+    return EVERY_DAY if purpose in UNDIVIDED else day
 
 
 class Search:
@@ -89,6 +97,16 @@ class Search:
         """A day before all others, in the direction of this search."""
         return _LAST_DAY + 1 if self._backwards else -1
 
+    @property
+    def is_divided(self) -> bool:
+        """Whether it means purposes that are divided into days."""
+        return self.query.purposes is None or not self.query.purposes <= UNDIVIDED
+
+    @property
+    def is_undivided(self) -> bool:
+        """Whether it means purposes that are not."""
+        return self.query.purposes is None or not self.query.purposes.isdisjoint(UNDIVIDED)
+
     def covers(self, shelf: Shelf) -> bool:
         """Whether the query means everything on the shelf, whatever it is."""
         starts = self._lower <= (shelf.day * DAY_MILLISECONDS) << 80
@@ -98,6 +116,38 @@ class Search:
         """Return those of `shelves` in which one of the subjects may be."""
         places = self.query.places
         return shelves if places is None else [shelf for shelf in shelves if (shelf.day, shelf.purpose) in places]
+
+    def undivided(self) -> tuple[sql.Composed, dict[str, Any]]:
+        """Return a statement for the shelves of purposes that are not divided."""
+        statement = sql.SQL("""
+            SELECT day, purpose, array_agg(kind) FROM shelves WHERE day = %(every_day)s AND purpose = ANY(%(purposes)s)
+            GROUP BY day, purpose HAVING array_agg(kind) && %(kinds)s ORDER BY purpose
+        """)
+        purposes = UNDIVIDED if self.query.purposes is None else UNDIVIDED & self.query.purposes
+        values = {"every_day": EVERY_DAY, "purposes": sorted(purposes), "kinds": list(self.query.kinds)}
+        return sql.Composed([statement]), values
+
+    def beside(self, undivided: Sequence[Shelf], stretch: Stretch | None, searched: Stretch | None) -> Stretch | None:
+        """
+        Return a stretch together with what is not divided, so that no day is left out between it and the one that was
+        `searched` before. Without a stretch, return the rest of the days; None if nothing is left.
+        """
+        if not undivided:
+            return stretch
+        first_day, last_day = self.first_day, self.last_day
+        if self._backwards:
+            last_day = last_day if searched is None else searched.first_day - 1
+            first_day = first_day if stretch is None else stretch.first_day
+        else:
+            first_day = first_day if searched is None else searched.last_day + 1
+            last_day = last_day if stretch is None else stretch.last_day
+        if first_day > last_day:
+            return None
+        kinds = {kind for shelf in undivided for kind in shelf.kinds} & self.query.kinds
+        purposes = {shelf.purpose for shelf in undivided}
+        if stretch is not None:
+            kinds, purposes = kinds.union(stretch.kinds), purposes.union(stretch.purposes)
+        return Stretch(first_day, last_day, sorted(purposes), sorted(kinds))
 
     def ends(self, day: int) -> bool:
         """Whether the query means everybody's records, up to the end of that day."""
@@ -205,7 +255,8 @@ class Search:
 
     def deletion(self, day: int, purpose: str) -> tuple[sql.Composed, dict[str, Any]]:
         """Return a statement that deletes what matches in one partition."""
-        conditions, values = self._conditions(Stretch(day, day, [purpose], list(self.query.kinds)))
+        first_day, last_day = (self.first_day, self.last_day) if day == EVERY_DAY else (day, day)
+        conditions, values = self._conditions(Stretch(first_day, last_day, [purpose], list(self.query.kinds)))
         tokens = sql.SQL("" if self.query.subjects is None else f" USING {_TOKENS}")
         return sql.SQL("DELETE FROM records{} WHERE {} AND {}").format(tokens, conditions, self._kinds()), values
 
@@ -223,12 +274,16 @@ class Search:
             "last_day": stretch.last_day,
             "kinds": stretch.kinds,
         }
-        if self._lower:
+        lower, upper = self._lower, self._upper
+        if not UNDIVIDED.isdisjoint(stretch.purposes):  # of these no index knows the day
+            lower = max(lower, (stretch.first_day * DAY_MILLISECONDS) << 80)
+            upper = min(upper, ((stretch.last_day + 1) * DAY_MILLISECONDS) << 80)
+        if lower:
             conditions.append(sql.SQL("id >= %(lower)s"))
-            values["lower"] = UUID(int=self._lower)
-        if self._upper < 1 << 128:
+            values["lower"] = UUID(int=lower)
+        if upper < 1 << 128:
             conditions.append(sql.SQL("id < %(upper)s"))
-            values["upper"] = UUID(int=self._upper)
+            values["upper"] = UUID(int=upper)
         if self.ids is not None:
             conditions.append(sql.SQL("id = ANY(%(ids)s)"))
             values["ids"] = [one for one in self.ids if stretch.first_day <= day_of(one) <= stretch.last_day]
