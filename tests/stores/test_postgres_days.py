@@ -1,4 +1,4 @@
-"""PostgreSQL has a table for each day and purpose: how many of them a search meets."""
+"""PostgreSQL has a table for each day and purpose: how many of them a search meets, and when they go."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 from tests.support.postgres import PostgresServer
-from tests.support.sites_with_records import UTC_POLICY
+from tests.support.sites_with_records import END, THEN, UTC_POLICY, SiteWithRecords
 
 from consent_mw.hosts.messages import PURPOSE as HOSTS
-from consent_mw.kinds import DELETION, HELD, LINK, REQUEST, TALLY
+from consent_mw.kinds import DELETION, ENDING, HELD, LINK, REQUEST, TALLY
 from consent_mw.policy.loader import loads
 from consent_mw.policy.model import LINKS, RECEIPTS, REQUESTS
 from consent_mw.records import Query, Record
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
+from consent_mw.retention.destruction import Destruction
+from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.postgres import PostgresStore
 from consent_mw.stores.postgres_schema import UNDIVIDED
 from consent_mw.stores.postgres_search import Search, Stretch
 from consent_mw.stores.subjects import questions, tokens_at_once
 from consent_mw.system.days import day_of
+from consent_mw.testing.clock import Clock
 from consent_mw.testing.sample_records import NOON, make_record
 
 DAY = timedelta(days=1)
@@ -114,7 +118,7 @@ def test_what_the_site_keeps_for_itself_is_one_table_a_purpose_at_any_age(
         none = Query(kinds=frozenset((DELETION,)), purposes=frozenset((RECEIPTS,)))
         assert await store.during(store.fetch(none)) == (0, 0)
         assert await store.delete(Query(kinds=frozenset((LINK,)), until=NOON)) == age - 1
-        assert [found.subject for found in await store.fetch(member)] == [b"%d" % TODAY]
+        assert [record.subject for record in await store.fetch(member)] == [b"%d" % TODAY]
 
     runs(store, work)
 
@@ -170,7 +174,7 @@ def test_days_and_what_is_not_divided_are_searched_together_in_order(postgres: P
             await one.append(records)
         for query in mixed_queries():
             for backwards in (False, True):
-                more = {"limit": 20, "newest_first": backwards}
+                more: Any = {"limit": 20, "newest_first": backwards}
                 page = await memory.fetch(query, **more)
                 assert await store.fetch(query, **more) == page, query
                 if page:
@@ -186,3 +190,48 @@ def test_days_and_what_is_not_divided_are_searched_together_in_order(postgres: P
         )
 
     runs(store, work)
+
+
+def test_a_day_goes_with_the_last_of_its_records_also_where_these_are_deleted_by_their_names(
+    postgres: PostgresServer, schema: str
+) -> None:
+    store = PostgresStore(postgres.url(), schema=schema)
+    days = [[make_record(n, at=NOON + day * DAY) for n in range(4)] for day in range(3)]
+
+    async def work() -> None:
+        await store.append([record for day in days for record in day])
+        end = NOON + timedelta(hours=12)
+        # Somebody else's deletion, which does not say that the day is over, leaves an empty table.
+        assert await store.delete(Query(kinds=ENDING, ids=frozenset(one.id for one in days[0]))) == 4
+        assert len(tables(postgres, schema)) == 4
+        for some in (days[1][:2], days[1][2:]):
+            assert len(tables(postgres, schema)) == 4
+            assert await store.delete(Query(kinds=ENDING, ids=frozenset(one.id for one in some), until=end + DAY)) == 2
+        assert len(tables(postgres, schema)) == 2, "with the one before it, that was empty"
+
+    runs(store, work)
+
+
+def test_destruction_leaves_the_tables_of_those_days_alone_that_have_not_ended(
+    postgres: PostgresServer, schema: str, tmp_path: Path
+) -> None:
+    site, store = SiteWithRecords(tmp_path), PostgresStore(postgres.url(), schema=schema)
+
+    async def work() -> list[list[str]]:
+        await store.append([site.record(THEN + n * DAY + m * timedelta(hours=5)) for n in range(3) for m in range(4)])
+        left: list[list[str]] = []
+        for hours in (0, 6, 24, 72):
+            restrictions = SiteRestrictions(store, site.sealer)
+            clock = Clock(END + timedelta(hours=hours))
+            destruction = Destruction.of_site(
+                site.policy, site.places, store, site.sealer, restrictions, clock=clock
+            )  # fmt: skip
+            assert (await destruction.once(clock.now)).troubles == []
+            await destruction.close()
+            left.append([name for name in tables(postgres, schema) if name.startswith("day_necessary")])
+        return left
+
+    ahead = "day_necessary_20241126"
+    first, second, third = (f"day_necessary_202411{day}" for day in (23, 24, 25))
+    every = [first, second, third, ahead]
+    assert runs(store, work) == [every, every, every[1:], [ahead]]

@@ -15,6 +15,7 @@ from consent_mw.policy.model import RECEIPTS
 from consent_mw.records import Query, Record, Scalar, new_id
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
+from consent_mw.system.days import start_of
 
 _ID_CHARACTERS: Final = 32
 
@@ -168,7 +169,14 @@ class Deletions:
             before, number=before.number + 1, step=step, step_archived=archived, step_unreadable=unreadable
         )
         await self._keep([after], now)
-        query = Query(kinds=ENDING, purposes=frozenset((part.purpose,)), ids=frozenset(step))
+        # By the end of its day a store knows that the day is over, and may give back the day's place.
+        over = start_of(part.day + 1)
+        query = Query(
+            kinds=ENDING,
+            purposes=frozenset((part.purpose,)),
+            ids=frozenset(step),
+            until=over if over <= now else None,
+        )
         count = await place.delete(query)
         self._known[part] = after.settled(count)
         return self._known[part].records - before.records

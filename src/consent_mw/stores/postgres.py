@@ -22,7 +22,7 @@ from consent_mw.exceptions import StoreError, StoreUnavailable
 from consent_mw.records import Query, Record, stored_record
 from consent_mw.stores.postgres_address import conninfo_of, place_of
 from consent_mw.stores.postgres_errors import told_plainly
-from consent_mw.stores.postgres_schema import EVERY_DAY, UNDIVIDED, lock_key, prepare, refuse_other_sessions
+from consent_mw.stores.postgres_schema import UNDIVIDED, lock_key, prepare, refuse_other_sessions
 from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, shelf_day, stretches
 
 __all__ = ["PostgresStore"]
@@ -36,6 +36,9 @@ _T = TypeVar("_T")
 _Row: TypeAlias = tuple[int, UUID, str, str, bytes | None, str, str, bytes]
 
 _EVERY_DAY: Final = "SELECT DISTINCT day FROM shelves ORDER BY day"
+_BEFORE: Final = """
+    SELECT DISTINCT day, purpose FROM shelves WHERE purpose = ANY(%s) AND day BETWEEN 0 AND %s ORDER BY day LIMIT %s
+"""
 _OF_OTHER_KINDS: Final = """
     SELECT count(*) FROM records
     WHERE day = ANY(%(days)s) AND NOT purpose = ANY(%(undivided)s) AND NOT kind = ANY(%(kinds)s)
@@ -186,16 +189,17 @@ class PostgresStore:
 
     async def count_others(self, kinds: Set[str]) -> int:
         """As `Counting.count_others`."""
+        count = 0
         values = {"kinds": list(kinds), "undivided": sorted(UNDIVIDED)}
         async with self._transaction(_READ) as connection:
             days = [day for (day,) in await (await connection.execute(_EVERY_DAY)).fetchall()]
             cursor = await connection.execute(_OF_OTHER_KINDS_UNDIVIDED, values)
-            count = sum([row[0] for row in await cursor.fetchall()])
+            count += sum([int(row[0]) for row in await cursor.fetchall()])
             await connection.execute("SAVEPOINT stretch")
             for first in range(0, len(days), _DAYS):  # so that it locks no more partitions than a search
                 some = {"days": days[first : first + _DAYS]}
                 cursor = await connection.execute(_OF_OTHER_KINDS, values | some)
-                count += sum([row[0] for row in await cursor.fetchall()])
+                count += sum([int(row[0]) for row in await cursor.fetchall()])
                 await connection.execute("ROLLBACK TO SAVEPOINT stretch")
         return count
 
@@ -204,7 +208,8 @@ class PostgresStore:
         Delete every record that matches in one transaction, and return how many they were.
 
         If nothing would remain of a day, the day is dropped, which frees its space at once. If a backup or another
-        reader holds the day for more than half a second, its rows are deleted instead, and autovacuum frees the space.
+        reader holds the day for more than half a second, its rows are deleted instead, and autovacuum frees the space;
+        the empty day is dropped with a later one.
         """
         search = Search(query)
         if search.is_empty:
@@ -218,7 +223,7 @@ class PostgresStore:
                     raise
         parts = [*parts, *((shelf.day, shelf.purpose) for shelf in whole)]
         count = await self._again(lambda: self._delete(_DELETE, search, [], parts)) if parts else 0
-        await self._drop_empty([part for part in parts if part[0] != EVERY_DAY and search.ends(part[0])])
+        await self._drop_empty([part for part in parts if search.may_empty(part[0])])
         return count
 
     async def now(self) -> datetime:
@@ -400,10 +405,19 @@ class PostgresStore:
         return sorted(among.intersection(hits))
 
     async def _drop_empty(self, parts: list[tuple[int, str]]) -> None:
-        """Drop the days that were deleted in parts and are now empty. Never raises."""
+        """
+        Drop the days that were deleted in parts and are now empty, and those before them that were emptied otherwise.
+        Never raises.
+        """
         try:
             async with self._transaction(_READ) as connection:
                 empty = [part for part in parts if not await self._holds_any(connection, *part)]
+                if empty:
+                    purposes = list({purpose for _, purpose in empty})
+                    cursor = await connection.execute(_BEFORE, [purposes, max(empty)[0], _DROPS])
+                    before = [(day, purpose) for day, purpose in await cursor.fetchall()]
+                    others = [part for part in before if part not in parts]
+                    empty += [part for part in others if not await self._holds_any(connection, *part)]
             nothing = Search(Query(kinds=frozenset()))
             for start in range(0, len(empty), _DROPS):
                 some = [Shelf(*part, []) for part in empty[start : start + _DROPS]]

@@ -151,7 +151,18 @@ class Search:
 
     def ends(self, day: int) -> bool:
         """Whether the query means everybody's records, up to the end of that day."""
-        return self.query.subjects is None and self.ids is None and self._upper >= ((day + 1) * DAY_MILLISECONDS) << 80
+        return self.query.subjects is None and self.ids is None and self._reaches(day)
+
+    def may_empty(self, day: int) -> bool:
+        """
+        Whether nothing may remain of that day, which is over. Of records that are named one by one `Query.until` says
+        so.
+        """
+        by_name = self.ids is None or self.query.until is not None
+        return day != EVERY_DAY and self.query.subjects is None and by_name and self._reaches(day)
+
+    def _reaches(self, day: int) -> bool:
+        return self._upper >= ((day + 1) * DAY_MILLISECONDS) << 80
 
     def shelves(self, beyond: int, *, most: int) -> tuple[sql.Composed, dict[str, Any]]:
         """
