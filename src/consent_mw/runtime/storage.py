@@ -182,7 +182,7 @@ def _use(used: UsedStores, url: str, logs: Sequence[str]) -> None:
 def _keyring(options: Options, places: Places, site_keys: SiteKeys) -> Keyring:
     if isinstance(options.keyring, str):
         service = TransitKeyring(options.keyring, kept=places.keyring_name, clock=options.clock)
-        return after_own_keys(service, places, site_keys)
+        return after_own_keys(service, places, site_keys, among_hosts=is_shared(options.store))
     if options.keyring is not None:
         return ForeignKeyring(options.keyring)
     if is_shared(options.store) or places.host_book.exists():  # a site that had a database brings this file along
