@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Coroutine, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -260,13 +261,21 @@ def test_what_a_host_kept_of_others_is_read_back_unless_it_was_changed_on_the_di
     assert again.keyring.view.messages.keys() == {record.id}
 
 
-def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore) -> None:
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore, is_running: bool) -> None:
     async def work() -> None:
         one = OneHost(tmp_path / "one", store)
         await one.agree()
         record = one.seal()
         shutil.copytree(tmp_path / "one", tmp_path / "copy")
         copy = OneHost(tmp_path / "copy", store)
+        if is_running:  # the memory of its processes was copied too
+            for name in ("_run", "_beat", "_beat_ns", "_sent"):
+                setattr(copy.hosts, name, deepcopy(getattr(one.hosts, name)))
+            for _ in range(14):
+                one.now_ns += 10 * 10**9
+                copy.now_ns = one.now_ns + 1_000
+                await settle(one, copy, times=1)
         await settle(copy, one)
         assert one.keyring.identity.id != copy.keyring.identity.id
         assert copy.sealer.open(record) == one.sealer.open(record) == b"x"

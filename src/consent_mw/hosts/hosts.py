@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -73,6 +74,8 @@ _LATELY: Final = timedelta(minutes=2)
 _PATIENCE_SECONDS: Final = 5.0
 _TRY_SECONDS: Final = 0.25
 _BATCH: Final = 200
+#: Of so many of its latest beats a process knows when it sent them. A store that went back may show older ones.
+_SENT: Final = 16
 
 
 class Facts(NamedTuple):
@@ -188,6 +191,7 @@ class Hosts:
         self._beat_ns = 0
         self._beats: set[UUID] = set()  # this host's beats in the store; the next beat replaces them
         self._beat: UUID | None = None
+        self._sent: deque[float] = deque(maxlen=_SENT)  # as `Beat.at`, before the store has it
         self._latest: dict[bytes, Beat] = {}  # of each host the newest beat that was heard
         self._all_at = -_ALL_SECONDS
         self._heard_ns = 0
@@ -414,7 +418,7 @@ class Hosts:
         self._latest[message.author] = later(beat, self._latest.get(message.author))
         if message.author != identity.id:
             return
-        if identity.has_run(beat.run):
+        if identity.has_run(beat.run) and not self._is_of_a_clone(beat):
             self._beats.add(message.record.id)
             if beat.left:  # another process of this host has ended
                 self._beat, self._beat_ns = None, 0
@@ -427,6 +431,10 @@ class Hosts:
                 self.keyring.book.path.parent,
             )
             identity.renew()
+
+    def _is_of_a_clone(self, beat: Beat) -> bool:
+        """Whether a machine sent it that was copied while it ran: it goes on under the name of our run, too."""
+        return beat.run == self._run and bool(self._sent) and beat.at > min(self._sent) and beat.at not in self._sent
 
     async def _be_oneself(self) -> None:
         identity = self.keyring.identity
@@ -628,6 +636,7 @@ class Hosts:
         unshared, now_ns = bool(await asyncio.to_thread(self._to_share)), self._clock()
         facts = await asyncio.to_thread(self._facts)
         ahead = self._store_clock.ahead.total_seconds()
+        self._sent.append(now_ns / 1e9)
         (said,) = await self._say(
             [
                 Beat(
