@@ -5,18 +5,17 @@ a program: its children are forks, which only a process of one thread may have.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from tests.support.deaths import at_each_step, in_a_fork
 from tests.support.one_host import DAY, LABELS, OneHost, beside, settle
 
-from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.hosts.messages import Place
 from consent_mw.records import Query
 from consent_mw.stores.postgres import PostgresStore
 from consent_mw.stores.self_opening import OpenedStore
-from consent_mw.system import durable
 from consent_mw.system.days import DAY_NS
 
 SEALED, ENDED = LABELS
@@ -24,8 +23,7 @@ SEALED, ENDED = LABELS
 
 STEPS = [
     *((PostgresStore, verb) for verb in ("append", "delete")),
-    *((durable, name) for name in ("append", "replace")),
-    (FileKeyring, "_overwrite"),
+    *((os, name) for name in ("pwrite", "fsync", "replace")),  # of key file, identity and book
 ]
 
 
