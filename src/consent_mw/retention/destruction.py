@@ -375,12 +375,15 @@ class Destruction:
 
     async def _is_handed_over(self, day: int, run: _Run) -> bool:
         """Whether no other host may still move records of a day into the store, which this one then could not open."""
+        if day in run.handed_over:  # a day has a key for each purpose and part of it
+            return run.handed_over[day]
         waiting = (await self._hosts.spools(start_of(day + 1))).waiting if self._hosts else ()
         if waiting:
             run.outcome.troubles.append(
                 f"keys of {day_text(day)} wait for {', '.join(host.called for host in waiting)}: records of it that a "
                 "law demands may wait there; start them, or if one is gone for good: consent-mw hosts retire"
             )
+        run.handed_over[day] = not waiting
         return not waiting
 
     def _archives(self, stage: Stage) -> bool:
@@ -573,6 +576,7 @@ class _Run:
         self.outcome = Outcome()
         self.unreached: set[str] = set()  # where keys could not be destroyed: nothing there counts as destroyed
         self.renewed = False  # whether it was seen to that no restriction ends
+        self.handed_over: dict[int, bool] = {}  # of each day that was asked for, whether all hosts are past it
         self.known = 0  # rows that are known to go
         self.left: set[tuple[str, int, str]] = set()  # where, day and purpose of rows that could not go yet
 
