@@ -524,7 +524,7 @@ class Hosts:
                 _log.info("the revision %s was published on another host", said.name)
 
     def _unpublished(self, label: str = "") -> list[Body]:
-        """Return what has to be said of all shelves, or of one."""
+        """Return messages with what is new on all shelves, or on one."""
         known = self.keyring.view.published
         return [
             Published(shelf=shelf.label, name=name, **shelf.kept(name)._asdict())
