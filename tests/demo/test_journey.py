@@ -228,9 +228,10 @@ def test_ignoring_the_banner_chooses_nothing(arrive):
     assert set(visitor.cookies) <= {"session"}
 
 
-# How much of the view moved: with ours at any time, and with anything once the page has been read whole.
+# How much of the view moved: with ours at any time (the room at the page's end has no node), and with anything once the
+# page has been read whole.
 MOVED = """new Promise(done => {
-    const ours = ({ node }) => node?.parentElement?.closest(".consent-mw") || node?.matches?.(".consent-mw");
+    const ours = ({ node }) => !node || node.parentElement?.closest(".consent-mw") || node.matches?.(".consent-mw");
     const read = performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd;
     const moved = [];
     new PerformanceObserver(list => moved.push(...list.getEntries())).observe({type: "layout-shift", buffered: true});
