@@ -13,6 +13,7 @@ from babel import Locale
 from babel.messages.pofile import read_po
 from msgspec.structs import replace
 from tests.support.commands import run
+from tests.support.site_pages import get
 
 from consent_mw.policy.durations import Duration
 from consent_mw.policy.language_tags import lookup
@@ -192,6 +193,11 @@ def test_a_tag_is_served_by(wanted: str, available: list[str], served: str | Non
 )
 def test_a_header_is_served_by(header: str, served: str | None) -> None:
     assert negotiate(header, ["ko", "en"]) == served
+
+
+@pytest.mark.parametrize("picked", ["ko", "KO", "ko_KR", "ko-Kore-KR"])
+def test_a_language_picked_by_hand_is_found_as_one_that_the_browser_names(picked: str) -> None:
+    assert 'lang="ko"' in get(f"/consent?lang={picked}", headers={"accept-language": "en"}).body.partition("<body")[0]
 
 
 @pytest.mark.parametrize(("tag", "direction"), [("iw", "rtl"), ("ar", "rtl"), ("in", "ltr"), ("en_GB", "ltr")])

@@ -24,6 +24,7 @@ from consent_mw.crypto.signing import Signing
 from consent_mw.exceptions import StoreError
 from consent_mw.log.receipt_keeper import ReceiptKeeper
 from consent_mw.log.user_agents import is_crawler
+from consent_mw.policy.language_tags import lookup
 from consent_mw.policy.model import Policy
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.proofs import Proofs
@@ -202,9 +203,9 @@ class Site:
         """Return the visitor's language: from `?lang=` on our own pages, from Accept-Language, or the default."""
         path = own_path(scope)
         if path == self.prefix or path.startswith(f"{self.prefix}/"):
-            asked = query_of(scope).get("lang", "")
-            if asked in self.policy.languages:
-                return asked
+            picked = lookup(query_of(scope).get("lang", ""), self.policy.languages)
+            if picked:
+                return picked
         return self._liked(b",".join([value for name, value in scope["headers"] if name == b"accept-language"]))
 
     def _like(self, accepted: bytes) -> str:
