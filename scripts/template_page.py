@@ -44,7 +44,6 @@ SOMEWHERE = {
     "amendments": "what a revision changes: each has its kind, and what was and is",
     "announced": "the number of the announced revision, or none",
     "answers": "by purpose: true, false, or none where it is asked each time",
-    "begins": "the instant from which the revision holds",
     "brief": "whether the notice stands beside a banner, and says less",
     "choice": "`accept`, `reject`, `prompt`, or none",
     "compared": "the revision before, beside this one: `amendments`, `differences`, `asked_again`; or none",

@@ -392,4 +392,4 @@ def test_an_announcement_can_be_replaced_by_another_and_taken_back(begun: Callab
         assert page.announces == announced
         assert (f'/consent/policy/{revision}"' in page.body) == announced
     assert app.runtime.policy.revision == 4  # the old rules under a higher number, at once
-    assert "never was in force" in visits(app, "/consent/policy/3").body
+    assert "never took effect" in visits(app, "/consent/policy/3").body

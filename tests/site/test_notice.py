@@ -73,11 +73,9 @@ def test_every_page_announces_the_day_the_changes_and_where_to_compare(
 
 def test_the_announced_revision_is_readable_and_says_that_it_is_not_in_force(app: ConsentMiddleware) -> None:
     page = visits(app, "/consent/policy/2").body.partition("<main")[2]
-    assert (
-        "This revision is announced and not in force yet. It holds from 31 December 2026 00:00:00 (UTC+09:00)" in page
-    )
+    assert "has been announced and is not in force yet. From midnight at the start of that day, Seoul time." in page
     assert "Functional is kept longer (180 days → 200 days) <strong>(important: it is kept longer)" in page
-    assert "will be asked again about: Functional" in " ".join(page.split()).replace(":</p> ", ": ")
+    assert "we'll ask you again about: Functional" in " ".join(page.split()).replace(":</p> ", ": ")
     assert re.search(r"Revision 1</a> \(in force\)", page)
     assert re.search(r"Revision 2</a> \(announced\)", page)
     document = json.loads(visits(app, "/consent/policy/2.json").body)
@@ -212,3 +210,13 @@ def test_nothing_of_a_key_or_a_visitor_is_in_the_notice(app: ConsentMiddleware) 
     bodies = {visits(app, "/", [(b"user-agent", agent)]).body for agent in (b"a", b"b")}
     assert len(bodies) == 1
     assert KEY not in bodies.pop()
+
+
+def test_a_text_that_changed_in_another_language_alone_says_in_which(tmp_path: Path) -> None:
+    begun = Site(tmp_path, policy(1, "2026-01-01", "2026-01-01"), Clock(datetime(2026, 12, 1, tzinfo=UTC)))
+    begun.worker()
+    begun.publish(policy(2, "2026-12-01", "2026-12-31").replace('"Example Inc."', '"Example Ltd."'))
+    app = begun.worker()
+    english, korean = (visits(app, "/consent/policy/2", [(b"accept-language", tag)]).body for tag in (b"en", b"ko"))
+    assert "Who runs this site (Example Inc. → Example Ltd.)" in english
+    assert "이 사이트의 운영자 (영어)" in korean

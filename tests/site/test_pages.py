@@ -155,7 +155,7 @@ def test_every_revision_has_its_own_address_and_says_whether_it_is_in_force(tmp_
         body = get(f"/consent/policy/{revision}?lang=en", app=app).body
         assert f"Revision {revision}, published" in body
         assert f">{retention}</td>" in body
-        assert ("not in force any more" in body) == (revision != 3)
+        assert ("no longer in force" in body) == (revision != 3)
         assert [f"/consent/policy/{number}?lang=en" in body for number in (1, 2, 3)] == [True] * 3
 
 

@@ -118,7 +118,6 @@ class PolicyPages:
             "in_force": self._policy.revision,
             "ahead": self._ahead,
             "standing": self._standing(policy.revision),
-            "begins": _begins(policy),
             "revisions": sorted(self._by_revision),
             "compared": compared,
             "old": compared.old if compared else None,
