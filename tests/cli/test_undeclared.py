@@ -213,3 +213,15 @@ def test_bad_input_is_one_line_with_the_mend(
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
+
+
+def test_a_name_that_no_policy_can_declare_comes_without_toml(policy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def odd(scope, receive, send):
+        headers = [(b"set-cookie", line) for line in (b"k[1]=1", b"plain=1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    asked(ConsentMiddleware(odd, policy=policy, secret_keys=[KEY], directory=policy.parent / "data"), "/")
+    warnings = [record.getMessage() for record in caplog.records if "is not declared" in record.getMessage()]
+    assert ["rename the cookie" in text for text in warnings] == [True, False]
+    assert ["[[cookies.declared]]" in text for text in warnings] == [False, True]

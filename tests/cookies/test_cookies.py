@@ -107,6 +107,8 @@ def test_what_we_delete_is_a_deletion_of_that_name(name):
         (b"; Max-Age=60; Max-Age=120; Expires=Wed, 02 Dec 2026 00:00:00 GMT", 120),
         (b"; Expires=Wed, 02 Dec 2026 00:00:00 GMT", 86_400),
         (b"; Expires=some day; Max-Age=soon", None),
+        (b"; Max-Age=99999999999999", 34_560_000),
+        (b"; Expires=Thu, 01 Jan 2099 00:00:00 GMT", 34_560_000),
     ],
 )
 def test_how_long_a_line_lets_its_cookie_last(attributes: bytes, seconds: int | None) -> None:

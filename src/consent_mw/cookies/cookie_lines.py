@@ -14,6 +14,7 @@ _CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code != 0x09)
 _WHOLE_NUMBER = re.compile(rb"-?[0-9]+")
 #: The two spellings of a date that servers write: IMF-fixdate, and the older one with hyphens.
 _DATE = re.compile(rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d)[ -]([A-Z][a-z]{2})[ -](\d{4}) (\d\d):(\d\d):(\d\d) GMT")
+_MOST_SECONDS = 400 * 86_400
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 #: Browsers ignore an attribute whose value is longer (RFC 6265bis, section 5.6, step 6), and a year before 1601.
 _LONGEST_ATTRIBUTE = 1_024
@@ -121,12 +122,16 @@ def _moment(text: bytes) -> datetime | None:
 
 
 def lasts_seconds(line: bytes, now: datetime) -> int | None:
-    """Return how many seconds the cookie of a Set-Cookie line lasts; None if it lasts until the browser closes."""
-    ages = [age for age in _attribute(line, b"max-age") if age.isdigit() and len(age) < 12]
+    """
+    Return how many seconds the cookie of a Set-Cookie line lasts; None if it lasts until the browser closes.
+
+    Browsers keep none for more than 400 days (RFC 6265bis, section 5.5).
+    """
+    ages = [age for age in _attribute(line, b"max-age") if age.isdigit()]
     if ages:
-        return int(ages[-1])
+        return min(int(ages[-1][:12]), _MOST_SECONDS)
     moments = [moment for moment in map(_moment, _attribute(line, b"expires")) if moment]
-    return int((moments[-1] - now).total_seconds()) if moments else None
+    return min(int((moments[-1] - now).total_seconds()), _MOST_SECONDS) if moments else None
 
 
 class CookieFloor(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from consent_mw.consent.permissions import Decision, Reason
+from consent_mw.cookies.header_lines import is_token
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
 from consent_mw.kinds import UNDECLARED
@@ -98,7 +99,10 @@ class Undeclared:
                 fate = f"was {decision.verdict}, at {as_json(place[:_LONGEST_PLACE])}"
             else:
                 fate = "came from a browser; no page seen here has set it"
-            _log.warning(_ADVICE, name, fate, self._policy.file, name, *self._proposal(decision, source))
+            if is_token(decision.name.encode("latin-1", "replace")):
+                _log.warning(_ADVICE, name, fate, self._policy.file, name, *self._proposal(decision, source))
+            else:
+                _log.warning(_RENAME, name, fate)
 
     def _proposal(self, decision: Decision, source: Source) -> tuple[str, str, str]:
         """Return the lines to paste for purpose and end, and a text in each language of the policy."""
@@ -139,6 +143,7 @@ def _name(decision: Decision, source: Source) -> str:
     return clean(name) if source == "response" else redact_name(name)
 
 
+_RENAME = "the cookie %s is not declared and %s. A policy cannot declare this name: rename the cookie"
 _ADVICE = """the cookie %s is not declared and %s. To declare it, add to %s:
 
 [[cookies.declared]]
