@@ -195,6 +195,16 @@ def test_a_header_is_served_by(header: str, served: str | None) -> None:
     assert negotiate(header, ["ko", "en"]) == served
 
 
+@pytest.mark.parametrize(
+    ("page", "text", "marks"),
+    [("ar", "ko", 'lang="ko" dir="ltr"'), ("en", "he", 'lang="he" dir="rtl"'), ("en", "ko", 'lang="ko"')],
+)
+def test_a_text_of_the_other_direction_says_so_that_its_full_stop_stands_at_its_end(
+    page: str, text: str, marks: str
+) -> None:
+    assert Translation(page).marks(text) == marks
+
+
 @pytest.mark.parametrize("picked", ["ko", "KO", "ko_KR", "ko-Kore-KR"])
 def test_a_language_picked_by_hand_is_found_as_one_that_the_browser_names(picked: str) -> None:
     assert 'lang="ko"' in get(f"/consent?lang={picked}", headers={"accept-language": "en"}).body.partition("<body")[0]

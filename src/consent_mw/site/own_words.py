@@ -20,7 +20,7 @@ def own_words(text: Text, translation: Translation) -> Markup:
     blocks = Markup().join(_block(block.splitlines()) for block in re.split(r"\n\s*\n", words.strip()))
     if language in ("", translation.language):
         return blocks
-    return Markup('<div lang="{}">{}</div>').format(language, blocks)
+    return Markup("<div {}>{}</div>").format(translation.marks(language), blocks)
 
 
 def _block(lines: list[str]) -> Markup:

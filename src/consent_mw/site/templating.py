@@ -131,7 +131,7 @@ def _read(text: Text, translation: Translation) -> Markup:
     if language in ("", translation.language):
         return Markup("{}").format(words)
     if language == translation.asked:
-        return Markup('<span lang="{}">{}</span>').format(language, words)
-    return Markup('<span lang="{}">{}</span> <small class="consent-mw-foreign">({})</small>').format(
-        language, words, translation.name(language)
+        return Markup("<span {}>{}</span>").format(translation.marks(language), words)
+    return Markup('<span {}>{}</span> <small class="consent-mw-foreign">({})</small>').format(
+        translation.marks(language), words, translation.name(language)
     )

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 from babel.dates import format_date, get_timezone_location
 from babel.units import format_unit
+from markupsafe import Markup
 
 from consent_mw.policy.durations import Duration
 from consent_mw.site.sentences import CATALOGUES, SOURCE, locale_of, sentences
@@ -77,6 +78,13 @@ class Translation:
         """Return this language's name for the country with an ISO 3166-1 code, or the code itself."""
         names = cast("Mapping[str, str]", self._locale.territories)
         return names.get(code, code)
+
+    def marks(self, language: str) -> Markup:
+        """Return the attributes of an element in another language: its `lang`, and its `dir` if that differs too."""
+        locale = locale_of(language)
+        direction = locale.text_direction if locale else "ltr"
+        turned = Markup(' dir="{}"').format(direction) if direction != self.direction else Markup()
+        return Markup('lang="{}"{}').format(language, turned)
 
     def own_name(self, tag: str) -> str:
         """Return the name of the language `tag` in that language, or the tag itself."""
