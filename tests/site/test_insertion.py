@@ -233,7 +233,11 @@ def test_a_file_sent_past_us_and_an_application_that_stops_leave_what_was_held_u
     assert insertion.close() == []
 
 
-@pytest.mark.parametrize("kind", ["text/html", "text/html; charset=EUC-KR", 'Text/HTML ;charset="shift_jis"'])
+@pytest.mark.parametrize(
+    "kind",
+    ["text/html", 'Text/HTML ;charset="shift_jis"']
+    + [f"text/html; charset={name}" for name in ("EUC-KR", "windows-31j", "x-sjis", "iso-8859-8-i", "utf8mb4")],
+)
 def test_a_page_not_said_to_be_utf_8_gets_character_references(kind: str) -> None:
     first = start(kind=kind)
     assert insertable("GET", first)
@@ -245,7 +249,7 @@ def test_a_page_not_said_to_be_utf_8_gets_character_references(kind: str) -> Non
     [
         *(start(status=status) for status in (103, 204, 205, 206, 302, 304)),
         *(start(kind=kind) for kind in ("text/plain", "text/event-stream", "application/xhtml+xml", "text/htmlx", "")),
-        *(start(kind=f"text/html; charset={name}") for name in ("utf-16", "utf-32le", "iso-2022-jp", "hz", "x-none")),
+        *(start(kind=f"text/html; charset={name}") for name in ("utf-16", "utf-32le", "iso-2022-jp", "hz", "Unicode")),
         start(("Content-Encoding", "gzip")),
         start(("Content-Range", "bytes 0-5/10")),
         start(("Content-Disposition", "Attachment; filename=a.html")),
@@ -272,6 +276,12 @@ def test_a_page_is_taken_for_every_method_but_head() -> None:
     assert insertable("GET", page)
     assert insertable("POST", page)
     assert not insertable("HEAD", page)
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "none", "identity, UTF-8", ""])
+def test_what_is_no_coding_of_a_browser_is_shown_as_it_comes_and_gets_one(coding: str) -> None:
+    assert insertable("GET", start(("Content-Encoding", coding)))
+    assert not insertable("GET", start(("Content-Encoding", coding), ("Content-Encoding", "x-gzip")))
 
 
 DESCRIBED = [

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.middleware.gzip import GZipMiddleware
 from tests.support.asgi import drive, scope
 from tests.support.policies import POLICY
 
@@ -100,6 +101,15 @@ def test_a_page_in_which_tags_cannot_be_found_leaves_chunk_by_chunk(site: Consen
     chunks = cut(DOCUMENT.format("abc", "").encode(charset), [10, 50, 51])
     sent = answer(site, chunks, ("Content-Type", f"text/html; charset={charset}"))
     assert [message["body"] for message in sent[1:]] == chunks
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_an_application_that_compresses_is_asked_not_to(site: ConsentMiddleware, method: str) -> None:
+    page = DOCUMENT.format("x", "</body></html>").encode()
+    headers = [(b"host", b"shop.example"), (b"accept", b"text/html"), (b"accept-encoding", b"gzip")]
+    app = GZipMiddleware(sends([page], ("Content-Type", "text/html")), minimum_size=1)
+    sent = asyncio.run(drive(site, scope(app=app, method=method, headers=headers)))
+    assert b"data-consent" in body(sent)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,25 @@ _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([\w.:+-]{1,40})', re.IGNORE
 _ASCII_COMPATIBLE: Final = re.compile(
     r"utf-8(-sig)?|ascii|iso8859-\d+|cp125\d|cp(866|874|932|949|950)|koi8-[rtu]|mac-\w+|euc_\w+|shift_jis\w*|gb\w+|big5\w*"
 )
+#: Names that browsers know and Python does not, of charsets in which tags are other bytes (Encoding Standard, 4.2). A
+#: page in a charset that neither knows is read as if it named none.
+_WIDE: Final = frozenset(
+    [
+        "csunicode",
+        "iso-10646-ucs-2",
+        "iso-2022-cn",
+        "iso-2022-cn-ext",
+        "replacement",
+        "ucs-2",
+        "unicode",
+        "unicodefeff",
+        "unicodefffe",
+    ]
+)
+#: Codings that a browser undoes. It shows what names another one, such as `utf-8`, as it comes.
+_COMPRESSIONS: Final = frozenset(
+    (b"br", b"compress", b"dcb", b"dcz", b"deflate", b"gzip", b"x-compress", b"x-gzip", b"zstd")
+)
 _DIRECTIVE: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
 
 # These headers describe the bytes that the application wrote. A validator, weak or not, would also bring a 304 for a
@@ -93,7 +112,7 @@ def insertable(method: str, start: Message) -> bool:
     return (
         len(kinds) == 1
         and is_html(kinds[0])
-        and all(value.strip().lower() in (b"", b"identity") for value in header_values(headers, b"content-encoding"))
+        and not _is_compressed(headers)
         and header_value(headers, b"content-range") is None
         and not (header_value(headers, b"content-disposition") or b"").strip().lower().startswith(b"attachment")
         and "no-transform" not in _names(_directives(headers))
@@ -110,7 +129,7 @@ def obstacle(start: Message) -> str:
     headers = list(_headers(start))
     if header_value(headers, b"content-range") is not None or header_value(headers, b"content-disposition") is not None:
         return ""
-    if any(value.strip().lower() not in (b"", b"identity") for value in header_values(headers, b"content-encoding")):
+    if _is_compressed(headers):
         return _COMPRESSED
     if "no-transform" in _names(_directives(headers)):
         return _UNTOUCHED
@@ -156,7 +175,7 @@ def legible(scope: Scope, fields: Mapping[bytes, bytes]) -> Scope:
     Args:
         fields: The request's headers by lower-case name.
     """
-    if b"text/html" not in fields.get(b"accept", b"") or scope.get("method") not in _READS:
+    if b"text/html" not in fields.get(b"accept", b""):
         return scope
     extensions = scope.get("extensions")
     if extensions and _BY_PATH in extensions:
@@ -353,6 +372,11 @@ def _headers(start: Message) -> Iterable[Header]:
     return headers
 
 
+def _is_compressed(headers: Iterable[Header]) -> bool:
+    codings = b",".join(header_values(headers, b"content-encoding")).lower().split(b",")
+    return not _COMPRESSIONS.isdisjoint([coding.strip() for coding in codings])
+
+
 def _charset(kind: bytes) -> str:
     match = _CHARSET.search(kind)
     return match[1].decode("latin-1") if match else ""
@@ -364,7 +388,7 @@ def _readable(charset: str) -> bool:
     try:
         return not charset or bool(_ASCII_COMPATIBLE.fullmatch(codecs.lookup(charset).name))
     except LookupError:
-        return False
+        return charset.lower() not in _WIDE
 
 
 def _has_no_odd_length(headers: Iterable[Header]) -> bool:
