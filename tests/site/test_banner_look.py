@@ -98,6 +98,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "demo en": document(banner("en", policy=DEMO)),
         "demo ko": document(banner("ko", policy=DEMO)),
         "many": document(banner("en", policy=MANY)),
+        "upright": document(banner("ko"), "html { writing-mode: vertical-rl }"),
         "pills": document(banner("en"), ".consent-mw { --consent-radius: 999px }"),
     }
 
@@ -143,9 +144,11 @@ def test_the_three_answers_look_alike_and_are_in_sight(show: Any, name: str, wid
 
 
 @pytest.mark.parametrize(("width", "height", "share"), [(320, 640, 1 / 2), (640, 320, 1 / 2), (1280, 800, 1 / 3)])
-@pytest.mark.parametrize("name", ["ko", "en", "ar", "changed", "waiting", "many"])
+@pytest.mark.parametrize("name", ["ko", "en", "ar", "changed", "waiting", "many", "upright"])
 def test_most_of_the_first_view_is_the_site_s(show: Any, name: str, width: int, height: int, share: float) -> None:
-    assert measured(show(name, width, height), "banner.offsetHeight / innerHeight") <= share
+    page = show(name, width, height)
+    assert measured(page, "banner.offsetHeight / innerHeight") <= share
+    assert measured(page, "banner.offsetWidth / innerWidth") > 0.9
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 640), (640, 320), (667, 375), (932, 430)])
