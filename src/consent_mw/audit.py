@@ -26,6 +26,11 @@ _GENESIS: Final = hashlib.sha256(b"consent-mw audit").hexdigest()
 _LONGEST_BYTES: Final = 65_536
 _TEXT_LIMIT: Final = 1_000
 _LINE: Final = re.compile(rb'(\{"n":([1-9][0-9]{0,17}),.*),"hash":"([0-9a-f]{64})"\}\n', re.DOTALL)
+#: What to do with a broken chain.
+_FIX: Final = (
+    "compare it with those of your backups, and find out who changed it; put the whole one back, or move audit.jsonl, "
+    "audit.head and audit.seen away and write down why"
+)
 _HEAD: Final = re.compile(rb"([0-9]{18}) ([0-9]{18}) ([0-9a-f]{64})\n")
 
 
@@ -74,6 +79,11 @@ class Verdict(NamedTuple):
     anchor: Anchor
     broken: str = ""
     note: str = ""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the chain, with the fix, in one line; "" if all of it is valid."""
+        return f"the chain is broken at {self.broken}; {_FIX}" if self.broken else ""
 
 
 class _Head(NamedTuple):
@@ -177,8 +187,7 @@ class Audit:
             gone = _checked(file, head, seen).broken
         if not gone:
             return verdict
-        fix = "put the longer one back, or remove the file and write down why"
-        return verdict._replace(broken=f"{gone} (as {self.seen} has seen it, so an older chain was put here; {fix})")
+        return verdict._replace(broken=f"{gone} (as {self.seen} has seen it, so an older chain was put here)")
 
     def copied(self) -> tuple[bytes, bytes]:
         """

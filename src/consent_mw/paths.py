@@ -83,11 +83,7 @@ class Places:
         store refuses its own file, and is left out.
         """
         kept = (path for place in self._shelves if place.is_dir() for path in sorted(place.iterdir()))
-        return [
-            f"{path}: is empty (0 bytes), so its content was cut off; put it back from a copy, or else remove it"
-            for path in (*self._contents(), *kept)
-            if path != self.database and path.is_file() and not path.stat().st_size
-        ]
+        return [line for path in (*self._contents(), *kept) if path != self.database and (line := cut_off(path))]
 
     @property
     def _shelves(self) -> tuple[Path, ...]:
@@ -231,3 +227,10 @@ class Places:
     def requests_lock(self) -> Path:
         """The lock of the process that answers a visitor's request, one on the machine at a time."""
         return self.directory / "requests.lock"
+
+
+def cut_off(path: Path) -> str:
+    """What is wrong with a file that is never empty, if it is, with the fix; else ""."""
+    if not path.is_file() or path.stat().st_size:
+        return ""
+    return f"{path}: is empty (0 bytes), so its content was cut off; put it back from a copy, or else remove it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.records import encode_record
 from consent_mw.rights.request import Request
 from consent_mw.spool.spool import Spool
+from consent_mw.stores.used import UsedStores
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def a_backup_cut_off(site: SiteWithRecords) -> None:
         (a_half_of_the_store, "store"),
         (an_empty_list_of_keyrings, "store"),
         (what_has_ended, "destruction"),
-        (a_lost_key, "destruction"),
+        (a_lost_key, "store"),
         (a_late_request, "requests"),
         (a_shorter_chain, "audit"),
         (a_clock_ahead, "clock"),
@@ -157,3 +159,55 @@ def test_every_file_that_was_cut_to_nothing_is_named(site: SiteWithRecords, caps
         file.write_bytes(content)
         assert code == 1
         assert any(file.name in line for lines in wrong.values() for line in lines), (file, wrong)
+
+
+def a_cut_key_file(site: SiteWithRecords) -> None:
+    site.places.keys.write_bytes(b"")
+
+
+def garbage_for_keys(site: SiteWithRecords) -> None:
+    site.places.keys.write_bytes(b"garbage" * 1_000)
+
+
+def cut_site_keys(site: SiteWithRecords) -> None:
+    site.places.site_keys.write_bytes(b"")
+
+
+def no_store(site: SiteWithRecords) -> None:
+    site.places.database.unlink()
+
+
+def another_store(site: SiteWithRecords) -> None:
+    UsedStores.beside(site.places.database).use(f"sqlite:///{site.places.directory}/another.sqlite3")
+
+
+def an_empty_chain(site: SiteWithRecords) -> None:
+    site.places.audit.write_bytes(b"")
+
+
+def no_directory(site: SiteWithRecords) -> None:
+    shutil.rmtree(site.places.directory)
+
+
+def an_open_directory(site: SiteWithRecords) -> None:
+    site.places.directory.chmod(0o777)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        a_half_of_the_store, a_lost_key, a_cut_key_file, garbage_for_keys, cut_site_keys, no_store, another_store,
+        an_empty_chain, a_shorter_chain, no_directory, an_open_directory,
+    ],
+)  # fmt: skip
+def test_one_cause_is_one_problem_with_its_fix(
+    harm: Callable[[SiteWithRecords], None], site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm(site)
+    code, wrong = examined(capsys)
+    assert code == 1
+    (problem,) = [line for lines in wrong.values() for line in lines]
+    assert "; " in problem
+    capsys.readouterr()
+    main(["doctor"])
+    assert re.search(r": wrong, for what is said of the \w+$", capsys.readouterr().out, re.MULTILINE) or len(wrong) == 1

@@ -51,6 +51,26 @@ def test_the_start_says_that_the_key_file_was_lost(site: SiteWithRecords, caplog
     assert stat.S_IMODE(site.places.rings.stat().st_mode) == 0o600
 
 
+def test_a_key_file_that_was_cut_to_nothing_is_named_by_the_site_and_left_alone_by_commands(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    started(site.file.parent)
+    site.places.keys.write_bytes(b"")
+    for words in (
+        ["store", "check"],
+        ["purge"],
+        ["drain", "--once"],
+    ):
+        code, said = runs(site, capsys, *words)
+        assert code == 1, (words, said)
+        assert f"{site.places.keys}: is empty (0 bytes)" in said
+        assert site.places.keys.stat().st_size == 0, "a new keyring would stand in the place of the lost one"
+    caplog.clear()
+    started(site.file.parent)
+    assert f"{site.places.keys}: is empty (0 bytes)" in caplog.text
+    assert "was used here before" in caplog.text
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_the_commands_that_watch_end_with_1_and_name_the_keyring(
     site: SiteWithRecords, capsys: pytest.CaptureFixture[str], replaced: bool
@@ -67,7 +87,7 @@ def test_the_commands_that_watch_end_with_1_and_name_the_keyring(
     assert f"put its key file back, or give it up: consent-mw purge --lost {lost}" in said
     code, said = runs(site, capsys, "purge", "--dry-run")
     assert code == 1
-    assert f"{site.places.keys}: the keyring {lost} was used here, and is not there" in said
+    assert f"{site.places.keys}: the keys of keyring {lost} are not here" in said
 
 
 def test_a_keyring_that_was_given_up_is_no_fault_any_more(

@@ -147,9 +147,7 @@ def _verified(
             click.echo(f"{disclosures.held} disclosures are in the ledger as they were written")
         click.echo("\n".join(map(str, records)), nl=bool(records))
     complain(*(f"note: {note}" for note in (verdict.note, *disclosures.notes) if note))
-    if verdict.broken:
-        complain(f"the chain is broken at {verdict.broken}")
-    complain(*disclosures.broken, *faults)
+    complain(*filter(None, [verdict.fault]), *disclosures.broken, *faults)
     return FAULT if verdict.broken or disclosures.broken or faults else 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from io import StringIO
@@ -26,7 +26,7 @@ from consent_mw.cli.store import store
 from consent_mw.cli.terminal import FAULT, busy, complain
 from consent_mw.exceptions import ConsentError, Fault, PolicyError
 from consent_mw.kinds import KINDS
-from consent_mw.paths import Places
+from consent_mw.paths import Places, cut_off
 from consent_mw.records import Query
 from consent_mw.retention.overdue import Due
 from consent_mw.staff.backup import latest_backup
@@ -42,12 +42,26 @@ _UNSAID: Final = "something is wrong"
 
 
 class _Finding(msgspec.Struct):
-    """What one examination found. `output` is what its command prints with `--json`; None if it has no command."""
+    """
+    What one examination found. `output` is what its command prints with `--json`; None if it has no command. `same_as`
+    names the finding before it that has a problem of this one.
+    """
 
     name: str
     problems: list[str] = []
     notes: list[str] = []
     output: Any = None
+    same_as: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems and not self.same_as
+
+    def __str__(self) -> str:
+        if self.same_as and not self.problems:
+            return f"{self.name}: wrong, for what is said of the {self.same_as}"
+        return f"{self.name}: {'well' if self.is_well else f'{len(self.problems)} wrong'}"
 
 
 @click.command(epilog="Example: consent-mw doctor --backups /var/backups/mysite, each night by a timer.")
@@ -96,20 +110,34 @@ def doctor(
         "audit": lambda: _chain(places, url),
         "clock": lambda: _Finding("", with_store(existing_store(places, url, log_urls), _ahead)),
     }
+    if not places.directory.exists():  # which the second says
+        examinations = {name: examinations[name] for name in ("policy", "files")}
     if backups:
         examinations["backup"] = lambda: _Finding("", [*_age(backups, timedelta(hours=backup_hours))])
     with busy("examining"):
         findings = [_examined(name, examine) for name, examine in examinations.items()]
+    _say_once(findings)
+    is_well = all(finding.is_well for finding in findings)
     if json_wanted:
-        checks = [{"ok": not finding.problems, **msgspec.to_builtins(finding)} for finding in findings]
-        click.echo(as_json({"ok": not any(finding.problems for finding in findings), "checks": checks}))
+        checks = [{"ok": finding.is_well, **msgspec.to_builtins(finding)} for finding in findings]
+        click.echo(as_json({"ok": is_well, "checks": checks}))
     else:
         for finding in findings:
-            click.echo(f"{finding.name}: {f'{len(finding.problems)} wrong' if finding.problems else 'well'}")
+            click.echo(str(finding))
     for finding in findings:
         complain(*(f"{_NOTE}{finding.name}: {line}" for line in finding.notes))
         complain(*(f"{finding.name}: {line}" for line in finding.problems))
-    return FAULT if any(finding.problems for finding in findings) else 0
+    return 0 if is_well else FAULT
+
+
+def _say_once(findings: Iterable[_Finding]) -> None:
+    """Leave a problem in the first finding that has it: a store that cannot be read, say, is met by most of them."""
+    known: dict[str, str] = {}
+    for finding in findings:
+        problems = dict.fromkeys(finding.problems)
+        finding.problems = [line for line in problems if not any(other in line for other in known)]
+        finding.same_as = next((name for other, name in known.items() if any(other in line for line in problems)), "")
+        known |= dict.fromkeys(finding.problems, finding.name)
 
 
 def _given(option: str, value: str | None) -> list[str]:
@@ -165,7 +193,7 @@ def _destruction(words: list[str]) -> _Finding:
 def _chain(places: Places, url: str | None) -> _Finding:
     chain = Audit(places.audit, places.audit_head)
     verdict, disclosures = chain.verify(), compared_disclosures(chain, places, url)
-    broken = [f"the chain is broken at {verdict.broken}"] if verdict.broken else []
+    broken = [line for line in (cut_off(chain.path) or cut_off(chain.head) or verdict.fault,) if line]
     notes = [note for note in (verdict.note, *disclosures.notes) if note]
     return _Finding("", [*broken, *disclosures.broken], notes, {"anchor": str(verdict.anchor)})
 

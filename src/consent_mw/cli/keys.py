@@ -15,7 +15,7 @@ from consent_mw.crypto.keyring import FileKeyring, ForeignKeyring, Keyring
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.crypto.transit import TransitKeyring, is_transit
 from consent_mw.exceptions import ConfigurationError
-from consent_mw.paths import Places
+from consent_mw.paths import Places, cut_off
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -41,6 +41,8 @@ def keyring_at(places: Places, ring: str | None) -> Keyring | None:
     if ring is None:
         if not places.keys.exists():
             return None
+        if line := cut_off(places.keys):  # which opening would fill with a new keyring
+            raise ConfigurationError(line)
         if places.host_book.exists():
             from consent_mw.hosts.keyring import SharedKeyring  # a sixth of a command's start, for sites with hosts
 

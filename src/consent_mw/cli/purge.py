@@ -17,7 +17,7 @@ from consent_mw.cli.site_options import by_policy, log_store, other_store, place
 from consent_mw.cli.table import print_table
 from consent_mw.cli.terminal import FAULT, busy, complain, progress_of
 from consent_mw.crypto.keyring import Keyring, MemoryKeyring
-from consent_mw.crypto.known_keyrings import KnownRings, Where
+from consent_mw.crypto.known_keyrings import KnownRings, Where, lost_ring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, SpoolError
 from consent_mw.hosts.hosts import Hosts
@@ -79,7 +79,8 @@ def purge(
     places = places_of(file, directory)
     check_in_use(places, url, log_urls)
     store = opened_store(existing_store(places, url, log_urls))
-    sealer = Sealer.of_site(places, _keyring(places, ring), policy)
+    keyring, unusable = _keyring(places, ring)
+    sealer = Sealer.of_site(places, keyring, policy)
     destruction = _destruction(policy, places, store, sealer, lost)
     missing = _missing(destruction, places, ring)
     # One that was used here and is gone is no other machine's.
@@ -95,7 +96,7 @@ def purge(
     if not dry_run:
         for name in lost:
             KnownRings(places.rings).give_up(name)
-    gone = [message for name, message in missing.items() if name not in lost]
+    gone = [unusable] if unusable else [message for name, message in missing.items() if name not in lost]
     wrong = [due for due in left if not due.is_of_others]
     said = wrong if not dry_run else [due for due in wrong if due.problem]
     complain(*gone, *done.troubles, *map(complaint, said))
@@ -134,24 +135,24 @@ def _missing(destruction: Destruction, places: Places, ring: str | None) -> dict
         if where == "live" and ring is None and any(used.given for used in known.used("live")[-1:]):
             continue  # the site's keyring= is not told here, so nobody can say
         for name in known.missing(where, *stage.sealer.rings):
-            messages[name] = (
-                f"{file}: the keyring {name} was used here, and is not there; put it back, or give it up: --lost {name}"
-            )
+            messages[name] = lost_ring(file, name)
     return messages
 
 
-def _keyring(places: Places, ring: str | None) -> Keyring:
-    """Return the keyring; where there is none, an empty one in memory stands for it, and reaches nothing."""
+def _keyring(places: Places, ring: str | None) -> tuple[Keyring, str]:
+    """
+    Return the keyring, and why it cannot be used, or "". Where there is none an empty one in memory stands for it, and
+    reaches nothing.
+    """
     try:
         keyring = keyring_at(places, ring)
     except ConfigurationError as error:
         if ring is not None:
             raise
-        complain(str(error))
-        return MemoryKeyring()
+        return MemoryKeyring(), str(error)
     if keyring is None:
         complain(f"note: {places.keys}: there is no key file; what was sealed is out of reach")
-    return keyring or MemoryKeyring()
+    return keyring or MemoryKeyring(), ""
 
 
 def _spool(places: Places) -> Spool | None:

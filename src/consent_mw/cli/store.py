@@ -20,7 +20,7 @@ from consent_mw.cli.store_move import move
 from consent_mw.cli.terminal import FAULT, busy, complain
 from consent_mw.crypto.archive_keys import archive_keys
 from consent_mw.crypto.keyring import FileKeyring, MemoryKeyring
-from consent_mw.crypto.known_keyrings import KnownRings
+from consent_mw.crypto.known_keyrings import KnownRings, lost_ring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError, ConsentError, StoreError
@@ -148,9 +148,9 @@ def check(
             click.echo(keyring.line)
     problems = [*(state.problem for state in states), behind.problem, older.problem if older else ""]
     problems += [*(keyring.problem for keyring in rings), *places.emptied]
-    problems = [problem for problem in problems if problem]
     problems += [fault for result in checked for fault in result.faults]
     problems += [] if quick else _damage(places)
+    problems = list(dict.fromkeys(filter(None, problems)))
     complain(*problems)
     return FAULT if problems else 0
 
@@ -227,10 +227,13 @@ async def _rings(places: Places, one: Store, ring: str | None) -> list[_Ring]:
         return [_Ring("", 0, str(error))] if isinstance(error, ConfigurationError) else []
     finally:
         await one.close()
-    gone = known.missing("live", *stages[0].sealer.rings) + known.missing("archive", *stages[-1].sealer.rings)
+    archived = known.missing("archive", *stages[-1].sealer.rings)
+    gone = known.missing("live", *stages[0].sealer.rings) + archived
     faults = set(unreached if isinstance(one, SQLiteStore) else gone) - known.given_up
+    files = dict.fromkeys(faults, places.keys) | dict.fromkeys(faults.intersection(archived), places.archive_keys)
     return [
-        _Ring(name, count, _lost(places, name) if name in faults else "") for name, count in sorted(unreached.items())
+        _Ring(name, count, lost_ring(files[name], name) if name in files else "")
+        for name, count in sorted(unreached.items())
     ]
 
 

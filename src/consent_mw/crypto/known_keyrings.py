@@ -34,6 +34,14 @@ class KnownRing(msgspec.Struct, frozen=True, kw_only=True):
 _decode: Final = msgspec.json.Decoder(KnownRing).decode
 
 
+def lost_ring(file: Path, name: str) -> str:
+    """What to say of a keyring whose keys should be in `file`, with the fix."""
+    return (
+        f"{file}: the keys of keyring {name} are not here: what it sealed can be neither read nor erased; put its key "
+        f"file back, or give it up: consent-mw purge --lost {name}"
+    )
+
+
 class KnownRings:
     """An append-only file (mode 0600), one keyring a line. It holds names and no keys."""
 

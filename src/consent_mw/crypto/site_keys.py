@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from consent_mw.exceptions import ConfigurationError
+from consent_mw.paths import cut_off
 from consent_mw.system import durable
 from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import unlinked
@@ -124,6 +125,8 @@ def _read(path: Path) -> list[bytes]:
         raise _refused(path, f"cannot be read ({error.strerror})", "let this user read it") from error
     except ValueError:
         keys, mode = [b""], 0
+    if line := cut_off(path):
+        raise ConfigurationError(line)
     if not keys or any(len(key) != KEY_BYTES for key in keys):
         raise _refused(path, "holds something else", "move it away; the site writes a new one when it starts")
     if mode & 0o077:
