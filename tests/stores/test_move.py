@@ -78,13 +78,15 @@ def test_everything_goes_to_a_database_and_back(site: SiteWithRecords, postgres:
         assert used.earlier == []
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["to a database", "to a file"])
 def test_a_move_that_is_killed_at_any_step_loses_nothing_and_has_nothing_twice(
-    tmp_path: Path, postgres: PostgresServer
+    tmp_path: Path, postgres: PostgresServer, back: bool
 ) -> None:
-    words = [sys.executable, "-m", "tests.support.killed_move", str(tmp_path), postgres.database()]
+    urls = [f"sqlite:///{tmp_path}/file.sqlite3", postgres.database()]
+    words = [sys.executable, "-m", "tests.support.killed_move", str(tmp_path / "move"), *urls[:: -1 if back else 1]]
     done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 8  # each step of a page, and some of the next
+    assert int(done.stdout) > 15  # each step of a page, and some of the next
 
 
 def test_what_the_site_deletes_meanwhile_counts_once_and_does_not_come_back(site: SiteWithRecords) -> None:

@@ -12,47 +12,41 @@ from tests.support.deaths import at_each_step, in_a_fork
 
 from consent_mw.kinds import KINDS
 from consent_mw.records import Query, Record, new_id
-from consent_mw.stores import move, store_from
+from consent_mw.stores import move, sqlite, store_from
 from consent_mw.stores.base import Store
 from consent_mw.stores.joined import JoinedStore
 
 EVERY = Query(kinds=frozenset(KINDS))
 NOW_NS = 1_790_000_000_000_000_000
-RECORDS = [Record(new_id(NOW_NS + 1_000_000 * n), "visit", "necessary", None, "", {"n": n}, b"") for n in range(130)]
+RECORDS = [Record(new_id(NOW_NS + 1_000_000 * n), "visit", "necessary", None, "", {"n": n}, b"") for n in range(400)]
 #: One of each is deleted by the site after a kill: it must be counted once, and stay away.
 DELETED = [record.id for record in RECORDS[::3]]
-
-
-def stores(directory: Path, url: str) -> tuple[Store, Store]:
-    return store_from(f"sqlite:///{directory / 'old.sqlite3'}"), store_from(url)
 
 
 STEPS = [
     (move, "replace"),
     *((type(store_from(kind)), verb) for verb in ("append", "delete") for kind in ("sqlite:///x", "postgresql://x/y")),
+    *((sqlite, step) for step in ("_insert", "_delete_rows", "truncate_wal")),
     (Path, "unlink"),
 ]
 
 
-async def live(directory: Path, url: str) -> None:
-    source, target = stores(directory, url)
+async def live(journal: Path, source: Store, target: Store) -> None:
     await source.open()
     await target.open()
-    async for _ in move.Move(source, target, directory / "move").run():
+    async for _ in move.Move(source, target, journal).run():
         pass
 
 
-async def fill(directory: Path, url: str) -> None:
-    source, _ = stores(directory, url)
+async def fill(source: Store) -> None:
     await source.open()
     await source.append(RECORDS, durable=True)
     await source.close()
 
 
-async def check(directory: Path, url: str, deleted: int) -> None:
+async def check(journal: Path, source: Store, target: Store, deleted: int) -> None:
     """Find everything in both stores together, once; delete one record more, and find nothing in both of them."""
-    source, target = stores(directory, url)
-    joined = JoinedStore(target, source, directory / "move")
+    joined = JoinedStore(target, source, journal)
     await joined.open()
     left = [record for record in RECORDS if record.id not in DELETED[:deleted]]
     assert list(await joined.fetch(EVERY)) == left
@@ -64,11 +58,16 @@ async def check(directory: Path, url: str, deleted: int) -> None:
     await joined.close()
 
 
-def main(directory: Path, url: str) -> None:
+def main(journal: Path, *urls: str) -> None:
     move._PAGE = 12  # type: ignore[misc]
-    assert in_a_fork(lambda: fill(directory, url)) == 0
-    print(at_each_step(lambda _: live(directory, url), lambda point: check(directory, url, point), STEPS))
+    source, target = map(store_from, urls)
+    assert in_a_fork(lambda: fill(source)) == 0
+    print(
+        at_each_step(
+            lambda _: live(journal, source, target), lambda point: check(journal, source, target, point), STEPS
+        )
+    )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])
