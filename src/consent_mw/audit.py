@@ -202,6 +202,13 @@ class Audit:
             except FileNotFoundError:
                 return b"", b""
 
+    def check_copy(self, chain: bytes) -> None:
+        """Refuse a copy of another chain than the one here. Raises StoreError: it is another, or cannot be read."""
+        with self._reading() as file:
+            here = file.read()
+        if not here.startswith(chain) and not chain.startswith(here):
+            raise self._another()
+
     def put_back(self, chain: bytes, head: bytes) -> bool:
         """
         Write a copy of a chain if it continues the one here. Return whether the one here is as long or longer.
@@ -218,15 +225,19 @@ class Audit:
                 if here.startswith(chain):
                     return True
                 if not chain.startswith(here):
-                    raise StoreError(
-                        f"{self.path}: is another chain than the one of the backup; move audit.jsonl, audit.head and "
-                        "audit.seen away, and write down why"
-                    )
+                    raise self._another()
                 durable.write_at(fd, chain[size:], size)
                 durable.overwrite(self.head, head)
                 return False
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be written ({error.strerror}); let this user write it") from error
+
+    def _another(self) -> StoreError:
+        return StoreError(
+            f"{self.path}: is another chain than the one of the backup, so the backup is of another site, or the chain "
+            "was begun anew since; if the backup is this site's, move audit.jsonl, audit.head and audit.seen away, and "
+            "write down why"
+        )
 
     # -- the two files ------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.commands import refused, run
 from tests.support.repository import ROOT
 from tests.support.sites_with_records import SiteWithRecords
 
@@ -31,6 +33,7 @@ from consent_mw.records import Query
 from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.request import Request
 from consent_mw.staff.restore import restore
+from consent_mw.stores.used import UsedStores
 from consent_mw.system.locks import alone
 
 WRITER = """
@@ -171,7 +174,7 @@ def without_manifest(backup: Path) -> None:
 
 def newer(backup: Path) -> None:
     manifest = json.loads((backup / "backup.json").read_text())
-    (backup / "backup.json").write_text(json.dumps({**manifest, "format": 2, "version": "9.0"}))
+    (backup / "backup.json").write_text(json.dumps({**manifest, "format": 2, "version": "9.0", "files": ["x"]}))
 
 
 def of_another_site(backup: Path) -> None:
@@ -179,9 +182,17 @@ def of_another_site(backup: Path) -> None:
     SiteKeys.kept(Path("consent-data/site-keys"))
 
 
+def of_another_site_with_the_same_keys(backup: Path) -> None:
+    for name in ("audit.jsonl", "audit.head", "audit.seen"):
+        Path("consent-data", name).unlink()
+    chain = Audit(Path("consent-data/audit.jsonl"), Path("consent-data/audit.head"))
+    chain.append({"reason": "of another site"}, now=datetime.now(UTC))
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
+        (of_another_site_with_the_same_keys, "is another chain than the one of the backup"),
         (cut_off, "was cut off or changed since"),
         (without_manifest, "is no backup, or one that was cut off"),
         (newer, "was made by a newer consent-mw (9.0)"),
@@ -201,6 +212,52 @@ def test_a_backup_that_is_none_of_this_site_s_changes_nothing(
     assert message.count("\n") == 1
     assert site.places.database.read_bytes() == before
     assert not list(site.places.directory.glob("*restore*"))
+
+
+def test_a_backup_that_was_cut_at_any_byte_or_changed_in_one_changes_nothing(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, chance = backed_up(capsys), random.Random(20)
+    before = {file: file.read_bytes() for file in site.places.directory.rglob("*") if file.is_file()}
+    for file in sorted(path for path in kept.rglob("*") if path.is_file()):
+        content = file.read_bytes().rstrip(b"\n" if file.name == "backup.json" else b"")
+        for at in {0, len(content) - 1, *(chance.randrange(len(content)) for _ in range(6))}:
+            changed = content[:at] + bytes((content[at] ^ 1 << chance.randrange(8),)) + content[at + 1 :]
+            # One byte of the manifest may be of a name that nobody reads: its version.
+            for harm in (content[:at], *([] if file.name == "backup.json" else [changed])):
+                file.write_bytes(harm)
+                assert main(["restore", str(kept)]) == 1, (file, at)
+                assert capsys.readouterr().err.count("\n") == 1
+        file.write_bytes(content)
+    assert before == {file: file.read_bytes() for file in site.places.directory.rglob("*") if file.is_file()}
+    restored(capsys, kept)
+
+
+@pytest.mark.parametrize("room", [0, 1_000, 20_000, 70_000])
+def test_a_full_disk_changes_nothing_that_a_second_try_does_not_mend(
+    room: int, site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.keeps(*(site.record(datetime.now(UTC), url__path=f"/{n}" * 50) for n in range(300)))
+    kept = backed_up(capsys)
+    site.keeps(Request.new("access", "site", time.time_ns(), email="kim@example.com").record(site.sealer))
+    said = refused(run("restore", kept, file_bytes=room))
+    assert "File too large" in said or "disk" in said, said
+    assert (len(site.records("visit")), len(site.records("request"))) == (305, 1)
+    said = refused(run("backup", "others", file_bytes=room))
+    assert not list(Path("others").iterdir()), "no partial backup is left"
+    assert restored(capsys, kept)["carried"] == {"request": 1}
+    assert main(["store", "check"]) == 0
+
+
+def test_a_site_that_has_another_store_now_is_told_what_a_backup_of_its_file_means(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    UsedStores.beside(site.places.database).use("postgresql://me:secret@db.example/site")
+    done = restored(capsys, kept)
+    assert any("consent-mw store move" in note and "secret" not in note for note in done["notes"])
+    assert main(["backup", "others"]) == 0
+    assert "back that up with its own tools" in capsys.readouterr().err
 
 
 def test_a_restoration_waits_for_no_command_that_is_at_work(

@@ -10,6 +10,8 @@ from consent_mw.cli.clock import utc_now
 from consent_mw.cli.site_options import by_policy, places_of
 from consent_mw.cli.terminal import busy, complain
 from consent_mw.staff.backup import back_up, forget_old, read_manifest
+from consent_mw.stores import without_password
+from consent_mw.stores.used import UsedStores
 from consent_mw.system.escaping import as_json
 from consent_mw.system.priority import behind_the_site
 
@@ -39,6 +41,8 @@ def backup(target: Path, file: Path, directory: Path | None, keep: int | None, j
     else:
         click.echo(f"{backup_directory}: {len(held)} files, no keys among them")
         click.echo("".join(f"removed: {removed}\n" for removed in gone), nl=False)
-    if places.database.name not in held:
+    if elsewhere := UsedStores.beside(places.database).elsewhere(places.database):
+        complain(f"note: the site keeps its records in {without_password(elsewhere)}; back that up with its own tools")
+    elif places.database.name not in held:
         complain(f"note: {places.database}: is not there; if the records are in PostgreSQL, back them up with pg_dump")
     return 0

@@ -28,6 +28,11 @@ _NAME: Final = re.compile(r"\d{4}-\d{2}-\d{2}-\d{6}")
 _UNFINISHED: Final = ".unfinished"
 
 
+class _Maker(msgspec.Struct):
+    format: int
+    version: str = ""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """
     The content of a backup.
@@ -86,11 +91,13 @@ def read_manifest(backup: Path) -> Manifest:
         ConfigurationError: `backup` is not a backup, is incomplete or changed, or a newer version made it.
     """
     try:
-        manifest = msgspec.json.decode(content(backup / MANIFEST), type=Manifest)
-        if manifest.format > _FORMAT:
+        text = content(backup / MANIFEST)
+        maker = msgspec.json.decode(text, type=_Maker)  # first: what else a newer one has may be of another form
+        if maker.format > _FORMAT:
             raise ConfigurationError(
-                f"{backup}: was made by a newer consent-mw ({manifest.version}); upgrade the package to restore it"
+                f"{backup}: was made by a newer consent-mw ({maker.version}); upgrade the package to restore it"
             )
+        manifest = msgspec.json.decode(text, type=Manifest)
         for name, digest in manifest.files.items():
             if ".." in Path(name).parts or Path(name).is_absolute() or _digest(backup / name) != digest:
                 raise ConfigurationError(f"{backup / name}: was cut off or changed since; take another backup")

@@ -25,9 +25,10 @@ from consent_mw.rights.erasure import erased_again
 from consent_mw.rights.ledger import Ledger
 from consent_mw.staff.backup import Manifest, copy_file, read_manifest
 from consent_mw.staff.errand import Errand, who
-from consent_mw.stores import sqlite_copy
+from consent_mw.stores import sqlite_copy, without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
+from consent_mw.stores.used import UsedStores
 from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import alone, in_turn
 from consent_mw.system.ownership import content, make_directory
@@ -76,12 +77,14 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
     Raises:
         ConfigurationError: The backup is incomplete, is of another site or of a newer version, or the site runs.
             Nothing was changed.
-        StoreError: A file cannot be used; the message names it.
+        StoreError: A file cannot be used, or the audit chain is another one; the message names it.
     """
     manifest = read_manifest(backup)
     names = [name for name in (places.database.name, places.archive.name) if name in manifest.files]
     site_keys = SiteKeys.read(places.site_keys)
     places.prepare()
+    if places.audit.name in manifest.files:
+        Audit(places.audit, places.audit_head).check_copy(content(backup / places.audit.name))
     done = Restored(created=manifest.created)
     try:
         with _workplace(places) as work, ExitStack() as turn:
@@ -96,6 +99,12 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
             _put_chain(places, backup, done, now)
         if places.database.exists():
             _erase_again(places, done)
+        if names and (elsewhere := UsedStores.beside(places.database).elsewhere(places.database)):
+            shown = without_password(elsewhere)
+            done.notes.append(
+                f"{places.database}: the site keeps its records in {shown} now, and what had moved there counts twice "
+                f"until you move it again: consent-mw store move sqlite:///{places.database} {shown}"
+            )
     except OSError as error:
         raise ConfigurationError(
             f"{error.filename or places.directory}: cannot be used ({error.strerror}); see that there is room, and "

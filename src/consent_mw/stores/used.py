@@ -45,6 +45,10 @@ class UsedStores:
         """The store that the site started with last; "" if unknown. Raises ConfigurationError."""
         return self._read().store
 
+    def elsewhere(self, database: Path) -> str:
+        """As `store`, if that is another one than the file `database`; else ""."""
+        return "" if self.store == canonical(f"{_SQLITE}{database}") else self.store
+
     @property
     def earlier(self) -> Sequence[str]:
         """The stores that may still hold records. Raises ConfigurationError."""
