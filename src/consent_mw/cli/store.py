@@ -253,13 +253,6 @@ def _stages(places: Places, one: Store, ring: str | None) -> list[Stage]:
     return stages
 
 
-def _lost(places: Places, name: str) -> str:
-    return (
-        f"{places.directory}: the keys of keyring {name} are not here: what it sealed can be neither read nor erased; "
-        f"put its key file back, or give it up: consent-mw purge --lost {name}"
-    )
-
-
 async def _older(places: Places, chosen: Store) -> _Older | None:
     """Return what is left in the file beside another store; None if the file does not exist."""
     if not isinstance(chosen, JoinedStore):
