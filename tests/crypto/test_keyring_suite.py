@@ -61,6 +61,14 @@ class IgnoresParts(Wrong):
         return self.right.key(day, purpose.split()[0], create=create)
 
 
+class MovesUp(Wrong):
+    """Where one key is destroyed the next one takes its place in a list, and gets another."""
+
+    def key(self, day: int, purpose: str, *, create: bool) -> bytes:
+        key: bytes = self.right.key(day, purpose, create=create)
+        return bytes(byte ^ len(self.right.destroyed()) for byte in key)
+
+
 class StandsStill(Wrong):
     """It does not tell that anything changed."""
 
@@ -73,6 +81,7 @@ class StandsStill(Wrong):
         (Forgets, "test_a_destroyed_key_is_given_to_nobody_and_never_made_again"),
         (Forgets, "test_no_key_is_made_that_nobody_asked_for"),
         (Remembers, "test_a_destroyed_key_is_given_to_nobody_and_never_made_again"),
+        (MovesUp, "test_a_destroyed_key_is_given_to_nobody_and_never_made_again"),
         (IgnoresParts, "test_a_key_is_made_once_and_the_same_for_all"),
         (StandsStill, "test_whoever_remembers_keys_sees_that_something_changed"),
     ],

@@ -85,8 +85,8 @@ class KeyringSuite:
 
     def test_a_destroyed_key_is_given_to_nobody_and_never_made_again(self, new_keyring: NewKeyring) -> None:
         with _several(new_keyring, 2) as (one, other):
+            keys = [one.key(*place, create=True) for place in _PLACES]
             for place in _PLACES:
-                one.key(*place, create=True)
                 other.key(*place, create=False)  # which may remember it
             assert one.destroy(*_PLACES[0])
             assert not other.destroy(*_PLACES[0])
@@ -95,6 +95,8 @@ class KeyringSuite:
                 assert [tuple(place) for place in ring.live()] == sorted(_PLACES[1:])
                 assert set(ring.destroyed()) == {_PLACES[0]}
                 assert all(isinstance(where, str) and where for where in ring.destroyed().values())
+                stay = [ring.key(*place, create=False) for place in _PLACES[1:]]
+                assert stay == keys[1:], "with one key another one changed, and what it sealed is lost"
         with _several(new_keyring, 1) as (later,), pytest.raises(KeyDestroyed):
             later.key(*_PLACES[0], create=True)
 
