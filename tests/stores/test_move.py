@@ -139,6 +139,22 @@ def test_a_move_that_stands_still_holds_no_deletion_up_for_ever(
     asyncio.run(work())
 
 
+@pytest.mark.parametrize("left", [0, 15, 24])
+def test_a_journal_that_was_cut_off_is_told_and_loses_nothing(tmp_path: Path, left: int) -> None:
+    site = SiteWithRecords(tmp_path)
+    site.keeps(*(site.record(MOMENT + timedelta(minutes=n)) for n in range(3)))
+    file, target = f"sqlite:///{site.places.database}", f"sqlite:///{tmp_path}/new.sqlite3"
+    before, used = held(file), UsedStores.beside(site.places.database)
+    used.use(file)
+    used.use(target)
+    journal = used.journal(file)
+    journal.write_bytes(before[0].id.bytes[:left] + before[1].id.bytes[: left - 16 if left > 16 else 0])
+    assert f"{journal.name}: was cut off or changed" in refused(run("store", "move", file, target, cwd=tmp_path))
+    journal.unlink()
+    assert run("store", "move", file, target, cwd=tmp_path).returncode == 0
+    assert held(target) == before
+
+
 async def page(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"x"})

@@ -106,6 +106,11 @@ class Move:
         if not self._journal.exists():
             return
         blob = content(self._journal)
+        if not blob or len(blob) % _ID_BYTES:
+            raise StoreError(
+                f"{self._journal}: was cut off or changed, so what was on its way is not known; remove it, and begin "
+                "the move again: until it is done, what is in both stores counts twice"
+            )
         ids = [UUID(bytes=blob[at : at + _ID_BYTES]) for at in range(0, len(blob), _ID_BYTES)]
         await self._settled(await self._source.fetch(_query(ids), limit=len(ids) + 1))
 
