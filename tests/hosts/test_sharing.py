@@ -261,6 +261,22 @@ def test_what_a_host_kept_of_others_is_read_back_unless_it_was_changed_on_the_di
     assert again.keyring.view.messages.keys() == {record.id}
 
 
+def test_a_host_that_goes_on_as_a_new_one_stays_that_one(tmp_path: Path, store: MemoryStore) -> None:
+    async def work() -> None:
+        one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
+        await start(one, two)
+        (gone,) = (known for known in await one.register.hosts() if known.id == two.keyring.identity.id.hex())
+        await one.register.retire(gone, "it seemed to be gone", one.now_ns)
+        for _ in range(6):
+            for host in (one, two):
+                host.now_ns += 11 * 10**9
+            await settle(one, two)
+        assert len(two.keyring.identity.ids) == 2
+        assert len(await one.register.hosts()) == 3
+
+    run(work())
+
+
 @pytest.mark.parametrize("is_running", [False, True])
 def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore, is_running: bool) -> None:
     async def work() -> None:

@@ -86,7 +86,10 @@ class Identity:
         with in_turn(self._path.parent):
             kept = self._read() or self._kept
             if self.key == _public(kept.seed):  # otherwise another process was first
-                kept = self._write(_Kept(seed=os.urandom(KEY_BYTES), former=(*kept.former, self.key)))
+                # The names of its runs stay: its processes go on under them.
+                kept = self._write(
+                    msgspec.structs.replace(kept, seed=os.urandom(KEY_BYTES), former=(*kept.former, self.key))
+                )
             self._take(kept)
 
     def signature(self, message: bytes) -> bytes:
