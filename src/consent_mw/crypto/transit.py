@@ -48,7 +48,7 @@ class TransitKeyring:
     nothing is kept anywhere else, and deleting the transit key ends it. A transit key "gone" beside it says that a
     place is destroyed, before the other one is deleted, so no host makes it again.
 
-    **The path of a request** does not wait for the service. Keys are made two days ahead and remembered in memory. A
+    **The path of a request** does not wait for the service. Keys are made a day ahead and remembered in memory. A
     thread of each process asks every two seconds which keys there are. Only a key that nobody asked for before is
     fetched while a request waits, once, at most two seconds for each member of the cluster; when the service is known
     to be away, it fails at once.
