@@ -139,7 +139,7 @@ def test_what_was_erased_since_is_erased_again(site: SiteWithRecords, capsys: py
         Entry(
             at=now + timedelta(seconds=1), request=theirs.id, records=1, total=1, gone=True,
             until=now + timedelta(days=9), tokens=(b"a token of them!".hex(),), days=(int(now.timestamp() // 86_400),),
-            purposes=(theirs.purpose,),
+            purposes={theirs.purpose: 1},
         )
     )  # fmt: skip
     assert restored(capsys, kept)["erased_again"] == 1

@@ -210,7 +210,7 @@ def test_a_store_that_is_noticed_to_have_gone_back_is_erased_from_at_once(site: 
     for number in range(30):  # so many that a look at some of them does not come to the last
         tokens = tuple(os.urandom(16).hex() for _ in range(20))
         other.append(Entry(at=NOW, request=UUID(int=number), records=0, total=0, until=NOW + DAY, tokens=tokens,
-                           days=(0,) * 20, purposes=("analytics",) * 20))  # fmt: skip
+                           days=(0,) * 20, purposes={"analytics": 20}))  # fmt: skip
     site.asks(erasure_of(NAME))
     restored = 0
 

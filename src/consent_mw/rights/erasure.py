@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -370,6 +371,7 @@ class Erasure:
         named = [(part, located.subjects), *((place, self._recent(place, now)) for place in places)]
         subjects = frozenset[bytes]().union(*(some for _, some in named))
         keys = {token: key for place in places for key, tokens in place.tokens.items() for token in tokens}
+        ordered = sorted(subjects, key=lambda subject: (keys[subject][1], subject))  # by purpose
         until = max(now + _LONGEST, located.until or now)
         entry = Entry(
             at=now.astimezone(UTC) + len(entries) * timedelta.resolution,  # two steps in one run are told apart
@@ -377,9 +379,9 @@ class Erasure:
             records=here,
             total=here + _counted(entries, here),
             until=until,
-            tokens=tuple(subject.hex() for subject in sorted(subjects)),
-            days=tuple(keys[subject][0] for subject in sorted(subjects)),
-            purposes=tuple(keys[subject][1] for subject in sorted(subjects)),
+            tokens=tuple(subject.hex() for subject in ordered),
+            days=tuple(keys[subject][0] for subject in ordered),
+            purposes=dict(Counter(keys[subject][1] for subject in ordered)),
             again={subject.hex(): place.again for place, some in named if place.again for subject in some},
         )
         await asyncio.to_thread(self._ledger.append, entry)
@@ -394,7 +396,7 @@ class Erasure:
             total=entry.total - here + gone,
             tokens=(),
             days=(),
-            purposes=(),
+            purposes={},
             again={},
         )
         await asyncio.to_thread(self._ledger.append, entry)
@@ -570,8 +572,8 @@ def _subjects(entries: Iterable[Entry]) -> Subjects:
     """Return the tokens of `entries` by the day and purpose whose records carry them."""
     subjects: dict[tuple[int, str], set[bytes]] = {}
     for entry in entries:
-        for token, day, purpose in zip(entry.tokens, entry.days, entry.purposes, strict=True):
-            subjects.setdefault((day, purpose), set()).add(bytes.fromhex(token))
+        for key, token in entry.places:
+            subjects.setdefault(key, set()).add(token)
     return {key: frozenset(tokens) for key, tokens in subjects.items()}
 
 

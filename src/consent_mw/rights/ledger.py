@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -37,8 +38,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         gone: Whether this step is done.
         until: When the last key of these tokens is gone (aware, UTC); from then on they say nothing.
         tokens: In hexadecimal. They are pseudonyms, and become useless with the keys of their days.
-        days, purposes: For each token, the day (since 1970, UTC) and the purpose whose records carry it. It is looked
-            for there alone.
+        days: For each token, the day (since 1970, UTC) whose records carry it. It is looked for in that day.
+        purposes: How many of the tokens, one after the other, are of each purpose. They are looked for there alone.
         again: For each token that was allowed again since, the instant. Records of that instant or later are not meant.
         ids: Single records to delete too: what the person had asked before.
     """
@@ -51,7 +52,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime
     tokens: tuple[str, ...] = ()
     days: tuple[int, ...] = ()
-    purposes: tuple[str, ...] = ()
+    purposes: dict[str, int] = {}
     ids: tuple[UUID, ...] = ()
     again: dict[str, datetime] = {}
 
@@ -62,7 +63,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             entry = _decode(line)
         except (msgspec.MsgspecError, ValueError):
             return None
-        return entry if len(entry.tokens) == len(entry.days) == len(entry.purposes) else None
+        return entry if len(entry.tokens) == len(entry.days) == sum(entry.purposes.values()) else None
 
     @property
     def text(self) -> str:
@@ -73,6 +74,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def is_for_all(self) -> bool:
         """Whether it says which records are erased, or how many were: the other hosts have to know."""
         return bool(self.tokens or self.ids or (self.gone and self.records))
+
+    @property
+    def places(self) -> Iterator[tuple[tuple[int, str], bytes]]:
+        """The day and purpose whose records carry a token, and the token, for each of them."""
+        purposes = chain.from_iterable(repeat(purpose, count) for purpose, count in self.purposes.items())
+        return zip(zip(self.days, purposes, strict=True), map(bytes.fromhex, self.tokens), strict=True)
 
     @property
     def before(self) -> dict[bytes, datetime]:
