@@ -19,14 +19,14 @@ from rich.console import Console
 from rich.progress import track
 from starlette.types import ASGIApp, Message
 
-from bench.contestants import ACCESS_LINE, BARE, OURS_SHARED, OURS_SPOOLING
+from bench.contestants import ACCESS_LINE, BARE, FLOOR, OURS_SHARED, OURS_SPOOLING
 from bench.running import SERVER_CORE, lifespan, pin, unpin
 from bench.tables import Report, show, versions
 from bench.traffic import ALONE, SHARES, Arrival, Traffic, new_site
 from consent_mw import ConsentMiddleware
 
 #: The bare site first: the others are measured by what they add to it.
-CONTESTANTS: Final = (BARE, ACCESS_LINE, OURS_SPOOLING, OURS_SHARED)
+CONTESTANTS: Final = (BARE, ACCESS_LINE, OURS_SPOOLING, OURS_SHARED, FLOOR)
 MIX: Final = "the mix"
 WARM_UP: Final = 200
 _PATIENCE_SECONDS: Final = 120
@@ -36,14 +36,15 @@ Rounds = list[tuple[float, ...]]
 
 class Cost(NamedTuple):
     """
-    Microseconds of a request: of the bare site, what the access line adds, what we add, and what we add with
-    `shared_memory=True`.
+    Microseconds of a request: of the bare site, what the access line adds, what we add, what we add with
+    `shared_memory=True`, and what one seal and one write add.
     """
 
     bare: float
     line: float
     ours: float
     shared: float
+    floor: float
 
     @property
     def lines(self) -> float:
@@ -146,18 +147,20 @@ def _report(costs: dict[str, Cost], options: argparse.Namespace) -> Report:
             f"{cost.lines:.2f}",
             f"{cost.shared:+.1f}",
             f"{cost.shared / cost.line:.2f}",
+            f"{cost.floor / cost.line:.2f}",
         ]
         for kind, cost in costs.items()
     ]
     shares = ", ".join(f"{share} {kind}" for kind, share in SHARES.items())
     return Report(
         "Real traffic",
-        ["", "bare", "the line", "ours", "in lines", "shared memory", "in lines"],
+        ["", "bare", "the line", "ours", "in lines", "shared memory", "in lines", "floor, in lines"],
         rows,
         f"Medians of {options.rounds} interleaved rounds of {options.requests} requests, microseconds of the thread's "
         "own time: of the bare site, then what uvicorn's access line adds, and what consent-mw adds; in-process, "
         "spooling only; then with `shared_memory=True`, while the process that drains seals and writes on the other "
-        f"core; seed {options.seed}. Of a hundred requests of the mix: {shares}. {versions('starlette')}.",
+        "core; then what one seal and one write alone add, of an access line; "
+        f"seed {options.seed}. Of a hundred requests of the mix: {shares}. {versions('starlette')}.",
     )
 
 
