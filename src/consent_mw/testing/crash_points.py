@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,18 +11,31 @@ import threading
 from collections.abc import Awaitable, Callable
 from itertools import count
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from types import FrameType
 from typing import Any
 
 from consent_mw.stores.base import Store
 from consent_mw.testing.sample_records import NewStore
 
-__all__ = ["Act", "calls_of", "killed_at"]
+__all__ = ["Act", "calls_of", "killed_at", "processes"]
 
 #: What is done to an open store: append, or delete.
 Act = Callable[[Store], Awaitable[object]]
 #: Told of every call and return, of Python and of C, in every thread.
 _EVENTS = frozenset(("call", "c_call", "c_return"))
+
+
+def processes() -> ForkServerContext:
+    """
+    Return what gives the suites processes of their own, which have no thread of this one.
+
+    Each is forked from one that has loaded the suites: a new interpreter takes 0.7 seconds of processor time to do so.
+    """
+    context = multiprocessing.get_context("forkserver")
+    suites = ("store_suite", "keyring_suite")
+    context.set_forkserver_preload([*(f"consent_mw.testing.{suite}" for suite in suites), "consent_mw.stores.postgres"])
+    return context
 
 
 def calls_of(new_store: NewStore, act: Act, report: Connection) -> None:

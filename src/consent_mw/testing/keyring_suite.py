@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import pytest
 
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.exceptions import KeyDestroyed
+from consent_mw.testing.crash_points import processes
 
 __all__ = ["KeyringSuite", "NewKeyring"]
 
@@ -131,9 +131,9 @@ class KeyringSuite:
             assert later.key(*_PLACES[0], create=False) == key
 
     def test_what_was_done_survives_sigkill(self, new_keyring: NewKeyring) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        ours, theirs = spawn.Pipe(duplex=False)
-        process = spawn.Process(target=_make_and_destroy, args=(new_keyring, theirs))
+        context = processes()
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_make_and_destroy, args=(new_keyring, theirs))
         process.start()
         theirs.close()
         key = ours.recv()

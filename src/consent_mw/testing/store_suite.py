@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -16,7 +15,7 @@ import pytest
 from consent_mw.exceptions import ConsentError
 from consent_mw.records import Query
 from consent_mw.stores.base import Store
-from consent_mw.testing.crash_points import calls_of, killed_at
+from consent_mw.testing.crash_points import calls_of, killed_at, processes
 from consent_mw.testing.sample_records import VISITS, NewStore, everything, make_record, opened
 from consent_mw.testing.volatile_store_suite import VolatileStoreSuite
 
@@ -126,17 +125,17 @@ class StoreSuite(VolatileStoreSuite):
                 return number
 
         asyncio.run(count_left())
-        spawn = multiprocessing.get_context("spawn")
-        ours, theirs = spawn.Pipe()
-        counting = spawn.Process(target=calls_of, args=(new_store, act, theirs))
+        context = processes()
+        ours, theirs = context.Pipe()
+        counting = context.Process(target=calls_of, args=(new_store, act, theirs))
         counting.start()
         theirs.close()
         calls = int(ours.recv())
         counting.join()
         asyncio.run(count_left())
-        ours, theirs = spawn.Pipe()
+        ours, theirs = context.Pipe()
         points = sorted({calls * step // self.crashes for step in range(self.crashes)})
-        dying = spawn.Process(target=killed_at, args=(new_store, act, points, theirs))
+        dying = context.Process(target=killed_at, args=(new_store, act, points, theirs))
         dying.start()
         theirs.close()
         try:
@@ -164,7 +163,7 @@ class StoreSuite(VolatileStoreSuite):
         asyncio.run(scenario())
 
     def test_four_processes_write_at_once(self, new_store: NewStore) -> None:
-        with multiprocessing.get_context("spawn").Pool(4) as pool:
+        with processes().Pool(4) as pool:
             pool.map(partial(_append_many, new_store), range(4), chunksize=1)
 
         async def scenario() -> None:
@@ -176,9 +175,9 @@ class StoreSuite(VolatileStoreSuite):
 
     @pytest.mark.parametrize("durable", [False, True], ids=["ordinary", "durable"])
     def test_what_was_appended_survives_sigkill_whole(self, new_store: NewStore, durable: bool) -> None:
-        spawn = multiprocessing.get_context("spawn")
-        ours, theirs = spawn.Pipe(duplex=False)
-        writer = spawn.Process(target=_append_until_killed, args=(new_store, theirs, durable))
+        context = processes()
+        ours, theirs = context.Pipe(duplex=False)
+        writer = context.Process(target=_append_until_killed, args=(new_store, theirs, durable))
         writer.start()
         theirs.close()  # or a writer that dies early would leave us waiting
         kept = [ours.recv() for _ in range(20)]
