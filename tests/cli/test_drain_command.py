@@ -26,8 +26,8 @@ def site(tmp_path):
     return make_site(tmp_path)
 
 
-def start(site, *options: str, **more) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "consent_mw", "drain", "--policy", str(site / "policy.toml"), *options]
+def start(site, *options: str, program: tuple[str, str] = ("-m", "consent_mw"), **more) -> subprocess.Popen[str]:
+    command = [sys.executable, *program, "drain", "--policy", str(site / "policy.toml"), *options]
     return subprocess.Popen(command, text=True, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more)
 
 
@@ -180,8 +180,17 @@ def told_until(process, text):
     return output
 
 
+#: `consent-mw`, which waits for half a second where it waits for half a minute: for another writer of the database.
+_IMPATIENT = """
+from consent_mw.__main__ import main
+from consent_mw.stores import sqlite_file
+sqlite_file._PATIENCE_MS = 500
+main()
+"""
+
+
 def test_a_store_that_takes_nothing_for_a_while_is_told_and_waited_for(site):
-    process = start(site)
+    process = start(site, program=("-c", _IMPATIENT))
     first = spool_records(site, 5)
     while ids_in(site) != first:
         time.sleep(0.02)

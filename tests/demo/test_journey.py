@@ -141,9 +141,9 @@ class Visitor:
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
+def browser(shell: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_OPTIONS))
+        browser = playwright.chromium.launch(executable_path=shell, args=list(CHROMIUM_OPTIONS))
         yield browser
         browser.close()
 
@@ -163,7 +163,7 @@ def arrive(browser: Browser, shop: Shop) -> Iterator[Any]:
     def arrive(language: str = "en", width: int = 1280, *, at: Shop = shop, **options: Any) -> Visitor:
         options["viewport"] = {"width": width, "height": 900}
         context = browser.new_context(locale=language, **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         visitor = Visitor(at, context, language)
         visitor.goes_to()

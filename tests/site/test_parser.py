@@ -226,13 +226,13 @@ def inserted(document: str, cut: int) -> str:
     return b"".join(message.get("body", b"") for message in sent).decode()
 
 
-def test_the_banner_is_the_first_of_the_body_and_changes_nothing_else(chromium: str) -> None:
+def test_the_banner_is_the_first_of_the_body_and_changes_nothing_else(shell: str) -> None:
     pages = [(page, inserted(page, len(page) // 2)) for page in documents(DOCUMENTS, seed=1)]
     assert [page for page, whole in pages if inserted(page, len(page.encode())) != whole] == []
     placed = [[page, whole] for page, whole in pages if page != whole]
     assert len(placed) > LEAST
     with sync_playwright() as play:
-        browser = launch(play, chromium)
+        browser = launch(play, shell)
         differences = browser.new_page().evaluate(COMPARED, placed)
         browser.close()
     assert [(page, said) for (page, _), said in zip(placed, differences, strict=True) if said] == []

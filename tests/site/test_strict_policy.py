@@ -55,13 +55,13 @@ async def counter(request: Request) -> Response:
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> Iterator[tuple[Browser, int]]:
+def started(tmp_path_factory: pytest.TempPathFactory, shell: str) -> Iterator[tuple[Browser, int]]:
     directory = tmp_path_factory.mktemp("strict")
     (directory / "policy.toml").write_text(DECLARATION, "utf-8")
     inner = Starlette(routes=[Route("/counter.js", counter), Route("/{policy}", page)])
     app = ConsentMiddleware(inner, policy=Path(directory / "policy.toml"), secret_keys=[KEY])
     with served(app) as port, sync_playwright() as play:
-        browser = launch(play, chromium)
+        browser = launch(play, shell)
         yield browser, port
         browser.close()
 

@@ -30,6 +30,9 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
 from consent_mw import ConsentMiddleware, get_consent
+from consent_mw.hosts import hosts
+
+hosts._SYNC_SECONDS = 0.5  # every two seconds a host asks for news of the others: most of what a test would wait for
 
 
 async def home(request):

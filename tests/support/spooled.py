@@ -55,7 +55,7 @@ def keep_spooling(site: Path) -> Generator[list[UUID]]:
     ended = threading.Event()
 
     def work() -> None:
-        while not ended.wait(0.002):
+        while not ended.wait(0.01):  # some thousand records a second: a drain is never done, and soon after it ends
             records = clear_records(20)
             if spool.write([encode_record(record) for record in records]):
                 written.extend(record.id for record in records)
