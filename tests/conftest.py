@@ -57,8 +57,11 @@ def pytest_collection() -> Generator[None, object, object]:
 
 #: Files that take long begin first, so that no process is still at one when the others have nothing left.
 _LONG = (
-    "test_two_months.py", "test_every_promise.py", "test_killed.py", "test_drain_command.py", "test_servers.py",
-    "test_hosts_through_time.py", "test_transit.py", "test_journey.py", "test_strategies.py", "test_postgres.py",
+    "test_two_months.py", "test_every_promise.py", "test_servers.py", "test_killed.py", "test_postgres.py",
+    "test_store_examples.py", "test_postgres_pooler.py", "test_journey.py", "test_several_logs.py",
+    "test_hosts_through_time.py", "test_accessibility.py", "test_transit.py", "test_stores.py", "test_drain_command.py",
+    "test_hostile_markup.py", "test_one_person.py", "test_consent_js.py", "test_banner_look.py", "test_firefox.py",
+    "test_embedded.py", "test_design.py", "test_strategies.py",
 )  # fmt: skip
 
 
