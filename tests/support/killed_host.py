@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.support.deaths import at_each_step, in_a_fork
 from tests.support.one_host import DAY, LABELS, OneHost, beside, settle
@@ -21,10 +22,11 @@ from consent_mw.system.days import DAY_NS
 SEALED, ENDED = LABELS
 
 
-STEPS = [
-    *((PostgresStore, verb) for verb in ("append", "delete")),
-    *((os, name) for name in ("pwrite", "fsync", "replace")),  # of key file, identity and book
-]
+STEPS: dict[str, list[tuple[Any, str]]] = {
+    "store": [(PostgresStore, "append"), (PostgresStore, "delete")],
+    "write": [(os, "pwrite"), (os, "replace")],  # of key file, identity and book
+    "sync": [(os, "fsync")],
+}
 
 
 def a_host(directory: Path, url: str, day: int) -> OneHost:
@@ -62,16 +64,16 @@ async def check(directory: Path, url: str, day: int) -> None:
         await host.store.close()
 
 
-def main(directory: Path, url: str) -> None:
+def main(directory: Path, url: str, steps: str) -> None:
     assert in_a_fork(lambda: check(directory, url, DAY)) == 0
     print(
         at_each_step(
             lambda point: live(directory, url, DAY + 1 + point),
             lambda point: check(directory, url, DAY + 1 + point),
-            STEPS,
+            STEPS[steps],
         )
     )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

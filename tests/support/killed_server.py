@@ -95,20 +95,17 @@ async def at(directory: Path, url: str, day: int, deaths: Deaths) -> None:
     await check(directory, url, day)
 
 
-def main(directory: Path) -> None:
-    steps = 0
+def main(directory: Path, *, amid: bool) -> None:
     with PostgresServer() as server:
         url = server.database()
         asyncio.run(check(directory, url, DAY))
-        for amid in (False, True):
-            for point in count():
-                deaths = Deaths(server, point, amid=amid)
-                steps += 1
-                asyncio.run(at(directory, url, DAY + steps, deaths))
-                if not deaths.was_there:
-                    break
-    print(steps)
+        for steps in count(1):
+            deaths = Deaths(server, steps - 1, amid=amid)
+            asyncio.run(at(directory, url, DAY + steps, deaths))
+            if not deaths.was_there:
+                break
+        print(steps)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), amid=sys.argv[2] == "amid")
