@@ -568,7 +568,7 @@ def wait_for(condition: Callable[[], bool], drains: list[subprocess.Popen[bytes]
         if any(drain.poll() is not None for drain in drains) or time.monotonic() > deadline:
             for drain in drains:
                 drain.send_signal(signal.SIGABRT)
-            pytest.fail("\n".join(repr((drain.communicate(timeout=30), drain.returncode)) for drain in drains))
+            pytest.fail("\n".join(repr((drain.communicate(timeout=60), drain.returncode)) for drain in drains))
         time.sleep(0.1)
 
 
@@ -602,7 +602,7 @@ def test_two_hosts_lose_and_double_nothing_while_the_server_is_killed(postgres: 
     finally:
         for drain in drains:
             drain.terminate()
-            drain.communicate(timeout=30)
+            drain.communicate(timeout=60)
 
 
 def test_a_server_that_dies_between_two_batches_takes_neither(

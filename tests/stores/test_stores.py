@@ -38,8 +38,6 @@ class TestMemoryStore(VolatileStoreSuite):
 
 
 class TestSQLiteStore(StoreSuite, MigrationSuite):
-    rows = 100_000
-
     @pytest.fixture
     def new_store(self, path: Path) -> NewStore:
         return partial(SQLiteStore, path)
