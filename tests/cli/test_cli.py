@@ -363,7 +363,7 @@ def test_log_follows_new_records_until_ctrl_c(site: Site, options: tuple[str, ..
         site.append(site.record(now, url__path="/after"))
         assert "/after" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=30)
+        rest, errors = process.communicate(timeout=60)
     assert (rest, errors.strip()) == ("", "")
     assert process.returncode == 130
 

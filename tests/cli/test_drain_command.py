@@ -72,7 +72,7 @@ def test_it_goes_on_until_a_signal_and_ends_in_peace(site, number):
     while list((site / "consent-data/spool").glob("*.spool1")):
         time.sleep(0.02)  # the store has them, and the command does not know yet
     process.send_signal(number)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert output == "20 records moved; nothing waits; ended\n"
 
@@ -116,7 +116,7 @@ def test_two_of_them_and_a_writer_hand_over_each_record_once(site):
             time.sleep(0.02)
     for process in both:
         process.terminate()
-        assert process.communicate(timeout=30)[1] == ""
+        assert process.communicate(timeout=60)[1] == ""
         assert process.returncode == 0
     assert main(["drain", "--once", "--policy", str(site / "policy.toml")]) == 0
     assert ids_in(site) == set(written)
@@ -134,7 +134,7 @@ def test_a_terminal_is_shown_how_far_it_is(site):
     except OSError:  # Linux answers with EIO once the other side is closed
         pass
     os.close(leader)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 0
     assert b"records moved; " in shown
     assert b" MB wait, the oldest for " in shown
@@ -204,5 +204,5 @@ def test_a_store_that_takes_nothing_for_a_while_is_told_and_waited_for(site):
     while ids_in(site) != first | then:
         time.sleep(0.02)
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 0

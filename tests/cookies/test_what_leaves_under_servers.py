@@ -69,7 +69,7 @@ def wait(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
 
 def said(port: int, request: str) -> bytes:
     """Return all that comes back, byte for byte: a client's own reading would hide what another makes of it."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request.encode())
         parts: list[bytes] = []
         while part := connection.recv(65_536):
@@ -104,7 +104,7 @@ def test_no_server_sends_what_was_written_after_the_gate_or_spelt_so_that_it_mig
 
 def shaken(port: int, request: str) -> bytes:
     """Return what comes back of a handshake, the closing frame included."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request.encode())
         answer = b""
         while b"\r\n\r\n" not in answer and (part := connection.recv(65_536)):

@@ -66,7 +66,7 @@ def opened(directory: Path) -> Iterator[Demo]:
 def closed(demo: Demo) -> tuple[str, str]:
     """Press Ctrl-C; return what the demo printed after its two lines."""
     demo.process.send_signal(signal.SIGINT)
-    return demo.process.communicate(timeout=20)
+    return demo.process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 def visitor(demo: Demo) -> Iterator[httpx.Client]:
     """A browser without JavaScript: it keeps cookies and says where its forms come from."""
     origin = {"Origin": demo.address.rstrip("/"), "Accept-Language": "en"}
-    with httpx.Client(base_url=demo.address, headers=origin, timeout=20) as client:
+    with httpx.Client(base_url=demo.address, headers=origin, timeout=60) as client:
         yield client
 
 
@@ -127,7 +127,7 @@ def test_a_busy_port_is_one_clear_line_and_nothing_is_written(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = start(tmp_path / "data", port)
-        printed, complaints = process.communicate(timeout=20)
+        printed, complaints = process.communicate(timeout=60)
     assert process.returncode == 1
     assert printed == ""
     assert re.search(rf"ConfigurationError: 127\.0\.0\.1:{port}: .*--port", complaints.splitlines()[-1])
@@ -137,7 +137,7 @@ def test_a_busy_port_is_one_clear_line_and_nothing_is_written(tmp_path):
 def test_a_directory_that_cannot_be_written_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("a file where a directory is wanted")
     process = start(tmp_path / "file" / "data")
-    printed, complaints = process.communicate(timeout=20)
+    printed, complaints = process.communicate(timeout=60)
     assert process.returncode == 1
     assert printed == ""
     assert re.search(r"ConfigurationError: .*file/data: .*--directory", complaints.splitlines()[-1])
@@ -284,7 +284,7 @@ def test_the_poem_arrives_piece_by_piece(visitor, accept, begin):
 def test_the_bookseller_answers_over_a_websocket(demo):
     with connect(demo.address.replace("http", "ws", 1) + "ws?lang=en") as socket:
         socket.send("Moby-Dick")
-        assert "Moby-Dick" in socket.recv(timeout=20)
+        assert "Moby-Dick" in socket.recv(timeout=60)
 
 
 @pytest.mark.parametrize("form", ["theme", "contact", "report", "basket"])
@@ -321,4 +321,4 @@ def test_the_example_runs_with_one_command_and_blocks_its_cookie(tmp_path):
             assert not visitor.cookies
     finally:
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=20)
+        server.communicate(timeout=60)

@@ -61,7 +61,7 @@ class Shop:
     def close(self) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-            self._process.communicate(timeout=20)
+            self._process.communicate(timeout=60)
 
     def records(self) -> list[tuple[Record, Mapping[str, Any]]]:
         """Close the shop and return what its log holds, each record with what it sealed."""

@@ -88,7 +88,7 @@ def workers(folder: Path, number: int) -> Iterator[tuple[int, subprocess.Popen[b
         yield port, process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def children(pid: int) -> list[int]:
@@ -110,7 +110,7 @@ def asking(port: int, acknowledged: list[str]) -> Iterator[None]:
     ended = threading.Event()
 
     def ask(client: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         for number in count():
             if ended.is_set():
                 break

@@ -198,7 +198,7 @@ def test_what_is_registered_survives_sigkill_once_the_visitor_has_read_so(tmp_pa
 def posted(port: int, path: str, form: str, **headers: str) -> http.client.HTTPResponse:
     """Post a form as a browser does from a page of ours; the server may still be starting, and the socket waits."""
     headers |= {"content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "same-origin"}
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("POST", path, form, headers)
         answer = connection.getresponse()
         answer.read()

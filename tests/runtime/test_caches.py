@@ -107,8 +107,8 @@ def cache(port: int, tmp_path: Path) -> Iterator[str]:
 def visitors(cache: str) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """Two browsers without JavaScript, in front of one cache."""
     with (
-        httpx.Client(base_url=cache, headers=NAVIGATES, timeout=20) as one,
-        httpx.Client(base_url=cache, headers=NAVIGATES, timeout=20) as other,
+        httpx.Client(base_url=cache, headers=NAVIGATES, timeout=60) as one,
+        httpx.Client(base_url=cache, headers=NAVIGATES, timeout=60) as other,
     ):
         yield one, other
 
@@ -277,7 +277,7 @@ def test_no_page_gives_a_validator_or_offers_ranges_whether_it_asks_or_not(
 @pytest.mark.parametrize("path", [*FILES, "/public", "/private", "/korean", "/themed", "/files/style.css"])
 @pytest.mark.parametrize("choice", [None, "accept", "reject"])
 def test_head_says_what_get_says(path: str, choice: str | None, port: int) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=NAVIGATES, timeout=20) as visitor:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=NAVIGATES, timeout=60) as visitor:
         if choice:
             picks(visitor, choice)
         get, head = visitor.get(path), visitor.head(path)
@@ -315,7 +315,7 @@ def test_what_is_no_page_keeps_its_304_its_ranges_and_its_validators(
 
 
 def test_a_page_is_asked_about_again_after_each_choice_and_never_answered_304(port: int) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=NAVIGATES, timeout=20) as visitor:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=NAVIGATES, timeout=60) as visitor:
         old = {"If-None-Match": "*", "If-Modified-Since": "Fri, 31 Dec 2100 23:59:59 GMT"}
         asked = visitor.get("/files/", headers=old)
         picks(visitor, "reject")
@@ -329,7 +329,7 @@ def test_a_page_is_asked_about_again_after_each_choice_and_never_answered_304(po
 def test_an_expired_public_page_is_fetched_whole_by_the_cache_and_not_revalidated(
     cache: str,
 ) -> None:
-    with httpx.Client(base_url=cache, headers=NAVIGATES, timeout=20) as visitor:
+    with httpx.Client(base_url=cache, headers=NAVIGATES, timeout=60) as visitor:
         first = visitor.get("/brief")
         while kept(again := visitor.get("/brief")) == "HIT":
             time.sleep(0.1)

@@ -68,7 +68,7 @@ class Server(NamedTuple):
     def terminate(self) -> str:
         """Ask it to end, as a service manager does, and return all that it said."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=30) in (0, -signal.SIGTERM), self.said()
+        assert self.process.wait(timeout=60) in (0, -signal.SIGTERM), self.said()
         return self.said()
 
     def said(self) -> str:
@@ -99,7 +99,7 @@ def talks(visitor: Visitor, framework: str) -> Talks | None:
         visitor.cookies.set_cookie_header(cookies)
         with connect(str(url), additional_headers={"Cookie": cookies.headers.get("cookie", "")}) as websocket:
             websocket.send(words)
-            said = websocket.recv(timeout=20)
+            said = websocket.recv(timeout=60)
             assert websocket.response is not None
             lines = websocket.response.headers.get_all("set-cookie")
         return str(said), [line.partition(";")[0] for line in lines]

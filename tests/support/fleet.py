@@ -110,14 +110,14 @@ class Host:
         """SIGKILL it."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(60)
             self._process = None
 
     def end(self) -> None:
         """Ask it to end, and wait for that."""
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(30)
+            self._process.wait(60)
             self._process = None
 
     @property

@@ -84,7 +84,7 @@ def _nginx(upstreams: Sequence[int], directory: Path, more: str) -> Iterator[str
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int) -> None:

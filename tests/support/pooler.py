@@ -55,7 +55,7 @@ class Pooler:
     ) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(60)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def url(self, database: str = "postgres") -> str:

@@ -40,7 +40,7 @@ def end(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGCONT)
     if process.poll() is None:
         process.stdin.close()  # type: ignore[union-attr]
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def age(lock: Path) -> None:

@@ -57,14 +57,14 @@ class SiteProcess:
     def stop(self) -> None:
         """Shut it down in order."""
         self.ask("stop")
-        self._running().wait(30)
+        self._running().wait(60)
         self._close()
 
     def kill(self) -> None:
         """SIGKILL: nothing is put away."""
         process = self._running()
         process.kill()
-        process.wait(30)
+        process.wait(60)
         self._close()
 
     def _close(self) -> None:
