@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from tests.support.postgres import PostgresServer
 
 from consent_mw.runtime.options import Options
 
 # Nothing is asserted about time on the clock: a busy machine is no fault of the code.
-settings.register_profile("patient", deadline=None)
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would every process of the tests.

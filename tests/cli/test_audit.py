@@ -102,7 +102,9 @@ def tampered(change: int, data: st.DataObject, lines: list[bytes]) -> tuple[byte
 
 
 @pytest.mark.parametrize("change", range(5), ids=["byte", "removed", "swapped", "doubled", "cut"])
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_whatever_was_done_to_the_file_the_first_broken_link_is_named(change: int, data: st.DataObject) -> None:
     with TemporaryDirectory() as directory:

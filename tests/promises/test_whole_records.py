@@ -160,7 +160,9 @@ async def read(database: Path, sealer: Sealer) -> tuple[list[Record], list[Recor
     return stored, sealer.whole(stored), count
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_no_record_of_which_one_field_or_byte_was_changed_is_whole(
     lived: Lived, tmp_path: Path, data: st.DataObject
@@ -177,7 +179,9 @@ def test_no_record_of_which_one_field_or_byte_was_changed_is_whole(
     assert count == len(before) - len(whole)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_nothing_that_was_changed_is_shown_exported_counted_or_proven(
     lived: Lived, tmp_path: Path, data: st.DataObject

@@ -685,7 +685,9 @@ def test_what_came_is_never_changed_in_place(site):
     assert start["headers"] == headers
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60, deadline=None
+)
 @given(http_scopes(names=["session", "theme", "ad", "consent"]) | websocket_scopes(names=["theme"]), st.booleans())
 def test_a_hostile_request_gets_the_answer_that_it_would_get_without_us(site, hostile, socket):
     kind = "websocket.accept" if hostile["type"] == "websocket" else "http.response.start"
