@@ -155,12 +155,14 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def browser(shell: str) -> Iterator[Browser]:
+def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shell,
+            executable_path=chromium,
             args=OPTIONS,
-            ignore_default_args=["--disable-back-forward-cache"],  # a visitor's browser has one
+            ignore_default_args=[
+                "--disable-back-forward-cache"
+            ],  # a visitor's browser has one; the one without a window, none
         )
         yield browser
         browser.close()
