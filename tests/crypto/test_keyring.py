@@ -219,11 +219,10 @@ def test_a_file_that_lost_slots_is_refused_rather_than_called_one_whose_keys_wer
 def test_what_cannot_be_a_private_local_file_is_refused(tmp_path, path, monkeypatch):
     with pytest.raises(ConfigurationError, match="cannot be opened"):
         FileKeyring(tmp_path / "missing" / "keys")
-    with pytest.raises(ConfigurationError, match="cannot be opened"):
-        FileKeyring(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigurationError, match="not a regular file"):
-        FileKeyring(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ConfigurationError, match="not a regular file"):
+            FileKeyring(place)
     FileKeyring(path).close()
     path.chmod(0o640)
     with pytest.raises(ConfigurationError, match="chmod 600"):

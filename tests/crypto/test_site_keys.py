@@ -72,7 +72,7 @@ def test_without_a_key_nothing_is_believed_and_nothing_signed(path: Path) -> Non
 def test_a_file_that_is_none_is_refused_and_stays_as_it_is(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     for opening in (SiteKeys.read, SiteKeys.kept):
-        with pytest.raises(ConfigurationError, match="holds something else; move it away"):
+        with pytest.raises(ConfigurationError, match=r"holds something else; move it away|its content was cut off"):
             opening(path)
     assert path.read_bytes() == content
 
