@@ -719,3 +719,10 @@ def test_a_missing_extra_is_told_with_the_command_that_brings_it() -> None:
     assert done.stderr.count("\n") == 1
     assert "pip install 'consent-mw[postgres]'" in done.stderr
     assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["psycopg", "psycopg.pool"])
+def test_what_the_driver_logs_is_not_printed_where_nobody_set_up_logging(name: str) -> None:
+    code = f"import logging, consent_mw.stores.postgres; logging.getLogger({name!r}).warning('closing connection')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -28,9 +28,9 @@ from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, sh
 __all__ = ["PostgresStore"]
 
 _log = logging.getLogger("consent_mw")
-# The pool logs each attempt; we report it once as an error. Without this, Python prints it if logging is not
-# configured.
-logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
+# The pool logs each attempt, and a connection that Ctrl-C ended its query; we report once, as an error. Without this,
+# Python prints it if logging is not configured.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 _T = TypeVar("_T")
 _Row: TypeAlias = tuple[int, UUID, str, str, bytes | None, str, str, bytes]
