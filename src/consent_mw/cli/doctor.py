@@ -60,7 +60,7 @@ class _Finding(msgspec.Struct):
 
     def __str__(self) -> str:
         if self.same_as and not self.problems:
-            return f"{self.name}: wrong, for what is said of the {self.same_as}"
+            return f"{self.name}: wrong, for the reason given under {self.same_as}"
         return f"{self.name}: {'well' if self.is_well else f'{len(self.problems)} wrong'}"
 
 
