@@ -210,4 +210,5 @@ def test_one_cause_is_one_problem_with_its_fix(
     assert "; " in problem
     capsys.readouterr()
     main(["doctor"])
-    assert re.search(r": wrong, for the reason given under \w+$", capsys.readouterr().out, re.MULTILINE) or len(wrong) == 1
+    said = capsys.readouterr().out
+    assert re.search(r": wrong, for the reason given under \w+$", said, re.MULTILINE) or len(wrong) == 1
