@@ -69,13 +69,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     return Lived(places, document, true)
 
 
-def copied(directory: Path, to: Path, **options: Any) -> None:
-    """Copy a site's data, without the name of its store: a command would refuse the copy, and ask for the original."""
-    shutil.copytree(directory, to, ignore=shutil.ignore_patterns("stores.json"), **options)
-
-
 def without_kind(places: Places, directory: Path, kind: str) -> Places:
-    copied(places.directory, directory)
+    shutil.copytree(places.directory, directory)
     copy = Places(directory)
     with closing(sqlite3.connect(copy.database)) as database, database:
         database.execute("DELETE FROM records WHERE kind = ?", (kind,))
@@ -192,7 +187,7 @@ def test_nothing_that_was_changed_is_shown_exported_counted_or_proven(
     lived: Lived, tmp_path: Path, data: st.DataObject
 ) -> None:
     copy = Places(tmp_path / "copy")
-    copied(lived.places.directory, copy.directory, dirs_exist_ok=True)
+    shutil.copytree(lived.places.directory, copy.directory, dirs_exist_ok=True)
     if not write(copy.database, *data.draw(st.composite(edited)(rows_of(copy.database)))):
         return
     for reader, true in lived.true.items():
@@ -231,7 +226,7 @@ def counts(directory: Path) -> set[tuple[str, str]]:
 )
 def test_a_receipt_of_which_anything_was_changed_is_no_proof(lived: Lived, tmp_path: Path, change: str) -> None:
     copy = Places(tmp_path / "copy")
-    copied(lived.places.directory, copy.directory)
+    shutil.copytree(lived.places.directory, copy.directory)
     number = lived.document["receipts"][0]["id"]
     verify = ("receipt", "verify", number, "--directory", str(copy.directory), "--json", *REASON)
     assert json.loads(told_by(*verify)[1])["proven"]

@@ -204,6 +204,16 @@ def test_a_database_under_another_name_or_password_is_the_same_one(tmp_path: Pat
     assert used.path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_data_directory_that_was_copied_or_renamed_keeps_the_store_in_it(tmp_path: Path) -> None:
+    directory, other = tmp_path / "here", "sqlite:////srv/log.sqlite3"
+    directory.mkdir()
+    UsedStores(directory / "stores.json").use(f"sqlite:///{directory}/consent.sqlite3", [other])
+    directory.rename(tmp_path / "there")
+    used = UsedStores.beside(tmp_path / "there" / "consent.sqlite3")
+    assert (used.store, used.logs) == (f"sqlite:///{tmp_path}/there/consent.sqlite3", [other])
+    assert used.elsewhere(tmp_path / "there" / "consent.sqlite3") == ""
+
+
 def of_another_site(path: Path) -> None:
     async def fill() -> None:
         store = SQLiteStore(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +30,8 @@ class UsedStores:
     """
     A file in the data directory (mode 0600, because a URL may have a password). It changes when the site starts with
     another store, and when everything was moved out of one. A store that is an object has no URL, and is not listed.
+    A database file of the directory itself is listed by its name alone, so that it stays the site's own one when the
+    directory is copied or renamed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +93,7 @@ class UsedStores:
 
     def _read(self) -> _Kept:
         try:
-            return msgspec.convert(json.loads(content(self.path)), _Kept)
+            return _each(msgspec.convert(json.loads(content(self.path)), _Kept), self._whole)
         except FileNotFoundError:
             return _Kept()
         except (OSError, ValueError, msgspec.MsgspecError) as error:
@@ -106,7 +108,24 @@ class UsedStores:
             raise ConfigurationError(f"{self.path}: cannot be written ({error.strerror}); see to the disk") from error
 
     def _write(self, kept: _Kept) -> None:
-        replace(self.path, json.dumps(msgspec.to_builtins(kept)).encode())  # a file name may not be text
+        text = json.dumps(msgspec.to_builtins(_each(kept, self._named)))
+        replace(self.path, text.encode())  # a file name may not be text
+
+    def _whole(self, url: str) -> str:
+        """A URL as the file lists it, with the whole path of a database file."""
+        return f"{_SQLITE}{self._here / url[len(_SQLITE) :]}" if url.startswith(_SQLITE) else url
+
+    def _named(self, url: str) -> str:
+        """A URL as the file lists it: of a database file of this directory only the name."""
+        return f"{_SQLITE}{url.rpartition('/')[2]}" if url.rpartition("/")[0] == f"{_SQLITE}{self._here}" else url
+
+    @property
+    def _here(self) -> Path:
+        return self.path.parent.absolute()
+
+
+def _each(kept: _Kept, change: Callable[[str], str]) -> _Kept:
+    return _Kept(change(kept.store), list(map(change, kept.earlier)), list(map(change, kept.logs)))
 
 
 def canonical(url: str) -> str:
