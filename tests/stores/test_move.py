@@ -40,6 +40,7 @@ from consent_mw.testing.site import LivingSite
 KEY = "a key of the trials, at least 16 characters"
 EVERY = Query(kinds=frozenset(KINDS))
 MOMENT = datetime.fromisoformat("2026-11-20T10:00:00+00:00")
+_START_NS = int(START.timestamp()) * 10**9
 
 
 @pytest.fixture
@@ -212,6 +213,28 @@ def test_a_data_directory_that_was_copied_or_renamed_keeps_the_store_in_it(tmp_p
     used = UsedStores.beside(tmp_path / "there" / "consent.sqlite3")
     assert (used.store, used.logs) == (f"sqlite:///{tmp_path}/there/consent.sqlite3", [other])
     assert used.elsewhere(tmp_path / "there" / "consent.sqlite3") == ""
+
+
+def test_a_file_that_is_gone_is_missed_only_where_there_was_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "policy.toml").write_text(TEXT)
+
+    def begun() -> ConsentMiddleware:
+        return ConsentMiddleware(SHOP, policy=tmp_path / "policy.toml", secret_keys=[KEY], clock=lambda: _START_NS)
+
+    async def serve(shop: ConsentMiddleware) -> None:
+        await shop.runtime.drain.begin()
+        await drive(shop, scope("/"))
+        await shop.runtime.drain.stop()
+
+    begun()  # a program that imports the site without serving it, or a server that was killed at its start
+    shop = begun()
+    assert "the file is gone" not in caplog.text
+    asyncio.run(serve(shop))
+    shop.runtime.places.database.unlink()
+    begun()
+    assert "the file is gone" in caplog.text
 
 
 def of_another_site(path: Path) -> None:

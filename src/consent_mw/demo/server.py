@@ -66,14 +66,19 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
         self._announce = announce
+        self.unheard: OSError | None = None
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As the server's own, and announce it."""
-        await super().startup(sockets)
-        self._announce()
+    async def main_loop(self) -> None:
+        """As the server's own, and announce it before. Where nobody can be told, the demo ends in order."""
+        try:
+            self._announce()
+        except OSError as error:
+            self.unheard = error
+        else:
+            await super().main_loop()
 
 
-def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+def _run(server: _Server, listener: socket.socket) -> None:
     """Run like `uvicorn.Server.run`, but without a warning from Python if Ctrl-C comes before the server has begun."""
     serving = server.serve(sockets=[listener])
     try:
@@ -81,6 +86,8 @@ def _run(server: uvicorn.Server, listener: socket.socket) -> None:
             runner.run(serving)
     finally:
         serving.close()
+    if server.unheard:
+        raise server.unheard
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -81,7 +81,7 @@ class Storage:
         logs = each_of(options.log_store)
         if options.store is None or isinstance(options.store, str):
             named_logs = [url for url in logs if isinstance(url, str)]
-            _use(UsedStores.beside(places.database), options.store or f"sqlite:///{places.database}", named_logs)
+            _use(places, options.store or f"sqlite:///{places.database}", named_logs)
         storage = cls(
             places=places,
             revisions=Revisions(places.revisions),
@@ -171,10 +171,12 @@ class Storage:
             return one.submit(asyncio.run, asked()).result()
 
 
-def _use(used: UsedStores, url: str, logs: Sequence[str]) -> None:
+def _use(places: Places, url: str, logs: Sequence[str]) -> None:
     """Note the stores of this start, and log where its file was there at an earlier one and is not now."""
-    path = getattr(store_from(url), "path", None)
-    if used.store == canonical(url) and isinstance(path, Path) and not path.exists():
+    path, used = getattr(store_from(url), "path", None), UsedStores.beside(places.database)
+    # This lock is taken once the store was opened: a process that ended before it, or never served, kept nothing.
+    had_begun = used.store == canonical(url) and places.destruction_lock.exists()
+    if had_begun and isinstance(path, Path) and not path.exists():
         _log.error(_GONE, path)
     used.use(url, logs)
 

@@ -13,12 +13,14 @@ from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from types import FrameType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from consent_mw.stores.base import Store
 from consent_mw.testing.sample_records import NewStore
 
-__all__ = ["Act", "calls_of", "killed_at", "processes"]
+__all__ = ["Act", "WithEnvironment", "calls_of", "killed_at", "processes"]
+
+_T = TypeVar("_T")
 
 #: What is done to an open store: append, or delete.
 Act = Callable[[Store], Awaitable[object]]
@@ -36,6 +38,21 @@ def processes() -> ForkServerContext:
     suites = ("store_suite", "keyring_suite")
     context.set_forkserver_preload([*(f"consent_mw.testing.{suite}" for suite in suites), "consent_mw.stores.postgres"])
     return context
+
+
+class WithEnvironment(Generic[_T]):
+    """
+    A factory for another process, which has then the variables of the environment that are set now: the process from
+    which it is forked may be older than they are.
+    """
+
+    def __init__(self, factory: Callable[[], _T]) -> None:
+        self._factory, self._variables = factory, dict(os.environ)
+
+    def __call__(self) -> _T:
+        """Return what the factory makes here."""
+        os.environ.update(self._variables)
+        return self._factory()
 
 
 def calls_of(new_store: NewStore, act: Act, report: Connection) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.exceptions import KeyDestroyed
-from consent_mw.testing.crash_points import processes
+from consent_mw.testing.crash_points import WithEnvironment, processes
 
 __all__ = ["KeyringSuite", "NewKeyring"]
 
@@ -133,7 +133,7 @@ class KeyringSuite:
     def test_what_was_done_survives_sigkill(self, new_keyring: NewKeyring) -> None:
         context = processes()
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_make_and_destroy, args=(new_keyring, theirs))
+        process = context.Process(target=_make_and_destroy, args=(WithEnvironment(new_keyring), theirs))
         process.start()
         theirs.close()
         key = ours.recv()

@@ -15,7 +15,7 @@ import pytest
 from consent_mw.exceptions import ConsentError
 from consent_mw.records import Query
 from consent_mw.stores.base import Store
-from consent_mw.testing.crash_points import calls_of, killed_at, processes
+from consent_mw.testing.crash_points import WithEnvironment, calls_of, killed_at, processes
 from consent_mw.testing.sample_records import VISITS, NewStore, everything, make_record, opened
 from consent_mw.testing.volatile_store_suite import VolatileStoreSuite
 
@@ -127,7 +127,7 @@ class StoreSuite(VolatileStoreSuite):
         asyncio.run(count_left())
         context = processes()
         ours, theirs = context.Pipe()
-        counting = context.Process(target=calls_of, args=(new_store, act, theirs))
+        counting = context.Process(target=calls_of, args=(WithEnvironment(new_store), act, theirs))
         counting.start()
         theirs.close()
         calls = int(ours.recv())
@@ -135,7 +135,7 @@ class StoreSuite(VolatileStoreSuite):
         asyncio.run(count_left())
         ours, theirs = context.Pipe()
         points = sorted({calls * step // self.crashes for step in range(self.crashes)})
-        dying = context.Process(target=killed_at, args=(new_store, act, points, theirs))
+        dying = context.Process(target=killed_at, args=(WithEnvironment(new_store), act, points, theirs))
         dying.start()
         theirs.close()
         try:
@@ -164,7 +164,7 @@ class StoreSuite(VolatileStoreSuite):
 
     def test_four_processes_write_at_once(self, new_store: NewStore) -> None:
         with processes().Pool(4) as pool:
-            pool.map(partial(_append_many, new_store), range(4), chunksize=1)
+            pool.map(partial(_append_many, WithEnvironment(new_store)), range(4), chunksize=1)
 
         async def scenario() -> None:
             async with opened(new_store) as store:
@@ -177,7 +177,7 @@ class StoreSuite(VolatileStoreSuite):
     def test_what_was_appended_survives_sigkill_whole(self, new_store: NewStore, durable: bool) -> None:
         context = processes()
         ours, theirs = context.Pipe(duplex=False)
-        writer = context.Process(target=_append_until_killed, args=(new_store, theirs, durable))
+        writer = context.Process(target=_append_until_killed, args=(WithEnvironment(new_store), theirs, durable))
         writer.start()
         theirs.close()  # or a writer that dies early would leave us waiting
         kept = [ours.recv() for _ in range(20)]
