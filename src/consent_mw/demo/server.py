@@ -69,7 +69,7 @@ class _Server(uvicorn.Server):
         self.unheard: OSError | None = None
 
     async def main_loop(self) -> None:
-        """As the server's own, and announce it before. Where nobody can be told, the demo ends in order."""
+        """As the server's own, and announce it before. If nobody can read that, end in order."""
         try:
             self._announce()
         except OSError as error:

@@ -93,7 +93,7 @@ class UsedStores:
 
     def _read(self) -> _Kept:
         try:
-            return _each(msgspec.convert(json.loads(content(self.path)), _Kept), self._whole)
+            return _with(msgspec.convert(json.loads(content(self.path)), _Kept), self._whole)
         except FileNotFoundError:
             return _Kept()
         except (OSError, ValueError, msgspec.MsgspecError) as error:
@@ -108,7 +108,7 @@ class UsedStores:
             raise ConfigurationError(f"{self.path}: cannot be written ({error.strerror}); see to the disk") from error
 
     def _write(self, kept: _Kept) -> None:
-        text = json.dumps(msgspec.to_builtins(_each(kept, self._named)))
+        text = json.dumps(msgspec.to_builtins(_with(kept, self._named)))
         replace(self.path, text.encode())  # a file name may not be text
 
     def _whole(self, url: str) -> str:
@@ -124,7 +124,7 @@ class UsedStores:
         return self.path.parent.absolute()
 
 
-def _each(kept: _Kept, change: Callable[[str], str]) -> _Kept:
+def _with(kept: _Kept, change: Callable[[str], str]) -> _Kept:
     return _Kept(change(kept.store), list(map(change, kept.earlier)), list(map(change, kept.logs)))
 
 
