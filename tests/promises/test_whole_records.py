@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.destroying import destroyed
 from tests.support.my_data_site import ERASE, KEYS, PAGE, asks, body, data, erased, reads, records, site, words
 from tests.support.visitors import Visitor
 
@@ -99,7 +100,7 @@ async def live(app: ConsentMiddleware) -> dict[str, Any]:
     answered = ("requests", "answer", str(number), "--directory", directory, *REASON)
     assert (await asyncio.to_thread(told_by, *answered))[0] == 0
     for days in (2, 100):
-        await app.runtime.destruction.once(datetime.now(UTC) + timedelta(days=days))
+        await destroyed(app.runtime.destruction, datetime.now(UTC) + timedelta(days=days))
     kinds = {record.kind for record in await records(app, *KINDS)}
     assert kinds == KINDS
     document = await data(visitor)

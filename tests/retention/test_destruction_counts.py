@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.destroying import destroyed
 from tests.support.sites_with_records import DAY, END, HELD, HOUR, THEN, UTC_POLICY, SiteWithRecords
 
 from consent_mw import ConsentMiddleware
@@ -203,6 +204,7 @@ KILLED = """
 import sys
 from datetime import datetime
 from pathlib import Path
+from tests.support.destroying import destroyed
 from tests.support.sites_with_records import SiteWithRecords
 site = SiteWithRecords(Path(sys.argv[1]), Path(sys.argv[1], "policy.toml").read_text())
 print("ready", flush=True)
@@ -261,12 +263,12 @@ def test_a_stream_that_was_open_over_midnight_is_certified_and_counted(tmp_path:
         await asyncio.sleep(0)
         await runtime.drain.once()
         clock.set(datetime(2026, 12, 2, 0, 40, tzinfo=UTC))
-        await runtime.destruction.once(datetime(2026, 12, 2, 0, 40, tzinfo=UTC))
+        await destroyed(runtime.destruction, datetime(2026, 12, 2, 0, 40, tzinfo=UTC))
         clock.set(datetime(2026, 12, 2, 1, 30, tzinfo=UTC))
         go.set()
         await asyncio.gather(*streams)
         await runtime.drain.once()
-        await runtime.destruction.once(datetime(2027, 3, 5, tzinfo=UTC))
+        await destroyed(runtime.destruction, datetime(2027, 3, 5, tzinfo=UTC))
         await runtime.drain.stop()
 
     asyncio.run(run())

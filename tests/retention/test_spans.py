@@ -14,6 +14,7 @@ import pytest
 from dateutil.relativedelta import relativedelta
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.destroying import destroyed
 from tests.support.policies import POLICY
 from tests.support.sites_with_records import HOUR, UTC_POLICY, SiteWithRecords
 
@@ -241,7 +242,7 @@ def test_a_copy_from_a_backup_opens_for_no_longer_than_a_day(tmp_path: Path, zon
         opens = row = instant
         for number in range(-4, 4 * 30):
             now = end + number * _QUARTER
-            assert (await runtime.destruction.once(now)).troubles == []
+            await destroyed(runtime.destruction, now)
             if await runtime.store.fetch(Query(kinds=frozenset(("visit",)))):
                 row = now
             try:

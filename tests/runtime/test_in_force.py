@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.asgi import drive, scope
+from tests.support.destroying import destroyed
 from tests.support.site_of_revisions import FORM, KEY, Site, policy, shop, visits
 
 from consent_mw import ConsentMiddleware, PolicyError
@@ -234,7 +235,7 @@ def test_records_are_kept_and_destroyed_by_the_revision_of_their_time(tmp_path: 
         assert len(await runtime.store.fetch(visits)) == 2
         for now, left in ((clock.now + timedelta(days=29), 2), (clock.now + timedelta(days=31), 0)):
             runtime.destruction.follow()
-            assert not (await runtime.destruction.once(now)).troubles
+            await destroyed(runtime.destruction, now)
             assert len(await runtime.store.fetch(visits)) == left
         await app.runtime.drain.stop()
 
@@ -254,7 +255,7 @@ def test_a_revision_that_is_only_announced_destroys_nothing_sooner(tmp_path: Pat
         app.runtime.destruction.follow()
         for now, left in (("2026-12-29T23:00:00", 1), ("2026-12-30T16:00:00", 0)):
             at = datetime.fromisoformat(now).replace(tzinfo=UTC)
-            assert not (await app.runtime.destruction.once(at)).troubles
+            await destroyed(app.runtime.destruction, at)
             assert len(await app.runtime.store.fetch(visits)) == left
         await app.runtime.drain.stop()
 
