@@ -147,7 +147,7 @@ def _verified(
             click.echo(f"{disclosures.held} disclosures are in the ledger as they were written")
         click.echo("\n".join(map(str, records)), nl=bool(records))
     complain(*(f"note: {note}" for note in (verdict.note, *disclosures.notes) if note))
-    complain(*filter(None, [verdict.fault]), *disclosures.broken, *faults)
+    complain(*(line for line in (verdict.fault, *disclosures.broken, *faults) if line))
     return FAULT if verdict.broken or disclosures.broken or faults else 0
 
 

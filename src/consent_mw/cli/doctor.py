@@ -193,9 +193,10 @@ def _destruction(words: list[str]) -> _Finding:
 def _chain(places: Places, url: str | None) -> _Finding:
     chain = Audit(places.audit, places.audit_head)
     verdict, disclosures = chain.verify(), compared_disclosures(chain, places, url)
-    broken = [line for line in (cut_off(chain.path) or cut_off(chain.head) or verdict.fault,) if line]
+    fault = cut_off(chain.path) or cut_off(chain.head) or verdict.fault
+    problems = [line for line in (fault, *disclosures.broken) if line]
     notes = [note for note in (verdict.note, *disclosures.notes) if note]
-    return _Finding("", [*broken, *disclosures.broken], notes, {"anchor": str(verdict.anchor)})
+    return _Finding("", problems, notes, {"anchor": str(verdict.anchor)})
 
 
 def _owners(places: Places) -> Iterator[str]:

@@ -127,9 +127,9 @@ def lasts_seconds(line: bytes, now: datetime) -> int | None:
 
     Browsers keep none for more than 400 days (RFC 6265bis, section 5.5).
     """
-    ages = [age for age in _attribute(line, b"max-age") if age.isdigit()]
+    ages = [age for age in _attribute(line, b"max-age") if age.isdigit() and len(age) <= _LONGEST_ATTRIBUTE]
     if ages:
-        return min(int(ages[-1][:12]), _MOST_SECONDS)
+        return min(int(ages[-1]), _MOST_SECONDS)
     moments = [moment for moment in map(_moment, _attribute(line, b"expires")) if moment]
     return min(int((moments[-1] - now).total_seconds()), _MOST_SECONDS) if moments else None
 

@@ -433,7 +433,7 @@ class Hosts:
             identity.renew()
 
     def _is_of_a_clone(self, beat: Beat) -> bool:
-        """Whether a machine sent it that was copied while it ran: it goes on under the name of our run, too."""
+        """Whether a copy of this machine sent it, made while it ran: the copy goes on under the name of our run."""
         return beat.run == self._run and bool(self._sent) and beat.at > min(self._sent) and beat.at not in self._sent
 
     async def _be_oneself(self) -> None:

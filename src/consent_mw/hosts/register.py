@@ -95,8 +95,8 @@ class Register:
         Args:
             sealer: Marks and checks messages; it does not need a key of any day.
             heard: The newest beat of each host that this process knows, kept up to date here. An older one may be put
-                back into the store by anybody who writes there, and counts for nothing. Where another run of the host
-                began since then, its book tells that a process which has just started, too.
+                back into the store by anybody who writes there, and counts for nothing. A process that has just started
+                has the first or last beat of each host's latest run from its own host's book.
         """
         self._heard: dict[bytes, Beat] = {} if heard is None else heard
         self._store = store

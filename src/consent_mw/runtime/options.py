@@ -254,7 +254,7 @@ def _beside(file: Path) -> Path:
         ConfigurationError: A link leads to a new release, and an older release beside it holds data, which nothing
             would ever destroy.
     """
-    release = Path(os.path.realpath(file)).parent
+    release = Path(os.path.realpath(file)).parent  # `Path.resolve` raises where links lead in a circle
     here = release / "consent-data"
     if release != file.absolute().parent and not here.exists():
         left = sorted(release.parent.glob("*/consent-data"))

@@ -35,7 +35,7 @@ def network_file_system(path: Path) -> str | None:
         table = MOUNTINFO.read_text("utf-8", "surrogateescape")
     except OSError:
         return None
-    kind = _type_at(Path(os.path.realpath(path)), table)
+    kind = _type_at(Path(os.path.realpath(path)), table)  # `Path.resolve` raises where links lead in a circle
     return kind if kind in NETWORK_TYPES else None
 
 
