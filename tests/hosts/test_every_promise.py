@@ -159,9 +159,9 @@ def test_a_restriction_holds_on_each_host_and_is_lifted_from_any(site: Fleet, ki
     assert free[0] == free[1] == free[2] >= 18
     ask(kim, site, action="restrict")
     for host in site.hosts:
-        until(lambda host=host: kim.held(host)["restricted"])  # type: ignore[misc]
+        until(lambda host=host: kim.held(host)["restricted"])  # type: ignore[misc]  # it infers no lambda with a default
         assert not lee.held(host)["restricted"]
-        until(lambda host=host: len(site.printed(host, "export", *read)) == free[0] - 12)  # type: ignore[misc]
+        until(lambda host=host: len(site.printed(host, "export", *read)) == free[0] - 12)  # type: ignore[misc]  # it infers no lambda with a default
         assert len(site.printed(host, "log", "-n", "1000", *read)) == free[0] - 12
         (given,) = site.printed(host, *give)
         assert given["left_out"] == 12

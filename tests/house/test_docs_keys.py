@@ -37,7 +37,7 @@ def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keyring:
     (tmp_path / "my_keyring.py").write_text(BLOCK)
     names: dict[str, object] = {}
     exec(compile(BLOCK, "my_keyring.py", "exec"), names)
-    keyring: Keyring = names["keyring"]()  # type: ignore[operator]
+    keyring: Keyring = names["keyring"]()  # type: ignore[operator]  # from the page, by name
     return keyring
 
 

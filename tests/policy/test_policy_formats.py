@@ -117,7 +117,7 @@ def test_the_graph_says_on_which_ground_for_how_long_and_who_receives() -> None:
     def below(start: str, *path: str) -> set[object]:
         reached: set[object] = {node[start]}
         for step in path:
-            reached = {value for subject in reached for value in rdf.objects(subject, URIRef(step))}  # type: ignore[arg-type]
+            reached = {value for subject in reached for value in rdf.objects(subject, URIRef(step))}  # type: ignore[arg-type]  # rdflib gives wider types than it takes
         return reached
 
     basis = below("purpose-ads", f"{DPV}hasLegalBasis", str(RDF.type))

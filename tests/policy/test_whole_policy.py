@@ -48,7 +48,7 @@ def test_a_processor_is_no_third_party_and_what_goes_abroad_is_told() -> None:
     assert "standard contractual clauses" in section(html, "transfers")
     document = policy_document(loads(SMALLEST + MEMBERS + CLOUD), "en", OwnCookies(), [1])
     assert document["recipients"] == []
-    assert [processor["task"]["text"] for processor in document["processors"]] == ["Hosting"]  # type: ignore[attr-defined]
+    assert [processor["task"]["text"] for processor in document["processors"]] == ["Hosting"]  # type: ignore[attr-defined]  # a document is of objects
 
 
 def test_a_section_of_ones_own_is_numbered_with_ours_and_holds_no_markup() -> None:

@@ -47,8 +47,8 @@ NO_ADDRESSES = [
 @pytest.mark.parametrize("address", NO_ADDRESSES)
 @pytest.mark.parametrize("element", ["iframe", "img"])
 def test_only_addresses_of_the_web_are_loaded_and_what_stands_behind_still_starts(
-    page: Page,  # noqa: F811
-    server: Server,  # noqa: F811
+    page: Page,  # noqa: F811 - a fixture
+    server: Server,  # noqa: F811 - a fixture
     element: str,
     address: str,
 ) -> None:
@@ -61,8 +61,8 @@ def test_only_addresses_of_the_web_are_loaded_and_what_stands_behind_still_start
 @pytest.mark.parametrize("attribute", ["src", "data-src"])
 @pytest.mark.parametrize("address", ["data:text/javascript,ran=['pwned']", "javascript:ran=['pwned']", "http://[bad"])
 def test_a_script_comes_from_the_web_or_not_at_all(
-    page: Page,  # noqa: F811
-    server: Server,  # noqa: F811
+    page: Page,  # noqa: F811 - a fixture
+    server: Server,  # noqa: F811 - a fixture
     attribute: str,
     address: str,
 ) -> None:
@@ -72,7 +72,7 @@ def test_a_script_comes_from_the_web_or_not_at_all(
     assert ran(page) == ["last"]
 
 
-def test_an_element_behind_a_placeholder_has_an_address_of_the_web_too(page: Page, server: Server) -> None:  # noqa: F811
+def test_an_element_behind_a_placeholder_has_an_address_of_the_web_too(page: Page, server: Server) -> None:  # noqa: F811 - a fixture
     server.csp = OPEN_POLICY
     frames = "".join(f'<iframe data-src="{address}" data-purpose="analytics"></iframe>' for address in NO_ADDRESSES)
     opens(page, server, frames + '<iframe data-src="/map" data-purpose="analytics" title="Map"></iframe>')
@@ -106,7 +106,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_one_element_in_trouble_does_not_stop_the_others(page: Page, server: Server, trouble: str) -> None:  # noqa: F811
+def test_one_element_in_trouble_does_not_stop_the_others(page: Page, server: Server, trouble: str) -> None:  # noqa: F811 - a fixture
     opens(page, server, f"<div>{TROUBLES[trouble]}</div>{LAST}{BANNER % ''}<main></main>")
     becomes_true(page, "window.ran && ran.includes('last')")
     assert "one" not in page.evaluate("ran")
@@ -123,7 +123,7 @@ NAMES = ["currentScript", "querySelector", "querySelectorAll", "createElement", 
 
 
 @pytest.mark.parametrize("carrier", ['<img name="{}">', '<form name="{0}"><input name="allows"></form>'])
-def test_markup_that_is_named_like_what_is_read_changes_nothing(page: Page, server: Server, carrier: str) -> None:  # noqa: F811
+def test_markup_that_is_named_like_what_is_read_changes_nothing(page: Page, server: Server, carrier: str) -> None:  # noqa: F811 - a fixture
     names = "".join(carrier.format(name) for name in NAMES)
     opens(
         page,
@@ -149,7 +149,7 @@ SITES_OWN = {
 
 
 @pytest.mark.parametrize("own", SITES_OWN)
-def test_what_a_site_calls_and_does_for_itself_stops_nothing_and_stays(page: Page, server: Server, own: str) -> None:  # noqa: F811
+def test_what_a_site_calls_and_does_for_itself_stops_nothing_and_stays(page: Page, server: Server, own: str) -> None:  # noqa: F811 - a fixture
     opens(page, server, f'<script nonce="n1">{SITES_OWN[own]}</script>{LAST}{BANNER % ""}')
     page.locator("#consent-mw button[value=accept]").click()
     expect(page.locator("#consent-mw")).to_be_hidden()
@@ -159,7 +159,7 @@ def test_what_a_site_calls_and_does_for_itself_stops_nothing_and_stays(page: Pag
     assert whose == ([False, "mine", None] if own == "window.consent" else [True, whose[1], None])
 
 
-def test_a_page_that_takes_out_whatever_it_does_not_know_is_not_fought(page: Page, server: Server) -> None:  # noqa: F811
+def test_a_page_that_takes_out_whatever_it_does_not_know_is_not_fought(page: Page, server: Server) -> None:  # noqa: F811 - a fixture
     takes_out = (
         "new MutationObserver(() => document.body.querySelectorAll('.consent-mw-status').forEach((e) => e.remove()))"
     )
@@ -170,7 +170,7 @@ def test_a_page_that_takes_out_whatever_it_does_not_know_is_not_fought(page: Pag
     becomes_true(page, "window.ran && ran.includes('last')")
 
 
-def test_a_frame_of_another_site_by_our_name_does_not_stop_the_script(page: Page, server: Server) -> None:  # noqa: F811
+def test_a_frame_of_another_site_by_our_name_does_not_stop_the_script(page: Page, server: Server) -> None:  # noqa: F811 - a fixture
     server.csp = OPEN_POLICY
     other = server.origin.replace("127.0.0.1", "localhost")
     opens(page, server, f'<iframe name="consent" src="{other}/other"></iframe>{LAST}')
@@ -190,7 +190,7 @@ SETTINGS = STRANGE.replace("strange", "ours")
      "/consentother/x", "/consent/upload", "/consent%2fupload", "//{host}/upload",
      "http://[bad", "javascript:1", "{other}/consent", "{origin}@localhost/consent", "/upload#/consent"],
 )  # fmt: skip
-def test_a_link_by_our_name_opens_our_settings_wherever_it_leads(page: Page, server: Server, address: str) -> None:  # noqa: F811
+def test_a_link_by_our_name_opens_our_settings_wherever_it_leads(page: Page, server: Server, address: str) -> None:  # noqa: F811 - a fixture
     server.csp = OPEN_POLICY
     for path in ("/consent-evil", "/upload", "/consentother/x", "/consent/upload", "/consent%2fupload"):
         server.pages[path] = STRANGE
@@ -208,7 +208,7 @@ WATCH = """new MutationObserver(() => console.log("inserted", document.querySele
 
 
 @pytest.mark.parametrize("target", ["/upload", "{other}/upload"])
-def test_no_answer_is_taken_from_where_a_redirect_leads(page: Page, server: Server, target: str) -> None:  # noqa: F811
+def test_no_answer_is_taken_from_where_a_redirect_leads(page: Page, server: Server, target: str) -> None:  # noqa: F811 - a fixture
     server.pages["/upload"] = STRANGE
     opens(page, server, '<button data-consent="settings">B</button>')
     server.redirects["/consent"] = target.format(other=server.origin.replace("127.0.0.1", "localhost"))
@@ -221,7 +221,7 @@ def test_no_answer_is_taken_from_where_a_redirect_leads(page: Page, server: Serv
 
 
 @pytest.mark.parametrize("way", ["action", "formaction"])
-def test_a_form_that_leads_elsewhere_is_no_answer(page: Page, server: Server, way: str) -> None:  # noqa: F811
+def test_a_form_that_leads_elsewhere_is_no_answer(page: Page, server: Server, way: str) -> None:  # noqa: F811 - a fixture
     action = {"action": "/search", "formaction": "/consent/choice"}[way]
     button = f'<button name="choice" value="accept" {"formaction=/search" * (way == "formaction")}>Search</button>'
     opens(
@@ -233,7 +233,7 @@ def test_a_form_that_leads_elsewhere_is_no_answer(page: Page, server: Server, wa
     assert server.posts == []
 
 
-def test_a_refused_image_takes_its_other_sources_with_it(page: Page, server: Server) -> None:  # noqa: F811
+def test_a_refused_image_takes_its_other_sources_with_it(page: Page, server: Server) -> None:  # noqa: F811 - a fixture
     server.take({"choice": ["accept"]})
     opens(page, server, '<img src="/a.png" srcset="/b.png 1x" data-purpose="analytics" alt="A">'
           '<script type="text/plain" data-purpose="analytics" src="/one.js"></script>')  # fmt: skip
@@ -244,7 +244,7 @@ def test_a_refused_image_takes_its_other_sources_with_it(page: Page, server: Ser
     assert page.locator("img[alt=A]").get_attribute("srcset") is None
 
 
-def test_the_notice_is_closed_at_our_address_only(page: Page, server: Server) -> None:  # noqa: F811
+def test_the_notice_is_closed_at_our_address_only(page: Page, server: Server) -> None:  # noqa: F811 - a fixture
     form = '<form method="{}" action="{}"><input name="action"><button>{}</button></form>'
     forms = form.format("post", "/consent/notice", "Close") + form.format("get", "/search", "Search")
     body = f'<div class="consent-mw-notice">{forms}</div>'
