@@ -131,15 +131,24 @@ def test_a_compressed_page_leaves_as_it_came(site: ConsentMiddleware, coding: st
         (b"<!doctype html><style>" + b"x" * 1_100_000 + b"</style><body>x", None, "first mebibyte"),
         (b"<!doctype html><frameset><frame src=a></frameset>", None, "frameset"),
         (b"<!DOCTYPE html><head><!-- <body>x", None, "never closed"),
+        ("<!doctype html><body>x".encode("utf-16"), None, "Send utf-8"),
+        ("<!doctype html><body>x".encode("utf-16"), ("Content-Type", "text/html; charset=utf-8"), "Send utf-8"),
+        ('<?xml version="1.0"?><body>x'.encode("utf-16-be"), None, "Send utf-8"),
+        (b"<!doctype html><body>x", ("Content-Type", "application/xhtml+xml"), "Send text/html"),
+        (b"<!doctype html><body>x", ("X-Frame-Options", "DENY"), "no Content-Type"),
+        (b"<!doctype html><body>x", ("Vary", "Accept"), "no Content-Type"),
     ],
-    ids=["compressed", "no-transform", "utf-16", "late", "frameset", "unclosed"],
+    ids=[
+        *("compressed", "no-transform", "utf-16", "late", "frameset", "unclosed", "mark", "mark-beats-header"),
+        *("xml", "xhtml", "untyped", "untyped-varies"),
+    ],
 )
 def test_what_no_banner_can_be_put_into_is_said_once_with_the_fix(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, page: bytes, header: tuple[str, str] | None, said: str
 ) -> None:
     (tmp_path / "policy.toml").write_text(POLICY)
     headers = [header] if header else []
-    if not header or header[0] != "Content-Type":
+    if "no Content-Type" not in said and (not header or header[0] != "Content-Type"):
         headers.append(("Content-Type", "text/html"))
     app = sends(cut(page, [5, 700_000]), *headers)
     site = ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=["a key of these tests only"])
@@ -158,14 +167,15 @@ def test_what_no_banner_can_be_put_into_is_said_once_with_the_fix(
         (b"<p>a part for a script</p>", ("Vary", "HX-Request")),
         (gzip.compress(b"<!doctype html><body>x", mtime=0), ("Content-Disposition", "attachment; filename=a.html.gz")),
         (b"<!doctype html><body>x", ("Vary", "Accept")),
+        (b"{}", ("Content-Type", "application/json")),
     ],
-    ids=["part", "attachment", "page"],
+    ids=["part", "attachment", "page", "data"],
 )
 def test_what_is_not_to_be_asked_on_is_not_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, page: bytes, header: tuple[str, str]
 ) -> None:
     (tmp_path / "policy.toml").write_text(POLICY)
-    app = sends([page], ("Content-Type", "text/html"), header)
+    app = sends([page], *[("Content-Type", "text/html")] * (header[0] != "Content-Type"), header)
     site = ConsentMiddleware(app, policy=tmp_path / "policy.toml", secret_keys=["a key of these tests only"])
     asyncio.run(drive(site, scope("/", headers=[(b"accept", b"text/html")])))
     assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -132,6 +132,8 @@ class Answer(Reply, eq=False):
             if not gated.plain or exchange.scope["method"] != "GET":
                 if is_page(message):
                     return special_head(self, message, permissions, None, gated)
+                if self.is_asked_here:
+                    self.say(obstacle(message))
             elif gated.kind == _HTML or is_html(gated.kind):
                 if consent.banner_placed or permissions.asks or consent.pending is not None or revision.site.announces:
                     if not self._asks_alone(gated):
@@ -143,7 +145,7 @@ class Answer(Reply, eq=False):
                 # Even a page that asks nothing is for this visitor alone: those who have not chosen get another page.
                 gated.headers.extend(FOR_ONE_VISITOR)
                 self.page = message
-            elif gated.kind[:9].lower() == b"text/html" and self.is_asked_here:
+            elif self.is_asked_here:
                 self.say(obstacle(message))
         exchange.blocked += gated.blocked
         if gated.undeclared:

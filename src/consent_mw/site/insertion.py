@@ -39,6 +39,9 @@ _WIDE: Final = frozenset(
         "unicodefffe",
     ]
 )
+#: How UTF-16 begins, with a byte order mark or an XML declaration. A browser believes the mark more than any header,
+#: and the declaration where no header names a charset (HTML, 13.2.3.2). Without them it does not read UTF-16.
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff", b"<\0?\0", b"\0<\0?")
 #: Codings that a browser undoes. It shows what names another one, such as `utf-8`, as it comes.
 _COMPRESSIONS: Final = frozenset(
     (b"br", b"compress", b"dcb", b"dcz", b"deflate", b"gzip", b"x-compress", b"x-gzip", b"zstd")
@@ -76,7 +79,12 @@ _COMPRESSED: Final = (
     "ConsentMiddleware, in a middleware around it, the server or the proxy" + _OR_PLACE
 )
 _ODD_CHARSET: Final = (
-    "nobody is asked on %s: the charset in its Content-Type is not a superset of ASCII. Send utf-8" + _OR_PLACE
+    "nobody is asked on %s: its charset, by its Content-Type or its first bytes, is not a superset of ASCII. Send utf-8"
+    + _OR_PLACE
+)
+_UNTYPED: Final = "nobody is asked on %s: it has no Content-Type. Send text/html; charset=utf-8" + _OR_PLACE
+_XHTML: Final = (
+    "nobody is asked on %s: its Content-Type is application/xhtml+xml. Send text/html; charset=utf-8" + _OR_PLACE
 )
 _UNTOUCHED: Final = (
     "nobody is asked on %s: its Cache-Control: no-transform forbids to put a banner in. Take it away" + _OR_PLACE
@@ -122,13 +130,19 @@ def insertable(method: str, start: Message) -> bool:
 
 def obstacle(start: Message) -> str:
     """
-    Return why the HTML that `start` begins gets no banner although a browser shows it, with a place for its path.
+    Return why a page that `start` begins gets no banner although a browser shows it, with a place for its path.
 
-    "" if it may get one, and for attachments and parts, which no browser shows as a page.
+    "" if it may get one, and for what no browser shows as a page: other types, attachments, parts, nothing at all.
     """
     headers = list(_headers(start))
     if header_value(headers, b"content-range") is not None or header_value(headers, b"content-disposition") is not None:
         return ""
+    kind = header_value(headers, b"content-type")
+    if kind is None:
+        return "" if header_value(headers, b"content-length") == b"0" else _UNTYPED
+    kind = kind.partition(b";")[0].strip().lower()
+    if kind != b"text/html":
+        return _XHTML if kind == b"application/xhtml+xml" else ""
     if _is_compressed(headers):
         return _COMPRESSED
     if "no-transform" in _names(_directives(headers)):
@@ -310,7 +324,10 @@ class Insertion:
             return [] if goes_on and self._at_end else self._inserted(self._place)
         if not self._opening.ended:
             return []
-        if _DOCUMENT.match(b"".join(message.get("body", b"")[:99] for message in self._held[:9])):
+        beginning = b"".join(message.get("body", b"")[:99] for message in self._held[:9])
+        if beginning.startswith(_UTF_16):
+            self.obstacle = _ODD_CHARSET
+        elif _DOCUMENT.match(beginning):
             self.obstacle = _TOO_LATE if self._opening.seen_bytes >= self._limit_bytes else _NO_PLACE
         return self.close()
 
