@@ -37,17 +37,22 @@ def forms(key: bytes) -> Iterator[bytes]:
     yield b64encode(key).rstrip(b"=")[:-1]
 
 
-def files_with(keys: set[bytes], directory: Path) -> set[str]:
-    """Return the names of the files below a directory that hold one of the keys, in any form."""
-    return set(found_in(keys, directory))
+def files_with(keys: set[bytes], directory: Path, *, since: float = 0.0) -> set[str]:
+    """Return the names of the files below a directory that hold one of the keys, in any form; as `found_in`."""
+    return set(found_in(keys, directory, since=since))
 
 
-def found_in(keys: set[bytes], directory: Path) -> dict[str, set[bytes]]:
-    """Return the keys that lie below a directory, by the names of the files."""
-    by_file: dict[str, set[bytes]] = {}
+def found_in(keys: set[bytes], directory: Path, *, since: float = 0.0) -> dict[str, set[bytes]]:
+    """
+    Return the keys that lie below a directory, by the names of the files.
+
+    Args:
+        since: When the first of the keys was made (in seconds): what was last written before holds none.
+    """
+    sought, by_file = [(form, key) for key in keys for form in forms(key)], dict[str, set[bytes]]()
     for path in directory.rglob("*"):
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and not path.is_symlink() and path.stat().st_mtime >= since:
             content = path.read_bytes()
-            if here := {key for key in keys if any(form in content for form in forms(key))}:
+            if here := {key for form, key in sought if form in content}:
                 by_file.setdefault(path.name, set()).update(here)
     return by_file
