@@ -12,7 +12,7 @@ from tests.support.repository import ROOT
 
 
 @pytest.mark.timeout(550)
-@pytest.mark.parametrize(("steps", "fewest"), [("store", 5), ("write", 10), ("sync", 10)])
+@pytest.mark.parametrize(("steps", "fewest"), [("store", 5), ("disk", 10)])
 def test_whatever_step_a_host_dies_at_all_is_read_and_all_is_destroyed(
     tmp_path: Path, postgres: PostgresServer, steps: str, fewest: int
 ) -> None:

@@ -22,10 +22,10 @@ from consent_mw.system.days import DAY_NS
 SEALED, ENDED = LABELS
 
 
+#: Whatever changes what outlives a process; what is synchronised in between is there for the next one either way.
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "store": [(PostgresStore, "append"), (PostgresStore, "delete")],
-    "write": [(os, "pwrite"), (os, "replace")],  # of key file, identity and book
-    "sync": [(os, "fsync")],
+    "disk": [(os, verb) for verb in ("pwrite", "ftruncate", "replace", "link", "unlink")],
 }
 
 

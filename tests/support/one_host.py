@@ -10,6 +10,7 @@ from typing import Any
 from consent_mw.consent.wordings import Wordings
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.hosts import hosts
 from consent_mw.hosts.hosts import Facts, Hosts
 from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.register import Register
@@ -20,6 +21,8 @@ from consent_mw.rights.ledger import Ledger
 from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.stores.base import Store
 from consent_mw.system.days import DAY_NS
+
+hosts._TRY_SECONDS = 0.05  # type: ignore[misc]  # a quarter of a second for each key of a test is most of its time
 
 SECRET = b"a secret of this site"
 DAY = 20_780
