@@ -137,8 +137,8 @@ def test_what_was_erased_since_is_erased_again(site: SiteWithRecords, capsys: py
     site.using(lambda store: store.delete(Query(kinds=frozenset(("visit",)), ids=frozenset((theirs.id,)))))
     Ledger(site.places.erasures).append(
         Entry(
-            at=now + timedelta(seconds=1), request=theirs.id, records=1, total=1, gone=True,
-            until=now + timedelta(days=9), tokens=(b"a token of them!".hex(),), days=(int(now.timestamp() // 86_400),),
+            at=now + timedelta(seconds=1), request=theirs.id, until=now + timedelta(days=9),
+            tokens=(b"a token of them!".hex(),), days=(int(now.timestamp() // 86_400),),
             purposes={theirs.purpose: 1},
         )
     )  # fmt: skip

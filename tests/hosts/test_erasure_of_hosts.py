@@ -59,13 +59,17 @@ def erasure(host: OneHost) -> Erasure:
     )
 
 
-async def certified(one: OneHost, two: OneHost, deadly: int) -> int:
-    """Erase three records on one host, which may die, and what is left on the other; return what that certifies."""
+async def certified(one: OneHost, two: OneHost, deadly: int, *, runs: bool) -> int:
+    """
+    Erase three records on one host, which may die, and what is left, or comes late, on the other, which may run already
+    or only start then. Return what that certifies.
+    """
     await start(one, two)
     await settle(one, two)
     await one.store.append([of_kim(one), of_kim(two), of_kim(one)], durable=True)
     second = erasure(two)
-    await second.once(instant_of(two.now_ns))  # it runs already
+    if runs:
+        await second.once(instant_of(two.now_ns))
     request = Request.new("erasure", "site", one.now_ns, person=Person((KIM,)))
     await Desk(one.store, one.sealer, kept_by_store(one.store)).register(request)
     with suppress(Killed), pytest.MonkeyPatch.context() as patch:
@@ -83,8 +87,9 @@ async def certified(one: OneHost, two: OneHost, deadly: int) -> int:
     return certificate.records
 
 
+@pytest.mark.parametrize("runs", [True, False])
 @pytest.mark.parametrize("deadly", [0, 1, 2])
-def test_a_certificate_counts_what_another_host_deleted(tmp_path: Path, deadly: int) -> None:
+def test_a_certificate_counts_what_another_host_deleted(tmp_path: Path, deadly: int, runs: bool) -> None:
     store = MemoryStore()
     one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
-    assert asyncio.run(certified(one, two, deadly)) == 4
+    assert asyncio.run(certified(one, two, deadly, runs=runs)) == 4

@@ -97,7 +97,7 @@ def audit_written(directory: Path) -> None:
 
 
 def ledger_entry(until: datetime) -> Entry:
-    return Entry(at=NOW, request=uuid4(), records=1, total=1, until=until, tokens=("00" * 16,), days=(20_000,),
+    return Entry(at=NOW, request=uuid4(), until=until, tokens=("00" * 16,), days=(20_000,),
                  purposes={"analytics": 1})  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -21,13 +21,13 @@ from consent_mw.hosts.register import Spools
 from consent_mw.kinds import ANSWER, HELD, LINK, REQUEST
 from consent_mw.paths import Places
 from consent_mw.policy.model import ABUSE, LINKS, REQUESTS, Policy
-from consent_mw.records import Query, fixed_id, time_of
+from consent_mw.records import Query, Record, fixed_id, time_of
 from consent_mw.retention.archive import Archive
 from consent_mw.retention.calendar import Retention
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.erasure_certificate import ErasureCertificate, certificates
 from consent_mw.rights.extent import Extent, Place
-from consent_mw.rights.ledger import Entry, Erased, Ledger, Walk
+from consent_mw.rights.ledger import Entry, Erased, Ledger, Walk, counted, listed
 from consent_mw.rights.open_cases import OpenCases
 from consent_mw.rights.people import People
 from consent_mw.rights.personal_data import PersonalData
@@ -47,6 +47,8 @@ _log = logging.getLogger("consent_mw")
 _TROUBLES: Final = (KeyDestroyed, SpoolError, StoreError)
 #: How often to check whether a restriction must be renewed.
 _RENEWED: Final = timedelta(days=1)
+#: How many records one step deletes.
+_PAGE: Final = 1_000
 #: How many tokens of the ledger one query looks for.
 _TOKENS: Final = 10_000
 #: The records in the spool normally reach the store within seconds.
@@ -79,14 +81,6 @@ class ErasureOutcome(msgspec.Struct, kw_only=True):
     waiting: list[UUID] = msgspec.field(default_factory=list[UUID])
     brought_back: int = 0
     troubles: list[str] = msgspec.field(default_factory=list[str])
-
-
-class _Located(NamedTuple):
-    """What a place holds of a person: how many records, under which tokens, and when the last of their keys is gone."""
-
-    records: int = 0
-    subjects: frozenset[bytes] = frozenset()
-    until: datetime | None = None
 
 
 class Erasure:
@@ -260,17 +254,10 @@ class Erasure:
                         await self._all(now, outcome)
 
     async def _all(self, now: datetime, outcome: ErasureOutcome) -> None:
-        # At the start, the ledger comes first: the records that a restored backup brought back were already counted.
-        # Later it comes last: late records of a person whose request is still open count for the certificate.
-        restored = self._restored()
-        if self._applied != restored:
-            outcome.brought_back += await self._apply_ledger(now)
-            self._applied = restored
+        # Open requests come first. Late records of such a person, and those that a restored backup brought back, are
+        # theirs, also at a start: they count for the certificate, each once.
         await self._open_cases(now, outcome)
-        # Check a few entries at each look. This finds a backup that is restored while the site runs. It also finds what
-        # a long exchange, which began before its visitor's erasure, wrote down only afterwards.
-        for walk in self._walks:
-            outcome.brought_back += await self._erased_again(await asyncio.to_thread(walk.step, now))
+        outcome.brought_back += await self._look_back(now, frozenset(outcome.waiting))
         if self._renewed is None or not timedelta() <= now - self._renewed < _RENEWED:
             await renew(self._desk, self._retention, now)
             await self._people.renew_links(self._retention, now)
@@ -305,16 +292,26 @@ class Erasure:
 
     # -- what a backup brought back -----------------------------------------------------------------------------
 
-    async def _apply_ledger(self, now: datetime) -> int:
-        """Erase again what the ledgers name, and return how many records a backup had brought back."""
-        count = 0
-        for ledger in self._ledgers:
-            await asyncio.to_thread(ledger.prune, now)
-            count += await self._erased_again(await asyncio.to_thread(ledger.entries))
+    async def _look_back(self, now: datetime, waiting: frozenset[UUID]) -> int:
+        """
+        Erase again what the ledgers name, but for the requests that wait; return how many records there were.
+
+        At the start, and where the store went back, all entries are applied. In between, check a few at each look. This
+        finds a backup that is restored while the site runs. It also finds what a long exchange, which began before its
+        visitor's erasure, wrote down only afterwards.
+        """
+        restored, count = self._restored(), 0
+        if whole := self._applied != restored:
+            for ledger in self._ledgers:
+                await asyncio.to_thread(ledger.prune, now)
+                count += await self._erased_again(await asyncio.to_thread(ledger.entries), waiting)
+            self._applied = restored
+        for walk in () if whole else self._walks:
+            count += await self._erased_again(await asyncio.to_thread(walk.step, now), waiting)
         return count
 
-    async def _erased_again(self, entries: Sequence[Entry]) -> int:
-        return await erased_again(entries, *self._stores)
+    async def _erased_again(self, entries: Sequence[Entry], waiting: frozenset[UUID]) -> int:
+        return await erased_again([entry for entry in entries if entry.request not in waiting], *self._stores)
 
     @property
     def _stores(self) -> list[Store]:
@@ -345,61 +342,51 @@ class Erasure:
             kind=request.kind,
             received=request.received,
             done=now.astimezone(UTC),
-            records=_counted(entries),
+            records=counted(entries),
             purposes=request.purposes,
-            unreadable=max((entry.until for entry in entries if entry.total), default=None),
+            unreadable=max((entry.until for entry in entries if entry.deletes), default=None),
             ring=self._sealer.keyring.name,
             hosts=spools.names,
         )
 
-    async def _locate(self, place: Place, now: datetime) -> _Located:
-        records, subjects, until = 0, set[bytes](), None
-        async for page in pages(place.store, place.query):
-            records += len(page)
-            subjects |= {record.subject for record in page if record.subject}
-            for day, purpose in {(day_of(time_of(record.id)), record.purpose) for record in page}:
-                end = place.retention.end(day, purpose, now)
-                until = max(filter(None, (until, end)), default=None)
-        return _Located(records, frozenset(subjects), until)
-
     async def _delete(self, request: Request, part: Place, places: Sequence[Place], now: datetime) -> None:
-        """Write the ledger, then delete what a part has."""
-        entries, located = self._entries(request), await self._locate(part, now)
-        here = located.records
-        if entries and not here:
-            return
-        named = [(part, located.subjects), *((place, self._recent(place, now)) for place in places)]
-        subjects = frozenset[bytes]().union(*(some for _, some in named))
+        """Write into the ledger what a part has, then delete it, a page at a time, until nothing more has come."""
+        if not self._entries(request):  # what comes late is known by the tokens of the last days
+            await self._write(self._entry(request, part, (), places, now))
+        while page := await part.store.fetch(part.query, limit=_PAGE):
+            entry = self._entry(request, part, page, places, now)
+            await self._write(entry)
+            ids = frozenset(record.id for record in page)
+            gone = await part.store.delete(Query(kinds=HELD, purposes=part.query.purposes, ids=ids))
+            if gone < len(ids):  # what another deletion removed, that one counts
+                await self._write(
+                    msgspec.structs.replace(entry, elsewhere=len(ids) - gone, tokens=(), days=(), purposes={}, again={})
+                )
+
+    def _entry(
+        self, request: Request, part: Place, page: Sequence[Record], places: Sequence[Place], now: datetime
+    ) -> Entry:
+        """Return the entry of the ledger for a page that is about to go; the first of all has none."""
+        subjects = frozenset(record.subject for record in page if record.subject)
+        named = [(part, subjects), *((place, self._recent(place, now)) for place in places if not page)]
         keys = {token: key for place in places for key, tokens in place.tokens.items() for token in tokens}
-        ordered = sorted(subjects, key=lambda subject: (keys[subject][1], subject))  # by purpose
-        until = max(now + _LONGEST, located.until or now)
-        entry = Entry(
-            at=now.astimezone(UTC) + len(entries) * timedelta.resolution,  # two steps in one run are told apart
+        ordered = sorted(frozenset[bytes]().union(*(some for _, some in named)), key=lambda one: (keys[one][1], one))
+        ends = [part.retention.end(day_of(time_of(record.id)), record.purpose, now) for record in page]
+        return Entry(
+            at=now.astimezone(UTC),
             request=request.id,
-            records=here,
-            total=here + _counted(entries, here),
-            until=until,
+            deletes=listed(record.id for record in page),
+            until=max([now + _LONGEST, *filter(None, ends)]),
             tokens=tuple(subject.hex() for subject in ordered),
             days=tuple(keys[subject][0] for subject in ordered),
             purposes=dict(Counter(keys[subject][1] for subject in ordered)),
             again={subject.hex(): place.again for place, some in named if place.again for subject in some},
         )
+
+    async def _write(self, entry: Entry) -> None:
         await asyncio.to_thread(self._ledger.append, entry)
         if self._publish:  # another host may complete this, and certifies what this one deleted
             await self._publish()
-        gone = await part.store.delete(part.query) if here else 0
-        # Records that arrived between looking and deleting are counted; what another deletion removed, that one counts.
-        entry = msgspec.structs.replace(
-            entry,
-            gone=True,
-            records=gone,
-            total=entry.total - here + gone,
-            tokens=(),
-            days=(),
-            purposes={},
-            again={},
-        )
-        await asyncio.to_thread(self._ledger.append, entry)
 
     def _recent(self, place: Place, now: datetime) -> frozenset[bytes]:
         """Return the tokens of the last days: an exchange that began under one of them may still be running."""
@@ -409,9 +396,8 @@ class Erasure:
         return frozenset[bytes]().union(*(token for day, token in dated if day >= day_of(now) - _BEGUN_DAYS))
 
     def _entries(self, request: Request) -> list[Entry]:
-        """Return what this host and the others noted of a request, in the order of time."""
-        entries = [entry for ledger in self._ledgers for entry in ledger.entries() if entry.request == request.id]
-        return sorted(entries, key=lambda entry: (entry.at, entry.gone))
+        """Return what this host and the others noted of a request."""
+        return [entry for ledger in self._ledgers for entry in ledger.entries() if entry.request == request.id]
 
     async def _application_erased(self, request: Request) -> bool:
         """Have the application erase its data. Return False if this process cannot ask it. Raises StoreError."""
@@ -481,8 +467,6 @@ class Erasure:
         entry = Entry(
             at=now.astimezone(UTC),
             request=request.id,
-            records=0,
-            total=certificate.records,
             until=self._retention.end(day_of(now), REQUESTS, now) or now + _DAY,
             ids=tuple(sorted(ids)),
         )
@@ -594,19 +578,3 @@ def _by_tokens(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 def abuse_number(erasure: UUID) -> UUID:
     """Return the number that the request about abuse has, if the erasure of this number registers one."""
     return fixed_id(day_of(time_of(erasure)), ABUSE, str(erasure))
-
-
-def _counted(entries: Sequence[Entry], count: int = 0) -> int:
-    """
-    Return how many records the steps of an erasure have deleted, whichever host did them.
-
-    A step that a crash interrupted did happen if fewer records are found at the next one, or now (`count`), than it had
-    found: a store deletes all or nothing.
-    """
-    total = step = 0
-    for entry in entries:
-        if entry.gone:
-            total, step = total + entry.records, 0
-        else:
-            total, step = total + (step if entry.records < step else 0), entry.records
-    return total + (step if count < step else 0)

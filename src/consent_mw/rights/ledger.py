@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, repeat
 from pathlib import Path
@@ -33,9 +33,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         at: When (aware, UTC). The entry does not mean newer records.
         request: The number of the request that asked for the erasure.
-        records: How many records this step found; once it is done, how many it deleted.
-        total: How many records this erasure has deleted once this step is done.
-        gone: Whether this step is done.
+        deletes: The records that it is about to delete, the last eight bytes of each id one after the other. Whatever
+            happens then, at the end these are gone, and each counts once.
+        elsewhere: How many of them something else had deleted before this step did; known only afterwards.
         until: When the last key of these tokens is gone (aware, UTC); from then on they say nothing.
         tokens: In hexadecimal. They are pseudonyms, and become useless with the keys of their days.
         days: For each token, the day (since 1970, UTC) whose records carry it. It is looked for in that day.
@@ -46,9 +46,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     at: datetime
     request: UUID
-    records: int
-    total: int
-    gone: bool = False
+    deletes: bytes = b""
+    elsewhere: int = 0
     until: datetime
     tokens: tuple[str, ...] = ()
     days: tuple[int, ...] = ()
@@ -73,7 +72,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_for_all(self) -> bool:
         """Whether it says which records are erased, or how many were: the other hosts have to know."""
-        return bool(self.tokens or self.ids or (self.gone and self.records))
+        return bool(self.tokens or self.ids or self.deletes or self.elsewhere)
 
     @property
     def places(self) -> Iterator[tuple[tuple[int, str], bytes]]:
@@ -88,6 +87,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return {bytes.fromhex(token): min(after, self.again.get(token, after)) for token in self.tokens}
 
 
+def listed(ids: Iterable[UUID]) -> bytes:
+    """Return `ids` as an entry holds them. Eight bytes, nearly all random, tell those of one person apart."""
+    return b"".join(one.bytes[-_ID_BYTES:] for one in ids)
+
+
+def counted(entries: Sequence[Entry]) -> int:
+    """Return how many records these entries of one request deleted, whichever hosts did and wherever they died."""
+    ids = {entry.deletes[at : at + _ID_BYTES] for entry in entries for at in range(0, len(entry.deletes), _ID_BYTES)}
+    return len(ids) - sum(entry.elsewhere for entry in entries)
+
+
 class _Ending(msgspec.Struct, frozen=True):
     """The part of an entry that tells whether it may be forgotten; its tokens are most of an entry."""
 
@@ -96,6 +106,8 @@ class _Ending(msgspec.Struct, frozen=True):
 
 _decode = msgspec.json.Decoder(Entry).decode
 _decode_ending = msgspec.json.Decoder(_Ending).decode
+
+_ID_BYTES: Final = 8
 
 #: A walk goes through a whole ledger in at most this many looks. A running site looks every ten seconds, so within the
 #: hour.
