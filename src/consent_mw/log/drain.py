@@ -48,6 +48,7 @@ _AHEAD: Final = 2
 _PIECE: Final = 50
 _MOMENT_SECONDS: Final = 1e-6
 _TICK_SECONDS: Final = 0.5
+_AGAIN_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 #: A paced drain releases the lease now and then, so that the workers take turns.
 _TURN_SECONDS: Final = 5.0
@@ -210,10 +211,14 @@ class Drain:
                 days = [day]  # tomorrow's keys come from the host that makes them first
             await asyncio.to_thread(self._sealer.prepare, days, policy.purposes, with_tokens=policy.with_tokens)
 
-    async def stop(self) -> int:
+    async def stop(self, *, insists: bool = False) -> int:
         """
         Move what waits to the store, as far as it takes it within `stop_seconds`, and end. Return the bytes that are
         left in the spool; 0 if moving them is another process's work.
+
+        Args:
+            insists: Whether to try again, within that time, while anything is left: the store may come back, or another
+                process of this machine may end that was moving records.
         """
         tasks, self._tasks = self._tasks, ()
         self.loop = None
@@ -227,12 +232,18 @@ class Drain:
                 await self._keep()
                 if self._hands_over:
                     await self._tick(AT_ONCE)
+                while insists and await self._left():
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                    await self._tick(AT_ONCE)
         except TimeoutError:
             _log.warning("the store took too long; what it did not take stays in the spool for the next start")
         await asyncio.to_thread(self._spool.close)
         for chore in (*self._chores, *self._drain_chores):
             await chore.close()
         await self._close_store()
+        return await self._left()
+
+    async def _left(self) -> int:
         with suppress(SpoolError):
             return (await asyncio.to_thread(lambda: self.backlog))[0] if self._hands_over else 0
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from consent_mw._asgi import ASGIApp, Message, Receive, Scope, Send
@@ -34,7 +35,8 @@ async def lifespan(
     serve it.
 
     Args:
-        ephemeral: Whether the disk may go with the process. Then the shut-down fails if records are left on it.
+        ephemeral: Whether the disk may go with the process. Then the shut-down tries the store again while it has time,
+            and fails if records are left on the disk.
     """
     asked = False
 
@@ -47,7 +49,7 @@ async def lifespan(
         if message["type"] == "lifespan.startup.complete":
             await on_asyncio(drain.begin)
         elif message["type"].startswith("lifespan.shutdown."):
-            left = await on_asyncio(drain.stop)
+            left = await on_asyncio(partial(drain.stop, insists=ephemeral))
             if left and ephemeral:
                 warning = f"{left:,} bytes of records are left in the spool; hand them over before the disk goes"
                 message = {"type": "lifespan.shutdown.failed", "message": warning}
