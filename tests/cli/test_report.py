@@ -296,13 +296,11 @@ def test_more_aggregates_than_a_page_are_all_counted() -> None:
     assert asyncio.run(read()) == 3_000
 
 
-def test_axe_finds_nothing_on_the_page_narrow_or_wide_light_or_dark(
-    places: Places, tmp_path: Path, chromium: str
-) -> None:
+def test_axe_finds_nothing_on_the_page_narrow_or_wide_light_or_dark(places: Places, tmp_path: Path, shell: str) -> None:
     file = tmp_path / "report.html"
     assert run(places, "--html", str(file)) == 0
     with sync_playwright() as playwright:
-        browser = browser_site.launch(playwright, chromium)
+        browser = browser_site.launch(playwright.chromium, shell)
         page = browser.new_context(bypass_csp=True).new_page()
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))

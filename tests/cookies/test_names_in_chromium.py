@@ -165,9 +165,9 @@ def server() -> Generator[RawServer, None, None]:
 
 
 @pytest.fixture(scope="module")
-def page(chromium: str, server: RawServer) -> Generator[Page, None, None]:
+def page(shell: str, server: RawServer) -> Generator[Page, None, None]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGS)
+        browser = playwright.chromium.launch(executable_path=shell, args=ARGS)
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{server.port}/")
         yield page

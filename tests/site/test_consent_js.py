@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from tests.support.browser_site import launch
 from tests.support.scripted_pages import (  # noqa: F401 - fixtures among them
     BANNER,
     BUTTONS,
@@ -18,7 +19,6 @@ from tests.support.scripted_pages import (  # noqa: F401 - fixtures among them
     WAITING,
     Server,
     becomes_true,
-    browser,
     context,
     opens,
     page,
@@ -178,8 +178,9 @@ def test_another_tab_follows(page: Page, context: BrowserContext, server: Server
     becomes_true(page, "window.ran && ran.includes('both')")
 
 
-def test_a_page_that_comes_back_follows(browser: Browser, server: Server) -> None:
-    page = browser.new_page(base_url=server.origin)
+def test_a_page_that_comes_back_follows(browser: Browser, chromium: str, server: Server) -> None:
+    windowed = launch(browser.browser_type, chromium)  # the one without a window keeps no page to go back to
+    page = windowed.new_page(base_url=server.origin)
     opens(page, server, BANNER % "")
     page.evaluate("mark = 'the very same page'; null")
     page.goto("/elsewhere")
@@ -188,7 +189,7 @@ def test_a_page_that_comes_back_follows(browser: Browser, server: Server) -> Non
     page.wait_for_url(server.origin + "/", wait_until="commit")
     assert page.evaluate("window.mark") == "the very same page"
     expect(page.locator("#consent-mw")).to_be_hidden()
-    page.close()
+    windowed.close()
 
 
 def test_a_subscriber_hears_the_present_state_and_each_change_until_it_leaves(page: Page, server: Server) -> None:

@@ -26,7 +26,7 @@ async def around(request: Request) -> Response:
 
 
 @pytest.fixture
-def framed(tmp_path: Path, chromium: str, request: pytest.FixtureRequest) -> Iterator[tuple[Page, str, str]]:
+def framed(tmp_path: Path, shell: str, request: pytest.FixtureRequest) -> Iterator[tuple[Page, str, str]]:
     """A page, the address of the site itself, and that of a portal which has it in a frame."""
     tls = certificate(tmp_path)
     with ExitStack() as stack:
@@ -34,7 +34,7 @@ def framed(tmp_path: Path, chromium: str, request: pytest.FixtureRequest) -> Ite
         portal = stack.enter_context(served(Starlette(routes=[Route("/", around)]), **tls))
         play = stack.enter_context(sync_playwright())
         mapped = [*ARGUMENTS, STRICT, "--host-resolver-rules=MAP *.test 127.0.0.1"]
-        browser = stack.enter_context(play.chromium.launch(executable_path=chromium, args=mapped))
+        browser = stack.enter_context(play.chromium.launch(executable_path=shell, args=mapped))
         page = browser.new_context(ignore_https_errors=True, locale="en").new_page()
         yield page, f"https://shop.test:{shop}/", f"https://portal.test:{portal}/?port={shop}"
 

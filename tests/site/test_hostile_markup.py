@@ -16,7 +16,6 @@ from tests.support.scripted_pages import (  # noqa: F401 - fixtures among them
     WAITING,
     Server,
     becomes_true,
-    browser,
     context,
     opens,
     page,

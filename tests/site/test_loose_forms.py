@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 from tests.support import scripted_pages
-from tests.support.scripted_pages import ITEM, WAITING, Server, browser, context, opens, page, server  # noqa: F401 # pyright: ignore[reportUnusedImport] - fixtures
+from tests.support.scripted_pages import ITEM, WAITING, Server, context, opens, page, server  # noqa: F401 # pyright: ignore[reportUnusedImport] - fixtures
 
 from consent_mw._asgi import Message
 from consent_mw.site.insertion import Insertion

@@ -232,7 +232,7 @@ def test_the_banner_is_the_first_of_the_body_and_changes_nothing_else(shell: str
     placed = [[page, whole] for page, whole in pages if page != whole]
     assert len(placed) > LEAST
     with sync_playwright() as play:
-        browser = launch(play, shell)
+        browser = launch(play.chromium, shell)
         differences = browser.new_page().evaluate(COMPARED, placed)
         browser.close()
     assert [(page, said) for (page, _), said in zip(placed, differences, strict=True) if said] == []

@@ -61,7 +61,7 @@ def started(tmp_path_factory: pytest.TempPathFactory, shell: str) -> Iterator[tu
     inner = Starlette(routes=[Route("/counter.js", counter), Route("/{policy}", page)])
     app = ConsentMiddleware(inner, policy=Path(directory / "policy.toml"), secret_keys=[KEY])
     with served(app) as port, sync_playwright() as play:
-        browser = launch(play, shell)
+        browser = launch(play.chromium, shell)
         yield browser, port
         browser.close()
 

@@ -28,22 +28,23 @@ needs_pgbouncer = pytest.mark.skipif(
 pytestmark = [needs_pgbouncer, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module", params=["transaction", "session"])
-def pooler(request: pytest.FixtureRequest, postgres: PostgresServer) -> Generator[Pooler]:
-    # In session mode each of our connections is one, and several stores are open at once.
-    with Pooler(postgres, request.param, size=3 if request.param == "transaction" else 40) as pool:
+@pytest.fixture(scope="module")
+def pooler(postgres: PostgresServer) -> Generator[Pooler]:
+    with Pooler(postgres, "transaction", size=3) as pool:
         yield pool
 
 
 class TestBehindAPooler(StoreSuite):
+    # Transactions are what a store may meet in any session; where sessions are its own, all is as without a pooler.
     @pytest.fixture
     def new_store(self, pooler: Pooler) -> NewStore:
         return partial(PostgresStore, pooler.url(), schema=f"test_{uuid4().hex[:12]}")
 
 
-@pytest.fixture(scope="module")
-def shared(postgres: PostgresServer) -> Generator[Pooler]:
-    with Pooler(postgres, "transaction") as pool:
+@pytest.fixture(scope="module", params=["transaction", "session"])
+def shared(request: pytest.FixtureRequest, postgres: PostgresServer) -> Generator[Pooler]:
+    # In session mode each of our connections is one, and several stores are open at once.
+    with Pooler(postgres, request.param, size=2 if request.param == "transaction" else 40) as pool:
         yield pool
 
 

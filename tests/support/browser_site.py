@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Page, expect, sync_playwright
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -43,9 +43,9 @@ PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><ti
 <a href="/consent/" data-consent="settings">Cookie settings</a></footer></body></html>"""
 
 
-def launch(playwright: Playwright, chromium: str) -> Browser:
-    return playwright.chromium.launch(
-        executable_path=chromium,
+def launch(chromium: BrowserType, path: str) -> Browser:
+    return chromium.launch(
+        executable_path=path,
         args=ARGUMENTS,
         ignore_default_args=["--disable-back-forward-cache"],  # a visitor's browser has one
     )
@@ -55,7 +55,7 @@ def launch(playwright: Playwright, chromium: str) -> Browser:
 def launched(chromium: str) -> Iterator[Browser]:
     """Give a browser. Meanwhile no other loop runs in this thread: playwright has one of its own there."""
     with sync_playwright() as playwright:
-        browser = launch(playwright, chromium)
+        browser = launch(playwright.chromium, chromium)
         yield browser
         browser.close()
 

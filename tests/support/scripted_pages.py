@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from consent_mw.site.assets import Assets
 
@@ -22,10 +23,6 @@ def served(file: str) -> bytes:
     asset = ASSETS.get(ASSETS.name(file) or "")
     assert asset is not None
     return asset.body
-
-
-OPTIONS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-           "--no-first-run", "--disable-gpu"]  # fmt: skip
 
 
 STRICT = (
@@ -154,20 +151,6 @@ def server() -> Iterator[Server]:
         server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=OPTIONS,
-            ignore_default_args=[
-                "--disable-back-forward-cache"
-            ],  # a visitor's browser has one; the one without a window, none
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
     context = browser.new_context(base_url=server.origin)
@@ -192,11 +175,10 @@ def opens(page: Page, server: Server, html: str, path: str = "/") -> None:
 
 def becomes_true(page: Page, expression: str) -> None:
     """Wait for it; `wait_for_function` cannot, since it evaluates in the page, whose policy forbids that."""
-    for _ in range(500):
-        if page.evaluate(f"!!({expression})"):
-            return
+    ends = time.monotonic() + 60
+    while not page.evaluate(f"!!({expression})"):
+        assert time.monotonic() < ends, f"{expression} never became true"
         page.wait_for_timeout(10)
-    pytest.fail(f"{expression} never became true")
 
 
 def ran(page: Page) -> object:
