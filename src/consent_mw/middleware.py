@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from consent_mw._asgi import ASGIApp, Header, HeaderList, Receive, Scope, Send, header_value
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.cookies.header_lines import fields_of, legible, legible_scope
-from consent_mw.cookies.request_cookies import Reading, foreign_request, stands_alone, without_cookies
+from consent_mw.cookies.neighbours import foreign_request, stands_alone
+from consent_mw.cookies.request_cookies import Reading, without_cookies
 from consent_mw.log.exchange import Exchange
 from consent_mw.log.route import Routes
 from consent_mw.runtime.answer import Answer

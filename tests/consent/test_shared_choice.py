@@ -25,7 +25,7 @@ from tests.support.visitors import Visitor, now
 from consent_mw import ConsentMiddleware
 from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.consent.permissions import Permissions
-from consent_mw.cookies.request_cookies import stands_alone
+from consent_mw.cookies.neighbours import stands_alone
 from consent_mw.policy.loader import loads
 
 WWW, SHOP = "www.example.com", "shop.example.com"

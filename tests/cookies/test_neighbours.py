@@ -17,7 +17,7 @@ from tests.support.visitors import Visitor, now
 from consent_mw import ConsentMiddleware
 from consent_mw.consent.choice import NO_CONSENT, Choice, Consent
 from consent_mw.cookies.consent_cookie import ConsentCookie
-from consent_mw.cookies.request_cookies import foreign_request
+from consent_mw.cookies.neighbours import foreign_request
 
 
 def site(directory: Path, name: str, key: str = "a key of at least 16 bytes", **options: Any) -> ConsentMiddleware:

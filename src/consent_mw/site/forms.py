@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from consent_mw.consent.choice import Choice
-from consent_mw.cookies.request_cookies import stands_alone
+from consent_mw.cookies.neighbours import stands_alone
 from consent_mw.policy.model import Policy
 
 BODY_LIMIT_BYTES: Final = 16_384
