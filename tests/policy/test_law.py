@@ -221,4 +221,19 @@ def test_a_place_below_a_list_and_around_a_text_of_several_lines_is_found() -> N
     assert [line_of(place, places) for place in ("a[2].t.z", "a[2].other", 'a[1] "name".x', "b.y")] == [8, 6, 2, None]
 
 
+@pytest.mark.parametrize(
+    ("table", "place", "line"),
+    [
+        ('[a]\n[[a.b]]\nname = "x\\"y"\np = 1\n', 'a.b[1] "x"y".p', 4),
+        ('[a]\n[[a.b]]\nname = "x\\"y"\n', 'a.b[1] "x"y"', 2),
+        ('[a]\n[[a.b]]\nname = "x\\".p"\np = 1\nq = 1\n', 'a.b[1] "x".p".q', 5),
+        ('[a]\n[a."x\\"y"]\np = 1\n', 'a.x"y.p', 3),
+        ('[a]\n[a."x#y"]\np = 1\n', "a.x#y.p", 3),
+        ("[a]\n[ a . 'x]y' ] # [z]\np = 1\n", "a.x]y", 2),
+    ],
+)
+def test_a_place_is_found_whatever_its_name_contains(table: str, place: str, line: int) -> None:
+    assert line_of(place, lines_of(table)) == line
+
+
 RECIPIENT = '[[recipients]]\nname = "R"\npurpose = "marketing"\nitems = "x"\nretention = "1 day"\ncountry = "{}"\n'

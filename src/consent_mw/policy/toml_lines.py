@@ -9,9 +9,12 @@ from typing import Final
 
 from consent_mw.exceptions import Fault
 
-_HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?$")
-_KEY: Final = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
-_PART: Final = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+_PART: Final = re.compile(r"""[\w-]+|"(?:\\.|[^"\\])*"|'[^']*'""")
+_PATH: Final = rf"({_PART.pattern})(?:\s*\.\s*({_PART.pattern}))*"
+_HEADER: Final = re.compile(rf"\s*(?P<bracket>\[\[?)\s*(?P<path>{_PATH})\s*\]\]?\s*(?:#.*)?$")
+_KEY: Final = re.compile(rf"\s*(?P<path>{_PATH})\s*=")
+#: The name in a place, such as `cookies.declared[1] "name".purpose`; a wrong one may contain quotes too.
+_NAMED: Final = re.compile(r' ".*"(?=[.\[]|$)', re.DOTALL)
 _INLINE: Final = re.compile(r"(?:[{,]\s*)([\w-]+)\s*=")
 _FENCE: Final = re.compile(r'"""|\'\'\'')
 
@@ -35,10 +38,10 @@ def lines_of(text: str) -> dict[str, int]:
             fence = "" if fence in line else fence
             continue
         if header := _HEADER.match(line):
-            table = _table(header[1], _path(header[2]), tables)
+            table = _table(header["bracket"], _path(header["path"]), tables)
             places.setdefault(table, number)
         elif key := _KEY.match(line):
-            place = ".".join(filter(None, (table, _path(key[1]))))
+            place = ".".join(filter(None, (table, _path(key["path"]))))
             places.setdefault(place, number)
             for inner in _INLINE.findall(line[key.end() :]):
                 places.setdefault(f"{place}.{inner}", number)
@@ -49,7 +52,7 @@ def lines_of(text: str) -> dict[str, int]:
 
 def line_of(place: str, places: dict[str, int]) -> int | None:
     """Return the line of `place`, or of the nearest table around it; None for what stands nowhere."""
-    place = re.sub(r' "[^"]*"', "", place).replace('"', "")  # cookies.declared[1] "name"
+    place = _NAMED.sub("", place).replace('"', "")
     while place:
         if place in places or f"{place}[1]" in places:  # [[contact]] where [contact] is meant
             return places.get(place) or places[f"{place}[1]"]
@@ -58,7 +61,8 @@ def line_of(place: str, places: dict[str, int]) -> int | None:
 
 
 def _path(written: str) -> str:
-    return ".".join(part.strip("\"'") for part in _PART.findall(written))
+    """Return a dotted key as places have it. Quotes are left out there, also those in a name."""
+    return ".".join(re.sub(r'"|\\(?=["\\])', "", part).strip("'") for part in _PART.findall(written))
 
 
 def _table(bracket: str, path: str, tables: Counter[str]) -> str:
