@@ -67,6 +67,35 @@ def test_the_explained_policy_speaks_the_languages_and_is_for_the_law_that_are_n
     assert len(languages) == 2 or not re.search("ko = |en = ", text.replace('{ ko = "…", en = "…" }', ""))
 
 
+@pytest.mark.parametrize("kind", [(), ("--template", "shop")])
+@pytest.mark.parametrize(
+    ("said", "languages", "texts", "unwritten"),
+    [
+        (["KO"], ("ko",), [""], ""),
+        (["en-gb"], ("en-GB",), [""], ""),
+        (["DE"], ("de",), [""], "de"),
+        (["pt_br", "ko", "KO"], ("pt-BR", "ko"), ["ko"], "pt-BR"),
+        (["zh-TW", "en-US"], ("zh-TW", "en-US"), ["en"], "zh-TW"),
+    ],
+)
+def test_each_language_of_our_pages_can_be_asked_for_in_any_spelling(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: tuple[str, ...],
+    said: list[str],
+    languages: tuple[str, ...],
+    texts: list[str],
+    unwritten: str,
+) -> None:
+    assert main(["init", str(tmp_path), *kind, *(word for tag in said for word in ("--language", tag))]) == 0
+    assert (f"write its texts in {unwritten};" in capsys.readouterr().err) is bool(unwritten)
+    policy = load(tmp_path / "policy.toml")
+    assert policy.languages == languages
+    assert list(policy.purposes["necessary"].title.by_language) == texts
+    assert (f"write them in {unwritten}." in (tmp_path / "policy.toml").read_text()) is bool(unwritten)
+    assert main(["check", str(tmp_path / "policy.toml")]) == 0
+
+
 def test_templates_differ_by_what_such_sites_do(tmp_path: Path) -> None:
     for kind in KINDS:
         assert main(["init", str(tmp_path / kind), "--template", kind]) == 0
@@ -80,6 +109,8 @@ def test_templates_differ_by_what_such_sites_do(tmp_path: Path) -> None:
         (("--template", "shop", "--jurisdiction", "gdpr"), 2, "'--jurisdiction': 'gdpr' is none of KR, EU, UK, US"),
         (("--template", "bakery"), 2, "'bakery' is not one of"),
         (("--jurisdiction", "US-XX"), 2, "'--jurisdiction': 'US-XX' is none of KR, EU, UK, US"),
+        (("--language", "sv"), 2, "do not speak 'sv', but ar, de, en, es, fr, ja, ko, pt-BR, vi, zh-Hans, zh-Hant"),
+        (("--language", "en-<b>"), 2, "do not speak 'en-<b>'"),
         (("--language", "ko", "--from", "x.md"), 2, "take one way"),
         (("--template", "shop", "--from", "x.md"), 2, "take one way"),
     ],

@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support.commands import run
 from tests.support.repository import ROOT
+from tests.support.smallest_policy import SMALLEST
 
 from consent_mw.exceptions import Fault, PolicyError
 from consent_mw.policy import model
@@ -209,6 +210,7 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
     "path as a time zone": ('"Asia/Seoul"', '"../../etc/passwd"', "time_zone", "is no time zone", "Asia/Seoul"),
     "no languages": ('["ko", "en"]', "[]", "languages", "no list of language tags", '["ko", "en"]'),
     "language that is none": ('["ko", "en"]', '["Korean"]', "languages", "no list of language tags", '["ko", "en"]'),
+    "language in capitals": ('["ko", "en"]', '["KO", "en_GB"]', "languages", "no list", '["ko", "en-GB"]'),
     "unknown jurisdiction": ('jurisdiction = "KR"', 'jurisdiction = "XX"', "jurisdiction", "'XX'", "KR, EU, UK"),
     "no officer": ("[controller.officer]", "[controller.offizer]", "controller", "has no officer", "officer ="),
     "officer without email": ('email = "privacy@example.com"\n', "", "controller.officer", "email", ""),
@@ -357,6 +359,14 @@ def test_what_would_be_read_without_end_is_not_read(tmp_path: Path) -> None:
 def test_the_digest_is_of_the_text_and_an_equal_text_gives_an_equal_policy() -> None:
     assert loads(FOUNDING) == loads(FOUNDING)
     assert loads(FOUNDING).digest != loads(FOUNDING + "# more\n").digest
+
+
+@pytest.mark.parametrize("language", ["de", "sv"])
+def test_a_site_of_any_language_can_take_a_preset(language: str) -> None:
+    text = SMALLEST.replace('languages = ["en", "ko"]', f'languages = ["{language}"]')
+    policy = loads(text + '[cookies]\npresets = ["django"]\n')
+    assert [fault for fault in implausible(policy) + unspoken(policy) if "cookies" in fault.place + fault.problem] == []
+    assert len(policy.cookies) == 4
 
 
 def test_what_a_site_declares_wins_over_a_preset() -> None:

@@ -14,7 +14,15 @@ import click
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.draft import Draft, drafted
 from consent_mw.cli.existing_page import read_page
-from consent_mw.cli.template import KINDS, LANGUAGES, founding_policy, from_template
+from consent_mw.cli.template import (
+    KINDS,
+    WRITTEN,
+    founding_policy,
+    from_template,
+    is_written,
+    language_tag,
+    spoken_languages,
+)
 from consent_mw.cli.terminal import complain
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.policy.loader import JURISDICTIONS, STATES, loads
@@ -44,6 +52,20 @@ def _law(_context: click.Context, _option: click.Parameter, said: str | None) ->
     return law
 
 
+def _languages(_context: click.Context, _option: click.Parameter, said: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the languages as policies write them."""
+    tags = [(one, language_tag(one)) for one in said]
+    for one, tag in tags:
+        if tag is None:
+            raise click.BadParameter(f"our pages do not speak {one!r}, but {', '.join(spoken_languages())}")
+    return tuple(dict.fromkeys(tag for _, tag in tags if tag))
+
+
+def _begun(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+    """Return the languages that a shell may complete to."""
+    return [tag for tag in spoken_languages() if tag.startswith(begun)]
+
+
 @click.command(
     epilog="Example: consent-mw init mysite, which writes mysite/policy.toml and mysite/secret.key.",
 )
@@ -60,7 +82,9 @@ def _law(_context: click.Context, _option: click.Parameter, said: str | None) ->
     "--language",
     "languages",
     multiple=True,
-    type=click.Choice(LANGUAGES),
+    metavar="TAG",
+    callback=_languages,
+    shell_complete=_begun,
     help="A language of the site, the first of several first. [default: ko and en]",
 )
 @click.option("--jurisdiction", callback=_law, help="Whose law, such as EU. [default: KR, or EU without Korean]")
@@ -98,7 +122,7 @@ def init(
         click.echo(as_json({"policy": str(policy), "key": str(key), **from_page}))
     else:
         click.echo(_NEXT.format(policy=policy, key=key), nl=False)
-        complain(*(_remarks(draft, policy) if draft else ()))
+        complain(*(_remarks(draft, policy) if draft else _unwritten(languages, policy)))
     return 0
 
 
@@ -109,9 +133,15 @@ def _remarks(draft: Draft, policy: Path) -> Iterator[str]:
     yield from (f"not placed: {text}" for text in draft.unplaced)
 
 
+def _unwritten(languages: tuple[str, ...], policy: Path) -> Iterator[str]:
+    """Yield which languages of the site the texts are not in yet."""
+    if missing := [tag for tag in languages if not is_written(tag)]:
+        yield f"{policy}: write its texts in {', '.join(missing)}; they are in another language still"
+
+
 def _proposed(kind: str | None, languages: tuple[str, ...], jurisdiction: str | None) -> str:
-    spoken = tuple(dict.fromkeys(languages)) or LANGUAGES
-    law = jurisdiction or ("KR" if "ko" in spoken else "EU")
+    spoken = languages or WRITTEN
+    law = jurisdiction or ("KR" if any(tag.startswith("ko") for tag in spoken) else "EU")
 
     def of(today: date) -> str:
         return from_template(kind, spoken, law, today) if kind else founding_policy(spoken, law, today)

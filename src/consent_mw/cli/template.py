@@ -8,11 +8,15 @@ from datetime import date
 from importlib.resources import files
 from typing import Final
 
+from consent_mw.policy.language_tags import lookup
 from consent_mw.policy.pointer import declarable
+from consent_mw.site.sentences import CATALOGUES, SOURCE, files_in
 from consent_mw.system.escaping import as_json
 
 KINDS: Final = ("shop", "service", "community", "public")
-LANGUAGES: Final = ("ko", "en")
+#: In which the texts of a policy to start from are written.
+WRITTEN: Final = ("ko", "en")
+_TAG: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2}|-[A-Z][a-z]{3}|-[0-9]{3})*")
 
 #: Where a visitor may complain: names in Korean and English, telephone number, page.
 _AGENCIES: Final[Mapping[str, Sequence[tuple[tuple[str, str], str, str]]]] = {
@@ -42,7 +46,30 @@ _AGENCIES: Final[Mapping[str, Sequence[tuple[tuple[str, str], str, str]]]] = {
 }
 
 
+def spoken_languages() -> list[str]:
+    """Return the languages that our pages speak, as policies write them."""
+    return sorted(files_in(CATALOGUES))
+
+
+def language_tag(said: str) -> str | None:
+    """Return a language as policies write it: "pt-BR" for "PT_br". None if our pages do not speak it."""
+    first, *rest = said.replace("_", "-").split("-")
+    tag = "-".join([first.lower(), *(part.title() if len(part) == len("Hant") else part.upper() for part in rest)])
+    return tag if _TAG.fullmatch(tag) and lookup(tag, spoken_languages()) else None
+
+
+def is_written(language: str) -> bool:
+    """Whether the texts to start from are in this language."""
+    return lookup(language, WRITTEN) is not None
+
+
+def _written_in(languages: Sequence[str]) -> list[str]:
+    """Return in which of `WRITTEN` the texts are for a site of these languages."""
+    return list(dict.fromkeys(filter(None, (lookup(tag, WRITTEN) for tag in languages)))) or [SOURCE]
+
+
 # The day in the packaged file stands for the day on which it is copied.
+_NAMES: Final[Mapping[str, str]] = {"ko": "Korean", "en": "English"}
 _DAY: Final = "2000-01-01"
 _TEXT: Final = re.compile(r"\{ ko = (?P<ko>\"[^\"]*\"), en = (?P<en>\"[^\"]*\") \}")
 
@@ -64,7 +91,15 @@ def founding_policy(languages: Sequence[str], jurisdiction: str, today: date) ->
     text = text.replace('\njurisdiction = "KR"', f"\njurisdiction = {as_json(jurisdiction)}")
     text = text.replace('\nlanguages = ["ko", "en"]', f"\nlanguages = {as_json(list(languages))}")
     lines = (_spoken(line, languages) for line in text.splitlines())
-    return "\n".join(lines) + "\n"
+    return _remark(languages) + "\n".join(lines) + "\n"
+
+
+def _remark(languages: Sequence[str]) -> str:
+    """Return the comment for languages that the texts are not in yet."""
+    missing = ", ".join(tag for tag in languages if not is_written(tag))
+    return f"# The texts below are in {_NAMES[_written_in(languages)[0]]} still: write them in {missing}.\n" * bool(
+        missing
+    )
 
 
 def _agency(agency: tuple[tuple[str, str], str, str]) -> str:
@@ -79,9 +114,15 @@ def _spoken(line: str, languages: Sequence[str]) -> str:
     """Return a line with its text in those languages; what a comment says of texts stays."""
     if re.match(r"# ", line):
         return line
+    return _TEXT.sub(lambda text: _in_languages(text.groupdict(), languages), line)
+
+
+def _in_languages(text: Mapping[str, str], languages: Sequence[str]) -> str:
+    """Return a text for a site of these languages, as TOML; `text` has it as TOML in each of `WRITTEN`."""
+    written = _written_in(languages)
     if len(languages) == 1:
-        return _TEXT.sub(lambda text: text[languages[0]], line)
-    return _TEXT.sub(lambda text: f"{{ {', '.join(f'{tag} = {text[tag]}' for tag in languages)} }}", line)
+        return text[written[0]]
+    return f"{{ {', '.join(f'{tag} = {text[tag]}' for tag in written)} }}"
 
 
 def from_template(kind: str, languages: Sequence[str], jurisdiction: str, today: date) -> str:
@@ -89,22 +130,20 @@ def from_template(kind: str, languages: Sequence[str], jurisdiction: str, today:
     Return a declaration for a site of one of `KINDS`, as TOML.
 
     Args:
-        languages: Of `LANGUAGES`; the first is for visitors who read none of them.
+        languages: As `language_tag` returns them; the first is for visitors who read none of them. Texts for one that
+            is not in `WRITTEN` are in English, or in another one of `languages`.
         jurisdiction: As a policy writes it; whether it is one, `loads` tells.
         today: From which day on it holds.
     """
     from jinja2 import Environment, StrictUndefined
 
     def text(korean: str, english: str) -> str:
-        said = {"ko": korean, "en": english}
-        if len(languages) == 1:
-            return as_json(said[languages[0]])
-        return f"{{ {', '.join(f'{tag} = {as_json(said[tag])}' for tag in languages)} }}"
+        return _in_languages({"ko": as_json(korean), "en": as_json(english)}, languages)
 
     # What is made is TOML, so nothing is escaped for HTML.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
     source = files("consent_mw.policy").joinpath("start.toml.jinja").read_text("utf-8")
-    return environment.from_string(source).render(
+    return _remark(languages) + environment.from_string(source).render(
         kind=kind,
         languages=list(languages),
         law=jurisdiction,

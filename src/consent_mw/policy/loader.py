@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -153,11 +154,18 @@ def _zone(reading: Reading, raw: object) -> ZoneInfo:
 
 def _languages(reading: Reading, raw: object) -> tuple[str, ...]:
     tags = cast("list[object]", raw) if isinstance(raw, list) else []
-    if tags and all(isinstance(tag, str) and re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", tag) for tag in tags):
+    if _are_tags(tags):
         reading.words(tags, str, "languages")
         return tuple(cast("list[str]", tags))
-    reading.fault("languages", f"{raw!r} is no list of language tags", f"write {EXAMPLES['languages']}")
+    respelled = [re.sub("^[A-Za-z]+", lambda code: code[0].lower(), str(tag).replace("_", "-")) for tag in tags]
+    meant = f"languages = {json.dumps(respelled)}" if _are_tags(respelled) else EXAMPLES["languages"]
+    reading.fault("languages", f"{raw!r} is no list of language tags", f"write {meant}")
     return ("en",)
+
+
+def _are_tags(tags: Sequence[object]) -> bool:
+    tag = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+    return bool(tags) and all(isinstance(text, str) and tag.fullmatch(text) for text in tags)
 
 
 def _jurisdiction(reading: Reading, raw: object) -> str:

@@ -15,6 +15,7 @@ from consent_mw.policy.language_tags import lookup
 from consent_mw.policy.model import Cookie, InBrowser, Policy, Text
 from consent_mw.policy.own_purposes import OWN_PURPOSES
 from consent_mw.policy.pointer import pointed
+from consent_mw.policy.presets import PRESET_TEXTS
 from consent_mw.policy.recipients import provider_of, same
 
 #: A local part, and a domain of two labels or more, in any script (RFC 5321, section 4.1.2; RFC 6531).
@@ -75,7 +76,7 @@ def unspoken(policy: Policy) -> list[Fault]:
             faults.append(Fault(policy.file, "languages", problem, "its readers find another language there: add it"))
     for name, purpose in policy.purposes.items():
         code = name.replace("_", " ").capitalize()
-        if purpose.title.by_language == {"": code} and policy.languages != ("en",):
+        if purpose.title.by_language == {"": code} and not all(lookup(tag, ["en"]) for tag in policy.languages):
             fix = "write title and description in the languages of the policy"
             faults.append(Fault(policy.file, f"purposes.{name}.title", f'readers of every language find "{code}"', fix))
     return faults
@@ -267,7 +268,8 @@ def _words(value: object, place: str = "", key: str = "") -> Iterator[_Word]:
 def _texts(value: object, place: str = "") -> Iterator[tuple[str, Text]]:
     """Yield every text below `value` but our own, which are in many languages whatever the policy speaks."""
     if isinstance(value, Text):
-        yield place, value
+        if value.by_language not in PRESET_TEXTS:
+            yield place, value
     elif isinstance(value, msgspec.Struct) and value not in OWN_PURPOSES.values():
         for field in msgspec.structs.fields(value):
             name = "cookies.declared" if field.type == tuple[Cookie, ...] else field.name
