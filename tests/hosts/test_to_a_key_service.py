@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 from tests.support.one_host import DAY, LABELS, OneHost, settle, start
+from tests.support.policies import POLICY
 
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.hosts.hosts import Hosts
 from consent_mw.hosts.succession import after_own_keys
+from consent_mw.policy.loader import loads
 from consent_mw.records import Record, new_id
+from consent_mw.retention.calendar import Retention
+from consent_mw.retention.tier import LIVE, Stage
+from consent_mw.rights.reach import Reach
 from consent_mw.stores.memory import MemoryStore
-from consent_mw.system.days import DAY_NS
+from consent_mw.system.days import DAY_NS, instant_of
 
 
 class MovedHost(OneHost):
@@ -55,6 +60,23 @@ def test_one_that_went_over_and_one_that_did_not_open_what_either_seals(tmp_path
     assert one.sealer.open(only_there) == b"x"
     with pytest.raises(ConfigurationError, match="sealed by keyring service"):
         two.sealer.open(only_there)
+
+
+def test_one_that_did_not_go_over_says_at_once_that_it_cannot_open_everything(tmp_path: Path) -> None:
+    store = MemoryStore()
+    one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
+    asyncio.run(start(one, two))
+    asyncio.run(settle(one, two))
+    reach, now = (
+        Reach([Stage(LIVE, store, two.sealer, Retention([loads(POLICY)]), frozenset())]),
+        instant_of(two.now_ns),
+    )
+    assert asyncio.run(reach.beyond(now)) == frozenset()
+    one = MovedHost(tmp_path / "one", store)
+    asyncio.run(settle(one, two))
+    assert asyncio.run(reach.beyond(now)) == frozenset()
+    asyncio.run(store.append([sealed(one, purpose="abuse")], durable=True))
+    assert asyncio.run(reach.beyond(now)) == {one.sealer.keyring.name}
 
 
 def test_a_host_that_is_new_after_the_change_opens_what_is_older(tmp_path: Path) -> None:

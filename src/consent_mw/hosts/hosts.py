@@ -85,6 +85,7 @@ class Facts(NamedTuple):
     Attributes:
         oldest: Time of the oldest entry in its spool, in seconds since 1970; None if the spool is empty.
         unshared: Whether an archive on its disk is still to move into the store.
+        ring: The name of the key service under whose keys it seals; empty if it has its keys on its disk.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Facts(NamedTuple):
     revision: int
     oldest: float | None
     unshared: bool = False
+    ring: str = ""
 
 
 class Hosts:
@@ -140,6 +142,7 @@ class Hosts:
             shelves: What every host must have if one host has it.
             among_hosts: Whether the store is one that hosts share. If it is not known, the directory tells.
         """
+        service = "" if isinstance(keyring, SharedKeyring) else keyring.name
         if isinstance(keyring, SuccessiveKeyring) and isinstance(keyring.old, SharedKeyring):
             keyring = keyring.old
         elif isinstance(keyring, TransitKeyring | SuccessiveKeyring) and (among_hosts or places.host_book.exists()):
@@ -153,7 +156,8 @@ class Hosts:
         def facts() -> Facts:
             waits = oldest()
             moves = archive_beside(store) is not None and places.archive.exists()
-            return Facts(gethostname(), version("consent-mw"), revision(), waits.timestamp() if waits else None, moves)
+            oldest_at = waits.timestamp() if waits else None
+            return Facts(gethostname(), version("consent-mw"), revision(), oldest_at, moves, service)
 
         return cls(store, keyring, Sealer.without_keys(site_keys), places.hosts_lock, facts, clock, shelves)
 

@@ -126,6 +126,11 @@ class SharedKeyring:
             return []
         return [owner for owner in view.in_use(place, self.identity.id) if not self.key_of(place, owner, secret)]
 
+    @property
+    def rings_elsewhere(self) -> frozenset[str]:
+        """The names of the key services under whose keys other hosts seal, and this one, without them, does not."""
+        return frozenset(beat.body.ring for beat in self.view.beats.values()) - self.rings - {""}
+
     def lacks(self, day: int, purpose: str) -> list[str]:
         """Return the hosts, except retired ones, whose keys of a day and purpose are missing here."""
         view = self.view

@@ -51,6 +51,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
         unshared: Whether another host lacks keys that this one can open, or an archive that is on its disk.
         left: Whether this was the last message before the process ended.
         began: Whether the author knew of no beat of its own in the store.
+        ring: The name of the key service under whose keys the host seals; empty if it has its keys on its disk.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
     unshared: bool = False
     left: bool = False
     began: bool = False
+    ring: str = ""
 
     @property
     def is_for_all(self) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from consent_mw.crypto.keyring import SeveralKeys
+from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.retention.certificates import Tallies
 from consent_mw.retention.tier import Stage
 from consent_mw.system.days import day_of, start_of
@@ -60,7 +61,8 @@ async def _later(stage: Stage, purpose: str, day: int) -> AsyncIterator[tuple[in
 
 class Reach:
     """
-    Remembers for some minutes whose records are out of reach, so that a page may ask each time.
+    Remembers for some minutes whose records are out of reach, so that a page may ask each time. While other hosts seal
+    under the keys of a service that this one does not have, it remembers nothing.
 
     Days with nothing out of reach are read once a day. In between only the days that may have changed are read: the
     latest of each purpose. As soon as anything is out of reach, all days are read each time. So records that come
@@ -80,7 +82,8 @@ class Reach:
         Return the names of keyrings that have records here and are not available, and of hosts whose keys have not
         arrived here. Raises StoreError.
         """
-        if self._asked is None or not timedelta() <= now - self._asked < _REMEMBERED:
+        is_old = self._asked is None or not timedelta() <= now - self._asked < _REMEMBERED
+        if is_old or (not self._rings and await asyncio.to_thread(self._may_grow)):
             if self._rings or self._asked is None or day_of(now) != day_of(self._asked):
                 await self._tallies.read_all()
                 self._within = {}
@@ -89,6 +92,10 @@ class Reach:
             self._rings = await self._unreached()
             self._asked = now
         return self._rings | await asyncio.to_thread(self._lacking)
+
+    def _may_grow(self) -> bool:
+        keyring = self._stages[0].sealer.keyring
+        return isinstance(keyring, SharedKeyring) and bool(keyring.rings_elsewhere)
 
     def _lacking(self) -> frozenset[str]:
         keyring = self._stages[0].sealer.keyring
