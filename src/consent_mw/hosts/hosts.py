@@ -68,8 +68,12 @@ _AMONG_OTHERS_NS: Final = 10_000_000_000
 #: How often everything in the store is read; more often while this host lacks something.
 _ALL_SECONDS: Final = 3600.0
 _MISSING_SECONDS: Final = 30.0
-#: In between, only what is newer than this is read: a host whose clock is further off sends nothing new.
+#: In between, only what is newer than this is read, once a minute: a host whose clock is further off sends nothing new.
 _LATELY: Final = timedelta(minutes=2)
+_LATELY_NS: Final = 60_000_000_000
+#: And all the time what is newer than the last look by this much, and by what the clocks of hosts are known to differ.
+#: Each message is then read three or four times; if every look read all of the two minutes, it would be sixty times.
+_NEWLY: Final = timedelta(seconds=5)
 #: How long a start waits for keys of running hosts. A host that is down cannot delay it.
 _PATIENCE_SECONDS: Final = 5.0
 _TRY_SECONDS: Final = 0.25
@@ -198,7 +202,9 @@ class Hosts:
         self._sent: deque[float] = deque(maxlen=_SENT)  # as `Beat.at`, before the store has it
         self._latest: dict[bytes, Beat] = {}  # of each host the newest beat that was heard
         self._all_at = -_ALL_SECONDS
+        self._whole_at = 0.0  # when this host last missed nothing
         self._heard_ns = 0
+        self._lately_ns = 0  # when the last two minutes were last read
         self._nothing_to_share = -1  # the keyring's generation at which there was nothing to share
         self._nothing_to_join: object = None  # the same for what to join, with all that it depends on
         self._nothing_over = -1, 0  # the same for what to clear, and the hour
@@ -349,8 +355,10 @@ class Hosts:
         await self._tell_how_it_is(fault)
 
     def _is_time_for_all(self) -> bool:
-        passed = time.monotonic() - self._all_at
-        return passed >= _ALL_SECONDS or (passed >= _MISSING_SECONDS and self._is_missing_something())
+        now = time.monotonic()
+        if not self._is_missing_something():  # a new day's keys are, for some seconds: that alone is no reason
+            self._whole_at = now
+        return now - self._all_at >= _ALL_SECONDS or now - max(self._all_at, self._whole_at) >= _MISSING_SECONDS
 
     def _is_missing_something(self) -> bool:
         ring, view = self.keyring, self.keyring.view
@@ -363,15 +371,20 @@ class Hosts:
     async def _hear(self, *, everything: bool = False) -> frozenset[UUID] | None:
         """Read everything in the store, or only what is new. Return all ids after a full reading, else None."""
         began = time.monotonic()
-        lately = instant_of(self._clock()) - _LATELY
-        query = messages() if everything else news(self.keyring.identity.id, lately)
+        query = messages() if everything else news(self.keyring.identity.id, self._newly())
         stands: set[UUID] = set()
         async for page in pages(self._store, query):
             stands.update(record.id for record in page)
             await asyncio.to_thread(self._take, page)
-        # The id of a `Chosen` has the time of the beginning of its day, so a query for new records misses it.
-        if ids := [chosen_id(place) for place in self._wanted | (self._expected - self.keyring.view.chosen.keys())]:
-            await asyncio.to_thread(self._take, await self._store.fetch(messages(*ids)))
+        # The id of a `Chosen` has the time of the beginning of its day, so a query for new records misses it. It may
+        # miss this host's own beat too, which shows that the store has not gone back.
+        ids = [chosen_id(place) for place in self._wanted | (self._expected - self.keyring.view.chosen.keys())]
+        if self._beat is not None and self._beat not in stands:
+            ids.append(self._beat)
+        if ids:
+            page = await self._store.fetch(messages(*ids))
+            stands.update(record.id for record in page)
+            await asyncio.to_thread(self._take, page)
         if everything:
             self._all_at, self._is_warned = began, False
             if self._beat is not None and self._beat not in stands:
@@ -381,6 +394,16 @@ class Hosts:
             return frozenset(stands)
         is_recent = abs(self._clock() - self._beat_ns) < _BEAT_NS
         return await self._hear(everything=True) if is_recent and self._beat not in stands else None
+
+    def _newly(self) -> datetime:
+        """Return from when on messages may be new. What comes later than its clock says is heard within a minute."""
+        now_ns = self._clock()
+        if abs(now_ns - self._lately_ns) >= _LATELY_NS:
+            self._lately_ns = now_ns
+            return instant_of(now_ns) - _LATELY
+        ahead = self._store_clock.ahead.total_seconds()
+        behind = max((ahead - beat.body.ahead for beat in self.keyring.view.beats.values()), default=0.0)
+        return instant_of(min(now_ns, self._heard_ns)) - _NEWLY - timedelta(seconds=max(0.0, behind))
 
     def _take(self, page: Sequence[Record]) -> None:
         view = self.keyring.view
