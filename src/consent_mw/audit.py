@@ -303,6 +303,11 @@ class Audit:
         except (FileNotFoundError, ConfigurationError, UnicodeDecodeError):
             return None
 
+    @property
+    def has_seen(self) -> bool:
+        """Whether `audit.seen` says an end, or is not there. Raises OSError."""
+        return not self.seen.exists() or self._read_seen() is not None
+
     @contextmanager
     def _locked(self, how: int, flags: int) -> Generator[int]:
         fd = unlinked(self.path, flags)

@@ -6,19 +6,27 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.support.sites_with_records import SiteWithRecords
 
 from consent_mw.audit import Audit
 from consent_mw.cli import main
+from consent_mw.consent.wordings import Wordings
+from consent_mw.crypto.key_slots import PAGE
+from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.crypto.known_keyrings import KnownRings
+from consent_mw.hosts.book import Book
+from consent_mw.hosts.messages import Place
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import encode_record
+from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.request import Request
 from consent_mw.spool.spool import Spool
 from consent_mw.stores.used import UsedStores
@@ -212,3 +220,100 @@ def test_one_cause_is_one_problem_with_its_fix(
     main(["doctor"])
     said = capsys.readouterr().out
     assert re.search(r": wrong, for the reason given under \w+$", said, re.MULTILINE) or len(wrong) == 1
+
+
+@pytest.fixture
+def full_site(site: SiteWithRecords) -> SiteWithRecords:
+    """A site that has erased somebody, has shown words, and has had other hosts."""
+    now = datetime.now(UTC)
+    for ledger in (site.places.erasures, site.places.erasures_of_hosts):
+        for _ in range(2):
+            entry = Entry(at=now, request=uuid4(), deletes=bytes(8), until=now + timedelta(days=1))
+            Ledger(ledger).append(entry)
+    for text in ("some words", "other words"):
+        Wordings(site.places.wordings).keep(text)
+    KnownRings(site.places.rings).remember("archive", FileKeyring(site.places.archive_keys))
+    Book(site.places.host_book, lambda record: None).add(notes=[("used", Place(20_000, "necessary"), b"")] * 2)
+    return site
+
+
+def journals(site: SiteWithRecords) -> list[Path]:
+    places = site.places
+    return [places.rings, places.erasures, places.erasures_of_hosts, places.host_book]
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"garbage", b'{"a":1}', b"{}", b"[]", b"\xff\xfe{", b'{"where":"live","ring":3}'], ids=repr
+)
+def test_a_line_that_is_not_ours_is_said_with_the_command_that_takes_it_out(
+    garbage: bytes, full_site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert examined(capsys) == (0, {})
+    for journal in journals(full_site):
+        kept = journal.read_bytes()
+        lines = kept.splitlines(keepends=True)
+        journal.write_bytes(b"".join([*lines[:2], garbage + b"\n", *lines[2:], garbage]))
+        _, wrong = examined(capsys)
+        (problem,) = [line for lines in wrong.values() for line in lines]
+        subprocess.run(problem.rpartition("run: ")[2], shell=True, check=True)
+        assert journal.read_bytes() == kept
+        assert examined(capsys) == (0, {})
+
+
+def test_a_line_that_a_crash_tore_is_no_fault(full_site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
+    for journal in journals(full_site):
+        kept = journal.read_bytes()
+        begun = kept.splitlines()[1]
+        for torn in (begun[:-1], begun[: len(begun) // 2], b"{", begun[:9] + bytes(40), bytes(64)):
+            journal.write_bytes(kept + b"\n" + torn + kept)
+            assert examined(capsys, "--quick") == (0, {}), (journal, torn)
+        journal.write_bytes(kept)
+
+
+def test_what_was_changed_is_said_and_put_back_by_a_restoration(
+    full_site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree("backups")
+    assert main(["backup", "backups"]) == 0
+    (backup,) = Path("backups").iterdir()
+    for file in [*full_site.places.revisions.iterdir(), *full_site.places.wordings.iterdir()]:
+        kept = file.read_bytes()
+        for content in (kept + b"\n", kept[:-1], b"garbage", b"\xff"):
+            file.write_bytes(content)
+            _, wrong = examined(capsys, "--quick")
+            (problem,) = [line for lines in wrong.values() for line in lines]
+            assert f"{file.name}: was changed" in problem
+        assert main(["restore", str(backup)]) == 0
+        assert file.read_bytes() == kept
+    assert examined(capsys) == (0, {})
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"\xff", b"2:00"], ids=repr)
+def test_an_end_of_the_chain_that_was_spoiled_is_said(
+    content: bytes, site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = Audit(site.places.audit, site.places.audit_head).seen
+    seen.write_bytes(content)
+    _, wrong = examined(capsys)
+    (problem,) = [line for lines in wrong.values() for line in lines]
+    assert f"{seen.name}: is not what the site wrote" in problem
+    seen.unlink()
+    assert examined(capsys) == (0, {})
+
+
+def test_a_damaged_key_is_said(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
+    blob = bytearray(site.places.keys.read_bytes())
+    blob[PAGE + 10] ^= 1
+    site.places.keys.write_bytes(blob)
+    _, wrong = examined(capsys)
+    assert [line for lines in wrong.values() for line in lines if "1 of its keys are damaged" in line]
+
+
+def test_a_restoration_says_that_an_erasure_cannot_be_repeated(
+    full_site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with full_site.places.erasures.open("ab") as ledger:
+        ledger.write(b"garbage\n")
+    (backup,) = Path("backups").iterdir()
+    assert main(["restore", str(backup)]) == 1
+    assert f"{full_site.places.erasures.name}: line " in capsys.readouterr().err

@@ -34,6 +34,7 @@ from consent_mw.retention.tier import ARCHIVE, LIVE, Stage
 from consent_mw.rights.reach import out_of_reach
 from consent_mw.spool.spool import Spool
 from consent_mw.staff.existing_site import existing_store, policies
+from consent_mw.staff.strange_files import strange_files
 from consent_mw.stores import sqlite_copy, without_password
 from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
@@ -147,7 +148,7 @@ def check(
         for keyring in rings:
             click.echo(keyring.line)
     problems = [*(state.problem for state in states), behind.problem, older.problem if older else ""]
-    problems += [*(keyring.problem for keyring in rings), *places.emptied]
+    problems += [*(keyring.problem for keyring in rings), *places.emptied, *strange_files(places)]
     problems += [fault for result in checked for fault in result.faults]
     problems += [] if quick else _damage(places)
     problems = list(dict.fromkeys(filter(None, problems)))

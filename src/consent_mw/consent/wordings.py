@@ -54,6 +54,11 @@ class Wordings:
         except FileNotFoundError:
             return frozenset()
 
+    def changed(self) -> list[Path]:
+        """Return the files that hold other words than their names say. Raises OSError."""
+        files = [self.directory / f"{name}.txt" for name in sorted(self.names())]
+        return [file for file in files if hashlib.sha256(content(file)).hexdigest() != file.stem]
+
     def kept(self, name: str) -> Kept:
         """As `Shelf.kept`."""
         place = self.directory / f"{name}.txt"

@@ -48,6 +48,11 @@ class KnownRings:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @staticmethod
+    def is_line(line: bytes) -> bool:
+        """Whether `line` is one of such a file. Raises ValueError or MsgspecError if it cannot be read."""
+        return bool(_decode(line).ring)
+
     def used(self, where: Where) -> list[KnownRing]:
         """
         Return the keyrings that were used there and not given up, the latest last. A torn line is left out.

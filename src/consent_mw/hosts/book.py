@@ -51,6 +51,12 @@ class Book:
         self._remembered = remembered
         self._read_to = (0, 0)  # inode and bytes
 
+    @staticmethod
+    def is_line(line: bytes) -> bool:
+        """Whether `line` is one of such a file. Raises ValueError or MsgspecError if it cannot be read."""
+        entry = _decode(line)
+        return entry.note is not None or bool(entry.record and decode_record(entry.record))
+
     def read(self) -> View:
         """
         Read what any process has added since the last call, and return the view.

@@ -116,6 +116,11 @@ class Revisions:
             raise self._failed(error, "give a directory that this user may write") from error
         return place
 
+    def changed(self) -> list[Path]:
+        """Return the files whose content is not what their names say. Raises as `latest`, and OSError."""
+        kept = sorted(path for _, path in self._kept())
+        return [path for path in kept if not hashlib.sha256(content(path)).hexdigest().startswith(path.stem[-12:])]
+
     @property
     def label(self) -> str:
         """As `Shelf.label`."""

@@ -12,6 +12,7 @@ from consent_mw.paths import Places
 from consent_mw.policy.model import Policy, did_you_mean
 from consent_mw.policy.revisions import Revisions
 from consent_mw.retention.aggregates import PURPOSE as AGGREGATES
+from consent_mw.staff.strange_files import strange_declarations
 from consent_mw.stores import earlier_stores, log_store_from, site_store, store_from, without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.split import SplitStore
@@ -124,10 +125,11 @@ def policy_in_force(places: Places, now: datetime) -> Policy:
     """
     policy = Revisions(places.revisions).course().at(now)
     if policy is None:
-        raise ConfigurationError(
+        nothing = (
             f"{places.revisions}: no declaration is kept here; run the site first, or give its data directory with "
             "--directory"
         )
+        raise ConfigurationError(next(iter(strange_declarations(places)), nothing))
     return policy
 
 

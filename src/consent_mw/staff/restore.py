@@ -15,16 +15,19 @@ from uuid import UUID
 import msgspec
 
 from consent_mw.audit import Audit
+from consent_mw.consent.wordings import Wordings
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError, ConsentError, SchemaError, StoreUnavailable
 from consent_mw.kinds import ANSWER, CERTIFICATE, DISCLOSURE, ERASED, KINDS, LINK, RECEIPT, REQUEST
 from consent_mw.paths import Places
+from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, time_of
 from consent_mw.rights.erasure import erased_again
 from consent_mw.rights.ledger import Ledger
 from consent_mw.staff.backup import Manifest, copy_file, read_manifest
 from consent_mw.staff.errand import Errand, who
+from consent_mw.staff.strange_files import strange_erasures
 from consent_mw.stores import sqlite_copy, without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
@@ -98,6 +101,7 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
             _put_files(places, manifest, backup, policy, done)
             _put_chain(places, backup, done, now)
         if places.database.exists():
+            done.lost += strange_erasures(places)
             _erase_again(places, done)
         if names and (elsewhere := UsedStores.beside(places.database).elsewhere(places.database)):
             shown = without_password(elsewhere)
@@ -226,12 +230,14 @@ def _erasures_since(directory: Path, since: datetime) -> list[str]:
 
 
 def _put_files(places: Places, manifest: Manifest, backup: Path, policy: Path, done: Restored) -> None:
-    """Restore missing declarations and wordings. A file that exists has the same content, since its name fixes it."""
+    """Restore declarations and wordings that are missing, or were changed: their names fix their content."""
+    changed = {*Revisions(places.revisions).changed(), *Wordings(places.wordings).changed()}
     for directory in (places.revisions, places.wordings):
         for name in sorted(manifest.files):
             to = directory / Path(name).name
-            if Path(name).parent == Path(directory.name) and not to.exists():
+            if Path(name).parent == Path(directory.name) and (not to.exists() or to in changed):
                 make_directory(directory)
+                to.unlink(missing_ok=True)
                 copy_file(backup / name, to)
                 done.put_back.append(name)
     if policy.name in manifest.files:

@@ -21,7 +21,7 @@ _SQLITE: Final = "sqlite:///"
 
 
 class _Kept(msgspec.Struct):
-    store: str = ""
+    store: str
     earlier: list[str] = []
     logs: list[str] = []
 
@@ -95,7 +95,7 @@ class UsedStores:
         try:
             return _with(msgspec.convert(json.loads(content(self.path)), _Kept), self._whole)
         except FileNotFoundError:
-            return _Kept()
+            return _Kept("")
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise ConfigurationError(f"{self.path}: cannot be read ({error}); put it back, or remove it") from error
 
