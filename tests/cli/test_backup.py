@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,9 +33,10 @@ from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query
 from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.request import Request
+from consent_mw.staff.backup import back_up, read_manifest
 from consent_mw.staff.restore import restore
 from consent_mw.stores.used import UsedStores
-from consent_mw.system.locks import alone
+from consent_mw.system.locks import alone, in_turn
 
 WRITER = """
 import asyncio, os, sys
@@ -306,6 +308,19 @@ def test_two_restorations_within_a_second_keep_what_each_replaced(
     asides = {restore(site.places, Path("policy.toml"), kept, moment).aside for _ in range(3)}
     assert len(asides) == 3
     assert all(Path(aside, "consent.sqlite3").exists() for aside in asides)
+
+
+def test_a_backup_waits_for_another_one_and_each_is_whole(site: SiteWithRecords) -> None:
+    another = Path("backups/2026-11-29-040000.unfinished")
+    another.mkdir(parents=True)
+    with ThreadPoolExecutor(1) as thread:
+        with in_turn(another.parent):
+            backup = thread.submit(back_up, site.places, site.file, another.parent, datetime.now(UTC))
+            with pytest.raises(TimeoutError):
+                backup.result(1)
+            assert another.exists()
+        assert "consent.sqlite3" in read_manifest(backup.result(60)).files
+    assert not another.exists(), "what a stopped one left is removed"
 
 
 def test_only_the_latest_backups_are_kept(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:

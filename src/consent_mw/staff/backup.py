@@ -19,6 +19,7 @@ from consent_mw.exceptions import ConfigurationError
 from consent_mw.paths import Places
 from consent_mw.stores import sqlite_copy
 from consent_mw.system.durable import keep, sync_directory
+from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import content, make_directory, regular, unlinked
 
 #: Written last, with the digests of all other files. A backup without it is incomplete.
@@ -54,7 +55,7 @@ def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
     """
     Make a backup in a new directory (mode 0700) below `target`, and return the directory. The site may run.
 
-    The directory is named after `now` (aware).
+    The directory is named after `now` (aware). Of several at once below one `target` the others wait.
 
     Raises:
         ConfigurationError: There is nothing to back up, or `target` cannot be written.
@@ -64,22 +65,15 @@ def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
     unfinished = place.with_name(f"{place.name}{_UNFINISHED}")
     try:
         make_directory(target)
-        _clear(target)
-        if place.exists():
-            raise ConfigurationError(f"{place}: is there already; try again in a second")
-        make_directory(unfinished)
-        _fill(places, policy, unfinished)
-        files = {str(file.relative_to(unfinished)): _digest(file) for file in _files(unfinished)}
-        if not files.keys() - {policy.name}:
-            raise ConfigurationError(f"{places.directory}: there is nothing to back up; name the data directory")
-        manifest = Manifest(format=_FORMAT, version=version("consent-mw"), created=now.astimezone(UTC), files=files)
-        keep(unfinished / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        unfinished.rename(place)
-        sync_directory(target)
+        with in_turn(target):  # what another one has begun looks like what a stopped one left
+            _clear(target)
+            if place.exists():
+                raise ConfigurationError(f"{place}: is there already; try again in a second")
+            _write(places, policy, unfinished, now)
+            unfinished.rename(place)
+            sync_directory(target)
     except OSError as error:
         raise ConfigurationError(f"{target}: cannot be written ({error.strerror}); see that there is room") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return place
 
 
@@ -152,6 +146,21 @@ def copy_file(source: Path, to: Path) -> None:
 
 def _backups(target: Path) -> list[Path]:
     return sorted(path for path in target.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).is_file())
+
+
+def _write(places: Places, policy: Path, unfinished: Path, now: datetime) -> None:
+    """Write everything, the manifest last; where that fails nothing is left."""
+    try:
+        make_directory(unfinished)
+        _fill(places, policy, unfinished)
+        files = {str(file.relative_to(unfinished)): _digest(file) for file in _files(unfinished)}
+        if not files.keys() - {policy.name}:
+            raise ConfigurationError(f"{places.directory}: there is nothing to back up; name the data directory")
+        manifest = Manifest(format=_FORMAT, version=version("consent-mw"), created=now.astimezone(UTC), files=files)
+        keep(unfinished / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def _fill(places: Places, policy: Path, backup: Path) -> None:

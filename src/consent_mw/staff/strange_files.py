@@ -1,4 +1,4 @@
-"""What in the files of a data directory is not as the site wrote it: each is said, and none is passed by in silence."""
+"""What in the files of a data directory is not as the site wrote it: nothing of it is passed by in silence."""
 
 from __future__ import annotations
 
