@@ -28,6 +28,8 @@ from tests.support.sites_with_records import SiteWithRecords
 
 from consent_mw.audit import Audit
 from consent_mw.cli import main
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.crypto.known_keyrings import KnownRings
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query
@@ -191,9 +193,16 @@ def of_another_site_with_the_same_keys(backup: Path) -> None:
     chain.append({"reason": "of another site"}, now=datetime.now(UTC))
 
 
+def of_another_site_with_the_same_keys_and_no_chain(backup: Path) -> None:
+    for name in ("audit.jsonl", "audit.head", "audit.seen"):
+        Path("consent-data", name).unlink()
+    KnownRings(Path("consent-data/rings.jsonl")).remember("live", FileKeyring("another"))
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
+        (of_another_site_with_the_same_keys_and_no_chain, "which was never used here"),
         (of_another_site_with_the_same_keys, "is another chain than the one of the backup"),
         (cut_off, "was cut off or changed since"),
         (without_manifest, "is no backup, or one that was cut off"),

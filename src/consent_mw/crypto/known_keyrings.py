@@ -68,6 +68,11 @@ class KnownRings:
         """The names of those that the operator has given up. Raises as `used`."""
         return frozenset(known.ring for known in self._all() if known.lost)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all that were ever used here, also of those that were given up. Raises as `used`."""
+        return frozenset(known.ring for known in self._all())
+
     def missing(self, where: Where, *names: str) -> list[str]:
         """Return the names of those that were used there and are none of `names`. Raises as `used`."""
         return list(dict.fromkeys(known.ring for known in self.used(where) if known.ring not in names))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from itertools import count
@@ -16,13 +16,14 @@ import msgspec
 
 from consent_mw.audit import Audit
 from consent_mw.consent.wordings import Wordings
+from consent_mw.crypto.known_keyrings import KnownRings
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import ConfigurationError, ConsentError, SchemaError, StoreUnavailable
 from consent_mw.kinds import ANSWER, CERTIFICATE, DISCLOSURE, ERASED, KINDS, LINK, RECEIPT, REQUEST
 from consent_mw.paths import Places
 from consent_mw.policy.revisions import Revisions
-from consent_mw.records import Query, time_of
+from consent_mw.records import Query, Record, time_of
 from consent_mw.rights.erasure import erased_again
 from consent_mw.rights.ledger import Ledger
 from consent_mw.staff.backup import Manifest, copy_file, read_manifest
@@ -93,7 +94,7 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
         with _workplace(places) as work, ExitStack() as turn:
             for name in names:  # check copies, since opening a store may write to it
                 copy_file(backup / name, work / name)
-                _check_store(work / name, backup / name, site_keys)
+                _check_store(work / name, backup / name, site_keys, places)
             turn.enter_context(_site_at_rest(places))
             aside = _unused(places.directory / f"before-restore-{now.astimezone():%Y-%m-%d-%H%M%S}")
             for name in names:
@@ -117,25 +118,32 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
     return done
 
 
-def _check_store(copy: Path, file: Path, site_keys: SiteKeys) -> None:
+def _check_store(copy: Path, file: Path, site_keys: SiteKeys, places: Places) -> None:
     """Refuse a `copy` of `file` that is damaged or belongs to another site."""
     if sqlite_copy.faults(copy):
         raise ConfigurationError(f"{file}: is damaged; take another backup")
-    if site_keys.keys:
-        asyncio.run(_check_site(SQLiteStore(copy), Sealer.without_keys(site_keys), file))
-
-
-async def _check_site(store: Store, sealer: Sealer, file: Path) -> None:
-    await store.open()
-    try:
-        records = await store.fetch(Query(kinds=frozenset(KINDS)), limit=_LOOKED_AT)
-    finally:
-        await store.close()
-    if records and not sealer.whole(records):
+    records = asyncio.run(_some(SQLiteStore(copy)))
+    if site_keys.keys and records and not Sealer.without_keys(site_keys).whole(records):
         raise ConfigurationError(
             f"{file}: no record of it was written by this site; give a backup of this site, or the site-keys that "
             "belong to it"
         )
+    # Sites with the same secrets have keyrings of their own.
+    known, sealed_by = KnownRings(places.rings).names, {record.ring for record in records if record.sealed}
+    if known and sealed_by and not known & sealed_by:
+        raise ConfigurationError(
+            f"{file}: its records are sealed by keyring {min(sealed_by)}, which was never used here, so the backup is "
+            f"of another site with the same secret_keys; if it is this site's, move {places.rings} away, and write "
+            "down why"
+        )
+
+
+async def _some(store: Store) -> Sequence[Record]:
+    await store.open()
+    try:
+        return await store.fetch(Query(kinds=frozenset(KINDS)), limit=_LOOKED_AT, newest_first=True)
+    finally:
+        await store.close()
 
 
 @contextmanager
