@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from tests.support.frozen import freeze
 
 from consent_mw.system.locks import leased
@@ -43,9 +44,9 @@ def end(process: subprocess.Popen[str]) -> None:
         assert process.wait(60) == 0
 
 
-def age(lock: Path) -> None:
+def age(lock: Path, seconds: int = 3_600) -> None:
     """Have an hour pass since the last sign of life of the holder."""
-    os.utime(lock, (time.time() - 3_600,) * 2)
+    os.utime(lock, (time.time() - seconds,) * 2)
 
 
 def test_a_holder_that_lives_is_never_passed_over(tmp_path: Path) -> None:
@@ -61,13 +62,14 @@ def test_a_holder_that_lives_is_never_passed_over(tmp_path: Path) -> None:
         assert mine
 
 
-def test_a_frozen_holder_is_passed_over_once_and_hinders_nobody_when_it_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [3_600, -3_600])  # the second: the clock was set back meanwhile
+def test_a_frozen_holder_is_passed_over_once_and_hinders_nobody_when_it_goes_on(seconds: int, tmp_path: Path) -> None:
     lock = tmp_path / "a.lock"
     with holder(lock) as frozen:
         freeze(frozen.pid)
         with leased(lock) as mine:
             assert not mine, "nobody waits for a minute yet"
-        age(lock)
+        age(lock, seconds)
         with leased(lock) as mine, leased(lock) as another:
             assert (mine, another) == (True, False)
             end(frozen)

@@ -37,7 +37,7 @@ class Lease:
         """
         fd = unlinked(lock, os.O_RDWR | os.O_CREAT)
         if not taken(fd):
-            frozen = time.time() - os.fstat(fd).st_mtime > _FROZEN_SECONDS
+            frozen = _is_frozen(os.fstat(fd))
             os.close(fd)
             if not frozen or (another := _another(lock)) is None:
                 return None
@@ -97,11 +97,16 @@ _heart = _Heart()
 os.register_at_fork(after_in_child=_heart.begin)
 
 
+def _is_frozen(status: os.stat_result) -> bool:
+    """Whether the holder of a lock has not touched its file for a minute. A time ahead is of before a step back."""
+    return abs(time.time() - status.st_mtime) > _FROZEN_SECONDS
+
+
 def _another(lock: Path) -> int | None:
     """Replace a lock file whose holder is frozen, and return the new one locked; None if another process did so
     first."""
     with in_turn(lock.parent):
-        if time.time() - lock.stat().st_mtime <= _FROZEN_SECONDS:
+        if not _is_frozen(lock.stat()):
             return None
         new = lock.with_name(f".{lock.name}-{os.getpid()}")
         fd = unlinked(new, os.O_RDWR | os.O_CREAT)
