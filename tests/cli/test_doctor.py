@@ -118,6 +118,13 @@ def an_old_backup(site: SiteWithRecords) -> None:
     file.write_text(json.dumps({**manifest, "created": (datetime.now(UTC) - timedelta(days=3)).isoformat()}))
 
 
+def a_backup_of_tomorrow(site: SiteWithRecords) -> None:
+    (kept,) = Path("backups").iterdir()
+    file = kept / "backup.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps({**manifest, "created": (datetime.now(UTC) + timedelta(days=1)).isoformat()}))
+
+
 def a_backup_cut_off(site: SiteWithRecords) -> None:
     (copy,) = Path("backups").glob("*/consent.sqlite3")
     copy.write_bytes(copy.read_bytes()[:4096])
@@ -138,6 +145,7 @@ def a_backup_cut_off(site: SiteWithRecords) -> None:
         (a_clock_ahead, "clock"),
         (an_old_backup, "backup"),
         (a_backup_cut_off, "backup"),
+        (a_backup_of_tomorrow, "backup"),
     ],
 )
 def test_what_is_wrong_is_found_and_told_in_lines(

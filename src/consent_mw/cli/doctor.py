@@ -27,7 +27,7 @@ from consent_mw.cli.terminal import FAULT, busy, complain
 from consent_mw.exceptions import ConsentError, Fault, PolicyError
 from consent_mw.kinds import KINDS
 from consent_mw.paths import Places, cut_off
-from consent_mw.records import Query
+from consent_mw.records import Query, time_of
 from consent_mw.retention.overdue import Due
 from consent_mw.staff.backup import latest_backup
 from consent_mw.staff.existing_site import existing_store
@@ -36,6 +36,7 @@ from consent_mw.system.escaping import as_json
 
 #: Hosts that set their clock by the network are milliseconds apart.
 _AHEAD: Final = timedelta(minutes=5)
+_INSTANT: Final = "%Y-%m-%dT%H:%M:%SZ"
 _BEGINNING: Final = "consent-mw: "
 _NOTE: Final = "note: "
 _UNSAID: Final = "something is wrong"
@@ -214,9 +215,9 @@ def _owners(places: Places) -> Iterator[str]:
 async def _ahead(store: Store) -> list[str]:
     """Return that a record is of the future: the clock of this host, or of another one, is or was wrong."""
     since = utc_now() + _AHEAD
-    late = await store.fetch(Query(kinds=frozenset(KINDS), since=since), limit=1)
+    late = await store.fetch(Query(kinds=frozenset(KINDS), since=since), limit=1, newest_first=True)
     fix = "set the clock of every host by the network (chrony, systemd-timesyncd)"
-    return [f"a {late[0].kind} is of later than {since:%Y-%m-%dT%H:%M:%SZ}; {fix}"] if late else []
+    return [f"a {record.kind} is of {time_of(record.id):{_INSTANT}}; {fix}, and this ends then" for record in late]
 
 
 def _age(backups: Path, most: timedelta) -> Iterator[str]:
@@ -225,3 +226,8 @@ def _age(backups: Path, most: timedelta) -> Iterator[str]:
         yield f"{backups}: there is no whole backup; run: consent-mw backup {backups}"
     elif (age := utc_now() - newest) > most:
         yield f"{backups}: the latest backup is {age // timedelta(hours=1)} hours old; run: consent-mw backup {backups}"
+    elif age < -_AHEAD:
+        yield (
+            f"{backups}: the latest backup is of {newest:{_INSTANT}}, so a clock is or was ahead, and newer ones count "
+            "as older; set the clock, remove that backup, and take another"
+        )

@@ -9,8 +9,8 @@ import msgspec
 
 def strange_lines(content: bytes, is_ours: Callable[[bytes], object]) -> list[int]:
     """
-    Return the numbers of the lines that are not ours. One that a crash tore counts as ours, as its writer never reported
-    it as kept. But where no line at all is whole, all of them count.
+    Return the numbers of the lines that are not ours. One that a crash tore counts as ours, as its writer never
+    reported it as kept. But where no line at all is whole, all of them count.
 
     Args:
         is_ours: Decodes a line. Raises ValueError or MsgspecError, or returns None or False, where it is another.
