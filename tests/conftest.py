@@ -55,13 +55,14 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-#: Files that take long begin first, so that no process is still at one when the others have nothing left.
+#: Files that take longest begin first, so that no process is still at one when the others have nothing left.
 _LONG = (
-    "test_two_months.py", "test_every_promise.py", "test_servers.py", "test_killed.py", "test_postgres.py",
-    "test_store_examples.py", "test_postgres_pooler.py", "test_journey.py", "test_several_logs.py",
-    "test_hosts_through_time.py", "test_accessibility.py", "test_transit.py", "test_stores.py", "test_drain_command.py",
-    "test_hostile_markup.py", "test_one_person.py", "test_consent_js.py", "test_banner_look.py", "test_firefox.py",
-    "test_embedded.py", "test_design.py", "test_strategies.py",
+    "test_commands.py", "test_two_months.py", "test_servers.py", "test_store_examples.py", "test_every_promise.py",
+    "test_postgres.py", "test_journey.py", "test_killed.py", "test_accessibility.py", "test_banner_look.py",
+    "test_hostile_markup.py", "test_archive_of_hosts.py", "test_drain_process.py", "test_postgres_pooler.py",
+    "test_hosts_through_time.py", "test_transit.py", "test_my_data_browser.py", "test_firefox.py", "test_age.py",
+    "test_one_person.py", "test_bounded_memory.py", "test_several_logs.py", "test_consent_js.py", "test_faults.py",
+    "test_templates_of_init.py", "test_destruction_counts.py", "test_nothing_readable.py", "test_move.py",
 )  # fmt: skip
 
 

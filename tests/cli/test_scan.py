@@ -221,7 +221,7 @@ def test_a_certificate_that_nobody_vouches_for_is_told(tmp_path: Path, capsys: p
         thread = threading.Thread(target=greet, args=(server,))
         thread.start()
         assert main(["scan", f"https://localhost:{server.getsockname()[1]}/"]) == 1
-        thread.join(20)
+        thread.join(60)
     assert "its certificate is not trusted" in capsys.readouterr().err
 
 

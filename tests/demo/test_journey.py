@@ -19,7 +19,8 @@ from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from tests.support.browser_site import PATIENCE_MS
 
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.demo.texts import texts
@@ -28,14 +29,6 @@ from consent_mw.records import Query, Record
 from consent_mw.stores.sqlite import SQLiteStore
 
 SERVE = "import sys; from consent_mw.demo.server import serve; serve('127.0.0.1', 0, sys.argv[1])"
-CHROMIUM_OPTIONS = (
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-gpu",
-)
 NECESSARY = {"session", "consent", "consent-pending"}
 LABELS = {
     "en": {"accept": "Accept all", "prompt": "Ask me each time", "reject": "Reject all"},
@@ -141,14 +134,6 @@ class Visitor:
 
 
 @pytest.fixture(scope="module")
-def browser(shell: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shell, args=list(CHROMIUM_OPTIONS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = Shop(tmp_path_factory.mktemp("shop") / "data")
     yield shop
@@ -163,7 +148,7 @@ def arrive(browser: Browser, shop: Shop) -> Iterator[Any]:
     def arrive(language: str = "en", width: int = 1280, *, at: Shop = shop, **options: Any) -> Visitor:
         options["viewport"] = {"width": width, "height": 900}
         context = browser.new_context(locale=language, **options)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         visitor = Visitor(at, context, language)
         visitor.goes_to()

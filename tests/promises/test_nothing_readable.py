@@ -382,6 +382,6 @@ def test_a_running_site_destroys_by_itself(tmp_path):
         while not site.records("certificate"):
             time.sleep(0.05)
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), 60))
     assert site.records("visit") == []
     assert len(site.records("certificate")) == 1

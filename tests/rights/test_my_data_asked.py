@@ -185,7 +185,7 @@ def test_what_is_registered_survives_sigkill_once_the_visitor_has_read_so(tmp_pa
             answer = posted(port, PAGE, "action=restrict", cookie=cookie)
         finally:
             server.kill()
-            server.wait(10)
+            server.wait(60)
     assert answer.status == 303
     number = str(answer.getheader("location")).partition("restrict.")[2][:32]
 

@@ -151,7 +151,7 @@ def test_a_worker_learns_by_itself_of_what_is_published(tmp_path: Path) -> None:
     async def run() -> None:
         await drive(app, scope())
         site.publish(policy(2, "2026-12-01", "2026-12-31", functional="200 days"))
-        for _ in range(500):
+        for _ in range(3_000):
             page = b"".join(message.get("body", b"") for message in await drive(app, scope()))
             if b"consent-mw-notice" in page:
                 break

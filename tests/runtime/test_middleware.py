@@ -566,13 +566,14 @@ def test_a_body_in_parts_without_a_length_is_a_stream(site, headers, streamed):
 
 def test_a_cancelled_request_is_recorded_and_stays_cancelled(site):
     async def app(scope, receive, send):
+        begun.set()
         await asyncio.sleep(60)
 
-    wrapped = site(app)
+    wrapped, begun = site(app), asyncio.Event()
 
     async def run():
         task = asyncio.ensure_future(drive(wrapped, scope()))
-        await asyncio.sleep(0.05)
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

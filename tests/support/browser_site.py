@@ -27,8 +27,8 @@ ARGUMENTS = [
     *("--disable-component-update", "--disable-sync"),
 ]
 #: How long a page is waited for: on a busy machine it comes late, and that is no fault.
-_PATIENCE_MS = 30_000
-expect.set_options(timeout=_PATIENCE_MS)
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 #: What sites do to the elements that a banner is made of.
 HOSTILE = """
 html { font-size: 10px } body { font: italic 40px/3 serif; color: red; text-transform: uppercase; text-align: right }
@@ -67,7 +67,7 @@ def profiles(browser: Browser, start: str = "/", *, watch: str = "", **usual: An
 
         def arrive(path: str = start, **options: Any) -> Page:
             context = contexts.enter_context(browser.new_context(**{"locale": "en", **usual, **options}))
-            context.set_default_timeout(_PATIENCE_MS)
+            context.set_default_timeout(PATIENCE_MS)
             page = context.new_page()
             if watch and options.get("java_script_enabled", True):
                 page.add_init_script(watch)

@@ -122,12 +122,12 @@ async def handed_over(app: ConsentMiddleware) -> None:
 async def erased(app: ConsentMiddleware) -> None:
     """Wait until every open erasure and withdrawal is done: what a visitor waits for is short."""
     await handed_over(app)
-    for _ in range(200):
+    for _ in range(1_200):
         outcome = await app.runtime.erasure.once(datetime.now(UTC))
         if not outcome.busy and not outcome.waiting:
             return
         await asyncio.sleep(0.05)
-    pytest.fail("an erasure is still open after ten seconds")
+    pytest.fail("an erasure is still open after a minute")
 
 
 async def cases(app: ConsentMiddleware) -> list[Case]:

@@ -40,7 +40,7 @@ class Pooler:
         nobody = "nobody" if os.geteuid() == 0 else None
         with Path(self._directory, "log").open("wb") as log:
             self._process = subprocess.Popen([PROGRAM, self._file], stdout=log, stderr=log, user=nobody)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

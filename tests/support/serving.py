@@ -28,4 +28,4 @@ def served(app: ASGIApp, **config: Any) -> Iterator[int]:
             yield sock.getsockname()[1]
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(60)
