@@ -206,11 +206,11 @@ def test_whatever_stands_where_a_file_is_expected_is_answered(
 ) -> None:
     takes_files = [name for name, option in options(path).items() if isinstance(option.type, click.Path)]
     for place in places(tmp_path).values():
-        for name in takes_files:
-            words = [*working(path), name, place]
-            is_answered(commands.run(*words, cwd=site, seconds=0.2 if path in ENDLESS else 10))
-        words = [*path.split(), *arguments(path, place), *WORKS.get(path, [])]
-        is_answered(commands.run(*words, cwd=site, seconds=0.2 if path in ENDLESS else 10))
+        lines = [[*working(path), name, place] for name in takes_files]
+        lines.append([*path.split(), *arguments(path, place), *WORKS.get(path, [])])
+        for words in lines:
+            if place in words:  # few commands have an argument that is a file
+                is_answered(commands.run(*words, cwd=site, seconds=0.2 if path in ENDLESS else 10))
 
 
 @by_command

@@ -27,6 +27,7 @@ def test_each_is_short(name: str) -> None:
 
 
 class TestSQLAlchemyOnSQLite(StoreSuite):
+    crashes = 4  # each opens an engine
     rows = 3_000
 
     @pytest.fixture
@@ -35,7 +36,7 @@ class TestSQLAlchemyOnSQLite(StoreSuite):
 
 
 class TestSQLAlchemyOnPostgres(StoreSuite):
-    crashes = 4  # each opens an engine
+    crashes = 4
     rows = 3_000
 
     @pytest.fixture
@@ -92,6 +93,7 @@ from consent_mw.testing.store_suite import StoreSuite
 
 
 class TestDjangoStore(StoreSuite):
+    crashes = 4
     rows = 3_000
 
     @pytest.fixture
