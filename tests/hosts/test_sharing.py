@@ -17,6 +17,7 @@ from consent_mw.exceptions import KeyDestroyed, StoreUnavailable
 from consent_mw.hosts.messages import Message, Pub, messages, written
 from consent_mw.records import Record
 from consent_mw.stores.memory import MemoryStore
+from consent_mw.system.days import DAY_NS
 
 _T = TypeVar("_T")
 
@@ -298,5 +299,36 @@ def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore,
         one.keyring.destroy(DAY, "analytics")
         await settle(one, copy)
         assert one.keyring.waits_for(DAY, "analytics"), "the copy holds it still"
+
+    run(work())
+
+
+@pytest.mark.parametrize("lives_on", [False, True])
+def test_copies_of_a_host_open_what_any_of_them_seals_on_later_days(
+    tmp_path: Path, store: MemoryStore, lives_on: bool
+) -> None:
+    async def work() -> None:
+        one = OneHost(tmp_path / "one", store)
+        await one.agree()
+        copies: list[OneHost] = []
+        for name in ("two", "three"):
+            shutil.copytree(tmp_path / "one", tmp_path / name)
+            copies.append(OneHost(tmp_path / name, store))
+        hosts = [*([one] if lives_on else []), *copies]
+        await settle(*hosts)
+        for day, first in enumerate(hosts, DAY + 1):  # whose key is chosen on it
+            others = [host for host in hosts if host is not first]
+            for host in hosts:
+                host.now_ns += DAY_NS
+            await beside(first.agree(day), *others)
+            for host in others:
+                await beside(host.agree(day), *hosts)
+            await settle(*hosts)
+            records = [host.seal() for host in hosts]
+            await settle(*hosts)
+            for host in hosts:
+                assert [host.sealer.open(record) for record in records] == [b"x"] * len(hosts)
+                assert host.keyring.lacking() == frozenset()
+        assert len({host.keyring.identity.id for host in hosts}) == len(hosts)
 
     run(work())

@@ -578,8 +578,8 @@ class Hosts:
             return []
         view, me, missing = ring.view, ring.identity.id, list[Wrap]()
         for place in map(Place._make, ring.file.live()):
-            hosts = view.pubs.get(place, {}).keys() - view.retired.keys() - ring.identity.ids
-            hosts -= view.confirms.get(place, {}).keys()
+            hosts = view.pubs.get(place, {}).keys() - view.retired.keys() - view.confirms.get(place, {}).keys() - {me}
+            hosts -= {former for former in hosts & ring.identity.ids if self._is_own(place, former)}
             owners = view.in_use(place, me) if hosts else []
             wraps = [Wrap(place, owner, to) for to in sorted(hosts) for owner in owners if owner != to]
             missing += [wrap for wrap in wraps if wrap not in view.wraps and self._key(wrap) is not None]
@@ -603,6 +603,13 @@ class Hosts:
                 continue
             by_day.setdefault((wrap.to, wrap.place.day), []).append((wrap.place.label, wrap.owner, enc))
         return [Wraps(day=day, to=to, keys=keys) for (to, day), keys in by_day.items()]
+
+    def _is_own(self, place: Place, host: bytes) -> bool:
+        try:
+            secret = self.keyring.file.key(*place, create=False)
+        except KeyDestroyed:
+            return True
+        return self.keyring.view.is_own(place, host, self.keyring.identity.ids, secret)
 
     def _key(self, wrap: Wrap) -> bytes | None:
         try:

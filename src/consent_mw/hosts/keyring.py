@@ -146,7 +146,8 @@ class SharedKeyring:
             return place in self.file.destroyed()
         if self.key_of(place, view.chosen.get(place, b""), secret):
             return True
-        return place in view.used and not self.identity.ids.isdisjoint(view.owners.get(place, ()))
+        shared = self.identity.ids & view.owners.get(place, set())
+        return place in view.used and any(self.key_of(place, owner, secret) == secret for owner in shared)
 
     def all_keys(self) -> AllKeys:
         """Return the slots of this host that hold a key, of both tiers, and those that it overwrote."""
@@ -210,8 +211,8 @@ class SharedKeyring:
 
     def key_of(self, place: Place, owner: bytes, secret: bytes) -> bytes | None:
         """Return the key of `owner` in a place; None if this host lacks it. `secret`: what the slot here holds."""
-        if not owner or owner in self.identity.ids:
-            return secret if owner else None
+        if not owner:
+            return None
         known = self._opened.get((place, owner))
         if known is not None and known[0] == secret:
             return known[1]

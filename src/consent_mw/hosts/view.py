@@ -157,7 +157,7 @@ class View:
             ids: The current and former ids of this host.
             secret: What its slot of that place holds. This is its own key too.
         """
-        if owner in ids:
+        if self.is_own(place, owner, ids, secret):
             return secret
         public = self.pubs.get(place, {}).get(owner)
         if public is None:
@@ -171,6 +171,14 @@ class View:
                 if key is not None and key_id(key) == public[1]:  # otherwise somebody wrapped a different key
                     return key
         return None
+
+    def is_own(self, place: Place, host: bytes, ids: frozenset[bytes], secret: bytes) -> bool:
+        """
+        Whether `secret`, which this host has in a place, is that of `host`. A copy of a host, and one that came out of
+        an image, has the former name too; under that, another machine may have published a secret since.
+        """
+        public = self.pubs.get(place, {}).get(host)
+        return host in ids and (public is None or public[1] == key_id(secret))
 
     def in_use(self, place: Place, me: bytes) -> list[bytes]:
         """Return the hosts whose keys may have sealed something in a place, the chosen one first."""
