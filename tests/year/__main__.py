@@ -46,7 +46,7 @@ def _stored(store: str, directory: Path) -> Iterator[tuple[str | None, Backups]]
     with PostgresServer() as server:
         with psycopg.connect(server.url(), autocommit=True) as connection:
             connection.execute("CREATE DATABASE year")
-        yield server.url("year"), PostgresBackups(directory, server, "year")
+        yield server.url("year"), PostgresBackups(server, "year")
 
 
 def _lived(store: str, seed: int, persons: int, directory: Path, console: Console) -> Outcome:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -33,10 +32,11 @@ class Backups(Protocol):
 class SqliteBackups:
     """As the guide for operators does it."""
 
-    def __init__(self, directory: Path, names: Sequence[str] = ("consent.sqlite3", "archive.sqlite3")) -> None:
+    _names = ("consent.sqlite3", "archive.sqlite3")
+
+    def __init__(self, directory: Path) -> None:
         self._data = directory / "consent-data"
         self._copy = directory / "backup"
-        self._names = names
 
     def make(self) -> None:
         self._copy.mkdir(exist_ok=True)
@@ -75,19 +75,16 @@ class SqliteBackups:
 
 
 class PostgresBackups:
-    """A database is copied as a whole; the archive stays a file beside it."""
+    """A database is copied as a whole, with the archive in it."""
 
-    def __init__(self, directory: Path, server: PostgresServer, database: str) -> None:
+    def __init__(self, server: PostgresServer, database: str) -> None:
         self._server, self._database = server, database
-        self._archive = SqliteBackups(directory, ("archive.sqlite3",))
 
     def make(self) -> None:
-        self._archive.make()
         self._do(f"DROP DATABASE IF EXISTS {self._database}_copy WITH (FORCE)")
         self._do(f"CREATE DATABASE {self._database}_copy TEMPLATE {self._database}")
 
     def restore(self) -> None:
-        self._archive.restore()
         self._do(f"ALTER DATABASE {self._database} RENAME TO {self._database}_old")
         self._do(f"CREATE DATABASE {self._database} TEMPLATE {self._database}_copy")
         asyncio.run(self._carry())

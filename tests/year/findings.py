@@ -21,7 +21,7 @@ RULES: Final[dict[str, tuple[str, str]]] = {
     "late": ("policy.md", "at most 24 hours late"),
     "key": ("retention.md", "makes everything that it sealed unreadable wherever it lies"),
     "key too early": ("retention.md", "and not a moment early"),
-    "archive": ("retention.md", "opened, sealed again under a key of the archive, written to `archive.sqlite3`"),
+    "archive": ("retention.md", "opened, sealed again under a key of the archive, written into it"),
     "erased": ("rights.md", "what was collected under the consent is erased"),
     "receipt": ("log.md", "a visitor chose something else than what was in force"),
     "verify": ("visitor.md", "says what such a receipt proves"),

@@ -16,6 +16,7 @@ from consent_mw.exceptions import ConsentError
 from consent_mw.paths import Places
 from consent_mw.records import Query, Record, decode_record, encode_record
 from consent_mw.stores import opened_store
+from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 
 _PAGE: Final = 2_000
@@ -56,9 +57,11 @@ class Sight:
 
     def archived(self) -> list[list[Any]]:
         """Return kind, purpose and time of what is in the archive."""
-        if not Path(self._places.archive).exists():
-            return []
-        archive = opened_store(f"sqlite:///{self._places.archive}")
+        archive = archive_beside(self._store)
+        if archive is None:
+            if not Path(self._places.archive).exists():
+                return []
+            archive = opened_store(f"sqlite:///{self._places.archive}")
         return [[row.kind, row.purpose, row.id.int >> 80] for row in self._runner.run(_fetched(archive, None))]
 
     def copies(self, since: datetime, share: float) -> list[list[Any]]:
