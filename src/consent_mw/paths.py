@@ -83,7 +83,19 @@ class Places:
         store refuses its own file, and is left out.
         """
         kept = (path for place in self._shelves if place.is_dir() for path in sorted(place.iterdir()))
-        return [line for path in (*self._contents(), *kept) if path != self.database and (line := cut_off(path))]
+        fine = {self.database, *self._unbegun_chain}
+        return [line for path in (*self._contents(), *kept) if path not in fine and (line := cut_off(path))]
+
+    @property
+    def _unbegun_chain(self) -> tuple[Path, ...]:
+        """The files of an audit chain whose first entry could not be written, as on a full disk: they are empty."""
+        files = (self.audit, self.audit_head)
+        is_begun = self._audit_seen.exists() or any(file.exists() and file.stat().st_size for file in files)
+        return () if is_begun else files
+
+    @property
+    def _audit_seen(self) -> Path:
+        return self.audit_head.with_suffix(".seen")
 
     @property
     def _shelves(self) -> tuple[Path, ...]:
@@ -98,7 +110,7 @@ class Places:
             self.rings,
             self.audit,
             self.audit_head,
-            self.audit_head.with_suffix(".seen"),
+            self._audit_seen,
             self.erasures,
             self.erasures_of_hosts,
             self.host_identity,

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.support.commands import refused, run
 from tests.support.sites_with_records import SiteWithRecords
 
 from consent_mw.audit import Audit
@@ -315,6 +316,20 @@ def test_a_damaged_key_is_said(site: SiteWithRecords, capsys: pytest.CaptureFixt
     site.places.keys.write_bytes(blob)
     _, wrong = examined(capsys)
     assert [line for lines in wrong.values() for line in lines if "1 of its keys are damaged" in line]
+
+
+def test_a_chain_whose_first_entry_found_no_room_is_no_fault(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = Audit(site.places.audit, site.places.audit_head)
+    for path in (chain.path, chain.head, chain.seen):
+        path.unlink()
+    shown = ["log", "--purpose", "necessary", "--reason", "a full disk"]
+    assert "cannot be recorded" in refused(run(*shown, file_bytes=0))
+    assert chain.path.stat().st_size == 0
+    assert examined(capsys) == (0, {})
+    assert main(shown) == 0
+    assert examined(capsys) == (0, {})
 
 
 def test_a_restoration_says_that_an_erasure_cannot_be_repeated(

@@ -150,8 +150,11 @@ def _examined(name: str, examine: Callable[[], _Finding]) -> _Finding:
         finding = examine()
     except PolicyError as error:
         finding = _Finding("", [str(fault) for fault in error.faults])
-    except (ConsentError, OSError) as error:
+    except ConsentError as error:
         finding = _Finding("", [str(error)])
+    except OSError as error:  # of an open file it has no name
+        place = error.filename or "a file of the site"
+        finding = _Finding("", [f"{place}: {error.strerror}; let this user use it, and look at the disk"])
     finding.name = name
     return finding
 
@@ -194,8 +197,8 @@ def _destruction(words: list[str]) -> _Finding:
 def _chain(places: Places, url: str | None) -> _Finding:
     chain = Audit(places.audit, places.audit_head)
     verdict, disclosures = chain.verify(), compared_disclosures(chain, places, url)
-    fault = cut_off(chain.path) or cut_off(chain.head) or verdict.fault
-    problems = [line for line in (fault, *disclosures.broken) if line]
+    emptied = next((line for line in map(cut_off, (chain.path, chain.head)) if line in places.emptied), "")
+    problems = [line for line in (emptied or verdict.fault, *disclosures.broken) if line]
     notes = [note for note in (verdict.note, *disclosures.notes) if note]
     return _Finding("", problems, notes, {"anchor": str(verdict.anchor)})
 
