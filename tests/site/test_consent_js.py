@@ -308,6 +308,49 @@ def test_a_banner_that_a_framework_throws_out_is_put_back_once(page: Page, serve
     expect(page.locator("#consent-mw")).to_have_count(0)
 
 
+def test_a_page_kept_by_a_service_worker_asks_only_while_the_state_can_be_had(page: Page, server: Server) -> None:
+    html = BANNER % "" + '<iframe data-src="/map" data-purpose="analytics" title="Map"></iframe>'
+    page.route("**/consent/state", lambda route: route.abort())
+    opens(page, server, html)  # from the server just now: it knows what is asked
+    expect(page.get_by_role("group", name="Map")).to_be_visible()
+    expect(page.locator("#consent-mw")).to_be_visible()
+    page.unroute_all()
+    page.evaluate(
+        "navigator.serviceWorker.register('/worker.js').then(() => navigator.serviceWorker.ready).then(String)"
+    )
+    becomes_true(page, "navigator.serviceWorker.controller")
+    page.reload()
+    expect(page.get_by_role("group", name="Map")).to_be_visible()
+    expect(page.locator("#consent-mw")).to_be_hidden()
+
+
+SWAPS = """(text) => {
+  const next = document.createElement("body");
+  next.innerHTML = `<main>${text}</main>`;
+  document.body.replaceWith(next);
+}"""
+
+
+def test_a_body_that_brings_no_question_leaves_the_open_one(page: Page, server: Server) -> None:
+    opens(page, server, BANNER % "" + "<main>zero</main>")
+    for text in ("one", "two"):
+        page.evaluate(SWAPS, text)
+        expect(page.locator("#consent-mw")).to_be_visible()
+        expect(page.locator("main")).to_have_text(text)
+    page.locator("button[value=accept]").click()
+    expect(page.locator("#consent-mw")).to_be_hidden()
+    page.evaluate(SWAPS, "three")
+    expect(page.locator("main")).to_have_text("three")
+    assert page.locator("#consent-mw:visible").count() == 0
+    server.choice, server.waiting = "prompt", ["theme"]
+    server.pages["/consent"] = WAITING % ITEM.format("theme")
+    page.evaluate("consent.refresh()")
+    expect(page.locator("button[value=allow]")).to_be_visible()
+    page.evaluate(SWAPS, "four")
+    expect(page.locator("main")).to_have_text("four")
+    expect(page.locator("button[value=allow]")).to_be_visible()
+
+
 def test_what_begins_to_wait_is_asked_about_without_navigation(page: Page, server: Server) -> None:
     server.choice, server.pages["/consent"] = "prompt", WAITING % ITEM.format("theme")
     opens(page, server, "<main>text</main>")

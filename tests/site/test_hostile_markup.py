@@ -6,10 +6,11 @@ The markup may be a visitor's own: a comment, from which a sanitiser took every 
 
 from __future__ import annotations
 
+import time
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from tests.support.scripted_pages import (  # noqa: F401 - fixtures among them
     BANNER,
     ITEM,
@@ -156,6 +157,29 @@ def test_what_a_site_calls_and_does_for_itself_stops_nothing_and_stays(page: Pag
     assert page.evaluate("window[Symbol.for('consent-mw')].allows('analytics')") is True
     whose = page.evaluate("[window.consent === window[Symbol.for('consent-mw')], window.consent, window.sent]")
     assert whose == ([False, "mine", None] if own == "window.consent" else [True, whose[1], None])
+
+
+THROWS = [
+    "Event.prototype.stopPropagation", "EventTarget.prototype.addEventListener", "Element.prototype.append",
+    "Element.prototype.matches", "Array.prototype.forEach", "Promise.prototype.then", "window.fetch", "JSON.stringify",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", THROWS)
+def test_an_answer_gets_through_where_a_method_of_the_browser_throws(
+    context: BrowserContext,  # noqa: F811 - a fixture
+    server: Server,  # noqa: F811 - a fixture
+    method: str,
+) -> None:
+    tab = context.new_page()  # our script may stop, with an error
+    throws = f"{method} = () => {{ throw new Error('mine') }}"
+    opens(tab, server, f'<script nonce="n1">{throws}</script>{BANNER % ""}')
+    tab.locator("#consent-mw button[value=reject]").click()
+    ends = time.monotonic() + 60
+    while server.choice is None:
+        assert time.monotonic() < ends, "no answer came"
+        tab.wait_for_timeout(10)
+    assert server.choice == "reject"
 
 
 def test_a_page_that_takes_out_whatever_it_does_not_know_is_not_fought(page: Page, server: Server) -> None:  # noqa: F811 - a fixture

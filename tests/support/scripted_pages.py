@@ -61,6 +61,14 @@ ITEM = """<li>{0}<form method="post" action="/consent/choice" data-consent="wait
 <button type="submit" name="answer" value="refuse">refuse {0}</button></form></li>"""
 
 
+#: Of a site that can be read offline: pages pass through it, and the state cannot be had.
+WORKER = """addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+addEventListener("fetch", (event) => {
+  event.respondWith(event.request.url.endsWith("/consent/state") ? Response.error() : fetch(event.request));
+});"""
+
+
 class Server(ThreadingHTTPServer):
     """Keeps one visitor's choice, and what was asked of it."""
 
@@ -113,6 +121,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(json.dumps(self.server.state()), "application/json")
         elif path.startswith("/consent/static/"):
             self._send(served(Path(path).name.partition(".")[0] + ".js").decode(), "text/javascript")
+        elif path == "/worker.js":
+            self._send(WORKER, "text/javascript")
         elif path.endswith(".js"):
             self._send(f"(window.ran = window.ran || []).push('{path[1:-3]}');", "text/javascript")
         else:

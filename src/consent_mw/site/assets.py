@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 #: What only a reader of the source needs, and what replaces it, in this order: comments that fill or end a line,
-#: indentation, and the spaces and line ends around punctuation. This is safe: none of our string literals spans lines
-#: or holds the start of a comment, and none of our patterns holds a space. Literals are matched first and stay.
+#: indentation, the word `const` between constants that follow each other, and the spaces and line ends around
+#: punctuation. This is safe: none of our string literals spans lines or holds the start of a comment, and none of our
+#: patterns holds a space. Literals are matched first and stay.
 _FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] = {
     ".css": (
         (re.compile(rb"/\*.*?\*/|^\s+", re.DOTALL | re.MULTILINE), b""),
@@ -25,6 +26,8 @@ _FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] =
     ),
     ".js": (
         (re.compile(rb"(?:^|\s)\s*// .*$|^\s+", re.MULTILINE), b""),
+        (re.compile(rb"^(const .*);\n(?=const )", re.MULTILINE), rb"\1,"),
+        (re.compile(rb",const "), b","),
         (re.compile(rb"""("[^"\n]*"|'[^'\n]*'|`[^`\n]*`)|[ \t]*([=+*<>&|?:;,(){}!-]+)[ \t]*"""), rb"\1\2"),
         (re.compile(rb"(?<=[{};,(=])\n|\n(?=[})\]:&?.])"), b""),
         (re.compile(rb";\}"), b"}"),
@@ -37,6 +40,8 @@ _WORD: Final = re.compile(_LITERAL + rb"|(?<![\w.$])[A-Za-z]\w+")
 #: A variable or a parameter, where it gets its value; and what may be a key: also in a pattern, or read in a template.
 _VARIABLE: Final = re.compile(rb"(?<![\w.$])[A-Za-z]\w+(?==[^=])|(?<=[(,])\w\w+(?=[\w,]*\)=>)|(?<=let )\w+(?=[,;])")
 _KEY: Final = re.compile(rb"(?<=\.)\w+|(?<=[{,])\w+(?=[,}:])|\w+(?=:)|\{[^{}]*}(?=]?\)=>|]?=[^=])|`[^`\n]*`")
+#: An arrow function with one parameter needs no parentheses, but a word before it would run into it.
+_ONE_PARAMETER: Final = re.compile(rb"(?<![\w$])\((\w+)\)=>")
 
 
 class Asset(NamedTuple):
@@ -102,7 +107,7 @@ def _with_short_names(script: bytes) -> bytes:
     fresh = (name for name in _short_names() if name not in words and name not in taken)
     ours = set(_VARIABLE.findall(code)) - taken
     short = dict(zip(sorted(ours, key=lambda word: (-words[word], word)), fresh, strict=False))
-    return _WORD.sub(lambda match: short.get(match[0], match[0]), script)
+    return _ONE_PARAMETER.sub(rb"\1=>", _WORD.sub(lambda match: short.get(match[0], match[0]), script))
 
 
 def _short_names() -> Iterator[bytes]:

@@ -24,7 +24,8 @@
     ":is(script[type='text/plain'],template,iframe[data-src],img[data-src]):is([data-purpose],[data-category])";
   const OPEN = ":is(iframe,img)[src]:is([data-purpose],[data-category])";
   const find = (selector) => query(root, selector);
-  const near = (node, selector) => typeOf(node) === 1 && closest(node, selector);
+  const isElement = (node) => typeOf(node) === 1;
+  const near = (node, selector) => isElement(node) && closest(node, selector);
   const warn = (...words) => console.warn("consent-mw:", ...words);
   // Under require-trusted-types-for; a site that names its policies names ours: trusted-types consent-mw.
   let trust = { createHTML: String, createScript: String, createScriptURL: String };
@@ -101,7 +102,11 @@
     if (body) turn++; // an older reading that is still on its way is out of date
     if (body || mine === turn) apply(next);
   };
-  const refresh = () => ask("/state").catch(() => (loaded = true, scan(root))).then(() => state);
+  const refresh = () => ask("/state").catch(() => {
+    loaded = true;
+    scan(root);
+    if (!fresh) each(select(root, BANNER), leave); // of a service worker, offline: it may have been answered since
+  }).then(() => state);
   const need = () => loading || (loading = refresh());
   const allows = (purpose) => (state || need(), !!state && state.allowed.includes(purpose));
   // Resolves, once it is taken, to what asks whether it came back: a browser may keep no cookies.
@@ -171,7 +176,7 @@
   let bringing;
   const bringWhatWaits = async () => {
     const asked = [...select(root, WAITING + " [name=waiting]")].map((field) => field.value).join();
-    if (find("body.consent-mw") || bringing || !state.choice || state.waiting.every(({ id }) => asked.includes(id))) return;
+    if (find("body.consent-mw") || bringing || !state?.choice || state.waiting.every(({ id }) => asked.includes(id))) return;
     bringing = true;
     try {
       const body = await markup(base + "?waiting=1");
@@ -189,13 +194,14 @@
     if (!box) return; // the settings page shows the answer by itself
     if (!leads(button.getAttribute("formaction") || action(form), "/choice")) return;
     event.preventDefault();
-    event.stopPropagation();
-    if (busy) return;
+    const again = busy;
     busy = true;
     try {
+      event.stopPropagation();
+      if (again) return;
       const kept = await choose([...new FormData(form), [button.name, button.value]]);
       kept().then((held) => say(me.dataset[held ? "saved" : "unsaved"] || ""));
-      if (box.localName === "dialog") box.close();
+      if (matches(box, DIALOG)) box.close();
       else if (matches(box, BANNER)) leave(box);
     } catch (error) { // no connection, or refused: the browser sends it, after this event
       setTimeout(() => (plain = true, submit(form, button), plain = false));
@@ -352,7 +358,7 @@
       added.push(...change.addedNodes);
       removed.push(...change.removedNodes);
     });
-    const elements = added.filter((node) => typeOf(node) === 1);
+    const elements = added.filter(isElement);
     each(elements, (node) => {
       scan(node);
       if (matches(node, BLOCKED)) visit(node);
@@ -362,11 +368,13 @@
       showBanners();
       refresh();
     }
-    // A framework that hydrates the whole document throws out what it did not render: once it is put back.
-    each(removed, (node) => {
-      const banner = typeOf(node) === 1 && matches(node, "html," + BANNER) && asks(node);
-      if (!banner || back.has(banner) || find(BANNER) || !due()) return;
-      back.add(banner);
+    // A framework that hydrates the whole document throws out what it did not render: once it is put back. A router that
+    // takes another body means no answer by it.
+    each(removed.filter(isElement), (node) => {
+      const banner = matches(node, "html,body," + BANNER) && asks(node);
+      if (matches(node, "body")) bringWhatWaits();
+      if (!banner || back.has(node) || find(BANNER) || !due()) return;
+      back.add(node);
       find("body").prepend(banner, ...style);
       showBanners();
       each(loose, (form) => form.isConnected || find("body").append(form));
