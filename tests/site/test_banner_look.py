@@ -92,6 +92,10 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "ruled": document(
             banner("en"), ".consent-mw-button { border-radius: 7px } body section form button { color: red }"
         ),
+        "insisted": document(
+            banner("en"),
+            "div { display: flex !important; max-width: 9rem !important } button { width: 100% !important }",
+        ),
         "changed": document(banner("en", changed)),
         "ar": document(banner("ar", policy=ARABIC, own=folder)),
         "waiting": document(waiting("en")),
@@ -124,7 +128,7 @@ def measured(page: Page, expression: str) -> Any:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["ko", "en", "ar", "changed", "styled"])
+@pytest.mark.parametrize("name", ["ko", "en", "ar", "changed", "styled", "insisted"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_three_answers_look_alike_and_are_in_sight(show: Any, name: str, width: int, scheme: str) -> None:
     page = show(name, width, color_scheme=scheme)
