@@ -495,6 +495,22 @@ def test_what_is_taken_back_reaches_a_purpose_that_is_declared_no_more(new_site:
         assert kim.state()["choice"] == ("accept" if way == "by its name" else "reject")
 
 
+def test_who_wants_to_be_asked_each_time_instead_takes_back_everything_in_all_of_a_members_browsers(
+    new_site: NewSite,
+) -> None:
+    with new_site() as site:
+        desk, phone = (site.visitor(headers={"x-user": "kim"}) for _ in range(2))
+        for browser in (desk, phone):
+            browser.accept()
+        saves(desk, analytics="yes", marketing="no")
+        for browser in (desk, phone):
+            browser.get("/page")
+        assert held(phone) == {"analytics": 2, "marketing": 1}
+        desk.ask()
+        site.pass_time(minutes=1)
+        assert held(phone) == {}
+
+
 def test_a_purpose_that_is_declared_no_more_is_told_as_it_was_declared_last(new_site: NewSite) -> None:
     titled = BEFORE.replace(
         "[purposes.functional]\n", '[purposes.functional]\ntitle = { en = "Comfort", ko = "편의" }\n'

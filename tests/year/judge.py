@@ -119,7 +119,8 @@ class Judge:
         changed, must, may = self.people.choose(browser, at, kind, answers, entry["gpc"], taken_in=acked)
         if before.mark:
             others = self.people.marks(None, entry["member"]) - {before.mark}
-            self.people.erase(others, must | may, at, "maybe")
+            nothing_is_allowed = kind != "accept" and not any(answers.values())
+            self.people.erase(others, None if nothing_is_allowed else must | may, at, "maybe")
             self.people.erase([before.mark], may, at, "maybe")
             self.people.erase([before.mark], must, at, "yes" if acked and sure else "maybe")
         if changed and acked:
@@ -252,7 +253,9 @@ class Judge:
         self.tallies.disturb(entry["at"])
 
     def on_passed(self, entry: dict[str, Any]) -> None:
-        if not entry["settled"]:
+        if entry["settled"]:
+            self.rows.passed = entry["at"]
+        else:
             self.tallies.disturb(entry["at"])
 
     def on_published(self, entry: dict[str, Any]) -> None:

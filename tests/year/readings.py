@@ -140,7 +140,8 @@ class Readings:
                     f"{trace.kind} {trace.path} under {trace.purpose}, of {trace.at:%Y-%m-%d}, is not shown "
                     f"to {entry['browser']}",
                 )  # fmt: skip
-        may = {(trace.purpose, trace.kind, trace.path) for trace in theirs if self._rows.may_be(trace, now)}
+        looked = min(now, self._rows.passed)
+        may = {(trace.purpose, trace.kind, trace.path) for trace in theirs if self._rows.may_be(trace, looked)}
         self._findings.holds(
             "my data",
             shown <= may,

@@ -28,6 +28,7 @@ class Rows:
         trace_of: Of the id of a row its trace.
         aggregates, certificates: What they say, in the end; of those of a day the last.
         present: The ids that the last inspection found.
+        passed: When the site last looked for what has ended. A simulated site does not look each minute.
     """
 
     def __init__(self, course: Course, people: People, findings: Findings) -> None:
@@ -38,6 +39,7 @@ class Rows:
         self.certificates: list[dict[str, Any]] = []
         self._known: set[str] = set()
         self.present: set[str] = set()
+        self.passed = datetime.min.replace(tzinfo=UTC)
         self._keys: dict[tuple[str, str, str, int], Trace] = {}
         self._indexed = 0
         self._row_of: dict[int, str] = {}
