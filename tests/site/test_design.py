@@ -145,6 +145,15 @@ def test_notice_and_banner_leave_a_third_of_a_small_phone(arrive: Any, announcin
     assert page.locator(".consent-mw-notice li").count() > 0
 
 
+@pytest.mark.parametrize("language", LONG_WORDS)
+@pytest.mark.parametrize("path", ["/consent/", "/consent/policy"])
+def test_no_word_of_a_title_or_an_answer_is_broken_on_our_pages(
+    arrive: Any, announcing: str, path: str, language: str
+) -> None:
+    page = arrive(path, base_url=announcing, locale=language, viewport={"width": 320, "height": 640})
+    assert page.locator("h1, .consent-mw-block .consent-mw-buttons button").evaluate_all(BROKEN) == []
+
+
 def test_that_a_choice_was_taken_is_seen_and_heard_for_some_seconds(arrive: Any) -> None:
     page = arrive("/")
     page.clock.install()
