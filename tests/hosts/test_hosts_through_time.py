@@ -14,6 +14,7 @@ from starlette.routing import Route
 from tests.support.policies import POLICY
 from tests.support.postgres import PostgresServer
 
+from consent_mw.hosts import hosts
 from consent_mw.testing.site import LivingSite
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -22,6 +23,12 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 async def home(_: object) -> PlainTextResponse:
     return PlainTextResponse("hello")
+
+
+@pytest.fixture(autouse=True)
+def nobody_answers_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site here lives only while it is asked: another waits for its keys in vain, five seconds a time."""
+    monkeypatch.setattr(hosts, "_PATIENCE_SECONDS", 0.1)
 
 
 @pytest.fixture
