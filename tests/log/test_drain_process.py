@@ -66,8 +66,9 @@ class Site:
         command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(self.port), "--no-access-log"]
         with (self.directory / "said.txt").open("ab") as said:
             self.process = subprocess.Popen(
-                [*command, *self._words], cwd=self.directory, stdout=said, stderr=said, env=self._environment
-            )
+                [*command, *self._words], cwd=self.directory, stdout=said, stderr=said, env=self._environment,
+                start_new_session=True,
+            )  # fmt: skip
         self.until(self.answers)
 
     @property
@@ -148,7 +149,7 @@ def serving(directory: Path, *words: str, **environment: str) -> Generator[Site]
         yield site
     finally:
         if site.process.poll() is None:
-            site.process.kill()
+            os.killpg(site.process.pid, signal.SIGKILL)  # with its workers
             site.process.wait()
 
 
