@@ -21,7 +21,7 @@ from consent_mw.consent.receipt_name import new_name
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
-from consent_mw.kinds import ANSWER, ERASED, REQUEST, TALLY
+from consent_mw.kinds import ANSWER, CERTIFICATE, ERASED, REQUEST, TALLY
 from consent_mw.policy.loader import loads
 from consent_mw.policy.model import RECEIPTS, REQUESTS
 from consent_mw.records import Query, Record
@@ -338,6 +338,28 @@ def test_a_look_for_what_has_ended_reads_as_much_in_an_old_site_as_in_a_young_on
     for (questions, rows), (later_questions, later_rows) in zip(young[1:], old[1:], strict=True):
         assert later_questions <= questions + 2
         assert later_rows <= 1.5 * rows
+
+
+def test_a_look_asks_once_for_what_has_ended_of_a_purpose_and_not_for_days_that_are_not_over(site: Living) -> None:
+    async def looked(store: Counted) -> None:
+        await site.days_of(store, OLD)
+        destruction = site.destruction(store)
+        for _ in range(2):
+            await destruction.once(NOW)
+        begin = len(store.asked)
+        await destruction.once(NOW + timedelta(hours=11))
+        asked = [query for query in store.asked[begin:] if query.purposes and not query.purposes.isdisjoint(PURPOSES)]
+        assert [sorted(query.purposes or ()) for query in asked] == [[purpose] for purpose in PURPOSES]
+        assert all(query.until for query in asked)
+        certificates = [query for query in store.asked[begin:] if query.kinds == {CERTIFICATE}]
+        assert len(certificates) == 1, "tells that the latest is still there, too"
+        assert (await destruction.once(NOW + timedelta(hours=13))).counted == 0, "today has no records yet"
+        await store.append([site.visits("a" * 22, NOW)])
+        assert (await destruction.once(NOW + timedelta(hours=12, minutes=29))).counted == 0
+        assert (await destruction.once(NOW + timedelta(hours=12, minutes=31))).counted == 1
+        await destruction.close()
+
+    site.runs(looked)
 
 
 def test_a_look_for_what_has_ended_works_as_much_in_an_old_site_as_in_a_young_one(tmp_path: Path) -> None:

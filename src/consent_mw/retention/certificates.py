@@ -238,17 +238,10 @@ class Certificates:
         Args:
             today: The day, since 1970-01-01 (UTC).
         """
-        latest = self._latest
-        if latest and (self._read_on != today or not await self._store.fetch(_ours(CERTIFICATE, latest))):
-            latest, self._certified = None, {}
+        if self._read_on != today or not await self._read_new():
+            self._latest, self._certified = None, {}
+            await self._read_new()
         self._read_on = today
-        since = time_of(latest) - _BEHIND if latest else None
-        async for page in pages(self._store, replace(_ours(CERTIFICATE), since=since)):
-            self._latest = page[-1].id
-            for part in [_part(record.data) for record in self._sealer.whole(page)]:
-                if part.day not in self.certified(part.where, part.purpose, part.ring):
-                    self._tallies.drop(part.where, part.day, part.purpose)  # which went with its certificate
-                    self._take(part)
         await self._tallies.refresh(today)
         for (where, purpose), by_ring in self._certified.items():
             tallies = self.tallies(where, purpose)
@@ -256,6 +249,19 @@ class Certificates:
                 for day in tallies.keys() & days:
                     if self._is_said(tallies[day]):
                         await self._forget(tallies[day])
+
+    async def _read_new(self) -> bool:
+        """Read what may be newer than the latest, and return whether that is still there, if there was one."""
+        latest, is_there = self._latest, self._latest is None
+        since = time_of(latest) - _BEHIND if latest else None
+        async for page in pages(self._store, replace(_ours(CERTIFICATE), since=since)):
+            is_there = is_there or any(record.id == latest for record in page)
+            self._latest = page[-1].id
+            for part in [_part(record.data) for record in self._sealer.whole(page)]:
+                if part.day not in self.certified(part.where, part.purpose, part.ring):
+                    self._tallies.drop(part.where, part.day, part.purpose)  # which went with its certificate
+                    self._take(part)
+        return is_there
 
     def _take(self, part: Part) -> None:
         by_ring = self._certified.setdefault((part.where, part.purpose), {})

@@ -72,6 +72,8 @@ class Counting:
         counted_days = 0
         for purpose in stage.retention.purposes:
             counted, waits = self._counted.get(purpose), None
+            if counted is not None and now < start_of(counted + 2) + _SETTLED:
+                continue  # the next day is not over
             but = self._certificates.tallies(stage.where, purpose).keys()
             async for day in stage.days(purpose, None if counted is None else start_of(counted + 1), but):
                 if not await self._is_countable(day, now):
