@@ -39,6 +39,7 @@ from consent_mw.hosts.messages import (
     believed,
     chosen_id,
     context,
+    digest_of_public,
     later,
     messages,
     news,
@@ -74,6 +75,8 @@ _LATELY_NS: Final = 60_000_000_000
 #: And all the time what is newer than the last look by this much, and by what the clocks of hosts are known to differ.
 #: Each message is then read three or four times; if every look read all of the two minutes, it would be sixty times.
 _NEWLY: Final = timedelta(seconds=5)
+#: A start reads what is newer than the last reading of everything less this: clocks of authors may be off.
+_OFF: Final = timedelta(days=1)
 #: How long a start waits for keys of running hosts. A host that is down cannot delay it.
 _PATIENCE_SECONDS: Final = 5.0
 _TRY_SECONDS: Final = 0.25
@@ -205,7 +208,9 @@ class Hosts:
         self._whole_at = 0.0  # when this host last missed nothing
         self._heard_ns = 0
         self._lately_ns = 0  # when the last two minutes were last read
+        self._is_starting = False
         self._nothing_to_share = -1  # the keyring's generation at which there was nothing to share
+        self._nothing_to_confirm = -1, b""  # the same for what to confirm, and this host
         self._nothing_to_join: object = None  # the same for what to join, with all that it depends on
         self._nothing_over = -1, 0  # the same for what to clear, and the hour
         self._is_warned = False  # whether a host with other secrets was logged; reset once an hour
@@ -278,6 +283,7 @@ class Hosts:
         """
         self._wanted = frozenset(Place(*place) for place in places)
         until = time.monotonic() + _PATIENCE_SECONDS
+        self._is_starting = not self._synced
         await self.run()
         while not self._trouble and time.monotonic() < until and not await asyncio.to_thread(self._is_agreed):
             await asyncio.sleep(_TRY_SECONDS)
@@ -338,12 +344,18 @@ class Hosts:
         if not self._run:
             self._run = self.keyring.identity.begin_run()
         now_ns = self._clock()
+        # The site waits for the first sync of its start. The next one, two seconds later, reads everything.
+        since = await asyncio.to_thread(self._missed_since) if self._is_starting else None
+        self._is_starting = False
         # A process that stood still, for example on a suspended machine, has missed messages that are no longer new.
-        everything = abs(now_ns - self._heard_ns) > _BEAT_NS or await asyncio.to_thread(self._is_time_for_all)
-        stands = await self._hear(everything=everything)
+        everything = since is None and (
+            abs(now_ns - self._heard_ns) > _BEAT_NS or await asyncio.to_thread(self._is_time_for_all)
+        )
+        stands = await self._hear(everything=everything, since=since)
         self._heard_ns = now_ns
         await self._be_oneself()
-        await self._publish()
+        if since is None:
+            await self._publish()
         fault = await self._store_clock.fault(instant_of(self._clock()))
         if not fault:
             await self._join()
@@ -368,10 +380,18 @@ class Hosts:
 
     # -- hear ---------------------------------------------------------------------------------------------------
 
-    async def _hear(self, *, everything: bool = False) -> frozenset[UUID] | None:
-        """Read everything in the store, or only what is new. Return all ids after a full reading, else None."""
-        began = time.monotonic()
-        query = messages() if everything else news(self.keyring.identity.id, self._newly())
+    def _missed_since(self) -> datetime | None:
+        """Return the instant from which on this host may have missed messages; None if it is not known."""
+        heard_ns = self.keyring.heard_ns
+        return instant_of(heard_ns) - _OFF if 0 < heard_ns <= self._clock() else None
+
+    async def _hear(self, *, everything: bool = False, since: datetime | None = None) -> frozenset[UUID] | None:
+        """
+        Read everything in the store, or only what came since an instant, or what is new. Return all ids after a full
+        reading, else None.
+        """
+        began, began_ns = time.monotonic(), self._clock()
+        query = messages() if everything else news(self.keyring.identity.id, since or self._newly())
         stands: set[UUID] = set()
         async for page in pages(self._store, query):
             stands.update(record.id for record in page)
@@ -387,6 +407,8 @@ class Hosts:
             await asyncio.to_thread(self._take, page)
         if everything:
             self._all_at, self._is_warned = began, False
+            if abs(began_ns - self.keyring.heard_ns) > _HOUR_NS // 2:
+                await asyncio.to_thread(self.keyring.book.heard, began_ns)
             if self._beat is not None and self._beat not in stands:
                 _log.warning("the store has lost what this host told it before: what it has lost is put back")
                 self.restored += 1
@@ -409,8 +431,7 @@ class Hosts:
         view = self.keyring.view
         new: list[Message] = []
         for record in page:
-            known = view.messages.get(record.id)
-            if known is not None and known.record == record:
+            if view.has(record):
                 continue
             message = believed(record, self._sealer)
             if message is None:
@@ -522,7 +543,7 @@ class Hosts:
 
         Raises StoreError and OSError.
         """
-        async for page in pages(self._store, publications()):
+        async for page in pages(self._store, publications(await asyncio.to_thread(self._missed_since))):
             await asyncio.to_thread(self._take, page)
         await asyncio.to_thread(self._take_published)
 
@@ -533,12 +554,18 @@ class Hosts:
 
     def _take_published(self) -> None:
         for shelf in self._shelves:
-            here = shelf.names()
-            for (label, name), said in list(self.keyring.view.published.items()):
-                if 0 < said.until_ns < self._clock() or label != shelf.label:
-                    continue
-                if name not in here and name not in self._refused:
-                    self._put(shelf, said)
+            published = self.keyring.view.published.get(shelf.label, {})
+            missing = published.keys() - shelf.names() - self._refused
+            for said in [published[name] for name in published if name in missing] if missing else ():
+                if not 0 < said.until_ns < self._clock():
+                    self._put(shelf, said if said.text else self._whole(said))
+
+    def _whole(self, said: Published) -> Published:
+        """Return what was published with its text, which only the book has."""
+        book, briefs = self.keyring.book, self.keyring.view.briefs
+        ids = {number for number, brief in briefs.items() if brief.body == said}
+        bodies = (message.body for message in book.messages(ids))
+        return next((body for body in bodies if isinstance(body, Published)), said)
 
     def _put(self, shelf: Shelf, said: Published) -> None:
         try:
@@ -557,8 +584,7 @@ class Hosts:
             Published(shelf=shelf.label, name=name, **shelf.kept(name)._asdict())
             for shelf in self._shelves
             if label in ("", shelf.label)
-            for name in sorted(shelf.names())
-            if (shelf.label, name) not in known
+            for name in sorted(shelf.names() - known.get(shelf.label, {}).keys())
         ]
 
     # -- share --------------------------------------------------------------------------------------------------
@@ -592,8 +618,10 @@ class Hosts:
         # overwritten the slot.
         self.keyring.add(notes=sorted({("shared", wrap.place, wrap.to) for wrap in wanted}))
         by_day: dict[tuple[bytes, int], list[tuple[str, bytes, bytes]]] = {}
+        publics = self._publics({(wrap.to, wrap.place.day) for wrap in wanted})
         for wrap in wanted:
             key, (public, _) = self._key(wrap), self.keyring.view.pubs[wrap.place][wrap.to]
+            public = publics.get(public, public)
             if key is None:  # destroyed meanwhile
                 continue
             try:
@@ -611,6 +639,14 @@ class Hosts:
             return True
         return self.keyring.view.is_own(place, host, self.keyring.identity.ids, secret)
 
+    def _publics(self, of: Set[tuple[bytes, int]]) -> dict[bytes, bytes]:
+        """Return the public parts, by their digests, of these hosts and days that are here in brief."""
+        briefs = self.keyring.view.briefs.values()
+        ids = {brief.id for brief in briefs if isinstance(brief.body, Pub) and (brief.author, brief.body.day) in of}
+        bodies = [message.body for message in self.keyring.book.messages(ids)] if ids else []
+        parts = [part for body in bodies if isinstance(body, Pub) for part in body.parts.values()]
+        return {digest_of_public(public): public for public, _ in parts}
+
     def _key(self, wrap: Wrap) -> bytes | None:
         try:
             secret = self.keyring.file.key(*wrap.place, create=False)
@@ -622,25 +658,33 @@ class Hosts:
 
     async def _put_back(self, stands: Set[UUID]) -> None:
         view = self.keyring.view
-        lost = [
-            message.record
-            for message in view.messages.values()
-            if message.record.id not in stands and not view.is_over(message)
-        ]
+        gone = view.living() - stands
+        lost = [message.record for number, message in view.messages.items() if number in gone]
+        if in_brief := gone & view.briefs.keys():
+            book = self.keyring.book
+            lost += [message.record for message in await asyncio.to_thread(lambda: list(book.messages(in_brief)))]
         for first in range(0, len(lost), _BATCH):
             await self._store.append(lost[first : first + _BATCH], durable=True)
 
     async def _confirm(self) -> None:
-        ring, view, me = self.keyring, self.keyring.view, self.keyring.identity.id
+        if bodies := await asyncio.to_thread(self._to_confirm):
+            await self._say(bodies)
+
+    def _to_confirm(self) -> list[Body]:
+        ring, me, generation = self.keyring, self.keyring.identity.id, self.keyring.generation
+        if (generation, me) == self._nothing_to_confirm:
+            return []
+        view = ring.view
         known = view.places - view.over
         owed = sorted(place for place in map(Place._make, ring.file.destroyed()) if place in known)
-        bodies = [
+        bodies: list[Body] = [
             Confirm(day=place.day, label=place.label, shared=sorted(view.shared.get(place, ())))
             for place in owed
             if me not in view.confirms.get(place, {})
         ]
-        if bodies:
-            await self._say(bodies)
+        if not bodies:
+            self._nothing_to_confirm = generation, me
+        return bodies
 
     async def _clear(self, fault: str) -> None:
         """Delete the messages that are over, here and in the store."""
@@ -650,10 +694,10 @@ class Hosts:
         known = generation, view.at_ns // _HOUR_NS  # what was published for a while may wait an hour
         if known == self._nothing_over:
             return
-        over = [message.record.id for message in view.messages.values() if view.is_over(message)]
+        over = view.ended()
         for first in range(0, len(over), _BATCH):
             await self._store.delete(messages(*over[first : first + _BATCH]))
-        if over:
+        if over or self.keyring.book.is_long:
             await asyncio.to_thread(self.keyring.book.compact)
             await asyncio.to_thread(self.keyring.file.announce)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from functools import partial
 from threading import Lock
 from typing import Final
 
@@ -15,7 +14,7 @@ from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.exceptions import KeyDestroyed
 from consent_mw.hosts.book import Book
 from consent_mw.hosts.identity import Identity
-from consent_mw.hosts.messages import Message, Place, remembered
+from consent_mw.hosts.messages import Message, Place
 from consent_mw.hosts.view import Note, View
 from consent_mw.paths import Places
 from consent_mw.system.days import day_text
@@ -61,7 +60,7 @@ class SharedKeyring:
         """
         is_new = not places.host_book.exists()
         file = FileKeyring(places.keys)
-        book = Book(places.host_book, partial(remembered, sealer=Sealer.without_keys(site_keys)))
+        book = Book(places.host_book, Sealer.without_keys(site_keys))
         keyring = cls(file, book, Identity(places.host_identity))
         if is_new:
             book.add(notes=[("used", Place(*place), b"") for place in file.live()])
@@ -79,10 +78,17 @@ class SharedKeyring:
         if generation != self._seen:
             with self._reading:
                 self.book.read()
-                live = frozenset(self.file.live())
-                self._opened = {place: keys for place, keys in self._opened.items() if place[0] in live}
+                if self._opened:
+                    live = frozenset(self.file.live())
+                    self._opened = {place: keys for place, keys in self._opened.items() if place[0] in live}
                 self._seen = generation
         return self.book.view
+
+    @property
+    def heard_ns(self) -> int:
+        """As `Book.heard_ns`. Raises KeyringUnreachable."""
+        _ = self.view  # which reads the book
+        return self.book.heard_ns
 
     def key(self, day: int, purpose: str, *, create: bool) -> bytes:
         """Return the key that was chosen for all hosts, or else this host's own; see `Keyring.key`."""

@@ -29,6 +29,7 @@ _KINDS: Final = frozenset((HOST, SHARING, PUBLICATION))
 _PURPOSES: Final = frozenset((PURPOSE,))
 _SIGNED: Final = b"consent-mw host message 1"
 _WRAP: Final = b"consent-mw wrap 1"
+_DIGEST_BYTES: Final = 32
 
 
 class Place(NamedTuple):
@@ -155,16 +156,15 @@ class Message(NamedTuple):
     body: Body
     record: Record
 
-    @property
-    def places(self) -> Iterator[Place]:
-        """The places that the message is about."""
-        body = self.body
-        if isinstance(body, Pub):
-            yield from (Place(body.day, label) for label in body.parts)
-        elif isinstance(body, Wraps):
-            yield from (Place(body.day, label) for label, _, _ in body.keys)
-        elif isinstance(body, Chosen | Confirm):
-            yield Place(body.day, body.label)
+
+def places_of(body: Body) -> Iterator[Place]:
+    """Yield the places that a message is about."""
+    if isinstance(body, Pub):
+        yield from (Place(body.day, label) for label in body.parts)
+    elif isinstance(body, Wraps):
+        yield from (Place(body.day, label) for label, _, _ in body.keys)
+    elif isinstance(body, Chosen | Confirm):
+        yield Place(body.day, body.label)
 
 
 def later(beat: Beat, other: Beat | None) -> Beat:
@@ -241,14 +241,22 @@ def of_hosts() -> Query:
     return Query(kinds=frozenset((HOST,)), purposes=_PURPOSES)
 
 
-def publications() -> Query:
-    """Return the query for everything that hosts published."""
-    return Query(kinds=frozenset((PUBLICATION,)), purposes=_PURPOSES)
+def publications(since: datetime | None = None) -> Query:
+    """Return the query for everything that hosts published, or what they did since an instant (aware)."""
+    return Query(kinds=frozenset((PUBLICATION,)), purposes=_PURPOSES, since=since)
+
+
+def digest_of_public(public: bytes) -> bytes:
+    """Return the digest of a public part; if it is one already, the same. No public part is so short."""
+    return public if len(public) == _DIGEST_BYTES else blake2b(public, digest_size=_DIGEST_BYTES).digest()
 
 
 def context(place: Place, owner: bytes, to: bytes, public: bytes) -> bytes:
-    """Return the context that a wrap is bound to: the place, the key's owner, the recipient and its public part."""
-    parts = (_WRAP, str(place.day).encode(), place.label.encode(), owner, to, blake2b(public, digest_size=32).digest())
+    """
+    Return the context that a wrap is bound to: the place, the key's owner, the recipient and its public part, or the
+    digest of that.
+    """
+    parts = (_WRAP, str(place.day).encode(), place.label.encode(), owner, to, digest_of_public(public))
     return b"".join(len(part).to_bytes(4) + part for part in parts)
 
 

@@ -6,10 +6,12 @@ from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from consent_mw.crypto.wrapping import key_id, unwrapped
+from consent_mw.hosts.brief import Brief, digest_of_record
 from consent_mw.hosts.messages import (
     AUDIT,
     PART_LINES,
     Beat,
+    Body,
     Chosen,
     Confirm,
     Message,
@@ -19,6 +21,7 @@ from consent_mw.hosts.messages import (
     Wraps,
     context,
     later,
+    places_of,
 )
 from consent_mw.records import Record
 
@@ -48,16 +51,17 @@ class View:
     What one host knows. Messages and notes go in through `take` and `note`.
 
     Attributes:
-        messages: All messages except beats, by the id of the record.
+        messages: The messages except beats and those of `briefs`, by the id of the record.
+        briefs: The messages that are here in brief only, by the same.
         beats: For each host, the newest of its beats that every host hears.
         labels: For each day, the labels of which some host holds a key.
-        pubs: For each place and host, the public part and the id of the host's own key.
+        pubs: For each place and host, the public part or its digest, and the id of the host's own key.
         wraps: The wraps by place, owner and recipient. Several hosts may have wrapped the same key.
         owners, recipients: For each place, the hosts that are owner or recipient of a wrap.
         chosen: For each place, the host whose key is used.
         confirms: For each place and host, the hosts for which it had wrapped keys.
         retired: For each retired host, the reason.
-        published: What any host published, by shelf and name.
+        published: What any host published, by name, for each shelf; of what is here in brief, without the text.
         names: For each host, the name of its machine.
         replaced: Messages with a part of an audit chain that a later message of its host contains.
         used, shared, over: The notes.
@@ -66,6 +70,7 @@ class View:
 
     def __init__(self) -> None:
         self.messages: dict[UUID, Message] = {}
+        self.briefs: dict[UUID, Brief] = {}
         self.beats: dict[bytes, BeatMessage] = {}
         self.labels: dict[int, set[str]] = {}
         self.pubs: dict[Place, dict[bytes, tuple[bytes, bytes]]] = {}
@@ -75,7 +80,7 @@ class View:
         self.chosen: dict[Place, bytes] = {}
         self.confirms: dict[Place, dict[bytes, frozenset[bytes]]] = {}
         self.retired: dict[bytes, str] = {}
-        self.published: dict[tuple[str, str], Published] = {}
+        self.published: dict[str, dict[str, Published]] = {}
         self.names: dict[bytes, str] = {}
         self._parts: dict[bytes, dict[UUID, str]] = {}
         self.replaced: set[UUID] = set()
@@ -91,32 +96,67 @@ class View:
             if self.is_news(message):
                 self.beats[author] = BeatMessage(author, body, message.record)
             return
+        self.briefs.pop(message.record.id, None)
         self.messages[message.record.id] = message
-        for place in message.places:
-            self.labels.setdefault(place.day, set()).add(place.label)
+        self._learn(author, body)
+        if isinstance(body, Published) and body.shelf == AUDIT:
+            self._replace_parts(author, message.record.id, body)
+
+    def take_brief(self, brief: Brief) -> None:
+        """Add a message in brief, of which the book has the record."""
+        self.briefs[brief.id] = brief
+        self._learn(brief.author, brief.body)
+
+    def _learn(self, author: bytes, body: Body) -> None:
         if isinstance(body, Pub):
             self.names[author] = body.name
+            self.labels.setdefault(body.day, set()).update(body.parts)
             for label, part in body.parts.items():
                 self.pubs.setdefault(Place(body.day, label), {}).setdefault(author, part)
         elif isinstance(body, Wraps):
             for label, owner, enc in body.keys:
-                place = Place(body.day, label)
+                place = self._place(body.day, label)
                 self.owners.setdefault(place, set()).add(owner)
                 self.recipients.setdefault(place, set()).add(body.to)
                 wraps = self.wraps.setdefault(Wrap(place, owner, body.to), [])
                 if enc not in wraps:
                     wraps.append(enc)
         elif isinstance(body, Chosen):
-            self.chosen[Place(body.day, body.label)] = body.owner
+            self.chosen[self._place(body.day, body.label)] = body.owner
         elif isinstance(body, Confirm):
-            by_host = self.confirms.setdefault(Place(body.day, body.label), {})
+            by_host = self.confirms.setdefault(self._place(body.day, body.label), {})
             by_host[author] = by_host.get(author, frozenset()) | frozenset(body.shared)
         elif isinstance(body, Published):
-            self.published.setdefault((body.shelf, body.name), body)
-            if body.shelf == AUDIT:
-                self._replace_parts(author, message.record.id, body)
-        else:
+            self.published.setdefault(body.shelf, {}).setdefault(body.name, body)
+        elif not isinstance(body, Beat):
             self.retired.setdefault(body.host, body.reason)
+
+    def _place(self, day: int, label: str) -> Place:
+        self.labels.setdefault(day, set()).add(label)
+        return Place(day, label)
+
+    def has(self, record: Record) -> bool:
+        """Whether it knows the message of exactly this record."""
+        if (message := self.messages.get(record.id)) is not None:
+            return message.record == record
+        brief = self.briefs.get(record.id)
+        return brief is not None and brief.digest == digest_of_record(record)
+
+    def living(self) -> set[UUID]:
+        """Return the ids of all messages except beats that are not over."""
+        return {*self.messages, *self.briefs}.difference(self.ended())
+
+    def ended(self) -> list[UUID]:
+        """Return the ids of the messages that are over."""
+        days = {place.day for place in self.over}
+        known = [(number, message.body) for number, message in self.messages.items()]
+        known += [(number, brief.body) for number, brief in self.briefs.items()]
+        # Of the days of which a part is over there are few.
+        return [
+            number
+            for number, body in known
+            if (isinstance(body, Published) or getattr(body, "day", None) in days) and self._is_over(number, body)
+        ]
 
     def is_news(self, message: Message) -> bool:
         """Whether it is a beat that every host hears, and the newest of its host that is known here."""
@@ -220,7 +260,10 @@ class View:
         """
         Whether every place that a message is about is certified. What was published is over when nobody needs it.
         """
-        if isinstance(message.body, Published):
-            return message.record.id in self.replaced or 0 < message.body.until_ns < self.at_ns
-        places = list(message.places)
+        return self._is_over(message.record.id, message.body)
+
+    def _is_over(self, number: UUID, body: Body) -> bool:
+        if isinstance(body, Published):
+            return number in self.replaced or 0 < body.until_ns < self.at_ns
+        places = list(places_of(body))
         return bool(places) and self.over.issuperset(places)
