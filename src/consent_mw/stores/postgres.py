@@ -352,27 +352,35 @@ class PostgresStore:
 
     # -- fetch and delete ----------------------------------------------------------------------------------------
 
-    async def _shelves(self, connection: _Connection, search: Search) -> AsyncIterator[list[Shelf]]:
-        """Yield the shelves of days in which something may match, some days at a time."""
+    async def _shelves(self, connection: _Connection, search: Search) -> AsyncIterator[tuple[list[Shelf], bool]]:
+        """
+        Yield the shelves of days in which something may match, some days at a time, and whether these are the last.
+        """
         beyond, most = search.before_all, _DAYS if search.query.places is None else _YEARS
         while search.is_divided:
             cursor = await connection.execute(*search.shelves(beyond, most=most))
             shelves = [Shelf(*row) for row in await cursor.fetchall()]
-            if not shelves:
+            is_last = len({shelf.day for shelf in shelves}) < most
+            if shelves:
+                yield shelves, is_last
+            if is_last:
                 return
-            yield shelves
             beyond = shelves[-1].day
 
     async def _stretches(self, connection: _Connection, search: Search) -> AsyncIterator[Stretch]:
         """Yield one stretch of days after the other. The locks of one are released before the next is read."""
         days = 1 if search.query.subjects is None else _DAYS  # one person's records rarely fill a page
         undivided, searched = await self._undivided(connection, search), None
-        async for shelves in self._shelves(connection, search):
-            await connection.execute("SAVEPOINT stretch")
-            for stretch in stretches(search.among(shelves), search.query.kinds, days):
+        async for shelves, is_last in self._shelves(connection, search):
+            some = list(stretches(search.among(shelves), search.query.kinds, days))
+            are_several = len(some) > 1 or not is_last
+            if are_several:
+                await connection.execute("SAVEPOINT stretch")
+            for stretch in some:
                 yield search.beside(undivided, stretch, searched) or stretch
                 searched = stretch
-                await connection.execute("ROLLBACK TO SAVEPOINT stretch")
+                if are_several:
+                    await connection.execute("ROLLBACK TO SAVEPOINT stretch")
             days = _DAYS
         if rest := search.beside(undivided, None, searched):
             yield rest
@@ -386,7 +394,7 @@ class PostgresStore:
     async def _search_parts(self, search: Search) -> tuple[list[Shelf], list[tuple[int, str]]]:
         """Return the partitions of which nothing would remain, and the others in which something matches."""
         async with self._transaction(_READ) as connection:
-            shelves = [shelf async for some in self._shelves(connection, search) for shelf in some]
+            shelves = [shelf async for some, _ in self._shelves(connection, search) for shelf in some]
             whole = [shelf for shelf in shelves if search.covers(shelf)]
             rest = [shelf for shelf in shelves if not search.covers(shelf)]
             parts = [(shelf.day, shelf.purpose) for shelf in rest]
