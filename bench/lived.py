@@ -14,13 +14,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bench.site import HEADERS, SECRET
 from consent_mw import ConsentMiddleware
-from consent_mw.policy.loader import load
-from consent_mw.retention.destruction import Destruction, Outcome
+from consent_mw.retention.destruction import Outcome
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
 from consent_mw.rights.erasure import ErasureOutcome
 from consent_mw.rights.request import Answer
-from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.stores.base import Store
 from consent_mw.testing.clock import Clock
 from consent_mw.testing.driver import body, drive, http_scope
@@ -95,13 +93,14 @@ def known_of(directory: Path) -> Known:
 
 def served(directory: Path, clock: Callable[[], int] | None = None, store: Store | None = None) -> ConsentMiddleware:
     """Return the site in that directory; with a clock it is one that lives, else it serves now."""
-    more: dict[str, Any] = {"store": store} if clock is None else {"clock": clock, "drain": False}
+    more: dict[str, Any] = {} if clock is None else {"clock": clock, "drain": False}
     return ConsentMiddleware(
         _page,
         policy=directory / "policy.toml",
         secret_keys=[SECRET],
         subject=_signed_in,
         exclude=("/consent*",),
+        store=store,
         **more,
     )
 
@@ -118,13 +117,17 @@ async def _page(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def lived(
-    directory: Path, days: int, exchanges: int = EXCHANGES, advance: Callable[[], None] = lambda: None
+    directory: Path,
+    days: int,
+    exchanges: int = EXCHANGES,
+    advance: Callable[[], None] = lambda: None,
+    store: Store | None = None,
 ) -> None:
     """Let a site live in `directory` for so many days, of which today is the last; `advance` is called after each."""
     begin(directory)
     first = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - days * DAY
     clock = Clock(first)
-    life = _Life(served(directory, clock), directory, clock, exchanges)
+    life = _Life(served(directory, clock, store), clock, exchanges)
     try:
         for number in range(days):
             await life.day(first + number * DAY, days - number)
@@ -154,20 +157,14 @@ def _end(directory: Path, known: Known) -> None:
 
 
 class _Life:
-    def __init__(self, app: ConsentMiddleware, directory: Path, clock: Clock, exchanges: int) -> None:
+    def __init__(self, app: ConsentMiddleware, clock: Clock, exchanges: int) -> None:
         self.known = Known()
         self._app = app
         self._clock = clock
         self._exchanges = exchanges
         self._parts = parts = app.runtime
-        self._destruction = Destruction.of_site(
-            load(directory / "policy.toml"),
-            parts.places,
-            parts.store,
-            parts.sealer,
-            SiteRestrictions(parts.store, parts.sealer),
-            spool=parts.spool,
-        )
+        parts.drain.by_itself = False  # no task runs beside: `night` does all work, at the clock's time
+        self._destruction = parts.destruction
         self._desk = Desk(parts.store, parts.sealer, kept_by_store(parts.store))
         self._restricted: list[tuple[datetime, Browser]] = []
         self._waiting: list[Browser] = []
@@ -189,6 +186,7 @@ class _Life:
         if now > self._clock.now:
             self._clock.set(now)
         await handed_over(self._app)
+        await self._app.runtime.drain.run_once()
         await self._done(lambda: self._app.runtime.erasure.once(self._clock.now))
         await self._done(lambda: self._destruction.once(self._clock.now))
 
