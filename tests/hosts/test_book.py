@@ -216,7 +216,7 @@ def test_what_another_host_erased_is_taken_again_from_the_book(tmp_path: Path, s
         two.keyring.book.compact()
         two.places.erasures_of_hosts.unlink()
         two.begin()
-        two.hosts._take_published()
+        two.hosts._take_published(two.hosts._shelves)
         assert two.ledger_of_others.entries() == [said]
 
     asyncio.run(work())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -73,9 +72,21 @@ class KeySlots:
         return self.blob[GENERATION]
 
     @property
-    def places(self) -> Iterator[tuple[int, str, int]]:
-        """The day, the purpose and the number of each slot that is not free, and not damaged."""
-        return ((day, purpose, number) for purpose, days in self.numbers.items() for day, number in days.items())
+    def live(self) -> list[tuple[int, str]]:
+        """The day and purpose of each slot that holds a key, sorted."""
+        states = self.blob[PAGE::SLOT_BYTES]  # with which each slot begins
+        of_keys = [
+            (day, name) for name, days in self.numbers.items() for day, at in days.items() if states[at] == _LIVE
+        ]
+        return sorted(of_keys)
+
+    @property
+    def destroyed(self) -> dict[tuple[int, str], int]:
+        """The numbers of the slots that are tombstones, by day and purpose."""
+        states = self.blob[PAGE::SLOT_BYTES]
+        return {
+            (day, name): at for name, days in self.numbers.items() for day, at in days.items() if states[at] != _LIVE
+        }
 
     def number(self, day: int, purpose: str) -> int | None:
         """Return the number of the slot of that day and purpose, or None where there is none."""

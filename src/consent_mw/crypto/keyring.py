@@ -9,7 +9,7 @@ import stat
 from collections.abc import Generator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from consent_mw.crypto.key_slots import GENERATION, PAGE, KeySlots, empty_slots, header, identity, offset, slot
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed, KeyringUnreachable
@@ -241,6 +241,10 @@ class MemoryKeyring:
         """Do nothing: the keys go with the process."""
 
 
+#: The keys that exist, and the slots of those that are gone; see `Keyring.live` and `Keyring.destroyed`.
+_Listing: TypeAlias = tuple[list[tuple[int, str]], dict[tuple[int, str], str]]
+
+
 class FileKeyring:
     """
     Keys in one preallocated file (mode 0600) with a fixed slot for each, shared by all processes of a machine.
@@ -296,6 +300,7 @@ class FileKeyring:
                 # In the byte order of this machine: it only has to differ.
                 self._counter = memoryview(self._map)[GENERATION].cast("Q")
                 self._slots = KeySlots.read(b"")  # until a key is asked for: an old site has thousands
+                self._listed: tuple[KeySlots | None, _Listing] = None, ([], {})
         except OSError as error:
             raise self._refused(
                 f"cannot be opened ({error.strerror})", "give a path in a directory that this user may write"
@@ -325,8 +330,7 @@ class FileKeyring:
 
     def live(self) -> list[tuple[int, str]]:
         """Return the day and purpose of each key that exists, sorted."""
-        slots = self._current()
-        return sorted((day, purpose) for day, purpose, number in slots.places if slots.is_live(number))
+        return list(self._listing()[0])
 
     def destroy(self, day: int, purpose: str) -> bool:
         """Overwrite a key in place, and every damaged slot; return whether there was a key. See `Keyring.destroy`."""
@@ -344,8 +348,7 @@ class FileKeyring:
 
     def destroyed(self) -> dict[tuple[int, str], str]:
         """Return the slot of each tombstone, as "slot 17", by day and purpose."""
-        slots = self._current()
-        return {(day, name): f"slot {number}" for day, name, number in slots.places if not slots.is_live(number)}
+        return dict(self._listing()[1])
 
     def announce(self) -> None:
         """Have every process drop what it remembers, as if a key had changed. Raises StoreError."""
@@ -364,6 +367,14 @@ class FileKeyring:
                 self._slots = self._read(fd)
         return self._slots
 
+    def _listing(self) -> _Listing:
+        """Return what `live` and `destroyed` do: several ask for the thousands of slots of an old site at a time."""
+        slots, (of, listing) = self._current(), self._listed
+        if slots is not of:
+            listing = slots.live, {place: f"slot {number}" for place, number in slots.destroyed.items()}
+            self._listed = slots, listing
+        return listing
+
     def _with_new_key(self, day: int, purpose: str) -> KeySlots:
         with self._in_use(fcntl.LOCK_EX) as fd:
             self._slots = self._read(fd)
@@ -380,7 +391,7 @@ class FileKeyring:
         now = self._slots
         if now.free:
             return min(now.free)
-        tombstones = ((label, number) for label, _, number in now.places if not now.is_live(number))
+        tombstones = ((day, number) for (day, _), number in now.destroyed.items())
         oldest, number = min(tombstones, default=(day, -1))
         if oldest <= day - self.TOMBSTONE_DAYS:
             return number

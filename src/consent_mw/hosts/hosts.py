@@ -521,13 +521,12 @@ class Hosts:
         places = {*map(Place._make, ring.file.live()), *wanted}
         places |= {place for place in view.places if not view.is_confirmed(place)}
         by_day: dict[int, dict[str, tuple[bytes, bytes]]] = {}
-        for day, label in sorted(places - gone):
-            if me not in view.pubs.get(Place(day, label), {}):
-                try:
-                    secret = ring.file.key(day, label, create=True)
-                except KeyDestroyed:
-                    continue
-                by_day.setdefault(day, {})[label] = public_part(secret), key_id(secret)
+        for day, label in sorted(place for place in places - gone if me not in view.pubs.get(place, {})):
+            try:
+                secret = ring.file.key(day, label, create=True)
+            except KeyDestroyed:
+                continue
+            by_day.setdefault(day, {})[label] = public_part(secret), key_id(secret)
         name = self._facts().name
         pubs: list[Body] = [Pub(name=name, day=day, parts=parts) for day, parts in by_day.items()]
         open_places = sorted(wanted - view.chosen.keys() - gone)
@@ -543,17 +542,20 @@ class Hosts:
 
         Raises StoreError and OSError.
         """
-        async for page in pages(self._store, publications(await asyncio.to_thread(self._missed_since))):
+        since = await asyncio.to_thread(self._missed_since)
+        async for page in pages(self._store, publications(since)):
             await asyncio.to_thread(self._take, page)
-        await asyncio.to_thread(self._take_published)
+        # The rest follows with the first sync that reads everything; a new host has nothing yet.
+        shelves = self._shelves if since is None else [shelf for shelf in self._shelves if shelf.label == "revision"]
+        await asyncio.to_thread(self._take_published, shelves)
 
     async def _publish(self) -> None:
-        await asyncio.to_thread(self._take_published)
+        await asyncio.to_thread(self._take_published, self._shelves)
         if new := await asyncio.to_thread(self._unpublished):
             await self._say(new)
 
-    def _take_published(self) -> None:
-        for shelf in self._shelves:
+    def _take_published(self, shelves: Sequence[Shelf]) -> None:
+        for shelf in shelves:
             published = self.keyring.view.published.get(shelf.label, {})
             missing = published.keys() - shelf.names() - self._refused
             for said in [published[name] for name in published if name in missing] if missing else ():
@@ -603,7 +605,8 @@ class Hosts:
         if generation == self._nothing_to_share:
             return []
         view, me, missing = ring.view, ring.identity.id, list[Wrap]()
-        for place in map(Place._make, ring.file.live()):
+        others = view.names.keys() - view.retired.keys() - {me}
+        for place in map(Place._make, ring.file.live()) if others else ():
             hosts = view.pubs.get(place, {}).keys() - view.retired.keys() - view.confirms.get(place, {}).keys() - {me}
             hosts -= {former for former in hosts & ring.identity.ids if self._is_own(place, former)}
             owners = view.in_use(place, me) if hosts else []
@@ -675,8 +678,11 @@ class Hosts:
         if (generation, me) == self._nothing_to_confirm:
             return []
         view = ring.view
-        known = view.places - view.over
-        owed = sorted(place for place in map(Place._make, ring.file.destroyed()) if place in known)
+        owed = sorted(
+            Place(day, label)
+            for day, label in ring.file.destroyed()
+            if label in view.labels.get(day, ()) and (day, label) not in view.over
+        )
         bodies: list[Body] = [
             Confirm(day=place.day, label=place.label, shared=sorted(view.shared.get(place, ())))
             for place in owed
