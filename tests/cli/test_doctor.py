@@ -242,7 +242,7 @@ def full_site(site: SiteWithRecords) -> SiteWithRecords:
     for text in ("some words", "other words"):
         Wordings(site.places.wordings).keep(text)
     KnownRings(site.places.rings).remember("archive", FileKeyring(site.places.archive_keys))
-    Book(site.places.host_book, lambda record: None).add(notes=[("used", Place(20_000, "necessary"), b"")] * 2)
+    Book(site.places.host_book, site.sealer).add(notes=[("used", Place(20_000, "necessary"), b"")] * 2)
     return site
 
 

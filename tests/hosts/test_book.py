@@ -71,7 +71,7 @@ async def lived(host: OneHost, days: int) -> None:
 def erasure(host: OneHost, day: int) -> Entry:
     at = instant_of(host.now_ns)
     return Entry(
-        at=at, request=new_id(host.now_ns), records=1, total=1, until=at + timedelta(days=500), tokens=("ab",),
+        at=at, request=new_id(host.now_ns), deletes=bytes(8), until=at + timedelta(days=500), tokens=("ab",),
         days=(day,), purposes={"analytics": 1},
     )  # fmt: skip
 
@@ -154,7 +154,7 @@ def test_the_index_says_what_the_lines_say_and_what_comes_behind_it_counts_too(t
     asyncio.run(work())
 
 
-@pytest.mark.parametrize("damage", ["index", "end"])
+@pytest.mark.parametrize("damage", ["index", "end", "line"])
 def test_an_index_that_is_not_ours_or_of_a_file_that_was_cut_is_passed_over(
     tmp_path: Path, store: Counting, damage: str
 ) -> None:
@@ -167,8 +167,10 @@ def test_an_index_that_is_not_ours_or_of_a_file_that_was_cut_is_passed_over(
         if damage == "index":
             forged = first[:60] + (b"A" if first[60:61] != b"A" else b"B") + first[61:]
             path.write_bytes(b"\n".join((b"", forged, *rest)))
-        else:
+        elif damage == "end":
             path.write_bytes(b"\n".join((b"", first, *rest[:2])) + b"\n")
+        else:
+            path.write_bytes(b"\n".join((b"", first, *rest[1:])))
         one.begin()
         assert not one.keyring.view.briefs
         assert len(one.keyring.view.messages) == len(whole(one).messages) >= 2

@@ -70,7 +70,7 @@ def test_what_comes_later_than_its_clock_says_is_heard_within_a_minute(tmp_path:
         late = Published(shelf="revision", name="late", text="x", at_ns=1)
         await store.append([written(late, two.keyring.identity, two.signing, one.now_ns - 50 * 10**9)], durable=True)
         await pass_by(30, one)
-        assert ("revision", "late") in one.keyring.view.published
+        assert "late" in one.keyring.view.published["revision"]
 
     asyncio.run(work())
 
@@ -85,6 +85,6 @@ def test_a_host_whose_clock_is_known_to_be_behind_is_heard_at_once(tmp_path: Pat
         soon = Published(shelf="revision", name="soon", text="x", at_ns=1)
         await store.append([written(soon, two.keyring.identity, two.signing, two.now_ns)], durable=True)
         await pass_by(1, one)
-        assert ("revision", "soon") in one.keyring.view.published
+        assert "soon" in one.keyring.view.published["revision"]
 
     asyncio.run(work())

@@ -25,7 +25,9 @@ _MUCH_BYTES: Final = 256 << 10
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the file: a verified record, a note, when the whole store was read last, or the index."""
+    """
+    One line of the file: a verified record, a note, when the whole store was read last, the index, or where it ends.
+    """
 
     record: bytes = b""
     note: Note | None = None
@@ -34,6 +36,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     heard_ns: int = 0
     index: bytes = b""
     mark: bytes = b""
+    behind: int = 0
 
 
 class _Index(msgspec.Struct, frozen=True, array_like=True):
@@ -89,7 +92,7 @@ class Book:
     def is_line(line: bytes) -> bool:
         """Whether `line` is one of such a file. Raises ValueError or MsgspecError if it cannot be read."""
         entry = _decode(line)
-        is_other = entry.note is not None or entry.heard_ns > 0 or bool(entry.index)
+        is_other = entry.note is not None or entry.heard_ns > 0 or bool(entry.index) or entry.behind > 0
         return is_other or bool(entry.record and decode_record(entry.record))
 
     def read(self) -> View:
@@ -104,7 +107,7 @@ class Book:
                 status, (known, done) = os.fstat(file.fileno()), self._read_to
                 if known != status.st_ino:
                     self.view, self._loose_bytes = View(), 0
-                    done = self._take_index(file, status.st_size)
+                    done = self._take_index(file)
                 file.seek(done)
                 content = file.read()
         except FileNotFoundError:
@@ -117,18 +120,21 @@ class Book:
         self._read_to = status.st_ino, done + len(content)
         return self.view
 
-    def _take_index(self, file: BinaryIO, size: int) -> int:
+    def _take_index(self, file: BinaryIO) -> int:
         """Take the index of a file, if it has one. Return where that begins for which it does not stand."""
         file.readline()  # the empty line that each file begins with
         index = self._index(file.readline())
-        if index is None or (end := file.tell() + index.length) > size:
+        if index is None:
+            return 0
+        file.seek(index.length, os.SEEK_CUR)
+        if file.readline() != _end(index.length):  # somebody has taken out a line, or put one in
             return 0
         for brief in index.briefs:
             self.view.take_brief(brief)
         for label, days in index.used.items():
             for day in days:
                 self.view.note("used", Place(day, label))
-        return end
+        return file.tell()
 
     def _index(self, line: bytes) -> _Index | None:
         try:
@@ -234,7 +240,7 @@ class Book:
             used.setdefault(label, []).append(day)
         index = _encode_index(_Index(len(indexed), briefs, used))
         first = _Line(index=index, mark=self._sealer.site_keys.mark(index))
-        return b"".join((_text([first]), indexed, others, _text(lines)))
+        return b"".join((_text([first]), indexed, _end(len(indexed)), others, _text(lines)))
 
     def _take(self, line: bytes) -> None:
         if (message := self._message(line)) is not None:
@@ -251,6 +257,11 @@ class Book:
 
     def _failed(self, error: OSError) -> KeyringUnreachable:
         return KeyringUnreachable(f"{self.path}: cannot be used ({error.strerror}); let this user read and write it")
+
+
+def _end(length: int) -> bytes:
+    """Return the line behind those that an index stands for, which have so many bytes."""
+    return _encode(_Line(behind=length)) + b"\n"
 
 
 def _text(lines: Iterable[_Line]) -> bytes:
