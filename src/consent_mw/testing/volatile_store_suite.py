@@ -506,17 +506,19 @@ class VolatileStoreSuite:
         assert [exact(record) for record in batch] == copies
 
     def test_many_tasks_use_one_store_at_once(self, new_store: NewStore) -> None:
-        async def task(store: Store, number: int) -> None:
-            mine = Query(kinds=frozenset({f"kind {number}"}))
-            batch = [make_record(100 * number + n, kind=f"kind {number}") for n in range(number + 1)]
-            for _ in range(3):
-                await store.append(batch)
-                assert await store.fetch(mine) == batch, "a task got what another one asked for"
-                assert await store.delete(mine) == len(batch), "a task deleted what another one meant"
+        batches = [
+            [make_record(100 * number + n, kind=f"kind {number}") for n in range(number + 1)] for number in range(8)
+        ]
+        queries = [Query(kinds=frozenset({f"kind {number}"})) for number in range(8)]
 
         async def scenario() -> None:
             async with opened(new_store) as store:
-                await asyncio.gather(*(task(store, number) for number in range(8)))
+                for _ in range(3):  # all tasks call the same verb in one turn of the loop
+                    await asyncio.gather(*map(store.append, batches))
+                    fetched = await asyncio.gather(*map(store.fetch, queries))
+                    assert [list(page) for page in fetched] == batches, "a task got what another one asked for"
+                    deleted = await asyncio.gather(*map(store.delete, queries))
+                    assert deleted == [len(batch) for batch in batches], "a task deleted what another one meant"
 
         asyncio.run(scenario())
 
