@@ -74,20 +74,22 @@ _STEPS: Final = (
     CREATE FUNCTION make_day(of_purpose text, of_day integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
     DECLARE
+        here oid := current_schema()::regnamespace;
         branch text := 'records_' || partition_of(of_purpose);
         leaf text := day_of(of_purpose, of_day);
         divided boolean := of_purpose <> ALL ({undivided}::text[]);
     BEGIN
         PERFORM pg_advisory_xact_lock({making});  -- of several that need it, one makes it
+        -- to_regclass may still say what was so before the lock was waited for; a query sees what is so now.
         -- CREATE TABLE ... PARTITION OF would stop readers and writers of the parent; ATTACH does not.
-        IF to_regclass(quote_ident(branch)) IS NULL THEN
+        IF NOT EXISTS (SELECT FROM pg_class WHERE relname = branch AND relnamespace = here) THEN
             EXECUTE format(
                 'CREATE TABLE %I (LIKE records INCLUDING ALL) %s', branch,
                 CASE WHEN divided THEN 'PARTITION BY RANGE (day)' ELSE '' END
             );
             EXECUTE format('ALTER TABLE records ATTACH PARTITION %I FOR VALUES IN (%L)', branch, of_purpose);
         END IF;
-        IF divided AND to_regclass(quote_ident(leaf)) IS NULL THEN
+        IF divided AND NOT EXISTS (SELECT FROM pg_class WHERE relname = leaf AND relnamespace = here) THEN
             EXECUTE format('CREATE TABLE %I (LIKE records INCLUDING ALL)', leaf);
             EXECUTE format(
                 'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)', branch, leaf, of_day, of_day + 1
