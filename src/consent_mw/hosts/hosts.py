@@ -558,16 +558,22 @@ class Hosts:
         for shelf in shelves:
             published = self.keyring.view.published.get(shelf.label, {})
             missing = published.keys() - shelf.names() - self._refused
-            for said in [published[name] for name in published if name in missing] if missing else ():
-                if not 0 < said.until_ns < self._clock():
-                    self._put(shelf, said if said.text else self._whole(said))
+            due = [said for name, said in published.items() if name in missing] if missing else []
+            for said in self._whole([said for said in due if not 0 < said.until_ns < self._clock()]):
+                self._put(shelf, said)
 
-    def _whole(self, said: Published) -> Published:
-        """Return what was published with its text, which only the book has."""
-        book, briefs = self.keyring.book, self.keyring.view.briefs
-        ids = {number for number, brief in briefs.items() if brief.body == said}
-        bodies = (message.body for message in book.messages(ids))
-        return next((body for body in bodies if isinstance(body, Published)), said)
+    def _whole(self, published: Sequence[Published]) -> list[Published]:
+        """Return what was published with its text, which of some only the book has. It is read once for all."""
+        briefs = self.keyring.view.briefs
+        short = {(said.shelf, said.name) for said in published if not said.text}
+        ids = {
+            number
+            for number, brief in briefs.items()
+            if isinstance(brief.body, Published) and (brief.body.shelf, brief.body.name) in short
+        }
+        bodies = [message.body for message in self.keyring.book.messages(ids)] if short else []
+        texts = {(body.shelf, body.name): body for body in bodies if isinstance(body, Published)}
+        return [texts.get((said.shelf, said.name), said) for said in published]
 
     def _put(self, shelf: Shelf, said: Published) -> None:
         try:
