@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 from tests.support.one_host import DAY, LABELS, OneHost, beside, settle
 
+from consent_mw.crypto.keyring import FileKeyring, _Listing
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.hosts import book
 from consent_mw.hosts.brief import Brief
@@ -133,6 +134,32 @@ def test_a_start_reads_as_much_of_an_old_site_as_of_a_young_one(
         assert known(one.keyring.view) == before
         await settle(one, times=1)
         assert store.given > there, "then it reads everything"
+
+    asyncio.run(work())
+
+
+def test_a_sync_in_which_nothing_has_changed_goes_through_no_slots(
+    tmp_path: Path, store: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        one = OneHost(tmp_path / "one", store)
+        await lived(one, 4)
+        one.keyring.destroy(DAY - 3, "analytics")
+        await settle(one)
+        asked: list[object] = []
+        listing = FileKeyring._listing
+
+        def counted(self: FileKeyring) -> _Listing:
+            asked.append(self)
+            return listing(self)
+
+        monkeypatch.setattr(FileKeyring, "_listing", counted)
+        await settle(one, times=3)
+        assert asked == []
+        one.keyring.destroy(DAY - 3, "receipts")
+        await settle(one, times=1)
+        assert asked
+        assert one.keyring.waits_for(DAY - 3, "receipts") == []
 
     asyncio.run(work())
 

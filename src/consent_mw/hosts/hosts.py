@@ -209,6 +209,7 @@ class Hosts:
         self._heard_ns = 0
         self._lately_ns = 0  # when the last two minutes were last read
         self._is_starting = False
+        self._missing = -1, False  # the keyring's generation, and whether this host missed something at it
         self._nothing_to_share = -1  # the keyring's generation at which there was nothing to share
         self._nothing_to_confirm = -1, b""  # the same for what to confirm, and this host
         self._nothing_to_join: object = None  # the same for what to join, with all that it depends on
@@ -373,10 +374,14 @@ class Hosts:
         return now - self._all_at >= _ALL_SECONDS or now - max(self._all_at, self._whole_at) >= _MISSING_SECONDS
 
     def _is_missing_something(self) -> bool:
-        ring, view = self.keyring, self.keyring.view
-        return bool(ring.lacking()) or any(
-            view.unconfirmed(Place(*place)) for place in ring.file.destroyed() if Place(*place) in view.pubs
-        )
+        ring, generation = self.keyring, self.keyring.generation
+        if self._missing[0] != generation:
+            view = ring.view
+            is_missing = bool(ring.lacking()) or any(
+                view.unconfirmed(Place(*place)) for place in ring.file.destroyed() if place in view.pubs
+            )
+            self._missing = generation, is_missing
+        return self._missing[1]
 
     # -- hear ---------------------------------------------------------------------------------------------------
 
