@@ -14,7 +14,7 @@ from consent_mw.paths import Places
 from consent_mw.policy.revisions import Revisions
 from consent_mw.rights.ledger import Entry
 from consent_mw.system.journals import strange_lines, without
-from consent_mw.system.ownership import content
+from consent_mw.system.ownership import content, regular
 
 
 def strange_files(places: Places) -> list[str]:
@@ -46,7 +46,11 @@ def _journals(places: Places) -> list[str]:
 
 
 def _strange(path: Path, is_ours: Callable[[bytes], object], lost: str) -> Iterator[str]:
-    if not path.is_file() or not (lines := strange_lines(content(path), is_ours)):
+    if not path.is_file():
+        return
+    with open(path, "rb", opener=regular) as file:
+        lines = strange_lines(file, is_ours)
+    if not lines:
         return
     which = f"line {lines[0]} and {len(lines) - 1} more are" if len(lines) > 1 else f"line {lines[0]} is"
     yield (

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 
-def strange_lines(content: bytes, is_ours: Callable[[bytes], object]) -> list[int]:
+def strange_lines(lines: Iterable[bytes], is_ours: Callable[[bytes], object]) -> list[int]:
     """
-    Return the numbers of the lines that are not ours. One that a crash tore counts as ours, as its writer never
-    reported it as kept. But where no line at all is whole, all of them count.
+    Return the numbers of those of `lines`, each with its line break, that are not ours. One that a crash tore counts as
+    ours, as its writer never reported it as kept. But where no line at all is whole, all of them count.
 
     Args:
         is_ours: Decodes a line. Raises ValueError or MsgspecError, or returns None or False, where it is another.
     """
-    lines = {number: line for number, line in enumerate(content.splitlines(), 1) if line}
-    broken = [number for number, line in lines.items() if not _is_whole(line, is_ours)]
-    if len(broken) == len(lines):
-        return broken
-    return [number for number in broken if not _is_torn(lines[number])]
+    numbered = ((number, line.rstrip(b"\r\n")) for number, line in enumerate(lines, 1))
+    some_are_whole, broken = False, dict[int, bytes]()
+    for number, line in numbered:  # one by one: an old site has megabytes
+        if line and _is_whole(line, is_ours):
+            some_are_whole = True
+        elif line:
+            broken[number] = line
+    return [number for number, line in broken.items() if not (some_are_whole and _is_torn(line))]
 
 
 def without(lines: list[int]) -> str:
