@@ -15,6 +15,7 @@ _MAGIC = b"consent-mw keys\n"
 _VERSION = 1
 
 _SLOT = struct.Struct("<BB2xi32s80s")  # state, bytes of the purpose, day, key, purpose
+_PARTS = struct.Struct(f"{_SLOT.size}s8s")  # a slot without its checksum, and that
 _LIVE, _TOMBSTONE = 1, 2
 _PURPOSE_BYTES = 80
 _CHECK_BYTES = 8
@@ -114,14 +115,15 @@ class KeySlots:
                     del self.numbers[purpose]
 
     def _take(self, first: int, page: bytes) -> None:
-        for number, at in enumerate(range(0, len(page), SLOT_BYTES), first):
-            raw = page[at : at + SLOT_BYTES]
-            if raw == _FREE:
+        # A start reads thousands: each is unpacked once.
+        for number, (body, check) in enumerate(_PARTS.iter_unpack(page), first):
+            if _check(body) == check:
+                _, length, day, _, purpose = _SLOT.unpack(body)
+                self.numbers.setdefault(_text(purpose[:length]), {})[day] = number
+            elif body + check == _FREE:
                 self.free.add(number)
-            elif (place := _place(raw)) is None:
-                self.damaged.add(number)
             else:
-                self.numbers.setdefault(place[1], {})[place[0]] = number
+                self.damaged.add(number)
 
 
 def offset(number: int) -> int:
