@@ -216,11 +216,15 @@ class Certificates:
     The certificates and tallies of a store, read once and then as far as there are new ones.
 
     One process of a machine writes at a time; what another wrote meanwhile is found by `refresh`.
+
+    Attributes:
+        changes: How often what is certified has changed.
     """
 
     def __init__(self, store: Store, sealer: Sealer) -> None:
         self._store = store
         self._sealer = sealer
+        self.changes: int = 0
         self._latest: UUID | None = None
         self._certified: dict[tuple[str, str], dict[str, set[int]]] = {}  # by place and purpose, and by keyring
         self._tallies = Tallies(store, sealer)
@@ -240,6 +244,7 @@ class Certificates:
         """
         if self._read_on != today or not await self._read_new():
             self._latest, self._certified = None, {}
+            self.changes += 1
             await self._read_new()
         self._read_on = today
         await self._tallies.refresh(today)
@@ -264,6 +269,7 @@ class Certificates:
         return is_there
 
     def _take(self, part: Part) -> None:
+        self.changes += 1
         by_ring = self._certified.setdefault((part.where, part.purpose), {})
         by_ring.setdefault(part.ring, set()).add(part.day)
 

@@ -179,6 +179,8 @@ class Destruction:
         self._spool = spool
         self._reported: list[str] = []  # the failures of the last run
         self._listed: dict[str, _Keys] = {}  # by place
+        # By place: of which keys and certificates it was found, and the days and purposes whose keys are gone.
+        self._uncertified: dict[str, tuple[object, Sequence[tuple[int, str]]]] = {}
         self._counting = Counting(self._certificates, self._deletions, restrictions, spool)
 
     @classmethod
@@ -471,15 +473,10 @@ class Destruction:
     async def _certify(self, stage: Stage, run: _Run) -> None:
         """Write a certificate for each key that is gone, what was deleted besides, and each day that needed no key."""
         keys = await self._keys(stage)
-        shared = stage.sealer.keyring if isinstance(stage.sealer.keyring, SeveralKeys) else None
-        for purpose, places in keys.gone.items():
-            # Also under the name that the keyring had before the site moved to a store that hosts share.
-            certified = [self._certificates.certified(stage.where, purpose, ring) for ring in stage.sealer.rings]
-            for day in sorted(set(keys.dead[purpose]).difference(*certified)):
-                if self._is_owed(stage, day, purpose, stage.ring, run):
-                    await self._write(Part(stage.where, day, purpose, stage.ring), stage, places[day], run)
-            if shared:
-                await asyncio.to_thread(shared.settle, purpose, places.keys() & set[int]().union(*certified))
+        for day, purpose in await self._uncertified_of(stage, keys):
+            if self._is_owed(stage, day, purpose, stage.ring, run):
+                place = keys.gone[purpose][day]
+                await self._write(Part(stage.where, day, purpose, stage.ring), stage, place, run)
         # What was sealed first: its certificate includes what of the same day was not.
         for part in sorted(self._deletions.owed, key=lambda part: not part.ring):
             if not self._deletions.of(part).records:  # said by now, with what the keyring at hand had sealed
@@ -496,6 +493,21 @@ class Destruction:
                 sealed = set(tally.rings) - {"", *stage.lost}
                 if not sealed and await self._certificates.is_uncertified(*part[:3]):
                     await self._write(part, stage, "", run)
+
+    async def _uncertified_of(self, stage: Stage, keys: _Keys) -> Sequence[tuple[int, str]]:
+        """Return the days and purposes all of whose keys are gone and of which no certificate says so."""
+        at = keys.at, self._certificates.changes
+        if stage.where not in self._uncertified or self._uncertified[stage.where][0] != at:
+            left: list[tuple[int, str]] = []
+            for purpose, places in keys.gone.items():
+                # Also under the name that the keyring had before the site moved to a store that hosts share.
+                rings = [self._certificates.certified(stage.where, purpose, ring) for ring in stage.sealer.rings]
+                certified = set[int]().union(*rings)
+                left += [(day, purpose) for day in sorted(keys.dead[purpose] - certified)]
+                if isinstance(shared := stage.sealer.keyring, SeveralKeys):
+                    await asyncio.to_thread(shared.settle, purpose, places.keys() & certified)
+            self._uncertified[stage.where] = at, left
+        return self._uncertified[stage.where][1]
 
     def _is_owed(self, stage: Stage, day: int, purpose: str, ring: str, run: _Run) -> bool:
         return (

@@ -100,16 +100,19 @@ class Stage:
         ):
             first = time_of(page[0].id)
             day = day_of(first)
-            for window in self.retention.ended(day, purpose, now):
-                if window.until > first:  # what ended before is gone: a look each minute need not ask for it again
+            # What ended before the first is gone: a look each minute need not ask for it again.
+            windows = [window for window in self.retention.ended(day, purpose, now) if window.until > first]
+            if windows and windows[0].since <= first:
+                for window in windows:
                     yield day, window
-            day += 1
+                windows = []
             # Days before their end are known by the calendar: the store is not asked for each of them.
-            while not self.retention.ended(day, purpose, now):
+            while not windows:
+                day += 1
                 if not self.retention.may_hold_ended(day, purpose, now):
                     return
-                day += 1
-            since = start_of(day)
+                windows = self.retention.ended(day, purpose, now)
+            since = windows[0].since  # what is between lives: it is not asked for
 
     async def pages(self, purpose: str, window: Window) -> AsyncIterator[Sequence[Record]]:
         """Yield the records of a window, some thousands at a time, in order. They may be deleted meanwhile."""
