@@ -16,6 +16,7 @@ from consent_mw.system.escaping import as_json
 KINDS: Final = ("shop", "service", "community", "public")
 #: In which the texts of a policy to start from are written.
 WRITTEN: Final = ("ko", "en")
+_NAMES: Final[Mapping[str, str]] = {"ko": "Korean", "en": "English"}
 _TAG: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2}|-[A-Z][a-z]{3}|-[0-9]{3})*")
 
 #: Where a visitor may complain: names in Korean and English, telephone number, page.
@@ -69,7 +70,6 @@ def _written_in(languages: Sequence[str]) -> list[str]:
 
 
 # The day in the packaged file stands for the day on which it is copied.
-_NAMES: Final[Mapping[str, str]] = {"ko": "Korean", "en": "English"}
 _DAY: Final = "2000-01-01"
 _TEXT: Final = re.compile(r"\{ ko = (?P<ko>\"[^\"]*\"), en = (?P<en>\"[^\"]*\") \}")
 
@@ -97,9 +97,8 @@ def founding_policy(languages: Sequence[str], jurisdiction: str, today: date) ->
 def _remark(languages: Sequence[str]) -> str:
     """Return the comment for languages that the texts are not in yet."""
     missing = ", ".join(tag for tag in languages if not is_written(tag))
-    return f"# The texts below are in {_NAMES[_written_in(languages)[0]]} still: write them in {missing}.\n" * bool(
-        missing
-    )
+    written = _NAMES[_written_in(languages)[0]]
+    return f"# The texts below are in {written} still: write them in {missing}.\n" if missing else ""
 
 
 def _agency(agency: tuple[tuple[str, str], str, str]) -> str:
