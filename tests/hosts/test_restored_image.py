@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,26 @@ def certified(hosts: list[Host]) -> list[dict[str, Any]]:
     return certificates(hosts[0])
 
 
+def drained(hosts: list[Host]) -> None:
+    """Wait until nothing waits in the spools. A record gets there only once its response has left."""
+
+    def is_drained() -> bool:
+        return not [path for host in hosts for path in host.data.glob("spool/*.spool1")]
+
+    until(is_drained)
+    time.sleep(1)
+    until(is_drained)
+
+
+def read_on_both(hosts: list[Host]) -> None:
+    """Wait until what a new visitor does on each host is read on both."""
+    with closing(Visitor()) as lee:
+        lee.accept(hosts[1])
+        for host in hosts:
+            lee.get(host, "/search")
+        until(lambda: all(held(lee, host) == (4, True) for host in hosts))
+
+
 def test_a_host_out_of_an_image_opens_nothing_that_was_certified(tmp_path: Path, postgres: PostgresServer) -> None:
     (tmp_path / "ahead").write_text("0")
     with fleet(tmp_path, postgres, "one", "two") as hosts, closing(Visitor()) as kim:
@@ -50,9 +71,11 @@ def test_a_host_out_of_an_image_opens_nothing_that_was_certified(tmp_path: Path,
         until(lambda: bool(keys_of(two)[1] or keys_of(one)[1]) and len(kim.held(two)["held"]) > 0)
         own = keys_of(two)[0]
         two.kill()
-        shutil.copytree(two.data, tmp_path / "image")
+        # What waits in a spool would come out of the image once more, and be deleted and certified once more.
+        shutil.copytree(two.data, tmp_path / "image", ignore=shutil.ignore_patterns("spool"))
         former = two.id
         two.begin_again()
+        drained(hosts)  # what comes later than its day is certified is in another certificate of that day
         (tmp_path / "ahead").write_text(str(AHEAD))
         until(lambda: len(certified(hosts)) > 0)
         rows = certificates(one)
@@ -64,6 +87,8 @@ def test_a_host_out_of_an_image_opens_nothing_that_was_certified(tmp_path: Path,
         assert over
         assert all(former[:8] in row["certificate.holders"] for row in rows)
 
+        # Its keys of this day go with its disk: what it has not shared by then stays out of reach, as My data says.
+        read_on_both(hosts)
         two.kill()
         shutil.rmtree(two.data)
         shutil.copytree(tmp_path / "image", two.data)
@@ -72,11 +97,7 @@ def test_a_host_out_of_an_image_opens_nothing_that_was_certified(tmp_path: Path,
         assert files_with(over, two.data) == set()
         until(lambda: two.id != former and "another machine says that it is this host" in two.said)
 
-        with closing(Visitor()) as lee:  # what is sealed now is read on both
-            lee.accept(two)
-            for host in hosts:
-                lee.get(host, "/search")
-            until(lambda: all(held(lee, host) == (4, True) for host in hosts))
+        read_on_both(hosts)
         again = names(certified(hosts))
         assert set(again.values()) == {1}
         assert again.keys() >= names(rows).keys()
