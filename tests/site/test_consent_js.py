@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -36,6 +38,19 @@ def test_script_and_style_stay_small(layouts: bool) -> None:
     bodies = [assets.text(file).encode() for file in ("consent.js", "consent.css")]
     assert sum(len(gzip.compress(body, 9)) for body in bodies) <= 7_000
     assert [b"/*" in body or b" // " in body for body in bodies] == [False, False]
+
+
+def test_a_short_name_is_shared_only_where_neither_variable_is_seen(page: Page, tmp_path: Path) -> None:
+    script = """const outer = 1, later = (first) => first + outer, other = (second, third) => {
+      const inner = later(second);
+      return [inner, outer + third].map((one) => one + inner).join();
+    };
+    window.answer = other(2, 3) + later(5);"""
+    (tmp_path / "some.js").write_text(script, "utf-8")
+    short = Assets(tmp_path).text("some.js")
+    assert page.evaluate(f"() => {{ {short}; return window.answer }}") == "6,76"
+    assert not re.search("outer|later|other|first|second|third|inner|one", short)
+    assert len(set(re.findall(r"\b[a-z]\b", short))) < 8, "of eight variables some share a name"
 
 
 @pytest.mark.parametrize("choice", ["accept", "prompt", "reject"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from bisect import bisect
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from string import ascii_letters
 from typing import Final, NamedTuple
@@ -37,6 +37,9 @@ _FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] =
 
 _LITERAL: Final = rb"""("[^"\n]*"|'[^'\n]*'|`[^`\n]*`|(?<=[(,=:!&|?])/(?:\\.|\[[^]\n]*]|[^/\\[\n])+/)"""
 _WORD: Final = re.compile(_LITERAL + rb"|(?<![\w.$])[A-Za-z]\w+")
+_TOKEN: Final = re.compile(_LITERAL + rb"|(?<![\w.$])(?P<word>[A-Za-z]\w*)|[][(){};]")
+#: A word that is declared where it stands, or may be.
+_DECLARES: Final = re.compile(rb"(?<=let )\w+|(?<=const )\w+|(?<=,)\w+|\w+(?==[^=>])")
 #: A variable or a parameter, where it gets its value; and what may be a key: also in a pattern, or read in a template.
 _VARIABLE: Final = re.compile(rb"(?<![\w.$])[A-Za-z]\w+(?==[^=])|(?<=[(,])\w\w+(?=[\w,]*\)=>)|(?<=let )\w+(?=[,;])")
 _KEY: Final = re.compile(rb"(?<=\.)\w+|(?<=[{,])\w+(?=[,}:])|\w+(?=:)|\{[^{}]*}(?=]?\)=>|]?=[^=])|`[^`\n]*`")
@@ -98,16 +101,76 @@ def _with_short_names(script: bytes) -> bytes:
     """
     Give every word that is a variable everywhere a name of one or two letters, one tenth of what is sent.
 
-    One word gets one new name, which was not there before, so the meaning cannot change: whatever might be a property,
-    a key of an object or a part of a template stays.
+    Whatever might be a property, a key of an object or a part of a template stays. Variables share a name only where
+    neither stands in the other's part of the script, and no name was there before, so the meaning cannot change.
     """
     code = re.sub(_LITERAL, lambda match: match[0] if match[0][:1] == b"`" else b"0", script)
     taken = set(re.findall(rb"\w+", b" ".join(_KEY.findall(code))))
-    words = Counter(match[0] for match in _WORD.finditer(code))
-    fresh = (name for name in _short_names() if name not in words and name not in taken)
-    ours = set(_VARIABLE.findall(code)) - taken
-    short = dict(zip(sorted(ours, key=lambda word: (-words[word], word)), fresh, strict=False))
-    return _ONE_PARAMETER.sub(rb"\1=>", _WORD.sub(lambda match: short.get(match[0], match[0]), script))
+    whole, places = _read(script)
+    names = [name for name in _short_names() if name not in places and name not in taken]
+    variables = [one for word in set(_VARIABLE.findall(code)) - taken for one in whole.variables(places[word])]
+    sharing: dict[bytes, list[_Variable]] = {name: [] for name in names}
+    short: dict[int, bytes] = {}
+    for variable in sorted(variables, key=lambda one: (-len(one.places), one.places)):
+        name = next(name for name in names if not any(map(variable.meets, sharing[name])))
+        sharing[name].append(variable)
+        short.update(dict.fromkeys(variable.places, name))
+    return _ONE_PARAMETER.sub(rb"\1=>", _WORD.sub(lambda match: short.get(match.start(), match[0]), script))
+
+
+class _Variable(NamedTuple):
+    """Where one variable stands, and the part of the script in which it can stand."""
+
+    places: Sequence[int]
+    part: range
+
+    def meets(self, other: _Variable) -> bool:
+        return any(at in other.part for at in self.places) or any(at in self.part for at in other.places)
+
+
+class _Block:
+    """What stands between two brackets: statements, and blocks in them."""
+
+    def __init__(self, start: int) -> None:
+        self.part = range(start, start)
+        self.inner: list[_Block] = []
+        self.ends: list[int] = []
+        self.declared: set[int] = set()
+
+    def variables(self, places: Sequence[int]) -> Iterator[_Variable]:
+        """Return the variables that a word is at these places: one, or one in each statement that declares its own."""
+        if not self.declared.isdisjoint(places):
+            yield _Variable(places, self.part)
+            return
+        for number, standing in groupby(places, lambda at: bisect(self.ends, at)):
+            here = list(standing)
+            block = next((block for block in self.inner if here[0] in block.part and here[-1] in block.part), None)
+            if block:
+                yield from block.variables(here)
+            else:
+                ends = [self.part.start, *self.ends, self.part.stop]
+                yield _Variable(here, range(ends[number], ends[number + 1]))
+
+
+def _read(script: bytes) -> tuple[_Block, Mapping[bytes, Sequence[int]]]:
+    """Return the blocks of a script, and where each of its words stands."""
+    around = [_Block(0)]
+    places: dict[bytes, list[int]] = {}
+    for token in _TOKEN.finditer(script):
+        at, block = token.start(), around[-1]
+        if token[0] in b"([{":
+            around.append(_Block(at))
+            block.inner.append(around[-1])
+        elif token[0] in b")]}":
+            around.pop().part = range(block.part.start, at)
+        elif token[0] == b";":
+            block.ends.append(at)
+        elif token["word"]:
+            places.setdefault(token[0], []).append(at)
+            if _DECLARES.match(script, at):
+                block.declared.add(at)
+    around[0].part = range(len(script))
+    return around[0], places
 
 
 def _short_names() -> Iterator[bytes]:

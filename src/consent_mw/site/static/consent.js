@@ -56,7 +56,7 @@
     const sheet = new CSSStyleSheet();
     page.adoptedStyleSheets.push(sheet);
     measure = new ResizeObserver(([{ target }]) => sheet.replaceSync(":root{--consent-mw-room:" + target.offsetHeight + "px}"));
-  } catch (error) {} // an older browser keeps the room of the highest
+  } catch {} // an older browser keeps the room of the highest
   // A filter or transform on the body takes `position: fixed` away: what is then out of sight goes into the top layer.
   const WHOLE = .98; // of a height that is no whole number of pixels
   let watch;
@@ -66,7 +66,7 @@
       target.popover = "manual";
       target.showPopover();
     }, { threshold: [0, WHOLE] });
-  } catch (error) {}
+  } catch {}
   const showBanners = () => {
     each(select(root, ".consent-mw-pinned"), (banner) => {
       if (banner.popover && !matches(banner, ":popover-open")) banner.popover = null; // it was taken out and put back
@@ -121,7 +121,7 @@
   const hear = () => {
     try {
       (tabs = new BroadcastChannel("consent-mw")).onmessage = refresh;
-    } catch (error) {} // cookies are blocked, or there is none
+    } catch {} // cookies are blocked, or there is none
   };
   hear();
   addEventListener("pagehide", () => tabs?.close()); // an open channel would keep the page out of the bfcache
@@ -182,7 +182,7 @@
       const body = await markup(base + "?waiting=1");
       each(select(root, WAITING + ".consent-mw-pinned"), discard);
       find("body").prepend(body);
-    } catch (error) {} // nobody is asked, nothing is set
+    } catch {} // nobody is asked, nothing is set
     bringing = false;
   };
   const bare = create(page, "form"), action = pure("action", bare), submit = pure("requestSubmit", bare);
@@ -203,7 +203,7 @@
       kept().then((held) => say(me.dataset[held ? "saved" : "unsaved"] || ""));
       if (matches(box, DIALOG)) box.close();
       else if (matches(box, BANNER)) leave(box);
-    } catch (error) { // no connection, or refused: the browser sends it, after this event
+    } catch { // no connection, or refused: the browser sends it, after this event
       setTimeout(() => (plain = true, submit(form, button), plain = false));
     }
     busy = false;
@@ -234,7 +234,7 @@
     try {
       const dialog = await (opening ||= find(DIALOG) || fetched(address));
       if (!dialog.open) dialog.showModal();
-    } catch (error) {
+    } catch {
       location.assign(base);
     }
     opening = null;
@@ -385,7 +385,7 @@
     new PerformanceObserver((list) => {
       if (list.getEntries().some(({ serverTiming = [] }) => serverTiming.some(({ name }) => name === "consent-mw"))) refresh();
     }).observe({ type: "resource" });
-  } catch (error) {}
+  } catch {}
 
   const subscribe = (listener) => {
     const on = (event) => listener(event.detail);
