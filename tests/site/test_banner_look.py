@@ -36,7 +36,7 @@ def package() -> Path:
 
 
 POLICY = load(package() / "policy" / "founding.toml")
-STYLE = (package() / "site" / "static" / "consent.css").read_text("utf-8")
+STYLE, LAYOUTS = ((package() / "site" / "static" / f"{name}.css").read_text("utf-8") for name in ("consent", "layouts"))
 DEMO = loads(browser_site.DECLARATION)
 MANY = loads(
     browser_site.DECLARATION
@@ -45,6 +45,7 @@ MANY = loads(
         for n in range(30)
     )
 )
+GERMAN = loads(browser_site.DECLARATION.replace('languages = ["ko", "en"]', 'languages = ["ko", "en", "de"]'))
 ARABIC = loads(browser_site.DECLARATION.replace('languages = ["ko", "en"]', 'languages = ["ar", "ko", "en"]'))
 
 
@@ -58,10 +59,11 @@ def banner(language: str, consent: Consent = NO_CONSENT, *, policy: Policy = POL
     return asyncio.run(site.banner(scope, asked, now_ns=0))
 
 
-def waiting(language: str) -> str:
+def waiting(language: str, most: int | None = None) -> str:
     policy = loads(browser_site.DECLARATION)
     surfaces = Surfaces(policy)
-    asked = [(str(UUID(int=at)), cookie.name, cookie) for at, cookie in enumerate(surfaces.outline.asked_about())]
+    cookies = list(surfaces.outline.asked_about())[:most]
+    asked = [(str(UUID(int=at)), cookie.name, cookie) for at, cookie in enumerate(cookies)]
     return surfaces.render("waiting.html", language, "/consent", waiting=asked, next="/")
 
 
@@ -99,6 +101,11 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "changed": document(banner("en", changed)),
         "ar": document(banner("ar", policy=ARABIC, own=folder)),
         "waiting": document(waiting("en")),
+        "one waits": document(waiting("en", 1)),
+        "de on top": document(
+            banner("de", policy=GERMAN).replace("consent-mw-pinned", "consent-mw-pinned consent-mw-bar consent-mw-top"),
+            f"body {{ padding: 8px }} {LAYOUTS}",
+        ),
         "demo en": document(banner("en", policy=DEMO)),
         "demo ko": document(banner("ko", policy=DEMO)),
         "many": document(banner("en", policy=MANY)),
@@ -153,6 +160,34 @@ def test_most_of_the_first_view_is_the_site_s(show: Any, name: str, width: int, 
     page = show(name, width, height)
     assert measured(page, "banner.offsetHeight / innerHeight") <= share
     assert measured(page, "banner.offsetWidth / innerWidth") > 0.9
+
+
+def test_no_word_of_an_answer_is_broken_in_a_phone_s_narrow_bar(show: Any) -> None:
+    """A bar at the top is as narrow as its page; the German answers are long."""
+    page = show("de on top", 320)
+    words = measured(
+        page,
+        """all("button").flatMap((button) => [...button.firstChild.data.matchAll(/\\S+/g)].map((word) => {
+            const range = document.createRange();
+            range.setStart(button.firstChild, word.index);
+            range.setEnd(button.firstChild, word.index + word[0].length);
+            return [word[0], range.getClientRects().length];
+        }))""",
+    )
+    assert len(words) >= 6
+    assert {lines for _, lines in words} == {1}
+
+
+def test_a_lone_question_is_whole_in_sight_on_a_phone_on_its_side(show: Any) -> None:
+    page = show("one waits", 640, 320)
+    assert page.locator(".consent-mw-waiting > li").count() == 1
+    hidden = measured(
+        page,
+        """all(".consent-mw-waiting :is(button, label)").filter((element) => {
+            const box = element.getBoundingClientRect();
+            return !element.contains(document.elementFromPoint(box.x + box.width / 2, box.bottom - 4)); }).length""",
+    )
+    assert hidden == 0
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 640), (640, 320), (667, 375), (932, 430)])
