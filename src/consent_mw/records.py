@@ -50,7 +50,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         id: UUID version 7. It fixes the time, the day and the order. The first record with an id wins.
         kind: "visit", "event", "abuse", "receipt", "pending", "request", ... A store treats all kinds alike.
         purpose: The purpose that the record was collected for. The purpose's retention ends the record.
-        subject: Keyed token of the person, indexed by stores; None if the record does not distinguish persons.
+        subject: Keyed token of the person, indexed by stores; None if the record does not distinguish persons. An
+            answer has the number of its request instead.
         ring: Name of the keyring that opens `sealed`; empty if it holds no personal fields.
         data: The declared clear fields, named as in OpenTelemetry.
         sealed: Opaque bytes; never searched, never changed. They begin with the mark of the site that wrote the record.

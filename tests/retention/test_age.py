@@ -21,7 +21,7 @@ from consent_mw.consent.receipt_name import new_name
 from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
-from consent_mw.kinds import ANSWER, CERTIFICATE, ERASED, REQUEST, TALLY
+from consent_mw.kinds import ANSWER, CERTIFICATE, ERASED, REQUEST, RESTRICTS, TALLY
 from consent_mw.policy.loader import loads
 from consent_mw.policy.model import RECEIPTS, REQUESTS
 from consent_mw.records import Query, Record
@@ -36,7 +36,7 @@ from consent_mw.rights.holdings import Registry
 from consent_mw.rights.ledger import entries_at
 from consent_mw.rights.people import People, links
 from consent_mw.rights.request import REQUEST_KINDS, RESTRICTING, Answer, Request
-from consent_mw.rights.restriction import SiteRestrictions
+from consent_mw.rights.restriction import SiteRestrictions, restricted
 from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.stores.subjects import tokens_at_once
@@ -305,6 +305,47 @@ def test_whom_a_restriction_meets_is_told_without_looking_at_the_marks_of_what_e
         assert looking.kinds == Counter({ANSWER: 6 * 3 + 3 * 3, REQUEST: 2 * 3 * 3}), (
             "of what restricts once to tell, and once to open it"
         )
+
+    site.runs(lives)
+
+
+def test_whom_a_restriction_meets_is_read_from_those_in_force_however_much_was_asked(tmp_path: Path) -> None:
+    async def read(site: Living, days: int, store: Counted) -> tuple[int, int]:
+        restrictions = SiteRestrictions(store, site.sealer)
+        for number in range(days, 0, -1):
+            name = new_name((NOW - number * DAY).date())
+            asked = await site.asks(store, name, NOW - number * DAY, "restriction")
+            if number != days - 5:  # one stays in force: it is as old as the site
+                answer = Answer.new(asked.id, "done", int((NOW - number * DAY + LOOK).timestamp() * 1e9))
+                await Desk(store, site.sealer, kept_by_store(store)).register(answers=[answer])
+            else:
+                visit = site.visits(name, NOW)
+            await restrictions.forget(NOW - number * DAY)
+        desk = Desk(store, site.sealer, kept_by_store(store))
+        counts = await store.during(lambda: restricted(desk, People(store, site.sealer), site.sealer))
+        assert [case.request.registered for case in await desk.restricting()] == [NOW - (days - 5) * DAY]
+        assert (await restrictions.restricts())(visit)
+        return counts
+
+    young, old = [site.runs(partial(read, site, days)) for days, site in aged(tmp_path)]
+    assert old == young
+
+
+def test_a_restriction_is_forgotten_when_it_is_answered_and_no_sooner(site: Living) -> None:
+    async def lives(store: Counted) -> None:
+        restrictions = SiteRestrictions(store, site.sealer)
+        desk = Desk(store, site.sealer, kept_by_store(store))
+        asked = await site.asks(store, "d" * 22, NOW, "restriction")
+        granted = Answer.new(asked.id, "granted", int((NOW + DAY).timestamp() * 1e9))
+        await desk.register(answers=[granted])
+        await restrictions.forget(NOW + 300 * DAY)
+        assert [case.request.id for case in await desk.restricting()] == [asked.id]
+        await desk.register(answers=[Answer.new(asked.id, "done", int((NOW + 301 * DAY).timestamp() * 1e9))])
+        assert await desk.restricting() == []
+        mark = Query(kinds=frozenset((RESTRICTS,)))
+        assert len(await store.fetch(mark)) == 1
+        await restrictions.forget(NOW + 301 * DAY)
+        assert await store.fetch(mark) == []
 
     site.runs(lives)
 

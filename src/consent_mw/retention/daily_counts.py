@@ -40,6 +40,10 @@ class Restrictions(Protocol):
         """Ask anew for the restrictions whose records end soon. Raises KeyDestroyed and StoreError."""
         ...
 
+    async def forget(self, now: datetime) -> None:
+        """Forget the restrictions that are over at `now` (aware). Raises StoreError."""
+        ...
+
 
 class Counting:
     """
@@ -68,6 +72,7 @@ class Counting:
             StoreError, SpoolError: The store, the keyring or the spool cannot be reached.
         """
         if self._counted_on != day_of(now):
+            await self._restrictions.forget(now)
             self._counted, self._counted_on = {}, day_of(now)
         counted_days = 0
         for purpose in stage.retention.purposes:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Iterable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 from uuid import UUID
 
 from consent_mw.consent.data_subject import Person, tokens
 from consent_mw.crypto.sealer import Sealer
-from consent_mw.kinds import ANSWER, REQUEST
+from consent_mw.kinds import ANSWER, REQUEST, RESTRICTS
 from consent_mw.policy.model import REQUESTS
 from consent_mw.records import Query, Record, encode_record, time_of
 from consent_mw.rights.people import links
-from consent_mw.rights.request import RESTRICTING, Answer, Case, Request, cases, is_right
+from consent_mw.rights.request import RESTRICTING, Answer, Case, Request, cases, is_right, marked_by
 from consent_mw.spool.backlog import waiting_records
 from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
@@ -31,11 +31,12 @@ class Keep(Protocol):
         ...
 
 
-#: By how much a clock may have stepped back between a request and its answer.
+#: By how much a clock may have stepped back between a request and its answer, or how late a request may come.
 _CLOCK: Final = timedelta(days=7)
 _ASKED: Final = frozenset((REQUEST,))
 _ANSWERS: Final = frozenset((ANSWER,))
 _KINDS: Final = _ASKED | _ANSWERS
+_MARKS: Final = frozenset((RESTRICTS,))
 _PURPOSES: Final = frozenset((REQUESTS,))
 
 
@@ -81,6 +82,8 @@ class Desk:
         return [
             *(request.record(self._sealer) for request in requests),
             *(answer.record(self._sealer) for answer in answers),
+            # After the requests: where one of these marks is, its request is, or is no more.
+            *(mark for request in requests if (mark := request.mark(self._sealer))),
             # A request is filed under a sign-in alone. These links lead to it from the sender's name.
             *(link for request in requests for link in self._links(request)),
         ]
@@ -105,7 +108,7 @@ class Desk:
     async def restricting(self, spool: Path | None = None) -> list[Case]:
         """
         Return every request that is kept and intact and restricts its sender's data now, oldest first. No other request
-        is opened. For requests of kinds that never restrict, not even the mark is checked.
+        is opened, and of those that were answered long ago none is read.
 
         Args:
             spool: Where requests and answers may wait that have not reached the store yet.
@@ -113,10 +116,29 @@ class Desk:
         Raises:
             StoreError, SpoolError: The store or the spool cannot be read.
         """
-        waiting = await asyncio.to_thread(waiting_records, spool, _KINDS) if spool else []
-        stored = await every(self._store, Query(kinds=_KINDS, purposes=_PURPOSES))
-        by_id = {record.id: record for record in (*waiting, *stored)}
+        waiting = await asyncio.to_thread(waiting_records, spool, _KINDS | _MARKS) if spool else []
+        marks = await every(self._store, Query(kinds=_MARKS, purposes=_PURPOSES))
+        by_id = {record.id: record for record in (*waiting, *await self._marked([*waiting, *marks]))}
+        by_id |= {record.id: record for record in await self._answers(by_id.values())}
         return await asyncio.to_thread(self._restricting, [by_id[record_id] for record_id in sorted(by_id)])
+
+    async def forget_marks(self, now: datetime) -> None:
+        """
+        Delete the marks of requests that were answered, or that were not there for a week at `now` (aware). Raises
+        StoreError.
+        """
+        marks = await every(self._store, Query(kinds=_MARKS, purposes=_PURPOSES))
+        asked = await self._marked(marks)
+        answers = self._sealer.whole(await self._answers(asked))
+        ended = {answer.data["answer.request"] for answer in answers if answer.data["answer.outcome"] != "granted"}
+        here, late = {record.id: str(record.id) in ended for record in asked}, now - _CLOCK
+        over = frozenset(mark.id for mark in marks if here.get(marked_by(mark), time_of(mark.id) < late))
+        await self._store.delete(Query(kinds=_MARKS, purposes=_PURPOSES, ids=over))
+
+    async def _marked(self, records: Sequence[Record]) -> list[Record]:
+        """Return the stored requests whose marks are among `records`."""
+        numbers = frozenset(marked_by(record) for record in records if record.kind == RESTRICTS)
+        return await every(self._store, Query(kinds=_ASKED, purposes=_PURPOSES, ids=numbers)) if numbers else []
 
     def _restricting(self, records: Sequence[Record]) -> list[Case]:
         asked = [
@@ -156,16 +178,16 @@ class Desk:
         return await self._answered([record for record in requests if carried_by(record, by_day)])
 
     async def _answered(self, requests: Sequence[Record]) -> list[Case]:
-        """
-        Return `requests` as cases. The sealed parts of other requests stay closed, and older answers are not read.
-        """
-        if not requests:
+        """Return `requests` as cases. Nothing else that was asked or answered is read."""
+        return await asyncio.to_thread(self._cases, [*requests, *await self._answers(requests)], opened=True)
+
+    async def _answers(self, asked: Iterable[Record]) -> list[Record]:
+        """Return the stored answers to the requests among `asked`."""
+        numbers = frozenset(record.id for record in asked if record.kind == REQUEST)
+        if not numbers:
             return []
-        since = time_of(requests[0].id) - _CLOCK
-        answers = await every(self._store, Query(kinds=_ANSWERS, purposes=_PURPOSES, since=since))
-        numbers = {str(record.id) for record in requests}
-        own = [record for record in answers if record.data.get("answer.request") in numbers]
-        return await asyncio.to_thread(self._cases, [*requests, *own], opened=True)
+        subjects, since = frozenset(number.bytes for number in numbers), time_of(min(numbers)) - _CLOCK
+        return await every(self._store, Query(kinds=_ANSWERS, purposes=_PURPOSES, subjects=subjects, since=since))
 
     def _cases(self, records: Sequence[Record], *, opened: bool) -> list[Case]:
         return cases(self._sealer.whole(records), self._sealer if opened else None)

@@ -12,7 +12,7 @@ import msgspec
 from consent_mw.consent.data_subject import NOBODY, Person
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConsentError
-from consent_mw.kinds import ANSWER, REQUEST
+from consent_mw.kinds import ANSWER, REQUEST, RESTRICTS
 from consent_mw.policy.model import REQUESTS, Policy
 from consent_mw.records import Record, Scalar, new_id, time_of
 from consent_mw.rights.deadlines import due_date, end_of
@@ -135,6 +135,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         subject = sealer.token(day, REQUESTS, values[-1 if self.person.sign_in else 0].encode()) if values else None
         return sealer.record(self.id, REQUEST, REQUESTS, subject=subject, data=data, plain=plain)
 
+    def mark(self, sealer: Sealer) -> Record | None:
+        """
+        Return the record by which it is found among all that was ever asked, while it restricts its sender's data: see
+        `marked_by`. None if it never does. Raises as `record`.
+        """
+        return sealer.record(UUID(int=self.id.int + 1), RESTRICTS, REQUESTS) if self.kind in RESTRICTING else None
+
     @classmethod
     def read(cls, record: Record, sealer: Sealer | None) -> Request:
         """
@@ -203,7 +210,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
             **{f"answer.{name}": value for name, value in self.facts.items()},
         }
         plain = msgspec.msgpack.encode(self.reason) if self.reason else None
-        return sealer.record(self.id, ANSWER, REQUESTS, data=data, plain=plain)
+        return sealer.record(self.id, ANSWER, REQUESTS, subject=self.request.bytes, data=data, plain=plain)
 
     @classmethod
     def read(cls, record: Record, sealer: Sealer | None) -> Answer:
@@ -266,6 +273,11 @@ class Case(NamedTuple):
     def is_overdue(self, policy: Policy, now: datetime) -> bool:
         """Whether it is still owed and its last day is over at `now` (aware)."""
         return self.is_owed and now >= end_of(self.due(policy), policy.time_zone)
+
+
+def marked_by(mark: Record) -> UUID:
+    """Return the number of the request that has this `Request.mark`."""
+    return UUID(int=mark.id.int - 1)
 
 
 def is_right(request: Request) -> bool:

@@ -99,6 +99,10 @@ class SiteRestrictions:
         """As `consent_mw.rights.renewal.renew`."""
         return await renew(self._desk, retention, now)
 
+    async def forget(self, now: datetime) -> None:
+        """As `consent_mw.rights.desk.Desk.forget_marks`."""
+        await self._desk.forget_marks(now)
+
 
 async def restricted(desk: Desk, people: People, sealer: Sealer) -> Restriction:
     """
