@@ -28,6 +28,7 @@ from consent_mw.records import Query, Record
 from consent_mw.retention.archive import Archive
 from consent_mw.retention.calendar import Retention
 from consent_mw.retention.destruction import Destruction
+from consent_mw.retention.overdue import due
 from consent_mw.retention.reports import endings
 from consent_mw.rights.desk import Desk, kept_by_store
 from consent_mw.rights.disclosures import Disclosure, Disclosures
@@ -487,6 +488,30 @@ def test_what_ends_next_is_worked_out_of_the_oldest_day_of_a_purpose_alone(monke
     live = [(day, label) for day in range(today - 300, today) for label in ("analytics", "analytics 15:00-24:00")]
     (ending,) = endings(Retention([loads(UTC_POLICY)]), live, NOW)
     assert (ending.day, asked) == (day_text(today - 300), [today - 300] * 2)
+
+
+def test_what_has_ended_and_is_still_there_is_found_without_asking_for_the_end_of_each_living_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    may_hold_ended = Retention.may_hold_ended
+
+    def counted(self: Retention, day: int, *more: Any) -> bool:
+        asked.append(day)
+        return may_hold_ended(self, day, *more)
+
+    monkeypatch.setattr(Retention, "may_hold_ended", counted)
+
+    async def looked(site: Living, days: int, store: Counted) -> tuple[int, int, int]:
+        await site.days_of(store, days)
+        destruction = site.destruction(store)
+        asked.clear()
+        counts = await store.during(lambda: due(destruction.stages, NOW))
+        await destruction.close()
+        return (len(asked), *counts)
+
+    young, old = [site.runs(partial(looked, site, days)) for days, site in aged(tmp_path)]
+    assert old == young
 
 
 # -- what a person reads --------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from consent_mw.consent.choice import LIFETIME
-from consent_mw.crypto.day_parts import WHOLE, Span
+from consent_mw.crypto.day_parts import WHOLE, Span, of_label
 from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import ABUSE, LINKS, Holding, Policy
 from consent_mw.policy.timeline import Course, begins
@@ -149,6 +149,24 @@ class Retention:
             return False
         end = self.end(day, purpose, now, span)
         return end is not None and end <= now
+
+    def ended_among(self, days: Mapping[str, Iterable[int]], now: datetime) -> list[tuple[int, str]]:
+        """
+        Return those of `days` all of which has ended, in order, each with what it was given under.
+
+        Args:
+            days: In order, by purpose or by the label of their keys, which may be about a part of each day.
+        """
+        ended: list[tuple[int, str]] = []
+        for label, some in days.items():
+            purpose, span = of_label(label)
+            last = day_of(self.none_ended_since(purpose, now) - QUARTER)
+            for day in some:  # of hundreds of days that live, one or two
+                if day > last:
+                    break
+                if self.has_ended(day, purpose, now, span):
+                    ended.append((day, label))
+        return sorted(ended)
 
     def may_hold_ended(self, day: int, purpose: str, now: datetime) -> bool:
         """Whether some of that day's records may have ended; false for every later day too."""

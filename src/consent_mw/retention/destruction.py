@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from consent_mw.spool.spool import Spool
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.store_clock import StoreClock
-from consent_mw.system.days import QUARTER, QUARTER_SECONDS, day_of, day_text, instant_of, start_of
+from consent_mw.system.days import QUARTER_SECONDS, day_of, day_text, instant_of, start_of
 from consent_mw.system.locks import leased
 
 _log = logging.getLogger("consent_mw")
@@ -340,7 +340,7 @@ class Destruction:
     async def _destroy_keys(self, stage: Stage, run: _Run, *, held: bool) -> None:
         """Destroy the keys that have ended; with `held`, those whose records had to be moved first."""
         try:
-            for day, label in _ended(stage, (await self._keys(stage)).labels, run.now):
+            for day, label in stage.retention.ended_among((await self._keys(stage)).labels, run.now):
                 if await self._must_go(stage, day, *of_label(label), run, held=held):
                     if of_label(label)[0] == REQUESTS and stage.where == LIVE:
                         await self._renew(stage, run)
@@ -394,7 +394,7 @@ class Destruction:
     def _tallied(self, stage: Stage, run: _Run) -> Iterator[Tally]:
         """Yield the tallies of days and purposes that have ended, in order."""
         tallies = {purpose: self._certificates.tallies(stage.where, purpose) for purpose in stage.retention.purposes}
-        for day, purpose in _ended(stage, tallies, run.now):
+        for day, purpose in stage.retention.ended_among(tallies, run.now):
             yield tallies[purpose][day]
 
     # -- the archive of several hosts -----------------------------------------------------------------------------
@@ -410,7 +410,7 @@ class Destruction:
         earlier = archive.earlier if archive.earlier and archive.earlier.is_there else None
         days = set(await asyncio.to_thread(earlier.days)) if earlier else set[tuple[int, str]]()
         if self._hosts and isinstance(archive.sealer.keyring, SeveralKeys):
-            soon = _ended(live, (await self._keys(live)).labels, run.now + _AHEAD)
+            soon = live.retention.ended_among((await self._keys(live)).labels, run.now + _AHEAD)
             ending = {(day, of_label(label)[0]) for day, label in soon}
             days |= {(day, purpose) for day, purpose in ending if live.retention.holds(day, purpose, run.now + _AHEAD)}
             await self._hosts.expect(await asyncio.to_thread(archive.missing, sorted(days)))
@@ -553,20 +553,6 @@ class Destruction:
         await self._certificates.keep(certificate, *self._deletions.closing(parts, run.now))
         await self._deletions.close(parts)
         run.outcome.certificates += 1
-
-
-def _ended(stage: Stage, days: Mapping[str, Iterable[int]], now: datetime) -> list[tuple[int, str]]:
-    """Return those of `days`, which are in order, by purpose or by the label of their keys, that have ended."""
-    ended: list[tuple[int, str]] = []
-    for label, some in days.items():
-        purpose, span = of_label(label)
-        last = day_of(stage.retention.none_ended_since(purpose, now) - QUARTER)
-        for day in some:  # of hundreds of days that live, one or two
-            if day > last:
-                break
-            if stage.retention.has_ended(day, purpose, now, span):
-                ended.append((day, label))
-    return sorted(ended)
 
 
 def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:

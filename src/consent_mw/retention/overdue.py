@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from consent_mw.crypto.day_parts import Span, of_label
+from consent_mw.crypto.day_parts import of_label
 from consent_mw.crypto.keyring import SeveralKeys
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.kinds import ENDING, NAMING
@@ -112,8 +112,7 @@ class _Reading:
         self._entries: dict[tuple[int, str], Due] = {}
 
     async def all(self) -> dict[tuple[int, str], Due]:
-        for day, label in await asyncio.to_thread(self._stage.sealer.keyring.live):
-            self._key(day, *of_label(label))
+        await asyncio.to_thread(self._keys)
         await asyncio.to_thread(self._other_hosts)
         for purpose in self._stage.retention.purposes:
             async for day, window in self._stage.ended(purpose, self._now):
@@ -121,13 +120,18 @@ class _Reading:
                     self._rows(day, purpose, page)
         return self._entries
 
-    def _key(self, day: int, purpose: str, span: Span) -> None:
-        retention = self._stage.retention
-        if purpose not in retention.purposes:
-            entry = self._entry(day, purpose)
-            entry.key = entry.late = True
-            entry.problem = "no revision declares the purpose; restore its file in revisions, or declare it again"
-        elif retention.has_ended(day, purpose, self._now, span):
+    def _keys(self) -> None:
+        retention, labels = self._stage.retention, dict[str, list[int]]()
+        for day, label in self._stage.sealer.keyring.live():
+            labels.setdefault(label, []).append(day)
+        for label, days in labels.items():
+            purpose, _ = of_label(label)
+            for day in days if purpose not in retention.purposes else ():
+                entry = self._entry(day, purpose)
+                entry.key = entry.late = True
+                entry.problem = "no revision declares the purpose; restore its file in revisions, or declare it again"
+        for day, label in retention.ended_among(labels, self._now):
+            purpose, span = of_label(label)
             entry = self._entry(day, purpose)
             entry.key = True
             entry.late = entry.late or retention.has_ended(day, purpose, self._now - _KEY_LATE, span)
@@ -142,8 +146,8 @@ class _Reading:
             return
         until = self._now - _KEY_LATE
         for day, purpose in sorted({(day, of_label(label)[0]) for day, label in keyring.destroyed()}):
-            ended = self._stage.retention.has_ended(day, purpose, until)
-            if ended and (hosts := keyring.waits_for(day, purpose)):
+            hosts = keyring.waits_for(day, purpose)
+            if hosts and self._stage.retention.has_ended(day, purpose, until):
                 entry = self._entry(day, purpose)
                 entry.key = entry.late = True
                 entry.problem = (
