@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from consent_mw.stores.memory import MemoryStore
 from consent_mw.system.days import instant_of
 
 KIM = "A" * 22
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
 class Killed(BaseException):
@@ -93,3 +96,54 @@ def test_a_certificate_counts_what_another_host_deleted(tmp_path: Path, deadly: 
     store = MemoryStore()
     one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
     assert asyncio.run(certified(one, two, deadly, runs=runs)) == 4
+
+
+def entry_of(number: int, until: datetime) -> Entry:
+    return Entry(
+        at=NOW, request=new_id(number), until=until, tokens=("00" * 16,), days=(DAY,), purposes={"analytics": 1}
+    )
+
+
+def as_another_version_writes(entry: Entry) -> str:
+    """Without what this version writes although it is empty, and with a field that it does not know."""
+    known = {key: value for key, value in json.loads(entry.text).items() if value}
+    return json.dumps({"of a later version": 1, **known})
+
+
+def test_an_entry_is_told_as_it_stands_so_another_form_does_not_make_another_entry(tmp_path: Path) -> None:
+    async def live() -> None:
+        store = MemoryStore()
+        one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
+        await start(one, two)
+        text = as_another_version_writes(entry_of(1, instant_of(one.now_ns) + timedelta(days=9)))
+        one.ledger.append_text(text)
+        await settle(one, two)
+        for host in (one, two):
+            host.begin()  # it starts again
+            await host.hosts.agree([])
+        await settle(one, two)
+        assert [line.decode() for _, line in two.ledger_of_others.added((0, 0))[0]] == [text]
+        assert one.ledger_of_others.entries() == []
+
+    asyncio.run(live())
+
+
+def test_what_was_erased_is_read_once_however_often_hosts_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Ledger(tmp_path / "erasures.jsonl")
+    shelf = LedgerShelf(own, Ledger(tmp_path / "others.jsonl"), lambda: 0)
+    names = set[str]()
+    for number in range(50):
+        own.append(entry_of(number, NOW + number * timedelta(days=1)))
+        names |= shelf.names()
+    parsed: list[object] = []
+    parse = Entry.parse
+    monkeypatch.setattr(Entry, "parse", lambda line: parsed.append(line) or parse(line))
+    own.append(entry_of(50, NOW + timedelta(days=50)))
+    (new,) = shelf.names() - names
+    assert len(parsed) == 1
+    assert Entry.parse(shelf.kept(new).text) == own.entries()[-1]
+    assert own.prune(NOW + timedelta(days=20)) == 21
+    assert len(shelf.names()) == 30
+    assert {shelf.kept(name).text for name in shelf.names()} == {entry.text for entry in own.entries()}

@@ -198,16 +198,32 @@ class Ledger:
         # Torn lines are logged at the start, when all are read.
         return [entry for line in lines if (entry := Entry.parse(line))], behind
 
-    @property
-    def state(self) -> tuple[int, int]:
-        """The file's number and size: another one says that something was written. Raises StoreError."""
+    def added(self, place: tuple[int, int]) -> tuple[Iterator[tuple[int, bytes]], tuple[int, int]]:
+        """
+        Return the whole lines behind a place of the file, each with the byte at which it begins, and their end. Places
+        are as in `some`: where another process has replaced the file, these are all lines. Raises StoreError.
+        """
         try:
-            status = self.path.stat()
+            with open(self.path, "rb", opener=unlinked) as file:
+                status = os.fstat(file.fileno())
+                begin = place[1] if place[0] == status.st_ino and place[1] <= status.st_size else 0
+                file.seek(begin)
+                content = file.read()
         except FileNotFoundError:
-            return 0, 0
+            return iter(()), (0, 0)
         except OSError as error:
             raise self._failed(error) from error
-        return status.st_ino, status.st_size
+        content = content[: content.rfind(b"\n") + 1]
+        return _placed(content, begin), (status.st_ino, begin + len(content))
+
+    def line(self, begin: int) -> bytes:
+        """Return the line that begins at a byte of the file. Raises StoreError."""
+        try:
+            with open(self.path, "rb", opener=unlinked) as file:
+                file.seek(begin)
+                return file.readline().rstrip(b"\n")
+        except OSError as error:
+            raise self._failed(error) from error
 
     def append(self, entry: Entry) -> None:
         """
@@ -216,8 +232,12 @@ class Ledger:
         Raises:
             StoreError: It could not be written, so nothing may be erased.
         """
+        self.append_text(entry.text)
+
+    def append_text(self, text: str) -> None:
+        """Write an entry as it stands elsewhere. Raises as `append`."""
         # Start a new line, also behind one that a crash tore.
-        self._kept(durable.append, f"\n{entry.text}\n".encode())
+        self._kept(durable.append, f"\n{text}\n".encode())
 
     def prune(self, now: datetime) -> int:
         """
@@ -277,6 +297,13 @@ class Walk:
             self._ledger.prune(now)
             self._met_over = False
         return [entry for entry in entries if entry.until > now]
+
+
+def _placed(content: bytes, begin: int) -> Iterator[tuple[int, bytes]]:
+    for line in content.splitlines(keepends=True):
+        if line.strip():
+            yield begin, line.rstrip(b"\n")
+        begin += len(line)
 
 
 def _is_over(line: bytes, now: datetime) -> bool:
