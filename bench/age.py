@@ -23,7 +23,7 @@ from tests.support.postgres import PostgresServer
 from bench.aged import MEMORY, START
 from bench.lived import EXCHANGES, lived
 from bench.tables import Report, show, versions
-from consent_mw.kinds import AGGREGATE, CERTIFICATE, ENDING, ERASED, TALLY
+from consent_mw.kinds import AGGREGATE, CERTIFICATE, ENDING, ERASED, RESTRICTS, TALLY
 from consent_mw.paths import Places
 from consent_mw.records import Query
 from consent_mw.stores.pages import pages
@@ -128,7 +128,7 @@ async def _copied(database: Path, copy: PostgresStore) -> None:
     store = SQLiteStore(database)
     await store.open()
     await copy.open()
-    kinds = ENDING | {AGGREGATE, CERTIFICATE, ERASED, TALLY}
+    kinds = ENDING | {AGGREGATE, CERTIFICATE, ERASED, RESTRICTS, TALLY}
     async for page in pages(store, Query(kinds=kinds)):
         await copy.append(page)
     await store.close()

@@ -250,7 +250,7 @@ except ConfigurationError as error:
     assert FileKeyring(path).key(DAY, "necessary", create=True)
 
 
-def test_a_damaged_slot_loses_that_key_only_and_is_wiped_by_the_next_destruction(path):
+def test_a_damaged_slot_loses_that_key_only_and_is_wiped_by_the_next_destruction(path, caplog):
     ring = FileKeyring(path)
     keys = [ring.key(DAY + number, "necessary", create=True) for number in range(3)]
     ring.close()
@@ -264,6 +264,7 @@ def test_a_damaged_slot_loses_that_key_only_and_is_wiped_by_the_next_destruction
     assert keys[1] in path.read_bytes()
     assert again.destroy(DAY, "necessary")
     assert keys[1] not in path.read_bytes()
+    assert "1 of its keys were damaged" in caplog.text
     assert again.key(DAY + 2, "necessary", create=False) == keys[2]
 
 

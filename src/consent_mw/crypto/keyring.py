@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import mmap
 import os
 import stat
@@ -18,6 +19,8 @@ from consent_mw.system.durable import sync_directory, write_at
 from consent_mw.system.locks import locked
 from consent_mw.system.mounts import network_file_system
 from consent_mw.system.ownership import check_directory, check_file, unlinked
+
+_log = logging.getLogger("consent_mw")
 
 __all__ = ["FileKeyring", "ForeignKeyring", "Keyring", "MemoryKeyring", "SeveralKeys", "keys_of", "rings_of"]
 
@@ -341,6 +344,13 @@ class FileKeyring:
             wiped = dict.fromkeys(before.damaged, empty_slots(1))
             if number is not None and is_live:
                 wiped[number] = slot(day, purpose, None)
+            if before.damaged:
+                _log.error(
+                    "%s: %d of its keys were damaged, and what they sealed can be neither read nor erased; look at the "
+                    "disk: they were overwritten now",
+                    self.path,
+                    len(before.damaged),
+                )
             if wiped:
                 self._overwrite(fd, wiped)
             self._slots = self._read(fd)

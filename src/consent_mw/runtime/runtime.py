@@ -23,6 +23,7 @@ from consent_mw.retention.destruction import Destruction
 from consent_mw.rights.erasure import Erasure
 from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.rights.restriction import SiteRestrictions
+from consent_mw.runtime.files_check import FilesCheck
 from consent_mw.runtime.options import Options
 from consent_mw.runtime.revision import Revision
 from consent_mw.runtime.shared import Shared, floors_of
@@ -128,7 +129,8 @@ class Runtime:
             hands_over=options.drain,
             process=self._drain_process(policy),
             lends=options.shared_memory,
-            chores=(*([hosts] if hosts else []), self.erasure),
+            # First the check: an erasure may forget a torn line.
+            chores=(FilesCheck(storage.places), *([hosts] if hosts else []), self.erasure),
             drain_chores=(self.destruction,) if options.drain else (),
             poll_published=self.poll_published,
             agree=hosts.agree if hosts and hosts.keyring is storage.keyring else None,

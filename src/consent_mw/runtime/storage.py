@@ -26,7 +26,6 @@ from consent_mw.retention.archive import Archive
 from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.runtime.options import Options
 from consent_mw.spool.spool import Spool
-from consent_mw.staff.strange_files import strange_files
 from consent_mw.stores import each_of, earlier_stores, is_shared, site_store, store_from, without_password
 from consent_mw.stores.base import Store
 from consent_mw.stores.used import UsedStores, canonical
@@ -76,7 +75,7 @@ class Storage:
         Raises:
             ConfigurationError, SpoolError: The keys, the store or the directory cannot be used.
         """
-        for line in [*places.emptied, *strange_files(places)]:
+        for line in places.emptied:
             _log.error(line)
         site_keys = SiteKeys.kept(places.site_keys, secret_keys)
         logs = each_of(options.log_store)
