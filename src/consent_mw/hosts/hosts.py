@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -27,14 +27,17 @@ from consent_mw.exceptions import KeyDestroyed, StoreError
 from consent_mw.hosts.audit_shelf import AuditShelf
 from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.messages import (
+    Again,
     Beat,
     Body,
     Chosen,
     Confirm,
+    Holds,
     Message,
     Place,
     Pub,
     Published,
+    Runs,
     Wraps,
     believed,
     chosen_id,
@@ -44,17 +47,20 @@ from consent_mw.hosts.messages import (
     messages,
     news,
     publications,
+    repeated,
+    runs,
     written,
 )
 from consent_mw.hosts.register import Register, Spools
 from consent_mw.hosts.view import View, Wrap
 from consent_mw.paths import Places
-from consent_mw.records import Record
+from consent_mw.records import Record, encode_record
 from consent_mw.stores.archiving import archive_beside
 from consent_mw.stores.base import Store
 from consent_mw.stores.lease import lease
 from consent_mw.stores.pages import pages
 from consent_mw.stores.store_clock import StoreClock
+from consent_mw.system.bounded_cache import remember
 from consent_mw.system.days import instant_of
 from consent_mw.system.locks import alone
 from consent_mw.system.shelf import Kept, Shelf
@@ -80,9 +86,17 @@ _OFF: Final = timedelta(days=1)
 #: How long a start waits for keys of running hosts. A host that is down cannot delay it.
 _PATIENCE_SECONDS: Final = 5.0
 _TRY_SECONDS: Final = 0.25
+#: A host that has lacked something for so long asks the others for it.
+_ASKING_SECONDS: Final = 120.0
 _BATCH: Final = 200
+#: Of so many records it is remembered that they were passed over.
+_PASSED_OVER: Final = 10_000
 #: Of so many of its latest beats a process knows when it sent them. A store that went back may show older ones.
 _SENT: Final = 16
+
+
+def _runs(by_label: Mapping[str, Iterable[int]]) -> dict[str, Runs]:
+    return {label: runs(days) for label, days in by_label.items()}
 
 
 class Facts(NamedTuple):
@@ -215,6 +229,12 @@ class Hosts:
         self._nothing_to_join: object = None  # the same for what to join, with all that it depends on
         self._nothing_over = -1, 0  # the same for what to clear, and the hour
         self._is_warned = False  # whether a host with other secrets was logged; reset once an hour
+        self._nothing_to_state = -1, b""  # the same for the keys that this host holds
+        self._is_doubtful = False  # whether a host is new that needs what this one wrote
+        self._is_aloud = self._is_asking = self._is_asked = False  # as in `Beat`; and whether another host asks
+        self._asked_for = frozenset[bytes]()  # what was lacking when this host asked last
+        self._passed_over: dict[UUID, None] = {}  # each is logged once
+        self._repeats: dict[UUID, set[UUID]] = {}  # of a message, those that repeat it
         self._trouble = ""
         self._synced = False
 
@@ -361,17 +381,31 @@ class Hosts:
         if not fault:
             await self._join()
         await self._share()
-        if stands is not None:
-            await self._put_back(stands)
+        if doubtful := await asyncio.to_thread(self._doubtful, stands):
+            await self._put_back(doubtful)
+        await self._state()  # before it confirms: so it never claims a key of a place that it has confirmed
         await self._confirm()
         await self._clear(fault)
         await self._tell_how_it_is(fault)
 
+    def _doubtful(self, stands: Set[UUID] | None) -> Set[UUID]:
+        """
+        Return the messages that the store may have lost: those that were not met when everything was read, and this
+        host's own when a host is new, since that one has nothing but the store.
+        """
+        if stands is None and not self._is_doubtful:
+            return frozenset()
+        self._is_doubtful = False
+        return self._own() if stands is None else self.keyring.view.living() - stands
+
     def _is_time_for_all(self) -> bool:
         now = time.monotonic()
         if not self._is_missing_something():  # a new day's keys are, for some seconds: that alone is no reason
-            self._whole_at = now
-        return now - self._all_at >= _ALL_SECONDS or now - max(self._all_at, self._whole_at) >= _MISSING_SECONDS
+            self._whole_at, self._asked_for = now, frozenset[bytes]()
+        elif now - self._whole_at >= _ASKING_SECONDS and self._asked_for != (lacking := self.keyring.lacking_of()):
+            self._asked_for, self._is_asking = lacking, True
+        since = max(self._all_at, 0.0 if self._is_asked else self._whole_at)
+        return now - self._all_at >= _ALL_SECONDS or now - since >= _MISSING_SECONDS
 
     def _is_missing_something(self) -> bool:
         ring, generation = self.keyring, self.keyring.generation
@@ -399,8 +433,7 @@ class Hosts:
         query = messages() if everything else news(self.keyring.identity.id, since or self._newly())
         stands: set[UUID] = set()
         async for page in pages(self._store, query):
-            stands.update(record.id for record in page)
-            await asyncio.to_thread(self._take, page)
+            stands |= await asyncio.to_thread(self._take, page)
         # The id of a `Chosen` has the time of the beginning of its day, so a query for new records misses it. It may
         # miss this host's own beat too, which shows that the store has not gone back.
         ids = [chosen_id(place) for place in self._wanted | (self._expected - self.keyring.view.chosen.keys())]
@@ -408,10 +441,9 @@ class Hosts:
             ids.append(self._beat)
         if ids:
             page = await self._store.fetch(messages(*ids))
-            stands.update(record.id for record in page)
-            await asyncio.to_thread(self._take, page)
+            stands |= await asyncio.to_thread(self._take, page)
         if everything:
-            self._all_at, self._is_warned = began, False
+            self._all_at, self._is_warned, self._is_asked = began, False, False
             if abs(began_ns - self.keyring.heard_ns) > _HOUR_NS // 2:
                 await asyncio.to_thread(self.keyring.book.heard, began_ns)
             if self._beat is not None and self._beat not in stands:
@@ -432,26 +464,50 @@ class Hosts:
         behind = max((ahead - beat.body.ahead for beat in self.keyring.view.beats.values()), default=0.0)
         return instant_of(min(now_ns, self._heard_ns)) - _NEWLY - timedelta(seconds=max(0.0, behind))
 
-    def _take(self, page: Sequence[Record]) -> None:
+    def _take(self, page: Sequence[Record]) -> set[UUID]:
+        """Take what is new on a page. Return the ids of the messages that stand there, or are repeated there."""
         view = self.keyring.view
-        new: list[Message] = []
+        stands, new = set[UUID](), list[Message]()
         for record in page:
             if view.has(record):
+                stands.add(record.id)
                 continue
             message = believed(record, self._sealer)
             if message is None:
                 self._pass_over(record)
-            elif isinstance(message.body, Beat):
+                continue
+            stands.add(message.record.id)
+            if isinstance(message.body, Again):
+                again, message = message, repeated(message.body, self._sealer)
+                if message is None or self._is_settled(message, view):
+                    continue
+                self._repeats.setdefault(message.record.id, set()).add(again.record.id)
+                stands.add(message.record.id)
+                if view.has(message.record):
+                    continue
+            if isinstance(message.body, Beat):
                 self._hear_beat(message, message.body)
                 if message.author not in self.keyring.identity.ids and view.is_news(message):
                     new.append(message)
+                    self._is_asked = self._is_asked or message.body.asks
+                    if message.author not in view.beats:
+                        self._is_aloud = self._is_doubtful = True
             elif not view.is_over(message):
                 new.append(message)
                 self._greet(message, view)
         if new:
             self.keyring.add(new)
+        return stands
+
+    def _is_settled(self, message: Message, view: View) -> bool:
+        """Whether it is about a choice that this host knows otherwise: what the store has under its one id counts."""
+        body = message.body
+        return isinstance(body, Chosen) and view.chosen.get(Place(body.day, body.label), body.owner) != body.owner
 
     def _pass_over(self, record: Record) -> None:
+        if record.id in self._passed_over:
+            return
+        remember(self._passed_over, record.id, None, _PASSED_OVER)
         if not self._is_warned:
             self._is_warned = True
             _log.error(
@@ -464,6 +520,7 @@ class Hosts:
         author = message.author
         if isinstance(message.body, Pub) and author not in view.names and author not in self.keyring.identity.ids:
             view.names[author] = message.body.name
+            self._is_aloud = self._is_doubtful = True
             _log.warning("the host %s joins, and gets the keys of this site", view.name(author))
 
     def _hear_beat(self, message: Message, beat: Beat) -> None:
@@ -505,7 +562,7 @@ class Hosts:
         for first in range(0, len(records), _BATCH):
             await self._store.append(records[first : first + _BATCH], durable=True)
         # Another host's `Chosen` may have been in the store first. Then that one counts, and not ours.
-        if kept := [message for message in said if not isinstance(message.body, Chosen | Beat)]:
+        if kept := [message for message in said if not isinstance(message.body, Chosen | Beat | Again)]:
             await asyncio.to_thread(self.keyring.add, kept)
         return said
 
@@ -670,15 +727,67 @@ class Hosts:
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    async def _put_back(self, stands: Set[UUID]) -> None:
+    async def _put_back(self, doubtful: Set[UUID]) -> None:
+        """
+        Write again which of these messages the store has lost, and under another id that whose own is taken by
+        something else.
+        """
+        ids = sorted(doubtful)
+        for first in range(0, len(ids), _BATCH):
+            lost = await self._lost(ids[first : first + _BATCH])
+            if not lost:
+                continue
+            records = await asyncio.to_thread(self._records, lost)
+            await self._store.append(records, durable=True)
+            taken = await self._lost(lost)
+            if again := [record for record in records if record.id in taken]:
+                _log.warning(
+                    "the store does not show message %s of a host any more, or another one of %d, since it was altered "
+                    "there: it is written again under another id",
+                    again[0].id, len(again),
+                )  # fmt: skip
+                await self._say([Again(record=encode_record(record)) for record in again])
+            self._is_asking = True
+
+    async def _lost(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return the messages of which the store does not have exactly the record that is known here."""
+        view, there = self.keyring.view, await self._store.fetch(messages(*ids), limit=_BATCH)
+        return set(ids).difference(record.id for record in there if view.has(record))
+
+    def _records(self, ids: Set[UUID]) -> list[Record]:
         view = self.keyring.view
-        gone = view.living() - stands
-        lost = [message.record for number, message in view.messages.items() if number in gone]
-        if in_brief := gone & view.briefs.keys():
-            book = self.keyring.book
-            lost += [message.record for message in await asyncio.to_thread(lambda: list(book.messages(in_brief)))]
-        for first in range(0, len(lost), _BATCH):
-            await self._store.append(lost[first : first + _BATCH], durable=True)
+        records = [view.messages[number].record for number in ids if number in view.messages]
+        in_brief = ids & view.briefs.keys()
+        return records + [message.record for message in (self.keyring.book.messages(in_brief) if in_brief else ())]
+
+    def _own(self) -> set[UUID]:
+        """Return the messages of this host that are not over."""
+        view, mine = self.keyring.view, self.keyring.identity.ids
+        own = {number for number, message in view.messages.items() if message.author in mine}
+        own |= {number for number, brief in view.briefs.items() if brief.author in mine}
+        return own.difference(view.ended())
+
+    async def _state(self) -> None:
+        """State which keys this host holds, if it holds others than it said last."""
+        if holds := await asyncio.to_thread(self._to_state):
+            await self._say([holds])
+            self._is_aloud = True
+
+    def _to_state(self) -> Holds | None:
+        ring, me, generation = self.keyring, self.keyring.identity.id, self.keyring.generation
+        if (generation, me) == self._nothing_to_state:
+            return None
+        view, places, used = ring.view, dict[str, list[int]](), dict[str, list[int]]()
+        for place in map(Place._make, ring.file.live()):
+            places.setdefault(place.label, []).append(place.day)
+            if place in view.used or view.chosen.get(place) == me:
+                used.setdefault(place.label, []).append(place.day)
+        known = view.holds(me)
+        holds = Holds(number=known.number + 1, places=_runs(places), used=_runs(used))
+        if (holds.places, holds.used) == (known.places, known.used):
+            self._nothing_to_state = generation, me
+            return None
+        return holds
 
     async def _confirm(self) -> None:
         if bodies := await asyncio.to_thread(self._to_confirm):
@@ -712,9 +821,10 @@ class Hosts:
         if known == self._nothing_over:
             return
         over = view.ended()
-        for first in range(0, len(over), _BATCH):
-            await self._store.delete(messages(*over[first : first + _BATCH]))
-        if over or self.keyring.book.is_long:
+        gone = [*over, *(again for number in over for again in self._repeats.pop(number, ()))]
+        for first in range(0, len(gone), _BATCH):
+            await self._store.delete(messages(*gone[first : first + _BATCH]))
+        if len(over) > len(view.forget_former_holds()) or self.keyring.book.is_long:
             await asyncio.to_thread(self.keyring.book.compact)
             await asyncio.to_thread(self.keyring.file.announce)
         else:
@@ -722,7 +832,8 @@ class Hosts:
 
     async def _tell_how_it_is(self, fault: str) -> None:
         others = self.keyring.view.names.keys() - self.keyring.view.retired.keys() - {self.keyring.identity.id}
-        if abs(self._clock() - self._beat_ns) >= (_AMONG_OTHERS_NS if others else _BEAT_NS):
+        is_due = abs(self._clock() - self._beat_ns) >= (_AMONG_OTHERS_NS if others else _BEAT_NS)
+        if is_due or (others and (self._is_aloud or self._is_asking)):
             await self._say_how_it_is(fault)
 
     async def _say_how_it_is(self, fault: str, *, left: bool = False) -> None:
@@ -742,9 +853,13 @@ class Hosts:
                     ahead=ahead,
                     left=left,
                     began=self._beat is None,
+                    holds=self.keyring.view.holds(self.keyring.identity.id).number,
+                    is_aloud=self._is_aloud,
+                    asks=self._is_asking,
                 )
             ]
         )
+        self._is_aloud = self._is_asking = False
         if self._beats:
             await self._store.delete(messages(*self._beats))
         self._beat, self._beats = said.record.id, {said.record.id}

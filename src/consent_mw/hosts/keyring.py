@@ -44,7 +44,7 @@ class SharedKeyring:
         self.rings: frozenset[str] = frozenset((RING, file.name))
         self._seen = -1
         self._opened: dict[tuple[Place, bytes], tuple[bytes, bytes]] = {}  # the secret, and the key behind it
-        self._lacking = -1, frozenset[str]()  # the generation it was computed for, and the hosts
+        self._lacking = -1, frozenset[bytes]()  # the generation it was computed for, and the hosts
         self._reading = Lock()
 
     @classmethod
@@ -116,14 +116,24 @@ class SharedKeyring:
         return keys
 
     def lacking(self) -> frozenset[str]:
-        """Return the hosts whose keys may have sealed something that still lives, and whose keys are missing here."""
+        """
+        Return the hosts whose keys may have sealed something that still lives, and whose keys are missing here, or of
+        which it is not known here what they hold.
+        """
+        return frozenset(map(self.view.name, self.lacking_of()))
+
+    def lacking_of(self) -> frozenset[bytes]:
+        """As `lacking`, the ids."""
         if self._lacking[0] != self.generation:
             generation = self.generation
             view = self.view
             places = map(Place._make, self.file.live())
             hosts = {owner for place in places for owner in self._lacking_in(place, view)}
-            self._lacking = generation, frozenset(map(view.name, hosts))
+            self._lacking = generation, frozenset(hosts | self._unheard(view))
         return self._lacking[1]
+
+    def _unheard(self, view: View) -> frozenset[bytes]:
+        return view.unheard() - self.identity.ids
 
     def _lacking_in(self, place: Place, view: View) -> list[bytes]:
         try:
@@ -187,12 +197,13 @@ class SharedKeyring:
 
     def waits_for(self, day: int, purpose: str) -> list[str]:
         """
-        Return the hosts that have not confirmed that they overwrote their part of a day and purpose.
+        Return the hosts that have not confirmed that they overwrote their part of a day and purpose, and those of which
+        it is not known here what they hold.
 
         Leaves out retired hosts.
         """
         view = self.view
-        hosts = frozenset[bytes]().union(*map(view.unconfirmed, self._places(day, purpose)))
+        hosts = self._unheard(view).union(*map(view.unconfirmed, self._places(day, purpose)))
         return sorted(view.name(host) for host in hosts - view.retired.keys())
 
     def holders(self, day: int, purpose: str) -> str:
@@ -212,8 +223,7 @@ class SharedKeyring:
             self.add(notes=[("over", place, b"") for place in new])
 
     def _places(self, day: int, purpose: str) -> list[Place]:
-        labels = self.view.labels.get(day, ())
-        return [Place(day, label) for label in labels if of_label(label)[0] == purpose]
+        return [Place(day, label) for label in self.view.labels_of(day) if of_label(label)[0] == purpose]
 
     def key_of(self, place: Place, owner: bytes, secret: bytes) -> bytes | None:
         """Return the key of `owner` in a place; None if this host lacks it. `secret`: what the slot here holds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from hashlib import blake2b
 from typing import Final, NamedTuple, TypeAlias
@@ -13,7 +13,7 @@ import msgspec
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.hosts.identity import KEY_BYTES, SIGNATURE_BYTES, Identity, id_of_key, is_signed
 from consent_mw.kinds import HOST, PUBLICATION, SHARING
-from consent_mw.records import Query, Record, fixed_id, new_id
+from consent_mw.records import Query, Record, decode_record, fixed_id, new_id
 
 #: The purpose of these records. No policy declares it, and it never ends by itself.
 PURPOSE: Final = "hosts"
@@ -25,6 +25,8 @@ AUDIT: Final = "audit"
 _EVERY_HOST: Final = b"every host"
 #: A longer part of a chain is published as several; one of so many lines replaces those whose lines are in it.
 PART_LINES: Final = 200
+#: No site has so many keys. A host that lies would fill the others' memory.
+_MOST_DAYS: Final = 1_000_000
 _KINDS: Final = frozenset((HOST, SHARING, PUBLICATION))
 _PURPOSES: Final = frozenset((PURPOSE,))
 _SIGNED: Final = b"consent-mw host message 1"
@@ -52,6 +54,9 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
         unshared: Whether another host lacks keys that this one can open, or an archive that is on its disk.
         left: Whether this was the last message before the process ended.
         began: Whether the author knew of no beat of its own in the store.
+        holds: The number of the author's latest `Holds`.
+        is_aloud: Whether every host hears it although it is neither: a host is new, or `holds` is.
+        asks: Whether every host is to read everything: the author lacks something, or has put something back.
         ring: The name of the key service under whose keys the host seals; empty if it has its keys on its disk.
     """
 
@@ -66,12 +71,57 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
     unshared: bool = False
     left: bool = False
     began: bool = False
+    holds: int = 0
+    is_aloud: bool = False
+    asks: bool = False
     ring: str = ""
 
     @property
     def is_for_all(self) -> bool:
-        """Whether every host hears it: the first and the last of a run."""
-        return self.began or self.left
+        """Whether every host hears it: the first and the last of a run, and one that says something new."""
+        return self.began or self.left or self.is_aloud or self.asks
+
+
+#: Days (since 1970), ascending, as the first of each run and how many follow on each other.
+Runs: TypeAlias = list[tuple[int, int]]
+
+
+def runs(days: Iterable[int]) -> Runs:
+    """Return these days as runs."""
+    joined: Runs = []
+    for day in sorted(days):
+        if joined and sum(joined[-1]) == day:
+            joined[-1] = joined[-1][0], joined[-1][1] + 1
+        else:
+            joined.append((day, 1))
+    return joined
+
+
+class Holds(msgspec.Struct, frozen=True, tag="holds", kw_only=True):
+    """
+    Every place in which the author holds a key of its own. A host that lacks the author's other messages, because
+    somebody took them out of the store, sees it by this one.
+
+    Attributes:
+        number: Counts the author's statements of this kind: the highest counts.
+        places: For each label, the days.
+        used: The same, of the places in which the author's own key may have sealed something.
+    """
+
+    number: int
+    places: dict[str, Runs]
+    used: dict[str, Runs]
+
+
+class Again(msgspec.Struct, frozen=True, tag="again", kw_only=True):
+    """
+    A message that some host has and the store has not, because something else stands under its id.
+
+    Attributes:
+        record: The whole record, with the signatures of its own author.
+    """
+
+    record: bytes
 
 
 class Pub(msgspec.Struct, frozen=True, tag="pub", kw_only=True):
@@ -146,7 +196,7 @@ class Published(msgspec.Struct, frozen=True, tag="published", kw_only=True):
     until_ns: int = 0
 
 
-Body: TypeAlias = Beat | Pub | Wraps | Chosen | Confirm | Retired | Published
+Body: TypeAlias = Beat | Pub | Wraps | Chosen | Confirm | Retired | Published | Holds | Again
 
 
 class Message(NamedTuple):
@@ -167,6 +217,12 @@ def places_of(body: Body) -> Iterator[Place]:
         yield Place(body.day, body.label)
 
 
+def days_of(joined: Runs) -> Iterator[int]:
+    """Yield the days of these runs."""
+    for first, length in joined:
+        yield from range(first, first + length)
+
+
 def later(beat: Beat, other: Beat | None) -> Beat:
     """Return the later of two beats of a host, by the store's clock: its own may have been set back."""
     return beat if other is None or beat.at - beat.ahead >= other.at - other.ahead else other
@@ -181,7 +237,7 @@ def written(body: Body, author: Identity, sealer: Sealer, now_ns: int) -> Record
     record_id = chosen_id(Place(body.day, body.label)) if isinstance(body, Chosen) else new_id(now_ns)
     said = _encode(body)
     signature = author.signature(_signed(record_id, said))
-    kind = HOST if isinstance(body, Beat | Retired) else PUBLICATION if isinstance(body, Published) else SHARING
+    kind = HOST if isinstance(body, Beat | Retired) else PUBLICATION if isinstance(body, Published | Again) else SHARING
     is_usual = isinstance(body, Beat) and not body.is_for_all
     subject = author.id if is_usual else _EVERY_HOST
     return sealer.statement(record_id, kind, PURPOSE, author.key + signature + said, subject)
@@ -211,7 +267,22 @@ def remembered(record: Record, sealer: Sealer) -> Message | None:
     author = id_of_key(key)
     if isinstance(body, Published) and body.shelf == AUDIT and not body.name.startswith(f"{author.hex()}-"):
         return None
+    if isinstance(body, Holds) and _length(body) > _MOST_DAYS:
+        return None
     return Message(author, body, record)
+
+
+def repeated(again: Again, sealer: Sealer) -> Message | None:
+    """Return the message that another one repeats; None unless it is one that its own author signed."""
+    try:
+        message = believed(decode_record(again.record), sealer)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return None if message is None or isinstance(message.body, Beat | Again) else message
+
+
+def _length(holds: Holds) -> int:
+    return sum(abs(length) for joined in (*holds.places.values(), *holds.used.values()) for _, length in joined)
 
 
 def _parts(record: Record, sealer: Sealer) -> tuple[bytes, bytes, bytes]:

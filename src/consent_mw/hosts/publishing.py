@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.hosts.identity import Identity
-from consent_mw.hosts.messages import Published, believed, publications, written
+from consent_mw.hosts.messages import Again, Published, believed, publications, repeated, written
 from consent_mw.paths import Places
 from consent_mw.records import Record
 from consent_mw.stores.base import Store
@@ -51,5 +51,10 @@ class StorePublications:
             await store.append(new, durable=True)
 
     async def _published(self, store: Store) -> list[Published]:
-        messages = [believed(record, self._sealer) for record in await every(store, publications())]
-        return [message.body for message in messages if message and isinstance(message.body, Published)]
+        records = await every(store, publications())
+        messages = [message for record in records if (message := believed(record, self._sealer))]
+        messages += [
+            message for again in messages if isinstance(again.body, Again)
+            if (message := repeated(again.body, self._sealer))
+        ]  # fmt: skip
+        return [message.body for message in messages if isinstance(message.body, Published)]

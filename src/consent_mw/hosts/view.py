@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Set
+from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from consent_mw.crypto.wrapping import key_id, unwrapped
@@ -14,12 +15,16 @@ from consent_mw.hosts.messages import (
     Body,
     Chosen,
     Confirm,
+    Holds,
     Message,
     Place,
     Pub,
     Published,
+    Retired,
+    Runs,
     Wraps,
     context,
+    days_of,
     later,
     places_of,
 )
@@ -28,6 +33,9 @@ from consent_mw.records import Record
 #: "used": this host sealed under its own key. "shared": it wrapped keys of the place for a host. "over": the place is
 #: certified.
 Note: TypeAlias = Literal["used", "shared", "over"]
+
+
+_NO_HOLDS: Final = Holds(number=0, places={}, used={})
 
 
 class Wrap(NamedTuple):
@@ -60,10 +68,13 @@ class View:
         owners, recipients: For each place, the hosts that are owner or recipient of a wrap.
         chosen: For each place, the host whose key is used.
         confirms: For each place and host, the hosts for which it had wrapped keys.
+        claims: For each day and label, the hosts that state that they hold a key.
+        claims_of_use: For each place, the hosts that state that their own key may have sealed something.
         retired: For each retired host, the reason.
         published: What any host published, by name, for each shelf; of what is here in brief, without the text.
         names: For each host, the name of its machine.
-        replaced: Messages with a part of an audit chain that a later message of its host contains.
+        replaced: Messages with a part of an audit chain that a later message of its host contains, or with a former
+            statement of its keys.
         used, shared, over: The notes.
         at_ns: The time, by which what was published for a while is over.
     """
@@ -79,6 +90,9 @@ class View:
         self.recipients: dict[Place, set[bytes]] = {}
         self.chosen: dict[Place, bytes] = {}
         self.confirms: dict[Place, dict[bytes, frozenset[bytes]]] = {}
+        self._latest_holds: dict[bytes, tuple[UUID, Holds]] = {}
+        self.claims: dict[int, dict[str, set[bytes]]] = {}
+        self.claims_of_use: dict[Place, set[bytes]] = {}
         self.retired: dict[bytes, str] = {}
         self.published: dict[str, dict[str, Published]] = {}
         self.names: dict[bytes, str] = {}
@@ -99,7 +113,9 @@ class View:
         self.briefs.pop(message.record.id, None)
         self.messages[message.record.id] = message
         self._learn(author, body)
-        if isinstance(body, Published) and body.shelf == AUDIT:
+        if isinstance(body, Holds):
+            self._learn_holds(author, message.record.id, body)
+        elif isinstance(body, Published) and body.shelf == AUDIT:
             self._replace_parts(author, message.record.id, body)
 
     def take_brief(self, brief: Brief) -> None:
@@ -128,8 +144,36 @@ class View:
             by_host[author] = by_host.get(author, frozenset()) | frozenset(body.shared)
         elif isinstance(body, Published):
             self.published.setdefault(body.shelf, {}).setdefault(body.name, body)
-        elif not isinstance(body, Beat):
+        elif isinstance(body, Retired):
             self.retired.setdefault(body.host, body.reason)
+
+    def _learn_holds(self, author: bytes, record_id: UUID, holds: Holds) -> None:
+        """Take a host's statement in place of its former one."""
+        former_id, former = self._latest_holds.get(author, (None, None))
+        if former_id == record_id:
+            return
+        if former is not None and former.number >= holds.number:
+            self.replaced.add(record_id)
+            return
+        if former_id is not None:
+            self.replaced.add(former_id)
+        self._latest_holds[author] = record_id, holds
+        for place in _places(former.places if former else {}):
+            self.claims[place.day][place.label].discard(author)
+        for place in _places(holds.places):
+            self.claims.setdefault(place.day, {}).setdefault(place.label, set()).add(author)
+        for place in _places(former.used if former else {}):
+            self.claims_of_use[place].discard(author)
+        for place in _places(holds.used):
+            self.claims_of_use.setdefault(place, set()).add(author)
+
+    def _claiming(self, place: Place) -> Set[bytes]:
+        # One that is retired states nothing new any more, also when the place is over.
+        return self.claims.get(place.day, {}).get(place.label, set()) - self.retired.keys()
+
+    def holds(self, host: bytes) -> Holds:
+        """Return what a host states last of the keys that it holds; an empty one if nothing is known."""
+        return self._latest_holds.get(host, (None, _NO_HOLDS))[1]
 
     def _place(self, day: int, label: str) -> Place:
         self.labels.setdefault(day, set()).add(label)
@@ -155,15 +199,28 @@ class View:
         return [
             number
             for number, body in known
-            if (isinstance(body, Published) or getattr(body, "day", None) in days) and self._is_over(number, body)
+            if (isinstance(body, Published | Holds) or getattr(body, "day", None) in days)
+            and self._is_over(number, body)
         ]
 
+    def forget_former_holds(self) -> list[UUID]:
+        """
+        Forget the statements of keys that later ones replaced, and return their ids. Their lines may stay in the book.
+        """
+        former = [number for number in self.replaced & self.messages.keys() if _is_holds(self.messages[number])]
+        for number in former:
+            del self.messages[number]
+        return former
+
     def is_news(self, message: Message) -> bool:
-        """Whether it is a beat that every host hears, and the newest of its host that is known here."""
+        """
+        Whether it is a beat that every host hears, or tells that this one lacks something, and the newest of its host
+        that is known here.
+        """
         body, known = message.body, self.beats.get(message.author)
         return (
             isinstance(body, Beat)
-            and body.is_for_all
+            and (body.is_for_all or body.holds > self.holds(message.author).number)
             and (known is None or (known.body != body and later(body, known.body) is body))
         )
 
@@ -224,10 +281,19 @@ class View:
         """Return the hosts whose keys may have sealed something in a place, the chosen one first."""
         chosen = self.chosen.get(place)
         used = {me} if place in self.used else set[bytes]()
-        others = sorted((self.owners.get(place, set()) | used) - {chosen or b""})
+        used |= self.owners.get(place, set()) | self.claims_of_use.get(place, set())
+        others = sorted(used - {chosen or b""})
         return [*([chosen] if chosen else []), *others]
 
     # -- holders ------------------------------------------------------------------------------------------------
+
+    def unheard(self) -> frozenset[bytes]:
+        """Return the hosts that have stated anew which keys they hold, as far as it is known, and what is not."""
+        return frozenset(
+            host
+            for host, (_, beat, _) in self.beats.items()
+            if beat.holds > self.holds(host).number and host not in self.retired
+        )
 
     def is_confirmed(self, place: Place) -> bool:
         """Whether some host has overwritten its part of a place. No host joins a place that ends."""
@@ -237,7 +303,7 @@ class View:
         """Return all hosts that may ever have been able to open a key of a place."""
         owners = {*self.pubs.get(place, ()), *self.shared.get(place, ()), *self.confirms.get(place, ())}
         owners |= self.owners.get(place, set()) | ({self.chosen[place]} if place in self.chosen else set())
-        owners |= self.recipients.get(place, set())
+        owners |= self.recipients.get(place, set()) | self._claiming(place)
         # A host lists the recipients of its wraps when it confirms. It can wrap no more then, so the list is complete.
         return frozenset(owners.union(*self.confirms.get(place, {}).values()))
 
@@ -250,7 +316,14 @@ class View:
     @property
     def places(self) -> frozenset[Place]:
         """All places of which some host holds a key."""
-        return frozenset(Place(day, label) for day, labels in self.labels.items() for label in labels)
+        return frozenset(
+            Place(day, label) for day in self.labels.keys() | self.claims.keys() for label in self.labels_of(day)
+        )
+
+    def labels_of(self, day: int) -> Set[str]:
+        """Return the labels of a day of which some host holds a key, as far as one said so."""
+        claimed = {label for label in self.claims.get(day, ()) if self._claiming(Place(day, label))}
+        return self.labels.get(day, set()) | claimed
 
     def name(self, host: bytes) -> str:
         """Return the name to show for a host: the machine's name, and the beginning of the id."""
@@ -263,7 +336,22 @@ class View:
         return self._is_over(message.record.id, message.body)
 
     def _is_over(self, number: UUID, body: Body) -> bool:
+        if number in self.replaced:
+            return True
         if isinstance(body, Published):
-            return number in self.replaced or 0 < body.until_ns < self.at_ns
+            return 0 < body.until_ns < self.at_ns
+        if isinstance(body, Holds):  # of one that is retired, until nobody holds a key of those days
+            author = self.messages[number].author if number in self.messages else b""
+            return author in self.retired and not any(place in self.pubs for place in _places(body.used))
         places = list(places_of(body))
         return bool(places) and self.over.issuperset(places)
+
+
+def _places(runs: Mapping[str, Runs]) -> Iterator[Place]:
+    for label, joined in runs.items():
+        for day in days_of(joined):
+            yield Place(day, label)
+
+
+def _is_holds(message: Message) -> bool:
+    return isinstance(message.body, Holds)
