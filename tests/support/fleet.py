@@ -57,7 +57,7 @@ AHEAD = Path("../ahead")
 clock = Ahead() if AHEAD.exists() else time.time_ns
 inner = Starlette(routes=[Route("/", home), Route("/search", search)])
 app = ConsentMiddleware(inner, policy="policy.toml", secret_keys=[os.environ["SECRET"]], store=os.environ["STORE"],
-                        log_store=os.environ.get("LOGS", "").split(),
+                        log_store=os.environ.get("LOGS", "").split(), keyring=os.environ.get("KEYRING") or None,
                         clock=clock)
 """
 SECRET = "a secret of at least 16 bytes"
@@ -75,6 +75,7 @@ class Host:
         self.store = store
         self.secret = secret
         self.logs: list[str] = []
+        self.keyring = self.token = ""  # the URL of a key service, and the token for it
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -129,6 +130,7 @@ class Host:
         """The environment of its processes."""
         path = os.pathsep.join([str(self.directory), *sys.path])
         variables = {"STORE": self.store, "LOGS": " ".join(self.logs), "SECRET": self.secret}
+        variables |= {"KEYRING": self.keyring, "BAO_TOKEN": self.token}
         return {**os.environ, "PYTHONPATH": path, **variables}
 
     @property
