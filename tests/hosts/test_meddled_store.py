@@ -98,7 +98,8 @@ class Meddler:
         self._connection.execute("DELETE FROM shelves WHERE purpose = 'hosts'")
 
     def _alter(self, row: _Row) -> None:
-        sealed, where = bytes(row[7]), self._chance.randrange(len(row[7]))
+        sealed = bytes(row[7]) or b"x"  # it was cut down to nothing before
+        where = self._chance.randrange(len(sealed))
         altered = self._chance.choice((
             sealed[:where] + bytes([sealed[where] ^ 1]) + sealed[where + 1 :], sealed[:where], sealed + b"x",
         ))  # fmt: skip
