@@ -74,9 +74,7 @@ def schedule(site: Site) -> tuple[int, int, int]:
         until(lambda: answered <= _recorded(site, began).keys(), 60)
     time.sleep(1)  # what would be there twice comes now
     recorded = _recorded(site, began)
-    for host in site.hosts:
-        own, others = keys_of(host)
-        site.keys |= {*own.values(), *others}
+    _own_keys(site)
     return len(answered), len(answered - recorded.keys()), sum(times - 1 for times in recorded.values())
 
 
@@ -125,13 +123,10 @@ def _recorded(site: Site, since: datetime) -> Counter[int]:
 
 def destroyed(site: Site) -> tuple[int, int, int]:
     """End every day; return how many keys were seen, how many lay in the key files before, and anywhere after."""
-    alive: set[bytes] = set()
-    for host in site.hosts:
-        own, others = keys_of(host)
-        alive |= set(own.values())
-        site.keys |= alive | others
-    in_files = sum(len(keys) for host in site.hosts for keys in found_in(alive, host.data).values())
-    assert in_files >= len(alive), "what is searched for has to be where it is"
+    alive = _own_keys(site)
+    in_files = {key for host in site.hosts for keys in found_in(alive, host.data).values() for key in keys}
+    alive &= _own_keys(site)  # the hosts run, and may have destroyed one before it was searched for
+    assert alive <= in_files, "what is searched for has to be where it is"
     with suppress(shutil.Error):  # a file of a running server may vanish
         shutil.copytree(site.server.data, site.ahead.parent / "backup")
     site.pass_time(_ALL_PASSES)
@@ -139,7 +134,7 @@ def destroyed(site: Site) -> tuple[int, int, int]:
         run("purge", "--policy", "policy.toml", "--store", host.store, cwd=host.directory,
             ahead=int(site.ahead.read_text()))  # fmt: skip
     time.sleep(5)  # the hosts hear of it
-    left = site.keys - {key for host in site.hosts for key in keys_of(host)[0].values()}  # those of days to come
+    left = site.keys - _own_keys(site)  # without those of days to come
     for host in site.hosts:
         host.end()
     site.server.stop()
@@ -147,6 +142,16 @@ def destroyed(site: Site) -> tuple[int, int, int]:
                 for keys in found_in(left, place).values() for key in keys}  # fmt: skip
     anywhere |= {key for keys in found_in(left, site.ahead.parent / "backup").values() for key in keys}
     return len(left), len(alive), len(anywhere)
+
+
+def _own_keys(site: Site) -> set[bytes]:
+    """Return the keys of all hosts, each as its own host has it; and note what any of them can open."""
+    alive = set[bytes]()
+    for host in site.hosts:
+        own, others = keys_of(host)
+        alive |= set(own.values())
+        site.keys |= {*own.values(), *others}
+    return alive
 
 
 def control(site: Site) -> int:
