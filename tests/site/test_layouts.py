@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -41,9 +43,10 @@ LAYOUTS: list[tuple[Layout, Position | None]] = [
 
 async def page(request: Request) -> Response:
     links = "".join(f'<p><a href="/{n}">Link {n}</a></p>' for n in range(40))
-    style = request.query_params.get("body", "")
+    style, rules = (request.query_params.get(name, "") for name in ("body", "rules"))
     response = HTMLResponse(
-        "<!doctype html><html lang=en><head><title>A page</title><link rel=stylesheet href=/static/brand.css></head>"
+        "<!doctype html><html lang=en><head><title>A page</title><link rel=stylesheet href=/static/brand.css>"
+        f"<style>{rules}</style></head>"
         f"<body style='{style}'><header>Header</header><main><h1>A page</h1>{links}</main></body></html>"
     )
     response.set_cookie("theme", "dark")
@@ -130,6 +133,62 @@ def test_a_body_that_holds_what_is_fixed_leaves_the_banner_in_view(
     page = arrive(f"{sites[where]}/?body={body}")
     expect(page.locator("#consent-mw")).to_be_in_viewport(ratio=0.98)
     page.locator("button[value=reject]").click()
+    expect(page.locator("#consent-mw")).to_be_hidden()
+
+
+RULES = [
+    "body > * {{ position: relative {0} }}",
+    "* {{ position: static {0}; display: block {0} }}",
+    "body > * {{ z-index: 1 {0} }} main {{ position: relative; z-index: 9 {0}; background: white }}",
+    "[hidden] {{ display: block {0} }}",
+    "button {{ position: absolute {0}; right: 0 {0}; display: none {0}; width: 100% {0} }}",
+    "form {{ display: flex {0}; position: absolute {0}; width: 900px {0}; padding: 4rem {0} }}",
+    ":not(:defined) {{ visibility: hidden {0} }}",
+    ":not(:defined) {{ display: none {0} }}",
+]
+
+
+@pytest.mark.parametrize("where", [LAYOUTS[0], LAYOUTS[2], LAYOUTS[6]], ids=lambda where: where[0])
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("insists", ["!important", ""])
+def test_a_site_s_rule_for_elements_leaves_the_answers_in_view_alike_and_in_use(
+    arrive: Any, sites: dict[tuple[str, str | None], str], where: tuple[str, str | None], rules: str, insists: str
+) -> None:
+    page = arrive(f"{sites[where]}/?{urlencode({'rules': rules.format(insists)})}", 320, 640)
+    expect(page.locator("#consent-mw")).to_be_in_viewport(ratio=0.98)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    sizes = page.locator("#consent-mw button").evaluate_all(
+        "found => found.map((each) => each.getBoundingClientRect())"
+        ".map((box) => [box.width, box.height, box.top].map(Math.round).join())"
+    )
+    assert (len(sizes), len(set(sizes))) == (3, 1)
+    page.locator("button[value=reject]").click()
+    expect(page.locator("#consent-mw")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["label { position: absolute {0} }", "input { appearance: none {0}; display: none {0} }"],
+    ids=["label", "input"],
+)
+def test_a_site_s_rule_for_fields_leaves_the_settings_usable(
+    arrive: Any, sites: dict[tuple[str, str | None], str], rule: str
+) -> None:
+    page = arrive(f"{sites['bar', 'bottom']}/?{urlencode({'rules': rule.replace('{0}', '!important')})}")
+    page.get_by_role("link", name="Settings").click()
+    radios = page.locator("dialog .consent-mw-purpose").first.locator("> fieldset > .consent-mw-radios")
+    radios.get_by_label("Yes").check()
+    boxes = [radios.locator("label").nth(at).bounding_box() for at in range(3)]
+    assert all(one["x"] + one["width"] <= other["x"] for one, other in pairwise(boxes))
+
+
+def test_a_banner_that_the_address_names_goes_with_the_answer(
+    arrive: Any, sites: dict[tuple[str, str | None], str]
+) -> None:
+    page = arrive(f"{sites['bar', 'bottom']}/#consent-mw")
+    expect(page.locator("dialog[open]")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.locator("#consent-mw button[value=reject]").click()
     expect(page.locator("#consent-mw")).to_be_hidden()
 
 

@@ -37,7 +37,7 @@ _FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] =
 
 _LITERAL: Final = rb"""("[^"\n]*"|'[^'\n]*'|`[^`\n]*`|(?<=[(,=:!&|?])/(?:\\.|\[[^]\n]*]|[^/\\[\n])+/)"""
 _WORD: Final = re.compile(_LITERAL + rb"|(?<![\w.$])[A-Za-z]\w+")
-_TOKEN: Final = re.compile(_LITERAL + rb"|(?<![\w.$])(?P<word>[A-Za-z]\w*)|[][(){};]")
+_TOKEN: Final = re.compile(_LITERAL + rb"|(?<![\w.$])(?P<word>[A-Za-z]\w*)|[][(){},;]")
 #: A word that is declared where it stands, or may be.
 _DECLARES: Final = re.compile(rb"(?<=let )\w+|(?<=const )\w+|(?<=,)\w+|\w+(?==[^=>])")
 #: A variable or a parameter, where it gets its value; and what may be a key: also in a pattern, or read in a template.
@@ -129,7 +129,7 @@ class _Variable(NamedTuple):
 
 
 class _Block:
-    """What stands between two brackets: statements, and blocks in them."""
+    """What stands between two brackets: statements or what commas separate, and blocks in them."""
 
     def __init__(self, start: int) -> None:
         self.part = range(start, start)
@@ -138,7 +138,7 @@ class _Block:
         self.declared: set[int] = set()
 
     def variables(self, places: Sequence[int]) -> Iterator[_Variable]:
-        """Return the variables that a word is at these places: one, or one in each statement that declares its own."""
+        """Return the variables that a word is at these places: one, or one in each of the statements that declare their own."""
         if not self.declared.isdisjoint(places):
             yield _Variable(places, self.part)
             return
@@ -163,7 +163,7 @@ def _read(script: bytes) -> tuple[_Block, Mapping[bytes, Sequence[int]]]:
             block.inner.append(around[-1])
         elif token[0] in b")]}":
             around.pop().part = range(block.part.start, at)
-        elif token[0] == b";":
+        elif token[0] in b",;":
             block.ends.append(at)
         elif token["word"]:
             places.setdefault(token[0], []).append(at)

@@ -10,7 +10,7 @@ _FORM: Final = re.compile(r"<form\b([^>]*)>(.*?)</form>", re.DOTALL)
 _CONTROL: Final = re.compile(r"<(button|input|select|textarea)\b")
 _CLASS: Final = re.compile(r'\s*class="([^"]*)"')
 _END: Final = re.compile(rb"</(?:body|html)\s*>\s*\Z", re.IGNORECASE)
-_ALONE: Final = 'hx-boost="false" data-turbo="false" hidden'
+_ALONE: Final = 'class="consent-mw" hx-boost="false" data-turbo="false" hidden'
 
 
 def ends(page: bytes) -> bool:

@@ -17,6 +17,10 @@
   // An address, as the page reads it: without an origin if it is none.
   const at = (href) => make("a", { href });
   let root = whole(page);
+  // Sites hide elements that are not defined yet: `:not(:defined) { visibility: hidden }`.
+  try {
+    ["consent-mw", "consent-mw-box"].forEach((name) => customElements.define(name, class extends HTMLElement {}));
+  } catch {}
   const base = me.src.replace(/\/static\/[^/]*$/, "");
   const BANNER = "[data-consent=banner]", WAITING = ":not(form)[data-consent=waiting]";
   const DIALOG = "dialog[data-consent=dialog]";
@@ -158,6 +162,7 @@
   const leave = (section) => {
     const inside = contains(section, active(page));
     section.hidden = true;
+    delete section.dataset.shared; // also where the page's address names it
     if (inside) goOn();
   };
   const showWhatWaits = () => each(select(root, WAITING), (section) => {
