@@ -182,6 +182,20 @@ def test_an_answer_gets_through_where_a_method_of_the_browser_throws(
     assert server.choice == "reject"
 
 
+@pytest.mark.parametrize("never", ["window.fetch", "Response.prototype.json"])
+def test_an_answer_gets_through_where_what_should_send_it_never_ends(page: Page, server: Server, never: str) -> None:  # noqa: F811 - a fixture
+    """As extensions replace it, and workers that died."""
+    page.clock.install()
+    opens(page, server, f'<script nonce="n1">{never} = () => new Promise(() => {{}})</script>{BANNER % ""}')
+    page.locator("#consent-mw button[value=reject]").click()
+    page.clock.fast_forward(11_000)
+    ends = time.monotonic() + 60
+    while not any("text/html" in accept for accept, _ in server.posts):
+        assert time.monotonic() < ends, "no form came"
+        page.wait_for_timeout(10)
+    assert server.choice == "reject"
+
+
 def test_a_page_that_takes_out_whatever_it_does_not_know_is_not_fought(page: Page, server: Server) -> None:  # noqa: F811 - a fixture
     takes_out = (
         "new MutationObserver(() => document.body.querySelectorAll('.consent-mw-status').forEach((e) => e.remove()))"

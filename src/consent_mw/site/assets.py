@@ -36,13 +36,15 @@ _FOR_READERS: Final[Mapping[str, tuple[tuple[re.Pattern[bytes], bytes], ...]]] =
 
 
 _LITERAL: Final = rb"""("[^"\n]*"|'[^'\n]*'|`[^`\n]*`|(?<=[(,=:!&|?])/(?:\\.|\[[^]\n]*]|[^/\\[\n])+/)"""
-_WORD: Final = re.compile(_LITERAL + rb"|(?<![\w.$])[A-Za-z]\w+")
-_TOKEN: Final = re.compile(_LITERAL + rb"|(?<![\w.$])(?P<word>[A-Za-z]\w*)|[][(){},;]")
+#: A word that is no property; `...` before it spreads it.
+_NAME: Final = rb"(?<![\w$])(?<!(?<!\.\.)\.)[A-Za-z]"
+_WORD: Final = re.compile(_LITERAL + rb"|" + _NAME + rb"\w+")
+_TOKEN: Final = re.compile(_LITERAL + rb"|(?P<word>" + _NAME + rb"\w*)|[][(){},;]")
 #: A word that is declared where it stands, or may be.
 _DECLARES: Final = re.compile(rb"(?<=let )\w+|(?<=const )\w+|(?<=,)\w+|\w+(?==[^=>])")
 #: A variable or a parameter, where it gets its value; and what may be a key: also in a pattern, or read in a template.
 _VARIABLE: Final = re.compile(rb"(?<![\w.$])[A-Za-z]\w+(?==[^=])|(?<=[(,])\w\w+(?=[\w,]*\)=>)|(?<=let )\w+(?=[,;])")
-_KEY: Final = re.compile(rb"(?<=\.)\w+|(?<=[{,])\w+(?=[,}:])|\w+(?=:)|\{[^{}]*}(?=]?\)=>|]?=[^=])|`[^`\n]*`")
+_KEY: Final = re.compile(rb"(?<=(?<!\.\.)\.)\w+|(?<=[{,])\w+(?=[,}:])|\w+(?=:)|\{[^{}]*}(?=]?\)=>|]?=[^=])|`[^`\n]*`")
 #: An arrow function with one parameter needs no parentheses, but a word before it would run into it.
 _ONE_PARAMETER: Final = re.compile(rb"(?<![\w$])\((\w+)\)=>")
 
@@ -138,7 +140,7 @@ class _Block:
         self.declared: set[int] = set()
 
     def variables(self, places: Sequence[int]) -> Iterator[_Variable]:
-        """Return the variables that a word is at these places: one, or one in each of the statements that declare their own."""
+        """Return the variables that a word is at these places: one, or one of each statement that declares it."""
         if not self.declared.isdisjoint(places):
             yield _Variable(places, self.part)
             return

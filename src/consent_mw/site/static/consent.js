@@ -5,21 +5,21 @@
   if (window[TWICE]) return;
   // Markup can name an element like what is read here, <img name="currentScript"> or <input name="closest">, and would
   // then be read in its place. A site has names too: class Node, const URL. Prototypes cannot be named away.
-  const page = document, pure = (name, thing = page) => {
-    const above = Object.getPrototypeOf(thing), own = Object.getOwnPropertyDescriptor(above, name);
-    return own ? Function.call.bind(own.value || own.get) : pure(name, above);
+  const page = document, pure = (property, thing = page) => {
+    const above = Object.getPrototypeOf(thing), own = Object.getOwnPropertyDescriptor(above, property);
+    return own ? Function.call.bind(own.value || own.get) : pure(property, above);
   };
   const whole = pure("documentElement"), me = pure("currentScript")(page), create = pure("createElement");
   const query = pure("querySelector", me), select = pure("querySelectorAll", me), enclose = pure("append", me);
   const matches = pure("matches", me), closest = pure("closest", me), discard = pure("remove", me);
   const contains = pure("contains"), typeOf = pure("nodeType"), active = pure("activeElement");
-  const listen = pure("addEventListener"), make = (name, props) => Object.assign(create(page, name), props);
+  const listen = pure("addEventListener"), make = (tag, props) => Object.assign(create(page, tag), props);
   // An address, as the page reads it: without an origin if it is none.
   const at = (href) => make("a", { href });
   let root = whole(page);
   // Sites hide elements that are not defined yet: `:not(:defined) { visibility: hidden }`.
   try {
-    ["consent-mw", "consent-mw-box"].forEach((name) => customElements.define(name, class extends HTMLElement {}));
+    ["consent-mw", "consent-mw-box"].forEach((tag) => customElements.define(tag, class extends HTMLElement {}));
   } catch {}
   const base = me.src.replace(/\/static\/[^/]*$/, "");
   const BANNER = "[data-consent=banner]", WAITING = ":not(form)[data-consent=waiting]";
@@ -30,20 +30,20 @@
   const find = (selector) => query(root, selector);
   const isElement = (node) => typeOf(node) === 1;
   const near = (node, selector) => isElement(node) && closest(node, selector);
-  const warn = (...words) => console.warn("consent-mw:", ...words);
+  const complain = (...words) => console.warn("consent-mw:", ...words);
   // Under require-trusted-types-for; a site that names its policies names ours: trusted-types consent-mw.
   let trust = { createHTML: String, createScript: String, createScriptURL: String };
   try {
     trust = window.trustedTypes?.createPolicy("consent-mw", trust) || trust;
   } catch (error) {
-    warn(error);
+    complain(error);
   }
   // One element in trouble does not stop the others.
   const each = (elements, work) => elements.forEach((element) => {
     try {
       work(element);
     } catch (error) {
-      warn(error, element);
+      complain(error, element);
     }
   });
   // Whether the page's markup leads to this path below our prefix, and nowhere else.
@@ -92,19 +92,22 @@
     scan(root);
     dispatchEvent(new CustomEvent("consentchange", { detail: state }));
   };
-  const read = async (path, body) => {
+  // An extension may put something in the place of fetch that never answers.
+  const PATIENCE_MS = 10000;
+  const soon = (promise) => Promise.race([promise, new Promise((done, fail) => setTimeout(fail, PATIENCE_MS))]);
+  const read = async (path, fields) => {
     const answer = await fetch(base + path, {
-      method: body ? "POST" : "GET", body, headers: { Accept: "application/json" }, cache: "no-store", keepalive: !!body,
-      redirect: "error",
+      method: fields ? "POST" : "GET", body: fields, headers: { Accept: "application/json" }, cache: "no-store",
+      keepalive: !!fields, redirect: "error",
     });
     if (!answer.ok) throw answer;
     return answer.json();
   };
-  const ask = async (path, body) => {
-    const mine = body ? 0 : ++turn;
-    const next = await read(path, body);
-    if (body) turn++; // an older reading that is still on its way is out of date
-    if (body || mine === turn) apply(next);
+  const ask = async (path, fields) => {
+    const mine = fields ? 0 : ++turn;
+    const next = await read(path, fields);
+    if (fields) turn++; // an older reading that is still on its way is out of date
+    if (fields || mine === turn) apply(next);
   };
   const refresh = () => ask("/state").catch(() => {
     loaded = true;
@@ -115,7 +118,7 @@
   const allows = (purpose) => (state || need(), !!state && state.allowed.includes(purpose));
   // Resolves, once it is taken, to what asks whether it came back: a browser may keep no cookies.
   const choose = async (fields) => {
-    await ask("/choice", new URLSearchParams(fields));
+    await soon(ask("/choice", new URLSearchParams(fields)));
     tabs?.postMessage("");
     const mine = state.choice;
     return () => read("/state").then((next) => !mine || !!next.choice, () => true);
@@ -137,11 +140,11 @@
   const REST_MS = 1000; // a page may take out whatever it does not know
   let stood = 0;
   const stand = () => { // also after the body was swapped, for a view that was kept with an older one
-    const body = find("body");
-    if (status.isConnected || !body || Date.now() < stood + REST_MS) return;
+    const place = find("body");
+    if (status.isConnected || !place || Date.now() < stood + REST_MS) return;
     stood = Date.now();
     each(select(root, ".consent-mw-status"), discard);
-    enclose(body, status);
+    enclose(place, status);
   };
   stand();
   const READ_MS = 8000;
@@ -154,11 +157,11 @@
     clearTimeout(fading);
     fading = setTimeout(() => status.textContent = "", READ_MS);
   };
-  const focus = (element) => {
+  const move = (element) => {
     if (element.tabIndex < 0) element.tabIndex = -1;
     element.focus({ preventScroll: true });
   };
-  const goOn = () => focus(find("main,[role=main],h1") || find("body"));
+  const goOn = () => move(find("main,[role=main],h1") || find("body"));
   const leave = (section) => {
     const inside = contains(section, active(page));
     section.hidden = true;
@@ -173,7 +176,7 @@
       discard(field);
       if (query(item, "[name=waiting]")) return; // another one of its purpose waits
       discard(item);
-      if (inside) focus(query(section, "button") || section);
+      if (inside) move(query(section, "button") || section);
     });
     if (!section.hidden && !query(section, "[name=waiting]")) leave(section);
   });
@@ -184,9 +187,9 @@
     if (find("body.consent-mw") || bringing || !state?.choice || state.waiting.every(({ id }) => asked.includes(id))) return;
     bringing = true;
     try {
-      const body = await markup(base + "?waiting=1");
+      const question = await markup(base + "?waiting=1");
       each(select(root, WAITING + ".consent-mw-pinned"), discard);
-      find("body").prepend(body);
+      find("body").prepend(question);
     } catch {} // nobody is asked, nothing is set
     bringing = false;
   };
@@ -237,7 +240,7 @@
     const address = at(href && leads(href, "") ? href : base);
     address.search += "&dialog=1";
     try {
-      const dialog = await (opening ||= find(DIALOG) || fetched(address));
+      const dialog = await soon(opening ||= find(DIALOG) || fetched(address));
       if (!dialog.open) dialog.showModal();
     } catch {
       location.assign(base);
@@ -258,9 +261,9 @@
   const placeholders = new WeakMap(), once = new WeakSet(), made = new WeakSet();
   // What the policy declares; a shop's own data-category="shoes" is none of ours.
   const declared = me.dataset.purposes?.split(" "), warned = new WeakSet();
-  const purposes = (element) => {
+  const asked = (element) => {
     const names = (element.dataset.purpose || element.dataset.category || "").split(/[\s,]+/);
-    const known = names.filter((name) => declared ? declared.includes(name) : name);
+    const known = names.filter((word) => declared ? declared.includes(word) : word);
     if (known.length || warned.has(element) || !(element.localName === "script" || element.dataset.purpose)) return known;
     warned.add(element);
     throw new Error("names no purpose of the policy");
@@ -273,7 +276,7 @@
   };
   const source = (element) => element.dataset.src || element.getAttribute("src");
   let queue = Promise.resolve();
-  const PATIENCE_MS = 10000, RUNS = /^(module|.*script)?$/i;
+  const RUNS = /^(module|.*script)?$/i;
   const run = (old) => queue = queue.then(() => new Promise((done) => {
     const script = make("script");
     for (const attribute of old.attributes) {
@@ -293,7 +296,7 @@
       && RUNS.test(script.type);
     if (waits) setTimeout(done, PATIENCE_MS);
     else done();
-  })).catch(warn);
+  })).catch(complain);
   const start = (element) => {
     if (element.localName === "script") {
       // Where what we start is trusted because we are, only what the page trusts too is started.
@@ -308,14 +311,14 @@
     element.hidden = false;
     placeholders.delete(element);
     if (placeholder) placeholder.remove();
-    if (inside) focus(element);
+    if (inside) move(element);
   };
   // A script cannot be stopped; a frame can be taken away, and the observer puts its placeholder back.
   const recall = (element) => {
-    if (once.has(element) || purposes(element).every(allows)) return;
+    if (once.has(element) || asked(element).every(allows)) return;
     const waits = element.cloneNode();
     waits.dataset.src = element.getAttribute("src");
-    ["src", "srcset", "srcdoc"].forEach((name) => waits.removeAttribute(name));
+    ["src", "srcset", "srcdoc"].forEach((gone) => waits.removeAttribute(gone));
     element.replaceWith(waits);
   };
   const always = (element) => {
@@ -325,12 +328,12 @@
       fields[`${kind}.${name}`] = answer === null ? "ask" : answer ? "yes" : "no");
     put("purpose", state.purposes);
     put("cookie", state.cookies);
-    purposes(element).forEach((name) => fields["purpose." + name] = "yes");
+    asked(element).forEach((word) => fields["purpose." + word] = "yes");
     choose(fields).catch(show);
   };
   const hold = (element) => {
     if (placeholders.has(element)) return;
-    const words = (name) => element.dataset[name] || me.dataset[name] || "";
+    const words = (which) => element.dataset[which] || me.dataset[which] || "";
     const host = web(source(element)).host;
     const box = make("div", { className: "consent-mw consent-mw-placeholder" });
     if (state) box.lang = state.language;
@@ -346,7 +349,7 @@
   };
   const visit = (element) => {
     if (made.has(element) || element.namespaceURI !== root.namespaceURI) return;
-    const names = purposes(element);
+    const names = asked(element);
     if (!names.length) return;
     if (!loaded) return need();
     if (source(element)) web(source(element));
@@ -401,7 +404,7 @@
   };
   window[TWICE] = Object.freeze({ allows, show: () => void show(), subscribe, refresh });
   // An element of that name is none, and what the site calls so stays the site's.
-  if (Object.hasOwn(window, "consent")) warn("window.consent is not ours, but", TWICE);
+  if (Object.hasOwn(window, "consent")) complain("window.consent is not ours, but", TWICE);
   else window.consent = window[TWICE];
   // The server has just said what is asked, unless this page comes from somewhere else.
   const came = window.performance?.getEntriesByType?.("navigation")[0];
