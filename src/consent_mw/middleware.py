@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from consent_mw._asgi import ASGIApp, Header, HeaderList, Receive, Scope, Send, header_value
 from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.cookies.header_lines import fields_of, legible, legible_scope
-from consent_mw.cookies.neighbours import foreign_request, stands_alone
+from consent_mw.cookies.neighbours import STORAGE_ACCESS, foreign_request, stands_alone
 from consent_mw.cookies.request_cookies import Reading, without_cookies
 from consent_mw.log.exchange import Exchange
 from consent_mw.log.route import Routes
@@ -271,7 +271,12 @@ def _ask_for_a_page(exchange: Exchange) -> None:
 
 def _may_be_foreign(fields: Mapping[bytes, bytes]) -> bool:
     """Whether another site may have caused a request. A cheap check first: most come from the site itself."""
-    return fields.get(b"sec-fetch-site", b"") not in _AT_HOME or b"sec-purpose" in fields or b"origin" in fields
+    return (
+        fields.get(b"sec-fetch-site", b"") not in _AT_HOME
+        or b"sec-purpose" in fields
+        or b"origin" in fields
+        or STORAGE_ACCESS in fields
+    )
 
 
 def _may_signal(fields: Mapping[bytes, bytes]) -> bool:

@@ -19,8 +19,17 @@ BANNER = 'data-consent="banner"'
 RETURNS = [(b"sec-fetch-site", b"cross-site"), (b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document")]
 FRAMED = [(b"sec-fetch-site", b"cross-site"), (b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"iframe")]
 FETCHED = [*RETURNS[:2], (b"sec-fetch-dest", b"document"), (b"sec-purpose", b"prefetch;anonymous-client-ip")]
+#: What a page in that frame asks of its own site, later: only this last header tells it from the site's own pages.
+WITHIN = [(b"sec-fetch-site", b"same-origin"), (b"sec-fetch-dest", b"empty"), (b"sec-fetch-storage-access", b"active")]
 OLDER = [(b"origin", b"https://bank.example")]
-FOREIGN = [("POST", RETURNS), ("GET", FRAMED), ("GET", FETCHED), ("POST", OLDER), ("POST", [(b"origin", b"null")])]
+FOREIGN = [
+    ("POST", RETURNS),
+    ("GET", FRAMED),
+    ("GET", FETCHED),
+    ("GET", WITHIN),
+    ("POST", OLDER),
+    ("POST", [(b"origin", b"null")]),
+]
 HOME = [
     ("GET", RETURNS),
     ("POST", [(b"sec-fetch-site", b"same-site")]),

@@ -16,8 +16,9 @@ _USUAL: Final = frozenset(
     b"accept accept-encoding accept-language authorization cache-control cdn-loop cf-connecting-ip cf-ray cf-visitor "
     b"connection content-length content-type cookie dnt forwarded host if-modified-since if-none-match origin pragma "
     b"priority range referer save-data sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode "
-    b"sec-fetch-site sec-fetch-user sec-gpc te traceparent upgrade-insecure-requests user-agent via x-forwarded-for "
-    b"x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip x-request-id x-requested-with".split()
+    b"sec-fetch-site sec-fetch-storage-access sec-fetch-user sec-gpc te traceparent upgrade-insecure-requests "
+    b"user-agent via x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip x-request-id "
+    b"x-requested-with".split()
 )
 #: Characters at which some reader ends the line and begins another one (RFC 9110, section 5.5).
 LINE_ENDS: Final = b"\r\n\0"

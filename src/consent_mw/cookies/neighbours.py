@@ -11,6 +11,9 @@ from consent_mw._asgi import Scope
 
 #: Methods that a link can have (RFC 9110, section 9.2.1).
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+#: A browser sends it in pages of other sites only: from a frame, also for what that frame itself asks of its own site
+#: (Storage Access Headers, section 3.1).
+STORAGE_ACCESS: Final = b"sec-fetch-storage-access"
 #: How many hosts are cached, and the longest one: a name of 253 letters (RFC 1035, section 2.3.4) and its port.
 _REMEMBERED_HOSTS: Final = 256
 _LONGEST_HOST: Final = 260
@@ -43,7 +46,8 @@ def foreign_request(scope: Scope, fields: Mapping[bytes, bytes], *, embedded: bo
     Whether a browser leaves cookies with SameSite=Lax out of such a request (RFC 6265bis, section 5.2).
 
     It does so for a request from another site, unless this is a top-level navigation with a safe method. Examples: a
-    return by POST from a bank or a sign-in, and a frame in a page of another site. A prefetch counts too.
+    return by POST from a bank or a sign-in, and a frame in a page of another site, with all that this frame asks for
+    afterwards. A prefetch counts too.
 
     Args:
         fields: The request's headers by lower-case name.
@@ -54,6 +58,8 @@ def foreign_request(scope: Scope, fields: Mapping[bytes, bytes], *, embedded: bo
         return True
     if embedded:
         return False
+    if STORAGE_ACCESS in fields:
+        return True
     if site is None:
         # On plain http, and from browsers older than these headers, only a POST names its origin.
         origin = fields.get(b"origin")
