@@ -249,11 +249,13 @@ class Destruction:
     async def keep_on(self, clock: Callable[[], int], every_seconds: float = 60.0) -> None:
         """
         Destroy what has ended, each minute and with each quarter of an hour, until cancelled. What went wrong is logged
-        once.
+        once. An archive that this host had alone moves at once: until then people are asked to wait for their data.
 
         Args:
             clock: Nanoseconds since 1970.
         """
+        if self._archive and self._archive.earlier and self._archive.earlier.is_there:
+            await self.run(instant_of(clock()))
         while True:
             # With a quarter of an hour ends whatever ends, so none of it waits for a minute that begins in between.
             await asyncio.sleep(min(every_seconds, max(1.0, QUARTER_SECONDS - clock() / 1e9 % QUARTER_SECONDS)))
@@ -322,10 +324,10 @@ class Destruction:
             run.outcome.troubles.append(str(error))
 
     async def _all_rows(self, run: _Run) -> None:
+        await self._prepare_archive(run)  # first: until it is done, people are asked to wait for their data
         await self._certificates.refresh(day_of(run.now))
         await self._deletions.refresh({stage.where: stage.store for stage in self.stages}, run.now)
         run.outcome.counted += await self._counting.days(self.stages[0], run.now)
-        await self._prepare_archive(run)
         for stage in self.stages:
             if stage.where not in run.unreached:
                 await self._move_rows(stage, run)
