@@ -11,18 +11,22 @@ from consent_mw.stores.base import Store
 __all__ = ["every", "pages"]
 
 _PAGE: Final = 1_000
+#: Of what is held whole anyway. The search for a person begins again with each page: through a table for each day.
+_LARGE_PAGE: Final = 10_000
 
 
-async def pages(store: Store, query: Query, *, newest_first: bool = False) -> AsyncIterator[Sequence[Record]]:
-    """Yield the records that match, in order of id or its reverse, a page at a time. Raises as `Store.fetch`."""
-    page = await store.fetch(query, limit=_PAGE, newest_first=newest_first)
+async def pages(
+    store: Store, query: Query, *, newest_first: bool = False, size: int = _PAGE
+) -> AsyncIterator[Sequence[Record]]:
+    """Yield the records that match, in order of id or its reverse, `size` at a time. Raises as `Store.fetch`."""
+    page = await store.fetch(query, limit=size, newest_first=newest_first)
     while page:
         yield page
-        if len(page) < _PAGE:  # the contract says that there are no more
+        if len(page) < size:  # the contract says that there are no more
             return
-        page = await store.fetch(query, after=page[-1].id, limit=_PAGE, newest_first=newest_first)
+        page = await store.fetch(query, after=page[-1].id, limit=size, newest_first=newest_first)
 
 
 async def every(store: Store, query: Query) -> list[Record]:
     """Return all records that match, in order of id. For one person or a queue only. Raises as `Store.fetch`."""
-    return [record async for page in pages(store, query) for record in page]
+    return [record async for page in pages(store, query, size=_LARGE_PAGE) for record in page]
