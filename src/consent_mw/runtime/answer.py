@@ -109,44 +109,11 @@ class Answer(Reply, eq=False):
             message["headers"], illegible = own_lines(message.get("headers"))
             revision.shared.illegible.refuse(illegible)
             return special_head(self, message, permissions, chosen)
-        headers = message.get("headers")
-        gated = gate(
-            headers or (),
-            permissions,
-            exchange.started_ns,
-            revision.shared.options.cookie_hook,
-            revision.shared.floors[self.secure],
-        )
-        if headers is not None:
-            message["headers"] = gated.headers
-        if gated.illegible:
-            revision.shared.illegible.refuse(gated.illegible)
+        gated = self._gated(message)
         if gated.clears:
             self.tell_cleared()
-        if gated.pending:
+        if gated.pending or not self._may_hold(message, kind, gated):
             return special_head(self, message, permissions, None, gated)
-        if gated.kind[:17] == _EVENTS and kind == "http.response.start":
-            self.left: Message | None = message
-            self.stream()
-        if revision.shared.options.banner and kind == "http.response.start" and is_page_status(status):
-            if not gated.plain or exchange.scope["method"] != "GET":
-                if is_page(message):
-                    return special_head(self, message, permissions, None, gated)
-                if self.is_asked_here:
-                    self.say(obstacle(message))
-            elif gated.kind == _HTML or is_html(gated.kind):
-                if consent.banner_placed or permissions.asks or consent.pending is not None or revision.site.announces:
-                    if not self._asks_alone(gated):
-                        return special_head(self, message, permissions, None, gated)
-                    accepted = exchange.fields.get(b"accept-language", b"")
-                    self.words: Words | None = revision.site.words(exchange.seen or exchange.scope, accepted, consent)
-                    if self.words is None:
-                        return special_head(self, message, permissions, None, gated)
-                # Even a page that asks nothing is for this visitor alone: those who have not chosen get another page.
-                gated.headers.extend(FOR_ONE_VISITOR)
-                self.page = message
-            elif self.is_asked_here:
-                self.say(obstacle(message))
         exchange.blocked += gated.blocked
         if gated.undeclared:
             revision.report(gated.decisions, exchange)
@@ -155,6 +122,56 @@ class Answer(Reply, eq=False):
         if any(map(depends, gated.decisions)):
             return self.leave(personal(message))
         return self.leave(message)
+
+    def _gated(self, message: Message) -> Gated:
+        """Judge a message's headers, and leave in it those that may go."""
+        revision, exchange = self.revision, self.exchange
+        shared, headers = revision.shared, message.get("headers")
+        gated = gate(
+            headers or (),
+            exchange.consent.permissions,
+            exchange.started_ns,
+            shared.options.cookie_hook,
+            shared.floors[self.secure],
+        )
+        if headers is not None:
+            message["headers"] = gated.headers
+        if gated.illegible:
+            shared.illegible.refuse(gated.illegible)
+        return gated
+
+    def _may_hold(self, message: Message, kind: str, gated: Gated) -> bool:
+        """
+        Hold the head of a usual page until its body comes; return False if it is a page for `special_head`.
+        """
+        if kind != "http.response.start":
+            return True
+        if gated.kind[:17] == _EVENTS:
+            self.left: Message | None = message
+            self.stream()
+        exchange, site = self.exchange, self.revision.site
+        if not self.revision.shared.options.banner or not is_page_status(exchange.status):
+            return True
+        if not gated.plain or exchange.scope["method"] != "GET":
+            if is_page(message):
+                return False
+            if self.is_asked_here:
+                self.say(obstacle(message))
+        elif gated.kind == _HTML or is_html(gated.kind):
+            consent = exchange.consent
+            if consent.banner_placed or consent.permissions.asks or consent.pending is not None or site.announces:
+                if not self._asks_alone(gated):
+                    return False
+                accepted = exchange.fields.get(b"accept-language", b"")
+                self.words: Words | None = site.words(exchange.seen or exchange.scope, accepted, consent)
+                if self.words is None:
+                    return False
+            # Even a page that asks nothing is for this visitor alone: those who have not chosen get another page.
+            gated.headers.extend(FOR_ONE_VISITOR)
+            self.page = message
+        elif self.is_asked_here:
+            self.say(obstacle(message))
+        return True
 
     def _asks_alone(self, gated: Gated) -> bool:
         """Whether a page gets the question and nothing else, like nearly all pages for visitors who have not chosen."""
@@ -171,17 +188,10 @@ class Answer(Reply, eq=False):
     def _aside(self, message: Message) -> Message:
         """Filter a message beside an answer (a push, a hint, trailers): cookies that have to wait are blocked."""
         revision, exchange = self.revision, self.exchange
-        floor = revision.shared.floors[self.secure]
-        headers = message.get("headers")
-        gated = gate(
-            headers or (), exchange.consent.permissions, exchange.started_ns, revision.shared.options.cookie_hook, floor
-        )
-        revision.shared.illegible.refuse(gated.illegible)
+        gated = self._gated(message)
         exchange.blocked += (*gated.blocked, *names_of_pending(gated.pending))
         if gated.undeclared:
             revision.report(gated.decisions, exchange)
-        if headers is not None:
-            message["headers"] = gated.headers
         if "links" in message:  # an early hint: each link becomes a header
             lines, illegible = own_lines((b"link", link) for link in message["links"])
             revision.shared.illegible.refuse(illegible)
