@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.renamed import move_away
+from tests.support.wrong_keyrings import (
+    AlwaysDestroyed,
+    AsksTheDisk,
+    BeginsAnew,
+    BelongsToItsProcess,
+    CountsInItsProcess,
+    CountsOneInTwo,
+    DerivesItsKeys,
+    DestroysInMemory,
+    DestroysInSilence,
+    DestroysTheDayBefore,
+    DestroysWhatBeginsAlike,
+    Forgets,
+    GivesKeysInItsTrouble,
+    HasShortKeys,
+    HoldsItsFile,
+    IgnoresCase,
+    IgnoresParts,
+    LiesAboutTheFirst,
+    ListsAnything,
+    LosesItsTombstones,
+    MakesOneForEach,
+    MovesUp,
+    NamesItselfAnew,
+    RaisesWhatTheSystemSays,
+    Remembers,
+    SaysNothingIsThere,
+    StandsStill,
+    Wrong,
+)
 
-from consent_mw.crypto.keyring import FileKeyring, Keyring
-from consent_mw.exceptions import KeyDestroyed
+from consent_mw.crypto.keyring import FileKeyring
+from consent_mw.exceptions import ConsentError
 from consent_mw.testing.keyring_suite import KeyringSuite, NewKeyring
 
 
@@ -19,76 +50,60 @@ class TestFileKeyring(KeyringSuite):
     def new_keyring(self, tmp_path: Path) -> NewKeyring:
         return partial(FileKeyring, tmp_path / "keys")
 
-
-class Wrong:
-    """A keyring with one fault, over a right one."""
-
-    def __init__(self, path: Path) -> None:
-        self.right = FileKeyring(path)
-        self.name = self.right.name
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.right, name)
-
-
-class Forgets(Wrong):
-    """It gives a new key where the old one was destroyed."""
-
-    def key(self, day: int, purpose: str, *, create: bool) -> bytes:
-        try:
-            return self.right.key(day, purpose, create=create)
-        except KeyDestroyed:
-            return os.urandom(32)
-
-
-class Remembers(Wrong):
-    """It gives the key that it remembers, whoever destroyed it since."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.seen: dict[tuple[int, str], bytes] = {}
-
-    def key(self, day: int, purpose: str, *, create: bool) -> bytes:
-        if (day, purpose) not in self.seen:
-            self.seen[day, purpose] = self.right.key(day, purpose, create=create)
-        return self.seen[day, purpose]
-
-
-class IgnoresParts(Wrong):
-    """A part of a day has the key of the day."""
-
-    def key(self, day: int, purpose: str, *, create: bool) -> bytes:
-        return self.right.key(day, purpose.split()[0], create=create)
-
-
-class MovesUp(Wrong):
-    """Where one key is destroyed the next one takes its place in a list, and gets another."""
-
-    def key(self, day: int, purpose: str, *, create: bool) -> bytes:
-        key: bytes = self.right.key(day, purpose, create=create)
-        return bytes(byte ^ len(self.right.destroyed()) for byte in key)
-
-
-class StandsStill(Wrong):
-    """It does not tell that anything changed."""
-
-    generation = 1
+    @pytest.fixture
+    def break_it(self, tmp_path: Path) -> Callable[[], object]:
+        return partial(move_away, tmp_path / "keys")
 
 
 @pytest.mark.parametrize(
-    ("wrong", "test"),
+    ("wrong", "test", "arguments"),
     [
-        (Forgets, "test_a_destroyed_key_is_given_to_nobody_and_never_made_again"),
-        (Forgets, "test_no_key_is_made_that_nobody_asked_for"),
-        (Remembers, "test_a_destroyed_key_is_given_to_nobody_and_never_made_again"),
-        (MovesUp, "test_a_destroyed_key_is_given_to_nobody_and_never_made_again"),
-        (IgnoresParts, "test_a_key_is_made_once_and_the_same_for_all"),
-        (StandsStill, "test_whoever_remembers_keys_sees_that_something_changed"),
+        (Forgets, "a_destroyed_key_is_given_to_nobody_and_never_made_again", ()),
+        (Forgets, "no_key_is_made_that_nobody_asked_for", ()),
+        (Remembers, "a_destroyed_key_is_given_to_nobody_and_never_made_again", ()),
+        (MovesUp, "a_destroyed_key_is_given_to_nobody_and_never_made_again", ()),
+        (IgnoresParts, "a_key_is_made_once_and_the_same_for_all", ()),
+        (StandsStill, "whoever_remembers_keys_sees_that_something_changed", ()),
+        (BelongsToItsProcess, "another_process_has_the_same_keys_and_no_destroyed_one", ()),
+        (DestroysInMemory, "another_process_has_the_same_keys_and_no_destroyed_one", ()),
+        (MakesOneForEach, "another_process_has_the_same_keys_and_no_destroyed_one", ()),
+        (CountsInItsProcess, "another_process_has_the_same_keys_and_no_destroyed_one", ()),
+        (CountsOneInTwo, "whoever_remembers_keys_sees_that_something_changed", ()),
+        (DestroysTheDayBefore, "one_key_is_destroyed_and_no_other", ()),
+        (DestroysWhatBeginsAlike, "one_key_is_destroyed_and_no_other", ()),
+        (IgnoresCase, "one_key_is_destroyed_and_no_other", ()),
+        (LosesItsTombstones, "a_destroyed_key_is_given_to_nobody_and_never_made_again", ()),
+        (BeginsAnew, "another_process_has_the_same_keys_and_no_destroyed_one", ()),
+        (AsksTheDisk, "the_generation_costs_a_request_nothing", ()),
+        (DestroysInSilence, "what_the_system_refuses_is_an_error_and_no_answer", ("destroy", "no room")),
+        (DestroysInSilence, "a_place_that_fails_is_an_error_and_no_answer", ("break_it",)),
+        (GivesKeysInItsTrouble, "what_the_system_refuses_is_an_error_and_no_answer", ("make", "no room")),
+        (GivesKeysInItsTrouble, "a_place_that_fails_is_an_error_and_no_answer", ("break_it",)),
+        (SaysNothingIsThere, "what_the_system_refuses_is_an_error_and_no_answer", ("live", "cut off")),
+        (SaysNothingIsThere, "what_the_system_refuses_is_an_error_and_no_answer", ("get", "cut off")),
+        (RaisesWhatTheSystemSays, "what_the_system_refuses_is_an_error_and_no_answer", ("destroy", "cut off")),
+        (RaisesWhatTheSystemSays, "a_place_that_fails_is_an_error_and_no_answer", ("break_it",)),
+        (HasShortKeys, "a_key_is_made_once_and_the_same_for_all", ()),
+        (ListsAnything, "what_is_live_is_listed_in_order", ()),
+        (NamesItselfAnew, "it_has_one_name_that_fits_into_a_record", ()),
+        (LiesAboutTheFirst, "one_of_many_destroys_a_key", ()),
+        (AlwaysDestroyed, "no_key_is_made_that_nobody_asked_for", ()),
+        (HoldsItsFile, "a_closed_keyring_holds_neither_files_nor_threads", ()),
     ],
 )
-def test_the_suite_finds_a_keyring_that_is_wrong(wrong: type[Wrong], test: str, tmp_path: Path) -> None:
-    def new() -> Keyring:
-        return wrong(tmp_path / "keys")
+def test_the_suite_finds_a_keyring_that_is_wrong(
+    wrong: type[Wrong], test: str, arguments: tuple[Any, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "keys"
+    given = [partial(move_away, path) if argument == "break_it" else argument for argument in arguments]
+    with pytest.raises((AssertionError, pytest.fail.Exception, ConsentError)):
+        getattr(KeyringSuite(), f"test_{test}")(partial(wrong, path), *given)
 
-    with pytest.raises((AssertionError, pytest.fail.Exception)):
-        getattr(KeyringSuite(), test)(new)
+
+def test_the_suite_finds_keys_that_can_be_worked_out(tmp_path: Path) -> None:
+    class Suite(KeyringSuite):
+        pass
+
+    Suite().test_no_key_can_be_worked_out(partial(DerivesItsKeys, tmp_path / "one"), "one")
+    with pytest.raises(AssertionError, match="another place has the same keys"):
+        Suite().test_no_key_can_be_worked_out(partial(DerivesItsKeys, tmp_path / "other"), "another")

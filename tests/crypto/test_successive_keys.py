@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.support.renamed import move_away
 
 from consent_mw.crypto.archive_keys import ArchiveKeys, SharedArchiveKeys, archive_keys, archive_label
 from consent_mw.crypto.keyring import FileKeyring
@@ -32,11 +34,19 @@ class TestSuccessiveKeyring(KeyringSuite):
     def new_keyring(self, tmp_path: Path) -> NewKeyring:
         return partial(two_files, tmp_path)
 
+    @pytest.fixture
+    def break_it(self, tmp_path: Path) -> Callable[[], object]:
+        return partial(move_away, tmp_path / "new", tmp_path / "old")
+
 
 class TestArchiveKeys(KeyringSuite):
     @pytest.fixture
     def new_keyring(self, tmp_path: Path) -> NewKeyring:
         return partial(archive_of, tmp_path, SiteKeys.random().keys[0])
+
+    @pytest.fixture
+    def break_it(self, tmp_path: Path) -> Callable[[], object]:
+        return partial(move_away, Places(tmp_path).keys)
 
 
 def test_a_place_keeps_its_key_of_before_and_one_that_was_destroyed_gets_none(tmp_path: Path) -> None:

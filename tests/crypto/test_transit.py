@@ -64,6 +64,11 @@ class TestTransitKeyring(KeyringSuite):
     def new_keyring(self, url: str) -> NewKeyring:
         return partial(TransitKeyring, url)
 
+    @pytest.fixture
+    def break_it(self, cluster: OpenBaoCluster) -> Generator[Callable[[], object]]:
+        yield cluster.seal
+        cluster.unseal_all()
+
 
 def _soon(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
     until = time.monotonic() + seconds
@@ -121,9 +126,7 @@ def test_a_sealed_cluster_is_told_once_and_asked_by_no_request(
         with pytest.raises(ConfigurationError, match="for the first time"):
             TransitKeyring(url)
     finally:
-        for number in range(3):
-            cluster.unseal(number)
-        cluster.wait_until_whole()
+        cluster.unseal_all()
     _soon(lambda: _reachable(ring, (_today() + 5, _PURPOSE)))
     ring.close()
 

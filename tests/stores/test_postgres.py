@@ -24,6 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 from starlette.applications import Starlette
 from tests.support.asgi import drive, scope
 from tests.support.postgres import PostgresServer
+from tests.support.renamed import rename
 from tests.support.repository import ROOT
 from tests.support.spooled import clear_records, keep_spooling, make_site
 
@@ -45,8 +46,12 @@ MIDNIGHT = NOON - timedelta(hours=12)
 
 class TestPostgresStore(StoreSuite):
     @pytest.fixture
-    def new_store(self, postgres: PostgresServer) -> NewStore:
-        return partial(PostgresStore, postgres.url(), schema=f"test_{uuid4().hex[:12]}")
+    def new_store(self, postgres: PostgresServer, schema: str) -> NewStore:
+        return partial(PostgresStore, postgres.url(), schema=schema)
+
+    @pytest.fixture
+    def break_it(self, postgres: PostgresServer, schema: str) -> Callable[[], object]:
+        return partial(rename, postgres.url(), "SCHEMA", schema, f"{schema}_elsewhere")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from uuid import uuid4
@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from tests.support.pooler import PROGRAM, Pooler
 from tests.support.postgres import PostgresServer
+from tests.support.renamed import rename
 
 from consent_mw.exceptions import StoreError
 from consent_mw.records import Query
@@ -37,8 +38,16 @@ def pooler(postgres: PostgresServer) -> Generator[Pooler]:
 class TestBehindAPooler(StoreSuite):
     # Transactions are what a store may meet in any session; where sessions are its own, all is as without a pooler.
     @pytest.fixture
-    def new_store(self, pooler: Pooler) -> NewStore:
-        return partial(PostgresStore, pooler.url(), schema=f"test_{uuid4().hex[:12]}")
+    def schema(self) -> str:
+        return f"test_{uuid4().hex[:12]}"
+
+    @pytest.fixture
+    def new_store(self, pooler: Pooler, schema: str) -> NewStore:
+        return partial(PostgresStore, pooler.url(), schema=schema)
+
+    @pytest.fixture
+    def break_it(self, postgres: PostgresServer, schema: str) -> Callable[[], object]:
+        return partial(rename, postgres.url(), "SCHEMA", schema, f"{schema}_elsewhere")
 
 
 @pytest.fixture(scope="module", params=["transaction", "session"])

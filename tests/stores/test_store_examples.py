@@ -8,12 +8,14 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.support.postgres import PostgresServer
+from tests.support.renamed import rename, rename_table
 from tests.support.repository import ROOT
 
 from consent_mw.exceptions import SchemaError, StoreUnavailable
@@ -34,14 +36,26 @@ class TestSQLAlchemyOnSQLite(StoreSuite):
     def new_store(self, tmp_path: Path) -> NewStore:
         return partial(SQLAlchemyStore, f"sqlite+aiosqlite:///{tmp_path / 'records.db'}")
 
+    @pytest.fixture
+    def break_it(self, tmp_path: Path) -> Callable[[], object]:
+        return partial(rename_table, tmp_path / "records.db", "consent_records", "elsewhere")
+
 
 class TestSQLAlchemyOnPostgres(StoreSuite):
     crashes = 4
     rows = 3_000
 
     @pytest.fixture
-    def new_store(self, postgres: PostgresServer) -> NewStore:
-        return partial(SQLAlchemyStore, postgres.database().replace("postgresql:", "postgresql+psycopg:"))
+    def url(self, postgres: PostgresServer) -> str:
+        return postgres.database()
+
+    @pytest.fixture
+    def new_store(self, url: str) -> NewStore:
+        return partial(SQLAlchemyStore, url.replace("postgresql:", "postgresql+psycopg:"))
+
+    @pytest.fixture
+    def break_it(self, url: str) -> Callable[[], object]:
+        return partial(rename, url, "TABLE", "consent_records", "elsewhere")
 
 
 def test_sqlalchemy_refuses_a_table_that_is_not_ours(tmp_path: Path) -> None:
@@ -90,6 +104,7 @@ def make_store(path):
 
 
 from consent_mw.testing.store_suite import StoreSuite
+from tests.support.renamed import rename_table
 
 
 class TestDjangoStore(StoreSuite):
@@ -99,6 +114,10 @@ class TestDjangoStore(StoreSuite):
     @pytest.fixture
     def new_store(self, tmp_path):
         return partial(make_store, str(tmp_path / "records.db"))
+
+    @pytest.fixture
+    def break_it(self, tmp_path):
+        return partial(rename_table, tmp_path / "records.db", "consent_records", "elsewhere")
 
 
 def test_a_table_that_is_not_ours_is_refused(tmp_path):
@@ -126,4 +145,4 @@ def test_the_store_over_django_passes_the_suite(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^\d\d passed", done.stdout, flags=re.MULTILINE)
+    assert re.search(r"^\d+ passed in", done.stdout, flags=re.MULTILINE)

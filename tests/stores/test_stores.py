@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.support.renamed import rename_table
 
 from consent_mw.exceptions import ConfigurationError, SchemaError, StoreError, StoreUnavailable
 from consent_mw.records import Query
@@ -41,6 +42,10 @@ class TestSQLiteStore(StoreSuite, MigrationSuite):
     @pytest.fixture
     def new_store(self, path: Path) -> NewStore:
         return partial(SQLiteStore, path)
+
+    @pytest.fixture
+    def break_it(self, path: Path) -> Callable[[], object]:
+        return partial(rename_table, path, "records", "elsewhere")
 
     @pytest.fixture
     def older_store(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> NewStore:

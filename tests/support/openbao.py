@@ -113,6 +113,12 @@ class OpenBaoCluster:
         self._wait(lambda: self.call(number, "POST", "sys/unseal", {"key": self._unseal}, token="")[0] == 200)
         self._wait(lambda: self.call(number, "GET", "sys/seal-status", token="")[1].get("sealed") is False)
 
+    def unseal_all(self) -> None:
+        """Unseal every member, and wait until all vote."""
+        for number in range(len(self.ports)):
+            self.unseal(number)
+        self.wait_until_whole()
+
     def seal(self) -> None:
         """Seal every member."""
         while (leader := self.leader()) is not None:

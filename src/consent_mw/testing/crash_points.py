@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -18,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from consent_mw.stores.base import Store
 from consent_mw.testing.sample_records import NewStore
 
-__all__ = ["Act", "WithEnvironment", "calls_of", "killed_at", "processes"]
+__all__ = ["Act", "WithEnvironment", "calls_of", "killed_at", "process_of", "processes"]
 
 _T = TypeVar("_T")
 
@@ -38,6 +39,21 @@ def processes() -> ForkServerContext:
     suites = ("store_suite", "keyring_suite")
     context.set_forkserver_preload([*(f"consent_mw.testing.{suite}" for suite in suites), "consent_mw.stores.postgres"])
     return context
+
+
+@contextmanager
+def process_of(target: Callable[..., None], *arguments: Any) -> Generator[Connection]:
+    """Give the connection to a process, which gets its other end last; it is killed in the end, whatever it does."""
+    ours, theirs = processes().Pipe()
+    process = processes().Process(target=target, args=(*arguments, theirs))
+    process.start()
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        ours.close()
+        process.kill()
+        process.join()
 
 
 class WithEnvironment(Generic[_T]):

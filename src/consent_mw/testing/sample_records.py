@@ -60,6 +60,8 @@ HOSTILE_NAMES: Final = (
     "Visit",
     "visit ",
     "null",
+    "x" * 100,
+    "\N{COOKIE}" * 100,
 )
 HOSTILE_BYTES: Final = (b"", b"\0", b"\0\0", b"\xff" * 64, b"\\x00", b"a\0b", bytes(range(64)))
 
