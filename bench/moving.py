@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument("--from", dest="source", choices=("SQLite", "PostgreSQL"), default="SQLite")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     options = parser.parse_args()
+    # A shell that runs this in the background has it ignore Ctrl-C, and the moves with it, which end by that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with _stores(options.source) as (directory, source, target):
         asyncio.run(_fill(directory, source, options.records))
         used = UsedStores.beside(Places(directory).database)
