@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from consent_mw.stores.lease import lease
 from consent_mw.stores.postgres import PostgresStore
 from consent_mw.stores.postgres_address import conninfo_of
 from consent_mw.testing.sample_records import NOON, VISITS, everything, make_record
+from consent_mw.testing.store_model import compare
 from consent_mw.testing.store_suite import NewStore, StoreSuite
 
 DAY = timedelta(days=1)
@@ -206,6 +207,80 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres: PostgresSer
     assert "create it with ENCODING 'UTF8'" in refusal(PostgresStore(postgres.url("latin")), StoreError)
 
 
+#: What a role may have set for other programs: time limits, another encoding, another way to write values.
+SETTINGS = {
+    "statement_timeout": "'20ms'",
+    "lock_timeout": "'1ms'",
+    "idle_in_transaction_session_timeout": "'20ms'",
+    "default_transaction_read_only": "on",
+    "default_transaction_isolation": "'serializable'",
+    "client_encoding": "'LATIN1'",
+    "standard_conforming_strings": "off",
+    "array_nulls": "off",
+    "DateStyle": "'German'",
+    "search_path": "'nowhere'",
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_whatever_a_role_has_set_for_other_programs_changes_nothing(
+    postgres: PostgresServer, admin: psycopg.Connection, schema: str, name: str
+) -> None:
+    admin.execute(f"CREATE ROLE {schema} LOGIN; GRANT CREATE ON DATABASE postgres TO {schema}".encode())
+    admin.execute(f"ALTER ROLE {schema} SET {name} = {SETTINGS[name]}".encode())
+    hostile = make_record(9, kind="hostile", subject=b"\\x00", data={"text": "비밀 \0 🍪 \\"})
+    query = Query(kinds=frozenset({"hostile"}), subjects=frozenset({b"\\x00"}))
+
+    async def scenario(store: PostgresStore) -> None:
+        await compare(store, 1, calls=30)
+        await store.append([hostile])
+        assert await store.fetch(query) == [hostile]
+        assert abs(await store.now() - datetime.now(UTC)) < timedelta(minutes=1)
+        async with store.lease("destruction") as mine, store._connection() as connection:
+            await connection.execute("SELECT")
+            await asyncio.sleep(0.05)
+            assert mine
+        async with store._transaction(postgres_store._WRITE) as connection:
+            await connection.execute("SELECT pg_sleep(0.05)")  # a statement takes its time,
+            await asyncio.sleep(0.05)  # and so does a busy host between two of them
+            await connection.execute("SELECT")
+        assert await store.delete(query) == 1
+
+    with_store(PostgresStore(postgres.url(user=schema), schema=schema), scenario)
+
+
+def test_an_encoding_of_the_environment_or_the_url_changes_nothing(
+    postgres: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    url = f"{postgres.url()}&client_encoding=SQL_ASCII"
+    record = make_record(1, data={"text": "비밀"})
+
+    async def scenario(store: PostgresStore) -> None:
+        await store.append([record])
+        assert await store.fetch(VISITS) == [record]
+
+    for address in (url, postgres.url()):
+        with_store(PostgresStore(address, schema=schema), scenario)
+
+
+def test_a_standby_is_named_when_it_is_opened_and_only_reads(
+    postgres: PostgresServer, store: PostgresStore, schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(store: PostgresStore) -> None:
+        assert len(await store.fetch(VISITS)) == 3
+        for verb in (lambda: store.append([make_record(7)]), lambda: store.delete(VISITS)):
+            with pytest.raises(StoreUnavailable, match="name the primary, if this server is a standby"):
+                await verb()
+
+    fill(store)
+    with PostgresServer() as standby:
+        standby.follow(postgres)
+        with_store(PostgresStore(standby.url(), schema=schema), scenario)
+        assert "is a standby, so nothing is kept or erased here; name the primary" in caplog.text
+        assert "name the primary" in refusal(PostgresStore(standby.url(), schema=f"{schema}_new"), StoreUnavailable)
+
+
 def test_a_store_that_is_not_open_says_so(store: PostgresStore) -> None:
     with pytest.raises(StoreError, match=r"not open; await its open\(\) first"):
         asyncio.run(store.fetch(VISITS))
@@ -340,6 +415,24 @@ def test_a_partition_that_another_host_dropped_is_made_again(postgres: PostgresS
         await there.close()
 
     asyncio.run(scenario())
+
+
+def test_a_partition_that_is_dropped_again_and_again_is_made_again(
+    store: PostgresStore, admin: psycopg.Connection, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_ahead, drops = store._make_ahead, [1, 2, 3]
+
+    async def made_and_dropped(days: Iterable[tuple[str, int]]) -> None:
+        some = list(days)
+        await make_ahead(some)
+        if some and drops:
+            drops.pop()
+            for purpose, day in some:
+                run(admin, f"SELECT {{}}.drop_day('{purpose}', {day}, '{{{{}}}}')", schema)
+
+    monkeypatch.setattr(store, "_make_ahead", made_and_dropped)
+    fill(store)
+    assert not drops
 
 
 def test_an_id_is_kept_once_under_whatever_purpose(store: PostgresStore) -> None:
@@ -505,7 +598,8 @@ def test_hosts_whose_log_is_in_the_database_of_their_store_hold_their_lease_by_t
 def test_a_lease_goes_on_while_its_holder_lives_and_ends_when_it_is_frozen(
     postgres: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_store, "_HOLD", (postgres_store._PLAIN[0], postgres_store._HOLD[1].replace("60", "3")))
+    unhurried = postgres_schema.unhurried
+    monkeypatch.setattr(postgres_store, "unhurried", lambda version: unhurried(version).replace("60s", "3s"))
     one, other = PostgresStore(postgres.url(), schema=schema), PostgresStore(postgres.url(), schema=schema)
 
     async def is_free() -> bool:

@@ -92,6 +92,16 @@ class PostgresServer:
                 raise RuntimeError(f"PostgreSQL did not start: {self.log.read_text()[-2000:]}")
             time.sleep(0.05)
 
+    def follow(self, primary: PostgresServer) -> None:
+        """Become a standby of another server, with all that it has."""
+        self.stop()
+        shutil.rmtree(self.data)
+        self._run(
+            "pg_basebackup", "--pgdata", self.data, "--host", primary.directory, "--port", str(primary.port),
+            "--username", _USER, "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+        )  # fmt: skip
+        self.start()
+
     def stop(self) -> None:
         """Shut the server down, cutting every connection, with a checkpoint."""
         if self._process is not None:

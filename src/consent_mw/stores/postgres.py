@@ -22,7 +22,7 @@ from consent_mw.exceptions import StoreError, StoreUnavailable
 from consent_mw.records import Query, Record, stored_record
 from consent_mw.stores.postgres_address import conninfo_of, place_of
 from consent_mw.stores.postgres_errors import told_plainly
-from consent_mw.stores.postgres_schema import UNDIVIDED, lock_key, prepare, refuse_other_sessions
+from consent_mw.stores.postgres_schema import UNDIVIDED, lock_key, only_reads, prepare, refuse_other_sessions, unhurried
 from consent_mw.stores.postgres_search import Search, Shelf, Stretch, day_of, shelf_day, stretches
 
 __all__ = ["PostgresStore"]
@@ -68,8 +68,11 @@ _SHELVE: Final = """
 # Every statement is a search in an index, and returns rows in its order. Over partitions without ANALYZE the planner
 # guesses: it read and sorted 30,000 rows for a page of 1,000, 35 ms instead of 4.
 #
-# For one transaction, not for the session: a pooler passes sessions on, with their settings.
+# For one transaction, not for the session: a pooler passes sessions on, with their settings. Where a role has set the
+# first two otherwise, a token in a statement, or none, is another one.
 _SETTINGS: Final = """;
+    SET LOCAL standard_conforming_strings = on;
+    SET LOCAL array_nulls = on;
     SET LOCAL search_path = {}, pg_temp;
     SET LOCAL enable_hashjoin = off;
     SET LOCAL enable_mergejoin = off;
@@ -92,9 +95,9 @@ _DROP: Final = (
     "REPEATABLE READ, READ WRITE",
     "SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '500ms'; LOCK TABLE shelves IN ACCESS EXCLUSIVE MODE",
 )
-# The server ends a session that is idle for a minute: its client is stopped, or cut off.
-_HOLD: Final = (_PLAIN[0], "SET LOCAL idle_in_transaction_session_timeout = '60s'")
+# The server ends a session that is idle for a minute: see `unhurried`.
 _BEAT_SECONDS: Final = 15.0
+_COLLIDED: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.CheckViolation)
 _ENDED: Final = (OperationalError, errors.IdleInTransactionSessionTimeout)
 
 _COLUMNS: Final = ("day", "id", "kind", "purpose", "subject", "ring", "data", "sealed")
@@ -140,6 +143,7 @@ class PostgresStore:
         self.schema = schema
         self._connections = connections
         self._pool: AsyncConnectionPool[_Connection] | None = None
+        self._unhurried = ""
         self._opening = asyncio.Lock()
         self._known: set[tuple[str, int]] = set()  # purposes and days whose partitions exist, as do the next day's
 
@@ -229,9 +233,10 @@ class PostgresStore:
     async def now(self) -> datetime:
         """As `Timed.now`: the server's clock, not the time at which a transaction began."""
         async with self._connection() as connection:
-            ((present,),) = await (await connection.execute("SELECT clock_timestamp()")).fetchall()
-        instant: datetime = present
-        return instant.astimezone(UTC)
+            # As a number: a role's DateStyle says how an instant is written.
+            cursor = await connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            ((seconds,),) = await cursor.fetchall()
+        return datetime.fromtimestamp(seconds, UTC)
 
     async def close(self) -> None:
         """Release the connections. Closing twice is harmless."""
@@ -249,7 +254,7 @@ class PostgresStore:
         """
         key = [lock_key(self.schema, "lease", name)]
         async with self._connection() as connection:
-            await connection.execute(self._begin(_HOLD))
+            await connection.execute(self._begin(_PLAIN))
             row = await (await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", key)).fetchone()
             done = asyncio.Event()
             beating = asyncio.create_task(_beat(connection, done))
@@ -269,6 +274,13 @@ class PostgresStore:
             async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
                 await refuse_other_sessions(connection, self._place)
                 await prepare(connection, self.schema, self._place)
+                self._unhurried = unhurried(connection.info.server_version)
+                if await only_reads(connection):
+                    # No error: commands may read here, and a standby may become the primary.
+                    _log.warning(
+                        "%s: is a standby, so nothing is kept or erased here; name the primary, or both with "
+                        "target_session_attrs=read-write", self._place
+                    )  # fmt: skip
             pool: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
                 self._conninfo,
                 kwargs={"autocommit": True, "prepare_threshold": None},
@@ -288,7 +300,7 @@ class PostgresStore:
     def _begin(self, begin: _Begin) -> bytes:
         isolation, first = begin
         settings = _SETTINGS.format(sql.Identifier(self.schema).as_string(None))
-        return f"BEGIN ISOLATION LEVEL {isolation}{settings}{first}".encode()
+        return f"BEGIN ISOLATION LEVEL {isolation}{settings}{self._unhurried}{first}".encode()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[_Connection]:
@@ -312,8 +324,7 @@ class PostgresStore:
             try:
                 return await work()
             except StoreError as error:
-                retried = isinstance(error.__cause__, errors.SerializationFailure | errors.DeadlockDetected)
-                if attempt == _ATTEMPTS or not retried:
+                if attempt == _ATTEMPTS or not isinstance(error.__cause__, _COLLIDED):
                     raise
                 await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))  # noqa: S311 - no secret
         raise AssertionError  # the last attempt returned or raised
@@ -327,11 +338,10 @@ class PostgresStore:
         try:
             await self._insert(rows, shelves, durable)
         except StoreError as error:
-            if not isinstance(error.__cause__, errors.CheckViolation):
-                raise
-            # Another host has dropped a partition that we believed to exist.
-            await self._make_ahead(days)
-            await self._insert(rows, shelves, durable)
+            if isinstance(error.__cause__, errors.CheckViolation):
+                # Somebody has dropped a partition that we believed to exist, or made a moment ago: make it again.
+                self._known -= days
+            raise
 
     async def _insert(self, rows: list[_Row], shelves: list[tuple[int, str, str]], durable: bool) -> None:
         async with self._transaction(_WRITE_DURABLY if durable else _WRITE) as connection:

@@ -45,7 +45,8 @@ def conninfo_of(url: str) -> str:
         wanted["sslmode"] = "verify-full"
         if "sslrootcert" not in said and psycopg.pq.version() >= 160_000:
             wanted["sslrootcert"] = "system"
-    return make_conninfo(url, **wanted)
+    # Whatever PGCLIENTENCODING, the role or the URL says: every text crosses.
+    return make_conninfo(url, client_encoding="UTF8", **wanted)
 
 
 def place_of(url: str) -> str:

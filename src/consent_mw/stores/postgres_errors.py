@@ -23,6 +23,7 @@ _FIXES: Final[tuple[tuple[type[psycopg.Error], type[StoreError], str], ...]] = (
     (errors.InvalidCatalogName, StoreUnavailable, "create the database, or name another"),
     (errors.InsufficientPrivilege, StoreError, _RIGHTS),
     (errors.ReadOnlySqlTransaction, StoreUnavailable, "name the primary: this server only reads"),
+    (errors.FeatureNotSupported, StoreUnavailable, "name the primary, if this server is a standby: it only reads"),
     (errors.UndefinedTable, SchemaError, "restore what was dropped from a backup, or drop the whole schema"),
     (errors.UndefinedFunction, SchemaError, "restore what was dropped from a backup, or drop the whole schema"),
     (errors.InvalidSchemaName, SchemaError, "restore what was dropped from a backup"),

@@ -125,9 +125,18 @@ _STEPS: Final = (
 
 SCHEMA: Final = len(_STEPS)
 
+# What a role, a database or the environment sets for other programs must not end a transaction in its middle: a purge
+# takes seconds, and a busy host a second between two statements. A client that is stopped is cut off after a minute.
+_UNHURRIED: Final = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; "
+    "SET LOCAL idle_in_transaction_session_timeout = '60s';"
+)
+_UNENDED: Final = " SET LOCAL transaction_timeout = 0;"
+_WITH_ITS_END: Final = 170_000
+
 # The session, and the start of the transaction. All statements of one transaction return the same; outside of one, each
 # statement returns its own.
-_WHERE: Final = "SELECT pg_backend_pid(), now()"
+_WHERE: Final = "SELECT pg_backend_pid(), now()::text"
 _ASKED: Final = 3
 
 
@@ -135,6 +144,11 @@ def lock_key(*words: str) -> int:
     """Return the number of an advisory lock; it is valid in the whole database."""
     digest = hashlib.blake2b("\0".join(("consent-mw", *words)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
+
+
+def unhurried(server_version: int) -> str:
+    """Return what a transaction on a server of this version begins with, so that no time limit of others ends it."""
+    return _UNHURRIED + (_UNENDED if server_version >= _WITH_ITS_END else "")
 
 
 async def check(connection: AsyncConnection[TupleRow], schema: str, place: str) -> int | None:
@@ -187,6 +201,12 @@ async def refuse_other_sessions(connection: AsyncConnection[TupleRow], place: st
         )
 
 
+async def only_reads(connection: AsyncConnection[TupleRow]) -> bool:
+    """Whether the server is a standby."""
+    row = await (await connection.execute("SELECT pg_is_in_recovery()")).fetchone()
+    return bool(row and row[0])
+
+
 async def prepare(connection: AsyncConnection[TupleRow], schema: str, place: str) -> None:
     """
     Create or migrate what is missing, all or nothing. If several processes try, the first does it. Raises as `check`.
@@ -195,7 +215,9 @@ async def prepare(connection: AsyncConnection[TupleRow], schema: str, place: str
     """
     if await check(connection, schema, place) == SCHEMA:
         return
+    await connection.set_read_only(False)  # whatever default_transaction_read_only says; a standby refuses it
     async with connection.transaction():
+        await connection.execute(unhurried(connection.info.server_version).encode())
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(schema, "migration")])
         # Another process may have done it while we waited. A later statement sees that.
         version = await check(connection, schema, place)
