@@ -123,6 +123,7 @@ class Places:
     def _files(self) -> Iterator[Path]:
         yield from self._contents()
         yield from (self.drain_lock, self.erasure_lock, self.destruction_lock, self.requests_lock, self.hosts_lock)
+        yield self.site_lock
         for database in (self.database, self.archive):
             yield from (database.with_name(f"{database.name}{ending}") for ending in ("-wal", "-shm", "-journal"))
 
@@ -174,6 +175,11 @@ class Places:
     def host_book(self) -> Path:
         """What this host knows about the other hosts and their keys. Every key in it is wrapped."""
         return self.directory / "hosts.jsonl"
+
+    @property
+    def site_lock(self) -> Path:
+        """The lock of all processes that serve the site or drain for it, which `restore` takes alone."""
+        return self.directory / "site.lock"
 
     @property
     def hosts_lock(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -26,6 +27,8 @@ from tests.support.commands import refused, run
 from tests.support.repository import ROOT
 from tests.support.sites_with_records import SiteWithRecords
 
+from consent_mw import ConsentMiddleware
+from consent_mw._asgi import Receive, Scope, Send
 from consent_mw.audit import Audit
 from consent_mw.cli import main
 from consent_mw.crypto.keyring import FileKeyring
@@ -37,6 +40,7 @@ from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.request import Request
 from consent_mw.staff.backup import back_up, read_manifest
 from consent_mw.staff.restore import restore
+from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.used import UsedStores
 from consent_mw.system.locks import alone, in_turn
 
@@ -264,11 +268,14 @@ def test_a_site_that_has_another_store_now_is_told_what_a_backup_of_its_file_mea
     site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = backed_up(capsys)
-    UsedStores.beside(site.places.database).use("postgresql://me:secret@db.example/site")
+    for url in (f"sqlite:///{site.places.database}", "postgresql://me:secret@db.example/site"):
+        UsedStores.beside(site.places.database).use(url)
     done = restored(capsys, kept)
     assert any("consent-mw store move" in note and "secret" not in note for note in done["notes"])
     assert main(["backup", "others"]) == 0
-    assert "back that up with its own tools" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "back that up with its own tools" in said
+    assert f"out of sqlite:///{site.places.database}; back that up first, and postgresql://…@db.example/site" in said
 
 
 def test_a_restoration_waits_for_no_command_that_is_at_work(
@@ -278,6 +285,33 @@ def test_a_restoration_waits_for_no_command_that_is_at_work(
     with alone(site.places.destruction_lock):
         assert main(["restore", str(kept)]) == 1
     assert "a site or a command is at work in it" in capsys.readouterr().err
+
+
+async def _silent(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that no request reaches."""
+
+
+def test_a_site_that_runs_is_not_replaced_whatever_it_does_and_wherever_its_records_are(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = backed_up(capsys)
+    key = "a key of the trials, at least 16 characters"
+    app = ConsentMiddleware(
+        _silent, policy="policy.toml", secret_keys=[key], directory=site.places.directory, store=MemoryStore()
+    )
+    assert "a site or a command is at work in it" in refused(run("restore", kept))
+    child = os.fork()
+    if child == 0:  # as a server's worker, which outlives the process that loaded the site
+        time.sleep(60)
+        os._exit(0)
+    try:
+        del app
+        gc.collect()
+        assert "a site or a command is at work in it" in refused(run("restore", kept))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    restored(capsys, kept)
 
 
 def test_a_data_directory_is_made_from_a_backup_alone(

@@ -41,7 +41,14 @@ def backup(target: Path, file: Path, directory: Path | None, keep: int | None, j
     else:
         click.echo(f"{backup_directory}: {len(held)} files, no keys among them")
         click.echo("".join(f"removed: {removed}\n" for removed in gone), nl=False)
-    if elsewhere := UsedStores.beside(places.database).elsewhere(places.database):
+    used = UsedStores.beside(places.database)
+    if used.earlier:
+        earlier, now = ", ".join(map(without_password, used.earlier)), without_password(used.store)
+        complain(
+            f"note: records may still move out of {earlier}; back that up first, and {now} after it: what moves in "
+            "between would be in neither backup"
+        )
+    if elsewhere := used.elsewhere(places.database):
         complain(f"note: the site keeps its records in {without_password(elsewhere)}; back that up with its own tools")
     elif places.database.name not in held:
         complain(f"note: {places.database}: is not there; if the records are in PostgreSQL, back them up with pg_dump")

@@ -135,6 +135,7 @@ def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str]
             f"{missing}: is not there; run the site first, or give its data directory with --directory"
         )
     spool = Spool(places.spool, clock=now_ns)
+    spool.stay(places.site_lock)
     store = OpenedStore(site_store(places.database, url, log_urls))  # what erases and destroys beside may come first
     sealer = Sealer.of_site(places, keyring, policy)
     clock = clock_of_commands()

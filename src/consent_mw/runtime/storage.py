@@ -100,6 +100,7 @@ class Storage:
             among_hosts=is_shared(options.store),
             clock=options.clock,
         )
+        storage.spool.stay(places.site_lock)
         for url in earlier_stores(places.database, options.store or f"sqlite:///{places.database}", *logs):
             _log.warning(_JOINED, without_password(url).removeprefix("sqlite:///"))
         return storage

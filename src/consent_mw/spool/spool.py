@@ -19,7 +19,7 @@ from consent_mw.spool.gaps import Gap, Reason
 from consent_mw.spool.lent import Lent, Seal, Taken
 from consent_mw.spool.ongoing import SUFFIX, Ongoing, left_by_the_dead
 from consent_mw.spool.segment import OpenSegment, Segment, SegmentName
-from consent_mw.system.locks import Lease
+from consent_mw.system.locks import Lease, Shared
 from consent_mw.system.mounts import network_file_system
 from consent_mw.system.ownership import make_directory, unlinked
 
@@ -92,10 +92,29 @@ class Spool:
         self._reserve = reserve_bytes
         self._segment_bytes = segment_bytes
         self._clock = clock
+        self._site_lock: Path | None = None
+        self._staying: Shared | None = None
         _prepare(self.directory)
         self._start()
         self._surveyed()
         _spools.add(self)
+
+    def stay(self, lock: Path) -> None:
+        """
+        Hold `lock` until `close`, together with all processes of the site, so that nobody replaces its files meanwhile.
+
+        Raises:
+            SpoolError: It cannot be made or locked.
+        """
+        self._site_lock = lock
+        try:
+            self._staying = Shared(lock)
+        except OSError as error:
+            raise SpoolError(f"{lock}: cannot be locked ({error.strerror}); see that it is this user's") from error
+
+    def _leave(self) -> None:
+        if self._staying is not None:
+            self._staying.close()
 
     def _start(self) -> None:
         self._lock = threading.Lock()
@@ -364,13 +383,14 @@ class Spool:
             self._add(gap)
 
     def close(self) -> None:
-        """Sync, and release everything for the next process. A later write begins a new segment."""
+        """Sync, and release everything for the next process. A later write begins a new segment, locked too."""
         self._take_back(self.lent)
         with self._lock:
             self._retire()
             self._ongoing.close()
         self.sync()
         self._release()
+        self._leave()
 
     def _limit(self, *, reserved: bool, right: bool) -> int:
         """Return how many bytes the spool may hold for such frames to be accepted."""
@@ -556,7 +576,11 @@ class Spool:
         self._ongoing.forget()
         if self._lease is not None:
             self._lease.forget()
+        self._leave()
         self._start()
+        if self._site_lock is not None:
+            with suppress(SpoolError):
+                self.stay(self._site_lock)
 
 
 _spools: weakref.WeakSet[Spool] = weakref.WeakSet()

@@ -150,7 +150,7 @@ async def _some(store: Store) -> Sequence[Record]:
 def _site_at_rest(places: Places) -> Generator[None]:
     """Hold all locks of a site and its commands, and refuse if one of them is at work."""
     with ExitStack() as held:
-        for lock in (places.destruction_lock, places.erasure_lock, places.requests_lock):
+        for lock in (places.site_lock, places.destruction_lock, places.erasure_lock, places.requests_lock):
             if not held.enter_context(alone(lock)):
                 raise _at_work(places)
         for segment in places.spool.glob("*.spool1"):  # a process that serves requests locks the segment that it writes

@@ -138,6 +138,29 @@ def alone(lock: Path) -> Generator[bool]:
         os.close(fd)
 
 
+class Shared:
+    """A lock held together with others until `close`, or until nothing refers to it any more."""
+
+    def __init__(self, lock: Path) -> None:
+        """
+        Wait for a process that has it `alone`. The file is made if it is missing.
+
+        Raises:
+            OSError: It cannot be made or locked.
+        """
+        self._fd = -1
+        self._fd = unlinked(lock, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(self._fd, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        """Give it back. What a forked child inherited keeps it, until the child closes that too."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    __del__ = close
+
+
 @contextmanager
 def leased(lock: Path) -> Generator[bool]:
     """As `alone`, by a lease, whose holder is passed over when it is frozen: see `Lease.take`."""
