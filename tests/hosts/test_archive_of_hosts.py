@@ -277,6 +277,9 @@ def test_what_a_host_had_archived_on_its_disk_moves_to_where_all_hosts_read_it(
             await beside(two.agree(), one)
             ring, token = FileKeyring(one.places.archive_keys), one.token()
             earlier = Archive(OpenedStore(SQLiteStore(one.places.archive)), Sealer(ring, one.site_keys))
+            assert await earlier.tokens(Person()) == {}
+            assert one.places.archive.exists()
+            assert await archive_of(one).tokens(Person()) == {}, "nothing is in it: nobody has to wait"
             visits = [("visit", "analytics", token, bytes([n])) for n in range(3)]
             records = [
                 one.sealer.record(new_id(one.now_ns), kind, purpose, subject=subject, plain=plain)
