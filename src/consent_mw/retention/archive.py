@@ -97,9 +97,10 @@ class Archive:
         Raises:
             StoreError: The archive or its keys cannot be reached, or a part of it is still on its way into the store.
         """
-        # Without a key nothing in it can be anybody's.
-        if self.earlier and self.earlier.is_there and await asyncio.to_thread(self.earlier.days):
-            raise StoreError(f"{self.earlier.path}: moves into the store at this moment; ask again in a minute")
+        if self.earlier and self.earlier.is_there:
+            can_be_opened = await asyncio.to_thread(self.earlier.days)
+            if can_be_opened:
+                raise StoreError(f"{self.earlier.path}: moves into the store at this moment; ask again in a minute")
         tokens: dict[tuple[int, str], frozenset[bytes]] = {}
         since = None if person.first_day is None else start_of(person.first_day)
         async for page in pages(self.store, Query(kinds=frozenset((NAMING,)), since=since)):
