@@ -116,7 +116,7 @@ class Register:
                 beats[message.author] = later(message.body, beats.get(message.author))
             elif isinstance(message.body, Retired):
                 retired.setdefault(message.body.host, message.body.reason)
-        hosts = {*beats, *view.names, *retired}
+        hosts = {*beats, *view.names, *view.stating, *retired}
         known = [self._known(host, beats.get(host), retired.get(host)) for host in hosts]
         return sorted(known, key=lambda host: (host.retired is not None, host.name, host.id))
 

@@ -171,6 +171,11 @@ class View:
         # One that is retired states nothing new any more, also when the place is over.
         return self.claims.get(place.day, {}).get(place.label, set()) - self.retired.keys()
 
+    @property
+    def stating(self) -> Set[bytes]:
+        """The hosts that have stated which keys they hold."""
+        return self._latest_holds.keys()
+
     def holds(self, host: bytes) -> Holds:
         """Return what a host states last of the keys that it holds; an empty one if nothing is known."""
         return self._latest_holds.get(host, (None, _NO_HOLDS))[1]
