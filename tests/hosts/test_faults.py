@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.support.commands import run
+from tests.support.commands import Ran, refused, run
 from tests.support.fleet import SECRET, Host, Visitor, another, fleet, purging, until
 from tests.support.key_search import keys_of
 from tests.support.one_host import OneHost
@@ -127,6 +127,40 @@ def retire(host: Host, name: str) -> None:
     done = run("hosts", "retire", name, "--reason", "gone", "--although-at-work", "--store", host.store,
                cwd=host.directory, ahead=0)  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_the_list_and_the_retirement_of_a_host_say_in_each_state_what_to_do(hosts: list[Host]) -> None:
+    one, two = hosts
+
+    def command(*words: str, on: Host = one) -> Ran:
+        return run("hosts", *words, "--store", on.store, cwd=on.directory, ahead=0)
+
+    def row(of: Host) -> dict[str, object]:
+        rows = json.loads(command("--json").stdout)["hosts"]
+        return next(known for known in rows if known["id"] == of.id)
+
+    for name, why in (
+        ("", "no host is named"),
+        ("nobody", "is not known"),
+        (one.id, "is the host of this directory"),
+        (two.id, "so it runs; stop it first"),
+        (two.id[0] + "?", "is not known"),
+    ):
+        said = refused(command("retire", name, "--reason", "gone"))
+        assert why in said, said
+    assert row(one)["here"]
+    assert (row(two)["here"], row(two)["left"], row(two)["retired"]) == (False, False, None)
+    with another(one, "short") as short:
+        short.begin()
+        short.wait()
+        until(lambda: bool(keys_of(short)[1]))
+        short.end()
+        assert row(short)["left"]
+        assert "ended" in command().stdout
+        assert command("retire", short.id, "--reason", "disk wiped", "--although-at-work").returncode == 0
+        until(lambda: row(short)["retired"] == "disk wiped")
+        assert "retired: disk wiped" in command(on=two).stdout
+        assert "is retired already" in refused(command("retire", short.id, "--reason", "again"))
 
 
 def test_two_that_destroy_at_once_while_the_server_dies_leave_nothing_and_certify_once(

@@ -113,6 +113,8 @@ def _with_register(
 
 def _meant(name: str, known: Sequence[KnownHost], *, forced: bool) -> KnownHost:
     """Return the host that is meant. Raises ConfigurationError: none is, several are, or it is there."""
+    if not name:  # as of a variable that is not set: every id would begin with it
+        raise ConfigurationError("no host is named; name one by its id, as the list has it")
     named = [candidate for candidate in known if candidate.name == name or candidate.id.startswith(name)]
     living = [candidate for candidate in named if candidate.retired is None]
     if len(living) != 1:
