@@ -188,6 +188,14 @@ def test_no_restriction_that_is_ignored_escapes_the_judge(lived):
     assert "restricted" in {finding.rule for finding in judge.findings.all}
 
 
+def test_the_judge_knows_that_what_was_to_be_erased_may_have_ended_first(lived):
+    """The simulated site did not look in between, so the certificate of the day may count what was to be erased."""
+    rows = lived[0].rows
+    first, second = rows.looks[:2]
+    assert rows.looked(first, second)
+    assert not rows.looked(first + (second - first) / 2, second)
+
+
 def test_a_month_of_the_judge_ends_on_the_last_day_of_february():
     moment = datetime(2028, 1, 31, 12, tzinfo=UTC)
     assert after(moment, Span.of("1 month"), ZoneInfo("UTC")) == datetime(2028, 2, 29, 12, tzinfo=UTC)

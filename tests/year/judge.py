@@ -254,7 +254,7 @@ class Judge:
 
     def on_passed(self, entry: dict[str, Any]) -> None:
         if entry["settled"]:
-            self.rows.passed = entry["at"]
+            self.rows.looks.append(entry["at"])
         else:
             self.tallies.disturb(entry["at"])
 

@@ -140,7 +140,7 @@ class Readings:
                     f"{trace.kind} {trace.path} under {trace.purpose}, of {trace.at:%Y-%m-%d}, is not shown "
                     f"to {entry['browser']}",
                 )  # fmt: skip
-        looked = min(now, self._rows.passed)
+        looked = min(now, self._rows.last_look())
         may = {(trace.purpose, trace.kind, trace.path) for trace in theirs if self._rows.may_be(trace, looked)}
         self._findings.holds(
             "my data",

@@ -28,7 +28,7 @@ class Rows:
         trace_of: Of the id of a row its trace.
         aggregates, certificates: What they say, in the end; of those of a day the last.
         present: The ids that the last inspection found.
-        passed: When the site last looked for what has ended. A simulated site does not look each minute.
+        looks: When the site looked for what has ended, and what is to be erased. A simulated one does not each minute.
     """
 
     def __init__(self, course: Course, people: People, findings: Findings) -> None:
@@ -39,7 +39,7 @@ class Rows:
         self.certificates: list[dict[str, Any]] = []
         self._known: set[str] = set()
         self.present: set[str] = set()
-        self.passed = datetime.min.replace(tzinfo=UTC)
+        self.looks: list[datetime] = []
         self._keys: dict[tuple[str, str, str, int], Trace] = {}
         self._indexed = 0
         self._row_of: dict[int, str] = {}
@@ -53,6 +53,13 @@ class Rows:
         self._windows_told = 0
 
     # -- time ---------------------------------------------------------------------------------------------------
+
+    def last_look(self) -> datetime:
+        return self.looks[-1] if self.looks else datetime.min.replace(tzinfo=UTC)
+
+    def looked(self, since: datetime, until: datetime) -> bool:
+        """Whether the site did between two instants."""
+        return any(since <= look < until for look in reversed(self.looks))
 
     def clock(self, now: datetime) -> None:
         self._latest = max(self._latest, now)

@@ -133,7 +133,9 @@ class Tallies:
         end = self._rows.end(trace.purpose, trace.at, now)
         if trace.doubted or (end is not None and end.earliest <= trace.erased_at < end.hour + _DAY):
             return "maybe"  # which of the two came first depends on when the background looked
-        return trace.erased if end is None or trace.erased_at < end.earliest else "no"
+        if end is None or trace.erased_at >= end.earliest:
+            return "no" if end else trace.erased
+        return trace.erased if self._rows.looked(trace.erased_at, end.earliest) else "maybe"
 
 
 Cells = dict[str, tuple[set[str], int]]

@@ -63,6 +63,7 @@ from consent_mw.stores.store_clock import StoreClock
 from consent_mw.system.bounded_cache import remember
 from consent_mw.system.days import instant_of
 from consent_mw.system.locks import alone
+from consent_mw.system.memory import give_back
 from consent_mw.system.shelf import Kept, Shelf
 
 _log = logging.getLogger("consent_mw")
@@ -387,6 +388,8 @@ class Hosts:
         await self._confirm()
         await self._clear(fault)
         await self._tell_how_it_is(fault)
+        if stands is not None:
+            await asyncio.to_thread(give_back)
 
     def _doubtful(self, stands: Set[UUID] | None) -> Set[UUID]:
         """

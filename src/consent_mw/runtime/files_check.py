@@ -10,6 +10,7 @@ from datetime import datetime
 from consent_mw.paths import Places
 from consent_mw.staff.strange_files import strange_files
 from consent_mw.system.days import instant_of
+from consent_mw.system.memory import give_back
 
 _log = logging.getLogger("consent_mw")
 
@@ -34,6 +35,7 @@ class FilesCheck:
             self._is_done = True
             for line in await asyncio.to_thread(strange_files, self._places):
                 _log.error(line)
+            await asyncio.to_thread(give_back)
 
     async def close(self) -> None:
         """As `Chore.close`."""

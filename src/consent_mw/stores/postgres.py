@@ -82,7 +82,8 @@ _SETTINGS: Final = """;
 """
 
 # `shelves` is also the lock, and comes first in every transaction: see `postgres_schema`.
-_READ: Final = ("REPEATABLE READ, READ ONLY", "LOCK TABLE shelves IN ACCESS SHARE MODE")
+# What a read locks after its savepoint is released when it goes back there; see `_stretches`.
+_READ: Final = ("REPEATABLE READ, READ ONLY", "LOCK TABLE shelves IN ACCESS SHARE MODE; SAVEPOINT stretch")
 _PLAIN: Final = ("READ COMMITTED, READ WRITE", "")
 _WRITE: Final = (_PLAIN[0], "SET LOCAL synchronous_commit = off; LOCK TABLE shelves IN ROW EXCLUSIVE MODE")
 _WRITE_DURABLY: Final = (_PLAIN[0], "SET LOCAL synchronous_commit = on; LOCK TABLE shelves IN ROW EXCLUSIVE MODE")
@@ -199,7 +200,6 @@ class PostgresStore:
             days = [day for (day,) in await (await connection.execute(_EVERY_DAY)).fetchall()]
             cursor = await connection.execute(_OF_OTHER_KINDS_UNDIVIDED, values)
             count += sum([int(row[0]) for row in await cursor.fetchall()])
-            await connection.execute("SAVEPOINT stretch")
             for first in range(0, len(days), _DAYS):  # so that it locks no more partitions than a search
                 some = {"days": days[first : first + _DAYS]}
                 cursor = await connection.execute(_OF_OTHER_KINDS, values | some)
@@ -384,8 +384,6 @@ class PostgresStore:
         async for shelves, is_last in self._shelves(connection, search):
             some = list(stretches(search.among(shelves), search.query.kinds, days))
             are_several = len(some) > 1 or not is_last
-            if are_several:
-                await connection.execute("SAVEPOINT stretch")
             for stretch in some:
                 yield search.beside(undivided, stretch, searched) or stretch
                 searched = stretch
@@ -415,7 +413,6 @@ class PostgresStore:
 
     async def _hits(self, connection: _Connection, search: Search, rest: list[Shelf]) -> list[tuple[int, str]]:
         hits: list[tuple[int, str]] = []
-        await connection.execute("SAVEPOINT stretch")
         for stretch in stretches(rest, search.query.kinds, _DAYS):
             hits += await (await connection.execute(*search.hits(stretch))).fetchall()
             await connection.execute("ROLLBACK TO SAVEPOINT stretch")
