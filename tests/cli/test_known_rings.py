@@ -51,6 +51,16 @@ def test_the_start_says_that_the_key_file_was_lost(site: SiteWithRecords, caplog
     assert stat.S_IMODE(site.places.rings.stat().st_mode) == 0o600
 
 
+def test_a_key_file_that_cannot_be_opened_is_one_line_of_the_check(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.places.keys.chmod(0o644)
+    code, said = runs(site, capsys, "store", "check")
+    assert code == 1
+    assert "may be read by other users" in said
+    assert "keyring ," not in said
+
+
 def test_a_key_file_that_was_cut_to_nothing_is_named_by_the_site_and_left_alone_by_commands(
     site: SiteWithRecords, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -141,3 +142,23 @@ async def test_a_segment_that_cannot_be_read_to_its_end_stays(
     monkeypatch.undo()
     await _finish(site)
     assert ids_in(site) == written
+
+
+@_run
+async def test_a_disk_that_takes_nothing_is_said_once_and_again_after_it_took_something(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    drain = _drain(site, SQLiteStore(Places(site / "consent-data").database))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for outage in (1, 2):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            for _ in range(3):
+                assert not drain._spool.write([b"one"])
+                await drain._keep()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert caplog.text.count("spool takes nothing: full, over its quota or read-only") == outage
+        drain._spool._broken_until = 0.0  # as after a second
+        await drain._keep()  # writes down what was lost
+        await drain._keep()

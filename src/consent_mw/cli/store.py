@@ -146,7 +146,7 @@ def check(
         if older:
             click.echo(older.line)
         for keyring in rings:
-            click.echo(keyring.line)
+            click.echo(keyring.line, nl=bool(keyring.line))
     problems = [*(state.problem for state in states), behind.problem, older.problem if older else ""]
     problems += [*(keyring.problem for keyring in rings), *places.emptied, *strange_files(places)]
     problems += [fault for result in checked for fault in result.faults]
@@ -208,8 +208,10 @@ class _Ring(msgspec.Struct):
 
     @property
     def line(self) -> str:
-        """One line about it."""
-        return f"{self.records:,} records or more are sealed by keyring {self.name}, whose keys are not here"
+        """One line about it; "" if no key file could be read, as `problem` says."""
+        return (
+            self.name and f"{self.records:,} records or more are sealed by keyring {self.name}, whose keys are not here"
+        )
 
 
 async def _rings(places: Places, one: Store, ring: str | None) -> list[_Ring]:

@@ -57,6 +57,7 @@ _EXPIRE_SECONDS: Final = 60.0
 #: slices so often that their slowest hundredth takes longer.
 _BUSY_BYTES: Final = 32 << 10
 _STAY: Final = "records stay in the spool"
+_UNKEPT: Final = "records are lost and only counted"
 _LOST: Final = "records are lost"
 _ENDED: Final = (
     'their purpose ended while they waited in the spool, as every gap of reason "ended" will say; '
@@ -305,10 +306,16 @@ class Drain:
             await asyncio.to_thread(self.poll_published)
         except Exception as error:  # noqa: BLE001 - whatever is in that directory, records are still kept
             self._tell("what is published cannot be read", error)
+        refused = False
         while gap := self._spool.take_gap():
+            refused = refused or gap.reason == "disk"
             if not await self._written(gap):
                 self._spool.give_back(gap)
-                return
+                break
+        if refused:
+            self._tell(_UNKEPT, f"{self._spool.directory} takes nothing: full, over its quota or read-only; see to it")
+        else:
+            self._troubles.pop(_UNKEPT, None)
 
     async def _tick(self, pace: Pace) -> bool:
         try:

@@ -77,7 +77,10 @@ _FIXES: Final[dict[int, tuple[type[StoreError], str]]] = {
     sqlite3.SQLITE_FULL: (StoreUnavailable, "make room on the disk"),
     sqlite3.SQLITE_IOERR: (StoreUnavailable, "the disk refused; look for room, quotas and limits, then for a defect"),
     sqlite3.SQLITE_CANTOPEN: (StoreUnavailable, "give this user the right to write the file and its directory"),
-    sqlite3.SQLITE_READONLY: (StoreUnavailable, "give this user the right to write the file and its directory"),
+    sqlite3.SQLITE_READONLY: (
+        StoreUnavailable,
+        "give this user the right to write the file and its directory, or see why the disk is read-only",
+    ),
     sqlite3.SQLITE_PERM: (StoreUnavailable, "give this user the right to write the file and its directory"),
     sqlite3.SQLITE_NOMEM: (StoreUnavailable, "memory is used up"),
 }
