@@ -349,6 +349,25 @@ class BlocksDurably(SQLiteStore):
             time.sleep(0.15)  # noqa: ASYNC251 - the fault
 
 
+class BelongsToALoop(SQLiteStore):
+    """It lives on the loop on which it was opened first."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+
+    async def open(self) -> None:
+        self.loop = self.loop or asyncio.get_running_loop()
+        if self.loop is not asyncio.get_running_loop():
+            raise RuntimeError("is bound to a different event loop")
+        await super().open()
+
+
+class CountsInBooleans(SQLiteStore):
+    """It says whether there was something, and not how much."""
+
+    async def delete(self, query: Query) -> int:
+        return await super().delete(query) > 0
+
+
 class BlocksOnce(SQLiteStore):
     """Its first page after it was opened is read on the loop."""
 

@@ -23,8 +23,15 @@ _FEWEST_TURNS: Final = 3
 _FEW: Final = 50
 
 
+class StoreStandstill(StorePlace):
+    """The test of small calls: a store in memory passes it, too."""
+
+    def test_the_loop_never_stands_still(self, new_store: NewStore) -> None:
+        asyncio.run(_seen(new_store))
+
+
 class StoreBlocking(StorePlace):
-    """The tests of the loop."""
+    """The test of large calls, which a store works on elsewhere."""
 
     def test_no_verb_blocks_the_loop(self, new_store: NewStore) -> None:
         batch = [make_record(n, sealed=bytes(500)) for n in range(_MANY)]
@@ -40,9 +47,6 @@ class StoreBlocking(StorePlace):
                     assert turns >= _FEWEST_TURNS, f"{name} lets nobody else run: do its work in a thread"
 
         asyncio.run(scenario())
-
-    def test_the_loop_never_stands_still(self, new_store: NewStore) -> None:
-        asyncio.run(_seen(new_store))
 
 
 async def _seen(new_store: NewStore) -> None:

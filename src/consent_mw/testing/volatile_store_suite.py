@@ -30,6 +30,7 @@ from consent_mw.testing.sample_records import (
     opened,
     records_strategy,
 )
+from consent_mw.testing.store_blocking import StoreStandstill
 from consent_mw.testing.store_faults import outcome_of
 from consent_mw.testing.store_queries import StoreQueries
 from consent_mw.testing.store_sharing import StoreSharing
@@ -45,7 +46,7 @@ _SCALARS: Final = (
 _BEYOND: Final = (object(), "\ud800", 2**70)
 
 
-class VolatileStoreSuite(StoreQueries, StoreSharing):
+class VolatileStoreSuite(StoreQueries, StoreSharing, StoreStandstill):
     """
     What every store keeps, also one that forgets all when its process ends.
 
@@ -77,6 +78,18 @@ class VolatileStoreSuite(StoreQueries, StoreSharing):
             await store.close()
 
         asyncio.run(scenario())
+
+    def test_it_may_be_opened_again_on_another_loop(self, new_store: NewStore) -> None:
+        store, batch = new_store(), [make_record(n) for n in range(8)]
+
+        async def appended(record: Record) -> int:
+            await store.open()
+            await asyncio.gather(*(store.append([record]) for _ in range(8)))
+            count = len(await store.fetch(VISITS))
+            await store.close()
+            return count
+
+        assert [asyncio.run(appended(record)) for record in batch] == list(range(1, 9))
 
     def test_what_was_appended_comes_back_equal(self, new_store: NewStore) -> None:
         # The fixture is used for all examples on purpose: each deletes what it stored.
