@@ -222,7 +222,7 @@ def test_more_browsers_than_are_followed_are_told_and_all_of_them_erased(tmp_pat
         report = await data(browser, headers=kim)
         assert report["cut"] is True
         shown = words(await reads(browser, headers=kim))
-        assert "You have signed in in more than 100 browsers" in shown
+        assert "You have signed in from more than 100 browsers" in shown
         assert "This is everything" not in shown
         table = body(await browser.gets(f"{PAGE}.csv", headers=kim))
         assert [line for line in table.splitlines() if line.startswith(',"cut",') and ",100," in line]
