@@ -137,10 +137,12 @@ def test_a_compressed_page_leaves_as_it_came(site: ConsentMiddleware, coding: st
         (b"<!doctype html><body>x", ("Content-Type", "application/xhtml+xml"), "Send text/html"),
         (b"<!doctype html><body>x", ("X-Frame-Options", "DENY"), "no Content-Type"),
         (b"<!doctype html><body>x", ("Vary", "Accept"), "no Content-Type"),
+        (b"<!doctype html><body>x", ("content-type", "text/html"), "more than one Content-Type"),
+        (b"<!doctype html><body>x", ("content-type", "text/plain"), "more than one Content-Type"),
     ],
     ids=[
         *("compressed", "no-transform", "utf-16", "late", "frameset", "unclosed", "mark", "mark-beats-header"),
-        *("xml", "xhtml", "untyped", "untyped-varies"),
+        *("xml", "xhtml", "untyped", "untyped-varies", "two-types", "two-other-types"),
     ],
 )
 def test_what_no_banner_can_be_put_into_is_said_once_with_the_fix(

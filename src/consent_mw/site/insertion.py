@@ -82,6 +82,9 @@ _ODD_CHARSET: Final = (
     "nobody is asked on %s: its charset, by its Content-Type or its first bytes, is not a superset of ASCII. Send utf-8"
     + _OR_PLACE
 )
+_TWO_TYPES: Final = (
+    "nobody is asked on %s: it has more than one Content-Type. Send one: text/html; charset=utf-8" + _OR_PLACE
+)
 _UNTYPED: Final = "nobody is asked on %s: it has no Content-Type. Send text/html; charset=utf-8" + _OR_PLACE
 _XHTML: Final = (
     "nobody is asked on %s: its Content-Type is application/xhtml+xml. Send text/html; charset=utf-8" + _OR_PLACE
@@ -137,7 +140,10 @@ def obstacle(start: Message) -> str:
     headers = list(_headers(start))
     if header_value(headers, b"content-range") is not None or header_value(headers, b"content-disposition") is not None:
         return ""
-    kind = header_value(headers, b"content-type")
+    kinds = header_values(headers, b"content-type")
+    if len(kinds) > 1 and any(kind[:9].lower() == b"text/html" for kind in kinds):
+        return _TWO_TYPES
+    kind = next(iter(kinds), None)
     if kind is None:
         return "" if header_value(headers, b"content-length") == b"0" else _UNTYPED
     kind = kind.partition(b";")[0].strip().lower()
@@ -147,7 +153,7 @@ def obstacle(start: Message) -> str:
         return _COMPRESSED
     if "no-transform" in _names(_directives(headers)):
         return _UNTOUCHED
-    return "" if all(map(is_html, header_values(headers, b"content-type"))) else _ODD_CHARSET
+    return "" if all(map(is_html, kinds)) else _ODD_CHARSET
 
 
 def is_page_status(status: int) -> bool:
