@@ -169,7 +169,9 @@ def test_a_purpose_for_which_nobody_is_named_is_said_on_the_page_and_by_check(
     async def page(app: ConsentMiddleware) -> str:
         return words(await Visitor(app).gets("/consent/policy", query_string=b"lang=en"))
 
-    assert "This page does not say how to read it, correct it or have it erased." in asyncio.run(page(site(tmp_path, text)))
+    assert "This page does not say how to read it, correct it or have it erased." in asyncio.run(
+        page(site(tmp_path, text))
+    )
     assert main(["check", str(tmp_path / "policy.toml"), "--json"]) == 0
     noted = {note["place"] for note in json.loads(capsys.readouterr().out)["notes"]}
     assert {f"purposes.{name}.answered_by" for name in ("members", "letters", "orders")} <= noted

@@ -193,13 +193,15 @@ def test_another_tab_follows(page: Page, context: BrowserContext, server: Server
     becomes_true(page, "window.ran && ran.includes('both')")
 
 
-def test_a_page_that_comes_back_follows(browser: Browser, chromium: str, server: Server) -> None:
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_page_that_comes_back_follows(browser: Browser, chromium: str, server: Server, connected: bool) -> None:
     windowed = launch(browser.browser_type, chromium)  # the one without a window keeps no page to go back to
     page = windowed.new_page(base_url=server.origin)
     opens(page, server, BANNER % "")
     page.evaluate("mark = 'the very same page'; null")
     page.goto("/elsewhere")
     server.take({"choice": ["reject"]})
+    page.context.set_offline(not connected)  # then nobody is asked: it may have been answered since
     page.evaluate("history.back()")
     page.wait_for_url(server.origin + "/", wait_until="commit")
     assert page.evaluate("window.mark") == "the very same page"
@@ -325,7 +327,7 @@ def test_a_banner_that_a_framework_throws_out_is_put_back_once(page: Page, serve
 
 def test_a_page_kept_by_a_service_worker_asks_only_while_the_state_can_be_had(page: Page, server: Server) -> None:
     html = BANNER % "" + '<iframe data-src="/map" data-purpose="analytics" title="Map"></iframe>'
-    page.route("**/consent/state", lambda route: route.abort())
+    page.route("**/consent/state?*", lambda route: route.abort())
     opens(page, server, html)  # from the server just now: it knows what is asked
     expect(page.get_by_role("group", name="Map")).to_be_visible()
     expect(page.locator("#consent-mw")).to_be_visible()
@@ -337,6 +339,30 @@ def test_a_page_kept_by_a_service_worker_asks_only_while_the_state_can_be_had(pa
     page.reload()
     expect(page.get_by_role("group", name="Map")).to_be_visible()
     expect(page.locator("#consent-mw")).to_be_hidden()
+
+
+def test_a_service_worker_that_keeps_everything_keeps_no_answer(page: Page, server: Server) -> None:
+    server.take({"choice": ["accept"]})
+    opens(page, server, BLOCKED)
+    becomes_true(page, "window.ran && ran.includes('both')")
+    page.evaluate(
+        "navigator.serviceWorker.register('/keeper.js').then(() => navigator.serviceWorker.ready).then(String)"
+    )
+    becomes_true(page, "navigator.serviceWorker.controller")
+    page.evaluate("consent.refresh()")
+    server.take({"choice": ["reject"]})  # in another browser's tab, or on a page of ours
+    page.reload()
+    becomes_true(page, "consent.refresh().then(() => true)")
+    assert page.evaluate("[consent.allows('analytics'), window.ran]") == [False, None]
+
+
+def test_what_an_answer_left_waiting_before_our_script_came_is_asked_about_too(page: Page, server: Server) -> None:
+    server.choice, server.waiting, server.pages["/consent"] = "prompt", ["theme"], WAITING % ITEM.format("theme")
+    says = {"Server-Timing": 'consent-mw;desc="waiting"'}
+    page.route("**/early", lambda route: route.fulfill(body="", headers=says))
+    page.route("**/static/consent.*", lambda route: (page.wait_for_timeout(300), route.continue_())[1])
+    opens(page, server, "<script nonce=n1>fetch('/early')</script><main>text</main>")
+    expect(page.get_by_role("button", name="allow theme")).to_be_visible()
 
 
 SWAPS = """(text) => {
@@ -380,7 +406,7 @@ def test_what_begins_to_wait_is_asked_about_without_navigation(page: Page, serve
 def test_an_answer_that_the_browser_did_not_keep_is_not_called_saved(page: Page, server: Server) -> None:
     opens(page, server, BANNER % "" + "<main>text</main>")
     state = json.dumps(server.state())
-    page.route("**/consent/state", lambda route: route.fulfill(body=state, content_type="application/json"))
+    page.route("**/consent/state?*", lambda route: route.fulfill(body=state, content_type="application/json"))
     page.locator("button[value=accept]").click()
     expect(page.locator("#consent-mw")).to_be_hidden()
     expect(page.get_by_role("status")).to_have_text("Not kept.")

@@ -65,8 +65,20 @@ ITEM = """<li>{0}<form method="post" action="/consent/choice" data-consent="wait
 WORKER = """addEventListener("install", () => skipWaiting());
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 addEventListener("fetch", (event) => {
-  event.respondWith(event.request.url.endsWith("/consent/state") ? Response.error() : fetch(event.request));
+  event.respondWith(event.request.url.includes("/consent/state") ? Response.error() : fetch(event.request));
 });"""
+
+
+#: Of a site that keeps whatever it has seen, and asks its server no second time.
+KEEPER = """addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+addEventListener("fetch", (event) => event.request.method === "GET" && event.respondWith((async () => {
+  const all = await caches.open("all"), kept = await all.match(event.request);
+  if (kept) return kept;
+  const answer = await fetch(event.request);
+  await all.put(event.request, answer.clone());
+  return answer;
+})()));"""
 
 
 class Server(ThreadingHTTPServer):
@@ -121,8 +133,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(json.dumps(self.server.state()), "application/json")
         elif path.startswith("/consent/static/"):
             self._send(served(Path(path).name.partition(".")[0] + ".js").decode(), "text/javascript")
-        elif path == "/worker.js":
-            self._send(WORKER, "text/javascript")
+        elif path in ("/worker.js", "/keeper.js"):
+            self._send(WORKER if path == "/worker.js" else KEEPER, "text/javascript")
         elif path.endswith(".js"):
             self._send(f"(window.ran = window.ran || []).push('{path[1:-3]}');", "text/javascript")
         else:

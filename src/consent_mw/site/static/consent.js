@@ -51,7 +51,7 @@
 
   // The forms of what was put into the page stand at its end, so that its first form is its own.
   const loose = select(root, "form[id^=consent-mw-form-]");
-  let state = null, loading, loaded = false, turn = 0;
+  let state = null, loading = null, loaded = false, turn = 0, fresh;
   // A banner may come from a cache, a view that was kept, or a page that a script put into this one.
   const due = () => !state || (state.show && !(state.choice && state.waiting.length));
   // How high it is. In a sheet of our own: what hydrates the page compares its elements.
@@ -96,7 +96,8 @@
   const PATIENCE_MS = 10000;
   const soon = (promise) => Promise.race([promise, new Promise((done, fail) => setTimeout(fail, PATIENCE_MS))]);
   const read = async (path, fields) => {
-    const answer = await fetch(base + path, {
+    // A service worker that keeps whatever it has seen once would go on with an answer of before.
+    const answer = await fetch(base + path + (fields ? "" : "?" + Date.now()), {
       method: fields ? "POST" : "GET", body: fields, headers: { Accept: "application/json" }, cache: "no-store",
       keepalive: !!fields, redirect: "error",
     });
@@ -132,7 +133,7 @@
   };
   hear();
   addEventListener("pagehide", () => tabs?.close()); // an open channel would keep the page out of the bfcache
-  addEventListener("pageshow", (event) => event.persisted && (hear(), refresh()));
+  addEventListener("pageshow", (event) => event.persisted && (fresh = false, hear(), refresh()));
   listen(page, "prerenderingchange", refresh);
 
   const status = make("p", { className: "consent-mw consent-mw-status" });
@@ -392,7 +393,7 @@
   try {
     new PerformanceObserver((list) => {
       if (list.getEntries().some(({ serverTiming = [] }) => serverTiming.some(({ name }) => name === "consent-mw"))) refresh();
-    }).observe({ type: "resource" });
+    }).observe({ type: "resource", buffered: true });
   } catch {}
 
   const subscribe = (listener) => {
@@ -408,7 +409,7 @@
   else window.consent = window[TWICE];
   // The server has just said what is asked, unless this page comes from somewhere else.
   const came = window.performance?.getEntriesByType?.("navigation")[0];
-  const fresh = came?.transferSize && !came.workerStart && came.type !== "back_forward";
+  fresh = came?.transferSize && !came.workerStart && came.type !== "back_forward";
   if (find(BANNER + (fresh ? "[data-shared]" : ""))) need();
   showBanners();
   scan(root);
