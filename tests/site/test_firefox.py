@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from starlette.applications import Starlette
@@ -24,7 +25,12 @@ LINK = '<a href="/consent/" data-consent="settings">Cookie settings</a>'
 
 
 async def home(request: Request) -> Response:
-    return HTMLResponse(PAGE.format("home") + LINK)
+    """A page; with `?rules` it has these rules of its own, with `?sets` it sets this cookie."""
+    rules = f"<style>{request.query_params.get('rules', '')}</style>"
+    response = HTMLResponse(PAGE.format("home") + rules + LINK)
+    if "sets" in request.query_params:
+        response.set_cookie(request.query_params["sets"], "1")
+    return response
 
 
 async def returned(request: Request) -> Response:
@@ -114,6 +120,50 @@ def test_a_banner_that_was_answered_elsewhere_is_gone_on_the_way_back(tab: Tab, 
     tab.back()
     tab.until("location.search === '' && window.kept")  # from the bfcache
     tab.until(f"!{SHOWN}")
+
+
+def test_what_a_fetch_leaves_waiting_is_asked_about_and_delivered(tab: Tab, shop: str) -> None:
+    tab.goto(shop)
+    answer(tab, "prompt")
+    tab.js("Promise.all([fetch('/?sets=theme'), fetch('/?sets=ad_id')])")
+    question = "document.querySelector('[data-consent=waiting].consent-mw-pinned')"
+    tab.until(f"{question}?.querySelectorAll('.consent-mw-name').length === 2")
+    tab.js(f"{question}.querySelector('button[value=allow]').click()")  # about all of them
+    tab.until(f"!{question}?.checkVisibility()")
+    assert sorted(tab.js("document.cookie").split("; ")) == ["ad_id=1", "theme=1"]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "body > * { position: relative !important } [hidden] { display: block !important }",
+        "button { display: none !important; position: absolute !important; width: 100% !important }",
+        ":not(:defined) { visibility: hidden }",
+        "body { transform: translateZ(0); height: 300vh }",
+    ],
+    ids=["position", "button", "undefined", "transform"],
+)
+def test_a_site_s_own_rules_leave_the_banner_in_view_and_in_use(tab: Tab, shop: str, rules: str) -> None:
+    tab.goto(f"{shop}?{urlencode({'rules': rules})}")
+    bottom = "Math.abs(document.querySelector('#consent-mw').getBoundingClientRect().bottom - innerHeight) < 2"
+    tab.until(f"{SHOWN} && {bottom}")
+    seen = """[...document.querySelectorAll('#consent-mw button')].map((button) => {
+        const box = button.getBoundingClientRect();
+        const there = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+        return [button.contains(there), Math.round(box.width), Math.round(box.height)].join();
+    })"""
+    tab.until(f"(seen => seen.length === 3 && new Set(seen).size === 1 && seen[0].startsWith('true'))({seen})")
+    answer(tab, "reject")
+
+
+def test_another_tab_follows(tab: Tab, shop: str) -> None:
+    tab.goto(shop)
+    tab.until("!!window.consent")
+    tab.js("(window.other = open('/?other'), null)")
+    tab.until("!!other.consent && !!other.document.querySelector('#consent-mw')")
+    tab.js("other.document.querySelector('#consent-mw button[value=reject]').click()")
+    tab.until(f"!{SHOWN}")
+    tab.js("(other.close(), null)")
 
 
 def test_where_cookies_are_blocked_the_page_lives_and_says_so(program: str, shop: str) -> None:
