@@ -15,6 +15,7 @@ from starlette.routing import Route
 from tests.support.browser_site import DECLARATION, KEY, site
 from tests.support.certificate import certificate
 from tests.support.firefox import ENTER, ESCAPE, TAB, Firefox, Tab, firefox
+from tests.support.scripted_pages import Server, server  # noqa: F401 - a fixture
 from tests.support.serving import served
 
 from consent_mw import ConsentMiddleware
@@ -164,6 +165,38 @@ def test_another_tab_follows(tab: Tab, shop: str) -> None:
     tab.js("other.document.querySelector('#consent-mw button[value=reject]').click()")
     tab.until(f"!{SHOWN}")
     tab.js("(other.close(), null)")
+
+
+MAP = '<iframe title="Map" data-src="/map" data-purpose="analytics"></iframe><main>text</main>'
+
+
+def test_a_frame_waits_behind_its_placeholder_and_is_gone_with_the_consent(tab: Tab, server: Server) -> None:  # noqa: F811 - a fixture
+    server.pages["/"] = MAP
+    tab.goto(server.origin + "/")
+    box = "document.querySelector('.consent-mw-placeholder')"
+    tab.until(f"!!{box}")
+    tab.js(f"{box}.querySelector('button').click()")  # once
+    tab.until("document.querySelector('iframe').getAttribute('src') === '/map'")
+    tab.goto(server.origin + "/")
+    tab.until(f"!!{box}")
+    tab.js(f"{box}.querySelector('button:last-of-type').click()")  # always
+    tab.until("document.querySelector('iframe').getAttribute('src') === '/map' && consent.allows('analytics')")
+    server.take({"choice": ["reject"]})
+    tab.js("consent.refresh()")
+    tab.until(f"!!{box} && !document.querySelector('iframe').hasAttribute('src')")
+
+
+def test_a_service_worker_that_keeps_everything_keeps_no_answer(tab: Tab, server: Server) -> None:  # noqa: F811 - a fixture
+    server.take({"choice": ["accept"]})
+    server.pages["/"] = MAP
+    tab.goto(server.origin + "/")
+    tab.js("navigator.serviceWorker.register('/keeper.js').then(() => navigator.serviceWorker.ready).then(String)")
+    tab.until("!!navigator.serviceWorker.controller")
+    tab.js("consent.refresh()")
+    server.take({"choice": ["reject"]})
+    tab.goto(server.origin + "/")
+    tab.until("!!document.querySelector('.consent-mw-placeholder')")
+    assert tab.js("consent.refresh().then(() => consent.allows('analytics'))") is False
 
 
 def test_where_cookies_are_blocked_the_page_lives_and_says_so(program: str, shop: str) -> None:
