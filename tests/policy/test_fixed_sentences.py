@@ -77,7 +77,7 @@ JUDGED = {
     ),
     "what is on until it is refused does not wait": (STATE + OPT_OUT, "only while it is allowed", "wait until"),
     "no state has an authority of its country": (STATE, "the attorney general of your state", "of your country"),
-    "nobody answers for what nobody is named for": (SMALLEST + HELD, "is not said here", "turn to the officer"),
+    "nobody answers for what nobody is named for": (SMALLEST + HELD, "does not say how", "turn to the officer"),
     "a name that stands for a description is said once": (SMALLEST + HELD, "Club", "Club  Legal basis"),
     "our own purpose keeps its words under another period": (
         SMALLEST + '[purposes.receipts]\nbasis = "legitimate_interest"\nretention = "2 years"\n',
