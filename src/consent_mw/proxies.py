@@ -16,6 +16,7 @@ from ipaddress import (
 )
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.system.bounded_cache import remembering
@@ -48,8 +49,8 @@ _SINGLE_HEADERS = (
 )
 #: RFC 9110, section 7.2, without the forms that no browser sends.
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-#: Without "//", which a browser reads as a host, and without dot segments.
-_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+;=:@-]{1,100}){1,20}")
+#: Without "//", which a browser reads as a host, and without dot segments. Letters of every script.
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~!$&'()*+;=:@-]{1,100}){1,20}")
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
 # RFC 7239, section 6: node = nodename [ ":" node-port ], an IPv6 address in brackets. X-Forwarded-For has no grammar:
@@ -178,7 +179,10 @@ class Proxies:
         if not (self._configured and self._prefix_header and self._peer(scope).ours):
             return ""
         parts = [part.strip(" \t").rstrip("/") for part in _joined(scope, self._prefix_header).split(",")]
-        prefix = "".join(parts)
+        try:  # decoded like the scope's path: `/caf%C3%A9` is `/café`
+            prefix = unquote_to_bytes("".join(parts).encode("latin-1")).decode()
+        except UnicodeError:
+            return ""
         return prefix if _PREFIX.fullmatch(prefix) else ""
 
     def _farthest(self, scope: Mapping[str, Any], peer: _Hop) -> dict[str, str]:

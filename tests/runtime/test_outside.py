@@ -62,7 +62,14 @@ def base_of(tmp_path: Path, headers: Iterable[tuple[bytes, bytes]], **more: Any)
         (b"/shop", "/shop/consent"),
         (b"/shop/", "/shop/consent"),
         (b"/outer, /inner", "/outer/inner/consent"),
-        (b"/caf%C3%A9", "/consent"),
+        (b"/caf%C3%A9", "/caf%C3%A9/consent"),
+        ("/책방".encode(), "/%EC%B1%85%EB%B0%A9/consent"),
+        (b"/caf%E9", "/consent"),
+        (b"/a/%2e%2e/b", "/consent"),
+        (b"/%2Fevil.example", "/consent"),
+        (b"/%252e%252e/b", "/consent"),
+        (b"/a%22%3E%3Cscript%3E", "/consent"),
+        (b"/a%0d%0aset-cookie:x", "/consent"),
         (b"//evil.example", "/consent"),
         (b"https://evil.example", "/consent"),
         (b"/a/../b", "/consent"),
@@ -99,6 +106,11 @@ def test_an_application_that_names_its_own_mount_is_believed(tmp_path: Path) -> 
 def test_the_application_sees_the_path_and_the_host_of_its_server(tmp_path: Path) -> None:
     headers = [(b"host", b"app:8000"), (b"x-forwarded-prefix", b"/shop"), (b"x-forwarded-host", b"shop.example")]
     assert sent_by(tmp_path, headers)[3] == [("", "/", b"app:8000")]
+
+
+def test_our_own_pages_are_found_below_a_prefix_of_any_script(tmp_path: Path) -> None:
+    text = sent_by(tmp_path, [(b"x-forwarded-prefix", b"/caf%C3%A9")], path="/consent/policy")[2]
+    assert 'href="/caf%C3%A9/consent/cookies"' in text
 
 
 @pytest.mark.parametrize("path", ["/consent/policy", "/shop/consent/policy"])
