@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from tests.support.browser_site import launch
 from tests.support.scripted_pages import (  # noqa: F401 - fixtures among them
     BANNER,
@@ -360,7 +360,12 @@ def test_what_an_answer_left_waiting_before_our_script_came_is_asked_about_too(p
     server.choice, server.waiting, server.pages["/consent"] = "prompt", ["theme"], WAITING % ITEM.format("theme")
     says = {"Server-Timing": 'consent-mw;desc="waiting"'}
     page.route("**/early", lambda route: route.fulfill(body="", headers=says))
-    page.route("**/static/consent.*", lambda route: (page.wait_for_timeout(300), route.continue_())[1])
+
+    def comes_late(route: Route) -> None:
+        page.wait_for_timeout(300)
+        route.continue_()
+
+    page.route("**/static/consent.*", comes_late)
     opens(page, server, "<script nonce=n1>fetch('/early')</script><main>text</main>")
     expect(page.get_by_role("button", name="allow theme")).to_be_visible()
 
