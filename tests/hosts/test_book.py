@@ -325,3 +325,16 @@ def test_two_records_of_one_id_are_told_apart_in_brief(tmp_path: Path, store: Co
     view.take_brief(brief)
     assert view.has(record)
     assert not view.has(other)
+
+
+def test_no_second_copy_is_kept_of_a_key_of_the_host_itself(tmp_path: Path, store: Counting) -> None:
+    """Of a host alone these are all that live, and each is in the key file that it has in memory."""
+
+    async def work() -> None:
+        one = OneHost(tmp_path / "one", store)
+        await lived(one, 3)
+        assert one.keyring.lacking() == frozenset()
+        assert one.sealer.open(one.seal()) == b"x"
+        assert not one.keyring._opened
+
+    asyncio.run(work())

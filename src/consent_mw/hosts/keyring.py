@@ -223,7 +223,7 @@ class SharedKeyring:
             self.add(notes=[("over", place, b"") for place in new])
 
     def _places(self, day: int, purpose: str) -> list[Place]:
-        return [Place(day, label) for label in self.view.labels_of(day) if of_label(label)[0] == purpose]
+        return [Place(day, label) for label in self.view.labels_of(day, purpose) if of_label(label)[0] == purpose]
 
     def key_of(self, place: Place, owner: bytes, secret: bytes) -> bytes | None:
         """Return the key of `owner` in a place; None if this host lacks it. `secret`: what the slot here holds."""
@@ -233,6 +233,6 @@ class SharedKeyring:
         if known is not None and known[0] == secret:
             return known[1]
         key = self.view.key(place, owner, self.identity.ids, secret)
-        if key is not None:
+        if key is not None and key is not secret:  # its own one is at hand: an old site has ten thousand
             self._opened[place, owner] = secret, key
         return key

@@ -29,6 +29,8 @@ _INSTANT: Final = timedelta(milliseconds=1)  # ids do not tell less apart
 _SLACK: Final = timedelta(days=4)
 #: Ends that are remembered: of a few days before the end of each purpose, each of some parts; half a megabyte.
 _REMEMBERED: Final = 4_096
+#: Days of which the end of each quarter is remembered: a look asks for those of some 40, and each takes five kilobytes.
+_DAYS: Final = 96
 
 
 class Rule(NamedTuple):
@@ -271,7 +273,7 @@ def _in_force(rules: Sequence[Rule], instant: datetime) -> int:
 _AT: Final = attrgetter("at")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_DAYS)
 def _promised(day: int, rules: tuple[Rule, ...], begun: tuple[bool, ...]) -> tuple[_End, ...]:
     """Return the end of each quarter of a day: that of the promise in force, or an earlier one of what began since."""
     first, last = _in_force(rules, start_of(day)), _in_force(rules, start_of(day + 1) - QUARTER)
@@ -289,7 +291,7 @@ def _promised(day: int, rules: tuple[Rule, ...], begun: tuple[bool, ...]) -> tup
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_DAYS)
 def _ends(day: int, retention: Duration, zone: ZoneInfo) -> tuple[datetime, ...]:
     """Return when what was collected in each quarter of a day has ended, whole: within one, ends follow as instants."""
     return tuple(_end(start_of(day) + number * QUARTER, retention, zone) for number in range(1, QUARTERS + 1))
