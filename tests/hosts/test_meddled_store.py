@@ -353,6 +353,26 @@ def test_hosts_look_after_what_they_wrote_when_another_is_new(tmp_path: Path, is
     asyncio.run(work())
 
 
+def test_of_many_that_are_new_at_once_one_look_at_what_a_host_wrote_is_for_all(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = MemoryStore()
+        one = OneHost(tmp_path / "one", store)
+        await one.agree()
+        await settle(one, OneHost(tmp_path / "first", store), one, times=1)
+        missing = one.hosts._own()
+        assert missing
+        for number in missing:
+            del store._records[number]
+        second = OneHost(tmp_path / "second", store)
+        await settle(second, one, times=1)
+        assert not missing & store._records.keys()
+        one.hosts._looked_after_at -= steps._MISSING_SECONDS
+        await settle(one, times=1)
+        assert missing <= store._records.keys()
+
+    asyncio.run(work())
+
+
 def test_a_statement_of_keys_that_is_brought_back_counts_for_nothing(tmp_path: Path) -> None:
     async def work() -> None:
         store = MemoryStore()

@@ -232,6 +232,7 @@ class Hosts:
         self._is_warned = False  # whether a host with other secrets was logged; reset once an hour
         self._nothing_to_state = -1, b""  # the same for the keys that this host holds
         self._is_doubtful = False  # whether a host is new that needs what this one wrote
+        self._looked_after_at = -_MISSING_SECONDS
         self._is_aloud = self._is_asking = self._is_asked = False  # as in `Beat`; and whether another host asks
         self._asked_for = frozenset[bytes]()  # what was lacking when this host asked last
         self._passed_over: dict[UUID, None] = {}  # each is logged once
@@ -396,9 +397,13 @@ class Hosts:
         Return the messages that the store may have lost: those that were not met when everything was read, and this
         host's own when a host is new, since that one has nothing but the store.
         """
-        if stands is None and not self._is_doubtful:
+        now = time.monotonic()
+        # Of many that come at once, for example when a fleet is replaced, one look is for all.
+        if stands is None and not (self._is_doubtful and now - self._looked_after_at >= _MISSING_SECONDS):
             return frozenset()
         self._is_doubtful = False
+        if stands is None:
+            self._looked_after_at = now
         return self._own() if stands is None else self.keyring.view.living() - stands
 
     def _is_time_for_all(self) -> bool:
