@@ -779,7 +779,6 @@ class Hosts:
         """State which keys this host holds, if it holds others than it said last."""
         if holds := await asyncio.to_thread(self._to_state):
             await self._say([holds])
-            self._is_aloud = True
 
     def _to_state(self) -> Holds | None:
         ring, me, generation = self.keyring, self.keyring.identity.id, self.keyring.generation

@@ -55,7 +55,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", kw_only=True):
         left: Whether this was the last message before the process ended.
         began: Whether the author knew of no beat of its own in the store.
         holds: The number of the author's latest `Holds`.
-        is_aloud: Whether every host hears it although it is neither: a host is new, or `holds` is.
+        is_aloud: Whether every host hears it although it is neither: a host is new.
         asks: Whether every host is to read everything: the author lacks something, or has put something back.
         ring: The name of the key service under whose keys the host seals; empty if it has its keys on its disk.
     """
