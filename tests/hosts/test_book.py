@@ -338,3 +338,32 @@ def test_no_second_copy_is_kept_of_a_key_of_the_host_itself(tmp_path: Path, stor
         assert not one.keyring._opened
 
     asyncio.run(work())
+
+
+def test_a_start_looks_at_the_places_of_its_day_alone(
+    tmp_path: Path, store: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old site has ten thousand living places. All of them are looked at seconds later."""
+
+    async def started(days: int) -> tuple[int, int]:
+        one = OneHost(tmp_path / str(days), Counting())
+        await lived(one, days)
+        one.keyring.book.compact()
+        one.begin()
+        listed: list[object] = []
+        live = FileKeyring.live
+
+        def counted(keyring: FileKeyring) -> list[tuple[int, str]]:
+            listed.extend(live(keyring))
+            return live(keyring)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FileKeyring, "live", counted)
+            await one.agree(DAY)
+            at_start = len(listed)
+            await settle(one, times=1)
+        return at_start, len(listed)
+
+    (young, _), (old, later) = [asyncio.run(started(days)) for days in (3, 12)]
+    assert young == old == 0
+    assert later >= 12 * len(LABELS)

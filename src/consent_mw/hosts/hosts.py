@@ -367,7 +367,8 @@ class Hosts:
         if not self._run:
             self._run = self.keyring.identity.begin_run()
         now_ns = self._clock()
-        # The site waits for the first sync of its start. The next one, two seconds later, reads everything.
+        # The site waits for the first sync of its start, for the keys of the day alone. The next one, two seconds
+        # later, reads everything, and looks at all living places: an old site has ten thousand.
         since = await asyncio.to_thread(self._missed_since) if self._is_starting else None
         self._is_starting = False
         # A process that stood still, for example on a suspended machine, has missed messages that are no longer new.
@@ -381,13 +382,14 @@ class Hosts:
             await self._publish()
         fault = await self._store_clock.fault(instant_of(self._clock()))
         if not fault:
-            await self._join()
-        await self._share()
-        if doubtful := await asyncio.to_thread(self._doubtful, stands):
-            await self._put_back(doubtful)
-        await self._state()  # before it confirms: so it never claims a key of a place that it has confirmed
-        await self._confirm()
-        await self._clear(fault)
+            await self._join(of_all=since is None)
+        if since is None:
+            await self._share()
+            if doubtful := await asyncio.to_thread(self._doubtful, stands):
+                await self._put_back(doubtful)
+            await self._state()  # before it confirms: so it never claims a key of a place that it has confirmed
+            await self._confirm()
+            await self._clear(fault)
         await self._tell_how_it_is(fault)
         if stands is not None:
             await asyncio.to_thread(give_back)
@@ -574,33 +576,36 @@ class Hosts:
             await asyncio.to_thread(self.keyring.add, kept)
         return said
 
-    async def _join(self) -> None:
-        bodies = await asyncio.to_thread(self._to_join)
+    async def _join(self, *, of_all: bool) -> None:
+        bodies = await asyncio.to_thread(self._to_join, of_all=of_all)
         if not bodies:
             return
         await self._say(bodies)
         if ids := [chosen_id(Place(body.day, body.label)) for body in bodies if isinstance(body, Chosen)]:
             await asyncio.to_thread(self._take, await self._store.fetch(messages(*ids)))
 
-    def _to_join(self) -> list[Body]:
+    def _to_join(self, *, of_all: bool) -> list[Body]:
         ring, me, wanted = self.keyring, self.keyring.identity.id, self._wanted | self._expected
         known, view = (ring.generation, me, wanted), ring.view  # in this order: what comes meanwhile is looked at next
         if known == self._nothing_to_join:
             return []
-        gone = ring.file.destroyed().keys()
-        places = {*map(Place._make, ring.file.live()), *wanted}
-        places |= {place for place in view.places if not view.is_confirmed(place)}
+        gone = set(ring.file.destroyed()) if of_all else set[tuple[int, str]]()
+        places = set(wanted)
+        if of_all:
+            places.update(map(Place._make, ring.file.live()))
+            places.update(place for place in view.places if not view.is_confirmed(place))
         by_day: dict[int, dict[str, tuple[bytes, bytes]]] = {}
         for day, label in sorted(place for place in places - gone if me not in view.pubs.get(place, {})):
             try:
                 secret = ring.file.key(day, label, create=True)
             except KeyDestroyed:
+                gone.add((day, label))
                 continue
             by_day.setdefault(day, {})[label] = public_part(secret), key_id(secret)
         name = self._facts().name
         pubs: list[Body] = [Pub(name=name, day=day, parts=parts) for day, parts in by_day.items()]
         open_places = sorted(wanted - view.chosen.keys() - gone)
-        if not pubs and not open_places:
+        if of_all and not pubs and not open_places:
             self._nothing_to_join = known
         return [*pubs, *(Chosen(day=day, label=label, owner=me) for day, label in open_places)]
 
