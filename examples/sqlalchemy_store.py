@@ -1,7 +1,7 @@
 """A store over SQLAlchemy's asynchronous engine: store=SQLAlchemyStore("sqlite+aiosqlite:///records.db")"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -81,10 +81,14 @@ class SQLAlchemyStore:
     async def close(self) -> None:
         engine, self.engine = self.engine, None
         if engine is not None:
-            await engine.dispose()
+            await _to_its_end(engine.dispose())
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Do `work` in one transaction, and say what went wrong in the words of the contract."""
+        """Do `work` in one transaction, also if the caller is cancelled meanwhile."""
+        return await _to_its_end(self._run(work))
+
+    async def _run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """As `run`, and say what went wrong in the words of the contract."""
         if (engine := self.engine) is None:
             raise StoreError("the store is not open; await its open() first")
         place = engine.url.render_as_string(hide_password=True)
@@ -102,6 +106,15 @@ class SQLAlchemyStore:
                     raise kind(f"{place}: {str(error).splitlines()[0]}") from error
             await asyncio.sleep(0.01 * attempt)
         raise StoreUnavailable(f"{place}: others write all the time; try again later")
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """A driver that is cancelled amid a transaction may leave a connection that keeps the database locked."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        await asyncio.wait({task})
 
 
 def _was_in_the_way(error: Exception) -> bool:
