@@ -33,7 +33,7 @@ from consent_mw.stores.sqlite import SQLiteStore
 
 COLUMNS = ("id", "kind", "purpose", "subject", "ring", "data", "sealed")
 KINDS = {"visit", "abuse", "receipt", "request", "answer", "disclosure", "erased", "aggregate", "tally", "certificate"}
-ALL = Query(kinds=frozenset(KINDS | {"gap", "undeclared", "link", "pending", "event"}))
+ALL = Query(kinds=frozenset(KINDS | {"gap", "undeclared", "link", "pending", "event", "restricts"}))
 REASON = ("--reason", "a test")
 
 

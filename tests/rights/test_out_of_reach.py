@@ -115,7 +115,7 @@ def test_an_older_file_that_cannot_be_read_keeps_an_erasure_open_and_is_named(tm
         outcome = await app.runtime.erasure.once(datetime.now(UTC))
         assert outcome.done == []
         assert str(old) in outcome.troubles[0]
-        assert "cannot be reached" in words(await reads(visitor))
+        assert "can't be reached" in words(await reads(visitor))
         for left in old.parent.glob("consent.sqlite3-*"):
             left.unlink()
         old.write_bytes(whole)

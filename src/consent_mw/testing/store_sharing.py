@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import types
+from collections.abc import Coroutine, Generator
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from typing import Any, Final
 
 import pytest
@@ -20,6 +23,8 @@ from consent_mw.testing.store_place import StorePlace
 #: A call is cancelled after so many turns of the loop, and after so many parts of those that the whole takes.
 _TURNS: Final = (0, 1, 2, 3)
 _PARTS: Final = 10
+#: A call is cancelled, too, where it waits for the first time, for the second, and so on.
+_WAITS: Final = 12
 
 
 class StoreSharing(StorePlace):
@@ -195,9 +200,12 @@ class StoreSharing(StorePlace):
         async def scenario() -> None:
             async with opened(new_store) as store:
                 await store.append(batch)
-                for turns in _moments(await watched(lambda: store.delete(VISITS))):
+                whole = await watched(lambda: store.delete(VISITS))
+                cuts = [partial(_cancelled, turns=turns) for turns in _moments(whole)]
+                cuts += [partial(_cancelled_at, wait=wait) for wait in range(_WAITS)]
+                for cut in cuts:
                     await store.append(batch)
-                    await _cancelled(store.delete(VISITS), turns)
+                    await cut(store.delete(VISITS))
                     left = len(await store.fetch(VISITS))
                     assert left in (0, 100)
                     assert await store.delete(VISITS) == left
@@ -232,3 +240,26 @@ async def _cancelled(call: Coroutine[Any, Any, object], turns: int) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+async def _cancelled_at(call: Coroutine[Any, Any, object], wait: int) -> None:
+    """Begin a call and cancel it where it waits for the `wait`th time, however long that takes."""
+    with suppress(asyncio.CancelledError):
+        await asyncio.ensure_future(_cut(call, wait))
+
+
+@types.coroutine
+def _cut(call: Coroutine[Any, Any, object], wait: int) -> Generator[Any, Any, None]:
+    step = partial(call.send, None)
+    for number in count():
+        try:
+            waited = step()
+        except StopIteration:
+            return
+        task = asyncio.current_task()
+        if number == wait and task is not None:
+            task.cancel()
+        try:
+            step = partial(call.send, (yield waited))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the call's
+            step = partial(call.throw, error)
