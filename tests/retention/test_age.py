@@ -303,8 +303,8 @@ def test_whom_a_restriction_meets_is_told_without_looking_at_the_marks_of_what_e
         cases = await Desk(store, looking, kept_by_store(store)).restricting()
         assert {case.request.id for case in cases} == numbers
         assert all(case.granted and case.request.person.is_known for case in cases)
-        assert looking.kinds == Counter({ANSWER: 6 * 3 + 3 * 3, REQUEST: 2 * 3 * 3}), (
-            "of what restricts once to tell, and once to open it"
+        assert looking.kinds == Counter({ANSWER: 6 * 3 + 3 * 3, REQUEST: 2 * 3 * 3, RESTRICTS: 6 * 3}), (
+            "of what restricts once to tell, and once to open it; of each mark whether it is as it was written"
         )
 
     site.runs(lives)

@@ -108,7 +108,7 @@ class Desk:
     async def restricting(self, spool: Path | None = None) -> list[Case]:
         """
         Return every request that is kept and intact and restricts its sender's data now, oldest first. No other request
-        is opened, and of those that were answered long ago none is read.
+        is opened, and of those that were answered long ago none is read, unless somebody altered a mark.
 
         Args:
             spool: Where requests and answers may wait that have not reached the store yet.
@@ -117,8 +117,12 @@ class Desk:
             StoreError, SpoolError: The store or the spool cannot be read.
         """
         waiting = await asyncio.to_thread(waiting_records, spool, _KINDS | _MARKS) if spool else []
-        marks = await every(self._store, Query(kinds=_MARKS, purposes=_PURPOSES))
-        by_id = {record.id: record for record in (*waiting, *await self._marked([*waiting, *marks]))}
+        marks = await every(self._store, Query(kinds=_MARKS))
+        if len(await asyncio.to_thread(self._sealer.whole, marks)) == len(marks):
+            stored = await self._marked([*waiting, *marks])
+        else:
+            stored = await every(self._store, Query(kinds=_ASKED, purposes=_PURPOSES))
+        by_id = {record.id: record for record in (*waiting, *stored)}
         by_id |= {record.id: record for record in await self._answers(by_id.values())}
         return await asyncio.to_thread(self._restricting, [by_id[record_id] for record_id in sorted(by_id)])
 
