@@ -25,7 +25,7 @@ from examples.sqlalchemy_store import SQLAlchemyStore
 
 @pytest.mark.parametrize("name", ["sqlalchemy_store", "django_store"])
 def test_each_is_short(name: str) -> None:
-    assert len((ROOT / f"examples/{name}.py").read_text().splitlines()) < 160
+    assert len((ROOT / f"examples/{name}.py").read_text().splitlines()) < 175
 
 
 class TestSQLAlchemyOnSQLite(StoreSuite):
