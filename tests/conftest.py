@@ -63,6 +63,7 @@ _LONG = (
     "test_hosts_through_time.py", "test_transit.py", "test_my_data_browser.py", "test_firefox.py", "test_age.py",
     "test_one_person.py", "test_bounded_memory.py", "test_several_logs.py", "test_consent_js.py", "test_faults.py",
     "test_templates_of_init.py", "test_destruction_counts.py", "test_nothing_readable.py", "test_move.py",
+    "test_partition.py", "test_killed_going_over.py", "test_meddled_store.py", "test_changed_minds.py",
 )  # fmt: skip
 
 
