@@ -8,8 +8,6 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import psycopg
-
 
 def rename_table(path: Path, before: str, after: str) -> Callable[[], object]:
     """Rename a table of a SQLite file, and return what gives it its name back."""
@@ -20,6 +18,8 @@ def rename_table(path: Path, before: str, after: str) -> Callable[[], object]:
 
 def rename(url: str, what: str, before: str, after: str) -> Callable[[], object]:
     """Rename a schema or a table of a PostgreSQL database, and return what gives it its name back."""
+    import psycopg  # here: the quick tests do without it
+
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         connection.execute(f"ALTER {what} {before} RENAME TO {after}".encode())
     return partial(rename, url, what, after, before)
