@@ -128,10 +128,10 @@ class Desk:
 
     async def forget_marks(self, now: datetime) -> None:
         """
-        Delete the marks of requests that were answered, or that were not there for a week at `now` (aware). Raises
-        StoreError.
+        Delete the marks of requests that were answered, or that were not there for a week at `now` (aware). One that
+        somebody altered stays, so that the restriction does. Raises StoreError.
         """
-        marks = await every(self._store, Query(kinds=_MARKS, purposes=_PURPOSES))
+        marks = self._sealer.whole(await every(self._store, Query(kinds=_MARKS, purposes=_PURPOSES)))
         asked = await self._marked(marks)
         answers = self._sealer.whole(await self._answers(asked))
         ended = {answer.data["answer.request"] for answer in answers if answer.data["answer.outcome"] != "granted"}
