@@ -87,13 +87,13 @@ async def joined(hosts: int, days: int, url: str) -> Old:
 
 async def _settle(fleet: Sequence[OneHost], places: frozenset[Place]) -> None:
     for host in fleet:
-        host.hosts._wanted = places
+        host.hosts._joining.wanted = places
     for _ in range(3):
         for host in fleet:
             await host.hosts.sync()
     assert not any(host.keyring.lacking() for host in fleet)
     for host in fleet:
-        host.hosts._wanted = frozenset(place for place in places if place.day == DAY)
+        host.hosts._joining.wanted = frozenset(place for place in places if place.day == DAY)
 
 
 async def _look(host: OneHost) -> float:

@@ -96,7 +96,7 @@ class Schedules(RuleBasedStateMachine):
     @rule()
     def join(self) -> None:
         host = OneHost(self.directory / str(len(self.hosts)), Fragile(self.store, self.late))
-        host.hosts._wanted = frozenset(Place(DAY, label) for label in LABELS)
+        host.hosts._joining.wanted = frozenset(Place(DAY, label) for label in LABELS)
         self.hosts.append(host)
 
     @rule(which=st.integers(0, 3))
@@ -112,7 +112,7 @@ class Schedules(RuleBasedStateMachine):
             run(host.hosts.sync())
         host.store.left = None
         host.begin()
-        host.hosts._wanted = frozenset(Place(DAY, label) for label in LABELS)
+        host.hosts._joining.wanted = frozenset(Place(DAY, label) for label in LABELS)
 
     @rule(which=st.integers(0, 3))
     def seal(self, which: int) -> None:
@@ -135,7 +135,7 @@ class Schedules(RuleBasedStateMachine):
         """A backup of the store is put back; every host learns of that, since its connection broke."""
         self.store._records = dict(self.saved)
         for host in self.hosts:
-            host.hosts._heard_ns = 0
+            host.hosts._hearing._heard_ns = 0
 
     @rule()
     def land(self) -> None:
@@ -151,7 +151,7 @@ class Schedules(RuleBasedStateMachine):
         self.retired.add(gone.keyring.identity.id)
         said = written(Retired(host=gone.keyring.identity.id, reason="x"), other.keyring.identity, other.signing, 1)
         run(self.store.append([said]))
-        other.hosts._take([said])
+        other.hosts._hearing.take([said])
 
     @rule()
     def meddle(self) -> None:
@@ -185,7 +185,7 @@ class Schedules(RuleBasedStateMachine):
         run(self.store.delete(Query(kinds=frozenset(("sharing",)), ids=frozenset((chosen_id(PLACE),)))))
         for _ in range(2):  # one hears all, whatever it missed
             for host in self.hosts:
-                host.hosts._heard_ns = 0
+                host.hosts._hearing._heard_ns = 0
             run(settle(*self.hosts, times=3))
         living = [host for host in self.hosts if PLACE not in host.keyring.destroyed()]
         if len(living) == len(self.hosts):

@@ -232,7 +232,7 @@ def test_a_host_of_which_only_the_index_knows_gets_the_keys(tmp_path: Path, stor
         await one.agree()
         record = one.seal()
         await two.hosts.sync()
-        await one.hosts._hear(everything=True)
+        await one.hosts._hearing.hear(everything=True)
         one.keyring.book.compact()
         one.begin()
         assert two.keyring.identity.id in one.keyring.view.names
@@ -256,10 +256,10 @@ def test_what_another_host_erased_is_taken_again_from_the_book_which_is_read_onc
         two.places.erasures_of_hosts.unlink()
         two.begin()
         parsed = parsing(monkeypatch)
-        two.hosts._take_published(two.hosts._shelves)
+        two.hosts._shelves.take()
         assert two.ledger_of_others.entries() == said
         assert len(parsed) <= len(said) + 10
-        two.hosts._take_published(two.hosts._shelves)
+        two.hosts._shelves.take()
         assert len(parsed) <= len(said) + 10, "and not again"
 
     asyncio.run(work())

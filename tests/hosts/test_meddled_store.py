@@ -19,7 +19,7 @@ from tests.support.one_host import DAY, LABELS, OneHost, beside, settle, start
 from tests.support.postgres import PostgresServer
 
 from consent_mw.exceptions import ConsentError, KeyDestroyed
-from consent_mw.hosts import hosts as steps
+from consent_mw.hosts.hearing import MISSING_SECONDS
 from consent_mw.hosts.messages import Again, Holds, Place, believed, days_of, of_hosts
 from consent_mw.records import Record, new_id
 from consent_mw.rights.ledger import Entry
@@ -137,7 +137,7 @@ class Fleet:
 
     async def join(self) -> OneHost:
         host = OneHost(self._directory / str(len(self.hosts)), self._store)
-        host.hosts._wanted = frozenset(Place(day, label) for day in DAYS for label in LABELS)
+        host.hosts._joining.wanted = frozenset(Place(day, label) for day in DAYS for label in LABELS)
         self.hosts.append(host)
         await host.hosts.sync()
         return host
@@ -245,7 +245,7 @@ async def _mend(fleet: Fleet) -> None:
     for _ in range(3):
         for host in fleet.hosts:
             host.now_ns += 61 * 10**9
-            host.hosts._all_at = -steps._ALL_SECONDS
+            host.hosts._hearing.read_all_next()
         await settle(*fleet.hosts, times=1)
 
 
@@ -270,7 +270,7 @@ def everything(store: MemoryStore) -> list[Record]:
 
 async def read_all(*hosts: OneHost) -> None:
     for host in hosts:
-        host.hosts._all_at = -steps._ALL_SECONDS
+        host.hosts._hearing.read_all_next()
     await settle(*hosts, times=1)
 
 
@@ -344,8 +344,8 @@ def test_hosts_look_after_what_they_wrote_when_another_is_new(tmp_path: Path, is
         late = OneHost(tmp_path / "late", store)
         await settle(late, one, times=1)
         assert late.keyring.lacking() or _opens(late, record), "until it has read everything again it says so"
-        late.hosts._all_at -= steps._MISSING_SECONDS
-        late.hosts._whole_at -= steps._MISSING_SECONDS
+        late.hosts._hearing._all_at -= MISSING_SECONDS
+        late.hosts._hearing._whole_at -= MISSING_SECONDS
         await settle(late, one)
         assert late.sealer.open(record) == b"x"
         assert late.keyring.lacking() == frozenset()
@@ -359,14 +359,14 @@ def test_of_many_that_are_new_at_once_one_look_at_what_a_host_wrote_is_for_all(t
         one = OneHost(tmp_path / "one", store)
         await one.agree()
         await settle(one, OneHost(tmp_path / "first", store), one, times=1)
-        missing = one.hosts._own()
+        missing = one.hosts._losses.own()
         assert missing
         for number in missing:
             del store._records[number]
         second = OneHost(tmp_path / "second", store)
         await settle(second, one, times=1)
         assert not missing & store._records.keys()
-        one.hosts._looked_after_at -= steps._MISSING_SECONDS
+        one.hosts._losses._looked_after_at -= MISSING_SECONDS
         await settle(one, times=1)
         assert missing <= store._records.keys()
 

@@ -42,11 +42,11 @@ async def rows_at_midnight(directory: Path, count: int) -> float:
     hosts = [OneHost(directory / str(number), store) for number in range(count)]
     for host in hosts:
         host.now_ns = DAY * DAY_NS - 70 * _LOOK_NS
-        host.hosts._wanted = frozenset(Place(DAY, label) for label in LABELS)
+        host.hosts._joining.wanted = frozenset(Place(DAY, label) for label in LABELS)
     await pass_by(70, *hosts)
     store.rows = 0
     for host in hosts:
-        host.hosts._wanted = frozenset(Place(DAY + 1, label) for label in LABELS)
+        host.hosts._joining.wanted = frozenset(Place(DAY + 1, label) for label in LABELS)
     await pass_by(75, *hosts)
     assert all(len(host.keyring.keys(DAY + 1, label)) == 1 for host in hosts for label in LABELS)
     assert len({host.keyring.key(DAY + 1, LABELS[0], create=False) for host in hosts}) == 1
@@ -80,7 +80,7 @@ def test_a_host_whose_clock_is_known_to_be_behind_is_heard_at_once(tmp_path: Pat
         store = MemoryStore()
         one, two = OneHost(tmp_path / "one", store), OneHost(tmp_path / "two", store)
         two.now_ns -= 40 * 10**9
-        two.hosts._store_clock.ahead = timedelta(seconds=-40)
+        two.hosts._link.store_clock.ahead = timedelta(seconds=-40)
         await pass_by(70, one, two)
         soon = Published(shelf="revision", name="soon", text="x", at_ns=1)
         await store.append([written(soon, two.keyring.identity, two.signing, two.now_ns)], durable=True)

@@ -214,7 +214,7 @@ def test_nobody_speaks_for_another_host(tmp_path: Path, store: MemoryStore) -> N
     forged = liar.signing.statement(
         record.id, record.kind, record.purpose, one.keyring.identity.key + liar.signing.stated(record)[32:]
     )
-    one.hosts._take([record, forged])
+    one.hosts._hearing.take([record, forged])
     assert one.keyring.view.pubs.keys() == {(DAY, "analytics")}
     assert one.keyring.view.pubs[DAY, "analytics"].keys() == {liar.keyring.identity.id}  # type: ignore[index]
 
@@ -255,7 +255,7 @@ def test_what_a_host_kept_of_others_is_read_back_unless_it_was_changed_on_the_di
     one, other = OneHost(tmp_path / "one", store), OneHost(tmp_path / "other", store)
     body = Pub(name="other", day=DAY, parts={"analytics": (b"", b"")})
     record, second = (written(body, other.keyring.identity, other.signing, other.now_ns) for _ in range(2))
-    one.hosts._take([record])
+    one.hosts._hearing.take([record])
     changed = replace(second, sealed=second.sealed[:-1] + b"x")
     one.keyring.add([Message(other.keyring.identity.id, body, changed)])
     again = OneHost(tmp_path / "one", store)
@@ -287,8 +287,8 @@ def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore,
         shutil.copytree(tmp_path / "one", tmp_path / "copy")
         copy = OneHost(tmp_path / "copy", store)
         if is_running:  # the memory of its processes was copied too
-            for name in ("_run", "_beat", "_beat_ns", "_sent"):
-                setattr(copy.hosts, name, deepcopy(getattr(one.hosts, name)))
+            for name in ("_run", "beat", "_beat_ns", "_sent"):
+                setattr(copy.hosts._pulse, name, deepcopy(getattr(one.hosts._pulse, name)))
             for _ in range(14):
                 one.now_ns += 10 * 10**9
                 copy.now_ns = one.now_ns + 1_000

@@ -11,8 +11,9 @@ from consent_mw.consent.wordings import Wordings
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
 from consent_mw.hosts import hosts
-from consent_mw.hosts.hosts import Facts, Hosts
+from consent_mw.hosts.hosts import Hosts
 from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.pulse import Facts
 from consent_mw.hosts.register import Register
 from consent_mw.paths import Places
 from consent_mw.policy.revisions import Revisions
