@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from tests.support.multiplexer import multiplexer
 from tests.support.pooler import PROGRAM, Pooler
 from tests.support.postgres import PostgresServer
 from tests.support.renamed import rename
@@ -123,8 +124,19 @@ def test_a_lease_is_held_once_through_a_pool_and_is_free_afterwards(shared: Pool
 
 
 def test_a_pool_of_statements_is_refused_with_the_reason(postgres: PostgresServer) -> None:
-    with Pooler(postgres, "statement") as pooler, pytest.raises(StoreError, match="pool_mode = transaction"):
+    # What it says of itself (SHOW CONFIG) is `session`, and of this database another mode holds.
+    with Pooler(postgres, "session", of_database="statement") as pooler, pytest.raises(StoreError, match="pool_mode"):
         asyncio.run(PostgresStore(pooler.url()).open())
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_a_proxy_that_mixes_transactions_is_refused_with_the_reason(postgres: PostgresServer, sessions: int) -> None:
+    # With one session a single connection sees nothing amiss: another one's statements come into its transaction.
+    schema = f"test_{uuid4().hex[:12]}"
+    with multiplexer(postgres, sessions) as url, pytest.raises(StoreError, match="load_balance_mode = off"):
+        asyncio.run(PostgresStore(url, schema=schema).open())
+    with closing(psycopg.connect(postgres.url())) as connection:
+        assert not connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchall()
 
 
 def test_nothing_is_left_in_the_session(postgres: PostgresServer) -> None:

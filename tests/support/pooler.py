@@ -21,15 +21,16 @@ class Pooler:
     """
     A pgbouncer that has at most `size` sessions of the server for everybody together.
 
-    It refuses to run as root: then it runs as nobody.
+    Of the databases another mode may hold than it announces. It refuses to run as root: then it runs as nobody.
     """
 
-    def __init__(self, server: PostgresServer, mode: str, *, size: int = 2) -> None:
+    def __init__(self, server: PostgresServer, mode: str, *, size: int = 2, of_database: str = "") -> None:
         self.port = free_port()
         self._directory = Path(tempfile.mkdtemp(prefix="consent-mw-pool-"))
         self._file = self._directory / "pgbouncer.ini"
         self._file.write_text(
-            f"[databases]\n* = host={server.directory} port={server.port} user=consent\n"
+            f"[databases]\n* = host={server.directory} port={server.port} user=consent"
+            f" pool_mode={of_database or mode}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nauth_type = any\npool_mode = {mode}\n"
             f"default_pool_size = {size}\nunix_socket_dir =\n"
         )

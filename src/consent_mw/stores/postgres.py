@@ -272,7 +272,7 @@ class PostgresStore:
         with told_plainly(self._place):
             # Connect once without the pool: this error gives the cause. A pool retries, and then reports a time-out.
             async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-                await refuse_other_sessions(connection, self._place)
+                await refuse_other_sessions(connection, self._conninfo, self._place)
                 await prepare(connection, self.schema, self._place)
                 self._unhurried = unhurried(connection.info.server_version)
                 if await only_reads(connection):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import secrets
 from typing import Final
 
 from psycopg import AsyncConnection, sql
@@ -134,10 +136,13 @@ _UNHURRIED: Final = (
 _UNENDED: Final = " SET LOCAL transaction_timeout = 0;"
 _WITH_ITS_END: Final = 170_000
 
-# The session, and the start of the transaction. All statements of one transaction return the same; outside of one, each
-# statement returns its own.
-_WHERE: Final = "SELECT pg_backend_pid(), now()::text"
+# A transaction marks its session, as ours all do (`SET LOCAL search_path`). Whoever answers later must know the mark.
+_MARKED: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = {}"
+# With the session, and the start of the transaction: outside of one, each statement returns its own.
+_WHERE: Final = "SELECT current_setting('search_path'), pg_backend_pid(), now()::text"
 _ASKED: Final = 3
+# A second connection comes in between. If the pooler has one session for all, it waits until the first has ended.
+_SECOND_SECONDS: Final = 0.25
 
 
 def lock_key(*words: str) -> int:
@@ -183,22 +188,37 @@ async def check(connection: AsyncConnection[TupleRow], schema: str, place: str) 
     return version
 
 
-async def refuse_other_sessions(connection: AsyncConnection[TupleRow], place: str) -> None:
+async def refuse_other_sessions(connection: AsyncConnection[TupleRow], conninfo: str, place: str) -> None:
     """
-    Check that all of a transaction goes to one session of one server, whatever pooler is in between and whatever mode
-    it claims. The connection must be in autocommit mode.
+    Check that a transaction has one session of one server to itself, whatever pooler is in between and whatever mode
+    it claims. The connection must be in autocommit mode; `conninfo` leads to the same place.
 
     Raises:
-        StoreError: The transaction goes to several sessions.
+        StoreError: The transaction goes to several sessions, or meets another one in its session.
     """
-    await connection.execute("BEGIN")
-    seen = [await (await connection.execute(_WHERE)).fetchone() for _ in range(_ASKED)]
-    await connection.execute("ROLLBACK")
-    if len(set(seen)) > 1:
+    mark = f"mark_{secrets.token_hex(8)}"
+    await connection.execute(_MARKED.format(mark).encode())
+    second = asyncio.create_task(_begun_beside(conninfo))
+    try:
+        await asyncio.wait([second], timeout=_SECOND_SECONDS)
+        seen = [await (await connection.execute(_WHERE)).fetchone() for _ in range(_ASKED)]
+        await connection.execute("ROLLBACK")
+    finally:
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)  # no connection is left, perhaps: it was enough to try
+    if len(set(seen)) > 1 or seen[0] is None or seen[0][0] != mark:
         raise StoreError(
-            f"{place}: what stands between gives the statements of one transaction to several sessions, whatever mode "
-            "it says it is in; set pool_mode = transaction, or name the server itself"
+            f"{place}: what stands between gives the statements of one transaction to several sessions, or of several "
+            "transactions to one, whatever mode it says it is in; set pool_mode = transaction (pgbouncer) or "
+            "load_balance_mode = off (pgpool-II), or name the server itself"
         )
+
+
+async def _begun_beside(conninfo: str) -> None:
+    """Begin a transaction on a connection of its own, with another mark, and leave."""
+    async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        await connection.execute(_MARKED.format("another").encode())
+        await connection.execute("ROLLBACK")
 
 
 async def only_reads(connection: AsyncConnection[TupleRow]) -> bool:
