@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,8 +24,9 @@ from typing import Any
 
 import pytest
 from tests.support.commands import refused, run
+from tests.support.deaths import meddled
 from tests.support.repository import ROOT
-from tests.support.sites_with_records import SiteWithRecords
+from tests.support.sites_with_records import DAY, END, HOUR, THEN, SiteWithRecords
 
 from consent_mw import ConsentMiddleware
 from consent_mw._asgi import Receive, Scope, Send
@@ -40,6 +41,7 @@ from consent_mw.rights.ledger import Entry, Ledger
 from consent_mw.rights.request import Request
 from consent_mw.staff.backup import back_up, read_manifest
 from consent_mw.staff.restore import restore
+from consent_mw.stores import sqlite, sqlite_copy
 from consent_mw.stores.memory import MemoryStore
 from consent_mw.stores.used import UsedStores
 from consent_mw.system.locks import alone, in_turn
@@ -152,6 +154,58 @@ def test_what_was_erased_since_is_erased_again(site: SiteWithRecords, capsys: py
     )  # fmt: skip
     assert restored(capsys, kept)["erased_again"] == 1
     assert theirs.id not in {record.id for record in site.records("visit")}
+
+
+def test_a_backup_in_the_midst_of_a_destruction_brings_back_nothing_that_was_certified(tmp_path: Path) -> None:
+    SiteKeys.kept(SiteWithRecords(tmp_path).places.site_keys)
+    site, backups = SiteWithRecords(tmp_path), list[Path]()
+    site.keeps(*(site.record(THEN + n * HOUR, data={"n": n}, **({"secret": n} if n % 2 else {})) for n in range(8)))
+
+    def step() -> None:
+        moment = END + timedelta(seconds=len(backups))
+        backups.append(back_up(site.places, site.file, tmp_path / "backups", moment))
+
+    with meddled([(sqlite, "_insert"), (sqlite, "_delete_rows"), (FileKeyring, "destroy")], step):
+        assert site.destroys(END + DAY).records == 8
+    certificates = site.records("certificate")
+    assert [certificate.data["certificate.records"] for certificate in certificates] == [8]
+    for backup in backups:
+        restore(site.places, site.file, backup, END + 2 * DAY)
+        assert site.records("visit") == []
+        assert site.destroys(END + 2 * DAY).troubles == []
+        assert site.records("certificate") == certificates, backup
+    assert len(backups) > 5
+
+
+def test_what_moved_into_the_file_since_the_backup_is_not_lost_with_the_replaced_file(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used, file = UsedStores.beside(site.places.database), f"sqlite:///{site.places.database}"
+    used.use("postgresql://somebody:secret@db.example/site")
+    kept = backed_up(capsys)
+    assert "secret" not in (kept / "backup.json").read_text()
+    used.use(file)
+    used.forget("postgresql://somebody:secret@db.example/site")
+    site.keeps(site.record(datetime.now(UTC), secret="/moved out of the database"))
+    assert restored(capsys, kept)["carried"] == {"visit": 1}
+    assert len(site.records("visit")) == 6
+
+
+def test_who_opens_the_store_during_a_restoration_has_the_restored_one(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, carry_over, late = backed_up(capsys), sqlite_copy.carry_over, list[Future[None]]()
+    with ThreadPoolExecutor() as threads:
+
+        def meanwhile(*arguments: Any) -> Any:
+            late.append(threads.submit(site.keeps, site.record(datetime.now(UTC), secret="/late")))
+            wait(late, timeout=0.2)
+            return carry_over(*arguments)
+
+        monkeypatch.setattr(sqlite_copy, "carry_over", meanwhile)
+        restored(capsys, kept)
+        late[0].result()
+    assert len(site.records("visit")) == 6
 
 
 @pytest.mark.parametrize(

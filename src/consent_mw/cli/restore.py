@@ -49,6 +49,8 @@ def _lines(done: Restored) -> list[str]:
     lines += [f"carried over, newer than the backup: {count:,} {kind}" for kind, count in sorted(done.carried.items())]
     lines += [f"request since the backup: {number}" for number in done.requests]
     lines += [f"certificate since the backup: {instant}" for instant in done.certificates]
+    if done.destroyed_again:
+        lines.append(f"left out: {done.destroyed_again:,} records, which were destroyed since the backup")
     if done.erased_again:
         lines.append(f"erased again: {done.erased_again:,} records, of erasures since the backup")
     if done.aside:

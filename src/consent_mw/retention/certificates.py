@@ -262,7 +262,7 @@ class Certificates:
         async for page in pages(self._store, replace(_ours(CERTIFICATE), since=since)):
             is_there = is_there or any(record.id == latest for record in page)
             self._latest = page[-1].id
-            for part in [_part(record.data) for record in self._sealer.whole(page)]:
+            for part in [part_of(record.data) for record in self._sealer.whole(page)]:
                 if part.day not in self.certified(part.where, part.purpose, part.ring):
                     self._tallies.drop(part.where, part.day, part.purpose)  # which went with its certificate
                     self._take(part)
@@ -345,7 +345,7 @@ def _ours(kind: str, *ids: UUID) -> Query:
     return Query(kinds=frozenset((kind,)), purposes=frozenset((RECEIPTS,)), ids=frozenset(ids) if ids else None)
 
 
-def _part(data: Mapping[str, Scalar]) -> Part:
+def part_of(data: Mapping[str, Scalar]) -> Part:
     """Return what a certificate is about."""
     where, day, purpose, ring = (str(data[f"certificate.{name}"]) for name in ("where", "day", "purpose", "ring"))
     return Part(where, day_of_date(date.fromisoformat(day)), purpose, ring)

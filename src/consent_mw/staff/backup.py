@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,8 @@ import msgspec
 from consent_mw.audit import Audit
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.paths import Places
-from consent_mw.stores import sqlite_copy
+from consent_mw.stores import sqlite_copy, without_password
+from consent_mw.stores.used import UsedStores
 from consent_mw.system.durable import keep, sync_directory
 from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import content, make_directory, regular, unlinked
@@ -43,12 +44,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         version: The version of the package that made the backup.
         created: When the backup began (aware, UTC).
         files: The SHA-256 of each file, by its name in the backup.
+        elsewhere: The other stores that may have held records of the site at that time, without their passwords.
     """
 
     format: int
     version: str
     created: datetime
     files: dict[str, str]
+    elsewhere: Sequence[str] = ()
 
 
 def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
@@ -152,11 +155,20 @@ def _write(places: Places, policy: Path, unfinished: Path, now: datetime) -> Non
     """Write everything, the manifest last; where that fails nothing is left."""
     try:
         make_directory(unfinished)
+        elsewhere = UsedStores.beside(places.database).others(
+            places.database
+        )  # before: what moves now counts as moving
         _fill(places, policy, unfinished)
         files = {str(file.relative_to(unfinished)): _digest(file) for file in _files(unfinished)}
         if not files.keys() - {policy.name}:
             raise ConfigurationError(f"{places.directory}: there is nothing to back up; name the data directory")
-        manifest = Manifest(format=_FORMAT, version=version("consent-mw"), created=now.astimezone(UTC), files=files)
+        manifest = Manifest(
+            format=_FORMAT,
+            version=version("consent-mw"),
+            created=now.astimezone(UTC),
+            files=files,
+            elsewhere=list(map(without_password, elsewhere)),
+        )
         keep(unfinished / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -24,6 +24,8 @@ from consent_mw.kinds import ANSWER, CERTIFICATE, DISCLOSURE, ERASED, KINDS, LIN
 from consent_mw.paths import Places
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Query, Record, time_of
+from consent_mw.retention.brought_back import destroyed_again
+from consent_mw.retention.tier import ARCHIVE, LIVE
 from consent_mw.rights.erasure import erased_again
 from consent_mw.rights.ledger import Ledger
 from consent_mw.staff.backup import Manifest, copy_file, read_manifest
@@ -56,6 +58,7 @@ class Restored(msgspec.Struct, kw_only=True):
         requests: The ids of the visitors' requests among them.
         certificates: The times (ISO 8601, UTC) of the certificates among them, of destruction and of erasure.
         erased_again: How many records of the backup were erased again, because they were erased after the backup.
+        destroyed_again: How many records of the backup were left out, because they were destroyed after the backup.
         lost: What cannot be restored, one line each.
         notes: Other remarks for the operator.
     """
@@ -67,6 +70,7 @@ class Restored(msgspec.Struct, kw_only=True):
     requests: list[str] = []
     certificates: list[str] = []
     erased_again: int = 0
+    destroyed_again: int = 0
     lost: list[str] = []
     notes: list[str] = []
 
@@ -90,13 +94,19 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
     if places.audit.name in manifest.files:
         Audit(places.audit, places.audit_head).check_copy(content(backup / places.audit.name))
     done = Restored(created=manifest.created)
+    used = UsedStores.beside(places.database)
+    moved_here = [] if used.elsewhere(places.database) else [*map(without_password, used.earlier), *manifest.elsewhere]
     try:
-        with _workplace(places) as work, ExitStack() as turn:
+        with _site_at_rest(places), _workplace(places) as work, ExitStack() as turn:
             for name in names:  # check copies, since opening a store may write to it
                 copy_file(backup / name, work / name)
                 _check_store(work / name, backup / name, site_keys, places)
-            turn.enter_context(_site_at_rest(places))
+            turn.enter_context(_stores_at_rest(places))
             aside = _unused(places.directory / f"before-restore-{now.astimezone():%Y-%m-%d-%H%M%S}")
+            certificates = list[Record]()
+            for name in names:
+                certificates += _carry_over(places.directory / name, work / name, moved_here, done)
+            done.destroyed_again = _destroy_again(certificates, site_keys, places, work)
             for name in names:
                 _replace(places.directory / name, work / name, aside, done)
             _put_files(places, manifest, backup, policy, done)
@@ -104,7 +114,7 @@ def restore(places: Places, policy: Path, backup: Path, now: datetime) -> Restor
         if places.database.exists():
             done.lost += strange_erasures(places)
             _erase_again(places, done)
-        if names and (elsewhere := UsedStores.beside(places.database).elsewhere(places.database)):
+        if names and (elsewhere := used.elsewhere(places.database)):
             shown = without_password(elsewhere)
             done.notes.append(
                 f"{places.database}: the site keeps its records in {shown} now, and what had moved there counts twice "
@@ -122,7 +132,7 @@ def _check_store(copy: Path, file: Path, site_keys: SiteKeys, places: Places) ->
     """Refuse a `copy` of `file` that is damaged or belongs to another site."""
     if sqlite_copy.faults(copy):
         raise ConfigurationError(f"{file}: is damaged; take another backup")
-    records = asyncio.run(_some(SQLiteStore(copy)))
+    records = asyncio.run(_some(SQLiteStore(copy), Query(kinds=frozenset(KINDS)), limit=_LOOKED_AT))
     if site_keys.keys and records and not Sealer.without_keys(site_keys).whole(records):
         raise ConfigurationError(
             f"{file}: no record of it was written by this site; give a backup of this site, or the site-keys that "
@@ -138,10 +148,11 @@ def _check_store(copy: Path, file: Path, site_keys: SiteKeys, places: Places) ->
         )
 
 
-async def _some(store: Store) -> Sequence[Record]:
+async def _some(store: Store, query: Query, limit: int) -> Sequence[Record]:
+    """Return the latest records that match."""
     await store.open()
     try:
-        return await store.fetch(Query(kinds=frozenset(KINDS)), limit=_LOOKED_AT, newest_first=True)
+        return await store.fetch(query, limit=limit, newest_first=True)
     finally:
         await store.close()
 
@@ -156,15 +167,29 @@ def _site_at_rest(places: Places) -> Generator[None]:
         for segment in places.spool.glob("*.spool1"):  # a process that serves requests locks the segment that it writes
             if not held.enter_context(alone(segment)):
                 raise _at_work(places)
-        if places.database.exists():
-            try:
-                sqlite_copy.settle(places.database)
-            except StoreUnavailable as error:
-                raise _at_work(places, f" ({error.__cause__})") from error
-            except SchemaError:
-                pass  # a damaged store is the reason for a restoration
-        held.enter_context(in_turn(places.directory))  # a site that starts now waits, and does not create files
         yield
+
+
+@contextmanager
+def _stores_at_rest(places: Places) -> Generator[None]:
+    """Have no log beside a store, and nobody who opens it. Refuse if a command still uses one."""
+    settled = [path for path in (places.database, places.archive) if path.exists() and _settle(path, places)]
+    # Whoever opens a store now waits, as a site does that starts. Who did so a moment ago has made such a file.
+    with in_turn(places.directory):
+        if any(path.with_name(f"{path.name}-shm").exists() for path in settled):
+            raise _at_work(places)
+        yield
+
+
+def _settle(path: Path, places: Places) -> bool:
+    """Leave no log beside a store, if it can be read: a damaged one is the reason for a restoration."""
+    try:
+        sqlite_copy.settle(path)
+    except StoreUnavailable as error:
+        raise _at_work(places, f" ({error.__cause__})") from error
+    except SchemaError:
+        return False
+    return True
 
 
 def _at_work(places: Places, why: str = "") -> ConfigurationError:
@@ -194,18 +219,46 @@ def _unused(place: Path) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def _replace(old: Path, new: Path, aside: Path, done: Restored) -> None:
-    """Replace the store `old` with `new`, and carry over what is newer than the backup."""
-    if old.exists():
+def _carry_over(old: Path, new: Path, moved_here: Sequence[str], done: Restored) -> Sequence[Record]:
+    """
+    Add to `new` what the store `old` has and the backup lacks, and return the certificates of destruction among it.
+    What moved into it meanwhile, out of the stores `moved_here`, is not in those any more: then it is all that it has.
+    """
+    if not old.exists():
+        return []
+    try:
+        carried = sqlite_copy.carry_over(new, old, KINDS if moved_here else _CARRIED)
+    except ConsentError as error:
+        done.lost.append(f"{old}: cannot be read ({error}); requests and receipts since the backup are lost with it")
+        done.lost += [f"{old}: so is what had moved into it out of {other} since" for other in moved_here]
+        done.lost += _erasures_since(old.parent, done.created)
+        return []
+    _count(carried, done)
+    ids = frozenset(record_id for record_id, kind in carried if kind == CERTIFICATE)
+    return asyncio.run(_some(SQLiteStore(new), Query(kinds=frozenset((CERTIFICATE,)), ids=ids), limit=len(ids)))
+
+
+def _destroy_again(certificates: Sequence[Record], site_keys: SiteKeys, places: Places, work: Path) -> int:
+    """Leave out of the copies in `work` what was destroyed after the backup."""
+    files = {LIVE: work / places.database.name, ARCHIVE: work / places.archive.name}
+    stores = {where: SQLiteStore(file) for where, file in files.items() if file.exists()}
+    whole = Sealer.without_keys(site_keys).whole(certificates) if site_keys.keys else certificates
+
+    async def destroy() -> int:
+        for store in stores.values():
+            await store.open()
         try:
-            carried = sqlite_copy.carry_over(new, old, _CARRIED)
-        except ConsentError as error:
-            done.lost.append(
-                f"{old}: cannot be read ({error}); requests and receipts since the backup are lost with it"
-            )
-            done.lost += _erasures_since(old.parent, done.created)
-        else:
-            _count(carried, done)
+            return await destroyed_again(whole, stores)
+        finally:
+            for store in stores.values():
+                await store.close()
+
+    return asyncio.run(destroy()) if whole and LIVE in stores else 0
+
+
+def _replace(old: Path, new: Path, aside: Path, done: Restored) -> None:
+    """Replace the store `old` with `new`."""
+    if old.exists():
         make_directory(aside)
         for ending in _COMPANIONS:  # they belong to the replaced file only
             left = old.with_name(f"{old.name}{ending}")

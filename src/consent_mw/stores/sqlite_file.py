@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sqlite3
 from collections.abc import Generator
@@ -122,13 +123,14 @@ def connect(path: Path) -> sqlite3.Connection:
         )
     if not _recognised(path):
         _create(path)
-    connection = _plain_connection(path)
-    try:
-        _check_schema(connection, path)
-        _prepare(connection, path)
-    except BaseException:
-        connection.close()
-        raise
+    with in_turn(path.parent, fcntl.LOCK_SH):  # not while a restoration replaces the file: we would keep the old one
+        connection = _plain_connection(path)
+        try:
+            _check_schema(connection, path)
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 

@@ -51,6 +51,11 @@ class UsedStores:
         """As `store`, if that is another one than the file `database`; else ""."""
         return "" if self.store == canonical(f"{_SQLITE}{database}") else self.store
 
+    def others(self, database: Path) -> Sequence[str]:
+        """Every store that may hold records beside the file `database`. Raises ConfigurationError."""
+        kept = self._read()
+        return [url for url in (kept.store, *kept.earlier) if url not in ("", canonical(f"{_SQLITE}{database}"))]
+
     @property
     def earlier(self) -> Sequence[str]:
         """The stores that may still hold records. Raises ConfigurationError."""

@@ -173,11 +173,15 @@ def leased(lock: Path) -> Generator[bool]:
 
 
 @contextmanager
-def in_turn(directory: Path) -> Generator[None]:
-    """Let one process at a time work in a directory; the others wait. Raises OSError: it cannot be opened."""
+def in_turn(directory: Path, how: int = fcntl.LOCK_EX) -> Generator[None]:
+    """
+    Let one process at a time work in a directory, or several `fcntl.LOCK_SH`; the others wait.
+
+    Raises OSError: it cannot be opened.
+    """
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with locked(fd):
+        with locked(fd, how):
             yield
     finally:
         os.close(fd)
