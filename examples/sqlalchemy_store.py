@@ -43,7 +43,9 @@ class SQLAlchemyStore:
 
     async def open(self) -> None:
         if self.engine is None:
-            self.engine = create_async_engine(self.url, isolation_level="SERIALIZABLE")
+            # Whatever encoding a role or a database has set for other programs; asyncpg always has this one.
+            utf8 = {"client_encoding": "UTF8"} if "+psycopg" in sa.make_url(self.url).drivername else {}
+            self.engine = create_async_engine(self.url, isolation_level="SERIALIZABLE", connect_args=utf8)
             if self.engine.dialect.name == "sqlite":
                 sa.event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
                 sa.event.listen(self.engine.sync_engine, "begin", lambda link: link.exec_driver_sql("BEGIN IMMEDIATE"))

@@ -13,12 +13,15 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 from tests.support.postgres import PostgresServer
 from tests.support.renamed import rename, rename_table
 from tests.support.repository import ROOT
 
 from consent_mw.exceptions import SchemaError, StoreUnavailable
+from consent_mw.records import Record
+from consent_mw.testing.sample_records import VISITS, make_record
 from consent_mw.testing.store_suite import NewStore, StoreSuite
 from examples.sqlalchemy_store import SQLAlchemyStore
 
@@ -56,6 +59,24 @@ class TestSQLAlchemyOnPostgres(StoreSuite):
     @pytest.fixture
     def break_it(self, url: str) -> Callable[[], object]:
         return partial(rename, url, "TABLE", "consent_records", "elsewhere")
+
+
+def test_sqlalchemy_keeps_every_text_whatever_encoding_the_database_sets_for_others(postgres: PostgresServer) -> None:
+    url = postgres.database()
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET client_encoding = 'LATIN1'".encode())
+    record = make_record(1, data={"page": "책방"})
+
+    async def kept() -> list[Record]:
+        store = SQLAlchemyStore(url.replace("postgresql:", "postgresql+psycopg:"))
+        await store.open()
+        try:
+            await store.append([record])
+            return list(await store.fetch(VISITS))
+        finally:
+            await store.close()
+
+    assert asyncio.run(kept()) == [record]
 
 
 def test_sqlalchemy_refuses_a_table_that_is_not_ours(tmp_path: Path) -> None:
