@@ -95,5 +95,8 @@ def test_what_a_foreign_keyring_raises_counts_as_out_of_reach(tmp_path: Path) ->
 
     with pytest.raises(KeyringUnreachable, match="ConnectionResetError: hung up"):
         ForeignKeyring(Away(tmp_path / "keys")).live()
-    with pytest.raises(ConfigurationError, match="1 to 255 bytes"):
-        ForeignKeyring(FileKeyring(tmp_path / "keys", name="n" * 256))
+    id_bytes = len(FileKeyring(tmp_path / "keys", name="").name)
+    for name in ("n" * (101 - id_bytes), "책" * 33, "a\nb", "\ud800"):
+        with pytest.raises(ConfigurationError, match="1 to 100 bytes, without control characters"):
+            ForeignKeyring(FileKeyring(tmp_path / "keys", name=name))
+    assert len(ForeignKeyring(FileKeyring(tmp_path / "keys", name="n" * (100 - id_bytes))).name) == 100

@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
+from unicodedata import category
 
 from consent_mw.crypto.key_slots import GENERATION, PAGE, KeySlots, empty_slots, header, identity, offset, slot
 from consent_mw.exceptions import ConfigurationError, ConsentError, KeyDestroyed, KeyringUnreachable
@@ -25,6 +26,8 @@ _log = logging.getLogger("consent_mw")
 __all__ = ["FileKeyring", "ForeignKeyring", "Keyring", "MemoryKeyring", "SeveralKeys", "keys_of", "rings_of"]
 
 KEY_BYTES = 32
+#: Of a keyring's name: it stands in each record, and stores keep names of 100 characters.
+LONGEST_NAME = 100
 _GROWTH = 1024  # slots, 128 KiB: five purposes fill them in 200 days, in 70 where days have parts
 
 
@@ -145,6 +148,14 @@ def keys_of(keyring: Keyring, day: int, purpose: str) -> Sequence[bytes]:
     return (keyring.key(day, purpose, create=False),)
 
 
+def fits(name: str) -> bool:
+    """Whether every store can keep `name` as that of a keyring."""
+    try:
+        return 0 < len(name.encode()) <= LONGEST_NAME and all(category(char) != "Cc" for char in name)
+    except UnicodeEncodeError:  # half of a character
+        return False
+
+
 class ForeignKeyring:
     """
     A keyring of somebody else's, whose own errors count as keys out of reach: no page is lost to them.
@@ -156,8 +167,11 @@ class ForeignKeyring:
         """Raises ConfigurationError if its name does not fit into a record."""
         self._keyring = keyring
         self.name: str = keyring.name
-        if not 0 < len(self.name.encode()) < 256:
-            raise ConfigurationError(f"keyring={keyring!r}: its name {self.name[:80]!r} must have 1 to 255 bytes")
+        if not fits(self.name):
+            raise ConfigurationError(
+                f"keyring={keyring!r}: its name {self.name[:80]!r} stands in each record: give it one of 1 to "
+                f"{LONGEST_NAME} bytes, without control characters"
+            )
 
     @property
     def generation(self) -> int:

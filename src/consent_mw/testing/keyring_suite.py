@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 import pytest
 
-from consent_mw.crypto.keyring import Keyring
+from consent_mw.crypto.keyring import LONGEST_NAME, Keyring, fits
 from consent_mw.exceptions import KeyDestroyed, StoreError
 from consent_mw.testing.crash_points import WithEnvironment, process_of, processes
 from consent_mw.testing.keyring_faults import KEYRING_ACTS, attempt, ended, obey
@@ -31,7 +31,6 @@ _T = TypeVar("_T")
 
 _DAY: Final = 20_780
 _KEY_BYTES: Final = 32
-_LONGEST_NAME: Final = 255
 #: Two days, a part of a day, and the longest name that a keyring is given.
 _PLACES: Final = ((_DAY, "marketing"), (_DAY + 1, "marketing"), (_DAY, "marketing 15:00-24:00"), (_DAY, "p" * 44))
 #: Names that begin alike, over days that lie beside each other: what is done to one key is done to no other.
@@ -85,7 +84,7 @@ class KeyringSuite:
             before = one.name
             one.destroy(*_PLACES[0])
             assert before == one.name == other.name
-            assert 0 < len(one.name.encode()) <= _LONGEST_NAME
+            assert fits(one.name), f"{one.name!r} must have 1 to {LONGEST_NAME} bytes, without control characters"
         with _several(new_keyring, 1) as (later,):
             assert later.name == before, "what was sealed before counts as sealed by another keyring"
 
