@@ -174,7 +174,7 @@ def _site_at_rest(places: Places) -> Generator[None]:
 def _stores_at_rest(places: Places) -> Generator[None]:
     """Have no log beside a store, and nobody who opens it. Refuse if a command still uses one."""
     settled = [path for path in (places.database, places.archive) if path.exists() and _settle(path, places)]
-    # Whoever opens a store now waits, as a site does that starts. Who did so a moment ago has made such a file.
+    # From now on opening a store waits, and so does a site that starts. One opened a moment ago has made such a file.
     with in_turn(places.directory):
         if any(path.with_name(f"{path.name}-shm").exists() for path in settled):
             raise _at_work(places)

@@ -136,7 +136,7 @@ _UNHURRIED: Final = (
 _UNENDED: Final = " SET LOCAL transaction_timeout = 0;"
 _WITH_ITS_END: Final = 170_000
 
-# A transaction marks its session, as ours all do (`SET LOCAL search_path`). Whoever answers later must know the mark.
+# A transaction marks its session, as ours all do (`SET LOCAL search_path`). What answers later must know the mark.
 _MARKED: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = {}"
 # With the session, and the start of the transaction: outside of one, each statement returns its own.
 _WHERE: Final = "SELECT current_setting('search_path'), pg_backend_pid(), now()::text"
