@@ -351,6 +351,30 @@ def test_a_restriction_is_forgotten_when_it_is_answered_and_no_sooner(site: Livi
     site.runs(lives)
 
 
+def test_the_mark_of_a_restriction_that_somebody_deletes_is_put_back_as_long_as_it_is_in_force(
+    site: Living, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lives(store: Counted) -> None:
+        desk = Desk(store, site.sealer, kept_by_store(store))
+        old, late, over = [
+            await site.asks(store, f"{number:022}", NOW - days * DAY, "restriction")
+            for number, days in enumerate((60, 0, 60))
+        ]
+        await desk.register(answers=[Answer.new(over.id, "done", int((NOW - DAY).timestamp() * 1e9))])
+        erasure = site.erasure(store)
+        await erasure.once(NOW)
+        assert caplog.records == []
+        for minutes in (11, 22):
+            assert await store.delete(Query(kinds=frozenset((RESTRICTS,)))) == (3 if minutes == 11 else 2)
+            assert await desk.restricting() == []
+            await erasure.once(NOW + timedelta(minutes=minutes))
+            assert {case.request.id for case in await desk.restricting()} == {old.id, late.id}
+        assert [str(old.id) in caplog.text, str(late.id) in caplog.text, str(over.id) in caplog.text] == [1, 1, 0]
+        await erasure.close()
+
+    site.runs(lives)
+
+
 class Looking(Sealer):
     """A sealer that counts the marks it looks at while it sorts out what is whole."""
 

@@ -83,10 +83,18 @@ class Desk:
             *(request.record(self._sealer) for request in requests),
             *(answer.record(self._sealer) for answer in answers),
             # After the requests: where one of these marks is, its request is, or is no more.
-            *(mark for request in requests if (mark := request.mark(self._sealer))),
+            *self._marks(requests),
             # A request is filed under a sign-in alone. These links lead to it from the sender's name.
             *(link for request in requests for link in self._links(request)),
         ]
+
+    def _marks(self, requests: Sequence[Request]) -> list[Record]:
+        return [mark for request in requests if (mark := request.mark(self._sealer))]
+
+    async def mark(self, requests: Sequence[Request]) -> None:
+        """Write the marks of requests into the store, durably. One that is there stays. Raises StoreError."""
+        if requests:
+            await self._store.append(await asyncio.to_thread(self._marks, requests), durable=True)
 
     def _links(self, request: Request) -> list[Record]:
         person, registered_ns = request.person, int(request.registered.timestamp() * 1e9)

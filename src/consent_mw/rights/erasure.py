@@ -45,8 +45,9 @@ _log = logging.getLogger("consent_mw")
 
 #: Failures that pass. KeyDestroyed is one: today's key is missing where the clock stepped back for days.
 _TROUBLES: Final = (KeyDestroyed, SpoolError, StoreError)
-#: How often to check whether a restriction must be renewed.
+#: How often to check whether a restriction must be renewed, and whether each has its mark.
 _RENEWED: Final = timedelta(days=1)
+_MARKED: Final = timedelta(minutes=10)
 #: How many records one step deletes.
 _PAGE: Final = 1_000
 #: How many tokens of the ledger one query looks for.
@@ -188,6 +189,7 @@ class Erasure:
         self._walks = [Walk(ledger) for ledger in self._ledgers]
         self._applied: int | None = None  # the restoration for which the whole ledger was applied last
         self._renewed: datetime | None = None
+        self._marked: datetime | None = None
         self._reported: list[str] = []  # the failures of the last run
 
     def follow(self, policies: Sequence[Policy], places: Places) -> None:
@@ -258,10 +260,24 @@ class Erasure:
         # theirs, also at a start: they count for the certificate, each once.
         await self._open_cases(now, outcome)
         outcome.brought_back += await self._look_back(now, frozenset(outcome.waiting))
-        if self._renewed is None or not timedelta() <= now - self._renewed < _RENEWED:
+        if _is_due(self._marked, _MARKED, now):
+            await self._put_marks_back()
+            self._marked = now
+        if _is_due(self._renewed, _RENEWED, now):
             await renew(self._desk, self._retention, now)
             await self._people.renew_links(self._retention, now)
             self._renewed = now
+
+    async def _put_marks_back(self) -> None:
+        """Write again the marks that somebody deleted from the store, so that what they stand for holds."""
+        requests = [case.request for case in await self._open.unmarked()]
+        await self._desk.mark(requests)
+        for request in requests:
+            _log.error(
+                "request %s restricts the use of somebody's data, and its mark was gone from the store: it is there "
+                "again; until now commands did not leave these data out. See who writes to the store",
+                request.id,
+            )  # fmt: skip
 
     async def _open_cases(self, now: datetime, outcome: ErasureOutcome) -> None:
         open_cases = await self._open.at(now)
@@ -573,6 +589,10 @@ def _by_tokens(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
             part, count = [], 0
     if part:
         yield part
+
+
+def _is_due(last: datetime | None, every: timedelta, now: datetime) -> bool:
+    return last is None or not timedelta() <= now - last < every
 
 
 def abuse_number(erasure: UUID) -> UUID:

@@ -9,11 +9,11 @@ from typing import Final
 from uuid import UUID
 
 from consent_mw.crypto.sealer import Sealer
-from consent_mw.kinds import ANSWER, REQUEST
+from consent_mw.kinds import ANSWER, REQUEST, RESTRICTS
 from consent_mw.policy.model import ABUSE, REQUESTS
 from consent_mw.records import Query, Record, time_of
 from consent_mw.rights.desk import Desk
-from consent_mw.rights.request import Case
+from consent_mw.rights.request import RESTRICTING, Case, marked_by
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
 from consent_mw.system.days import day_of, start_of
@@ -23,6 +23,7 @@ _DAYS: Final = 7
 _RECENT: Final = timedelta(days=_DAYS)
 _ASKED: Final = frozenset((REQUEST,))
 _BOTH: Final = frozenset((REQUEST, ANSWER))
+_MARKS: Final = frozenset((RESTRICTS,))
 _PURPOSES: Final = frozenset((REQUESTS,))
 _LOW: Final = (1 << 64) - 1
 
@@ -36,7 +37,8 @@ class OpenCases:
     if the store has changed: a recent request or answer is gone, as after a restored backup, or an old one is new. So
     it stays correct beside other processes that carry out, answer and erase too.
 
-    It opens only the requests that are to be carried out.
+    It opens only the requests that are to be carried out. It also knows the open requests that restrict, so that it
+    notices when somebody deletes the mark of one.
     """
 
     def __init__(self, store: Store, sealer: Sealer, desk: Desk) -> None:
@@ -44,6 +46,7 @@ class OpenCases:
         self._sealer = sealer
         self._desk = desk
         self._open: dict[UUID, bool] = {}  # whether it needs no decision first
+        self._restricting: set[UUID] = set()
         self._seen: dict[int, array[int]] = {}  # by week: the requests that were there, eight bytes of each name
         self._lately: frozenset[UUID] | None = None
         self._turn = 0  # the week that was read last
@@ -63,9 +66,21 @@ class OpenCases:
             del self._open[number]  # another process has answered or erased it
         return [case for case in cases if is_ours(case)]
 
+    async def unmarked(self) -> list[Case]:
+        """
+        Return the open requests that restrict and have no mark in the store, opened, oldest first. What `at` has not
+        seen yet is not among them. Raises StoreError.
+        """
+        marks = await every(self._store, Query(kinds=_MARKS))
+        unmarked = frozenset(self._restricting.difference(map(marked_by, marks)))
+        cases = await self._desk.numbered(unmarked) if unmarked else []
+        left = [case for case in cases if case.restricts]
+        self._restricting -= unmarked.difference(case.request.id for case in left)  # answered or erased elsewhere
+        return left
+
     async def _read_all(self) -> None:
         records = await every(self._store, Query(kinds=_BOTH, purposes=_PURPOSES))  # before anything is forgotten
-        self._open, self._seen = {}, {}
+        self._open, self._restricting, self._seen = {}, set(), {}
         self._take(records)
 
     def _take(self, records: Sequence[Record]) -> None:
@@ -79,6 +94,7 @@ class OpenCases:
     def _take_answer(self, number: UUID, granted: bool) -> None:
         if not granted:
             self._open.pop(number, None)
+            self._restricting.discard(number)
         elif number in self._open:
             self._open[number] = True
 
@@ -92,6 +108,8 @@ class OpenCases:
                 continue
             known[week].add(name)
             self._seen[week].append(name)
+            if record.data["request.kind"] in RESTRICTING:
+                self._restricting.add(record.id)
             # A request without a subject is from a person who did not prove who they are: staff carry it out.
             if record.data["request.kind"] in ("withdrawal", "erasure") and record.subject is not None:
                 self._open[record.id] = ABUSE not in str(record.data["request.purposes"]).split()
