@@ -39,8 +39,11 @@ _LARGER_MB: Final = 20
 _ALSO_POSTGRES: Final = (
     START,
     "later look for what is to be erased",
-    "later look for what has ended",
+    "look for what has ended, with each quarter",
+    "the same, each minute",
     "My data of a visitor",
+    "My data of a member with three browsers",
+    MEMORY,
 )
 #: By what they are called: of one week, since a site of ten days has no month to tell.
 _COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {

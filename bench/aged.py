@@ -61,7 +61,8 @@ async def _looks(app: ConsentMiddleware) -> dict[str, float]:
         "later look for what is to be erased": await _least(lambda: erasure.once(datetime.now(UTC)), 7),
         "the same, an hour after another": await _least(lambda: erasure.once(next(hours)), 7),
         "first look for what has ended": await _least(lambda: destruction.once(datetime.now(UTC)), 1),
-        "later look for what has ended": await _least(lambda: destruction.once(datetime.now(UTC)), 7),
+        "look for what has ended, with each quarter": await _least(lambda: destruction.once(datetime.now(UTC)), 7),
+        "the same, each minute": await _least(lambda: destruction.once(datetime.now(UTC), between=True), 7),
     }
 
 

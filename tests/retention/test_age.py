@@ -47,9 +47,14 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 LOOK = timedelta(seconds=10)
 YOUNG, OLD = 10, 100
+FEW = 8
 PURPOSES = ("analytics", "marketing")
 #: Abuse ends within the days of the young site, and is held on.
 ARCHIVING = UTC_POLICY.replace('retention = "1 year"', 'retention = "5 days"') + HELD
+
+
+#: Of an old site something has ended of each purpose, and of a young one not.
+SHORT = ARCHIVING.replace('"13 months"', '"60 days"').replace('"6 months"', '"30 days"')
 
 
 class Counted:
@@ -404,6 +409,24 @@ def test_a_look_for_what_has_ended_reads_as_much_in_an_old_site_as_in_a_young_on
     for (questions, rows), (later_questions, later_rows) in zip(young[1:], old[1:], strict=True):
         assert later_questions <= questions + 2
         assert later_rows <= 1.5 * rows
+
+
+def test_between_two_quarters_of_an_hour_a_look_asks_for_nothing_that_an_old_site_has_more_of(tmp_path: Path) -> None:
+    """In PostgreSQL a question is four statements, and one more where a day has ended in part: none in a young one."""
+
+    async def looked(site: Living, days: int, store: Counted) -> int:
+        await site.days_of(store, days)
+        destruction = site.destruction(store)
+        await destruction.once(NOW)
+        questions, _ = await store.during(lambda: destruction.once(NOW + timedelta(minutes=1), between=True))
+        await store.append([site.record(NOW - 500 * DAY)])
+        assert (await destruction.once(NOW + timedelta(minutes=2), between=True)).records == 0
+        assert (await destruction.once(NOW + timedelta(minutes=15))).records == 1
+        await destruction.close()
+        return questions
+
+    young, old = [site.runs(partial(looked, site, days)) for days, site in aged(tmp_path, SHORT)]
+    assert old == young <= FEW
 
 
 def test_a_look_asks_once_for_what_has_ended_of_a_purpose_and_not_for_days_that_are_not_over(site: Living) -> None:

@@ -178,6 +178,7 @@ class Destruction:
         self._lock = lock
         self._spool = spool
         self._reported: list[str] = []  # the failures of the last run
+        self._searched: dict[tuple[str, str], datetime] = {}  # by place and purpose: before when nothing was left
         self._listed: dict[str, _Keys] = {}  # by place
         # By place: of which keys and certificates it was found, and the days and purposes whose keys are gone.
         self._uncertified: dict[str, tuple[object, Sequence[tuple[int, str]]]] = {}
@@ -244,28 +245,40 @@ class Destruction:
         archive = self._archive
         held = [Stage(ARCHIVE, archive.store, archive.sealer, retention.of_archive(), live.lost)] if archive else []
         self.stages = [live, *held]
+        self._searched = {}
         site.names = names
 
     async def keep_on(self, clock: Callable[[], int], every_seconds: float = 60.0) -> None:
         """
-        Destroy what has ended, each minute and with each quarter of an hour, until cancelled. What went wrong is logged
-        once. An archive that this host had alone moves at once: until then people are asked to wait for their data.
+        Destroy what has ended, each minute and with each quarter of an hour, until cancelled. In the minutes between
+        two quarters nothing more has ended: only a purpose that is kept for minutes is searched for rows then, and all
+        are after a failure. What went wrong is logged once. An archive that this host had alone moves at once: until
+        then people are asked to wait for their data.
 
         Args:
             clock: Nanoseconds since 1970.
         """
         if self._archive and self._archive.earlier and self._archive.earlier.is_there:
             await self.run(instant_of(clock()))
+        searched = -1
         while True:
             # With a quarter of an hour ends whatever ends, so none of it waits for a minute that begins in between.
             await asyncio.sleep(min(every_seconds, max(1.0, QUARTER_SECONDS - clock() / 1e9 % QUARTER_SECONDS)))
-            await self.run(instant_of(clock()))
+            now_ns = clock()
+            quarter = now_ns // (QUARTER_SECONDS * 1_000_000_000)
+            await self.run(instant_of(now_ns), between=quarter == searched and not self._reported)
+            searched = quarter
 
-    async def run(self, now: datetime) -> None:
-        """Destroy what has ended by `now` (aware), by what was published meanwhile too. Never raises."""
+    async def run(self, now: datetime, *, between: bool = False) -> None:
+        """
+        Destroy what has ended by `now` (aware), by what was published meanwhile too. Never raises.
+
+        Args:
+            between: As for `once`.
+        """
         try:
             await asyncio.to_thread(self.follow)
-            outcome = await self.once(now)
+            outcome = await self.once(now, between=between)
         except Exception as error:  # noqa: BLE001 - a store or keyring of somebody else's: it is tried again
             outcome = Outcome(troubles=[f"{type(error).__name__}: {error}"])
         if outcome.troubles != self._reported:
@@ -296,9 +309,16 @@ class Destruction:
         if self._archive:
             await self._archive.store.close()
 
-    async def once(self, now: datetime, progress: Progress = lambda gone, all_known: None) -> Outcome:
-        """Destroy what has ended by `now` (aware). Never raises for a store's, a keyring's or the spool's sake."""
-        run = _Run(now, progress)
+    async def once(
+        self, now: datetime, progress: Progress = lambda gone, all_known: None, *, between: bool = False
+    ) -> Outcome:
+        """
+        Destroy what has ended by `now` (aware). Never raises for a store's, a keyring's or the spool's sake.
+
+        Args:
+            between: Do not search again for rows of a purpose of which nothing was left, and nothing has ended since.
+        """
+        run = _Run(now, progress, between=between)
         try:
             with leased(self._lock) as mine:
                 if not mine:
@@ -426,7 +446,13 @@ class Destruction:
         """Delete the rows that have ended, or move them into the archive."""
         run.known += sum(sum(tally.rings.values()) for tally in self._tallied(stage, run))
         for purpose in stage.retention.purposes:
+            place, until = (stage.where, purpose), stage.retention.none_ended_since(purpose, run.now)
+            if run.between and self._searched.get(place) == until:
+                continue
+            self._searched.pop(place, None)
+            nothing = True
             async for day, window in stage.ended(purpose, run.now):
+                nothing = False
                 counted = await self._counting.before_it_goes(stage, day, purpose, run.now)
                 if counted is None:
                     run.left.add((stage.where, day, purpose))
@@ -434,6 +460,8 @@ class Destruction:
                 run.outcome.counted += counted
                 async for page in stage.pages(purpose, window):
                     await self._move(stage, day, purpose, page, run)
+            if nothing:
+                self._searched[place] = until
 
     async def _move(self, stage: Stage, day: int, purpose: str, page: Sequence[Record], run: _Run) -> None:
         """Delete those of a page that may go here, by their names: what comes between them meanwhile stays."""
@@ -570,8 +598,9 @@ def _by_ring(stage: Stage, page: Sequence[Record]) -> dict[str, list[Record]]:
 class _Run:
     """What one run has found so far."""
 
-    def __init__(self, now: datetime, progress: Progress) -> None:
+    def __init__(self, now: datetime, progress: Progress, *, between: bool = False) -> None:
         self.now = now
+        self.between = between
         self.progress = progress
         self.outcome = Outcome()
         self.unreached: set[str] = set()  # where keys could not be destroyed: nothing there counts as destroyed
