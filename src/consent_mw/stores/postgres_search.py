@@ -20,9 +20,10 @@ _LAST_DAY: Final = (1 << 48) // DAY_MILLISECONDS
 _PARTITIONS: Final = 96
 
 # As a table, each token is its own search. For a long array the planner may assume that nearly all rows match.
-_TOKENS: Final = "unnest(%(subjects)s::bytea[]) AS token"
+# In binary: of a sign-in there are hundreds, and as text they take three times as long to write down.
+_TOKENS: Final = "unnest(%(subjects)b::bytea[]) AS token"
 # With its day and purpose, each token is searched in one partition alone: the executor skips the others.
-_PLACED: Final = "unnest(%(subjects)s::bytea[], %(days)s::integer[], %(of)s::text[]) AS placed (token, on_day, for_one)"
+_PLACED: Final = "unnest(%(subjects)b::bytea[], %(days)b::integer[], %(of)b::text[]) AS placed (token, on_day, for_one)"
 _COLUMNS: Final = sql.SQL("id, kind, purpose, subject, ring, data::text, sealed")
 
 _FURTHER: Final = (
