@@ -17,6 +17,7 @@ from consent_mw.cli.keys import keyring_at, ring_option
 from consent_mw.cli.site_options import by_policy, log_store, other_store, places_of
 from consent_mw.cli.terminal import FAULT, complain, progress_of
 from consent_mw.cookies.pending import Pending
+from consent_mw.crypto.keyring import Keyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError, ConsentError, SpoolError, StoreUnavailable
 from consent_mw.hosts.hosts import Hosts
@@ -127,19 +128,10 @@ def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str]
     """
     policy = load(file)
     places.check()
-    keyring = keyring_at(places, ring)
-    # Opening what is not there would make it.
-    if keyring is None or not places.spool.exists():
-        missing = places.spool if keyring else places.keys
-        raise ConfigurationError(
-            f"{missing}: is not there; run the site first, or give its data directory with --directory"
-        )
-    spool = Spool(places.spool, clock=now_ns)
-    spool.stay(places.site_lock)
+    keyring, spool = _keys_and_spool(places, ring)
     store = OpenedStore(site_store(places.database, url, log_urls))  # what erases and destroys beside may come first
     sealer = Sealer.of_site(places, keyring, policy)
     clock = clock_of_commands()
-    restrictions = SiteRestrictions(store, sealer)
     hosts = Hosts.of_site(
         places,
         store,
@@ -147,25 +139,40 @@ def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str]
         sealer.site_keys,
         revision=lambda: policy.revision,
         oldest=lambda: spool.backlog.oldest,
-        clock=clock_of_commands(),
+        clock=clock,
         shelves=[LedgerShelf.of_site(places, clock)],
     )
-    destruction = Destruction.of_site(
-        policy, places, store, sealer, restrictions, spool=spool, clock=clock, hosts=hosts
-    )
-    work = Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=clock)
-    published = Revisions(places.revisions).course(policy).published
-    erasure = Erasure.of_site(
-        published,
-        places,
+    return Work(
+        spool,
         store,
-        sealer,
-        spool=spool,
-        spools=hosts.spools if hosts else None,
-        publish=partial(hosts.publish, LedgerShelf.label) if hosts else None,
+        Drain(policy, spool, store, sealer, Pending(policy, store, sealer), clock=clock),
+        Destruction.of_site(
+            policy, places, store, sealer, SiteRestrictions(store, sealer), spool=spool, clock=clock, hosts=hosts
+        ),
+        Erasure.of_site(
+            Revisions(places.revisions).course(policy).published,
+            places,
+            store,
+            sealer,
+            spool=spool,
+            spools=hosts.spools if hosts else None,
+            publish=partial(hosts.publish, LedgerShelf.label) if hosts else None,
+        ),
+        Keeper(places.spool, sealer.keyring.name, Sealing(sealer).of_ring),
     )
-    keeper = Keeper(places.spool, sealer.keyring.name, Sealing(sealer).of_ring)
-    return Work(spool, store, work, destruction, erasure, keeper)
+
+
+def _keys_and_spool(places: Places, ring: str | None) -> tuple[Keyring, Spool]:
+    """Return those of a site that ran before: opening what is not there would make it. Raises ConfigurationError."""
+    keyring = keyring_at(places, ring)
+    if keyring is None or not places.spool.exists():
+        missing = places.spool if keyring else places.keys
+        raise ConfigurationError(
+            f"{missing}: is not there; run the site first, or give its data directory with --directory"
+        )
+    spool = Spool(places.spool, clock=now_ns)
+    spool.stay(places.site_lock)
+    return keyring, spool
 
 
 async def _run(work: Work, once: bool, grace: float) -> tuple[bool, bool]:

@@ -317,48 +317,62 @@ class RequestCookies:
         thinned = self._thinned(header)
         cookies = pairs(thinned or b"")
         exposed = not secure and (not alone or self.cookie.domain != "")
-        consent, proven, value = self._consents(cookies, today, secure, exposed)
-        # A missing choice is not a refusal: nothing is expired because of it, and the declared cookies that the browser
-        # holds were allowed. On http the visitor may have chosen over https, whose cookie does not come here.
-        absent = consent.choice is None and not any(key.decode("latin-1") in self.cookie.names for key, _ in cookies)
-        withheld = foreign and absent
-        unproven = self.cookie.domain != "" and not exposed and consent.choice is not None and proven != consent
-        consent = self._revised(_with_receipt_of(consent, proven))
-        permissions = self.permissions(consent, signals)
-        kept, removed = self._sorted(cookies, permissions, withheld)
+        request, absent = self._request(cookies, signals, today, secure, exposed, foreign)
+        kept, removed = self._sorted(cookies, request.permissions, request.withheld)
         changed = len(kept) != len(cookies) or thinned is not header
-        if header and not changed and consent.choice is not None:
-            self._remember_shape(header, [name for name, _ in cookies], secure, permissions)
-        believed = value if consent.choice is not None else ""
-        slot = self._slot(cookies, value, secure)
-        waits = self._pending_names[secure][slot]
-        pending = None if exposed or not believed else self._pending(cookies, believed, waits)
+        if header and not changed and request.choice is not None:
+            self._remember_shape(header, [name for name, _ in cookies], secure, request.permissions)
         return Reading(
-            consent=consent,
-            permissions=permissions,
-            pending=pending,
-            request=RequestConsent(
-                consent,
-                permissions,
-                self.permissions,
-                today,
-                signals,
-                pending,
-                self._strict,
-                proven=proven,
-                unproven=unproven,
-                exposed=exposed,
-                value=believed,
-                slot=slot,
-                withheld=withheld,
-            ),
+            consent=request.consent,
+            permissions=request.permissions,
+            pending=request.pending,
+            request=request,
             header=(b"; ".join(kept) or None) if changed else header,
             changed=changed,
             expired=() if absent and (foreign or exposed) else tuple(_expiries(removed.values())),
             removed=tuple(removed.values()),
-            withheld=withheld,
-            unsigned=consent.choice is None and self._is_of_others(cookies, self._slots[secure][0], today),
+            withheld=request.withheld,
+            unsigned=request.choice is None and self._is_of_others(cookies, self._slots[secure][0], today),
         )
+
+    def _request(
+        self,
+        cookies: list[tuple[bytes, bytes]],
+        signals: frozenset[str],
+        today: date,
+        secure: bool,
+        exposed: bool,
+        foreign: bool,
+    ) -> tuple[RequestConsent, bool]:
+        """
+        Return what an application sees of the consent, and whether no choice came at all.
+
+        A missing choice is not a refusal: nothing is expired because of it, and the declared cookies that the browser
+        holds were allowed. On http the visitor may have chosen over https, whose cookie does not come here.
+        """
+        consent, proven, value = self._consents(cookies, today, secure, exposed)
+        absent = consent.choice is None and not any(key.decode("latin-1") in self.cookie.names for key, _ in cookies)
+        unproven = self.cookie.domain != "" and not exposed and consent.choice is not None and proven != consent
+        consent = self._revised(_with_receipt_of(consent, proven))
+        believed = value if consent.choice is not None else ""
+        slot = self._slot(cookies, value, secure)
+        waits = self._pending_names[secure][slot]
+        request = RequestConsent(
+            consent,
+            self.permissions(consent, signals),
+            self.permissions,
+            today,
+            signals,
+            None if exposed or not believed else self._pending(cookies, believed, waits),
+            self._strict,
+            proven=proven,
+            unproven=unproven,
+            exposed=exposed,
+            value=believed,
+            slot=slot,
+            withheld=foreign and absent,
+        )
+        return request, absent
 
     def _sorted(
         self, cookies: Iterable[tuple[bytes, bytes]], permissions: Permissions, withheld: bool

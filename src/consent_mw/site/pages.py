@@ -150,15 +150,9 @@ class Site:
         self.announces: bool = False
         self._rendering.notice = self._notice_on
         published = revisions.course(policy).published if revisions else ()
-        policies = self._policies = PolicyPages(self._rendering, policy, published, own_cookies)
-        self._routes: dict[str, dict[str, _Page]] = {
-            "": {"GET": self._settings},
-            "/choice": {"POST": self._choice},
-            "/notice": {"POST": self._close_notice},
-            "/policy": {"GET": policies.policy},
-            "/cookies": {"GET": policies.cookies},
-            "/state": {"GET": self._state},
-        }
+        self._policies = PolicyPages(self._rendering, policy, published, own_cookies)
+        self._routes = self._plain_routes()
+        self._my_data = my_data
         readers = Readers()
         if receipts and hand_over and revisions and wordings:
             page = ReceiptPages(
@@ -174,11 +168,24 @@ class Site:
             )
             self._routes["/receipt"] = {"GET": page.receipt}
         if proofs:
-            self._rendering.has_proof = True
-            self._routes["/proof"] = {"GET": ProofPages(self._rendering, policy, proofs, policies.published).page}
-        self._my_data = my_data
+            self._routes["/proof"] = self._proof_routes(proofs)
         if my_data:
             self._routes["/my-data"] = self._my_data_routes(my_data, signing, readers)
+
+    def _plain_routes(self) -> dict[str, dict[str, _Page]]:
+        """Return the pages that every site has."""
+        return {
+            "": {"GET": self._settings},
+            "/choice": {"POST": self._choice},
+            "/notice": {"POST": self._close_notice},
+            "/policy": {"GET": self._policies.policy},
+            "/cookies": {"GET": self._policies.cookies},
+            "/state": {"GET": self._state},
+        }
+
+    def _proof_routes(self, proofs: Proofs) -> dict[str, _Page]:
+        self._rendering.has_proof = True
+        return {"GET": ProofPages(self._rendering, self.policy, proofs, self._policies.published).page}
 
     def _my_data_routes(self, my_data: MyData, signing: Signing, readers: Readers) -> dict[str, _Page]:
         self._rendering.has_my_data = True
