@@ -388,10 +388,13 @@ def test_what_an_application_returns_is_the_servers_to_judge(site, options):
         await response()(scope, receive, send)
         return 123
 
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
     async def ignore(message):
         pass
 
-    assert asyncio.run(site(app, **options)(scope(), None, ignore)) == 123
+    assert asyncio.run(site(app, **options)(scope(), receive, ignore)) == 123
 
 
 def test_what_came_is_never_changed_in_place(site):
