@@ -332,5 +332,5 @@ def _readable_name(line):
 
 TestVisitor: Any = VisitorMachine.TestCase
 TestVisitor.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,10 +120,12 @@ def kept(folder: Path, *kinds: str) -> int:
     return asyncio.run(count())
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_the_scenario_passes_under_each_server(framework: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("framework", "other"), list(zip(FRAMEWORKS, cycle(("hypercorn", "granian")))))
+def test_the_scenario_passes_under_each_server(framework: str, other: str, tmp_path: Path) -> None:
+    """Half of the examples meet one of the other servers, and half the other one; the plain one meets all."""
+    names = SERVERS if framework == "starlette" else ("uvicorn", other)
     with ExitStack() as stack:
-        servers = [stack.enter_context(started(framework, name, tmp_path / name)) for name in SERVERS]
+        servers = [stack.enter_context(started(framework, name, tmp_path / name)) for name in names]
         for server in servers:
             server.wait()
             with Visitor(base_url=f"http://127.0.0.1:{server.port}/") as visitor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.support import browser_site
-from tests.support.axe import SHIFT, STORED, WATCH, WIDTHS, faults
+from tests.support.axe import SCHEMES, SHIFT, STORED, WATCH, WIDTHS, faults
 from tests.support.browser_site import DECLARATION, SECOND, site
 from tests.support.publishing import published
 from tests.support.serving import served
@@ -51,17 +51,19 @@ def opens_settings(page: Page) -> None:
     expect(page.locator(OPENED)).to_be_visible()
 
 
-@pytest.mark.parametrize("language", ["ko", "en"])
-def test_axe_finds_nothing_on_anything_that_asks_or_tells(arrive: Any, language: str) -> None:
+@pytest.mark.parametrize(("language", "schemes"), [("ko", SCHEMES), ("en", SCHEMES[::-1])], ids=["ko", "en"])
+def test_axe_finds_nothing_on_anything_that_asks_or_tells(
+    arrive: Any, language: str, schemes: Sequence[Literal["light", "dark"]]
+) -> None:
     source = browser_site.axe()
     page = arrive(locale=language)
-    violations = faults(page, source)
+    violations = faults(page, source, schemes)
     opens_settings(page)
     page.locator("summary").first.click()
-    violations += faults(page, source)
+    violations += faults(page, source, schemes)
     page.keyboard.press("Escape")
     is_asked(page)
-    violations += faults(page, source)
+    violations += faults(page, source, schemes)
     for path in (
         "/consent",
         "/consent/policy",
@@ -71,7 +73,7 @@ def test_axe_finds_nothing_on_anything_that_asks_or_tells(arrive: Any, language:
         "/consent/nowhere",
     ):
         page.goto(path)
-        violations += faults(page, source)
+        violations += faults(page, source, schemes)
     assert violations == []
 
 

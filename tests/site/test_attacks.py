@@ -400,7 +400,7 @@ def test_what_is_no_answer_is_refused_and_never_an_error_of_ours(site, directory
     assert records(directory / "consent-data", "receipt") == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(body=st.binary(max_size=60) | st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6))).map(
     lambda pairs: urlencode([("choice", "save"), *pairs], errors="replace").encode()))  # fmt: skip
 def test_no_body_is_an_error_of_ours(tmp_path_factory, body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from playwright.sync_api import Page
@@ -33,17 +34,20 @@ WIDTHS = (320, 1280)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-def faults(page: Page, source: str) -> list[str]:
-    """What axe-core finds at each width, light and dark, and what is wider than its window."""
+def faults(page: Page, source: str, schemes: Sequence[Literal["light", "dark"]] = SCHEMES) -> list[str]:
+    """
+    What axe-core finds at each width, and what is wider than its window.
+
+    Each width is looked at in one of the `schemes`: colours do not depend on the width, nor sizes on the scheme.
+    """
     problems: list[str] = []
     page.evaluate(source)
-    for width in WIDTHS:
+    for width, scheme in zip(WIDTHS, schemes, strict=True):
         page.set_viewport_size({"width": width, "height": 640})
         wide = page.evaluate(
             "[...document.querySelectorAll('html, .consent-mw, dialog')].some(e => e.scrollWidth > innerWidth)"
         )
         problems += [f"wider than {width}"] if wide else []
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme)
-            problems += [f"{page.url} {width} {scheme}: {fault}" for fault in page.evaluate(AXE)]
+        page.emulate_media(color_scheme=scheme)
+        problems += [f"{page.url} {width} {scheme}: {fault}" for fault in page.evaluate(AXE)]
     return problems

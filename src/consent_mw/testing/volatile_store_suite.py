@@ -213,7 +213,7 @@ class VolatileStoreSuite(StoreQueries, StoreSharing, StoreStandstill):
             return await held_after(2), await held_after(10)
 
         first, last = asyncio.run(scenario())
-        assert last < first + 8, f"stores that were closed left something open: {last} files and threads, before {first}"
+        assert last < first + 8, f"closed stores left something open: {last} files and threads, before {first}"
 
     def test_the_first_record_of_an_id_stays(self, new_store: NewStore) -> None:
         async def scenario() -> None:
